@@ -1,0 +1,72 @@
+"""Who decides: learned policies and the controllers that practitioners use, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from envs.core.errors import CityloopError
+from envs.core.site import Site
+from envs.core.world import Controller
+
+POLICY = "policy"
+"""The name of a system's shipped policy among its controllers."""
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+"""Where the policies that ship lie: ``<system>/<name>/``."""
+
+
+def baselines(system: str) -> dict[str, Callable[[Site], Controller]]:
+    """The rule-based controllers of a system: name → how to build one for a site."""
+    return import_module(f"agents.baselines.{system}").CONTROLLERS  # type: ignore[no-any-return]
+
+
+def fallback_name(system: str) -> str:
+    """The rule-based controller that takes over when a policy cannot answer."""
+    return import_module(f"agents.baselines.{system}").FALLBACK  # type: ignore[no-any-return]
+
+
+def shipped_policies(system: str) -> dict[str, Path]:
+    """The bundles that ship for a system: name → folder."""
+    folder = CHECKPOINTS / system
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/policy.json"))}
+
+
+def make_controller(ref: str, site: Site) -> Controller:
+    """A controller for a site.
+
+    Args:
+        ref: a baseline's name, ``policy`` for the system's first shipped policy, a shipped policy's name, or the path of
+            a bundle.
+        site: the site that it is to control.
+
+    Raises:
+        CityloopError: if there is no such controller, or the bundle does not fit the site's system.
+    """
+    rules, shipped = baselines(site.system), shipped_policies(site.system)
+    if ref in rules:
+        return rules[ref](site)
+    if ref == POLICY and shipped:
+        return load_policy(next(iter(shipped.values())), site.system)
+    if ref in shipped:
+        return load_policy(shipped[ref], site.system)
+    if Path(ref).is_dir() or "/" in ref:
+        return load_policy(ref, site.system)
+    known = ", ".join([*rules, *([POLICY] if shipped else []), *shipped])
+    raise CityloopError(f"controller {ref!r} is unknown: choose {known}, or give the path of a policy bundle")
+
+
+def load_policy(path: str | Path, system: str | None = None) -> Controller:
+    """A policy from its bundle folder (``policy.onnx`` and ``policy.json``).
+
+    Args:
+        path: the bundle.
+        system: refuse a bundle of another system.
+
+    Raises:
+        CityloopError: if the bundle is missing, altered, or made for another system or schema.
+    """
+    from agents.policy import Policy
+
+    return Policy.load(Path(path), system)

@@ -1,0 +1,221 @@
+"""The people-facing views of a control loop: PettingZoo for many agents, Gymnasium for one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+from envs.core.errors import CityloopError
+from envs.core.loop import ControlLoop, Step
+from envs.core.registry import get_system, load_scenario
+from envs.core.scenario import Scenario
+
+
+def make_loop(scenario: str | Scenario, **settings: Any) -> ControlLoop:
+    """A control loop by scenario or reference; settings as in `load_scenario`."""
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario, **settings)
+    elif settings:
+        scenario = scenario.override({key.replace("__", "."): value for key, value in settings.items()})
+    return ControlLoop(get_system(scenario.system), scenario)
+
+
+class SeedStream:
+    """The seeds of successive episodes: the given one first, then ones drawn from it within the same split."""
+
+    def __init__(self, scenario: Scenario, seed: int | None):
+        self._scenario = scenario
+        self.start(seed)
+
+    def start(self, seed: int | None) -> None:
+        """Begin anew at a seed; None: at a random test seed."""
+        if seed is None:
+            seed = int(np.random.default_rng().integers(self._scenario.seeds.test.last + 1))
+        seed = int(seed) % 2**31
+        self._next = seed
+        self._rng = np.random.default_rng([seed, 3])
+        split = self._scenario.seeds.split(seed)
+        self._range = getattr(self._scenario.seeds, split) if split else self._scenario.seeds.test
+
+    def take(self) -> int:
+        """The next episode's seed."""
+        seed = self._next
+        self._next = int(self._rng.integers(self._range.first, self._range.last + 1))
+        return seed
+
+
+class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
+    """A system as a PettingZoo environment with a constant set of agents.
+
+    An observation is ``{"observation": float32 (size,), "action_mask": int8 (actions,)}``; `loop.layout` says where
+    each part lies. The reward is the sum of the system's named terms; ``infos[agent]["terms"]`` has them one by one, and
+    after the last decision ``infos[agent]["kpis"]`` holds the episode's indicators. Episodes end by truncation.
+
+    Args:
+        scenario: a scenario or its reference.
+        seed: of the first episode if `reset` gets none.
+        settings: changes to the scenario, e.g. ``regime="resco"``.
+
+    Raises:
+        CityloopError: if the scenario cannot be used.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "cityloop_v0", "render_modes": [], "is_parallelizable": True}
+
+    def __init__(self, scenario: str | Scenario, seed: int | None = None, **settings: Any):
+        self.loop = make_loop(scenario, **settings)
+        self.render_mode = None
+        self.possible_agents = list(self.loop.site.agents)
+        self.agents: list[str] = []
+        self._seeds = SeedStream(self.loop.scenario, seed)
+        one = self.loop.system.action_space(self.loop.site)
+        self._action_spaces = {agent: _copy(one) for agent in self.possible_agents}
+        self._observation_spaces = {agent: self._observation_space() for agent in self.possible_agents}
+        shape = self.loop.features.state_shape
+        self.state_space = spaces.Box(-np.inf, np.inf, shape, np.float32)
+
+    def _observation_space(self) -> spaces.Space[Any]:
+        box = spaces.Box(-np.inf, np.inf, (self.loop.layout.size,), np.float32)
+        actions = self.loop.layout.shapes.get("action_mask")
+        if actions is None:
+            return spaces.Dict({"observation": box})
+        return spaces.Dict({"observation": box, "action_mask": spaces.Box(0, 1, actions, np.int8)})
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """The space of an agent's observations; always the same object."""
+        return self._observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """The space of an agent's actions; always the same object."""
+        return self._action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Start an episode."""
+        if seed is not None:
+            self._seeds.start(seed)
+        self.loop.reset(self._seeds.take())
+        self.agents = list(self.possible_agents)
+        return self._observations(), {agent: {} for agent in self.agents}
+
+    def _observations(self) -> dict[str, Any]:
+        flat = self.loop.layout.flatten(self.loop.observation)
+        out = {agent: {"observation": flat[k]} for k, agent in enumerate(self.possible_agents)}
+        if "action_mask" in self.loop.layout.shapes:
+            masks = self.loop.mask.astype(np.int8)
+            for k, agent in enumerate(self.possible_agents):
+                out[agent]["action_mask"] = masks[k]
+        return out
+
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        """Carry out one decision of every agent.
+
+        Raises:
+            CityloopError: if the episode is over, or an agent has no action.
+        """
+        if not self.agents:
+            raise CityloopError("the episode is over: call reset() before step()")
+        missing = [agent for agent in self.agents if agent not in actions]
+        if missing:
+            raise CityloopError(f"actions lack agent {missing[0]!r}: give one action for every agent in env.agents")
+        step = self.loop.step(np.array([actions[agent] for agent in self.agents]))
+        agents = self.agents
+        rewards = dict(zip(agents, step.reward.tolist(), strict=True))
+        infos = self._infos(step)
+        if step.done:
+            self.agents = []
+        ends = dict.fromkeys(agents, step.done)
+        return self._observations(), rewards, dict.fromkeys(agents, False), ends, infos
+
+    def _infos(self, step: Step) -> dict[str, dict[str, Any]]:
+        infos: dict[str, dict[str, Any]] = {agent: {"kpis": step.kpis} for agent in self.agents}
+        for name, values in step.terms.items():
+            for agent, value in zip(self.agents, values.tolist(), strict=True):
+                infos[agent].setdefault("terms", {})[name] = value
+        for change in step.interventions:
+            infos[change.agent]["intervention"] = change.reason
+        return infos
+
+    def state(self) -> np.ndarray:
+        """What a central critic sees, float32 of `state_space`."""
+        return self.loop.features.state(self.loop.readings)
+
+    def render(self) -> None:
+        """Nothing is drawn; `cityloop evaluate` plots episodes."""
+
+    def close(self) -> None:
+        """Stop the simulator."""
+        self.loop.close()
+
+
+class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
+    """A system as a Gymnasium environment: all agents jointly, or the only one.
+
+    The observation is the agents' flat observations, float32 ``(N * size,)``. The action of one discrete agent is
+    Discrete, of several MultiDiscrete; requests that are not allowed are mended by the guard (``action_masks()`` says
+    what is). The reward is the agents' mean.
+
+    Args:
+        scenario: a scenario or its reference.
+        settings: changes to the scenario.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(self, scenario: str | Scenario, render_mode: str | None = None, **settings: Any):
+        self.loop = make_loop(scenario, **settings)
+        self.render_mode = render_mode
+        n = len(self.loop.site.agents)
+        one = self.loop.system.action_space(self.loop.site)
+        self._single = n == 1
+        self.observation_space = spaces.Box(-np.inf, np.inf, (n * self.loop.layout.size,), np.float32)
+        self.action_space = one if self._single else _joint(one, n)
+        self._seeds = SeedStream(self.loop.scenario, None)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._seeds.start(seed)
+        self.loop.reset(self._seeds.take())
+        return self._observation(), {}
+
+    def _observation(self) -> np.ndarray:
+        return self.loop.layout.flatten(self.loop.observation).reshape(-1)
+
+    def action_masks(self) -> np.ndarray:
+        """What may be asked for now: bool ``(N * actions,)``."""
+        return self.loop.mask.reshape(-1).copy()
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Carry out one decision."""
+        step = self.loop.step(np.atleast_1d(action))
+        info: dict[str, Any] = {"interventions": len(step.interventions), **({"kpis": step.kpis} if step.done else {})}
+        return self._observation(), float(step.reward.mean()), False, step.done, info
+
+    def close(self) -> None:
+        """Stop the simulator."""
+        self.loop.close()
+
+
+def _copy(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """A space of its own for each agent, so that seeding one does not seed the others."""
+    from copy import deepcopy
+
+    return deepcopy(space)
+
+
+def _joint(space: spaces.Space[Any], n: int) -> spaces.Space[Any]:
+    if isinstance(space, spaces.Discrete):
+        return spaces.MultiDiscrete([int(space.n)] * n)
+    assert isinstance(space, spaces.Box)
+    return spaces.Box(np.stack([space.low] * n), np.stack([space.high] * n), dtype=space.dtype)  # type: ignore[arg-type]

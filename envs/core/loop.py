@@ -1,0 +1,130 @@
+"""The five steps, once: read, encode, decide, guard, apply. Everything that runs an episode runs this.
+
+`ControlLoop` is array-first and knows no dictionary of agents; the PettingZoo and Gymnasium views, the vector layer and
+the evaluator are thin around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Controller, Intervention, Observation, Requests, World
+
+if TYPE_CHECKING:
+    from envs.core.registry import System
+    from envs.core.scenario import Scenario
+    from envs.core.site import Site
+
+
+class Layout:
+    """Where each part of an observation lies in the flat vector that learners read.
+
+    Args:
+        shapes: part name → shape of one agent's part, in order.
+    """
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]]):
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
+        self.size = int(ends[-1])
+        starts = [0, *ends[:-1].tolist()]
+        self.slices = {name: slice(a, int(b)) for name, a, b in zip(self.shapes, starts, ends, strict=True)}
+
+    def flatten(self, observation: Observation) -> np.ndarray:
+        """Parts ``(N, …)`` → float32 ``(N, size)``."""
+        rows = len(next(iter(observation.values())))
+        return np.concatenate([observation[name].reshape(rows, -1) for name in self.shapes], axis=1, dtype=np.float32)
+
+    def unflatten(self, flat: Any) -> dict[str, Any]:
+        """``(…, size)`` → parts ``(…, *shape)``; works on numpy arrays and torch tensors alike."""
+        lead = tuple(flat.shape[:-1])
+        return {name: flat[..., self.slices[name]].reshape(lead + shape) for name, shape in self.shapes.items()}
+
+
+@dataclass
+class Step:
+    """What one decision led to.
+
+    Attributes:
+        reward: ``(N,)``.
+        terms: the reward's named terms, each ``(N,)``.
+        commands: what the plant carried out.
+        interventions: what the guard changed.
+        done: whether the episode is over.
+        kpis: key performance indicators; empty before the end.
+    """
+
+    reward: np.ndarray
+    terms: dict[str, np.ndarray]
+    commands: np.ndarray | None
+    interventions: list[Intervention]
+    done: bool
+    kpis: dict[str, float] = field(default_factory=dict)
+
+
+class ControlLoop:
+    """One plant under control.
+
+    Args:
+        system: the system's parts.
+        scenario: where and under what circumstances.
+        site: the scenario's site, if the caller has it already.
+    """
+
+    def __init__(self, system: System, scenario: Scenario, site: Site | None = None):
+        self.system, self.scenario = system, scenario
+        self.site = system.load_site(scenario) if site is None else site
+        self.guard = system.make_guard(self.site)
+        self.features = system.make_features(self.site)
+        self.reward = system.make_reward(self.site)
+        self.world: World = system.make_world(scenario, self.site)
+        self.layout = Layout({name: tuple(shape) for name, shape in self.features.shapes.items()})
+        self.readings: Readings = {}
+        self.mask = np.zeros((0, 0), dtype=bool)
+
+    def reset(self, seed: int, program: Any = None) -> None:
+        """Start an episode; the plant's own local program decides if one is given."""
+        self._local = program is not None
+        self._take(self.world.reset(seed, program))
+
+    def _take(self, readings: Readings) -> None:
+        self.readings = readings
+        self.mask = self.guard.mask(readings)
+
+    @property
+    def observation(self) -> Observation:
+        """The observation of all agents at this moment."""
+        return self.features.encode(self.readings, self.mask)
+
+    def step(self, requests: Requests | None) -> Step:
+        """Guard the requests, carry them out, advance to the next decision."""
+        commands, interventions = None, []
+        if not self._local:
+            commands, interventions = self.guard.check(self.readings, np.asarray(requests), self.mask)
+        self._take(self.world.step(commands))
+        terms = self.reward.terms(self.world.truth)
+        done = self.world.done
+        reward = sum(terms.values(), np.zeros(len(self.site.agents)))
+        return Step(reward, terms, commands, interventions, done, self.world.kpis() if done else {})
+
+    def episode(self, controller: Controller, seed: int) -> Step:
+        """Run a whole episode and return its last step.
+
+        Raises:
+            RuntimeError: if the scenario has no decision to take.
+        """
+        controller.reset()
+        self.reset(seed, controller.program)
+        step = None
+        while step is None or not step.done:
+            requests = None if self._local else controller.act(self.readings, self.observation)
+            step = self.step(requests)
+        return step
+
+    def close(self) -> None:
+        """Stop the simulator."""
+        self.world.close()

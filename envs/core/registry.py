@@ -1,0 +1,118 @@
+"""The systems that exist, and how a name becomes a scenario.
+
+To add a system: write its folder under `envs/` with a `SYSTEM` in it, its baselines under `agents/baselines/`, and add
+one line to `SYSTEMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gymnasium import Space
+
+from envs.core.errors import CityloopError
+from envs.core.readings import Schema
+from envs.core.scenario import Scenario, read_yaml
+from envs.core.site import Site
+from envs.core.world import Features, Guard, Reward, World
+
+SYSTEMS = {
+    "intersections": "envs.intersections",
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """Everything that a system brings to the loop.
+
+    Attributes:
+        name: as in a scenario's reference.
+        description: one line for people.
+        kpi: the headline indicator, lower is better.
+        failure: the indicator that is 1 where an episode failed, e.g. ``gridlock``.
+        kpis: indicator → what it means, its unit in its name.
+        readings: the schema of what its sensors say.
+        scenario_class, site_class: the types of its scenarios and sites.
+        scenario_names: the scenarios that ship.
+        load_scenario: short name → scenario.
+        load_site: scenario → site, extracted from the plant's own files.
+        action_space: site → what one agent may ask for.
+        make_world, make_guard, make_features, make_reward: build the parts.
+    """
+
+    name: str
+    description: str
+    kpi: str
+    failure: str
+    kpis: Mapping[str, str]
+    readings: Schema
+    scenario_class: type[Scenario]
+    site_class: type[Site]
+    scenario_names: tuple[str, ...]
+    load_scenario: Callable[[str], Scenario]
+    load_site: Callable[[Any], Site]
+    action_space: Callable[[Any], Space[Any]]
+    make_world: Callable[[Any, Any], World]
+    make_guard: Callable[[Any], Guard]
+    make_features: Callable[[Any], Features]
+    make_reward: Callable[[Any], Reward]
+
+
+def get_system(name: str) -> System:
+    """The system of that name.
+
+    Raises:
+        CityloopError: if there is none.
+    """
+    if name not in SYSTEMS:
+        raise CityloopError(f"system {name!r} is unknown: there is {', '.join(SYSTEMS)}")
+    return import_module(SYSTEMS[name]).SYSTEM
+
+
+def load_scenario(ref: str | Path, **settings: Any) -> Scenario:
+    """A shipped scenario by reference, or a user's own from a YAML file.
+
+    Args:
+        ref: ``system/name`` or the path of a ``.yaml`` file with a ``system`` key.
+        settings: changes; nested keys with two underscores, e.g. ``sensors__dropout=0.2``.
+
+    Raises:
+        CityloopError: if it is unknown, or a key or value in it does not fit.
+    """
+    scenario = _from_yaml(Path(ref)) if str(ref).endswith((".yaml", ".yml")) else _shipped(str(ref))
+    if not settings:
+        return scenario
+    return scenario.override({key.replace("__", "."): value for key, value in settings.items()})
+
+
+def _shipped(ref: str) -> Scenario:
+    system_name, _, name = ref.partition("/")
+    system = get_system(system_name)
+    if name not in system.scenario_names:
+        names = ", ".join(f"{system_name}/{n}" for n in system.scenario_names)
+        raise CityloopError(f"scenario {ref!r} is unknown: choose {names}, or give the path of a YAML file")
+    return system.load_scenario(name)
+
+
+def _from_yaml(path: Path) -> Scenario:
+    content = read_yaml(path)
+    if "system" not in content:
+        raise CityloopError(f"{path}: key 'system' is missing: add it, one of {', '.join(SYSTEMS)}")
+    system = get_system(str(content["system"]))
+    content.setdefault("name", path.stem)
+    for key, value in content.items():
+        content[key] = _resolve(value, path.parent)
+    return system.scenario_class.parse(content, where=str(path))
+
+
+def _resolve(value: Any, folder: Path) -> Any:
+    """Make file names in a YAML file relative to that file."""
+    if isinstance(value, list):
+        return [_resolve(v, folder) for v in value]
+    if isinstance(value, str) and value.endswith((".xml", ".xml.gz", ".inp", ".csv")):
+        return str((folder / value).resolve())
+    return value

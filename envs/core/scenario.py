@@ -1,0 +1,161 @@
+"""A site plus what happens to it: how it is timed, what disturbs it, and which seeds are for what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from envs.core.errors import CityloopError
+from envs.core.site import Frozen, first_problem
+
+Split = Literal["train", "validation", "test"]
+
+
+class SeedRange(Frozen):
+    """Seeds from ``first`` to ``last``, both included."""
+
+    first: int = Field(ge=0)
+    last: int = Field(lt=2**31)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the last seed must not be below the first, {self.first}")
+        return self
+
+    def __contains__(self, seed: int) -> bool:
+        return self.first <= seed <= self.last
+
+    def take(self, n: int) -> list[int]:
+        """The first ``n`` seeds.
+
+        Raises:
+            CityloopError: if the range holds fewer.
+        """
+        if not 1 <= n <= self.last - self.first + 1:
+            raise CityloopError(f"--seeds is {n}: this split has 1 to {self.last - self.first + 1} seeds")
+        return list(range(self.first, self.first + n))
+
+
+class Seeds(Frozen):
+    """Which seeds are for what. The three ranges may not overlap."""
+
+    test: SeedRange = SeedRange(first=0, last=9_999)
+    validation: SeedRange = SeedRange(first=10_000, last=99_999)
+    train: SeedRange = SeedRange(first=100_000, last=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        ranges = sorted((self.test, self.validation, self.train), key=lambda r: r.first)
+        if any(a.last >= b.first for a, b in zip(ranges, ranges[1:], strict=False)):
+            raise ValueError("seeds of test, validation and train must not overlap")
+        return self
+
+    def split(self, seed: int) -> Split | None:
+        """The split that a seed belongs to, if any."""
+        splits: tuple[Split, ...] = ("test", "validation", "train")
+        return next((name for name in splits if seed in getattr(self, name)), None)
+
+
+class Scenario(Frozen):
+    """Base of every system's scenario.
+
+    Attributes:
+        system: the system, e.g. ``intersections``.
+        name: short name, e.g. ``cologne8``.
+        description: one line for people.
+        duration_s: length of an episode in simulated seconds.
+        seeds: which seeds are for training, validation and test.
+    """
+
+    system: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    description: str = ""
+    duration_s: float = Field(gt=0)
+    seeds: Seeds = Seeds()
+
+    @property
+    def ref(self) -> str:
+        """How the scenario is called on the command line: ``system/name``."""
+        return f"{self.system}/{self.name}"
+
+    @property
+    def decision_s(self) -> float:
+        """Simulated seconds between two decisions."""
+        raise NotImplementedError
+
+    @property
+    def decisions(self) -> int:
+        """Decisions in an episode."""
+        return int(self.duration_s // self.decision_s)
+
+    def files(self) -> list[Path]:
+        """Files that the scenario stands on; their content, not their place, goes into the hash."""
+        return []
+
+    @property
+    def hash(self) -> str:
+        """A short content hash: equal exactly when the scenarios are, wherever their files lie."""
+        content = self.model_dump(mode="json")
+        text = json.dumps(content, sort_keys=True)
+        for path in self.files():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            text = text.replace(json.dumps(str(path)), json.dumps(digest))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def override(self, settings: dict[str, Any]) -> Self:
+        """A copy with some settings changed.
+
+        Args:
+            settings: dotted key → value, e.g. ``{"timing.min_green_s": 5}``.
+
+        Raises:
+            CityloopError: if a key is unknown or a value does not fit.
+        """
+        content = self.model_dump(mode="json")
+        for key, value in settings.items():
+            *parents, last = key.split(".")
+            place = content
+            for parent in parents:
+                place = place.get(parent) if isinstance(place, dict) else None
+            if not isinstance(place, dict) or last not in place:
+                raise CityloopError(f"setting {key!r} is unknown: scenario {self.ref} has {', '.join(content)}")
+            place[last] = value
+        return self.parse(content, where=f"scenario {self.ref}")
+
+    @classmethod
+    def parse(cls, content: object, where: str) -> Self:
+        """Build a scenario from plain data.
+
+        Raises:
+            CityloopError: naming the place, the first field that does not fit, its value and the mend.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise CityloopError(f"{where}: {first_problem(error)}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
+
+    Raises:
+        CityloopError: if the file is missing, is not YAML, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise CityloopError(f"file {path} cannot be read ({reason}): give an existing YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise CityloopError(f"file {path} is not valid YAML{line}: correct it") from None
+    if not isinstance(content, dict):
+        raise CityloopError(f"file {path} holds {type(content).__name__}, not a mapping: write 'key: value' lines")
+    return content

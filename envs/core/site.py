@@ -1,0 +1,75 @@
+"""What is fixed about a plant, as plain data: enough to encode readings and to guard commands, without a simulator."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from envs.core.errors import CityloopError
+from envs.core.readings import Axes
+
+
+class Frozen(BaseModel):
+    """A typed, immutable record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Site(Frozen):
+    """Base of every system's site.
+
+    Attributes:
+        system: the system it belongs to.
+        name: a name for people and for addresses, e.g. ``cologne8``.
+    """
+
+    system: str
+    name: str
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Identifiers of the deciding agents, in the order of every array."""
+        raise NotImplementedError
+
+    @property
+    def axes(self) -> Axes:
+        """Identifiers along every axis that the readings use."""
+        raise NotImplementedError
+
+    @property
+    def hash(self) -> str:
+        """A short content hash: equal exactly when the sites are."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    def save(self, path: Path) -> None:
+        """Write the site as JSON."""
+        path.write_text(self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a site from JSON.
+
+        Raises:
+            CityloopError: if the file is missing or is no such site.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise CityloopError(f"site file {path} cannot be read ({error.strerror}): give an existing file") from None
+        except ValidationError as error:
+            raise CityloopError(f"site file {path}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a pydantic error as one sentence: field, value, mend."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "the document"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {field!r}: remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return f"key {field!r} is missing: add it"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{field} is {problem['input']!r}: {message[0].lower()}{message[1:]}"

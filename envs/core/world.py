@@ -1,0 +1,160 @@
+"""The contract of a plant and of what stands around it: world, guard, features, reward, controller.
+
+A system implements these five; the loop, the environments, the evaluator and the service know nothing else of it. All of
+them speak arrays: ``N`` agents in the order of `Site.agents`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from envs.core.readings import Readings
+
+Requests = np.ndarray
+"""What a controller asks for, one entry an agent: int64 ``(N,)``, or float64 ``(N, …)`` for continuous systems."""
+
+Commands = np.ndarray
+"""What the guard lets through; the same shape and type as the requests."""
+
+Observation = dict[str, np.ndarray]
+"""Part name → float32 array ``(N, …)``; always holds ``action_mask`` ``(N, actions)`` where actions are discrete."""
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One change that a guard made.
+
+    Attributes:
+        agent: whose request was changed.
+        requested: what was asked for.
+        commanded: what is carried out instead.
+        reason: a code of the system, e.g. ``min_green``.
+    """
+
+    agent: str
+    requested: float | int | None
+    commanded: float | int
+    reason: str
+
+
+class World(ABC):
+    """A plant with sensors and actuators. It knows physics and nothing about learning.
+
+    One world owns one simulator; close it (or use ``with``). It may be reset as often as wanted.
+    """
+
+    @abstractmethod
+    def reset(self, seed: int, program: Any = None) -> Readings:
+        """Start an episode and read the sensors.
+
+        Args:
+            seed: drives everything random in the episode.
+            program: a program for the plant's own local control, which then decides instead of commands (the
+                controllers that practitioners run inside the plant); None: the plant waits for commands.
+        """
+
+    @abstractmethod
+    def step(self, commands: Commands | None) -> Readings:
+        """Carry out commands (None: leave it to the local program), advance one decision, read the sensors."""
+
+    @property
+    @abstractmethod
+    def truth(self) -> Mapping[str, Any]:
+        """What a simulator knows beyond the sensors: undamaged readings and totals, for rewards alone."""
+
+    @property
+    @abstractmethod
+    def time_s(self) -> float:
+        """Simulated time in seconds."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether the episode is over."""
+
+    @abstractmethod
+    def kpis(self) -> dict[str, float]:
+        """Key performance indicators of the finished episode, named with their unit."""
+
+    def trace(self) -> dict[str, float]:
+        """A few totals of this moment, for plots over time."""
+        return {}
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the simulator and remove its files. May be called twice."""
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Guard(Protocol):
+    """Requests → commands that are always safe to carry out. Pure: the same readings and requests, the same answer."""
+
+    def mask(self, readings: Readings) -> np.ndarray:
+        """What may be asked for now: bool ``(N, actions)``, at least one True a row."""
+        ...
+
+    def check(
+        self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
+    ) -> tuple[Commands, list[Intervention]]:
+        """The commands to carry out, and what was changed and why. Accepts any requests, NaN included.
+
+        ``mask``, if given, is that of these readings.
+        """
+        ...
+
+
+class Features(Protocol):
+    """Readings → observation. Pure; fixed scales; padded and masked."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """Part name → shape of one agent's part."""
+
+    state_shape: tuple[int, int]
+    """Rows and columns of the state that a central critic sees."""
+
+    def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
+        """The observation of all agents."""
+        ...
+
+    def state(self, readings: Readings) -> np.ndarray:
+        """What a central critic sees: float32 of `state_shape`."""
+        ...
+
+
+class Reward(Protocol):
+    """Truth of a step → named reward terms."""
+
+    def terms(self, truth: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Term name → ``(N,)``, already weighted: their sum is the reward."""
+        ...
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """Who decides: a learned policy or a rule. Both are trained against, evaluated, served and fallen back to alike.
+
+    Attributes:
+        name: how it is called on the command line and in tables.
+        program: a program for the plant's own local control, or None where `act` decides.
+    """
+
+    name: str
+    program: Any
+
+    def reset(self) -> None:
+        """Forget the episode."""
+        ...
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Requests for all agents."""
+        ...

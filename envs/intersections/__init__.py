@@ -1,0 +1,35 @@
+"""Signalised intersections: an agent is a junction, a decision is which green comes next, the plant is SUMO."""
+
+from __future__ import annotations
+
+from gymnasium.spaces import Discrete
+
+from envs.core.registry import System
+from envs.intersections.features import SignalFeatures
+from envs.intersections.guard import SignalGuard
+from envs.intersections.kpis import KPIS
+from envs.intersections.network import load_site
+from envs.intersections.readings import READINGS
+from envs.intersections.reward import SignalReward
+from envs.intersections.scenarios import NAMES, SignalScenario, load
+from envs.intersections.site import SignalSite
+from envs.intersections.world import SumoWorld
+
+SYSTEM = System(
+    name="intersections",
+    description="signalised junctions of a road network, simulated by SUMO",
+    kpi="delay_s",
+    failure="gridlock",
+    kpis=KPIS,
+    readings=READINGS,
+    scenario_class=SignalScenario,
+    site_class=SignalSite,
+    scenario_names=NAMES,
+    load_scenario=load,
+    load_site=load_site,
+    action_space=lambda site: Discrete(max(len(junction.stages) for junction in site.junctions)),
+    make_world=SumoWorld,
+    make_guard=SignalGuard,
+    make_features=SignalFeatures,
+    make_reward=SignalReward,
+)

@@ -1,0 +1,172 @@
+"""Lane-area detection: from every vehicle's lane, position and speed to counts, queues and arrivals an approach.
+
+Vehicles are read once a decision by libsumo's direct getters: in process, four calls a vehicle cost half of what a
+subscription to the same four values does (`cityloop bench intersections` measures the whole). What a detector may get
+wrong (noise, silence, delay) is added here too, after measuring.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.intersections.readings import ARRIVAL_S, NEAR_M, STANDING_MPS
+from envs.intersections.scenarios import Sensors
+from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
+
+@dataclass(frozen=True)
+class Vehicles:
+    """All vehicles on the network at one moment, as arrays of equal length.
+
+    Attributes:
+        piece: index of the watched piece of lane, -1 where nobody watches.
+        position_m: from the start of the lane.
+        speed_mps, waiting_s: speed and present standstill time.
+    """
+
+    piece: np.ndarray
+    position_m: np.ndarray
+    speed_mps: np.ndarray
+    waiting_s: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.piece)
+
+    @property
+    def standing(self) -> int:
+        """How many stand still."""
+        return int((self.speed_mps < STANDING_MPS).sum())
+
+
+class Detection:
+    """Measures a site.
+
+    Every watched piece of lane is counted once; two constant matrices spread the counts over the approaches that it
+    feeds (in equal shares) and the exits that it belongs to.
+    """
+
+    def __init__(self, site: SignalSite):
+        self.site = site
+        pieces: dict[str, int] = {}
+        for approach in site.approaches:
+            for segment in approach.segments:
+                pieces.setdefault(segment.lane, len(pieces))
+        for exit_ in site.exits:
+            for lane in exit_.lanes:
+                pieces.setdefault(lane, len(pieces))
+        self._piece = pieces
+        n = len(pieces)
+        self._to_stop_m = np.full(n + 1, np.inf)
+        self._shares = np.zeros((n, len(site.approaches)))
+        for a, approach in enumerate(site.approaches):
+            for segment in approach.segments:
+                p = pieces[segment.lane]
+                self._shares[p, a] = 1.0
+                self._to_stop_m[p] = min(self._to_stop_m[p], segment.offset_m + segment.length_m)
+        self._shares /= np.maximum(self._shares.sum(axis=1, keepdims=True), 1.0)
+        self._exits = np.zeros((n, len(site.exits)))
+        for e, exit_ in enumerate(site.exits):
+            for lane in exit_.lanes:
+                self._exits[pieces[lane], e] = 1.0
+        self._limit = np.array([approach.speed_mps for approach in site.approaches])
+        self._capacity = np.maximum(np.array([a.length_m for a in site.approaches]) / VEHICLE_SPACE_M, 1.0)
+
+    def start(self, sumo: Any) -> None:
+        """Begin an episode."""
+        self._stage = np.zeros(len(self.site.junctions))
+        self._changed_s = np.full(len(self.site.junctions), float(sumo.simulation.getTime()))
+        movements = sum(len(junction.movements) for junction in self.site.junctions)
+        self._last_green_s = np.full(movements, float(sumo.simulation.getTime()))
+
+    def vehicles(self, sumo: Any) -> Vehicles:
+        """All vehicles at this moment."""
+        piece, domain = self._piece.get, sumo.vehicle
+        ids = domain.getIDList()
+        return Vehicles(
+            np.array([piece(lane, -1) for lane in map(domain.getLaneID, ids)], dtype=np.int64),
+            np.array(list(map(domain.getLanePosition, ids)), dtype=np.float64),
+            np.array(list(map(domain.getSpeed, ids)), dtype=np.float64),
+            np.array(list(map(domain.getWaitingTime, ids)), dtype=np.float64),
+        )
+
+    def measure(self, vehicles: Vehicles) -> Readings:
+        """What undamaged detectors would report."""
+        n = len(self._shares)
+        piece, speed = vehicles.piece, vehicles.speed_mps
+        distance = self._to_stop_m[piece] - vehicles.position_m
+        approach = np.where(distance <= self.site.range_m, piece, n)  # unwatched pieces are infinitely far
+        standing = speed < STANDING_MPS
+        arriving = ~standing & (distance <= ARRIVAL_S * speed)
+        weights = (None, standing, distance <= NEAR_M, arriving, speed, vehicles.waiting_s)
+        sums = np.array([np.bincount(approach, w, minlength=n + 1)[:n] for w in weights]) @ self._shares
+        count = sums[0]
+        known = np.where(piece >= 0, piece, n)
+        exits = np.array([np.bincount(known, w, minlength=n + 1)[:n] for w in (None, standing)]) @ self._exits
+        return {
+            "count_veh": count,
+            "queue_veh": sums[1],
+            "near_veh": sums[2],
+            "arrivals_veh": sums[3],
+            "speed_mps": np.where(count > 0, sums[4] / np.maximum(count, 1e-9), self._limit),
+            "occupancy": np.minimum(count / self._capacity, 1.0),
+            "waiting_s": sums[5],
+            "exit_count_veh": exits[0],
+            "exit_queue_veh": exits[1],
+        }
+
+    def shown(self, sumo: Any, time_s: float) -> Readings:
+        """The junction and movement columns while the cabinet runs a program of its own, from the lamps it shows."""
+        clearing, red, start = np.zeros(len(self._stage)), [], 0
+        for j, junction in enumerate(self.site.junctions):
+            state = sumo.trafficlight.getRedYellowGreenState(junction.id)
+            if state in junction.stages:
+                stage = junction.stages.index(state)
+                if stage != self._stage[j]:
+                    self._stage[j], self._changed_s[j] = stage, time_s
+            else:
+                clearing[j] = 1.0
+            span = slice(start, start + len(state))
+            self._last_green_s[span] = np.where([s in "Gg" for s in state], time_s, self._last_green_s[span])
+            red.append(time_s - self._last_green_s[span])
+            start += len(state)
+        green = np.where(clearing > 0, 0.0, time_s - self._changed_s)
+        return {"stage": self._stage.copy(), "clearing_s": clearing, "green_s": green, "red_s": np.concatenate(red)}
+
+
+class Faults:
+    """What is wrong with the detectors in one episode: silence, noise and delay.
+
+    Args:
+        sensors: how bad it is.
+        decision_s: seconds between two readings.
+        seed: which detectors are dead, and the noise.
+        approaches: number of approaches.
+    """
+
+    def __init__(self, sensors: Sensors, decision_s: float, seed: int, approaches: int):
+        self._rng = np.random.default_rng([seed, 2])
+        self._noise = sensors.noise
+        self._dead = self._rng.random(approaches) < sensors.dropout
+        self._past: deque[Readings] = deque(maxlen=1 + round(sensors.delay_s / decision_s))
+        self._perfect = sensors.noise == 0 and sensors.dropout == 0 and sensors.delay_s == 0
+
+    def apply(self, true: Readings) -> Readings:
+        """What arrives at the controller."""
+        if self._perfect:
+            return true
+        self._past.append(true)
+        seen = {name: values.copy() for name, values in self._past[0].items()}
+        for name, values in seen.items():
+            if self._noise:
+                values *= np.maximum(self._rng.normal(1.0, self._noise, len(values)), 0.0)
+            if name == "occupancy":
+                np.minimum(values, 1.0, out=values)
+            if not name.startswith("exit_"):
+                values[self._dead] = np.nan
+        return seen

@@ -1,0 +1,178 @@
+"""The signal guard: which stage may be asked for, what is carried out instead, and a monitor of what is shown.
+
+`SignalGuard` stands between any controller and the cabinet. It is pure: it needs the site and the readings, nothing else,
+so it is the same object as an action mask in training, in evaluation and in service. `ConflictMonitor` is independent of
+it: it watches the lamps second by second, like the malfunction management unit of a real cabinet.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Commands, Intervention, Requests
+from envs.intersections.site import Junction, SignalSite
+
+
+class SignalGuard:
+    """Keeps minimum greens, intergreens and maximum reds, and lets nothing but a stage of the site through.
+
+    Reasons of its interventions: ``clearing`` (a change is under way), ``min_green``, ``max_red`` (a movement is
+    overdue), ``invalid`` (no such stage).
+    """
+
+    def __init__(self, site: SignalSite):
+        junctions = site.junctions
+        self.site = site
+        widest = max(len(junction.movements) for junction in junctions)
+        self._stages = max(len(junction.stages) for junction in junctions)
+        counts = [len(junction.movements) for junction in junctions]
+        starts = np.cumsum([0, *counts[:-1]])
+        total = sum(counts)
+        # Movements padded to a rectangle; index `total` is a dummy that is never red.
+        self._index = np.full((len(junctions), widest), total)
+        self._home = np.zeros((len(junctions), widest), dtype=np.int64)
+        for j, (junction, start) in enumerate(zip(junctions, starts, strict=True)):
+            served = [k for k, home in enumerate(junction.home_stages) if home >= 0]
+            self._index[j, served] = start + np.array(served)
+            self._home[j, served] = [junction.home_stages[k] for k in served]
+        self._force_red_s = np.array([site.force_red_s(junction) for junction in junctions])
+        self._exists = np.array([[s < len(j.stages) for s in range(self._stages)] for j in junctions])
+        self._rows = np.arange(len(junctions))
+
+    def _overdue(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
+        """Whether a junction has an overdue movement, and the stage that serves the most overdue one."""
+        red = np.append(readings["red_s"], -1.0)[self._index]
+        oldest = red.argmax(axis=1)
+        return red[self._rows, oldest] >= self._force_red_s, self._home[self._rows, oldest]
+
+    def mask(self, readings: Readings) -> np.ndarray:
+        """What may be asked for: bool ``(junctions, stages)``, at least one True a row."""
+        stage = readings["stage"].astype(np.int64)
+        locked = (readings["clearing_s"] > 0) | (readings["green_s"] < self.site.timing.min_green_s)
+        overdue, home = self._overdue(readings)
+        only = np.where(locked, stage, home)
+        forced = locked | overdue
+        mask = self._exists.copy()
+        mask[forced] = False
+        mask[self._rows[forced], only[forced]] = True
+        return mask
+
+    def check(
+        self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
+    ) -> tuple[Commands, list[Intervention]]:
+        """The stages to carry out.
+
+        Args:
+            readings: of this moment.
+            requests: wished stage of every junction; anything that is no stage counts as "no wish".
+            mask: of these readings, if the caller has it already.
+
+        Returns:
+            int64 ``(junctions,)`` stages, and every change with its reason.
+        """
+        mask = self.mask(readings) if mask is None else mask
+        wished, valid = self._wishes(requests)
+        allowed = valid & mask[self._rows, wished]
+        if allowed.all():
+            return wished, []
+        stage = readings["stage"].astype(np.int64)
+        keep = mask[self._rows, stage]
+        commands = np.where(allowed, wished, np.where(keep, stage, mask.argmax(axis=1)))
+        changes = [self._explain(int(j), readings, requests, commands, valid) for j in np.flatnonzero(~allowed)]
+        return commands, changes
+
+    def _wishes(self, requests: Requests) -> tuple[np.ndarray, np.ndarray]:
+        flat = np.asarray(requests)
+        if flat.shape != self._rows.shape or flat.dtype.kind not in "iufb":
+            return np.zeros_like(self._rows), np.zeros(len(self._rows), dtype=bool)
+        if flat.dtype.kind == "f":
+            whole = np.isfinite(flat) & (flat == np.floor(flat)) & (np.abs(flat) < 2**31)
+            flat = np.where(whole, flat, -1.0)
+        valid = (flat >= 0) & (flat < self._stages)
+        wished = np.where(valid, flat, 0).astype(np.int64)
+        return wished, valid & self._exists[self._rows, wished]
+
+    def _explain(
+        self, j: int, readings: Readings, requests: Requests, commands: Commands, valid: np.ndarray
+    ) -> Intervention:
+        if not valid[j]:
+            reason = "invalid"
+        elif readings["clearing_s"][j] > 0:
+            reason = "clearing"
+        elif readings["green_s"][j] < self.site.timing.min_green_s:
+            reason = "min_green"
+        else:
+            reason = "max_red"
+        requested = float(requests[j]) if np.shape(requests) == self._rows.shape and valid[j] else None
+        return Intervention(self.site.agents[j], requested, int(commands[j]), reason)
+
+
+class ConflictMonitor:
+    """Watches what one junction shows, second by second.
+
+    Args:
+        site: the site.
+        junction: the junction to watch.
+    """
+
+    def __init__(self, site: SignalSite, junction: Junction):
+        self.site, self.junction = site, junction
+        self._yields = set(junction.yields)
+        self._yellow_s = [self._least_yellow_s(k) for k in range(len(junction.movements))]
+        self._green_since: list[float | None] = [None] * len(junction.movements)
+        self._yellow_since: list[float | None] = [None] * len(junction.movements)
+        self._red_since: list[float | None] = [None] * len(junction.movements)
+
+    def _least_yellow_s(self, movement: int) -> int:
+        """The shortest yellow that any change of stage gives a movement by its own speed."""
+        from envs.intersections.site import ite_yellow_s
+
+        m = self.junction.movements[movement]
+        if m.crossing or m.approach < 0:
+            return 0
+        fixed = self.site.timing.yellow_s
+        return ite_yellow_s(m.speed_mps) if fixed is None else fixed
+
+    def watch(self, time_s: float, state: str) -> list[str]:
+        """Check what is shown at a time; call it every second, in order.
+
+        Returns:
+            What is wrong, one sentence each; empty if all is well.
+        """
+        faults = [
+            f"{self.junction.id} at {time_s:g} s: movements {a} and {b} conflict, both green in {state}"
+            for a, b in self.junction.foes
+            if not self._compatible(a, b, state)
+        ]
+        for k, signal in enumerate(state):
+            faults += self._lamp(k, signal, time_s)
+        return faults
+
+    def _compatible(self, a: int, b: int, state: str) -> bool:
+        """Two crossing movements may both be green only if one of them is permissive and yields by right of way."""
+        if state[a] not in "Gg" or state[b] not in "Gg":
+            return True
+        return (state[a] == "g" and (a, b) in self._yields) or (state[b] == "g" and (b, a) in self._yields)
+
+    def _lamp(self, k: int, signal: str, time_s: float) -> list[str]:
+        name, faults = f"{self.junction.id} movement {k} at {time_s:g} s", []
+        if signal in "Gg":
+            self._green_since[k] = time_s if self._green_since[k] is None else self._green_since[k]
+            self._yellow_since[k] = self._red_since[k] = None
+        elif signal == "y":
+            self._yellow_since[k] = time_s if self._yellow_since[k] is None else self._yellow_since[k]
+            self._red_since[k] = time_s if self._red_since[k] is None else self._red_since[k]
+        else:
+            if self._green_since[k] is not None and self._yellow_s[k] > 0:
+                shown = 0.0 if self._yellow_since[k] is None else time_s - self._yellow_since[k]
+                if shown < self._yellow_s[k]:
+                    faults.append(f"{name}: yellow of {shown:g} s, at least {self._yellow_s[k]} s are due")
+            self._green_since[k] = self._yellow_since[k] = None
+            self._red_since[k] = time_s if self._red_since[k] is None else self._red_since[k]
+        since = self._red_since[k]
+        if self.junction.home_stages[k] >= 0 and since is not None:
+            limit = self.site.max_red_s(self.junction)
+            if time_s - since > limit:
+                faults.append(f"{name}: red for {time_s - since:g} s, at most {limit:g} s are allowed")
+        return faults

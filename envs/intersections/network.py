@@ -1,0 +1,264 @@
+"""From a SUMO network file to a site: signals, stages, conflicts and detection zones, with no hand-written configuration.
+
+Reads the network with sumolib (a parser; no simulator is started).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from envs.core.errors import CityloopError
+from envs.intersections.scenarios import SignalScenario
+from envs.intersections.site import (
+    VEHICLE_SPACE_M,
+    Approach,
+    Exit,
+    Junction,
+    Movement,
+    Phase,
+    Segment,
+    SignalSite,
+)
+
+EXIT_RANGE_M = 60.0
+"""How far behind a junction room for vehicles is watched."""
+
+
+def load_site(scenario: SignalScenario) -> SignalSite:
+    """The site of a scenario.
+
+    Raises:
+        CityloopError: if the network cannot be read, or has no signal with two green stages.
+    """
+    stamp = scenario.net.stat().st_mtime_ns
+    return _load_site(scenario.name, scenario.net, stamp, scenario.timing.model_dump_json(), scenario.sensors.range_m)
+
+
+@lru_cache(maxsize=32)
+def _load_site(name: str, net_file: Path, stamp: int, timing: str, range_m: float) -> SignalSite:
+    net = _read_net(net_file)
+    lights = sorted(net.getTrafficLights(), key=lambda light: light.getID())
+    if not lights:
+        raise CityloopError(f"network {net_file} has no traffic lights: give a network with signals")
+    builder = _Builder(net, range_m)
+    junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
+    if not junctions:
+        raise CityloopError(
+            f"network {net_file} has {len(lights)} traffic lights, none with two green stages: "
+            "give programs with at least two green phases (netconvert --tls.rebuild)"
+        )
+    content = {"name": name, "timing": SignalSite.model_fields["timing"].annotation.model_validate_json(timing)}  # type: ignore[union-attr]
+    approaches = tuple(builder.approaches)
+    return SignalSite(
+        **content, range_m=range_m, junctions=tuple(junctions), approaches=approaches, exits=tuple(builder.exits)
+    )
+
+
+def _read_net(path: Path) -> Any:
+    import sumolib
+
+    try:
+        return sumolib.net.readNet(str(path), withPrograms=True, withInternal=True, withPedestrianConnections=True)
+    except Exception as error:  # sumolib raises whatever its parser meets
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CityloopError(f"network {path} cannot be read ({detail}): give a SUMO .net.xml file") from None
+
+
+class _Builder:
+    """Builds junctions and collects the approaches and exits that they share."""
+
+    def __init__(self, net: Any, range_m: float):
+        self.net, self.range_m = net, range_m
+        self.approaches: list[Approach] = []
+        self.exits: list[Exit] = []
+        self._approach_index: dict[str, int] = {}
+        self._exit_index: dict[str, int] = {}
+        self._connections: dict[str, list[Any]] = defaultdict(list)
+        for edge in net.getEdges(withInternal=True):
+            if edge.getFunction() == "internal":
+                continue
+            for connections in edge.getOutgoing().values():
+                for connection in connections:
+                    if connection.getTLSID():
+                        self._connections[connection.getTLSID()].append(connection)
+
+    def junction(self, light: Any) -> Junction | None:
+        """The junction of a traffic light, or None where it has fewer than two green stages."""
+        programs = light.getPrograms()
+        connections = self._connections[light.getID()]
+        if not programs or not connections:
+            return None
+        program = programs[sorted(programs)[0]]
+        phases = tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases())
+        foes, yields = self._right_of_way(connections)
+        stages = _green_stages(phases, foes, yields)
+        if len(stages) < 2:
+            return None
+        movements = self._movements(connections, len(phases[0].state))
+        return Junction(
+            id=light.getID(),
+            movements=movements,
+            stages=stages,
+            foes=tuple(sorted(foes)),
+            yields=tuple(sorted(yields)),
+            program=phases,
+            offset_s=float(program.getOffset()),
+        )
+
+    def _right_of_way(self, connections: list[Any]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+        """Pairs of signal indices that cross or merge (i < j), and pairs (i, j) in which i gives way to j."""
+        foes: set[tuple[int, int]] = set()
+        yields: set[tuple[int, int]] = set()
+        by_node: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
+        for connection in connections:
+            node = connection.getJunction()
+            by_node[node.getID()].append((connection.getTLLinkIndex(), node.getLinkIndex(connection), node))
+        for members in by_node.values():
+            for a, row_a, node in members:
+                for b, row_b, _ in members:
+                    if a == b or row_a not in node._foes or row_b < 0:
+                        continue
+                    if node.areFoes(row_a, row_b):
+                        foes.add((min(a, b), max(a, b)))
+                    if node._prohibits[row_a][-(row_b + 1)] == "1":
+                        yields.add((a, b))
+        return foes, yields
+
+    def _movements(self, connections: list[Any], count: int) -> tuple[Movement, ...]:
+        by_index: dict[int, list[Any]] = defaultdict(list)
+        for connection in connections:
+            by_index[connection.getTLLinkIndex()].append(connection)
+        return tuple(self._movement(by_index.get(k, [])) for k in range(count))
+
+    def _movement(self, connections: list[Any]) -> Movement:
+        if not connections:
+            return Movement(approach=-1, exits=(), speed_mps=13.9, width_m=0.0)
+        first = connections[0]
+        to_edge = first.getTo()
+        if to_edge.getFunction() == "crossing":
+            width = max(lane.getLength() for lane in to_edge.getLanes())
+            return Movement(approach=-1, exits=(), speed_mps=1.2, width_m=width, crossing=True)
+        return Movement(
+            approach=self._approach(first.getFromLane()),
+            exits=tuple(sorted({self._exit(connection.getToLane()) for connection in connections})),
+            speed_mps=max(connection.getFromLane().getSpeed() for connection in connections),
+            width_m=max(self._width_m(connection) for connection in connections),
+        )
+
+    def _width_m(self, connection: Any) -> float:
+        return sum(lane.getLength() for lane in self._via(connection))
+
+    def _via(self, connection: Any) -> list[Any]:
+        """The internal lanes that a connection runs over."""
+        lanes = []
+        via = connection.getViaLaneID()
+        while via:
+            lane = self.net.getLane(via)
+            lanes.append(lane)
+            via = next((c.getViaLaneID() for c in lane.getOutgoing() if c.getViaLaneID()), "")
+        return lanes
+
+    def _approach(self, lane: Any) -> int:
+        if lane.getID() not in self._approach_index:
+            segments = self._upstream(lane)
+            reach = max(segment.offset_m + segment.length_m for segment in segments)
+            self._approach_index[lane.getID()] = len(self.approaches)
+            self.approaches.append(
+                Approach(
+                    id=lane.getID(),
+                    speed_mps=lane.getSpeed(),
+                    length_m=min(reach, self.range_m),
+                    segments=tuple(segments),
+                )
+            )
+        return self._approach_index[lane.getID()]
+
+    def _upstream(self, stop_lane: Any) -> list[Segment]:
+        """Lanes within detection range upstream of a stop line, not past another signal.
+
+        Stop-line edges can be fragments of a metre, so detection follows the approach across unsignalised nodes.
+        """
+        segments, seen = [], set()
+        queue = [(stop_lane, 0.0)]
+        while queue:
+            lane, offset = queue.pop(0)
+            if lane.getID() in seen:
+                continue
+            seen.add(lane.getID())
+            segments.append(Segment(lane=lane.getID(), offset_m=offset, length_m=lane.getLength()))
+            offset += lane.getLength()
+            if offset >= self.range_m:
+                continue
+            for connection in lane.getIncomingConnections():
+                feeder = connection.getFromLane()
+                ordinary = feeder.getEdge().getFunction() == ""
+                if connection.getTLSID() or connection.getDirection() == "t" or not ordinary:
+                    continue
+                inner = offset
+                for via in reversed(self._via(connection)):
+                    if via.getID() not in seen:
+                        seen.add(via.getID())
+                        segments.append(Segment(lane=via.getID(), offset_m=inner, length_m=via.getLength()))
+                    inner += via.getLength()
+                queue.append((feeder, inner))
+        return segments
+
+    def _exit(self, lane: Any) -> int:
+        if lane.getID() not in self._exit_index:
+            lanes, length = self._downstream(lane)
+            self._exit_index[lane.getID()] = len(self.exits)
+            self.exits.append(
+                Exit(id=lane.getID(), lanes=tuple(lanes), capacity_veh=max(1.0, length / VEHICLE_SPACE_M))
+            )
+        return self._exit_index[lane.getID()]
+
+    def _downstream(self, first: Any) -> tuple[list[str], float]:
+        lanes, total = [first.getID()], first.getLength()
+        lane = first
+        while total < EXIT_RANGE_M:
+            onward = [c for c in lane.getOutgoing() if not c.getTLSID() and c.getDirection() == "s"]
+            if len(onward) != 1 or onward[0].getToLane().getID() in lanes:
+                break
+            lane = onward[0].getToLane()
+            lanes.append(lane.getID())
+            total += lane.getLength()
+        return lanes, total
+
+
+def _green_stages(
+    phases: tuple[Phase, ...], foes: set[tuple[int, int]], yields: set[tuple[int, int]]
+) -> tuple[str, ...]:
+    """The distinct green stages of a program that are safe to show.
+
+    A stage with a protected green for two crossing movements is made permissive where right of way says who yields;
+    where it says nothing, the stage is left out.
+    """
+    stages: list[str] = []
+    for phase in phases:
+        state = phase.state
+        if any(s in "yYuoO" for s in state) or not any(s in "Gg" for s in state):
+            continue
+        safe = safe_stage(state, foes, yields)
+        if safe is not None and safe not in stages:
+            stages.append(safe)
+    return tuple(stages)
+
+
+def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, int]]) -> str | None:
+    """The stage with permissive greens where right of way demands it; None if two greens conflict without a rule."""
+    signals = list(state)
+    for a, b in sorted(foes):
+        if signals[a] not in "Gg" or signals[b] not in "Gg":
+            continue
+        if (a, b) in yields and (b, a) not in yields:
+            signals[a] = "g"
+        elif (b, a) in yields and (a, b) not in yields:
+            signals[b] = "g"
+        elif (a, b) in yields:
+            signals[a] = signals[b] = "g"
+        else:
+            return None
+    return "".join(signals)

@@ -1,0 +1,34 @@
+"""What a junction's detectors and controller report.
+
+Approach columns come from lane-area detection (camera or radar) up to the site's range upstream of each stop line; exit
+columns from detection behind the junction; junction and movement columns from the local signal controller. Where a piece
+of road upstream feeds several stop-line lanes, its vehicles count in equal shares for each, as nobody knows yet where
+they turn.
+"""
+
+from envs.core.readings import Column, Schema
+
+STANDING_MPS = 0.1
+"""Below this speed a vehicle counts as standing (SUMO's definition of halting)."""
+
+NEAR_M = 50.0
+"""Vehicles this close to the stop line count as near (RESCO's range for its greedy controller)."""
+
+ARRIVAL_S = 12.0
+"""Moving vehicles that would reach the stop line within this time at their speed count as arrivals."""
+
+READINGS = Schema(
+    Column("count_veh", "approach", 0, 1000, "vehicles within detection range", nullable=True),
+    Column("queue_veh", "approach", 0, 1000, "standing vehicles within detection range", nullable=True),
+    Column("near_veh", "approach", 0, 1000, "vehicles within 50 m of the stop line", nullable=True),
+    Column("arrivals_veh", "approach", 0, 1000, "moving vehicles due at the stop line within 12 s", nullable=True),
+    Column("speed_mps", "approach", 0, 100, "mean speed within detection range; the limit if empty", nullable=True),
+    Column("occupancy", "approach", 0, 1, "share of the watched length that is taken up", nullable=True),
+    Column("waiting_s", "approach", 0, 1e7, "sum of the present standstill times", nullable=True),
+    Column("exit_count_veh", "exit", 0, 1000, "vehicles just behind the junction", nullable=True),
+    Column("exit_queue_veh", "exit", 0, 1000, "standing vehicles just behind the junction", nullable=True),
+    Column("stage", "junction", 0, 99, "stage that is green, or that is coming", integer=True),
+    Column("clearing_s", "junction", 0, 60, "seconds of yellow and all-red still to run; 0: the stage is green"),
+    Column("green_s", "junction", 0, 1e7, "seconds that the stage has been green; 0 while clearing"),
+    Column("red_s", "movement", 0, 1e7, "seconds since the movement last had green; 0 while it has"),
+)

@@ -1,0 +1,186 @@
+"""Where signals are controlled: the RESCO maps, a generated grid, and any network and demand of a user's own.
+
+The RESCO networks are not ours to ship (their licences forbid commercial use); they are read from the installed
+sumo-rl package, which bundles them. Its code is not imported.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from envs.core.errors import CityloopError
+from envs.core.scenario import Scenario
+from envs.core.site import Frozen
+from envs.intersections.generate import generated_grid
+
+Regime = Literal["engineer", "resco"]
+
+
+class Timing(Frozen):
+    """How signals are timed.
+
+    Attributes:
+        decision_s: seconds between two decisions.
+        yellow_s: seconds of yellow; None: from the approach speed (ITE formula, at least 3 s).
+        all_red_s: seconds of all-red after a yellow; None: from the junction's width and the approach speed.
+        min_green_s: seconds that a green lasts at least.
+        max_red_s: seconds after which a movement is served whatever is asked for; None: never.
+        max_green_s: longest green of a vehicle-actuated stage; no bound for requests.
+    """
+
+    decision_s: int = Field(ge=1, le=60)
+    yellow_s: int | None = Field(default=None, ge=1, le=6)
+    all_red_s: int | None = Field(default=None, ge=0, le=6)
+    min_green_s: int = Field(ge=1, le=60)
+    max_red_s: int | None = Field(default=None, ge=30)
+    max_green_s: int = Field(default=50, ge=5)
+
+
+REGIMES: dict[str, Timing] = {
+    "engineer": Timing(decision_s=5, min_green_s=7, max_red_s=120),
+    "resco": Timing(decision_s=10, yellow_s=3, all_red_s=0, min_green_s=7),
+}
+
+
+class Demand(Frozen):
+    """How the demand of a file is varied from seed to seed.
+
+    Attributes:
+        scale: lower and upper bound of a factor on the number of vehicles, drawn uniformly.
+        shift_s: the demand profile is turned by up to this much within its window, either way.
+        jitter_s: each departure moves by up to this much, either way.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift_s: float = Field(default=0.0, ge=0)
+    jitter_s: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Demand:
+        if not 0 < self.scale[0] <= self.scale[1] <= 5:
+            raise ValueError(f"scale must be two factors with 0 < low <= high <= 5, not {list(self.scale)}")
+        return self
+
+
+class Sensors(Frozen):
+    """What detectors can do, and what is wrong with them.
+
+    Attributes:
+        range_m: how far upstream of the stop line an approach is watched (across edge fragments).
+        noise: relative standard deviation of counts, speeds and waiting times.
+        dropout: share of approach lanes whose detector is dead for the episode.
+        delay_s: age of detector values, rounded to whole decisions.
+    """
+
+    range_m: float = Field(default=150.0, ge=10, le=500)
+    noise: float = Field(default=0.0, ge=0, le=1)
+    dropout: float = Field(default=0.0, ge=0, le=1)
+    delay_s: float = Field(default=0.0, ge=0, le=60)
+
+
+class SignalScenario(Scenario):
+    """Signals of a road network under a demand.
+
+    Attributes:
+        net: SUMO network; signals, stages, yellow times and conflicts are derived from it.
+        routes: SUMO route files (vehicles, trips or flows).
+        additional: further SUMO files that the demand needs, e.g. vehicle types.
+        begin_s: when the episode begins, in the time of the route files.
+        regime: ``engineer`` (rules of practice, default) or ``resco`` (the protocol of the RESCO papers).
+        timing: the regime's timing, or one's own.
+        demand: variation of every seed's demand.
+        training_demand: variation of the training seeds' demand instead.
+        sensors: what detectors can do.
+        teleport_s: seconds of standstill after which SUMO removes a vehicle; -1: never.
+    """
+
+    system: Literal["intersections"] = "intersections"
+    net: Path
+    routes: tuple[Path, ...] = Field(min_length=1)
+    additional: tuple[Path, ...] = ()
+    begin_s: float = Field(default=0.0, ge=0)
+    duration_s: float = Field(default=3600.0, gt=0)
+    regime: Regime = "engineer"
+    timing: Timing = Field(default_factory=lambda data: REGIMES[data.get("regime", "engineer")])
+    demand: Demand = Demand()
+    training_demand: Demand = Demand(scale=(0.7, 1.2), shift_s=900.0, jitter_s=60.0)
+    sensors: Sensors = Sensors()
+    teleport_s: int = Field(default=-1, ge=-1)
+
+    @model_validator(mode="after")
+    def _readable(self) -> SignalScenario:
+        for path in self.files():
+            if not path.is_file():
+                raise ValueError(f"file {path} is missing: give an existing file")
+        if self.decisions < 1:
+            raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
+        return self
+
+    @property
+    def decision_s(self) -> float:
+        return float(self.timing.decision_s)
+
+    def files(self) -> list[Path]:
+        return [self.net, *self.routes, *self.additional]
+
+    def demand_of(self, seed: int) -> Demand:
+        """The demand variation that applies to a seed."""
+        return self.training_demand if seed in self.seeds.train else self.demand
+
+    def override(self, settings: dict[str, object]) -> SignalScenario:
+        """As `Scenario.override`; changing the regime brings that regime's timing."""
+        scenario = self
+        if "regime" in settings:
+            content = self.model_dump(mode="json", exclude={"timing"}) | {"regime": settings.pop("regime")}
+            if content["name"] == "arterial4x4" and content["regime"] == "resco":
+                content["timing"] = ARTERIAL_RESCO.model_dump()
+            scenario = self.parse(content, where=f"scenario {self.ref}")
+        return super(SignalScenario, scenario).override(settings) if settings else scenario
+
+
+ARTERIAL_RESCO = Timing(decision_s=5, yellow_s=2, all_red_s=0, min_green_s=3)
+"""The RESCO protocol has shorter decisions and yellows on arterial4x4."""
+
+RESCO_MAPS = {
+    "cologne1": (25200, "one junction of Cologne, morning peak"),
+    "cologne3": (25200, "three junctions of Cologne, morning peak"),
+    "cologne8": (25200, "eight junctions of Cologne, morning peak"),
+    "ingolstadt1": (57600, "one junction of Ingolstadt, evening peak"),
+    "ingolstadt7": (57600, "an arterial of seven junctions in Ingolstadt, evening peak"),
+    "ingolstadt21": (57600, "twenty-one junctions of Ingolstadt, evening peak"),
+    "grid4x4": (0, "synthetic grid of sixteen three-lane junctions"),
+    "arterial4x4": (0, "synthetic grid of sixteen junctions crossed by arterials"),
+}
+
+GRIDS = {
+    "grid2x2": "a small generated grid for quick tests, ten minutes",
+    "grid3x3": "a generated grid of nine junctions, ten minutes",
+}
+
+NAMES = (*RESCO_MAPS, *GRIDS)
+
+
+def load(name: str) -> SignalScenario:
+    """A shipped scenario by its short name (one of `NAMES`)."""
+    if name in GRIDS:
+        net, routes = generated_grid(int(name[4]))
+        return SignalScenario(name=name, description=GRIDS[name], net=net, routes=(routes,), duration_s=600)
+    begin, description = RESCO_MAPS[name]
+    folder = _resco_folder() / name
+    routes = folder / f"{name}.rou.xml"
+    if not routes.is_file():
+        routes = folder / f"{name}_1.rou.xml"
+    return SignalScenario(
+        name=name, description=description, net=folder / f"{name}.net.xml", routes=(routes,), begin_s=begin
+    )
+
+
+def _resco_folder() -> Path:
+    spec = find_spec("sumo_rl")
+    if spec is None or not spec.submodule_search_locations:
+        raise CityloopError("package sumo-rl is not installed, and it brings the RESCO maps: pip install sumo-rl")
+    return Path(spec.submodule_search_locations[0]) / "nets" / "RESCO"

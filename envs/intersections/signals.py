@@ -1,0 +1,161 @@
+"""The signal controller in the cabinet: carries out a change of stage second by second, and says what is shown.
+
+A command names the next stage. The transition to it (yellow, all-red, green) is fixed by the site, so it can be written
+down beforehand: as a SUMO program for the simulator, and as a time line for whoever wants to check what was shown. No
+simulator is needed here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from envs.intersections.site import Junction, Phase, SignalSite
+
+HOLD_S = 1e6
+"""How long a green is written down for: until the next command."""
+
+
+@dataclass(frozen=True)
+class LocalProgram:
+    """A program that the cabinet runs by itself: fixed-time or vehicle-actuated.
+
+    Attributes:
+        name: e.g. ``fixed``, ``webster`` or ``actuated``.
+        kind: SUMO's type of logic, ``static`` or ``actuated``.
+        phases: junction → phases.
+        offsets_s: junction → offset.
+        bounds_s: junction → (shortest, longest) green of each phase, for actuated logic.
+        params: parameters of SUMO's logic.
+    """
+
+    name: str
+    kind: str
+    phases: dict[str, tuple[Phase, ...]]
+    offsets_s: dict[str, float]
+    bounds_s: dict[str, tuple[tuple[float, float], ...]]
+    params: dict[str, str]
+
+
+def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list[Phase]:
+    """What is shown between two stages: yellow for what loses its green, then all-red for it; nothing else changes."""
+    lost = set(junction.lost(old, new))
+    yellow, red = [], []
+    for k, signal in enumerate(junction.stages[old]):
+        walkers = junction.movements[k].crossing
+        yellow.append(("r" if walkers else "y") if k in lost else signal)
+        red.append("r" if k in lost else signal)
+    phases = [
+        Phase(state="".join(yellow), duration_s=site.yellow_s(junction, old, new)),
+        Phase(state="".join(red), duration_s=site.all_red_s(junction, old, new)),
+    ]
+    return [phase for phase in phases if phase.duration_s > 0]
+
+
+def program_id(old: int, new: int) -> str:
+    """The id of the SUMO program that goes from one stage to another."""
+    return f"{old}>{new}"
+
+
+def sumo_programs(site: SignalSite, local: LocalProgram | None) -> str:
+    """The SUMO additional file with every transition of every junction, or with the local program instead."""
+    lines = ["<additional>"]
+    for junction in site.junctions:
+        if local is not None:
+            lines.append(_local_xml(junction, local))
+            continue
+        stages = range(len(junction.stages))
+        for old in stages:
+            for new in stages:
+                if old != new:
+                    phases = [*transition(site, junction, old, new)]
+                    phases.append(Phase(state=junction.stages[new], duration_s=HOLD_S))
+                    lines.append(_program_xml(junction.id, program_id(old, new), phases))
+        start = [Phase(state=junction.stages[0], duration_s=HOLD_S)]
+        lines.append(_program_xml(junction.id, "start", start))
+    return "\n".join([*lines, "</additional>"])
+
+
+def _program_xml(light: str, name: str, phases: list[Phase]) -> str:
+    body = "".join(f'<phase duration="{p.duration_s:g}" state="{p.state}"/>' for p in phases)
+    return f'<tlLogic id={quoteattr(light)} type="static" programID={quoteattr(name)} offset="0">{body}</tlLogic>'
+
+
+def _local_xml(junction: Junction, local: LocalProgram) -> str:
+    bounds = local.bounds_s.get(junction.id)
+    body = "".join(f'<param key="{key}" value="{value}"/>' for key, value in local.params.items())
+    for k, phase in enumerate(local.phases[junction.id]):
+        limits = f' minDur="{bounds[k][0]:g}" maxDur="{bounds[k][1]:g}"' if bounds else ""
+        body += f'<phase duration="{phase.duration_s:g}" state="{phase.state}"{limits}/>'
+    head = f'id={quoteattr(junction.id)} type="{local.kind}" programID={quoteattr(local.name)}'
+    return f'<tlLogic {head} offset="{local.offsets_s[junction.id]:g}">{body}</tlLogic>'
+
+
+class SignalController:
+    """The state of all cabinets of a site: which stage, since when, and how long each movement has been red.
+
+    Args:
+        site: the site; all arrays are in its order.
+        time_s: the plant's clock; every junction starts in the green of its first stage.
+    """
+
+    def __init__(self, site: SignalSite, time_s: float = 0.0):
+        self.site = site
+        junctions = site.junctions
+        self._of = np.repeat(np.arange(len(junctions)), [len(junction.movements) for junction in junctions])
+        ends = np.cumsum([len(junction.movements) for junction in junctions])
+        self._spans = [slice(int(e) - len(j.movements), int(e)) for e, j in zip(ends, junctions, strict=True)]
+        self._greens = [np.array([[s in "Gg" for s in stage] for stage in j.stages]) for j in junctions]
+        self._intergreen_s = [_intergreens(site, junction) for junction in junctions]
+        self.stage = np.zeros(len(junctions), dtype=np.int64)
+        self._green_from = np.full(len(junctions), float(time_s))
+        self._green = np.concatenate([greens[0] for greens in self._greens])
+        self._kept = np.ones(len(self._of), dtype=bool)
+        self._lost_at = np.full(len(self._of), float(time_s))
+
+    def command(self, time_s: float, stages: np.ndarray) -> list[tuple[int, int, int]]:
+        """Begin the changes that are due.
+
+        Args:
+            time_s: now.
+            stages: next stage of every junction.
+
+        Returns:
+            (junction, old stage, new stage) of every change.
+
+        Raises:
+            ValueError: if a junction is told to change while it is still clearing.
+        """
+        changes = []
+        for j in np.flatnonzero(stages != self.stage).tolist():
+            old, new = int(self.stage[j]), int(stages[j])
+            if time_s < self._green_from[j]:
+                raise ValueError(f"junction {self.site.agents[j]} was told to change while it is clearing")
+            span = self._spans[j]
+            before, after = self._greens[j][old], self._greens[j][new]
+            self._lost_at[span][before & ~after] = time_s
+            self._kept[span] = before & after
+            self._green[span] = after
+            self._green_from[j] = time_s + self._intergreen_s[j][old, new]
+            self.stage[j] = new
+            changes.append((j, old, new))
+        return changes
+
+    def status(self, time_s: float) -> dict[str, np.ndarray]:
+        """The junction and movement columns of the readings at a time."""
+        since = time_s - self._green_from
+        shown = self._green & (self._kept | (since >= 0)[self._of])
+        return {
+            "stage": self.stage.astype(np.float64),
+            "clearing_s": np.maximum(-since, 0.0),
+            "green_s": np.maximum(since, 0.0),
+            "red_s": np.where(shown, 0.0, time_s - self._lost_at),
+        }
+
+
+def _intergreens(site: SignalSite, junction: Junction) -> np.ndarray:
+    stages = range(len(junction.stages))
+    return np.array([[0 if i == j else site.intergreen_s(junction, i, j) for j in stages] for i in stages])

@@ -1,0 +1,242 @@
+"""What is fixed about a signalised network: approaches, movements, green stages, conflicts and timing.
+
+Plain data, derived from a SUMO network by `network.py` and readable without SUMO. Safety numbers (yellow, all-red, which
+greens may be shown together) live here because the guard, the plant's local controller and the service all use them.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field
+
+from envs.core.readings import Axes
+from envs.core.site import Frozen, Site
+from envs.intersections.scenarios import Timing
+
+VEHICLE_SPACE_M = 7.5
+"""Road that a standing car takes, gap included (SUMO's default car: 5 m and 2.5 m)."""
+
+REACTION_S = 1.0
+DECELERATION_MPS2 = 3.05
+VEHICLE_LENGTH_M = 6.1
+WALKING_MPS = 1.07
+
+
+def ite_yellow_s(speed_mps: float) -> int:
+    """Yellow for an approach speed on level ground, in whole seconds from 3 to 6.
+
+    Y = t + v / (2 a) with t = 1.0 s and a = 3.05 m/s² (MUTCD by FDOT TEM 3.6; ITE). Rounded up.
+    """
+    return min(6, max(3, math.ceil(REACTION_S + speed_mps / (2 * DECELERATION_MPS2) - 1e-9)))
+
+
+def ite_red_clearance_s(width_m: float, speed_mps: float) -> int:
+    """Red clearance for a conflict area, in whole seconds from 1 to 6: R = (w + L) / v with L = 6.1 m (ITE), rounded."""
+    return min(6, max(1, round((width_m + VEHICLE_LENGTH_M) / max(speed_mps, 1.0))))
+
+
+class Segment(Frozen):
+    """A piece of lane that an approach is watched on.
+
+    Attributes:
+        lane: SUMO lane.
+        offset_m: from its end to the stop line.
+        length_m: its length.
+    """
+
+    lane: str
+    offset_m: float
+    length_m: float
+
+
+class Approach(Frozen):
+    """A lane that ends at a stop line, with the lanes upstream that feed it within detection range.
+
+    Attributes:
+        id: the SUMO lane at the stop line.
+        speed_mps: its speed limit.
+        length_m: length that is watched.
+        segments: what is watched, the stop-line lane first.
+    """
+
+    id: str
+    speed_mps: float
+    length_m: float
+    segments: tuple[Segment, ...]
+
+
+class Exit(Frozen):
+    """A lane that a movement leads into.
+
+    Attributes:
+        id: the SUMO lane behind the junction.
+        lanes: SUMO lanes that are watched for room.
+        capacity_veh: standing vehicles that fit there.
+    """
+
+    id: str
+    lanes: tuple[str, ...]
+    capacity_veh: float
+
+
+class Movement(Frozen):
+    """One signal index of a junction.
+
+    Attributes:
+        approach: index into the site's approaches, -1 for a pedestrian crossing or an unused index.
+        exits: indices into the site's exits.
+        speed_mps: approach speed.
+        width_m: path across the junction.
+        crossing: whether pedestrians cross here.
+    """
+
+    approach: int
+    exits: tuple[int, ...]
+    speed_mps: float
+    width_m: float
+    crossing: bool = False
+
+
+class Phase(Frozen):
+    """One phase of a program: a SUMO state string and how long it lasts."""
+
+    state: str
+    duration_s: float
+
+
+class Junction(Frozen):
+    """A signalised junction: one agent.
+
+    Attributes:
+        id: SUMO's traffic-light id.
+        movements: one a signal index.
+        stages: green stages as SUMO state strings.
+        foes: pairs of signal indices whose paths cross or merge.
+        yields: pairs (i, j): by right of way, i gives way to j.
+        program: the network's own program.
+        offset_s: its offset.
+    """
+
+    id: str
+    movements: tuple[Movement, ...]
+    stages: tuple[str, ...] = Field(min_length=2)
+    foes: tuple[tuple[int, int], ...]
+    yields: tuple[tuple[int, int], ...]
+    program: tuple[Phase, ...]
+    offset_s: float = 0.0
+
+    @cached_property
+    def home_stages(self) -> tuple[int, ...]:
+        """For every signal index, the stage that serves it when it is overdue (-1: no stage does).
+
+        A greedy cover: few stages, together serving every movement.
+        """
+        home = [-1] * len(self.movements)
+        while True:
+            gains = [sum(home[k] < 0 and s in "Gg" for k, s in enumerate(stage)) for stage in self.stages]
+            best = max(range(len(gains)), key=lambda i: gains[i])
+            if gains[best] == 0:
+                return tuple(home)
+            for k, signal in enumerate(self.stages[best]):
+                if home[k] < 0 and signal in "Gg":
+                    home[k] = best
+
+    def lost(self, old: int, new: int) -> list[int]:
+        """Signal indices that are green in one stage and red in another."""
+        pairs = zip(self.stages[old], self.stages[new], strict=True)
+        return [k for k, (a, b) in enumerate(pairs) if a in "Gg" and b not in "Gg"]
+
+    def gained(self, old: int, new: int) -> list[int]:
+        """Signal indices that are red in one stage and green in another."""
+        return self.lost(new, old)
+
+
+class SignalSite(Site):
+    """A signalised road network.
+
+    Attributes:
+        timing: how signals are timed here.
+        range_m: detection range.
+        junctions: the agents.
+        approaches: all lanes at stop lines, grouped by junction.
+        exits: all lanes that movements lead into.
+    """
+
+    system: Literal["intersections"] = "intersections"
+    timing: Timing
+    range_m: float
+    junctions: tuple[Junction, ...] = Field(min_length=1)
+    approaches: tuple[Approach, ...]
+    exits: tuple[Exit, ...]
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(junction.id for junction in self.junctions)
+
+    @cached_property
+    def axes(self) -> Axes:  # type: ignore[override]
+        return {
+            "junction": self.agents,
+            "approach": tuple(approach.id for approach in self.approaches),
+            "exit": tuple(exit.id for exit in self.exits),
+            "movement": tuple(f"{j.id}:{k}" for j in self.junctions for k in range(len(j.movements))),
+        }
+
+    def yellow_s(self, junction: Junction, old: int, new: int) -> int:
+        """Yellow of a change of stage: the longest that a vehicle movement that loses its green needs; 0 if none does."""
+        lost = [junction.movements[k] for k in junction.lost(old, new)]
+        if not lost:
+            return 0
+        fixed = self.timing.yellow_s
+        if fixed is not None:
+            return fixed
+        return max((ite_yellow_s(m.speed_mps) for m in lost if not m.crossing), default=3)
+
+    def all_red_s(self, junction: Junction, old: int, new: int) -> int:
+        """All-red of a change of stage: vehicles and walkers clear the junction before others start; 0 if none starts."""
+        lost = [junction.movements[k] for k in junction.lost(old, new)]
+        if not lost or not junction.gained(old, new):
+            return 0
+        clearance = self.timing.all_red_s
+        if clearance is None:
+            clearance = max((ite_red_clearance_s(m.width_m, m.speed_mps) for m in lost if not m.crossing), default=1)
+        # Walkers lose their green at the start of the yellow and may walk on until the next stage begins.
+        walking = max((math.ceil(m.width_m / WALKING_MPS) for m in lost if m.crossing), default=0)
+        return max(clearance, walking - self.yellow_s(junction, old, new))
+
+    def intergreen_s(self, junction: Junction, old: int, new: int) -> int:
+        """Seconds from the end of a stage to the start of the next."""
+        return self.yellow_s(junction, old, new) + self.all_red_s(junction, old, new)
+
+    def longest_intergreen_s(self, junction: Junction) -> int:
+        """The longest change of stage at a junction."""
+        stages = range(len(junction.stages))
+        return max(self.intergreen_s(junction, i, j) for i in stages for j in stages if i != j)
+
+    def service_s(self, junction: Junction) -> int:
+        """The longest time from one decision for a stage until the next may be made: intergreen and minimum green."""
+        step = self.timing.decision_s
+        return step * math.ceil((self.longest_intergreen_s(junction) + self.timing.min_green_s) / step)
+
+    def max_red_s(self, junction: Junction) -> float:
+        """The longest red that the guard lets any movement see: the timing's, or what the junction's stages make possible."""
+        if self.timing.max_red_s is None:
+            return math.inf
+        return max(float(self.timing.max_red_s), self._reserve_s(junction) + self.service_s(junction))
+
+    def force_red_s(self, junction: Junction) -> float:
+        """The red age from which the guard serves a movement, so that `max_red_s` holds.
+
+        Overdue movements are served oldest first. Before one is green, the running stage ends (one service), the home
+        stages of older ones come first (at most all others), its own intergreen runs; and an age is only seen at the
+        next decision.
+        """
+        return self.max_red_s(junction) - self._reserve_s(junction)
+
+    def _reserve_s(self, junction: Junction) -> float:
+        homes = len({home for home in junction.home_stages if home >= 0})
+        waiting = homes * self.service_s(junction) + self.longest_intergreen_s(junction)
+        return waiting + 2 * self.timing.decision_s

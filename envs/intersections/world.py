@@ -1,0 +1,183 @@
+"""The plant: a road network simulated by SUMO through libsumo, in this process.
+
+SUMO is stepped once a decision: transitions are SUMO programs that it carries out itself (see `signals.py`), and vehicles
+are read by subscription once a decision (see `detection.py`). libsumo allows one simulation a process; a second world in
+the same process is refused until the first is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.core.readings import Readings
+from envs.core.world import Commands, World
+from envs.intersections.demand import route_files
+from envs.intersections.detection import Detection, Faults
+from envs.intersections.kpis import GridlockWatch, read_kpis
+from envs.intersections.scenarios import SignalScenario
+from envs.intersections.signals import LocalProgram, SignalController, program_id, sumo_programs
+from envs.intersections.site import SignalSite
+
+_owner: SumoWorld | None = None
+"""The world that holds this process's only simulation."""
+
+
+class SumoWorld(World):
+    """Signals of one network in SUMO.
+
+    Args:
+        scenario: where, when and how.
+        site: the scenario's site.
+    """
+
+    def __init__(self, scenario: SignalScenario, site: SignalSite):
+        self.scenario, self.site = scenario, site
+        self._detection = Detection(site)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._sumo: Any = None
+        self._truth: dict[str, Any] = {}
+        self._kpis: dict[str, float] = {}
+
+    def reset(self, seed: int, program: LocalProgram | None = None) -> Readings:
+        """Start SUMO afresh; see `World.reset`.
+
+        Raises:
+            CityloopError: if SUMO refuses the network or the demand, or another world is open in this process.
+        """
+        self.close()
+        _claim(self)
+        self._folder = tempfile.TemporaryDirectory(prefix="cityloop-")
+        folder = Path(self._folder.name)
+        self._seed, self._local = seed, program
+        self._time_s = float(self.scenario.begin_s)
+        self._end_s = self._time_s + self.scenario.decisions * self.scenario.decision_s
+        self._kpis = {}
+        try:
+            self._start(folder, seed)
+        except CityloopError:
+            self.close()
+            raise
+        self._faults = Faults(self.scenario.sensors, self.scenario.decision_s, seed, len(self.site.approaches))
+        self._gridlock = GridlockWatch()
+        return self._observe()
+
+    def _start(self, folder: Path, seed: int) -> None:
+        import libsumo
+
+        (folder / "signals.add.xml").write_text(sumo_programs(self.site, self._local))
+        routes = self._routes = route_files(self.scenario, seed, folder)
+        additional = [*self.scenario.additional, folder / "signals.add.xml"]
+        command = ["sumo", "--net-file", str(self.scenario.net), "--route-files", ",".join(map(str, routes))]
+        command += ["--additional-files", ",".join(map(str, additional)), "--seed", str(seed)]
+        command += ["--begin", f"{self._time_s:g}", "--time-to-teleport", str(self.scenario.teleport_s)]
+        command += ["--tripinfo-output", str(folder / "trips.xml"), "--tripinfo-output.write-unfinished"]
+        command += ["--tripinfo-output.write-undeparted", "--statistic-output", str(folder / "statistics.xml")]
+        command += ["--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never"]
+        command += ["--message-log", os.devnull, "--error-log", str(folder / "errors.log")]
+        self._sumo = libsumo
+        try:
+            libsumo.start(command)
+        except Exception as error:  # libsumo raises its own exception classes
+            raise CityloopError(f"SUMO cannot start scenario {self.scenario.ref}: {_first_line(error)}") from None
+        if self._local is None:
+            for junction in self.site.junctions:
+                self._switch(junction.id, "start")
+        else:
+            for junction in self.site.junctions:
+                libsumo.trafficlight.setProgram(junction.id, self._local.name)
+        self._controller = SignalController(self.site, self._time_s)
+        self._detection.start(libsumo)
+
+    def _switch(self, light: str, program: str) -> None:
+        """Make a junction run a program from its first phase."""
+        self._sumo.trafficlight.setProgram(light, program)
+        self._sumo.trafficlight.setPhase(light, 0)
+
+    def step(self, commands: Commands | None) -> Readings:
+        """Advance one decision; see `World.step`."""
+        if commands is not None:
+            for j, old, new in self._controller.command(self._time_s, commands):
+                self._switch(self.site.agents[j], program_id(old, new))
+        self._time_s += self.scenario.decision_s
+        try:
+            self._sumo.simulationStep(self._time_s)
+        except Exception as error:  # libsumo raises its own exception classes
+            raise CityloopError(f"SUMO stopped at {self._time_s:g} s: {_first_line(error)}") from None
+        readings = self._observe()
+        if self.done:
+            self._finish()
+        return readings
+
+    def _observe(self) -> Readings:
+        vehicles = self._detection.vehicles(self._sumo)
+        true = self._detection.measure(vehicles)
+        backlog = len(self._sumo.simulation.getPendingVehicles())
+        self._gridlock.see(vehicles)
+        self._truth = {
+            **true,
+            "backlog_veh": backlog,
+            "running_veh": vehicles.count,
+            "standing_veh": vehicles.standing,
+        }
+        if self._local is None:
+            signals = self._controller.status(self._time_s)
+        else:
+            signals = self._detection.shown(self._sumo, self._time_s)
+        return self._faults.apply(true) | signals
+
+    @property
+    def truth(self) -> Mapping[str, Any]:
+        return self._truth
+
+    @property
+    def time_s(self) -> float:
+        return self._time_s
+
+    @property
+    def done(self) -> bool:
+        return self._time_s >= self._end_s
+
+    def trace(self) -> dict[str, float]:
+        """Vehicles running, standing and waiting to enter at this moment."""
+        return {key: float(self._truth[key]) for key in ("running_veh", "standing_veh", "backlog_veh")}
+
+    def _finish(self) -> None:
+        """Close SUMO, which writes its reports, and read them."""
+        assert self._folder is not None
+        self._sumo.close()
+        self._sumo = None
+        self._kpis = read_kpis(Path(self._folder.name), self._routes, self._end_s, self._gridlock)
+        self.close()
+
+    def kpis(self) -> dict[str, float]:
+        return dict(self._kpis)
+
+    def close(self) -> None:
+        global _owner
+        if self._sumo is not None:
+            self._sumo.close()
+            self._sumo = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+        if _owner is self:
+            _owner = None
+
+
+def _claim(world: SumoWorld) -> None:
+    global _owner
+    if _owner is not None and _owner is not world:
+        raise CityloopError("this process already runs a SUMO simulation: close that environment first, or use another")
+    _owner = world
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
