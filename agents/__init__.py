@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import agents.baselines  # noqa: F401  first, or its own later import would put the package in the function's place
 from envs.core.errors import CityloopError
 from envs.core.site import Site
 from envs.core.world import Controller
@@ -17,7 +18,7 @@ CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 """Where the policies that ship lie: ``<system>/<name>/``."""
 
 
-def baselines(system: str) -> dict[str, Callable[[Site], Controller]]:
+def rules(system: str) -> dict[str, Callable[[Site], Controller]]:
     """The rule-based controllers of a system: name → how to build one for a site."""
     return import_module(f"agents.baselines.{system}").CONTROLLERS  # type: ignore[no-any-return]
 
@@ -44,16 +45,16 @@ def make_controller(ref: str, site: Site) -> Controller:
     Raises:
         CityloopError: if there is no such controller, or the bundle does not fit the site's system.
     """
-    rules, shipped = baselines(site.system), shipped_policies(site.system)
-    if ref in rules:
-        return rules[ref](site)
+    named, shipped = rules(site.system), shipped_policies(site.system)
+    if ref in named:
+        return named[ref](site)
     if ref == POLICY and shipped:
         return load_policy(next(iter(shipped.values())), site.system)
     if ref in shipped:
         return load_policy(shipped[ref], site.system)
     if Path(ref).is_dir() or "/" in ref:
         return load_policy(ref, site.system)
-    known = ", ".join([*rules, *([POLICY] if shipped else []), *shipped])
+    known = ", ".join([*named, *([POLICY] if shipped else []), *shipped])
     raise CityloopError(f"controller {ref!r} is unknown: choose {known}, or give the path of a policy bundle")
 
 
