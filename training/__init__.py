@@ -1,0 +1,1 @@
+"""How policies come to be: training, validation, export, evaluation and benchmarks."""

@@ -32,6 +32,7 @@ class Batch:
     Attributes:
         observation: float32 ``(E, N, size)``, the first of the next episode where one has just ended.
         state: float32 ``(E, *state_shape)``.
+        last_observation, last_state: what an episode that has just ended ended with; stale elsewhere.
         reward: float64 ``(E, N)``.
         done: bool ``(E,)``, whether an episode has just ended (by truncation).
         kpis: for each plant the indicators of the episode that has just ended, else empty.
@@ -40,6 +41,8 @@ class Batch:
 
     observation: np.ndarray
     state: np.ndarray
+    last_observation: np.ndarray
+    last_state: np.ndarray
     reward: np.ndarray
     done: np.ndarray
     kpis: list[dict[str, float]]
@@ -64,9 +67,11 @@ class VectorEnv:
         self.loop, self.num_envs, self._seed = loop, num_envs, seed
         n = len(loop.site.agents)
         self._fields = {
+            "reward": ((num_envs, n), np.float64),  # first: eight-byte alignment
             "observation": ((num_envs, n, loop.layout.size), np.float32),
             "state": ((num_envs, *loop.features.state_shape), np.float32),
-            "reward": ((num_envs, n), np.float64),
+            "last_observation": ((num_envs, n, loop.layout.size), np.float32),
+            "last_state": ((num_envs, *loop.features.state_shape), np.float32),
         }
         size = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in self._fields.values())
         self._memory: SharedMemory | None = SharedMemory(create=True, size=size)
@@ -210,7 +215,12 @@ def _do(
         mine["reward"][:] = step.reward
         done, kpis, interventions = step.done, step.kpis, len(step.interventions)
         if done:
+            _see(loop, mine, "last_")
             loop.reset(seeds.take())
-    mine["observation"][:] = loop.layout.flatten(loop.observation)
-    mine["state"][:] = loop.features.state(loop.readings)
+    _see(loop, mine)
     return done, kpis, interventions
+
+
+def _see(loop: ControlLoop, mine: dict[str, np.ndarray], prefix: str = "") -> None:
+    mine[prefix + "observation"][:] = loop.layout.flatten(loop.observation)
+    mine[prefix + "state"][:] = loop.features.state(loop.readings)

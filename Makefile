@@ -1,0 +1,45 @@
+# One verb a target. `make run` and `make test` are all a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup run stop test test-all lint format bench clean
+
+help:            ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+setup: $(VENV)/installed  ## create .venv and install everything
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+run: setup       ## train, evaluate, serve and drive a real map; leaves the service running (make stop)
+	@BIN=$(BIN) bash scripts/run.sh
+
+stop:            ## stop the service that `make run` left running
+	@bash scripts/stop.sh
+
+test: setup      ## fast tests
+	$(BIN)/pytest -m "not slow"
+
+test-all: setup  ## all tests, the slow ones included
+	$(BIN)/pytest
+
+lint: setup      ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup    ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup     ## throughput and latency, against bare floors and peers
+	$(BIN)/cityloop bench intersections
+	$(BIN)/cityloop bench serving
+
+clean:           ## remove what was installed and built (not runs/)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,170 @@
+"""A run's best validated policy → a bundle that serves: ONNX and a card, checked against the policy it came from."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.networks import NETWORKS
+from agents.policy import Policy, PolicyCard, Training, write_bundle
+from envs.core.env import make_loop
+from envs.core.errors import CityloopError
+from envs.core.registry import get_system
+from envs.core.scenario import Scenario, read_yaml
+from training.tracking import read_json
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference of a logit between the torch policy and its export, on random observations."""
+
+PROBES = 64
+"""Random batches that an export is checked on."""
+
+
+def export(run: Path, out: Path | None = None, name: str | None = None) -> Path:
+    """Write the bundle of a run's best policy.
+
+    Args:
+        run: a folder that `training.train.train` made.
+        out: the bundle's folder; ``<run>/policy`` if not given.
+        name: the policy's name; that of the scenario if not given.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        CityloopError: if the run has no validated policy, or the export would decide otherwise than the policy.
+    """
+    run = Path(run)
+    weights_file = run / "best" / "weights.npz"
+    if not weights_file.is_file():
+        raise CityloopError(f"run {run} has no validated policy (no best/weights.npz): train it longer")
+    config = read_yaml(run / "config.yaml")
+    scenario = get_system(config["scenario"]["system"]).scenario_class.parse(config["scenario"], str(run))
+    loop = make_loop(scenario)
+    policy = _policy(config, loop.layout.shapes, weights_file)
+    content = to_onnx(policy, loop.layout.shapes)
+    folder = Path(out) if out is not None else run / "policy"
+    card = _card(run, config, scenario, name or scenario.name, loop.layout.shapes, policy.DIMS)
+    write_bundle(folder, content, card)
+    difference = largest_difference(policy, Policy.load(folder), loop.layout.shapes)
+    if difference > TOLERANCE:
+        raise CityloopError(f"bundle {folder} decides otherwise than its policy (logits differ by {difference:g})")
+    return folder
+
+
+def _policy(config: Mapping[str, Any], shapes: Shapes, weights: Path) -> torch.nn.Module:
+    policy = NETWORKS[config["network"]](shapes, width=config["settings"]["width"])
+    with np.load(weights) as arrays:
+        policy.load_state_dict({key: torch.from_numpy(arrays[key]) for key in arrays.files})
+    return policy.eval()  # type: ignore[no-any-return]
+
+
+class _Positional(torch.nn.Module):
+    """Takes parts one by one, as ONNX inputs come."""
+
+    def __init__(self, policy: torch.nn.Module, names: list[str]):
+        super().__init__()
+        self.policy, self.names = policy, names
+
+    def forward(self, *parts: torch.Tensor) -> torch.Tensor:
+        return self.policy(dict(zip(self.names, parts, strict=True)))  # type: ignore[no-any-return]
+
+
+def to_onnx(policy: torch.nn.Module, shapes: Shapes) -> bytes:
+    """The policy as an ONNX model: the observation's parts in, ``logits`` out, every padded size dynamic."""
+    names = list(shapes)
+    example = random_parts(policy, shapes, np.random.default_rng(0))
+    dims = {name: torch.export.Dim(name, min=1) for name in {"agents"} | _dynamic(policy)}
+    axes = tuple(
+        {k: dims[dim] for k, dim in enumerate(("agents", *policy.DIMS[name])) if dim is not None} for name in names
+    )
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            _Positional(policy, names),
+            tuple(torch.from_numpy(example[name]) for name in names),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_shapes=(axes,),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        path = Path(folder) / "policy.onnx"
+        program.save(str(path), include_initializers=True, external_data=False)
+        return path.read_bytes()
+
+
+def _dynamic(policy: torch.nn.Module) -> set[str]:
+    return {dim for part in policy.DIMS.values() for dim in part if dim is not None}
+
+
+def random_parts(policy: torch.nn.Module, shapes: Shapes, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A random observation of random size; at least one action of every agent is allowed."""
+    sizes = {dim: int(rng.integers(2, 12)) for dim in sorted({"agents"} | _dynamic(policy))}
+    parts = {}
+    for name, shape in shapes.items():
+        size = [sizes["agents"]]
+        size += [n if dim is None else sizes[dim] for n, dim in zip(shape, policy.DIMS[name], strict=True)]
+        parts[name] = rng.random(size, dtype=np.float32)
+    if "action_mask" in parts:
+        mask = (parts["action_mask"] > 0.5).astype(np.float32)
+        mask[np.arange(len(mask)), rng.integers(mask.shape[1], size=len(mask))] = 1.0
+        parts["action_mask"] = mask
+    return parts
+
+
+def largest_difference(policy: torch.nn.Module, exported: Policy, shapes: Shapes, probes: int = PROBES) -> float:
+    """The largest difference of a logit between a torch policy and its export, over random observations."""
+    rng, worst = np.random.default_rng(1), 0.0
+    for _ in range(probes):
+        parts = random_parts(policy, shapes, rng)
+        with torch.no_grad():
+            wanted = policy({name: torch.from_numpy(part) for name, part in parts.items()}).numpy()
+        worst = max(worst, float(np.abs(exported.logits(parts) - wanted).max()))
+    return worst
+
+
+def _card(
+    run: Path, config: Mapping[str, Any], scenario: Scenario, name: str, shapes: Shapes, dims: Mapping[str, Any]
+) -> PolicyCard:
+    best = read_json(run / "best" / "best.json")
+    settings = config["settings"]
+    return PolicyCard(
+        system=scenario.system,
+        name=name,
+        observation={
+            part: tuple(n if dim is None else None for n, dim in zip(shape, dims[part], strict=True))
+            for part, shape in shapes.items()
+        },
+        readings=get_system(scenario.system).readings.describe(),
+        training=Training(
+            scenarios={scenario.ref: scenario.hash},
+            seeds=f"{scenario.seeds.train.first} to {scenario.seeds.train.last}",
+            decisions=best["agent_steps"],
+            algorithm=config["algorithm"],
+            command=_command(scenario, settings, config["budget"]),
+        ),
+        versions=read_json(run / "versions.json"),
+        evaluation={"validation means": {key: round(value, 3) for key, value in best["validation"].items()}},
+        created=datetime.now(UTC).date(),
+    )
+
+
+def _command(scenario: Scenario, settings: Mapping[str, Any], budget: Mapping[str, Any]) -> str:
+    """The command line that trains and exports such a policy again."""
+    bounds = [f"--{key} {value:g}" for key, value in budget.items() if value is not None]
+    options = [f"--algo {settings['algorithm']}", f"--seed {settings['seed']}", f"--workers {settings['workers']}"]
+    return " ".join(["cityloop train", scenario.ref, *bounds, *options]) + "\ncityloop export RUN"
