@@ -15,7 +15,7 @@ from typing import Any
 from gymnasium import Space
 
 from envs.core.errors import CityloopError
-from envs.core.readings import Schema
+from envs.core.readings import Readings, Schema
 from envs.core.scenario import Scenario, read_yaml
 from envs.core.site import Site
 from envs.core.world import Features, Guard, Reward, World
@@ -41,6 +41,8 @@ class System:
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
         action_space: site → what one agent may ask for.
+        command: what a command sets, as the serving API calls it, e.g. ``stage``.
+        cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
         make_world, make_guard, make_features, make_reward: build the parts.
     """
 
@@ -56,6 +58,8 @@ class System:
     load_scenario: Callable[[str], Scenario]
     load_site: Callable[[Any], Site]
     action_space: Callable[[Any], Space[Any]]
+    command: str
+    cross_check: Callable[[Any, Readings], None]
     make_world: Callable[[Any, Any], World]
     make_guard: Callable[[Any], Guard]
     make_features: Callable[[Any], Features]

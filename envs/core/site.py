@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -38,6 +38,11 @@ class Site(Frozen):
     def axes(self) -> Axes:
         """Identifiers along every axis that the readings use."""
         raise NotImplementedError
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What a client of the service should know of this place, as plain data: timing and each agent's range."""
+        return {}
 
     @property
     def hash(self) -> str:

@@ -9,7 +9,7 @@ from envs.intersections.features import SignalFeatures
 from envs.intersections.guard import SignalGuard
 from envs.intersections.kpis import KPIS
 from envs.intersections.network import load_site
-from envs.intersections.readings import READINGS
+from envs.intersections.readings import READINGS, cross_check
 from envs.intersections.reward import SignalReward
 from envs.intersections.scenarios import NAMES, SignalScenario, load
 from envs.intersections.site import SignalSite
@@ -28,6 +28,8 @@ SYSTEM = System(
     load_scenario=load,
     load_site=load_site,
     action_space=lambda site: Discrete(max(len(junction.stages) for junction in site.junctions)),
+    command="stage",
+    cross_check=cross_check,
     make_world=SumoWorld,
     make_guard=SignalGuard,
     make_features=SignalFeatures,

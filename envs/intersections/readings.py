@@ -1,12 +1,22 @@
 """What a junction's detectors and controller report.
 
 Approach columns come from lane-area detection (camera or radar) up to the site's range upstream of each stop line; exit
-columns from detection behind the junction; junction and movement columns from the local signal controller. Where a piece
-of road upstream feeds several stop-line lanes, its vehicles count in equal shares for each, as nobody knows yet where
-they turn.
+columns from detection behind the junction; junction and movement columns from the local signal controller. Where a
+piece of road upstream feeds several stop-line lanes, its vehicles count in equal shares for each, as nobody knows yet
+where they turn.
 """
 
-from envs.core.readings import Column, Schema
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from envs.core.errors import ReadingError
+from envs.core.readings import Column, Readings, Schema
+
+if TYPE_CHECKING:
+    from envs.intersections.site import SignalSite
 
 STANDING_MPS = 0.1
 """Below this speed a vehicle counts as standing (SUMO's definition of halting)."""
@@ -32,3 +42,32 @@ READINGS = Schema(
     Column("green_s", "junction", 0, 1e7, "seconds that the stage has been green; 0 while clearing"),
     Column("red_s", "movement", 0, 1e7, "seconds since the movement last had green; 0 while it has"),
 )
+
+PARTS = {
+    "queue_veh": "count_veh",
+    "near_veh": "count_veh",
+    "arrivals_veh": "count_veh",
+    "exit_queue_veh": "exit_count_veh",
+}
+"""Columns that count some of the vehicles that another column counts."""
+
+
+def cross_check(site: SignalSite, readings: Readings) -> None:
+    """Refuse readings that cannot be: a stage that a junction does not have, or more vehicles standing than there are.
+
+    Raises:
+        ReadingError: naming the first field that does not fit, its value and the mend.
+    """
+    for j, junction in enumerate(site.junctions):
+        stage = int(readings["stage"][j])
+        if stage >= len(junction.stages):
+            where = f"readings.stage[{j}] (junction {junction.id})"
+            raise ReadingError(where, stage, f"this junction has stages 0 to {len(junction.stages) - 1}")
+    for part, whole in PARTS.items():
+        # Half a vehicle of slack: shares of vehicles are sums of fractions, and devices round them.
+        beyond = readings[part] > readings[whole] + 0.5
+        if beyond.any():
+            k = int(np.flatnonzero(beyond)[0])
+            most = float(readings[whole][k])
+            mend = f"give at most readings.{whole}[{k}], which is {most:g}"
+            raise ReadingError(f"readings.{part}[{k}]", float(readings[part][k]), mend)

@@ -1,0 +1,286 @@
+"""The policy bundle: what a trained policy is outside the trainer.
+
+A bundle is a folder of three files: ``policy.onnx`` (observation parts → masked logits), ``policy.json`` (a
+`PolicyCard`: what it is, what it fits, where it comes from) and ``CARD.md`` (the same for people). Loading one runs no
+code of its own: no pickle, no custom operators, no files beside it. Neither torch nor Ray is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime
+from pydantic import Field, ValidationError
+
+from agents.plain_onnx import check_plain, first_line
+from envs.core.errors import CityloopError
+from envs.core.readings import Readings
+from envs.core.registry import get_system
+from envs.core.site import Frozen, first_problem
+from envs.core.world import Observation, Requests
+
+FORMAT = 1
+"""Version of the bundle's layout that this code writes and reads."""
+
+MODEL, CARD, CARD_TEXT = "policy.onnx", "policy.json", "CARD.md"
+"""Names of a bundle's files."""
+
+OUTPUT = "logits"
+"""Name of the model's output: ``(agents, actions)``, already masked."""
+
+
+class Training(Frozen):
+    """What a policy was trained on.
+
+    Attributes:
+        scenarios: reference → content hash.
+        seeds: in words, e.g. ``100000 to 2147483647``.
+        decisions: number of agents' decisions that entered an update.
+        algorithm: e.g. ``PPO, shared policy, central critic``.
+        command: the command that reproduces it.
+    """
+
+    scenarios: dict[str, str]
+    seeds: str
+    decisions: int = Field(ge=0)
+    algorithm: str
+    command: str
+
+
+class PolicyCard(Frozen):
+    """What a bundle is.
+
+    Attributes:
+        format: version of the bundle's layout.
+        system: the system that it controls.
+        name: a name for people and tables.
+        sha256: of ``policy.onnx``; `write_bundle` fills it in.
+        observation: part name → shape of one agent's part, None where the size differs from site to site.
+        readings: `Schema.describe` of the readings that it was trained with.
+        training: what it was trained on.
+        versions: package → version it was made with.
+        evaluation: what it reached on test seeds.
+        created: date.
+    """
+
+    format: int = FORMAT
+    system: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    observation: dict[str, tuple[int | None, ...]] = Field(min_length=1)
+    readings: list[dict[str, Any]]
+    training: Training
+    versions: dict[str, str]
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+    created: date
+
+    def markdown(self) -> str:
+        """The card for people."""
+        scenarios = [f"{ref} (`{digest}`)" for ref, digest in self.training.scenarios.items()]
+        facts = {
+            "System": self.system,
+            "Created": self.created.isoformat(),
+            "SHA-256 of policy.onnx": f"`{self.sha256}`",
+            "Trained on": ", ".join(scenarios),
+            "Training seeds": self.training.seeds,
+            "Decisions": f"{self.training.decisions:,}",
+            "Algorithm": self.training.algorithm,
+            "Made with": ", ".join(f"{package} {version}" for package, version in self.versions.items()),
+        }
+        parts = [f"| `{part}` | {_shape(shape)} |" for part, shape in self.observation.items()]
+        lines = [f"# {self.name}", "", "| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in facts.items())]
+        lines += ["", "Reproduce it with:", "", "```", self.training.command, "```"]
+        lines += ["", "## What it sees", "", "| part | shape of one agent's |", "|---|---|", *parts]
+        lines += ["", "## What it reached on test seeds", "", *_outline(self.evaluation or {"not evaluated": ""})]
+        return "\n".join(lines) + "\n"
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return " × ".join("any" if size is None else str(size) for size in shape)
+
+
+def _outline(content: dict[str, Any], depth: int = 0) -> list[str]:
+    """Nested plain data as a markdown list."""
+    lines = []
+    for key, value in content.items():
+        nested = isinstance(value, dict)
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        lines.append(f"{'  ' * depth}- {key}" + ("" if nested or text == "" else f": {text}"))
+        lines += _outline(value, depth + 1) if nested else []
+    return lines
+
+
+def write_bundle(folder: Path, onnx: bytes, card: PolicyCard) -> None:
+    """Write a bundle, whole or not at all; an older bundle in its place is replaced.
+
+    Args:
+        folder: where to; its parents are made.
+        onnx: the model.
+        card: its card; ``sha256`` is filled in here.
+
+    Raises:
+        CityloopError: if the folder holds something that is no bundle.
+    """
+    known = {MODEL, CARD, CARD_TEXT}
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= known):
+        raise CityloopError(f"{folder} is not a policy bundle and is not overwritten: choose another folder")
+    card = card.model_copy(update={"sha256": hashlib.sha256(onnx).hexdigest()})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        new = work / "new"
+        new.mkdir()
+        (new / MODEL).write_bytes(onnx)
+        (new / CARD).write_text(card.model_dump_json(indent=1) + "\n")
+        (new / CARD_TEXT).write_text(card.markdown())
+        if folder.exists():
+            os.replace(folder, work / "old")
+        os.replace(new, folder)
+    finally:
+        shutil.rmtree(work)
+
+
+class Policy:
+    """A policy from a bundle: a `Controller`.
+
+    Attributes:
+        name: from its card.
+        program: None, as the policy decides itself.
+        card: its card.
+    """
+
+    program: Any = None
+
+    def __init__(self, card: PolicyCard, session: onnxruntime.InferenceSession):
+        self.card, self.name = card, card.name
+        self._session = session
+
+    @classmethod
+    def load(cls, path: Path, system: str | None = None) -> Self:
+        """Verify a bundle and load it.
+
+        Args:
+            path: its folder.
+            system: refuse a bundle of another system.
+
+        Raises:
+            CityloopError: saying what is wrong with it: a missing or altered file, another format, system or readings
+                schema, or a model that is not plain ONNX of the card's inputs.
+        """
+        card = _read_card(path)
+        _check_fit(path, card, system)
+        model = _read(path / MODEL)
+        digest = hashlib.sha256(model).hexdigest()
+        if digest != card.sha256:
+            raise CityloopError(
+                f"{path / MODEL} was altered (SHA-256 {digest[:12]}…, the card says {card.sha256[:12]}…): "
+                "export the policy again, or restore the file"
+            )
+        check_plain(path / MODEL, model)
+        session = _session(path, model)
+        _check_signature(path, card, session)
+        return cls(card, session)
+
+    def reset(self) -> None:
+        """Nothing to forget: a policy has no memory."""
+
+    def logits(self, observation: Observation) -> np.ndarray:
+        """Masked logits, float32 ``(N, actions)``.
+
+        Raises:
+            CityloopError: if the observation does not fit the model, or the model gave no number.
+        """
+        try:
+            inputs = {name: observation[name] for name in self.card.observation}
+            logits: np.ndarray = self._session.run((OUTPUT,), inputs)[0]
+        except KeyError as error:
+            raise CityloopError(
+                f"policy {self.name!r} needs observation part {error.args[0]!r}: export it anew"
+            ) from None
+        except Exception as error:  # onnxruntime's errors have no common base of their own
+            raise CityloopError(f"policy {self.name!r} does not fit the observation: {first_line(error)}") from None
+        if np.isnan(logits).any():
+            raise CityloopError(f"policy {self.name!r} gave NaN: look at the readings, or use another bundle")
+        return logits
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """The most favoured action of every agent, int64 ``(N,)``.
+
+        Raises:
+            CityloopError: as `logits`.
+        """
+        best: np.ndarray = self.logits(observation).argmax(axis=1)
+        return best
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CityloopError(f"{path} cannot be read ({reason}): give a bundle with {MODEL} and {CARD}") from None
+
+
+def _read_card(path: Path) -> PolicyCard:
+    try:
+        return PolicyCard.model_validate_json(_read(path / CARD))
+    except ValidationError as error:
+        raise CityloopError(f"{path / CARD}: {first_problem(error)}") from None
+
+
+def _check_fit(path: Path, card: PolicyCard, system: str | None) -> None:
+    if card.format != FORMAT:
+        raise CityloopError(
+            f"bundle {path} has format {card.format}, only {FORMAT} can be read: export the policy again"
+        )
+    if system is not None and card.system != system:
+        raise CityloopError(
+            f"bundle {path} is for system {card.system!r}, not {system!r}: choose a bundle for {system!r}"
+        )
+    here = {column["name"]: column for column in get_system(card.system).readings.describe()}
+    there = {str(column.get("name")): column for column in card.readings}
+    for name in [*here, *there]:
+        if here.get(name) != there.get(name):
+            state = "lacks" if name not in there else "has an unknown" if name not in here else "has another"
+            raise CityloopError(
+                f"bundle {path} {state} readings column {name!r}: train and export it with this version"
+            )
+    if list(here) != list(there):
+        raise CityloopError(f"bundle {path} has its readings columns in another order: export it with this version")
+
+
+def _session(path: Path, model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One tick is a tiny batch: threads and spinning would cost more than they bring, in time and in the tail.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base of their own
+        raise CityloopError(f"{path / MODEL} cannot be run ({first_line(error)}): export it again") from None
+
+
+def _check_signature(path: Path, card: PolicyCard, session: onnxruntime.InferenceSession) -> None:
+    inputs = {node.name: node for node in session.get_inputs()}
+    if set(inputs) != set(card.observation):
+        raise CityloopError(
+            f"{path / MODEL} has inputs {sorted(inputs)}, the card says {sorted(card.observation)}: export it again"
+        )
+    for name, shape in card.observation.items():
+        found = [size if isinstance(size, int) else None for size in inputs[name].shape]
+        if found != [None, *shape] or inputs[name].type != "tensor(float)":
+            kinds = f"{inputs[name].type} {found}, the card says tensor(float) {[None, *shape]}"
+            raise CityloopError(f"{path / MODEL} takes {name!r} as {kinds}: export it again")
+    outputs = [node.name for node in session.get_outputs()]
+    if OUTPUT not in outputs:
+        raise CityloopError(f"{path / MODEL} has outputs {outputs}, none named {OUTPUT!r}: export it again")

@@ -1,0 +1,49 @@
+"""The page at ``/docs``: what the service answers, drawn from its own OpenAPI description.
+
+FastAPI's own page loads its scripts from a public network. A control room may have none, so this one is plain HTML.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import orjson
+
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733}"
+    "h2{border-top:1px solid #d5dce3;padding-top:1rem}code{font-weight:600}"
+    "pre{background:#f3f6f9;padding:1rem;overflow:auto}summary{cursor:pointer}"
+)
+
+
+def docs_page(openapi: dict[str, Any]) -> str:
+    """The description as one HTML page that needs nothing else."""
+    info = openapi["info"]
+    parts = [f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>", f"<p>{escape(info['description'])}</p>"]
+    parts.append('<p>For machines: <a href="/openapi.json">/openapi.json</a></p>')
+    for path, verbs in openapi["paths"].items():
+        parts += [_operation(path, verb, operation) for verb, operation in verbs.items()]
+    parts.append("<h2>Models</h2>")
+    models = openapi.get("components", {}).get("schemas", {})
+    parts += [f'<details id="{escape(name)}">{_block(name, schema)}</details>' for name, schema in models.items()]
+    title = escape(info["title"])
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
+
+
+def _operation(path: str, verb: str, operation: dict[str, Any]) -> str:
+    text = (
+        f"<h2><code>{escape(verb.upper())} {escape(path)}</code></h2><p>{escape(operation.get('description', ''))}</p>"
+    )
+    if "requestBody" in operation:
+        text += f"<details>{_block('Request', operation['requestBody'])}</details>"
+    for status, answer in operation["responses"].items():
+        title = f"{status} {answer.get('description', '')}"
+        text += f"<details>{_block(title, answer.get('content', {}))}</details>"
+    return text
+
+
+def _block(title: str, content: Any) -> str:
+    text = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+    return f"<summary>{escape(title)}</summary><pre>{escape(text)}</pre>"

@@ -1,0 +1,210 @@
+"""What goes over the wire: reading the body of a tick, typed models for people and their tools, JSON schemas of a site.
+
+The models document; the hot path does not build them. A tick is checked by the system's own `Schema`, which is the one
+that shaped the readings in training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from envs.core.errors import ReadingError
+from envs.core.readings import Readings
+from envs.core.registry import System, get_system
+from envs.core.site import Site
+
+MAX_BODY_BYTES = 1 << 20
+"""Longest body that is read; a tick of a hundred junctions has about 30 kB."""
+
+MAX_TICK = 2**53
+"""Largest whole number that every JSON reader keeps exactly."""
+
+KEYS = ("tick", "time_s", "readings")
+
+
+class Model(BaseModel):
+    """Base of everything that is documented."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ActRequest(Model):
+    """One tick of a whole site. `GET /v1/{system}/{site}` has the exact schema of its readings."""
+
+    tick: int = Field(ge=0, le=MAX_TICK, description="number of the tick; the answer repeats it")
+    time_s: float = Field(description="the plant's clock in seconds")
+    readings: dict[str, list[float | None]] = Field(
+        description="column → one value for every identifier along its axis, in the site's order and in the unit of "
+        "the column's name; null where a sensor is silent"
+    )
+
+
+class Change(Model):
+    """A request that the guard changed."""
+
+    agent: str
+    requested: float | None = Field(description="what was asked for; null where it was nothing that exists")
+    commanded: float = Field(description="what is to be carried out instead")
+    reason: str
+
+
+class ActAnswer(Model):
+    """What to carry out until the next tick."""
+
+    tick: int
+    time_s: float
+    commands: dict[str, dict[str, int | float | list[float] | str]] = Field(
+        description="agent → what to set, e.g. {'stage': 2}; {'program': name} where the plant runs a program itself"
+    )
+    interventions: list[Change]
+    controller: str = Field(description="who decided")
+    bundle: str | None = Field(description="first digits of the policy's SHA-256; null if no policy decided")
+    fallback: bool = Field(description="whether the fallback controller had to decide")
+    fallback_reason: str | None
+    latency_ms: float = Field(description="from the body's arrival to this answer, within the service")
+
+
+class Problem(Model):
+    """What is wrong with a request."""
+
+    field: str
+    value: Any
+    mend: str
+
+
+class Refusal(Model):
+    """Answer to a request that cannot be used."""
+
+    error: Problem
+
+
+class InCharge(Model):
+    """Who decides at a site."""
+
+    controller: str
+    program: bool = Field(description="whether it is a program that runs inside the plant")
+    bundle: str | None
+    fallback: str
+    deadline_ms: float
+
+
+class SiteSummary(Model):
+    """A site in a list."""
+
+    name: str
+    url: str
+    agents: int
+    controller: str
+
+
+class SystemSummary(Model):
+    """A system and its sites."""
+
+    name: str
+    description: str
+    command: str
+    sites: list[SiteSummary]
+
+
+class Systems(Model):
+    """All that is served."""
+
+    systems: list[SystemSummary]
+
+
+class SiteInfo(Model):
+    """Everything that a client needs to know of a site."""
+
+    system: str
+    site: str
+    site_hash: str = Field(description="content hash: equal exactly when the sites are")
+    agents: list[str]
+    axes: dict[str, list[str]] = Field(description="identifiers along every axis, in the order of the readings")
+    limits: dict[str, Any]
+    in_charge: InCharge
+    request_schema: dict[str, Any]
+    answer_schema: dict[str, Any]
+    example: dict[str, Any]
+
+
+class Health(Model):
+    """Whether the service works."""
+
+    status: str = Field(description="'ok', or 'degraded' where a site's policy hangs and its fallback decides")
+    sites: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One tick, checked."""
+
+    tick: int
+    time_s: float
+    readings: Readings
+
+
+def parse_tick(system: System, site: Site, body: bytes) -> Tick:
+    """Read and check the body of a tick.
+
+    Raises:
+        ReadingError: naming the first field that does not fit, its value and the mend.
+    """
+    try:
+        raw = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        found = body[:40].decode(errors="replace")
+        raise ReadingError("body", found, f"give JSON; {error}") from None
+    if not isinstance(raw, dict):
+        raise ReadingError("body", brief(raw), f"give an object with the keys {', '.join(KEYS)}")
+    for key in raw:
+        if key not in KEYS:
+            raise ReadingError(brief(key), brief(raw[key]), f"no such key; there are {', '.join(KEYS)}")
+    tick: Any = raw.get("tick")
+    time_s: Any = raw.get("time_s")
+    if type(tick) is not int or not 0 <= tick <= MAX_TICK:
+        raise ReadingError("tick", brief(tick), f"give a whole number from 0 to {MAX_TICK}")
+    if type(time_s) not in (int, float) or not math.isfinite(time_s):
+        raise ReadingError("time_s", brief(time_s), "give the plant's clock in seconds")
+    readings = system.readings.validate(raw.get("readings"), site.axes)
+    system.cross_check(site, readings)
+    return Tick(tick, float(time_s), readings)
+
+
+def brief(value: object) -> Any:
+    """A value short enough to be repeated to whoever sent it."""
+    text = value if isinstance(value, str) else repr(value)
+    return value if len(text) <= 60 else text[:57] + "..."
+
+
+def request_schema(site: Site) -> dict[str, Any]:
+    """The JSON schema of a tick of one site."""
+    schema = ActRequest.model_json_schema()
+    readings = get_system(site.system).readings
+    schema["properties"]["readings"] = readings.json_schema(site.axes)
+    return schema
+
+
+def answer_schema(site: Site) -> dict[str, Any]:
+    """The JSON schema of the answer for one site."""
+    schema = ActAnswer.model_json_schema()
+    one = schema["properties"]["commands"]["additionalProperties"]
+    agents = dict.fromkeys(site.agents, one)
+    schema["properties"]["commands"] |= {
+        "properties": agents,
+        "required": list(agents),
+        "additionalProperties": False,
+    }
+    return schema
+
+
+def example_tick(site: Site) -> dict[str, Any]:
+    """A tick that the site accepts: every reading zero, or as near to it as its column goes."""
+    columns = get_system(site.system).readings.columns
+    readings = {c.name: np.full(len(site.axes[c.axis]), float(np.clip(0.0, c.low, c.high))) for c in columns}
+    return {"tick": 0, "time_s": 0.0, "readings": get_system(site.system).readings.to_json(readings)}

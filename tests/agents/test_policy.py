@@ -1,0 +1,181 @@
+"""Bundles: what is written is what is loaded, and nothing else is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from pydantic import ValidationError
+
+from agents import load_policy
+from agents.policy import Policy, PolicyCard, write_bundle
+from envs import CityloopError, get_system, load_scenario
+from envs.core.world import Controller
+from tests.serving.bundles import PARTS, bundle, card, model
+
+
+def observation(agents: int = 3, stages: int = 4, lanes: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    sizes = {"approaches": (lanes, 11), "stages": (stages, 7), "serves": (stages, 2, lanes), "action_mask": (stages,)}
+    parts = {name: rng.random((agents, *shape), dtype=np.float32) for name, shape in sizes.items()}
+    parts["action_mask"] = (parts["action_mask"] > 0.5).astype(np.float32)
+    parts["action_mask"][:, 0] = 1.0
+    return parts
+
+
+def refusal(path: Path, system: str | None = None) -> str:
+    with pytest.raises(CityloopError) as error:
+        Policy.load(path, system)
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 400
+    return sentence
+
+
+def test_what_is_written_is_loaded(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "deep" / "tiny")
+    policy = load_policy(path, "intersections")
+    assert isinstance(policy, Controller)
+    assert (policy.name, policy.program) == ("tiny", None)
+    assert sorted(p.name for p in path.iterdir()) == ["CARD.md", "policy.json", "policy.onnx"]
+    assert [p.name for p in path.parent.iterdir()] == ["tiny"]  # nothing is left over
+    text = (path / "CARD.md").read_text()
+    assert "cityloop train intersections/grid2x2" in text
+    assert "any × 11" in text
+
+
+@pytest.mark.parametrize(("agents", "stages", "lanes"), [(1, 2, 1), (3, 4, 5), (21, 8, 20)])
+def test_decisions_fit_any_size_and_keep_to_the_mask(tmp_path: Path, agents: int, stages: int, lanes: int) -> None:
+    policy = Policy.load(bundle(tmp_path / "tiny"))
+    parts = observation(agents, stages, lanes)
+    logits, actions = policy.logits(parts), policy.act({}, parts)
+    assert logits.shape == (agents, stages)
+    assert actions.dtype == np.int64
+    assert (actions == logits.argmax(axis=1)).all()
+    assert (parts["action_mask"][np.arange(agents), actions] == 1).all()
+    assert (policy.act({}, parts) == actions).all()
+
+
+def test_decides_at_a_real_site(tmp_path: Path) -> None:
+    system = get_system("intersections")
+    site = system.load_site(load_scenario("intersections/grid2x2"))
+    readings = {c.name: np.zeros(len(site.axes[c.axis])) for c in system.readings.columns}
+    mask = system.make_guard(site).mask(readings)
+    actions = Policy.load(bundle(tmp_path / "tiny")).act(readings, system.make_features(site).encode(readings, mask))
+    assert mask[np.arange(len(site.agents)), actions].all()
+
+
+def test_a_bundle_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+    bundle(path, name="newer")
+    assert Policy.load(path).name == "newer"
+    (path / "diary.txt").write_text("mine")
+    with pytest.raises(CityloopError, match="not a policy bundle"):
+        bundle(path)
+    assert (path / "diary.txt").read_text() == "mine"
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CityloopError, match="not a policy bundle"):
+        bundle(tmp_path / "file")
+
+
+def test_the_card_knows_no_other_keys() -> None:
+    with pytest.raises(ValidationError):
+        card(colour="red")
+    assert PolicyCard.model_validate_json(card().model_dump_json()) == card()
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "policy.json"])
+def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = bundle(tmp_path / "tiny")
+    (path / name).unlink()
+    assert name in refusal(path)
+    assert "cannot be read" in refusal(tmp_path / "nowhere")
+
+
+def test_an_altered_model_is_refused(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+    content = bytearray((path / "policy.onnx").read_bytes())
+    content[-1] ^= 1
+    (path / "policy.onnx").write_bytes(content)
+    assert "altered" in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\xff", '{"format": "x"}'])
+def test_a_broken_card_is_refused(tmp_path: Path, text: str) -> None:
+    path = bundle(tmp_path / "tiny")
+    (path / "policy.json").write_bytes(text.encode("latin-1"))
+    assert "policy.json" in refusal(path)
+
+
+def test_another_format_system_or_schema_is_refused(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+    assert "for system 'intersections', not 'drainage'" in refusal(path, "drainage")
+    assert "format 2" in refusal(bundle(tmp_path / "format", format=2))
+    assert "system 'tides'" in refusal(bundle(tmp_path / "system", system="tides"))
+    columns = get_system("intersections").readings.describe()
+    assert "lacks readings column 'red_s'" in refusal(bundle(tmp_path / "less", readings=columns[:-1]))
+    other = [*columns[:-1], columns[-1] | {"high": 5}]
+    assert "another readings column 'red_s'" in refusal(bundle(tmp_path / "other", readings=other))
+    more = [*columns, columns[-1] | {"name": "blue_s"}]
+    assert "unknown readings column 'blue_s'" in refusal(bundle(tmp_path / "more", readings=more))
+    assert "order" in refusal(bundle(tmp_path / "order", readings=columns[::-1]))
+
+
+def test_operators_of_others_are_refused(tmp_path: Path) -> None:
+    assert "domain 'com.microsoft'" in refusal(bundle(tmp_path / "custom", model(domain="com.microsoft")))
+    proto = model()
+    proto.functions.append(onnx.helper.make_function("mine", "f", [], [], [], [onnx.helper.make_opsetid("", 17)]))
+    assert "domain 'mine'" in refusal(bundle(tmp_path / "function", proto))
+
+
+def test_operators_of_others_are_found_within_branches(tmp_path: Path) -> None:
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Odd", [], ["x"], domain="mine")], "inner", [], [])
+    proto = model()
+    proto.graph.node.append(onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner))
+    assert "operator 'Odd'" in refusal(bundle(tmp_path / "tiny", proto))
+
+
+def test_data_in_other_files_is_refused(tmp_path: Path) -> None:
+    proto = model()
+    tensor = proto.graph.initializer[3]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    assert "in another file" in refusal(bundle(tmp_path / "tiny", proto))
+
+
+def test_a_model_that_is_none_or_does_not_fit_its_card_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "none", b"not a model", card())
+    assert "not an ONNX model" in refusal(tmp_path / "none")
+    broken = model()
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    assert "cannot be run" in refusal(bundle(tmp_path / "broken", broken))
+    assert "none named 'logits'" in refusal(bundle(tmp_path / "output", model(output="scores")))
+    fewer = {name: shape for name, shape in PARTS.items() if name != "serves"}
+    assert "has inputs" in refusal(bundle(tmp_path / "inputs", observation=fewer))
+    wider = PARTS | {"stages": (None, 8)}
+    assert "takes 'stages'" in refusal(bundle(tmp_path / "shape", observation=wider))
+
+
+def test_an_observation_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
+    policy = Policy.load(bundle(tmp_path / "tiny"))
+    parts = observation()
+    with pytest.raises(CityloopError, match="needs observation part 'serves'"):
+        policy.act({}, {name: part for name, part in parts.items() if name != "serves"})
+    with pytest.raises(CityloopError, match="does not fit"):
+        policy.act({}, parts | {"stages": parts["stages"][..., :3]})
+    with pytest.raises(CityloopError, match="NaN"):
+        policy.act({}, parts | {"stages": parts["stages"] * np.nan})
+
+
+def test_loading_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    path = bundle(tmp_path / "tiny")
+    code = f"import sys; from agents import load_policy; load_policy({str(path)!r}); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.dumps("torch") not in done.stdout.replace("'", '"')
+    assert json.dumps("ray") not in done.stdout.replace("'", '"')

@@ -1,0 +1,93 @@
+"""Controllers and services for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import orjson
+import uvicorn
+
+from agents import make_controller
+from envs import get_system, load_scenario
+from envs.core.site import Site
+from envs.core.world import Observation, Readings, Requests
+from serving.app import create_app
+from serving.sites import SiteService
+from serving.wire import example_tick
+
+GRID = "intersections/grid2x2"
+
+
+class Stub:
+    """A controller that does as it is told, once it has been told: warming up always works."""
+
+    program: Any = None
+
+    def __init__(self, name: str = "stub"):
+        self.name = name
+        self.then: Callable[[Readings, Observation], Requests] | None = None
+
+    def reset(self) -> None:
+        pass
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        if self.then is not None:
+            return self.then(readings, observation)
+        return observation["action_mask"].argmax(axis=1)
+
+
+def grid() -> Site:
+    return get_system("intersections").load_site(load_scenario(GRID))
+
+
+def service(site: Site, controller: Any = None, fallback: Any = None, deadline_ms: float = 5000.0) -> SiteService:
+    rule = make_controller("max-pressure", site)
+    return SiteService(site, controller or rule, fallback or rule, deadline_ms)
+
+
+def tick_of(site: Site, **readings: Any) -> dict[str, Any]:
+    """A tick with a free choice at every junction, unless told otherwise."""
+    tick = example_tick(site)
+    tick["readings"]["green_s"] = [20.0] * len(site.agents)
+    tick["readings"] |= readings
+    return tick
+
+
+def body_of(tick: Any) -> bytes:
+    return orjson.dumps(tick, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def wish(site: Site, stage: float) -> Callable[[Readings, Observation], Requests]:
+    return lambda readings, observation: np.full(len(site.agents), stage)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config):
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextmanager
+def served(app: Any, port: int) -> Iterator[str]:
+    """An ASGI app over real HTTP, in a thread."""
+    server = _Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        assert server.ready.wait(10)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def app_of(*services: SiteService) -> Any:
+    return create_app(services)

@@ -1,0 +1,197 @@
+"""The routes, in process: every address, every refusal, and whatever a fuzzer sends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from pydantic import TypeAdapter
+
+from envs.core.site import Site
+from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
+from tests.serving.plants import Stub, app_of, body_of, grid, service, tick_of, wish
+
+ACT = "/v1/intersections/grid2x2/act"
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return grid()
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> TestClient:
+    return TestClient(app_of(service(site)), raise_server_exceptions=False)
+
+
+def test_a_tick_is_answered_as_documented(client: TestClient, site: Site) -> None:
+    response = client.post(ACT, content=body_of(tick_of(site)))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    answer = ActAnswer.model_validate_json(response.content)
+    assert list(answer.commands) == list(site.agents)
+
+
+def test_interventions_are_answered_as_documented(site: Site) -> None:
+    stub = Stub()
+    client = TestClient(app_of(service(site, stub)))
+    stub.then = wish(site, float("nan"))
+    answer = ActAnswer.model_validate_json(client.post(ACT, content=body_of(tick_of(site))).content)
+    assert [change.reason for change in answer.interventions] == ["invalid"] * len(site.agents)
+
+
+def test_the_site_tells_all_that_a_client_needs(client: TestClient, site: Site) -> None:
+    info = SiteInfo.model_validate_json(client.get("/v1/intersections/grid2x2").content)
+    assert (info.agents, info.site_hash) == (list(site.agents), site.hash)
+    assert info.axes == {axis: list(ids) for axis, ids in site.axes.items()}
+    assert info.limits["timing"]["min_green_s"] == 7
+    assert len(info.limits["stages"]) == len(site.agents)
+    assert info.in_charge.controller == "max-pressure"
+    assert client.post(ACT, json=info.example).status_code == 200
+    columns = info.request_schema["properties"]["readings"]
+    assert columns["properties"]["count_veh"]["minItems"] == len(site.axes["approach"])
+    assert list(info.answer_schema["properties"]["commands"]["properties"]) == list(site.agents)
+
+
+def test_lists_and_health(client: TestClient) -> None:
+    systems = Systems.model_validate_json(client.get("/v1/systems").content)
+    assert [(s.name, s.command, [site.name for site in s.sites]) for s in systems.systems] == [
+        ("intersections", "stage", ["grid2x2"])
+    ]
+    health = Health.model_validate_json(client.get("/healthz").content)
+    assert (health.status, health.sites) == ("ok", {"intersections/grid2x2": "ok"})
+
+
+def test_the_description_is_complete_and_the_page_needs_no_network(client: TestClient) -> None:
+    openapi = client.get("/openapi.json").json()
+    act = openapi["paths"]["/v1/{system}/{site}/act"]["post"]
+    assert set(act["requestBody"]["content"]["application/json"]["schema"]["required"]) == {
+        "tick",
+        "time_s",
+        "readings",
+    }
+    assert set(act["responses"]) == {"200", "404", "413", "422"}
+    assert {"ActAnswer", "Refusal", "SiteInfo", "Systems", "Health"} <= set(openapi["components"]["schemas"])
+    assert "HTTPValidationError" not in str(act)
+    page = client.get("/docs").text
+    assert "POST /v1/{system}/{site}/act" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "field", "mend"),
+    [
+        ("POST", "/v1/tides/grid2x2/act", 404, "system", "intersections"),
+        ("POST", "/v1/intersections/atlantis/act", 404, "site", "grid2x2"),
+        ("GET", "/v1/intersections/atlantis", 404, "site", "grid2x2"),
+        ("GET", "/v2", 404, "address", "/docs"),
+        ("GET", ACT, 405, "address", "/docs"),
+    ],
+)
+def test_unknown_addresses_name_what_there_is(
+    client: TestClient, method: str, path: str, status: int, field: str, mend: str
+) -> None:
+    response = client.request(method, path)
+    error = Refusal.model_validate_json(response.content).error
+    assert (response.status_code, error.field) == (status, field)
+    assert mend in error.mend
+
+
+def test_a_reading_that_cannot_be_is_named(client: TestClient, site: Site) -> None:
+    tick = tick_of(site)
+    tick["readings"]["occupancy"][1] = 2
+    response = client.post(ACT, content=body_of(tick))
+    error = Refusal.model_validate_json(response.content).error
+    assert response.status_code == 422
+    assert error.field.startswith("readings.occupancy[1] (approach ")
+    assert (error.value, error.mend) == (2, "give a number from 0 to 1 or null")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_long_is_not_read(client: TestClient, declared: bool) -> None:
+    body = b" " * (10 * MAX_BODY_BYTES)
+    content: Any = body if declared else (body[k : k + 65536] for k in range(0, len(body), 65536))
+    response = client.post(ACT, content=content)
+    assert response.status_code == 413
+    assert Refusal.model_validate_json(response.content).error.field == "body"
+    assert client.post(ACT, content=body[:MAX_BODY_BYTES]).status_code == 422
+
+
+def test_a_long_field_is_not_echoed(client: TestClient, site: Site) -> None:
+    for tick in (tick_of(site) | {"x" * 10_000: "y" * 10_000}, tick_of(site, **{"x" * 10_000: ["y" * 10_000]})):
+        response = client.post(ACT, content=body_of(tick))
+        assert response.status_code == 422
+        assert len(response.content) < 1000
+
+
+def test_a_fault_of_the_service_shows_no_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = service(site)
+    monkeypatch.setattr(one, "act_async", None)
+    response = TestClient(app_of(one), raise_server_exceptions=False).post(ACT, content=b"{}")
+    assert response.status_code == 500
+    assert "Trace" not in response.text
+    assert Refusal.model_validate_json(response.content).error.field == "service"
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner))
+NUMBERS = st.floats(width=64) | st.integers(-(2**62), 2**62) | st.none() | st.booleans() | st.text(max_size=3)
+
+
+def check(client: TestClient, body: bytes) -> None:
+    response = client.post(ACT, content=body)
+    assert response.status_code in (200, 422), response.text
+    model: TypeAdapter[Any] = TypeAdapter(ActAnswer if response.status_code == 200 else Refusal)
+    model.validate_json(response.content)
+    assert "Traceback" not in response.text
+
+
+FUZZ = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@FUZZ
+@given(body=st.binary(max_size=200))
+def test_fuzzed_bytes_are_answered(client: TestClient, body: bytes) -> None:
+    check(client, body)
+
+
+@FUZZ
+@given(tick=JSON, time_s=JSON, readings=JSON)
+def test_fuzzed_json_is_answered(client: TestClient, tick: Any, time_s: Any, readings: Any) -> None:
+    body = json.dumps({"tick": tick, "time_s": time_s, "readings": readings})  # NaN and huge numbers included
+    check(client, body.encode(errors="surrogatepass"))
+
+
+@FUZZ
+@given(data=st.data())
+def test_fuzzed_readings_are_answered(client: TestClient, site: Site, data: st.DataObject) -> None:
+    tick = tick_of(site)
+    for column in data.draw(st.lists(st.sampled_from(list(tick["readings"])), max_size=6)):
+        values = tick["readings"][column]
+        values[data.draw(st.integers(0, len(values) - 1))] = data.draw(NUMBERS)
+    check(client, body_of(tick))
+
+
+@FUZZ
+@given(data=st.data())
+def test_readings_within_their_columns_are_answered(client: TestClient, site: Site, data: st.DataObject) -> None:
+    """Whatever the schema allows, the cross-check either names or the guard and the rule can live with."""
+    tick = tick_of(site)
+    columns = {c["name"]: c for c in _columns()}
+    for name in data.draw(st.lists(st.sampled_from(list(columns)), max_size=5)):
+        column, values = columns[name], tick["readings"][name]
+        number = st.integers(int(column["low"]), int(column["high"]))
+        value = number if column["integer"] else st.floats(column["low"], column["high"]) | number
+        values[:] = [data.draw(value) for _ in values]
+    check(client, body_of(tick))
+
+
+def _columns() -> list[dict[str, Any]]:
+    from envs import get_system
+
+    return get_system("intersections").readings.describe()

@@ -1,0 +1,197 @@
+"""A plant that asks the service for every tick: the same as in process, whatever the wire does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from fastapi import FastAPI, Request, Response
+
+from agents import make_controller
+from agents.policy import Policy
+from envs import CityloopError, get_system, load_scenario
+from envs.core.env import make_loop
+from envs.core.scenario import Scenario
+from envs.core.site import Site
+from envs.core.world import Controller
+from serving.cluster import free_ports
+from serving.control import control
+from serving.sites import SiteService
+from tests.serving.bundles import bundle
+from tests.serving.plants import GRID, Stub, app_of, served
+
+SHORT = 150.0
+"""Seconds of the episodes here: 30 ticks."""
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return load_scenario(GRID, duration_s=SHORT)
+
+
+def in_process(scenario: Scenario, controller: Controller, seed: int) -> tuple[dict[str, float], list[list[int]]]:
+    loop = make_loop(scenario)
+    try:
+        controller.reset()
+        loop.reset(seed, controller.program)
+        commands = []
+        while True:
+            step = loop.step(
+                None if controller.program is not None else controller.act(loop.readings, loop.observation)
+            )
+            if step.commands is not None:
+                commands.append(step.commands.tolist())
+            if step.done:
+                return step.kpis, commands
+    finally:
+        loop.close()
+
+
+def site_of(scenario: Scenario) -> Site:
+    return get_system(scenario.system).load_site(scenario)
+
+
+@contextmanager
+def serving(controller: Controller | str, scenario: Scenario, deadline_ms: float = 5000.0) -> Iterator[str]:
+    site = site_of(scenario)
+    chosen = make_controller(controller, site) if isinstance(controller, str) else controller
+    one = SiteService(site, chosen, make_controller("max-pressure", site), deadline_ms)
+    with served(app_of(one), free_ports(1)[0]) as url:
+        yield url
+
+
+@pytest.mark.parametrize("name", ["max-pressure", "greedy", "fixed", "bundle"])
+def test_over_the_wire_as_in_process(scenario: Scenario, name: str, tmp_path: Path) -> None:
+    site = site_of(scenario)
+    controller = Policy.load(bundle(tmp_path / "tiny")) if name == "bundle" else make_controller(name, site)
+    with serving(controller, scenario) as url:
+        result = control(scenario, url, seed=3, deadline_ms=30_000)
+    kpis, commands = in_process(scenario, controller, seed=3)
+    assert result["kpis"] == kpis
+    assert result["commands"] == commands
+    assert (result["ticks"], result["answered"], result["local_fallback"]) == (30, 30, 0)
+    assert (result["seed"], result["scenario"], result["hash"]) == (3, GRID, scenario.hash)
+    assert (result["guard_changes"], result["service_fallback"], result["late"]) == (0, 0, 0)
+    assert 0 < result["latency_ms"]["median"] <= result["latency_ms"]["p99"]
+
+
+@pytest.mark.slow
+def test_a_real_map_over_the_wire_as_in_process() -> None:
+    scenario = load_scenario("intersections/cologne8")
+    with serving("max-pressure", scenario) as url:
+        result = control("intersections/cologne8", url, deadline_ms=30_000)
+    kpis, commands = in_process(scenario, make_controller("max-pressure", site_of(scenario)), seed=0)
+    assert (result["kpis"], result["commands"]) == (kpis, commands)
+    assert result["answered"] == result["ticks"] == 720
+
+
+def test_sensors_with_faults_go_over_the_wire_too() -> None:
+    scenario = load_scenario(GRID, duration_s=SHORT, sensors__noise=0.5, sensors__dropout=0.3)
+    with serving("max-pressure", scenario) as url:
+        result = control(scenario, url, seed=1, deadline_ms=30_000)
+    kpis, commands = in_process(scenario, make_controller("max-pressure", site_of(scenario)), seed=1)
+    assert (result["kpis"], result["commands"]) == (kpis, commands)
+    assert result["local_fallback"] == 0
+
+
+def test_the_services_own_fallback_is_counted(scenario: Scenario) -> None:
+    stub = Stub()
+    with serving(stub, scenario) as url:
+        stub.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
+        result = control(scenario, url, deadline_ms=30_000)
+    assert (result["service_fallback"], result["answered"]) == (30, 30)
+
+
+@contextmanager
+def mangled(scenario: Scenario, mangle: Any) -> Iterator[str]:
+    """A service whose answers are tampered with on the way: ``mangle(k, answer) -> Response``."""
+    site = site_of(scenario)
+    rule = make_controller("max-pressure", site)
+    one = SiteService(site, rule, rule, 5000.0)
+    honest, app, asked = app_of(one), FastAPI(), iter(range(10**6))
+
+    @app.post("/v1/intersections/grid2x2/act")
+    async def act(request: Request) -> Response:
+        answer = await one.act_async(await request.body())
+        return mangle(next(asked), answer)  # type: ignore[no-any-return]
+
+    app.mount("/", honest)
+    with served(app, free_ports(1)[0]) as url:
+        yield url
+
+
+def reply(content: Any, status: int = 200) -> Response:
+    return Response(content if isinstance(content, bytes) else orjson.dumps(content), status)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda a: reply(b"{"), "unexpected end of data"),
+        (lambda a: reply([]), "status 200"),
+        (lambda a: reply(a, 500), "status 500"),
+        (lambda a: reply({"error": {"field": "x", "value": 1, "mend": "y"}}, 422), "x is 1: y"),
+        (lambda a: reply(a | {"tick": a["tick"] + 1}), "it is for tick"),
+        (lambda a: reply(a | {"time_s": -1.0}), "it is for tick"),
+        (lambda a: reply(a | {"commands": None}), "not one an agent"),
+        (lambda a: reply(a | {"commands": {}}), "not one an agent"),
+        (lambda a: reply(a | {"commands": dict.fromkeys(a["commands"], 3)}), "not all numbers"),
+        (lambda a: reply(a | {"commands": {key: {"stage": None} for key in a["commands"]}}), "not all numbers"),
+        (lambda a: reply(a | {"commands": {key: {"program": "fixed"} for key in a["commands"]}}), "not all numbers"),
+        (lambda a: reply(a | {"commands": {key: {"stage": 77} for key in a["commands"]}}), "local guard"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_replaced(scenario: Scenario, change: Any, reason: str) -> None:
+    """Every third answer is spoilt. The local fallback is the same rule, so the plant does not notice."""
+    with mangled(scenario, lambda k, answer: change(answer) if k % 3 == 1 else reply(answer)) as url:
+        result = control(scenario, url, deadline_ms=30_000)
+    assert (result["answered"], result["local_fallback"]) == (20, 10)
+    assert all(reason in text for text in result["reasons"])
+    assert result["commands"] == in_process(scenario, make_controller("max-pressure", site_of(scenario)), 0)[1]
+    assert (result["guard_changes"] > 0) == (reason == "local guard")
+
+
+def test_a_late_answer_is_replaced() -> None:
+    scenario, slow, release = load_scenario(GRID, duration_s=25), Stub("slow"), threading.Event()
+    with serving(slow, scenario, deadline_ms=30_000) as url:
+        slow.then = lambda readings, observation: release.wait(30)  # type: ignore[assignment, return-value]
+        result = control(scenario, url, deadline_ms=20)
+        release.set()
+    assert result["late"] == result["local_fallback"] == 5
+    assert result["latency_ms"] == {"median": None, "p99": None}
+
+
+def test_the_service_decides_again_when_it_is_back(scenario: Scenario) -> None:
+    site = site_of(scenario)
+    rule = make_controller("max-pressure", site)
+    app, port, sources = app_of(SiteService(site, rule, rule, 5000.0)), free_ports(1)[0], []
+    with ExitStack() as first, ExitStack() as second:
+
+        def on_tick(tick: int, info: dict[str, Any]) -> None:
+            sources.append(info["source"])
+            if tick == 9:
+                first.close()
+            if tick == 19:
+                second.enter_context(served(app, port))
+
+        url = first.enter_context(served(app, port))
+        result = control(scenario, url, on_tick=on_tick, deadline_ms=30_000)
+    assert sources == ["service"] * 10 + ["local fallback"] * 10 + ["service"] * 10
+    assert result["commands"] == in_process(scenario, rule, 0)[1]
+
+
+def test_no_service_or_another_site_is_one_sentence(scenario: Scenario) -> None:
+    with pytest.raises(CityloopError, match="no service answers"):
+        control(scenario, f"http://127.0.0.1:{free_ports(1)[0]}")
+    with pytest.raises(CityloopError, match="give an address"):
+        control(scenario, "cologne8")
+    with serving("max-pressure", scenario) as url:
+        with pytest.raises(CityloopError, match="does not serve"):
+            control("intersections/cologne1", url)
+        with pytest.raises(CityloopError, match="is another than this plant's"):
+            control(load_scenario(GRID, duration_s=SHORT, regime="resco"), url)

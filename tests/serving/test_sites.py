@@ -1,0 +1,252 @@
+"""One served site, without HTTP: what it answers, what it refuses, and who decides when the policy does not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import make_controller
+from agents.policy import Policy
+from envs import CityloopError, ReadingError
+from envs.core.site import Site
+from serving.sites import SiteService, load_site
+from tests.serving.bundles import bundle
+from tests.serving.plants import Stub, body_of, grid, service, tick_of, wish
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return grid()
+
+
+def answer(service: SiteService, tick: Any) -> dict[str, Any]:
+    """The answer, which both ways of asking must agree on."""
+    out = service.act(body_of(tick))
+    again = asyncio.run(service.act_async(body_of(tick)))
+    assert out | {"latency_ms": 0} == again | {"latency_ms": 0}
+    assert out["latency_ms"] >= 0
+    return out
+
+
+def test_answers_with_a_command_for_every_agent(site: Site) -> None:
+    out = answer(service(site), tick_of(site) | {"tick": 7, "time_s": 35.5})
+    assert (out["tick"], out["time_s"]) == (7, 35.5)
+    assert list(out["commands"]) == list(site.agents)
+    assert all(set(command) == {"stage"} for command in out["commands"].values())
+    assert (out["controller"], out["bundle"]) == ("max-pressure", None)
+    assert (out["fallback"], out["fallback_reason"], out["interventions"]) == (False, None, [])
+
+
+def test_a_bundle_decides_and_is_named(site: Site, tmp_path: Path) -> None:
+    policy = Policy.load(bundle(tmp_path / "tiny"))
+    out = answer(service(site, policy), tick_of(site))
+    assert (out["controller"], out["bundle"]) == ("tiny", policy.card.sha256[:12])
+
+
+def test_commands_are_guarded(site: Site) -> None:
+    stub = Stub()
+    one = service(site, stub)
+    stub.then = wish(site, 1)
+    out = answer(one, tick_of(site, green_s=[1.0] * len(site.agents)))
+    assert all(command == {"stage": 0} for command in out["commands"].values())
+    first = {"agent": site.agents[0], "requested": 1.0, "commanded": 0, "reason": "min_green"}
+    assert out["interventions"][0] == first
+    assert not out["fallback"]
+
+
+@pytest.mark.parametrize("requests", [np.nan, 99, -1, 0.5])
+def test_nonsense_is_an_intervention(site: Site, requests: float) -> None:
+    stub = Stub()
+    one = service(site, stub)
+    stub.then = wish(site, requests)
+    out = answer(one, tick_of(site))
+    assert {change["reason"] for change in out["interventions"]} == {"invalid"}
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        (lambda readings, observation: 1 / 0, "failed with ZeroDivisionError"),
+        (lambda readings, observation: None, "not one an agent"),
+        (lambda readings, observation: np.zeros(3), "not one an agent"),
+        (lambda readings, observation: "stage 1", "not one an agent"),
+    ],
+)
+def test_the_fallback_answers_for_a_policy_that_fails(site: Site, act: Callable[..., Any], reason: str) -> None:
+    stub = Stub("broken")
+    one = service(site, stub)
+    stub.then = act
+    out = answer(one, tick_of(site))
+    assert out["fallback"]
+    assert out["controller"] == "max-pressure"
+    assert reason in out["fallback_reason"]
+    assert out["commands"] == answer(service(site), tick_of(site))["commands"]
+
+
+def test_a_policy_that_hangs_is_replaced_at_once_until_it_returns(site: Site) -> None:
+    stub, release, returned = Stub("slow"), threading.Event(), threading.Event()
+    one = service(site, stub, deadline_ms=20)
+
+    def hang(readings: Any, observation: Any) -> Any:
+        release.wait(30)
+        returned.set()
+        return observation["action_mask"].argmax(axis=1)
+
+    stub.then = hang
+    out = one.act(body_of(tick_of(site)))
+    assert out["fallback_reason"] == "slow: no answer within 20 ms"
+    assert one.stuck
+    assert one.act(body_of(tick_of(site)))["fallback_reason"] == "slow: still busy with an earlier tick"
+    release.set()
+    assert returned.wait(5)
+    while one.stuck:
+        pass
+    stub.then = None
+    one.deadline_ms = 5000
+    assert not one.act(body_of(tick_of(site)))["fallback"]
+
+
+def test_ticks_that_arrive_together_are_all_answered_by_the_policy(site: Site) -> None:
+    one = service(site, Stub())
+
+    async def burst() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(one.act_async(body_of(tick_of(site) | {"tick": k})) for k in range(16)))
+
+    answers = asyncio.run(burst())
+    assert [out["tick"] for out in answers] == list(range(16))
+    assert not any(out["fallback"] for out in answers)
+
+
+def test_where_the_fallback_fails_too_the_guard_holds(site: Site) -> None:
+    stub, second = Stub("first"), Stub("second")
+    one = service(site, stub, second)
+    stub.then = second.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
+    out = answer(one, tick_of(site))
+    assert all(command == {"stage": 0} for command in out["commands"].values())
+    assert "first: failed" in out["fallback_reason"]
+    assert "second: failed" in out["fallback_reason"]
+
+
+def test_a_program_inside_the_plant_is_named_to_every_agent(site: Site) -> None:
+    one = service(site, make_controller("fixed", site))
+    out = answer(one, tick_of(site))
+    assert out["commands"] == {agent: {"program": "fixed"} for agent in site.agents}
+    assert one.in_charge.program
+
+
+def test_a_program_cannot_be_the_fallback(site: Site) -> None:
+    with pytest.raises(CityloopError, match="cannot take over"):
+        service(site, fallback=make_controller("fixed", site))
+
+
+def test_a_controller_that_cannot_decide_is_refused_before_it_serves(site: Site) -> None:
+    stub = Stub()
+    stub.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
+    with pytest.raises(CityloopError, match="'stub' cannot decide"):
+        service(site, stub)
+
+
+@pytest.mark.parametrize("deadline_ms", [0, -1, float("nan"), 1e9])
+def test_a_deadline_is_a_time(site: Site, deadline_ms: float) -> None:
+    with pytest.raises(CityloopError, match="deadline_ms"):
+        service(site, deadline_ms=deadline_ms)
+
+
+def test_the_same_tick_gives_the_same_answer(site: Site) -> None:
+    one, rng = service(site), np.random.default_rng(0)
+    for _ in range(5):
+        counts = rng.integers(0, 9, len(site.axes["approach"])).astype(float).tolist()
+        tick = tick_of(site, count_veh=counts, near_veh=counts)
+        assert answer(one, tick)["commands"] == answer(one, tick)["commands"]
+
+
+def bad(site: Site, column: str, value: Any, at: int = 0) -> dict[str, Any]:
+    tick = tick_of(site)
+    tick["readings"][column][at] = value
+    return tick
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda s: b"", "body"),
+        (lambda s: b"{", "body"),
+        (lambda s: b"\xff\xfe", "body"),
+        (lambda s: b'{"tick": NaN}', "body"),
+        (lambda s: b'{"tick": 1e999}', "body"),
+        (lambda s: b"[" * 5000, "body"),
+        (lambda s: [], "body"),
+        (lambda s: tick_of(s) | {"colour": "red"}, "colour"),
+        (lambda s: {"time_s": 0, "readings": {}}, "tick"),
+        (lambda s: tick_of(s) | {"tick": True}, "tick"),
+        (lambda s: tick_of(s) | {"tick": 1.5}, "tick"),
+        (lambda s: tick_of(s) | {"tick": -1}, "tick"),
+        (lambda s: tick_of(s) | {"tick": 2**60}, "tick"),
+        (lambda s: tick_of(s) | {"time_s": "noon"}, "time_s"),
+        (lambda s: tick_of(s) | {"time_s": None}, "time_s"),
+        (lambda s: tick_of(s) | {"time_s": False}, "time_s"),
+        (lambda s: tick_of(s) | {"readings": None}, "readings"),
+        (lambda s: tick_of(s, blue_s=[]), "readings.blue_s"),
+        (lambda s: tick_of(s, count_veh=[]), "readings.count_veh"),
+        (lambda s: tick_of(s, count_veh={"a": 1}), "readings.count_veh"),
+        (lambda s: tick_of(s, count_veh="12345678"), "readings.count_veh"),
+        (lambda s: bad(s, "count_veh", -1), "readings.count_veh[0]"),
+        (lambda s: bad(s, "count_veh", 2**63), "readings.count_veh[0]"),
+        (lambda s: bad(s, "count_veh", True), "readings.count_veh[0]"),
+        (lambda s: bad(s, "count_veh", "3"), "readings.count_veh[0]"),
+        (lambda s: bad(s, "occupancy", 1.01, 2), "readings.occupancy[2]"),
+        (lambda s: bad(s, "red_s", None), "readings.red_s[0]"),
+        (lambda s: bad(s, "stage", 0.5), "readings.stage[0]"),
+        (lambda s: bad(s, "stage", 50, 1), "readings.stage[1]"),
+        (lambda s: bad(s, "queue_veh", 1), "readings.queue_veh[0]"),
+        (lambda s: bad(s, "exit_queue_veh", 3, 1), "readings.exit_queue_veh[1]"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(site: Site, change: Callable[[Site], Any], field: str) -> None:
+    tick = change(site)
+    with pytest.raises(ReadingError) as error:
+        service(site).act(tick if isinstance(tick, bytes) else body_of(tick))
+    assert error.value.field.startswith(field)
+    assert error.value.mend
+
+
+def test_silent_sensors_are_accepted(site: Site) -> None:
+    silent = [None] * len(site.axes["approach"])
+    columns = ("count_veh", "queue_veh", "near_veh", "arrivals_veh", "speed_mps", "occupancy", "waiting_s")
+    assert not answer(service(site), tick_of(site, **dict.fromkeys(columns, silent)))["fallback"]
+
+
+def test_sites_are_loaded_by_reference_yaml_and_json(site: Site, tmp_path: Path) -> None:
+    site.save(tmp_path / "site.json")
+    assert load_site(str(tmp_path / "site.json")).hash == site.hash
+    assert load_site("intersections/grid2x2").hash == site.hash
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[]", "no key 'system'"),
+        ("a.json", '{"system": "tides"}', "system 'tides' is unknown"),
+        ("a.json", '{"system": "intersections"}', "is missing"),
+        ("a.yaml", "system: tides", "system 'tides' is unknown"),
+    ],
+)
+def test_a_site_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CityloopError, match=words):
+        load_site(str(tmp_path / name))
+    with pytest.raises(CityloopError, match="cannot be read"):
+        load_site(str(tmp_path / f"no{name}"))
+
+
+def test_a_name_that_is_no_address_is_refused(site: Site, tmp_path: Path) -> None:
+    site.model_copy(update={"name": "../up"}).save(tmp_path / "site.json")
+    with pytest.raises(CityloopError, match="cannot be an address"):
+        load_site(str(tmp_path / "site.json"))
