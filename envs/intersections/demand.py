@@ -17,11 +17,6 @@ RATES = ("vehsPerHour", "perHour", "probability", "number")
 
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
-    """The children of a route file.
-
-    Raises:
-        CityloopError: if it cannot be parsed or holds no routes.
-    """
     try:
         root = ET.parse(path).getroot()
     except (ET.ParseError, OSError, UnicodeDecodeError) as error:
@@ -29,6 +24,15 @@ def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
     if root.tag not in ("routes", "additional"):
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
     return tuple(root)
+
+
+def read_routes(path: Path) -> tuple[ET.Element, ...]:
+    """The children of a route file, read once as long as the file stays as it is; not to be changed.
+
+    Raises:
+        CityloopError: if it cannot be parsed or holds no routes.
+    """
+    return _read(path, path.stat().st_mtime_ns)
 
 
 def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]:
@@ -40,14 +44,14 @@ def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]
     demand = scenario.demand_of(seed)
     if demand == Demand():
         for path in scenario.routes:
-            _read(path, path.stat().st_mtime_ns)
+            read_routes(path)
         return list(scenario.routes)
     rng = np.random.default_rng([seed, 1])
     scale = float(rng.uniform(*demand.scale))
     shift = float(rng.uniform(-demand.shift_s, demand.shift_s))
     out = []
     for k, path in enumerate(scenario.routes):
-        children = _read(path, path.stat().st_mtime_ns)
+        children = read_routes(path)
         root = ET.Element("routes")
         root.extend(_vary(children, scenario, scale, shift, demand.jitter_s, rng))
         target = folder / f"demand{k}.rou.xml"
@@ -58,8 +62,8 @@ def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]
 
 def scheduled_vehicles(routes: list[Path]) -> list[float]:
     """Departure times of the ``<vehicle>`` elements of route files (trips and flows not counted), in seconds."""
-    children = [child for path in routes for child in _read(path, path.stat().st_mtime_ns)]
-    departs = [_seconds(child.get("depart")) for child in children if child.tag == "vehicle"]
+    children = [child for path in routes for child in read_routes(path)]
+    departs = [seconds(child.get("depart")) for child in children if child.tag == "vehicle"]
     return [depart for depart in departs if depart is not None]
 
 
@@ -77,9 +81,9 @@ def _vary(
     departing: list[tuple[float, int, ET.Element]] = []
     for child in children:
         if child.tag == "flow":
-            departing.append((_seconds(child.get("begin")) or 0.0, len(departing), _scaled_flow(child, scale)))
+            departing.append((seconds(child.get("begin")) or 0.0, len(departing), _scaled_flow(child, scale)))
             continue
-        depart = _seconds(child.get("depart"))
+        depart = seconds(child.get("depart"))
         if depart is None:
             definitions.append(child)
             continue
@@ -113,8 +117,8 @@ def _scaled_flow(flow: ET.Element, scale: float) -> ET.Element:
     return changed
 
 
-def _seconds(text: str | None) -> float | None:
-    """SUMO's time: seconds, or [days:]hours:minutes:seconds; None where it is no number, e.g. ``triggered``."""
+def seconds(text: str | None) -> float | None:
+    """Read SUMO's time: seconds, or [days:]hours:minutes:seconds; None where it is no number, e.g. ``triggered``."""
     try:
         parts = [float(part) for part in (text or "").split(":")]
     except ValueError:

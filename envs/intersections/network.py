@@ -1,4 +1,4 @@
-"""From a SUMO network file to a site: signals, stages, conflicts and detection zones, with no hand-written configuration.
+"""From a SUMO network file to a site: signals, stages, conflicts and detection zones, nothing configured by hand.
 
 Reads the network with sumolib (a parser; no simulator is started).
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError
+from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
@@ -31,19 +32,29 @@ def load_site(scenario: SignalScenario) -> SignalSite:
     """The site of a scenario.
 
     Raises:
-        CityloopError: if the network cannot be read, or has no signal with two green stages.
+        CityloopError: if the network or a route file cannot be read, or no signal has two green stages.
     """
-    stamp = scenario.net.stat().st_mtime_ns
-    return _load_site(scenario.name, scenario.net, stamp, scenario.timing.model_dump_json(), scenario.sensors.range_m)
+    stamps = tuple(path.stat().st_mtime_ns for path in (scenario.net, *scenario.routes))
+    window_s = (scenario.begin_s, scenario.duration_s)
+    timing = scenario.timing.model_dump_json()
+    return _load_site(scenario.name, scenario.net, scenario.routes, stamps, window_s, timing, scenario.sensors.range_m)
 
 
 @lru_cache(maxsize=32)
-def _load_site(name: str, net_file: Path, stamp: int, timing: str, range_m: float) -> SignalSite:
+def _load_site(
+    name: str,
+    net_file: Path,
+    routes: tuple[Path, ...],
+    stamps: tuple[int, ...],
+    window_s: tuple[float, float],
+    timing: str,
+    range_m: float,
+) -> SignalSite:
     net = _read_net(net_file)
     lights = sorted(net.getTrafficLights(), key=lambda light: light.getID())
     if not lights:
         raise CityloopError(f"network {net_file} has no traffic lights: give a network with signals")
-    builder = _Builder(net, range_m)
+    builder = _Builder(net, range_m, turn_flows(net, routes, *window_s))
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
         raise CityloopError(
@@ -70,8 +81,8 @@ def _read_net(path: Path) -> Any:
 class _Builder:
     """Builds junctions and collects the approaches and exits that they share."""
 
-    def __init__(self, net: Any, range_m: float):
-        self.net, self.range_m = net, range_m
+    def __init__(self, net: Any, range_m: float, flows: Turns):
+        self.net, self.range_m, self.flows = net, range_m, flows
         self.approaches: list[Approach] = []
         self.exits: list[Exit] = []
         self._approach_index: dict[str, int] = {}
@@ -146,7 +157,14 @@ class _Builder:
             exits=tuple(sorted({self._exit(connection.getToLane()) for connection in connections})),
             speed_mps=max(connection.getFromLane().getSpeed() for connection in connections),
             width_m=max(self._width_m(connection) for connection in connections),
+            flow_veh_h=round(sum(self._flow_veh_h(connection) for connection in connections), 1),
         )
+
+    def _flow_veh_h(self, connection: Any) -> float:
+        """What a connection carries; connections from one lane into one edge share the turn's flow equally."""
+        lane, to_edge = connection.getFromLane(), connection.getTo()
+        twins = [c for c in lane.getOutgoing() if c.getTo() is to_edge]
+        return self.flows.get((lane.getID(), to_edge.getID()), 0.0) / len(twins)
 
     def _width_m(self, connection: Any) -> float:
         return sum(lane.getLength() for lane in self._via(connection))

@@ -7,8 +7,7 @@ simulator is needed here.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -30,6 +29,7 @@ class LocalProgram:
         offsets_s: junction → offset.
         bounds_s: junction → (shortest, longest) green of each phase, for actuated logic.
         params: parameters of SUMO's logic.
+        successors: junction → for each phase those that may follow, where it is not simply the next.
     """
 
     name: str
@@ -38,6 +38,7 @@ class LocalProgram:
     offsets_s: dict[str, float]
     bounds_s: dict[str, tuple[tuple[float, float], ...]]
     params: dict[str, str]
+    successors: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list[Phase]:
@@ -53,6 +54,16 @@ def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list
         Phase(state="".join(red), duration_s=site.all_red_s(junction, old, new)),
     ]
     return [phase for phase in phases if phase.duration_s > 0]
+
+
+def shown(site: SignalSite, junction: Junction, change: tuple[int, int], since_s: float) -> str:
+    """What a junction shows some seconds after it was told to go from one stage to another, as a SUMO state string."""
+    old, new = change
+    for phase in transition(site, junction, old, new) if old != new else []:
+        since_s -= phase.duration_s
+        if since_s < 0:
+            return phase.state
+    return junction.stages[new]
 
 
 def program_id(old: int, new: int) -> str:
@@ -87,9 +98,11 @@ def _program_xml(light: str, name: str, phases: list[Phase]) -> str:
 def _local_xml(junction: Junction, local: LocalProgram) -> str:
     bounds = local.bounds_s.get(junction.id)
     body = "".join(f'<param key="{key}" value="{value}"/>' for key, value in local.params.items())
+    successors = local.successors.get(junction.id)
     for k, phase in enumerate(local.phases[junction.id]):
         limits = f' minDur="{bounds[k][0]:g}" maxDur="{bounds[k][1]:g}"' if bounds else ""
-        body += f'<phase duration="{phase.duration_s:g}" state="{phase.state}"{limits}/>'
+        onward = f' next="{" ".join(map(str, successors[k]))}"' if successors else ""
+        body += f'<phase duration="{phase.duration_s:g}" state="{phase.state}"{limits}{onward}/>'
     head = f'id={quoteattr(junction.id)} type="{local.kind}" programID={quoteattr(local.name)}'
     return f'<tlLogic {head} offset="{local.offsets_s[junction.id]:g}">{body}</tlLogic>'
 
@@ -111,6 +124,7 @@ class SignalController:
         self._greens = [np.array([[s in "Gg" for s in stage] for stage in j.stages]) for j in junctions]
         self._intergreen_s = [_intergreens(site, junction) for junction in junctions]
         self.stage = np.zeros(len(junctions), dtype=np.int64)
+        self._last = [(0, float(time_s))] * len(junctions)  # the stage before, and when the change from it began
         self._green_from = np.full(len(junctions), float(time_s))
         self._green = np.concatenate([greens[0] for greens in self._greens])
         self._kept = np.ones(len(self._of), dtype=bool)
@@ -141,19 +155,27 @@ class SignalController:
             self._green[span] = after
             self._green_from[j] = time_s + self._intergreen_s[j][old, new]
             self.stage[j] = new
+            self._last[j] = (old, time_s)
             changes.append((j, old, new))
         return changes
 
     def status(self, time_s: float) -> dict[str, np.ndarray]:
         """The junction and movement columns of the readings at a time."""
         since = time_s - self._green_from
-        shown = self._green & (self._kept | (since >= 0)[self._of])
+        lit = self._green & (self._kept | (since >= 0)[self._of])
         return {
             "stage": self.stage.astype(np.float64),
             "clearing_s": np.maximum(-since, 0.0),
             "green_s": np.maximum(since, 0.0),
-            "red_s": np.where(shown, 0.0, time_s - self._lost_at),
+            "red_s": np.where(lit, 0.0, time_s - self._lost_at),
         }
+
+    def shown(self, time_s: float) -> list[str]:
+        """What every junction shows in the second that begins at a time, as SUMO state strings."""
+        return [
+            shown(self.site, junction, (old, int(new)), time_s - since_s)
+            for junction, (old, since_s), new in zip(self.site.junctions, self._last, self.stage, strict=True)
+        ]
 
 
 def _intergreens(site: SignalSite, junction: Junction) -> np.ndarray:

@@ -1,14 +1,14 @@
 """What is fixed about a signalised network: approaches, movements, green stages, conflicts and timing.
 
-Plain data, derived from a SUMO network by `network.py` and readable without SUMO. Safety numbers (yellow, all-red, which
-greens may be shown together) live here because the guard, the plant's local controller and the service all use them.
+Plain data, derived from a SUMO network by `network.py` and readable without SUMO. Safety numbers (yellow, all-red,
+which greens may be shown together) live here because guard, signal cabinet and service all use them.
 """
 
 from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -34,7 +34,7 @@ def ite_yellow_s(speed_mps: float) -> int:
 
 
 def ite_red_clearance_s(width_m: float, speed_mps: float) -> int:
-    """Red clearance for a conflict area, in whole seconds from 1 to 6: R = (w + L) / v with L = 6.1 m (ITE), rounded."""
+    """Red clearance for a conflict area, in whole seconds from 1 to 6: R = (w + L) / v, L = 6.1 m (ITE), rounded."""
     return min(6, max(1, round((width_m + VEHICLE_LENGTH_M) / max(speed_mps, 1.0))))
 
 
@@ -91,6 +91,7 @@ class Movement(Frozen):
         speed_mps: approach speed.
         width_m: path across the junction.
         crossing: whether pedestrians cross here.
+        flow_veh_h: historic count that fixed-time plans are made from; None: nobody counted.
     """
 
     approach: int
@@ -98,6 +99,7 @@ class Movement(Frozen):
     speed_mps: float
     width_m: float
     crossing: bool = False
+    flow_veh_h: float | None = Field(default=None, ge=0)
 
 
 class Phase(Frozen):
@@ -173,11 +175,13 @@ class SignalSite(Site):
     exits: tuple[Exit, ...]
 
     @cached_property
-    def agents(self) -> tuple[str, ...]:  # type: ignore[override]
+    def agents(self) -> tuple[str, ...]:
+        """Traffic-light ids."""
         return tuple(junction.id for junction in self.junctions)
 
     @cached_property
-    def axes(self) -> Axes:  # type: ignore[override]
+    def axes(self) -> Axes:
+        """Junctions, approaches, exits, and movements as ``junction:index``."""
         return {
             "junction": self.agents,
             "approach": tuple(approach.id for approach in self.approaches),
@@ -185,8 +189,18 @@ class SignalSite(Site):
             "movement": tuple(f"{j.id}:{k}" for j in self.junctions for k in range(len(j.movements))),
         }
 
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The timing, and for every junction its stages and the longest red of its movements (None: no limit)."""
+        reds = {junction.id: self.max_red_s(junction) for junction in self.junctions}
+        return {
+            "timing": self.timing.model_dump(),
+            "stages": {junction.id: list(junction.stages) for junction in self.junctions},
+            "max_red_s": {name: red if math.isfinite(red) else None for name, red in reds.items()},
+        }
+
     def yellow_s(self, junction: Junction, old: int, new: int) -> int:
-        """Yellow of a change of stage: the longest that a vehicle movement that loses its green needs; 0 if none does."""
+        """Yellow of a change of stage: the longest that a movement that loses its green needs; 0 if none does."""
         lost = [junction.movements[k] for k in junction.lost(old, new)]
         if not lost:
             return 0
@@ -196,7 +210,7 @@ class SignalSite(Site):
         return max((ite_yellow_s(m.speed_mps) for m in lost if not m.crossing), default=3)
 
     def all_red_s(self, junction: Junction, old: int, new: int) -> int:
-        """All-red of a change of stage: vehicles and walkers clear the junction before others start; 0 if none starts."""
+        """All-red of a change of stage: the junction is cleared before others start; 0 if none starts."""
         lost = [junction.movements[k] for k in junction.lost(old, new)]
         if not lost or not junction.gained(old, new):
             return 0
@@ -222,7 +236,7 @@ class SignalSite(Site):
         return step * math.ceil((self.longest_intergreen_s(junction) + self.timing.min_green_s) / step)
 
     def max_red_s(self, junction: Junction) -> float:
-        """The longest red that the guard lets any movement see: the timing's, or what the junction's stages make possible."""
+        """The longest red that the guard lets any movement see: the timing's, or what the stages make possible."""
         if self.timing.max_red_s is None:
             return math.inf
         return max(float(self.timing.max_red_s), self._reserve_s(junction) + self.service_s(junction))

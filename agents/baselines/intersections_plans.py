@@ -1,0 +1,263 @@
+"""Programs that the cabinet runs by itself: the network's own, Webster's and a vehicle-actuated one.
+
+A plan is a cycle of the site's stages. `compile_plan` puts the site's yellows and all-reds between them, so all of them
+keep the same safety rules as the guard does for requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Observation, Requests
+from envs.intersections.network import safe_stage
+from envs.intersections.signals import LocalProgram, transition
+from envs.intersections.site import Junction, Phase, SignalSite
+
+Cycle = list[tuple[int, float]]
+"""(stage, seconds of green) in order."""
+
+SATURATION_VEH_H = 1800.0
+"""Vehicles an hour that one lane lets through at green (headway 2 s)."""
+
+START_LOST_S = 2.0
+"""Green that is lost while a queue starts (HCM). SUMO's drivers brake at yellow if they can: none is gained back."""
+
+PERMISSIVE = 0.5
+"""Share of that which a lane keeps when its green gives way."""
+
+LEAST_FLOW_VEH_H = 20.0
+"""Every movement is planned for at least this much, so that none is left without green."""
+
+CYCLE_S = (40.0, 120.0)
+"""Shortest and longest cycle of a Webster plan."""
+
+MOST_SATURATED = 0.95
+"""Sum of the flow ratios from which Webster's formula would have no finite cycle."""
+
+ACTUATED = {"max-gap": "3.0", "detector-gap": "2.0", "passing-time": "2.0", "inactive-threshold": "180"}
+"""Parameters of SUMO's actuated logic; see `actuated` for what else was tried."""
+
+
+class LocalPlan:
+    """A controller whose program the cabinet runs.
+
+    Where nobody can run the program (a plant that only takes requests), `act` follows the cycle by the green's age.
+
+    Args:
+        program: for the plant's own local control.
+        cycles: the cycle of every junction.
+        site: the site.
+    """
+
+    def __init__(self, program: LocalProgram, cycles: Sequence[Cycle], site: SignalSite):
+        self.name, self.program = program.name, program
+        stages = max(len(junction.stages) for junction in site.junctions)
+        self._next = np.zeros((len(cycles), stages), dtype=np.int64)
+        self._green_s = np.zeros((len(cycles), stages))
+        for j, cycle in enumerate(cycles):
+            self._next[j] = cycle[0][0]
+            for (stage, green_s), (following, _) in zip(cycle, cycle[1:] + cycle[:1], strict=True):
+                self._next[j, stage], self._green_s[j, stage] = following, green_s
+        self._rows = np.arange(len(cycles))
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """The stage that the plan wants now, int64 ``(N,)``."""
+        stage = readings["stage"].astype(np.int64)
+        over = readings["green_s"] >= self._green_s[self._rows, stage]
+        return np.where(over, self._next[self._rows, stage], stage)
+
+
+def fixed(site: SignalSite) -> LocalPlan:
+    """The network's own programs.
+
+    With a fixed yellow in the site's timing (RESCO's regime) they run untouched; otherwise the same greens and offsets
+    run with the site's yellows and all-reds, and no green is shorter than the site's minimum.
+    """
+    cycles = [own_cycle(site, junction) for junction in site.junctions]
+    if site.timing.yellow_s is None:
+        return LocalPlan(compile_plan("fixed", site, cycles), cycles, site)
+    program = LocalProgram(
+        name="fixed",
+        kind="static",
+        phases={junction.id: junction.program for junction in site.junctions},
+        offsets_s={junction.id: junction.offset_s for junction in site.junctions},
+        bounds_s={},
+        params={},
+    )
+    return LocalPlan(program, cycles, site)
+
+
+def webster(site: SignalSite) -> LocalPlan:
+    """Fixed time after Webster (1958), each junction by itself, from the counts in the site.
+
+    Cycle C = (1.5 L + 5) / (1 - Y) s, effective greens in proportion to the critical flow ratios; L is the sum of the
+    intergreens and of `START_LOST_S` a stage, Y comes from `critical_ratios`. A site without counts gets equal flows on
+    all movements.
+    """
+    cycles = [webster_cycle(site, junction) for junction in site.junctions]
+    return LocalPlan(compile_plan("webster", site, cycles), cycles, site)
+
+
+def actuated(site: SignalSite) -> LocalPlan:
+    """Vehicle-actuated control by SUMO's own logic: greens end at a gap, between the minimum and the maximum green.
+
+    Stages follow in the network's order. A stage that serves nothing beyond what another one serves (a protected left
+    turn) is skipped unless its detectors were crossed.
+
+    Chosen on validation seeds 10000 to 10002 in the engineer regime. Median delay in s:
+
+                                       cologne1  cologne3  cologne8  ingolstadt1  ingolstadt7  grid4x4
+        this                                 29        31        31           22           51      107
+        no stage skipped                     39        51        41           23           47      107
+        any stage after any other            29        41        28           23           45      109
+        no skipping, jam-threshold 30        41        53        53           26           57        -
+
+    With a jam threshold the detectors of lanes with a permissive green count too, and a waiting left turn holds an
+    empty green. Gaps of 2 s and 1.5 s, detector gaps of 1 s and 3 s, a maximum green of 30 s, and SUMO's delay-based
+    logic were no better on most maps.
+    """
+    cycles = [own_cycle(site, junction) for junction in site.junctions]
+    return LocalPlan(compile_actuated(site, cycles), cycles, site)
+
+
+def own_cycle(site: SignalSite, junction: Junction) -> Cycle:
+    """The greens of the network's own program, in its order; none shorter than the site's minimum."""
+    foes, yields = set(junction.foes), set(junction.yields)
+    cycle: Cycle = []
+    for phase in junction.program:
+        state = safe_stage(phase.state, foes, yields)
+        if state in junction.stages:
+            cycle.append((junction.stages.index(state), max(phase.duration_s, float(site.timing.min_green_s))))
+    return cycle
+
+
+def compile_plan(name: str, site: SignalSite, cycles: Sequence[Cycle]) -> LocalProgram:
+    """A cycle for every junction, with the site's yellows and all-reds, as a fixed-time program."""
+    phases = {}
+    for junction, cycle in zip(site.junctions, cycles, strict=True):
+        written: list[Phase] = []
+        for (stage, green_s), (following, _) in zip(cycle, cycle[1:] + cycle[:1], strict=True):
+            green = Phase(state=junction.stages[stage], duration_s=green_s)
+            written += [green, *transition(site, junction, stage, following)]
+        phases[junction.id] = tuple(written)
+    offsets = {junction.id: junction.offset_s for junction in site.junctions}
+    return LocalProgram(name=name, kind="static", phases=phases, offsets_s=offsets, bounds_s={}, params={})
+
+
+def compile_actuated(site: SignalSite, cycles: Sequence[Cycle]) -> LocalProgram:
+    """A cycle for every junction as an actuated program: its greens first, then the ways between them."""
+    phases: dict[str, tuple[Phase, ...]] = {}
+    bounds: dict[str, tuple[tuple[float, float], ...]] = {}
+    onward: dict[str, tuple[tuple[int, ...], ...]] = {}
+    green_bounds = (float(site.timing.min_green_s), float(site.timing.max_green_s))
+    for junction, cycle in zip(site.junctions, cycles, strict=True):
+        order = list(dict.fromkeys(stage for stage, _ in cycle))
+        written = [Phase(state=junction.stages[stage], duration_s=site.timing.min_green_s) for stage in order]
+        successors: list[list[int]] = [[] for _ in order]
+        for here, stage in enumerate(order):
+            for there in following(junction, order, here):
+                between = transition(site, junction, stage, order[there])
+                entry = len(written)
+                successors[here].append(entry if between else there)
+                successors += [[entry + k + 1] for k in range(len(between) - 1)] + [[there]] * bool(between)
+                written += between
+        phases[junction.id] = tuple(written)
+        fixed_bounds = tuple((phase.duration_s, phase.duration_s) for phase in written[len(order) :])
+        bounds[junction.id] = (green_bounds,) * len(order) + fixed_bounds
+        onward[junction.id] = tuple(map(tuple, successors))
+    offsets = dict.fromkeys(phases, 0.0)
+    return LocalProgram("actuated", "actuated", phases, offsets, bounds, ACTUATED, onward)
+
+
+def following(junction: Junction, order: Sequence[int], here: int) -> list[int]:
+    """Places in an order of stages that may come after one: the next, and on past any that can be skipped."""
+    places = []
+    for k in range(1, len(order)):
+        there = (here + k) % len(order)
+        places.append(there)
+        if not any(_within(junction.stages[order[there]], junction.stages[other]) for other in order):
+            break
+    return places
+
+
+def _within(stage: str, other: str) -> bool:
+    """Whether another stage serves all that a stage serves."""
+    return stage != other and all(b in "Gg" for a, b in zip(stage, other, strict=True) if a in "Gg")
+
+
+def webster_cycle(site: SignalSite, junction: Junction) -> Cycle:
+    """The cycle of one junction; stages that no critical movement needs are left out."""
+    order = list(dict.fromkeys(stage for stage, _ in own_cycle(site, junction)))
+    ratios = critical_ratios(junction)
+    kept = [stage for stage in order if ratios[stage] > 0]
+    changes = zip(kept, kept[1:] + kept[:1], strict=True)
+    clearing_s = sum(site.intergreen_s(junction, a, b) for a, b in changes if a != b)
+    cycle_s = webster_cycle_s(clearing_s + START_LOST_S * len(kept), float(ratios.sum()))
+    greens = split_greens([ratios[stage] for stage in kept], cycle_s - clearing_s, site.timing.min_green_s)
+    return list(zip(kept, greens, strict=True))
+
+
+def webster_cycle_s(lost_s: float, flow_ratio: float) -> float:
+    """Webster's cycle of least delay, C = (1.5 L + 5) / (1 - Y) (Road Research Technical Paper 39), within `CYCLE_S`.
+
+    Args:
+        lost_s: lost time a cycle, L.
+        flow_ratio: sum of the critical flow ratios, Y.
+    """
+    shortest, longest = CYCLE_S
+    return min(longest, max(shortest, (1.5 * lost_s + 5.0) / (1.0 - min(flow_ratio, MOST_SATURATED))))
+
+
+def critical_ratios(junction: Junction) -> np.ndarray:
+    """The share of time that each stage needs to be green, ``(stages,)``; their sum is Y.
+
+    Stages may overlap (a left turn that is permissive in one and protected in the next), so the greens are those of
+    least sum that give every movement and every lane its flow ratio: a linear programme (Allsop 1971). Where no
+    movement is served twice this is the classical rule, the largest flow ratio of each stage.
+    """
+    from scipy.optimize import linprog
+
+    served = np.array([[{"G": 1.0, "g": PERMISSIVE}.get(s, 0.0) for s in stage] for stage in junction.stages])
+    rows, needs = [], []
+    for approach in {movement.approach for movement in junction.movements}:
+        mine = [k for k, movement in enumerate(junction.movements) if movement.approach == approach]
+        mine = [k for k in mine if served[:, k].any()]
+        flows = [max(junction.movements[k].flow_veh_h or 0.0, LEAST_FLOW_VEH_H) for k in mine]
+        rows += [served[:, k] for k in mine]
+        needs += flows
+        if approach >= 0 and len(mine) > 1:
+            rows.append(served[:, mine].max(axis=1))
+            needs.append(sum(flows))
+    need = np.array(needs) / SATURATION_VEH_H
+    solution = linprog(np.ones(len(junction.stages)), A_ub=-np.array(rows), b_ub=-need)
+    return np.where(solution.x > 1e-6, solution.x, 0.0)
+
+
+def split_greens(ratios: Sequence[float], green_s: float, least_s: float) -> list[float]:
+    """Divide a cycle's green so that effective greens are in proportion to flow ratios.
+
+    Args:
+        ratios: critical flow ratio of each stage.
+        green_s: to be divided.
+        least_s: shortest green.
+
+    Returns:
+        Greens in whole seconds, none below the shortest.
+    """
+    weights = np.array(ratios)
+    short = np.zeros(len(weights), dtype=bool)
+    while True:
+        rest_s = max(green_s - least_s * short.sum() - START_LOST_S * (~short).sum(), 0.0)
+        shares = weights / max(weights[~short].sum(), 1e-9)
+        greens = np.where(short, least_s, START_LOST_S + rest_s * shares)
+        too_short = ~short & (greens < least_s)
+        if not too_short.any():
+            return [float(math.floor(green + 0.5)) for green in greens]
+        short |= too_short

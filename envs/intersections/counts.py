@@ -1,0 +1,143 @@
+"""Traffic counts that a fixed-time plan is made from: what a route file sends over every movement, in vehicles/h.
+
+Vehicles and flows with routes are counted along them. Trips are routed first, over the quickest path of the empty
+network as SUMO does. The scenario's own demand is counted, never the varied demand of a seed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs.intersections.demand import read_routes, seconds
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+Turns = dict[tuple[str, str], float]
+"""(lane at the stop line, edge that it leads into) → vehicles an hour."""
+
+
+def turn_flows(net: Any, routes: Iterable[Path], begin_s: float, duration_s: float) -> Turns:
+    """Vehicles an hour that take each turn, lane by lane.
+
+    Args:
+        net: a network as sumolib reads it.
+        routes: SUMO route files.
+        begin_s: start of the window that is counted.
+        duration_s: its length.
+
+    Raises:
+        CityloopError: if a route file cannot be used.
+    """
+    edges: dict[tuple[str, str], float] = defaultdict(float)
+    trips: dict[tuple[str, str], float] = defaultdict(float)
+    for path in routes:
+        children = read_routes(path)
+        named = {child.get("id"): child.get("edges", "").split() for child in children if child.tag == "route"}
+        for child in children:
+            weight = _vehicles(child, begin_s, duration_s)
+            if weight == 0:
+                continue
+            route = _route(child, named)
+            stops = [child.get("from", ""), *child.get("via", "").split(), child.get("to", "")]
+            for pair in pairwise(route or stops):
+                (edges if route else trips)[pair] += weight
+    for quickest, weight in _quickest(net, trips):
+        for pair in pairwise(quickest):
+            edges[pair] += weight
+    hourly = {pair: weight * 3600 / duration_s for pair, weight in edges.items()}
+    return _over_lanes(net, hourly)
+
+
+def _vehicles(child: Element, begin_s: float, duration_s: float) -> float:
+    """How many vehicles an element of a route file sends within a window."""
+    if child.tag in ("vehicle", "trip"):
+        depart = seconds(child.get("depart"))
+        return float(depart is not None and begin_s <= depart < begin_s + duration_s)
+    if child.tag != "flow":
+        return 0.0
+    begin, end = seconds(child.get("begin")) or 0.0, seconds(child.get("end"))
+    end = begin_s + duration_s if end is None else end
+    shared = max(0.0, min(end, begin_s + duration_s) - max(begin, begin_s))
+    return shared * _rate_per_s(child, end - begin)
+
+
+def _rate_per_s(flow: Element, length_s: float) -> float:
+    """Vehicles a second of a ``<flow>``, by whichever attribute gives it."""
+    for name, per_s in (("vehsPerHour", 1 / 3600), ("perHour", 1 / 3600), ("probability", 1.0)):
+        if name in flow.attrib:
+            return float(flow.attrib[name]) * per_s
+    if "number" in flow.attrib:
+        return float(flow.attrib["number"]) / max(length_s, 1.0)
+    period = flow.get("period", "")
+    if period.startswith("exp("):
+        return float(period[4:-1])
+    return 1 / float(period) if period else 0.0
+
+
+def _route(child: Element, named: dict[str | None, list[str]]) -> list[str]:
+    inner = child.find("route")
+    return inner.get("edges", "").split() if inner is not None else named.get(child.get("route"), [])
+
+
+def _quickest(net: Any, trips: dict[tuple[str, str], float]) -> Iterator[tuple[list[str], float]]:
+    """The quickest path of every trip on the empty network, as edges, with its weight; without one, it is left out."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import dijkstra
+
+    roads = [edge for edge in net.getEdges(withInternal=False) if edge.allows("passenger")]
+    ids = [edge.getID() for edge in roads]
+    index = {name: k for k, name in enumerate(ids)}
+    known = [(pair, weight) for pair, weight in trips.items() if pair[0] in index and pair[1] in index]
+    if not known:
+        return
+    arcs = [(k, index[n.getID()]) for k, e in enumerate(roads) for n in e.getAllowedOutgoing("passenger")]
+    tails, heads = np.array(arcs).reshape(-1, 2).T
+    time_s = np.array([edge.getLength() / edge.getSpeed() for edge in roads])
+    graph = csr_array((time_s[heads], (tails, heads)), shape=(len(roads), len(roads)))
+    starts = sorted({index[start] for (start, _), _ in known})
+    row = {start: k for k, start in enumerate(starts)}
+    _, before = dijkstra(graph, indices=starts, return_predecessors=True)
+    for (start, end), weight in known:
+        path, here = [end], before[row[index[start]], index[end]]
+        while here >= 0:
+            path.append(ids[here])
+            here = before[row[index[start]], here]
+        if path[-1] == start:
+            yield path[::-1], weight
+
+
+def _over_lanes(net: Any, hourly: dict[tuple[str, str], float]) -> Turns:
+    """Spread each turn over the lanes that allow it; drivers even out the lanes, those with the least choice first."""
+    choices: dict[str, list[tuple[list[str], str, float]]] = defaultdict(list)
+    for (start, end), flow in hourly.items():
+        if not (net.hasEdge(start) and net.hasEdge(end)):
+            continue
+        connections = net.getEdge(start).getOutgoing().get(net.getEdge(end), [])
+        lanes = sorted({connection.getFromLane().getID() for connection in connections})
+        if lanes:
+            choices[start].append((lanes, end, flow))
+    turns: Turns = {}
+    for turns_of_edge in choices.values():
+        loads: dict[str, float] = defaultdict(float)
+        for lanes, end, flow in sorted(turns_of_edge, key=lambda turn: (len(turn[0]), turn[1])):
+            for lane, share in zip(lanes, _poured([loads[lane] for lane in lanes], flow), strict=True):
+                loads[lane] += share
+                turns[lane, end] = share
+    return turns
+
+
+def _poured(loads: list[float], flow: float) -> list[float]:
+    """Shares of a flow poured onto loads so that the lowest rise to one level, like water."""
+    ordered = sorted(loads)
+    for k in range(1, len(ordered) + 1):
+        level = (flow + sum(ordered[:k])) / k
+        if k == len(ordered) or level <= ordered[k]:
+            break
+    return [max(0.0, level - load) for load in loads]
