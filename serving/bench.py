@@ -40,6 +40,7 @@ def bench_serving(
     policy = policy or fallback_name(scenario.split("/", maxsplit=1)[0])
     handle = serve([scenario], policy=policy, port=free_ports(1)[0], block=False)
     assert handle is not None
+    label = f"{site_path} by {handle.sites[0]['controller']}"
     with handle, httpx.Client(trust_env=False) as http:
         handle.run_empty("/empty")
         url = f"{handle.url}/v1/{site_path}/act"
@@ -50,8 +51,8 @@ def bench_serving(
         "figures": {
             "empty request, median ms": float(np.median(empty)),
             "empty request, p99 ms": float(np.quantile(empty, 0.99)),
-            f"{site_path} by {policy}, median ms": float(np.median(tick)),
-            f"{site_path} by {policy}, p99 ms": float(np.quantile(tick, 0.99)),
+            f"{label}, median ms": float(np.median(tick)),
+            f"{label}, p99 ms": float(np.quantile(tick, 0.99)),
         },
     }
 
