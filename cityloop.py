@@ -1,0 +1,347 @@
+"""The command line: one verb a function, each thin around the library call of the same name.
+
+Results for people are tables; ``--json`` makes them data. What the user gave and cannot be used ends in one sentence
+and exit code 2, an interruption in 130, checks that fail in 1. Heavy libraries are imported where needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from typer.core import TyperGroup
+
+import envs
+from agents import POLICY, rules, shipped_policies
+from envs import CityloopError, Scenario, get_system, load_scenario
+from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
+
+DEFAULT_SERVED = "intersections/cologne8"
+"""Served if no scenario is named and no policy ships."""
+
+
+class Verbs(TyperGroup):
+    """Turns what the user may cause into a sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except CityloopError as error:
+            if os.environ.get("CITYLOOP_TRACE"):
+                raise
+            print(f"Error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Verbs,
+    help="Cityloop: train, evaluate and serve cooperative policies that close the control loops of a city.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+ScenarioRef = Annotated[str, typer.Argument(help="SYSTEM/NAME, or the path of a YAML file.", show_default=False)]
+AsJson = Annotated[
+    str | None,
+    typer.Option("--json", metavar="[FILE.json]", help="Print JSON alone on standard output, or write it to a file."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a scenario setting (repeatable).")
+]
+
+
+def _scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
+    scenario = load_scenario(ref)
+    changes = parse_settings(settings)
+    return scenario.override(changes) if changes else scenario
+
+
+@app.command("list", epilog="Example: cityloop list --json")
+def list_(as_json: AsJson = None) -> None:
+    """Show systems, scenarios, controllers and shipped policies."""
+    out = Output(as_json)
+    systems = [get_system(name) for name in envs.SYSTEMS]
+    scenarios = {f"{system.name}/{name}": system for system in systems for name in system.scenario_names}
+    policies = {system.name: list(shipped_policies(system.name)) for system in systems}
+    controllers = {name: [*rules(name), *([POLICY] if policies[name] else [])] for name in policies}
+    content = {
+        "systems": [system.name for system in systems],
+        "scenarios": list(scenarios),
+        "controllers": controllers,
+        "policies": [f"{name}/{policy}" for name, shipped in policies.items() for policy in shipped],
+    }
+    if as_json != STDOUT:
+        out.show(table("Systems", ("system", "what it is"), [(s.name, s.description) for s in systems]))
+        out.show(table("Scenarios", ("scenario", "what it is"), [(ref, _description(ref)) for ref in scenarios]))
+        rows = [(name, ", ".join(names), ", ".join(policies[name]) or "none") for name, names in controllers.items()]
+        out.show(table("Controllers", ("system", "controllers", "shipped policies"), rows))
+    out.emit(content)
+
+
+def _description(ref: str) -> str:
+    try:
+        return load_scenario(ref).description
+    except CityloopError as error:
+        return f"not available: {error}"
+
+
+@app.command(epilog="Example: cityloop train intersections/cologne8 --minutes 30 --seed 1")
+def train(
+    scenario: Annotated[str | None, typer.Argument(help="SYSTEM/NAME or a YAML file; not with --resume.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so much time.", show_default="30")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, exploration and episodes.")] = 0,
+    workers: Annotated[int, typer.Option(help="Plants simulated at a time, a process each.")] = 2,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder instead of one under runs/.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
+    algo: Annotated[str, typer.Option(help="mappo (RLlib), or sb3: the stable-baselines3 reference.")] = "mappo",
+    settings: Settings = None,
+    hyper: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Change a training setting.")] = None,
+    as_json: AsJson = None,
+) -> None:
+    """Train a policy; the best on validation seeds is kept. TensorBoard events lie in the run's folder."""
+    output = Output(as_json)
+    if (scenario is None) == (resume is None):
+        raise CityloopError("give either a scenario to train on, or a run's folder with --resume")
+    if algo not in ("mappo", "sb3"):
+        raise CityloopError(f"--algo is {algo!r}: choose mappo or sb3")
+    if algo == "sb3" and (resume or hyper):
+        raise CityloopError("--resume and --hyper are for mappo: the stable-baselines3 reference has neither")
+    if resume is not None and not resume.is_dir():
+        raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
+    chosen = None if scenario is None else _scenario(scenario, settings)
+    with output.quiet(), output.bar("training") as show:
+        common = {
+            "minutes": minutes,
+            "iterations": iterations,
+            "seed": seed,
+            "out": out,
+            "on_progress": lambda news: show(float(news["fraction"]), f"update {news['iteration']}"),
+        }
+        if algo == "sb3":
+            run = import_module("training.reference").train_reference(chosen, **common)
+        else:
+            more = parse_settings(hyper)
+            run = import_module("training.train").train(chosen, **common, workers=workers, resume=resume, **more)
+    output.say(f"run: {run}\nnext: cityloop export {run}    tensorboard --logdir {run}")
+    output.emit({"run": str(run)})
+
+
+@app.command(
+    epilog="Example: cityloop evaluate intersections/cologne8 -c policy -c actuated --seeds 30 --json out.json"
+)
+def evaluate(
+    scenario: ScenarioRef,
+    controllers: Annotated[
+        list[str] | None,
+        typer.Option("--controller", "-c", help="A controller or a bundle's path (repeatable); the first is compared."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many of the split's seeds.")] = 20,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    processes: Annotated[int | None, typer.Option(min=1, help="Episodes at a time.", show_default="cores")] = None,
+    out: Annotated[Path | None, typer.Option("--output", "-o", help="A new folder instead of one under runs/.")] = None,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Run frozen controllers on the same seeds and compare them."""
+    output = Output(as_json)
+    place = _scenario(scenario, settings)
+    names = controllers or [*([POLICY] if shipped_policies(place.system) else []), *rules(place.system)]
+    with output.quiet(), output.bar("evaluating") as show:
+        found = import_module("training.evaluate").evaluate(
+            place,
+            names,
+            seeds=seeds,
+            split=split,
+            processes=processes,
+            out=out,
+            on_progress=lambda done, total: show(done / total, f"{done} of {total} episodes"),
+        )
+    content = found.to_json()
+    output.show(_evaluation_table(content))
+    output.say(f"rows, plots and TensorBoard events: {found.out}")
+    output.emit(content)
+
+
+def _evaluation_table(content: dict[str, Any]) -> Table:
+    names, seeds = list(content["controllers"]), len(content["seeds"])
+    columns = ["controller", "median", "p90", "worst", "failures", "guard changes"]
+    rows = []
+    for name, result in content["controllers"].items():
+        row = [Path(name).name, *(f"{result[key]:.2f}" for key in ("median", "p90", "worst")), str(result["failures"])]
+        row.append(f"{sum(r['interventions'] for r in result['rows']):g}")
+        rows.append(row)
+    if content["paired"]:
+        columns.append(f"{Path(names[0]).name} less this [95 %]")
+        for name, row in zip(names, rows, strict=True):
+            paired = content["paired"].get(name)
+            row.append(f"{paired['difference']:+.2f} [{paired['low']:+.2f}, {paired['high']:+.2f}]" if paired else "")
+    title = f"{content['scenario']}: {content['kpi']} on {seeds} {content['split']} seed{'s' * (seeds > 1)}"
+    return table(f"{title}, lower is better", columns, rows, numbers=1)
+
+
+@app.command(epilog="Example: cityloop export runs/intersections/cologne8/mappo/20260101-120000-s0 -o my-policy")
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder.")] = None,
+    name: Annotated[str | None, typer.Option(help="The policy's name.")] = None,
+    as_json: AsJson = None,
+) -> None:
+    """Write a run's best validated policy as a bundle (ONNX and JSON)."""
+    output = Output(as_json)
+    if not run.is_dir():
+        raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
+    with output.quiet():
+        bundle = import_module("training.export").export(run, out, name)
+    output.say(f"bundle: {bundle}\nnext: cityloop check {bundle}")
+    output.emit({"bundle": str(bundle)})
+
+
+@app.command(epilog="Example: cityloop serve intersections/cologne8 --policy policy --fallback max-pressure")
+def serve(
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios, or site JSON files; else those of the shipped policies.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The controller in charge: a name, or a bundle's path.")] = POLICY,
+    fallback: Annotated[str | None, typer.Option(help="Who answers when it cannot.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    deadline_ms: Annotated[float, typer.Option(min=1, help="Time for a decision before the fallback answers.")] = 100.0,
+    as_json: AsJson = None,
+) -> None:
+    """Serve decisions over HTTP with Ray Serve, until interrupted."""
+    chosen = scenarios or _served_by_default()
+    import_module("serving.run").serve(
+        chosen,
+        policy=policy,
+        fallback=fallback,
+        host=host,
+        port=port,
+        deadline_ms=deadline_ms,
+        as_json=as_json is not None,
+    )
+
+
+def _served_by_default() -> list[str]:
+    """The scenarios on which the shipped policies were evaluated, or trained."""
+    refs: dict[str, None] = {}
+    for system in envs.SYSTEMS:
+        known = {f"{system}/{name}" for name in get_system(system).scenario_names}
+        for folder in shipped_policies(system).values():
+            card = json.loads((folder / "policy.json").read_bytes())
+            for ref in [*card.get("evaluation", {}), *card.get("training", {}).get("scenarios", {})]:
+                if ref in known:
+                    refs[ref] = None
+    return list(refs) or [DEFAULT_SERVED]
+
+
+@app.command(epilog="Example: cityloop control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0")
+def control(
+    scenario: ScenarioRef,
+    url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
+    seed: Annotated[int, typer.Option(min=0, help="The episode's seed.")] = 0,
+    deadline_ms: Annotated[float, typer.Option(min=1, help="Time for an answer before the local fallback.")] = 1000.0,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Drive a plant (the simulator) through a running service."""
+    output = Output(as_json)
+    place = _scenario(scenario, settings)
+    ticks = 0
+
+    def on_tick(*_: Any) -> None:
+        nonlocal ticks
+        ticks += 1
+        show(ticks / place.decisions, f"tick {ticks} of {place.decisions}")
+
+    with output.quiet(), output.bar("controlling") as show:
+        found = import_module("serving.control").control(
+            place, url=url, seed=seed, deadline_ms=deadline_ms, on_tick=on_tick
+        )
+    rows = [(key, number(value)) for key, value in flat(found)]
+    output.show(table(f"{place.ref} driven by {url}, seed {seed}", ("what", "value"), rows, numbers=1))
+    output.emit(found)
+
+
+@app.command(epilog="Example: cityloop bench intersections --json")
+def bench(
+    name: Annotated[str, typer.Argument(help="intersections or serving.", show_default=False)],
+    as_json: AsJson = None,
+) -> None:
+    """Measure throughput or latency side by side with a peer or a bare floor."""
+    benches = {
+        "intersections": ("training.bench", "bench_intersections"),
+        "serving": ("serving.bench", "bench_serving"),
+    }
+    if name not in benches:
+        raise CityloopError(f"bench {name!r} is unknown: choose {', '.join(benches)}")
+    output = Output(as_json)
+    module, function = benches[name]
+    with output.quiet():
+        found = getattr(import_module(module), function)()
+    for title in ("ratios", "figures"):
+        rows = [(label, number(value)) for label, value in found[title].items()]
+        output.show(table(f"{found['bench']}: {title}", ("what", "value"), rows, numbers=1))
+    output.emit(found)
+
+
+@app.command(epilog="Example: cityloop check my-city.yaml")
+def check(
+    target: Annotated[str, typer.Argument(help="A scenario (SYSTEM/NAME or YAML), a bundle's folder, or a system.")],
+    as_json: AsJson = None,
+) -> None:
+    """Run contract and safety checks; exit code 1 if one fails."""
+    output = Output(as_json)
+    with output.quiet():
+        checks = import_module("training.check").check(target)
+    ok = all(each.ok for each in checks)
+    rows = [(each.name, "[green]ok[/]" if each.ok else "[red]FAILED[/]", each.detail) for each in checks]
+    output.show(table(target, ("check", "", "what was seen"), rows))
+    output.emit({"ok": ok, "checks": [vars(each) for each in checks]})
+    if not ok:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: cityloop site my-city.yaml -o my-city.json")
+def site(
+    scenario: ScenarioRef,
+    out: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.", show_default="none")] = None,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Extract what is fixed about a place as JSON, so that it can be served without its network files."""
+    output = Output(as_json)
+    place = _scenario(scenario, settings)
+    found = get_system(place.system).load_site(place)
+    if out is None:
+        if as_json is None:
+            print(found.model_dump_json(indent=1))
+        output.emit(found.model_dump(mode="json"))
+        return
+    from training.tracking import write_text
+
+    write_text(out, found.model_dump_json(indent=1) + "\n")
+    output.say(f"site {found.name}, agents: {len(found.agents)}, hash {found.hash}, written to {out}")
+    output.emit({"site": str(out), "hash": found.hash, "agents": list(found.agents)})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    app(args=json_option(sys.argv[1:] if arguments is None else arguments), prog_name="cityloop")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The contract as a function: anyone may run it on a system or a scenario of their own.
+
+`check_system` drives a short episode of a scenario through every promise that the loop, the trainer, the evaluator and
+the service rely on, and says which hold. It needs no test framework and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from envs.core.env import CityParallelEnv, make_loop
+from envs.core.loop import ControlLoop
+from envs.core.rollout import digest, digest_elsewhere, random_episode, random_requests
+from envs.core.scenario import Scenario
+
+DECISIONS = 24
+"""Length of the checked episode."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise and whether it holds.
+
+    Attributes:
+        name: what was promised.
+        ok: whether it holds.
+        detail: what was seen, or is wrong.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class BrokenPromiseError(Exception):
+    """A system does not keep the contract; the message says how."""
+
+
+def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) -> list[Check]:
+    """Run all contract checks on a scenario of a system.
+
+    Args:
+        scenario: a scenario, its reference, or the path of a YAML file.
+        decisions: length of the episode to check on; the scenario is cut to it.
+
+    Returns:
+        All checks, failed ones included.
+
+    Raises:
+        CityloopError: if the scenario cannot be used at all.
+    """
+    whole = make_loop(scenario if isinstance(scenario, Scenario) else str(scenario))
+    cut = min(whole.scenario.duration_s, decisions * whole.scenario.decision_s)
+    short = whole.scenario.override({"duration_s": cut})
+    return [_run(name, check, short) for name, check in CHECKS.items()]
+
+
+def _run(name: str, check: Callable[[ControlLoop], str], scenario: Scenario) -> Check:
+    loop = make_loop(scenario)
+    try:
+        return Check(name, True, check(loop))
+    except Exception as error:  # whatever a foreign system raises is its failure to keep the promise
+        kind = "" if isinstance(error, BrokenPromiseError) else f"{type(error).__name__}: "
+        return Check(name, False, f"{kind}{error}")
+    finally:
+        loop.close()
+
+
+def _need(condition: Any, message: str) -> None:
+    if not condition:
+        raise BrokenPromiseError(message)
+
+
+def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return set(a) == set(b) and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
+
+
+def _scenario(loop: ControlLoop) -> str:
+    scenario = loop.scenario
+    again = type(scenario).parse(json.loads(scenario.model_dump_json()), "its own JSON")
+    _need(again == scenario, "the scenario changes when written as JSON and read back")
+    _need(again.hash == scenario.hash, "the scenario's hash changes when it is written as JSON and read back")
+    ranges = {name: getattr(scenario.seeds, name) for name in ("test", "validation", "train")}
+    for name, seeds in ranges.items():
+        others = [other for key, other in ranges.items() if key != name]
+        overlap = any(seeds.first in other or seeds.last in other for other in others)
+        _need(not overlap, f"the {name} seeds overlap another split's")
+    return f"hash {scenario.hash}"
+
+
+def _site(loop: ControlLoop) -> str:
+    site = loop.site
+    again = loop.system.site_class.model_validate_json(site.model_dump_json())
+    _need(again == site and again.hash == site.hash, "the site changes when written as JSON and read back")
+    _need(site.agents and len(set(site.agents)) == len(site.agents), "agents need names, each its own")
+    missing = {column.axis for column in loop.system.readings.columns} - set(site.axes)
+    _need(not missing, f"the readings run along axes that the site lacks: {sorted(missing)}")
+    return f"agents: {len(site.agents)}, hash {site.hash}"
+
+
+def _readings(loop: ControlLoop) -> str:
+    schema = loop.system.readings
+    for _ in random_episode(loop):
+        loop.system.cross_check(loop.site, loop.readings)
+        sent = json.loads(json.dumps(schema.to_json(loop.readings), allow_nan=False))
+        _need(_same(schema.validate(sent, loop.site.axes), loop.readings), "readings change on their way through JSON")
+    return f"{len(schema.columns)} columns fit the schema and survive JSON"
+
+
+def _observations(loop: ControlLoop) -> str:
+    n = len(loop.site.agents)
+    for _ in random_episode(loop):
+        before = {name: values.copy() for name, values in loop.readings.items()}
+        seen, again = loop.observation, loop.features.encode(loop.readings, loop.mask)
+        _need(_same(seen, again) and _same(before, loop.readings), "features are not pure: encoding twice differs")
+        for name, shape in loop.layout.shapes.items():
+            part = seen[name]
+            _need(part.shape == (n, *shape), f"part {name} has shape {part.shape}, not {(n, *shape)}")
+            _need(part.dtype == np.float32, f"part {name} is {part.dtype}, not float32")
+            _need(np.isfinite(part).all(), f"part {name} holds values that are not finite")
+        parts = loop.layout.unflatten(loop.layout.flatten(seen))
+        _need(_same(parts, {name: seen[name] for name in parts}), "the flat observation cannot be taken apart again")
+        state = loop.features.state(loop.readings)
+        _need(state.shape == tuple(loop.features.state_shape), f"the state has shape {state.shape}")
+        _need(state.dtype == np.float32 and np.isfinite(state).all(), "the state is not finite float32")
+    return f"{loop.layout.size} finite float32 features an agent"
+
+
+def _masks(loop: ControlLoop) -> str:
+    space = loop.system.action_space(loop.site)
+    if not isinstance(space, spaces.Discrete):
+        return "actions are continuous: no mask"
+    for _ in random_episode(loop):
+        shape = (len(loop.site.agents), space.n)
+        _need(loop.mask.dtype == bool and loop.mask.shape == shape, f"the mask is not bool {shape}")
+        _need(loop.mask.any(axis=1).all(), "some agent may ask for nothing")
+    return f"always an allowed action of {space.n}"
+
+
+def _guard(loop: ControlLoop) -> str:
+    n, changed = len(loop.site.agents), 0
+    rng = np.random.default_rng(1)
+    for _ in random_episode(loop):
+        for requests in _wild(loop, n, rng):
+            before = {name: values.copy() for name, values in loop.readings.items()}
+            commands, changes = loop.guard.check(loop.readings, requests)
+            again, _ = loop.guard.check(loop.readings, requests)
+            _need(np.array_equal(commands, again) and _same(before, loop.readings), "the guard is not pure")
+            kept, rest = loop.guard.check(loop.readings, commands)
+            _need(np.array_equal(kept, commands) and not rest, "the guard changes its own commands")
+            _need(_allowed(loop, commands), "the guard lets something through that its mask forbids")
+            changed += len(changes)
+    return f"pure and idempotent; mended {changed} wild requests"
+
+
+def _wild(loop: ControlLoop, n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Requests that no sane controller makes."""
+    shape = random_requests(loop, rng).shape
+    for value in (np.nan, np.inf, -np.inf, -1, 1e300, 0.5):
+        yield np.full(shape, value)
+    yield rng.normal(0, 100, shape)
+    yield rng.integers(-3, 30, shape)
+    yield np.zeros(0)
+    yield np.zeros((n, 7, 2))
+    yield np.array(["green"] * n)
+    yield np.array([None] * n)
+
+
+def _allowed(loop: ControlLoop, commands: np.ndarray) -> bool:
+    space = loop.system.action_space(loop.site)
+    if isinstance(space, spaces.Discrete):
+        whole = np.issubdtype(commands.dtype, np.integer)
+        return bool(whole and loop.guard.mask(loop.readings)[np.arange(len(commands)), commands].all())
+    return all(command in space for command in commands.astype(space.dtype))
+
+
+def _rewards(loop: ControlLoop) -> str:
+    names: tuple[str, ...] = ()
+    for step in random_episode(loop):
+        if step is None:
+            continue
+        names = tuple(step.terms)
+        for name, values in step.terms.items():
+            _need(values.shape == (len(loop.site.agents),), f"term {name} has shape {values.shape}")
+            _need(np.isfinite(values).all(), f"term {name} is not finite")
+        _need(np.allclose(sum(step.terms.values()), step.reward), "the terms do not sum to the reward")
+    return f"the sum of {', '.join(names)}"
+
+
+def _indicators(loop: ControlLoop) -> str:
+    *_, last = random_episode(loop)
+    system, kpis = loop.system, last.kpis if last else {}
+    _need(set(kpis) == set(system.kpis), f"the indicators are {sorted(kpis)}, documented are {sorted(system.kpis)}")
+    _need(system.kpi in kpis, f"the headline indicator {system.kpi} is missing")
+    _need(kpis.get(system.failure) in (0, 1), f"{system.failure} is {kpis.get(system.failure)}, not 0 or 1")
+    _need(np.isfinite(list(kpis.values())).all(), "an indicator is not finite")
+    return f"{system.kpi} = {kpis[system.kpi]:.4g}"
+
+
+def _spaces(loop: ControlLoop) -> str:
+    env = CityParallelEnv(loop.scenario, seed=0)
+    try:
+        observations, _ = env.reset(seed=0)
+        _need(env.agents == env.possible_agents, "not all agents are there after reset()")
+        for agent in env.agents:
+            _need(env.observation_space(agent) is env.observation_space(agent), "a space is made anew at every call")
+        while env.agents:
+            for agent, seen in observations.items():
+                _need(env.observation_space(agent).contains(seen), f"{agent}'s observation is not in its space")
+            _need(env.state_space.contains(env.state()), "the state is not in its space")
+            requests = random_requests(env.loop, np.random.default_rng(0))
+            observations, rewards, *_ = env.step(dict(zip(env.agents, requests, strict=True)))
+            _need(list(rewards) == env.possible_agents, "the set of agents changes within an episode")
+    finally:
+        env.close()
+    return f"the same agents from start to end: {len(env.possible_agents)}"
+
+
+def _repeatable(loop: ControlLoop) -> str:
+    first, second = digest(loop), digest(loop)
+    _need(first == second, "two episodes of one seed differ within a process")
+    _need(digest(loop, 8) != first, "two seeds give the same episode")
+    for hash_seed in ("1", "2"):
+        _need(digest_elsewhere(loop.scenario, hash_seed) == first, "an episode differs from process to process")
+    return "the same in two episodes and in two processes with other hash seeds"
+
+
+def _closing(loop: ControlLoop) -> str:
+    before = _children()
+    with _own_temporary_folder() as folder:
+        moments = random_episode(loop)
+        next(moments), next(moments)
+        loop.close()
+        loop.close()
+        left = sorted(path.name for path in folder.iterdir())
+    _need(not left, f"close() leaves {', '.join(left)} in the folder for temporary files")
+    new = _children() - before
+    _need(not new, f"close() leaves processes {sorted(new)}")
+    return "leaves no process and no file"
+
+
+@contextmanager
+def _own_temporary_folder() -> Iterator[Path]:
+    """Temporary files of this process go here, so that others' do not count."""
+    usual = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = usual
+
+
+def _children() -> set[int]:
+    """Process ids of this process's children."""
+    multiprocessing.active_children()  # reaps those that have ended
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():  # not Linux
+        return {child.pid or 0 for child in multiprocessing.active_children()}
+    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+
+
+CHECKS: dict[str, Callable[[ControlLoop], str]] = {
+    "scenario": _scenario,
+    "site": _site,
+    "spaces": _spaces,
+    "readings": _readings,
+    "observations": _observations,
+    "masks": _masks,
+    "guard": _guard,
+    "rewards": _rewards,
+    "indicators": _indicators,
+    "determinism": _repeatable,
+    "closing": _closing,
+}
+"""Name → check, in the order in which they run."""

@@ -1,0 +1,237 @@
+"""The command line: the JSON contract, one sentence for what cannot be used, exit codes, and quick starts."""
+
+import json
+import subprocess
+import sys
+import types
+
+import pytest
+import yaml
+
+import cityloop
+from training.terminal import json_option, parse_settings
+
+GRID = "intersections/grid2x2"
+VERBS = ("list", "train", "evaluate", "export", "serve", "control", "bench", "check", "site")
+
+
+def call(*words):
+    """Run the command line here; returns the exit code."""
+    with pytest.raises(SystemExit) as caught:
+        cityloop.main(words)
+    return caught.value.code or 0
+
+
+def command(*words, cwd=None):
+    """Run the command line in a process of its own."""
+    line = [sys.executable, "-m", "cityloop", *words]
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Put a function in place of a verb's library call, and see what it is called with."""
+
+    def replace(module, name, result):
+        calls = []
+
+        def fake(*args, **kwargs):
+            calls.append((args, kwargs))
+            return result
+
+        stand_in = types.ModuleType(module)
+        setattr(stand_in, name, fake)
+        monkeypatch.setitem(sys.modules, module, stand_in)
+        return calls
+
+    return replace
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb, capsys):
+    assert call(verb, "--help") == 0
+    assert f"Example: cityloop {verb}" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy():
+    script = "import sys, cityloop\nprint([m for m in ('torch', 'ray', 'matplotlib', 'libsumo') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_list_json_is_the_contract():
+    done = command("list", "--json")
+    content = json.loads(done.stdout)
+    assert "intersections" in content["systems"]
+    assert GRID in content["scenarios"]
+    assert {"fixed", "actuated", "max-pressure"} <= set(content["controllers"]["intersections"])
+    assert isinstance(content["policies"], list)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_list_for_people(capsys):
+    assert call("list") == 0
+    out = capsys.readouterr().out
+    assert "cologne8" in out
+    assert "max-pressure" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("evaluate", "intersections/atlantis"), "scenario 'intersections/atlantis' is unknown"),
+        (("evaluate", "plumbing/pipe"), "system 'plumbing' is unknown"),
+        (("evaluate", "missing.yaml"), "file missing.yaml cannot be read"),
+        (("evaluate", GRID, "-c", "wizard"), "controller 'wizard' is unknown"),
+        (("evaluate", GRID, "-c", "fixed", "--seeds", "0"), "--seeds is 0"),
+        (("evaluate", GRID, "--set", "colour=red"), "setting 'colour' is unknown"),
+        (("evaluate", GRID, "--set", "regime"), "has no '='"),
+        (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
+        (("train",), "give either a scenario"),
+        (("train", GRID, "--algo", "alchemy"), "--algo is 'alchemy'"),
+        (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are for mappo"),
+        (("train", "--resume", "nowhere"), "run folder nowhere does not exist"),
+        (("export", "nowhere"), "run folder nowhere does not exist"),
+        (("bench", "press"), "bench 'press' is unknown"),
+        (("check", "nothing"), "'nothing' is no scenario"),
+        (("site", "intersections/atlantis"), "is unknown"),
+    ],
+)
+def test_what_cannot_be_used_ends_in_one_sentence(capsys, words, sentence):
+    assert call(*words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Error: ")
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_an_interruption_has_its_exit_code(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cityloop, "load_scenario", interrupt)
+    assert call("evaluate", GRID) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_evaluate_end_to_end(tmp_path):
+    words = ("evaluate", GRID, "-c", "max-pressure", "-c", "fixed", "--seeds", "2", "--set", "duration_s=60")
+    done = command(*words, "--json", cwd=tmp_path)
+    content = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert list(content["controllers"]) == ["max-pressure", "fixed"]
+    assert set(content["paired"]) == {"fixed"}
+    folder = tmp_path / content["out"]
+    assert folder.parent == tmp_path / "runs" / GRID / "evaluate"
+    assert json.loads((folder / "evaluation.json").read_text()) == content
+
+
+def test_evaluate_json_into_a_file(tmp_path):
+    words = ("evaluate", GRID, "-c", "greedy", "--seeds", "1", "--set", "duration_s=60", "-o", "out")
+    done = command(*words, "--json", "out.json", cwd=tmp_path)
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content["controllers"]["greedy"]["failures"] == 0
+    assert "greedy" in done.stdout
+    assert content["out"] == "out"
+
+
+def test_check_of_a_scenario_of_ones_own(tmp_path):
+    from envs import load_scenario
+
+    scenario = load_scenario(GRID)
+    mine = {"system": "intersections", "net": str(scenario.net), "routes": [str(scenario.routes[0])], "duration_s": 60}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
+    done = command("check", "mine.yaml", "--json", cwd=tmp_path)
+    content = json.loads(done.stdout)
+    assert (done.returncode, content["ok"]) == (0, True)
+    assert all(set(check) == {"name", "ok", "detail"} for check in content["checks"])
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine | {"speed": 3}))
+    refused = command("check", "mine.yaml", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "unknown key 'speed'" in refused.stderr
+
+
+def test_check_of_a_broken_bundle(tmp_path, capsys):
+    (tmp_path / "policy.json").write_text("{}")
+    assert call("check", str(tmp_path), "--json") == 1
+    content = json.loads(capsys.readouterr().out)
+    assert content["ok"] is False
+    assert content["checks"][0]["name"] == "bundle"
+
+
+def test_check_of_a_good_bundle(tmp_path):
+    from tests.serving.bundles import bundle
+
+    done = command("check", str(bundle(tmp_path / "tiny")), "--json")
+    content = json.loads(done.stdout)
+    assert (done.returncode, content["ok"]) == (0, True)
+    assert [check["name"] for check in content["checks"]] == ["bundle", GRID]
+
+
+def test_site_can_be_read_back(tmp_path, capsys):
+    from envs import get_system, load_scenario
+
+    path = tmp_path / "deep" / "site.json"
+    assert call("site", GRID, "-o", str(path), "--json") == 0
+    system = get_system("intersections")
+    site = system.load_site(load_scenario(GRID))
+    assert json.loads(capsys.readouterr().out)["hash"] == site.hash
+    assert system.site_class.load(path) == site
+
+
+def test_train_passes_everything_on(library, tmp_path, capsys):
+    calls = library("training.train", "train", tmp_path)
+    words = ("--iterations", "3", "--seed", "5", "--workers", "1", "--hyper", "width=16", "--set", "regime=resco")
+    assert call("train", GRID, *words, "--json") == 0
+    (((scenario,), options),) = calls
+    assert scenario.timing.decision_s == 10
+    assert {
+        "iterations": 3,
+        "minutes": None,
+        "seed": 5,
+        "workers": 1,
+        "width": 16,
+        "resume": None,
+    }.items() <= options.items()
+    assert json.loads(capsys.readouterr().out) == {"run": str(tmp_path)}
+
+
+def test_train_resumes_and_trains_the_reference(library, tmp_path):
+    calls = library("training.train", "train", tmp_path)
+    assert call("train", "--resume", str(tmp_path)) == 0
+    assert calls[0][1]["resume"] == tmp_path
+    calls = library("training.reference", "train_reference", tmp_path)
+    assert call("train", GRID, "--algo", "sb3", "--minutes", "1") == 0
+    assert calls[0][1]["minutes"] == 1
+
+
+def test_export_serve_control_and_bench_pass_everything_on(library, tmp_path, capsys):
+    calls = library("training.export", "export", tmp_path / "policy")
+    assert call("export", str(tmp_path), "--name", "mine") == 0
+    assert calls == [((tmp_path, None, "mine"), {})]
+    calls = library("serving.run", "serve", None)
+    assert call("serve", GRID, "--policy", "max-pressure", "--port", "8123") == 0
+    assert calls[0][0] == ([GRID],)
+    assert calls[0][1]["port"] == 8123
+    capsys.readouterr()
+    found = {"scenario": GRID, "kpis": {"delay_s": 1.5}}
+    calls = library("serving.control", "control", found)
+    assert call("control", GRID, "--seed", "4", "--json") == 0
+    assert calls[0][1]["seed"] == 4
+    assert json.loads(capsys.readouterr().out) == found
+    library("serving.bench", "bench_serving", {"bench": "serving", "ratios": {"a / b": 2.0}, "figures": {"a": 1.0}})
+    assert call("bench", "serving") == 0
+    assert "a / b" in capsys.readouterr().out
+
+
+def test_json_takes_a_file_or_nothing():
+    assert json_option(["list", "--json"]) == ["list", "--json=-"]
+    assert json_option(["evaluate", "--json", "out.json", "x"]) == ["evaluate", "--json=out.json", "x"]
+    assert json_option(["evaluate", "--json", "-c", "fixed"]) == ["evaluate", "--json=-", "-c", "fixed"]
+    assert json_option(["check", "--json", "my.yaml"]) == ["check", "--json=-", "my.yaml"]
+    assert json_option(["list", "--json", "-"]) == ["list", "--json=-"]
+
+
+def test_settings_are_yaml():
+    assert parse_settings(["a.b=1", "c=[0.5, 1]", "d=x=y", "e="]) == {"a.b": 1, "c": [0.5, 1], "d": "x=y", "e": None}

@@ -1,0 +1,212 @@
+"""Evaluation: the JSON contract, the same result from any number of processes, failures that leave nothing behind."""
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from agents import make_controller
+from envs import CityloopError, ControlLoop, get_system, load_scenario
+from training import episodes
+from training.episodes import Task, run_episodes
+from training.evaluate import evaluate
+from training.plots import label, short
+
+MODULE = import_module("training.evaluate")  # the package's attribute of that name is the function
+CONTROLLERS = ["max-pressure", "fixed", "greedy"]
+
+
+@pytest.fixture(scope="module")
+def scenario():
+    return load_scenario("intersections/grid2x2", duration_s=120)
+
+
+@pytest.fixture(scope="module")
+def found(scenario, tmp_path_factory):
+    told = []
+    out = tmp_path_factory.mktemp("evaluate") / "deep" / "out"
+    result = evaluate(scenario, CONTROLLERS, seeds=3, processes=2, out=out, on_progress=lambda *news: told.append(news))
+    assert told == [(k, 9) for k in range(1, 10)]
+    return result
+
+
+def test_json_is_the_contract(found, scenario):
+    content = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert (content["scenario"], content["hash"], content["kpi"]) == (scenario.ref, scenario.hash, "delay_s")
+    assert content["seeds"] == [0, 1, 2]
+    assert list(content["controllers"]) == CONTROLLERS
+    kpis = set(get_system("intersections").kpis)
+    for result in content["controllers"].values():
+        assert {"median", "mean", "p90", "worst", "failures", "rows"} <= set(result)
+        assert [row["seed"] for row in result["rows"]] == [0, 1, 2]
+        assert all(kpis | {"reward", "interventions"} <= set(row) for row in result["rows"])
+        delays = [row["delay_s"] for row in result["rows"]]
+        assert result["median"] == np.median(delays)
+        assert result["worst"] == max(delays)
+    assert list(content["paired"]) == CONTROLLERS[1:]
+    assert all({"difference", "low", "high"} <= set(pair) for pair in content["paired"].values())
+    assert {"python", "sumo", "torch", "commit"} <= set(content["versions"])
+
+
+def test_difference_is_the_first_less_the_other(found):
+    rows = {name: [row["delay_s"] for row in result.rows] for name, result in found.controllers.items()}
+    expected = np.median(np.subtract(rows["max-pressure"], rows["fixed"]))
+    assert found.paired["fixed"].difference == expected
+
+
+def test_processes_do_not_change_the_result(found, scenario):
+    again = evaluate(scenario, CONTROLLERS, seeds=3, processes=1, save=False)
+    assert again.to_json() == found.to_json() | {"out": None}
+
+
+def test_a_row_is_what_one_loop_gives(found, scenario):
+    loop = ControlLoop(get_system("intersections"), scenario)
+    try:
+        last = loop.episode(make_controller("greedy", loop.site), 2)
+    finally:
+        loop.close()
+    row = found.controllers["greedy"].rows[2]
+    assert {key: row[key] for key in last.kpis} == last.kpis
+
+
+def test_episodes_keep_what_happened_over_time(found, scenario):
+    for episode in found.episodes:
+        assert len(episode.time_s) == scenario.decisions
+        assert set(episode.trace) == {"running_veh", "standing_veh", "backlog_veh"}
+        assert episode.states["stage"].shape == (scenario.decisions, 4)
+
+
+def test_what_is_written(found):
+    names = {path.name for path in found.out.iterdir()}
+    wanted = {"scenario.yaml", "rows.csv", "rows.parquet", "evaluation.json"}
+    assert wanted | {"delay_s.png", "over_time.png", "stage.png"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert json.loads((found.out / "evaluation.json").read_text()) == json.loads(json.dumps(found.to_json()))
+    with (found.out / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    table = pq.read_table(found.out / "rows.parquet")
+    assert len(rows) == table.num_rows == 9
+    assert float(rows[3]["delay_s"]) == table.column("delay_s")[3].as_py()
+    assert [path.name for path in found.out.parent.iterdir()] == ["out"]
+
+
+def test_tensorboard_has_the_medians(found):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(found.out))
+    events.Reload()
+    tags = events.Tags()
+    assert events.Scalars("eval/fixed/delay_s_median")[0].value == pytest.approx(
+        found.controllers["fixed"].summary.median
+    )
+    assert "eval/greedy/stops_median" in tags["scalars"]
+    assert {"eval/delay_s", "eval/over_time", "eval/stage"} <= set(tags["images"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"controllers": ["fixed", "wizard"]}, "controller 'wizard' is unknown"),
+        ({"controllers": []}, "no controller is given"),
+        ({"seeds": 0}, "--seeds is 0"),
+        ({"seeds": [10_000]}, "seed 10000 is not of the test split"),
+        ({"seeds": [1, 1]}, "only once"),
+        ({"split": "holdout"}, "split 'holdout' is unknown"),
+        ({"regime": "magic"}, "regime is 'magic'"),
+    ],
+)
+def test_bad_input_fails_before_anything_starts(scenario, monkeypatch, changes, words):
+    monkeypatch.setattr(MODULE, "run_episodes", lambda *_: pytest.fail("it started"))
+    with pytest.raises(CityloopError, match=words):
+        evaluate(scenario, **{"controllers": ["fixed"], "seeds": 1, "save": False} | changes)
+
+
+def test_a_taken_folder_is_refused_before_anything_starts(scenario, tmp_path, monkeypatch):
+    monkeypatch.setattr(MODULE, "run_episodes", lambda *_: pytest.fail("it started"))
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(CityloopError, match="exists already"):
+        evaluate(scenario, ["fixed"], seeds=1, out=tmp_path)
+
+
+def test_a_failing_episode_names_controller_and_seed(scenario, tmp_path):
+    broken = tmp_path / "broken.rou.xml"
+    broken.write_text('<routes><trip id="a" depart="0" from="no" to="where"/></routes>')
+    lost = scenario.override({"routes": [str(broken)]})
+    with pytest.raises(CityloopError, match="controller 'greedy' with seed 5"):
+        run_episodes(lost, [Task("greedy", 5)], processes=1)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
+    def murder(done, _):
+        if done == 1:
+            multiprocessing.active_children()[0].kill()
+
+    tasks = [Task("greedy", seed) for seed in range(40)]
+    with pytest.raises(CityloopError, match="its process died"):
+        run_episodes(scenario, tasks, processes=1, on_progress=murder)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_silent_worker_is_taken_for_dead(scenario, monkeypatch):
+    monkeypatch.setattr(episodes, "STALL_S", -1.0)
+    monkeypatch.setattr(episodes, "BEAT_S", 0.01)
+    with pytest.raises(CityloopError, match="no sign of life"):
+        run_episodes(scenario, [Task("greedy", 0)], processes=1)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_evaluation_leaves_nothing(tmp_path, sent):
+    command = [sys.executable, "-m", "cityloop", "evaluate", "intersections/grid2x2", "-c", "greedy", "--seeds", "400"]
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [*command, "-o", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        start_new_session=True,
+    )
+    try:
+        _until(lambda: any(temporary.glob("cityloop-*")))  # an episode runs
+        os.kill(process.pid, sent)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == (130 if sent == signal.SIGINT else -sent)
+    assert b"Traceback" not in errors
+    _until(lambda: not list(temporary.glob("cityloop-*")))
+    _until(lambda: not _session(process.pid))
+    assert not (tmp_path / "out").exists()
+
+
+def _until(condition, limit_s=30.0):
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _session(leader):
+    """Living processes of a session."""
+    listing = subprocess.run(["ps", "-eo", "sid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listing.splitlines()]
+    return [row for row in rows if row[0] == str(leader) and not row[1].startswith("Z")]
+
+
+def test_labels():
+    assert label("standing_veh") == "standing (vehicles)"
+    assert label("delay_s") == "delay (s)"
+    assert label("stops") == "stops"
+    assert short("runs/x/policy") == "policy"
+    assert short("max-pressure") == "max-pressure"

@@ -1,0 +1,49 @@
+"""Quantiles and paired bootstrap intervals, against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from training.statistics import bootstrap_median, compare, summarise
+
+
+def test_summary_of_known_values():
+    summary = summarise(list(range(1, 12)))
+    assert (summary.median, summary.mean, summary.p90, summary.worst) == (6, 6, 10, 11)
+
+
+def test_difference_is_the_median_of_pairs_not_of_groups():
+    paired = compare([1, 10, 100], [2, 12, 50])
+    assert paired.difference == -1
+    assert paired.wins == 2
+
+
+def test_equal_rows_differ_by_nothing():
+    paired = compare([3.0, 4.0, 5.0], [3.0, 4.0, 5.0])
+    assert (paired.difference, paired.low, paired.high, paired.wins) == (0, 0, 0, 0)
+
+
+def test_one_seed_has_no_width():
+    paired = compare([3.0], [5.0])
+    assert (paired.difference, paired.low, paired.high) == (-2, -2, -2)
+
+
+def test_interval_holds_the_median_and_lies_within_the_values():
+    values = np.random.default_rng(3).normal(5, 2, 30)
+    low, high = bootstrap_median(values)
+    assert values.min() <= low <= np.median(values) <= high <= values.max()
+    assert bootstrap_median(values) == (low, high)
+
+
+def test_interval_of_three_values_is_known():
+    # A resample's median is the least value with probability 7/27, far more than the 2.5 % of the tail.
+    assert bootstrap_median(np.array([1.0, 2.0, 4.0])) == (1.0, 4.0)
+
+
+@pytest.mark.slow
+def test_interval_covers_the_true_median_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        low, high = bootstrap_median(rng.exponential(1.0, 20))
+        hits += low <= np.log(2) <= high
+    assert 0.88 <= hits / 200 <= 1.0

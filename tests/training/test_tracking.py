@@ -1,0 +1,123 @@
+"""Run folders: nothing half-written, nothing overwritten, one holder at a time."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from envs import CityloopError, load_scenario
+from training import tracking
+from training.tracking import RunFolder, free_path, read_json, staged, versions, write_json, write_text
+
+
+@pytest.fixture(scope="module")
+def scenario():
+    return load_scenario("intersections/grid2x2")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_json_round_trip_and_refusal_of_nan(tmp_path):
+    write_json(tmp_path / "deep" / "a.json", {"x": [1, 2.5, None]})
+    assert read_json(tmp_path / "deep" / "a.json") == {"x": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "b.json", float("nan"))
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), ("{", "not valid JSON")])
+def test_unreadable_json_is_one_sentence(tmp_path, content, words):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CityloopError, match=words):
+        read_json(path)
+
+
+def test_staged_folder_appears_whole_or_not_at_all(tmp_path):
+    out = tmp_path / "deep" / "out"
+
+    def fill_half():
+        with staged(out) as draft:
+            (draft / "half").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fill_half()
+    assert list(out.parent.iterdir()) == []
+    with staged(out) as draft:
+        (draft / "whole").write_text("x")
+        assert not out.exists()
+    assert [path.name for path in out.iterdir()] == ["whole"]
+    with pytest.raises(CityloopError, match="exists already"), staged(out):
+        pass
+
+
+def test_free_path_counts_up(tmp_path):
+    assert free_path(tmp_path, "a").name == "a"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a-2").mkdir()
+    assert free_path(tmp_path, "a").name == "a-3"
+
+
+def test_run_folder_lies_where_the_design_says(tmp_path, scenario):
+    with RunFolder.create(scenario, "mappo", 7, root=tmp_path) as run:
+        parts = run.path.relative_to(tmp_path).parts
+    assert parts[:3] == ("intersections", "grid2x2", "mappo")
+    assert parts[3].endswith("-s7")
+
+
+def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path, scenario):
+    run = RunFolder.create(scenario, "mappo", 0, out=tmp_path / "run")
+    with pytest.raises(CityloopError, match=rf"held by another run \(process {os.getpid()}\)"):
+        RunFolder.open(run.path)
+    run.close()
+    run.close()
+    RunFolder.open(run.path).close()
+
+
+def test_the_lock_ends_with_its_process(tmp_path, scenario):
+    path = tmp_path / "run"
+    RunFolder.create(scenario, "mappo", 0, out=path).close()
+    script = f"""
+import time
+from pathlib import Path
+from training.tracking import RunFolder
+run = RunFolder.open(Path({str(path)!r}))
+print("held", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(CityloopError, match=f"process {child.pid}"):
+            RunFolder.open(path)
+        child.kill()
+    RunFolder.open(path).close()
+
+
+def test_taken_and_foreign_folders_are_refused(tmp_path, scenario):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CityloopError, match="exists already"):
+        RunFolder.create(scenario, "mappo", 0, out=tmp_path)
+    with pytest.raises(CityloopError, match="cannot be made"):
+        RunFolder.create(scenario, "mappo", 0, out=tmp_path / "file" / "run")
+    with pytest.raises(CityloopError, match="no run folder"):
+        RunFolder.open(tmp_path)
+
+
+def test_versions_name_what_decides_a_result(monkeypatch):
+    found = versions()
+    assert {"python", "cityloop", "torch", "ray", "sumo", "gymnasium", "numpy", "commit"} <= set(found)
+    assert all(isinstance(value, str) for value in found.values())
+    json.dumps(found)
+    monkeypatch.setattr(tracking, "PACKAGES", {"nothing": "no-such-distribution"})
+    assert versions()["nothing"] == "not installed"

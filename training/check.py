@@ -1,0 +1,88 @@
+"""What `cityloop check` runs: the contract on a scenario, on every scenario of a system, or on a policy's bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from agents import load_policy
+from agents.policy import Policy
+from envs.core.env import make_loop
+from envs.core.errors import CityloopError
+from envs.core.loop import ControlLoop
+from envs.core.registry import SYSTEMS, get_system, load_scenario
+from envs.core.testing import DECISIONS, Check, check_system
+
+
+def check(target: str) -> list[Check]:
+    """Run the checks that fit.
+
+    Args:
+        target: a system's name, a scenario's reference or YAML file, or a bundle's folder.
+
+    Raises:
+        CityloopError: if there is no such thing.
+    """
+    if target in SYSTEMS:
+        return _check_whole_system(target)
+    path = Path(target)
+    if path.is_dir():
+        return _check_bundle(path)
+    if path.suffix not in (".yaml", ".yml") and target.partition("/")[0] not in SYSTEMS:
+        raise CityloopError(f"{target!r} is no scenario, YAML file, bundle's folder or system: see `cityloop list`")
+    return check_system(target)
+
+
+def _check_whole_system(name: str) -> list[Check]:
+    """Every shipped scenario opens, and the least of them keeps the contract."""
+    sizes: dict[str, int] = {}
+    checks = []
+    for scenario in get_system(name).scenario_names:
+        ref = f"{name}/{scenario}"
+        try:
+            loop = make_loop(ref)
+        except CityloopError as error:
+            checks.append(Check(ref, False, str(error)))
+            continue
+        sizes[ref] = len(loop.site.agents) * loop.scenario.decisions
+        checks.append(Check(ref, True, f"opens; agents: {len(loop.site.agents)}, decisions: {loop.scenario.decisions}"))
+    least = min(sizes, key=lambda ref: sizes[ref], default=None)
+    return checks + (check_system(least) if least else [])
+
+
+def _check_bundle(path: Path) -> list[Check]:
+    """The bundle opens, and on what it was trained on it decides alike twice and nothing that is not allowed."""
+    try:
+        policy = load_policy(path)
+    except CityloopError as error:
+        return [Check("bundle", False, str(error))]
+    assert isinstance(policy, Policy)
+    checks = [Check("bundle", True, f"{policy.card.name} for {policy.card.system}, checksum and schema fit")]
+    return checks + [_decides(policy, ref) for ref in policy.card.training.scenarios]
+
+
+def _decides(policy: Policy, ref: str) -> Check:
+    try:
+        loop = make_loop(load_scenario(ref))
+    except CityloopError as error:
+        return Check(ref, True, f"not tried: {error}")  # the card may name a scenario of the author's own
+    try:
+        return _drive(policy, loop, ref)
+    except CityloopError as error:
+        return Check(ref, False, str(error))
+    finally:
+        loop.close()
+
+
+def _drive(policy: Policy, loop: ControlLoop, ref: str) -> Check:
+    policy.reset()
+    loop.reset(loop.scenario.seeds.validation.first)
+    changed = 0
+    for _ in range(min(DECISIONS, loop.scenario.decisions)):
+        requests = policy.act(loop.readings, loop.observation)
+        again = policy.act(loop.readings, loop.observation)
+        if not np.array_equal(requests, again):
+            return Check(ref, False, "the same observation gave two decisions")
+        changed += len(loop.step(requests).interventions)
+    return Check(ref, changed == 0, f"{DECISIONS} decisions, {changed} of them changed by the guard")

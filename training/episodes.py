@@ -1,0 +1,280 @@
+"""Whole episodes of frozen controllers in parallel processes: one task is one controller on one seed.
+
+What a task gives depends on the task alone, not on how many processes there are or which is quicker: every episode
+gets a controller of its own. Workers end when they are told to, and by themselves when the caller is gone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import numpy as np
+
+from agents import make_controller
+from envs.core.env import make_loop
+from envs.core.errors import CityloopError
+from envs.core.loop import ControlLoop
+from envs.core.scenario import Scenario
+from envs.core.world import Controller
+
+STALL_S = 300.0
+"""A worker that says nothing for so long is taken for dead."""
+
+BEAT_S = 5.0
+"""How often a worker says that it is alive."""
+
+Progress = Callable[[int, int], None]
+"""Called with (episodes done, episodes in all)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One controller on one seed."""
+
+    controller: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What one task gave.
+
+    Attributes:
+        controller, seed: the task.
+        kpis: the plant's indicators.
+        reward: sum over decisions of the agents' mean reward.
+        interventions: number of requests that the guard changed.
+        time_s: simulated time of every decision, ``(T,)``.
+        trace: the world's totals at every decision, each ``(T,)``.
+        states: whole-number readings of every agent at every decision, e.g. ``stage``, each ``(T, N)``.
+    """
+
+    controller: str
+    seed: int
+    kpis: dict[str, float]
+    reward: float
+    interventions: int
+    time_s: np.ndarray
+    trace: dict[str, np.ndarray]
+    states: dict[str, np.ndarray]
+
+
+def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[[], None]) -> Episode:
+    """Run one episode; ``check`` is called at every decision and may raise to end it."""
+    controller.reset()
+    loop.reset(task.seed, controller.program)
+    columns = agent_columns(loop)
+    times: list[float] = []
+    samples: list[dict[str, float]] = []
+    states: list[dict[str, np.ndarray]] = []
+    reward, interventions = 0.0, 0
+    step = None
+    while step is None or not step.done:
+        check()
+        times.append(loop.world.time_s)
+        samples.append(loop.world.trace())
+        states.append({name: loop.readings[name].astype(np.int64) for name in columns})
+        step = loop.step(None if controller.program is not None else controller.act(loop.readings, loop.observation))
+        reward += float(step.reward.mean())
+        interventions += len(step.interventions)
+    trace = {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
+    history = {name: np.array([state[name] for state in states]) for name in columns}
+    return Episode(task.controller, task.seed, step.kpis, reward, interventions, np.array(times), trace, history)
+
+
+def agent_columns(loop: ControlLoop) -> list[str]:
+    """The readings that hold one whole number an agent: what each agent is doing now."""
+    axes = loop.site.axes
+    return [c.name for c in loop.system.readings.columns if c.integer and tuple(axes[c.axis]) == loop.site.agents]
+
+
+def run_episodes(
+    scenario: Scenario, tasks: Sequence[Task], processes: int | None = None, on_progress: Progress | None = None
+) -> list[Episode]:
+    """Run all tasks and return their episodes in the tasks' order.
+
+    Args:
+        scenario: where.
+        tasks: what.
+        processes: how many at a time; None: one a core.
+        on_progress: told after every episode.
+
+    Raises:
+        CityloopError: naming the controller and the seed that failed. No process is left behind.
+    """
+    count = min(processes or _cores(), len(tasks))
+    pool = _Pool(scenario, count)
+    episodes: dict[int, Episode] = {}
+    try:
+        for k, episode in pool.run(tasks):
+            episodes[k] = episode
+            if on_progress is not None:
+                on_progress(len(episodes), len(tasks))
+    finally:
+        pool.close()
+    return [episodes[k] for k in range(len(tasks))]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Worker:
+    """The caller's end of one process."""
+
+    def __init__(self, scenario: Scenario):
+        context = mp.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, scenario), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.task = -1
+        self.heard = time.monotonic()
+
+    def give(self, k: int, task: Task) -> None:
+        self.task, self.heard = k, time.monotonic()
+        self.pipe.send(task)
+
+
+class _Pool:
+    """Workers that take tasks from a queue. Unlike the standard pools, its workers end when this process is killed."""
+
+    def __init__(self, scenario: Scenario, count: int):
+        self._workers: list[_Worker] = []
+        try:
+            with _one_thread_each():
+                for _ in range(count):
+                    self._workers.append(_Worker(scenario))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Episode]]:
+        """Yield (task's index, episode) as they come."""
+        queue = iter(enumerate(tasks))
+        busy = dict(zip([worker.pipe for worker in self._workers], self._workers, strict=True))
+        for worker, (k, task) in zip(self._workers, queue, strict=False):
+            worker.give(k, task)
+        while busy:
+            for pipe in wait(list(busy), timeout=BEAT_S):
+                worker = busy[pipe]  # type: ignore[index]
+                episode = self._hear(worker, tasks[worker.task])
+                if episode is None:
+                    continue
+                yield worker.task, episode
+                following = next(queue, None)
+                if following is None:
+                    del busy[worker.pipe]
+                else:
+                    worker.give(*following)
+            self._refuse_stalled(busy.values(), tasks)
+
+    def _hear(self, worker: _Worker, task: Task) -> Episode | None:
+        """An episode, or None for a sign of life."""
+        where = f"controller {task.controller!r} with seed {task.seed}"
+        worker.heard = time.monotonic()
+        try:
+            kind, content = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join(5)
+            code = worker.process.exitcode
+            raise CityloopError(f"{where}: its process died (exit code {code}); is there enough memory?") from None
+        if kind == "error":
+            raise CityloopError(f"{where}: {content}")
+        if kind == "trace":
+            last = content.strip().splitlines()[-1]
+            raise CityloopError(f"{where} failed: {last}") from RuntimeError(content)
+        return content
+
+    def _refuse_stalled(self, workers: Any, tasks: Sequence[Task]) -> None:
+        for worker in workers:
+            if time.monotonic() - worker.heard > STALL_S:
+                task = tasks[worker.task]
+                raise CityloopError(
+                    f"controller {task.controller!r} with seed {task.seed}: no sign of life for {STALL_S:g} s"
+                )
+
+    def close(self) -> None:
+        """Stop all workers. A worker in the middle of an episode stops at its next decision."""
+        for worker in self._workers:
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(10)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers = []
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Children started here use one thread each: their matrices are small, and there are as many as cores."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _StopError(Exception):
+    """The caller wants no more."""
+
+
+def _work(pipe: Connection, scenario: Scenario) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller closes the pipe
+    os.dup2(2, 1)  # simulators print; standard output belongs to the caller's results
+    loop = None
+    try:
+        while True:
+            task = pipe.recv()
+            try:
+                loop = loop or make_loop(scenario)
+                controller = make_controller(task.controller, loop.site)
+                answer: tuple[str, Any] = ("ok", play(loop, controller, task, _Checker(pipe)))
+            except CityloopError as error:
+                answer = ("error", str(error))
+            except _StopError:
+                return
+            except Exception:  # whatever went wrong belongs to the caller
+                answer = ("trace", traceback.format_exc())
+            pipe.send(answer)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the caller is gone
+    finally:
+        if loop is not None:
+            loop.close()
+
+
+class _Checker:
+    """Called at every decision: ends the episode when the caller has closed the pipe, else shows signs of life."""
+
+    def __init__(self, pipe: Connection):
+        self._pipe, self._next = pipe, time.monotonic() + BEAT_S
+
+    def __call__(self) -> None:
+        if self._pipe.poll():  # nothing is ever sent during an episode, so this is the end of the pipe
+            raise _StopError
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + BEAT_S
+            try:
+                self._pipe.send(("alive", None))
+            except (BrokenPipeError, ConnectionResetError):
+                raise _StopError from None

@@ -1,0 +1,176 @@
+"""Frozen controllers on the same seeds: how good, how bad at worst, how often a failure, and by how much they differ.
+
+The best training episode is never a result; this is. No system is known here: indicators, failures and traces come
+by name from the system and its world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agents import make_controller
+from envs.core.env import make_loop
+from envs.core.errors import CityloopError
+from envs.core.loop import ControlLoop
+from envs.core.registry import System
+from envs.core.scenario import Scenario, Split
+from training.episodes import Episode, Progress, Task, run_episodes
+from training.statistics import Paired, Summary, compare, summarise
+from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
+
+
+@dataclass(frozen=True)
+class Result:
+    """One controller's episodes.
+
+    Attributes:
+        summary: of the headline indicator.
+        failures: number of failed episodes (the system's failure indicator is 1).
+        rows: one a seed: ``seed``, every indicator, ``reward`` (sum over decisions of the agents' mean) and
+            ``interventions`` (requests that the guard changed).
+    """
+
+    summary: Summary
+    failures: int
+    rows: list[dict[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {**asdict(self.summary), "failures": self.failures, "rows": self.rows}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        scenario, hash: where, and its content hash.
+        split, seeds: on which seeds.
+        kpi: the headline indicator, lower is better.
+        versions: what it ran on.
+        controllers: controller → its result, in the order given.
+        paired: every controller but the first → the first's difference to it.
+        episodes: the episodes themselves, by controller, then seed.
+        out: the folder that was written, if any.
+    """
+
+    scenario: str
+    hash: str
+    split: Split
+    seeds: list[int]
+    kpi: str
+    versions: dict[str, str]
+    controllers: dict[str, Result]
+    paired: dict[str, Paired]
+    episodes: list[Episode] = field(repr=False, default_factory=list)
+    out: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of ``cityloop evaluate --json``."""
+        return {
+            "scenario": self.scenario,
+            "hash": self.hash,
+            "split": self.split,
+            "seeds": self.seeds,
+            "kpi": self.kpi,
+            "versions": self.versions,
+            "controllers": {name: result.to_json() for name, result in self.controllers.items()},
+            "paired": {name: asdict(paired) for name, paired in self.paired.items()},
+            "out": None if self.out is None else str(self.out),
+        }
+
+
+def evaluate(
+    scenario: str | Scenario,
+    controllers: Sequence[str],
+    seeds: int | Sequence[int] = 20,
+    split: Split = "test",
+    *,
+    processes: int | None = None,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+    save: bool = True,
+    **settings: Any,
+) -> Evaluation:
+    """Run every controller on every seed, in parallel, and compare the first with each of the others.
+
+    The result depends on the scenario, the controllers and the seeds, not on the number of processes.
+
+    Args:
+        scenario: a scenario or its reference.
+        controllers: as `agents.make_controller` takes them; differences are the first's minus each other's.
+        seeds: how many of the split's first seeds, or which ones.
+        split: ``test`` for results, ``validation`` to choose between policies.
+        processes: episodes at a time; None: one a core.
+        out: a new or empty folder; None: ``runs/<system>/<scenario>/evaluate/<stamp>/``.
+        on_progress: called with (episodes done, episodes in all).
+        save: whether to write ``out``.
+        settings: changes to the scenario, e.g. ``regime="resco"``.
+
+    Raises:
+        CityloopError: if something given cannot be used, before anything is started; or if an episode fails.
+    """
+    loop = make_loop(scenario, **settings)
+    place = loop.scenario
+    chosen = _seeds(place, seeds, split)
+    names = list(dict.fromkeys(controllers))
+    if not names:
+        raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")
+    for name in names:
+        make_controller(name, loop.site)
+    folder = out or free_path(RUNS / place.system / place.name / "evaluate", stamp())
+    if save:
+        refuse_taken(folder)
+    tasks = [Task(name, seed) for name in names for seed in chosen]
+    episodes = run_episodes(place, tasks, processes, on_progress)
+    evaluation = _evaluation(loop, names, split, chosen, episodes)
+    if save:
+        from training.report import write
+
+        evaluation = replace(evaluation, out=folder)
+        write(evaluation, loop, folder)
+    return evaluation
+
+
+def _seeds(scenario: Scenario, seeds: int | Sequence[int], split: Split) -> list[int]:
+    if split not in ("train", "validation", "test"):
+        raise CityloopError(f"split {split!r} is unknown: choose test, validation or train")
+    allowed = getattr(scenario.seeds, split)
+    if isinstance(seeds, int):
+        return allowed.take(seeds)
+    for seed in seeds:
+        if seed not in allowed:
+            raise CityloopError(
+                f"seed {seed} is not of the {split} split: give seeds from {allowed.first} to {allowed.last}"
+            )
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise CityloopError(f"seeds are {list(seeds)}: give at least one, and each only once")
+    return list(seeds)
+
+
+def _evaluation(
+    loop: ControlLoop, names: list[str], split: Split, seeds: list[int], episodes: list[Episode]
+) -> Evaluation:
+    system = loop.system
+    results = {name: _result([e for e in episodes if e.controller == name], system) for name in names}
+    values = {name: [row[system.kpi] for row in result.rows] for name, result in results.items()}
+    return Evaluation(
+        scenario=loop.scenario.ref,
+        hash=loop.scenario.hash,
+        split=split,
+        seeds=seeds,
+        kpi=system.kpi,
+        versions=versions(),
+        controllers=results,
+        paired={name: compare(values[names[0]], values[name]) for name in names[1:]},
+        episodes=episodes,
+    )
+
+
+def _result(episodes: list[Episode], system: System) -> Result:
+    rows = [{"seed": e.seed, **e.kpis, "reward": e.reward, "interventions": e.interventions} for e in episodes]
+    failures = sum(row[system.failure] == 1 for row in rows)
+    return Result(summarise([row[system.kpi] for row in rows]), failures, rows)

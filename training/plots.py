@@ -1,0 +1,183 @@
+"""Pictures of an evaluation, as matplotlib figures. Indicators and traces come by name: no system is known here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+if TYPE_CHECKING:
+    from training.evaluate import Evaluation
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
+"""Okabe and Ito's palette: told apart by colour-blind readers too."""
+
+UNITS = {"s": "s", "veh": "vehicles", "m": "m", "mm": "mm", "mps": "m/s", "m3": "m³", "m3ps": "m³/s", "km": "km"}
+"""Last part of a name → unit."""
+
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+}
+
+DPI = 130
+PLAN_S = 900.0
+"""How much of the episode the picture of what each agent did shows."""
+
+
+def label(name: str) -> str:
+    """A name with its unit as an axis label: ``standing_veh`` → ``standing (vehicles)``."""
+    words, _, unit = name.rpartition("_")
+    if not words or unit not in UNITS:
+        return name.replace("_", " ")
+    return f"{words.replace('_', ' ')} ({UNITS[unit]})"
+
+
+def short(controller: str) -> str:
+    """A controller's name for a legend; of a bundle's path only the last part."""
+    return Path(controller).name or controller
+
+
+def colours(evaluation: Evaluation) -> dict[str, str]:
+    """Controller → colour, the same in every picture."""
+    return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(evaluation.controllers)}
+
+
+def headline(evaluation: Evaluation, meaning: str) -> Figure:
+    """The headline indicator of every controller: each episode a dot, the quartiles a box."""
+    with mpl.rc_context(STYLE):
+        names = list(evaluation.controllers)
+        figure = Figure(figsize=(7.5, 1.4 + 0.55 * len(names)), layout="constrained")
+        axes = figure.add_subplot()
+        rng = np.random.default_rng(0)
+        for k, (name, colour) in enumerate(colours(evaluation).items()):
+            values = np.array([row[evaluation.kpi] for row in evaluation.controllers[name].rows])
+            box = axes.boxplot(
+                values, positions=[k], orientation="horizontal", widths=0.5, showfliers=False, patch_artist=True
+            )
+            _paint(box, colour)
+            axes.scatter(
+                values,
+                k + rng.uniform(-0.14, 0.14, len(values)),
+                s=14,
+                color=colour,
+                edgecolor="white",
+                lw=0.4,
+                zorder=3,
+            )
+            axes.annotate(
+                f"{np.median(values):.3g}", (float(np.median(values)), k - 0.3), ha="center", va="bottom", size=9
+            )
+        axes.set_yticks(range(len(names)), [short(name) for name in names])
+        axes.set_ylim(len(names) - 0.4, -0.7)
+        axes.set_xlim(left=0)
+        axes.grid(axis="x", color="0.9")
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(f"{label(evaluation.kpi)} an episode; lower is better")
+        axes.set_title(f"{evaluation.scenario}: {label(evaluation.kpi).split(' (')[0]} on {_seeds(evaluation)}")
+        figure.supxlabel(f"{evaluation.kpi}: {meaning}", size=7.5, color="0.4")
+    return figure
+
+
+def _paint(box: dict[str, Any], colour: str) -> None:
+    for patch in box["boxes"]:
+        patch.set(facecolor=colour, alpha=0.25, edgecolor=colour)
+    for line in [*box["whiskers"], *box["caps"], *box["medians"]]:
+        line.set(color=colour, lw=1.2)
+    for line in box["medians"]:
+        line.set(lw=2.5)
+
+
+def _seeds(evaluation: Evaluation) -> str:
+    n = len(evaluation.seeds)
+    return f"{n} {evaluation.split} seed{'s' if n > 1 else ''}"
+
+
+def over_time(evaluation: Evaluation) -> Figure | None:
+    """The world's totals over time: mean over seeds, with the band from the 10th to the 90th percentile."""
+    traces = list(evaluation.episodes[0].trace)
+    if not traces:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 2.3 * len(traces) + 0.6), layout="constrained")
+        panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, trace in zip(panels, traces, strict=True):
+            for name, colour in colours(evaluation).items():
+                minutes, values = _stack(evaluation, name, trace)
+                low, high = np.percentile(values, [10, 90], axis=0)
+                axes.fill_between(minutes, low, high, color=colour, alpha=0.15, lw=0)
+                axes.plot(minutes, values.mean(axis=0), color=colour, lw=1.6, label=short(name))
+            axes.set_ylabel(label(trace))
+            axes.set_ylim(bottom=0)
+            axes.margins(x=0)
+            axes.grid(color="0.92")
+        panels[-1].set_xlabel("time since the start (min)")
+        panels[0].set_title(f"{evaluation.scenario}: mean and 10th to 90th percentile of {_seeds(evaluation)}")
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), frameon=False)
+    return figure
+
+
+def _stack(evaluation: Evaluation, controller: str, trace: str) -> tuple[np.ndarray, np.ndarray]:
+    """Minutes since the start ``(T,)`` and a trace of all seeds ``(seeds, T)``."""
+    episodes = [episode for episode in evaluation.episodes if episode.controller == controller]
+    length = min(len(episode.time_s) for episode in episodes)
+    times = episodes[0].time_s[:length]
+    return (times - times[0]) / 60, np.array([episode.trace[trace][:length] for episode in episodes])
+
+
+def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figure:
+    """What every agent did over time on the first seed: one bar an agent, one panel a controller.
+
+    Args:
+        evaluation: what was found.
+        agents: the agents' names.
+        column: a reading with one whole number an agent, e.g. ``stage``.
+    """
+    episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
+    count = 1 + max(int(episode.states[column].max()) for episode in episodes)
+    with mpl.rc_context(STYLE):
+        height = len(episodes) * (0.5 + 0.2 * len(agents)) + 1.0
+        figure = Figure(figsize=(10, max(height, 2.4)), layout="constrained")
+        panels = figure.subplots(len(episodes), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, episode in zip(panels, episodes, strict=True):
+            _bars(axes, episode.time_s, episode.states[column])
+            axes.set_yticks(range(len(agents)), [_clip(agent) for agent in agents], size=7)
+            axes.set_title(short(episode.controller), size=9)
+        panels[-1].set_xlabel("time since the start (min)")
+        figure.suptitle(
+            f"{evaluation.scenario}: {column} of every agent, seed {evaluation.seeds[0]}", size=11, weight="bold"
+        )
+        handles = [Patch(color=COLOURS[k % len(COLOURS)], label=f"{column} {k}") for k in range(count)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(count, 8), frameon=False)
+    return figure
+
+
+def _bars(axes: Any, time_s: np.ndarray, states: np.ndarray) -> None:
+    """Coloured bars of what each agent was in, from change to change."""
+    since = time_s - time_s[0]
+    kept = since < PLAN_S
+    since, states = since[kept], states[kept]
+    end = since[-1] + (since[1] - since[0] if len(since) > 1 else 1.0)
+    for agent in range(states.shape[1]):
+        mine = states[:, agent]
+        starts = np.flatnonzero(np.r_[True, mine[1:] != mine[:-1]])
+        edges = np.r_[since[starts], end] / 60
+        spans = list(zip(edges[:-1], np.diff(edges), strict=True))
+        axes.broken_barh(spans, (agent - 0.4, 0.8), facecolors=[COLOURS[k % len(COLOURS)] for k in mine[starts]])
+    axes.set_ylim(states.shape[1] - 0.4, -0.6)
+    axes.set_xlim(0, end / 60)
+    axes.tick_params(axis="y", length=0)
+
+
+def _clip(name: str) -> str:
+    return name if len(name) <= 18 else name[:15] + "…"

@@ -1,0 +1,85 @@
+"""What an evaluation leaves on disk: rows as CSV and Parquet, JSON, pictures, TensorBoard events; all or nothing."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs.core.loop import ControlLoop
+from training import plots
+from training.tracking import staged, tensorboard, write_json, write_yaml
+
+if TYPE_CHECKING:
+    from training.evaluate import Evaluation
+
+
+def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
+    """Write ``scenario.yaml``, ``rows.csv``, ``rows.parquet``, ``evaluation.json``, pictures and TensorBoard events.
+
+    Args:
+        evaluation: what was found.
+        loop: the scenario with its site and system.
+        out: a new or empty folder.
+
+    Raises:
+        CityloopError: if the folder is taken; then nothing is written.
+    """
+    rows = [{"controller": name, **row} for name, result in evaluation.controllers.items() for row in result.rows]
+    pictures = _pictures(evaluation, loop)
+    with staged(out) as folder:
+        write_yaml(folder / "scenario.yaml", loop.scenario.model_dump(mode="json"))
+        write_json(folder / "evaluation.json", evaluation.to_json())
+        _write_tables(rows, folder)
+        for name, picture in pictures.items():
+            picture.savefig(folder / f"{name}.png", dpi=plots.DPI)
+        _write_events(evaluation, pictures, folder)
+
+
+def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
+    pictures: dict[str, Any] = {evaluation.kpi: plots.headline(evaluation, loop.system.kpis[evaluation.kpi])}
+    over_time = plots.over_time(evaluation)
+    if over_time is not None:
+        pictures["over_time"] = over_time
+    for column in evaluation.episodes[0].states:
+        pictures[column] = plots.plans(evaluation, loop.site.agents, column)
+    return pictures
+
+
+def _write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (folder / "rows.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+
+
+def _write_events(evaluation: Evaluation, pictures: dict[str, Any], folder: Path) -> None:
+    board = tensorboard(folder)
+    try:
+        for name, result in evaluation.controllers.items():
+            tag = f"eval/{plots.short(name)}"
+            for key, value in asdict(result.summary).items():
+                board.add_scalar(f"{tag}/{evaluation.kpi}_{key}", value, 0)
+            board.add_scalar(f"{tag}/failures", result.failures, 0)
+            for key, value in _medians(result.rows).items():
+                if key != evaluation.kpi:
+                    board.add_scalar(f"{tag}/{key}_median", value, 0)
+            for row in result.rows:
+                board.add_scalar(f"{tag}/{evaluation.kpi}", row[evaluation.kpi], int(row["seed"]))
+        for name, paired in evaluation.paired.items():
+            board.add_scalar(f"eval/paired/{plots.short(name)}/{evaluation.kpi}", paired.difference, 0)
+        for name, picture in pictures.items():
+            board.add_figure(f"eval/{name}", picture, close=False)
+    finally:
+        board.close()
+
+
+def _medians(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {key: float(np.median([row[key] for row in rows])) for key in rows[0] if key != "seed"}

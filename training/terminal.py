@@ -1,0 +1,133 @@
+"""How the command line speaks: tables and progress bars for people, JSON for machines, and never one in the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from envs.core.errors import CityloopError
+from training.tracking import write_json
+
+STDOUT = "-"
+"""The value of ``--json`` that means standard output."""
+
+
+WIDTH = 120
+"""Columns of a table where there is no terminal to ask."""
+
+
+class Output:
+    """Where a verb's results go: tables for people, JSON for machines."""
+
+    def __init__(self, target: str | None):
+        self._target = target
+        self.console = _console(to_stderr=target == STDOUT)
+        self.progress = Console(stderr=True)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """While it lasts, what simulators and libraries print goes to standard error if JSON is to stand alone."""
+        if self._target != STDOUT:
+            yield
+            return
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            os.dup2(kept, 1)
+            os.close(kept)
+
+    def show(self, *tables: Table) -> None:
+        """Print tables, unless JSON stands alone."""
+        if self._target != STDOUT:
+            for table in tables:
+                self.console.print(table)
+
+    def say(self, text: str) -> None:
+        """Print a line for people."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def emit(self, content: Any) -> None:
+        """Give the JSON, if it was asked for."""
+        if self._target == STDOUT:
+            print(json.dumps(content, indent=1, allow_nan=False))
+        elif self._target is not None:
+            write_json(Path(self._target), content)
+
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Callable[[float, str], None]]:
+        """A progress bar on a terminal; yields a function of (fraction done, what is going on)."""
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        hidden = not sys.stderr.isatty()
+        with Progress(*columns, *times, console=self.progress, disable=hidden, transient=True) as progress:
+            task = progress.add_task(what, total=1.0, note="")
+            yield lambda fraction, note: progress.update(task, completed=fraction, note=note)
+
+
+def _console(to_stderr: bool) -> Console:
+    stream = sys.stderr if to_stderr else sys.stdout
+    return Console(stderr=to_stderr, width=None if stream.isatty() else WIDTH)
+
+
+def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """``["timing.min_green_s=5"]`` → ``{"timing.min_green_s": 5}``; values are YAML."""
+    settings = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise CityloopError(f"setting {pair!r} has no '=': write KEY=VALUE, e.g. --set regime=resco")
+        try:
+            settings[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise CityloopError(f"setting {pair!r}: the value is not valid YAML, quote it") from None
+    return settings
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: int | None = None) -> Table:
+    """A table; columns from index ``numbers`` on are aligned to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="right" if numbers is not None and k >= numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def flat(content: dict[str, Any]) -> Iterator[tuple[str, float | int | str]]:
+    """The plain values in nested data; lists are left out."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from flat(value)
+        elif isinstance(value, (int, float, str)):
+            yield key, value
+
+
+def number(value: float | str) -> str:
+    """A value for a table: four digits that count."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def json_option(arguments: Sequence[str]) -> list[str]:
+    """Let ``--json`` stand alone: it takes the next word only where that is a file name ending in .json, or ``-``."""
+    words, out = list(arguments), []
+    while words:
+        word = words.pop(0)
+        if word == "--json":
+            given = bool(words) and (words[0] == STDOUT or words[0].endswith(".json"))
+            word = f"--json={words.pop(0) if given else STDOUT}"
+        out.append(word)
+    return out

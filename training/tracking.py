@@ -1,0 +1,228 @@
+"""Run folders: where a run keeps what it made, written so that a kill leaves nothing half-written, and held by one run.
+
+Shared by the trainer, the evaluator and the exporter. What goes into the files is theirs to say.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from envs.core.errors import CityloopError
+from envs.core.scenario import Scenario
+
+RUNS = Path("runs")
+"""Where runs lie, from the folder in which the command was given."""
+
+LOCK = "run.lock"
+"""The file in a run folder that the process which writes there holds locked; the lock ends with the process."""
+
+PACKAGES = {
+    "cityloop": "cityloop",
+    "numpy": "numpy",
+    "gymnasium": "gymnasium",
+    "sumo": "libsumo",
+    "torch": "torch",
+    "ray": "ray",
+}
+"""Name in `versions` → distribution."""
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with: Python, the packages that decide it, and the commit (``-dirty``: with changes)."""
+    found = {"python": platform.python_version()}
+    for name, distribution in PACKAGES.items():
+        try:
+            found[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found | {"commit": _commit()}
+
+
+def _commit() -> str:
+    home = Path(__file__).resolve().parent.parent
+    if not (home / ".git").exists():
+        return "unknown"
+    git = ["git", "-C", str(home)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changes = [*git, "status", "--porcelain", "--untracked-files=no"]
+        dirty = subprocess.run(changes, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if dirty.strip() else "")
+
+
+def stamp() -> str:
+    """This moment as ``YYYYmmdd-HHMMSS``, local time."""
+    return datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: readers see the old content or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write text whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all. NaN and infinities are refused: they are not JSON."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write YAML whole or not at all, keys in their order."""
+    write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CityloopError: if it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise CityloopError(f"file {path} cannot be read ({error.strerror}): give an existing JSON file") from None
+    except ValueError as error:
+        raise CityloopError(f"file {path} is not valid JSON ({error}): it was altered or cut off") from None
+
+
+def refuse_taken(path: Path) -> None:
+    """Make sure that a folder can be made at a path; nothing is ever overwritten.
+
+    Raises:
+        CityloopError: if something is there already, or one may not write there.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CityloopError(f"{path} exists already: give a new or an empty folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CityloopError(f"folder {path} cannot be made ({error.strerror}): give one that you may write") from None
+    if not os.access(path.parent, os.W_OK):
+        raise CityloopError(f"folder {path} cannot be made (permission denied): give one that you may write")
+
+
+def free_path(parent: Path, name: str) -> Path:
+    """The first of ``name``, ``name-2``, ``name-3``, … that is not there yet."""
+    tries = (parent / (name if k == 1 else f"{name}-{k}") for k in itertools.count(1))
+    return next(path for path in tries if not path.exists())
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A folder to fill that becomes ``path`` when all went well, and vanishes otherwise.
+
+    Raises:
+        CityloopError: if ``path`` is taken.
+    """
+    refuse_taken(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft.mkdir()
+    try:
+        yield draft
+        refuse_taken(path)
+        draft.replace(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+class RunFolder:
+    """One run's folder, held by this process until it is closed or ends. Use ``with``.
+
+    Attributes:
+        path: ``runs/<system>/<scenario>/<algo>/<stamp>-s<seed>/``, or what the user gave.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 32, 0).decode().strip() or "unknown"
+            os.close(self._lock)
+            raise CityloopError(
+                f"run folder {path} is held by another run (process {holder}): wait for it to end, or stop it"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    @classmethod
+    def create(cls, scenario: Scenario, algo: str, seed: int, out: Path | None = None, root: Path = RUNS) -> Self:
+        """A new run's folder.
+
+        Args:
+            scenario: what is run on.
+            algo: e.g. ``mappo``.
+            seed: the run's seed.
+            out: a new or empty folder to use instead of one under ``root``.
+            root: where runs lie.
+
+        Raises:
+            CityloopError: if ``out`` holds something already.
+        """
+        if out is None:
+            out = free_path(root / scenario.system / scenario.name / algo, f"{stamp()}-s{seed}")
+        refuse_taken(out)
+        out.mkdir(exist_ok=True)
+        return cls(out)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """An existing run's folder, to go on writing there.
+
+        Raises:
+            CityloopError: if it does not exist, is no run's folder, or another run holds it.
+        """
+        if not (path / LOCK).is_file():
+            raise CityloopError(f"{path} is no run folder: give one that `cityloop train` made")
+        return cls(path)
+
+    def close(self) -> None:
+        """Let go of the folder. May be called twice."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def tensorboard(folder: Path) -> Any:
+    """A TensorBoard writer (`torch.utils.tensorboard.SummaryWriter`) into a folder; close it."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
