@@ -23,10 +23,10 @@ stop:            ## stop the service that `make run` left running
 	@bash scripts/stop.sh
 
 test: setup      ## fast tests
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest
 
 test-all: setup  ## all tests, the slow ones included
-	$(BIN)/pytest
+	$(BIN)/pytest -m "slow or not slow"
 
 lint: setup      ## style and types
 	$(BIN)/ruff check .

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import agents.baselines  # noqa: F401  first, or its own later import would put the package in the function's place
 from envs.core.errors import CityloopError
 from envs.core.site import Site
 from envs.core.world import Controller
@@ -20,12 +19,12 @@ CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 
 def rules(system: str) -> dict[str, Callable[[Site], Controller]]:
     """The rule-based controllers of a system: name → how to build one for a site."""
-    return import_module(f"agents.baselines.{system}").CONTROLLERS  # type: ignore[no-any-return]
+    return import_module(f"agents.baselines.{system}").CONTROLLERS
 
 
 def fallback_name(system: str) -> str:
     """The rule-based controller that takes over when a policy cannot answer."""
-    return import_module(f"agents.baselines.{system}").FALLBACK  # type: ignore[no-any-return]
+    return import_module(f"agents.baselines.{system}").FALLBACK
 
 
 def shipped_policies(system: str) -> dict[str, Path]:
@@ -38,8 +37,8 @@ def make_controller(ref: str, site: Site) -> Controller:
     """A controller for a site.
 
     Args:
-        ref: a baseline's name, ``policy`` for the system's first shipped policy, a shipped policy's name, or the path of
-            a bundle.
+        ref: a baseline's name, ``policy`` for the system's first shipped policy, a shipped policy's name, or the path
+            of a bundle.
         site: the site that it is to control.
 
     Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,17 @@ class StageEncoder(nn.Module):
         return embedded, torch.cat([everything, pooled], dim=-1)
 
 
-class StagePolicy(nn.Module):
+class PolicyNetwork(nn.Module):
+    """Base of the policy networks: observation parts → masked logits.
+
+    Attributes:
+        DIMS: part name → a name for every size that may differ from site to site, None for those that may not.
+    """
+
+    DIMS: Mapping[str, tuple[str | None, ...]]
+
+
+class StagePolicy(PolicyNetwork):
     """Scores every green stage of a junction; the highest is asked for.
 
     A learned share of the plain demand of a stage (standing and arriving vehicles that it serves) is added to the
@@ -67,21 +77,21 @@ class StagePolicy(nn.Module):
         width: of every hidden layer.
     """
 
-    DIMS: ClassVar[dict[str, tuple[str | None, ...]]] = {
+    DIMS: Mapping[str, tuple[str | None, ...]] = {
         "approaches": ("approaches", None),
         "stages": ("stages", None),
         "serves": ("stages", None, "approaches"),
         "action_mask": ("stages",),
     }
-    """Which sizes of the observation's parts may differ from site to site, by name; None: fixed."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], width: int = 64):
         super().__init__()
         self.encoder = StageEncoder(shapes["approaches"][-1], shapes["stages"][-1], width)
-        self.score = nn.Sequential(mlp(3 * width, width), nn.Linear(width, 1))
+        last = nn.Linear(width, 1)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        self.score = nn.Sequential(mlp(3 * width, width), last)
         self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0]))
-        nn.init.normal_(self.score[-1].weight, std=0.01)
-        nn.init.zeros_(self.score[-1].bias)
 
     def forward(self, parts: Parts) -> Tensor:
         """Logits ``(B, S)``; a masked stage has -1e9."""
@@ -120,7 +130,7 @@ class CentralCritic(nn.Module):
         return self.value(torch.cat([junction, rows.mean(dim=1), rows.amax(dim=1)], dim=-1)).squeeze(-1)
 
 
-class FlatPolicy(nn.Module):
+class FlatPolicy(PolicyNetwork):
     """A plain two-layer perceptron over the whole observation: fits one plant only.
 
     The shape of stable-baselines3's default policy, for the reference that guards the training path.
@@ -134,7 +144,7 @@ class FlatPolicy(nn.Module):
         super().__init__()
         size = sum(math.prod(shape) for shape in shapes.values())
         self.names = list(shapes)
-        self.DIMS: dict[str, tuple[str | None, ...]] = {name: (None,) * len(shape) for name, shape in shapes.items()}
+        self.DIMS = {name: (None,) * len(shape) for name, shape in shapes.items()}
         self.hidden = nn.Sequential(nn.Linear(size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
         self.score = nn.Linear(width, shapes["action_mask"][0])
 

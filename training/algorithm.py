@@ -22,6 +22,7 @@ from agents.networks import NETWORK_OF
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from envs.core.site import Frozen
+from training.learner import WatchedLearner
 from training.module import CooperativeModule
 from training.runner import BatchedRunner
 
@@ -75,7 +76,10 @@ class QuietPPO(PPO):
 def start_ray(cpus: int) -> None:
     """Start a Ray of our own, on this machine alone, without dashboard or chatter."""
     import ray
+    from ray._private import ray_constants
 
+    # Nobody on the network has business with a trainer: Ray's servers listen on loopback.
+    ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
@@ -123,7 +127,7 @@ def build_algorithm(scenario: Scenario, settings: Settings, folder: Path) -> PPO
             disable_env_checking=True,
         )
         .env_runners(env_runner_cls=BatchedRunner, num_env_runners=0, rollout_fragment_length=settings.fragment)
-        .learners(num_learners=0)
+        .learners(num_learners=0, learner_class=WatchedLearner)
         .rl_module(rl_module_spec=RLModuleSpec(module_class=CooperativeModule, model_config=model))
         .training(
             # RLlib counts an agent's decision as an environment step here.

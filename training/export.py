@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.networks import NETWORKS
+from agents.networks import NETWORKS, PolicyNetwork
 from agents.policy import Policy, PolicyCard, Training, write_bundle
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
@@ -63,25 +63,25 @@ def export(run: Path, out: Path | None = None, name: str | None = None) -> Path:
     return folder
 
 
-def _policy(config: Mapping[str, Any], shapes: Shapes, weights: Path) -> torch.nn.Module:
+def _policy(config: Mapping[str, Any], shapes: Shapes, weights: Path) -> PolicyNetwork:
     policy = NETWORKS[config["network"]](shapes, width=config["settings"]["width"])
     with np.load(weights) as arrays:
         policy.load_state_dict({key: torch.from_numpy(arrays[key]) for key in arrays.files})
-    return policy.eval()  # type: ignore[no-any-return]
+    return policy.eval()
 
 
 class _Positional(torch.nn.Module):
     """Takes parts one by one, as ONNX inputs come."""
 
-    def __init__(self, policy: torch.nn.Module, names: list[str]):
+    def __init__(self, policy: PolicyNetwork, names: list[str]):
         super().__init__()
         self.policy, self.names = policy, names
 
     def forward(self, *parts: torch.Tensor) -> torch.Tensor:
-        return self.policy(dict(zip(self.names, parts, strict=True)))  # type: ignore[no-any-return]
+        return self.policy(dict(zip(self.names, parts, strict=True)))
 
 
-def to_onnx(policy: torch.nn.Module, shapes: Shapes) -> bytes:
+def to_onnx(policy: PolicyNetwork, shapes: Shapes) -> bytes:
     """The policy as an ONNX model: the observation's parts in, ``logits`` out, every padded size dynamic."""
     names = list(shapes)
     example = random_parts(policy, shapes, np.random.default_rng(0))
@@ -102,16 +102,17 @@ def to_onnx(policy: torch.nn.Module, shapes: Shapes) -> bytes:
             dynamo=True,
             verbose=False,
         )
+        assert program is not None
         path = Path(folder) / "policy.onnx"
         program.save(str(path), include_initializers=True, external_data=False)
         return path.read_bytes()
 
 
-def _dynamic(policy: torch.nn.Module) -> set[str]:
+def _dynamic(policy: PolicyNetwork) -> set[str]:
     return {dim for part in policy.DIMS.values() for dim in part if dim is not None}
 
 
-def random_parts(policy: torch.nn.Module, shapes: Shapes, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def random_parts(policy: PolicyNetwork, shapes: Shapes, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """A random observation of random size; at least one action of every agent is allowed."""
     sizes = {dim: int(rng.integers(2, 12)) for dim in sorted({"agents"} | _dynamic(policy))}
     parts = {}
@@ -126,7 +127,7 @@ def random_parts(policy: torch.nn.Module, shapes: Shapes, rng: np.random.Generat
     return parts
 
 
-def largest_difference(policy: torch.nn.Module, exported: Policy, shapes: Shapes, probes: int = PROBES) -> float:
+def largest_difference(policy: PolicyNetwork, exported: Policy, shapes: Shapes, probes: int = PROBES) -> float:
     """The largest difference of a logit between a torch policy and its export, over random observations."""
     rng, worst = np.random.default_rng(1), 0.0
     for _ in range(probes):

@@ -45,4 +45,4 @@ class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
         rows = batch[Columns.OBS]
         parts = self.layout.unflatten(rows[..., : self.layout.size])
         state = rows[..., self.layout.size :].reshape(-1, *self.model_config["state_shape"])
-        return self.critic(parts, state)  # type: ignore[no-any-return]
+        return self.critic(parts, state)

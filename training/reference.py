@@ -174,7 +174,7 @@ class _Watch(BaseCallback):
 
     def _validate(self) -> dict[str, float]:
         facts = {"iteration": self._iteration, "agent_steps": self.num_timesteps}
-        means = self._validator(flat_policy(self.model, self._shapes), facts)  # type: ignore[arg-type]
+        means = self._validator(flat_policy(self.model, self._shapes), facts)
         return {f"eval/{kpi}": value for kpi, value in means.items()}
 
     def _fraction(self) -> float:

@@ -21,6 +21,7 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
 from training.algorithm import Settings, build_algorithm, set_learning_rate, start_ray
+from training.learner import APPROX_KL, CLIP_FRACTION
 from training.tracking import (
     RunFolder,
     read_json,
@@ -200,7 +201,8 @@ class _Run:
             "train/policy_loss": learned["policy_loss"],
             "train/value_loss": learned["vf_loss"],
             "train/entropy": learned["entropy"],
-            "train/approx_kl": learned["mean_kl_loss"],
+            "train/approx_kl": learned[APPROX_KL],
+            "train/clip_fraction": learned[CLIP_FRACTION],
             "train/explained_variance": learned["vf_explained_var"],
             "train/learning_rate": learned.get("default_optimizer_learning_rate"),
             "time/agent_steps_per_s": decisions * self.agents / took_s,
@@ -241,10 +243,11 @@ class _Run:
         from training.evaluate import evaluate
 
         names = list(rules(self.system.name))
-        result = evaluate(self.scenario, names, seeds=REFERENCES, split="validation", out=None, write=False)
+        found = evaluate(self.scenario, names, seeds=REFERENCES, split="validation", save=False).controllers
         for name in names:
-            rows = result.to_json()["controllers"][name]["rows"]
-            self.reference[name] = {kpi: float(np.mean([row[kpi] for row in rows])) for kpi in self.system.kpis}
+            self.reference[name] = {
+                kpi: float(np.mean([row[kpi] for row in found[name].rows])) for kpi in self.system.kpis
+            }
         write_json(self.folder / "references.json", self.reference)
 
     def validate(self) -> dict[str, float]:

@@ -71,6 +71,6 @@ def keep_weights(folder: Path, policy: torch.nn.Module, facts: Mapping[str, obje
     """Write a policy's plain weights (``weights.npz``, no pickle) and facts (``best.json``) into a folder."""
     buffer = io.BytesIO()
     arrays = {name: value.detach().cpu().numpy() for name, value in policy.state_dict().items()}
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, **arrays)
     write_bytes(folder / "weights.npz", buffer.getvalue())
     write_json(folder / "best.json", facts)

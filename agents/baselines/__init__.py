@@ -1,0 +1,1 @@
+"""The controllers that practitioners use, one file a system."""

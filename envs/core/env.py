@@ -52,8 +52,8 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     """A system as a PettingZoo environment with a constant set of agents.
 
     An observation is ``{"observation": float32 (size,), "action_mask": int8 (actions,)}``; `loop.layout` says where
-    each part lies. The reward is the sum of the system's named terms; ``infos[agent]["terms"]`` has them one by one, and
-    after the last decision ``infos[agent]["kpis"]`` holds the episode's indicators. Episodes end by truncation.
+    each part lies. The reward is the sum of the system's named terms; ``infos[agent]["terms"]`` has them one by one,
+    and after the last decision ``infos[agent]["kpis"]`` holds the episode's indicators. Episodes end by truncation.
 
     Args:
         scenario: a scenario or its reference.
@@ -167,7 +167,7 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
         settings: changes to the scenario.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
 
     def __init__(self, scenario: str | Scenario, render_mode: str | None = None, **settings: Any):
         self.loop = make_loop(scenario, **settings)

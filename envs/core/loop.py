@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.core.world import Controller, Intervention, Observation, Requests, World
+from envs.core.world import Commands, Controller, Intervention, Observation, Requests, World
 
 if TYPE_CHECKING:
     from envs.core.registry import System
@@ -60,7 +60,7 @@ class Step:
 
     reward: np.ndarray
     terms: dict[str, np.ndarray]
-    commands: np.ndarray | None
+    commands: Commands | None
     interventions: list[Intervention]
     done: bool
     kpis: dict[str, float] = field(default_factory=dict)
@@ -102,7 +102,8 @@ class ControlLoop:
 
     def step(self, requests: Requests | None) -> Step:
         """Guard the requests, carry them out, advance to the next decision."""
-        commands, interventions = None, []
+        commands: Commands | None = None
+        interventions: list[Intervention] = []
         if not self._local:
             commands, interventions = self.guard.check(self.readings, np.asarray(requests), self.mask)
         self._take(self.world.step(commands))

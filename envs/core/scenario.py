@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -52,7 +53,7 @@ class Seeds(Frozen):
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
         ranges = sorted((self.test, self.validation, self.train), key=lambda r: r.first)
-        if any(a.last >= b.first for a, b in zip(ranges, ranges[1:], strict=False)):
+        if any(a.last >= b.first for a, b in itertools.pairwise(ranges)):
             raise ValueError("seeds of test, validation and train must not overlap")
         return self
 
@@ -117,10 +118,10 @@ class Scenario(Frozen):
         Raises:
             CityloopError: if a key is unknown or a value does not fit.
         """
-        content = self.model_dump(mode="json")
+        content: dict[str, Any] = self.model_dump(mode="json")
         for key, value in settings.items():
             *parents, last = key.split(".")
-            place = content
+            place: Any = content
             for parent in parents:
                 place = place.get(parent) if isinstance(place, dict) else None
             if not isinstance(place, dict) or last not in place:

@@ -46,8 +46,14 @@ class Site(Frozen):
 
     @property
     def hash(self) -> str:
-        """A short content hash: equal exactly when the sites are."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """A short content hash: equal exactly when a command means the same at both sites."""
+        content = self.model_dump_json(exclude=self.history)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def history(self) -> Any:
+        """What of the site is only known from the past (pydantic's ``exclude``): it does not change what it is."""
+        return None
 
     def save(self, path: Path) -> None:
         """Write the site as JSON."""

@@ -131,7 +131,7 @@ class VectorEnv:
             raise CityloopError(content)
         if kind == "trace":
             raise RuntimeError(f"plant {k} failed:\n{content}")
-        return content  # type: ignore[no-any-return]
+        return content
 
     def close(self) -> None:
         """Stop all plants and free the memory. May be called twice."""
@@ -170,7 +170,7 @@ def _views(memory: SharedMemory, fields: dict[str, Any]) -> dict[str, np.ndarray
 
 def _worker(pipe: Connection, scenario: Scenario, memory_name: str, fields: dict[str, Any], k: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    memory = SharedMemory(name=memory_name, track=False) if _can_untrack() else SharedMemory(name=memory_name)
+    memory = SharedMemory(name=memory_name)
     mine = {name: view[k] for name, view in _views(memory, fields).items()}
     loop = make_loop(scenario)
     try:
@@ -180,12 +180,6 @@ def _worker(pipe: Connection, scenario: Scenario, memory_name: str, fields: dict
     finally:
         loop.close()
         mine.clear()
-
-
-def _can_untrack() -> bool:
-    import sys
-
-    return sys.version_info >= (3, 13)
 
 
 def _serve(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray]) -> None:

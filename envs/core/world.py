@@ -1,7 +1,7 @@
 """The contract of a plant and of what stands around it: world, guard, features, reward, controller.
 
-A system implements these five; the loop, the environments, the evaluator and the service know nothing else of it. All of
-them speak arrays: ``N`` agents in the order of `Site.agents`.
+A system implements these five; the loop, the environments, the evaluator and the service know nothing else of it.
+All of them speak arrays: ``N`` agents in the order of `Site.agents`.
 """
 
 from __future__ import annotations

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.intersections.readings import ARRIVAL_S, NEAR_M, STANDING_MPS
+from envs.intersections.readings import ARRIVAL_S, NEAR_M, PARTS, STANDING_MPS
 from envs.intersections.scenarios import Sensors
 from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
+
 
 @dataclass(frozen=True)
 class Vehicles:
@@ -44,38 +46,51 @@ class Vehicles:
         return int((self.speed_mps < STANDING_MPS).sum())
 
 
+class Spread:
+    """Sums over the pieces of lane that belong to each of several zones, as one pass over (piece, zone) pairs.
+
+    Args:
+        zones: for each zone its pieces; no zone is empty.
+        weights: what a piece's content counts in each zone that it belongs to.
+    """
+
+    def __init__(self, zones: list[list[int]], weights: np.ndarray):
+        self._pieces = np.array([piece for zone in zones for piece in zone])
+        self._weights = weights[self._pieces]
+        self._starts = np.cumsum([0, *(len(zone) for zone in zones[:-1])])
+
+    def __call__(self, totals: np.ndarray) -> np.ndarray:
+        """``(k, pieces)`` → ``(k, zones)``."""
+        return np.add.reduceat(totals[:, self._pieces] * self._weights, self._starts, axis=1)
+
+
 class Detection:
     """Measures a site.
 
-    Every watched piece of lane is counted once; two constant matrices spread the counts over the approaches that it
-    feeds (in equal shares) and the exits that it belongs to.
+    Every watched piece of lane is counted once; its counts are then spread over the approaches that it feeds (in equal
+    shares) and the exits that it belongs to.
     """
 
     def __init__(self, site: SignalSite):
         self.site = site
-        pieces: dict[str, int] = {}
+        approaches = [[segment.lane for segment in approach.segments] for approach in site.approaches]
+        exits = [list(exit_.lanes) for exit_ in site.exits]
+        self._piece = {lane: k for k, lane in enumerate(dict.fromkeys(chain(*approaches, *exits)))}
+        n = len(self._piece)
+        self._to_stop_m = np.full(n + 1, np.inf)
+        feeds = np.zeros(n)
         for approach in site.approaches:
             for segment in approach.segments:
-                pieces.setdefault(segment.lane, len(pieces))
-        for exit_ in site.exits:
-            for lane in exit_.lanes:
-                pieces.setdefault(lane, len(pieces))
-        self._piece = pieces
-        n = len(pieces)
-        self._to_stop_m = np.full(n + 1, np.inf)
-        self._shares = np.zeros((n, len(site.approaches)))
-        for a, approach in enumerate(site.approaches):
-            for segment in approach.segments:
-                p = pieces[segment.lane]
-                self._shares[p, a] = 1.0
+                p = self._piece[segment.lane]
+                feeds[p] += 1
                 self._to_stop_m[p] = min(self._to_stop_m[p], segment.offset_m + segment.length_m)
-        self._shares /= np.maximum(self._shares.sum(axis=1, keepdims=True), 1.0)
-        self._exits = np.zeros((n, len(site.exits)))
-        for e, exit_ in enumerate(site.exits):
-            for lane in exit_.lanes:
-                self._exits[pieces[lane], e] = 1.0
+        self._approaches = Spread(self._indices(approaches), 1.0 / np.maximum(feeds, 1.0))
+        self._exits = Spread(self._indices(exits), np.ones(n))
         self._limit = np.array([approach.speed_mps for approach in site.approaches])
         self._capacity = np.maximum(np.array([a.length_m for a in site.approaches]) / VEHICLE_SPACE_M, 1.0)
+
+    def _indices(self, zones: list[list[str]]) -> list[list[int]]:
+        return [[self._piece[lane] for lane in zone] for zone in zones]
 
     def start(self, sumo: Any) -> None:
         """Begin an episode."""
@@ -86,28 +101,28 @@ class Detection:
 
     def vehicles(self, sumo: Any) -> Vehicles:
         """All vehicles at this moment."""
-        piece, domain = self._piece.get, sumo.vehicle
-        ids = domain.getIDList()
+        raw = sumo.libsumo._libsumo  # the getters beneath SWIG's Python wrappers, which cost as much again
+        piece, ids = self._piece.get, raw.vehicle_getIDList()
         return Vehicles(
-            np.array([piece(lane, -1) for lane in map(domain.getLaneID, ids)], dtype=np.int64),
-            np.array(list(map(domain.getLanePosition, ids)), dtype=np.float64),
-            np.array(list(map(domain.getSpeed, ids)), dtype=np.float64),
-            np.array(list(map(domain.getWaitingTime, ids)), dtype=np.float64),
+            np.array([piece(lane, -1) for lane in map(raw.vehicle_getLaneID, ids)], dtype=np.int64),
+            np.array(list(map(raw.vehicle_getLanePosition, ids)), dtype=np.float64),
+            np.array(list(map(raw.vehicle_getSpeed, ids)), dtype=np.float64),
+            np.array(list(map(raw.vehicle_getWaitingTime, ids)), dtype=np.float64),
         )
 
     def measure(self, vehicles: Vehicles) -> Readings:
         """What undamaged detectors would report."""
-        n = len(self._shares)
         piece, speed = vehicles.piece, vehicles.speed_mps
         distance = self._to_stop_m[piece] - vehicles.position_m
-        approach = np.where(distance <= self.site.range_m, piece, n)  # unwatched pieces are infinitely far
+        in_range = distance <= self.site.range_m  # unwatched pieces are infinitely far
         standing = speed < STANDING_MPS
         arriving = ~standing & (distance <= ARRIVAL_S * speed)
-        weights = (None, standing, distance <= NEAR_M, arriving, speed, vehicles.waiting_s)
-        sums = np.array([np.bincount(approach, w, minlength=n + 1)[:n] for w in weights]) @ self._shares
+        near = distance <= NEAR_M
+        columns = np.array([in_range, standing, near, arriving, speed, vehicles.waiting_s])
+        columns[1:] *= in_range
+        sums = self._approaches(self._totals(piece, columns))
+        exits = self._exits(self._totals(piece, np.array([piece >= 0, standing], dtype=np.float64)))
         count = sums[0]
-        known = np.where(piece >= 0, piece, n)
-        exits = np.array([np.bincount(known, w, minlength=n + 1)[:n] for w in (None, standing)]) @ self._exits
         return {
             "count_veh": count,
             "queue_veh": sums[1],
@@ -119,6 +134,12 @@ class Detection:
             "exit_count_veh": exits[0],
             "exit_queue_veh": exits[1],
         }
+
+    def _totals(self, piece: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Vehicles' columns ``(k, vehicles)`` summed by piece of lane, ``(k, pieces)``."""
+        k, n = len(columns), len(self._piece) + 1  # the last one takes vehicles that nobody watches
+        index = np.where(piece < 0, n - 1, piece) + n * np.arange(k)[:, None]
+        return np.bincount(index.ravel(), columns.ravel(), minlength=k * n).reshape(k, n)[:, :-1]
 
     def shown(self, sumo: Any, time_s: float) -> Readings:
         """The junction and movement columns while the cabinet runs a program of its own, from the lamps it shows."""
@@ -164,9 +185,10 @@ class Faults:
         seen = {name: values.copy() for name, values in self._past[0].items()}
         for name, values in seen.items():
             if self._noise:
-                values *= np.maximum(self._rng.normal(1.0, self._noise, len(values)), 0.0)
-            if name == "occupancy":
-                np.minimum(values, 1.0, out=values)
+                np.multiply(values, np.maximum(self._rng.normal(1.0, self._noise, len(values)), 0.0), out=values)
             if not name.startswith("exit_"):
                 values[self._dead] = np.nan
+        np.minimum(seen["occupancy"], 1.0, out=seen["occupancy"])
+        for part, whole in PARTS.items():
+            np.minimum(seen[part], seen[whole], out=seen[part])  # noise never counts more vehicles than there are
         return seen

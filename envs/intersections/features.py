@@ -82,19 +82,20 @@ class SignalFeatures:
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all junctions; see the class for its parts."""
-        lanes = np.vstack([self._approach_columns(readings), np.zeros(len(APPROACH_FEATURES), dtype=np.float32)])
         return {
-            "approaches": lanes[self._lanes],
+            "approaches": self._approach_columns(readings)[self._lanes],
             "stages": self._stage_columns(readings, mask),
             "serves": self._serves,
             "action_mask": mask.astype(np.float32),
         }
 
     def _approach_columns(self, readings: Readings) -> np.ndarray:
+        """Features of every approach, and a last row of zeros for places where there is none."""
         exits = np.stack([readings["exit_count_veh"], readings["exit_queue_veh"]], axis=1) / self._capacity[:, None]
         exits[np.isnan(exits)] = 0.0
         counts = readings["count_veh"]
-        columns = np.empty((len(counts), len(APPROACH_FEATURES)), dtype=np.float32)
+        padded = np.zeros((len(counts) + 1, len(APPROACH_FEATURES)), dtype=np.float32)
+        columns = padded[:-1]
         columns[:, 0] = np.isfinite(counts)
         columns[:, 1] = counts / VEHICLES
         columns[:, 2] = readings["queue_veh"] / VEHICLES
@@ -106,7 +107,7 @@ class SignalFeatures:
         columns[:, 8] = self._length
         columns[:, 9:11] = self._to_exit @ exits
         columns[np.isnan(columns)] = 0.0
-        return columns
+        return padded
 
     def _stage_columns(self, readings: Readings, mask: np.ndarray) -> np.ndarray:
         columns = np.zeros((*self._exists.shape, len(STAGE_FEATURES)), dtype=np.float32)
@@ -122,9 +123,11 @@ class SignalFeatures:
         return columns
 
     def state(self, readings: Readings) -> np.ndarray:
-        """What a central critic sees, float32 ``(N, 6)``: vehicles, standing, due, waiting, room behind, age of green."""
-        columns = np.vstack([self._approach_columns(readings), np.zeros(len(APPROACH_FEATURES), dtype=np.float32)])
-        sums = columns[self._lanes].sum(axis=1)
+        """What a central critic sees, float32 ``(N, 6)``.
+
+        Columns: vehicles, standing, due, waiting, how full it is behind, age of the green.
+        """
+        sums = self._approach_columns(readings)[self._lanes].sum(axis=1)
         age = np.minimum(readings["green_s"] / GREEN_S, 2.0)[:, None]
         return np.concatenate([sums[:, [1, 2, 4, 7, 9]], age], axis=1, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""A generated grid of signalised junctions with a random demand: small, quick, made on first use and kept in a cache."""
+"""A generated grid of signalised junctions with a random demand: small, quick, made on first use, then cached."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The signal guard: which stage may be asked for, what is carried out instead, and a monitor of what is shown.
 
-`SignalGuard` stands between any controller and the cabinet. It is pure: it needs the site and the readings, nothing else,
-so it is the same object as an action mask in training, in evaluation and in service. `ConflictMonitor` is independent of
-it: it watches the lamps second by second, like the malfunction management unit of a real cabinet.
+`SignalGuard` stands between any controller and the cabinet. It is pure: it needs the site and the readings, nothing
+else, so it is the same object as an action mask in training, in evaluation and in service. `ConflictMonitor` is
+independent of it: it watches the lamps second by second, like the malfunction management unit of a real cabinet.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests
-from envs.intersections.site import Junction, SignalSite
+from envs.intersections.site import Junction, SignalSite, ite_yellow_s
 
 
 class SignalGuard:
@@ -120,14 +120,12 @@ class ConflictMonitor:
         self.site, self.junction = site, junction
         self._yields = set(junction.yields)
         self._yellow_s = [self._least_yellow_s(k) for k in range(len(junction.movements))]
-        self._green_since: list[float | None] = [None] * len(junction.movements)
-        self._yellow_since: list[float | None] = [None] * len(junction.movements)
-        self._red_since: list[float | None] = [None] * len(junction.movements)
+        self._green: set[int] = set()
+        self._yellow_from: dict[int, float] = {}
+        self._red_from: dict[int, float] = {}
 
     def _least_yellow_s(self, movement: int) -> int:
         """The shortest yellow that any change of stage gives a movement by its own speed."""
-        from envs.intersections.site import ite_yellow_s
-
         m = self.junction.movements[movement]
         if m.crossing or m.approach < 0:
             return 0
@@ -156,23 +154,23 @@ class ConflictMonitor:
         return (state[a] == "g" and (a, b) in self._yields) or (state[b] == "g" and (b, a) in self._yields)
 
     def _lamp(self, k: int, signal: str, time_s: float) -> list[str]:
-        name, faults = f"{self.junction.id} movement {k} at {time_s:g} s", []
+        """One movement's lamp: was its yellow long enough, has it been red for too long?"""
+        name = f"{self.junction.id} movement {k} at {time_s:g} s"
         if signal in "Gg":
-            self._green_since[k] = time_s if self._green_since[k] is None else self._green_since[k]
-            self._yellow_since[k] = self._red_since[k] = None
-        elif signal == "y":
-            self._yellow_since[k] = time_s if self._yellow_since[k] is None else self._yellow_since[k]
-            self._red_since[k] = time_s if self._red_since[k] is None else self._red_since[k]
-        else:
-            if self._green_since[k] is not None and self._yellow_s[k] > 0:
-                shown = 0.0 if self._yellow_since[k] is None else time_s - self._yellow_since[k]
-                if shown < self._yellow_s[k]:
-                    faults.append(f"{name}: yellow of {shown:g} s, at least {self._yellow_s[k]} s are due")
-            self._green_since[k] = self._yellow_since[k] = None
-            self._red_since[k] = time_s if self._red_since[k] is None else self._red_since[k]
-        since = self._red_since[k]
-        if self.junction.home_stages[k] >= 0 and since is not None:
-            limit = self.site.max_red_s(self.junction)
-            if time_s - since > limit:
-                faults.append(f"{name}: red for {time_s - since:g} s, at most {limit:g} s are allowed")
+            self._green.add(k)
+            self._yellow_from.pop(k, None)
+            self._red_from.pop(k, None)
+            return []
+        faults = []
+        red_s = time_s - self._red_from.setdefault(k, time_s)
+        if signal == "y":
+            self._yellow_from.setdefault(k, time_s)
+        elif k in self._green:
+            self._green.discard(k)
+            yellow_s = time_s - self._yellow_from.get(k, time_s)
+            if yellow_s < self._yellow_s[k]:
+                faults.append(f"{name}: yellow of {yellow_s:g} s, at least {self._yellow_s[k]} s are due")
+        limit_s = self.site.max_red_s(self.junction)
+        if self.junction.home_stages[k] >= 0 and red_s > limit_s:
+            faults.append(f"{name}: red for {red_s:g} s, at most {limit_s:g} s are allowed")
         return faults

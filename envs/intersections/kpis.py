@@ -90,7 +90,7 @@ def _resco_delay_s(trips: dict[str, np.ndarray], routes: list[Path], end_s: floa
     """RESCO's average delay (its utils/readXML.py, as the published curves were made).
 
     Vehicles that entered count with time loss and departure delay. Vehicles that never entered count from their
-    scheduled departure to the end, but only ``<vehicle>`` elements (not trips) scheduled after the last one that entered.
+    scheduled departure to the end, but only ``<vehicle>`` elements (not trips) scheduled after the last that entered.
     """
     entered = trips["depart"] >= 0
     if not entered.any():

@@ -122,9 +122,11 @@ class SignalScenario(Scenario):
 
     @property
     def decision_s(self) -> float:
+        """Seconds between two decisions, from the timing."""
         return float(self.timing.decision_s)
 
     def files(self) -> list[Path]:
+        """Network, routes and additional files."""
         return [self.net, *self.routes, *self.additional]
 
     def demand_of(self, seed: int) -> Demand:

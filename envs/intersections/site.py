@@ -179,6 +179,11 @@ class SignalSite(Site):
         """Traffic-light ids."""
         return tuple(junction.id for junction in self.junctions)
 
+    @property
+    def history(self) -> Any:
+        """Historic counts: fixed-time plans are made from them, nothing else is."""
+        return {"junctions": {"__all__": {"movements": {"__all__": {"flow_veh_h"}}}}}
+
     @cached_property
     def axes(self) -> Axes:
         """Junctions, approaches, exits, and movements as ``junction:index``."""

@@ -1,8 +1,8 @@
 """The plant: a road network simulated by SUMO through libsumo, in this process.
 
-SUMO is stepped once a decision: transitions are SUMO programs that it carries out itself (see `signals.py`), and vehicles
-are read by subscription once a decision (see `detection.py`). libsumo allows one simulation a process; a second world in
-the same process is refused until the first is closed.
+SUMO is stepped once a decision: transitions are SUMO programs that it carries out itself (see `signals.py`), and
+vehicles are read once a decision (see `detection.py`). libsumo allows one simulation a process; a second world in the
+same process is refused until the first is closed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, ClassVar
 
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
@@ -25,9 +23,6 @@ from envs.intersections.scenarios import SignalScenario
 from envs.intersections.signals import LocalProgram, SignalController, program_id, sumo_programs
 from envs.intersections.site import SignalSite
 
-_owner: SumoWorld | None = None
-"""The world that holds this process's only simulation."""
-
 
 class SumoWorld(World):
     """Signals of one network in SUMO.
@@ -36,6 +31,9 @@ class SumoWorld(World):
         scenario: where, when and how.
         site: the scenario's site.
     """
+
+    _running: ClassVar[SumoWorld | None] = None
+    """The world that holds this process's only simulation."""
 
     def __init__(self, scenario: SignalScenario, site: SignalSite):
         self.scenario, self.site = scenario, site
@@ -52,7 +50,9 @@ class SumoWorld(World):
             CityloopError: if SUMO refuses the network or the demand, or another world is open in this process.
         """
         self.close()
-        _claim(self)
+        if SumoWorld._running is not None:
+            raise CityloopError("this process already runs a SUMO simulation: close that environment first")
+        SumoWorld._running = self
         self._folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         folder = Path(self._folder.name)
         self._seed, self._local = seed, program
@@ -134,14 +134,17 @@ class SumoWorld(World):
 
     @property
     def truth(self) -> Mapping[str, Any]:
+        """Undamaged readings of approaches and exits, and the network's totals ``*_veh``."""
         return self._truth
 
     @property
     def time_s(self) -> float:
+        """SUMO's clock."""
         return self._time_s
 
     @property
     def done(self) -> bool:
+        """Whether the scenario's time is up."""
         return self._time_s >= self._end_s
 
     def trace(self) -> dict[str, float]:
@@ -157,25 +160,19 @@ class SumoWorld(World):
         self.close()
 
     def kpis(self) -> dict[str, float]:
+        """The finished episode's indicators; see `kpis.KPIS`."""
         return dict(self._kpis)
 
     def close(self) -> None:
-        global _owner
+        """Stop SUMO and remove its files."""
         if self._sumo is not None:
             self._sumo.close()
             self._sumo = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
-        if _owner is self:
-            _owner = None
-
-
-def _claim(world: SumoWorld) -> None:
-    global _owner
-    if _owner is not None and _owner is not world:
-        raise CityloopError("this process already runs a SUMO simulation: close that environment first, or use another")
-    _owner = world
+        if SumoWorld._running is self:
+            SumoWorld._running = None
 
 
 def _first_line(error: Exception) -> str:

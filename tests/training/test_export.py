@@ -1,0 +1,68 @@
+"""A bundle decides exactly as the policy that was trained."""
+
+import numpy as np
+import pytest
+import torch
+
+from agents.networks import NETWORKS
+from agents.policy import Policy
+from envs import CityloopError
+from envs.core.env import make_loop
+from training.export import export, largest_difference, random_parts
+from training.tracking import versions, write_json, write_yaml
+from training.validate import keep_weights
+
+SCENARIO = "intersections/cologne1"
+
+
+@pytest.fixture
+def run(tmp_path, request):
+    """A run's folder as the trainer leaves it, with random weights."""
+    network = getattr(request, "param", "stages")
+    loop = make_loop(SCENARIO)
+    torch.manual_seed(3)
+    policy = NETWORKS[network](loop.layout.shapes, width=32)
+    config = {
+        "algorithm": "none",
+        "network": network,
+        "scenario": loop.scenario.model_dump(mode="json"),
+        "settings": {"algorithm": "mappo", "width": 32, "seed": 0, "workers": 2},
+        "budget": {"minutes": 1.0, "iterations": None},
+    }
+    write_yaml(tmp_path / "config.yaml", config)
+    write_json(tmp_path / "versions.json", versions())
+    keep_weights(tmp_path / "best", policy, {"agent_steps": 10, "validation": {"delay_s": 1.0}})
+    return tmp_path, policy, loop
+
+
+@pytest.mark.parametrize("run", ["stages", "flat"], indirect=True)
+def test_export_equals_policy_on_thousands_of_observations(run):
+    folder, policy, loop = run
+    bundle = Policy.load(export(folder))
+    assert largest_difference(policy, bundle, loop.layout.shapes, probes=300) < 1e-4
+
+
+def test_export_makes_the_same_decisions(run):
+    folder, policy, loop = run
+    bundle = Policy.load(export(folder))
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        parts = random_parts(policy, loop.layout.shapes, rng)
+        with torch.no_grad():
+            logits = policy({name: torch.from_numpy(part) for name, part in parts.items()}).numpy()
+        wanted = logits.argmax(axis=1)
+        # A tie within rounding may fall either way.
+        ties = np.abs(np.take_along_axis(logits, bundle.act({}, parts)[:, None], 1)[:, 0] - logits.max(axis=1)) < 1e-4
+        assert ((bundle.act({}, parts) == wanted) | ties).all()
+
+
+def test_card_says_where_it_comes_from(run):
+    folder, _, loop = run
+    text = (export(folder, name="mine") / "CARD.md").read_text()
+    assert "cityloop train intersections/cologne1 --minutes 1" in text
+    assert loop.scenario.hash in text
+
+
+def test_run_without_policy_is_refused(tmp_path):
+    with pytest.raises(CityloopError, match=r"no validated policy.*train it longer"):
+        export(tmp_path)

@@ -1,0 +1,97 @@
+"""Training end to end on a small grid: what it writes, that it resumes, that a seed decides everything."""
+
+import csv
+
+import numpy as np
+import pytest
+import ray
+
+from agents import make_controller
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from training.export import export
+from training.tracking import read_json
+from training.train import train
+
+SMALL = {"seed": 3, "workers": 1, "fragment": 24, "minibatch": 64, "epochs": 1, "validate_every": 1, "width": 16}
+
+
+@pytest.fixture(scope="module")
+def scenario():
+    return load_scenario("intersections/grid2x2", duration_s=120)
+
+
+@pytest.fixture(scope="module")
+def run(scenario, tmp_path_factory):
+    heard = []
+    folder = tmp_path_factory.mktemp("train") / "run"
+    train(scenario, iterations=2, out=folder, on_progress=heard.append, validation_seeds=1, **SMALL)
+    yield folder, heard
+    ray.shutdown()
+
+
+def weights(folder):
+    with np.load(folder / "best" / "weights.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def tags(folder):
+    with (folder / "metrics.csv").open() as file:
+        return {row["tag"] for row in csv.DictReader(file)}
+
+
+def test_progress_is_told(run):
+    _, heard = run
+    assert [news["iteration"] for news in heard] == [1, 2]
+    assert heard[-1]["fraction"] == 1.0
+
+
+def test_what_is_logged(run):
+    folder, _ = run
+    wanted = {
+        "train/policy_loss",
+        "train/value_loss",
+        "train/entropy",
+        "train/approx_kl",
+        "train/clip_fraction",
+        "train/explained_variance",
+        "train/learning_rate",
+        "time/agent_steps_per_s",
+        "safety/shield_rate",
+        "kpi/intersections/delay_s",
+        "rollout/return_mean",
+        "eval/delay_s",
+        "baseline/greedy/delay_s",
+    }
+    assert wanted <= tags(folder)
+    assert list(folder.glob("events.out.tfevents.*"))
+
+
+def test_best_policy_exports_and_controls(run, scenario):
+    folder, _ = run
+    bundle = export(folder)
+    loop = make_loop(scenario)
+    step = loop.episode(make_controller(str(bundle), loop.site), seed=1)
+    assert np.isfinite(step.kpis["delay_s"])
+
+
+def test_resume_goes_on_where_it_stopped(run):
+    folder, _ = run
+    heard = []
+    train(load_scenario("intersections/grid2x2"), iterations=3, resume=folder, on_progress=heard.append)
+    assert [news["iteration"] for news in heard] == [3]
+    assert (folder / "checkpoints" / "latest").read_text() == "000003"
+    assert read_json(folder / "checkpoints" / "000003" / "progress.json")["iteration"] == 3
+
+
+def test_wrong_setting_is_refused(scenario, tmp_path):
+    with pytest.raises(CityloopError, match="unknown key 'learning_rat'"):
+        train(scenario, out=tmp_path / "x", learning_rat=1)
+
+
+@pytest.mark.slow
+def test_same_seed_same_weights(scenario, tmp_path):
+    for name in ("a", "b"):
+        train(scenario, iterations=2, out=tmp_path / name, validation_seeds=1, **SMALL)
+    a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert all(np.array_equal(a[name], b[name]) for name in a)
