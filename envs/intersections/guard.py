@@ -119,6 +119,8 @@ class ConflictMonitor:
     def __init__(self, site: SignalSite, junction: Junction):
         self.site, self.junction = site, junction
         self._yields = set(junction.yields)
+        self._limit_s = site.max_red_s(junction)
+        self._conflicts: dict[str, list[tuple[int, int]]] = {}  # of every state seen: most are shown for long
         self._yellow_s = [self._least_yellow_s(k) for k in range(len(junction.movements))]
         self._green: set[int] = set()
         self._yellow_from: dict[int, float] = {}
@@ -138,10 +140,11 @@ class ConflictMonitor:
         Returns:
             What is wrong, one sentence each; empty if all is well.
         """
+        if state not in self._conflicts:
+            self._conflicts[state] = [(a, b) for a, b in self.junction.foes if not self._compatible(a, b, state)]
         faults = [
             f"{self.junction.id} at {time_s:g} s: movements {a} and {b} conflict, both green in {state}"
-            for a, b in self.junction.foes
-            if not self._compatible(a, b, state)
+            for a, b in self._conflicts[state]
         ]
         for k, signal in enumerate(state):
             faults += self._lamp(k, signal, time_s)
@@ -155,7 +158,6 @@ class ConflictMonitor:
 
     def _lamp(self, k: int, signal: str, time_s: float) -> list[str]:
         """One movement's lamp: was its yellow long enough, has it been red for too long?"""
-        name = f"{self.junction.id} movement {k} at {time_s:g} s"
         if signal in "Gg":
             self._green.add(k)
             self._yellow_from.pop(k, None)
@@ -169,8 +171,7 @@ class ConflictMonitor:
             self._green.discard(k)
             yellow_s = time_s - self._yellow_from.get(k, time_s)
             if yellow_s < self._yellow_s[k]:
-                faults.append(f"{name}: yellow of {yellow_s:g} s, at least {self._yellow_s[k]} s are due")
-        limit_s = self.site.max_red_s(self.junction)
-        if self.junction.home_stages[k] >= 0 and red_s > limit_s:
-            faults.append(f"{name}: red for {red_s:g} s, at most {limit_s:g} s are allowed")
-        return faults
+                faults.append(f"yellow of {yellow_s:g} s, at least {self._yellow_s[k]} s are due")
+        if self.junction.home_stages[k] >= 0 and red_s > self._limit_s:
+            faults.append(f"red for {red_s:g} s, at most {self._limit_s:g} s are allowed")
+        return [f"{self.junction.id} movement {k} at {time_s:g} s: {fault}" for fault in faults]

@@ -56,16 +56,6 @@ def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list
     return [phase for phase in phases if phase.duration_s > 0]
 
 
-def shown(site: SignalSite, junction: Junction, change: tuple[int, int], since_s: float) -> str:
-    """What a junction shows some seconds after it was told to go from one stage to another, as a SUMO state string."""
-    old, new = change
-    for phase in transition(site, junction, old, new) if old != new else []:
-        since_s -= phase.duration_s
-        if since_s < 0:
-            return phase.state
-    return junction.stages[new]
-
-
 def program_id(old: int, new: int) -> str:
     """The id of the SUMO program that goes from one stage to another."""
     return f"{old}>{new}"
@@ -125,6 +115,7 @@ class SignalController:
         self._intergreen_s = [_intergreens(site, junction) for junction in junctions]
         self.stage = np.zeros(len(junctions), dtype=np.int64)
         self._last = [(0, float(time_s))] * len(junctions)  # the stage before, and when the change from it began
+        self._between: dict[tuple[int, int, int], list[Phase]] = {}
         self._green_from = np.full(len(junctions), float(time_s))
         self._green = np.concatenate([greens[0] for greens in self._greens])
         self._kept = np.ones(len(self._of), dtype=bool)
@@ -172,10 +163,18 @@ class SignalController:
 
     def shown(self, time_s: float) -> list[str]:
         """What every junction shows in the second that begins at a time, as SUMO state strings."""
-        return [
-            shown(self.site, junction, (old, int(new)), time_s - since_s)
-            for junction, (old, since_s), new in zip(self.site.junctions, self._last, self.stage, strict=True)
-        ]
+        return [self._lamps(j, old, time_s - since_s) for j, (old, since_s) in enumerate(self._last)]
+
+    def _lamps(self, j: int, old: int, since_s: float) -> str:
+        """What a junction shows some seconds after its change from an old stage began."""
+        junction, new = self.site.junctions[j], int(self.stage[j])
+        if (j, old, new) not in self._between:
+            self._between[j, old, new] = transition(self.site, junction, old, new) if old != new else []
+        for phase in self._between[j, old, new]:
+            since_s -= phase.duration_s
+            if since_s < 0:
+                return phase.state
+        return junction.stages[new]
 
 
 def _intergreens(site: SignalSite, junction: Junction) -> np.ndarray:

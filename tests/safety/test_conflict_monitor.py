@@ -26,12 +26,14 @@ def change(site, junction, old=0, new=1):
 def opposing(junction):
     """Two stages of which the second takes a green away."""
     stages = range(len(junction.stages))
-    return next((a, b) for a in stages for b in stages if junction.lost(a, b) and junction.gained(a, b))
+    return next((a, b) for a in stages for b in stages if junction.lost(a, b))
 
 
 @pytest.fixture(params=MAPS)
 def site(request):
-    return site_of(request.param, "engineer")
+    """A site of which few junctions are enough, for the grids' are alike."""
+    site = site_of(request.param, "engineer")
+    return site if len(site.junctions) < 10 else site.model_copy(update={"junctions": site.junctions[:2]})
 
 
 def test_correct_changes_are_no_fault(site):
@@ -43,9 +45,10 @@ def test_correct_changes_are_no_fault(site):
 
 def test_conflicting_greens_are_seen(site):
     for junction in site.junctions:
+        monitor = ConflictMonitor(site, junction)
         for a, b in junction.foes:
             state = "".join("G" if k in (a, b) else "r" for k in range(len(junction.movements)))
-            assert any("conflict" in fault for fault in watch(site, junction, (state, 1)))
+            assert any(f"movements {a} and {b} conflict" in fault for fault in monitor.watch(0.0, state))
 
 
 def test_a_permissive_green_must_be_the_one_that_yields(site):
@@ -62,8 +65,7 @@ def test_a_yellow_that_is_a_second_short_is_seen(site):
     for junction in site.junctions:
         green, (yellow, seconds), *rest = change(site, junction, *opposing(junction))
         lost = junction.lost(*opposing(junction))
-        slowest = max(site.yellow_s(junction, *opposing(junction)), 1)
-        assert seconds == slowest
+        assert seconds == site.yellow_s(junction, *opposing(junction)) >= 3
         faults = watch(site, junction, green, (yellow, seconds - 1), *rest)
         assert any("yellow" in fault for fault in faults)
         assert any(f"movement {k} " in fault for fault in faults for k in lost)
