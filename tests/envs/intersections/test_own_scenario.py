@@ -1,0 +1,111 @@
+"""A network of one's own: it runs from a YAML file, and what is wrong with it is said in one sentence."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from agents import make_controller
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from envs.intersections.generate import generated_grid, sumo_binary
+from envs.intersections.network import load_site
+
+YAML = """
+system: intersections
+net: own.net.xml
+routes: [own.rou.xml]
+duration_s: 60
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    net, routes = generated_grid(2)
+    shutil.copy(net, tmp_path / "own.net.xml")
+    shutil.copy(routes, tmp_path / "own.rou.xml")
+    (tmp_path / "own.yaml").write_text(YAML)
+    return tmp_path
+
+
+def refusal(path, **settings):
+    with pytest.raises(CityloopError) as error:
+        load_site(load_scenario(path, **settings))
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_a_network_of_ones_own_runs(folder):
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.scenario.ref == "intersections/own"
+    kpis = loop.episode(make_controller("max-pressure", loop.site), seed=1).kpis
+    assert kpis["due_veh"] > 0
+
+
+def test_the_hash_follows_content_and_not_place(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    for path in folder.iterdir():
+        shutil.copy(path, other)
+    here, there = load_scenario(folder / "own.yaml"), load_scenario(other / "own.yaml")
+    assert here.hash == there.hash
+    (other / "own.rou.xml").write_text("<routes/>")
+    assert load_scenario(other / "own.yaml").hash != here.hash
+
+
+def test_missing_network(folder):
+    (folder / "own.net.xml").unlink()
+    sentence = refusal(folder / "own.yaml")
+    assert "own.net.xml is missing: give an existing file" in sentence
+
+
+def test_broken_network(folder):
+    (folder / "own.net.xml").write_text("<net><edge")
+    sentence = refusal(folder / "own.yaml")
+    assert "own.net.xml cannot be read" in sentence
+    assert "give a SUMO .net.xml file" in sentence
+
+
+def test_network_without_signals(folder):
+    command = [sumo_binary("netgenerate"), "--grid", "--grid.number=2", f"--output-file={folder / 'own.net.xml'}"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert "has no traffic lights: give a network with signals" in refusal(folder / "own.yaml")
+
+
+def test_routes_that_do_not_fit_the_network(folder):
+    (folder / "own.rou.xml").write_text('<routes><trip id="a" depart="0" from="nowhere" to="left0A0"/></routes>')
+    loop = make_loop(str(folder / "own.yaml"))
+    with pytest.raises(CityloopError, match=r"SUMO .*nowhere"):
+        loop.reset(1)
+    loop.close()
+
+
+def test_unknown_key(folder):
+    (folder / "own.yaml").write_text(YAML + "colour: red\n")
+    assert "unknown key 'colour': remove it or correct its spelling" in refusal(folder / "own.yaml")
+
+
+def test_unknown_regime(folder):
+    (folder / "own.yaml").write_text(YAML + "regime: brisk\n")
+    sentence = refusal(folder / "own.yaml")
+    assert "regime is 'brisk'" in sentence
+    assert "engineer" in sentence
+
+
+def test_unknown_regime_as_a_setting():
+    assert "regime is 'brisk'" in refusal("intersections/cologne1", regime="brisk")
+
+
+def test_a_value_out_of_range(folder):
+    assert "sensors.dropout is 3" in refusal(folder / "own.yaml", sensors__dropout=3)
+
+
+def test_unknown_scenario():
+    assert "choose intersections/cologne1" in refusal("intersections/atlantis")
+
+
+def test_regimes_bring_their_timing():
+    scenario = load_scenario("intersections/arterial4x4", regime="resco")
+    assert (scenario.timing.decision_s, scenario.timing.yellow_s) == (5, 2)
+    assert load_scenario("intersections/cologne1", regime="resco").timing.decision_s == 10
+    assert load_scenario("intersections/cologne1").timing.yellow_s is None

@@ -1,0 +1,132 @@
+"""Demand: variations of a seed, and the counts that fixed-time plans are made from."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+import sumolib
+
+from envs import CityloopError, load_scenario
+from envs.intersections.counts import _poured, turn_flows
+from envs.intersections.demand import route_files, scheduled_vehicles, seconds
+from envs.intersections.network import load_site
+
+ROUTES = """<routes>
+  <vType id="car"/>
+  <route id="straight" edges="left0A0 A0B0 B0right0"/>
+  <vehicle id="a" depart="10" route="straight"/>
+  <vehicle id="b" depart="5" type="car"><route edges="left0A0 A0B0"/></vehicle>
+  <trip id="c" depart="590" from="left0A0" to="A0B0"/>
+  <flow id="d" begin="0" end="300" vehsPerHour="120" from="left0A0" to="B0right0"/>
+  <flow id="e" begin="0" end="600" number="20" route="straight"/>
+  <flow id="f" begin="0" end="600" period="exp(0.1)" from="bottom0A0" to="A0A1"/>
+  <vehicle id="late" depart="700" route="straight"/>
+</routes>"""
+
+
+@pytest.fixture
+def scenario(tmp_path):
+    path = tmp_path / "own.rou.xml"
+    path.write_text(ROUTES)
+    return load_scenario("intersections/grid2x2", routes=[str(path)])
+
+
+def departs(path):
+    return [seconds(child.get("depart") or child.get("begin")) for child in ET.parse(path).getroot() if child.get("id")]
+
+
+def varied(scenario, folder, seed=1, **demand):
+    folder.mkdir(exist_ok=True)
+    (path,) = route_files(scenario.override({f"demand.{key}": value for key, value in demand.items()}), seed, folder)
+    return [child for child in ET.parse(path).getroot() if child.tag in ("vehicle", "trip", "flow")]
+
+
+def test_an_unvaried_demand_is_the_file_itself(scenario, tmp_path):
+    assert route_files(scenario, 1, tmp_path) == list(scenario.routes)
+
+
+def test_scale_multiplies_vehicles_and_flows(scenario, tmp_path):
+    children = varied(scenario, tmp_path / "v", scale=[2, 2])
+    assert sum(child.tag != "flow" for child in children) == 6, "three within the window, twice"
+    assert len({child.get("id") for child in children}) == len(children)
+    flows = {child.get("id"): child for child in children if child.tag == "flow"}
+    assert float(flows["d"].get("vehsPerHour")) == 240
+    assert int(flows["e"].get("number")) == 40
+    assert flows["f"].get("period") == "exp(0.200000)"
+
+
+def test_departures_stay_sorted_and_within_the_window(scenario, tmp_path):
+    children = varied(scenario, tmp_path / "v", scale=[3, 3], shift_s=300, jitter_s=60)
+    times = [seconds(child.get("depart") or child.get("begin")) for child in children]
+    assert times == sorted(times)
+    assert min(times) >= 0
+    assert max(times) < scenario.duration_s
+
+
+def test_a_shift_turns_the_profile(scenario, tmp_path):
+    before = sorted([10, 5, 590])
+    after = sorted(float(c.get("depart")) for c in varied(scenario, tmp_path / "v", shift_s=300) if c.tag != "flow")
+    gaps = {round((b - a) % 600, 2) for a in before for b in after}
+    assert any(all(round((a + gap) % 600, 2) in after for a in before) for gap in gaps), "all moved by one amount"
+
+
+def test_the_same_seed_gives_the_same_demand(tmp_path):
+    scenario, seed = load_scenario("intersections/cologne1"), 100_003  # a training seed: its demand varies
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    one, two = (route_files(scenario, seed, tmp_path / name)[0].read_bytes() for name in "ab")
+    other = route_files(scenario, seed + 1, tmp_path / "a")[0].read_bytes()
+    assert one == two
+    assert one != other
+
+
+def test_test_seeds_run_on_the_file_and_training_seeds_vary(tmp_path):
+    scenario = load_scenario("intersections/cologne1")
+    assert route_files(scenario, 5, tmp_path) == list(scenario.routes)
+    assert route_files(scenario, 100_005, tmp_path) != list(scenario.routes)
+
+
+def test_only_vehicle_elements_are_scheduled_vehicles(scenario):
+    assert scheduled_vehicles(list(scenario.routes)) == [10.0, 5.0, 700.0]
+
+
+def test_sumo_times_are_read():
+    assert seconds("12.5") == 12.5
+    assert seconds("01:00:10") == 3610
+    assert seconds("1:00:00:00") == 86400
+    assert seconds("triggered") is None
+
+
+def test_a_broken_route_file_is_one_clear_sentence(scenario):
+    scenario.routes[0].write_text("<routes><vehicle")
+    with pytest.raises(CityloopError, match=r"route file .*own\.rou\.xml cannot be read .*: give a SUMO \.rou\.xml"):
+        load_site(scenario)
+
+
+def test_a_file_of_something_else_is_one_clear_sentence(scenario):
+    scenario.routes[0].write_text("<net/>")
+    with pytest.raises(CityloopError, match="has the root <net>"):
+        load_site(scenario)
+
+
+def test_counts_are_taken_along_routes_trips_and_flows(scenario):
+    net = sumolib.net.readNet(str(scenario.net))
+    flows = turn_flows(net, scenario.routes, 0.0, 600.0)
+    ahead = sum(flow for (lane, edge), flow in flows.items() if lane.startswith("left0A0_") and edge == "A0B0")
+    assert ahead == pytest.approx(6 * (1 + 1 + 1 + 10 + 20))  # vehicles in ten minutes, an hour has six of them
+    north = sum(flow for (lane, edge), flow in flows.items() if lane.startswith("bottom0A0_") and edge == "A0A1")
+    assert north == pytest.approx(3600 * 0.1)
+
+
+def test_the_site_carries_the_counts(scenario):
+    site = load_site(scenario)
+    junction = site.junctions[site.agents.index("A0")]
+    total = sum(movement.flow_veh_h for movement in junction.movements)
+    assert total == pytest.approx(6 * 33 + 360, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("loads", "flow", "shares"),
+    [([0, 0], 10, [5, 5]), ([10, 0], 4, [0, 4]), ([3, 0], 5, [1, 4]), ([1, 2, 9], 3, [2, 1, 0])],
+)
+def test_drivers_even_out_the_lanes(loads, flow, shares):
+    assert _poured(loads, flow) == pytest.approx(shares)

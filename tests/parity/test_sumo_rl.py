@@ -1,0 +1,84 @@
+"""With sumo-rl's timing, actions and seed, our world and sumo-rl's see the same queues and waiting times."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs import load_scenario
+from envs.intersections.guard import SignalGuard
+from envs.intersections.network import load_site
+from envs.intersections.world import SumoWorld
+
+DECISIONS = 90
+
+
+def stop_lines_only(site):
+    """The site with approaches that end where the lane at the stop line begins: what sumo-rl observes."""
+    lanes = tuple(approach.model_copy(update={"segments": approach.segments[:1]}) for approach in site.approaches)
+    return site.model_copy(update={"approaches": lanes, "range_m": 10_000.0})
+
+
+def stages_to_ask_for(site, seed):
+    """Random stages, but no changes that take no green away: there sumo-rl waits for a yellow that nobody sees."""
+    (junction,), rng = site.junctions, np.random.default_rng(seed)
+    actions, now = [], 0
+    for _ in range(DECISIONS):
+        free = [s for s in range(len(junction.stages)) if s == now or junction.lost(now, s)]
+        actions.append(int(rng.choice(free)))
+        now = actions[-1] if len(actions) > 1 else now  # neither changes at the very first second
+    return actions
+
+
+def theirs(scenario, seed, actions):
+    home = find_spec("sumo").submodule_search_locations[0]
+    job = {
+        "net": str(scenario.net),
+        "routes": str(scenario.routes[0]),
+        "begin_s": int(scenario.begin_s),
+        "seconds": 10 * len(actions),
+        "seed": seed,
+        "actions": actions,
+    }
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("sumo_rl_episode.py"))],
+        input=json.dumps(job),
+        env=os.environ | {"SUMO_HOME": home, "LIBSUMO_AS_TRACI": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def ours(scenario, seed, actions):
+    site = stop_lines_only(load_site(scenario))
+    guard = SignalGuard(site)
+    rows = []
+    with SumoWorld(scenario, site) as world:
+        readings = world.reset(seed)
+        for action in actions:
+            commands, _ = guard.check(readings, np.array([action]))
+            readings = world.step(commands)
+            lanes = zip(site.axes["approach"], readings["queue_veh"], readings["waiting_s"], strict=True)
+            rows.append({lane: [queue, waiting] for lane, queue, waiting in lanes})
+    return rows
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_same_queues_and_waiting_times_as_sumo_rl(seed):
+    scenario = load_scenario("intersections/cologne1", regime="resco")
+    actions = stages_to_ask_for(load_site(scenario), seed)
+    mine, reference = ours(scenario, seed, actions), theirs(scenario, seed, actions)
+    assert len(mine) == len(reference) == DECISIONS
+    for k, (here, there) in enumerate(zip(mine, reference, strict=True)):
+        assert here == there["lanes"], f"decision {k}"
+        assert sum(queue for queue, _ in here.values()) == there["queued"]
+    assert max(there["queued"] for there in reference) > 10, "the traffic was worth comparing"
