@@ -109,7 +109,7 @@ class ControlLoop:
         self._take(self.world.step(commands))
         terms = self.reward.terms(self.world.truth)
         done = self.world.done
-        reward = sum(terms.values(), np.zeros(len(self.site.agents)))
+        reward = np.asarray(sum(terms.values()), dtype=np.float64)
         return Step(reward, terms, commands, interventions, done, self.world.kpis() if done else {})
 
     def episode(self, controller: Controller, seed: int) -> Step:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -19,6 +20,9 @@ from envs.intersections.readings import ARRIVAL_S, NEAR_M, PARTS, STANDING_MPS
 from envs.intersections.scenarios import Sensors
 from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
 
+TALLIES = ("count", "queue", "near", "arrivals", "speed", "waiting", "all", "all standing")
+"""What is summed over every piece of lane: the first six within detection range only."""
+
 
 @dataclass(frozen=True)
 class Vehicles:
@@ -27,7 +31,8 @@ class Vehicles:
     Attributes:
         piece: index of the watched piece of lane, -1 where nobody watches.
         position_m: from the start of the lane.
-        speed_mps, waiting_s: speed and present standstill time.
+        speed_mps: speed.
+        waiting_s: present standstill time; 0 for those that move.
     """
 
     piece: np.ndarray
@@ -35,15 +40,15 @@ class Vehicles:
     speed_mps: np.ndarray
     waiting_s: np.ndarray
 
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.piece)
+    @cached_property
+    def standing(self) -> np.ndarray:
+        """Which of them stand still, bool."""
+        return self.speed_mps < STANDING_MPS
 
-    @property
-    def standing(self) -> int:
+    @cached_property
+    def standing_veh(self) -> int:
         """How many stand still."""
-        return int((self.speed_mps < STANDING_MPS).sum())
+        return int(np.count_nonzero(self.standing))
 
 
 class Spread:
@@ -103,25 +108,32 @@ class Detection:
         """All vehicles at this moment."""
         raw = sumo.libsumo._libsumo  # the getters beneath SWIG's Python wrappers, which cost as much again
         piece, ids = self._piece.get, raw.vehicle_getIDList()
+        speed = np.array(list(map(raw.vehicle_getSpeed, ids)), dtype=np.float64)
+        waiting = np.zeros(len(ids))
+        still = (speed < STANDING_MPS).nonzero()[0].tolist()
+        waiting[still] = [raw.vehicle_getWaitingTime(ids[k]) for k in still]
         return Vehicles(
             np.array([piece(lane, -1) for lane in map(raw.vehicle_getLaneID, ids)], dtype=np.int64),
             np.array(list(map(raw.vehicle_getLanePosition, ids)), dtype=np.float64),
-            np.array(list(map(raw.vehicle_getSpeed, ids)), dtype=np.float64),
-            np.array(list(map(raw.vehicle_getWaitingTime, ids)), dtype=np.float64),
+            speed,
+            waiting,
         )
 
     def measure(self, vehicles: Vehicles) -> Readings:
         """What undamaged detectors would report."""
-        piece, speed = vehicles.piece, vehicles.speed_mps
+        piece, speed, standing = vehicles.piece, vehicles.speed_mps, vehicles.standing
         distance = self._to_stop_m[piece] - vehicles.position_m
-        in_range = distance <= self.site.range_m  # unwatched pieces are infinitely far
-        standing = speed < STANDING_MPS
-        arriving = ~standing & (distance <= ARRIVAL_S * speed)
-        near = distance <= NEAR_M
-        columns = np.array([in_range, standing, near, arriving, speed, vehicles.waiting_s])
-        columns[1:] *= in_range
-        sums = self._approaches(self._totals(piece, columns))
-        exits = self._exits(self._totals(piece, np.array([piece >= 0, standing], dtype=np.float64)))
+        columns = np.empty((len(TALLIES), len(piece)))
+        columns[0] = columns[1] = distance <= self.site.range_m  # unwatched pieces are infinitely far
+        columns[1] *= standing
+        columns[2] = distance <= NEAR_M
+        columns[3] = (distance <= ARRIVAL_S * speed) & ~standing
+        columns[3:6] = (columns[3], speed, vehicles.waiting_s)
+        columns[2:6] *= columns[0]
+        columns[6] = 1.0
+        columns[7] = standing
+        totals = self._totals(piece, columns)
+        sums, exits = self._approaches(totals[:6]), self._exits(totals[6:])
         count = sums[0]
         return {
             "count_veh": count,

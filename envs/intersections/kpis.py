@@ -39,7 +39,7 @@ class GridlockWatch:
 
     def see(self, vehicles: Vehicles) -> None:
         """Take in one decision."""
-        self._standing.append(vehicles.standing)
+        self._standing.append(vehicles.standing_veh)
         if int((vehicles.waiting_s >= STUCK_S).sum()) >= STUCK_VEH:
             self.gridlocked = True
 

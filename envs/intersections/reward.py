@@ -38,8 +38,9 @@ class SignalReward:
         """Named terms, already weighted; see the class."""
         slow = truth["count_veh"] * np.maximum(1.0 - truth["speed_mps"] / self._limit, 0.0)
         delay = -(self._of @ slow) / SCALE_VEH
+        n = len(delay)
         return {
             "delay": delay,
-            "network": np.full_like(delay, NETWORK_SHARE * delay.mean()),
-            "backlog": np.full_like(delay, -truth["backlog_veh"] / SCALE_VEH / len(delay)),
+            "network": np.full(n, NETWORK_SHARE * delay.sum() / n),
+            "backlog": np.full(n, -truth["backlog_veh"] / SCALE_VEH / n),
         }

@@ -123,8 +123,8 @@ class SumoWorld(World):
         self._truth = {
             **true,
             "backlog_veh": backlog,
-            "running_veh": vehicles.count,
-            "standing_veh": vehicles.standing,
+            "running_veh": len(vehicles.piece),
+            "standing_veh": vehicles.standing_veh,
         }
         if self._local is None:
             signals = self._controller.status(self._time_s)
