@@ -198,6 +198,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder.")] = None,
     name: Annotated[str | None, typer.Option(help="The policy's name.")] = None,
+    seeds: Annotated[int, typer.Option(help="Evaluate it and all rules on so many test seeds, for its card.")] = 0,
     as_json: AsJson = None,
 ) -> None:
     """Write a run's best validated policy as a bundle (ONNX and JSON)."""
@@ -205,7 +206,7 @@ def export(
     if not run.is_dir():
         raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     with output.quiet():
-        bundle = import_module("training.export").export(run, out, name)
+        bundle = import_module("training.export").export(run, out, name, seeds)
     output.say(f"bundle: {bundle}\nnext: cityloop check {bundle}")
     output.emit({"bundle": str(bundle)})
 

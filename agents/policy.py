@@ -98,7 +98,7 @@ class PolicyCard(Frozen):
         lines = [f"# {self.name}", "", "| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in facts.items())]
         lines += ["", "Reproduce it with:", "", "```", self.training.command, "```"]
         lines += ["", "## What it sees", "", "| part | shape of one agent's |", "|---|---|", *parts]
-        lines += ["", "## What it reached on test seeds", "", *_outline(self.evaluation or {"not evaluated": ""})]
+        lines += ["", "## What it reached", "", *_outline(self.evaluation or {"not evaluated": ""})]
         return "\n".join(lines) + "\n"
 
 

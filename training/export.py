@@ -6,6 +6,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents import rules
 from agents.networks import NETWORKS, PolicyNetwork
 from agents.policy import Policy, PolicyCard, Training, write_bundle
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
+from training.evaluate import evaluate
 from training.tracking import read_json
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -31,13 +34,14 @@ PROBES = 64
 """Random batches that an export is checked on."""
 
 
-def export(run: Path, out: Path | None = None, name: str | None = None) -> Path:
+def export(run: Path, out: Path | None = None, name: str | None = None, test_seeds: int = 0) -> Path:
     """Write the bundle of a run's best policy.
 
     Args:
         run: a folder that `training.train.train` made.
         out: the bundle's folder; ``<run>/policy`` if not given.
         name: the policy's name; that of the scenario if not given.
+        test_seeds: if not 0, the policy and all rules are evaluated on so many test seeds, for the card.
 
     Returns:
         The bundle's folder.
@@ -56,11 +60,31 @@ def export(run: Path, out: Path | None = None, name: str | None = None) -> Path:
     content = to_onnx(policy, loop.layout.shapes)
     folder = Path(out) if out is not None else run / "policy"
     card = _card(run, config, scenario, name or scenario.name, loop.layout.shapes, policy.DIMS)
+    with tempfile.TemporaryDirectory() as work:
+        draft = Path(work) / card.name
+        write_bundle(draft, content, card)
+        difference = largest_difference(policy, Policy.load(draft), loop.layout.shapes)
+        if difference > TOLERANCE:
+            raise CityloopError(
+                f"the export of {run} decides otherwise than its policy (logits differ: {difference:g})"
+            )
+        if test_seeds:
+            card = card.model_copy(update={"evaluation": card.evaluation | _tested(scenario, draft, test_seeds)})
     write_bundle(folder, content, card)
-    difference = largest_difference(policy, Policy.load(folder), loop.layout.shapes)
-    if difference > TOLERANCE:
-        raise CityloopError(f"bundle {folder} decides otherwise than its policy (logits differ by {difference:g})")
     return folder
+
+
+def _tested(scenario: Scenario, bundle: Path, seeds: int) -> dict[str, Any]:
+    """What a bundle and the rules reach on test seeds: controller → quantiles of the headline indicator, failures."""
+    found = evaluate(scenario, [str(bundle), *rules(scenario.system)], seeds, save=False)
+    table = {
+        "this policy" if name == str(bundle) else name: {
+            **{key: round(value, 2) for key, value in asdict(result.summary).items()},
+            "failures": result.failures,
+        }
+        for name, result in found.controllers.items()
+    }
+    return {f"test: {found.kpi} on {seeds} test seeds of {scenario.ref}": table}
 
 
 def _policy(config: Mapping[str, Any], shapes: Shapes, weights: Path) -> PolicyNetwork:
@@ -159,7 +183,7 @@ def _card(
             command=_command(scenario, settings, config["budget"]),
         ),
         versions=read_json(run / "versions.json"),
-        evaluation={"validation means": {key: round(value, 3) for key, value in best["validation"].items()}},
+        evaluation={"validation: means": {key: round(value, 3) for key, value in best["validation"].items()}},
         created=datetime.now(UTC).date(),
     )
 

@@ -18,7 +18,7 @@ class SignalGuard:
     """Keeps minimum greens, intergreens and maximum reds, and lets nothing but a stage of the site through.
 
     Reasons of its interventions: ``clearing`` (a change is under way), ``min_green``, ``max_red`` (a movement is
-    overdue), ``invalid`` (no such stage).
+    overdue, or would be), ``invalid`` (no such stage).
     """
 
     def __init__(self, site: SignalSite):
@@ -26,25 +26,26 @@ class SignalGuard:
         self.site = site
         widest = max(len(junction.movements) for junction in junctions)
         self._stages = max(len(junction.stages) for junction in junctions)
-        counts = [len(junction.movements) for junction in junctions]
-        starts = np.cumsum([0, *counts[:-1]])
-        total = sum(counts)
-        # Movements padded to a rectangle; index `total` is a dummy that is never red.
-        self._index = np.full((len(junctions), widest), total)
-        self._home = np.zeros((len(junctions), widest), dtype=np.int64)
-        for j, (junction, start) in enumerate(zip(junctions, starts, strict=True)):
-            served = [k for k, home in enumerate(junction.home_stages) if home >= 0]
-            self._index[j, served] = start + np.array(served)
-            self._home[j, served] = [junction.home_stages[k] for k in served]
-        self._force_red_s = np.array([site.force_red_s(junction) for junction in junctions])
+        # The movements that each stage is home to, padded with the number of all: a dummy that is never red.
+        total = sum(len(junction.movements) for junction in junctions)
+        self._index = np.full((len(junctions), self._stages, widest), total)
+        self._force_red_s = np.full((len(junctions), self._stages), np.inf)
+        start = 0
+        for j, junction in enumerate(junctions):
+            for k, home in enumerate(junction.home_stages):
+                if home >= 0:
+                    self._index[j, home, k] = start + k
+            ages = site.force_red_s(junction)
+            self._force_red_s[j, : len(ages)] = ages
+            start += len(junction.movements)
         self._exists = np.array([[s < len(j.stages) for s in range(self._stages)] for j in junctions])
         self._rows = np.arange(len(junctions))
 
     def _overdue(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
-        """Whether a junction has an overdue movement, and the stage that serves the most overdue one."""
-        red = np.append(readings["red_s"], -1.0)[self._index]
-        oldest = red.argmax(axis=1)
-        return red[self._rows, oldest] >= self._force_red_s, self._home[self._rows, oldest]
+        """Whether a junction must now serve a home stage, and the one that has waited longest."""
+        waited = np.append(readings["red_s"], -1.0)[self._index].max(axis=2)
+        ranked = -np.sort(-waited, axis=1)
+        return (ranked >= self._force_red_s).any(axis=1), waited.argmax(axis=1)
 
     def mask(self, readings: Readings) -> np.ndarray:
         """What may be asked for: bool ``(junctions, stages)``, at least one True a row."""

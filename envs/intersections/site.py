@@ -244,18 +244,21 @@ class SignalSite(Site):
         """The longest red that the guard lets any movement see: the timing's, or what the stages make possible."""
         if self.timing.max_red_s is None:
             return math.inf
-        return max(float(self.timing.max_red_s), self._reserve_s(junction) + self.service_s(junction))
+        homes = len(set(junction.home_stages) - {-1})
+        return max(float(self.timing.max_red_s), self._reserve_s(junction, homes) + self.service_s(junction))
 
-    def force_red_s(self, junction: Junction) -> float:
-        """The red age from which the guard serves a movement, so that `max_red_s` holds.
+    def force_red_s(self, junction: Junction) -> tuple[float, ...]:
+        """The red ages from which the guard leaves no choice, so that `max_red_s` holds.
 
-        Overdue movements are served oldest first. Before one is green, the running stage ends (one service), the home
-        stages of older ones come first (at most all others), its own intergreen runs; and an age is only seen at the
-        next decision.
+        The first is for the home stage that has waited longest, the second for the next, and so on. Home stages that
+        must be served are, longest wait first. So before the one at rank i is green, the running stage ends, those
+        ahead of it come (together i services), and its own intergreen runs; and an age is only seen at the next
+        decision. As long as every rank is below its age, there is time for one stage of anybody's choice.
         """
-        return self.max_red_s(junction) - self._reserve_s(junction)
+        homes = len(set(junction.home_stages) - {-1})
+        return tuple(self.max_red_s(junction) - self._reserve_s(junction, rank) for rank in range(1, homes + 1))
 
-    def _reserve_s(self, junction: Junction) -> float:
-        homes = len({home for home in junction.home_stages if home >= 0})
-        waiting = homes * self.service_s(junction) + self.longest_intergreen_s(junction)
+    def _reserve_s(self, junction: Junction, rank: int) -> float:
+        """The longest wait from a decision until the home stage at a rank is green, with a margin of two decisions."""
+        waiting = rank * self.service_s(junction) + self.longest_intergreen_s(junction)
         return waiting + 2 * self.timing.decision_s
