@@ -44,8 +44,8 @@ class SignalGuard:
     def _overdue(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
         """Whether a junction must now serve a home stage, and the one that has waited longest."""
         waited = np.append(readings["red_s"], -1.0)[self._index].max(axis=2)
-        ranked = -np.sort(-waited, axis=1)
-        return (ranked >= self._force_red_s).any(axis=1), waited.argmax(axis=1)
+        overdue = -np.sort(-waited, axis=1) >= self._force_red_s
+        return np.any(overdue, axis=1), waited.argmax(axis=1)
 
     def mask(self, readings: Readings) -> np.ndarray:
         """What may be asked for: bool ``(junctions, stages)``, at least one True a row."""

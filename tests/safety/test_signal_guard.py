@@ -62,6 +62,39 @@ def test_one_stubborn_request_starves_nobody(name, stage):
     assert longest[np.isfinite(limits)].max() > 60, "the request was not stubborn enough to need the guard"
 
 
+@pytest.mark.parametrize("name", [*MAPS, "ingolstadt21"])
+def test_spite_starves_nobody(name):
+    """Ask, of all that is allowed, for what helps those least who have waited longest, and change often."""
+    site = site_of(name, "engineer")
+    cabinet = Cabinet(site)
+    widest = max(len(junction.stages) for junction in site.junctions)
+    for k in range(1200 // site.timing.decision_s):
+        status = cabinet.controller.status(cabinet.time_s)
+        red_s, mask, wished = iter(status["red_s"].tolist()), cabinet.guard.mask(status), []
+        for j, junction in enumerate(site.junctions):
+            ages = [next(red_s) for _ in junction.movements]
+            relief = [sum(age**2 for age, s in zip(ages, stage, strict=True) if s in "Gg") for stage in junction.stages]
+            relief[int(status["stage"][j])] += 1e-3 * (k % 3)
+            wished.append(min(np.flatnonzero(mask[j, :widest]).tolist(), key=relief.__getitem__))
+        assert cabinet.decide(np.array(wished)) == []
+
+
+def test_a_guard_leaves_a_choice_where_nobody_is_near_the_limit():
+    """Serving all stages of a grid's junction in turn needs no interference."""
+    site = site_of("grid4x4", "engineer")
+    guard, controller = SignalGuard(site), SignalController(site)
+    homes = sorted(set(site.junctions[0].home_stages))
+    interfered = 0
+    for k in range(120):
+        readings = controller.status(5.0 * k)
+        free = (readings["clearing_s"] == 0) & (readings["green_s"] >= site.timing.min_green_s)
+        interfered += int((free & (guard.mask(readings).sum(axis=1) == 1)).sum())
+        turn = homes[(k // 3) % len(homes)]
+        commands, _ = guard.check(readings, np.full(len(site.junctions), turn))
+        controller.command(5.0 * k, commands)
+    assert interfered == 0
+
+
 @pytest.mark.parametrize(("name", "regime"), SITES)
 def test_the_mask_and_the_check_agree(name, regime):
     site = site_of(name, regime)
