@@ -91,7 +91,9 @@ class VectorEnv:
     def reset(self, seed: int | None = None) -> Batch:
         """Start an episode in every plant."""
         first = self._seed if seed is None else seed
-        return self._exchange([("reset", first + k) for k in range(self.num_envs)])
+        for k in range(self.num_envs):
+            self._post(k, ("reset", first + k))
+        return self.receive()
 
     def step(self, requests: np.ndarray) -> Batch:
         """Carry out one decision in every plant; requests ``(E, N)`` or ``(E, N, …)``."""
@@ -100,8 +102,8 @@ class VectorEnv:
 
     def send(self, requests: np.ndarray) -> None:
         """Begin a step; `receive` ends it. In between the caller may compute."""
-        for pipe, rows in zip(self._pipes, requests, strict=True):
-            pipe.send(("step", np.asarray(rows)))
+        for k, rows in enumerate(requests):
+            self._post(k, ("step", np.asarray(rows)))
 
     def receive(self) -> Batch:
         """Wait for the step that `send` began.
@@ -114,10 +116,11 @@ class VectorEnv:
         done, kpis, interventions = zip(*answers, strict=True)
         return Batch(**copies, done=np.array(done), kpis=list(kpis), interventions=np.array(interventions))
 
-    def _exchange(self, messages: list[tuple[str, Any]]) -> Batch:
-        for pipe, message in zip(self._pipes, messages, strict=True):
-            pipe.send(message)
-        return self.receive()
+    def _post(self, k: int, message: tuple[str, Any]) -> None:
+        try:
+            self._pipes[k].send(message)
+        except OSError:
+            raise self._death(k) from None
 
     def _answer(self, k: int) -> tuple[bool, dict[str, float], int]:
         pipe = self._pipes[k]
@@ -126,12 +129,16 @@ class VectorEnv:
                 raise CityloopError(f"plant {k} did not answer for {STEP_TIMEOUT_S:g} s: it was taken for dead")
             kind, content = pipe.recv()
         except (EOFError, ConnectionResetError):
-            raise CityloopError(f"plant {k} died (exit code {self._workers[k].exitcode})") from None
+            raise self._death(k) from None
         if kind == "error":
             raise CityloopError(content)
         if kind == "trace":
             raise RuntimeError(f"plant {k} failed:\n{content}")
         return content
+
+    def _death(self, k: int) -> CityloopError:
+        self._workers[k].join(5)
+        return CityloopError(f"plant {k} died (exit code {self._workers[k].exitcode}): start anew")
 
     def close(self) -> None:
         """Stop all plants and free the memory. May be called twice."""
