@@ -16,14 +16,14 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 say "1/5  Training a policy on $MAP for $MINUTES minutes"
 "$BIN/cityloop" train "$MAP" --minutes "$MINUTES" --out "$RUN/train"
-"$BIN/cityloop" export "$RUN/train" --out "$RUN/policy" --name quickstart
+"$BIN/cityloop" export "$RUN/train" --out "$RUN/quickstart" --name quickstart
 
 say "2/5  Evaluating it, and the shipped policy, on test seeds against the controllers in use"
-"$BIN/cityloop" evaluate "$MAP" -c policy -c "$RUN/policy" -c fixed -c webster -c actuated -c greedy -c max-pressure \
+"$BIN/cityloop" evaluate "$MAP" -c policy -c "$RUN/quickstart" -c fixed -c webster -c actuated -c greedy -c max-pressure \
   --seeds 10 --output "$RUN/evaluation"
 
 say "3/5  Serving the new policy on http://127.0.0.1:$PORT"
-nohup "$BIN/cityloop" serve "$MAP" --policy "$RUN/policy" --port "$PORT" >"$LOG" 2>&1 &
+nohup "$BIN/cityloop" serve "$MAP" --policy "$RUN/quickstart" --port "$PORT" >"$LOG" 2>&1 &
 echo $! >"$HERE/serve.pid"
 for _ in $(seq 120); do
   "$BIN/python" -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$PORT/healthz', timeout=1)" 2>/dev/null && break
@@ -39,5 +39,5 @@ cat <<TXT
   the service      http://127.0.0.1:$PORT/v1/systems   (docs: /docs; stop it with: make stop)
   the evaluation   $RUN/evaluation   (plots, rows.csv, evaluation.json)
   the training     $BIN/tensorboard --logdir runs   then http://127.0.0.1:6006
-  the bundle       $RUN/policy/CARD.md
+  the bundle       $RUN/quickstart/CARD.md
 TXT

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -239,28 +239,64 @@ class _StopError(Exception):
 
 
 def _work(pipe: Connection, scenario: Scenario) -> None:
+    """A worker: keeps the site and the controllers, and forks a child for every episode.
+
+    Simulators do not leave a process as they found it: with SUMO 1.28 a later episode in the same process can part ways
+    with the same episode in a fresh one. So each episode gets a process that never simulated before.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller closes the pipe
     os.dup2(2, 1)  # simulators print; standard output belongs to the caller's results
-    loop = None
+    kit = _Kit(scenario)
     try:
         while True:
             task = pipe.recv()
             try:
-                loop = loop or make_loop(scenario)
-                controller = make_controller(task.controller, loop.site)
-                answer: tuple[str, Any] = ("ok", play(loop, controller, task, _Checker(pipe)))
+                kit.prepare(task)
             except CityloopError as error:
-                answer = ("error", str(error))
-            except _StopError:
-                return
-            except Exception:  # whatever went wrong belongs to the caller
-                answer = ("trace", traceback.format_exc())
-            pipe.send(answer)
+                pipe.send(("error", str(error)))
+                continue
+            child = os.fork()
+            if child == 0:
+                _child(pipe, kit, task)
+            _, status = os.waitpid(child, 0)
+            if status:  # killed, or out of memory: the caller is told by our end
+                os._exit(os.waitstatus_to_exitcode(status) % 256)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the caller is gone
+
+
+class _Kit:
+    """What episodes of one scenario need, made once a worker: nothing in it has simulated yet."""
+
+    def __init__(self, scenario: Scenario):
+        self._scenario = scenario
+        self._loop: ControlLoop | None = None
+        self._controllers: dict[str, Controller] = {}
+
+    def prepare(self, task: Task) -> tuple[ControlLoop, Controller]:
+        """The loop and the controller of a task."""
+        if self._loop is None:
+            self._loop = make_loop(self._scenario)
+        if task.controller not in self._controllers:
+            self._controllers[task.controller] = make_controller(task.controller, self._loop.site)
+        return self._loop, self._controllers[task.controller]
+
+
+def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
+    """Play one episode, send it, and end without the parent's clean-up."""
+    loop, controller = kit.prepare(task)
+    try:
+        answer: tuple[str, Any] = ("ok", play(loop, controller, task, _Checker(pipe)))
+        pipe.send(answer)
+    except CityloopError as error:
+        pipe.send(("error", str(error)))
+    except (_StopError, BrokenPipeError, ConnectionResetError):
+        pass  # the caller is gone
+    except Exception:  # whatever went wrong belongs to the caller
+        pipe.send(("trace", traceback.format_exc()))
     finally:
-        if loop is not None:
-            loop.close()
+        loop.close()
+        os._exit(0)
 
 
 class _Checker:
