@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import orjson
 
-from agents import fallback_name, make_controller
+from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
 from serving.cluster import free_ports
 from serving.run import serve
@@ -21,13 +21,13 @@ TICKS = 60
 
 
 def bench_serving(
-    scenario: str = "intersections/cologne8", policy: str | None = None, rounds: int = ROUNDS
+    scenario: str = "intersections/cologne8", policy: str = POLICY, rounds: int = ROUNDS
 ) -> dict[str, Any]:
     """Serve a scenario beside an empty deployment and ask them in turn over one kept-alive connection each.
 
     Args:
         scenario: what is served; its ticks are recorded from a simulated episode first.
-        policy: who decides; the system's fallback controller if not given.
+        policy: who decides.
         rounds: requests of either kind.
 
     Returns:
@@ -37,7 +37,6 @@ def bench_serving(
         CityloopError: if the scenario or the policy cannot be served.
     """
     site_path, bodies = _record(scenario)
-    policy = policy or fallback_name(scenario.split("/", maxsplit=1)[0])
     handle = serve([scenario], policy=policy, port=free_ports(1)[0], block=False)
     assert handle is not None
     label = f"{site_path} by {handle.sites[0]['controller']}"

@@ -108,10 +108,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], num
 
 
 def flat(content: dict[str, Any]) -> Iterator[tuple[str, float | int | str]]:
-    """The plain values in nested data; lists are left out."""
+    """The plain values in nested data, nested keys as ``outer: inner``; lists are left out."""
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from flat(value)
+            yield from ((f"{key}: {inner}", plain) for inner, plain in flat(value))
         elif isinstance(value, (int, float, str)):
             yield key, value
 
