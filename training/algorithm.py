@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,25 +75,32 @@ class QuietPPO(PPO):
         self._logdir = str(self.config["env_config"]["folder"])
 
 
-def start_ray(cpus: int) -> None:
-    """Start a Ray of our own, on this machine alone, without dashboard or chatter."""
+@contextmanager
+def ray_session(cpus: int) -> Iterator[None]:
+    """A Ray of our own, on this machine alone, without dashboard or chatter; or the one that already runs."""
     import ray
     from ray._private import ray_constants
 
+    if ray.is_initialized():
+        yield
+        return
     # Nobody on the network has business with a trainer: Ray's servers listen on loopback.
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    if not ray.is_initialized():
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def build_algorithm(scenario: Scenario, settings: Settings, folder: Path) -> PPO:

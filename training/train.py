@@ -11,6 +11,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from agents.networks import NETWORK_OF
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
-from training.algorithm import Settings, build_algorithm, set_learning_rate, start_ray
+from training.algorithm import Settings, build_algorithm, ray_session, set_learning_rate
 from training.learner import APPROX_KL, CLIP_FRACTION
 from training.tracking import (
     RunFolder,
@@ -68,7 +69,9 @@ def train(
         folder = RunFolder.open(Path(resume))
         content = read_yaml(folder.path / "config.yaml")
         scenario = get_system(content["scenario"]["system"]).scenario_class.parse(content["scenario"], str(resume))
-        chosen = Settings.model_validate(content["settings"])
+        if content["settings"].get("algorithm") != Settings().algorithm:
+            raise CityloopError(f"run {resume} was not made by this trainer and cannot go on: start it anew")
+        chosen = _settings(content["settings"])
         budget = content["budget"] | {
             key: value for key, value in {"minutes": minutes, "iterations": iterations}.items() if value is not None
         }
@@ -88,13 +91,9 @@ def train(
         }
         write_yaml(folder.path / "config.yaml", content)
         write_json(folder.path / "versions.json", versions())
-        start_ray(cpus=chosen.workers + 1)
-        run = _Run(scenario, chosen, folder.path, budget)
-        try:
+        with ray_session(cpus=chosen.workers + 1), closing(_Run(scenario, chosen, folder.path, budget)) as run:
             run.resume() if resume is not None else run.references()
             run.loop(on_progress)
-        finally:
-            run.close()
     return folder.path
 
 

@@ -4,7 +4,6 @@ import csv
 
 import numpy as np
 import pytest
-import ray
 
 from agents import make_controller
 from envs import CityloopError, load_scenario
@@ -26,8 +25,7 @@ def run(scenario, tmp_path_factory):
     heard = []
     folder = tmp_path_factory.mktemp("train") / "run"
     train(scenario, iterations=2, out=folder, on_progress=heard.append, validation_seeds=1, **SMALL)
-    yield folder, heard
-    ray.shutdown()
+    return folder, heard
 
 
 def weights(folder):
