@@ -176,16 +176,23 @@ def evaluate(
     output.emit(content)
 
 
+def _label(name: str, names: Sequence[str]) -> str:
+    """A controller's name without its folders, where that says which it is."""
+    short = Path(name).name
+    return short if [Path(other).name for other in names].count(short) == 1 else name
+
+
 def _evaluation_table(content: dict[str, Any]) -> Table:
     names, seeds = list(content["controllers"]), len(content["seeds"])
     columns = ["controller", "median", "p90", "worst", "failures", "guard changes"]
     rows = []
     for name, result in content["controllers"].items():
-        row = [Path(name).name, *(f"{result[key]:.2f}" for key in ("median", "p90", "worst")), str(result["failures"])]
+        quantiles = [f"{result[key]:.2f}" for key in ("median", "p90", "worst")]
+        row = [_label(name, names), *quantiles, str(result["failures"])]
         row.append(f"{sum(r['interventions'] for r in result['rows']):g}")
         rows.append(row)
     if content["paired"]:
-        columns.append(f"{Path(names[0]).name} less this [95 %]")
+        columns.append(f"{_label(names[0], names)} less this [95 %]")
         for name, row in zip(names, rows, strict=True):
             paired = content["paired"].get(name)
             row.append(f"{paired['difference']:+.2f} [{paired['low']:+.2f}, {paired['high']:+.2f}]" if paired else "")

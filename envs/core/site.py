@@ -77,10 +77,12 @@ class Site(Frozen):
 def first_problem(error: ValidationError) -> str:
     """The first problem of a pydantic error as one sentence: field, value, mend."""
     problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "the document"
+    field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {field!r}: remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"key {field!r} is missing: add it"
     message = problem["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
     return f"{field} is {problem['input']!r}: {message[0].lower()}{message[1:]}"

@@ -158,6 +158,11 @@ class SumoWorld(World):
         self._sumo = None
         self._kpis = read_kpis(Path(self._folder.name), self._routes, self._end_s, self._gridlock)
         self.close()
+        if self._kpis["due_veh"] == 0:
+            raise CityloopError(
+                f"scenario {self.scenario.ref} has no vehicle due from {self.scenario.begin_s:g} s "
+                f"to {self._end_s:g} s: set begin_s and duration_s to when its route files have traffic"
+            )
 
     def kpis(self) -> dict[str, float]:
         """The finished episode's indicators; see `kpis.KPIS`."""

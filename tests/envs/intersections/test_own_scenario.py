@@ -109,3 +109,17 @@ def test_regimes_bring_their_timing():
     assert (scenario.timing.decision_s, scenario.timing.yellow_s) == (5, 2)
     assert load_scenario("intersections/cologne1", regime="resco").timing.decision_s == 10
     assert load_scenario("intersections/cologne1").timing.yellow_s is None
+
+
+def test_a_window_without_traffic_is_refused():
+    scenario = load_scenario("intersections/grid2x2", begin_s=50_000, duration_s=10)
+    loop = make_loop(scenario)
+    loop.reset(1)
+    loop.step(loop.mask.argmax(axis=1))
+    with pytest.raises(CityloopError, match=r"no vehicle due from 50000 s to 50010 s: set begin_s"):
+        loop.step(loop.mask.argmax(axis=1))
+
+
+def test_a_rule_over_several_keys_is_told_without_the_whole_document():
+    with pytest.raises(CityloopError, match=r"^scenario intersections/grid2x2: duration_s is 3: it must cover"):
+        load_scenario("intersections/grid2x2", duration_s=3)
