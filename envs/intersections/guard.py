@@ -39,10 +39,13 @@ class SignalGuard:
             self._force_red_s[j, : len(ages)] = ages
             start += len(junction.movements)
         self._exists = np.array([[s < len(j.stages) for s in range(self._stages)] for j in junctions])
+        self._least_force_red_s = self._force_red_s.min()
         self._rows = np.arange(len(junctions))
 
     def _overdue(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
         """Whether a junction must now serve a home stage, and the one that has waited longest."""
+        if readings["red_s"].max() < self._least_force_red_s:  # nearly always: nobody is anywhere near the limit
+            return np.zeros(len(self._rows), dtype=bool), np.zeros_like(self._rows)
         waited = np.append(readings["red_s"], -1.0)[self._index].max(axis=2)
         overdue = -np.sort(-waited, axis=1) >= self._force_red_s
         return np.any(overdue, axis=1), waited.argmax(axis=1)
