@@ -38,6 +38,6 @@ say "5/5  Where to look"
 cat <<TXT
   the service      http://127.0.0.1:$PORT/v1/systems   (docs: /docs; stop it with: make stop)
   the evaluation   $RUN/evaluation   (plots, rows.csv, evaluation.json)
-  the training     $BIN/tensorboard --logdir runs   then http://127.0.0.1:6006
+  the training     $BIN/tensorboard --logdir runs   then http://127.0.0.1:6006 (tab "Custom scalars": beside the baselines)
   the bundle       $RUN/quickstart/CARD.md
 TXT

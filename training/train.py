@@ -248,6 +248,10 @@ class _Run:
                 kpi: float(np.mean([row[kpi] for row in found[name].rows])) for kpi in self.system.kpis
             }
         write_json(self.folder / "references.json", self.reference)
+        kpi = self.system.kpi
+        lines = [f"eval/{kpi}", *(f"baseline/{name}/{kpi}" for name in names)]
+        # TensorBoard's tab "Custom scalars": the policy's curve and the baselines' lines in one chart.
+        self.events.add_custom_scalars({self.system.name: {f"{kpi} beside the baselines": ["Multiline", lines]}})
 
     def validate(self) -> dict[str, float]:
         """Validate the present policy; the baselines' lines are drawn beside its own."""
