@@ -123,19 +123,24 @@ def train(
     if resume is not None and not resume.is_dir():
         raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
     chosen = None if scenario is None else _scenario(scenario, settings)
+
+    def on_progress(news: Any) -> None:
+        show(float(news["fraction"]), f"update {news['iteration']}")
+
     with output.quiet(), output.bar("training") as show:
         common = {
             "minutes": minutes,
             "iterations": iterations,
             "seed": seed,
             "out": out,
-            "on_progress": lambda news: show(float(news["fraction"]), f"update {news['iteration']}"),
+            "workers": workers,
+            "on_progress": on_progress,
         }
         if algo == "sb3":
             run = import_module("training.reference").train_reference(chosen, **common)
         else:
             more = parse_settings(hyper)
-            run = import_module("training.train").train(chosen, **common, workers=workers, resume=resume, **more)
+            run = import_module("training.train").train(chosen, **common, resume=resume, **more)
     output.say(f"run: {run}\nnext: cityloop export {run}    tensorboard --logdir {run}")
     output.emit({"run": str(run)})
 

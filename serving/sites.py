@@ -208,12 +208,9 @@ class SiteService:
         commands, changes = self._guard.check(tick.readings, requests, mask)
         name = self.system.command
         return {
-            "tick": tick.tick,
-            "time_s": tick.time_s,
+            **self._head(tick, self.controller if reason is None else self.fallback),
             "commands": {a: {name: c} for a, c in zip(self.site.agents, commands.tolist(), strict=True)},
             "interventions": [vars(change) for change in changes],
-            "controller": self.controller.name if reason is None else self.fallback.name,
-            "bundle": self.bundle if reason is None else None,
             "fallback": reason is not None,
             "fallback_reason": reason,
             "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
@@ -221,16 +218,18 @@ class SiteService:
 
     def _program_answer(self, tick: Tick, started: float) -> dict[str, Any]:
         return {
-            "tick": tick.tick,
-            "time_s": tick.time_s,
+            **self._head(tick, self.controller),
             "commands": {agent: {"program": self.controller.name} for agent in self.site.agents},
             "interventions": [],
-            "controller": self.controller.name,
-            "bundle": self.bundle,
             "fallback": False,
             "fallback_reason": None,
             "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
         }
+
+    def _head(self, tick: Tick, decider: Controller) -> dict[str, Any]:
+        """Which tick is answered, and by whom."""
+        bundle = self.bundle if decider is self.controller else None
+        return {"tick": tick.tick, "time_s": tick.time_s, "controller": decider.name, "bundle": bundle}
 
     def close(self) -> None:
         """Let the worker's thread end."""

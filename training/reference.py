@@ -22,18 +22,13 @@ from envs.core.env import CityGymEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
+from training.algorithm import Settings
 from training.tracking import RunFolder, tensorboard, versions, write_json, write_yaml
 from training.train import Progress
 from training.validate import Validator
 
-WIDTH = 64
-WORKERS = 2
-FRAGMENT = 360
-"""Decisions of each plant between two updates."""
-
-VALIDATE_EVERY = 10
-VALIDATION_SEEDS = 8
-REWARD_SCALE = 0.1
+DEFAULTS = Settings()
+"""The trainer's own settings: what both libraries have is set alike."""
 
 
 def train_reference(
@@ -42,6 +37,7 @@ def train_reference(
     minutes: float | None = None,
     iterations: int | None = None,
     seed: int = 0,
+    workers: int = DEFAULTS.workers,
     out: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
@@ -52,6 +48,7 @@ def train_reference(
         minutes: stop after so much time; 10 if no bound is given.
         iterations: stop after so many updates.
         seed: of weights, exploration and the first training episode.
+        workers: plants that are simulated at once, a process each.
         out: the run's folder instead of a new one under ``runs/``.
         on_progress: told after every update.
 
@@ -68,7 +65,7 @@ def train_reference(
     if minutes is None and iterations is None:
         minutes = 10.0
     with RunFolder.create(scenario, "sb3", seed, out) as folder:
-        settings = {"algorithm": "sb3", "seed": seed, "workers": WORKERS, "width": WIDTH}
+        settings = {"algorithm": "sb3", "seed": seed, "workers": workers, "width": DEFAULTS.width}
         config = {
             "algorithm": "PPO, stable-baselines3",
             "network": "flat",
@@ -78,9 +75,9 @@ def train_reference(
         }
         write_yaml(folder.path / "config.yaml", config)
         write_json(folder.path / "versions.json", versions())
-        plants = SubprocVecEnv([_Plant(scenario) for _ in range(WORKERS)], start_method="spawn")
+        plants = SubprocVecEnv([_Plant(scenario) for _ in range(workers)], start_method="spawn")
         try:
-            plants.seed(scenario.seeds.train.first + seed * WORKERS)
+            plants.seed(scenario.seeds.train.first + seed * workers)
             _learn(scenario, plants, folder.path, config, on_progress)
         finally:
             plants.close()
@@ -95,37 +92,40 @@ class _Plant:
 
     def __call__(self) -> gymnasium.Env[Any, Any]:
         env = CityGymEnv(self._scenario)
-        return gymnasium.wrappers.TransformReward(env, lambda reward: REWARD_SCALE * float(reward))
+        return gymnasium.wrappers.TransformReward(env, lambda reward: DEFAULTS.reward_scale * float(reward))
 
 
 def _learn(
     scenario: Scenario, plants: SubprocVecEnv, folder: Path, config: Mapping[str, Any], on_progress: Progress | None
 ) -> None:
+    settings = config["settings"]
     model = PPO(
         "MlpPolicy",
         plants,
-        n_steps=FRAGMENT,
-        batch_size=240,
-        n_epochs=4,
-        gamma=0.97,
-        gae_lambda=0.95,
-        learning_rate=5e-4,
-        ent_coef=0.01,
-        max_grad_norm=0.5,
-        policy_kwargs={"net_arch": [WIDTH, WIDTH]},
-        seed=config["settings"]["seed"],
+        n_steps=DEFAULTS.fragment,
+        batch_size=DEFAULTS.fragment * settings["workers"] // 3,  # one agent makes small batches: a third of each
+        n_epochs=DEFAULTS.epochs,
+        gamma=DEFAULTS.gamma,
+        gae_lambda=DEFAULTS.gae_lambda,
+        learning_rate=DEFAULTS.learning_rate,
+        clip_range=DEFAULTS.clip,
+        ent_coef=DEFAULTS.entropy,
+        max_grad_norm=DEFAULTS.grad_clip,
+        policy_kwargs={"net_arch": [DEFAULTS.width, DEFAULTS.width]},
+        seed=settings["seed"],
         device="cpu",
     )
     watch = _Watch(scenario, folder, config["budget"], on_progress)
     try:
         model.learn(total_timesteps=10**9, callback=watch)
+        watch.validate()
     finally:
-        watch.finish()
+        watch.close()
 
 
 def flat_policy(model: PPO, shapes: Mapping[str, tuple[int, ...]]) -> FlatPolicy:
     """The policy of a stable-baselines3 model as a plain network."""
-    policy = FlatPolicy(shapes, width=WIDTH)
+    policy = FlatPolicy(shapes, width=DEFAULTS.width)
     with torch.no_grad():
         policy.hidden.load_state_dict(model.policy.mlp_extractor.policy_net.state_dict())
         policy.score.load_state_dict(model.policy.action_net.state_dict())
@@ -140,14 +140,23 @@ class _Watch(BaseCallback):
         self._scenario, self._budget, self._on_progress = scenario, budget, on_progress
         self._system = get_system(scenario.system)
         self._events = tensorboard(folder)
-        self._validator = Validator(scenario, VALIDATION_SEEDS, self._system.kpi, folder / "best")
+        self._validator = Validator(scenario, DEFAULTS.validation_seeds, self._system.kpi, folder / "best")
         self._shapes = self._validator.plants.loop.layout.shapes
         self._started = time.perf_counter()
         self._iteration = 0
         self._kpis: list[dict[str, float]] = []
+        self._returns: list[float] = []
+
+    def _on_training_start(self) -> None:
+        self._running = np.zeros(self.training_env.num_envs)
 
     def _on_step(self) -> bool:
-        self._kpis += [info["kpis"] for info in self.locals["infos"] if "kpis" in info]
+        self._running += np.asarray(self.locals["rewards"]) / DEFAULTS.reward_scale
+        for k, info in enumerate(self.locals["infos"]):
+            if "kpis" in info:
+                self._kpis.append(info["kpis"])
+                self._returns.append(float(self._running[k]))
+                self._running[k] = 0.0
         return self._fraction() < 1.0
 
     def _on_rollout_end(self) -> None:
@@ -158,24 +167,32 @@ class _Watch(BaseCallback):
                 ("policy_loss", "policy_gradient_loss"),
                 ("value_loss", "value_loss"),
                 ("approx_kl", "approx_kl"),
+                ("clip_fraction", "clip_fraction"),
+                ("learning_rate", "learning_rate"),
                 ("explained_variance", "explained_variance"),
             ]
         }
+        negative = self.model.logger.name_to_value.get("train/entropy_loss")
+        figures["train/entropy"] = None if negative is None else -negative
+        if self._returns:
+            figures["rollout/return_mean"] = float(np.mean(self._returns[-20:]))
         figures["time/agent_steps_per_s"] = self.num_timesteps / (time.perf_counter() - self._started)
         for kpi in self._system.kpis if self._kpis else ():
             figures[f"kpi/{self._system.name}/{kpi}"] = float(np.mean([row[kpi] for row in self._kpis[-20:]]))
-        if self._iteration % VALIDATE_EVERY == 0 or self._fraction() >= 1.0:
-            figures |= self._validate()
+        if self._iteration % DEFAULTS.validate_every == 0:
+            self.validate()
         clean = {tag: float(value) for tag, value in figures.items() if value is not None}
         for tag, value in clean.items():
             self._events.add_scalar(tag, value, self.num_timesteps)
         if self._on_progress is not None:
             self._on_progress({"fraction": self._fraction(), "iteration": self._iteration, **clean})
 
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> None:
+        """Validate the present policy, and keep it if it is the best so far."""
         facts = {"iteration": self._iteration, "agent_steps": self.num_timesteps}
         means = self._validator(flat_policy(self.model, self._shapes), facts)
-        return {f"eval/{kpi}": value for kpi, value in means.items()}
+        for kpi, value in means.items():
+            self._events.add_scalar(f"eval/{kpi}", value, self.num_timesteps)
 
     def _fraction(self) -> float:
         minutes, iterations = self._budget["minutes"], self._budget["iterations"]
@@ -184,9 +201,7 @@ class _Watch(BaseCallback):
             shares.append((time.perf_counter() - self._started) / 60 / minutes)
         return min(1.0, max(shares))
 
-    def finish(self) -> None:
-        """Validate a last time, stop the plants, flush events."""
-        if self._validator.best == float("inf"):
-            self._validate()
+    def close(self) -> None:
+        """Stop the validation plants, flush events."""
         self._validator.close()
         self._events.close()
