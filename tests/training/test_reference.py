@@ -1,4 +1,4 @@
-"""The stable-baselines3 reference: its plain network decides as its model does, and it is told where it does not fit."""
+"""The stable-baselines3 reference: its plain network decides as its model does; it says where it does not fit."""
 
 import numpy as np
 import pytest
