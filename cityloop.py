@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -98,51 +100,61 @@ def _description(ref: str) -> str:
         return f"not available: {error}"
 
 
-@app.command(epilog="Example: cityloop train intersections/cologne8 --minutes 30 --seed 1")
+@app.command(epilog="Example: cityloop train intersections/cologne8 intersections/town1 --each regime=engineer,resco")
 def train(
-    scenario: Annotated[str | None, typer.Argument(help="SYSTEM/NAME or a YAML file; not with --resume.")] = None,
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="SYSTEM/NAME or YAML files, for one policy; not with --resume.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so much time.", show_default="30")] = None,
     iterations: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, exploration and episodes.")] = 0,
-    workers: Annotated[int, typer.Option(help="Plants simulated at a time, a process each.")] = 2,
+    workers: Annotated[int, typer.Option(help="Plants of each scenario simulated at a time, a process each.")] = 2,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder instead of one under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
-    algo: Annotated[str, typer.Option(help="mappo (RLlib), or sb3: the stable-baselines3 reference.")] = "mappo",
+    algo: Annotated[str, typer.Option(help="mappo, ippo (RLlib), or sb3: the stable-baselines3 reference.")] = "mappo",
     settings: Settings = None,
+    each: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=A,B", help="Train on each scenario with each of these settings.")
+    ] = None,
     hyper: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Change a training setting.")] = None,
     as_json: AsJson = None,
 ) -> None:
     """Train a policy; the best on validation seeds is kept. TensorBoard events lie in the run's folder."""
     output = Output(as_json)
-    if (scenario is None) == (resume is None):
-        raise CityloopError("give either a scenario to train on, or a run's folder with --resume")
-    if algo not in ("mappo", "sb3"):
-        raise CityloopError(f"--algo is {algo!r}: choose mappo or sb3")
-    if algo == "sb3" and (resume or hyper):
-        raise CityloopError("--resume and --hyper are for mappo: the stable-baselines3 reference has neither")
+    if (not scenarios) == (resume is None):
+        raise CityloopError("give either scenarios to train on, or a run's folder with --resume")
+    if algo not in ("mappo", "ippo", "sb3"):
+        raise CityloopError(f"--algo is {algo!r}: choose mappo, ippo or sb3")
     if resume is not None and not resume.is_dir():
         raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
-    chosen = None if scenario is None else _scenario(scenario, settings)
-
-    def on_progress(news: Any) -> None:
-        show(float(news["fraction"]), f"update {news['iteration']}")
-
-    with output.quiet(), output.bar("training") as show:
-        common = {
-            "minutes": minutes,
-            "iterations": iterations,
-            "seed": seed,
-            "out": out,
-            "workers": workers,
-            "on_progress": on_progress,
-        }
+    places = [place for ref in scenarios or () for place in _variants(_scenario(ref, settings), each)]
+    common: dict[str, Any] = {
+        "minutes": minutes,
+        "iterations": iterations,
+        "seed": seed,
+        "out": out,
+        "workers": workers,
+    }
+    common["command"] = shlex.join(["cityloop", *sys.argv[1:]])
+    with output.quiet(), output.training() as common["on_progress"]:
         if algo == "sb3":
-            run = import_module("training.reference").train_reference(chosen, **common)
+            if resume or hyper or len(places) > 1:
+                raise CityloopError("--resume, --hyper and several scenarios are not for sb3: it is a plain reference")
+            run = import_module("training.reference").train_reference(places[0], **common)
         else:
-            more = parse_settings(hyper)
-            run = import_module("training.train").train(chosen, **common, resume=resume, **more)
+            more = parse_settings(hyper) | {"algorithm": algo}
+            run = import_module("training.train").train(places, **common, resume=resume, **more)
     output.say(f"run: {run}\nnext: cityloop export {run}    tensorboard --logdir {run}")
     output.emit({"run": str(run)})
+
+
+def _variants(scenario: Scenario, each: Sequence[str] | None) -> list[Scenario]:
+    """A scenario with every combination of the values of ``--each``."""
+    places = [scenario]
+    for key, values in parse_settings(each).items():
+        choices = str(values).split(",")
+        places = [place.override({key: yaml.safe_load(choice)}) for place in places for choice in choices]
+    return places
 
 
 @app.command(

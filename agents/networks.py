@@ -1,6 +1,9 @@
 """The torch modules that are trained: a policy that fits any plant of its system, and a critic for training only.
 
-Nothing here knows RLlib; `training.module` wraps these. Observations come as named parts (see `Features.shapes`).
+Nothing here knows RLlib; `training.module` wraps these. Observations come as named parts (see `Features.shapes`) with
+any leading dimensions: ``(rows, …)`` where agents of several sites are decided for at once, padded with zeros to a
+common size (which may not change a decision); ``(B, N, …)`` where learning keeps the agents of one plant together, so
+that a critic sees all of them, and layers across agents are possible.
 """
 
 from __future__ import annotations
@@ -13,9 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from envs.intersections.features import APPROACH_FEATURES, STAGE_FEATURES
+
 Parts = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
 NOT_ALLOWED = -1e9
 """Logit of an action that is masked."""
+
+LENGTH, QUEUE, ARRIVALS = (APPROACH_FEATURES.index(name) for name in ("length", "queue", "arrivals"))
+EXISTS, CURRENT = (STAGE_FEATURES.index(name) for name in ("exists", "current"))
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -26,6 +35,27 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class InContext(nn.Module):
+    """A linear layer over items and what they have in common, with ReLU.
+
+    The same as a layer over each item with the context appended, but the context is multiplied once for all items.
+
+    Args:
+        item: features of an item.
+        context: features of what the items share.
+        width: outputs.
+    """
+
+    def __init__(self, item: int, context: int, width: int):
+        super().__init__()
+        self.item = nn.Linear(item, width)
+        self.context = nn.Linear(context, width, bias=False)
+
+    def forward(self, items: Tensor, context: Tensor) -> Tensor:
+        """``(…, K, width)`` from items ``(…, K, item)`` and context ``(…, context)``."""
+        return torch.relu(self.item(items) + self.context(context).unsqueeze(-2))
+
+
 class StageEncoder(nn.Module):
     """Approaches and stages of a junction → an embedding of each stage and of the junction.
 
@@ -33,31 +63,32 @@ class StageEncoder(nn.Module):
     approaches and stages matters (a deep set over a bipartite graph).
 
     Args:
-        approach: features of an approach.
-        stage: features of a stage.
+        shapes: the observation's parts.
         width: of every hidden layer.
     """
 
-    def __init__(self, approach: int, stage: int, width: int):
+    def __init__(self, shapes: Shapes, width: int):
         super().__init__()
-        self.approach = mlp(approach, width, width)
-        self.stage = mlp(3 * width + stage, width, width)
+        self.approach = mlp(shapes["approaches"][-1], width, width)
+        self.stage = InContext(2 * width + shapes["stages"][-1], width + shapes["junction"][-1], width)
+        self.after = mlp(width, width)
 
     def forward(self, parts: Parts) -> tuple[Tensor, Tensor]:
-        """Embeddings ``(B, S, width)`` of the stages and ``(B, 2 width)`` of the junction."""
-        approaches = self.approach(parts["approaches"]) * (parts["approaches"][..., 8:9] > 0)  # padding has no length
-        served = torch.matmul(parts["serves"], approaches.unsqueeze(1))  # (B, S, 2, width)
-        everything = approaches.sum(dim=1)
-        stages = parts["stages"]
-        count = stages.shape[1]
-        context = everything.unsqueeze(1).expand(-1, count, -1)
-        embedded = self.stage(torch.cat([served.flatten(2), context, stages], dim=-1)) * stages[..., 0:1]
-        pooled = embedded.sum(dim=1) / stages[..., 0].sum(dim=1, keepdim=True)
+        """Embeddings ``(…, S, width)`` of the stages and ``(…, 2 width)`` of the junction."""
+        stages, serves = parts["stages"], parts["serves"]
+        rows = parts["approaches"]
+        approaches = self.approach(rows) * (rows[..., LENGTH : LENGTH + 1] > 0)  # padding has no length
+        served = torch.matmul(serves.flatten(-3, -2), approaches).unflatten(-2, (-1, 2)).flatten(-2)
+        everything = approaches.sum(dim=-2)
+        context = torch.cat([everything, parts["junction"]], dim=-1)
+        exists = stages[..., EXISTS : EXISTS + 1]
+        embedded = self.after(self.stage(torch.cat([served, stages], dim=-1), context)) * exists
+        pooled = embedded.sum(dim=-2) / exists.sum(dim=-2)
         return embedded, torch.cat([everything, pooled], dim=-1)
 
 
 class PolicyNetwork(nn.Module):
-    """Base of the policy networks: observation parts → masked logits.
+    """Base of the policy networks: observation parts → what `training.actions` reads as actions; masked logits, say.
 
     Attributes:
         DIMS: part name → a name for every size that may differ from site to site, None for those that may not.
@@ -74,6 +105,7 @@ class StagePolicy(PolicyNetwork):
 
     Args:
         shapes: the observation's parts.
+        outputs: not needed: there is one a stage.
         width: of every hidden layer.
     """
 
@@ -81,84 +113,125 @@ class StagePolicy(PolicyNetwork):
         "approaches": ("approaches", None),
         "stages": ("stages", None),
         "serves": ("stages", None, "approaches"),
+        "junction": (None,),
         "action_mask": ("stages",),
     }
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], width: int = 64):
+    def __init__(self, shapes: Shapes, outputs: int = 0, width: int = 64):
         super().__init__()
-        self.encoder = StageEncoder(shapes["approaches"][-1], shapes["stages"][-1], width)
-        last = nn.Linear(width, 1)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.zeros_(last.bias)
-        self.score = nn.Sequential(mlp(3 * width, width), last)
+        self.encoder = StageEncoder(shapes, width)
+        self.hidden = InContext(width, 2 * width, width)
+        self.score = nn.Linear(width, 1)
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.zeros_(self.score.bias)
         self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0]))
 
     def forward(self, parts: Parts) -> Tensor:
-        """Logits ``(B, S)``; a masked stage has -1e9."""
+        """Logits ``(…, S)``; a masked stage has -1e9."""
         stages, junction = self.encoder(parts)
-        context = junction.unsqueeze(1).expand(-1, stages.shape[1], -1)
-        scores = self.score(torch.cat([stages, context], dim=-1)).squeeze(-1)
-        scores = scores + self._demand(parts)
+        scores = self.score(self.hidden(stages, junction)).squeeze(-1) + self._demand(parts)
         return torch.where(parts["action_mask"] > 0.5, scores, torch.full_like(scores, NOT_ALLOWED))
 
     def _demand(self, parts: Parts) -> Tensor:
-        waiting = parts["approaches"][..., 2] + parts["approaches"][..., 4]  # queue and arrivals
-        served = torch.matmul(parts["serves"], waiting.unsqueeze(1).unsqueeze(-1)).squeeze(-1)  # (B, S, 2)
-        current = parts["stages"][..., 1]
+        waiting = parts["approaches"][..., QUEUE] + parts["approaches"][..., ARRIVALS]
+        served = torch.matmul(parts["serves"], waiting.unsqueeze(-2).unsqueeze(-1)).squeeze(-1)  # (…, S, 2)
+        current = parts["stages"][..., CURRENT]
         return self.prior[0] * served[..., 0] + self.prior[1] * served[..., 1] + self.prior[2] * current
 
 
-class CentralCritic(nn.Module):
-    """Value of a junction from its own observation and the state of the whole network; used in training alone.
+class StageCritic(nn.Module):
+    """Values of all junctions of a network, each from its own observation and, if central, the network's state.
 
     Args:
         shapes: the observation's parts.
         columns: columns of the network's state.
         width: of every hidden layer.
+        central: whether the network's state is seen.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], columns: int, width: int = 64):
+    def __init__(self, shapes: Shapes, columns: int, width: int = 64, central: bool = True):
         super().__init__()
-        self.encoder = StageEncoder(shapes["approaches"][-1], shapes["stages"][-1], width)
-        self.network = mlp(columns, width)
-        self.value = nn.Sequential(mlp(4 * width, width, width), nn.Linear(width, 1))
+        self.encoder = StageEncoder(shapes, width)
+        self.network = mlp(columns, width) if central else None
+        self.hidden = InContext(2 * width, 2 * width if central else 1, width)
+        self.value = nn.Sequential(mlp(width, width), nn.Linear(width, 1))
 
     def forward(self, parts: Parts, state: Tensor) -> Tensor:
-        """Values ``(B,)`` from parts and state ``(B, N, columns)``."""
-        _, junction = self.encoder(parts)
-        rows = self.network(state)
-        return self.value(torch.cat([junction, rows.mean(dim=1), rows.amax(dim=1)], dim=-1)).squeeze(-1)
+        """Values ``(…, N)`` from parts ``(…, N, …)`` and state ``(…, N, columns)``."""
+        _, junctions = self.encoder(parts)
+        return self.value(self.hidden(junctions, _pooled(self.network, state))).squeeze(-1)
 
 
 class FlatPolicy(PolicyNetwork):
-    """A plain two-layer perceptron over the whole observation: fits one plant only.
+    """A plain two-layer perceptron over the whole observation: fits one plant only, of any system.
 
     The shape of stable-baselines3's default policy, for the reference that guards the training path.
 
     Args:
         shapes: the observation's parts.
+        outputs: numbers that the actions need (`training.actions`).
         width: of the hidden layers.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], width: int = 64):
+    def __init__(self, shapes: Shapes, outputs: int, width: int = 64):
         super().__init__()
         size = sum(math.prod(shape) for shape in shapes.values())
         self.names = list(shapes)
+        self.ranks = {name: len(shape) for name, shape in shapes.items()}
         self.DIMS = {name: (None,) * len(shape) for name, shape in shapes.items()}
         self.hidden = nn.Sequential(nn.Linear(size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
-        self.score = nn.Linear(width, shapes["action_mask"][0])
+        self.score = nn.Linear(width, outputs)
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.zeros_(self.score.bias)
 
     def forward(self, parts: Parts) -> Tensor:
-        """Logits ``(B, actions)``; a masked action has -1e9."""
-        scores = self.score(self.hidden(torch.cat([parts[name].flatten(1) for name in self.names], dim=1)))
+        """Outputs ``(…, outputs)``; a masked action has -1e9."""
+        scores = self.score(self.hidden(_flat(parts, self.ranks)))
+        if "action_mask" not in parts:
+            return scores
         return torch.where(parts["action_mask"] > 0.5, scores, torch.full_like(scores, NOT_ALLOWED))
+
+
+class FlatCritic(nn.Module):
+    """Values of all agents of one plant, each from its whole observation and, if central, the plant's state.
+
+    Args:
+        shapes: the observation's parts.
+        columns: columns of the plant's state.
+        width: of the hidden layers.
+        central: whether the plant's state is seen.
+    """
+
+    def __init__(self, shapes: Shapes, columns: int, width: int = 64, central: bool = True):
+        super().__init__()
+        self.ranks = {name: len(shape) for name, shape in shapes.items()}
+        self.plant = mlp(columns, width) if central else None
+        size = sum(math.prod(shape) for shape in shapes.values())
+        self.hidden = InContext(size, 2 * width if central else 1, width)
+        self.value = nn.Sequential(mlp(width, width), nn.Linear(width, 1))
+
+    def forward(self, parts: Parts, state: Tensor) -> Tensor:
+        """Values ``(…, N)`` from parts ``(…, N, …)`` and state ``(…, rows, columns)``."""
+        return self.value(self.hidden(_flat(parts, self.ranks), _pooled(self.plant, state))).squeeze(-1)
+
+
+def _flat(parts: Parts, ranks: Mapping[str, int]) -> Tensor:
+    return torch.cat([parts[name].flatten(-rank) if rank > 1 else parts[name] for name, rank in ranks.items()], dim=-1)
+
+
+def _pooled(encode: nn.Module | None, state: Tensor) -> Tensor:
+    """The rows of a state as one vector whatever their number and order: mean and maximum; one zero without a state."""
+    if encode is None:
+        return state.new_zeros(*state.shape[:-2], 1)
+    rows = encode(state)
+    return torch.cat([rows.mean(dim=-2), rows.amax(dim=-2)], dim=-1)
 
 
 NETWORKS: dict[str, Any] = {"stages": StagePolicy, "flat": FlatPolicy}
 """Policy networks by name."""
 
-CRITICS: dict[str, Any] = {"stages": CentralCritic}
+CRITICS: dict[str, Any] = {"stages": StageCritic, "flat": FlatCritic}
 """Policy network → the critic that goes with it."""
 
 NETWORK_OF = {"intersections": "stages"}
-"""System → its policy network."""
+"""System → its policy network; ``flat`` for others."""

@@ -1,71 +1,32 @@
-"""Multi-agent PPO with a shared policy and a central critic (MAPPO), as a configuration of RLlib's PPO.
+"""RLlib's PPO, configured for arrays: our runner, our learner, and a module with a central critic.
 
-All hyperparameters and their defaults are here. RLlib's own defaults do not suit rewards on a city's scale: its value
-clip stops the critic from learning once the error exceeds 3, and its 30 epochs are mostly spent on stale data.
+Algorithm, checkpoints and the placement of runners stay RLlib's; so do metrics and the order of a training step.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
-from pydantic import Field
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from agents.networks import NETWORK_OF
 from envs.core.env import make_loop
+from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
-from envs.core.site import Frozen
-from training.learner import WatchedLearner
+from envs.core.vector import Vector, make_vector
+from training.actions import ActionCodec
+from training.learner import CooperativeLearner
 from training.module import CooperativeModule
-from training.runner import BatchedRunner
-
-
-class Settings(Frozen):
-    """How to train.
-
-    Attributes:
-        seed: of weights, exploration and the first training episode.
-        workers: plants that are simulated at once, a process each.
-        fragment: decisions of each plant between two updates.
-        width: of the networks' hidden layers.
-        gamma: discount a decision.
-        gae_lambda: decay of generalised advantage estimation.
-        learning_rate: at the start; falls to a tenth by the end of the budget.
-        clip: PPO's clip range.
-        entropy: weight of the entropy bonus.
-        epochs: passes over each batch.
-        minibatch: agent-decisions a gradient step.
-        grad_clip: largest norm of a gradient.
-        reward_scale: rewards are multiplied by it, to keep values near one.
-        validate_every: updates between two validations.
-        validation_seeds: episodes a validation.
-    """
-
-    algorithm: Literal["mappo"] = "mappo"
-    seed: int = Field(default=0, ge=0)
-    workers: int = Field(default=2, ge=1, le=256)
-    fragment: int = Field(default=360, ge=8)
-    width: int = Field(default=64, ge=8)
-    gamma: float = Field(default=0.97, gt=0, lt=1)
-    gae_lambda: float = Field(default=0.95, ge=0, le=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    clip: float = Field(default=0.2, gt=0)
-    entropy: float = Field(default=0.01, ge=0)
-    epochs: int = Field(default=4, ge=1)
-    minibatch: int = Field(default=1024, ge=16)
-    grad_clip: float = Field(default=0.5, gt=0)
-    reward_scale: float = Field(default=0.1, gt=0)
-    validate_every: int = Field(default=10, ge=1)
-    validation_seeds: int = Field(default=8, ge=1)
+from training.runner import BatchedRunner, Plants
+from training.settings import Settings
 
 
 class QuietPPO(PPO):
@@ -103,68 +64,147 @@ def ray_session(cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def build_algorithm(scenario: Scenario, settings: Settings, folder: Path) -> PPO:
-    """RLlib's algorithm for a scenario.
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned: everything about the plants that the algorithm has to know.
+
+    Attributes:
+        plants: one entry a scenario.
+        shapes: part of the observation → shape of one agent's part, the largest of all scenarios.
+        state_columns: columns of the plants' state.
+        action_space: of one agent, the largest of all scenarios.
+        network: a key of `agents.networks.NETWORKS`.
+        agents: of each scenario.
+        discounts: of each scenario.
+    """
+
+    plants: Sequence[Plants]
+    shapes: Mapping[str, tuple[int, ...]]
+    state_columns: int
+    action_space: spaces.Space
+    network: str
+    agents: Sequence[int]
+    discounts: Sequence[float]
+
+
+class _Maker:
+    """Makes the plants of a scenario, here or in another process."""
+
+    def __init__(self, scenario: Scenario):
+        self.scenario = scenario
+
+    def __call__(self, num_envs: int, seed: int) -> Vector:
+        return make_vector(self.scenario, num_envs, seed)
+
+
+def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
+    """The task of training on scenarios of one system.
+
+    Raises:
+        CityloopError: if they are of several systems, or two have the same label.
+    """
+    if len({scenario.system for scenario in scenarios}) != 1:
+        raise CityloopError("scenarios of several systems cannot share a policy: give scenarios of one system")
+    labels = [scenario.label for scenario in scenarios]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise CityloopError(f"scenario {twice} is given twice: give each once, or rename one")
+    loops = [make_loop(scenario) for scenario in scenarios]
+    names = list(loops[0].layout.shapes)
+    network = NETWORK_OF.get(scenarios[0].system, "flat")
+    shapes = {name: tuple(np.max([loop.layout.shapes[name] for loop in loops], axis=0).tolist()) for name in names}
+    if network == "flat" and any(loop.layout.shapes != shapes for loop in loops):
+        raise CityloopError("these scenarios' observations differ in size, and the flat network fits one size only")
+    action_spaces = [loop.system.action_space(loop.site) for loop in loops]
+    shortest = min(scenario.decision_s for scenario in scenarios)
+    first = [scenario.seeds.train.first + settings.seed * settings.workers for scenario in scenarios]
+    return Task(
+        plants=[
+            Plants(scenario.label, _Maker(scenario), settings.workers, seed)
+            for scenario, seed in zip(scenarios, first, strict=True)
+        ],
+        shapes=shapes,
+        state_columns=loops[0].features.state_shape[1],
+        action_space=max(action_spaces, key=lambda space: ActionCodec(space).inputs),
+        network=network,
+        agents=[len(loop.site.agents) for loop in loops],
+        discounts=[settings.gamma ** (scenario.decision_s / shortest) for scenario in scenarios],
+    )
+
+
+def build_algorithm(task: Task, settings: Settings, folder: Path) -> PPO:
+    """RLlib's algorithm for a task.
 
     Args:
-        scenario: what to train on; training seeds are taken from its ``train`` split.
-        settings: how to train.
+        task: what is to be learned.
+        settings: how.
         folder: where RLlib may keep files.
     """
-    loop = make_loop(scenario)
-    agents = len(loop.site.agents)
-    size = loop.layout.size + int(np.prod(loop.features.state_shape))
     model = {
-        "shapes": loop.layout.shapes,
-        "state_shape": tuple(loop.features.state_shape),
-        "network": NETWORK_OF[scenario.system],
+        "shapes": dict(task.shapes),
+        "outputs": ActionCodec(task.action_space).inputs,
+        "columns": task.state_columns,
+        "network": task.network,
         "width": settings.width,
+        "central": settings.algorithm == "mappo",
+        "scenarios": len(task.plants),
     }
+    steps = settings.fragment * sum(plants.num_envs for plants in task.plants) * max(1, settings.runners)
     config = (
         PPOConfig(algo_class=QuietPPO)
         .environment(
             env="cityloop",
-            observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32),
-            action_space=loop.system.action_space(loop.site),
+            observation_space=spaces.Box(-np.inf, np.inf, (1,), np.float32),  # never used: observations are parts
+            action_space=task.action_space,
             env_config={
-                "scenario": scenario,
-                "num_envs": settings.workers,
-                "seed": scenario.seeds.train.first + settings.seed * settings.workers,
+                "plants": list(task.plants),
                 "reward_scale": settings.reward_scale,
                 "folder": str(folder.resolve()),
             },
             disable_env_checking=True,
         )
-        .env_runners(env_runner_cls=BatchedRunner, num_env_runners=0, rollout_fragment_length=settings.fragment)
-        .learners(num_learners=0, learner_class=WatchedLearner)
+        .env_runners(
+            env_runner_cls=BatchedRunner,
+            num_env_runners=settings.runners,
+            rollout_fragment_length=settings.fragment,
+            create_local_env_runner=True,
+        )
+        .fault_tolerance(restart_failed_env_runners=True, ignore_env_runner_failures=False)
+        .learners(
+            num_learners=0,
+            learner_class=CooperativeLearner,
+            add_default_connectors_to_learner_pipeline=False,
+        )
         .rl_module(rl_module_spec=RLModuleSpec(module_class=CooperativeModule, model_config=model))
         .training(
-            # RLlib counts an agent's decision as an environment step here.
-            train_batch_size=settings.workers * settings.fragment * agents,
-            minibatch_size=min(settings.minibatch, settings.workers * settings.fragment * agents),
+            train_batch_size=steps,
+            minibatch_size=steps,  # our learner cuts its own, see `Settings.minibatch`
             num_epochs=settings.epochs,
             lr=settings.learning_rate,
             gamma=settings.gamma,
             lambda_=settings.gae_lambda,
-            clip_param=settings.clip,
-            vf_clip_param=np.inf,
-            vf_loss_coeff=0.5,
-            entropy_coeff=settings.entropy,
-            grad_clip=settings.grad_clip,
-            grad_clip_by="global_norm",
             use_kl_loss=False,
+            learner_config_dict={
+                "settings": settings.model_dump(),
+                "discounts": list(task.discounts),
+                "action_space": task.action_space,
+            },
         )
         .debugging(seed=settings.seed, log_level="ERROR")
     )
     return config.build_algo()
 
 
-def set_learning_rate(algorithm: PPO, rate: float) -> None:
-    """Set the learning rate of every optimiser (RLlib's schedules count steps; ours may be bound by time)."""
+def set_schedule(algorithm: PPO, fraction: float) -> None:
+    """Set what changes over a run, for a fraction of its budget that is spent."""
+    algorithm.learner_group.foreach_learner(lambda learner: learner.schedule(fraction))
 
-    def apply(learner: Any) -> None:
-        for _, optimizer in learner.get_optimizers_for_module(DEFAULT_MODULE_ID):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
 
-    algorithm.learner_group.foreach_learner(apply)
+def restore(algorithm: PPO, checkpoint: Path) -> None:
+    """Go on from a checkpoint of RLlib's, with the weights that it holds on every runner.
+
+    RLlib 2.60 lets remote runners sample once with their initial weights after a restore, because it drops the
+    message that brings them the saved ones; so they are sent again here.
+    """
+    algorithm.restore_from_path(str(checkpoint))
+    algorithm.env_runner_group.sync_weights(from_worker_or_learner_group=algorithm.learner_group, inference_only=True)

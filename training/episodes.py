@@ -1,4 +1,4 @@
-"""Whole episodes of frozen controllers in parallel processes: one task is one controller on one seed.
+"""Whole episodes of frozen controllers in parallel processes: one task is one controller on one seed of a scenario.
 
 What a task gives depends on the task alone, not on how many processes there are or which is quicker: every episode
 gets a controller of its own. Workers end when they are told to, and by themselves when the caller is gone.
@@ -12,7 +12,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
@@ -32,16 +32,28 @@ STALL_S = 300.0
 BEAT_S = 5.0
 """How often a worker says that it is alive."""
 
+KEPT = 64
+"""Controllers that a worker keeps at most; a long training run validates ever new ones."""
+
+Maker = Callable[[str, Any], Controller]
+
 Progress = Callable[[int, int], None]
 """Called with (episodes done, episodes in all)."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One controller on one seed."""
+    """One controller on one seed.
+
+    Attributes:
+        controller: its name, or whatever the pool's ``make`` takes.
+        seed: the episode's.
+        place: index into the pool's scenarios.
+    """
 
     controller: str
     seed: int
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ def agent_columns(loop: ControlLoop) -> list[str]:
 def run_episodes(
     scenario: Scenario, tasks: Sequence[Task], processes: int | None = None, on_progress: Progress | None = None
 ) -> list[Episode]:
-    """Run all tasks and return their episodes in the tasks' order.
+    """Run all tasks on one scenario and return their episodes in the tasks' order.
 
     Args:
         scenario: where.
@@ -111,20 +123,11 @@ def run_episodes(
     Raises:
         CityloopError: naming the controller and the seed that failed. No process is left behind.
     """
-    count = min(processes or _cores(), len(tasks))
-    pool = _Pool(scenario, count)
-    episodes: dict[int, Episode] = {}
-    try:
-        for k, episode in pool.run(tasks):
-            episodes[k] = episode
-            if on_progress is not None:
-                on_progress(len(episodes), len(tasks))
-    finally:
-        pool.close()
-    return [episodes[k] for k in range(len(tasks))]
+    with closing(EpisodePool([scenario], min(processes or cores(), len(tasks)))) as pool:
+        return pool.run(tasks, on_progress)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -134,10 +137,10 @@ def _cores() -> int:
 class _Worker:
     """The caller's end of one process."""
 
-    def __init__(self, scenario: Scenario):
+    def __init__(self, scenarios: Sequence[Scenario], make: Maker):
         context = mp.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, scenario), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, scenarios, make), daemon=True)
         self.process.start()
         theirs.close()
         self.task = -1
@@ -148,25 +151,49 @@ class _Worker:
         self.pipe.send(task)
 
 
-class _Pool:
-    """Workers that take tasks from a queue. Unlike the standard pools, its workers end when this process is killed."""
+class EpisodePool:
+    """Processes that take tasks from a queue. Unlike the standard pools, they end when this process is killed.
 
-    def __init__(self, scenario: Scenario, count: int):
+    Args:
+        scenarios: where episodes may take place.
+        processes: how many.
+        make: makes a controller from a task's name and a site; a function that can be pickled.
+    """
+
+    def __init__(self, scenarios: Sequence[Scenario], processes: int, make: Maker = make_controller):
         self._workers: list[_Worker] = []
         try:
             with _one_thread_each():
-                for _ in range(count):
-                    self._workers.append(_Worker(scenario))
+                for _ in range(processes):
+                    self._workers.append(_Worker(scenarios, make))
         except BaseException:
             self.close()
             raise
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Episode]]:
+    def run(self, tasks: Sequence[Task], on_progress: Progress | None = None) -> list[Episode]:
+        """Run all tasks and return their episodes in the tasks' order.
+
+        Raises:
+            CityloopError: naming the controller and the seed that failed. The pool is closed then.
+        """
+        episodes: dict[int, Episode] = {}
+        try:
+            for k, episode in self._run(tasks):
+                episodes[k] = episode
+                if on_progress is not None:
+                    on_progress(len(episodes), len(tasks))
+        except BaseException:
+            self.close()
+            raise
+        return [episodes[k] for k in range(len(tasks))]
+
+    def _run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Episode]]:
         """Yield (task's index, episode) as they come."""
         queue = iter(enumerate(tasks))
-        busy = dict(zip([worker.pipe for worker in self._workers], self._workers, strict=True))
+        busy = {}
         for worker, (k, task) in zip(self._workers, queue, strict=False):
             worker.give(k, task)
+            busy[worker.pipe] = worker
         while busy:
             for pipe in wait(list(busy), timeout=BEAT_S):
                 worker = busy[pipe]  # type: ignore[index]
@@ -238,7 +265,7 @@ class _StopError(Exception):
     """The caller wants no more."""
 
 
-def _work(pipe: Connection, scenario: Scenario) -> None:
+def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
     """A worker: keeps the site and the controllers, and forks a child for every episode.
 
     Simulators do not leave a process as they found it: with SUMO 1.28 a later episode in the same process can part ways
@@ -246,7 +273,7 @@ def _work(pipe: Connection, scenario: Scenario) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller closes the pipe
     os.dup2(2, 1)  # simulators print; standard output belongs to the caller's results
-    kit = _Kit(scenario)
+    kit = _Kit(scenarios, make)
     try:
         while True:
             task = pipe.recv()
@@ -266,20 +293,23 @@ def _work(pipe: Connection, scenario: Scenario) -> None:
 
 
 class _Kit:
-    """What episodes of one scenario need, made once a worker: nothing in it has simulated yet."""
+    """What episodes need, made once a worker: nothing in it has simulated yet."""
 
-    def __init__(self, scenario: Scenario):
-        self._scenario = scenario
-        self._loop: ControlLoop | None = None
-        self._controllers: dict[str, Controller] = {}
+    def __init__(self, scenarios: Sequence[Scenario], make: Maker):
+        self._scenarios, self._make = scenarios, make
+        self._loops: dict[int, ControlLoop] = {}
+        self._controllers: dict[tuple[int, str], Controller] = {}
 
     def prepare(self, task: Task) -> tuple[ControlLoop, Controller]:
         """The loop and the controller of a task."""
-        if self._loop is None:
-            self._loop = make_loop(self._scenario)
-        if task.controller not in self._controllers:
-            self._controllers[task.controller] = make_controller(task.controller, self._loop.site)
-        return self._loop, self._controllers[task.controller]
+        if task.place not in self._loops:
+            self._loops[task.place] = make_loop(self._scenarios[task.place])
+        loop, key = self._loops[task.place], (task.place, task.controller)
+        if key not in self._controllers:
+            if len(self._controllers) >= KEPT:
+                self._controllers.clear()
+            self._controllers[key] = self._make(task.controller, loop.site)
+        return loop, self._controllers[key]
 
 
 def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:

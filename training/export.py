@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +15,17 @@ import numpy as np
 import torch
 
 from agents import rules
-from agents.networks import NETWORKS, PolicyNetwork
+from agents.networks import PolicyNetwork
 from agents.policy import Policy, PolicyCard, Training, write_bundle
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
+from training.actions import ActionCodec
 from training.evaluate import evaluate
 from training.tracking import read_json
+from training.train import read_config
+from training.validate import load_network
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -40,7 +43,7 @@ def export(run: Path, out: Path | None = None, name: str | None = None, test_see
     Args:
         run: a folder that `training.train.train` made.
         out: the bundle's folder; ``<run>/policy`` if not given.
-        name: the policy's name; that of the scenario if not given.
+        name: the policy's name; that of the scenario if not given, or ``generalist`` if there are several.
         test_seeds: if not 0, the policy and all rules are evaluated on so many test seeds, for the card.
 
     Returns:
@@ -54,12 +57,14 @@ def export(run: Path, out: Path | None = None, name: str | None = None, test_see
     if not weights_file.is_file():
         raise CityloopError(f"run {run} has no validated policy (no best/weights.npz): train it longer")
     config = read_yaml(run / "config.yaml")
-    scenario = get_system(config["scenario"]["system"]).scenario_class.parse(config["scenario"], str(run))
-    loop = make_loop(scenario)
-    policy = _policy(config, loop.layout.shapes, weights_file)
+    settings, scenarios = read_config(config, str(run))
+    scenario, loop = scenarios[0], make_loop(scenarios[0])
+    outputs = ActionCodec(loop.system.action_space(loop.site)).inputs
+    policy = load_network(config["network"], settings.width, weights_file, loop.layout.shapes, outputs)
     content = to_onnx(policy, loop.layout.shapes)
     folder = Path(out) if out is not None else run / "policy"
-    card = _card(run, config, scenario, name or scenario.name, loop.layout.shapes, policy.DIMS)
+    name = name or (scenario.name if len(scenarios) == 1 else "generalist")
+    card = _card(run, config, scenarios, name, loop.layout.shapes, policy.DIMS)
     with tempfile.TemporaryDirectory() as work:
         draft = Path(work) / card.name
         write_bundle(draft, content, card)
@@ -85,13 +90,6 @@ def _tested(scenario: Scenario, bundle: Path, seeds: int) -> dict[str, Any]:
         for name, result in found.controllers.items()
     }
     return {f"test: {found.kpi} on {seeds} test seeds of {scenario.ref}": table}
-
-
-def _policy(config: Mapping[str, Any], shapes: Shapes, weights: Path) -> PolicyNetwork:
-    policy = NETWORKS[config["network"]](shapes, width=config["settings"]["width"])
-    with np.load(weights) as arrays:
-        policy.load_state_dict({key: torch.from_numpy(arrays[key]) for key in arrays.files})
-    return policy.eval()
 
 
 class _Positional(torch.nn.Module):
@@ -163,33 +161,32 @@ def largest_difference(policy: PolicyNetwork, exported: Policy, shapes: Shapes, 
 
 
 def _card(
-    run: Path, config: Mapping[str, Any], scenario: Scenario, name: str, shapes: Shapes, dims: Mapping[str, Any]
+    run: Path,
+    config: Mapping[str, Any],
+    scenarios: Sequence[Scenario],
+    name: str,
+    shapes: Shapes,
+    dims: Mapping[str, tuple[str | None, ...]],
 ) -> PolicyCard:
-    best = read_json(run / "best" / "best.json")
-    settings = config["settings"]
+    best, first = read_json(run / "best" / "best.json"), scenarios[0]
+    kpi = get_system(first.system).kpi
+    validation = best.get("final_validation", best["validation"])
     return PolicyCard(
-        system=scenario.system,
+        system=first.system,
         name=name,
         observation={
             part: tuple(n if dim is None else None for n, dim in zip(shape, dims[part], strict=True))
             for part, shape in shapes.items()
         },
-        readings=get_system(scenario.system).readings.describe(),
+        readings=get_system(first.system).readings.describe(),
         training=Training(
-            scenarios={scenario.ref: scenario.hash},
-            seeds=f"{scenario.seeds.train.first} to {scenario.seeds.train.last}",
+            scenarios={f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios},
+            seeds=f"{first.seeds.train.first} to {first.seeds.train.last}",
             decisions=best["agent_steps"],
             algorithm=config["algorithm"],
-            command=_command(scenario, settings, config["budget"]),
+            command=f"{config['command'] or 'training.train.train'}\ncityloop export RUN",
         ),
         versions=read_json(run / "versions.json"),
-        evaluation={"validation: means": {key: round(value, 3) for key, value in best["validation"].items()}},
+        evaluation={f"validation: {kpi}, mean": {label: round(mean[kpi], 2) for label, mean in validation.items()}},
         created=datetime.now(UTC).date(),
     )
-
-
-def _command(scenario: Scenario, settings: Mapping[str, Any], budget: Mapping[str, Any]) -> str:
-    """The command line that trains and exports such a policy again."""
-    bounds = [f"--{key} {value:g}" for key, value in budget.items() if value is not None]
-    options = [f"--algo {settings['algorithm']}", f"--seed {settings['seed']}", f"--workers {settings['workers']}"]
-    return " ".join(["cityloop train", scenario.ref, *bounds, *options]) + "\ncityloop export RUN"

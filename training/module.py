@@ -11,38 +11,75 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import Tensor
 
 from agents.networks import CRITICS, NETWORKS
-from envs.core.loop import Layout
+
+STATE = "state"
+"""Column of a batch: the state of the whole plant."""
+
+MOMENTUM = 0.99
+"""What an update leaves of the running moments of returns."""
 
 
 class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
-    """One agent's row is its flat observation followed by the network's flat state.
+    """Reads a batch whose observations are named parts ``(…, N, …)`` and whose `STATE` is the plant's.
 
     ``model_config``: ``network`` (a name in `agents.networks.NETWORKS`), ``shapes`` (the observation's parts),
-    ``state_shape`` and ``width``.
+    ``outputs`` (of the policy), ``columns`` (of the state), ``width``, ``central`` (whether the critic sees the state)
+    and ``scenarios`` (how many there are).
+
+    The critic works in standard deviations of a scenario's own returns; `returns` keeps their running moments.
     """
 
     def setup(self) -> None:
         """Build the networks; without the critic where only inference is wanted."""
         config = self.model_config
-        self.layout = Layout({name: tuple(shape) for name, shape in config["shapes"].items()})
-        self.policy = NETWORKS[config["network"]](self.layout.shapes, width=config["width"])
+        shapes = {name: tuple(shape) for name, shape in config["shapes"].items()}
+        self.policy = NETWORKS[config["network"]](shapes, outputs=config["outputs"], width=config["width"])
         if not self.inference_only:
-            columns = config["state_shape"][1]
-            self.critic = CRITICS[config["network"]](self.layout.shapes, columns, width=config["width"])
+            self.critic = CRITICS[config["network"]](
+                shapes, config["columns"], width=config["width"], central=config["central"]
+            )
+            self.returns = RunningMoments(config["scenarios"])
 
     def get_non_inference_attributes(self) -> list[str]:
         """What runners need not have."""
-        return ["critic"]
+        return ["critic", "returns"]
 
     def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
-        parts = self.layout.unflatten(batch[Columns.OBS][..., : self.layout.size])
-        return {Columns.ACTION_DIST_INPUTS: self.policy(parts)}
+        return {Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS])}
 
-    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
-        """Values ``(B,)`` for generalised advantage estimation."""
-        rows = batch[Columns.OBS]
-        parts = self.layout.unflatten(rows[..., : self.layout.size])
-        state = rows[..., self.layout.size :].reshape(-1, *self.model_config["state_shape"])
-        return self.critic(parts, state)
+    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
+        """Values ``(…, N)``, in standard deviations of the scenario's returns."""
+        return self.critic(batch[Columns.OBS], batch[STATE])
+
+
+class RunningMoments(torch.nn.Module):
+    """Mean and standard deviation of each scenario's returns, over the last hundred updates or so.
+
+    Kept as buffers, so that they are saved with the weights. Means are corrected for starting at zero, as Adam's are.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    weight: torch.Tensor
+
+    def __init__(self, scenarios: int):
+        super().__init__()
+        for name in ("first", "second", "weight"):
+            self.register_buffer(name, torch.zeros(scenarios, dtype=torch.float64))
+
+    def update(self, scenario: int, values: Tensor) -> None:
+        """Take in the returns of one update."""
+        for name, moment in (("first", values.mean()), ("second", (values**2).mean()), ("weight", 1.0)):
+            buffer = getattr(self, name)
+            buffer[scenario] = MOMENTUM * buffer[scenario] + (1 - MOMENTUM) * moment
+
+    def of(self, scenario: int) -> tuple[float, float]:
+        """Mean and standard deviation; 0 and 1 before the first update."""
+        weight = float(self.weight[scenario])
+        if weight == 0.0:
+            return 0.0, 1.0
+        mean, square = float(self.first[scenario]) / weight, float(self.second[scenario]) / weight
+        return mean, max(square - mean**2, 1e-8) ** 0.5

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 if TYPE_CHECKING:
+    from training.episodes import Episode
     from training.evaluate import Evaluation
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
@@ -159,6 +160,35 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
         )
         handles = [Patch(color=COLOURS[k % len(COLOURS)], label=f"{column} {k}") for k in range(count)]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(count, 8), frameon=False)
+    return figure
+
+
+def episode(played: Episode, name: str) -> Figure:
+    """One whole episode: the world's totals over time, and what every agent did in the first quarter of an hour.
+
+    Args:
+        played: the episode.
+        name: where it was.
+    """
+    rows = len(played.trace) + len(played.states)
+    with mpl.rc_context(STYLE):
+        agents = max((states.shape[1] for states in played.states.values()), default=0)
+        heights = [1.6] * len(played.trace) + [0.6 + 0.18 * agents] * len(played.states)
+        figure = Figure(figsize=(9, sum(heights) + 0.8), layout="constrained")
+        panels = figure.subplots(rows, 1, squeeze=False, height_ratios=heights)[:, 0]
+        minutes = (played.time_s - played.time_s[0]) / 60
+        for axes, (trace, values) in zip(panels, played.trace.items(), strict=False):
+            axes.plot(minutes, values, color=COLOURS[0], lw=1.4)
+            axes.set_ylabel(label(trace))
+            axes.set_ylim(bottom=0)
+            axes.margins(x=0)
+            axes.grid(color="0.92")
+        for axes, (column, states) in zip(panels[len(played.trace) :], played.states.items(), strict=True):
+            _bars(axes, played.time_s, states)
+            axes.set_ylabel(f"{column} of every agent")
+            axes.set_yticks([])
+        panels[-1].set_xlabel("time since the start (min)")
+        panels[0].set_title(f"{name}: one episode, seed {played.seed}")
     return figure
 
 

@@ -22,13 +22,17 @@ from envs.core.env import CityGymEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
-from training.algorithm import Settings
-from training.tracking import RunFolder, tensorboard, versions, write_json, write_yaml
-from training.train import Progress
+from training.journal import Journal
+from training.settings import Settings
+from training.tracking import RunFolder
+from training.train import Progress, describe
 from training.validate import Validator
 
 DEFAULTS = Settings()
 """The trainer's own settings: what both libraries have is set alike."""
+
+STEPS = 3 * DEFAULTS.fragment
+"""Decisions of each plant between two updates: one agent alone brings few, so it is given more time."""
 
 
 def train_reference(
@@ -40,6 +44,7 @@ def train_reference(
     workers: int = DEFAULTS.workers,
     out: Path | None = None,
     on_progress: Progress | None = None,
+    command: str = "",
 ) -> Path:
     """Train stable-baselines3's PPO and return the run's folder, which `training.export.export` understands.
 
@@ -51,6 +56,7 @@ def train_reference(
         workers: plants that are simulated at once, a process each.
         out: the run's folder instead of a new one under ``runs/``.
         on_progress: told after every update.
+        command: the command line that asked for it, for the policy's card.
 
     Raises:
         CityloopError: if the scenario has several agents.
@@ -64,21 +70,14 @@ def train_reference(
         )
     if minutes is None and iterations is None:
         minutes = 10.0
-    with RunFolder.create(scenario, "sb3", seed, out) as folder:
-        settings = {"algorithm": "sb3", "seed": seed, "workers": workers, "width": DEFAULTS.width}
-        config = {
-            "algorithm": "PPO, stable-baselines3",
-            "network": "flat",
-            "scenario": scenario.model_dump(mode="json"),
-            "settings": settings,
-            "budget": {"minutes": minutes, "iterations": iterations},
-        }
-        write_yaml(folder.path / "config.yaml", config)
-        write_json(folder.path / "versions.json", versions())
+    budget = {"minutes": minutes, "iterations": iterations}
+    settings = Settings(algorithm="sb3", seed=seed, workers=workers, width=DEFAULTS.width)
+    with RunFolder.create([scenario], "sb3", seed, out) as folder:
+        describe(folder.path, "flat", [scenario], settings, budget, command)
         plants = SubprocVecEnv([_Plant(scenario) for _ in range(workers)], start_method="spawn")
         try:
             plants.seed(scenario.seeds.train.first + seed * workers)
-            _learn(scenario, plants, folder.path, config, on_progress)
+            _learn(plants, settings, _Watch(scenario, settings, folder.path, budget, on_progress))
         finally:
             plants.close()
     return folder.path
@@ -95,37 +94,35 @@ class _Plant:
         return gymnasium.wrappers.TransformReward(env, lambda reward: DEFAULTS.reward_scale * float(reward))
 
 
-def _learn(
-    scenario: Scenario, plants: SubprocVecEnv, folder: Path, config: Mapping[str, Any], on_progress: Progress | None
-) -> None:
-    settings = config["settings"]
+def _learn(plants: SubprocVecEnv, settings: Settings, watch: _Watch) -> None:
     model = PPO(
         "MlpPolicy",
         plants,
-        n_steps=DEFAULTS.fragment,
-        batch_size=DEFAULTS.fragment * settings["workers"] // 3,  # one agent makes small batches: a third of each
-        n_epochs=DEFAULTS.epochs,
-        gamma=DEFAULTS.gamma,
-        gae_lambda=DEFAULTS.gae_lambda,
-        learning_rate=DEFAULTS.learning_rate,
-        clip_range=DEFAULTS.clip,
-        ent_coef=DEFAULTS.entropy,
-        max_grad_norm=DEFAULTS.grad_clip,
-        policy_kwargs={"net_arch": [DEFAULTS.width, DEFAULTS.width]},
-        seed=settings["seed"],
+        n_steps=STEPS,
+        batch_size=STEPS * settings.workers // 3,
+        n_epochs=settings.epochs,
+        gamma=settings.gamma,
+        gae_lambda=settings.gae_lambda,
+        learning_rate=settings.learning_rate,
+        clip_range=settings.clip,
+        ent_coef=settings.entropy,
+        max_grad_norm=settings.grad_clip,
+        policy_kwargs={"net_arch": [settings.width, settings.width]},
+        seed=settings.seed,
         device="cpu",
     )
-    watch = _Watch(scenario, folder, config["budget"], on_progress)
     try:
         model.learn(total_timesteps=10**9, callback=watch)
         watch.validate()
+        watch.settle()
     finally:
         watch.close()
 
 
 def flat_policy(model: PPO, shapes: Mapping[str, tuple[int, ...]]) -> FlatPolicy:
     """The policy of a stable-baselines3 model as a plain network."""
-    policy = FlatPolicy(shapes, width=DEFAULTS.width)
+    outputs = model.policy.action_net.out_features
+    policy = FlatPolicy(shapes, outputs, DEFAULTS.width)
     with torch.no_grad():
         policy.hidden.load_state_dict(model.policy.mlp_extractor.policy_net.state_dict())
         policy.score.load_state_dict(model.policy.action_net.state_dict())
@@ -135,13 +132,22 @@ def flat_policy(model: PPO, shapes: Mapping[str, tuple[int, ...]]) -> FlatPolicy
 class _Watch(BaseCallback):
     """Writes the tags that the trainer writes, validates, and stops when the budget is spent."""
 
-    def __init__(self, scenario: Scenario, folder: Path, budget: Mapping[str, Any], on_progress: Progress | None):
+    def __init__(
+        self,
+        scenario: Scenario,
+        settings: Settings,
+        folder: Path,
+        budget: Mapping[str, Any],
+        on_progress: Progress | None,
+    ):
         super().__init__()
-        self._scenario, self._budget, self._on_progress = scenario, budget, on_progress
+        self._settings, self._budget, self._on_progress = settings, budget, on_progress
         self._system = get_system(scenario.system)
-        self._events = tensorboard(folder)
-        self._validator = Validator(scenario, DEFAULTS.validation_seeds, self._system.kpi, folder / "best")
-        self._shapes = self._validator.plants.loop.layout.shapes
+        self._shapes = make_loop(scenario).layout.shapes
+        self._validator = Validator([scenario], settings, "flat", folder)
+        self._validator.refer()
+        self._journal = Journal(folder, self._system, [scenario.label])
+        self._journal.compare(list(self._validator.reference))
         self._started = time.perf_counter()
         self._iteration = 0
         self._kpis: list[dict[str, float]] = []
@@ -176,32 +182,40 @@ class _Watch(BaseCallback):
         figures["train/entropy"] = None if negative is None else -negative
         if self._returns:
             figures["rollout/return_mean"] = float(np.mean(self._returns[-20:]))
-        figures["time/agent_steps_per_s"] = self.num_timesteps / (time.perf_counter() - self._started)
+        figures["time/agent_steps_per_s"] = self.num_timesteps / self._elapsed_s
         for kpi in self._system.kpis if self._kpis else ():
             figures[f"kpi/{self._system.name}/{kpi}"] = float(np.mean([row[kpi] for row in self._kpis[-20:]]))
-        if self._iteration % DEFAULTS.validate_every == 0:
+        if self._iteration % self._settings.validate_every == 0:
             self.validate()
         clean = {tag: float(value) for tag, value in figures.items() if value is not None}
-        for tag, value in clean.items():
-            self._events.add_scalar(tag, value, self.num_timesteps)
+        self._journal.write(clean, self._iteration, self.num_timesteps, self._elapsed_s)
         if self._on_progress is not None:
             self._on_progress({"fraction": self._fraction(), "iteration": self._iteration, **clean})
 
+    @property
+    def _elapsed_s(self) -> float:
+        return time.perf_counter() - self._started
+
     def validate(self) -> None:
-        """Validate the present policy, and keep it if it is the best so far."""
+        """Validate the present policy, and keep it if it is among the best so far."""
         facts = {"iteration": self._iteration, "agent_steps": self.num_timesteps}
-        means = self._validator(flat_policy(self.model, self._shapes), facts)
-        for kpi, value in means.items():
-            self._events.add_scalar(f"eval/{kpi}", value, self.num_timesteps)
+        verdict = self._validator(flat_policy(self.model, self._shapes), facts)
+        reference = self._validator.reference
+        self._journal.validation(verdict, reference, self._iteration, self.num_timesteps, self._elapsed_s)
+
+    def settle(self) -> None:
+        """Choose the policy among the finalists."""
+        scores = self._validator.settle()
+        self._journal.hyperparameters(self._settings.model_dump(), min(scores.values()))
 
     def _fraction(self) -> float:
         minutes, iterations = self._budget["minutes"], self._budget["iterations"]
         shares = [self._iteration / iterations] if iterations else []
         if minutes:
-            shares.append((time.perf_counter() - self._started) / 60 / minutes)
+            shares.append(self._elapsed_s / 60 / minutes)
         return min(1.0, max(shares))
 
     def close(self) -> None:
-        """Stop the validation plants, flush events."""
+        """Stop the validation processes, flush events."""
         self._validator.close()
-        self._events.close()
+        self._journal.close()

@@ -1,11 +1,14 @@
-"""RLlib's environment runner for arrays: many plants, one forward pass, whole fragments.
+"""RLlib's environment runner for arrays: many plants of several scenarios, one forward pass, whole fragments.
 
-Replaces RLlib's stock multi-agent runner, which spends about 150 µs of bookkeeping on every agent and step. Every
-agent's trajectory becomes one `SingleAgentEpisode`, so RLlib's own learner, GAE and loss work on it unchanged.
+Replaces RLlib's stock multi-agent runner, which spends about 150 µs of bookkeeping on every agent and step. Plants are
+`envs.core.vector.Vector` objects: simulators in processes of their own, or arrays in this one. They are decided for in
+two halves, so that one half's simulators step while the policy decides for the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,6 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import (
     EPISODE_RETURN_MEAN,
@@ -24,40 +26,170 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
-from envs import VectorEnv
-from envs.core.vector import Batch
+from envs.core.vector import Batch, Vector
+from training.actions import ActionCodec
+from training.fragment import Fragment
 
 KPI = "kpi"
 INTERVENTION_RATE = "intervention_rate"
+ACTION_RATE = "action_rate"
+LOST = "lost_plants"
+PLANTS = "plants"
 WINDOW = 20
 """Episodes over which training KPIs are averaged."""
 
 
-class BatchedRunner(EnvRunner, Checkpointable):
-    """Samples fragments of fixed length from a `VectorEnv`.
+class Track:
+    """The plants of one scenario that step together, and the fragment that is being written for them."""
 
-    ``env_config``: ``scenario``, ``num_envs``, ``seed`` (of the first episode), ``reward_scale``.
+    def __init__(self, scenario: int, label: str, plants: Vector):
+        self.scenario, self.label, self.plants = scenario, label, plants
+        self.rows = plants.num_envs * plants.agents
+        self.batch: Batch | None = None
+        self.returns = np.zeros(plants.num_envs)
+        self.interventions = 0
+
+    def begin(self, length: int, width: int) -> None:
+        """Start a new fragment at the present batch."""
+        plants, steps = self.plants, (length, self.plants.num_envs)
+        if self.batch is None:
+            self.batch = plants.reset()
+        each = (*steps, plants.agents)
+        longer = (length + 1, plants.num_envs)
+        self.fragment = Fragment(
+            scenario=self.scenario,
+            layout=plants.layout,
+            observation=np.empty((*longer, plants.agents, plants.layout.size), np.float32),
+            state=np.empty((*longer, *plants.state_shape), np.float32),
+            actions=np.empty((*each, width), np.float32),
+            logp=np.empty(each, np.float32),
+            reward=np.empty(each, np.float32),
+            done=np.zeros(steps, bool),
+            terminated=np.zeros(steps, bool),
+            last_observation=np.empty((0, plants.agents, plants.layout.size), np.float32),
+            last_state=np.empty((0, *plants.state_shape), np.float32),
+        )
+        self.interventions = 0
+        self._last: list[tuple[np.ndarray, np.ndarray]] = []
+        self._see(0)
+
+    def _see(self, t: int) -> None:
+        assert self.batch is not None
+        self.fragment.observation[t], self.fragment.state[t] = self.batch.observation, self.batch.state
+
+    def receive(self, t: int, reward_scale: float) -> list[tuple[float, dict[str, float]]]:
+        """Take in what step t led to; the returns and indicators of episodes that ended."""
+        batch = self.batch = self.plants.receive()
+        self.fragment.reward[t] = batch.reward * reward_scale
+        self.returns += batch.reward.mean(axis=1)
+        self.interventions += int(batch.interventions.sum())
+        self._see(t + 1)
+        ended = []
+        if batch.done.any():
+            self.fragment.done[t] = batch.done
+            if batch.terminated is not None:
+                self.fragment.terminated[t] = batch.terminated & batch.done
+            self._last.append((batch.last_observation[batch.done], batch.last_state[batch.done]))
+            for k in np.flatnonzero(batch.done):
+                ended.append((float(self.returns[k]), batch.kpis[k]))
+                self.returns[k] = 0.0
+        return ended
+
+    def finish(self) -> Fragment:
+        """The fragment, complete."""
+        if self._last:
+            observations, states = zip(*self._last, strict=True)
+            self.fragment.last_observation = np.concatenate(observations)
+            self.fragment.last_state = np.concatenate(states)
+        return self.fragment
+
+
+class Half:
+    """Tracks that are decided for together, their observations padded with zeros to a common size.
+
+    The padding is written once: every forward pass reads the same tensors, into which each track copies its rows.
+    """
+
+    def __init__(self, tracks: Sequence[Track]):
+        self.tracks = tracks
+        names = list(tracks[0].plants.layout.shapes)
+        rows = sum(track.rows for track in tracks)
+        self._arrays, self._places = {}, []
+        for name in names:
+            shapes = [track.plants.layout.shapes[name] for track in tracks]
+            size = tuple(np.max(shapes, axis=0).tolist())
+            self._arrays[name] = np.zeros((rows, *size), np.float32)
+        self.parts = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
+        start = 0
+        for track in tracks:
+            span = slice(start, start + track.rows)
+            self._places.append(span)
+            start += track.rows
+
+    def decide(self, t: int, module: Any, codec: ActionCodec, rng: np.random.Generator) -> None:
+        """Draw everyone's actions for step t and send them to the plants."""
+        for track, span in zip(self.tracks, self._places, strict=True):
+            flat = track.fragment.observation[t].reshape(track.rows, -1)
+            for name, part in track.plants.layout.unflatten(flat).items():
+                self._arrays[name][(span, *map(slice, part.shape[1:]))] = part
+        with torch.no_grad():
+            outputs = module.forward_exploration({Columns.OBS: self.parts})[Columns.ACTION_DIST_INPUTS].numpy()
+        actions, logp = codec.sample(outputs, rng)
+        requests = codec.requests(actions)
+        for track, span in zip(self.tracks, self._places, strict=True):
+            fragment = track.fragment
+            fragment.actions[t] = actions[span].reshape(fragment.actions.shape[1:])
+            fragment.logp[t] = logp[span].reshape(fragment.logp.shape[1:])
+            track.plants.send(requests[span].reshape(*fragment.logp.shape[1:], *requests.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Plants:
+    """What a runner is to sample from.
+
+    Attributes:
+        label: how the scenario is called in figures.
+        make: ``(num_envs, seed)`` → plants; a function or object that can be pickled.
+        num_envs: how many plants.
+        seed: of the first plant's first episode.
+    """
+
+    label: str
+    make: Any
+    num_envs: int
+    seed: int
+
+
+class BatchedRunner(EnvRunner, Checkpointable):
+    """Samples fragments of fixed length.
+
+    ``env_config``: ``plants`` (a list of `Plants`, one a scenario) and ``reward_scale``.
     """
 
     def __init__(self, *, config: Any, **kwargs: Any):
         super().__init__(config=config, **kwargs)
         self._weights_seq_no = 0
         self._rng = np.random.default_rng([self._seed or 0, self.worker_index or 0])
-        self._batch: Batch | None = None
-        self._fragments = 0
-        self.env: VectorEnv | None = None
+        self._tracks: list[Track] = []
+        self._halves: list[Half] = []
         self.module: Any = None
+        self._codec = ActionCodec(config.action_space)
+        if not self.worker_index and config.num_env_runners:
+            self.make_module()  # others sample: this one only keeps the weights
+            return
         self.make_env()
         self.make_module()
 
     def make_env(self) -> None:
-        """Start the plants."""
+        """Start the plants: two lots of each scenario where there are two, so that they take turns."""
         self.stop()
-        options = self.config.env_config
-        first = options["seed"] + 1000 * (self.worker_index or 0)
-        self.env = VectorEnv(options["scenario"], options["num_envs"], seed=first)
-        self._returns = np.zeros(options["num_envs"])
-        self._batch = None
+        for k, plants in enumerate(self.config.env_config["plants"]):
+            first = plants.seed + 1000 * max(0, (self.worker_index or 0) - 1)
+            half = plants.num_envs // 2
+            for lot, start in ((half, 0), (plants.num_envs - half, half)):
+                if lot:
+                    self._tracks.append(Track(k, plants.label, plants.make(lot, first + start)))
+        self._halves = [Half(tracks) for tracks in _balanced(self._tracks) if tracks]
 
     def make_module(self) -> None:
         """Build the policy, without the critic."""
@@ -71,117 +203,62 @@ class BatchedRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Fail unless plants and policy are there."""
-        assert self.env is not None
+        assert self._tracks
         assert self.module is not None
 
-    def sample(self, **_: Any) -> list[SingleAgentEpisode]:
-        """One fragment from every plant, an episode object for every agent (two where an episode ended within)."""
-        assert self.env is not None
-        if self._batch is None:
-            self._batch = self.env.reset()
-        length = int(self.config.rollout_fragment_length)
-        steps = [self._step() for _ in range(length)]
-        episodes = self._cut(steps, self._rows(self._batch))
-        count = length * self.env.num_envs * len(self.env.loop.site.agents)
-        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, count, reduce="sum", clear_on_reduce=True)
-        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, count, reduce="lifetime_sum")
-        self.num_env_steps_sampled_lifetime += count
-        self._fragments += 1
-        return episodes
+    def sample(self, **_: Any) -> list[Fragment]:
+        """One fragment of every track."""
+        length, scale = int(self.config.rollout_fragment_length), self.config.env_config["reward_scale"]
+        for track in self._tracks:
+            track.begin(length, self._codec.width)
+        for half in self._halves:
+            half.decide(0, self.module, self._codec, self._rng)
+        for t in range(length):
+            for half in self._halves:
+                for track in half.tracks:
+                    for value, kpis in track.receive(t, scale):
+                        self._log_episode(track.label, value, kpis)
+                if t + 1 < length:
+                    half.decide(t + 1, self.module, self._codec, self._rng)
+        fragments = [track.finish() for track in self._tracks]
+        self._log(fragments)
+        return fragments
 
-    def _rows(self, batch: Batch, prefix: str = "") -> np.ndarray:
-        """Observation and state side by side: ``(E, N, size + state)``."""
-        observation, state = getattr(batch, prefix + "observation"), getattr(batch, prefix + "state")
-        envs, agents = observation.shape[:2]
-        tiled = np.broadcast_to(state.reshape(envs, 1, -1), (envs, agents, state[0].size))
-        return np.concatenate([observation, tiled], axis=2)
+    def _log_episode(self, label: str, value: float, kpis: Mapping[str, float]) -> None:
+        self.metrics.log_value(EPISODE_RETURN_MEAN, value, window=WINDOW)
+        for name, number in kpis.items():
+            self.metrics.log_value((KPI, label, name), number, window=WINDOW)
 
-    def _step(self) -> dict[str, Any]:
-        assert self.env is not None
-        assert self._batch is not None
-        rows = self._rows(self._batch)
-        with torch.no_grad():
-            flat = torch.from_numpy(rows.reshape(-1, rows.shape[-1]))
-            logits = self.module.forward_exploration({Columns.OBS: flat})[Columns.ACTION_DIST_INPUTS].numpy()
-        logits = logits.reshape(*rows.shape[:2], -1)
-        actions, logp = _draw(logits, self._rng)
-        self._batch = batch = self.env.step(actions)
-        self._log(batch, actions.shape[1])
-        last = self._rows(batch, "last_") if batch.done.any() else None
-        reward = batch.reward * self.config.env_config["reward_scale"]
-        return {
-            "rows": rows,
-            "actions": actions,
-            "logp": logp,
-            "logits": logits,
-            "reward": reward,
-            "done": batch.done,
-            "last": last,
-        }
-
-    def _log(self, batch: Batch, agents: int) -> None:
-        self._returns += batch.reward.mean(axis=1)
-        self.metrics.log_value(INTERVENTION_RATE, float(batch.interventions.mean()) / agents, window=1000)
-        for k in np.flatnonzero(batch.done):
-            self.metrics.log_value(EPISODE_RETURN_MEAN, float(self._returns[k]), window=WINDOW)
-            for name, value in batch.kpis[k].items():
-                self.metrics.log_value((KPI, name), value, window=WINDOW)
-            self._returns[k] = 0.0
-
-    def _cut(self, steps: list[dict[str, Any]], final: np.ndarray) -> list[SingleAgentEpisode]:
-        """Trajectories of all agents, cut where an episode ended."""
-        column = {key: np.stack([s[key] for s in steps]) for key in ("rows", "actions", "logp", "logits", "reward")}
-        episodes = []
-        envs, agents = steps[0]["actions"].shape
-        for e in range(envs):
-            ends = [t + 1 for t, s in enumerate(steps) if s["done"][e]]
-            starts = [0, *ends]
-            for piece, (a, b) in enumerate(zip(starts, [*ends, len(steps)], strict=True)):
-                if a == b:
-                    continue
-                ended = b in ends
-                after = steps[b - 1]["last"][e] if ended else final[e]
-                name = f"{self.worker_index or 0}-{self._fragments}-{e}-{piece}"
-                episodes += [self._episode(column, e, n, a, b, after[n], ended, name) for n in range(agents)]
-        return episodes
-
-    def _episode(
-        self, column: dict[str, np.ndarray], e: int, n: int, a: int, b: int, after: np.ndarray, ended: bool, name: str
-    ) -> SingleAgentEpisode:
-        rows = np.concatenate([column["rows"][a:b, e, n], after[None]])
-        return SingleAgentEpisode(
-            id_=f"{name}-{n}",
-            observations=list(rows),
-            observation_space=self.config.observation_space,
-            actions=list(column["actions"][a:b, e, n]),
-            action_space=self.config.action_space,
-            rewards=column["reward"][a:b, e, n].tolist(),
-            truncated=ended,
-            extra_model_outputs={
-                Columns.ACTION_DIST_INPUTS: list(column["logits"][a:b, e, n]),
-                Columns.ACTION_LOGP: column["logp"][a:b, e, n].tolist(),
-            },
-            len_lookback_buffer=0,
-        ).to_numpy()
+    def _log(self, fragments: Sequence[Fragment]) -> None:
+        steps, decisions = sum(map(len, fragments)), sum(fragment.decisions for fragment in fragments)
+        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum", clear_on_reduce=True)
+        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum")
+        self.num_env_steps_sampled_lifetime += steps
+        changed = sum(track.interventions for track in self._tracks)
+        self.metrics.log_value(INTERVENTION_RATE, changed / decisions, window=1)
+        moved = sum(float((f.actions[1:] != f.actions[:-1]).any(axis=-1).sum()) for f in fragments)
+        self.metrics.log_value(ACTION_RATE, moved / max(1, decisions), window=1)
+        self.metrics.log_value(LOST, sum(getattr(track.plants, "lost", 0) for track in self._tracks), window=1)
 
     def get_metrics(self) -> Any:
         """What was logged since the last call."""
         return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """Weights, counters and the generator."""
-        state: dict[str, Any] = {
-            NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime,
-            "generator": self._rng.bit_generator.state,
-            "fragments": self._fragments,
-        }
+        """Weights and counters; unless only some components are asked for, also the generator and the plants."""
+        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if components is None:
+            state["generator"] = self._rng.bit_generator.state
+            state[PLANTS] = [
+                None if track.batch is None else (track.plants.get_state(), track.returns) for track in self._tracks
+            ]
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
             state[WEIGHTS_SEQ_NO] = self._weights_seq_no
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over weights (unless they are older than our own), counters and the generator."""
+        """Take over weights (unless they are older than our own), counters, the generator and the plants."""
         if COMPONENT_RL_MODULE in state:
             number = state.get(WEIGHTS_SEQ_NO, 0)
             if number == 0 or number > self._weights_seq_no:
@@ -193,7 +270,10 @@ class BatchedRunner(EnvRunner, Checkpointable):
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
         if "generator" in state:
             self._rng.bit_generator.state = state["generator"]
-            self._fragments = state["fragments"]
+        for track, saved in zip(self._tracks, state.get(PLANTS, []), strict=False):
+            if saved is not None:
+                track.batch = track.plants.set_state(saved[0])
+                track.returns = saved[1]
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
         """How RLlib builds this runner anew from a checkpoint."""
@@ -205,14 +285,17 @@ class BatchedRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Stop the plants."""
-        if getattr(self, "env", None) is not None:
-            self.env.close()  # type: ignore[union-attr]
-            self.env = None
+        for track in getattr(self, "_tracks", []):
+            track.plants.close()
+        self._tracks, self._halves = [], []
 
 
-def _draw(logits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Sample from softmax; actions and their log-probabilities, both ``(E, N)``."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    logp = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    actions = (logp + rng.gumbel(size=logits.shape)).argmax(axis=-1)
-    return actions, np.take_along_axis(logp, actions[..., None], axis=-1)[..., 0]
+def _balanced(tracks: Sequence[Track]) -> tuple[list[Track], list[Track]]:
+    """Two halves of about equally many rows."""
+    halves: tuple[list[Track], list[Track]] = ([], [])
+    sizes = [0, 0]
+    for track in sorted(tracks, key=lambda track: -track.rows):
+        lighter = int(sizes[1] < sizes[0])
+        halves[lighter].append(track)
+        sizes[lighter] += track.rows
+    return halves

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,24 @@ class Output:
         with Progress(*columns, *times, console=self.progress, disable=hidden, transient=True) as progress:
             task = progress.add_task(what, total=1.0, note="")
             yield lambda fraction, note: progress.update(task, completed=fraction, note=note)
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """As `bar`, told of a training run: its updates, speed, mean return and validation score."""
+        seen: dict[str, str] = {}
+
+        def on_progress(news: Mapping[str, Any]) -> None:
+            notes = {
+                "time/agent_steps_per_s": "{:,.0f} decisions/s",
+                "rollout/return_mean": "return {:.4g}",
+                "validation": "score {:.4g}",
+                "best": "best {:.4g}",
+            }
+            seen.update({key: text.format(news[key]) for key, text in notes.items() if key in news})
+            show(float(news["fraction"]), ", ".join([f"update {news['iteration']}", *seen.values()]))
+
+        with self.bar("training") as show:
+            yield on_progress
 
 
 def _console(to_stderr: bool) -> Console:

@@ -13,7 +13,7 @@ import platform
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import metadata
@@ -178,11 +178,13 @@ class RunFolder:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     @classmethod
-    def create(cls, scenario: Scenario, algo: str, seed: int, out: Path | None = None, root: Path = RUNS) -> Self:
+    def create(
+        cls, scenarios: Sequence[Scenario], algo: str, seed: int, out: Path | None = None, root: Path = RUNS
+    ) -> Self:
         """A new run's folder.
 
         Args:
-            scenario: what is run on.
+            scenarios: what is run on; several of them share a folder named by their number.
             algo: e.g. ``mappo``.
             seed: the run's seed.
             out: a new or empty folder to use instead of one under ``root``.
@@ -192,7 +194,8 @@ class RunFolder:
             CityloopError: if ``out`` holds something already.
         """
         if out is None:
-            out = free_path(root / scenario.system / scenario.name / algo, f"{stamp()}-s{seed}")
+            name = scenarios[0].name if len(scenarios) == 1 else f"{len(scenarios)}-scenarios"
+            out = free_path(root / scenarios[0].system / name / algo, f"{stamp()}-s{seed}")
         refuse_taken(out)
         out.mkdir(exist_ok=True)
         return cls(out)
@@ -221,8 +224,13 @@ class RunFolder:
         self.close()
 
 
-def tensorboard(folder: Path) -> Any:
-    """A TensorBoard writer (`torch.utils.tensorboard.SummaryWriter`) into a folder; close it."""
+def tensorboard(folder: Path, purge_after: int | None = None) -> Any:
+    """A TensorBoard writer (`torch.utils.tensorboard.SummaryWriter`) into a folder; close it.
+
+    Args:
+        folder: where events go.
+        purge_after: events of later steps that are there already do not count any more.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=None if purge_after is None else purge_after + 1)

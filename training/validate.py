@@ -1,76 +1,235 @@
-"""Validation: greedy episodes of a policy network on validation seeds, and the best weights so far kept on disk."""
+"""Validation: greedy episodes of the policy on validation seeds, beside the rules; the best policies kept on disk.
+
+The score is what policies are chosen by: the geometric mean over scenarios of the headline indicator's mean, as a ratio
+to the best rule's mean on the same seeds. Means, not medians: one gridlock in a hundred episodes must count.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from agents import make_controller, rules
+from agents.networks import NETWORKS, PolicyNetwork
+from envs.core.readings import Readings
+from envs.core.registry import get_system
 from envs.core.scenario import Scenario
-from envs.core.vector import VectorEnv
-from training.tracking import write_bytes, write_json
+from envs.core.world import Controller, Observation, Requests
+from training.actions import ActionCodec
+from training.episodes import Episode, EpisodePool, Task, cores
+from training.settings import Settings
+from training.tracking import read_json, write_bytes, write_json
 
-PLANTS = 4
-"""Validation episodes that run at once."""
+WEIGHTS = "weights.npz"
+SMOOTHING = 0.05
+"""Share of the rules' mean that is added to both sides of a ratio, for indicators that can be zero."""
+
+Means = dict[str, dict[str, float]]
+"""Scenario's label → indicator → mean over episodes."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a validation found.
+
+    Attributes:
+        means: of every indicator.
+        score: see the module.
+        episode: one whole episode of the first scenario, to look at.
+    """
+
+    means: Means
+    score: float
+    episode: Episode
+
+
+class NetworkController:
+    """A policy network in torch as a controller: takes its most probable actions.
+
+    Args:
+        policy: observation parts → outputs.
+        codec: what outputs mean.
+        name: how it is called.
+    """
+
+    program: Any = None
+
+    def __init__(self, policy: torch.nn.Module, codec: ActionCodec, name: str):
+        self.name, self._policy, self._codec = name, policy, codec
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Requests for all agents."""
+        with torch.no_grad():
+            parts = {name: torch.from_numpy(np.asarray(part, np.float32)) for name, part in observation.items()}
+            outputs = self._policy(parts).numpy()
+        return self._codec.requests(self._codec.best(outputs))
+
+
+def load_network(
+    network: str, width: int, weights: Path, shapes: Mapping[str, tuple[int, ...]], outputs: int
+) -> PolicyNetwork:
+    """A policy network with weights from a file."""
+    policy: PolicyNetwork = NETWORKS[network](shapes, outputs=outputs, width=width)
+    with np.load(weights) as arrays:
+        policy.load_state_dict({key: torch.from_numpy(arrays[key]) for key in arrays.files})
+    return policy.eval()
+
+
+def _controller(network: str, width: int, name: str, site: Any) -> Controller:
+    """A rule by its name, or a network by the path of its weights."""
+    if not name.endswith(WEIGHTS):
+        return make_controller(name, site)
+    torch.set_num_threads(1)
+    system = get_system(site.system)
+    codec = ActionCodec(system.action_space(site))
+    policy = load_network(network, width, Path(name), system.make_features(site).shapes, codec.inputs)
+    return NetworkController(policy, codec, name)
 
 
 class Validator:
-    """Keeps plants for validation, and the best policy.
+    """Keeps processes for validation, and the best policies so far.
 
     Args:
-        scenario: what is trained on; the first seeds of its ``validation`` split are used.
-        seeds: episodes a validation.
-        kpi: what the score is: its mean over the episodes, lower is better.
-        folder: where the best weights go.
+        scenarios: what is trained on; the first seeds of their ``validation`` splits are used.
+        settings: how many seeds, and how many finalists.
+        network: a key of `agents.networks.NETWORKS`.
+        folder: the run's; ``references.json``, ``candidates/`` and ``best/`` are written there.
+
+    Attributes:
+        best: the lowest score so far.
+        stale: validations since it was reached.
+        reference: rule → means.
     """
 
-    def __init__(self, scenario: Scenario, seeds: int, kpi: str, folder: Path):
-        self.scenario, self.seeds, self.kpi, self.folder = scenario, seeds, kpi, folder
-        self.best = float("inf")
-        self.plants = VectorEnv(scenario, min(PLANTS, seeds))
+    def __init__(self, scenarios: Sequence[Scenario], settings: Settings, network: str, folder: Path):
+        self.scenarios, self.settings, self.folder = scenarios, settings, folder
+        self.system = get_system(scenarios[0].system)
+        self.kpi = self.system.kpi
+        self.best, self.stale = float("inf"), 0
+        self.candidates: dict[str, float] = {}
+        self.reference: dict[str, Means] = {}
+        self._make = partial(_controller, network, settings.width)
+        self._open: EpisodePool | None = None
 
-    def __call__(self, policy: torch.nn.Module, facts: Mapping[str, float]) -> dict[str, float]:
-        """Validate a policy and keep it if it is the best so far.
+    @property
+    def _pool(self) -> EpisodePool:
+        if self._open is None:
+            self._open = EpisodePool(self.scenarios, cores(), self._make)
+        return self._open
+
+    def refer(self) -> None:
+        """Run the rules on the validation seeds, or read what they reached before."""
+        path = self.folder / "references.json"
+        if path.is_file():
+            self.reference = read_json(path)
+            return
+        names = list(rules(self.system.name))
+        found = self._episodes(names, 0, self.settings.validation_seeds)
+        self.reference = {name: self._means(found[name]) for name in names}
+        write_json(path, self.reference)
+
+    def __call__(self, policy: torch.nn.Module, facts: Mapping[str, float]) -> Verdict:
+        """Validate a policy and keep it if it is among the best so far.
 
         Args:
-            policy: observation parts → logits.
-            facts: written beside the weights, e.g. the iteration.
-
-        Returns:
-            The mean of every indicator.
+            policy: the network.
+            facts: written beside the weights; ``iteration`` names them.
         """
-        rows = self._episodes(policy)
-        means = {kpi: float(np.mean([row[kpi] for row in rows])) for kpi in rows[0]}
-        if means[self.kpi] < self.best:
-            self.best = means[self.kpi]
-            keep_weights(self.folder, policy, {**facts, "validation": means})
+        name = f"{int(facts['iteration']):06d}"
+        place = self.folder / "candidates" / name
+        write_weights(place / WEIGHTS, policy)
+        episodes = self._episodes([str(place / WEIGHTS)], 0, self.settings.validation_seeds)[str(place / WEIGHTS)]
+        means = self._means(episodes)
+        score = self.score(means)
+        write_json(place / "facts.json", {**facts, "score": score, "validation": means})
+        self.candidates[name] = score
+        for worse in sorted(self.candidates, key=self.candidates.__getitem__)[self.settings.finalists :]:
+            del self.candidates[worse]
+            shutil.rmtree(self.folder / "candidates" / worse, ignore_errors=True)
+        self.stale = 0 if score < self.best else self.stale + 1
+        if score < self.best:
+            self.best = score
+            self._promote(name)
+        return Verdict(means, score, episodes[0][0])
+
+    def settle(self) -> dict[str, float]:
+        """Validate the finalists on fresh validation seeds; the best of them is the run's policy. Their scores."""
+        seeds = self.settings.final_seeds
+        if not seeds or len(self.candidates) < 2:
+            return dict(self.candidates)
+        paths = {name: str(self.folder / "candidates" / name / WEIGHTS) for name in self.candidates}
+        found = self._episodes(list(paths.values()), self.settings.validation_seeds, seeds)
+        means = {name: self._means(found[path]) for name, path in paths.items()}
+        scores = {name: self.score(mean) for name, mean in means.items()}
+        for name, score in scores.items():
+            facts = read_json(self.folder / "candidates" / name / "facts.json")
+            facts |= {"final_score": score, "final_validation": means[name]}
+            write_json(self.folder / "candidates" / name / "facts.json", facts)
+        self._promote(min(scores, key=scores.__getitem__))
+        return scores
+
+    def _promote(self, name: str) -> None:
+        source, target = self.folder / "candidates" / name, self.folder / "best"
+        write_bytes(target / WEIGHTS, (source / WEIGHTS).read_bytes())
+        write_json(target / "best.json", read_json(source / "facts.json"))
+
+    def score(self, means: Means) -> float:
+        """The geometric mean over scenarios of the ratio to the best rule; lower is better, below 1 beats the rules."""
+        logs = []
+        for label, mean in means.items():
+            rivals = [reference[label][self.kpi] for reference in self.reference.values()]
+            spare = max(SMOOTHING * float(np.mean(rivals)), 1e-9)
+            logs.append(np.log((mean[self.kpi] + spare) / (min(rivals) + spare)))
+        return float(np.exp(np.mean(logs)))
+
+    def _episodes(self, names: Sequence[str], skip: int, seeds: int) -> dict[str, list[list[Episode]]]:
+        """Controller → scenario → episodes."""
+        first = [scenario.seeds.validation.first + skip for scenario in self.scenarios]
+        tasks = [
+            Task(name, seed, place)
+            for name in names
+            for place, start in enumerate(first)
+            for seed in range(start, start + seeds)
+        ]
+        episodes = iter(self._pool.run(tasks))
+        return {name: [[next(episodes) for _ in range(seeds)] for _ in self.scenarios] for name in names}
+
+    def _means(self, episodes: Sequence[Sequence[Episode]]) -> Means:
+        means = {}
+        for scenario, mine in zip(self.scenarios, episodes, strict=True):
+            kpis = {kpi: float(np.mean([episode.kpis[kpi] for episode in mine])) for kpi in mine[0].kpis}
+            means[scenario.label] = kpis
         return means
 
-    def _episodes(self, policy: torch.nn.Module) -> list[dict[str, float]]:
-        layout, rows = self.plants.loop.layout, []
-        first = self.scenario.seeds.validation.first
-        for start in range(0, self.seeds, self.plants.num_envs):
-            batch = self.plants.reset(seed=first + start)
-            while not batch.done.any():
-                with torch.no_grad():
-                    flat = torch.from_numpy(batch.observation.reshape(-1, layout.size))
-                    actions = policy(layout.unflatten(flat)).argmax(dim=-1).numpy()
-                batch = self.plants.step(actions.reshape(batch.observation.shape[:2]))
-            rows += batch.kpis
-        return rows[: self.seeds]
+    def state(self) -> dict[str, Any]:
+        """What a run that goes on has to know, as plain data."""
+        return {"best": self.best if np.isfinite(self.best) else None, "stale": self.stale, "kept": self.candidates}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self.best = float("inf") if state["best"] is None else state["best"]
+        self.stale, self.candidates = state["stale"], dict(state["kept"])
 
     def close(self) -> None:
-        """Stop the plants."""
-        self.plants.close()
+        """Stop the processes."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
 
-def keep_weights(folder: Path, policy: torch.nn.Module, facts: Mapping[str, object]) -> None:
-    """Write a policy's plain weights (``weights.npz``, no pickle) and facts (``best.json``) into a folder."""
+def write_weights(path: Path, policy: torch.nn.Module) -> None:
+    """Write a policy's plain weights (no pickle)."""
     buffer = io.BytesIO()
-    arrays = {name: value.detach().cpu().numpy() for name, value in policy.state_dict().items()}
-    np.savez(buffer, **arrays)
-    write_bytes(folder / "weights.npz", buffer.getvalue())
-    write_json(folder / "best.json", facts)
+    np.savez(buffer, **{name: value.detach().cpu().numpy() for name, value in policy.state_dict().items()})
+    write_bytes(path, buffer.getvalue())

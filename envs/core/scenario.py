@@ -86,6 +86,11 @@ class Scenario(Frozen):
         return f"{self.system}/{self.name}"
 
     @property
+    def label(self) -> str:
+        """How the scenario is called among others of its system: its name, and what sets variants of it apart."""
+        return self.name
+
+    @property
     def decision_s(self) -> float:
         """Simulated seconds between two decisions."""
         raise NotImplementedError

@@ -1,0 +1,112 @@
+"""What a run writes down as it goes: TensorBoard events and ``metrics.csv``, under the same tags."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.core.registry import System
+from training import plots
+from training.runner import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
+from training.tracking import tensorboard, write_text
+from training.validate import Means, Verdict
+
+COLUMNS = ("iteration", "agent_steps", "elapsed_s", "tag", "value")
+
+
+class Journal:
+    """Writes figures of a run.
+
+    Args:
+        folder: the run's.
+        system: what is trained.
+        labels: of the scenarios; with more than one, tags name them.
+        at: ``(iteration, agent_steps)`` after which a run that was broken off goes on: what it wrote later is dropped.
+    """
+
+    def __init__(self, folder: Path, system: System, labels: Sequence[str], at: tuple[int, int] | None = None):
+        self._path, self._labels = folder / "metrics.csv", labels
+        self._system, self._kpi = system.name, system.kpi
+        self._events = tensorboard(folder, purge_after=None if at is None else at[1])
+        if at is not None:
+            self._cut(at[0])
+
+    def _cut(self, iteration: int) -> None:
+        if self._path.is_file():
+            with self._path.open() as file:
+                rows = [row for row in csv.DictReader(file) if int(row["iteration"]) <= iteration]
+            write_text(self._path, _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
+
+    def tag(self, *words: str, label: str) -> str:
+        """``a/b`` of one scenario's run, ``a/label/b`` where there are several."""
+        *first, last = words
+        return "/".join([*first, label, last] if len(self._labels) > 1 else words)
+
+    def write(self, figures: Mapping[str, float], iteration: int, agent_steps: int, elapsed_s: float) -> None:
+        """Write figures; those that are not finite are left out."""
+        figures = {tag: float(value) for tag, value in figures.items() if np.isfinite(value)}
+        for tag, value in figures.items():
+            self._events.add_scalar(tag, value, agent_steps)
+        rows: list[Sequence[Any]] = [] if self._path.exists() else [COLUMNS]
+        rows += [(iteration, agent_steps, round(elapsed_s, 2), tag, f"{value:.6g}") for tag, value in figures.items()]
+        with self._path.open("a") as file:
+            file.write(_table(rows))
+
+    def update(self, result: Mapping[str, Any]) -> dict[str, float]:
+        """The figures of one of RLlib's updates, by tag."""
+        sampled, learned = result["env_runners"], result["learners"]["default_policy"]
+        named = {
+            "rollout/return_mean": sampled.get("episode_return_mean"),
+            "rollout/action_change_rate": sampled.get(ACTION_RATE),
+            "safety/shield_rate": sampled.get(INTERVENTION_RATE),
+            "time/lost_plants": sampled.get(LOST),
+            **{f"train/{name}": value for name, value in learned.items() if name != "total_loss"},
+        }
+        for label, kpis in sampled.get(KPI, {}).items():
+            for name, value in kpis.items():
+                named[self.tag("kpi", self._system, name, label=label)] = value
+        return {tag: float(value) for tag, value in named.items() if _is_number(value)}
+
+    def compare(self, rules: Sequence[str]) -> None:
+        """Lay out TensorBoard's tab "Custom scalars": the policy's curve and the rules' lines in one chart."""
+        charts = {}
+        for label in self._labels:
+            lines = [self.tag("eval", self._kpi, label=label)]
+            lines += [self.tag("baseline", rule, self._kpi, label=label) for rule in rules]
+            charts[f"{label}: {self._kpi} beside the rules"] = ["Multiline", lines]
+        self._events.add_custom_scalars({self._system: charts})
+
+    def validation(
+        self, verdict: Verdict, reference: Mapping[str, Means], iteration: int, agent_steps: int, elapsed_s: float
+    ) -> None:
+        """A validation: its score, every indicator, the rules' lines, and a picture of a whole episode."""
+        figures = {"eval/score": verdict.score}
+        for label, mean in verdict.means.items():
+            figures |= {self.tag("eval", name, label=label): value for name, value in mean.items()}
+            for rule, means in reference.items():
+                figures[self.tag("baseline", rule, self._kpi, label=label)] = means[label][self._kpi]
+        self.write(figures, iteration, agent_steps, elapsed_s)
+        self._events.add_figure("eval/episode", plots.episode(verdict.episode, self._labels[0]), agent_steps)
+
+    def hyperparameters(self, settings: Mapping[str, Any], score: float) -> None:
+        """Settings and the score that they led to, for TensorBoard's tab "HParams"."""
+        self._events.add_hparams(dict(settings), {"eval/score": score}, run_name=".")
+
+    def close(self) -> None:
+        """Flush events."""
+        self._events.close()
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and np.ndim(value) == 0 and bool(np.isfinite(float(value)))
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,90 @@
+"""How to train: every hyperparameter and its default, and the algorithms that they make up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from envs.core.site import Frozen
+
+Algorithm = Literal["mappo", "ippo", "sb3"]
+
+ALGORITHMS: dict[str, str] = {
+    "mappo": "PPO, shared policy, central critic (MAPPO)",
+    "ippo": "PPO, shared policy, a critic that sees one agent alone (IPPO)",
+    "sb3": "PPO, stable-baselines3",
+}
+"""Name → what it is. The first two share every line of code, a critic's view is the only difference; the last is the
+reference that guards them (`training.reference`)."""
+
+
+class Settings(Frozen):
+    """How to train. RLlib's own defaults do not suit rewards on a city's scale.
+
+    Attributes:
+        algorithm: a key of `ALGORITHMS`.
+        seed: of weights, exploration and the first training episode.
+        workers: plants of each scenario that are simulated at once, a process each.
+        runners: Ray actors that sample, each with plants of its own; 0: this process samples.
+        fragment: decisions of each plant between two updates.
+        width: of the networks' hidden layers.
+        gamma: discount a decision, at the shortest decision interval of the run's scenarios. A scenario that decides
+            k times as seldom is discounted by ``gamma**k``, so that a second is worth the same everywhere.
+        gae_lambda: decay of generalised advantage estimation.
+        learning_rate: at the start.
+        learning_rate_end: at the end of the budget; linear between.
+        clip: PPO's clip range.
+        entropy: weight of the entropy bonus, at the start.
+        entropy_end: the same at the end of the budget; linear between.
+        epochs: passes over each batch, at most.
+        target_kl: no further pass once an epoch moved the policy by more than 1.5 times this (mean KL divergence).
+        minibatch: agent-decisions a gradient step.
+        grad_clip: largest norm of a gradient.
+        value_weight: of the critic's loss.
+        value_huber: where the critic's loss turns from square to linear, in standard deviations of the returns.
+        normalise_values: whether the critic learns returns in standard deviations of each scenario's own (running).
+        reward_scale: rewards are multiplied by it, to keep values near one.
+        balance: 0: every decision counts alike, so scenarios with many agents dominate; 1: every scenario counts alike.
+        validate_every: updates between two validations.
+        validation_seeds: episodes a validation, of each scenario.
+        finalists: how many of the best policies are validated again at the end, on fresh validation seeds.
+        final_seeds: episodes of that last validation, of each scenario.
+        patience: stop after so many validations without a better score; 0: never.
+    """
+
+    algorithm: Algorithm = "mappo"
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=2, ge=1, le=256)
+    runners: int = Field(default=0, ge=0, le=1024)
+    fragment: int = Field(default=120, ge=8)
+    width: int = Field(default=64, ge=8)
+    gamma: float = Field(default=0.97, gt=0, lt=1)
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate_end: float = Field(default=5e-5, ge=0)
+    clip: float = Field(default=0.2, gt=0)
+    entropy: float = Field(default=0.01, ge=0)
+    entropy_end: float = Field(default=0.002, ge=0)
+    epochs: int = Field(default=4, ge=1)
+    target_kl: float = Field(default=0.03, gt=0)
+    minibatch: int = Field(default=1024, ge=16)
+    grad_clip: float = Field(default=0.5, gt=0)
+    value_weight: float = Field(default=0.5, ge=0)
+    value_huber: float = Field(default=5.0, gt=0)
+    normalise_values: bool = True
+    reward_scale: float = Field(default=0.1, gt=0)
+    balance: float = Field(default=0.5, ge=0, le=1)
+    validate_every: int = Field(default=20, ge=1)
+    validation_seeds: int = Field(default=4, ge=1)
+    finalists: int = Field(default=3, ge=1)
+    final_seeds: int = Field(default=10, ge=0)
+    patience: int = Field(default=0, ge=0)
+
+    def at(self, fraction: float) -> dict[str, float]:
+        """The scheduled settings when a fraction of the budget is spent: ``learning_rate`` and ``entropy``."""
+        pairs = {
+            "learning_rate": (self.learning_rate, self.learning_rate_end),
+            "entropy": (self.entropy, self.entropy_end),
+        }
+        return {name: start + (end - start) * fraction for name, (start, end) in pairs.items()}
