@@ -235,7 +235,7 @@ class CooperativeLearner(PPOTorchLearner):
     def loss(self, module: CooperativeModule, rows: Rows) -> tuple[Tensor, Tensor]:
         """PPO's clipped loss (Schulman et al., arXiv 1707.06347), and `FIGURES` but for the norm of the gradient."""
         clip = self.settings.clip
-        outputs = module.forward_train(rows.batch)[Columns.ACTION_DIST_INPUTS]
+        outputs = module.policy(rows.batch[Columns.OBS])
         logp, entropy = self.codec.score(outputs, rows.actions)
         change = logp - rows.logp
         ratio = change.exp()

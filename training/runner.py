@@ -15,7 +15,6 @@ import numpy as np
 import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
@@ -133,7 +132,7 @@ class Half:
             for name, part in track.plants.layout.unflatten(flat).items():
                 self._arrays[name][(span, *map(slice, part.shape[1:]))] = part
         with torch.no_grad():
-            outputs = module.forward_exploration({Columns.OBS: self.parts})[Columns.ACTION_DIST_INPUTS].numpy()
+            outputs = module.policy(self.parts).numpy()
         actions, logp = codec.sample(outputs, rng)
         requests = codec.requests(actions)
         for track, span in zip(self.tracks, self._places, strict=True):
