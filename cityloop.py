@@ -149,12 +149,20 @@ def train(
 
 
 def _variants(scenario: Scenario, each: Sequence[str] | None) -> list[Scenario]:
-    """A scenario with every combination of the values of ``--each``."""
+    """A scenario with every combination of the values of ``--each``, told apart by their names."""
     places = [scenario]
     for key, values in parse_settings(each).items():
-        choices = str(values).split(",")
-        places = [place.override({key: yaml.safe_load(choice)}) for place in places for choice in choices]
+        changes = [{key: yaml.safe_load(choice)} for choice in str(values).split(",")]
+        places = [_variant(place, change) for place in places for change in changes]
     return places
+
+
+def _variant(scenario: Scenario, change: dict[str, Any]) -> Scenario:
+    changed = scenario.override(dict(change))
+    if changed.label != scenario.label or changed == scenario:
+        return changed
+    suffix = "-".join(f"{key.rpartition('.')[2]}{value}" for key, value in change.items())
+    return changed.override({"name": f"{changed.name}-{suffix}"})
 
 
 @app.command(

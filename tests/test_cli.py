@@ -87,7 +87,7 @@ def test_list_for_people(capsys):
         (("evaluate", GRID, "--set", "colour=red"), "setting 'colour' is unknown"),
         (("evaluate", GRID, "--set", "regime"), "has no '='"),
         (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
-        (("train",), "give either a scenario"),
+        (("train",), "give either scenarios"),
         (("train", GRID, "--algo", "alchemy"), "--algo is 'alchemy'"),
         (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are for mappo"),
         (("train", "--resume", "nowhere"), "run folder nowhere does not exist"),
@@ -184,7 +184,7 @@ def test_train_passes_everything_on(library, tmp_path, capsys):
     calls = library("training.train", "train", tmp_path)
     words = ("--iterations", "3", "--seed", "5", "--workers", "1", "--hyper", "width=16", "--set", "regime=resco")
     assert call("train", GRID, *words, "--json") == 0
-    (((scenario,), options),) = calls
+    ((([scenario],), options),) = calls
     assert scenario.timing.decision_s == 10
     assert {
         "iterations": 3,
@@ -195,6 +195,18 @@ def test_train_passes_everything_on(library, tmp_path, capsys):
         "resume": None,
     }.items() <= options.items()
     assert json.loads(capsys.readouterr().out) == {"run": str(tmp_path)}
+
+
+def test_train_crosses_scenarios_with_settings(library, tmp_path):
+    calls = library("training.train", "train", tmp_path)
+    places = (GRID, "intersections/cologne1")
+    assert call("train", *places, "--each", "regime=engineer,resco", "--each", "sensors.dropout=0,0.2") == 0
+    (((scenarios,), _),) = calls
+    found = [(place.name, place.regime, place.sensors.dropout) for place in scenarios]
+    name = GRID.split("/")[1]
+    other = f"{name}-dropout0.2"
+    assert found[:4] == [(name, "engineer", 0), (other, "engineer", 0.2), (name, "resco", 0), (other, "resco", 0.2)]
+    assert len({place.label for place in scenarios}) == 8
 
 
 def test_train_resumes_and_trains_the_reference(library, tmp_path):

@@ -9,8 +9,10 @@ from agents.policy import Policy
 from envs import CityloopError
 from envs.core.env import make_loop
 from training.export import export, largest_difference, random_parts
-from training.tracking import versions, write_json, write_yaml
-from training.validate import keep_weights
+from training.settings import Settings
+from training.tracking import write_json
+from training.train import describe
+from training.validate import write_weights
 
 SCENARIO = "intersections/cologne1"
 
@@ -21,17 +23,12 @@ def run(tmp_path, request):
     network = getattr(request, "param", "stages")
     loop = make_loop(SCENARIO)
     torch.manual_seed(3)
-    policy = NETWORKS[network](loop.layout.shapes, width=32)
-    config = {
-        "algorithm": "none",
-        "network": network,
-        "scenario": loop.scenario.model_dump(mode="json"),
-        "settings": {"algorithm": "mappo", "width": 32, "seed": 0, "workers": 2},
-        "budget": {"minutes": 1.0, "iterations": None},
-    }
-    write_yaml(tmp_path / "config.yaml", config)
-    write_json(tmp_path / "versions.json", versions())
-    keep_weights(tmp_path / "best", policy, {"agent_steps": 10, "validation": {"delay_s": 1.0}})
+    policy = NETWORKS[network](loop.layout.shapes, outputs=loop.layout.shapes["action_mask"][0], width=32)
+    budget = {"minutes": 1.0, "iterations": None}
+    describe(tmp_path, network, [loop.scenario], Settings(width=32), budget, "cityloop train intersections/cologne1")
+    write_weights(tmp_path / "best" / "weights.npz", policy)
+    facts = {"agent_steps": 10, "validation": {"cologne1": {"delay_s": 1.0}}}
+    write_json(tmp_path / "best" / "best.json", facts)
     return tmp_path, policy, loop
 
 

@@ -70,14 +70,14 @@ def test_free_path_counts_up(tmp_path):
 
 
 def test_run_folder_lies_where_the_design_says(tmp_path, scenario):
-    with RunFolder.create(scenario, "mappo", 7, root=tmp_path) as run:
+    with RunFolder.create([scenario], "mappo", 7, root=tmp_path) as run:
         parts = run.path.relative_to(tmp_path).parts
     assert parts[:3] == ("intersections", "grid2x2", "mappo")
     assert parts[3].endswith("-s7")
 
 
 def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path, scenario):
-    run = RunFolder.create(scenario, "mappo", 0, out=tmp_path / "run")
+    run = RunFolder.create([scenario], "mappo", 0, out=tmp_path / "run")
     with pytest.raises(CityloopError, match=rf"held by another run \(process {os.getpid()}\)"):
         RunFolder.open(run.path)
     run.close()
@@ -87,7 +87,7 @@ def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path, scenario):
 
 def test_the_lock_ends_with_its_process(tmp_path, scenario):
     path = tmp_path / "run"
-    RunFolder.create(scenario, "mappo", 0, out=path).close()
+    RunFolder.create([scenario], "mappo", 0, out=path).close()
     script = f"""
 import time
 from pathlib import Path
@@ -107,9 +107,9 @@ time.sleep(60)
 def test_taken_and_foreign_folders_are_refused(tmp_path, scenario):
     (tmp_path / "file").write_text("x")
     with pytest.raises(CityloopError, match="exists already"):
-        RunFolder.create(scenario, "mappo", 0, out=tmp_path)
+        RunFolder.create([scenario], "mappo", 0, out=tmp_path)
     with pytest.raises(CityloopError, match="cannot be made"):
-        RunFolder.create(scenario, "mappo", 0, out=tmp_path / "file" / "run")
+        RunFolder.create([scenario], "mappo", 0, out=tmp_path / "file" / "run")
     with pytest.raises(CityloopError, match="no run folder"):
         RunFolder.open(tmp_path)
 

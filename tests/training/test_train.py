@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents import make_controller
 from envs import CityloopError, load_scenario
@@ -12,7 +13,18 @@ from training.export import export
 from training.tracking import read_json
 from training.train import train
 
-SMALL = {"seed": 3, "workers": 1, "fragment": 24, "minibatch": 64, "epochs": 1, "validate_every": 1, "width": 16}
+SMALL = {
+    "seed": 3,
+    "workers": 1,
+    "fragment": 24,
+    "minibatch": 64,
+    "epochs": 1,
+    "validate_every": 1,
+    "validation_seeds": 1,
+    "final_seeds": 1,
+    "finalists": 2,
+    "width": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +36,7 @@ def scenario():
 def run(scenario, tmp_path_factory):
     heard = []
     folder = tmp_path_factory.mktemp("train") / "run"
-    train(scenario, iterations=2, out=folder, on_progress=heard.append, validation_seeds=1, **SMALL)
+    train(scenario, iterations=2, out=folder, on_progress=heard.append, **SMALL)
     return folder, heard
 
 
@@ -58,11 +70,31 @@ def test_what_is_logged(run):
         "safety/shield_rate",
         "kpi/intersections/delay_s",
         "rollout/return_mean",
+        "rollout/action_change_rate",
+        "time/lost_plants",
+        "eval/score",
         "eval/delay_s",
         "baseline/greedy/delay_s",
     }
     assert wanted <= tags(folder)
     assert list(folder.glob("events.out.tfevents.*"))
+
+
+def test_the_best_policy_is_one_of_the_finalists(run):
+    folder, _ = run
+    finalists = {place.name: read_json(place / "facts.json") for place in (folder / "candidates").iterdir()}
+    assert 1 <= len(finalists) <= 2
+    best = read_json(folder / "best" / "best.json")
+    assert best in finalists.values()
+    assert best["final_score"] == min(facts["final_score"] for facts in finalists.values())
+
+
+def test_events_hold_hyperparameters_and_an_episode(run):
+    folder, _ = run
+    events = EventAccumulator(str(folder), size_guidance={"images": 0})
+    events.Reload()
+    assert "eval/episode" in events.Tags()["images"]
+    assert "_hparams_/experiment" in events.summary_metadata
 
 
 def test_best_policy_exports_and_controls(run, scenario):
@@ -87,9 +119,29 @@ def test_wrong_setting_is_refused(scenario, tmp_path):
         train(scenario, out=tmp_path / "x", learning_rat=1)
 
 
+def test_several_scenarios_share_a_policy(scenario, tmp_path):
+    places = [scenario, scenario.override({"regime": "resco"})]
+    folder = train(places, iterations=1, out=tmp_path / "run", **SMALL)
+    assert {"eval/grid2x2/delay_s", "eval/grid2x2-resco/delay_s", "baseline/greedy/grid2x2-resco/delay_s"} <= tags(folder)
+    assert read_json(export(folder) / "policy.json")["name"] == "generalist"
+
+
+def test_a_scenario_may_be_given_once(scenario, tmp_path):
+    with pytest.raises(CityloopError, match="grid2x2 is given twice"):
+        train([scenario, scenario], out=tmp_path / "x")
+
+
+def test_training_stops_when_validation_no_longer_improves(scenario, tmp_path):
+    heard = []
+    stuck = SMALL | {"patience": 1, "learning_rate": 1e-12, "learning_rate_end": 0.0}
+    train(scenario, iterations=50, out=tmp_path / "run", on_progress=heard.append, **stuck)
+    assert len(heard) == 2  # the second validation is no better than the first
+    assert heard[-1]["fraction"] == 1.0
+
+
 @pytest.mark.slow
 def test_same_seed_same_weights(scenario, tmp_path):
     for name in ("a", "b"):
-        train(scenario, iterations=2, out=tmp_path / name, validation_seeds=1, **SMALL)
+        train(scenario, iterations=2, out=tmp_path / name, **SMALL)
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert all(np.array_equal(a[name], b[name]) for name in a)
