@@ -89,7 +89,7 @@ def test_list_for_people(capsys):
         (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
         (("train",), "give either scenarios"),
         (("train", GRID, "--algo", "alchemy"), "--algo is 'alchemy'"),
-        (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are for mappo"),
+        (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are not for sb3"),
         (("train", "--resume", "nowhere"), "run folder nowhere does not exist"),
         (("export", "nowhere"), "run folder nowhere does not exist"),
         (("bench", "press"), "bench 'press' is unknown"),
