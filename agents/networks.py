@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -92,9 +92,12 @@ class PolicyNetwork(nn.Module):
 
     Attributes:
         DIMS: part name → a name for every size that may differ from site to site, None for those that may not.
+        ACROSS: whether it has layers across the agents of a plant (attention, say). Then it always gets them together,
+            ``(…, N, …)``; else rows of several plants may be mixed, which is quicker.
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]]
+    ACROSS: ClassVar[bool] = False
 
 
 class StagePolicy(PolicyNetwork):

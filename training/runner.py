@@ -25,6 +25,7 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from agents.networks import NOT_ALLOWED
 from envs.core.vector import Batch, Vector
 from training.actions import ActionCodec
 from training.fragment import Fragment
@@ -127,12 +128,7 @@ class Half:
 
     def decide(self, t: int, module: Any, codec: ActionCodec, rng: np.random.Generator) -> None:
         """Draw everyone's actions for step t and send them to the plants."""
-        for track, span in zip(self.tracks, self._places, strict=True):
-            flat = track.fragment.observation[t].reshape(track.rows, -1)
-            for name, part in track.plants.layout.unflatten(flat).items():
-                self._arrays[name][(span, *map(slice, part.shape[1:]))] = part
-        with torch.no_grad():
-            outputs = module.policy(self.parts).numpy()
+        outputs = self._together(t, module) if module.policy.ACROSS else self._mixed(t, module)
         actions, logp = codec.sample(outputs, rng)
         requests = codec.requests(actions)
         for track, span in zip(self.tracks, self._places, strict=True):
@@ -140,6 +136,28 @@ class Half:
             fragment.actions[t] = actions[span].reshape(fragment.actions.shape[1:])
             fragment.logp[t] = logp[span].reshape(fragment.logp.shape[1:])
             track.plants.send(requests[span].reshape(*fragment.logp.shape[1:], *requests.shape[1:]))
+
+    def _mixed(self, t: int, module: Any) -> np.ndarray:
+        """Outputs ``(rows, inputs)`` of one forward pass over the rows of all tracks."""
+        for track, span in zip(self.tracks, self._places, strict=True):
+            flat = track.fragment.observation[t].reshape(track.rows, -1)
+            for name, part in track.plants.layout.unflatten(flat).items():
+                self._arrays[name][(span, *map(slice, part.shape[1:]))] = part
+        with torch.no_grad():
+            return module.policy(self.parts).numpy()
+
+    def _together(self, t: int, module: Any) -> np.ndarray:
+        """The same, a forward pass a track, its agents kept together; missing actions are padded as masked."""
+        found = []
+        for track in self.tracks:
+            with torch.no_grad():
+                parts = track.plants.layout.unflatten(torch.from_numpy(track.fragment.observation[t]))
+                found.append(module.policy(parts).flatten(0, 1).numpy())
+        width = max(outputs.shape[1] for outputs in found)
+        padding = [((0, 0), (0, width - outputs.shape[1])) for outputs in found]
+        return np.concatenate(
+            [np.pad(outputs, pad, constant_values=NOT_ALLOWED) for outputs, pad in zip(found, padding, strict=True)]
+        )
 
 
 @dataclass(frozen=True)

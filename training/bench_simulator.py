@@ -1,0 +1,80 @@
+"""How much of a simulator's own speed training leaves: whole iterations beside bare libsumo loops on the same cores.
+
+Both sides simulate the same hour of traffic in as many processes. Training reads, encodes, decides, guards, rewards,
+learns and sends weights; the bare loops replay changes of signals and read nothing. Validation is left out.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from envs.core.env import make_loop
+from envs.core.registry import load_scenario
+from envs.core.scenario import Scenario
+from training.algorithm import build_algorithm, ray_session, task_of
+from training.bench import bare, ours, switches
+from training.settings import Settings
+
+UNVARIED = {"training_demand.scale": [1.0, 1.0], "training_demand.shift_s": 0.0, "training_demand.jitter_s": 0.0}
+"""Training on the very demand that the bare loop runs, so that both carry the same traffic."""
+
+WARM_UP = 2
+
+
+def efficiency(ref: str, processes: int = 2, iterations: int = 9, **changes: Any) -> tuple[float, float]:
+    """Decisions of plants a second: in training, and of bare libsumo.
+
+    Args:
+        ref: a scenario of intersections.
+        processes: plants at a time, on either side.
+        iterations: of training; the median after a warm-up counts.
+        changes: to the scenario, e.g. ``regime="resco"``.
+    """
+    scenario = load_scenario(ref, **changes)
+    return training_rate(scenario.override(dict(UNVARIED)), processes, iterations), bare_rate(scenario, processes)
+
+
+def training_rate(scenario: Scenario, processes: int, iterations: int) -> float:
+    """Decisions of plants a second over whole iterations with the trainer's own settings."""
+    settings = Settings(workers=processes)
+    with tempfile.TemporaryDirectory() as folder, ray_session(cpus=1):
+        algorithm = build_algorithm(task_of([scenario], settings), settings, Path(folder))
+        try:
+            seconds = []
+            for _ in range(WARM_UP + iterations):
+                start = time.perf_counter()
+                algorithm.train()
+                seconds.append(time.perf_counter() - start)
+        finally:
+            algorithm.stop()
+    return processes * settings.fragment / median(seconds[WARM_UP:])
+
+
+def bare_rate(scenario: Scenario, processes: int) -> float:
+    """Decisions a second of bare loops that run side by side, each a whole episode; the slowest counts."""
+    context = mp.get_context("spawn")
+    ready, results = context.Barrier(processes), context.Queue()
+    loops = [context.Process(target=_bare, args=(scenario, ready, results)) for _ in range(processes)]
+    for loop in loops:
+        loop.start()
+    try:
+        seconds = [results.get(timeout=600) for _ in loops]
+    finally:
+        for loop in loops:
+            loop.join(10)
+            if loop.is_alive():
+                loop.kill()
+                loop.join()
+    return processes * scenario.decisions / max(seconds)
+
+
+def _bare(scenario: Scenario, ready: Any, results: Any) -> None:
+    loop = make_loop(scenario)
+    plan = switches(loop, ours(loop)[1])
+    ready.wait(600)
+    results.put(bare(loop, plan))
