@@ -17,6 +17,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.intersections.readings import ARRIVAL_S, NEAR_M, PARTS, STANDING_MPS
+from envs.intersections.roads import Roads
 from envs.intersections.scenarios import Sensors
 from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
 
@@ -29,7 +30,7 @@ class Vehicles:
     """All vehicles on the network at one moment, as arrays of equal length.
 
     Attributes:
-        piece: index of the watched piece of lane, -1 where nobody watches.
+        piece: index of the lane, those that are watched first; -1 where it is unknown.
         position_m: from the start of the lane.
         speed_mps: speed.
         waiting_s: present standstill time; 0 for those that move.
@@ -81,7 +82,8 @@ class Detection:
         approaches = [[segment.lane for segment in approach.segments] for approach in site.approaches]
         exits = [list(exit_.lanes) for exit_ in site.exits]
         self._piece = {lane: k for k, lane in enumerate(dict.fromkeys(chain(*approaches, *exits)))}
-        n = len(self._piece)
+        self._roads: Roads | None = None
+        n = self._watched = len(self._piece)
         self._to_stop_m = np.full(n + 1, np.inf)
         feeds = np.zeros(n)
         for approach in site.approaches:
@@ -99,6 +101,12 @@ class Detection:
 
     def start(self, sumo: Any) -> None:
         """Begin an episode."""
+        if self._roads is None:  # the network is the same in every episode
+            self._roads = Roads(self.site, sumo, list(self._piece))
+            self._piece = self._roads.index
+            beyond = np.full(len(self._piece) - self._watched, np.inf)
+            self._to_stop_m = np.concatenate([self._to_stop_m[:-1], beyond, [np.inf]])
+        self._entries: dict[str, np.ndarray] = {}
         self._stage = np.zeros(len(self.site.junctions))
         self._changed_s = np.full(len(self.site.junctions), float(sumo.simulation.getTime()))
         movements = sum(len(junction.movements) for junction in self.site.junctions)
@@ -147,10 +155,47 @@ class Detection:
             "exit_queue_veh": exits[1],
         }
 
+    def delay(self, vehicles: Vehicles, sumo: Any) -> dict[str, Any]:
+        """Who is delayed at this moment, and which junction is to answer for it.
+
+        ``lost_veh`` ``(N,)``: Σ (1 - v / v_limit) over the vehicles on their way to each junction; ``network_lost_veh``:
+        the same over all vehicles; ``held_veh`` ``(N,)``: vehicles that wait to enter on a street that leads there (those
+        whose street leads to none are shared equally); ``backlog_veh``: all of them.
+        """
+        assert self._roads is not None
+        roads, known = self._roads, vehicles.piece >= 0
+        lane = vehicles.piece[known]
+        slow = np.maximum(1.0 - vehicles.speed_mps[known] / roads.limit_mps[lane], 0.0)
+        by_lane = np.bincount(lane, slow, minlength=len(roads.limit_mps))
+        pending = sumo.simulation.getPendingVehicles()
+        return {
+            "lost_veh": by_lane @ roads.owner,
+            "network_lost_veh": float(by_lane.sum()),
+            "held_veh": self._held(pending, sumo),
+            "backlog_veh": len(pending),
+        }
+
+    def _held(self, pending: tuple[str, ...], sumo: Any) -> np.ndarray:
+        assert self._roads is not None
+        held = np.zeros(len(self.site.junctions))
+        for vehicle in pending:
+            if vehicle not in self._entries:  # where a vehicle enters never changes: asked once
+                share = self._roads.owner_of_edge(sumo.vehicle.getRoute(vehicle)[0], sumo)
+                self._entries[vehicle] = share + (1.0 - share.sum()) / len(held)
+            held += self._entries[vehicle]
+        return held
+
+    def inside(self, vehicles: Vehicles) -> np.ndarray:
+        """Vehicles that stand in each junction's conflict area, ``(N,)``."""
+        assert self._roads is not None
+        standing = vehicles.piece[vehicles.standing & (vehicles.piece >= 0)]
+        junction = self._roads.inside[standing]
+        return np.bincount(junction[junction >= 0], minlength=len(self.site.junctions)).astype(np.float64)
+
     def _totals(self, piece: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Vehicles' columns ``(k, vehicles)`` summed by piece of lane, ``(k, pieces)``."""
-        k, n = len(columns), len(self._piece) + 1  # the last one takes vehicles that nobody watches
-        index = np.where(piece < 0, n - 1, piece) + n * np.arange(k)[:, None]
+        """Vehicles' columns ``(k, vehicles)`` summed by watched piece of lane, ``(k, pieces)``."""
+        k, n = len(columns), self._watched + 1  # the last one takes vehicles that nobody watches
+        index = np.where((piece < 0) | (piece >= n), n - 1, piece) + n * np.arange(k)[:, None]
         return np.bincount(index.ravel(), columns.ravel(), minlength=k * n).reshape(k, n)[:, :-1]
 
     def shown(self, sumo: Any, time_s: float) -> Readings:

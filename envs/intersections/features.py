@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Observation
+from envs.intersections.neighbours import Neighbours
 from envs.intersections.site import Junction, SignalSite
 
 APPROACH_FEATURES = (
@@ -27,13 +28,20 @@ APPROACH_FEATURES = (
     "length",
     "exit_fill",
     "exit_queue",
+    "inflow_green",
+    "inflow_red",
+    "ahead_queue",
+    "ahead_green",
 )
-"""Columns of the part ``approaches``."""
+"""Columns of the part ``approaches``. The last four are the neighbours' state, see `neighbours.py`."""
 
 STAGE_FEATURES = ("exists", "current", "green", "clearing", "red", "intergreen", "allowed")
 """Columns of the part ``stages``."""
 
-VEHICLES, WAIT_S, LENGTH_M, GREEN_S, CLEARING_S, RED_S = 10.0, 120.0, 150.0, 60.0, 6.0, 120.0
+JUNCTION_FEATURES = ("decision", "min_green", "max_red", "inside")
+"""Columns of the part ``junction``."""
+
+VEHICLES, WAIT_S, LENGTH_M, GREEN_S, CLEARING_S, RED_S, DECISION_S = 10.0, 120.0, 150.0, 60.0, 6.0, 120.0, 10.0
 """What is divided by, to bring vehicles, waiting, lengths and ages to the order of one."""
 
 
@@ -41,9 +49,10 @@ class SignalFeatures:
     """Encodes the readings of a site.
 
     Parts of the observation, ``S`` stages and ``L`` approaches at the site's largest junction:
-        approaches ``(N, L, 11)``: columns `APPROACH_FEATURES`, zero where there is no approach.
+        approaches ``(N, L, 15)``: columns `APPROACH_FEATURES`, zero where there is no approach.
         stages ``(N, S, 7)``: columns `STAGE_FEATURES`.
         serves ``(N, S, 2, L)``: share of an approach's movements that a stage serves, protected and permissive.
+        junction ``(N, 4)``: columns `JUNCTION_FEATURES`.
         action_mask ``(N, S)``: 1 where a stage may be asked for.
     """
 
@@ -56,6 +65,7 @@ class SignalFeatures:
             "approaches": (width, len(APPROACH_FEATURES)),
             "stages": (stages, len(STAGE_FEATURES)),
             "serves": (stages, 2, width),
+            "junction": (len(JUNCTION_FEATURES),),
             "action_mask": (stages,),
         }
         self.state_shape = (n, 6)
@@ -66,6 +76,10 @@ class SignalFeatures:
             self._lanes[j, : len(mine)] = mine
             self._serves[j, : len(junction.stages), :, : len(mine)] = _serves(junction, mine)
         self._to_exit = _exit_shares(site)
+        self._neighbours = Neighbours(site)
+        timing = site.timing
+        red = 0.0 if timing.max_red_s is None else RED_S / timing.max_red_s
+        self._timing = np.array([timing.decision_s / DECISION_S, timing.min_green_s / DECISION_S, red], np.float32)
         self._capacity = np.array([exit_.capacity_veh for exit_ in site.exits])
         self._limit = np.array([approach.speed_mps for approach in site.approaches])
         self._length = np.array([approach.length_m for approach in site.approaches]) / LENGTH_M
@@ -86,6 +100,7 @@ class SignalFeatures:
             "approaches": self._approach_columns(readings)[self._lanes],
             "stages": self._stage_columns(readings, mask),
             "serves": self._serves,
+            "junction": self._junction_columns(readings),
             "action_mask": mask.astype(np.float32),
         }
 
@@ -107,7 +122,16 @@ class SignalFeatures:
         columns[:, 8] = self._length
         columns[:, 9:11] = self._to_exit @ exits
         columns[np.isnan(columns)] = 0.0
+        green = self._neighbours.green(readings)
+        columns[:, 11:13] = self._neighbours.inflow(columns[:, 1], green)
+        columns[:, 13:15] = self._neighbours.ahead(columns[:, 2], green)
         return padded
+
+    def _junction_columns(self, readings: Readings) -> np.ndarray:
+        columns = np.empty((len(self._rows), len(JUNCTION_FEATURES)), dtype=np.float32)
+        columns[:, :3] = self._timing
+        columns[:, 3] = np.nan_to_num(readings["inside_veh"]) / VEHICLES
+        return columns
 
     def _stage_columns(self, readings: Readings, mask: np.ndarray) -> np.ndarray:
         columns = np.zeros((*self._exists.shape, len(STAGE_FEATURES)), dtype=np.float32)

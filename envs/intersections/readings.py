@@ -40,6 +40,7 @@ READINGS = Schema(
     Column("stage", "junction", 0, 99, "stage that is green, or that is coming", integer=True),
     Column("clearing_s", "junction", 0, 60, "seconds of yellow and all-red still to run; 0: the stage is green"),
     Column("green_s", "junction", 0, 1e7, "seconds that the stage has been green; 0 while clearing"),
+    Column("inside_veh", "junction", 0, 1000, "standing vehicles in the conflict area", nullable=True),
     Column("red_s", "movement", 0, 1e7, "seconds since the movement last had green; 0 while it has"),
 )
 

@@ -19,28 +19,21 @@ NETWORK_SHARE = 0.3
 class SignalReward:
     """Delay rate: the number of vehicles that a standstill would delay equally, Σ (1 - v / v_limit).
 
-    Its integral over time is the delay that is reported as a KPI. Terms, each ``(N,)`` and negative:
-        ``delay``: over the vehicles on the junction's own approaches.
-        ``network``: `NETWORK_SHARE` times the mean over all junctions.
-        ``backlog``: vehicles that cannot enter the network, a junction's equal share of them.
+    Its integral over time is the delay that is reported as a KPI, vehicles included that cannot enter the network.
+    Terms, each ``(N,)`` and negative:
+        ``delay``: over all vehicles whose next signal is the junction, however far away.
+        ``backlog``: vehicles that wait to enter on streets that lead to the junction.
+        ``network``: `NETWORK_SHARE` times the mean over junctions of all delay in the network, owned or not.
     """
 
     def __init__(self, site: SignalSite):
-        junctions = site.junctions
-        self._limit = np.array([approach.speed_mps for approach in site.approaches])
-        self._of = np.zeros((len(junctions), len(site.approaches)))
-        for j, junction in enumerate(junctions):
-            for movement in junction.movements:
-                if movement.approach >= 0:
-                    self._of[j, movement.approach] = 1.0
+        self._n = len(site.junctions)
 
     def terms(self, truth: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Named terms, already weighted; see the class."""
-        slow = truth["count_veh"] * np.maximum(1.0 - truth["speed_mps"] / self._limit, 0.0)
-        delay = -(self._of @ slow) / SCALE_VEH
-        n = len(delay)
+        everything = (truth["network_lost_veh"] + truth["backlog_veh"]) / self._n
         return {
-            "delay": delay,
-            "network": np.full(n, NETWORK_SHARE * delay.sum() / n),
-            "backlog": np.full(n, -truth["backlog_veh"] / SCALE_VEH / n),
+            "delay": -truth["lost_veh"] / SCALE_VEH,
+            "backlog": -truth["held_veh"] / SCALE_VEH,
+            "network": np.full(self._n, -NETWORK_SHARE * everything / SCALE_VEH),
         }

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from envs.core.errors import CityloopError
@@ -74,12 +75,15 @@ class Sensors(Frozen):
         noise: relative standard deviation of counts, speeds and waiting times.
         dropout: share of approach lanes whose detector is dead for the episode.
         delay_s: age of detector values, rounded to whole decisions.
+        faulty: share of the episodes in which anything is wrong at all; noise and dropout are then drawn uniformly
+            between 0 and their values. None: they are as given in every episode.
     """
 
     range_m: float = Field(default=150.0, ge=10, le=500)
     noise: float = Field(default=0.0, ge=0, le=1)
     dropout: float = Field(default=0.0, ge=0, le=1)
     delay_s: float = Field(default=0.0, ge=0, le=60)
+    faulty: float | None = Field(default=None, ge=0, le=1)
 
 
 class SignalScenario(Scenario):
@@ -95,6 +99,7 @@ class SignalScenario(Scenario):
         demand: variation of every seed's demand.
         training_demand: variation of the training seeds' demand instead.
         sensors: what detectors can do.
+        training_sensors: the same for the training seeds instead (the range is always that of ``sensors``).
         teleport_s: seconds of standstill after which SUMO removes a vehicle; -1: never.
     """
 
@@ -107,8 +112,9 @@ class SignalScenario(Scenario):
     regime: Regime = "engineer"
     timing: Timing = Field(default_factory=lambda data: REGIMES[data.get("regime", "engineer")])
     demand: Demand = Demand()
-    training_demand: Demand = Demand(scale=(0.7, 1.2), shift_s=900.0, jitter_s=60.0)
+    training_demand: Demand = Demand(scale=(0.6, 1.3), shift_s=900.0, jitter_s=60.0)
     sensors: Sensors = Sensors()
+    training_sensors: Sensors = Sensors(noise=0.1, dropout=0.3, faulty=0.5)
     teleport_s: int = Field(default=-1, ge=-1)
 
     @model_validator(mode="after")
@@ -119,6 +125,11 @@ class SignalScenario(Scenario):
         if self.decisions < 1:
             raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
         return self
+
+    @property
+    def label(self) -> str:
+        """Its name, and the regime if that is not the default."""
+        return self.name if self.regime == "engineer" else f"{self.name}-{self.regime}"
 
     @property
     def decision_s(self) -> float:
@@ -132,6 +143,17 @@ class SignalScenario(Scenario):
     def demand_of(self, seed: int) -> Demand:
         """The demand variation that applies to a seed."""
         return self.training_demand if seed in self.seeds.train else self.demand
+
+    def sensors_of(self, seed: int) -> Sensors:
+        """What is wrong with the detectors in a seed's episode."""
+        sensors = self.training_sensors if seed in self.seeds.train else self.sensors
+        if sensors.faulty is None:
+            return sensors
+        rng = np.random.default_rng([seed, 4])
+        if rng.random() >= sensors.faulty:
+            return Sensors(range_m=sensors.range_m)
+        drawn = {"noise": sensors.noise * rng.random(), "dropout": sensors.dropout * rng.random()}
+        return sensors.model_copy(update={**drawn, "faulty": None})
 
     def override(self, settings: dict[str, object]) -> SignalScenario:
         """As `Scenario.override`; changing the regime brings that regime's timing."""

@@ -64,7 +64,7 @@ class SumoWorld(World):
         except CityloopError:
             self.close()
             raise
-        self._faults = Faults(self.scenario.sensors, self.scenario.decision_s, seed, len(self.site.approaches))
+        self._faults = Faults(self.scenario.sensors_of(seed), self.scenario.decision_s, seed, len(self.site.approaches))
         self._gridlock = GridlockWatch()
         return self._observe()
 
@@ -118,11 +118,10 @@ class SumoWorld(World):
     def _observe(self) -> Readings:
         vehicles = self._detection.vehicles(self._sumo)
         true = self._detection.measure(vehicles)
-        backlog = len(self._sumo.simulation.getPendingVehicles())
         self._gridlock.see(vehicles)
         self._truth = {
             **true,
-            "backlog_veh": backlog,
+            **self._detection.delay(vehicles, self._sumo),
             "running_veh": len(vehicles.piece),
             "standing_veh": vehicles.standing_veh,
         }
@@ -130,11 +129,11 @@ class SumoWorld(World):
             signals = self._controller.status(self._time_s)
         else:
             signals = self._detection.shown(self._sumo, self._time_s)
-        return self._faults.apply(true) | signals
+        return self._faults.apply(true) | {"inside_veh": self._detection.inside(vehicles)} | signals
 
     @property
     def truth(self) -> Mapping[str, Any]:
-        """Undamaged readings of approaches and exits, and the network's totals ``*_veh``."""
+        """Undamaged readings of approaches and exits, `Detection.delay`, and the network's totals ``*_veh``."""
         return self._truth
 
     @property

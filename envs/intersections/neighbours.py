@@ -1,0 +1,84 @@
+"""What reaches a junction from its neighbours, lane by lane: who is coming, who is held, and how it looks ahead.
+
+Derived from the site alone: an exit and an approach belong together if they share a street. Where a neighbour is
+farther away than detection reaches, there is no link, and its columns stay zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.intersections.site import SignalSite
+
+
+class Neighbours:
+    """Links between the junctions of a site.
+
+    Args:
+        site: the site.
+    """
+
+    def __init__(self, site: SignalSite):
+        movements = [(j, k) for j, junction in enumerate(site.junctions) for k in range(len(junction.movements))]
+        stages = max(len(junction.stages) for junction in site.junctions)
+        self._junction = np.array([j for j, _ in movements])
+        self._rows = np.arange(len(movements))
+        self._green = np.zeros((len(movements), stages), dtype=bool)
+        share = np.zeros((len(movements), len(site.approaches)))  # of a movement in its approach
+        leads = np.zeros((len(site.approaches), len(movements)))  # of an approach in where a movement leads to
+        following = _following(site)
+        for row, (j, k) in enumerate(movements):
+            junction = site.junctions[j]
+            movement = junction.movements[k]
+            self._green[row, : len(junction.stages)] = [stage[k] in "Gg" for stage in junction.stages]
+            if movement.approach < 0:
+                continue
+            share[row, movement.approach] = 1.0
+            for exit_ in movement.exits:
+                for approach in following[exit_]:
+                    leads[approach, row] += 1.0 / len(movement.exits) / len(following[exit_])
+        share /= np.maximum(share.sum(axis=0), 1.0)
+        self._arrive = leads  # (approaches, movements)
+        self._from = share.argmax(axis=1)
+        self._weight = share.max(axis=1)
+        self._ahead = (leads @ share).T  # (approaches, approaches downstream)
+        self._of_approach = share.T
+
+    def green(self, readings: Readings) -> np.ndarray:
+        """Whether each movement has green at this moment, ``(movements,)`` of 0 and 1."""
+        stage = readings["stage"].astype(np.int64)[self._junction]
+        return self._green[self._rows, stage] * (readings["clearing_s"] <= 0)[self._junction]
+
+    def inflow(self, vehicles: np.ndarray, green: np.ndarray) -> np.ndarray:
+        """Vehicles upstream that lead to each approach, ``(approaches, 2)``: with green now, and held by a red.
+
+        Args:
+            vehicles: on each approach.
+            green: of each movement.
+
+        A vehicle is taken to turn each way that its lane leads with equal probability.
+        """
+        each = vehicles[self._from] * self._weight
+        return self._arrive @ np.stack([each * green, each * (1.0 - green)], axis=1)
+
+    def ahead(self, vehicles: np.ndarray, green: np.ndarray) -> np.ndarray:
+        """Vehicles on the approaches that come next, and the share of their movements with green, ``(approaches, 2)``."""
+        return self._ahead @ np.stack([vehicles, self._of_approach @ green], axis=1)
+
+
+def _following(site: SignalSite) -> list[list[int]]:
+    """For each exit, the approaches further down the same street."""
+    streets: dict[str, list[int]] = {}
+    for k, approach in enumerate(site.approaches):
+        for street in {_street(segment.lane) for segment in approach.segments}:
+            streets.setdefault(street, []).append(k)
+    return [
+        sorted({k for street in {_street(lane) for lane in exit_.lanes} for k in streets.get(street, [])})
+        for exit_ in site.exits
+    ]
+
+
+def _street(lane: str) -> str:
+    """The edge of a SUMO lane: its name without the number at its end."""
+    return lane.rpartition("_")[0]

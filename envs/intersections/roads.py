@@ -1,0 +1,86 @@
+"""The whole road network as the simulator has it: which signal a lane leads to, and what lies inside a junction.
+
+Only a world needs this: detectors see stop lines (`detection.py`), but delay arises everywhere, and is to be charged
+to the junction that the delayed are on their way to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from envs.intersections.site import SignalSite
+
+REACH = 200
+"""Lanes that ownership is followed upstream at most."""
+
+
+class Roads:
+    """Lanes of a running simulation, indexed.
+
+    Args:
+        site: the signals.
+        sumo: libsumo, with the site's network loaded.
+        first: lanes that get the first indices, in this order; the others follow.
+
+    Attributes:
+        index: lane → index.
+        limit_mps: speed limits, ``(lanes,)``.
+        owner: share of each junction in a lane, ``(lanes, N)``: 1 on the lanes that lead to its stop lines; where several
+            junctions may come next, equal shares at every fork; 0 where no signal follows.
+        inside: junction whose conflict area a lane crosses, ``(lanes,)``, -1 if none.
+    """
+
+    def __init__(self, site: SignalSite, sumo: Any, first: Sequence[str]):
+        lanes = list(dict.fromkeys([*first, *sumo.lane.getIDList()]))
+        self.index = {lane: k for k, lane in enumerate(lanes)}
+        self.limit_mps = np.array([max(sumo.lane.getMaxSpeed(lane), 0.1) for lane in lanes])
+        forks = [self._following(sumo, lane) for lane in lanes]
+        self.owner = self._owners(site, forks)
+        self.inside = np.full(len(lanes), -1)
+        for j, junction in enumerate(site.junctions):
+            for links in sumo.trafficlight.getControlledLinks(junction.id):
+                for _, _, via in links:
+                    self._claim(via, j, forks, lanes)
+        self._edges: dict[str, np.ndarray] = {}
+
+    def _following(self, sumo: Any, lane: str) -> list[int]:
+        """Lanes that one may drive to next, those across a junction first."""
+        following = [link[4] or link[0] for link in sumo.lane.getLinks(lane)]
+        return [self.index[name] for name in dict.fromkeys(following)]
+
+    def _owners(self, site: SignalSite, forks: Sequence[Sequence[int]]) -> np.ndarray:
+        stops = np.zeros((len(forks), len(site.junctions)))
+        for j, junction in enumerate(site.junctions):
+            for movement in junction.movements:
+                if movement.approach >= 0:
+                    stops[self.index[site.approaches[movement.approach].id], j] = 1.0
+        fixed = stops.any(axis=1)
+        source = np.array([k for k, following in enumerate(forks) for _ in following], dtype=np.int64)
+        target = np.array([k for following in forks for k in following], dtype=np.int64)
+        share = np.array([1.0 / len(following) for following in forks for _ in following])[:, None]
+        owner = stops
+        for _ in range(REACH):
+            ahead = np.zeros_like(stops)
+            np.add.at(ahead, source, owner[target] * share)
+            ahead[fixed] = stops[fixed]
+            if np.array_equal(ahead, owner):
+                break
+            owner = ahead
+        return owner
+
+    def _claim(self, via: str, j: int, forks: Sequence[Sequence[int]], lanes: Sequence[str]) -> None:
+        """Mark the lanes across a junction; a path may have two, with room to wait between them."""
+        while via.startswith(":") and self.inside[self.index[via]] < 0:
+            self.inside[self.index[via]] = j
+            following = forks[self.index[via]]
+            via = lanes[following[0]] if following else ""
+
+    def owner_of_edge(self, edge: str, sumo: Any) -> np.ndarray:
+        """Share of each junction in an edge, ``(N,)``: the mean over its lanes."""
+        if edge not in self._edges:
+            lanes = [self.index[f"{edge}_{k}"] for k in range(sumo.edge.getLaneNumber(edge))]
+            self._edges[edge] = self.owner[lanes].mean(axis=0)
+        return self._edges[edge]
