@@ -12,7 +12,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
@@ -24,6 +24,7 @@ from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario
+from envs.core.vector import one_thread_each
 from envs.core.world import Controller
 
 STALL_S = 300.0
@@ -163,7 +164,7 @@ class EpisodePool:
     def __init__(self, scenarios: Sequence[Scenario], processes: int, make: Maker = make_controller):
         self._workers: list[_Worker] = []
         try:
-            with _one_thread_each():
+            with one_thread_each():
                 for _ in range(processes):
                     self._workers.append(_Worker(scenarios, make))
         except BaseException:
@@ -243,22 +244,6 @@ class EpisodePool:
                 worker.process.kill()
                 worker.process.join()
         self._workers = []
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Children started here use one thread each: their matrices are small, and there are as many as cores."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 class _StopError(Exception):

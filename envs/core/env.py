@@ -12,7 +12,7 @@ from pettingzoo import ParallelEnv
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop, Step
 from envs.core.registry import get_system, load_scenario
-from envs.core.scenario import Scenario
+from envs.core.scenario import Scenario, SeedRange
 
 
 def make_loop(scenario: str | Scenario, **settings: Any) -> ControlLoop:
@@ -41,11 +41,26 @@ class SeedStream:
         split = self._scenario.seeds.split(seed)
         self._range = getattr(self._scenario.seeds, split) if split else self._scenario.seeds.test
 
+    @property
+    def next(self) -> int:
+        """The next episode's seed, which `take` will give."""
+        return self._next
+
     def take(self) -> int:
-        """The next episode's seed."""
+        """The next episode's seed; the one after it is drawn."""
         seed = self._next
         self._next = int(self._rng.integers(self._range.first, self._range.last + 1))
         return seed
+
+    def get_state(self) -> tuple[int, Any, Any]:
+        """What decides all seeds to come, as plain data."""
+        return self._next, self._rng.bit_generator.state, self._range.model_dump()
+
+    def set_state(self, state: tuple[int, Any, Any]) -> None:
+        """Go on from what `get_state` gave."""
+        self._next, generator, bounds = state
+        self._rng.bit_generator.state = generator
+        self._range = SeedRange.model_validate(bounds)
 
 
 class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):

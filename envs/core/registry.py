@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gymnasium import Space
 
@@ -19,6 +19,9 @@ from envs.core.readings import Readings, Schema
 from envs.core.scenario import Scenario, read_yaml
 from envs.core.site import Site
 from envs.core.world import Features, Guard, Reward, World
+
+if TYPE_CHECKING:
+    from envs.core.vector import Vector
 
 SYSTEMS = {
     "intersections": "envs.intersections",
@@ -44,6 +47,7 @@ class System:
         command: what a command sets, as the serving API calls it, e.g. ``stage``.
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
         make_world, make_guard, make_features, make_reward: build the parts.
+        make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
     """
 
     name: str
@@ -64,6 +68,7 @@ class System:
     make_guard: Callable[[Any], Guard]
     make_features: Callable[[Any], Features]
     make_reward: Callable[[Any], Reward]
+    make_vector: Callable[[Any, int, int], Vector] | None = None
 
 
 def get_system(name: str) -> System:

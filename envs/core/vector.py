@@ -1,28 +1,38 @@
 """Many plants at once, array first: one simulator process each, observations through shared memory.
 
 Results depend on seeds alone, not on which process is quicker: every step waits for all plants, and each plant draws
-its own episodes' seeds.
+its own episodes' seeds. Systems whose plants are arrays themselves bring a `Vector` of their own instead.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing as mp
 import os
-import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from gymnasium.spaces import Space
 
 from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
-from envs.core.loop import ControlLoop
+from envs.core.loop import Layout
+from envs.core.plant import Begin, Failure, Report, Step, views, work
+from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 
 STEP_TIMEOUT_S = 300.0
 """A plant that does not answer for so long is taken for dead."""
+
+DEATHS = 3
+"""A plant that dies so often in a row, without a step in between, is given up."""
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
@@ -34,9 +44,10 @@ class Batch:
         state: float32 ``(E, *state_shape)``.
         last_observation, last_state: what an episode that has just ended ended with; stale elsewhere.
         reward: float64 ``(E, N)``.
-        done: bool ``(E,)``, whether an episode has just ended (by truncation).
+        done: bool ``(E,)``, whether an episode has just ended.
         kpis: for each plant the indicators of the episode that has just ended, else empty.
         interventions: number of requests that the guard changed, ``(E,)``.
+        terminated: bool ``(E,)``, whether it ended because nothing follows; None: all end at their limit of time.
     """
 
     observation: np.ndarray
@@ -47,16 +58,77 @@ class Batch:
     done: np.ndarray
     kpis: list[dict[str, float]]
     interventions: np.ndarray
+    terminated: np.ndarray | None = None
+
+
+class Vector(Protocol):
+    """Plants that step together, wherever they are simulated.
+
+    Attributes:
+        num_envs: how many plants.
+        agents: of each.
+        layout: where each part of an observation lies.
+        state_shape: of one plant's state.
+        action_space: of one agent.
+    """
+
+    num_envs: int
+    agents: int
+    layout: Layout
+    state_shape: tuple[int, ...]
+    action_space: Space[Any]
+
+    def reset(self, seed: int | None = None) -> Batch:
+        """Start an episode in every plant."""
+        ...
+
+    def send(self, requests: np.ndarray) -> None:
+        """Begin a step with requests ``(E, N)`` or ``(E, N, …)``; `receive` ends it. In between one may compute."""
+        ...
+
+    def receive(self) -> Batch:
+        """Wait for the step that `send` began."""
+        ...
+
+    def get_state(self) -> Any:
+        """Everything that decides what comes next, to be pickled."""
+        ...
+
+    def set_state(self, state: Any) -> Batch:
+        """Go on from a state; the batch that was last received then (rewards and ends aside)."""
+        ...
+
+    def close(self) -> None:
+        """Stop all plants. May be called twice."""
+        ...
+
+
+def make_vector(scenario: Scenario, num_envs: int, seed: int = 0) -> Vector:
+    """Plants of a scenario: as arrays in this process where the system has them, else in processes of their own.
+
+    Args:
+        scenario: what they simulate.
+        num_envs: how many.
+        seed: plant k begins with seed ``seed + k``.
+    """
+    make = get_system(scenario.system).make_vector
+    return VectorEnv(scenario, num_envs, seed) if make is None else make(scenario, num_envs, seed)
 
 
 class VectorEnv:
     """``num_envs`` plants of one scenario, each in a process of its own, starting a new episode when one ends.
+
+    A plant that dies is replaced: its episode counts as ended, without indicators, and the next one begins.
 
     Args:
         scenario: a scenario or its reference.
         num_envs: how many plants.
         seed: plant k begins with seed ``seed + k``.
         settings: changes to the scenario.
+
+    Attributes:
+        loop: the scenario's loop, which never runs here; for its site and parts.
+        lost: plants that died so far.
 
     Raises:
         CityloopError: if the scenario cannot be used.
@@ -65,34 +137,28 @@ class VectorEnv:
     def __init__(self, scenario: str | Scenario, num_envs: int, seed: int = 0, **settings: Any):
         loop = make_loop(scenario, **settings)
         self.loop, self.num_envs, self._seed = loop, num_envs, seed
-        n = len(loop.site.agents)
+        self.agents, self.layout = len(loop.site.agents), loop.layout
+        self.state_shape: tuple[int, ...] = loop.features.state_shape
+        self.action_space = loop.system.action_space(loop.site)
         self._fields = {
-            "reward": ((num_envs, n), np.float64),  # first: eight-byte alignment
-            "observation": ((num_envs, n, loop.layout.size), np.float32),
+            "reward": ((num_envs, self.agents), np.float64),  # first: eight-byte alignment
+            "observation": ((num_envs, self.agents, loop.layout.size), np.float32),
             "state": ((num_envs, *loop.features.state_shape), np.float32),
-            "last_observation": ((num_envs, n, loop.layout.size), np.float32),
+            "last_observation": ((num_envs, self.agents, loop.layout.size), np.float32),
             "last_state": ((num_envs, *loop.features.state_shape), np.float32),
         }
         size = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in self._fields.values())
         self._memory: SharedMemory | None = SharedMemory(create=True, size=size)
-        self._arrays = _views(self._memory, self._fields)
-        context = mp.get_context("spawn")
-        self._pipes: list[Connection] = []
-        self._workers = []
-        for k in range(num_envs):
-            ours, theirs = context.Pipe()
-            arguments = (theirs, loop.scenario, self._memory.name, self._fields, k)
-            worker = context.Process(target=_worker, args=arguments, daemon=True)
-            worker.start()
-            theirs.close()
-            self._pipes.append(ours)
-            self._workers.append(worker)
+        self._arrays = views(self._memory, self._fields)
+        self._plants = [_Plant(loop.scenario, self._memory.name, self._fields, k) for k in range(num_envs)]
+        self.lost = 0
 
     def reset(self, seed: int | None = None) -> Batch:
         """Start an episode in every plant."""
         first = self._seed if seed is None else seed
-        for k in range(self.num_envs):
-            self._post(k, ("reset", first + k))
+        for k, plant in enumerate(self._plants):
+            plant.seeds.start(first + k)
+            plant.begin()
         return self.receive()
 
     def step(self, requests: np.ndarray) -> Batch:
@@ -102,58 +168,55 @@ class VectorEnv:
 
     def send(self, requests: np.ndarray) -> None:
         """Begin a step; `receive` ends it. In between the caller may compute."""
-        for k, rows in enumerate(requests):
-            self._post(k, ("step", np.asarray(rows)))
+        for plant, rows in zip(self._plants, requests, strict=True):
+            plant.step(np.array(rows))
 
     def receive(self) -> Batch:
         """Wait for the step that `send` began.
 
         Raises:
-            CityloopError: if a plant failed or died.
+            CityloopError: if a plant says that its scenario cannot be used, or dies again and again.
         """
-        answers = [self._answer(k) for k in range(self.num_envs)]
+        reports = [self._answer(k) for k in range(self.num_envs)]
         copies = {name: array.copy() for name, array in self._arrays.items()}
-        done, kpis, interventions = zip(*answers, strict=True)
-        return Batch(**copies, done=np.array(done), kpis=list(kpis), interventions=np.array(interventions))
+        return Batch(
+            **copies,
+            done=np.array([report.done for report in reports]),
+            kpis=[report.kpis for report in reports],
+            interventions=np.array([report.interventions for report in reports]),
+        )
 
-    def _post(self, k: int, message: tuple[str, Any]) -> None:
+    def _answer(self, k: int) -> Report:
+        plant = self._plants[k]
         try:
-            self._pipes[k].send(message)
-        except OSError:
-            raise self._death(k) from None
+            return plant.answer()
+        except _DeathError as death:
+            self.lost += 1
+            LOGGER.warning("plant %d of %s died (%s); it was replaced", k, self.loop.scenario.ref, death)
+            for name in ("observation", "state"):
+                self._arrays[f"last_{name}"][k] = self._arrays[name][k]
+            plant.replace()
+            self._answer(k)
+            self._arrays["reward"][k] = 0.0
+            return Report(done=True)
 
-    def _answer(self, k: int) -> tuple[bool, dict[str, float], int]:
-        pipe = self._pipes[k]
-        try:
-            if not pipe.poll(STEP_TIMEOUT_S):
-                raise CityloopError(f"plant {k} did not answer for {STEP_TIMEOUT_S:g} s: it was taken for dead")
-            kind, content = pipe.recv()
-        except (EOFError, ConnectionResetError):
-            raise self._death(k) from None
-        if kind == "error":
-            raise CityloopError(content)
-        if kind == "trace":
-            raise RuntimeError(f"plant {k} failed:\n{content}")
-        return content
+    def get_state(self) -> Any:
+        """Each plant's seeds, and the requests of its running episode: played again, they lead to the same point."""
+        return [plant.get_state() for plant in self._plants]
 
-    def _death(self, k: int) -> CityloopError:
-        self._workers[k].join(5)
-        return CityloopError(f"plant {k} died (exit code {self._workers[k].exitcode}): start anew")
+    def set_state(self, state: Any) -> Batch:
+        """Play every plant's running episode again to the point of the state; the batch at that point."""
+        for plant, saved in zip(self._plants, state, strict=True):
+            plant.set_state(saved)
+        return self.receive()
 
     def close(self) -> None:
         """Stop all plants and free the memory. May be called twice."""
-        for pipe in self._pipes:
-            try:
-                pipe.send(("close", None))
-                pipe.close()
-            except OSError:
-                continue  # already dead
-        for worker in self._workers:
-            worker.join(5)
-            if worker.is_alive():
-                worker.kill()
-                worker.join()
-        self._pipes, self._workers = [], []
+        for plant in self._plants:
+            plant.close()
+        for plant in self._plants:
+            plant.join()
+        self._plants = []
         self._arrays = {}
         if self._memory is not None:
             self._memory.close()
@@ -167,61 +230,119 @@ class VectorEnv:
         self.close()
 
 
-def _views(memory: SharedMemory, fields: dict[str, Any]) -> dict[str, np.ndarray]:
-    views, offset = {}, 0
-    for name, (shape, kind) in fields.items():
-        views[name] = np.ndarray(shape, kind, memory.buf, offset)
-        offset += views[name].nbytes
-    return views
+class _DeathError(Exception):
+    """A plant's process is gone, or silent for too long."""
 
 
-def _worker(pipe: Connection, scenario: Scenario, memory_name: str, fields: dict[str, Any], k: int) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    memory = SharedMemory(name=memory_name)
-    mine = {name: view[k] for name, view in _views(memory, fields).items()}
-    loop = make_loop(scenario)
-    try:
-        _serve(pipe, loop, mine)
-    except (EOFError, KeyboardInterrupt, BrokenPipeError):
-        pass  # the parent is gone or is going
-    finally:
-        loop.close()
-        mine.clear()
+class _Plant:
+    """The caller's end of one plant: its process, its seeds, and what its running episode was asked for."""
 
+    def __init__(self, scenario: Scenario, memory: str, fields: Any, k: int):
+        self._arguments = (scenario, memory, fields, k)
+        self._name = f"plant {k} of {scenario.ref}"
+        self.seeds = SeedStream(scenario, 0)
+        self._seed, self._requests, self._deaths = 0, [], 0  # type: tuple[int, list[np.ndarray], int]
+        self._start()
 
-def _serve(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray]) -> None:
-    seeds = SeedStream(loop.scenario, 0)
-    while True:
-        verb, content = pipe.recv()
-        if verb == "close":
-            return
+    def _start(self) -> None:
+        context = mp.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        with one_thread_each():
+            self._process = context.Process(target=work, args=(theirs, *self._arguments), daemon=True)
+            self._process.start()
+        theirs.close()
+
+    def begin(self) -> None:
+        """Begin the next episode."""
+        self._seed, self._requests = self.seeds.take(), []
+        self._post(Begin(self._seed))
+
+    def step(self, requests: np.ndarray) -> None:
+        """Carry out requests."""
+        self._requests.append(requests)
+        self._post(Step(requests, self.seeds.next))
+
+    def _post(self, message: Any) -> None:
+        with suppress(OSError):  # it is dead: the answer will not come
+            self._pipe.send(message)
+
+    def answer(self) -> Report:
+        """The report on what was asked last.
+
+        Raises:
+            _DeathError: if the plant is dead.
+            CityloopError: if the scenario cannot be used.
+        """
+        pipe: Connection = self._pipe
         try:
-            pipe.send(("ok", _do(verb, content, loop, seeds, mine)))
-        except CityloopError as error:
-            pipe.send(("error", str(error)))
-        except Exception:  # whatever went wrong belongs to the parent
-            pipe.send(("trace", traceback.format_exc()))
+            if not pipe.poll(STEP_TIMEOUT_S):
+                raise _DeathError(f"no answer for {STEP_TIMEOUT_S:g} s")
+            answer = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(5)
+            raise _DeathError(f"exit code {self._process.exitcode}") from None
+        if isinstance(answer, Failure):
+            if answer.expected:
+                raise CityloopError(answer.text)
+            raise CityloopError(f"{self._name} failed: {answer.text.splitlines()[-1]}") from RuntimeError(answer.text)
+        if answer.done:
+            self._seed, self._requests = self.seeds.take(), []
+        if self._requests:
+            self._deaths = 0
+        return answer
+
+    def replace(self) -> None:
+        """Start another process in place of a dead one, and an episode in it.
+
+        Raises:
+            CityloopError: if that was done `DEATHS` times in a row.
+        """
+        self._deaths += 1
+        code = self._process.exitcode
+        if self._deaths >= DEATHS:
+            times = f"died {DEATHS} times in a row (exit code {code})"
+            raise CityloopError(f"{self._name} {times}: is there enough memory?")
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+        self._start()
+        self.begin()
+
+    def get_state(self) -> tuple[Any, int, np.ndarray]:
+        """Seeds to come, the running episode's seed, and its requests."""
+        return self.seeds.get_state(), self._seed, np.array(self._requests)
+
+    def set_state(self, state: tuple[Any, int, np.ndarray]) -> None:
+        """Begin to play an episode again."""
+        seeds, self._seed, requests = state
+        self.seeds.set_state(seeds)
+        self._requests = list(requests)
+        self._post(Begin(self._seed, self._requests))
+
+    def close(self) -> None:
+        """Tell the process to end."""
+        self._post(None)
+        self._pipe.close()
+
+    def join(self) -> None:
+        """Wait for its end; make it end if it does not."""
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
 
-def _do(
-    verb: str, content: Any, loop: ControlLoop, seeds: SeedStream, mine: dict[str, np.ndarray]
-) -> tuple[bool, dict[str, float], int]:
-    done, kpis, interventions = False, {}, 0
-    if verb == "reset":
-        seeds.start(content)
-        loop.reset(seeds.take())
-        mine["reward"][:] = 0.0
-    else:
-        step = loop.step(content)
-        mine["reward"][:] = step.reward
-        done, kpis, interventions = step.done, step.kpis, len(step.interventions)
-        if done:
-            _see(loop, mine, "last_")
-            loop.reset(seeds.take())
-    _see(loop, mine)
-    return done, kpis, interventions
-
-
-def _see(loop: ControlLoop, mine: dict[str, np.ndarray], prefix: str = "") -> None:
-    mine[prefix + "observation"][:] = loop.layout.flatten(loop.observation)
-    mine[prefix + "state"][:] = loop.features.state(loop.readings)
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Children started here use one thread each: their matrices are small, and there are as many as cores."""
+    names: Sequence[str] = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -158,9 +158,9 @@ class Detection:
     def delay(self, vehicles: Vehicles, sumo: Any) -> dict[str, Any]:
         """Who is delayed at this moment, and which junction is to answer for it.
 
-        ``lost_veh`` ``(N,)``: Σ (1 - v / v_limit) over the vehicles on their way to each junction; ``network_lost_veh``:
-        the same over all vehicles; ``held_veh`` ``(N,)``: vehicles that wait to enter on a street that leads there (those
-        whose street leads to none are shared equally); ``backlog_veh``: all of them.
+        ``lost_veh`` ``(N,)``: Σ (1 - v / v_limit) over the vehicles on their way to each junction;
+        ``network_lost_veh``: the same over all vehicles; ``held_veh`` ``(N,)``: vehicles that wait to enter on a street
+        that leads there (those whose street leads to none are shared equally); ``backlog_veh``: all of them.
         """
         assert self._roads is not None
         roads, known = self._roads, vehicles.piece >= 0

@@ -63,7 +63,7 @@ class Neighbours:
         return self._arrive @ np.stack([each * green, each * (1.0 - green)], axis=1)
 
     def ahead(self, vehicles: np.ndarray, green: np.ndarray) -> np.ndarray:
-        """Vehicles on the approaches that come next, and the share of their movements with green, ``(approaches, 2)``."""
+        """Vehicles on the approaches that come next, and how much of them has green, ``(approaches, 2)``."""
         return self._ahead @ np.stack([vehicles, self._of_approach @ green], axis=1)
 
 

@@ -28,8 +28,8 @@ class Roads:
     Attributes:
         index: lane → index.
         limit_mps: speed limits, ``(lanes,)``.
-        owner: share of each junction in a lane, ``(lanes, N)``: 1 on the lanes that lead to its stop lines; where several
-            junctions may come next, equal shares at every fork; 0 where no signal follows.
+        owner: share of each junction in a lane, ``(lanes, N)``: 1 on the lanes that lead to its stop lines; where
+            several junctions may come next, equal shares at every fork; 0 where no signal follows.
         inside: junction whose conflict area a lane crosses, ``(lanes,)``, -1 if none.
     """
 

@@ -1,6 +1,12 @@
 """Many plants at once: the same as one after the other, whatever the processes do, and nothing left behind."""
 
 import multiprocessing as mp
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +79,105 @@ def test_nothing_is_left_behind():
     assert shared_memory() <= before
 
 
-def test_a_dead_plant_is_told():
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def zeros(plants):
+    return np.zeros((plants.num_envs, plants.agents), dtype=int)
+
+
+def await_ends(processes):
+    """Wait until processes, given by descriptors, have ended; the descriptors are then readable."""
+    for process in processes:
+        assert select.select([process], [], [], 20)[0], "a process lives on"
+        os.close(process)
+
+
+@pytest.mark.parametrize("victim", ["the worker", "its child"])
+def test_a_dead_plant_is_replaced(victim):
     with vector_env(GRID, num_envs=2, **SHORT) as plants:
         plants.reset()
-        plants._workers[1].kill()
-        plants._workers[1].join()
-        with pytest.raises(CityloopError, match="plant 1 died"):
-            plants.step(np.zeros((2, 4), dtype=int))
+        before = plants.step(zeros(plants))
+        worker = plants._plants[1]._process.pid
+        watched = [os.pidfd_open(pid) for pid in (worker, *children(worker))]
+        signal.pidfd_send_signal(watched[victim == "its child"], signal.SIGKILL)
+        await_ends(watched)
+        batch = plants.step(zeros(plants))
+        assert batch.done.tolist() == [False, True]
+        assert batch.kpis == [{}, {}]
+        assert plants.lost == 1
+        np.testing.assert_array_equal(batch.last_observation[1], before.observation[1])
+        assert (batch.reward[1] == 0).all()
+        assert not plants.step(zeros(plants)).done.any()
+
+
+def test_a_plant_that_always_dies_is_given_up(monkeypatch):
+    with vector_env(GRID, num_envs=1, **SHORT) as plants:
+        plants.reset()
+        plant = plants._plants[0]
+        start = plant._start
+
+        def stillborn():
+            start()
+            plant._process.kill()
+            plant._process.join()
+
+        monkeypatch.setattr(plant, "_start", stillborn)
+        plant._process.kill()
+        with pytest.raises(CityloopError, match="died 3 times in a row"):
+            plants.step(zeros(plants))
+
+
+def test_a_state_leads_to_the_same_future(batches):
+    """Saved in the middle of the second episode; later ones must agree too."""
+    with vector_env(GRID, num_envs=2, seed=5, **SHORT) as plants:
+        batch = plants.reset()
+        for _ in range(16):
+            batch = plants.step((np.abs(batch.observation).sum(axis=2) * 10).astype(int) % 2)
+        state = pickle.loads(pickle.dumps(plants.get_state()))
+    with vector_env(GRID, num_envs=2, seed=77, **SHORT) as plants:
+        batch = plants.set_state(state)
+        for expected in batches[15:]:
+            np.testing.assert_array_equal(batch.observation, expected.observation)
+            np.testing.assert_array_equal(batch.state, expected.state)
+            batch = plants.step((np.abs(batch.observation).sum(axis=2) * 10).astype(int) % 2)
+
+
+def test_two_lots_may_step_at_the_same_time(batches):
+    with vector_env(GRID, num_envs=1, seed=5, **SHORT) as a, vector_env(GRID, num_envs=1, seed=6, **SHORT) as b:
+        seen = [a.reset(), b.reset()]
+        for t in range(14):
+            for plants, batch in zip((a, b), seen, strict=True):
+                plants.send((np.abs(batch.observation).sum(axis=2) * 10).astype(int) % 2)
+            seen = [a.receive(), b.receive()]
+            for k, batch in enumerate(seen):
+                np.testing.assert_array_equal(batch.observation[0], batches[t].observation[k])
+
+
+ORPHANAGE = """
+import sys
+from envs import vector_env
+if __name__ == "__main__":
+    plants = vector_env("intersections/grid2x2", num_envs=1, duration_s=60)
+    plants.reset()
+    print(plants._plants[0]._process.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_no_plant_outlives_its_caller(tmp_path):
+    script = tmp_path / "orphanage.py"
+    script.write_text(ORPHANAGE)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as caller:
+        worker = int(caller.stdout.readline())
+        watched = [worker, *children(worker)]
+        assert len(watched) == 2
+        ends = [os.pidfd_open(pid) for pid in watched]
+        caller.kill()
+        await_ends(ends)
 
 
 def test_a_user_error_in_a_plant_is_a_sentence(tmp_path):
