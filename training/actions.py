@@ -85,18 +85,20 @@ class ActionCodec:
         self._parts: list[_Choice | _Numbers] = []
         self._lows: list[np.ndarray] = []
         self._halves: list[np.ndarray] = []
+        self._scaled: list[np.ndarray] = []
         self._discrete = isinstance(space, spaces.Discrete)
         self._add(space)
         self.inputs = sum(part.inputs for part in self._parts)
         self.width = sum(part.width for part in self._parts)
         self._low, self._half = np.concatenate(self._lows), np.concatenate(self._halves)
+        self._numbers = np.concatenate(self._scaled)
 
     def _add(self, space: spaces.Space) -> None:
         if isinstance(space, spaces.Discrete):
-            self._part(_Choice(int(space.n)), np.zeros(1), np.zeros(1))
+            self._part(_Choice(int(space.n)), np.array([space.start]), np.zeros(1))
         elif isinstance(space, spaces.MultiDiscrete):
-            for n in space.nvec.ravel():
-                self._part(_Choice(int(n)), np.zeros(1), np.zeros(1))
+            for n, start in zip(space.nvec.ravel(), space.start.ravel(), strict=True):
+                self._part(_Choice(int(n)), np.array([start]), np.zeros(1))
         elif isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
             self._part(_Numbers(space.shape[0]), space.low, (space.high - space.low) / 2)
         elif isinstance(space, spaces.Tuple | spaces.Dict):
@@ -109,6 +111,7 @@ class ActionCodec:
         self._parts.append(part)
         self._lows.append(low)
         self._halves.append(half)
+        self._scaled.append(np.full(part.width, isinstance(part, _Numbers)))
 
     def sample(self, inputs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw actions float32 ``(…, width)`` and their log-probabilities ``(…,)`` from outputs ``(…, inputs)``."""
@@ -133,10 +136,9 @@ class ActionCodec:
     def requests(self, actions: np.ndarray) -> np.ndarray:
         """What plants are asked for: int64 ``(…,)`` if the space is Discrete, else float64 ``(…, width)``."""
         if self._discrete:
-            return actions[..., 0].astype(np.int64)
-        numbers = self._half > 0
+            return actions[..., 0].astype(np.int64) + self._low.astype(np.int64)
         scaled = self._low + (np.clip(actions, -1.0, 1.0) + 1.0) * self._half
-        return np.where(numbers, scaled, actions).astype(np.float64)
+        return np.where(self._numbers, scaled, self._low + actions).astype(np.float64)
 
     def _split(self, rows, size: str) -> list:  # type: ignore[no-untyped-def]
         pieces, start = [], 0

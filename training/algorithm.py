@@ -133,7 +133,12 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
 
 
 def build_algorithm(task: Task, settings: Settings, folder: Path) -> PPO:
-    """RLlib's algorithm for a task.
+    """RLlib's algorithm for a task; see `configure`."""
+    return configure(task, settings, folder).build_algo()
+
+
+def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
+    """RLlib's configuration for a task.
 
     Args:
         task: what is to be learned.
@@ -150,7 +155,7 @@ def build_algorithm(task: Task, settings: Settings, folder: Path) -> PPO:
         "scenarios": len(task.plants),
     }
     steps = settings.fragment * sum(plants.num_envs for plants in task.plants) * max(1, settings.runners)
-    config = (
+    return (
         PPOConfig(algo_class=QuietPPO)
         .environment(
             env="cityloop",
@@ -192,7 +197,6 @@ def build_algorithm(task: Task, settings: Settings, folder: Path) -> PPO:
         )
         .debugging(seed=settings.seed, log_level="ERROR")
     )
-    return config.build_algo()
 
 
 def set_schedule(algorithm: PPO, fraction: float) -> None:
