@@ -136,6 +136,7 @@ def train(
         "workers": workers,
     }
     common["command"] = shlex.join(["cityloop", *sys.argv[1:]])
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
     with output.quiet(), output.training() as common["on_progress"]:
         if algo == "sb3":
             if resume or hyper or len(places) > 1:
