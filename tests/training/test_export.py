@@ -56,7 +56,7 @@ def test_export_makes_the_same_decisions(run):
 def test_card_says_where_it_comes_from(run):
     folder, _, loop = run
     text = (export(folder, name="mine") / "CARD.md").read_text()
-    assert "cityloop train intersections/cologne1 --minutes 1" in text
+    assert "cityloop train intersections/cologne1\n" in text
     assert loop.scenario.hash in text
 
 
