@@ -179,6 +179,11 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
             num_learners=0,
             learner_class=CooperativeLearner,
             add_default_connectors_to_learner_pipeline=False,
+            learner_config_dict={
+                "settings": settings.model_dump(),
+                "discounts": list(task.discounts),
+                "action_space": task.action_space,
+            },
         )
         .rl_module(rl_module_spec=RLModuleSpec(module_class=CooperativeModule, model_config=model))
         .training(
@@ -189,11 +194,6 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
             gamma=settings.gamma,
             lambda_=settings.gae_lambda,
             use_kl_loss=False,
-            learner_config_dict={
-                "settings": settings.model_dump(),
-                "discounts": list(task.discounts),
-                "action_space": task.action_space,
-            },
         )
         .debugging(seed=settings.seed, log_level="ERROR")
     )

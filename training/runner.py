@@ -34,7 +34,7 @@ KPI = "kpi"
 INTERVENTION_RATE = "intervention_rate"
 ACTION_RATE = "action_rate"
 LOST = "lost_plants"
-PLANTS = "plants"
+OWNER, GENERATOR, PLANTS = "runner", "generator", "plants"
 WINDOW = 20
 """Episodes over which training KPIs are averaged."""
 
@@ -248,7 +248,7 @@ class BatchedRunner(EnvRunner, Checkpointable):
 
     def _log(self, fragments: Sequence[Fragment]) -> None:
         steps, decisions = sum(map(len, fragments)), sum(fragment.decisions for fragment in fragments)
-        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum", clear_on_reduce=True)
+        self.metrics.log_value(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
         self.metrics.log_value(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum")
         self.num_env_steps_sampled_lifetime += steps
         changed = sum(track.interventions for track in self._tracks)
@@ -265,9 +265,11 @@ class BatchedRunner(EnvRunner, Checkpointable):
         """Weights and counters; unless only some components are asked for, also the generator and the plants."""
         state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
         if components is None:
-            state["generator"] = self._rng.bit_generator.state
+            state[OWNER] = self.worker_index or 0
+            state[GENERATOR] = self._rng.bit_generator.state
             state[PLANTS] = [
-                None if track.batch is None else (track.plants.get_state(), track.returns) for track in self._tracks
+                None if track.batch is None else (track.plants.get_state(), track.returns.copy())
+                for track in self._tracks
             ]
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
@@ -275,7 +277,11 @@ class BatchedRunner(EnvRunner, Checkpointable):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over weights (unless they are older than our own), counters, the generator and the plants."""
+        """Take over weights (unless they are older than our own), counters, the generator and the plants.
+
+        Generator and plants are taken over from a state of this very runner alone: RLlib sends the state of the one in
+        the main process to every runner that replaces a lost one, and all of these would explore alike.
+        """
         if COMPONENT_RL_MODULE in state:
             number = state.get(WEIGHTS_SEQ_NO, 0)
             if number == 0 or number > self._weights_seq_no:
@@ -285,12 +291,13 @@ class BatchedRunner(EnvRunner, Checkpointable):
             self._weights_seq_no = max(self._weights_seq_no, number)
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
-        if "generator" in state:
-            self._rng.bit_generator.state = state["generator"]
-        for track, saved in zip(self._tracks, state.get(PLANTS, []), strict=False):
+        if state.get(OWNER) != (self.worker_index or 0):
+            return
+        self._rng.bit_generator.state = state[GENERATOR]
+        for track, saved in zip(self._tracks, state[PLANTS], strict=True):
             if saved is not None:
                 track.batch = track.plants.set_state(saved[0])
-                track.returns = saved[1]
+                track.returns = saved[1].copy()
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
         """How RLlib builds this runner anew from a checkpoint."""

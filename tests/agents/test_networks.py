@@ -4,83 +4,204 @@ import numpy as np
 import pytest
 import torch
 
-from agents.networks import NOT_ALLOWED, CentralCritic, FlatPolicy, StagePolicy
+from agents.networks import (
+    ARRIVALS,
+    LENGTH,
+    NOT_ALLOWED,
+    QUEUE,
+    FlatCritic,
+    FlatPolicy,
+    InContext,
+    StageCritic,
+    StagePolicy,
+)
+from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES
 
-SHAPES = {"approaches": (6, 11), "stages": (4, 7), "serves": (4, 2, 6), "action_mask": (4,)}
 
-
-def parts(agents=5, approaches=6, stages=4, seed=0):
-    rng = np.random.default_rng(seed)
-    out = {
-        "approaches": rng.random((agents, approaches, 11)),
-        "stages": rng.random((agents, stages, 7)),
-        "serves": rng.random((agents, stages, 2, approaches)),
-        "action_mask": np.ones((agents, stages)),
+def shapes(approaches=6, stages=4):
+    """Parts of a junction's observation."""
+    return {
+        "approaches": (approaches, len(APPROACH_FEATURES)),
+        "stages": (stages, len(STAGE_FEATURES)),
+        "serves": (stages, 2, approaches),
+        "junction": (len(JUNCTION_FEATURES),),
+        "action_mask": (stages,),
     }
-    out["stages"][..., 0] = 1.0
-    return {name: torch.from_numpy(part.astype(np.float32)) for name, part in out.items()}
+
+
+def numbers(rows, sizes, seed=0):
+    """Random parts ``(rows, …)`` of junctions whose approaches and stages all exist and are allowed."""
+    rng = np.random.default_rng(seed)
+    parts = {name: torch.from_numpy(rng.random((rows, *size)).astype(np.float32)) for name, size in sizes.items()}
+    parts["stages"][..., STAGE_FEATURES.index("exists")] = 1.0
+    parts["approaches"][..., LENGTH] += 0.1
+    parts["action_mask"].fill_(1.0)
+    return parts
+
+
+def padded(parts, approaches=3, stages=2):
+    """The same junctions at a site whose largest one has more approaches and stages."""
+    pad = torch.nn.functional.pad
+    return {
+        "approaches": pad(parts["approaches"], (0, 0, 0, approaches)),
+        "stages": pad(parts["stages"], (0, 0, 0, stages)),
+        "serves": pad(parts["serves"], (0, approaches, 0, 0, 0, stages)),
+        "junction": parts["junction"],
+        "action_mask": pad(parts["action_mask"], (0, stages)),
+    }
+
+
+@pytest.fixture
+def parts():
+    return numbers(5, shapes())
 
 
 @pytest.fixture
 def policy():
     torch.manual_seed(0)
-    return StagePolicy(SHAPES).eval()
+    policy = StagePolicy(shapes())
+    torch.nn.init.normal_(policy.score.weight)  # as if trained: else the plain demand hides what the layers do
+    return policy.eval()
 
 
-def test_order_of_approaches_does_not_matter(policy):
-    p = parts()
+@pytest.fixture
+def critic():
+    torch.manual_seed(0)
+    return StageCritic(shapes(), columns=6)
+
+
+def test_order_of_approaches_does_not_matter(policy, parts):
     order = torch.tensor([3, 0, 5, 1, 4, 2])
-    q = p | {"approaches": p["approaches"][:, order], "serves": p["serves"][..., order]}
-    torch.testing.assert_close(policy(p), policy(q))
+    other = parts | {"approaches": parts["approaches"][:, order], "serves": parts["serves"][..., order]}
+    torch.testing.assert_close(policy(parts), policy(other))
 
 
-def test_order_of_stages_only_reorders_the_scores(policy):
-    p = parts()
+def test_order_of_stages_only_reorders_the_scores(policy, parts):
     order = torch.tensor([2, 3, 1, 0])
-    q = p | {name: p[name][:, order] for name in ("stages", "serves", "action_mask")}
-    torch.testing.assert_close(policy(p)[:, order], policy(q))
+    other = parts | {name: parts[name][:, order] for name in ("stages", "serves", "action_mask")}
+    torch.testing.assert_close(policy(parts)[:, order], policy(other))
 
 
-def test_padding_does_not_matter(policy):
-    p = parts()
-    wide = {
-        "approaches": torch.nn.functional.pad(p["approaches"], (0, 0, 0, 3)),
-        "stages": torch.nn.functional.pad(p["stages"], (0, 0, 0, 2)),
-        "serves": torch.nn.functional.pad(p["serves"], (0, 3, 0, 0, 0, 2)),
-        "action_mask": torch.nn.functional.pad(p["action_mask"], (0, 2)),
-    }
-    logits = policy(wide)
-    torch.testing.assert_close(logits[:, :4], policy(p))
+def test_padding_does_not_matter(policy, parts):
+    logits = policy(padded(parts))
+    torch.testing.assert_close(logits[:, :4], policy(parts))
     assert (logits[:, 4:] == NOT_ALLOWED).all()
 
 
+def test_rows_do_not_depend_on_each_other(policy, parts):
+    together = policy(parts)
+    for k in range(5):
+        torch.testing.assert_close(policy({name: part[k : k + 1] for name, part in parts.items()})[0], together[k])
+
+
+def test_leading_dimensions_are_free(policy, critic, parts):
+    grouped = {name: part.unflatten(0, (1, 5)) for name, part in parts.items()}
+    torch.testing.assert_close(policy(grouped), policy(parts).unflatten(0, (1, 5)))
+
+
+@pytest.mark.parametrize("part", ["approaches", "stages", "serves", "junction"])
+def test_every_part_is_seen(policy, critic, parts, part):
+    other = parts | {part: parts[part].clone()}
+    other[part][..., -1] += 0.5
+    assert not torch.allclose(policy(parts), policy(other))
+    state = torch.zeros(2, 6)
+    assert not torch.allclose(critic(parts, state), critic(other, state))
+
+
 def test_a_masked_stage_is_never_the_best(policy):
-    p = parts(agents=200)
-    p["action_mask"] = (torch.rand((200, 4), generator=torch.Generator().manual_seed(1)) > 0.6).float()
-    p["action_mask"][:, 2] = 1.0
-    best = policy(p).argmax(dim=1)
-    assert p["action_mask"][torch.arange(200), best].all()
+    parts = numbers(200, shapes())
+    parts["action_mask"] = (torch.rand((200, 4), generator=torch.Generator().manual_seed(1)) > 0.6).float()
+    parts["action_mask"][:, 2] = 1.0
+    best = policy(parts).argmax(dim=1)
+    assert parts["action_mask"][torch.arange(200), best].all()
 
 
-def test_untrained_policy_serves_the_longest_queue(policy):
-    p = parts(agents=1)
-    p["approaches"].zero_()
-    p["approaches"][..., 8] = 1.0  # every approach exists
-    p["approaches"][0, 1, 2] = 2.0  # twenty vehicles stand on approach 1
-    p["serves"].zero_()
-    p["serves"][0, 3, 0, 1] = 1.0  # stage 3 serves it
-    p["stages"][..., 1:] = 0.0
-    assert policy(p).argmax() == 3
+def test_untrained_policy_serves_the_longest_queue():
+    policy = StagePolicy(shapes())
+    parts = {name: torch.zeros_like(part) for name, part in numbers(2, shapes()).items()}
+    parts["stages"][..., STAGE_FEATURES.index("exists")] = 1.0
+    parts["approaches"][..., LENGTH] = 1.0
+    parts["action_mask"].fill_(1.0)
+    parts["approaches"][0, 1, QUEUE] = 2.0  # twenty vehicles stand on approach 1
+    parts["approaches"][1, 2, ARRIVALS] = 2.0  # twenty vehicles come to approach 2
+    parts["serves"][0, 3, 0, 1] = 1.0
+    parts["serves"][1, 0, 0, 2] = 1.0
+    assert policy(parts).argmax(dim=1).tolist() == [3, 0]
 
 
-def test_critic_does_not_depend_on_the_order_of_junctions():
-    torch.manual_seed(0)
-    critic = CentralCritic(SHAPES, columns=6)
-    state = torch.rand(5, 7, 6)
-    torch.testing.assert_close(critic(parts(), state), critic(parts(), state.flip(1)))
+def test_critic_does_not_depend_on_the_order_of_the_states_rows(critic, parts):
+    state = torch.rand(7, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(critic(parts, state), critic(parts, state.flip(0)))
+
+
+def test_critic_does_not_depend_on_padding(critic, parts):
+    state = torch.rand(7, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(critic(padded(parts), state), critic(parts, state))
+
+
+def test_critic_gives_each_agent_of_each_plant_its_value(critic):
+    parts = {name: part.unflatten(0, (3, 4)) for name, part in numbers(12, shapes()).items()}
+    state = torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0))
+    values = critic(parts, state)
+    assert values.shape == (3, 4)
+    for plant in range(3):
+        alone = critic({name: part[plant] for name, part in parts.items()}, state[plant])
+        torch.testing.assert_close(values[plant], alone)
+
+
+FLAT = {"level": (3,), "valves": (2, 2), "action_mask": (4,)}
+
+
+def flat(*lead, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    parts = {name: torch.rand((*lead, *size), generator=generator) for name, size in FLAT.items()}
+    parts["action_mask"].fill_(1.0)
+    return parts
+
+
+@pytest.mark.parametrize("make", [StageCritic, FlatCritic])
+def test_only_a_central_critic_sees_the_state(make):
+    sizes, parts = (shapes(), numbers(5, shapes())) if make is StageCritic else (FLAT, flat(5))
+    state = torch.rand(7, 6, generator=torch.Generator().manual_seed(0))
+    for central in (True, False):
+        torch.manual_seed(0)
+        critic = make(sizes, columns=6, central=central)
+        assert torch.equal(critic(parts, state), critic(parts, state + 1.0)) != central
 
 
 def test_flat_policy_masks():
-    p = parts()
-    p["action_mask"][:, 1] = 0.0
-    assert (FlatPolicy(SHAPES)(p)[:, 1] == NOT_ALLOWED).all()
+    parts = flat(5)
+    parts["action_mask"][:, 1] = 0.0
+    logits = FlatPolicy(FLAT, outputs=4)(parts)
+    assert (logits[:, 1] == NOT_ALLOWED).all()
+    assert (logits[:, [0, 2, 3]] != NOT_ALLOWED).all()
+
+
+def test_flat_policy_gives_as_many_numbers_as_the_actions_need():
+    sizes = {name: FLAT[name] for name in ("level", "valves")}
+    parts = {name: flat(2, 3)[name] for name in sizes}
+    assert FlatPolicy(sizes, outputs=7)(parts).shape == (2, 3, 7)
+
+
+def test_flat_networks_read_every_number():
+    torch.manual_seed(0)
+    networks = [FlatPolicy(FLAT, outputs=4), lambda parts: FlatCritic(FLAT, columns=2)(parts, torch.zeros(1, 2))]
+    for network in networks:
+        for name in ("level", "valves"):
+            torch.manual_seed(1)
+            before = network(flat(1))
+            for place in np.ndindex(FLAT[name]):
+                parts = flat(1)
+                parts[name][(0, *place)] += 0.5
+                torch.manual_seed(1)
+                assert not torch.allclose(before, network(parts))
+
+
+def test_a_layer_in_context_is_one_over_items_with_the_context_appended():
+    torch.manual_seed(0)
+    layer = InContext(3, 2, 5)
+    items, context = torch.rand(4, 6, 3), torch.rand(4, 2)
+    joined = torch.cat([items, context[:, None].expand(4, 6, 2)], dim=-1)
+    weight = torch.cat([layer.item.weight, layer.context.weight], dim=1)
+    expected = torch.relu(torch.nn.functional.linear(joined, weight, layer.item.bias))
+    torch.testing.assert_close(layer(items, context), expected)
