@@ -123,3 +123,19 @@ def test_a_window_without_traffic_is_refused():
 def test_a_rule_over_several_keys_is_told_without_the_whole_document():
     with pytest.raises(CityloopError, match=r"^scenario intersections/grid2x2: duration_s is 3: it must cover"):
         load_scenario("intersections/grid2x2", duration_s=3)
+
+
+def test_training_seeds_have_faulty_sensors_now_and_then():
+    scenario = load_scenario("intersections/grid2x2")
+    assert scenario.sensors_of(scenario.seeds.test.first) == scenario.sensors
+    train = [scenario.sensors_of(scenario.seeds.train.first + k) for k in range(400)]
+    faulty = [sensors for sensors in train if sensors.dropout > 0]
+    assert 150 < len(faulty) < 250
+    assert max(sensors.dropout for sensors in faulty) <= scenario.training_sensors.dropout
+    assert len({sensors.dropout for sensors in faulty}) == len(faulty)
+    assert train == [scenario.sensors_of(scenario.seeds.train.first + k) for k in range(400)]
+
+
+def test_fixed_faults_are_the_same_in_every_episode():
+    scenario = load_scenario("intersections/grid2x2", training_sensors__dropout=0.2, training_sensors__faulty=None)
+    assert {scenario.sensors_of(scenario.seeds.train.first + k).dropout for k in range(9)} == {0.2}
