@@ -21,6 +21,9 @@ from envs.intersections.roads import Roads
 from envs.intersections.scenarios import Sensors
 from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
 
+STUCK_S = 150.0
+"""A vehicle that has stood for so long has been passed over."""
+
 TALLIES = ("count", "queue", "near", "arrivals", "speed", "waiting", "all", "all standing")
 """What is summed over every piece of lane: the first six within detection range only."""
 
@@ -160,16 +163,19 @@ class Detection:
 
         ``lost_veh`` ``(N,)``: Σ (1 - v / v_limit) over the vehicles on their way to each junction;
         ``network_lost_veh``: the same over all vehicles; ``held_veh`` ``(N,)``: vehicles that wait to enter on a street
-        that leads there (those whose street leads to none are shared equally); ``backlog_veh``: all of them.
+        that leads there (those whose street leads to none are shared equally); ``backlog_veh``: all of them;
+        ``stuck_veh`` ``(N,)``: vehicles on their way to each junction that have stood for `STUCK_S` or longer.
         """
         assert self._roads is not None
         roads, known = self._roads, vehicles.piece >= 0
         lane = vehicles.piece[known]
         slow = np.maximum(1.0 - vehicles.speed_mps[known] / roads.limit_mps[lane], 0.0)
         by_lane = np.bincount(lane, slow, minlength=len(roads.limit_mps))
+        stuck = np.bincount(lane[vehicles.waiting_s[known] >= STUCK_S], minlength=len(by_lane))
         pending = sumo.simulation.getPendingVehicles()
         return {
             "lost_veh": by_lane @ roads.owner,
+            "stuck_veh": stuck @ roads.owner,
             "network_lost_veh": float(by_lane.sum()),
             "held_veh": self._held(pending, sumo),
             "backlog_veh": len(pending),
@@ -186,11 +192,11 @@ class Detection:
         return held
 
     def inside(self, vehicles: Vehicles) -> np.ndarray:
-        """Vehicles that stand in each junction's conflict area, ``(N,)``."""
+        """Vehicles that stand between the stop line of each approach and the far side, ``(approaches,)``."""
         assert self._roads is not None
         standing = vehicles.piece[vehicles.standing & (vehicles.piece >= 0)]
-        junction = self._roads.inside[standing]
-        return np.bincount(junction[junction >= 0], minlength=len(self.site.junctions)).astype(np.float64)
+        approach = self._roads.inside[standing]
+        return np.bincount(approach[approach >= 0], minlength=len(self.site.approaches)).astype(np.float64)
 
     def _totals(self, piece: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Vehicles' columns ``(k, vehicles)`` summed by watched piece of lane, ``(k, pieces)``."""

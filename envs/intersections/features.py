@@ -32,13 +32,14 @@ APPROACH_FEATURES = (
     "inflow_red",
     "ahead_queue",
     "ahead_green",
+    "inside",
 )
-"""Columns of the part ``approaches``. The last four are the neighbours' state, see `neighbours.py`."""
+"""Columns of the part ``approaches``. ``inflow_…`` and ``ahead_…`` are the neighbours' state, see `neighbours.py`."""
 
 STAGE_FEATURES = ("exists", "current", "green", "clearing", "red", "intergreen", "allowed")
 """Columns of the part ``stages``."""
 
-JUNCTION_FEATURES = ("decision", "min_green", "max_red", "inside")
+JUNCTION_FEATURES = ("decision", "min_green", "max_red")
 """Columns of the part ``junction``."""
 
 VEHICLES, WAIT_S, LENGTH_M, GREEN_S, CLEARING_S, RED_S, DECISION_S = 10.0, 120.0, 150.0, 60.0, 6.0, 120.0, 10.0
@@ -49,10 +50,10 @@ class SignalFeatures:
     """Encodes the readings of a site.
 
     Parts of the observation, ``S`` stages and ``L`` approaches at the site's largest junction:
-        approaches ``(N, L, 15)``: columns `APPROACH_FEATURES`, zero where there is no approach.
+        approaches ``(N, L, 16)``: columns `APPROACH_FEATURES`, zero where there is no approach.
         stages ``(N, S, 7)``: columns `STAGE_FEATURES`.
         serves ``(N, S, 2, L)``: share of an approach's movements that a stage serves, protected and permissive.
-        junction ``(N, 4)``: columns `JUNCTION_FEATURES`.
+        junction ``(N, 3)``: columns `JUNCTION_FEATURES`.
         action_mask ``(N, S)``: 1 where a stage may be asked for.
     """
 
@@ -79,7 +80,8 @@ class SignalFeatures:
         self._neighbours = Neighbours(site)
         timing = site.timing
         red = 0.0 if timing.max_red_s is None else RED_S / timing.max_red_s
-        self._timing = np.array([timing.decision_s / DECISION_S, timing.min_green_s / DECISION_S, red], np.float32)
+        timings = np.array([timing.decision_s / DECISION_S, timing.min_green_s / DECISION_S, red], np.float32)
+        self._junction = np.tile(timings, (n, 1))
         self._capacity = np.array([exit_.capacity_veh for exit_ in site.exits])
         self._limit = np.array([approach.speed_mps for approach in site.approaches])
         self._length = np.array([approach.length_m for approach in site.approaches]) / LENGTH_M
@@ -100,7 +102,7 @@ class SignalFeatures:
             "approaches": self._approach_columns(readings)[self._lanes],
             "stages": self._stage_columns(readings, mask),
             "serves": self._serves,
-            "junction": self._junction_columns(readings),
+            "junction": self._junction,
             "action_mask": mask.astype(np.float32),
         }
 
@@ -121,17 +123,12 @@ class SignalFeatures:
         columns[:, 7] = np.log1p(readings["waiting_s"] / WAIT_S)
         columns[:, 8] = self._length
         columns[:, 9:11] = self._to_exit @ exits
+        columns[:, 15] = readings["inside_veh"] / VEHICLES
         columns[np.isnan(columns)] = 0.0
         green = self._neighbours.green(readings)
         columns[:, 11:13] = self._neighbours.inflow(columns[:, 1], green)
         columns[:, 13:15] = self._neighbours.ahead(columns[:, 2], green)
         return padded
-
-    def _junction_columns(self, readings: Readings) -> np.ndarray:
-        columns = np.empty((len(self._rows), len(JUNCTION_FEATURES)), dtype=np.float32)
-        columns[:, :3] = self._timing
-        columns[:, 3] = np.nan_to_num(readings["inside_veh"]) / VEHICLES
-        return columns
 
     def _stage_columns(self, readings: Readings, mask: np.ndarray) -> np.ndarray:
         columns = np.zeros((*self._exists.shape, len(STAGE_FEATURES)), dtype=np.float32)

@@ -35,12 +35,12 @@ READINGS = Schema(
     Column("speed_mps", "approach", 0, 100, "mean speed within detection range; the limit if empty", nullable=True),
     Column("occupancy", "approach", 0, 1, "share of the watched length that is taken up", nullable=True),
     Column("waiting_s", "approach", 0, 1e7, "sum of the present standstill times", nullable=True),
+    Column("inside_veh", "approach", 0, 1000, "vehicles from here that stand in the conflict area", nullable=True),
     Column("exit_count_veh", "exit", 0, 1000, "vehicles just behind the junction", nullable=True),
     Column("exit_queue_veh", "exit", 0, 1000, "standing vehicles just behind the junction", nullable=True),
     Column("stage", "junction", 0, 99, "stage that is green, or that is coming", integer=True),
     Column("clearing_s", "junction", 0, 60, "seconds of yellow and all-red still to run; 0: the stage is green"),
     Column("green_s", "junction", 0, 1e7, "seconds that the stage has been green; 0 while clearing"),
-    Column("inside_veh", "junction", 0, 1000, "standing vehicles in the conflict area", nullable=True),
     Column("red_s", "movement", 0, 1e7, "seconds since the movement last had green; 0 while it has"),
 )
 

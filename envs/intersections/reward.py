@@ -16,13 +16,20 @@ NETWORK_SHARE = 0.3
 """How much of the network's mean each junction answers for, beside its own."""
 
 
+STUCK_WEIGHT = 1.0
+"""How often a vehicle counts beside its delay once it has stood for `detection.STUCK_S`."""
+
+
 class SignalReward:
     """Delay rate: the number of vehicles that a standstill would delay equally, Σ (1 - v / v_limit).
 
-    Its integral over time is the delay that is reported as a KPI, vehicles included that cannot enter the network.
+    The integral over time of ``delay`` and ``backlog`` is the delay that is reported as a KPI, vehicles included that
+    cannot enter the network.
     Terms, each ``(N,)`` and negative:
         ``delay``: over all vehicles whose next signal is the junction, however far away.
         ``backlog``: vehicles that wait to enter on streets that lead to the junction.
+        ``stuck``: `STUCK_WEIGHT` times the vehicles that have stood for minutes. Total delay alone may be least where a
+            few are never served, and it does not tell a queue from a gridlock.
         ``network``: `NETWORK_SHARE` times the mean over junctions of all delay in the network, owned or not.
     """
 
@@ -35,5 +42,6 @@ class SignalReward:
         return {
             "delay": -truth["lost_veh"] / SCALE_VEH,
             "backlog": -truth["held_veh"] / SCALE_VEH,
+            "stuck": -STUCK_WEIGHT * truth["stuck_veh"] / SCALE_VEH,
             "network": np.full(self._n, -NETWORK_SHARE * everything / SCALE_VEH),
         }

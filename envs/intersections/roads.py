@@ -30,7 +30,7 @@ class Roads:
         limit_mps: speed limits, ``(lanes,)``.
         owner: share of each junction in a lane, ``(lanes, N)``: 1 on the lanes that lead to its stop lines; where
             several junctions may come next, equal shares at every fork; 0 where no signal follows.
-        inside: junction whose conflict area a lane crosses, ``(lanes,)``, -1 if none.
+        inside: approach from which a lane crosses a junction, ``(lanes,)``, -1 for lanes that cross none.
     """
 
     def __init__(self, site: SignalSite, sumo: Any, first: Sequence[str]):
@@ -40,10 +40,11 @@ class Roads:
         forks = [self._following(sumo, lane) for lane in lanes]
         self.owner = self._owners(site, forks)
         self.inside = np.full(len(lanes), -1)
-        for j, junction in enumerate(site.junctions):
-            for links in sumo.trafficlight.getControlledLinks(junction.id):
-                for _, _, via in links:
-                    self._claim(via, j, forks, lanes)
+        for junction in site.junctions:
+            links = sumo.trafficlight.getControlledLinks(junction.id)
+            for movement, paths in zip(junction.movements, links, strict=True):
+                for _, _, via in paths:
+                    self._claim(via, movement.approach, forks, lanes)
         self._edges: dict[str, np.ndarray] = {}
 
     def _following(self, sumo: Any, lane: str) -> list[int]:
@@ -71,10 +72,10 @@ class Roads:
             owner = ahead
         return owner
 
-    def _claim(self, via: str, j: int, forks: Sequence[Sequence[int]], lanes: Sequence[str]) -> None:
+    def _claim(self, via: str, approach: int, forks: Sequence[Sequence[int]], lanes: Sequence[str]) -> None:
         """Mark the lanes across a junction; a path may have two, with room to wait between them."""
         while via.startswith(":") and self.inside[self.index[via]] < 0:
-            self.inside[self.index[via]] = j
+            self.inside[self.index[via]] = approach
             following = forks[self.index[via]]
             via = lanes[following[0]] if following else ""
 

@@ -117,7 +117,7 @@ class SumoWorld(World):
 
     def _observe(self) -> Readings:
         vehicles = self._detection.vehicles(self._sumo)
-        true = self._detection.measure(vehicles)
+        true = self._detection.measure(vehicles) | {"inside_veh": self._detection.inside(vehicles)}
         self._gridlock.see(vehicles)
         self._truth = {
             **true,
@@ -129,7 +129,7 @@ class SumoWorld(World):
             signals = self._controller.status(self._time_s)
         else:
             signals = self._detection.shown(self._sumo, self._time_s)
-        return self._faults.apply(true) | {"inside_veh": self._detection.inside(vehicles)} | signals
+        return self._faults.apply(true) | signals
 
     @property
     def truth(self) -> Mapping[str, Any]:

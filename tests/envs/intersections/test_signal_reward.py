@@ -5,7 +5,7 @@ import pytest
 
 from agents import make_controller
 from envs.core.env import make_loop
-from envs.intersections.reward import NETWORK_SHARE, SCALE_VEH, SignalReward
+from envs.intersections.reward import NETWORK_SHARE, SCALE_VEH, STUCK_WEIGHT, SignalReward
 from tests.envs.intersections.small import crossroads
 
 
@@ -62,7 +62,9 @@ def test_who_cannot_enter_is_charged_to_the_junction_ahead():
 
 def test_terms_by_hand():
     truth = {"lost_veh": np.array([3.0]), "held_veh": np.array([2.0]), "network_lost_veh": 4.0, "backlog_veh": 2}
+    truth["stuck_veh"] = np.array([0.5])
     terms = SignalReward(crossroads()).terms(truth)
     assert terms["delay"] == pytest.approx([-3 / SCALE_VEH])
+    assert terms["stuck"] == pytest.approx([-STUCK_WEIGHT * 0.5 / SCALE_VEH])
     assert terms["backlog"] == pytest.approx([-2 / SCALE_VEH])
     assert terms["network"] == pytest.approx([-NETWORK_SHARE * 6 / SCALE_VEH])
