@@ -7,6 +7,7 @@ its rows, in its own shape, so nothing is padded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,6 +75,8 @@ class CooperativeLearner(PPOTorchLearner):
 
     def build(self) -> None:
         """Set up RLlib's parts, then ours."""
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)  # networks are small: threads cost more than they bring, a multiple on busy cores
         super().build()
         options = self.config.learner_config_dict
         self.settings = Settings.model_validate(options["settings"])

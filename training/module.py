@@ -5,6 +5,7 @@ The critic belongs to training alone: runners and bundles are built without it.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -58,28 +59,35 @@ class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
 class RunningMoments(torch.nn.Module):
     """Mean and standard deviation of each scenario's returns, over the last hundred updates or so.
 
-    Kept as buffers, so that they are saved with the weights. Means are corrected for starting at zero, as Adam's are.
+    Kept as buffers, so that they are saved with the weights; in single precision, which is what RLlib saves, so that a
+    run that goes on from a checkpoint does not differ in the last digits. Hence variances rather than mean squares,
+    whose difference to squared means would lose its digits. Corrected for starting at zero, as Adam's moments are.
     """
 
-    first: torch.Tensor
-    second: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
     weight: torch.Tensor
 
     def __init__(self, scenarios: int):
         super().__init__()
-        for name in ("first", "second", "weight"):
-            self.register_buffer(name, torch.zeros(scenarios, dtype=torch.float64))
+        for name in ("mean", "variance", "weight"):
+            self.register_buffer(name, torch.zeros(scenarios))
 
     def update(self, scenario: int, values: Tensor) -> None:
-        """Take in the returns of one update."""
-        for name, moment in (("first", values.mean()), ("second", (values**2).mean()), ("weight", 1.0)):
-            buffer = getattr(self, name)
-            buffer[scenario] = MOMENTUM * buffer[scenario] + (1 - MOMENTUM) * moment
+        """Take in the returns of one update, unless some are not finite: one bad fragment must not ruin a long run."""
+        mean, variance = float(values.mean()), float(values.var(correction=0))
+        if not math.isfinite(mean + variance):
+            return
+        weight = MOMENTUM * float(self.weight[scenario]) + 1 - MOMENTUM
+        share = (1 - MOMENTUM) / weight
+        away = mean - float(self.mean[scenario])
+        before = float(self.variance[scenario]) + share * away**2
+        self.variance[scenario] = (1 - share) * before + share * variance
+        self.mean[scenario] += share * away
+        self.weight[scenario] = weight
 
     def of(self, scenario: int) -> tuple[float, float]:
         """Mean and standard deviation; 0 and 1 before the first update."""
-        weight = float(self.weight[scenario])
-        if weight == 0.0:
+        if not self.weight[scenario]:
             return 0.0, 1.0
-        mean, square = float(self.first[scenario]) / weight, float(self.second[scenario]) / weight
-        return mean, max(square - mean**2, 1e-8) ** 0.5
+        return float(self.mean[scenario]), max(float(self.variance[scenario]), 1e-8) ** 0.5
