@@ -312,12 +312,13 @@ def control(
 
 @app.command(epilog="Example: cityloop bench intersections --json")
 def bench(
-    name: Annotated[str, typer.Argument(help="intersections or serving.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="intersections, training or serving.", show_default=False)],
     as_json: AsJson = None,
 ) -> None:
     """Measure throughput or latency side by side with a peer or a bare floor."""
     benches = {
-        "intersections": ("training.bench", "bench_intersections"),
+        "intersections": ("training.bench.intersections", "bench_intersections"),
+        "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
     }
     if name not in benches:

@@ -120,8 +120,14 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     first = [scenario.seeds.train.first + settings.seed * settings.workers for scenario in scenarios]
     return Task(
         plants=[
-            Plants(scenario.label, _Maker(scenario), settings.workers, seed)
-            for scenario, seed in zip(scenarios, first, strict=True)
+            Plants(
+                scenario.label,
+                _Maker(scenario),
+                settings.workers,
+                seed,
+                lots=2 if loop.system.make_vector is None else 1,
+            )
+            for scenario, loop, seed in zip(scenarios, loops, first, strict=True)
         ],
         shapes=shapes,
         state_columns=loops[0].features.state_shape[1],

@@ -169,12 +169,15 @@ class Plants:
         make: ``(num_envs, seed)`` → plants; a function or object that can be pickled.
         num_envs: how many plants.
         seed: of the first plant's first episode.
+        lots: how many lots to make them in. Two take turns where plants step in other processes while this one
+            computes; one is quicker where they step in this process.
     """
 
     label: str
     make: Any
     num_envs: int
     seed: int
+    lots: int = 2
 
 
 class BatchedRunner(EnvRunner, Checkpointable):
@@ -198,14 +201,12 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self.make_module()
 
     def make_env(self) -> None:
-        """Start the plants: two lots of each scenario where there are two, so that they take turns."""
+        """Start the plants."""
         self.stop()
         for k, plants in enumerate(self.config.env_config["plants"]):
             first = plants.seed + 1000 * max(0, (self.worker_index or 0) - 1)
-            half = plants.num_envs // 2
-            for lot, start in ((half, 0), (plants.num_envs - half, half)):
-                if lot:
-                    self._tracks.append(Track(k, plants.label, plants.make(lot, first + start)))
+            for lot in np.array_split(np.arange(plants.num_envs), min(plants.lots, plants.num_envs)):
+                self._tracks.append(Track(k, plants.label, plants.make(len(lot), first + int(lot[0]))))
         self._halves = [Half(tracks) for tracks in _balanced(self._tracks) if tracks]
 
     def make_module(self) -> None:

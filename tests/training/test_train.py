@@ -122,7 +122,8 @@ def test_wrong_setting_is_refused(scenario, tmp_path):
 def test_several_scenarios_share_a_policy(scenario, tmp_path):
     places = [scenario, scenario.override({"regime": "resco"})]
     folder = train(places, iterations=1, out=tmp_path / "run", **SMALL)
-    assert {"eval/grid2x2/delay_s", "eval/grid2x2-resco/delay_s", "baseline/greedy/grid2x2-resco/delay_s"} <= tags(folder)
+    wanted = {"eval/grid2x2/delay_s", "eval/grid2x2-resco/delay_s", "baseline/greedy/grid2x2-resco/delay_s"}
+    assert wanted <= tags(folder)
     assert read_json(export(folder) / "policy.json")["name"] == "generalist"
 
 

@@ -23,7 +23,7 @@ from envs.core.registry import load_scenario
 from envs.core.rollout import random_requests
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.signals import SignalController, program_id, sumo_programs
-from training.bench_sumo_rl import decisions_per_s
+from training.bench.sumo_rl import decisions_per_s
 
 PEER_SCENARIO = "intersections/cologne8"
 """Where sumo-rl is measured."""

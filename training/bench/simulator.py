@@ -17,7 +17,7 @@ from envs.core.env import make_loop
 from envs.core.registry import load_scenario
 from envs.core.scenario import Scenario
 from training.algorithm import build_algorithm, ray_session, task_of
-from training.bench import bare, ours, switches
+from training.bench.intersections import bare, ours, switches
 from training.settings import Settings
 
 UNVARIED = {"training_demand.scale": [1.0, 1.0], "training_demand.shift_s": 0.0, "training_demand.jitter_s": 0.0}

@@ -1,4 +1,4 @@
-"""One timed run of `sumo_rl.SumoEnvironment`, in a process of its own: ``python -m training.bench_sumo_rl '{…}'``.
+"""One timed run of `sumo_rl.SumoEnvironment`, in a process of its own: ``python -m training.bench.sumo_rl '{…}'``.
 
 The peer is given what it needs to do its best: its own default settings but for the decision interval, no warnings, no
 CSV. It prints its decisions a second as the last line.
@@ -42,7 +42,7 @@ def decisions_per_s(net: Path, routes: Path, begin_s: int, duration_s: int, deci
         "num_seconds": duration_s,
         "delta_time": decision_s,
     }
-    command = [sys.executable, "-m", "training.bench_sumo_rl", json.dumps(content)]
+    command = [sys.executable, "-m", "training.bench.sumo_rl", json.dumps(content)]
     environment = _environment(libsumo)
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LIMIT_S, check=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from envs.core.env import make_loop
-from training.bench import bare, bench_intersections, ours, switches
-from training.bench_sumo_rl import decisions_per_s
+from training.bench.intersections import bare, bench_intersections, ours, switches
+from training.bench.sumo_rl import decisions_per_s
 
 
 @pytest.fixture(scope="module")

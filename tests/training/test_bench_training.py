@@ -1,0 +1,84 @@
+"""The bench's free task keeps its promises, and its contestants learn it; how fast they are, no test says."""
+
+import numpy as np
+import pytest
+
+from training.algorithm import ray_session
+from training.bench.contestants import CONTESTANTS, Sizes
+from training.bench.matching import LENGTH, MatchingVector
+from training.bench.simulator import efficiency
+from training.bench.training import bench_training
+
+SMALL = Sizes(envs=4, steps=32, agents=4, width=32, minibatch=128)
+
+
+def play(plants, steps, batch):
+    out = []
+    for t in range(steps):
+        batch = plants.step((np.arange(plants.num_envs * plants.agents).reshape(plants.num_envs, -1) + t) % 8)
+        out.append(batch)
+    return out
+
+
+def test_the_right_action_is_allowed_and_shows():
+    plants = MatchingVector(6, 1)
+    batch = plants.reset()
+    parts = plants.layout.unflatten(batch.observation)
+    best = parts["features"][..., :8].argmax(axis=-1)
+    assert np.take_along_axis(parts["action_mask"], best[..., None], axis=-1).all()
+    assert 0.5 < parts["action_mask"].mean() < 0.95
+    after = plants.step(best)
+    np.testing.assert_allclose(after.reward, 1.0)
+
+
+def test_episodes_end_in_turn_and_report():
+    plants = MatchingVector(5, 1)
+    batches = play(plants, 2 * LENGTH, plants.reset())
+    ends = np.array([batch.done for batch in batches])
+    assert (ends.sum(axis=0) == 2).all()
+    assert ends.any(axis=1).sum() == 10, "no two end at once"
+    for batch in batches:
+        assert all(("matched" in kpis) == done for kpis, done in zip(batch.kpis, batch.done, strict=True))
+
+
+def test_a_state_leads_to_the_same_future():
+    plants = MatchingVector(3, 1)
+    play(plants, 20, plants.reset())
+    state = plants.get_state()
+    expected = play(plants, 60, None)
+    other = MatchingVector(3, 9)
+    found = play(other, 60, other.set_state(state))
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(a.observation, b.observation)
+        np.testing.assert_array_equal(a.reward, b.reward)
+
+
+@pytest.mark.parametrize("name", ["plain torch", "stable-baselines3"])
+def test_contestants_learn(name):
+    contestant = CONTESTANTS[name](SMALL)
+    first = contestant.iterate()
+    for _ in range(25):
+        last = contestant.iterate()
+    contestant.close()
+    assert last > first + 0.1  # the share of agents that are right; by chance one in six is
+
+
+def test_ours_learns():
+    with ray_session(cpus=1):
+        ours = CONTESTANTS["ours"](SMALL)
+        returns = [ours.iterate() for _ in range(26)]
+        ours.close()
+    assert returns[-1] > returns[2] + 0.1 * LENGTH
+
+
+@pytest.mark.slow
+def test_the_whole_bench():
+    found = bench_training(SMALL, rounds=1, simulators=["intersections/grid2x2"], iterations=20)
+    assert len(found["ratios"]) == 3 + 2 + 1
+    assert all(ratio > 0 for ratio in found["ratios"].values())
+
+
+@pytest.mark.slow
+def test_simulators_carry_the_same_hour():
+    training, bare = efficiency("intersections/grid2x2", processes=1, iterations=1)
+    assert 0 < training < 2 * bare

@@ -1,0 +1,1 @@
+"""Benchmarks as commands: ratios measured in one run against a peer or a bare floor."""
