@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete, Space
+from gymnasium.spaces import Discrete
 
 from envs.core.loop import Layout
 from envs.core.vector import Batch
@@ -37,7 +37,7 @@ class MatchingVector:
         self.num_envs, self.agents, self._seed = num_envs, agents, seed
         self.layout = Layout({"features": (observation,), "action_mask": (actions,)})
         self.state_shape: tuple[int, ...] = (rows, 4)
-        self.action_space: Space[Any] = Discrete(actions)
+        self.action_space: Discrete[Any] = Discrete(actions)
         self._observation, self._actions = observation, actions
         self._plants, self._members = np.arange(num_envs)[:, None], np.arange(agents)[None, :]
         self._start(seed)
