@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from gymnasium import spaces
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from agents.networks import NETWORK_OF
@@ -179,6 +180,7 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
             num_env_runners=settings.runners,
             rollout_fragment_length=settings.fragment,
             create_local_env_runner=True,
+            sample_timeout_s=3600.0,  # RLlib drops what comes later than a minute; a runner that dies is noticed at once
         )
         .fault_tolerance(restart_failed_env_runners=True, ignore_env_runner_failures=False)
         .learners(
@@ -213,8 +215,12 @@ def set_schedule(algorithm: PPO, fraction: float) -> None:
 def restore(algorithm: PPO, checkpoint: Path) -> None:
     """Go on from a checkpoint of RLlib's, with the weights that it holds on every runner.
 
-    RLlib 2.60 lets remote runners sample once with their initial weights after a restore, because it drops the
-    message that brings them the saved ones; so they are sent again here.
+    RLlib 2.60 lets remote runners sample with their initial weights after a restore: it drops the message that brings
+    them the saved ones while an earlier one is on its way. So they are sent again here, and waited for.
     """
     algorithm.restore_from_path(str(checkpoint))
-    algorithm.env_runner_group.sync_weights(from_worker_or_learner_group=algorithm.learner_group, inference_only=True)
+    path = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
+    weights = algorithm.learner_group.get_state(components=path, inference_only=True)[COMPONENT_LEARNER]
+    state = {COMPONENT_RL_MODULE: weights[COMPONENT_RL_MODULE]}  # without a number: taken over whatever came before
+    algorithm.env_runner.set_state(state)
+    algorithm.env_runner_group.foreach_env_runner("set_state", kwargs={"state": state}, local_env_runner=False)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -335,6 +336,11 @@ def remote(algorithm):
     return algorithm.env_runner_group.foreach_env_runner(lambda one: one.module.get_state(), local_env_runner=False)
 
 
+def processes(algorithm):
+    """Process numbers of the remote runners that are well."""
+    return algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
+
+
 def assert_runners_have_the_learners_weights(algorithm, runners):
     expected = {name: tensor.numpy() for name, tensor in weights(algorithm).items() if name.startswith("policy")}
     found = remote(algorithm)
@@ -380,15 +386,14 @@ def killed_by_the_system(actor, pid):
 def test_a_lost_runner_is_replaced(session, tmp_path, kill, runners):
     one = algorithm(tmp_path, toys.plants("a", 4), runners=runners)
     updates(one, 0, 2)
-    pids = one.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
+    pids = processes(one)
     actor = one.env_runner_group._worker_manager.actors()[1]
     kill(actor, pids[0])
-    updates(one, 2, 6)
-    assert one.env_runner_group.num_healthy_remote_workers() == runners
-    now = one.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
-    assert len(now) == runners
-    assert pids[0] not in now
+    latest = time.monotonic() + 300.0  # in vain: the run goes on with the runners that are left until the new one is up
+    while pids[0] in (now := processes(one)) or len(now) < runners:
+        assert time.monotonic() < latest
+        updates(one, 2, 3)
     assert_runners_have_the_learners_weights(one, runners)
-    result = updates(one, 6, 7)
+    result = updates(one, 3, 4)
     assert result["env_runners"]["num_env_steps_sampled"] == 24 * 4 * runners
     one.stop()
