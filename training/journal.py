@@ -16,6 +16,9 @@ from training.runner import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
 from training.tracking import tensorboard, write_text
 from training.validate import Means, Verdict
 
+NOT_LOGGED = ("total_loss", "num_trainable_parameters")
+"""What RLlib's learner reports and says nothing about learning."""
+
 COLUMNS = ("iteration", "agent_steps", "elapsed_s", "tag", "value")
 
 
@@ -49,7 +52,7 @@ class Journal:
 
     def write(self, figures: Mapping[str, float], iteration: int, agent_steps: int, elapsed_s: float) -> None:
         """Write figures; those that are not finite are left out."""
-        figures = {tag: float(value) for tag, value in figures.items() if np.isfinite(value)}
+        figures = {tag: float(figures[tag]) for tag in sorted(figures) if np.isfinite(figures[tag])}
         for tag, value in figures.items():
             self._events.add_scalar(tag, value, agent_steps)
         rows: list[Sequence[Any]] = [] if self._path.exists() else [COLUMNS]
@@ -65,7 +68,7 @@ class Journal:
             "rollout/action_change_rate": sampled.get(ACTION_RATE),
             "safety/shield_rate": sampled.get(INTERVENTION_RATE),
             "time/lost_plants": sampled.get(LOST),
-            **{f"train/{name}": value for name, value in learned.items() if name != "total_loss"},
+            **{f"train/{name}": value for name, value in learned.items() if name not in NOT_LOGGED},
         }
         for label, kpis in sampled.get(KPI, {}).items():
             for name, value in kpis.items():

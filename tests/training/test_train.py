@@ -1,6 +1,10 @@
 """Training end to end on a small grid: what it writes, that it resumes, that a seed decides everything."""
 
 import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,9 +49,13 @@ def weights(folder):
         return {name: arrays[name] for name in arrays.files}
 
 
-def tags(folder):
+def rows(folder):
     with (folder / "metrics.csv").open() as file:
-        return {row["tag"] for row in csv.DictReader(file)}
+        return list(csv.DictReader(file))
+
+
+def tags(folder):
+    return {row["tag"] for row in rows(folder)}
 
 
 def test_progress_is_told(run):
@@ -112,6 +120,45 @@ def test_resume_goes_on_where_it_stopped(run):
     assert [news["iteration"] for news in heard] == [3]
     assert (folder / "checkpoints" / "latest").read_text() == "000003"
     assert read_json(folder / "checkpoints" / "000003" / "progress.json")["iteration"] == 3
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from envs import load_scenario
+from training import train as module
+
+def die(news):
+    if news["iteration"] == 3:
+        os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    module.SAVE_EVERY_S = 0.0
+    place = load_scenario("intersections/grid2x2", duration_s=120)
+    module.train(place, iterations=5, out=Path(sys.argv[1]), on_progress=die, **eval(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_weights(scenario, tmp_path, monkeypatch):
+    """Killed with -9 in the middle of episodes, and resumed: all figures and the weights are as if nothing had been."""
+    whole = train(scenario, iterations=5, out=tmp_path / "whole", **SMALL)
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    broken = tmp_path / "broken"
+    command = [sys.executable, str(script), str(broken), repr(SMALL)]
+    assert subprocess.run(command, env=environment, check=False, capture_output=True).returncode == -9
+    assert (broken / "checkpoints" / "latest").read_text() == "000003"
+    train(resume=broken, iterations=5)
+    a, b = weights(whole), weights(broken)
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    clocks = ("time/",)
+    curves = [
+        [(row["iteration"], row["tag"], row["value"]) for row in rows(folder) if not row["tag"].startswith(clocks)]
+        for folder in (whole, broken)
+    ]
+    assert curves[0] == curves[1]
 
 
 def test_wrong_setting_is_refused(scenario, tmp_path):
