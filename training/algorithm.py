@@ -180,7 +180,7 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
             num_env_runners=settings.runners,
             rollout_fragment_length=settings.fragment,
             create_local_env_runner=True,
-            sample_timeout_s=3600.0,  # RLlib drops what comes later than a minute; a runner that dies is noticed at once
+            sample_timeout_s=3600.0,  # RLlib drops what takes longer than a minute; deaths are noticed at once
         )
         .fault_tolerance(restart_failed_env_runners=True, ignore_env_runner_failures=False)
         .learners(
