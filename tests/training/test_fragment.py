@@ -72,7 +72,7 @@ def test_equal_to_the_sum_that_defines_them(size, seed, ends, terminates, gamma,
 
 @pytest.mark.parametrize("terminated", [False, True])
 def test_by_hand(terminated):
-    """An end after the first of two steps: 1 + 0.5 · 8 - 2 = 3, or 1 - 2 if nothing follows; then 2 + 0.5 · 6 - 4 = 1."""
+    """An end after the first of two steps: 1 + 0.5 · 8 - 2 = 3, or 1 - 2 if nothing follows; then 2 + 0.5 · 6 - 4."""
     f = fragment(2, 1, 1, 0, ends=0.0)
     f.reward[:, 0, 0] = 1.0, 2.0
     f.done[0, 0], f.terminated[0, 0] = True, terminated
