@@ -227,13 +227,15 @@ class Faults:
     """What is wrong with the detectors in one episode: silence, noise and delay.
 
     Args:
-        sensors: how bad it is.
+        sensors: how bad it is, as drawn for the episode.
         decision_s: seconds between two readings.
         seed: which detectors are dead, and the noise.
         approaches: number of approaches.
     """
 
     def __init__(self, sensors: Sensors, decision_s: float, seed: int, approaches: int):
+        assert not isinstance(sensors.noise, tuple)
+        assert not isinstance(sensors.dropout, tuple)
         self._rng = np.random.default_rng([seed, 2])
         self._noise = sensors.noise
         self._dead = self._rng.random(approaches) < sensors.dropout

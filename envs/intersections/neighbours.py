@@ -80,5 +80,5 @@ def _following(site: SignalSite) -> list[list[int]]:
 
 
 def _street(lane: str) -> str:
-    """The edge of a SUMO lane: its name without the number at its end."""
-    return lane.rpartition("_")[0]
+    """The edge of a SUMO lane: its name without the number at its end, if there is one."""
+    return lane.rpartition("_")[0] or lane

@@ -13,8 +13,8 @@ import numpy as np
 
 from envs.intersections.site import SignalSite
 
-REACH = 200
-"""Lanes that ownership is followed upstream at most."""
+LASTING = 1.0 - 1e-9
+"""What is left of ownership from lane to lane: a hair less than all, so a closed circle without signals has none."""
 
 
 class Roads:
@@ -53,24 +53,20 @@ class Roads:
         return [self.index[name] for name in dict.fromkeys(following)]
 
     def _owners(self, site: SignalSite, forks: Sequence[Sequence[int]]) -> np.ndarray:
+        from scipy.sparse import csc_array, eye_array
+        from scipy.sparse.linalg import splu
+
         stops = np.zeros((len(forks), len(site.junctions)))
         for j, junction in enumerate(site.junctions):
             for movement in junction.movements:
                 if movement.approach >= 0:
                     stops[self.index[site.approaches[movement.approach].id], j] = 1.0
-        fixed = stops.any(axis=1)
-        source = np.array([k for k, following in enumerate(forks) for _ in following], dtype=np.int64)
-        target = np.array([k for following in forks for k in following], dtype=np.int64)
-        share = np.array([1.0 / len(following) for following in forks for _ in following])[:, None]
-        owner = stops
-        for _ in range(REACH):
-            ahead = np.zeros_like(stops)
-            np.add.at(ahead, source, owner[target] * share)
-            ahead[fixed] = stops[fixed]
-            if np.array_equal(ahead, owner):
-                break
-            owner = ahead
-        return owner
+        source = [k for k, following in enumerate(forks) for _ in following if not stops[k].any()]
+        target = [ahead for k, following in enumerate(forks) for ahead in following if not stops[k].any()]
+        share = LASTING / np.bincount(source, minlength=len(forks))[source]
+        onward = csc_array((share, (source, target)), shape=(len(forks), len(forks)))
+        # A lane's owners are the mean of those of the lanes ahead. Solved, as side streets may run in circles.
+        return np.asarray(splu(eye_array(len(forks), format="csc") - onward).solve(stops))
 
     def _claim(self, via: str, approach: int, forks: Sequence[Sequence[int]], lanes: Sequence[str]) -> None:
         """Mark the lanes across a junction; a path may have two, with room to wait between them."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
@@ -67,23 +67,55 @@ class Demand(Frozen):
         return self
 
 
+def _share(value: object, parse: ValidatorFunctionWrapHandler) -> float | tuple[float, float]:
+    """One sentence for whatever is no share, instead of one for each way to give one."""
+    try:
+        share: float | tuple[float, float] = parse(value)
+    except ValidationError:
+        share = -1.0
+    low, high = share if isinstance(share, tuple) else (share, share)
+    if not 0 <= low <= high <= 1:
+        raise ValueError("give a number from 0 to 1, or a range [low, high] of two")
+    return share
+
+
+Share = Annotated[float | tuple[float, float], WrapValidator(_share)]
+"""A number from 0 to 1, or the range that each episode's is drawn from."""
+
+
 class Sensors(Frozen):
     """What detectors can do, and what is wrong with them.
 
     Attributes:
         range_m: how far upstream of the stop line an approach is watched (across edge fragments).
-        noise: relative standard deviation of counts, speeds and waiting times.
-        dropout: share of approach lanes whose detector is dead for the episode.
+        noise: relative standard deviation of counts, speeds and waiting times. A range (low, high): drawn uniformly
+            for each episode.
+        dropout: share of approach lanes whose detector is dead for the episode. A range: as for noise.
         delay_s: age of detector values, rounded to whole decisions.
-        faulty: share of the episodes in which anything is wrong at all; noise and dropout are then drawn uniformly
-            between 0 and their values. None: they are as given in every episode.
+        faulty: share of the episodes in which anything is wrong at all; a plain noise or dropout is then the top of a
+            range from 0. None: every episode has faults, and a plain number is exactly that.
     """
 
     range_m: float = Field(default=150.0, ge=10, le=500)
-    noise: float = Field(default=0.0, ge=0, le=1)
-    dropout: float = Field(default=0.0, ge=0, le=1)
+    noise: Share = 0.0
+    dropout: Share = 0.0
     delay_s: float = Field(default=0.0, ge=0, le=60)
     faulty: float | None = Field(default=None, ge=0, le=1)
+
+    def drawn(self, seed: int) -> Sensors:
+        """What is wrong in a seed's episode: noise and dropout as plain numbers."""
+        rng = np.random.default_rng([seed, 4])
+        if self.faulty is not None and rng.random() >= self.faulty:
+            return Sensors(range_m=self.range_m)
+        drawn = {"noise": self._draw(self.noise, rng), "dropout": self._draw(self.dropout, rng)}
+        return self.model_copy(update={**drawn, "faulty": None})
+
+    def _draw(self, share: float | tuple[float, float], rng: np.random.Generator) -> float:
+        if not isinstance(share, tuple):
+            if self.faulty is None:
+                return share
+            share = (0.0, share)
+        return share[0] + (share[1] - share[0]) * rng.random()
 
 
 class SignalScenario(Scenario):
@@ -146,14 +178,7 @@ class SignalScenario(Scenario):
 
     def sensors_of(self, seed: int) -> Sensors:
         """What is wrong with the detectors in a seed's episode."""
-        sensors = self.training_sensors if seed in self.seeds.train else self.sensors
-        if sensors.faulty is None:
-            return sensors
-        rng = np.random.default_rng([seed, 4])
-        if rng.random() >= sensors.faulty:
-            return Sensors(range_m=sensors.range_m)
-        drawn = {"noise": sensors.noise * rng.random(), "dropout": sensors.dropout * rng.random()}
-        return sensors.model_copy(update={**drawn, "faulty": None})
+        return (self.training_sensors if seed in self.seeds.train else self.sensors).drawn(seed)
 
     def override(self, settings: dict[str, object]) -> SignalScenario:
         """As `Scenario.override`; changing the regime brings that regime's timing."""

@@ -139,3 +139,19 @@ def test_training_seeds_have_faulty_sensors_now_and_then():
 def test_fixed_faults_are_the_same_in_every_episode():
     scenario = load_scenario("intersections/grid2x2", training_sensors__dropout=0.2, training_sensors__faulty=None)
     assert {scenario.sensors_of(scenario.seeds.train.first + k).dropout for k in range(9)} == {0.2}
+
+
+def test_a_range_is_drawn_from_in_every_episode():
+    scenario = load_scenario("intersections/grid2x2", sensors__dropout=[0.1, 0.3], sensors__noise=0.05)
+    seen = [scenario.sensors_of(seed) for seed in range(200)]
+    dropouts = [sensors.dropout for sensors in seen]
+    assert 0.1 <= min(dropouts) < 0.11
+    assert 0.29 < max(dropouts) <= 0.3
+    assert {sensors.noise for sensors in seen} == {0.05}
+    assert seen == [scenario.sensors_of(seed) for seed in range(200)]
+
+
+@pytest.mark.parametrize("value", ["much", [0.3, 0.1], [0, 0.1, 0.2], 1.5, None])
+def test_what_is_no_share_is_one_clear_sentence(value):
+    sentence = refusal("intersections/grid2x2", sensors__noise=value)
+    assert sentence.endswith(f"sensors.noise is {value!r}: give a number from 0 to 1, or a range [low, high] of two")

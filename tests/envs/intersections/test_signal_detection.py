@@ -6,6 +6,7 @@ import pytest
 from envs import load_scenario
 from envs.intersections.detection import Detection, Faults, Vehicles
 from envs.intersections.network import load_site
+from envs.intersections.readings import READINGS
 from envs.intersections.scenarios import Sensors
 from tests.envs.intersections.small import crossroads
 
@@ -64,8 +65,8 @@ def test_nothing_beyond_the_range_is_seen():
 
 
 def readings(value, approaches=200):
-    names = "count_veh queue_veh near_veh arrivals_veh speed_mps occupancy waiting_s exit_count_veh exit_queue_veh"
-    return {name: np.full(approaches, min(value, 1.0) if name == "occupancy" else value) for name in names.split()}
+    names = [column.name for column in READINGS.columns if column.axis in ("approach", "exit")]
+    return {name: np.full(approaches, min(value, 1.0) if name == "occupancy" else value) for name in names}
 
 
 def test_perfect_sensors_change_nothing():
@@ -79,6 +80,7 @@ def test_dead_detectors_are_silent_all_episode_and_only_on_approaches():
     dead = np.isnan(first["count_veh"])
     assert 0.2 < dead.mean() < 0.4
     assert (np.isnan(second["queue_veh"]) == dead).all()
+    assert (np.isnan(first["inside_veh"]) == dead).all()
     assert (first["count_veh"][~dead] == 4.0).all()
     assert not np.isnan(first["exit_count_veh"]).any()
 
