@@ -118,18 +118,14 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
         raise CityloopError("these scenarios' observations differ in size, and the flat network fits one size only")
     action_spaces = [loop.system.action_space(loop.site) for loop in loops]
     shortest = min(scenario.decision_s for scenario in scenarios)
-    first = [scenario.seeds.train.first + settings.seed * settings.workers for scenario in scenarios]
+    plants = []
+    for scenario, loop in zip(scenarios, loops, strict=True):
+        count = settings.plants(len(loop.site.agents))
+        first = scenario.seeds.train.first + settings.seed * count
+        lots = 2 if loop.system.make_vector is None else 1
+        plants.append(Plants(scenario.label, _Maker(scenario), count, first, lots))
     return Task(
-        plants=[
-            Plants(
-                scenario.label,
-                _Maker(scenario),
-                settings.workers,
-                seed,
-                lots=2 if loop.system.make_vector is None else 1,
-            )
-            for scenario, loop, seed in zip(scenarios, loops, first, strict=True)
-        ],
+        plants=plants,
         shapes=shapes,
         state_columns=loops[0].features.state_shape[1],
         action_space=max(action_spaces, key=lambda space: ActionCodec(space).inputs),

@@ -168,7 +168,7 @@ class CooperativeLearner(PPOTorchLearner):
         """Fragments of one shape as rows of environment steps."""
         columns: dict[str, list[np.ndarray]] = {}
         weights = [_weight(fragment, self.settings.balance) for fragment in fragments]
-        share = sum(weights) / total
+        share, most = sum(weights) / total, self.settings.advantage_clip
         count = sum(len(fragment) for fragment in fragments)
         for fragment, (advantage, target), weight in zip(fragments, found, weights, strict=True):
             a, b, mean, deviation = moments[fragment.scenario]
@@ -179,7 +179,7 @@ class CooperativeLearner(PPOTorchLearner):
                 "state": fragment.state[:-1],
                 "actions": fragment.actions,
                 "logp": fragment.logp,
-                "advantage": (advantage - a) / b,
+                "advantage": np.clip((advantage - a) / b, -most, most),
                 "target": (target - mean) / deviation,
                 "weight": each.reshape(fragment.done.shape[0], -1, 1),
             }

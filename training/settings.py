@@ -26,6 +26,7 @@ class Settings(Frozen):
         algorithm: a key of `ALGORITHMS`.
         seed: of weights, exploration and the first training episode.
         workers: plants of each scenario that are simulated at once, a process each.
+        rows: agents' decisions a step that each scenario brings at least: those with few agents get more plants.
         runners: Ray actors that sample, each with plants of its own; 0: this process samples.
         fragment: decisions of each plant between two updates.
         width: of the networks' hidden layers.
@@ -38,6 +39,7 @@ class Settings(Frozen):
         entropy: weight of the entropy bonus, at the start.
         entropy_end: the same at the end of the budget; linear between.
         epochs: passes over each batch, at most.
+        advantage_clip: advantages are kept within so many standard deviations: a gridlock shall not drown all else.
         target_kl: no further pass once an epoch moved the policy by more than 1.5 times this (mean KL divergence).
         minibatch: agent-decisions a gradient step.
         grad_clip: largest norm of a gradient.
@@ -56,6 +58,7 @@ class Settings(Frozen):
     algorithm: Algorithm = "mappo"
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=2, ge=1, le=256)
+    rows: int = Field(default=1, ge=1, le=4096)
     runners: int = Field(default=0, ge=0, le=1024)
     fragment: int = Field(default=120, ge=8)
     width: int = Field(default=64, ge=8)
@@ -67,6 +70,7 @@ class Settings(Frozen):
     entropy: float = Field(default=0.02, ge=0)
     entropy_end: float = Field(default=0.002, ge=0)
     epochs: int = Field(default=4, ge=1)
+    advantage_clip: float = Field(default=5.0, gt=0)
     target_kl: float = Field(default=0.03, gt=0)
     minibatch: int = Field(default=1024, ge=16)
     grad_clip: float = Field(default=0.5, gt=0)
@@ -80,6 +84,10 @@ class Settings(Frozen):
     finalists: int = Field(default=3, ge=1)
     final_seeds: int = Field(default=10, ge=0)
     patience: int = Field(default=0, ge=0)
+
+    def plants(self, agents: int) -> int:
+        """How many plants a scenario with so many agents is sampled from."""
+        return max(self.workers, -(-self.rows // agents))
 
     def at(self, fraction: float) -> dict[str, float]:
         """The scheduled settings when a fraction of the budget is spent: ``learning_rate`` and ``entropy``."""

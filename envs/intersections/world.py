@@ -59,6 +59,7 @@ class SumoWorld(World):
         self._time_s = float(self.scenario.begin_s)
         self._end_s = self._time_s + self.scenario.decisions * self.scenario.decision_s
         self._kpis = {}
+        self._stops_early = self.scenario.training_stops_at_gridlock and seed in self.scenario.seeds.train
         try:
             self._start(folder, seed)
         except CityloopError:
@@ -143,8 +144,8 @@ class SumoWorld(World):
 
     @property
     def done(self) -> bool:
-        """Whether the scenario's time is up."""
-        return self._time_s >= self._end_s
+        """Whether the scenario's time is up, or, in training, the network is locked: nothing more is to be learned."""
+        return self._time_s >= self._end_s or (self._stops_early and self._gridlock.gridlocked)
 
     def trace(self) -> dict[str, float]:
         """Vehicles running, standing and waiting to enter at this moment."""
@@ -155,7 +156,7 @@ class SumoWorld(World):
         assert self._folder is not None
         self._sumo.close()
         self._sumo = None
-        self._kpis = read_kpis(Path(self._folder.name), self._routes, self._end_s, self._gridlock)
+        self._kpis = read_kpis(Path(self._folder.name), self._routes, self._time_s, self._gridlock)
         self.close()
         if self._kpis["due_veh"] == 0:
             raise CityloopError(
