@@ -11,11 +11,13 @@ from onnx import TensorProto, helper
 
 from agents.policy import PolicyCard, Training, write_bundle
 from envs import get_system
+from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES
 
 PARTS: dict[str, tuple[int | None, ...]] = {
-    "approaches": (None, 11),
-    "stages": (None, 7),
+    "approaches": (None, len(APPROACH_FEATURES)),
+    "stages": (None, len(STAGE_FEATURES)),
     "serves": (None, 2, None),
+    "junction": (len(JUNCTION_FEATURES),),
     "action_mask": (None,),
 }
 
@@ -55,13 +57,16 @@ def model(
         helper.make_node("ReduceSum", ["approaches", "axes12"], ["busy"], keepdims=1),
         helper.make_node("ReduceSum", ["busy", "axis2"], ["busy2"], keepdims=0),
         helper.make_node("Add", ["served", "staged"], ["a"], domain=domain),
-        helper.make_node("Add", ["a", "busy2"], ["b"]),
+        helper.make_node("Add", ["a", "busy2"], ["busier"]),
+        helper.make_node("ReduceSum", ["junction", "axis1"], ["timing"], keepdims=1),
+        helper.make_node("Add", ["busier", "timing"], ["b"]),
         helper.make_node("Greater", ["action_mask", "half"], ["allowed"]),
         helper.make_node("Where", ["allowed", "b", "never"], [output]),
     ]
     constants = [
         helper.make_tensor("axes23", TensorProto.INT64, [2], [2, 3]),
         helper.make_tensor("axis2", TensorProto.INT64, [1], [-1]),
+        helper.make_tensor("axis1", TensorProto.INT64, [1], [1]),
         helper.make_tensor("axes12", TensorProto.INT64, [1], [1]),
         helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
         helper.make_tensor("never", TensorProto.FLOAT, [], [-1e9]),
