@@ -117,6 +117,12 @@ def train(
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Train on each scenario with each of these settings.")
     ] = None,
     hyper: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Change a training setting.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B", help="Try each value of a training setting; KEY=low:high, log:low:high: draw."),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Trials of a sweep that draws.", show_default="8")] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials of a sweep at a time.")] = 1,
     as_json: AsJson = None,
 ) -> None:
     """Train a policy; the best on validation seeds is kept. TensorBoard events lie in the run's folder."""
@@ -136,6 +142,12 @@ def train(
         "workers": workers,
     }
     common["command"] = shlex.join(["cityloop", *sys.argv[1:]])
+    if sweep:
+        if resume or algo == "sb3":
+            raise CityloopError("--sweep starts trials of its own: it goes neither with --resume nor with --algo sb3")
+        more = parse_settings(hyper) | {"algorithm": algo}
+        _sweep(output, places, sweep, samples=samples, parallel=parallel, **common, **more)
+        return
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
     with output.quiet(), output.training() as common["on_progress"]:
         if algo == "sb3":
@@ -147,6 +159,22 @@ def train(
             run = import_module("training.train").train(places, **common, resume=resume, **more)
     output.say(f"run: {run}\nnext: cityloop export {run}    tensorboard --logdir {run}")
     output.emit({"run": str(run)})
+
+
+def _sweep(output: Output, places: Sequence[Scenario], items: Sequence[str], **options: Any) -> None:
+    def on_progress(done: int, total: int, best: float) -> None:
+        show(done / total, f"{done} of {total} trials, best score {best:.4g}")
+
+    with output.quiet(), output.bar("sweeping") as show:
+        folder, trials = import_module("training.sweep").sweep(places, items, on_progress=on_progress, **options)
+    keys = list(trials[0].settings)
+    rows = []
+    for trial in trials:
+        values = [number(trial.settings[key]) for key in keys]
+        rows.append(["failed" if trial.score is None else number(trial.score), *values, trial.problem])
+    output.show(table("Trials, the lowest score first", ("score", *keys, ""), rows))
+    output.say(f"best: {trials[0].run}\nnext: cityloop export {trials[0].run}    tensorboard --logdir {folder}")
+    output.emit({"sweep": str(folder), "trials": [vars(trial) for trial in trials], "best": vars(trials[0])})
 
 
 def _variants(scenario: Scenario, each: Sequence[str] | None) -> list[Scenario]:

@@ -1,0 +1,74 @@
+"""A sweep: how its space is written, and a small one end to end."""
+
+import json
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from envs import CityloopError, load_scenario
+from tests.training.test_train import SMALL
+from training.sweep import read_space, sweep
+
+
+def test_lists_make_a_grid():
+    space, trials = read_space(["learning_rate=1e-4,1e-3", "epochs=2,4"])
+    assert trials == 4
+    assert space == {"learning_rate": {"grid_search": [1e-4, 1e-3]}, "epochs": {"grid_search": [2, 4]}}
+
+
+def test_a_range_makes_a_search():
+    space, trials = read_space(["learning_rate=log:1e-4:1e-2", "epochs=1:3", "width=32,64"])
+    assert trials is None
+    draws = [{name: domain.sample() for name, domain in space.items()} for _ in range(100)]
+    assert all(1e-4 <= draw["learning_rate"] <= 1e-2 for draw in draws)
+    assert {draw["epochs"] for draw in draws} == {1, 2, 3}
+    assert {draw["width"] for draw in draws} == {32, 64}
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (["learning_rate"], "has no values"),
+        (["learning_rate="], "has no values"),
+        (["lerning_rate=1,2"], "lerning_rate"),
+        (["learning_rate=fast,slow"], "learning_rate"),
+        (["epochs=4:2"], "low < high"),
+        (["epochs=lin:1:2"], "low < high"),
+        (["entropy=log:0:1"], "above 0"),
+        (["epochs=1,2", "epochs=3,4"], "twice"),
+    ],
+)
+def test_what_cannot_be_varied_is_named(items, said):
+    with pytest.raises(CityloopError, match=said):
+        read_space(items)
+
+
+def test_samples_of_a_grid_are_refused(tmp_path):
+    with pytest.raises(CityloopError, match="--samples"):
+        sweep([load_scenario("intersections/grid2x2")], ["epochs=1,2"], samples=3, out=tmp_path / "sweep")
+
+
+@pytest.mark.slow
+def test_every_trial_is_a_run_of_its_own(tmp_path):
+    told = []
+    scenario = load_scenario("intersections/grid2x2", duration_s=60)
+    folder, trials = sweep(
+        [scenario],
+        ["learning_rate=1e-4,1e-3"],
+        out=tmp_path / "sweep",
+        on_progress=lambda *news: told.append(news[:2]),
+        iterations=1,
+        command="cityloop train --sweep learning_rate=1e-4,1e-3",
+        **SMALL | {"fragment": 12},
+    )
+    assert told == [(1, 2), (2, 2)]
+    assert sorted(trial.settings["learning_rate"] for trial in trials) == [1e-4, 1e-3]
+    assert trials[0].score <= trials[1].score
+    assert len(json.loads((folder / "sweep.json").read_text())["trials"]) == 2
+    for trial in trials:
+        run = folder / f"learning_rate={trial.settings['learning_rate']:.4g}"
+        assert trial.run == str(run)
+        assert (run / "best" / "weights.npz").is_file()
+        assert run.name in (run / "config.yaml").read_text()
+        files = sorted(run.glob("events.out.tfevents.*"))
+        assert any("_hparams_/experiment" in EventAccumulator(str(f)).Reload().summary_metadata for f in files)

@@ -1,0 +1,224 @@
+"""Several trainings that differ in some settings, through Ray Tune: a small grid, or a random search.
+
+Every trial is a run like any other, in a folder of its own under the sweep's, so one TensorBoard shows them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray import tune
+
+from envs.core.errors import CityloopError
+from envs.core.scenario import Scenario
+from training.algorithm import ray_session
+from training.settings import Settings
+from training.tracking import RUNS, free_path, read_json, refuse_taken, stamp, write_json
+from training.train import parse_settings, train
+
+SAMPLES = 8
+"""Trials of a random search, unless said otherwise."""
+
+Progress = Callable[[int, int, float], None]
+"""Called with trials done, trials in all, and the best score so far."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training.
+
+    Attributes:
+        settings: what was varied.
+        score: of its policy on validation seeds, lower is better; None if it failed.
+        run: its folder.
+        problem: why it failed.
+    """
+
+    settings: dict[str, Any]
+    score: float | None
+    run: str
+    problem: str = ""
+
+
+def read_space(items: Sequence[str]) -> tuple[dict[str, Any], int | None]:
+    """What is to be varied, for Ray Tune; and of how many trials a grid consists, None for a random search.
+
+    Args:
+        items: ``KEY=a,b,c`` (each value), ``KEY=low:high`` (uniform) or ``KEY=log:low:high`` (log-uniform).
+
+    Raises:
+        CityloopError: naming the first that cannot be used.
+    """
+    space: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not text:
+            raise CityloopError(f"--sweep {item!r} has no values: write KEY=a,b or KEY=low:high or KEY=log:low:high")
+        if key in space:
+            raise CityloopError(f"--sweep names {key} twice: give all its values at once")
+        space[key] = _range(key, text) if ":" in text else [_value(key, word) for word in text.split(",")]
+    if all(isinstance(values, list) for values in space.values()):
+        grid = {key: tune.grid_search(values) for key, values in space.items()}
+        return grid, math.prod(len(values) for values in space.values())
+    return {key: tune.choice(values) if isinstance(values, list) else values for key, values in space.items()}, None
+
+
+def _value(key: str, text: str) -> Any:
+    return getattr(parse_settings({key: yaml.safe_load(text)}), key)
+
+
+def _range(key: str, text: str) -> Any:
+    *scale, first, last = text.split(":")
+    low, high = _value(key, first), _value(key, last)
+    if scale not in ([], ["log"]) or isinstance(low, str | bool) or low >= high:
+        raise CityloopError(f"--sweep {key}={text} is no range: write {key}=low:high or {key}=log:low:high, low < high")
+    if scale and low <= 0:
+        raise CityloopError(f"--sweep {key}={text}: a logarithmic range begins above 0")
+    if isinstance(low, int):
+        return (tune.lograndint if scale else tune.randint)(low, high + 1)
+    return (tune.loguniform if scale else tune.uniform)(low, high)
+
+
+def sweep(
+    scenarios: Sequence[Scenario],
+    items: Sequence[str],
+    *,
+    samples: int | None = None,
+    parallel: int = 1,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+    **common: Any,
+) -> tuple[Path, list[Trial]]:
+    """Train once for every combination of settings, or for random ones.
+
+    Args:
+        scenarios: what to train on.
+        items: what to vary, see `read_space`.
+        samples: trials of a random search, `SAMPLES` unless given; a grid is tried once.
+        parallel: trials at a time.
+        out: the sweep's folder instead of a new one under ``runs/``.
+        on_progress: told whenever a trial has ended.
+        common: what `training.train.train` takes, the same for all trials.
+
+    Returns:
+        The sweep's folder, with all trials in ``sweep.json``, and the trials, the best first.
+
+    Raises:
+        CityloopError: if what is to be varied cannot be, or every trial failed.
+    """
+    space, grid = read_space(items)
+    if samples is not None and grid is not None:
+        raise CityloopError("--samples is for a sweep that draws: give a range like learning_rate=log:1e-4:1e-3")
+    fixed = {key: value for key, value in common.items() if key in Settings.model_fields}
+    parse_settings(fixed)
+    folder = free_path(RUNS / scenarios[0].system / "sweep", stamp()) if out is None else Path(out)
+    refuse_taken(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = partial(_trial, scenarios=list(scenarios), folder=folder.resolve(), common=common)
+    watch = _Watch(on_progress, grid or samples or SAMPLES)
+    with ray_session(cpus=parallel), _quiet():
+        tuner = tune.Tuner(
+            tune.with_resources(run, {"cpu": 1}),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="min",
+                num_samples=1 if grid else samples or SAMPLES,
+                max_concurrent_trials=parallel,
+            ),
+            run_config=tune.RunConfig(
+                name="tune", storage_path=str(folder.resolve()), verbose=0, callbacks=[watch], log_to_file=False
+            ),
+        )
+        results = tuner.fit()
+    trials = [_outcome(result, folder) for result in results]
+    trials.sort(key=lambda trial: math.inf if trial.score is None else trial.score)
+    write_json(folder / "sweep.json", {"trials": [asdict(trial) for trial in trials]})
+    if trials[0].score is None:
+        raise CityloopError(f"every trial of {folder} failed, the first because: {trials[0].problem}")
+    return folder, trials
+
+
+def _name(settings: Mapping[str, Any]) -> str:
+    return ",".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
+    )
+
+
+def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, common: dict[str, Any]) -> None:
+    """One trial, in a process of Ray's."""
+    run = free_path(folder, _name(config))
+    run.mkdir()
+
+    def on_progress(news: Mapping[str, Any]) -> None:
+        if "validation" in news:
+            tune.report({"score": float(news["validation"]), "run": str(run)})
+
+    settings = {**common, **config}
+    settings["command"] = f"{common.get('command', '')}  # {run.name}".strip()
+    try:
+        train(scenarios, out=run, on_progress=on_progress, **settings)
+    except CityloopError as error:
+        tune.report({"score": math.inf, "run": str(run), "problem": str(error)})
+        return
+    best = read_json(run / "best" / "best.json")
+    tune.report({"score": float(best.get("final_score", best["score"])), "run": str(run)})
+
+
+def _outcome(result: Any, folder: Path) -> Trial:
+    metrics = result.metrics or {}
+    settings = dict(result.config or {})
+    run = str(metrics.get("run", folder / _name(settings)))
+    problem = str(metrics.get("problem", "")) or (str(result.error).strip().splitlines()[-1] if result.error else "")
+    return Trial(settings, None if problem else float(metrics["score"]), run, problem)
+
+
+class _Watch(tune.Callback):
+    """Counts trials as they end."""
+
+    def __init__(self, on_progress: Progress | None, total: int):
+        self._told, self._total, self._done, self._best = on_progress, total, 0, math.inf
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray Tune writes it to disk; a terminal cannot be."""
+        return {**self.__dict__, "_told": None}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """One more is done."""
+        self._done += 1
+        self._best = min(self._best, float((trial.last_result or {}).get("score", math.inf)))
+        if self._told is not None:
+            self._told(self._done, self._total, self._best)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """So it is, though it failed."""
+        self.on_trial_complete(iteration, trials, trial)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray Tune without its reports and loggers: the trials write their own."""
+    settings = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
