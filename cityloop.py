@@ -238,10 +238,10 @@ def _label(name: str, names: Sequence[str]) -> str:
 
 def _evaluation_table(content: dict[str, Any]) -> Table:
     names, seeds = list(content["controllers"]), len(content["seeds"])
-    columns = ["controller", "median", "p90", "worst", "failures", "guard changes"]
+    columns = ["controller", "median", "mean", "p90", "worst", "failures", "guard changes"]
     rows = []
     for name, result in content["controllers"].items():
-        quantiles = [f"{result[key]:.2f}" for key in ("median", "p90", "worst")]
+        quantiles = [f"{result[key]:.2f}" for key in ("median", "mean", "p90", "worst")]
         row = [_label(name, names), *quantiles, str(result["failures"])]
         row.append(f"{sum(r['interventions'] for r in result['rows']):g}")
         rows.append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,54 +34,77 @@ def sumo_binary(name: str) -> str:
     raise CityloopError(f"SUMO's program {name} was not found: pip install eclipse-sumo, or set SUMO_HOME")
 
 
-def generated_grid(n: int) -> tuple[Path, Path]:
-    """Network and routes of an ``n`` × ``n`` grid with two lanes a street and arms out to every side.
+def run_sumo_program(name: str, *arguments: str) -> None:
+    """Run one of SUMO's programs to its end.
 
-    Returns:
-        Paths of the network and of the route file; made once, then read from the cache.
+    Raises:
+        CityloopError: with the last thing that it said, if it failed.
+    """
+    done = subprocess.run([sumo_binary(name), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CityloopError(f"{name} failed: {(done.stderr.strip() or 'without a word').splitlines()[-1]}")
+
+
+def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path, Path]:
+    """Paths of a network and of its route file; made once, then read from the cache.
+
+    Args:
+        name: of the files, without an ending.
+        make: writes a network and a route file to the two paths it gets, whose folder it may use.
     """
     folder = cache_folder()
-    net, routes = folder / f"grid{n}x{n}-v1.net.xml", folder / f"grid{n}x{n}-v1.rou.xml"
+    net, routes = folder / f"{name}.net.xml", folder / f"{name}.rou.xml"
     if not (net.is_file() and routes.is_file()):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            new_net, new_routes = Path(work) / "net.xml", Path(work) / "rou.xml"
-            _netgenerate(n, new_net)
-            _write_demand(new_net, new_routes, seed=n)
+            new_net, new_routes = Path(work) / net.name, Path(work) / routes.name
+            make(new_net, new_routes)
             os.replace(new_net, net)
             os.replace(new_routes, routes)
     return net, routes
 
 
-def _netgenerate(n: int, out: Path) -> None:
-    command = [sumo_binary("netgenerate"), "--grid", f"--grid.number={n}", f"--grid.length={BLOCK_M}"]
-    command += [f"--grid.attach-length={BLOCK_M}", "--default.lanenumber=2", "--default-junction-type=traffic_light"]
-    command += ["--no-turnarounds", f"--output-file={out}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CityloopError(f"netgenerate failed: {done.stderr.strip().splitlines()[-1]}")
+def generated_grid(n: int) -> tuple[Path, Path]:
+    """Network and routes of an ``n`` × ``n`` grid with two lanes a street and arms out to every side."""
+
+    def make(net: Path, routes: Path) -> None:
+        size = [f"--grid.number={n}", f"--grid.length={BLOCK_M}", f"--grid.attach-length={BLOCK_M}"]
+        kind = ["--default.lanenumber=2", "--default-junction-type=traffic_light", "--no-turnarounds"]
+        run_sumo_program("netgenerate", "--grid", *size, *kind, f"--output-file={net}")
+        _write_demand(net, routes, seed=n)
+
+    return cached_network(f"grid{n}x{n}-v1", make)
 
 
 def _write_demand(net_file: Path, out: Path, seed: int) -> None:
-    import sumolib
-
-    net = sumolib.net.readNet(str(net_file))
-    edges = net.getEdges(withInternal=False)
-    entries = sorted(e.getID() for e in edges if not e.getFromNode().getIncoming() or e.is_fringe(e.getIncoming()))
-    exits = sorted(e.getID() for e in edges if e.is_fringe(e.getOutgoing()))
+    entries, exits = ends(net_file)
     rng = np.random.default_rng(seed)
     trips = []
     for entry in entries:
-        for depart in _poisson(rng, VEHICLES_PER_ENTRY_H / 3600, DEMAND_S):
+        for depart in poisson(rng, VEHICLES_PER_ENTRY_H / 3600, DEMAND_S):
             trips.append((depart, entry, exits[int(rng.integers(len(exits)))]))
-    trips.sort()
+    write_trips(trips, out)
+
+
+def ends(net_file: Path) -> tuple[list[str], list[str]]:
+    """Edges of a network by which vehicles come in, and by which they leave."""
+    import sumolib
+
+    edges = sumolib.net.readNet(str(net_file)).getEdges(withInternal=False)
+    entries = sorted(e.getID() for e in edges if not e.getFromNode().getIncoming() or e.is_fringe(e.getIncoming()))
+    return entries, sorted(e.getID() for e in edges if e.is_fringe(e.getOutgoing()))
+
+
+def write_trips(trips: list[tuple[float, str, str]], out: Path) -> None:
+    """Write a route file of trips: departure in seconds, first and last edge."""
     lines = [
         f'  <trip id="{k}" depart="{depart:.2f}" from="{a}" to="{b}" departLane="best" departSpeed="max"/>'
-        for k, (depart, a, b) in enumerate(trips)
+        for k, (depart, a, b) in enumerate(sorted(trips))
     ]
     out.write_text("<routes>\n" + "\n".join(lines) + "\n</routes>\n")
 
 
-def _poisson(rng: np.random.Generator, rate_per_s: float, until_s: float) -> list[float]:
+def poisson(rng: np.random.Generator, rate_per_s: float, until_s: float) -> list[float]:
+    """Random times at a rate, in order."""
     times = np.cumsum(rng.exponential(1 / rate_per_s, size=int(2 * rate_per_s * until_s) + 20))
     return [float(t) for t in times[times < until_s]]

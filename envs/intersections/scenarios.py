@@ -17,6 +17,7 @@ from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
 from envs.core.site import Frozen
 from envs.intersections.generate import generated_grid
+from envs.intersections.towns import generated_town
 
 Regime = Literal["engineer", "resco"]
 
@@ -212,7 +213,9 @@ GRIDS = {
     "grid3x3": "a generated grid of nine junctions, ten minutes",
 }
 
-NAMES = (*RESCO_MAPS, *GRIDS)
+TOWNS = {f"town{k}": f"a generated town, number {k}, an hour" for k in range(1, 7)}
+
+NAMES = (*RESCO_MAPS, *TOWNS, *GRIDS)
 
 
 def load(name: str) -> SignalScenario:
@@ -220,6 +223,9 @@ def load(name: str) -> SignalScenario:
     if name in GRIDS:
         net, routes = generated_grid(int(name[4]))
         return SignalScenario(name=name, description=GRIDS[name], net=net, routes=(routes,), duration_s=600)
+    if name in TOWNS:
+        net, routes = generated_town(int(name[4:]))
+        return SignalScenario(name=name, description=TOWNS[name], net=net, routes=(routes,))
     begin, description = RESCO_MAPS[name]
     folder = _resco_folder() / name
     routes = folder / f"{name}.rou.xml"
