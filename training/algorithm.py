@@ -18,7 +18,7 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from agents.networks import NETWORK_OF
+from agents.networks import NETWORK_OF, PolicyNetwork
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
@@ -156,6 +156,7 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
         "width": settings.width,
         "central": settings.algorithm == "mappo",
         "scenarios": len(task.plants),
+        "averaging": settings.averaging,
     }
     steps = settings.fragment * sum(plants.num_envs for plants in task.plants) * max(1, settings.runners)
     return (
@@ -206,6 +207,13 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
 def set_schedule(algorithm: PPO, fraction: float) -> None:
     """Set what changes over a run, for a fraction of its budget that is spent."""
     algorithm.learner_group.foreach_learner(lambda learner: learner.schedule(fraction))
+
+
+def learned_policy(algorithm: PPO) -> PolicyNetwork:
+    """The policy as it would be kept now: the mean of the last updates' weights."""
+    found = algorithm.learner_group.foreach_learner(lambda learner: learner.averaged_policy)
+    policy: PolicyNetwork = next(iter(found)).get()
+    return policy
 
 
 def restore(algorithm: PPO, checkpoint: Path) -> None:

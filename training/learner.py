@@ -88,7 +88,7 @@ class CooperativeLearner(PPOTorchLearner):
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Adam in one fused kernel instead of a dozen calls a tensor."""
-        parameters = self.get_parameters(self._module[module_id])
+        parameters = [p for p in self.get_parameters(self._module[module_id]) if p.requires_grad]
         optimizer = torch.optim.Adam(parameters, lr=self.config.lr, eps=1e-5, fused=True)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=parameters)
 
@@ -105,6 +105,11 @@ class CooperativeLearner(PPOTorchLearner):
     @property
     def _one(self) -> CooperativeModule:
         return self.module[DEFAULT_MODULE_ID].unwrapped()
+
+    @property
+    def averaged_policy(self) -> torch.nn.Module:
+        """The running mean of the policy, see `Settings.averaging`."""
+        return self._one.averaged.module
 
     def rows(self, fragments: Sequence[Fragment]) -> list[Rows]:
         """Values, advantages and targets of all fragments; those of equal shapes joined."""
@@ -256,7 +261,8 @@ class CooperativeLearner(PPOTorchLearner):
         return (each * rows.weight).mean(), figures
 
     def after_gradient_based_update(self, *, timesteps: Mapping[str, Any]) -> None:
-        """Log the update's figures, once."""
+        """Take the new weights into their mean, and log the update's figures, once."""
+        self._one.averaged.update_parameters(self._one.policy)
         means = torch.stack(self._figures).mean(dim=0).tolist()
         now = {**dict(zip(FIGURES, means, strict=True)), "explained_variance": self._explained}
         now["learning_rate"] = self.get_optimizer(DEFAULT_MODULE_ID).param_groups[0]["lr"]

@@ -13,6 +13,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.networks import CRITICS, NETWORKS
 
@@ -27,10 +28,11 @@ class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
     """Reads a batch whose observations are named parts ``(…, N, …)`` and whose `STATE` is the plant's.
 
     ``model_config``: ``network`` (a name in `agents.networks.NETWORKS`), ``shapes`` (the observation's parts),
-    ``outputs`` (of the policy), ``columns`` (of the state), ``width``, ``central`` (whether the critic sees the state)
-    and ``scenarios`` (how many there are).
+    ``outputs`` (of the policy), ``columns`` (of the state), ``width``, ``central`` (whether the critic sees the state),
+    ``scenarios`` (how many there are) and ``averaging``.
 
     The critic works in standard deviations of a scenario's own returns; `returns` keeps their running moments.
+    `averaged` is the running mean of the policy's weights (Polyak averaging), see `Settings.averaging`.
     """
 
     def setup(self) -> None:
@@ -43,10 +45,12 @@ class CooperativeModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
                 shapes, config["columns"], width=config["width"], central=config["central"]
             )
             self.returns = RunningMoments(config["scenarios"])
+            self.averaged = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config["averaging"]))
+            self.averaged.requires_grad_(False)
 
     def get_non_inference_attributes(self) -> list[str]:
         """What runners need not have."""
-        return ["critic", "returns"]
+        return ["critic", "returns", "averaged"]
 
     def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.policy(batch[Columns.OBS])}

@@ -47,6 +47,8 @@ class Settings(Frozen):
         value_huber: where the critic's loss turns from square to linear, in standard deviations of the returns.
         normalise_values: whether the critic learns returns in standard deviations of each scenario's own (running).
         reward_scale: rewards are multiplied by it, to keep values near one.
+        averaging: of the policy that is validated and kept: the running mean of the learned weights, of which each update
+            leaves so much. Single updates swing; their mean does not. 0: the latest weights.
         balance: 0: every decision counts alike, so scenarios with many agents dominate; 1: every scenario counts alike.
         validate_every: updates between two validations.
         validation_seeds: episodes a validation, of each scenario.
@@ -78,6 +80,7 @@ class Settings(Frozen):
     value_huber: float = Field(default=5.0, gt=0)
     normalise_values: bool = True
     reward_scale: float = Field(default=0.1, gt=0)
+    averaging: float = Field(default=0.95, ge=0, lt=1)
     balance: float = Field(default=0.5, ge=0, le=1)
     validate_every: int = Field(default=20, ge=1)
     validation_seeds: int = Field(default=4, ge=1)

@@ -19,7 +19,7 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
 from envs.core.site import first_problem
-from training.algorithm import build_algorithm, ray_session, restore, set_schedule, task_of
+from training.algorithm import build_algorithm, learned_policy, ray_session, restore, set_schedule, task_of
 from training.journal import Journal
 from training.settings import ALGORITHMS, Settings
 from training.tracking import RunFolder, read_json, versions, write_json, write_text, write_yaml
@@ -251,6 +251,6 @@ class _Run:
         """Validate the present policy; the rules' lines are drawn beside its own."""
         assert self.journal is not None
         facts = {"iteration": self.iteration, "agent_steps": self._agent_steps}
-        verdict = self.validator(self.algorithm.get_module().policy, facts)
+        verdict = self.validator(learned_policy(self.algorithm), facts)
         self.journal.validation(verdict, self.validator.reference, self.iteration, self._agent_steps, self.elapsed_s)
         return {"validation": verdict.score, "best": self.validator.best}

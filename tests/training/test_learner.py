@@ -197,10 +197,28 @@ def test_what_is_not_finite_changes_nothing_and_is_got_over():
     fragments = trainer.runner.sample()
     fragments[0].reward[3, 0, 0] = np.nan
     trainer.update(fragments)
-    assert same(before, trainer.weights())
+    assert same(learned(before), learned(trainer.weights()))
     trainer.update()
     assert not same(before, trainer.weights())
     assert all(torch.isfinite(tensor).all() for tensor in trainer.weights().values())
+
+
+def learned(weights):
+    return {name: tensor for name, tensor in weights.items() if not name.startswith("averaged.")}
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_the_policy_that_is_kept_is_a_running_mean(averaging):
+    trainer = Trainer(toys.plants("a", 4), averaging=averaging)
+    expected = None
+    for _ in range(3):
+        trainer.update()
+        now = trainer.module.policy.state_dict()
+        if expected is None:
+            expected = {name: tensor.clone() for name, tensor in now.items()}
+        expected = {name: averaging * mean + (1 - averaging) * now[name] for name, mean in expected.items()}
+    kept = trainer.learner.averaged_policy.state_dict()
+    assert all(torch.allclose(kept[name], mean, atol=1e-6) for name, mean in expected.items())
 
 
 def test_figures_of_an_update():
