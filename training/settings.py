@@ -47,8 +47,8 @@ class Settings(Frozen):
         value_huber: where the critic's loss turns from square to linear, in standard deviations of the returns.
         normalise_values: whether the critic learns returns in standard deviations of each scenario's own (running).
         reward_scale: rewards are multiplied by it, to keep values near one.
-        averaging: of the policy that is validated and kept: the running mean of the learned weights, of which each update
-            leaves so much. Single updates swing; their mean does not. 0: the latest weights.
+        averaging: of the policy that is validated and kept, the running mean of the learned weights: how much of it an
+            update leaves. Single updates swing; their mean does not. 0: the latest weights.
         balance: 0: every decision counts alike, so scenarios with many agents dominate; 1: every scenario counts alike.
         validate_every: updates between two validations.
         validation_seeds: episodes a validation, of each scenario.
