@@ -17,12 +17,12 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.table import Table
 from typer.core import TyperGroup
 
 import envs
 from agents import POLICY, rules, shipped_policies
 from envs import CityloopError, Scenario, get_system, load_scenario
+from training.tables import evaluation_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
 
 DEFAULT_SERVED = "intersections/cologne8"
@@ -167,12 +167,7 @@ def _sweep(output: Output, places: Sequence[Scenario], items: Sequence[str], **o
 
     with output.quiet(), output.bar("sweeping") as show:
         folder, trials = import_module("training.sweep").sweep(places, items, on_progress=on_progress, **options)
-    keys = list(trials[0].settings)
-    rows = []
-    for trial in trials:
-        values = [number(trial.settings[key]) for key in keys]
-        rows.append(["failed" if trial.score is None else number(trial.score), *values, trial.problem])
-    output.show(table("Trials, the lowest score first", ("score", *keys, ""), rows))
+    output.show(trials_table(trials))
     output.say(f"best: {trials[0].run}\nnext: cityloop export {trials[0].run}    tensorboard --logdir {folder}")
     output.emit({"sweep": str(folder), "trials": [vars(trial) for trial in trials], "best": vars(trials[0])})
 
@@ -198,7 +193,7 @@ def _variant(scenario: Scenario, change: dict[str, Any]) -> Scenario:
     epilog="Example: cityloop evaluate intersections/cologne8 -c policy -c actuated --seeds 30 --json out.json"
 )
 def evaluate(
-    scenario: ScenarioRef,
+    scenarios: Annotated[list[str], typer.Argument(help="SYSTEM/NAME or YAML files.", show_default=False)],
     controllers: Annotated[
         list[str] | None,
         typer.Option("--controller", "-c", help="A controller or a bundle's path (repeatable); the first is compared."),
@@ -208,50 +203,36 @@ def evaluate(
     processes: Annotated[int | None, typer.Option(min=1, help="Episodes at a time.", show_default="cores")] = None,
     out: Annotated[Path | None, typer.Option("--output", "-o", help="A new folder instead of one under runs/.")] = None,
     settings: Settings = None,
+    each: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=A,B", help="Evaluate on each scenario with each of these settings.")
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
-    """Run frozen controllers on the same seeds and compare them."""
+    """Run frozen controllers on the same seeds and compare them; on several scenarios, sum up how the first stands."""
     output = Output(as_json)
-    place = _scenario(scenario, settings)
-    names = controllers or [*([POLICY] if shipped_policies(place.system) else []), *rules(place.system)]
+    places = [place for ref in scenarios for place in _variants(_scenario(ref, settings), each)]
+    system = places[0].system
+    if any(place.system != system for place in places):
+        raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
+    names = controllers or [*([POLICY] if shipped_policies(system) else []), *rules(system)]
+    found = []
     with output.quiet(), output.bar("evaluating") as show:
-        found = import_module("training.evaluate").evaluate(
-            place,
-            names,
-            seeds=seeds,
-            split=split,
-            processes=processes,
-            out=out,
-            on_progress=lambda done, total: show(done / total, f"{done} of {total} episodes"),
-        )
-    content = found.to_json()
-    output.show(_evaluation_table(content))
-    output.say(f"rows, plots and TensorBoard events: {found.out}")
-    output.emit(content)
+        for k, place in enumerate(places):
 
+            def on_progress(done: int, total: int, k: int = k, place: Scenario = place) -> None:
+                show((k + done / total) / len(places), f"{place.label}: {done} of {total} episodes")
 
-def _label(name: str, names: Sequence[str]) -> str:
-    """A controller's name without its folders, where that says which it is."""
-    short = Path(name).name
-    return short if [Path(other).name for other in names].count(short) == 1 else name
-
-
-def _evaluation_table(content: dict[str, Any]) -> Table:
-    names, seeds = list(content["controllers"]), len(content["seeds"])
-    columns = ["controller", "median", "mean", "p90", "worst", "failures", "guard changes"]
-    rows = []
-    for name, result in content["controllers"].items():
-        quantiles = [f"{result[key]:.2f}" for key in ("median", "mean", "p90", "worst")]
-        row = [_label(name, names), *quantiles, str(result["failures"])]
-        row.append(f"{sum(r['interventions'] for r in result['rows']):g}")
-        rows.append(row)
-    if content["paired"]:
-        columns.append(f"{_label(names[0], names)} less this [95 %]")
-        for name, row in zip(names, rows, strict=True):
-            paired = content["paired"].get(name)
-            row.append(f"{paired['difference']:+.2f} [{paired['low']:+.2f}, {paired['high']:+.2f}]" if paired else "")
-    title = f"{content['scenario']}: {content['kpi']} on {seeds} {content['split']} seed{'s' * (seeds > 1)}"
-    return table(f"{title}, lower is better", columns, rows, numbers=1)
+            folder = out if out is None or len(places) == 1 else out / place.label
+            more = {"seeds": seeds, "split": split, "processes": processes, "out": folder, "on_progress": on_progress}
+            found.append(import_module("training.evaluate").evaluate(place, names, **more))
+    for evaluation in found:
+        output.show(evaluation_table(evaluation))
+        output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
+    if len(found) == 1:
+        output.emit(found[0].to_json())
+        return
+    output.show(standings_table(found))
+    output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
 
 
 @app.command(epilog="Example: cityloop export runs/intersections/cologne8/mappo/20260101-120000-s0 -o my-policy")

@@ -136,6 +136,16 @@ def test_evaluate_json_into_a_file(tmp_path):
     assert content["out"] == "out"
 
 
+def test_evaluate_on_several_scenarios(tmp_path):
+    words = ("evaluate", GRID, "--each", "regime=engineer,resco", "-c", "greedy", "-c", "fixed", "--seeds", "1")
+    done = command(*words, "--set", "duration_s=60", "-o", "out", "--json", "out.json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "greedy as a share of the best of the others" in done.stdout
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert [found["label"] for found in content["evaluations"]] == ["grid2x2", "grid2x2-resco"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"grid2x2", "grid2x2-resco"}
+
+
 def test_check_of_a_scenario_of_ones_own(tmp_path):
     from envs import load_scenario
 

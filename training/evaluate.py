@@ -18,7 +18,7 @@ from envs.core.loop import ControlLoop
 from envs.core.registry import System
 from envs.core.scenario import Scenario, Split
 from training.episodes import Episode, Progress, Task, run_episodes
-from training.statistics import Paired, Summary, compare, summarise
+from training.statistics import Paired, Standing, Summary, compare, stand, summarise
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
 
@@ -47,7 +47,7 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        scenario, hash: where, and its content hash.
+        scenario, label, hash: where, what it is called among others, and its content hash.
         split, seeds: on which seeds.
         kpi: the headline indicator, lower is better.
         versions: what it ran on.
@@ -58,6 +58,7 @@ class Evaluation:
     """
 
     scenario: str
+    label: str
     hash: str
     split: Split
     seeds: list[int]
@@ -68,10 +69,15 @@ class Evaluation:
     episodes: list[Episode] = field(repr=False, default_factory=list)
     out: Path | None = None
 
+    def standing(self) -> Standing:
+        """The first controller against the best of the others."""
+        return stand({name: (result.summary, result.failures) for name, result in self.controllers.items()})
+
     def to_json(self) -> dict[str, Any]:
         """The contract of ``cityloop evaluate --json``."""
         return {
             "scenario": self.scenario,
+            "label": self.label,
             "hash": self.hash,
             "split": self.split,
             "seeds": self.seeds,
@@ -159,6 +165,7 @@ def _evaluation(
     values = {name: [row[system.kpi] for row in result.rows] for name, result in results.items()}
     return Evaluation(
         scenario=loop.scenario.ref,
+        label=loop.scenario.label,
         hash=loop.scenario.hash,
         split=split,
         seeds=seeds,

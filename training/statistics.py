@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,54 @@ class Paired:
     low: float
     high: float
     wins: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one controller stands against the best of the others on one scenario.
+
+    Attributes:
+        rival, mean_rival: the other controller with the least median, and the one with the least mean.
+        median_ratio, mean_ratio: the first's median and mean as a share of theirs; below one: the first is better.
+        failures, rival_failures: of the first, and of the one with the least median.
+    """
+
+    rival: str
+    median_ratio: float
+    mean_rival: str
+    mean_ratio: float
+    failures: int
+    rival_failures: int
+
+
+def stand(summaries: Mapping[str, tuple[Summary, int]]) -> Standing:
+    """Where the first of several controllers stands.
+
+    Args:
+        summaries: controller → its summary and number of failures; two at least.
+    """
+    (first, failures), *_ = summaries.values()
+    others = dict(list(summaries.items())[1:])
+    rival = min(others, key=lambda name: others[name][0].median)
+    mean_rival = min(others, key=lambda name: others[name][0].mean)
+    return Standing(
+        rival=rival,
+        median_ratio=_ratio(first.median, others[rival][0].median),
+        mean_rival=mean_rival,
+        mean_ratio=_ratio(first.mean, others[mean_rival][0].mean),
+        failures=failures,
+        rival_failures=others[rival][1],
+    )
+
+
+def _ratio(a: float, b: float) -> float:
+    """Their quotient; 1 where they are equal, zeros too."""
+    return 1.0 if a == b else a / max(b, 1e-9)
+
+
+def geometric_mean(ratios: Sequence[float]) -> float:
+    """Of ratios that are not negative."""
+    return float(np.exp(np.mean(np.log(np.maximum(ratios, 1e-9)))))
 
 
 def summarise(values: Sequence[float]) -> Summary:

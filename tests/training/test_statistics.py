@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.statistics import bootstrap_median, compare, summarise
+from training.statistics import Summary, bootstrap_median, compare, geometric_mean, stand, summarise
 
 
 def test_summary_of_known_values():
@@ -47,3 +47,24 @@ def test_interval_covers_the_true_median_about_as_often_as_it_says():
         low, high = bootstrap_median(rng.exponential(1.0, 20))
         hits += low <= np.log(2) <= high
     assert 0.88 <= hits / 200 <= 1.0
+
+
+def test_standing_against_the_best_of_the_others():
+    def summary(median, mean):
+        return Summary(median, mean, median, mean)
+
+    standing = stand(
+        {"policy": (summary(8, 9), 0), "steady": (summary(10, 10), 0), "quick but frail": (summary(9, 90), 3)}
+    )
+    assert (standing.rival, standing.rival_failures) == ("quick but frail", 3)
+    assert standing.median_ratio == pytest.approx(8 / 9)
+    assert (standing.mean_rival, standing.mean_ratio, standing.failures) == ("steady", 0.9, 0)
+
+
+def test_ratios_of_nothing():
+    zero = Summary(0.0, 0.0, 0.0, 0.0)
+    assert stand({"a": (zero, 0), "b": (zero, 0)}).median_ratio == 1.0
+
+
+def test_geometric_mean():
+    assert geometric_mean([0.5, 2.0]) == pytest.approx(1.0)

@@ -1,0 +1,80 @@
+"""The tables that people see: controllers on a scenario, a controller's standing on several, the trials of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from training.statistics import geometric_mean
+from training.terminal import number, table
+
+if TYPE_CHECKING:
+    from training.evaluate import Evaluation
+    from training.sweep import Trial
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """One line a controller: quantiles, failures, and the paired difference of the first to it."""
+    names, seeds = list(evaluation.controllers), len(evaluation.seeds)
+    columns = ["controller", "median", "mean", "p90", "worst", "failures", "guard changes"]
+    rows = []
+    for name, result in evaluation.controllers.items():
+        summary = result.summary
+        quantiles = [f"{value:.2f}" for value in (summary.median, summary.mean, summary.p90, summary.worst)]
+        changes = sum(row["interventions"] for row in result.rows)
+        rows.append([_label(name, names), *quantiles, str(result.failures), f"{changes:g}"])
+    if evaluation.paired:
+        columns.append(f"{_label(names[0], names)} less this [95 %]")
+        for name, row in zip(names, rows, strict=True):
+            p = evaluation.paired.get(name)
+            row.append(f"{p.difference:+.2f} [{p.low:+.2f}, {p.high:+.2f}]" if p else "")
+    title = f"{evaluation.label}: {evaluation.kpi} on {seeds} {evaluation.split} seed{'s' * (seeds > 1)}"
+    return table(f"{title}, lower is better", columns, rows, numbers=1)
+
+
+def standings_table(evaluations: Sequence[Evaluation]) -> Table:
+    """One line a scenario: the first controller as a share of the best of the others; its own figures if alone."""
+    names = list(evaluations[0].controllers)
+    first = names[0]
+    if len(names) == 1:
+        results = [(evaluation.label, evaluation.controllers[first]) for evaluation in evaluations]
+        alone = [[label, f"{r.summary.median:.2f}", f"{r.summary.mean:.2f}", str(r.failures)] for label, r in results]
+        return table(f"{_label(first, names)} everywhere", ("scenario", "median", "mean", "failures"), alone, numbers=1)
+    standings = [evaluation.standing() for evaluation in evaluations]
+    rows = [
+        [
+            evaluation.label,
+            f"{standing.median_ratio:.3f}",
+            _label(standing.rival, names),
+            f"{standing.mean_ratio:.3f}",
+            _label(standing.mean_rival, names),
+            str(standing.failures),
+            str(standing.rival_failures),
+        ]
+        for evaluation, standing in zip(evaluations, standings, strict=True)
+    ]
+    median = geometric_mean([standing.median_ratio for standing in standings])
+    mean = geometric_mean([standing.mean_ratio for standing in standings])
+    failures = [sum(s.failures for s in standings), sum(s.rival_failures for s in standings)]
+    rows.append(["all (geometric mean)", f"{median:.3f}", "", f"{mean:.3f}", "", *map(str, failures)])
+    columns = ("scenario", "median ÷", "best median", "mean ÷", "best mean", "failures", "of the best median")
+    return table(f"{_label(first, names)} as a share of the best of the others", columns, rows, numbers=1)
+
+
+def trials_table(trials: Sequence[Trial]) -> Table:
+    """One line a trial, the best first."""
+    keys = list(trials[0].settings)
+    rows = []
+    for trial in trials:
+        values = [number(trial.settings[key]) for key in keys]
+        rows.append(["failed" if trial.score is None else number(trial.score), *values, trial.problem])
+    return table("Trials, the lowest score first", ("score", *keys, ""), rows)
+
+
+def _label(name: str, names: Sequence[str]) -> str:
+    """A controller's name without its folders, where that says which it is."""
+    short = Path(name).name
+    return short if [Path(other).name for other in names].count(short) == 1 else name
