@@ -76,7 +76,13 @@ def train(
     if budget["minutes"] is None and budget["iterations"] is None:
         budget["minutes"] = 30.0
     with folder, ray_session(cpus=chosen.runners + 1), closing(_Run(places, chosen, folder.path, budget)) as run:
-        run.resume() if resume is not None else run.start(command)
+        if resume is None:
+            run.start(command)
+        else:
+            run.resume()
+            if budget != content["budget"]:  # what it takes to do the same again is no longer what it was
+                longer = {"budget": budget, "command": f"{content['command']}\n{command}".strip()}
+                write_yaml(folder.path / "config.yaml", content | longer)
         run.loop(on_progress)
     return folder.path
 

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.core.scenario import read_yaml
 from training.export import export
 from training.tracking import read_json
 from training.train import train
@@ -116,8 +117,12 @@ def test_best_policy_exports_and_controls(run, scenario):
 def test_resume_goes_on_where_it_stopped(run):
     folder, _ = run
     heard = []
-    train(load_scenario("intersections/grid2x2"), iterations=3, resume=folder, on_progress=heard.append)
+    again = {"on_progress": heard.append, "command": "cityloop train --resume RUN --iterations 3"}
+    train(load_scenario("intersections/grid2x2"), iterations=3, resume=folder, **again)
     assert [news["iteration"] for news in heard] == [3]
+    config = read_yaml(folder / "config.yaml")
+    assert config["budget"]["iterations"] == 3
+    assert config["command"].splitlines()[-1] == again["command"]
     assert (folder / "checkpoints" / "latest").read_text() == "000003"
     assert read_json(folder / "checkpoints" / "000003" / "progress.json")["iteration"] == 3
 
