@@ -20,7 +20,7 @@ import yaml
 from typer.core import TyperGroup
 
 import envs
-from agents import POLICY, rules, shipped_policies
+from agents import POLICY, find_bundle, rules, shipped_policies
 from envs import CityloopError, Scenario, get_system, load_scenario
 from training.tables import evaluation_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
@@ -206,6 +206,7 @@ def evaluate(
     each: Annotated[
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Evaluate on each scenario with each of these settings.")
     ] = None,
+    card: Annotated[bool, typer.Option("--card", help="Write on the first controller's card what it reached.")] = False,
     as_json: AsJson = None,
 ) -> None:
     """Run frozen controllers on the same seeds and compare them; on several scenarios, sum up how the first stands."""
@@ -215,6 +216,9 @@ def evaluate(
     if any(place.system != system for place in places):
         raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
     names = controllers or [*([POLICY] if shipped_policies(system) else []), *rules(system)]
+    bundle = find_bundle(names[0], system)
+    if card and bundle is None:
+        raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
     found = []
     with output.quiet(), output.bar("evaluating") as show:
         for k, place in enumerate(places):
@@ -226,6 +230,8 @@ def evaluate(
             more = {"seeds": seeds, "split": split, "processes": processes, "out": folder, "on_progress": on_progress}
             found.append(import_module("training.evaluate").evaluate(place, names, **more))
     for evaluation in found:
+        if card and bundle is not None:
+            import_module("agents.policy").add_results(bundle, evaluation.for_card())
         output.show(evaluation_table(evaluation))
         output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
     if len(found) == 1:
@@ -240,7 +246,6 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder.")] = None,
     name: Annotated[str | None, typer.Option(help="The policy's name.")] = None,
-    seeds: Annotated[int, typer.Option(help="Evaluate it and all rules on so many test seeds, for its card.")] = 0,
     as_json: AsJson = None,
 ) -> None:
     """Write a run's best validated policy as a bundle (ONNX and JSON)."""
@@ -248,7 +253,7 @@ def export(
     if not run.is_dir():
         raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     with output.quiet():
-        bundle = import_module("training.export").export(run, out, name, seeds)
+        bundle = import_module("training.export").export(run, out, name)
     output.say(f"bundle: {bundle}\nnext: cityloop check {bundle}")
     output.emit({"bundle": str(bundle)})
 

@@ -44,17 +44,25 @@ def make_controller(ref: str, site: Site) -> Controller:
     Raises:
         CityloopError: if there is no such controller, or the bundle does not fit the site's system.
     """
-    named, shipped = rules(site.system), shipped_policies(site.system)
+    named = rules(site.system)
     if ref in named:
         return named[ref](site)
-    if ref == POLICY and shipped:
-        return load_policy(next(iter(shipped.values())), site.system)
-    if ref in shipped:
-        return load_policy(shipped[ref], site.system)
-    if Path(ref).is_dir() or "/" in ref:
-        return load_policy(ref, site.system)
+    bundle = find_bundle(ref, site.system)
+    if bundle is not None:
+        return load_policy(bundle, site.system)
+    shipped = shipped_policies(site.system)
     known = ", ".join([*named, *([POLICY] if shipped else []), *shipped])
     raise CityloopError(f"controller {ref!r} is unknown: choose {known}, or give the path of a policy bundle")
+
+
+def find_bundle(ref: str, system: str) -> Path | None:
+    """The folder of the bundle that a controller's name, or path, stands for; None if it stands for none."""
+    shipped = shipped_policies(system)
+    if ref == POLICY and shipped:
+        return next(iter(shipped.values()))
+    if ref in shipped:
+        return shipped[ref]
+    return Path(ref) if Path(ref).is_dir() or "/" in ref else None
 
 
 def load_policy(path: str | Path, system: str | None = None) -> Controller:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -66,7 +67,7 @@ class PolicyCard(Frozen):
         readings: `Schema.describe` of the readings that it was trained with.
         training: what it was trained on.
         versions: package → version it was made with.
-        evaluation: what it reached on test seeds.
+        evaluation: what it reached on validation seeds and, added later, on test seeds.
         created: date.
     """
 
@@ -107,14 +108,28 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 
 def _outline(content: dict[str, Any], depth: int = 0) -> list[str]:
-    """Nested plain data as a markdown list."""
+    """Nested plain data as a markdown list; rows of equal columns as a table."""
     lines = []
     for key, value in content.items():
         nested = isinstance(value, dict)
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        lines.append(f"{'  ' * depth}- {key}" + ("" if nested or text == "" else f": {text}"))
-        lines += _outline(value, depth + 1) if nested else []
+        text = "" if nested else _text(value)
+        lines.append(f"{'  ' * depth}- {key}" + (f": {text}" if text else ""))
+        if nested:
+            lines += _table(value) or _outline(value, depth + 1)
     return lines
+
+
+def _table(rows: dict[str, Any]) -> list[str]:
+    """Rows that have the same columns as a markdown table; nothing if they are something else."""
+    columns = [list(row) if isinstance(row, dict) else [] for row in rows.values()]
+    if not columns or not columns[0] or any(names != columns[0] for names in columns):
+        return []
+    head = ["", f"| | {' | '.join(columns[0])} |", "|---" * (1 + len(columns[0])) + "|"]
+    return [*head, *(f"| {name} | {' | '.join(map(_text, row.values()))} |" for name, row in rows.items()), ""]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def write_bundle(folder: Path, onnx: bytes, card: PolicyCard) -> None:
@@ -145,6 +160,17 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard) -> None:
         os.replace(new, folder)
     finally:
         shutil.rmtree(work)
+
+
+def add_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write on the card of a bundle what it reached; results of the same name are replaced.
+
+    Raises:
+        CityloopError: if the bundle cannot be loaded.
+    """
+    card = Policy.load(folder).card
+    card = card.model_copy(update={"evaluation": card.evaluation | dict(results)})
+    write_bundle(folder, _read(folder / MODEL), card)
 
 
 class Policy:

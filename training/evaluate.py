@@ -73,6 +73,19 @@ class Evaluation:
         """The first controller against the best of the others."""
         return stand({name: (result.summary, result.failures) for name, result in self.controllers.items()})
 
+    def for_card(self) -> dict[str, Any]:
+        """For the card of the first controller, a bundle: what it reached, beside the others."""
+        first = next(iter(self.controllers))
+        table = {
+            "this policy" if name == first else name: {
+                **{key: round(value, 2) for key, value in asdict(result.summary).items()},
+                "failures": result.failures,
+            }
+            for name, result in self.controllers.items()
+        }
+        system = self.scenario.partition("/")[0]
+        return {f"{self.split}: {self.kpi} on {len(self.seeds)} seeds of {system}/{self.label}": table}
+
     def to_json(self) -> dict[str, Any]:
         """The contract of ``cityloop evaluate --json``."""
         return {

@@ -6,7 +6,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents import rules
 from agents.networks import PolicyNetwork
 from agents.policy import Policy, PolicyCard, Training, write_bundle
 from envs.core.env import make_loop
@@ -22,7 +20,6 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
 from training.actions import ActionCodec
-from training.evaluate import evaluate
 from training.tracking import read_json
 from training.train import read_config
 from training.validate import load_network
@@ -37,14 +34,13 @@ PROBES = 64
 """Random batches that an export is checked on."""
 
 
-def export(run: Path, out: Path | None = None, name: str | None = None, test_seeds: int = 0) -> Path:
+def export(run: Path, out: Path | None = None, name: str | None = None) -> Path:
     """Write the bundle of a run's best policy.
 
     Args:
         run: a folder that `training.train.train` made.
         out: the bundle's folder; ``<run>/policy`` if not given.
         name: the policy's name; that of the scenario if not given, or ``generalist`` if there are several.
-        test_seeds: if not 0, the policy and all rules are evaluated on so many test seeds, for the card.
 
     Returns:
         The bundle's folder.
@@ -73,23 +69,8 @@ def export(run: Path, out: Path | None = None, name: str | None = None, test_see
             raise CityloopError(
                 f"the export of {run} decides otherwise than its policy (logits differ: {difference:g})"
             )
-        if test_seeds:
-            card = card.model_copy(update={"evaluation": card.evaluation | _tested(scenario, draft, test_seeds)})
     write_bundle(folder, content, card)
     return folder
-
-
-def _tested(scenario: Scenario, bundle: Path, seeds: int) -> dict[str, Any]:
-    """What a bundle and the rules reach on test seeds: controller → quantiles of the headline indicator, failures."""
-    found = evaluate(scenario, [str(bundle), *rules(scenario.system)], seeds, save=False)
-    table = {
-        "this policy" if name == str(bundle) else name: {
-            **{key: round(value, 2) for key, value in asdict(result.summary).items()},
-            "failures": result.failures,
-        }
-        for name, result in found.controllers.items()
-    }
-    return {f"test: {found.kpi} on {seeds} test seeds of {scenario.ref}": table}
 
 
 class _Positional(torch.nn.Module):
