@@ -84,6 +84,7 @@ def test_list_for_people(capsys):
         (("evaluate", "missing.yaml"), "file missing.yaml cannot be read"),
         (("evaluate", GRID, "-c", "wizard"), "controller 'wizard' is unknown"),
         (("evaluate", GRID, "-c", "fixed", "--seeds", "0"), "--seeds is 0"),
+        (("evaluate", GRID, "-c", "fixed", "--card"), "the first controller is 'fixed'"),
         (("evaluate", GRID, "--set", "colour=red"), "setting 'colour' is unknown"),
         (("evaluate", GRID, "--set", "regime"), "has no '='"),
         (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
@@ -144,6 +145,20 @@ def test_evaluate_on_several_scenarios(tmp_path):
     content = json.loads((tmp_path / "out.json").read_text())
     assert [found["label"] for found in content["evaluations"]] == ["grid2x2", "grid2x2-resco"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"grid2x2", "grid2x2-resco"}
+
+
+def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path):
+    from tests.serving.bundles import bundle
+
+    folder = bundle(tmp_path / "tiny")
+    words = ("evaluate", GRID, "-c", str(folder), "-c", "fixed", "--seeds", "1", "--set", "duration_s=60", "--card")
+    done = command(*words, "--json", cwd=tmp_path)
+    results = json.loads((folder / "policy.json").read_text())["evaluation"]
+    reached = results[f"test: delay_s on 1 seed of {GRID}"]
+    assert list(reached) == ["this policy", "fixed"]
+    median = json.loads(done.stdout)["controllers"]["fixed"]["median"]
+    assert reached["fixed"]["median"] == pytest.approx(median, abs=0.01)
+    assert f"| fixed | {reached['fixed']['median']:.4g} |" in (folder / "CARD.md").read_text()
 
 
 def test_check_of_a_scenario_of_ones_own(tmp_path):

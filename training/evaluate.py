@@ -84,7 +84,9 @@ class Evaluation:
             for name, result in self.controllers.items()
         }
         system = self.scenario.partition("/")[0]
-        return {f"{self.split}: {self.kpi} on {len(self.seeds)} seeds of {system}/{self.label}": table}
+        return {
+            f"{self.split}: {self.kpi} on {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)} of {system}/{self.label}": table
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The contract of ``cityloop evaluate --json``."""

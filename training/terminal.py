@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ STDOUT = "-"
 
 WIDTH = 120
 """Columns of a table where there is no terminal to ask."""
+
+LINE_EVERY_S = 60.0
+"""How often a long job says where it is, where there is no terminal for a progress bar."""
 
 
 class Output:
@@ -69,11 +73,13 @@ class Output:
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Callable[[float, str], None]]:
-        """A progress bar on a terminal; yields a function of (fraction done, what is going on)."""
+        """A progress bar on a terminal, a line a minute in a log; yields a function of (fraction done, what goes on)."""
+        if not sys.stderr.isatty():
+            yield _Lines(what, self.progress)
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
         times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-        hidden = not sys.stderr.isatty()
-        with Progress(*columns, *times, console=self.progress, disable=hidden, transient=True) as progress:
+        with Progress(*columns, *times, console=self.progress, transient=True) as progress:
             task = progress.add_task(what, total=1.0, note="")
             yield lambda fraction, note: progress.update(task, completed=fraction, note=note)
 
@@ -94,6 +100,30 @@ class Output:
 
         with self.bar("training") as show:
             yield on_progress
+
+
+class _Lines:
+    """Progress where there is no terminal: now and then a line with the time left.
+
+    Args:
+        what: is going on.
+        console: where to.
+    """
+
+    def __init__(self, what: str, console: Console):
+        self._what, self._console = what, console
+        self._first: tuple[float, float] | None = None
+        self._next_s = time.monotonic() + LINE_EVERY_S
+
+    def __call__(self, fraction: float, note: str) -> None:
+        now = time.monotonic()
+        begun_s, before = self._first = self._first or (now, fraction)
+        if now < self._next_s:
+            return
+        self._next_s = now + LINE_EVERY_S
+        rate = (fraction - before) / max(now - begun_s, 1e-9)
+        left = f", {(1 - fraction) / rate / 60:.0f} min left" if rate > 0 else ""
+        self._console.print(f"{self._what}: {fraction:.0%}{left}, {note}", highlight=False, soft_wrap=True)
 
 
 def _console(to_stderr: bool) -> Console:

@@ -1,0 +1,33 @@
+"""How the command line speaks."""
+
+import pytest
+
+from training import terminal
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only moves when told to."""
+
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def test_a_long_job_in_a_log_says_a_line_a_minute(clock, capsys):
+    with terminal.Output(None).bar("training") as show:
+        for second in range(0, 181, 10):
+            clock.now = float(second)
+            show(0.2 + second / 1000, f"update {second}")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "training: 26%, 12 min left, update 60"  # at 0.1 % a second, 74 % are left
+
+
+def test_a_short_job_in_a_log_says_nothing(clock, capsys):
+    with terminal.Output(None).bar("evaluating") as show:
+        clock.now = 5.0
+        show(0.5, "half")
+    assert capsys.readouterr().err == ""
