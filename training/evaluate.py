@@ -83,10 +83,9 @@ class Evaluation:
             }
             for name, result in self.controllers.items()
         }
-        system = self.scenario.partition("/")[0]
-        return {
-            f"{self.split}: {self.kpi} on {len(self.seeds)} seed{'s' * (len(self.seeds) > 1)} of {system}/{self.label}": table
-        }
+        system, count = self.scenario.partition("/")[0], len(self.seeds)
+        title = f"{self.split}: {self.kpi} on {count} seed{'s' * (count > 1)} of {system}/{self.label}"
+        return {title: table}
 
     def to_json(self) -> dict[str, Any]:
         """The contract of ``cityloop evaluate --json``."""

@@ -73,7 +73,7 @@ class Output:
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Callable[[float, str], None]]:
-        """A progress bar on a terminal, a line a minute in a log; yields a function of (fraction done, what goes on)."""
+        """A progress bar on a terminal, a line a minute in a log; yields a function of (fraction, what goes on)."""
         if not sys.stderr.isatty():
             yield _Lines(what, self.progress)
             return
