@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,9 +62,23 @@ def ray_session(cpus: int) -> Iterator[None]:
         configure_logging=False,
     )
     try:
-        yield
+        with _stopped_in_order():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """SIGTERM ends what goes on as Ctrl-C does. Ray's own answer is a stack trace, and plants that nobody stops."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)

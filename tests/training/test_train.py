@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -135,7 +136,7 @@ from training import train as module
 
 def die(news):
     if news["iteration"] == 3:
-        os.kill(os.getpid(), 9)
+        os.kill(os.getpid(), int(sys.argv[3]))
 
 if __name__ == "__main__":
     module.SAVE_EVERY_S = 0.0
@@ -144,16 +145,30 @@ if __name__ == "__main__":
 """
 
 
+def end_by(number, folder):
+    """Train in another process, and send it a signal after the third update."""
+    script = folder.parent / "killed.py"
+    script.write_text(KILLED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(script), str(folder), repr(SMALL), str(int(number))]
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_run_in_order(tmp_path):
+    done = end_by(signal.SIGTERM, tmp_path / "run")
+    assert done.stderr.strip().endswith("KeyboardInterrupt")
+    assert "leaked" not in done.stderr
+    assert "stack trace" not in done.stderr.lower()
+    assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "000003"
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(scenario, tmp_path, monkeypatch):
     """Killed with -9 in the middle of episodes, and resumed: all figures and the weights are as if nothing had been."""
     whole = train(scenario, iterations=5, out=tmp_path / "whole", **SMALL)
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     broken = tmp_path / "broken"
-    command = [sys.executable, str(script), str(broken), repr(SMALL)]
-    assert subprocess.run(command, env=environment, check=False, capture_output=True).returncode == -9
+    assert end_by(signal.SIGKILL, broken).returncode == -9
     assert (broken / "checkpoints" / "latest").read_text() == "000003"
     train(resume=broken, iterations=5)
     a, b = weights(whole), weights(broken)
