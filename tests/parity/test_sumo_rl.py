@@ -73,20 +73,30 @@ def ours(scenario, seed, actions):
     return rows
 
 
+def first_difference(mine, reference):
+    """Where two episodes part ways, in words; None if they are the same."""
+    for k, (here, there) in enumerate(zip(mine, reference, strict=True)):
+        if here != there["lanes"] or sum(queue for queue, _ in here.values()) != there["queued"]:
+            return f"decision {k}: {here} is not {there}"
+    return None
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_same_queues_and_waiting_times_as_sumo_rl(seed):
-    """Both in fresh processes.
+    """Both in fresh processes, and at most three times.
 
-    SUMO 1.28 is repeatable there only: who goes first of two that wait inside a junction can depend on where they lie
-    in memory, so an episode in a process that has run others may part ways after some hundred seconds.
+    SUMO 1.28 hardly ever repeats itself elsewhere: who goes first of two that wait inside a junction can depend on
+    where they lie in memory. Even in fresh processes, of some thirty pairs one parted ways after ten minutes.
     """
     scenario = load_scenario("intersections/cologne1", regime="resco")
     actions = stages_to_ask_for(load_site(scenario), seed)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        mine = pool.apply(ours, (scenario, seed, actions))
-    reference = theirs(scenario, seed, actions)
-    assert len(mine) == len(reference) == DECISIONS
-    for k, (here, there) in enumerate(zip(mine, reference, strict=True)):
-        assert here == there["lanes"], f"decision {k}"
-        assert sum(queue for queue, _ in here.values()) == there["queued"]
+    for _ in range(3):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            mine = pool.apply(ours, (scenario, seed, actions))
+        reference = theirs(scenario, seed, actions)
+        assert len(mine) == len(reference) == DECISIONS
+        difference = first_difference(mine, reference)
+        if difference is None:
+            break
+    assert difference is None
     assert max(there["queued"] for there in reference) > 10, "the traffic was worth comparing"
