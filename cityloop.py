@@ -219,6 +219,11 @@ def evaluate(
     bundle = find_bundle(names[0], system)
     if card and bundle is None:
         raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
+    unnamed = [key for key in parse_settings(settings) if key != "regime"]
+    if card and unnamed:
+        raise CityloopError(
+            f"--card would not tell that {unnamed[0]} is changed: use --each, which names what it changes"
+        )
     found = []
     with output.quiet(), output.bar("evaluating") as show:
         for k, place in enumerate(places):

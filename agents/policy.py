@@ -166,11 +166,16 @@ def add_results(folder: Path, results: Mapping[str, Any]) -> None:
     """Write on the card of a bundle what it reached; results of the same name are replaced.
 
     Raises:
-        CityloopError: if the bundle cannot be loaded.
+        CityloopError: if the bundle cannot be loaded, or not be written.
     """
     card = Policy.load(folder).card
     card = card.model_copy(update={"evaluation": card.evaluation | dict(results)})
-    write_bundle(folder, _read(folder / MODEL), card)
+    try:
+        write_bundle(folder, _read(folder / MODEL), card)
+    except OSError as error:
+        raise CityloopError(
+            f"{folder} cannot be written ({error.strerror}): copy the bundle, and evaluate that"
+        ) from None
 
 
 class Policy:

@@ -85,6 +85,10 @@ def test_list_for_people(capsys):
         (("evaluate", GRID, "-c", "wizard"), "controller 'wizard' is unknown"),
         (("evaluate", GRID, "-c", "fixed", "--seeds", "0"), "--seeds is 0"),
         (("evaluate", GRID, "-c", "fixed", "--card"), "the first controller is 'fixed'"),
+        (
+            ("evaluate", GRID, "--card", "--set", "sensors.dropout=0.2"),
+            "would not tell that sensors.dropout is changed",
+        ),
         (("evaluate", GRID, "--set", "colour=red"), "setting 'colour' is unknown"),
         (("evaluate", GRID, "--set", "regime"), "has no '='"),
         (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
@@ -151,10 +155,10 @@ def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path):
     from tests.serving.bundles import bundle
 
     folder = bundle(tmp_path / "tiny")
-    words = ("evaluate", GRID, "-c", str(folder), "-c", "fixed", "--seeds", "1", "--set", "duration_s=60", "--card")
+    words = ("evaluate", GRID, "-c", str(folder), "-c", "fixed", "--seeds", "1", "--each", "duration_s=60", "--card")
     done = command(*words, "--json", cwd=tmp_path)
     results = json.loads((folder / "policy.json").read_text())["evaluation"]
-    reached = results[f"test: delay_s on 1 seed of {GRID}"]
+    reached = results[f"test: delay_s on 1 seed of {GRID}-duration_s60"]
     assert list(reached) == ["this policy", "fixed"]
     median = json.loads(done.stdout)["controllers"]["fixed"]["median"]
     assert reached["fixed"]["median"] == pytest.approx(median, abs=0.01)

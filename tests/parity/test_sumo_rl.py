@@ -83,16 +83,17 @@ def first_difference(mine, reference):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_same_queues_and_waiting_times_as_sumo_rl(seed):
-    """Both in fresh processes, and at most three times.
+    """Both in fresh processes, sumo-rl's in up to five.
 
-    SUMO 1.28 hardly ever repeats itself elsewhere: who goes first of two that wait inside a junction can depend on
-    where they lie in memory. Even in fresh processes, of some thirty pairs one parted ways after ten minutes.
+    Who goes first of two that wait inside a junction can depend, in SUMO 1.28, on where they lie in memory. Of 25 fresh
+    processes of the same episode (seed 1), sumo-rl's gave two courses, 22 times the one and 3 times the other; ours,
+    which is not given a second try here, always gave the former.
     """
     scenario = load_scenario("intersections/cologne1", regime="resco")
     actions = stages_to_ask_for(load_site(scenario), seed)
-    for _ in range(3):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            mine = pool.apply(ours, (scenario, seed, actions))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        mine = pool.apply(ours, (scenario, seed, actions))
+    for _ in range(5):
         reference = theirs(scenario, seed, actions)
         assert len(mine) == len(reference) == DECISIONS
         difference = first_difference(mine, reference)
