@@ -24,7 +24,7 @@ NOT_ALLOWED = -1e9
 """Logit of an action that is masked."""
 
 LENGTH, QUEUE, ARRIVALS, INSIDE = (APPROACH_FEATURES.index(k) for k in ("length", "queue", "arrivals", "inside"))
-EXISTS, CURRENT = (STAGE_FEATURES.index(name) for name in ("exists", "current"))
+EXISTS, CURRENT, CROSSED = (STAGE_FEATURES.index(name) for name in ("exists", "current", "crossed"))
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -103,9 +103,9 @@ class PolicyNetwork(nn.Module):
 class StagePolicy(PolicyNetwork):
     """Scores every green stage of a junction; the highest is asked for.
 
-    A learned share of the plain demand of a stage (standing and arriving vehicles that it serves, and with more weight
-    those that were cut off inside the junction) is added to the scores, so that an untrained policy already serves the
-    longest queue instead of gridlocking the network.
+    A learned share of the plain demand of a stage (standing and arriving vehicles that it serves, with more weight those
+    that were cut off inside the junction, less those that it would keep there while others cross their path) is added to
+    the scores, so that an untrained policy already serves the longest queue instead of gridlocking the network.
 
     Args:
         shapes: the observation's parts.
@@ -128,7 +128,7 @@ class StagePolicy(PolicyNetwork):
         self.score = nn.Linear(width, 1)
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.zeros_(self.score.bias)
-        self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0, 5.0]))
+        self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0, 5.0, 10.0]))
 
     def forward(self, parts: Parts) -> Tensor:
         """Logits ``(…, S)``; a masked stage has -1e9."""
@@ -140,8 +140,9 @@ class StagePolicy(PolicyNetwork):
         approaches = parts["approaches"]
         waiting = approaches[..., QUEUE] + approaches[..., ARRIVALS] + self.prior[3] * approaches[..., INSIDE]
         served = torch.matmul(parts["serves"], waiting.unsqueeze(-2).unsqueeze(-1)).squeeze(-1)  # (…, S, 2)
-        current = parts["stages"][..., CURRENT]
-        return self.prior[0] * served[..., 0] + self.prior[1] * served[..., 1] + self.prior[2] * current
+        stages = parts["stages"]
+        scores = self.prior[0] * served[..., 0] + self.prior[1] * served[..., 1] + self.prior[2] * stages[..., CURRENT]
+        return scores - self.prior[4] * stages[..., CROSSED]
 
 
 class StageCritic(nn.Module):

@@ -36,11 +36,14 @@ APPROACH_FEATURES = (
 )
 """Columns of the part ``approaches``. ``inflow_…`` and ``ahead_…`` are the neighbours' state, see `neighbours.py`."""
 
-STAGE_FEATURES = ("exists", "current", "green", "clearing", "red", "intergreen", "allowed")
-"""Columns of the part ``stages``."""
+STAGE_FEATURES = ("exists", "current", "green", "clearing", "red", "intergreen", "allowed", "crossed")
+"""Columns of the part ``stages``. ``crossed``: vehicles that stand in the middle and that the stage keeps there while
+others cross their path; if those stand in turn, the junction may be locked for good."""
 
 JUNCTION_FEATURES = ("decision", "min_green", "max_red")
 """Columns of the part ``junction``."""
+
+INSIDE = APPROACH_FEATURES.index("inside")
 
 VEHICLES, WAIT_S, LENGTH_M, GREEN_S, CLEARING_S, RED_S, DECISION_S = 10.0, 120.0, 150.0, 60.0, 6.0, 120.0, 10.0
 """What is divided by, to bring vehicles, waiting, lengths and ages to the order of one."""
@@ -51,7 +54,7 @@ class SignalFeatures:
 
     Parts of the observation, ``S`` stages and ``L`` approaches at the site's largest junction:
         approaches ``(N, L, 16)``: columns `APPROACH_FEATURES`, zero where there is no approach.
-        stages ``(N, S, 7)``: columns `STAGE_FEATURES`.
+        stages ``(N, S, 8)``: columns `STAGE_FEATURES`.
         serves ``(N, S, 2, L)``: share of an approach's movements that a stage serves, protected and permissive.
         junction ``(N, 3)``: columns `JUNCTION_FEATURES`.
         action_mask ``(N, S)``: 1 where a stage may be asked for.
@@ -73,9 +76,11 @@ class SignalFeatures:
         total = len(site.approaches)
         self._lanes = np.full((n, width), total)
         self._serves = np.zeros((n, stages, 2, width), dtype=np.float32)
+        self._crosses = np.zeros((n, stages, width))
         for j, (junction, mine) in enumerate(zip(junctions, lanes, strict=True)):
             self._lanes[j, : len(mine)] = mine
             self._serves[j, : len(junction.stages), :, : len(mine)] = _serves(junction, mine)
+            self._crosses[j, : len(junction.stages), : len(mine)] = _crosses(junction, mine)
         self._to_exit = _exit_shares(site)
         self._neighbours = Neighbours(site)
         timing = site.timing
@@ -98,9 +103,10 @@ class SignalFeatures:
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all junctions; see the class for its parts."""
+        approaches = self._approach_columns(readings)[self._lanes]
         return {
-            "approaches": self._approach_columns(readings)[self._lanes],
-            "stages": self._stage_columns(readings, mask),
+            "approaches": approaches,
+            "stages": self._stage_columns(readings, mask, approaches[..., INSIDE]),
             "serves": self._serves,
             "junction": self._junction,
             "action_mask": mask.astype(np.float32),
@@ -130,7 +136,7 @@ class SignalFeatures:
         columns[:, 13:15] = self._neighbours.ahead(columns[:, 2], green)
         return padded
 
-    def _stage_columns(self, readings: Readings, mask: np.ndarray) -> np.ndarray:
+    def _stage_columns(self, readings: Readings, mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
         columns = np.zeros((*self._exists.shape, len(STAGE_FEATURES)), dtype=np.float32)
         stage = readings["stage"].astype(np.int64)
         red = np.append(readings["red_s"], 0.0)[self._movement_stage].max(axis=2)
@@ -141,6 +147,7 @@ class SignalFeatures:
         columns[..., 4] = np.minimum(red / RED_S, 2.0)
         columns[..., 5] = self._intergreen[self._rows, stage] / CLEARING_S
         columns[..., 6] = mask
+        columns[..., 7] = (self._crosses @ inside[..., None])[..., 0]
         return columns
 
     def state(self, readings: Readings) -> np.ndarray:
@@ -166,6 +173,18 @@ def _serves(junction: Junction, approaches: list[int]) -> np.ndarray:
             for kind, signal in enumerate("Gg"):
                 shares[s, kind, a] = sum(stage[k] == signal for k in movements) / len(movements)
     return shares
+
+
+def _crosses(junction: Junction, approaches: list[int]) -> np.ndarray:
+    """1 where a stage lets traffic cross the path of an approach's movements that it stops: ``(stages, approaches)``."""
+    crosses = np.zeros((len(junction.stages), len(approaches)))
+    for s, stage in enumerate(junction.stages):
+        for one, other in junction.foes:
+            for stopped, moving in ((one, other), (other, one)):
+                approach = junction.movements[stopped].approach
+                if stage[stopped] not in "Gg" and stage[moving] in "Gg" and approach >= 0:
+                    crosses[s, approaches.index(approach)] = 1.0
+    return crosses
 
 
 def _exit_shares(site: SignalSite) -> np.ndarray:

@@ -12,6 +12,7 @@ from envs.intersections.detection import Vehicles
 
 STUCK_S = 300.0
 STUCK_VEH = 10
+LOCKED_SHARE = 0.5
 
 KPIS = {
     "delay_s": "time loss plus departure delay, mean over all vehicles due, those that never entered included",
@@ -31,17 +32,24 @@ KPIS = {
 
 
 class GridlockWatch:
-    """Watches an episode for gridlock, and keeps the mean queue."""
+    """Watches an episode for gridlock, and keeps the mean queue.
+
+    Attributes:
+        gridlocked: whether `STUCK_VEH` vehicles or more have at some decision stood for `STUCK_S`.
+        locked: whether, beside that, they were `LOCKED_SHARE` of all vehicles: nothing moves any more.
+    """
 
     def __init__(self) -> None:
-        self.gridlocked = False
+        self.gridlocked = self.locked = False
         self._standing: list[int] = []
 
     def see(self, vehicles: Vehicles) -> None:
         """Take in one decision."""
         self._standing.append(vehicles.standing_veh)
-        if int((vehicles.waiting_s >= STUCK_S).sum()) >= STUCK_VEH:
+        stuck = int((vehicles.waiting_s >= STUCK_S).sum())
+        if stuck >= STUCK_VEH:
             self.gridlocked = True
+            self.locked |= stuck >= LOCKED_SHARE * len(vehicles.waiting_s)
 
     @property
     def mean_queue_veh(self) -> float:

@@ -16,7 +16,7 @@ NETWORK_SHARE = 0.3
 """How much of the network's mean each junction answers for, beside its own."""
 
 
-STUCK_WEIGHT = 1.0
+STUCK_WEIGHT = 3.0
 """How often a vehicle counts beside its delay once it has stood for `detection.STUCK_S`."""
 
 

@@ -133,7 +133,8 @@ class SignalScenario(Scenario):
         training_demand: variation of the training seeds' demand instead.
         sensors: what detectors can do.
         training_sensors: the same for the training seeds instead (the range is always that of ``sensors``).
-        training_stops_at_gridlock: whether an episode of a training seed ends once it is gridlocked.
+        training_stops_when_locked: whether an episode of a training seed ends once half of all vehicles have stood for
+            five minutes.
         teleport_s: seconds of standstill after which SUMO removes a vehicle; -1: never.
     """
 
@@ -149,7 +150,7 @@ class SignalScenario(Scenario):
     training_demand: Demand = Demand(scale=(0.6, 1.3), shift_s=900.0, jitter_s=60.0)
     sensors: Sensors = Sensors()
     training_sensors: Sensors = Sensors(noise=0.1, dropout=0.3, faulty=0.5)
-    training_stops_at_gridlock: bool = True
+    training_stops_when_locked: bool = True
     teleport_s: int = Field(default=-1, ge=-1)
 
     @model_validator(mode="after")
@@ -213,7 +214,7 @@ GRIDS = {
     "grid3x3": "a generated grid of nine junctions, ten minutes",
 }
 
-TOWNS = {f"town{k}": f"a generated town, number {k}, an hour" for k in range(1, 7)}
+TOWNS = {f"town{k}": f"a generated town, number {k}, an hour" for k in range(1, 10)}
 
 NAMES = (*RESCO_MAPS, *TOWNS, *GRIDS)
 

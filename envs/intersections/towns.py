@@ -1,8 +1,8 @@
 """Generated towns: road networks that nobody has seen, as many as one likes.
 
 Streets of different widths and speeds cross at odd distances, some so short that a queue reaches back into the junction
-behind; some junctions have three arms, some no signals. A policy that learns in several of them cannot learn any by
-heart.
+behind, some twins with room for a few vehicles between them; some junctions have three arms, some no
+signals. A policy that learns in several of them cannot learn any by heart.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import numpy as np
 from envs.intersections.generate import cached_network, ends, poisson, run_sumo_program, write_trips
 
 DURATION_S = 3600
-SHORT_M, LONG_M = (40.0, 80.0), (100.0, 280.0)
-"""Distances between two streets that run alike: one in three is short."""
-SHORT_SHARE = 0.3
+TWIN_M, SHORT_M, LONG_M = (10.0, 30.0), (35.0, 70.0), (90.0, 260.0)
+"""Road between two streets that run alike; the middles of their junctions lie farther apart, see `LANE_M`, `CORNER_M`."""
+KINDS, KINDS_SHARE = (TWIN_M, SHORT_M, LONG_M), (0.3, 0.2, 0.5)
+LANE_M, CORNER_M = 3.2, 5.0
+"""Width of a lane, and how far a corner sets the stop line back."""
 ARM_M = 220.0
 LANES, LANES_SHARE = (1, 2, 3), (0.4, 0.45, 0.15)
 SPEEDS_MPS = (8.33, 13.89, 16.67)
@@ -64,13 +66,13 @@ def generated_town(number: int) -> tuple[Path, Path]:
         run_sumo_program("netconvert", *files, "--no-turnarounds", "--keep-edges.components=1", f"--output-file={net}")
         _write_demand(net, routes, rng)
 
-    return cached_network(f"town{number}-v1", make)
+    return cached_network(f"town{number}-v2", make)
 
 
 def _plan(rng: np.random.Generator) -> dict[str, ET.Element]:
     """Nodes, edges and connections for netconvert: streets that cross, and an arm at each end of each."""
-    columns, rows = _positions(rng), _positions(rng)
-    ways = [_street(rng) for _ in columns], [_street(rng) for _ in rows]
+    ways = [[_street(rng) for _ in range(rng.integers(2, 4))] for _ in range(2)]
+    columns, rows = [_positions(streets, rng) for streets in ways]
     plan = {"node": ET.Element("nodes"), "edge": ET.Element("edges"), "connection": ET.Element("connections")}
     blocks: dict[tuple[Place, Place], Street] = {}
     for i in range(len(columns)):
@@ -80,7 +82,7 @@ def _plan(rng: np.random.Generator) -> dict[str, ET.Element]:
     xs = [columns[0] - ARM_M, *columns, columns[-1] + ARM_M]
     ys = [rows[0] - ARM_M, *rows, rows[-1] + ARM_M]
     for i, j in sorted({place for block in blocks for place in block}):
-        x, y = np.array([xs[i + 1], ys[j + 1]]) + rng.normal(0.0, 8.0, 2)
+        x, y = np.array([xs[i + 1], ys[j + 1]]) + rng.normal(0.0, 2.5, 2)
         crossing = 0 <= i < len(columns) and 0 <= j < len(rows)
         signal = crossing and rng.random() >= PLAIN_SHARE
         layout = "incoming" if rng.random() < INCOMING_SHARE else "opposites"
@@ -128,10 +130,13 @@ def _turn_lane(connections: ET.Element, a: Place, b: Place, blocks: Mapping[tupl
         ET.SubElement(connections, "connection", {"from": _edge(a, b), "to": _edge(*way)} | lanes)
 
 
-def _positions(rng: np.random.Generator) -> list[float]:
-    """Where two or three streets lie that run alike, in metres."""
-    gaps = [rng.uniform(*(SHORT_M if rng.random() < SHORT_SHARE else LONG_M)) for _ in range(rng.integers(1, 3))]
-    return [0.0, *np.cumsum(gaps).tolist()]
+def _positions(streets: list[Street], rng: np.random.Generator) -> list[float]:
+    """Where streets lie that run alike, in metres."""
+    places = [0.0]
+    for one, other in pairwise(streets):
+        road = rng.uniform(*KINDS[rng.choice(len(KINDS), p=KINDS_SHARE)])
+        places.append(places[-1] + road + LANE_M * (one.lanes + other.lanes) + 2 * CORNER_M)
+    return places
 
 
 def _street(rng: np.random.Generator) -> Street:

@@ -59,7 +59,7 @@ class SumoWorld(World):
         self._time_s = float(self.scenario.begin_s)
         self._end_s = self._time_s + self.scenario.decisions * self.scenario.decision_s
         self._kpis = {}
-        self._stops_early = self.scenario.training_stops_at_gridlock and seed in self.scenario.seeds.train
+        self._stops_early = self.scenario.training_stops_when_locked and seed in self.scenario.seeds.train
         try:
             self._start(folder, seed)
         except CityloopError:
@@ -145,7 +145,7 @@ class SumoWorld(World):
     @property
     def done(self) -> bool:
         """Whether the scenario's time is up, or, in training, the network is locked: nothing more is to be learned."""
-        return self._time_s >= self._end_s or (self._stops_early and self._gridlock.gridlocked)
+        return self._time_s >= self._end_s or (self._stops_early and self._gridlock.locked)
 
     def trace(self) -> dict[str, float]:
         """Vehicles running, standing and waiting to enter at this moment."""

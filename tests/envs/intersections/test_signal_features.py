@@ -50,6 +50,7 @@ def test_a_stage_by_hand():
     assert (green["exists"], green["current"], green["green"], green["red"], green["allowed"]) == (1, 1, 0.5, 0, 1)
     assert (red["exists"], red["current"], red["green"], red["red"], red["allowed"]) == (1, 0, 0, 0.5, 0)
     assert green["intergreen"] == 0 < red["intergreen"]
+    assert (green["crossed"], red["crossed"]) == (0, pytest.approx(0.2)), "red would keep two vehicles in the middle"
 
 
 @pytest.mark.parametrize(("regime", "wanted"), [("engineer", [0.5, 0.7, 1.0]), ("resco", [1.0, 0.7, 0.0])])

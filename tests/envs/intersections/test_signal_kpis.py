@@ -74,6 +74,14 @@ def test_gridlock_is_ten_vehicles_for_five_minutes(waiting_s, gridlocked):
     assert watched(*waiting_s).gridlocked is gridlocked
 
 
+@pytest.mark.parametrize(
+    ("waiting_s", "locked"),
+    [([300.0] * 10 + [0.0] * 10, True), ([300.0] * 10 + [0.0] * 11, False), ([300.0] * 9, False)],
+)
+def test_locked_is_a_gridlock_of_half_of_all_vehicles(waiting_s, locked):
+    assert watched(*waiting_s).locked is locked
+
+
 def test_gridlock_is_remembered():
     watch = watched(*[400.0] * 10)
     watch.see(Vehicles(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0)))
