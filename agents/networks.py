@@ -103,9 +103,9 @@ class PolicyNetwork(nn.Module):
 class StagePolicy(PolicyNetwork):
     """Scores every green stage of a junction; the highest is asked for.
 
-    A learned share of the plain demand of a stage (standing and arriving vehicles that it serves, with more weight those
-    that were cut off inside the junction, less those that it would keep there while others cross their path) is added to
-    the scores, so that an untrained policy already serves the longest queue instead of gridlocking the network.
+    A learned share of the plain demand of a stage (standing and arriving vehicles that it serves, with more weight
+    those that were cut off inside the junction, less those that it would keep there while others cross their path) is
+    added to the scores, so that an untrained policy already serves the longest queue instead of gridlocking the network.
 
     Args:
         shapes: the observation's parts.

@@ -66,7 +66,7 @@ def _decides(policy: Policy, ref: str) -> Check:
     try:
         loop = make_loop(load_scenario(ref))
     except CityloopError as error:
-        return Check(ref, True, f"not tried: {error}")  # the card may name a scenario of the author's own
+        return Check(ref, True, f"not tried, as it does not ship: {error}")  # one of the author's own, say
     try:
         return _drive(policy, loop, ref)
     except CityloopError as error:

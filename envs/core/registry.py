@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SYSTEMS = {
     "intersections": "envs.intersections",
+    "drainage": "envs.drainage",
 }
 
 
@@ -41,6 +42,7 @@ class System:
         readings: the schema of what its sensors say.
         scenario_class, site_class: the types of its scenarios and sites.
         scenario_names: the scenarios that ship.
+        variant_names: labels of variants of them (`Scenario.label`), which load by that name too.
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
         action_space: site → what one agent may ask for.
@@ -69,6 +71,7 @@ class System:
     make_features: Callable[[Any], Features]
     make_reward: Callable[[Any], Reward]
     make_vector: Callable[[Any, int, int], Vector] | None = None
+    variant_names: tuple[str, ...] = ()
 
 
 def get_system(name: str) -> System:
@@ -101,7 +104,7 @@ def load_scenario(ref: str | Path, **settings: Any) -> Scenario:
 def _shipped(ref: str) -> Scenario:
     system_name, _, name = ref.partition("/")
     system = get_system(system_name)
-    if name not in system.scenario_names:
+    if name not in (*system.scenario_names, *system.variant_names):
         names = ", ".join(f"{system_name}/{n}" for n in system.scenario_names)
         raise CityloopError(f"scenario {ref!r} is unknown: choose {names}, or give the path of a YAML file")
     return system.load_scenario(name)

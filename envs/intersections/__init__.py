@@ -11,7 +11,7 @@ from envs.intersections.kpis import KPIS
 from envs.intersections.network import load_site
 from envs.intersections.readings import READINGS, cross_check
 from envs.intersections.reward import SignalReward
-from envs.intersections.scenarios import NAMES, SignalScenario, load
+from envs.intersections.scenarios import NAMES, VARIANTS, SignalScenario, load
 from envs.intersections.site import SignalSite
 from envs.intersections.world import SumoWorld
 
@@ -25,6 +25,7 @@ SYSTEM = System(
     scenario_class=SignalScenario,
     site_class=SignalSite,
     scenario_names=NAMES,
+    variant_names=VARIANTS,
     load_scenario=load,
     load_site=load_site,
     action_space=lambda site: Discrete(max(len(junction.stages) for junction in site.junctions)),

@@ -176,7 +176,7 @@ def _serves(junction: Junction, approaches: list[int]) -> np.ndarray:
 
 
 def _crosses(junction: Junction, approaches: list[int]) -> np.ndarray:
-    """1 where a stage lets traffic cross the path of an approach's movements that it stops: ``(stages, approaches)``."""
+    """1 where a stage lets others cross the path of an approach's movements that it stops: ``(stages, approaches)``."""
     crosses = np.zeros((len(junction.stages), len(approaches)))
     for s, stage in enumerate(junction.stages):
         for one, other in junction.foes:

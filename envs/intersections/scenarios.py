@@ -217,10 +217,13 @@ GRIDS = {
 TOWNS = {f"town{k}": f"a generated town, number {k}, an hour" for k in range(1, 10)}
 
 NAMES = (*RESCO_MAPS, *TOWNS, *GRIDS)
+VARIANTS = tuple(f"{name}-resco" for name in NAMES)
 
 
 def load(name: str) -> SignalScenario:
-    """A shipped scenario by its short name (one of `NAMES`)."""
+    """A shipped scenario by its short name (one of `NAMES`) or by its label in another regime (one of `VARIANTS`)."""
+    if name in VARIANTS:
+        return load(name.removesuffix("-resco")).override({"regime": "resco"})
     if name in GRIDS:
         net, routes = generated_grid(int(name[4]))
         return SignalScenario(name=name, description=GRIDS[name], net=net, routes=(routes,), duration_s=600)

@@ -21,7 +21,7 @@ from envs.intersections.generate import cached_network, ends, poisson, run_sumo_
 
 DURATION_S = 3600
 TWIN_M, SHORT_M, LONG_M = (10.0, 30.0), (35.0, 70.0), (90.0, 260.0)
-"""Road between two streets that run alike; the middles of their junctions lie farther apart, see `LANE_M`, `CORNER_M`."""
+"""Road between two streets that run alike; the middles of their junctions lie farther apart (`LANE_M`, `CORNER_M`)."""
 KINDS, KINDS_SHARE = (TWIN_M, SHORT_M, LONG_M), (0.3, 0.2, 0.5)
 LANE_M, CORNER_M = 3.2, 5.0
 """Width of a lane, and how far a corner sets the stop line back."""

@@ -15,6 +15,7 @@ from tests.contract.remote import RemoteEnv
 
 SMALL = {
     "intersections": ("intersections/grid2x2", "intersections/cologne1"),
+    "drainage": ("drainage/astlingen", "drainage/theta"),
 }
 """System → small scenarios that its contract is checked on: one with several agents, one with a single one."""
 
@@ -69,7 +70,7 @@ def test_stable_baselines3(joint):
 
 def test_gymnasium_make(ref):
     gymnasium.register_envs(envs)
-    env = gymnasium.make(f"{ref}-v0", duration_s=60)
+    env = gymnasium.make(f"{ref}-v0", duration_s=600)
     try:
         observation, _ = env.reset(seed=1)
         assert observation in env.observation_space

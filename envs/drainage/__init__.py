@@ -1,0 +1,38 @@
+"""Urban drainage: an agent is a gate, orifice or pump, a decision is its setting, the plant is EPA SWMM."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.core.registry import System
+from envs.drainage.features import DrainageFeatures
+from envs.drainage.guard import DrainageGuard
+from envs.drainage.kpis import KPIS
+from envs.drainage.network import load_site
+from envs.drainage.readings import READINGS, cross_check
+from envs.drainage.reward import DrainageReward
+from envs.drainage.scenarios import NAMES, DrainageScenario, load
+from envs.drainage.site import DrainageSite
+from envs.drainage.world import SwmmWorld
+
+SYSTEM = System(
+    name="drainage",
+    description="gates, orifices and pumps of an urban drainage network, simulated by EPA SWMM",
+    kpi="controllable_m3",
+    failure="invalid",
+    kpis=KPIS,
+    readings=READINGS,
+    scenario_class=DrainageScenario,
+    site_class=DrainageSite,
+    scenario_names=NAMES,
+    load_scenario=load,
+    load_site=load_site,
+    action_space=lambda site: Box(0.0, 1.0, (1,), np.float64),
+    command="setting",
+    cross_check=cross_check,
+    make_world=SwmmWorld,
+    make_guard=DrainageGuard,
+    make_features=DrainageFeatures,
+    make_reward=DrainageReward,
+)

@@ -1,0 +1,110 @@
+"""Requests → settings that may always be carried out: range, rest, rate, and interlocks.
+
+Whatever a policy asks for, a gate moves no faster, no more often and no further than its operator allows; it never
+opens against a tide that stands above the tank; a pump never runs dry; the gates of a full tank are never all shut.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Commands, Intervention, Requests
+from envs.drainage.site import DrainageSite
+
+DRY_M = 0.05
+"""A pump whose tank holds less is stopped."""
+
+FULL_SHARE = 0.95
+"""From this filling on, at least one of a tank's gates stays open."""
+
+SHUT = 1e-3
+"""A setting below this lets nothing through."""
+
+CLOSE = 1e-9
+
+
+class DrainageGuard:
+    """Checks requests of a site; see the module.
+
+    Args:
+        site: its gates and their timing.
+    """
+
+    def __init__(self, site: DrainageSite):
+        self.site = site
+        self._static = np.array([gate.static for gate in site.gates])
+        self._tank = np.array([gate.tank for gate in site.gates])
+        self._outfall = np.array([gate.outfall for gate in site.gates])
+        self._pump = np.array([gate.kind == "pump" for gate in site.gates])
+        self._full_m = np.array([tank.full_m for tank in site.tanks])
+        self._invert_m = np.array([tank.invert_m for tank in site.tanks])
+        timing = site.timing
+        self._step = timing.rate_per_min * timing.decision_s / 60.0
+
+    def mask(self, readings: Readings) -> np.ndarray:
+        """Settings are continuous: nothing to choose from, ``(N, 0)``."""
+        return np.zeros((len(self._static), 0), dtype=bool)
+
+    def check(
+        self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
+    ) -> tuple[Commands, list[Intervention]]:
+        """Settings to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
+        now = readings["setting"]
+        asked = _numbers(requests, len(now))
+        depth = self._of(readings["depth_m"], self._tank, np.nan)
+        reasons = np.full(len(now), "", dtype=object)
+        wanted = asked.copy()
+        # Without a request the gate stays; with a silent level nobody knows what is right: the static setting.
+        self._put(wanted, reasons, np.isnan(asked), now, "no_request")
+        self._put(wanted, reasons, (self._tank >= 0) & np.isnan(depth), self._static, "no_level")
+        self._put(wanted, reasons, (wanted < 0) | (wanted > 1), np.clip(wanted, 0.0, 1.0), "range")
+        moving = np.abs(wanted - now) > CLOSE
+        timing = self.site.timing
+        self._put(wanted, reasons, moving & (readings["still_s"] < timing.dwell_s), now, "dwell")
+        self._put(wanted, reasons, moving & (readings["moves"] >= timing.moves_per_day), now, "moves")
+        way = wanted - now
+        limited = np.clip(now + np.sign(way) * self._step, 0.0, 1.0)
+        self._put(wanted, reasons, np.abs(way) > self._step + CLOSE, limited, "rate")
+        self._interlock(wanted, reasons, readings, depth)
+        changes = [
+            Intervention(self.site.agents[k], None if np.isnan(asked[k]) else float(asked[k]), float(wanted[k]), reason)
+            for k, reason in enumerate(reasons)
+            if reason and not abs(wanted[k] - asked[k]) <= CLOSE  # what was asked for is no change, whatever ruled
+        ]
+        return wanted[:, None], changes
+
+    def _interlock(self, wanted: np.ndarray, reasons: np.ndarray, readings: Readings, depth: np.ndarray) -> None:
+        """What overrides everything, rates included."""
+        tide = self._of(readings["tide_m"], self._outfall, -np.inf)
+        level = self._of(self._invert_m, self._tank, np.inf) + np.nan_to_num(depth)
+        against = ~self._pump & (self._outfall >= 0) & (tide > level) & (wanted > 0)
+        self._put(wanted, reasons, against, np.zeros_like(wanted), "tide")
+        self._put(wanted, reasons, self._pump & (depth < DRY_M) & (wanted > 0), np.zeros_like(wanted), "dry")
+        for tank in range(len(self._full_m)):
+            mine = np.flatnonzero((self._tank == tank) & (reasons != "tide") & (reasons != "dry"))
+            full = readings["depth_m"][tank] >= FULL_SHARE * self._full_m[tank]
+            if full and len(mine) and (wanted[mine] < SHUT).all():
+                shut = np.zeros(len(wanted), dtype=bool)
+                shut[mine] = self._static[mine] >= SHUT
+                self._put(wanted, reasons, shut, self._static, "all_shut")
+
+    def _of(self, values: np.ndarray, index: np.ndarray, otherwise: float) -> np.ndarray:
+        """The values that the gates belong to; ``otherwise`` where a gate belongs to none."""
+        return np.append(values, otherwise)[index]
+
+    @staticmethod
+    def _put(wanted: np.ndarray, reasons: np.ndarray, where: np.ndarray, values: np.ndarray, reason: str) -> None:
+        wanted[where] = values[where]
+        reasons[where] = reason
+
+
+def _numbers(requests: Requests, n: int) -> np.ndarray:
+    """Requests as ``(n,)`` float64; NaN for whatever is none."""
+    try:
+        numbers = np.asarray(requests, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(n, np.nan)
+    if numbers.shape not in ((n,), (n, 1)):
+        return np.full(n, np.nan)
+    return numbers.reshape(n).copy()

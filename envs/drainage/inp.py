@@ -1,0 +1,119 @@
+"""SWMM's input file as sections of rows: read, change a little, write.
+
+The packages that parse these files refuse some that SWMM itself runs (an hour of 24:00:00, for one); a site needs only
+the rows of a few sections, and a run only a few changes, so rows of words are all that is understood here.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.core.errors import CityloopError
+
+US_UNITS = ("CFS", "GPM", "MGD")
+FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
+FLOW_CMS = {
+    "CFS": FOOT_M**3,
+    "GPM": 6.30902e-5,
+    "MGD": 0.0438126,
+    "CMS": 1.0,
+    "LPS": 1e-3,
+    "MLD": 1 / 86.4,
+}
+"""Cubic metres a second in each of SWMM's units of flow."""
+
+
+class Inp:
+    """A SWMM input.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CityloopError: if it cannot be read, or has no sections.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            text = path.read_text(errors="replace")
+        except OSError as error:
+            raise CityloopError(f"file {path} cannot be read ({error.strerror}): give a SWMM input file") from None
+        self._lines: dict[str, list[str]] = {}
+        lines: list[str] = []
+        for line in text.splitlines():
+            if line.lstrip().startswith("["):
+                lines = self._lines.setdefault(line.strip().strip("[]").upper(), [])
+            else:
+                lines.append(line)
+        if "OPTIONS" not in self._lines:
+            raise CityloopError(f"file {path} has no section [OPTIONS]: give a SWMM input file")
+        self.options = {row[0].upper(): row[1] for row in self.rows("OPTIONS") if len(row) > 1}
+
+    def rows(self, section: str) -> list[list[str]]:
+        """The words of every row of a section, comments left out; empty if there is no such section."""
+        found = []
+        for line in self._lines.get(section, []):
+            words = _words(line.partition(";")[0])
+            if words:
+                found.append(words)
+        return found
+
+    @property
+    def metric(self) -> bool:
+        """Whether lengths are metres, not feet."""
+        return self.options.get("FLOW_UNITS", "CFS").upper() not in US_UNITS
+
+    @property
+    def metre(self) -> float:
+        """Metres in a unit of length."""
+        return 1.0 if self.metric else FOOT_M
+
+    @property
+    def hectare(self) -> float:
+        """Hectares in a unit of a catchment's area."""
+        return 1.0 if self.metric else ACRE_HA
+
+    @property
+    def millimetre(self) -> float:
+        """Millimetres in a unit of rain."""
+        return 1.0 if self.metric else INCH_MM
+
+    @property
+    def cms(self) -> float:
+        """Cubic metres a second in a unit of flow."""
+        return FLOW_CMS[self.options.get("FLOW_UNITS", "CFS").upper()]
+
+    @property
+    def cubic_metre(self) -> float:
+        """Cubic metres in a unit of volume (cubic feet or cubic metres)."""
+        return self.metre**3
+
+    def replace(self, section: str, rows: Sequence[Sequence[object]]) -> None:
+        """Put other rows in a section's place."""
+        self._lines[section] = [" ".join(map(str, row)) for row in rows]
+        if section == "OPTIONS":
+            self.options = {str(row[0]).upper(): str(row[1]) for row in rows if len(row) > 1}
+
+    def set_options(self, **options: object) -> None:
+        """Change options, or add them."""
+        rows = {row[0].upper(): row[1:] for row in self.rows("OPTIONS")}
+        rows.update({key.upper(): [str(value)] for key, value in options.items()})
+        self.replace("OPTIONS", [[key, *rest] for key, rest in rows.items()])
+
+    def write(self, path: Path) -> None:
+        """Write the input to another file."""
+        parts = [f"[{section}]\n" + "\n".join(lines) + "\n" for section, lines in self._lines.items()]
+        path.write_text("\n".join(parts))
+
+
+def _words(text: str) -> list[str]:
+    """The words of a row; those in quotation marks are one."""
+    if '"' not in text:
+        return text.split()
+    try:
+        return shlex.split(text)
+    except ValueError:  # an odd quotation mark
+        return text.split()

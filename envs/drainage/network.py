@@ -1,0 +1,118 @@
+"""SWMM input → site: which tank each gate empties, which comes next downstream, and whose rain reaches it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from typing import Literal
+
+from envs.core.errors import CityloopError
+from envs.drainage.inp import Inp
+from envs.drainage.scenarios import DrainageScenario
+from envs.drainage.site import DrainageSite, Gate, Tank
+
+CONTROLLED: dict[str, Literal["orifice", "weir", "pump"]] = {"ORIFICES": "orifice", "WEIRS": "weir", "PUMPS": "pump"}
+LINKS = (*CONTROLLED, "CONDUITS", "OUTLETS")
+
+
+def load_site(scenario: DrainageScenario) -> DrainageSite:
+    """The site of a scenario.
+
+    Raises:
+        CityloopError: if the input lacks something, or the scenario names what is not there.
+    """
+    inp = Inp(scenario.inp)
+    where = f"scenario {scenario.ref}"
+    kinds = {row[0]: kind for section, kind in CONTROLLED.items() for row in inp.rows(section)}
+    ends = {row[0]: (row[1], row[2]) for section in LINKS for row in inp.rows(section) if len(row) > 2}
+    below: dict[str, list[str]] = {}
+    for start, end in ends.values():
+        below.setdefault(start, []).append(end)
+    storage = inp.rows("STORAGE")
+    tanks = [row[0] for row in storage]
+    outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
+    nodes = {*tanks, *outfalls, *(row[0] for section in ("JUNCTIONS", "DIVIDERS") for row in inp.rows(section))}
+    names = scenario.gates or tuple(kinds)
+    if not names:
+        raise CityloopError(f"{where}: {inp.path.name} has no orifice, weir or pump: there is nothing to control")
+    _known(where, "gates", names, kinds, "orifice, weir or pump")
+    for field in ("settings", "reduced"):
+        _known(where, field, getattr(scenario, field), names, "controlled gate")
+    _known(where, "controllable", scenario.controllable, nodes, "node")
+    _known(where, "sensitive", scenario.sensitive, nodes, "node")
+    _known(where, "treatment", scenario.treatment, outfalls, "outfall")
+    conduits = [row[0] for row in inp.rows("CONDUITS")]
+    _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
+    gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
+    catchments = _catchments(inp, gauges, tanks, below)
+    gates = []
+    for name in names:
+        start, end = ends[name]
+        static = scenario.settings.get(name, 1.0)
+        gates.append(
+            Gate(
+                id=name,
+                kind=kinds[name],
+                tank=tanks.index(start) if start in tanks else -1,
+                below=_first_below(end, below, tanks),
+                outfall=outfalls.index(end) if end in outfalls else -1,
+                static=static,
+                reduced=scenario.reduced.get(name, static / 2),
+            )
+        )
+    return DrainageSite(
+        name=scenario.name,
+        timing=scenario.timing,
+        tanks=tuple(_tank(inp, row, catchments[row[0]]) for row in storage),
+        gates=tuple(gates),
+        gauges=gauges,
+        outfalls=outfalls,
+    )
+
+
+def _known(where: str, field: str, names: Iterable[str], known: Collection[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            some = ", ".join(sorted(known)[:8]) or "none"
+            raise CityloopError(f"{where}: {field} names {name!r}, which is no {what}: there is {some}")
+
+
+def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:
+    total = sum(rain)
+    return Tank(
+        id=row[0],
+        invert_m=float(row[1]) * inp.metre,
+        full_m=max(float(row[2]) * inp.metre, 0.01),
+        rain=tuple(area / total if total else 0.0 for area in rain),
+        catchment_ha=total,
+    )
+
+
+def _first_below(node: str, below: dict[str, list[str]], tanks: list[str]) -> int:
+    """Index of the first tank at or downstream of a node, by the fewest links; -1 if there is none."""
+    seen, queue = {node}, deque([node])
+    while queue:
+        here = queue.popleft()
+        if here in tanks:
+            return tanks.index(here)
+        for following in below.get(here, []):
+            if following not in seen:
+                seen.add(following)
+                queue.append(following)
+    return -1
+
+
+def _catchments(
+    inp: Inp, gauges: tuple[str, ...], tanks: list[str], below: dict[str, list[str]]
+) -> dict[str, list[float]]:
+    """Tank → hectares under each gauge that drain to it without passing another tank."""
+    rows = {row[0]: row for row in inp.rows("SUBCATCHMENTS")}
+    found = {tank: [0.0] * len(gauges) for tank in tanks}
+    for row in rows.values():
+        outlet, hops = row[2], 0
+        while outlet in rows and hops < len(rows):  # a catchment that drains to another
+            outlet, hops = rows[outlet][2], hops + 1
+        first = _first_below(outlet, below, tanks)
+        if first >= 0 and row[1] in gauges:
+            found[tanks[first]][gauges.index(row[1])] += float(row[3]) * inp.hectare
+    return found

@@ -1,0 +1,55 @@
+"""The published objectives of the pystorms scenarios, step by step as their code defines them (its source, 1.0.0).
+
+They are sums over SWMM's routing steps, not over decisions, so a run that reports one is stepped that finely. In the
+input's own units, as they were published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from envs.drainage.swmm import Swmm
+
+FLOODED = 1e6
+
+
+class Theta:
+    """Flow behind both basins above 0.5 m³/s, times ten; a million for every step in which a basin floods."""
+
+    def __init__(self, swmm: Swmm):
+        self._swmm, self._outlet, self._basins = swmm, swmm.links(["8"])[0], swmm.nodes(["P1", "P2"])
+
+    def step(self, last: bool) -> float:
+        """What a routing step costs."""
+        flooded = sum(self._swmm.flooding(node) > 0 for node in self._basins)
+        return 10.0 * max(0.0, self._swmm.flow(self._outlet) - 0.5) + FLOODED * flooded
+
+
+class Gamma:
+    """Outflow of each pond above 4 ft³/s; a million for every step in which one floods; 700 000 for each that still
+    holds more than 0.1 ft at the end.
+    """
+
+    def __init__(self, swmm: Swmm):
+        names = [str(k) for k in range(1, 12)]
+        self._swmm = swmm
+        self._ponds, self._outlets = swmm.nodes(names), swmm.links([f"O{name}" for name in names])
+
+    def step(self, last: bool) -> float:
+        """What a routing step costs."""
+        cost = sum(max(0.0, self._swmm.flow(link) - 4.0) for link in self._outlets)
+        cost += FLOODED * sum(self._swmm.flooding(node) > 0 for node in self._ponds)
+        return cost + (7e5 * sum(self._swmm.depth(node) > 0.1 for node in self._ponds) if last else 0.0)
+
+
+class Objective(Protocol):
+    """What a run costs, summed over its routing steps."""
+
+    def step(self, last: bool) -> float:
+        """What a routing step costs; ``last``: the run ends with it."""
+        ...
+
+
+OBJECTIVES: dict[str, Callable[[Swmm], Objective]] = {"theta": Theta, "gamma": Gamma}
+"""Name → how to compute it on a running simulation."""

@@ -1,0 +1,146 @@
+"""Rain over a network's gauges: what an input file says, and random storms.
+
+A table of rain has a row a decision and a column a gauge, in millimetres.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.drainage.inp import Inp
+from envs.drainage.scenarios import Storms
+
+BURSTS = (1, 4)
+"""A storm has one to three bursts."""
+
+SPEED_MPS = (3.0, 15.0)
+"""How fast a storm moves over the gauges."""
+
+GAUGE_SPREAD = 0.25
+"""Standard deviation of the logarithm of how much more or less than others a gauge gets."""
+
+LIMITS_MM, LIMITS_H = (1.0, 120.0), (0.4, 14.0)
+FORMATS = {"INTENSITY", "VOLUME", "CUMULATIVE"}
+
+
+def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: float, seed: int) -> np.ndarray:
+    """A random storm.
+
+    Depth and duration are lognormal; one to three bursts, each with its share of the depth, its place in the storm and
+    a beta-shaped course (early, middle or late peak); the whole moves over the gauges at a random speed and direction,
+    and each gauge gets a little more or less.
+
+    Args:
+        storms: medians and spreads.
+        places_m: of the gauges, ``(gauges, 2)``.
+        decisions: rows.
+        decision_s: seconds of a row.
+        seed: decides everything.
+
+    Returns:
+        ``(decisions, gauges)`` in mm. What falls after the last row is lost.
+    """
+    rng = np.random.default_rng([seed, 11])
+    depth_mm = float(np.clip(storms.depth_mm * np.exp(storms.depth_spread * rng.standard_normal()), *LIMITS_MM))
+    length_s = 3600 * float(np.clip(storms.hours * np.exp(storms.hours_spread * rng.standard_normal()), *LIMITS_H))
+    start_s = 3600 * rng.uniform(*storms.dry_hours)
+    heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED_MPS)
+    along = places_m @ np.array([np.cos(heading), np.sin(heading)])
+    lag_s = (along - along.min()) / speed
+    factor = np.exp(GAUGE_SPREAD * rng.standard_normal(len(places_m)))
+    bursts = rng.integers(*BURSTS)
+    shares = rng.dirichlet(np.full(bursts, 2.0))
+    table = np.zeros((decisions, len(places_m)))
+    edges_s = decision_s * np.arange(decisions + 1)
+    for share in shares:
+        long_s = length_s * (1.0 if bursts == 1 else rng.uniform(0.25, 0.6))
+        begin_s = start_s + rng.uniform(0.0, length_s - long_s)
+        peak, sharpness = rng.uniform(0.15, 0.85), rng.uniform(2.0, 10.0)
+        a, b = 1 + sharpness * peak, 1 + sharpness * (1 - peak)
+        for gauge in range(len(places_m)):
+            fallen = _beta(np.clip((edges_s - begin_s - lag_s[gauge]) / long_s, 0.0, 1.0), a, b)
+            table[:, gauge] += depth_mm * share * factor[gauge] * np.diff(fallen)
+    return table
+
+
+def _beta(x: np.ndarray, a: float, b: float) -> np.ndarray:
+    """The beta distribution function."""
+    from scipy.special import betainc
+
+    return np.asarray(betainc(a, b, x))
+
+
+def gauge_places_m(inp: Inp, gauges: tuple[str, ...]) -> np.ndarray:
+    """Where the gauges are, ``(gauges, 2)``; all in one place where the input does not say."""
+    places = {row[0]: (float(row[1]), float(row[2])) for row in inp.rows("SYMBOLS") if len(row) > 2}
+    found = np.array([places.get(gauge, (np.nan, np.nan)) for gauge in gauges]).reshape(-1, 2)
+    return np.where(np.isnan(found), 0.0, found) * inp.metre
+
+
+def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int, decision_s: float) -> np.ndarray:
+    """What an input's rain series say, as a table; see the module.
+
+    Raises:
+        CityloopError: if a gauge's series is missing or cannot be understood.
+    """
+    rows = {row[0]: row for row in inp.rows("RAINGAGES")}
+    series: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    table = np.zeros((decisions, len(gauges)))
+    edges_s = decision_s * np.arange(decisions + 1)
+    for g, gauge in enumerate(gauges):
+        row = rows[gauge]
+        if len(row) < 6 or row[4].upper() != "TIMESERIES" or row[1].upper() not in FORMATS:
+            raise CityloopError(f"{inp.path.name}: rain gauge {gauge} has no time series: give one, or rain: storms")
+        if row[5] not in series:
+            series[row[5]] = _series(inp, row[5], start)
+        times_s, values = series[row[5]]
+        interval_s = _seconds(row[2])
+        kind = row[1].upper()
+        if kind == "CUMULATIVE":
+            falls = np.diff(values, prepend=0.0)
+            depths = np.where(falls < 0, values, falls)  # it starts anew
+        else:
+            depths = values * (interval_s / 3600 if kind == "INTENSITY" else 1.0)
+        fallen = np.concatenate([[0.0], np.cumsum(depths)])
+        knots = np.concatenate([times_s, [times_s[-1] + interval_s]])
+        table[:, g] = np.diff(np.interp(edges_s, knots, fallen)) * inp.millimetre * float(row[3])
+    return table
+
+
+def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarray]:
+    """Times in seconds from the start, and values."""
+    times, values = [], []
+    day = start.replace(hour=0, minute=0, second=0)
+    for row in inp.rows("TIMESERIES"):
+        if row[0] != name:
+            continue
+        words = row[1:]
+        if words and words[0].upper() == "FILE":
+            raise CityloopError(f"{inp.path.name}: time series {name} lies in a file of its own: put it into the input")
+        if words and "/" in words[0]:
+            day = datetime.strptime(words.pop(0).replace("-", "/"), "%m/%d/%Y")
+            times += [(day - start).total_seconds() + _seconds(word) for word in words[0::2]]
+        else:  # hours from the start of the simulation
+            times += [_seconds(word) for word in words[0::2]]
+        values += [float(word) for word in words[1::2]]
+    if not times:
+        raise CityloopError(f"{inp.path.name}: time series {name} is empty or missing: give it values")
+    return np.array(times), np.array(values)
+
+
+def _seconds(word: str) -> float:
+    """``H:MM``, ``H:MM:SS`` or hours as a number, in seconds."""
+    if ":" in word:
+        return sum(float(part) * scale for part, scale in zip(word.split(":"), (3600, 60, 1), strict=False))
+    return 3600 * float(word)
+
+
+def series_start(inp: Inp, gauge_series: str) -> datetime:
+    """When a dated time series begins."""
+    row = next((row for row in inp.rows("TIMESERIES") if row[0] == gauge_series), None)
+    if row is None or "/" not in row[1]:
+        raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")
+    return datetime.strptime(row[1], "%m/%d/%Y") + timedelta(seconds=_seconds(row[2]))

@@ -1,0 +1,212 @@
+"""Where gates are controlled: Astlingen, the pystorms networks, and any SWMM input of a user's own.
+
+The networks are not ours to ship: they are read from the installed pystorms package, which bundles them. Its code is
+not imported.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from envs.core.errors import CityloopError
+from envs.core.scenario import Scenario
+from envs.core.site import Frozen
+
+Water = Literal["river", "sensitive"]
+
+
+class Timing(Frozen):
+    """How gates are moved.
+
+    Attributes:
+        decision_s: seconds between two decisions; SWMM's routing step does not depend on it.
+        rate_per_min: largest change of a setting a minute, as a share of the whole way.
+        dwell_s: after a movement a gate rests for at least this long.
+        moves_per_day: movements of a gate in any 24 hours, at most.
+        deadband: the actuator ignores a setpoint that is closer than this to where the gate stands.
+    """
+
+    decision_s: int = Field(default=300, ge=60, le=3600)
+    rate_per_min: float = Field(default=0.2, gt=0, le=1)
+    dwell_s: int = Field(default=600, ge=0, le=7200)
+    moves_per_day: int = Field(default=72, ge=1)
+    deadband: float = Field(default=0.05, ge=0, le=0.5)
+
+
+class Storms(Frozen):
+    """Random storms that pass over a network's rain gauges; see `rain.py` for what they look like.
+
+    Attributes:
+        depth_mm: median of a storm's depth.
+        depth_spread: standard deviation of the depth's logarithm.
+        hours: median of its duration.
+        hours_spread: standard deviation of the duration's logarithm.
+        dry_hours: shortest and longest time without rain before it.
+    """
+
+    depth_mm: float = Field(default=10.0, gt=0, le=300)
+    depth_spread: float = Field(default=0.8, ge=0, le=2)
+    hours: float = Field(default=2.5, gt=0, le=48)
+    hours_spread: float = Field(default=0.6, ge=0, le=2)
+    dry_hours: tuple[float, float] = (0.5, 3.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Storms:
+        if not 0 <= self.dry_hours[0] <= self.dry_hours[1]:
+            raise ValueError(f"dry_hours must be two numbers with 0 <= low <= high, not {list(self.dry_hours)}")
+        return self
+
+
+class Forecast(Frozen):
+    """What is said beforehand about the rain.
+
+    Attributes:
+        kind: ``perfect``, ``degraded`` (each lead time's sum is multiplied by a random factor), or ``none``.
+        error: standard deviation of the logarithm of that factor, an hour ahead; it grows with the square root of the
+            lead time, and leaves the mean as it is.
+    """
+
+    kind: Literal["perfect", "degraded", "none"] = "perfect"
+    error: float = Field(default=0.5, ge=0, le=2)
+
+
+class Sensors(Frozen):
+    """What is wrong with the sensors.
+
+    Attributes:
+        noise: relative standard deviation of levels and flows.
+        dropout: share of level sensors that are silent for the episode.
+        stuck: share of level sensors that show their first value for the episode.
+    """
+
+    noise: float = Field(default=0.0, ge=0, le=1)
+    dropout: float = Field(default=0.0, ge=0, le=1)
+    stuck: float = Field(default=0.0, ge=0, le=1)
+
+
+class Faults(Frozen):
+    """What is wrong with the network.
+
+    Attributes:
+        stuck_gates: so many gates, drawn for each episode, do not move.
+        blocked: conduit → share of its full flow that still passes.
+    """
+
+    stuck_gates: int = Field(default=0, ge=0)
+    blocked: dict[str, float] = Field(default_factory=dict)
+
+
+class DrainageScenario(Scenario):
+    """A drainage network under rain.
+
+    Attributes:
+        inp: SWMM input file.
+        gates: links that are controlled; none given: all orifices, weirs and pumps.
+        settings: gate → its static setting, used by the ``static`` controller and as its fail-safe position; 1 if not
+            given.
+        reduced: gate → its setting in the equal-filling rule while its tank is the emptiest; half of the static one if
+            not given.
+        controllable: nodes whose overflow the gates can influence; none given: all nodes.
+        sensitive: nodes that overflow into a water that is to be spared.
+        treatment: outfalls whose water is treated; none given: all.
+        objective: a published objective that is computed beside the volumes (`objectives.OBJECTIVES`).
+        rain: ``file`` (what the input file says) or ``storms`` (random ones, a new one for each seed).
+        series: prefix of the input file's rain series to run on instead of those that its gauges name; the episode
+            then covers them.
+        storms: how random ones look.
+        forecast: what is known beforehand.
+        timing: how gates are moved.
+        sensors, faults: what is wrong.
+    """
+
+    system: Literal["drainage"] = "drainage"
+    inp: Path
+    gates: tuple[str, ...] = ()
+    settings: dict[str, float] = Field(default_factory=dict)
+    reduced: dict[str, float] = Field(default_factory=dict)
+    controllable: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
+    treatment: tuple[str, ...] = ()
+    objective: str = ""
+    rain: Literal["file", "storms"] = "file"
+    series: str = ""
+    duration_s: float = Field(default=86400.0, gt=0)
+    storms: Storms = Storms()
+    forecast: Forecast = Forecast()
+    timing: Timing = Timing()
+    sensors: Sensors = Sensors()
+    faults: Faults = Faults()
+
+    @model_validator(mode="after")
+    def _readable(self) -> DrainageScenario:
+        if not self.inp.is_file():
+            raise ValueError(f"file {self.inp} is missing: give an existing SWMM input file")
+        for field in ("settings", "reduced"):
+            for gate, value in getattr(self, field).items():
+                if not 0 <= value <= 1:
+                    raise ValueError(f"{field}.{gate} is {value:g}: give a number from 0 (shut) to 1 (open)")
+        for conduit, share in self.faults.blocked.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"faults.blocked.{conduit} is {share:g}: give a share above 0 and up to 1")
+        if self.decisions < 1:
+            raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
+        return self
+
+    @property
+    def decision_s(self) -> float:
+        """Seconds between two decisions, from the timing."""
+        return float(self.timing.decision_s)
+
+    def files(self) -> list[Path]:
+        """The SWMM input."""
+        return [self.inp]
+
+
+ASTLINGEN: dict[str, Any] = {
+    "gates": ("V2", "V3", "V4", "V6"),
+    "settings": {"V2": 0.2366, "V3": 0.6508, "V4": 0.3523, "V6": 0.4303},
+    "reduced": {"V2": 0.1075, "V3": 0.3159, "V4": 0.1894, "V6": 0.1687},
+    "controllable": ("T1", "T2", "T3", "T4", "T6"),
+    "sensitive": ("T6", "CSO7", "CSO9"),
+    "treatment": ("Out_to_WWTP",),
+    "timing": Timing(dwell_s=300, moves_per_day=288),
+}
+"""Static and reduced settings are those of Sun et al. 2020 (Water 12:1034), as in open-toolbox/SWMM-Astlingen;
+the timing lets the published rules, which move gates every five minutes, do so."""
+
+EVENTS = {"aug2000": 13.0, "oct2000": 5.0, "oct2005": 4.0, "aug2008": 5.0}
+"""Recorded events of Astlingen, and the days that they cover; the first is for training, the others for test alone."""
+
+SCENARIOS: dict[str, str] = {
+    "astlingen": "six tanks and four gates of the Astlingen benchmark, random storms",
+    **{f"astlingen-{event}": f"Astlingen, the recorded rain of {event[:3]} {event[3:]}" for event in EVENTS},
+    "theta": "pystorms theta: two basins in parallel, one design storm",
+    "gamma": "pystorms gamma: eleven detention ponds in a row, one design storm",
+}
+NAMES = tuple(SCENARIOS)
+
+
+def load(name: str) -> DrainageScenario:
+    """A shipped scenario by its short name (one of `NAMES`)."""
+    common: dict[str, Any] = {"name": name, "description": SCENARIOS[name]}
+    network, _, event = name.partition("-")
+    if network != "astlingen":
+        hours = {"theta": 78, "gamma": 180}[network]
+        return DrainageScenario(**common, inp=_pystorms(network), objective=network, duration_s=hours * 3600)
+    if event:
+        days = EVENTS[event]
+        return DrainageScenario(
+            **common, **ASTLINGEN, inp=_pystorms("zeta"), series=f"{event}raingage", duration_s=days * 86400 - 300
+        )
+    return DrainageScenario(**common, **ASTLINGEN, inp=_pystorms("zeta"), rain="storms")
+
+
+def _pystorms(network: str) -> Path:
+    spec = find_spec("pystorms")
+    if spec is None or not spec.submodule_search_locations:
+        raise CityloopError("package pystorms is not installed, and it brings the networks: pip install pystorms")
+    return Path(spec.submodule_search_locations[0]) / "networks" / f"{network}.inp"

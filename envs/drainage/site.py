@@ -1,0 +1,99 @@
+"""What is fixed about a drainage network: tanks, gates, gauges, outfalls and how they hang together.
+
+Plain data, derived from a SWMM input by `network.py` and readable without SWMM. SI units, whatever the input's are.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from envs.core.readings import Axes
+from envs.core.site import Frozen, Site
+from envs.drainage.scenarios import Timing
+
+LEADS_MIN = (15, 30, 60, 120)
+"""Lead times of the rain forecast: for each the rain from now until then."""
+
+
+class Tank(Frozen):
+    """A storage node.
+
+    Attributes:
+        id: SWMM node.
+        invert_m: height of its bottom.
+        full_m: depth when it is full.
+        rain: share of its catchment that each gauge stands for, in the order of the site's gauges; it sums to one, or
+            to zero where no catchment drains here directly.
+        catchment_ha: area that drains here without passing another tank.
+    """
+
+    id: str
+    invert_m: float
+    full_m: float = Field(gt=0)
+    rain: tuple[float, ...] = ()
+    catchment_ha: float = 0.0
+
+
+class Gate(Frozen):
+    """A link that is controlled: one agent.
+
+    Attributes:
+        id: SWMM link.
+        kind: orifice, weir or pump.
+        tank: index of the tank that it empties, -1: none.
+        below: index of the next tank downstream, -1: none.
+        outfall: index of the outfall that it opens to directly, -1: none.
+        static: its setting in the network's static plan, and where it goes when nothing is known.
+        reduced: its setting in the equal-filling rule while its tank is the emptiest.
+    """
+
+    id: str
+    kind: Literal["orifice", "weir", "pump"]
+    tank: int = -1
+    below: int = -1
+    outfall: int = -1
+    static: float = Field(default=1.0, ge=0, le=1)
+    reduced: float = Field(default=0.5, ge=0, le=1)
+
+
+class DrainageSite(Site):
+    """A drainage network.
+
+    Attributes:
+        timing: how gates are moved here.
+        tanks: all storage nodes.
+        gates: the agents.
+        gauges: rain gauges.
+        outfalls: where water leaves the network.
+    """
+
+    system: Literal["drainage"] = "drainage"
+    timing: Timing
+    tanks: tuple[Tank, ...]
+    gates: tuple[Gate, ...] = Field(min_length=1)
+    gauges: tuple[str, ...]
+    outfalls: tuple[str, ...]
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:
+        """The gates' names."""
+        return tuple(gate.id for gate in self.gates)
+
+    @cached_property
+    def axes(self) -> Axes:
+        """Tanks, gates, gauges, outfalls, and forecasts as ``gauge:minutes``."""
+        return {
+            "tank": tuple(tank.id for tank in self.tanks),
+            "gate": self.agents,
+            "gauge": self.gauges,
+            "forecast": tuple(f"{gauge}:{lead}" for gauge in self.gauges for lead in LEADS_MIN),
+            "outfall": self.outfalls,
+        }
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The timing, and every gate's static setting."""
+        return {"timing": self.timing.model_dump(), "static": {gate.id: gate.static for gate in self.gates}}

@@ -1,0 +1,184 @@
+"""SWMM through pyswmm: one simulation, opened on explicit temporary files, read by index, in SI units.
+
+SWMM's state is global to a process, so a second simulation in a process is refused. Values are read by the toolkit's
+index calls, which pyswmm's objects wrap at several times their cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.drainage.inp import Inp
+
+
+class Swmm:
+    """One running simulation.
+
+    Args:
+        inp: the input, as it is to be run.
+        folder: where its report and binary output go; nothing is written beside the input.
+
+    Raises:
+        CityloopError: if SWMM refuses the input, or this process already runs a simulation.
+    """
+
+    def __init__(self, inp: Inp, folder: Path):
+        from pyswmm import Simulation
+        from swmm.toolkit import shared_enum, solver
+
+        self._toolkit, self._enum, self._inp = solver, shared_enum, inp
+        self._simulation: Any = None
+        path = folder / "model.inp"
+        inp.write(path)
+        try:
+            self._simulation = Simulation(str(path), str(folder / "model.rpt"), str(folder / "model.out"))
+            self._simulation.__enter__()
+            self._simulation.add_after_end(self._balance)
+            self._simulation.start()
+        except Exception as error:  # pyswmm raises its own classes, and RuntimeError
+            self._release()
+            raise CityloopError(f"SWMM cannot start {inp.path.name}: {_reason(error, folder)}") from None
+        self.continuity_pct = self.runoff_continuity_pct = 0.0
+
+    def _balance(self) -> None:
+        """Read the mass balance errors, which SWMM computes only when a simulation ends."""
+        self.continuity_pct = float(self._simulation.flow_routing_error)
+        self.runoff_continuity_pct = float(self._simulation.runoff_error)
+
+    def _release(self) -> None:
+        """Leave nothing open: SWMM would refuse the next simulation of this process."""
+        if self._simulation is not None:
+            with suppress(Exception):
+                self._simulation.__exit__()
+            self._simulation = None
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def advance(self, seconds: float | None) -> bool:
+        """Advance by seconds, or by one routing step (None); False at the end.
+
+        Raises:
+            CityloopError: if SWMM stops.
+        """
+        simulation = self._simulation
+        if seconds is not None:
+            simulation.step_advance(int(seconds))
+        try:
+            next(simulation)
+        except StopIteration:
+            return False
+        except Exception as error:
+            raise CityloopError(f"SWMM stopped: {_first_line(error)}") from None
+        return True
+
+    @property
+    def time(self) -> Any:
+        """The simulation's clock, as a datetime."""
+        return self._simulation.current_time
+
+    def close(self) -> None:
+        """End the simulation, and read what only its end tells. May be called twice."""
+        if self._simulation is None:
+            return
+        try:
+            self._simulation.__exit__()
+        except Exception as error:
+            raise CityloopError(f"SWMM did not end in order: {_first_line(error)}") from None
+        finally:
+            self._simulation = None
+
+    # -- names and values ---------------------------------------------------------------------------------------
+
+    def nodes(self, names: Iterable[str]) -> list[int]:
+        """Indices of nodes."""
+        return [self._toolkit.project_get_index(self._enum.ObjectType.NODE, name) for name in names]
+
+    def links(self, names: Iterable[str]) -> list[int]:
+        """Indices of links."""
+        return [self._toolkit.project_get_index(self._enum.ObjectType.LINK, name) for name in names]
+
+    def gauges(self, names: Iterable[str]) -> list[int]:
+        """Indices of rain gauges."""
+        return [self._toolkit.project_get_index(self._enum.ObjectType.GAGE, name) for name in names]
+
+    def depths_m(self, nodes: Sequence[int]) -> np.ndarray:
+        """Depths of water at nodes."""
+        return self._inp.metre * self._node(nodes, self._enum.NodeResult.DEPTH)
+
+    def heads_m(self, nodes: Sequence[int]) -> np.ndarray:
+        """Levels of water over the datum at nodes."""
+        return self._inp.metre * self._node(nodes, self._enum.NodeResult.HEAD)
+
+    def inflows_cms(self, nodes: Sequence[int]) -> np.ndarray:
+        """Flows into nodes."""
+        return self._inp.cms * self._node(nodes, self._enum.NodeResult.TOTAL_INFLOW)
+
+    def flooding(self, node: int) -> float:
+        """Rate of flooding at a node, in the input's unit of flow."""
+        return float(self._toolkit.node_get_result(node, self._enum.NodeResult.FLOOD))
+
+    def depth(self, node: int) -> float:
+        """Depth at a node, in the input's unit of length."""
+        return float(self._toolkit.node_get_result(node, self._enum.NodeResult.DEPTH))
+
+    def flow(self, link: int) -> float:
+        """Flow through a link, in the input's unit of flow."""
+        return float(self._toolkit.link_get_result(link, self._enum.LinkResult.FLOW))
+
+    def flows_cms(self, links: Sequence[int]) -> np.ndarray:
+        """Flows through links."""
+        return self._inp.cms * np.array([self.flow(link) for link in links])
+
+    def settings(self, links: Sequence[int]) -> np.ndarray:
+        """Where gates stand."""
+        get, kind = self._toolkit.link_get_result, self._enum.LinkResult.TARGET_SETTING
+        return np.array([get(link, kind) for link in links])
+
+    def set_setting(self, link: int, setting: float) -> None:
+        """Move a gate."""
+        self._toolkit.link_set_target_setting(link, float(setting))
+
+    def set_rain(self, gauge: int, rate_mmh: float) -> None:
+        """Let it rain on a gauge until told otherwise."""
+        self._toolkit.raingage_set_precipitation(gauge, rate_mmh / self._inp.millimetre)
+
+    def set_stage(self, outfall: int, level_m: float) -> None:
+        """Set the level of the receiving water at an outfall."""
+        self._toolkit.outfall_set_stage(outfall, level_m / self._inp.metre)
+
+    def flooded(self, nodes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Volumes that have left the network at nodes since the start, in m³, and for how many hours."""
+        stats = [self._toolkit.node_get_stats(node) for node in nodes]
+        volume = np.array([one.volFlooded for one in stats]) * self._inp.cubic_metre
+        return volume, np.array([one.timeFlooded for one in stats])
+
+    def inflow_m3(self, nodes: Sequence[int]) -> np.ndarray:
+        """Volumes that have come into nodes since the start."""
+        return self._inp.cubic_metre * np.array([self._toolkit.node_get_total_inflow(node) for node in nodes])
+
+    def volumes_m3(self, nodes: Sequence[int]) -> np.ndarray:
+        """What nodes hold."""
+        return self._inp.cubic_metre * self._node(nodes, self._enum.NodeResult.VOLUME)
+
+    def _node(self, nodes: Sequence[int], kind: Any) -> np.ndarray:
+        get = self._toolkit.node_get_result
+        return np.array([get(node, kind) for node in nodes])
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """What SWMM's report says is wrong, else what was raised."""
+    report = folder / "model.rpt"
+    lines = report.read_text(errors="replace").splitlines() if report.is_file() else []
+    wrong = [line.strip() for line in lines if line.strip().startswith("ERROR")]
+    return wrong[0] if wrong else _first_line(error)

@@ -1,0 +1,94 @@
+"""SWMM input → site, and a network of one's own."""
+
+import shutil
+
+import pytest
+
+from agents import make_controller
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from envs.drainage.network import load_site
+
+
+def test_astlingens_gates_and_what_lies_below_them():
+    site = load_site(load_scenario("drainage/astlingen"))
+    tanks = [tank.id for tank in site.tanks]
+    below = {gate.id: (tanks[gate.tank], tanks[gate.below]) for gate in site.gates}
+    assert below == {"V2": ("T2", "T1"), "V3": ("T3", "T1"), "V4": ("T4", "T1"), "V6": ("T6", "T3")}
+    assert all(tank.full_m == 5 for tank in site.tanks)
+    # SC03 (18 ha) and SC08 (28 ha) under RG1 drain to T3 by J10 and J12, nothing else does without passing a tank.
+    three = site.tanks[tanks.index("T3")]
+    assert three.catchment_ha == pytest.approx(46)
+    assert three.rain == (1, 0, 0, 0)
+
+
+def test_feet_become_metres():
+    site = load_site(load_scenario("drainage/gamma"))
+    eleven = next(tank for tank in site.tanks if tank.id == "11")
+    assert eleven.full_m == pytest.approx(14.96 * 0.3048)
+    assert len(site.gates) == 11
+
+
+YAML = "system: drainage\ninp: own.inp\nduration_s: 7200\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copy(load_scenario("drainage/theta").inp, tmp_path / "own.inp")
+    (tmp_path / "own.yaml").write_text(YAML)
+    return tmp_path
+
+
+def refusal(folder, **settings):
+    with pytest.raises(CityloopError) as error:
+        make_loop(str(folder / "own.yaml"), **settings).reset(0)
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_a_network_of_ones_own_runs_with_nothing_named(folder):
+    loop = make_loop(str(folder / "own.yaml"))
+    try:
+        assert loop.site.agents == ("1", "2")
+        kpis = loop.episode(make_controller("efd", loop.site), 1).kpis
+    finally:
+        loop.close()
+    assert kpis["rain_mm"] > 0
+    assert kpis["invalid"] == 0
+
+
+def test_an_unknown_gate_is_named(folder):
+    assert "gates names 'V9', which is no orifice, weir or pump: there is 1, 2" in refusal(folder, gates=("V9",))
+
+
+def test_an_unknown_node_is_named(folder):
+    assert "controllable names 'X', which is no node" in refusal(folder, controllable=("X",))
+
+
+def test_a_setting_out_of_range_is_named(folder):
+    with pytest.raises(CityloopError, match=r"settings\.1 is 2: give a number from 0"):
+        load_scenario(folder / "own.yaml", settings={"1": 2.0})
+
+
+def test_a_missing_file(folder):
+    (folder / "own.inp").unlink()
+    with pytest.raises(CityloopError, match=r"own\.inp is missing: give an existing SWMM input file"):
+        load_scenario(folder / "own.yaml")
+
+
+def test_what_is_no_swmm_input(folder):
+    (folder / "own.inp").write_text("hello")
+    assert "has no section [OPTIONS]" in refusal(folder)
+
+
+def test_what_swmm_refuses_is_said_in_its_words(folder):
+    text = (folder / "own.inp").read_text()
+    (folder / "own.inp").write_text(text.replace("[CONDUITS]", "[CONDUITS]\nbad P1 nowhere 10 0.01 0 0 0 0\n"))
+    assert "SWMM cannot start own.inp: ERROR" in refusal(folder)
+
+
+def test_a_network_without_gates(folder):
+    text = (folder / "own.inp").read_text()
+    (folder / "own.inp").write_text(text.replace("[ORIFICES]", "[NOTHING]"))
+    assert "there is nothing to control" in refusal(folder)

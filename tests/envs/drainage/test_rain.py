@@ -1,0 +1,79 @@
+"""Rain: what the input says, and storms whose depth is what was drawn."""
+
+import numpy as np
+import pytest
+
+from envs import CityloopError, load_scenario
+from envs.drainage.inp import Inp
+from envs.drainage.rain import LIMITS_MM, file_rain, series_start, storm
+from envs.drainage.scenarios import Storms
+
+PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
+
+
+def test_storms_follow_from_their_seed():
+    one, again, other = (storm(Storms(), PLACES, 288, 300, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_storms_have_the_depths_that_were_asked_for():
+    depths = [
+        storm(Storms(depth_mm=12, depth_spread=0.5), PLACES, 400, 300, seed).mean(axis=1).sum() for seed in range(300)
+    ]
+    assert np.median(depths) == pytest.approx(12, rel=0.15)
+    assert np.std(np.log(depths)) == pytest.approx(0.5, rel=0.2)
+    assert min(depths) > 0.5 * LIMITS_MM[0]
+
+
+def test_nothing_falls_before_or_below_zero():
+    table = storm(Storms(dry_hours=(2.0, 2.0)), PLACES, 288, 300, seed=4)
+    assert (table >= 0).all()
+    assert not table[:24].any()
+    assert table.any()
+
+
+def test_storms_reach_gauges_at_different_times():
+    table = storm(Storms(), PLACES, 288, 300, seed=9)
+    assert len({int(np.argmax(column > 0)) for column in table.T}) > 1
+
+
+def test_recorded_rain_is_read_with_its_date():
+    scenario = load_scenario("drainage/astlingen-oct2005")
+    inp = Inp(scenario.inp)
+    start = series_start(inp, "oct2005raingage1")
+    assert f"{start:%Y-%m-%d %H:%M}" == "2005-10-19 00:00"
+    gauges = ("RG1", "RG2", "RG3", "RG4")
+    table = file_rain(inp, gauges, start, scenario.decisions, 300)
+    values = [float(row[3]) for row in inp.rows("TIMESERIES") if row[0] == "oct2005raingage1"]
+    assert table[:, 0].sum() == pytest.approx(sum(values[: scenario.decisions]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval", "values", "wanted"),
+    [
+        ("INTENSITY", "1:00", [6.0, 12.0], [0.5] * 12 + [1.0] * 12),  # mm/h
+        ("VOLUME", "1:00", [6.0, 12.0], [0.5] * 12 + [1.0] * 12),  # mm an interval
+        ("CUMULATIVE", "1:00", [6.0, 18.0], [0.5] * 12 + [1.0] * 12),
+    ],
+)
+def test_every_format_of_rain(tmp_path, kind, interval, values, wanted):
+    rows = "\n".join(f"T {hour}:00 {value}" for hour, value in enumerate(values))
+    path = tmp_path / "a.inp"
+    path.write_text(
+        f"[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG {kind} {interval} 1.0 TIMESERIES T\n[TIMESERIES]\n{rows}\n"
+    )
+    inp = Inp(path)
+    from datetime import datetime
+
+    table = file_rain(inp, ("G",), datetime(2020, 1, 1), 24, 300)
+    np.testing.assert_allclose(table[:, 0], wanted)
+
+
+def test_a_gauge_without_a_series_is_refused(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0 FILE rain.dat S MM\n")
+    from datetime import datetime
+
+    with pytest.raises(CityloopError, match="gauge G has no time series"):
+        file_rain(Inp(path), ("G",), datetime(2020, 1, 1), 1, 300)

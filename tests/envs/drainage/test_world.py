@@ -1,0 +1,113 @@
+"""The plant is SWMM and nothing else: published figures, rain told or read, faults, and no water lost unseen."""
+
+import numpy as np
+import pytest
+
+import envs.drainage.world
+from agents import make_controller
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+
+
+def episode(ref, controller="uncontrolled", seed=0, **settings):
+    loop = make_loop(ref, **settings)
+    try:
+        return loop.episode(make_controller(controller, loop.site), seed).kpis
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize(("name", "published"), [("theta", 1630.3422288715237), ("gamma", 400_221_923.1345468)])
+def test_published_objectives_are_reproduced(name, published):
+    # pystorms' notebooks, uncontrolled; the figures of the sheet repeat to ten digits on SWMM 5.2.
+    assert episode(f"drainage/{name}")["objective"] == pytest.approx(published, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("event", "controller", "overflow_m3"),
+    [("oct2000", "uncontrolled", 10_015), ("oct2000", "static", 9_208), ("aug2008", "static", 22_266)],
+)
+def test_astlingen_overflows_as_in_plain_swmm(event, controller, overflow_m3):
+    # A bare pyswmm loop with the same settings on the same series gives these volumes.
+    kpis = episode(f"drainage/astlingen-{event}", controller)
+    assert kpis["overflow_m3"] == pytest.approx(overflow_m3, abs=1)
+    assert kpis["invalid"] == 0
+
+
+def test_rain_that_is_told_falls_as_rain_that_is_read(monkeypatch):
+    loop = make_loop("drainage/astlingen-oct2000")
+    try:
+        read = loop.episode(make_controller("static", loop.site), 0).kpis
+        table = loop.world._rain_mm
+    finally:
+        loop.close()
+    monkeypatch.setattr(envs.drainage.world, "storm", lambda *_: table)
+    told = episode("drainage/astlingen", "static", duration_s=300 * len(table))
+    assert told == pytest.approx(read, rel=1e-9)
+
+
+def test_nothing_is_written_beside_the_input():
+    folder = load_scenario("drainage/theta").inp.parent
+    before = sorted(folder.iterdir())
+    episode("drainage/theta")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_second_simulation_in_a_process_is_refused_and_the_first_goes_on():
+    first, second = make_loop("drainage/astlingen"), make_loop("drainage/astlingen")
+    try:
+        first.reset(1)
+        with pytest.raises(CityloopError, match="SWMM cannot start"):
+            second.reset(1)
+        first.step(np.full((4, 1), 0.5))
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_stuck_gate_does_not_move_and_the_reading_says_so():
+    loop = make_loop("drainage/astlingen", faults__stuck_gates=1)
+    try:
+        loop.reset(3)
+        static = loop.readings["setting"].copy()
+        loop.step(np.ones((4, 1)))
+        assert (loop.readings["setting"] != static).sum() == 3
+    finally:
+        loop.close()
+
+
+def test_a_blocked_conduit_floods_what_lies_above_it():
+    blocked = episode("drainage/astlingen-oct2000", "static", faults__blocked={"C23": 0.02})
+    assert blocked["overflow_m3"] > 1.05 * episode("drainage/astlingen-oct2000", "static")["overflow_m3"]
+
+
+def test_small_movements_are_ignored_by_the_actuator():
+    loop = make_loop("drainage/astlingen", timing__deadband=0.1)
+    try:
+        loop.reset(0)
+        before = loop.readings["setting"].copy()
+        loop.step((before + 0.09)[:, None])
+        np.testing.assert_array_equal(loop.readings["setting"], before)
+        assert loop.world.truth["moved"].sum() == 0
+        loop.step((before + 0.11)[:, None])
+        np.testing.assert_allclose(loop.readings["setting"], before + 0.11)
+        assert (loop.readings["still_s"] == 300).all()
+        assert (loop.readings["moves"] == 1).all()
+    finally:
+        loop.close()
+
+
+def test_overflow_is_accounted_decision_by_decision():
+    loop = make_loop("drainage/astlingen")
+    try:
+        loop.reset(0)
+        seen = 0.0
+        static = loop.readings["setting"][:, None].copy()
+        step = None
+        while step is None or not step.done:
+            step = loop.step(static)
+            seen += loop.world.truth["controllable_m3"]
+    finally:
+        loop.close()
+    assert seen > 100
+    assert seen == pytest.approx(step.kpis["controllable_m3"])
