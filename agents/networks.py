@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from envs.drainage.features import GATE_FEATURES
 from envs.intersections.features import APPROACH_FEATURES, STAGE_FEATURES
 
 Parts = Mapping[str, Tensor]
@@ -105,7 +106,7 @@ class StagePolicy(PolicyNetwork):
 
     A learned share of the plain demand of a stage (standing and arriving vehicles that it serves, with more weight
     those that were cut off inside the junction, less those that it would keep there while others cross their path) is
-    added to the scores, so that an untrained policy already serves the longest queue instead of gridlocking the network.
+    added to the scores: an untrained policy already serves the longest queue instead of gridlocking the network.
 
     Args:
         shapes: the observation's parts.
@@ -166,6 +167,35 @@ class StageCritic(nn.Module):
         """Values ``(…, N)`` from parts ``(…, N, …)`` and state ``(…, N, columns)``."""
         _, junctions = self.encoder(parts)
         return self.value(self.hidden(junctions, _pooled(self.network, state))).squeeze(-1)
+
+
+class GatePolicy(PolicyNetwork):
+    """How far each gate opens, as a multiple of its static setting, so an untrained policy holds the static plan.
+
+    Every gate is looked at alone and alike: one policy fits any number of gates.
+
+    Args:
+        shapes: the observation's parts.
+        outputs: not needed: a mean and the logarithm of a standard deviation.
+        width: of the hidden layers.
+    """
+
+    DIMS: Mapping[str, tuple[str | None, ...]] = {"gate": (None,)}
+    STATIC: ClassVar[int] = GATE_FEATURES.index("static")
+
+    def __init__(self, shapes: Shapes, outputs: int = 2, width: int = 64):
+        super().__init__()
+        self.hidden = nn.Sequential(mlp(shapes["gate"][-1], width, width), nn.Linear(width, 1))
+        nn.init.normal_(self.hidden[-1].weight, std=0.01)
+        nn.init.zeros_(self.hidden[-1].bias)
+        self.log_std = nn.Parameter(torch.tensor(-1.5))
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Mean and log standard deviation ``(…, 2)``; the mean in units of `training.actions`: -1 shut, 1 open."""
+        gates = parts["gate"]
+        static = gates[..., self.STATIC : self.STATIC + 1]
+        mean = 2.0 * static * (1.0 + self.hidden(gates)) - 1.0
+        return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
 
 
 class FlatPolicy(PolicyNetwork):
@@ -233,11 +263,11 @@ def _pooled(encode: nn.Module | None, state: Tensor) -> Tensor:
     return torch.cat([rows.mean(dim=-2), rows.amax(dim=-2)], dim=-1)
 
 
-NETWORKS: dict[str, Any] = {"stages": StagePolicy, "flat": FlatPolicy}
+NETWORKS: dict[str, Any] = {"stages": StagePolicy, "gates": GatePolicy, "flat": FlatPolicy}
 """Policy networks by name."""
 
-CRITICS: dict[str, Any] = {"stages": StageCritic, "flat": FlatCritic}
+CRITICS: dict[str, Any] = {"stages": StageCritic, "gates": FlatCritic, "flat": FlatCritic}
 """Policy network → the critic that goes with it."""
 
-NETWORK_OF = {"intersections": "stages"}
+NETWORK_OF = {"intersections": "stages", "drainage": "gates"}
 """System → its policy network; ``flat`` for others."""

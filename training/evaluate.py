@@ -27,7 +27,8 @@ class Result:
     """One controller's episodes.
 
     Attributes:
-        summary: of the headline indicator.
+        summary: of the headline indicator. Where failed episodes mean nothing (`System.failure_voids`), a seed on
+            which any controller failed is left out for all.
         failures: number of failed episodes (the system's failure indicator is 1).
         rows: one a seed: ``seed``, every indicator, ``reward`` (sum over decisions of the agents' mean) and
             ``interventions`` (requests that the guard changed).
@@ -175,8 +176,16 @@ def _evaluation(
     loop: ControlLoop, names: list[str], split: Split, seeds: list[int], episodes: list[Episode]
 ) -> Evaluation:
     system = loop.system
-    results = {name: _result([e for e in episodes if e.controller == name], system) for name in names}
-    values = {name: [row[system.kpi] for row in result.rows] for name, result in results.items()}
+    rows = {name: [_row(e) for e in episodes if e.controller == name] for name in names}
+    void = {k for mine in rows.values() for k, row in enumerate(mine) if system.failure_voids and _failed(row, system)}
+    kept = [k for k in range(len(seeds)) if k not in void]
+    if not kept:
+        raise CityloopError(f"{loop.scenario.ref}: every seed failed ({system.failure}), so nothing can be compared")
+    values = {name: [mine[k][system.kpi] for k in kept] for name, mine in rows.items()}
+    results = {
+        name: Result(summarise(values[name]), sum(_failed(row, system) for row in mine), mine)
+        for name, mine in rows.items()
+    }
     return Evaluation(
         scenario=loop.scenario.ref,
         label=loop.scenario.label,
@@ -191,7 +200,14 @@ def _evaluation(
     )
 
 
-def _result(episodes: list[Episode], system: System) -> Result:
-    rows = [{"seed": e.seed, **e.kpis, "reward": e.reward, "interventions": e.interventions} for e in episodes]
-    failures = sum(row[system.failure] == 1 for row in rows)
-    return Result(summarise([row[system.kpi] for row in rows]), failures, rows)
+def _row(episode: Episode) -> dict[str, float]:
+    return {
+        "seed": episode.seed,
+        **episode.kpis,
+        "reward": episode.reward,
+        "interventions": episode.interventions,
+    }
+
+
+def _failed(row: dict[str, float], system: System) -> bool:
+    return row[system.failure] == 1

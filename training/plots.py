@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 """Okabe and Ito's palette: told apart by colour-blind readers too."""
 
-UNITS = {"s": "s", "veh": "vehicles", "m": "m", "mm": "mm", "mps": "m/s", "m3": "m³", "m3ps": "m³/s", "km": "km"}
+UNITS = {
+    "s": "s",
+    "veh": "vehicles",
+    "m": "m",
+    "mm": "mm",
+    "mps": "m/s",
+    "m3": "m³",
+    "m3ps": "m³/s",
+    "cms": "m³/s",
+    "mmh": "mm/h",
+    "km": "km",
+}
 """Last part of a name → unit."""
 
 STYLE = {

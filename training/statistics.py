@@ -18,7 +18,7 @@ class Summary:
     """A headline indicator over episodes, in its own unit; lower is better.
 
     Attributes:
-        median, mean: of all episodes, failed ones included.
+        median, mean: of all episodes, failed ones included unless these mean nothing.
         p90: 90th percentile, linearly interpolated.
         worst: the largest.
     """

@@ -36,6 +36,7 @@ PACKAGES = {
     "numpy": "numpy",
     "gymnasium": "gymnasium",
     "sumo": "libsumo",
+    "swmm": "swmm-toolkit",
     "torch": "torch",
     "ray": "ray",
 }

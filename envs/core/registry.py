@@ -38,6 +38,7 @@ class System:
         description: one line for people.
         kpi: the headline indicator, lower is better.
         failure: the indicator that is 1 where an episode failed, e.g. ``gridlock``.
+        failure_voids: whether a failed episode's other indicators mean nothing, so that they are never averaged in.
         kpis: indicator → what it means, its unit in its name.
         readings: the schema of what its sensors say.
         scenario_class, site_class: the types of its scenarios and sites.
@@ -72,6 +73,7 @@ class System:
     make_reward: Callable[[Any], Reward]
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
+    failure_voids: bool = False
 
 
 def get_system(name: str) -> System:

@@ -21,6 +21,7 @@ SYSTEM = System(
     description="gates, orifices and pumps of an urban drainage network, simulated by EPA SWMM",
     kpi="controllable_m3",
     failure="invalid",
+    failure_voids=True,
     kpis=KPIS,
     readings=READINGS,
     scenario_class=DrainageScenario,

@@ -48,8 +48,8 @@ class Storms(Frozen):
         dry_hours: shortest and longest time without rain before it.
     """
 
-    depth_mm: float = Field(default=10.0, gt=0, le=300)
-    depth_spread: float = Field(default=0.8, ge=0, le=2)
+    depth_mm: float = Field(default=9.0, gt=0, le=300)
+    depth_spread: float = Field(default=0.6, ge=0, le=2)
     hours: float = Field(default=2.5, gt=0, le=48)
     hours_spread: float = Field(default=0.6, ge=0, le=2)
     dry_hours: tuple[float, float] = (0.5, 3.0)

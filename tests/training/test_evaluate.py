@@ -16,8 +16,9 @@ import pytest
 
 from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
+from envs.core.env import make_loop
 from training import episodes
-from training.episodes import Task, run_episodes
+from training.episodes import Episode, Task, run_episodes
 from training.evaluate import evaluate
 from training.plots import label, short
 
@@ -55,6 +56,24 @@ def test_json_is_the_contract(found, scenario):
     assert list(content["paired"]) == CONTROLLERS[1:]
     assert all({"difference", "low", "high"} <= set(pair) for pair in content["paired"].values())
     assert {"python", "sumo", "torch", "commit"} <= set(content["versions"])
+
+
+def test_void_episodes_are_counted_and_never_averaged_in():
+    """A drainage run whose water is not accounted for means nothing: its seed is left out for everybody."""
+    loop = make_loop("drainage/theta")
+    figures = {("static", 0): (10.0, 0), ("static", 1): (999.0, 1), ("efd", 0): (8.0, 0), ("efd", 1): (1.0, 0)}
+    played = [
+        Episode(name, seed, {"controllable_m3": m3, "invalid": invalid}, 0.0, 0, np.zeros(1), {}, {})
+        for (name, seed), (m3, invalid) in figures.items()
+    ]
+    result = MODULE._evaluation(loop, ["static", "efd"], "test", [0, 1], played)
+    assert {name: (r.summary.worst, r.failures) for name, r in result.controllers.items()} == {
+        "static": (10.0, 1),
+        "efd": (8.0, 0),
+    }
+    assert result.paired["efd"].difference == 2.0
+    with pytest.raises(CityloopError, match="every seed failed"):
+        MODULE._evaluation(loop, ["static"], "test", [1], played[1:2])
 
 
 def test_difference_is_the_first_less_the_other(found):
