@@ -185,16 +185,17 @@ class GatePolicy(PolicyNetwork):
 
     def __init__(self, shapes: Shapes, outputs: int = 2, width: int = 64):
         super().__init__()
-        self.hidden = nn.Sequential(mlp(shapes["gate"][-1], width, width), nn.Linear(width, 1))
-        nn.init.normal_(self.hidden[-1].weight, std=0.01)
-        nn.init.zeros_(self.hidden[-1].bias)
+        self.hidden = mlp(shapes["gate"][-1], width, width)
+        self.more = nn.Linear(width, 1)
+        nn.init.normal_(self.more.weight, std=0.01)
+        nn.init.zeros_(self.more.bias)
         self.log_std = nn.Parameter(torch.tensor(-1.5))
 
     def forward(self, parts: Parts) -> Tensor:
         """Mean and log standard deviation ``(…, 2)``; the mean in units of `training.actions`: -1 shut, 1 open."""
         gates = parts["gate"]
         static = gates[..., self.STATIC : self.STATIC + 1]
-        mean = 2.0 * static * (1.0 + self.hidden(gates)) - 1.0
+        mean = 2.0 * static * (1.0 + self.more(self.hidden(gates))) - 1.0
         return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
 
 

@@ -11,10 +11,12 @@ from agents.networks import (
     QUEUE,
     FlatCritic,
     FlatPolicy,
+    GatePolicy,
     InContext,
     StageCritic,
     StagePolicy,
 )
+from envs.drainage.features import GATE_FEATURES
 from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES
 
 
@@ -205,3 +207,19 @@ def test_a_layer_in_context_is_one_over_items_with_the_context_appended():
     weight = torch.cat([layer.item.weight, layer.context.weight], dim=1)
     expected = torch.relu(torch.nn.functional.linear(joined, weight, layer.item.bias))
     torch.testing.assert_close(layer(items, context), expected)
+
+
+def test_an_untrained_gate_policy_holds_the_static_plan():
+    gates = torch.zeros(3, len(GATE_FEATURES))
+    gates[:, GATE_FEATURES.index("static")] = torch.tensor([0.2, 0.5, 1.0])
+    policy = GatePolicy({"gate": (len(GATE_FEATURES),)})
+    mean, log_std = policy({"gate": gates}).detach().unbind(-1)
+    assert (mean + 1) / 2 == pytest.approx([0.2, 0.5, 1.0], abs=0.02)
+    assert (log_std < -1).all(), "it explores near the plan"
+
+
+def test_gates_are_looked_at_one_by_one():
+    gates = torch.rand(4, len(GATE_FEATURES))
+    policy = GatePolicy({"gate": (len(GATE_FEATURES),)})
+    together, alone = policy({"gate": gates}), policy({"gate": gates[2:3]})
+    assert torch.allclose(together[2], alone[0])
