@@ -12,6 +12,9 @@ from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Tank
 
 CONTROLLED: dict[str, Literal["orifice", "weir", "pump"]] = {"ORIFICES": "orifice", "WEIRS": "weir", "PUMPS": "pump"}
+SHALLOW = 2.0
+"""Depth that a node is taken to have whose input leaves it to SWMM, in the input's unit."""
+
 LINKS = (*CONTROLLED, "CONDUITS", "OUTLETS")
 
 
@@ -28,10 +31,10 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     below: dict[str, list[str]] = {}
     for start, end in ends.values():
         below.setdefault(start, []).append(end)
-    storage = inp.rows("STORAGE")
-    tanks = [row[0] for row in storage]
     outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
-    nodes = {*tanks, *outfalls, *(row[0] for section in ("JUNCTIONS", "DIVIDERS") for row in inp.rows(section))}
+    others = {row[0]: row for section in ("JUNCTIONS", "DIVIDERS") for row in inp.rows(section)}
+    storage = {row[0]: row for row in inp.rows("STORAGE")}
+    nodes = {*storage, *outfalls, *others}
     names = scenario.gates or tuple(kinds)
     if not names:
         raise CityloopError(f"{where}: {inp.path.name} has no orifice, weir or pump: there is nothing to control")
@@ -43,6 +46,9 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     _known(where, "treatment", scenario.treatment, outfalls, "outfall")
     conduits = [row[0] for row in inp.rows("CONDUITS")]
     _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
+    starts = {ends[name][0] for name in names}
+    storage |= {node: _junction(row) for node, row in others.items() if node in starts}
+    tanks = list(storage)
     gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
     catchments = _catchments(inp, gauges, tanks, below)
     gates = []
@@ -63,7 +69,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     return DrainageSite(
         name=scenario.name,
         timing=scenario.timing,
-        tanks=tuple(_tank(inp, row, catchments[row[0]]) for row in storage),
+        tanks=tuple(_tank(inp, row, catchments[row[0]]) for row in storage.values()),
         gates=tuple(gates),
         gauges=gauges,
         outfalls=outfalls,
@@ -75,6 +81,12 @@ def _known(where: str, field: str, names: Iterable[str], known: Collection[str],
         if name not in known:
             some = ", ".join(sorted(known)[:8]) or "none"
             raise CityloopError(f"{where}: {field} names {name!r}, which is no {what}: there is {some}")
+
+
+def _junction(row: list[str]) -> list[str]:
+    """A node that a gate draws from, as if it were a tank: name, invert and depth."""
+    depth = float(row[2]) if len(row) > 2 else 0.0
+    return [row[0], row[1], str(depth or SHALLOW)]
 
 
 def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:

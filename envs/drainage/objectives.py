@@ -26,6 +26,32 @@ class Theta:
         return 10.0 * max(0.0, self._swmm.flow(self._outlet) - 0.5) + FLOODED * flooded
 
 
+class Alpha:
+    """Volume over the five overflow weirs, ft³, and a million times the rate of flooding at every node.
+
+    As published, the second step counts from the start of the run, so the first step's time counts twice.
+    """
+
+    NODES = (
+        *("J1", "J2", "J3", "J4", "J5a", "J5b", "JC1a", "JC1b", "JC2", "JC3a", "JC3b", "JC4a", "JC4b", "JC4c", "JC5"),
+        *("JI1", "JI2", "JI3a", "JI3b", "JI4", "JI5", "R1", "R2", "R3", "R4", "R5"),
+    )
+
+    def __init__(self, swmm: Swmm):
+        self._swmm = swmm
+        self._nodes, self._weirs = swmm.nodes(self.NODES), swmm.links(f"W{k}" for k in range(1, 6))
+        self._start = self._before = swmm.time
+        self._steps = 0
+
+    def step(self, last: bool) -> float:
+        """What a routing step costs."""
+        now = self._swmm.time
+        seconds = (now - (self._before if self._steps > 1 else self._start)).total_seconds()
+        self._before, self._steps = now, self._steps + 1
+        spilled = sum(max(0.0, seconds * self._swmm.flow(weir)) for weir in self._weirs)
+        return spilled + FLOODED * sum(max(0.0, self._swmm.flooding(node)) for node in self._nodes)
+
+
 class Gamma:
     """Outflow of each pond above 4 ft³/s; a million for every step in which one floods; 700 000 for each that still
     holds more than 0.1 ft at the end.
@@ -51,5 +77,5 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: dict[str, Callable[[Swmm], Objective]] = {"theta": Theta, "gamma": Gamma}
+OBJECTIVES: dict[str, Callable[[Swmm], Objective]] = {"theta": Theta, "alpha": Alpha, "gamma": Gamma}
 """Name → how to compute it on a running simulation."""

@@ -181,10 +181,18 @@ the timing lets the published rules, which move gates every five minutes, do so.
 EVENTS = {"aug2000": 13.0, "oct2000": 5.0, "oct2005": 4.0, "aug2008": 5.0}
 """Recorded events of Astlingen, and the days that they cover; the first is for training, the others for test alone."""
 
+PYSTORMS: dict[str, tuple[float, tuple[str, ...]]] = {
+    "theta": (78, ()),
+    "alpha": (12, ("Or1", "Or2", "Or3", "Or4", "Or5")),
+    "gamma": (180, ()),
+}
+"""Scenario of pystorms → hours, and what is controlled (nothing named: all)."""
+
 SCENARIOS: dict[str, str] = {
     "astlingen": "six tanks and four gates of the Astlingen benchmark, random storms",
     **{f"astlingen-{event}": f"Astlingen, the recorded rain of {event[:3]} {event[3:]}" for event in EVENTS},
     "theta": "pystorms theta: two basins in parallel, one design storm",
+    "alpha": "pystorms alpha: five gates of a combined sewer that spills over weirs, one design storm",
     "gamma": "pystorms gamma: eleven detention ponds in a row, one design storm",
 }
 NAMES = tuple(SCENARIOS)
@@ -195,8 +203,10 @@ def load(name: str) -> DrainageScenario:
     common: dict[str, Any] = {"name": name, "description": SCENARIOS[name]}
     network, _, event = name.partition("-")
     if network != "astlingen":
-        hours = {"theta": 78, "gamma": 180}[network]
-        return DrainageScenario(**common, inp=_pystorms(network), objective=network, duration_s=hours * 3600)
+        hours, gates = PYSTORMS[network]
+        return DrainageScenario(
+            **common, inp=_pystorms(network), gates=gates, objective=network, duration_s=hours * 3600
+        )
     if event:
         days = EVENTS[event]
         return DrainageScenario(

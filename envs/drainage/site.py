@@ -19,7 +19,7 @@ LEADS_MIN = (15, 30, 60, 120)
 
 
 class Tank(Frozen):
-    """A storage node.
+    """A storage node, or another node that a gate draws from.
 
     Attributes:
         id: SWMM node.
@@ -64,7 +64,7 @@ class DrainageSite(Site):
 
     Attributes:
         timing: how gates are moved here.
-        tanks: all storage nodes.
+        tanks: all storage nodes, then the other nodes that gates draw from.
         gates: the agents.
         gauges: rain gauges.
         outfalls: where water leaves the network.

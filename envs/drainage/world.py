@@ -120,8 +120,8 @@ class SwmmWorld(World):
             swmm.set_setting(link, setting)
         self._settings = static
         area_ha = np.array([tank.catchment_ha for tank in site.tanks])
-        shares = np.array([tank.rain for tank in site.tanks]).reshape(len(area_ha), -1)
-        self._event_m3 = float(10.0 * (table.sum(axis=0) @ (area_ha @ shares))) if shares.size else 0.0
+        shares = np.array([tank.rain for tank in site.tanks]).reshape(len(area_ha), len(site.gauges))
+        self._event_m3 = float(10.0 * (area_ha @ shares @ table.sum(axis=0)))
         return self._observe(np.zeros(n))
 
     # -- going on -----------------------------------------------------------------------------------------------
