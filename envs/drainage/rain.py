@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp
-from envs.drainage.scenarios import Storms
+from envs.drainage.scenarios import Design, Storms
 
 BURSTS = (1, 4)
 """A storm has one to three bursts."""
@@ -64,6 +64,34 @@ def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: floa
             fallen = _beta(np.clip((edges_s - begin_s - lag_s[gauge]) / long_s, 0.0, 1.0), a, b)
             table[:, gauge] += depth_mm * share * factor[gauge] * np.diff(fallen)
     return table
+
+
+def chicago(design: Design, gauges: int, decisions: int, decision_s: float, seed: int) -> np.ndarray:
+    """A Chicago storm (Keifer and Chu 1957): every part around its peak is as hard as the curve says for its length.
+
+    Within a time t before the peak t i(t / r) falls, after it t i(t / (1 - r)), with i the mean intensity over a
+    duration and r the share of the storm before its peak: together i(d) d over the whole duration d.
+
+    Args:
+        design: return period, duration and place of the peak are drawn from its ranges.
+        gauges: how many; all get the same.
+        decisions: rows.
+        decision_s: seconds of a row.
+        seed: decides everything.
+
+    Returns:
+        ``(decisions, gauges)`` in mm. What falls after the last row is lost.
+    """
+    rng = np.random.default_rng([seed, 12])
+    years, hours = (float(np.exp(rng.uniform(*np.log(bounds)))) for bounds in (design.years, design.hours))
+    share, start_h = rng.uniform(*design.peak), rng.uniform(0.5, 6.0)
+    scale = design.idf.a * years**design.idf.k
+    edges_h = decision_s / 3600 * np.arange(decisions + 1)
+    away = edges_h - start_h - share * hours  # hours from the peak
+    before, after = np.clip(-away, 0.0, share * hours), np.clip(away, 0.0, (1 - share) * hours)
+    fallen = after * scale / (after / (1 - share) + design.idf.c) ** design.idf.b
+    fallen -= before * scale / (before / share + design.idf.c) ** design.idf.b
+    return np.repeat(np.diff(fallen)[:, None], gauges, axis=1)
 
 
 def _beta(x: np.ndarray, a: float, b: float) -> np.ndarray:

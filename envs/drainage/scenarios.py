@@ -61,6 +61,61 @@ class Storms(Frozen):
         return self
 
 
+class Idf(Frozen):
+    """An intensity-duration-frequency curve, i = a T^k / (d + c)^b in mm/h: T in years, d in hours.
+
+    The form is that of MSMA (Malaysia), ``lambda, kappa, theta, eta`` there. The default is Kuching's, from Sarawak's
+    HP26 (2018), table 4.2: a placeholder, as no curve of Brunei is published.
+    """
+
+    a: float = Field(default=84.6865, gt=0)
+    k: float = Field(default=0.1820, ge=0)
+    c: float = Field(default=0.4599, gt=0)
+    b: float = Field(default=0.7092, gt=0, lt=1)
+
+    def intensity_mmh(self, years: float, hours: float) -> float:
+        """Mean intensity over a duration at a return period."""
+        return float(self.a * years**self.k / (hours + self.c) ** self.b)
+
+
+class Design(Frozen):
+    """Design storms of a random return period and duration.
+
+    Attributes:
+        idf: how hard it rains.
+        years: smallest and largest return period, drawn evenly in its logarithm.
+        hours: shortest and longest duration, drawn likewise.
+        peak: earliest and latest place of the peak, as a share of the duration.
+    """
+
+    idf: Idf = Idf()
+    years: tuple[float, float] = (0.5, 50.0)
+    hours: tuple[float, float] = (0.5, 4.0)
+    peak: tuple[float, float] = (0.25, 0.5)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Design:
+        for name, limit in (("years", 1e4), ("hours", 72.0), ("peak", 0.95)):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= limit:
+                raise ValueError(f"{name} must be two numbers with 0 < low <= high <= {limit:g}, not {[low, high]}")
+        return self
+
+
+class Tide(Frozen):
+    """The level of the water that outfalls lead to: a sine with a random phase.
+
+    Attributes:
+        mean_m: over the datum.
+        amplitude_m: half the range; 0: no tide, and outfalls are as the input says.
+        hours: its period; 12.42: the moon's.
+    """
+
+    mean_m: float = 0.0
+    amplitude_m: float = Field(default=0.0, ge=0, le=10)
+    hours: float = Field(default=12.42, gt=0)
+
+
 class Forecast(Frozen):
     """What is said beforehand about the rain.
 
@@ -114,10 +169,12 @@ class DrainageScenario(Scenario):
         sensitive: nodes that overflow into a water that is to be spared.
         treatment: outfalls whose water is treated; none given: all.
         objective: a published objective that is computed beside the volumes (`objectives.OBJECTIVES`).
-        rain: ``file`` (what the input file says) or ``storms`` (random ones, a new one for each seed).
+        rain: ``file`` (what the input file says), ``storms`` (random ones, a new one for each seed) or ``design``
+            (Chicago storms of a random return period).
         series: prefix of the input file's rain series to run on instead of those that its gauges name; the episode
             then covers them.
-        storms: how random ones look.
+        storms, design: how random ones look.
+        tide: what outfalls lead to.
         forecast: what is known beforehand.
         timing: how gates are moved.
         sensors, faults: what is wrong.
@@ -132,10 +189,12 @@ class DrainageScenario(Scenario):
     sensitive: tuple[str, ...] = ()
     treatment: tuple[str, ...] = ()
     objective: str = ""
-    rain: Literal["file", "storms"] = "file"
+    rain: Literal["file", "storms", "design"] = "file"
     series: str = ""
     duration_s: float = Field(default=86400.0, gt=0)
     storms: Storms = Storms()
+    design: Design = Design()
+    tide: Tide = Tide()
     forecast: Forecast = Forecast()
     timing: Timing = Timing()
     sensors: Sensors = Sensors()
@@ -191,6 +250,7 @@ PYSTORMS: dict[str, tuple[float, tuple[str, ...]]] = {
 SCENARIOS: dict[str, str] = {
     "astlingen": "six tanks and four gates of the Astlingen benchmark, random storms",
     **{f"astlingen-{event}": f"Astlingen, the recorded rain of {event[:3]} {event[3:]}" for event in EVENTS},
+    "estuary": "a tropical, tidal district: two ponds, a tidal gate, a pump, streets that flood, design storms",
     "theta": "pystorms theta: two basins in parallel, one design storm",
     "alpha": "pystorms alpha: five gates of a combined sewer that spills over weirs, one design storm",
     "gamma": "pystorms gamma: eleven detention ponds in a row, one design storm",
@@ -202,6 +262,15 @@ def load(name: str) -> DrainageScenario:
     """A shipped scenario by its short name (one of `NAMES`)."""
     common: dict[str, Any] = {"name": name, "description": SCENARIOS[name]}
     network, _, event = name.partition("-")
+    if name == "estuary":
+        return DrainageScenario(
+            **common,
+            inp=Path(__file__).parent / "estuary.inp",
+            settings={"SLUICE": 0.5},
+            rain="design",
+            tide=Tide(mean_m=0.3, amplitude_m=1.0),
+            timing=Timing(decision_s=300, dwell_s=600),
+        )
     if network != "astlingen":
         hours, gates = PYSTORMS[network]
         return DrainageScenario(

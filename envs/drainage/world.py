@@ -15,7 +15,7 @@ from envs.core.world import Commands, World
 from envs.drainage.inp import Inp
 from envs.drainage.kpis import CONTINUITY_PCT
 from envs.drainage.objectives import OBJECTIVES
-from envs.drainage.rain import file_rain, gauge_places_m, series_start, storm
+from envs.drainage.rain import chicago, file_rain, gauge_places_m, series_start, storm
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.sensing import Faults, Forecaster
 from envs.drainage.site import DrainageSite
@@ -54,11 +54,11 @@ class SwmmWorld(World):
             start = series_start(inp, names[0])
             for row, name in zip(gauges.values(), names, strict=True):
                 row[5] = name
-        if scenario.rain == "storms":
+        if scenario.rain != "file":
             for row in gauges.values():
                 row[1:6] = ["INTENSITY", "0:05", "1.0", "TIMESERIES", DRY]
         used = {row[5] for row in gauges.values() if len(row) > 5}
-        series = [row for row in inp.rows("TIMESERIES") if row[0] in used or (scenario.rain != "storms" and not used)]
+        series = [row for row in inp.rows("TIMESERIES") if row[0] in used]
         inp.replace("TIMESERIES", [*series, [DRY, "0", "0"]])
         inp.replace("RAINGAGES", list(gauges.values()))
         inp.replace("CONTROLS", [])
@@ -86,8 +86,7 @@ class SwmmWorld(World):
             self._fixed = self._prepared()
         inp, self._start, table = self._fixed
         if table is None:
-            places = gauge_places_m(inp, site.gauges)
-            table = storm(scenario.storms, places, scenario.decisions, scenario.decision_s, seed)
+            table = self._random_rain(inp, seed)
         self._rain_mm = table
         self._folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         try:
@@ -108,6 +107,7 @@ class SwmmWorld(World):
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self._faults = Faults(scenario, len(site.tanks), len(site.gates), seed)
         self._forecaster = Forecaster(scenario.forecast, table, scenario.decision_s, seed)
+        self._phase = float(np.random.default_rng([seed, 7]).random())
         n = len(site.gates)
         self._decision, self._last = 0, False
         self._still_s = np.full(n, DAY_S)
@@ -122,7 +122,15 @@ class SwmmWorld(World):
         area_ha = np.array([tank.catchment_ha for tank in site.tanks])
         shares = np.array([tank.rain for tank in site.tanks]).reshape(len(area_ha), len(site.gauges))
         self._event_m3 = float(10.0 * (area_ha @ shares @ table.sum(axis=0)))
+        self._set_tide()
         return self._observe(np.zeros(n))
+
+    def _random_rain(self, inp: Inp, seed: int) -> np.ndarray:
+        scenario, gauges = self.scenario, self.site.gauges
+        length = (scenario.decisions, scenario.decision_s)
+        if scenario.rain == "design":
+            return chicago(scenario.design, len(gauges), *length, seed)
+        return storm(scenario.storms, gauge_places_m(inp, gauges), *length, seed)
 
     # -- going on -----------------------------------------------------------------------------------------------
 
@@ -130,9 +138,10 @@ class SwmmWorld(World):
         """Move the gates, let it rain, advance one decision; see `World.step`."""
         assert self._swmm is not None
         moved = self._move(np.asarray(commands, dtype=np.float64).reshape(-1))
-        if self.scenario.rain == "storms":
+        if self.scenario.rain != "file":
             for gauge, depth_mm in zip(self._gauges, self._rain_mm[self._decision], strict=True):
                 self._swmm.set_rain(gauge, depth_mm * 3600.0 / self.scenario.decision_s)
+        self._set_tide()
         self._advance()
         self._decision += 1
         self._still_s += self.scenario.decision_s
@@ -140,6 +149,16 @@ class SwmmWorld(World):
         if self.done:
             self._finish()
         return readings
+
+    def _set_tide(self) -> None:
+        """The level of the receiving water in the middle of the coming decision."""
+        assert self._swmm is not None
+        tide = self.scenario.tide
+        if tide.amplitude_m:
+            hours = (self._decision + 0.5) * self.scenario.decision_s / 3600
+            level_m = tide.mean_m + tide.amplitude_m * np.sin(2 * np.pi * (hours / tide.hours + self._phase))
+            for outfall in self._outfalls:
+                self._swmm.set_stage(outfall, level_m)
 
     def _move(self, wanted: np.ndarray) -> np.ndarray:
         """How far each gate moves, having carried that out."""

@@ -1,12 +1,14 @@
 """Rain: what the input says, and storms whose depth is what was drawn."""
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario
 from envs.drainage.inp import Inp
-from envs.drainage.rain import LIMITS_MM, file_rain, series_start, storm
-from envs.drainage.scenarios import Storms
+from envs.drainage.rain import LIMITS_MM, chicago, file_rain, series_start, storm
+from envs.drainage.scenarios import Design, Idf, Storms
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
 
@@ -38,6 +40,32 @@ def test_storms_reach_gauges_at_different_times():
     assert len({int(np.argmax(column > 0)) for column in table.T}) > 1
 
 
+@pytest.mark.parametrize(
+    ("years", "hours", "intensity"),
+    [(2, 1, 73.5), (10, 1, 98.5), (100, 1, 149.7), (2, 0.25, 122.5), (10, 0.25, 164.2), (10, 6, 34.30)],
+)
+def test_the_curve_gives_kuchings_published_intensities(years, hours, intensity):
+    assert Idf().intensity_mmh(years, hours) == pytest.approx(intensity, abs=0.06)
+
+
+def test_a_chicago_storm_has_the_depth_of_its_curve_and_its_peak_where_it_was_drawn():
+    design = Design(years=(10, 10), hours=(2, 2), peak=(0.4, 0.4))
+    table = chicago(design, 2, 24 * 60, 60, seed=3)
+    assert table[:, 0].sum() == pytest.approx(2 * Idf().intensity_mmh(10, 2))
+    np.testing.assert_array_equal(table[:, 0], table[:, 1])
+    wet = np.flatnonzero(table[:, 0] > 0)
+    assert len(wet) in (120, 121)
+    assert np.argmax(table[:, 0]) - wet[0] == pytest.approx(0.4 * 120, abs=1)
+
+
+@pytest.mark.parametrize("minutes", [10, 30, 60])
+def test_every_part_around_the_peak_is_as_hard_as_the_curve_says(minutes):
+    design = Design(years=(5, 5), hours=(3, 3), peak=(0.5, 0.5))
+    table = chicago(design, 1, 24 * 60, 60, seed=1)[:, 0]
+    hardest = np.convolve(table, np.ones(minutes), "valid").max()
+    assert hardest == pytest.approx(Idf().intensity_mmh(5, minutes / 60) * minutes / 60, rel=0.02)
+
+
 def test_recorded_rain_is_read_with_its_date():
     scenario = load_scenario("drainage/astlingen-oct2005")
     inp = Inp(scenario.inp)
@@ -64,8 +92,6 @@ def test_every_format_of_rain(tmp_path, kind, interval, values, wanted):
         f"[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG {kind} {interval} 1.0 TIMESERIES T\n[TIMESERIES]\n{rows}\n"
     )
     inp = Inp(path)
-    from datetime import datetime
-
     table = file_rain(inp, ("G",), datetime(2020, 1, 1), 24, 300)
     np.testing.assert_allclose(table[:, 0], wanted)
 
@@ -73,7 +99,5 @@ def test_every_format_of_rain(tmp_path, kind, interval, values, wanted):
 def test_a_gauge_without_a_series_is_refused(tmp_path):
     path = tmp_path / "a.inp"
     path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0 FILE rain.dat S MM\n")
-    from datetime import datetime
-
     with pytest.raises(CityloopError, match="gauge G has no time series"):
         file_rain(Inp(path), ("G",), datetime(2020, 1, 1), 1, 300)

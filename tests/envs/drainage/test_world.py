@@ -117,3 +117,26 @@ def test_overflow_is_accounted_decision_by_decision():
         loop.close()
     assert seen > 100
     assert seen == pytest.approx(step.kpis["controllable_m3"])
+
+
+def test_the_tide_comes_and_goes_and_shuts_the_gate_below_it():
+    loop = make_loop("drainage/estuary")
+    gate, pond = loop.site.agents.index("TIDEGATE"), loop.site.axes["tank"].index("LOWER")
+    levels, shut = [], 0
+    try:
+        loop.reset(1)
+        done = False
+        while not done:
+            readings = loop.readings
+            tide = readings["tide_m"][0]
+            above = tide > loop.site.tanks[pond].invert_m + readings["depth_m"][pond]
+            step = loop.step(np.ones((3, 1)))
+            assert not above or step.commands[gate, 0] == 0
+            shut += bool(above)
+            levels.append(tide)
+            done = step.done
+    finally:
+        loop.close()
+    assert max(levels[1:]) == pytest.approx(1.3, abs=0.01)
+    assert min(levels[1:]) == pytest.approx(-0.7, abs=0.01)
+    assert shut > 20
