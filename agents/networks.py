@@ -25,7 +25,7 @@ NOT_ALLOWED = -1e9
 """Logit of an action that is masked."""
 
 LENGTH, QUEUE, ARRIVALS, INSIDE = (APPROACH_FEATURES.index(k) for k in ("length", "queue", "arrivals", "inside"))
-EXISTS, CURRENT, CROSSED = (STAGE_FEATURES.index(name) for name in ("exists", "current", "crossed"))
+EXISTS, CURRENT, GREEN, CROSSED = (STAGE_FEATURES.index(k) for k in ("exists", "current", "green", "crossed"))
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -104,9 +104,11 @@ class PolicyNetwork(nn.Module):
 class StagePolicy(PolicyNetwork):
     """Scores every green stage of a junction; the highest is asked for.
 
-    A learned share of the plain demand of a stage (standing and arriving vehicles that it serves, with more weight
-    those that were cut off inside the junction, less those that it would keep there while others cross their path) is
-    added to the scores: an untrained policy already serves the longest queue instead of gridlocking the network.
+    A learned share of the plain demand of a stage is added to the scores: standing and arriving vehicles that it
+    serves, with more weight those that were cut off inside the junction, less those that it would keep there while
+    others cross their path. Vehicles that stand inside although their stage is green count against it, more so the
+    longer it is: they hold each other, and another stage lets them go. So an untrained policy already serves the
+    longest queue instead of gridlocking the network.
 
     Args:
         shapes: the observation's parts.
@@ -129,7 +131,7 @@ class StagePolicy(PolicyNetwork):
         self.score = nn.Linear(width, 1)
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.zeros_(self.score.bias)
-        self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0, 5.0, 10.0]))
+        self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0, 5.0, 5.0, 30.0]))
 
     def forward(self, parts: Parts) -> Tensor:
         """Logits ``(…, S)``; a masked stage has -1e9."""
@@ -138,12 +140,14 @@ class StagePolicy(PolicyNetwork):
         return torch.where(parts["action_mask"] > 0.5, scores, torch.full_like(scores, NOT_ALLOWED))
 
     def _demand(self, parts: Parts) -> Tensor:
-        approaches = parts["approaches"]
-        waiting = approaches[..., QUEUE] + approaches[..., ARRIVALS] + self.prior[3] * approaches[..., INSIDE]
-        served = torch.matmul(parts["serves"], waiting.unsqueeze(-2).unsqueeze(-1)).squeeze(-1)  # (…, S, 2)
-        stages = parts["stages"]
-        scores = self.prior[0] * served[..., 0] + self.prior[1] * served[..., 1] + self.prior[2] * stages[..., CURRENT]
-        return scores - self.prior[4] * stages[..., CROSSED]
+        approaches, stages = parts["approaches"], parts["stages"]
+        waiting = torch.stack([approaches[..., QUEUE] + approaches[..., ARRIVALS], approaches[..., INSIDE]], dim=-1)
+        served = torch.matmul(parts["serves"], waiting.unsqueeze(-3))  # (…, S, 2, 2): protected or not; waiting, inside
+        current, weight = stages[..., CURRENT], self.prior
+        outside = weight[0] * served[..., 0, 0] + weight[1] * served[..., 1, 0] + weight[2] * current
+        inside = served[..., 1].sum(dim=-1)
+        freed = weight[3] * (1.0 - current) - weight[5] * stages[..., GREEN]  # only the current one has an age of green
+        return outside + freed * inside - weight[4] * stages[..., CROSSED]
 
 
 class StageCritic(nn.Module):

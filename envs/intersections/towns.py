@@ -30,6 +30,8 @@ LANES, LANES_SHARE = (1, 2, 3), (0.4, 0.45, 0.15)
 SPEEDS_MPS = (8.33, 13.89, 16.67)
 GAP_SHARE, PLAIN_SHARE = 0.15, 0.1
 """How many blocks of a street are missing, and how many junctions have no signal."""
+JOINED_M = 60.0
+"""In every fourth town, from the first on, signals closer than this are one controller's; else each has its own."""
 INCOMING_SHARE, TURN_LANE_SHARE = 0.2, 0.6
 """How many junctions serve one arm at a time, and how many arms of two lanes or more have a lane for left turns alone,
 which gives the junction stages of protected left turns."""
@@ -63,10 +65,12 @@ def generated_town(number: int) -> tuple[Path, Path]:
             path = net.with_name(f"{name}.xml")
             ET.ElementTree(root).write(path, encoding="utf-8")
             files.append(f"--{name}-files={path}")
-        run_sumo_program("netconvert", *files, "--no-turnarounds", "--keep-edges.components=1", f"--output-file={net}")
+        joined = ["--tls.join", f"--tls.join-dist={JOINED_M:g}"] if number % 4 == 1 else []
+        common = ["--no-turnarounds", "--keep-edges.components=1", f"--output-file={net}"]
+        run_sumo_program("netconvert", *files, *joined, *common)
         _write_demand(net, routes, rng)
 
-    return cached_network(f"town{number}-v2", make)
+    return cached_network(f"town{number}-v3", make)
 
 
 def _plan(rng: np.random.Generator) -> dict[str, ET.Element]:
