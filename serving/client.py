@@ -95,16 +95,17 @@ class SiteClient:
         return content
 
     def commands(self, answer: dict[str, Any]) -> Commands:
-        """The commands of an answer, one an agent in the site's order.
+        """The commands of an answer, one an agent in the site's order: ``(N,)``, or ``(N, k)`` if each is k numbers.
 
         Raises:
-            Unusable: if an agent has none, or one that is no number.
+            Unusable: if an agent has none, or one that is neither a number nor as many numbers as the others'.
         """
         given = answer.get("commands")
         if not isinstance(given, dict) or set(given) != set(self.site.agents):
             raise Unusable("its commands are not one an agent")
         values = [given[agent].get(self._system.command) if isinstance(given[agent], dict) else None for agent in given]
-        if any(type(value) not in (int, float) for value in values):
+        widths = {_width(value) for value in values}
+        if len(widths) != 1 or None in widths:
             raise Unusable(f"its commands are not all numbers named {self._system.command!r}")
         order = dict(zip(given, values, strict=True))
         return np.array([order[agent] for agent in self.site.agents])
@@ -121,6 +122,13 @@ class SiteClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _width(value: Any) -> int | None:
+    """Length of a list of numbers; 0 for a number, None for anything else."""
+    if isinstance(value, list):
+        return len(value) if value and all(type(part) in (int, float) for part in value) else None
+    return 0 if type(value) in (int, float) else None
 
 
 def _why(error: Exception) -> str:

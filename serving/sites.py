@@ -209,7 +209,7 @@ class SiteService:
         name = self.system.command
         return {
             **self._head(tick, self.controller if reason is None else self.fallback),
-            "commands": {a: {name: c} for a, c in zip(self.site.agents, commands.tolist(), strict=True)},
+            "commands": {a: {name: _value(c)} for a, c in zip(self.site.agents, commands.tolist(), strict=True)},
             "interventions": [vars(change) for change in changes],
             "fallback": reason is not None,
             "fallback_reason": reason,
@@ -234,6 +234,11 @@ class SiteService:
     def close(self) -> None:
         """Let the worker's thread end."""
         self._worker.close()
+
+
+def _value(command: float | list[float]) -> float | list[float]:
+    """What an agent is to set: a number, or a list where it sets several."""
+    return command[0] if isinstance(command, list) and len(command) == 1 else command
 
 
 def _reason(error: BaseException) -> str:

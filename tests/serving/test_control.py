@@ -12,7 +12,7 @@ import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from agents import make_controller
+from agents import fallback_name, make_controller
 from agents.policy import Policy
 from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
@@ -60,9 +60,21 @@ def site_of(scenario: Scenario) -> Site:
 def serving(controller: Controller | str, scenario: Scenario, deadline_ms: float = 5000.0) -> Iterator[str]:
     site = site_of(scenario)
     chosen = make_controller(controller, site) if isinstance(controller, str) else controller
-    one = SiteService(site, chosen, make_controller("max-pressure", site), deadline_ms)
+    one = SiteService(site, chosen, make_controller(fallback_name(site.system), site), deadline_ms)
     with served(app_of(one), free_ports(1)[0]) as url:
         yield url
+
+
+def test_settings_over_the_wire_as_in_process() -> None:
+    """Commands that are numbers, of a system whose sensors are other ones."""
+    storm = load_scenario("drainage/astlingen", duration_s=9000)
+    with serving("law", storm) as url:
+        result = control(storm, url, seed=3, deadline_ms=30_000)
+    kpis, commands = in_process(storm, make_controller("law", site_of(storm)), seed=3)
+    assert (result["answered"], result["guard_changes"]) == (30, 0)
+    assert result["kpis"] == kpis
+    assert result["commands"] == commands
+    assert commands[0] != commands[-1]
 
 
 @pytest.mark.parametrize("name", ["max-pressure", "greedy", "fixed", "bundle"])
