@@ -106,6 +106,33 @@ class LevelLaw(_OnLevels):
         return np.clip(self.static * (a + b * (own - mean) + c * room + e * (own - f)), 0.0, 1.0)
 
 
+class LevelPI(_OnLevels):
+    """A PI controller of every gate on its own tank's level, around the static setting; its integral is bounded.
+
+    setting = static (1 + P (own - setpoint) + I (integral over hours of own - setpoint)), clipped to 0 to 1.
+    """
+
+    name = "pi"
+    SETPOINT, PROPORTIONAL, INTEGRAL_PER_H, LIMIT_H = 0.5, 0.8, 0.2, 1.0
+
+    def __init__(self, site: DrainageSite):
+        super().__init__(site)
+        self._hours = site.timing.decision_s / 3600
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the integral."""
+        self._integral = np.zeros(len(self.static))
+
+    def settings(self, depth_m: np.ndarray, own: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """See `_OnLevels.settings`."""
+        error = own - self.SETPOINT
+        more = self._integral + np.nan_to_num(error) * self._hours
+        self._integral = np.clip(more, -self.LIMIT_H, self.LIMIT_H)
+        multiple = 1.0 + self.PROPORTIONAL * error + self.INTEGRAL_PER_H * self._integral
+        return np.clip(self.static * multiple, 0.0, 1.0)
+
+
 def uncontrolled(site: DrainageSite) -> Controller:
     """All gates open."""
     return Fixed("uncontrolled", np.ones(len(site.gates)))
@@ -119,6 +146,7 @@ def static(site: DrainageSite) -> Controller:
 CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
     "uncontrolled": uncontrolled,
     "static": static,
+    "pi": LevelPI,
     "efd": EqualFilling,
     "law": LevelLaw,
 }

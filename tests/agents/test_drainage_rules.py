@@ -32,6 +32,17 @@ def test_the_law_by_hand():
     assert asked("law")[0] == pytest.approx(0.5 * multiple)
 
 
-@pytest.mark.parametrize("name", ["efd", "law"])
+def test_pi_by_hand_and_forgets():
+    rule = make_controller("pi", row())
+    readings = {key: np.array(values, dtype=float) for key, values in {**READ, "depth_m": [3.0, 2.0]}.items()}
+    first, second = (rule.act(readings, {})[0, 0] for _ in range(2))
+    hours = 300 / 3600
+    assert first == pytest.approx(0.5 * (1 + 0.8 * 0.25 + 0.2 * 0.25 * hours))
+    assert second == pytest.approx(0.5 * (1 + 0.8 * 0.25 + 0.2 * 0.25 * 2 * hours))
+    rule.reset()
+    assert rule.act(readings, {})[0, 0] == first
+
+
+@pytest.mark.parametrize("name", ["pi", "efd", "law"])
 def test_without_levels_the_static_settings(name):
     np.testing.assert_array_equal(asked(name, depth_m=[np.nan, np.nan]), [0.5, 0.4, 1.0])
