@@ -68,7 +68,8 @@ class Episode:
         interventions: number of requests that the guard changed.
         time_s: simulated time of every decision, ``(T,)``.
         trace: the world's totals at every decision, each ``(T,)``.
-        states: whole-number readings of every agent at every decision, e.g. ``stage``, each ``(T, N)``.
+        drawn: the readings that the system wants drawn, at every decision, e.g. ``stage``, each ``(T, …)``; int64 where
+            they are whole numbers.
     """
 
     controller: str
@@ -78,36 +79,31 @@ class Episode:
     interventions: int
     time_s: np.ndarray
     trace: dict[str, np.ndarray]
-    states: dict[str, np.ndarray]
+    drawn: dict[str, np.ndarray]
 
 
 def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[[], None]) -> Episode:
     """Run one episode; ``check`` is called at every decision and may raise to end it."""
     controller.reset()
     loop.reset(task.seed, controller.program)
-    columns = agent_columns(loop)
+    columns = {name: loop.system.readings[name].integer for name in loop.system.drawn}
     times: list[float] = []
     samples: list[dict[str, float]] = []
-    states: list[dict[str, np.ndarray]] = []
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in columns}
     reward, interventions = 0.0, 0
     step = None
     while step is None or not step.done:
         check()
         times.append(loop.world.time_s)
         samples.append(loop.world.trace())
-        states.append({name: loop.readings[name].astype(np.int64) for name in columns})
+        for name, whole in columns.items():
+            drawn[name].append(loop.readings[name].astype(np.int64 if whole else np.float32))
         step = loop.step(None if controller.program is not None else controller.act(loop.readings, loop.observation))
         reward += float(step.reward.mean())
         interventions += len(step.interventions)
     trace = {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
-    history = {name: np.array([state[name] for state in states]) for name in columns}
+    history = {name: np.array(values) for name, values in drawn.items()}
     return Episode(task.controller, task.seed, step.kpis, reward, interventions, np.array(times), trace, history)
-
-
-def agent_columns(loop: ControlLoop) -> list[str]:
-    """The readings that hold one whole number an agent: what each agent is doing now."""
-    axes = loop.site.axes
-    return [c.name for c in loop.system.readings.columns if c.integer and tuple(axes[c.axis]) == loop.site.agents]
 
 
 def run_episodes(

@@ -156,13 +156,13 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
         column: a reading with one whole number an agent, e.g. ``stage``.
     """
     episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
-    count = 1 + max(int(episode.states[column].max()) for episode in episodes)
+    count = 1 + max(int(episode.drawn[column].max()) for episode in episodes)
     with mpl.rc_context(STYLE):
         height = len(episodes) * (0.5 + 0.2 * len(agents)) + 1.0
         figure = Figure(figsize=(10, max(height, 2.4)), layout="constrained")
         panels = figure.subplots(len(episodes), 1, sharex=True, squeeze=False)[:, 0]
         for axes, episode in zip(panels, episodes, strict=True):
-            _bars(axes, episode.time_s, episode.states[column])
+            _bars(axes, episode.time_s, episode.drawn[column])
             axes.set_yticks(range(len(agents)), [_clip(agent) for agent in agents], size=7)
             axes.set_title(short(episode.controller), size=9)
         panels[-1].set_xlabel("time since the start (min)")
@@ -174,6 +174,35 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
     return figure
 
 
+def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figure:
+    """A reading over time on the first seed: one panel for everything that it is measured at, one line a controller.
+
+    Args:
+        evaluation: what was found.
+        names: what it is measured at, in the order of the reading.
+        column: the reading, e.g. ``depth_m``.
+    """
+    episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, max(1.3 * len(names) + 1.0, 2.6)), layout="constrained")
+        panels = figure.subplots(max(len(names), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for played, colour in zip(episodes, colours(evaluation).values(), strict=True):
+            minutes = (played.time_s - played.time_s[0]) / 60
+            for k, axes in enumerate(panels[: len(names)]):
+                axes.plot(minutes, played.drawn[column][:, k], color=colour, lw=1.2, label=short(played.controller))
+        for name, axes in zip(names, panels, strict=False):
+            axes.set_title(_clip(name), size=9)
+            axes.set_ylim(bottom=0)
+            axes.margins(x=0)
+            axes.grid(color="0.92")
+        panels[-1].set_xlabel("time since the start (min)")
+        figure.supylabel(label(column), size=10)
+        figure.suptitle(f"{evaluation.scenario}: {label(column)}, seed {evaluation.seeds[0]}", size=11, weight="bold")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6) or 1, frameon=False)
+    return figure
+
+
 def episode(played: Episode, name: str) -> Figure:
     """One whole episode: the world's totals over time, and what every agent did in the first quarter of an hour.
 
@@ -181,20 +210,22 @@ def episode(played: Episode, name: str) -> Figure:
         played: the episode.
         name: where it was.
     """
-    rows = len(played.trace) + len(played.states)
+    whole = {name: values for name, values in played.drawn.items() if np.issubdtype(values.dtype, np.integer)}
+    lines = {name: values for name, values in played.drawn.items() if name not in whole}
+    rows = len(played.trace) + len(played.drawn)
     with mpl.rc_context(STYLE):
-        agents = max((states.shape[1] for states in played.states.values()), default=0)
-        heights = [1.6] * len(played.trace) + [0.6 + 0.18 * agents] * len(played.states)
+        agents = max((states.shape[1] for states in whole.values()), default=0)
+        heights = [1.6] * (len(played.trace) + len(lines)) + [0.6 + 0.18 * agents] * len(whole)
         figure = Figure(figsize=(9, sum(heights) + 0.8), layout="constrained")
         panels = figure.subplots(rows, 1, squeeze=False, height_ratios=heights)[:, 0]
         minutes = (played.time_s - played.time_s[0]) / 60
-        for axes, (trace, values) in zip(panels, played.trace.items(), strict=False):
-            axes.plot(minutes, values, color=COLOURS[0], lw=1.4)
+        for axes, (trace, values) in zip(panels, {**played.trace, **lines}.items(), strict=False):
+            axes.plot(minutes, values, lw=1.4, **({"color": COLOURS[0]} if values.ndim == 1 else {}))
             axes.set_ylabel(label(trace))
             axes.set_ylim(bottom=0)
             axes.margins(x=0)
             axes.grid(color="0.92")
-        for axes, (column, states) in zip(panels[len(played.trace) :], played.states.items(), strict=True):
+        for axes, (column, states) in zip(panels[rows - len(whole) :], whole.items(), strict=True):
             _bars(axes, played.time_s, states)
             axes.set_ylabel(f"{column} of every agent")
             axes.set_yticks([])

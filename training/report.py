@@ -44,8 +44,10 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
     over_time = plots.over_time(evaluation)
     if over_time is not None:
         pictures["over_time"] = over_time
-    for column in evaluation.episodes[0].states:
-        pictures[column] = plots.plans(evaluation, loop.site.agents, column)
+    for column, values in evaluation.episodes[0].drawn.items():
+        names = tuple(loop.site.axes[loop.system.readings[column].axis])
+        draw = plots.plans if np.issubdtype(values.dtype, np.integer) else plots.courses
+        pictures[column] = draw(evaluation, names, column)
     return pictures
 
 

@@ -43,6 +43,8 @@ class System:
         readings: the schema of what its sensors say.
         scenario_class, site_class: the types of its scenarios and sites.
         scenario_names: the scenarios that ship.
+        drawn: columns of the readings that are kept at every decision of an evaluated episode, to be drawn: whole
+            numbers as bars, others as lines.
         variant_names: labels of variants of them (`Scenario.label`), which load by that name too.
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
@@ -74,6 +76,7 @@ class System:
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
     failure_voids: bool = False
+    drawn: tuple[str, ...] = ()
 
 
 def get_system(name: str) -> System:

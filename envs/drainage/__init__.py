@@ -31,6 +31,7 @@ SYSTEM = System(
     load_site=load_site,
     action_space=lambda site: Box(0.0, 1.0, (1,), np.float64),
     command="setting",
+    drawn=("depth_m", "setting", "rain_mmh"),
     cross_check=cross_check,
     make_world=SwmmWorld,
     make_guard=DrainageGuard,

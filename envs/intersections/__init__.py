@@ -30,6 +30,7 @@ SYSTEM = System(
     load_site=load_site,
     action_space=lambda site: Discrete(max(len(junction.stages) for junction in site.junctions)),
     command="stage",
+    drawn=("stage",),
     cross_check=cross_check,
     make_world=SumoWorld,
     make_guard=SignalGuard,

@@ -101,7 +101,7 @@ def test_episodes_keep_what_happened_over_time(found, scenario):
     for episode in found.episodes:
         assert len(episode.time_s) == scenario.decisions
         assert set(episode.trace) == {"running_veh", "standing_veh", "backlog_veh"}
-        assert episode.states["stage"].shape == (scenario.decisions, 4)
+        assert episode.drawn["stage"].shape == (scenario.decisions, 4)
 
 
 def test_what_is_written(found):
