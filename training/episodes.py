@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
@@ -70,6 +70,7 @@ class Episode:
         trace: the world's totals at every decision, each ``(T,)``.
         drawn: the readings that the system wants drawn, at every decision, e.g. ``stage``, each ``(T, …)``; int64 where
             they are whole numbers.
+        places: what happened where: indicator → place → value.
     """
 
     controller: str
@@ -80,6 +81,7 @@ class Episode:
     time_s: np.ndarray
     trace: dict[str, np.ndarray]
     drawn: dict[str, np.ndarray]
+    places: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[[], None]) -> Episode:
@@ -103,7 +105,17 @@ def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[
         interventions += len(step.interventions)
     trace = {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
     history = {name: np.array(values) for name, values in drawn.items()}
-    return Episode(task.controller, task.seed, step.kpis, reward, interventions, np.array(times), trace, history)
+    return Episode(
+        controller=task.controller,
+        seed=task.seed,
+        kpis=step.kpis,
+        reward=reward,
+        interventions=interventions,
+        time_s=np.array(times),
+        trace=trace,
+        drawn=history,
+        places=loop.world.places(),
+    )
 
 
 def run_episodes(

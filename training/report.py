@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
-    """Write ``scenario.yaml``, ``rows.csv``, ``rows.parquet``, ``evaluation.json``, pictures and TensorBoard events.
+    """Write ``scenario.yaml``, rows, places, ``evaluation.json``, pictures and TensorBoard events.
 
     Args:
         evaluation: what was found.
@@ -34,6 +34,7 @@ def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
         write_yaml(folder / "scenario.yaml", loop.scenario.model_dump(mode="json"))
         write_json(folder / "evaluation.json", evaluation.to_json())
         _write_tables(rows, folder)
+        _write_places(evaluation, folder)
         for name, picture in pictures.items():
             picture.savefig(folder / f"{name}.png", dpi=plots.DPI)
         _write_events(evaluation, pictures, folder)
@@ -48,7 +49,17 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
         names = tuple(loop.site.axes[loop.system.readings[column].axis])
         draw = plots.plans if np.issubdtype(values.dtype, np.integer) else plots.courses
         pictures[column] = draw(evaluation, names, column)
+    if loop.system.draw_map is not None:
+        for indicator in evaluation.episodes[0].places:
+            means = {plots.short(name): _means(evaluation, name, indicator) for name in evaluation.controllers}
+            pictures[f"map_{indicator}"] = loop.system.draw_map(loop.site, means, indicator)
     return pictures
+
+
+def _means(evaluation: Evaluation, controller: str, indicator: str) -> dict[str, float]:
+    """Place → mean over a controller's episodes."""
+    found = [e.places[indicator] for e in evaluation.episodes if e.controller == controller]
+    return {place: float(np.mean([one[place] for one in found])) for place in found[0]}
 
 
 def _write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -60,6 +71,20 @@ def _write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
         table.writeheader()
         table.writerows(rows)
     pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+
+
+def _write_places(evaluation: Evaluation, folder: Path) -> None:
+    """``places.csv``: what happened where, one row a controller, seed and place; nothing where no world tells."""
+    if not evaluation.episodes[0].places:
+        return
+    indicators = list(evaluation.episodes[0].places)
+    with (folder / "places.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["controller", "seed", "place", *indicators])
+        for played in evaluation.episodes:
+            for place in played.places[indicators[0]]:
+                values = [played.places[indicator][place] for indicator in indicators]
+                table.writerow([played.controller, played.seed, place, *values])
 
 
 def _write_events(evaluation: Evaluation, pictures: dict[str, Any], folder: Path) -> None:

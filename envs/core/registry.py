@@ -45,6 +45,8 @@ class System:
         scenario_names: the scenarios that ship.
         drawn: columns of the readings that are kept at every decision of an evaluated episode, to be drawn: whole
             numbers as bars, others as lines.
+        draw_map: ``(site, controller → place → value, indicator)`` → a matplotlib figure of what happened where, for
+            worlds that tell (`World.places`); the value is the mean over seeds.
         variant_names: labels of variants of them (`Scenario.label`), which load by that name too.
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
@@ -77,6 +79,7 @@ class System:
     variant_names: tuple[str, ...] = ()
     failure_voids: bool = False
     drawn: tuple[str, ...] = ()
+    draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
 
 
 def get_system(name: str) -> System:

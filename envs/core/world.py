@@ -81,6 +81,10 @@ class World(ABC):
     def kpis(self) -> dict[str, float]:
         """Key performance indicators of the finished episode, named with their unit."""
 
+    def places(self) -> dict[str, dict[str, float]]:
+        """What happened where in the finished episode: indicator with its unit → place → value."""
+        return {}
+
     def trace(self) -> dict[str, float]:
         """A few totals of this moment, for plots over time."""
         return {}

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.core.registry import System
+from envs.drainage.drawing import draw_map
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.guard import DrainageGuard
 from envs.drainage.kpis import KPIS
@@ -31,6 +32,7 @@ SYSTEM = System(
     load_site=load_site,
     action_space=lambda site: Box(0.0, 1.0, (1,), np.float64),
     command="setting",
+    draw_map=draw_map,
     drawn=("depth_m", "setting", "rain_mmh"),
     cross_check=cross_check,
     make_world=SwmmWorld,

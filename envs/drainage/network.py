@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp
 from envs.drainage.scenarios import DrainageScenario
-from envs.drainage.site import DrainageSite, Gate, Tank
+from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
 
 CONTROLLED: dict[str, Literal["orifice", "weir", "pump"]] = {"ORIFICES": "orifice", "WEIRS": "weir", "PUMPS": "pump"}
+KINDS: dict[str, Literal["junction", "storage", "outfall"]] = {
+    "JUNCTIONS": "junction",
+    "DIVIDERS": "junction",
+    "STORAGE": "storage",
+    "OUTFALLS": "outfall",
+}
+
 SHALLOW = 2.0
 """Depth that a node is taken to have whose input leaves it to SWMM, in the input's unit."""
 
@@ -73,7 +80,23 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         gates=tuple(gates),
         gauges=gauges,
         outfalls=outfalls,
+        **_map(inp, ends),
     )
+
+
+def _map(inp: Inp, ends: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """Nodes that have a place, and the links between them."""
+    places = {row[0]: (float(row[1]), float(row[2])) for row in inp.rows("COORDINATES") if len(row) > 2}
+    kinds = {row[0]: kind for section, kind in KINDS.items() for row in inp.rows(section) if row[0] in places}
+    index = {name: k for k, name in enumerate(kinds)}
+    return {
+        "nodes": tuple(Node(id=name, kind=kind, x=places[name][0], y=places[name][1]) for name, kind in kinds.items()),
+        "links": tuple(
+            Link(id=name, start=index[start], end=index[end])
+            for name, (start, end) in ends.items()
+            if start in index and end in index
+        ),
+    }
 
 
 def _known(where: str, field: str, names: Iterable[str], known: Collection[str], what: str) -> None:

@@ -59,6 +59,34 @@ class Gate(Frozen):
     reduced: float = Field(default=0.5, ge=0, le=1)
 
 
+class Node(Frozen):
+    """Where something is on the map, in the input's own coordinates.
+
+    Attributes:
+        id: SWMM node.
+        kind: junction, storage or outfall.
+        x, y: its place.
+    """
+
+    id: str
+    kind: Literal["junction", "storage", "outfall"]
+    x: float
+    y: float
+
+
+class Link(Frozen):
+    """What joins two nodes of the map.
+
+    Attributes:
+        id: SWMM link.
+        start, end: indices of nodes.
+    """
+
+    id: str
+    start: int
+    end: int
+
+
 class DrainageSite(Site):
     """A drainage network.
 
@@ -68,6 +96,7 @@ class DrainageSite(Site):
         gates: the agents.
         gauges: rain gauges.
         outfalls: where water leaves the network.
+        nodes, links: the network as a map; empty where the input has no coordinates.
     """
 
     system: Literal["drainage"] = "drainage"
@@ -76,6 +105,13 @@ class DrainageSite(Site):
     gates: tuple[Gate, ...] = Field(min_length=1)
     gauges: tuple[str, ...]
     outfalls: tuple[str, ...]
+    nodes: tuple[Node, ...] = ()
+    links: tuple[Link, ...] = ()
+
+    @property
+    def history(self) -> Any:
+        """The map: where things are drawn does not change what a command means."""
+        return {"nodes", "links"}
 
     @cached_property
     def agents(self) -> tuple[str, ...]:

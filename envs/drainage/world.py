@@ -41,6 +41,7 @@ class SwmmWorld(World):
         self._fixed: tuple[Inp, datetime, np.ndarray | None] | None = None
         self._truth: dict[str, Any] = {}
         self._kpis: dict[str, float] = {}
+        self._places: dict[str, dict[str, float]] = {}
 
     # -- beginning ----------------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class SwmmWorld(World):
         self._gauges, self._outfalls = swmm.gauges(site.gauges), swmm.nodes(site.outfalls)
         sections = ("JUNCTIONS", "STORAGE", "DIVIDERS")
         names = [row[0] for section in sections for row in inp.rows(section)]
-        self._nodes = swmm.nodes(names)
+        self._names, self._nodes = names, swmm.nodes(names)
         self._helped = swmm.nodes(scenario.controllable or names)
         self._spared = swmm.nodes(scenario.sensitive)
         self._treated = swmm.nodes(scenario.treatment or site.outfalls)
@@ -246,6 +247,8 @@ class SwmmWorld(World):
             self._last = not swmm.advance(None)
             self._score += self._objective.step(self._last)
         volumes, hours = swmm.flooded(self._nodes)
+        found = {"overflow_m3": volumes, "flooded_h": hours}
+        self._places = {key: dict(zip(self._names, values.tolist(), strict=True)) for key, values in found.items()}
         kpis = {
             "controllable_m3": self._over[0],
             "overflow_m3": float(volumes.sum()),
@@ -269,6 +272,10 @@ class SwmmWorld(World):
     def kpis(self) -> dict[str, float]:
         """The finished episode's indicators; see `kpis.KPIS`."""
         return dict(self._kpis)
+
+    def places(self) -> dict[str, dict[str, float]]:
+        """Overflow of every node in m³, and for how many hours."""
+        return {indicator: dict(values) for indicator, values in self._places.items()}
 
     def close(self) -> None:
         """Stop SWMM and remove its files."""

@@ -76,6 +76,28 @@ def test_void_episodes_are_counted_and_never_averaged_in():
         MODULE._evaluation(loop, ["static"], "test", [1], played[1:2])
 
 
+def test_a_drainage_evaluation_draws_levels_settings_and_where_it_overflowed(tmp_path):
+    out = tmp_path / "out"
+    evaluate("drainage/astlingen", ["efd", "static"], seeds=2, processes=1, out=out)
+    pictures = {path.stem for path in out.glob("*.png")}
+    assert pictures == {
+        "controllable_m3",
+        "over_time",
+        "depth_m",
+        "setting",
+        "rain_mmh",
+        "map_overflow_m3",
+        "map_flooded_h",
+    }
+    with (out / "places.csv").open() as file:
+        places = list(csv.DictReader(file))
+    with (out / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        mine = [p for p in places if (p["controller"], p["seed"]) == (row["controller"], row["seed"])]
+        assert sum(float(p["overflow_m3"]) for p in mine) == pytest.approx(float(row["overflow_m3"]))
+
+
 def test_difference_is_the_first_less_the_other(found):
     rows = {name: [row["delay_s"] for row in result.rows] for name, result in found.controllers.items()}
     expected = np.median(np.subtract(rows["max-pressure"], rows["fixed"]))

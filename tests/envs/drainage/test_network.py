@@ -22,6 +22,15 @@ def test_astlingens_gates_and_what_lies_below_them():
     assert three.rain == (1, 0, 0, 0)
 
 
+def test_the_map_does_not_change_what_a_command_means():
+    site = load_site(load_scenario("drainage/astlingen"))
+    assert len(site.nodes) == 30
+    assert len(site.links) == 29
+    v2 = next(link for link in site.links if link.id == "V2")
+    assert (site.nodes[v2.start].id, site.nodes[v2.end].id) == ("T2", "J17")
+    assert site.model_copy(update={"nodes": (), "links": ()}).hash == site.hash
+
+
 def test_feet_become_metres():
     site = load_site(load_scenario("drainage/gamma"))
     eleven = next(tank for tank in site.tanks if tank.id == "11")
