@@ -87,7 +87,7 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         self.possible_agents = list(self.loop.site.agents)
         self.agents: list[str] = []
         self._seeds = SeedStream(self.loop.scenario, seed)
-        one = self.loop.system.action_space(self.loop.site)
+        one = self.loop.action_space
         self._action_spaces = {agent: _copy(one) for agent in self.possible_agents}
         self._observation_spaces = {agent: self._observation_space() for agent in self.possible_agents}
         shape = self.loop.features.state_shape
@@ -188,7 +188,7 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
         self.loop = make_loop(scenario, **settings)
         self.render_mode = render_mode
         n = len(self.loop.site.agents)
-        one = self.loop.system.action_space(self.loop.site)
+        one = self.loop.action_space
         self._single = n == 1
         self.observation_space = spaces.Box(-np.inf, np.inf, (n * self.loop.layout.size,), np.float32)
         self.action_space = one if self._single else _joint(one, n)

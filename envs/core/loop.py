@@ -73,11 +73,15 @@ class ControlLoop:
         system: the system's parts.
         scenario: where and under what circumstances.
         site: the scenario's site, if the caller has it already.
+
+    Attributes:
+        action_space: of one agent.
     """
 
     def __init__(self, system: System, scenario: Scenario, site: Site | None = None):
         self.system, self.scenario = system, scenario
         self.site = system.load_site(scenario) if site is None else site
+        self.action_space = system.action_space(self.site)
         self.guard = system.make_guard(self.site)
         self.features = system.make_features(self.site)
         self.reward = system.make_reward(self.site)

@@ -23,7 +23,7 @@ LIMIT_S = 300.0
 
 def random_requests(loop: ControlLoop, rng: np.random.Generator) -> np.ndarray:
     """Requests drawn uniformly from what is allowed now, one an agent."""
-    space = loop.system.action_space(loop.site)
+    space = loop.action_space
     if isinstance(space, spaces.Discrete):
         scores = np.where(loop.mask, rng.random(loop.mask.shape), -1.0)
         return np.asarray(scores.argmax(axis=1))

@@ -137,7 +137,7 @@ def _observations(loop: ControlLoop) -> str:
 
 
 def _masks(loop: ControlLoop) -> str:
-    space = loop.system.action_space(loop.site)
+    space = loop.action_space
     if not isinstance(space, spaces.Discrete):
         return "actions are continuous: no mask"
     for _ in random_episode(loop):
@@ -177,7 +177,7 @@ def _wild(loop: ControlLoop, n: int, rng: np.random.Generator) -> Iterator[np.nd
 
 
 def _allowed(loop: ControlLoop, commands: np.ndarray) -> bool:
-    space = loop.system.action_space(loop.site)
+    space = loop.action_space
     if isinstance(space, spaces.Discrete):
         whole = np.issubdtype(commands.dtype, np.integer)
         return bool(whole and loop.guard.mask(loop.readings)[np.arange(len(commands)), commands].all())

@@ -139,7 +139,7 @@ class VectorEnv:
         self.loop, self.num_envs, self._seed = loop, num_envs, seed
         self.agents, self.layout = len(loop.site.agents), loop.layout
         self.state_shape: tuple[int, ...] = loop.features.state_shape
-        self.action_space = loop.system.action_space(loop.site)
+        self.action_space = loop.action_space
         self._fields = {
             "reward": ((num_envs, self.agents), np.float64),  # first: eight-byte alignment
             "observation": ((num_envs, self.agents, loop.layout.size), np.float32),

@@ -44,6 +44,9 @@ STATE_FEATURES = ("fill", "known", "setting", "rain", "forecast")
 RAIN_MMH, FORECAST_MM, FLOW_CMS, STILL_S, TIDE_M = 20.0, 10.0, 1.0, 3600.0, 2.0
 """What is divided by, to bring values to the order of one."""
 
+LARGEST = 10.0
+"""Features are kept within this, either way."""
+
 
 class DrainageFeatures:
     """Encodes the readings of a site.
@@ -60,11 +63,13 @@ class DrainageFeatures:
         self._tank = np.array([gate.tank for gate in site.gates])
         self._below = np.array([gate.below for gate in site.gates])
         self._outfall = np.array([gate.outfall for gate in site.gates])
+        self._to_outfall = self._outfall >= 0
         self._static = np.array([gate.static for gate in site.gates])
         self._pump = np.array([gate.kind == "pump" for gate in site.gates], dtype=float)
         self._full_m = np.array([tank.full_m for tank in site.tanks])
         self._invert_m = np.array([tank.invert_m for tank in site.tanks])
         self._gated = np.unique(self._tank[self._tank >= 0])
+        self._own_gated = np.where(self._tank >= 0, np.searchsorted(self._gated, self._tank), -1)
         self._leads_here = (self._below[None, :] == self._tank[:, None]) & (self._tank[:, None] >= 0)
         gauges = len(site.gauges)
         even = np.full(gauges, 1.0 / max(gauges, 1))
@@ -76,50 +81,61 @@ class DrainageFeatures:
         return {"gate": self._columns(readings)}
 
     def _columns(self, readings: Readings) -> np.ndarray:
-        fill = readings["depth_m"] / self._full_m
-        known, filled = np.isfinite(fill), np.nan_to_num(fill)
-        own, own_known = _at(filled, self._tank), _at(known.astype(float), self._tank)
+        depth_m = readings["depth_m"]
+        known = np.isfinite(depth_m)
+        seen, filled = np.zeros(len(depth_m) + 1), np.zeros(len(depth_m) + 1)  # the last for gates without a tank
+        seen[:-1] = known
+        filled[:-1][known] = depth_m[known] / self._full_m[known]
+        own, own_known = filled[self._tank], seen[self._tank]
+        setting = readings["setting"]
         columns = np.zeros((len(self._tank), len(GATE_FEATURES)), dtype=np.float32)
         columns[:, 0], columns[:, 1] = own_known, own
-        columns[:, 2] = _at(known.astype(float), self._below)
-        columns[:, 3] = _at(filled, self._below)
-        gated = self._gated[known[self._gated]]
-        mean = filled[gated].mean() if len(gated) else 0.0
+        columns[:, 2], columns[:, 3] = seen[self._below], filled[self._below]
+        fillings = filled[self._gated]
+        count = float(seen[self._gated].sum())
+        mean = float(fillings.sum()) / count if count else 0.0
         columns[:, 4] = (own - mean) * own_known
-        for k, tank in enumerate(self._tank):
-            others = gated[gated != tank]
-            columns[k, 5] = (own[k] - filled[others].max()) * own_known[k] if len(others) else 0.0
+        if count:
+            columns[:, 5] = (own - self._fullest_other(fillings, seen[self._gated])) * own_known
         columns[:, 6] = mean
         columns[:, 7] = (self._leads_here * own).max(axis=1)
-        columns[:, 8] = (self._leads_here * readings["setting"]).max(axis=1)
-        columns[:, 9] = readings["setting"]
-        columns[:, 10] = self._static
+        columns[:, 8] = (self._leads_here * setting).max(axis=1)
+        columns[:, 9], columns[:, 10] = setting, self._static
         columns[:, 11] = readings["still_s"] >= self.site.timing.dwell_s
         columns[:, 12] = np.minimum(readings["still_s"] / STILL_S, 2.0)
-        columns[:, 13] = np.clip(np.nan_to_num(readings["flow_cms"]) / FLOW_CMS, -5.0, 5.0)
-        rain = np.nan_to_num(readings["rain_mmh"]) / RAIN_MMH
+        columns[:, 13] = readings["flow_cms"] / FLOW_CMS
+        rain = readings["rain_mmh"] / RAIN_MMH
         columns[:, 14] = self._rain @ rain
-        columns[:, 15] = rain.mean() if len(rain) else 0.0
+        columns[:, 15] = rain.sum() / max(len(rain), 1)
         columns[:, 16:21] = self._ahead(readings)
-        tide = _at(np.nan_to_num(readings["tide_m"]), self._outfall)
-        level = _at(self._invert_m, self._tank) + _at(np.nan_to_num(readings["depth_m"]), self._tank)
-        columns[:, 21] = np.where(self._outfall >= 0, np.clip((tide - level) / TIDE_M, -2.0, 2.0), 0.0)
+        if self._to_outfall.any():
+            level = np.append(self._invert_m, 0.0)[self._tank] + own * np.append(self._full_m, 0.0)[self._tank]
+            tide = np.append(readings["tide_m"], 0.0)[self._outfall]
+            columns[:, 21] = self._to_outfall * (tide - level) / TIDE_M
         columns[:, 22] = self._pump
-        return columns
+        columns[np.isnan(columns)] = 0.0
+        return np.clip(columns, -LARGEST, LARGEST, out=columns)
+
+    def _fullest_other(self, fillings: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """For every gate the filling of the fullest other tank that has a gate; its own where there is none."""
+        fillings = np.where(seen > 0, fillings, -1.0)
+        order = fillings.argsort()
+        first = order[-1]
+        second = fillings[order[-2]] if len(order) > 1 else -1.0
+        rival = np.where(self._own_gated == first, second, fillings[first])
+        own = np.where(self._own_gated >= 0, fillings[self._own_gated], 0.0)
+        return np.where(rival < 0, own, rival)
 
     def _ahead(self, readings: Readings) -> np.ndarray:
         """Whether there is a forecast, and what it says for the own catchment, ``(N, 1 + leads)``."""
         forecast = readings["forecast_mm"].reshape(-1, len(LEADS_MIN)) / FORECAST_MM
-        known = np.isfinite(forecast).all(axis=1)
-        amounts = self._rain @ np.nan_to_num(forecast)
-        return np.column_stack([self._rain @ known.astype(float), np.minimum(amounts, 10.0)])
+        found = np.zeros((len(forecast), 1 + len(LEADS_MIN)))
+        found[:, 1:] = forecast
+        found[:, 0] = np.isfinite(forecast).all(axis=1)
+        found[found[:, 0] == 0.0] = 0.0
+        return self._rain @ found
 
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees, float32 ``(N, 5)``: columns `STATE_FEATURES`."""
         columns = self._columns(readings)
         return columns[:, [1, 0, 9, 14, GATE_FEATURES.index("forecast_60")]]
-
-
-def _at(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Values at indices; 0 where the index is -1."""
-    return np.append(values, 0.0)[index]

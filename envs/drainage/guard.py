@@ -37,7 +37,8 @@ class DrainageGuard:
         self._tank = np.array([gate.tank for gate in site.gates])
         self._outfall = np.array([gate.outfall for gate in site.gates])
         self._pump = np.array([gate.kind == "pump" for gate in site.gates])
-        self._full_m = np.array([tank.full_m for tank in site.tanks])
+        self._has_tank, self._to_outfall = self._tank >= 0, self._outfall >= 0
+        self._brim_m = FULL_SHARE * np.array([tank.full_m for tank in site.tanks])
         self._invert_m = np.array([tank.invert_m for tank in site.tanks])
         timing = site.timing
         self._step = timing.rate_per_min * timing.decision_s / 60.0
@@ -52,20 +53,20 @@ class DrainageGuard:
         """Settings to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
         now = readings["setting"]
         asked = _numbers(requests, len(now))
-        depth = self._of(readings["depth_m"], self._tank, np.nan)
-        reasons = np.full(len(now), "", dtype=object)
-        wanted = asked.copy()
+        depth = np.append(readings["depth_m"], np.nan)[self._tank]
+        wanted, reasons = asked.copy(), [""] * len(now)
         # Without a request the gate stays; with a silent level nobody knows what is right: the static setting.
         self._put(wanted, reasons, np.isnan(asked), now, "no_request")
-        self._put(wanted, reasons, (self._tank >= 0) & np.isnan(depth), self._static, "no_level")
+        self._put(wanted, reasons, self._has_tank & np.isnan(depth), self._static, "no_level")
         self._put(wanted, reasons, (wanted < 0) | (wanted > 1), np.clip(wanted, 0.0, 1.0), "range")
-        moving = np.abs(wanted - now) > CLOSE
-        timing = self.site.timing
+        way = wanted - now
+        moving, timing = np.abs(way) > CLOSE, self.site.timing
         self._put(wanted, reasons, moving & (readings["still_s"] < timing.dwell_s), now, "dwell")
         self._put(wanted, reasons, moving & (readings["moves"] >= timing.moves_per_day), now, "moves")
-        way = wanted - now
-        limited = np.clip(now + np.sign(way) * self._step, 0.0, 1.0)
-        self._put(wanted, reasons, np.abs(way) > self._step + CLOSE, limited, "rate")
+        if self._step < 1.0:
+            way = wanted - now
+            limited = np.clip(now + np.sign(way) * self._step, 0.0, 1.0)
+            self._put(wanted, reasons, np.abs(way) > self._step + CLOSE, limited, "rate")
         self._interlock(wanted, reasons, readings, depth)
         changes = [
             Intervention(self.site.agents[k], None if np.isnan(asked[k]) else float(asked[k]), float(wanted[k]), reason)
@@ -74,29 +75,27 @@ class DrainageGuard:
         ]
         return wanted[:, None], changes
 
-    def _interlock(self, wanted: np.ndarray, reasons: np.ndarray, readings: Readings, depth: np.ndarray) -> None:
+    def _interlock(self, wanted: np.ndarray, reasons: list[str], readings: Readings, depth: np.ndarray) -> None:
         """What overrides everything, rates included."""
-        tide = self._of(readings["tide_m"], self._outfall, -np.inf)
-        level = self._of(self._invert_m, self._tank, np.inf) + np.nan_to_num(depth)
-        against = ~self._pump & (self._outfall >= 0) & (tide > level) & (wanted > 0)
-        self._put(wanted, reasons, against, np.zeros_like(wanted), "tide")
-        self._put(wanted, reasons, self._pump & (depth < DRY_M) & (wanted > 0), np.zeros_like(wanted), "dry")
-        for tank in range(len(self._full_m)):
-            mine = np.flatnonzero((self._tank == tank) & (reasons != "tide") & (reasons != "dry"))
-            full = readings["depth_m"][tank] >= FULL_SHARE * self._full_m[tank]
-            if full and len(mine) and (wanted[mine] < SHUT).all():
-                shut = np.zeros(len(wanted), dtype=bool)
-                shut[mine] = self._static[mine] >= SHUT
-                self._put(wanted, reasons, shut, self._static, "all_shut")
-
-    def _of(self, values: np.ndarray, index: np.ndarray, otherwise: float) -> np.ndarray:
-        """The values that the gates belong to; ``otherwise`` where a gate belongs to none."""
-        return np.append(values, otherwise)[index]
+        shut = np.zeros_like(wanted)
+        if self._to_outfall.any():
+            tide = np.append(readings["tide_m"], -np.inf)[self._outfall]
+            level = np.append(self._invert_m, np.inf)[self._tank] + np.where(np.isnan(depth), 0.0, depth)
+            self._put(wanted, reasons, ~self._pump & self._to_outfall & (tide > level) & (wanted > 0), shut, "tide")
+        if self._pump.any():
+            self._put(wanted, reasons, self._pump & (depth < DRY_M) & (wanted > 0), shut, "dry")
+        for tank in np.flatnonzero(readings["depth_m"] >= self._brim_m):
+            mine = [k for k in np.flatnonzero(self._tank == tank) if reasons[k] not in ("tide", "dry")]
+            if mine and (wanted[mine] < SHUT).all():
+                opened = np.zeros(len(wanted), dtype=bool)
+                opened[mine] = self._static[mine] >= SHUT
+                self._put(wanted, reasons, opened, self._static, "all_shut")
 
     @staticmethod
-    def _put(wanted: np.ndarray, reasons: np.ndarray, where: np.ndarray, values: np.ndarray, reason: str) -> None:
-        wanted[where] = values[where]
-        reasons[where] = reason
+    def _put(wanted: np.ndarray, reasons: list[str], where: np.ndarray, values: np.ndarray, reason: str) -> None:
+        for k in np.flatnonzero(where):
+            wanted[k] = values[k]
+            reasons[k] = reason
 
 
 def _numbers(requests: Requests, n: int) -> np.ndarray:

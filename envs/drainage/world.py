@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -75,6 +76,13 @@ class SwmmWorld(World):
             table = file_rain(inp, self.site.gauges, start, scenario.decisions, scenario.decision_s)
         return inp, start, table
 
+    @property
+    def input(self) -> Inp:
+        """The SWMM input as it is run, but for what is told at run time."""
+        if self._fixed is None:
+            self._fixed = self._prepared()
+        return self._fixed[0]
+
     def reset(self, seed: int, program: Any = None) -> Readings:
         """Start SWMM afresh; see `World.reset`. Gates begin at their static settings.
 
@@ -112,7 +120,8 @@ class SwmmWorld(World):
         n = len(site.gates)
         self._decision, self._last = 0, False
         self._still_s = np.full(n, DAY_S)
-        self._moved_at: list[list[float]] = [[] for _ in range(n)]
+        self._recent: list[deque[float]] = [deque() for _ in range(n)]
+        self._moves = 0
         self._movement, self._score, self._peak_cms = 0.0, 0.0, 0.0
         self._over = (0.0, 0.0)
         self._kpis = {}
@@ -170,7 +179,8 @@ class SwmmWorld(World):
             self._settings[k] = wanted[k]
             self._swmm.set_setting(self._gates[k], wanted[k])
             self._still_s[k] = 0.0
-            self._moved_at[k].append(self.time_s)
+            self._recent[k].append(self.time_s)
+            self._moves += 1
         self._movement += float(np.abs(moved).sum())
         return np.abs(moved)
 
@@ -206,14 +216,16 @@ class SwmmWorld(World):
             "stored_m3": float(swmm.volumes_m3(self._tanks).sum()),
             "overflow_m3": self._truth["controllable_m3"],
         }
-        moves = [sum(now - then < DAY_S for then in times) for times in self._moved_at]
+        for times in self._recent:
+            while times and now - times[0] >= DAY_S:
+                times.popleft()
         return self._faults.apply(
             {
                 "depth_m": depth,
                 "setting": self._settings.copy(),
                 "flow_cms": swmm.flows_cms(self._gates),
                 "still_s": self._still_s.copy(),
-                "moves": np.array(moves, dtype=np.float64),
+                "moves": np.array([len(times) for times in self._recent], dtype=np.float64),
                 "rain_mmh": rain,
                 "forecast_mm": self._forecaster(k),
                 "tide_m": swmm.heads_m(self._outfalls),
@@ -259,7 +271,7 @@ class SwmmWorld(World):
             "treated_m3": float(swmm.inflow_m3(self._treated).sum()),
             "stored_m3": float(swmm.volumes_m3(self._tanks).sum()),
             "movement": self._movement,
-            "moves": float(sum(map(len, self._moved_at))),
+            "moves": float(self._moves),
             "rain_mm": float(self._rain_mm.sum(axis=0).mean()) if self._rain_mm.size else 0.0,
             "objective": self._score,
         }

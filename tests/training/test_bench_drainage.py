@@ -1,0 +1,31 @@
+"""The benchmark compares like with like: same rain, same settings. How fast it is, no test says."""
+
+import numpy as np
+import pytest
+
+from envs.core.env import make_loop
+from training.bench.drainage import bare, bench_drainage, ours
+
+
+@pytest.fixture(scope="module")
+def loop():
+    return make_loop("drainage/astlingen-oct2000", duration_s=48 * 3600)
+
+
+def test_the_bare_loop_overflows_alike(loop):
+    _, settings = ours(loop)
+    assert len(settings) == loop.scenario.decisions
+    assert loop.world.kpis()["controllable_m3"] > 1000
+    assert bare(loop, settings) > 0
+
+
+def test_another_overflow_is_refused(loop):
+    _, settings = ours(loop)
+    with pytest.raises(RuntimeError, match="the bare loop ended with"):
+        bare(loop, [np.zeros(4) for _ in settings])
+
+
+def test_ratios_and_figures_are_named():
+    found = bench_drainage(["drainage/astlingen-oct2000"], repeats=1)
+    assert set(found["ratios"]) == {"astlingen-oct2000, ours / bare pyswmm"}
+    assert len(found["figures"]) == 2
