@@ -22,6 +22,11 @@ def rules(system: str) -> dict[str, Callable[[Site], Controller]]:
     return import_module(f"agents.baselines.{system}").CONTROLLERS
 
 
+def references(system: str) -> tuple[str, ...]:
+    """The rule-based controllers that are quick enough to be run beside training."""
+    return tuple(import_module(f"agents.baselines.{system}").REFERENCES)
+
+
 def fallback_name(system: str) -> str:
     """The rule-based controller that takes over when a policy cannot answer."""
     return import_module(f"agents.baselines.{system}").FALLBACK

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents import make_controller, rules
+from agents import make_controller, references
 from agents.networks import NETWORKS, PolicyNetwork
 from envs.core.readings import Readings
 from envs.core.registry import get_system
@@ -134,7 +134,7 @@ class Validator:
         if path.is_file():
             self.reference = read_json(path)
             return
-        names = list(rules(self.system.name))
+        names = list(references(self.system.name))
         found = self._episodes(names, 0, self.settings.validation_seeds)
         self.reference = {name: self._means(found[name]) for name in names}
         write_json(path, self.reference)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.baselines.drainage_mpc import ModelPredictive
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
 from envs.drainage.site import DrainageSite
@@ -149,8 +150,12 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
     "pi": LevelPI,
     "efd": EqualFilling,
     "law": LevelLaw,
+    "mpc": ModelPredictive,
 }
 """Name → how to build the controller for a site."""
+
+REFERENCES = ("uncontrolled", "static", "efd", "law")
+"""Those that training is measured against: quick ones. ``mpc`` simulates a thousand branches for each storm."""
 
 FALLBACK = "static"
 """Who takes over when a policy cannot answer: it needs no sensor."""

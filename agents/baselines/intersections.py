@@ -103,5 +103,8 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
 }
 """Name → how to build the controller for a site."""
 
+REFERENCES = tuple(CONTROLLERS)
+"""Those that training is measured against."""
+
 FALLBACK = "max-pressure"
 """Who takes over when a policy cannot answer: it needs nothing but counts, and keeps queues stable."""

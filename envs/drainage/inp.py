@@ -91,6 +91,11 @@ class Inp:
         """Cubic metres in a unit of volume (cubic feet or cubic metres)."""
         return self.metre**3
 
+    @property
+    def sections(self) -> list[str]:
+        """Names of all sections."""
+        return list(self._lines)
+
     def replace(self, section: str, rows: Sequence[Sequence[object]]) -> None:
         """Put other rows in a section's place."""
         self._lines[section] = [" ".join(map(str, row)) for row in rows]
@@ -107,6 +112,26 @@ class Inp:
         """Write the input to another file."""
         parts = [f"[{section}]\n" + "\n".join(lines) + "\n" for section, lines in self._lines.items()]
         path.write_text("\n".join(parts))
+
+
+DRY = "cityloop_dry"
+"""A rain series without rain, for gauges that are told at run time how much falls."""
+
+
+def tell_gauges(inp: Inp) -> None:
+    """Make all rain gauges dry, so that rain can be told at run time."""
+    rows = [[row[0], "INTENSITY", "0:05", "1.0", "TIMESERIES", DRY] for row in inp.rows("RAINGAGES")]
+    inp.replace("RAINGAGES", rows)
+    inp.replace("TIMESERIES", [*inp.rows("TIMESERIES"), [DRY, "0", "0"]])
+
+
+def strip(inp: Inp) -> None:
+    """Leave out what would slow a run down or decide for the controller: unused series, reports, threads, rules."""
+    used = {word for section in inp.sections if section != "TIMESERIES" for row in inp.rows(section) for word in row}
+    inp.replace("TIMESERIES", [row for row in inp.rows("TIMESERIES") if row[0] in used])
+    inp.replace("CONTROLS", [])
+    inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODES", "NONE"], ["LINKS", "NONE"]])
+    inp.set_options(THREADS=1)
 
 
 def _words(text: str) -> list[str]:

@@ -80,6 +80,8 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         gates=tuple(gates),
         gauges=gauges,
         outfalls=outfalls,
+        controllable=scenario.controllable or tuple(name for name in (*storage, *others) if name not in outfalls),
+        input=str(scenario.inp),
         **_map(inp, ends),
     )
 

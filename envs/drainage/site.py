@@ -97,6 +97,8 @@ class DrainageSite(Site):
         gauges: rain gauges.
         outfalls: where water leaves the network.
         nodes, links: the network as a map; empty where the input has no coordinates.
+        controllable: nodes whose overflow the gates can influence.
+        input: path of the SWMM input, for controllers that look ahead with it; empty: nobody knows.
     """
 
     system: Literal["drainage"] = "drainage"
@@ -107,11 +109,13 @@ class DrainageSite(Site):
     outfalls: tuple[str, ...]
     nodes: tuple[Node, ...] = ()
     links: tuple[Link, ...] = ()
+    controllable: tuple[str, ...] = ()
+    input: str = ""
 
     @property
     def history(self) -> Any:
-        """The map: where things are drawn does not change what a command means."""
-        return {"nodes", "links"}
+        """The map, and what one may look ahead with: neither changes what a command means."""
+        return {"nodes", "links", "controllable", "input"}
 
     @cached_property
     def agents(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,22 @@ class Swmm:
     Args:
         inp: the input, as it is to be run.
         folder: where its report and binary output go; nothing is written beside the input.
+        hot: a hot start file (`save`) to begin from.
+        start: when it begins; None: when the input does.
+        seconds: how long it may run; None: as long as the input says.
 
     Raises:
         CityloopError: if SWMM refuses the input, or this process already runs a simulation.
     """
 
-    def __init__(self, inp: Inp, folder: Path):
+    def __init__(
+        self,
+        inp: Inp,
+        folder: Path,
+        hot: Path | None = None,
+        start: datetime | None = None,
+        seconds: float | None = None,
+    ):
         from pyswmm import Simulation
         from swmm.toolkit import shared_enum, solver
 
@@ -40,6 +51,12 @@ class Swmm:
             self._simulation = Simulation(str(path), str(folder / "model.rpt"), str(folder / "model.out"))
             self._simulation.__enter__()
             self._simulation.add_after_end(self._balance)
+            if hot is not None:
+                self._simulation.use_hotstart(str(hot))
+            if start is not None:
+                self._simulation.start_time = self._simulation.report_start = start
+            if seconds is not None:
+                self._simulation.end_time = self._simulation.start_time + timedelta(seconds=seconds)
             self._simulation.start()
         except Exception as error:  # pyswmm raises its own classes, and RuntimeError
             self._release()
@@ -76,6 +93,10 @@ class Swmm:
         except Exception as error:
             raise CityloopError(f"SWMM stopped: {_first_line(error)}") from None
         return True
+
+    def save(self, path: Path) -> None:
+        """Write a hot start file of this moment."""
+        self._simulation.save_hotstart(str(path))
 
     @property
     def time(self) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
-from envs.drainage.inp import Inp
+from envs.drainage.inp import Inp, strip, tell_gauges
 from envs.drainage.kpis import CONTINUITY_PCT
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.rain import chicago, file_rain, gauge_places_m, series_start, storm
@@ -23,8 +23,6 @@ from envs.drainage.site import DrainageSite
 from envs.drainage.swmm import Swmm
 
 DAY_S = 86400.0
-DRY = "cityloop_dry"
-"""A rain series without rain, for gauges that are told at run time how much falls."""
 
 
 class SwmmWorld(World):
@@ -49,24 +47,16 @@ class SwmmWorld(World):
     def _prepared(self) -> tuple[Inp, datetime, np.ndarray | None]:
         """The input as it is run, when it starts, and its rain if that is the same in every episode."""
         scenario, inp = self.scenario, Inp(self.scenario.inp)
-        gauges = {row[0]: row for row in inp.rows("RAINGAGES")}
         start = _when(inp.options["START_DATE"], inp.options.get("START_TIME", "0:00"))
-        if scenario.series:
-            names = [f"{scenario.series}{k}" for k in range(1, len(gauges) + 1)]
-            start = series_start(inp, names[0])
-            for row, name in zip(gauges.values(), names, strict=True):
-                row[5] = name
         if scenario.rain != "file":
-            for row in gauges.values():
-                row[1:6] = ["INTENSITY", "0:05", "1.0", "TIMESERIES", DRY]
-        used = {row[5] for row in gauges.values() if len(row) > 5}
-        series = [row for row in inp.rows("TIMESERIES") if row[0] in used]
-        inp.replace("TIMESERIES", [*series, [DRY, "0", "0"]])
-        inp.replace("RAINGAGES", list(gauges.values()))
-        inp.replace("CONTROLS", [])
+            tell_gauges(inp)
+        elif scenario.series:
+            rows = inp.rows("RAINGAGES")
+            names = [f"{scenario.series}{k}" for k in range(1, len(rows) + 1)]
+            start = series_start(inp, names[0])
+            inp.replace("RAINGAGES", [[*row[:5], name] for row, name in zip(rows, names, strict=True)])
         inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
-        inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODES", "NONE"], ["LINKS", "NONE"]])
-        inp.set_options(THREADS=1)
+        strip(inp)
         if not scenario.objective:  # SWMM never yields a last part of a step: let it have one more
             end = start + timedelta(seconds=(scenario.decisions + 1) * scenario.decision_s)
             for key, when in (("START", start), ("REPORT_START", start), ("END", end)):

@@ -1,0 +1,183 @@
+"""SWMM in a process of its own, for a controller that looks ahead.
+
+The plant may hold this process's only simulation, so a controller starts this one. It keeps no simulation open: every
+run starts from a hot start file, and ends. Messages are pickles, each with its length before it, on standard input
+and output; only the controller that started the process talks to it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+
+LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the network is to do, and from when on.
+
+    Attributes:
+        start: the hot start file to begin from; None: an empty network.
+        time: when it begins; None: when the input does.
+        settings: of all gates at every decision, ``(T, N)``.
+        rain_mmh: of all gauges, ``(T, gauges)``.
+        tide_m: of all outfalls; None: as the input says.
+        save: where to leave a hot start file at the end, if anywhere.
+    """
+
+    start: Path | None
+    time: datetime | None
+    settings: np.ndarray
+    rain_mmh: np.ndarray
+    tide_m: np.ndarray | None = None
+    save: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run led to.
+
+    Attributes:
+        time: when it ended.
+        overflow_m3: at the nodes that gates can influence, over the run.
+        stored_m3: what the tanks hold at the end.
+    """
+
+    time: datetime
+    overflow_m3: float
+    stored_m3: float
+
+
+class Branch:
+    """The process, from the controller's side.
+
+    Args:
+        site: a drainage site with its ``input``.
+
+    Raises:
+        CityloopError: if the site does not say where its SWMM input is.
+    """
+
+    def __init__(self, site: Any):
+        if not site.input or not Path(site.input).is_file():
+            raise CityloopError("this site's SWMM input is not here, and looking ahead needs it: name a scenario")
+        self.folder = tempfile.TemporaryDirectory(prefix="cityloop-")
+        script = f"from {__name__} import main; main()"
+        path = os.pathsep.join(entry or "." for entry in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", script, self.folder.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin, self._process.stdout
+        _send(self._in, site.model_dump_json())
+
+    def run(self, runs: list[Run]) -> list[Outcome]:
+        """What each of several runs leads to.
+
+        Raises:
+            CityloopError: if SWMM refuses one, or the process is gone.
+        """
+        try:
+            _send(self._in, runs)
+            answer = _receive(self._out)
+        except (OSError, EOFError):
+            raise CityloopError("the process that looks ahead has ended") from None
+        if isinstance(answer, str):
+            raise CityloopError(answer)
+        return answer
+
+    def close(self) -> None:
+        """End the process. May be called twice."""
+        self._in.close()
+        self._process.wait()
+        self._out.close()
+        self.folder.cleanup()
+
+
+def _send(pipe: IO[bytes], message: Any) -> None:
+    data = pickle.dumps(message)
+    pipe.write(LENGTH.pack(len(data)) + data)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    head = pipe.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise EOFError
+    return pickle.loads(pipe.read(LENGTH.unpack(head)[0]))
+
+
+class _Model:
+    """Runs a site's network, again and again."""
+
+    def __init__(self, site: Any, folder: Path):
+        from envs.drainage.inp import Inp, strip, tell_gauges
+
+        self._site, self._folder = site, folder
+        self._inp = Inp(Path(site.input))
+        tell_gauges(self._inp)
+        strip(self._inp)
+
+    def run(self, task: Run) -> Outcome:
+        """Carry out one run."""
+        from envs.drainage.swmm import Swmm
+
+        step_s = self._site.timing.decision_s
+        seconds = step_s * (len(task.settings) + 1)
+        swmm = Swmm(self._inp, self._folder, task.start, task.time, seconds)
+        try:
+            site = self._site
+            gates, gauges = swmm.links(site.agents), swmm.gauges(site.gauges)
+            tanks, outfalls = swmm.nodes(tank.id for tank in site.tanks), swmm.nodes(site.outfalls)
+            nodes = swmm.nodes(site.controllable)
+            for settings, rain in zip(task.settings, task.rain_mmh, strict=True):
+                for gate, setting in zip(gates, settings, strict=True):
+                    swmm.set_setting(gate, setting)
+                for gauge, rate in zip(gauges, rain, strict=True):
+                    swmm.set_rain(gauge, rate)
+                for outfall, level in zip(outfalls, [] if task.tide_m is None else task.tide_m, strict=False):
+                    swmm.set_stage(outfall, level)
+                swmm.advance(step_s)
+            if task.save is not None:
+                swmm.save(task.save)
+            overflow = float(swmm.flooded(nodes)[0].sum())
+            return Outcome(swmm.time, overflow, float(swmm.volumes_m3(tanks).sum()))
+        finally:
+            swmm.close()
+
+
+def main() -> None:
+    """Answer until the other end is closed."""
+    from envs.drainage.site import DrainageSite
+
+    pipe_in, pipe_out = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # whatever a library prints must not end up among the answers
+    site = DrainageSite.model_validate_json(_receive(pipe_in))
+    model = _Model(site, Path(sys.argv[1]))
+    while True:
+        try:
+            runs = _receive(pipe_in)
+        except EOFError:
+            return
+        try:
+            answer: Any = [model.run(task) for task in runs]
+        except CityloopError as error:
+            answer = str(error)
+        _send(pipe_out, answer)

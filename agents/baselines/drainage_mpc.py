@@ -1,0 +1,145 @@
+"""Model-predictive control: the network is run ahead in SWMM under many plans, and the best one's first move is made.
+
+A model of the network runs along with the plant, told what the gauges measured and where the gates stood; it never
+sees the plant itself. At every replanning it is branched from a hot start over the forecast: a population of plans,
+each a few settings a gate in a row, is improved by the cross-entropy method (Rubinstein 1999), from the last plan on.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.baselines.drainage_branch import Branch, Outcome, Run
+from envs.core.readings import Readings
+from envs.core.world import Observation, Requests
+from envs.drainage.site import LEADS_MIN, DrainageSite
+
+SEGMENTS_MIN = (30, 60, 90)
+"""Lengths of the parts of a plan, each with settings of its own; together the horizon."""
+
+REPLAN_MIN = 15
+"""Time between two plans; the one made last is carried out in between."""
+
+POPULATION, ELITE, ROUNDS = 24, 6, 3
+SPREAD = 0.25
+"""Standard deviation of the first round's settings around the last plan."""
+
+MOVEMENT_M3 = 5.0
+"""Overflow that a gate's whole way is worth avoiding."""
+
+STORED_SHARE = 0.02
+"""What a cubic metre that is still stored at the horizon counts beside one that has overflowed."""
+
+QUIET_MM, QUIET_SHARE = 0.2, 0.02
+"""With less rain than this ahead and tanks emptier than this, the static settings are kept and nothing is computed."""
+
+LIMIT_S = 5.0
+"""Planning stops after this long, with the best plan so far."""
+
+
+class ModelPredictive:
+    """See the module. Remembers the episode; without a forecast it plans for the rain of the moment to last.
+
+    Args:
+        site: with the SWMM input that it looks ahead with.
+    """
+
+    name = "mpc"
+    program: Any = None
+
+    def __init__(self, site: DrainageSite):
+        self._site, self._branch = site, Branch(site)
+        self._decision_min = site.timing.decision_s / 60
+        self._static = np.array([gate.static for gate in site.gates])
+        self._full_m = np.array([tank.full_m for tank in site.tanks])
+        self._lengths = [max(1, round(minutes / self._decision_min)) for minutes in SEGMENTS_MIN]
+        self._ids = Path(self._branch.folder.name)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the episode."""
+        self._hot: Path | None = None
+        self._time: Any = None
+        self._age = 0
+        self._rng = np.random.default_rng(0)
+        self._plan = np.tile(self._static, (len(self._lengths), 1))
+        self._before: np.ndarray | None = None
+        self._since_plan: float = REPLAN_MIN
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Settings ``(N, 1)``: the first part of the plan."""
+        if self._before is not None:
+            self._follow(readings)
+        self._before = readings["setting"].copy()
+        if self._since_plan >= REPLAN_MIN:
+            self._since_plan = 0
+            self._plan = self._replan(readings)
+        self._since_plan += self._decision_min
+        return self._plan[0][:, None].copy()
+
+    def _follow(self, readings: Readings) -> None:
+        """Bring the model to the present: one decision with the measured rain and the gates as they stood."""
+        hot = self._ids / f"hot{self._age % 2}.hsf"
+        rain = np.nan_to_num(readings["rain_mmh"])[None, :]
+        run = Run(self._hot, self._time, readings["setting"][None, :], rain, _tide(readings), hot)
+        self._time, self._hot = self._branch.run([run])[0].time, hot
+        self._age += 1
+
+    def _replan(self, readings: Readings) -> np.ndarray:
+        rain = self._rain_ahead(readings)
+        fill = np.nan_to_num(readings["depth_m"]) / self._full_m
+        if rain.sum() * self._decision_min / 60 < QUIET_MM and fill.max(initial=0.0) < QUIET_SHARE:
+            return np.tile(self._static, (len(self._lengths), 1))
+        now = readings["setting"]
+        mean, spread = self._plan.copy(), np.full_like(self._plan, SPREAD)
+        kept = [mean, np.tile(self._static, (len(mean), 1)), np.tile(now, (len(mean), 1))]
+        best, least, stop = mean, np.inf, time.monotonic() + LIMIT_S
+        for _ in range(ROUNDS):
+            drawn = self._rng.normal(mean, spread, (POPULATION - len(kept), *mean.shape))
+            plans = np.clip(np.concatenate([np.array(kept), drawn]), 0.0, 1.0)
+            costs = self._costs(plans, now, rain, readings)
+            order = np.argsort(costs, kind="stable")
+            if costs[order[0]] < least:
+                best, least = plans[order[0]], costs[order[0]]
+            elite = plans[order[:ELITE]]
+            mean, spread, kept = elite.mean(axis=0), elite.std(axis=0) + 0.02, [best]
+            if time.monotonic() > stop:
+                break
+        return best
+
+    def _costs(self, plans: np.ndarray, now: np.ndarray, rain: np.ndarray, readings: Readings) -> np.ndarray:
+        """Overflow that each plan leads to in m³, with what is stored at the end and the movement, ``(P,)``."""
+        tide = _tide(readings)
+        runs = [Run(self._hot, self._time, np.repeat(plan, self._lengths, axis=0), rain, tide) for plan in plans]
+        found: list[Outcome] = self._branch.run(runs)
+        moved = np.abs(np.diff(np.concatenate([np.tile(now, (len(plans), 1, 1)), plans], axis=1), axis=1))
+        volumes = np.array([one.overflow_m3 + STORED_SHARE * one.stored_m3 for one in found])
+        return np.asarray(volumes + MOVEMENT_M3 * moved.sum(axis=(1, 2)))
+
+    def _rain_ahead(self, readings: Readings) -> np.ndarray:
+        """Rain of every decision of the horizon, mm/h, ``(H, gauges)``."""
+        count = sum(self._lengths)
+        forecast = readings["forecast_mm"].reshape(-1, len(LEADS_MIN))
+        if np.isnan(forecast).any():
+            return np.tile(np.nan_to_num(readings["rain_mmh"]), (count, 1))
+        minutes = self._decision_min * np.arange(count + 1)
+        fallen = [np.interp(minutes, [0, *LEADS_MIN], [0.0, *amounts]) for amounts in forecast]
+        return np.diff(np.array(fallen), axis=1).T * 60 / self._decision_min
+
+    def close(self) -> None:
+        """End the process that looks ahead."""
+        self._branch.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_branch"):
+            self._branch.close()
+
+
+def _tide(readings: Readings) -> np.ndarray | None:
+    """Levels at the outfalls, which are taken to stay; None where some are unknown."""
+    tide = readings["tide_m"]
+    return None if np.isnan(tide).any() else tide

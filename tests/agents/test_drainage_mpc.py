@@ -1,0 +1,118 @@
+"""Looking ahead is looking at SWMM: branches equal the plant, and the best of the plans is carried out."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from agents import make_controller
+from agents.baselines import drainage_mpc
+from agents.baselines.drainage_branch import Branch, Outcome, Run
+from agents.baselines.drainage_mpc import ModelPredictive
+from envs import CityloopError
+from envs.core.env import make_loop
+from tests.envs.drainage.small import READ, row
+
+
+@pytest.fixture(scope="module")
+def played():
+    """Ten hours of a storm under static settings: the rain, the site, and what overflowed in each half."""
+    loop = make_loop("drainage/astlingen", duration_s=36_000)
+    overflow = []
+    try:
+        loop.reset(0)
+        static = loop.readings["setting"][:, None].copy()
+        done = False
+        while not done:
+            done = loop.step(static).done
+            overflow.append(loop.world.truth["controllable_m3"])
+        rain = loop.world._rain_mm * 12
+    finally:
+        loop.close()
+    return loop.site, np.repeat(static.T, len(rain), axis=0), rain, np.array(overflow)
+
+
+def test_a_branch_is_what_happens_to_the_plant(played, tmp_path):
+    site, settings, rain, overflow = played
+    branch = Branch(site)
+    try:
+        whole = branch.run([Run(None, None, settings, rain)])[0]
+        first = branch.run([Run(None, None, settings[:60], rain[:60], save=tmp_path / "half.hsf")])[0]
+        second = branch.run([Run(tmp_path / "half.hsf", first.time, settings[60:], rain[60:])])[0]
+    finally:
+        branch.close()
+    assert overflow.sum() > 1000
+    assert whole.overflow_m3 == pytest.approx(overflow.sum(), rel=1e-6)
+    assert first.overflow_m3 == pytest.approx(overflow[:60].sum(), rel=1e-6)
+    assert second.overflow_m3 == pytest.approx(overflow[60:].sum(), rel=0.02, abs=5)  # hot starts are not exact
+    assert whole.time == second.time
+
+
+def test_without_the_input_there_is_no_looking_ahead():
+    with pytest.raises(CityloopError, match="looking ahead needs it"):
+        Branch(row())
+
+
+class Imagined:
+    """A branch in which overflow is the distance of the lower gate from a setting that nobody told the controller."""
+
+    def __init__(self, site):
+        self.folder, self.runs = SimpleNamespace(name="/nowhere"), 0
+
+    def run(self, runs):
+        self.runs += len(runs)
+        return [Outcome(None, 1000 * float(np.abs(run.settings[:, 1] - 0.83).mean()), 0.0) for run in runs]
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def controller(monkeypatch):
+    monkeypatch.setattr(drainage_mpc, "Branch", Imagined)
+    return ModelPredictive(row())
+
+
+def reading(**changed):
+    return {name: np.array(values, dtype=float) for name, values in {**READ, **changed}.items()}
+
+
+def test_plan_after_plan_comes_nearer_to_what_overflows_least(controller):
+    away = []
+    for _ in range(13):  # five plans, three decisions each
+        away.append(abs(controller.act(reading(), {})[1, 0] - 0.83))
+    assert away[0] < abs(0.4 - 0.83), "already the first is better than the static setting"
+    assert away[-1] < 0.06
+
+
+def test_between_plans_nothing_is_computed_but_the_model_follows(controller):
+    first = controller.act(reading(), {})
+    before = controller._branch.runs
+    second = controller.act(reading(setting=first[:, 0]), {})
+    assert controller._branch.runs == before + 1
+    np.testing.assert_array_equal(first, second)
+
+
+def test_dry_weather_keeps_the_static_settings(controller):
+    quiet = reading(depth_m=[0.01, 0.01], rain_mmh=[0, 0], forecast_mm=[0] * 8)
+    np.testing.assert_array_equal(controller.act(quiet, {})[:, 0], [0.5, 0.4, 1.0])
+    assert controller._branch.runs == 0
+
+
+def test_rain_ahead_is_the_forecast_or_what_falls_now(controller):
+    ahead = controller._rain_ahead(reading())
+    assert ahead.shape == (36, 2)
+    assert ahead[:24, 0].sum() / 12 == pytest.approx(8.0), "all of two hours' forecast"
+    assert not ahead[24:].any()
+    np.testing.assert_array_equal(controller._rain_ahead(reading(forecast_mm=[np.nan] * 8))[5], [10, 30])
+
+
+@pytest.mark.slow
+def test_it_beats_equal_filling_in_a_storm_that_leaves_room():
+    loop = make_loop("drainage/astlingen")
+    try:
+        found = {name: loop.episode(make_controller(name, loop.site), 0).kpis for name in ("mpc", "efd")}
+    finally:
+        loop.close()
+    assert found["mpc"]["controllable_m3"] < 0.9 * found["efd"]["controllable_m3"]
+    assert found["mpc"]["movement"] < 0.1 * found["efd"]["movement"]
