@@ -116,6 +116,11 @@ class Swmm:
 
     # -- names and values ---------------------------------------------------------------------------------------
 
+    @property
+    def inner_nodes(self) -> list[str]:
+        """All nodes but the outfalls."""
+        return [row[0] for section in ("JUNCTIONS", "STORAGE", "DIVIDERS") for row in self._inp.rows(section)]
+
     def nodes(self, names: Iterable[str]) -> list[int]:
         """Indices of nodes."""
         return [self._toolkit.project_get_index(self._enum.ObjectType.NODE, name) for name in names]
@@ -178,6 +183,11 @@ class Swmm:
         stats = [self._toolkit.node_get_stats(node) for node in nodes]
         volume = np.array([one.volFlooded for one in stats]) * self._inp.cubic_metre
         return volume, np.array([one.timeFlooded for one in stats])
+
+    def flooded_m3(self, nodes: Sequence[int]) -> float:
+        """Volume that has left the network at some nodes together since the start."""
+        get = self._toolkit.node_get_stats
+        return float(self._inp.cubic_metre * sum(get(node).volFlooded for node in nodes))
 
     def inflow_m3(self, nodes: Sequence[int]) -> np.ndarray:
         """Volumes that have come into nodes since the start."""

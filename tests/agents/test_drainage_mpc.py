@@ -26,7 +26,7 @@ def played():
         while not done:
             done = loop.step(static).done
             overflow.append(loop.world.truth["controllable_m3"])
-        rain = loop.world._rain_mm * 12
+        rain = loop.world._weather.rain_mm * 12
     finally:
         loop.close()
     return loop.site, np.repeat(static.T, len(rain), axis=0), rain, np.array(overflow)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import envs.drainage.world
+import envs.drainage.weather
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
@@ -44,10 +44,10 @@ def test_rain_that_is_told_falls_as_rain_that_is_read(monkeypatch):
     loop = make_loop("drainage/astlingen-oct2000")
     try:
         read = loop.episode(make_controller("static", loop.site), 0).kpis
-        table = loop.world._rain_mm
+        table = loop.world._weather.rain_mm
     finally:
         loop.close()
-    monkeypatch.setattr(envs.drainage.world, "storm", lambda *_: table)
+    monkeypatch.setattr(envs.drainage.weather, "storm", lambda *_: table)
     told = episode("drainage/astlingen", "static", duration_s=300 * len(table))
     assert told == pytest.approx(read, rel=1e-9)
 

@@ -1,0 +1,62 @@
+"""The gates' drives: where they stand, how long they have rested, how often they moved, and which are stuck."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from envs.core.readings import Readings
+
+DAY_S = 86400.0
+LEAST = 1e-6
+"""A smaller movement is none."""
+
+
+class Actuators:
+    """One episode's gates.
+
+    Args:
+        settings: where they stand at first, ``(N,)``.
+        stuck: which do not move, bool ``(N,)``.
+        deadband: setpoints nearer than this are ignored.
+
+    Attributes:
+        settings: where they stand.
+        movement: sum of all changes so far.
+        moves: how many there were.
+    """
+
+    def __init__(self, settings: np.ndarray, stuck: np.ndarray, deadband: float):
+        self.settings, self._stuck, self._least = settings.copy(), stuck, max(deadband, LEAST)
+        self._still_s = np.full(len(settings), DAY_S)
+        self._recent: list[deque[float]] = [deque() for _ in settings]
+        self.movement, self.moves = 0.0, 0
+
+    def move(self, wanted: np.ndarray, now_s: float) -> np.ndarray:
+        """Go to setpoints ``(N,)``; how far each gate moved."""
+        way = np.where(self._stuck, 0.0, wanted - self.settings)
+        way[np.abs(way) < self._least] = 0.0
+        for k in np.flatnonzero(way):
+            self.settings[k] = wanted[k]
+            self._still_s[k] = 0.0
+            self._recent[k].append(now_s)
+            self.moves += 1
+        moved = np.abs(way)
+        self.movement += float(moved.sum())
+        return moved
+
+    def rest(self, seconds: float) -> None:
+        """Let time pass."""
+        self._still_s += seconds
+
+    def readings(self, now_s: float) -> Readings:
+        """What the drives report."""
+        for times in self._recent:
+            while times and now_s - times[0] >= DAY_S:
+                times.popleft()
+        return {
+            "setting": self.settings.copy(),
+            "still_s": self._still_s.copy(),
+            "moves": np.array([len(times) for times in self._recent], dtype=np.float64),
+        }

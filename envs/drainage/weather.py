@@ -1,0 +1,120 @@
+"""What comes from outside in one episode: rain and tide, and the input that SWMM runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from envs.drainage.inp import Inp, strip, tell_gauges
+from envs.drainage.rain import chicago, file_rain, gauge_places_m, series_start, storm
+from envs.drainage.scenarios import DrainageScenario, Tide
+from envs.drainage.site import DrainageSite
+from envs.drainage.swmm import Swmm
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is the same in all episodes of a scenario.
+
+    Attributes:
+        inp: the input as it is run, but for what is told at run time.
+        start: when episodes begin.
+        rain_mm: the input's own rain, ``(decisions, gauges)``; None where every seed has other rain.
+    """
+
+    inp: Inp
+    start: datetime
+    rain_mm: np.ndarray | None
+
+
+def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
+    """The setup of a scenario.
+
+    Raises:
+        CityloopError: if its rain cannot be read.
+    """
+    inp = Inp(scenario.inp)
+    start = _when(inp.options["START_DATE"], inp.options.get("START_TIME", "0:00"))
+    if scenario.rain != "file":
+        tell_gauges(inp)
+    elif scenario.series:
+        rows = inp.rows("RAINGAGES")
+        names = [f"{scenario.series}{k}" for k in range(1, len(rows) + 1)]
+        start = series_start(inp, names[0])
+        inp.replace("RAINGAGES", [[*row[:5], name] for row, name in zip(rows, names, strict=True)])
+    inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
+    strip(inp)
+    if not scenario.objective:  # SWMM never yields a last part of a step: let it have one more
+        end = start + timedelta(seconds=(scenario.decisions + 1) * scenario.decision_s)
+        for key, when in (("START", start), ("REPORT_START", start), ("END", end)):
+            inp.set_options(**{f"{key}_DATE": f"{when:%m/%d/%Y}", f"{key}_TIME": f"{when:%H:%M:%S}"})
+    if scenario.rain != "file":
+        return Setup(inp, start, None)
+    return Setup(inp, start, file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s))
+
+
+def _blocked(row: list[str], blocked: Mapping[str, float]) -> list[str]:
+    """A conduit as rough as lets the given share of its full flow pass: by Manning's formula Q ~ 1/n."""
+    if row[0] not in blocked:
+        return row
+    return [*row[:4], f"{float(row[4]) / blocked[row[0]]:.6g}", *row[5:]]
+
+
+def _when(date: str, time: str) -> datetime:
+    hours, minutes, *seconds = [int(float(part)) for part in time.split(":")]
+    day = datetime.strptime(date.replace("-", "/"), "%m/%d/%Y")
+    return day + timedelta(hours=hours, minutes=minutes, seconds=seconds[0] if seconds else 0)
+
+
+class Weather:
+    """One episode's rain and tide.
+
+    Args:
+        scenario: which.
+        site: its gauges and outfalls.
+        setup: of the scenario.
+        seed: draws storms and the tide's phase.
+
+    Attributes:
+        rain_mm: ``(decisions, gauges)``.
+    """
+
+    def __init__(self, scenario: DrainageScenario, site: DrainageSite, setup: Setup, seed: int):
+        self._told = setup.rain_mm is None
+        self._tide: Tide | None = scenario.tide if scenario.tide.amplitude_m else None
+        self._step_s, self._phase = scenario.decision_s, float(np.random.default_rng([seed, 7]).random())
+        length = (scenario.decisions, scenario.decision_s)
+        if setup.rain_mm is not None:
+            self.rain_mm = setup.rain_mm
+        elif scenario.rain == "design":
+            self.rain_mm = chicago(scenario.design, len(site.gauges), *length, seed)
+        else:
+            self.rain_mm = storm(scenario.storms, gauge_places_m(setup.inp, site.gauges), *length, seed)
+
+    def event_m3(self, site: DrainageSite) -> float:
+        """The rain on all catchments of the site's tanks."""
+        area_ha = np.array([tank.catchment_ha for tank in site.tanks])
+        shares = np.array([tank.rain for tank in site.tanks]).reshape(len(area_ha), len(site.gauges))
+        return float(10.0 * (area_ha @ shares @ self.rain_mm.sum(axis=0)))
+
+    def rates_mmh(self, decision: int) -> np.ndarray:
+        """Rain of the time that followed a decision, ``(gauges,)``; none before the first."""
+        if decision < 0:
+            return np.zeros(self.rain_mm.shape[1])
+        return np.asarray(self.rain_mm[decision] * 3600.0 / self._step_s)
+
+    def tell(self, swmm: Swmm, decision: int, gauges: list[int], outfalls: list[int]) -> None:
+        """Set rain and tide for the time that follows a decision; the tide is that of its middle."""
+        if self._told:
+            for gauge, rate in zip(gauges, self.rates_mmh(decision), strict=True):
+                swmm.set_rain(gauge, rate)
+        if self._tide is not None:
+            hours = (decision + 0.5) * self._step_s / 3600
+            level = self._tide.mean_m + self._tide.amplitude_m * np.sin(
+                2 * np.pi * (hours / self._tide.hours + self._phase)
+            )
+            for outfall in outfalls:
+                swmm.set_stage(outfall, level)
