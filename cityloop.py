@@ -20,7 +20,7 @@ import yaml
 from typer.core import TyperGroup
 
 import envs
-from agents import POLICY, find_bundle, rules, shipped_policies
+from agents import POLICY, find_bundle, references, rules, shipped_policies
 from envs import CityloopError, Scenario, get_system, load_scenario
 from training.tables import evaluation_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
@@ -215,7 +215,7 @@ def evaluate(
     system = places[0].system
     if any(place.system != system for place in places):
         raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
-    names = controllers or [*([POLICY] if shipped_policies(system) else []), *rules(system)]
+    names = controllers or [*([POLICY] if shipped_policies(system) else []), *references(system)]
     bundle = find_bundle(names[0], system)
     if card and bundle is None:
         raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
@@ -244,6 +244,26 @@ def evaluate(
         return
     output.show(standings_table(found))
     output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
+
+
+@app.command(epilog="Example: cityloop oracle drainage/astlingen-oct2000 --json oracle.json")
+def oracle(
+    scenario: ScenarioRef,
+    seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Search for what gates could reach if the whole event were known: a floor. Takes minutes for a day of rain."""
+    output = Output(as_json)
+    place = _scenario(scenario, settings)
+    with output.quiet(), output.bar("searching") as show:
+        found = import_module("training.oracle").oracle(
+            place, place.seeds.test.take(seeds), lambda done, total: show(done / total, f"{done} of {total} episodes")
+        )
+    kpi = get_system(place.system).kpi
+    rows = [(str(row["seed"]), f"{row[kpi]:,.1f}") for row in found["rows"]]
+    output.show(table(f"{place.ref}: oracle", ("seed", kpi), rows, numbers=1))
+    output.emit(found)
 
 
 @app.command(epilog="Example: cityloop export runs/intersections/cologne8/mappo/20260101-120000-s0 -o my-policy")

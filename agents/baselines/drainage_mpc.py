@@ -8,6 +8,7 @@ each a few settings a gate in a row, is improved by the cross-entropy method (Ru
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,6 @@ from envs.core.readings import Readings
 from envs.core.world import Observation, Requests
 from envs.drainage.site import LEADS_MIN, DrainageSite
 
-SEGMENTS_MIN = (30, 60, 90)
-"""Lengths of the parts of a plan, each with settings of its own; together the horizon."""
-
-REPLAN_MIN = 15
-"""Time between two plans; the one made last is carried out in between."""
-
-POPULATION, ELITE, ROUNDS = 24, 6, 3
 SPREAD = 0.25
 """Standard deviation of the first round's settings around the last plan."""
 
@@ -37,8 +31,24 @@ STORED_SHARE = 0.02
 QUIET_MM, QUIET_SHARE = 0.2, 0.02
 """With less rain than this ahead and tanks emptier than this, the static settings are kept and nothing is computed."""
 
-LIMIT_S = 5.0
-"""Planning stops after this long, with the best plan so far."""
+
+@dataclass(frozen=True)
+class Search:
+    """How plans are looked for.
+
+    Attributes:
+        segments_min: lengths of the parts of a plan, each with settings of its own; together the horizon.
+        replan_min: time between two plans; the one made last is carried out in between.
+        population, elite, rounds: of the cross-entropy method.
+        limit_s: planning stops after this long, with the best plan so far.
+    """
+
+    segments_min: tuple[int, ...] = (30, 60, 90)
+    replan_min: float = 15.0
+    population: int = 24
+    elite: int = 6
+    rounds: int = 3
+    limit_s: float = 5.0
 
 
 class ModelPredictive:
@@ -46,17 +56,18 @@ class ModelPredictive:
 
     Args:
         site: with the SWMM input that it looks ahead with.
+        search: how long and how hard it looks.
     """
 
     name = "mpc"
     program: Any = None
 
-    def __init__(self, site: DrainageSite):
-        self._site, self._branch = site, Branch(site)
+    def __init__(self, site: DrainageSite, search: Search = Search()):
+        self._site, self._branch, self._search = site, Branch(site), search
         self._decision_min = site.timing.decision_s / 60
         self._static = np.array([gate.static for gate in site.gates])
         self._full_m = np.array([tank.full_m for tank in site.tanks])
-        self._lengths = [max(1, round(minutes / self._decision_min)) for minutes in SEGMENTS_MIN]
+        self._lengths = [max(1, round(minutes / self._decision_min)) for minutes in search.segments_min]
         self._ids = Path(self._branch.folder.name)
         self.reset()
 
@@ -68,14 +79,14 @@ class ModelPredictive:
         self._rng = np.random.default_rng(0)
         self._plan = np.tile(self._static, (len(self._lengths), 1))
         self._before: np.ndarray | None = None
-        self._since_plan: float = REPLAN_MIN
+        self._since_plan: float = self._search.replan_min
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Settings ``(N, 1)``: the first part of the plan."""
         if self._before is not None:
             self._follow(readings)
         self._before = readings["setting"].copy()
-        if self._since_plan >= REPLAN_MIN:
+        if self._since_plan >= self._search.replan_min:
             self._since_plan = 0
             self._plan = self._replan(readings)
         self._since_plan += self._decision_min
@@ -95,17 +106,18 @@ class ModelPredictive:
         if rain.sum() * self._decision_min / 60 < QUIET_MM and fill.max(initial=0.0) < QUIET_SHARE:
             return np.tile(self._static, (len(self._lengths), 1))
         now = readings["setting"]
+        search = self._search
         mean, spread = self._plan.copy(), np.full_like(self._plan, SPREAD)
         kept = [mean, np.tile(self._static, (len(mean), 1)), np.tile(now, (len(mean), 1))]
-        best, least, stop = mean, np.inf, time.monotonic() + LIMIT_S
-        for _ in range(ROUNDS):
-            drawn = self._rng.normal(mean, spread, (POPULATION - len(kept), *mean.shape))
+        best, least, stop = mean, np.inf, time.monotonic() + search.limit_s
+        for _ in range(search.rounds):
+            drawn = self._rng.normal(mean, spread, (search.population - len(kept), *mean.shape))
             plans = np.clip(np.concatenate([np.array(kept), drawn]), 0.0, 1.0)
             costs = self._costs(plans, now, rain, readings)
             order = np.argsort(costs, kind="stable")
             if costs[order[0]] < least:
                 best, least = plans[order[0]], costs[order[0]]
-            elite = plans[order[:ELITE]]
+            elite = plans[order[: search.elite]]
             mean, spread, kept = elite.mean(axis=0), elite.std(axis=0) + 0.02, [best]
             if time.monotonic() > stop:
                 break

@@ -135,6 +135,11 @@ class SwmmWorld(World):
         )
 
     @property
+    def rain_mm(self) -> np.ndarray:
+        """All rain of this episode, ``(decisions, gauges)``: known to a simulator alone."""
+        return self._weather.rain_mm
+
+    @property
     def truth(self) -> Mapping[str, Any]:
         """Overflow since the last decision ``*_m3``, the event's rain ``event_m3``, and ``moved`` ``(N,)``."""
         return self._truth

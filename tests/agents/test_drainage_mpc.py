@@ -12,6 +12,7 @@ from agents.baselines.drainage_mpc import ModelPredictive
 from envs import CityloopError
 from envs.core.env import make_loop
 from tests.envs.drainage.small import READ, row
+from training.oracle import Oracle
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def played():
         while not done:
             done = loop.step(static).done
             overflow.append(loop.world.truth["controllable_m3"])
-        rain = loop.world._weather.rain_mm * 12
+        rain = loop.world.rain_mm * 12
     finally:
         loop.close()
     return loop.site, np.repeat(static.T, len(rain), axis=0), rain, np.array(overflow)
@@ -116,3 +117,18 @@ def test_it_beats_equal_filling_in_a_storm_that_leaves_room():
         loop.close()
     assert found["mpc"]["controllable_m3"] < 0.9 * found["efd"]["controllable_m3"]
     assert found["mpc"]["movement"] < 0.1 * found["efd"]["movement"]
+
+
+def test_the_oracle_knows_the_rain_to_come(monkeypatch):
+    monkeypatch.setattr(drainage_mpc, "Branch", Imagined)
+    loop = make_loop("drainage/astlingen", duration_s=7200)
+    try:
+        loop.reset(0)
+        for _ in range(10):
+            loop.step(loop.readings["setting"])
+        ahead = Oracle(loop)._rain_ahead({})
+        np.testing.assert_allclose(ahead[:14], loop.world.rain_mm[10:] * 12)
+        assert not ahead[14:].any(), "nothing is known to fall after the end"
+    finally:
+        loop.close()
+    assert ahead[:14].any()

@@ -44,7 +44,7 @@ def test_rain_that_is_told_falls_as_rain_that_is_read(monkeypatch):
     loop = make_loop("drainage/astlingen-oct2000")
     try:
         read = loop.episode(make_controller("static", loop.site), 0).kpis
-        table = loop.world._weather.rain_mm
+        table = loop.world.rain_mm
     finally:
         loop.close()
     monkeypatch.setattr(envs.drainage.weather, "storm", lambda *_: table)
