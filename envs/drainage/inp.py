@@ -98,7 +98,7 @@ class Inp:
 
     def replace(self, section: str, rows: Sequence[Sequence[object]]) -> None:
         """Put other rows in a section's place."""
-        self._lines[section] = [" ".join(map(str, row)) for row in rows]
+        self._lines[section] = [" ".join(_quoted(str(word)) for word in row) for row in rows]
         if section == "OPTIONS":
             self.options = {str(row[0]).upper(): str(row[1]) for row in rows if len(row) > 1}
 
@@ -132,6 +132,10 @@ def strip(inp: Inp) -> None:
     inp.replace("CONTROLS", [])
     inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODES", "NONE"], ["LINKS", "NONE"]])
     inp.set_options(THREADS=1)
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if not word or any(character.isspace() for character in word) else word
 
 
 def _words(text: str) -> list[str]:

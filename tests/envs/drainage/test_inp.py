@@ -1,0 +1,91 @@
+"""SWMM's input as rows: what is read, what a run changes, and what it must leave alone."""
+
+import pytest
+
+from envs import CityloopError
+from envs.drainage.inp import Inp, strip, tell_gauges
+
+TEXT = """
+[TITLE]
+Anything ; with a comment
+[OPTIONS]
+FLOW_UNITS  {unit}
+THREADS     4
+[RAINGAGES]
+;;Name  Format Interval
+G1      VOLUME 0:05 1.0 TIMESERIES rain ; the only one
+[INFLOWS]
+J1 FLOW inflow FLOW 1.0 1.0
+[DWF]
+J1 FLOW 0.01 "" "day night"
+[CONTROLS]
+RULE R1
+IF NODE T DEPTH > 1 THEN ORIFICE O SETTING = 1
+[TIMESERIES]
+rain    0:00 1.0
+inflow  0:00 0.5
+unused  0:00 9.9
+"""
+
+
+@pytest.fixture
+def inp(tmp_path):
+    return read(tmp_path)
+
+
+def read(folder, unit="CMS"):
+    path = folder / "a.inp"
+    path.write_text(TEXT.format(unit=unit))
+    return Inp(path)
+
+
+def test_rows_are_words_without_comments(inp):
+    assert inp.rows("RAINGAGES") == [["G1", "VOLUME", "0:05", "1.0", "TIMESERIES", "rain"]]
+    assert inp.rows("DWF") == [["J1", "FLOW", "0.01", "", "day night"]]
+    assert inp.rows("NOTHING") == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "metre", "cms", "mm"),
+    [("CMS", 1, 1, 1), ("LPS", 1, 0.001, 1), ("CFS", 0.3048, 0.0283168, 25.4), ("MGD", 0.3048, 0.0438126, 25.4)],
+)
+def test_units(tmp_path, unit, metre, cms, mm):
+    inp = read(tmp_path, unit)
+    assert (inp.metre, inp.millimetre) == (metre, mm)
+    assert inp.cms == pytest.approx(cms, rel=1e-5)
+    assert inp.cubic_metre == pytest.approx(metre**3)
+
+
+def test_a_run_keeps_every_series_that_somebody_uses(inp):
+    strip(inp)
+    assert [row[0] for row in inp.rows("TIMESERIES")] == ["rain", "inflow"]
+    assert inp.rows("CONTROLS") == []
+    assert inp.options["THREADS"] == "1"
+
+
+def test_told_gauges_are_dry_and_their_series_goes(inp):
+    tell_gauges(inp)
+    strip(inp)
+    assert {row[0] for row in inp.rows("TIMESERIES")} == {"inflow", "cityloop_dry"}
+    assert inp.rows("RAINGAGES")[0][-1] == "cityloop_dry"
+
+
+def test_what_is_written_reads_the_same(inp, tmp_path):
+    strip(inp)
+    inp.set_options(ROUTING_STEP="0:00:10")
+    inp.write(tmp_path / "b.inp")
+    again = Inp(tmp_path / "b.inp")
+    assert again.options == inp.options
+    for section in inp.sections:
+        assert again.rows(section) == inp.rows(section)
+
+
+def test_words_with_spaces_stay_one_word(inp, tmp_path):
+    inp.replace("RAINGAGES", [["G1", "VOLUME", "0:05", "1.0", "FILE", "my rain.dat", "S1", "MM"]])
+    inp.write(tmp_path / "b.inp")
+    assert Inp(tmp_path / "b.inp").rows("RAINGAGES")[0][5] == "my rain.dat"
+
+
+def test_a_file_that_is_missing(tmp_path):
+    with pytest.raises(CityloopError, match="cannot be read"):
+        Inp(tmp_path / "none.inp")
