@@ -199,7 +199,7 @@ class GatePolicy(PolicyNetwork):
         """Mean and log standard deviation ``(…, 2)``; the mean in units of `training.actions`: -1 shut, 1 open."""
         gates = parts["gate"]
         static = gates[..., self.STATIC : self.STATIC + 1]
-        mean = 2.0 * static * (1.0 + self.more(self.hidden(gates))) - 1.0
+        mean = 2.0 * (static + static.clamp(min=0.1) * self.more(self.hidden(gates))) - 1.0
         return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
 
 

@@ -1,9 +1,8 @@
-"""``cityloop oracle``: how far gates could go if the whole event were known: a floor that no controller can be asked to
-beat.
+"""``cityloop oracle``: how far gates could go if rain and tide were known: the best that a long search finds.
 
-The same search as the model-predictive controller's, with the rain that will fall instead of a forecast, six hours
-ahead instead of three, and an effort that no service could afford. It is a bound as found, not a proof: a longer search
-may find less overflow still.
+The same search as the model-predictive controller's, with what will come instead of a forecast, six hours ahead
+instead of three, and an effort that no service could afford. No proof: a longer search may find less overflow still.
+Stuck gates and blocked conduits are not known to it.
 """
 
 from __future__ import annotations
@@ -45,6 +44,9 @@ class Oracle(ModelPredictive):
         now = round(self._world.time_s / self._world.scenario.decision_s)
         rates = self._world.rain_mm[now : now + count] * 60 / self._decision_min
         return np.concatenate([rates, np.zeros((count - len(rates), rates.shape[1]))])
+
+    def _tide_ahead(self, readings: Readings) -> np.ndarray | None:
+        return self._world.tide_ahead_m(sum(self._lengths)) if self._world.scenario.tide.amplitude_m else None
 
 
 def oracle(

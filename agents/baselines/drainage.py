@@ -78,14 +78,16 @@ class EqualFilling(_OnLevels):
     def settings(self, depth_m: np.ndarray, own: np.ndarray, below: np.ndarray) -> np.ndarray:
         """See `_OnLevels.settings`."""
         settings = self.static.copy()
-        known = np.flatnonzero(~np.isnan(own))
-        if len(known) < 2:
+        tanks = np.unique(self._tank[~np.isnan(own)])  # several gates may empty one
+        if len(tanks) < 2:
             return settings
-        ranked = known[np.argsort(own[known], kind="stable")]
-        if own[ranked[-1]] > own[ranked[-2]]:
-            settings[ranked[-1]] = 1.0
-        if own[ranked[0]] < own[ranked[1]]:
-            settings[ranked[0]] = self._reduced[ranked[0]]
+        fill = np.array([own[self._tank == tank][0] for tank in tanks])
+        order = np.argsort(fill, kind="stable")
+        if fill[order[-1]] > fill[order[-2]]:
+            settings[self._tank == tanks[order[-1]]] = 1.0
+        if fill[order[0]] < fill[order[1]]:
+            emptiest = self._tank == tanks[order[0]]
+            settings[emptiest] = self._reduced[emptiest]
         return settings
 
 

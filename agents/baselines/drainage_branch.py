@@ -34,7 +34,7 @@ class Run:
         time: when it begins; None: when the input does.
         settings: of all gates at every decision, ``(T, N)``.
         rain_mmh: of all gauges, ``(T, gauges)``.
-        tide_m: of all outfalls; None: as the input says.
+        tide_m: level of all tidal waters at every decision, ``(T, tides)``; None: as the input says.
         save: where to leave a hot start file at the end, if anywhere.
     """
 
@@ -128,12 +128,13 @@ class _Model:
     """Runs a site's network, again and again."""
 
     def __init__(self, site: Any, folder: Path):
-        from envs.drainage.inp import Inp, strip, tell_gauges
+        from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
 
         self._site, self._folder = site, folder
         self._inp = Inp(Path(site.input))
         tell_gauges(self._inp)
         strip(self._inp)
+        free_pumps(self._inp, site.agents)
 
     def run(self, task: Run) -> Outcome:
         """Carry out one run."""
@@ -145,14 +146,15 @@ class _Model:
         try:
             site = self._site
             gates, gauges = swmm.links(site.agents), swmm.gauges(site.gauges)
-            tanks, outfalls = swmm.nodes(tank.id for tank in site.tanks), swmm.nodes(site.outfalls)
+            tanks, tides = swmm.nodes(tank.id for tank in site.tanks), swmm.nodes(site.tides)
             nodes = swmm.nodes(site.controllable)
-            for settings, rain in zip(task.settings, task.rain_mmh, strict=True):
+            levels = [()] * len(task.settings) if task.tide_m is None else task.tide_m
+            for settings, rain, sea in zip(task.settings, task.rain_mmh, levels, strict=True):
                 for gate, setting in zip(gates, settings, strict=True):
                     swmm.set_setting(gate, setting)
                 for gauge, rate in zip(gauges, rain, strict=True):
                     swmm.set_rain(gauge, rate)
-                for outfall, level in zip(outfalls, [] if task.tide_m is None else task.tide_m, strict=False):
+                for outfall, level in zip(tides, sea, strict=False):
                     swmm.set_stage(outfall, level)
                 swmm.advance(step_s)
             if task.save is not None:

@@ -40,7 +40,8 @@ class Search:
         segments_min: lengths of the parts of a plan, each with settings of its own; together the horizon.
         replan_min: time between two plans; the one made last is carried out in between.
         population, elite, rounds: of the cross-entropy method.
-        limit_s: planning stops after this long, with the best plan so far.
+        limit_s: planning stops after this long, with the best plan so far: a way out, as a result that depends on it
+            depends on how busy the machine is.
     """
 
     segments_min: tuple[int, ...] = (30, 60, 90)
@@ -48,7 +49,7 @@ class Search:
     population: int = 24
     elite: int = 6
     rounds: int = 3
-    limit_s: float = 5.0
+    limit_s: float = 60.0
 
 
 class ModelPredictive:
@@ -96,7 +97,8 @@ class ModelPredictive:
         """Bring the model to the present: one decision with the measured rain and the gates as they stood."""
         hot = self._ids / f"hot{self._age % 2}.hsf"
         rain = np.nan_to_num(readings["rain_mmh"])[None, :]
-        run = Run(self._hot, self._time, readings["setting"][None, :], rain, _tide(readings), hot)
+        tide = self._tide_ahead(readings)
+        run = Run(self._hot, self._time, readings["setting"][None, :], rain, None if tide is None else tide[:1], hot)
         self._time, self._hot = self._branch.run([run])[0].time, hot
         self._age += 1
 
@@ -125,7 +127,7 @@ class ModelPredictive:
 
     def _costs(self, plans: np.ndarray, now: np.ndarray, rain: np.ndarray, readings: Readings) -> np.ndarray:
         """Overflow that each plan leads to in m³, with what is stored at the end and the movement, ``(P,)``."""
-        tide = _tide(readings)
+        tide = self._tide_ahead(readings)
         runs = [Run(self._hot, self._time, np.repeat(plan, self._lengths, axis=0), rain, tide) for plan in plans]
         found: list[Outcome] = self._branch.run(runs)
         moved = np.abs(np.diff(np.concatenate([np.tile(now, (len(plans), 1, 1)), plans], axis=1), axis=1))
@@ -135,12 +137,19 @@ class ModelPredictive:
     def _rain_ahead(self, readings: Readings) -> np.ndarray:
         """Rain of every decision of the horizon, mm/h, ``(H, gauges)``."""
         count = sum(self._lengths)
+        if not self._site.gauges:
+            return np.zeros((count, 0))
         forecast = readings["forecast_mm"].reshape(-1, len(LEADS_MIN))
         if np.isnan(forecast).any():
             return np.tile(np.nan_to_num(readings["rain_mmh"]), (count, 1))
         minutes = self._decision_min * np.arange(count + 1)
         fallen = [np.interp(minutes, [0, *LEADS_MIN], [0.0, *amounts]) for amounts in forecast]
         return np.diff(np.array(fallen), axis=1).T * 60 / self._decision_min
+
+    def _tide_ahead(self, readings: Readings) -> np.ndarray | None:
+        """Levels of tidal waters at every decision of the horizon, taken to stay, ``(H, tides)``; None: unknown."""
+        tide = readings["tide_m"]
+        return None if np.isnan(tide).any() else np.tile(tide, (sum(self._lengths), 1))
 
     def close(self) -> None:
         """End the process that looks ahead."""
@@ -149,9 +158,3 @@ class ModelPredictive:
     def __del__(self) -> None:
         if hasattr(self, "_branch"):
             self._branch.close()
-
-
-def _tide(readings: Readings) -> np.ndarray | None:
-    """Levels at the outfalls, which are taken to stay; None where some are unknown."""
-    tide = readings["tide_m"]
-    return None if np.isnan(tide).any() else tide

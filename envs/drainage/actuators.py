@@ -19,7 +19,6 @@ class Actuators:
     Args:
         settings: where they stand at first, ``(N,)``.
         stuck: which do not move, bool ``(N,)``.
-        deadband: setpoints nearer than this are ignored.
 
     Attributes:
         settings: where they stand.
@@ -27,8 +26,8 @@ class Actuators:
         moves: how many there were.
     """
 
-    def __init__(self, settings: np.ndarray, stuck: np.ndarray, deadband: float):
-        self.settings, self._stuck, self._least = settings.copy(), stuck, max(deadband, LEAST)
+    def __init__(self, settings: np.ndarray, stuck: np.ndarray):
+        self.settings, self._stuck = settings.copy(), stuck
         self._still_s = np.full(len(settings), DAY_S)
         self._recent: list[deque[float]] = [deque() for _ in settings]
         self.movement, self.moves = 0.0, 0
@@ -36,7 +35,7 @@ class Actuators:
     def move(self, wanted: np.ndarray, now_s: float) -> np.ndarray:
         """Go to setpoints ``(N,)``; how far each gate moved."""
         way = np.where(self._stuck, 0.0, wanted - self.settings)
-        way[np.abs(way) < self._least] = 0.0
+        way[np.abs(way) < LEAST] = 0.0
         for k in np.flatnonzero(way):
             self.settings[k] = wanted[k]
             self._still_s[k] = 0.0
@@ -51,7 +50,7 @@ class Actuators:
         self._still_s += seconds
 
     def readings(self, now_s: float) -> Readings:
-        """What the drives report."""
+        """What the drives report: ``setting``, ``still_s`` and ``moves``, each ``(N,)``."""
         for times in self._recent:
             while times and now_s - times[0] >= DAY_S:
                 times.popleft()

@@ -62,8 +62,8 @@ class DrainageFeatures:
         self.state_shape = (n, len(STATE_FEATURES))
         self._tank = np.array([gate.tank for gate in site.gates])
         self._below = np.array([gate.below for gate in site.gates])
-        self._outfall = np.array([gate.outfall for gate in site.gates])
-        self._to_outfall = self._outfall >= 0
+        self._tide = np.array([gate.tide for gate in site.gates])
+        self._tidal = self._tide >= 0
         self._static = np.array([gate.static for gate in site.gates])
         self._pump = np.array([gate.kind == "pump" for gate in site.gates], dtype=float)
         self._full_m = np.array([tank.full_m for tank in site.tanks])
@@ -105,13 +105,15 @@ class DrainageFeatures:
         columns[:, 12] = np.minimum(readings["still_s"] / STILL_S, 2.0)
         columns[:, 13] = readings["flow_cms"] / FLOW_CMS
         rain = readings["rain_mmh"] / RAIN_MMH
-        columns[:, 14] = self._rain @ rain
-        columns[:, 15] = rain.sum() / max(len(rain), 1)
+        heard = np.isfinite(rain)
+        rain = np.where(heard, rain, 0.0)
+        columns[:, 14] = self._rain @ rain / np.maximum(self._rain @ heard, 1e-9)  # by the gauges that are heard
+        columns[:, 15] = rain.sum() / max(np.count_nonzero(heard), 1)
         columns[:, 16:21] = self._ahead(readings)
-        if self._to_outfall.any():
+        if self._tidal.any():
             level = np.append(self._invert_m, 0.0)[self._tank] + own * np.append(self._full_m, 0.0)[self._tank]
-            tide = np.append(readings["tide_m"], 0.0)[self._outfall]
-            columns[:, 21] = self._to_outfall * (tide - level) / TIDE_M
+            tide = np.append(readings["tide_m"], 0.0)[self._tide]
+            columns[:, 21] = self._tidal * (tide - level) / TIDE_M
         columns[:, 22] = self._pump
         columns[np.isnan(columns)] = 0.0
         return np.clip(columns, -LARGEST, LARGEST, out=columns)

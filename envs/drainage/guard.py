@@ -18,8 +18,11 @@ DRY_M = 0.05
 FULL_SHARE = 0.95
 """From this filling on, at least one of a tank's gates stays open."""
 
-SHUT = 1e-3
-"""A setting below this lets nothing through."""
+SHUT, AJAR = 0.02, 0.1
+"""A setting below the first counts as shut; the least to which a full tank's gate is opened."""
+
+TIDE_MARGIN_M = 0.05
+"""A gate to tidal water shuts while that stands no more than this below the tank: it rises until the next decision."""
 
 CLOSE = 1e-9
 
@@ -35,9 +38,10 @@ class DrainageGuard:
         self.site = site
         self._static = np.array([gate.static for gate in site.gates])
         self._tank = np.array([gate.tank for gate in site.gates])
-        self._outfall = np.array([gate.outfall for gate in site.gates])
+        self._fail_safe = np.array([gate.fail_safe for gate in site.gates])
+        self._tide = np.array([gate.tide for gate in site.gates])
         self._pump = np.array([gate.kind == "pump" for gate in site.gates])
-        self._has_tank, self._to_outfall = self._tank >= 0, self._outfall >= 0
+        self._has_tank, self._tidal = self._tank >= 0, self._tide >= 0
         self._brim_m = FULL_SHARE * np.array([tank.full_m for tank in site.tanks])
         self._invert_m = np.array([tank.invert_m for tank in site.tanks])
         timing = site.timing
@@ -55,9 +59,9 @@ class DrainageGuard:
         asked = _numbers(requests, len(now))
         depth = np.append(readings["depth_m"], np.nan)[self._tank]
         wanted, reasons = asked.copy(), [""] * len(now)
-        # Without a request the gate stays; with a silent level nobody knows what is right: the static setting.
+        # Without a request the gate stays; with a silent level nobody knows what is right: the fail-safe position.
         self._put(wanted, reasons, np.isnan(asked), now, "no_request")
-        self._put(wanted, reasons, self._has_tank & np.isnan(depth), self._static, "no_level")
+        self._put(wanted, reasons, self._has_tank & np.isnan(depth), self._fail_safe, "no_level")
         self._put(wanted, reasons, (wanted < 0) | (wanted > 1), np.clip(wanted, 0.0, 1.0), "range")
         way = wanted - now
         moving, timing = np.abs(way) > CLOSE, self.site.timing
@@ -67,6 +71,8 @@ class DrainageGuard:
             way = wanted - now
             limited = np.clip(now + np.sign(way) * self._step, 0.0, 1.0)
             self._put(wanted, reasons, np.abs(way) > self._step + CLOSE, limited, "rate")
+        small = np.abs(wanted - now) < timing.deadband - CLOSE
+        self._put(wanted, reasons, small & (wanted != now), now, "deadband")
         self._interlock(wanted, reasons, readings, depth)
         changes = [
             Intervention(self.site.agents[k], None if np.isnan(asked[k]) else float(asked[k]), float(wanted[k]), reason)
@@ -77,19 +83,20 @@ class DrainageGuard:
 
     def _interlock(self, wanted: np.ndarray, reasons: list[str], readings: Readings, depth: np.ndarray) -> None:
         """What overrides everything, rates included."""
-        shut = np.zeros_like(wanted)
-        if self._to_outfall.any():
-            tide = np.append(readings["tide_m"], -np.inf)[self._outfall]
+        shut, unsafe = np.zeros_like(wanted), np.zeros(len(wanted), dtype=bool)
+        if self._tidal.any():
+            tide = np.append(readings["tide_m"], -np.inf)[self._tide]
             level = np.append(self._invert_m, np.inf)[self._tank] + np.where(np.isnan(depth), 0.0, depth)
-            self._put(wanted, reasons, ~self._pump & self._to_outfall & (tide > level) & (wanted > 0), shut, "tide")
+            unsafe |= ~self._pump & self._tidal & ~(tide + TIDE_MARGIN_M <= level)  # nor is a tide that nobody knows
+            self._put(wanted, reasons, unsafe & (wanted > 0), shut, "tide")
         if self._pump.any():
-            self._put(wanted, reasons, self._pump & (depth < DRY_M) & (wanted > 0), shut, "dry")
+            dry = self._pump & (depth < DRY_M)
+            self._put(wanted, reasons, dry & (wanted > 0), shut, "dry")
+            unsafe |= dry
         for tank in np.flatnonzero(readings["depth_m"] >= self._brim_m):
-            mine = [k for k in np.flatnonzero(self._tank == tank) if reasons[k] not in ("tide", "dry")]
-            if mine and (wanted[mine] < SHUT).all():
-                opened = np.zeros(len(wanted), dtype=bool)
-                opened[mine] = self._static[mine] >= SHUT
-                self._put(wanted, reasons, opened, self._static, "all_shut")
+            mine = (self._tank == tank) & ~unsafe
+            if mine.any() and (wanted[mine] < SHUT).all():
+                self._put(wanted, reasons, mine, np.maximum(self._static, AJAR), "all_shut")
 
     @staticmethod
     def _put(wanted: np.ndarray, reasons: list[str], where: np.ndarray, values: np.ndarray, reason: str) -> None:

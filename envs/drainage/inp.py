@@ -14,6 +14,12 @@ from envs.core.errors import CityloopError
 
 US_UNITS = ("CFS", "GPM", "MGD")
 FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
+SECTIONS = (
+    *("OPTIONS", "RAINGAGES", "SUBCATCHMENTS", "JUNCTIONS", "OUTFALLS", "DIVIDERS", "STORAGE", "CONDUITS", "PUMPS"),
+    *("ORIFICES", "WEIRS", "OUTLETS", "CONTROLS", "TIMESERIES", "REPORT", "FILES", "COORDINATES", "SYMBOLS"),
+)
+"""The sections that are read or changed."""
+
 FLOW_CMS = {
     "CFS": FOOT_M**3,
     "GPM": 6.30902e-5,
@@ -45,7 +51,7 @@ class Inp:
         lines: list[str] = []
         for line in text.splitlines():
             if line.lstrip().startswith("["):
-                lines = self._lines.setdefault(line.strip().strip("[]").upper(), [])
+                lines = self._lines.setdefault(_section(line), [])
             else:
                 lines.append(line)
         if "OPTIONS" not in self._lines:
@@ -127,11 +133,35 @@ def tell_gauges(inp: Inp) -> None:
 
 def strip(inp: Inp) -> None:
     """Leave out what would slow a run down or decide for the controller: unused series, reports, threads, rules."""
-    used = {word for section in inp.sections if section != "TIMESERIES" for row in inp.rows(section) for word in row}
-    inp.replace("TIMESERIES", [row for row in inp.rows("TIMESERIES") if row[0] in used])
+    sections = [section for section in inp.sections if section != "TIMESERIES"]
+    used = {word.casefold() for section in sections for row in inp.rows(section) for word in row}
+    inp.replace("TIMESERIES", [_found(inp, row) for row in inp.rows("TIMESERIES") if row[0].casefold() in used])
+    inp.replace("RAINGAGES", [_found(inp, row) for row in inp.rows("RAINGAGES")])
+    inp.replace("FILES", [])
     inp.replace("CONTROLS", [])
     inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODES", "NONE"], ["LINKS", "NONE"]])
     inp.set_options(THREADS=1)
+
+
+def free_pumps(inp: Inp, gates: Sequence[str]) -> None:
+    """Take the depths at which SWMM itself would start and stop pumps away from those that are controlled."""
+    rows = [[*row[:5], *(["0", "0"] if row[0] in gates else row[5:])] for row in inp.rows("PUMPS")]
+    inp.replace("PUMPS", rows)
+
+
+def _found(inp: Inp, row: list[str]) -> list[str]:
+    """A row with the file that it names, if any, where it is, not where the input is copied to."""
+    row = list(row)
+    for k, word in enumerate(row[:-1]):
+        if word.upper() == "FILE":
+            row[k + 1] = str((inp.path.parent / row[k + 1]).resolve())
+    return row
+
+
+def _section(header: str) -> str:
+    """The name of a section; SWMM knows them by their beginnings."""
+    name = header.strip().strip("[]").upper()
+    return next((known for known in SECTIONS if known.startswith(name)), name)
 
 
 def _quoted(word: str) -> str:

@@ -73,7 +73,7 @@ class Ledger:
         kpis |= {
             "continuity_pct": continuity_pct,
             "runoff_continuity_pct": self._swmm.runoff_continuity_pct,
-            "invalid": float(abs(continuity_pct) > CONTINUITY_PCT),
+            "invalid": float(not abs(continuity_pct) <= CONTINUITY_PCT),
         }
         found = {"overflow_m3": volumes, "flooded_h": hours}
         return kpis, {key: dict(zip(self._names, values.tolist(), strict=True)) for key, values in found.items()}

@@ -22,6 +22,9 @@ KINDS: dict[str, Literal["junction", "storage", "outfall"]] = {
 SHALLOW = 2.0
 """Depth that a node is taken to have whose input leaves it to SWMM, in the input's unit."""
 
+TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
+"""Types of outfall whose receiving water has a level of its own."""
+
 LINKS = (*CONTROLLED, "CONDUITS", "OUTLETS")
 
 
@@ -39,14 +42,14 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     for start, end in ends.values():
         below.setdefault(start, []).append(end)
     outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
-    others = {row[0]: row for section in ("JUNCTIONS", "DIVIDERS") for row in inp.rows(section)}
+    others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: row[:2] for row in inp.rows("DIVIDERS")}
     storage = {row[0]: row for row in inp.rows("STORAGE")}
     nodes = {*storage, *outfalls, *others}
     names = scenario.gates or tuple(kinds)
     if not names:
         raise CityloopError(f"{where}: {inp.path.name} has no orifice, weir or pump: there is nothing to control")
     _known(where, "gates", names, kinds, "orifice, weir or pump")
-    for field in ("settings", "reduced"):
+    for field in ("settings", "reduced", "fail_safe"):
         _known(where, field, getattr(scenario, field), names, "controlled gate")
     _known(where, "controllable", scenario.controllable, nodes, "node")
     _known(where, "sensitive", scenario.sensitive, nodes, "node")
@@ -56,6 +59,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     starts = {ends[name][0] for name in names}
     storage |= {node: _junction(row) for node, row in others.items() if node in starts}
     tanks = list(storage)
+    tides = tuple(row[0] for row in inp.rows("OUTFALLS") if len(row) > 2 and row[2].upper() in TIDAL)
     gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
     catchments = _catchments(inp, gauges, tanks, below)
     gates = []
@@ -68,8 +72,9 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
                 kind=kinds[name],
                 tank=tanks.index(start) if start in tanks else -1,
                 below=_first_below(end, below, tanks),
-                outfall=outfalls.index(end) if end in outfalls else -1,
+                tide=tides.index(end) if end in tides else -1,
                 static=static,
+                fail_safe=scenario.fail_safe.get(name, static),
                 reduced=scenario.reduced.get(name, static / 2),
             )
         )
@@ -80,6 +85,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         gates=tuple(gates),
         gauges=gauges,
         outfalls=outfalls,
+        tides=tides,
         controllable=scenario.controllable or tuple(name for name in (*storage, *others) if name not in outfalls),
         input=str(scenario.inp),
         **_map(inp, ends),
@@ -115,6 +121,8 @@ def _junction(row: list[str]) -> list[str]:
 
 
 def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:
+    if len(row) < 3:
+        raise CityloopError(f"{inp.path.name}: storage node {row[0]} lacks its elevation or depth: add them")
     total = sum(rain)
     return Tank(
         id=row[0],

@@ -102,10 +102,11 @@ def _beta(x: np.ndarray, a: float, b: float) -> np.ndarray:
 
 
 def gauge_places_m(inp: Inp, gauges: tuple[str, ...]) -> np.ndarray:
-    """Where the gauges are, ``(gauges, 2)``; all in one place where the input does not say."""
+    """Where the gauges are, ``(gauges, 2)``; in the middle of the others where the input does not say."""
     places = {row[0]: (float(row[1]), float(row[2])) for row in inp.rows("SYMBOLS") if len(row) > 2}
-    found = np.array([places.get(gauge, (np.nan, np.nan)) for gauge in gauges]).reshape(-1, 2)
-    return np.where(np.isnan(found), 0.0, found) * inp.metre
+    known = [places[gauge] for gauge in gauges if gauge in places] or [(0.0, 0.0)]
+    middle = tuple(np.mean(known, axis=0))
+    return np.array([places.get(gauge, middle) for gauge in gauges]).reshape(-1, 2) * inp.metre
 
 
 def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int, decision_s: float) -> np.ndarray:
@@ -124,39 +125,76 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
             raise CityloopError(f"{inp.path.name}: rain gauge {gauge} has no time series: give one, or rain: storms")
         if row[5] not in series:
             series[row[5]] = _series(inp, row[5], start)
-        times_s, values = series[row[5]]
-        interval_s = _seconds(row[2])
-        kind = row[1].upper()
-        if kind == "CUMULATIVE":
-            falls = np.diff(values, prepend=0.0)
-            depths = np.where(falls < 0, values, falls)  # it starts anew
-        else:
-            depths = values * (interval_s / 3600 if kind == "INTENSITY" else 1.0)
-        fallen = np.concatenate([[0.0], np.cumsum(depths)])
-        knots = np.concatenate([times_s, [times_s[-1] + interval_s]])
-        table[:, g] = np.diff(np.interp(edges_s, knots, fallen)) * inp.millimetre * float(row[3])
+        table[:, g] = np.diff(_fallen(row, *series[row[5]], edges_s)) * inp.millimetre
     return table
 
 
+def _fallen(row: list[str], times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:
+    """What has fallen on a gauge until given times, in its series' unit.
+
+    A value holds for the gauge's interval, or until the next; then it is dry.
+    """
+    kind, interval_s = row[1].upper(), _seconds(row[2])
+    until_s = np.minimum(times_s + interval_s, np.append(times_s[1:], np.inf))
+    if kind == "CUMULATIVE":
+        falls = np.diff(values, prepend=0.0)
+        depths = np.where(falls < 0, values, falls)  # it starts anew
+    else:
+        depths = values * (interval_s / 3600 if kind == "INTENSITY" else 1.0) * (until_s - times_s) / interval_s
+    total = np.cumsum(depths)
+    knots = np.stack([times_s, until_s], axis=1).ravel()
+    sums = np.stack([total - depths, total], axis=1).ravel()
+    return np.interp(at_s, knots, sums)
+
+
 def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarray]:
-    """Times in seconds from the start, and values."""
-    times, values = [], []
-    day = start.replace(hour=0, minute=0, second=0)
+    """Times in seconds from the start, and values. A row without a date goes on with the last one's."""
+    times: list[float] = []
+    values: list[float] = []
+    since_s = 0.0  # without any date, times count from the start
     for row in inp.rows("TIMESERIES"):
-        if row[0] != name:
+        if row[0].casefold() != name.casefold():
             continue
         words = row[1:]
         if words and words[0].upper() == "FILE":
             raise CityloopError(f"{inp.path.name}: time series {name} lies in a file of its own: put it into the input")
-        if words and "/" in words[0]:
-            day = datetime.strptime(words.pop(0).replace("-", "/"), "%m/%d/%Y")
-            times += [(day - start).total_seconds() + _seconds(word) for word in words[0::2]]
-        else:  # hours from the start of the simulation
-            times += [_seconds(word) for word in words[0::2]]
-        values += [float(word) for word in words[1::2]]
+        try:
+            while words:
+                if _is_date(words[0]):
+                    since_s = (_day(words.pop(0)) - start).total_seconds()
+                time, value, *words = words
+                times.append(since_s + _seconds(time))
+                values.append(float(value))
+        except ValueError:
+            raise CityloopError(
+                f"{inp.path.name}: time series {name} has a row {' '.join(row)!r}: correct it"
+            ) from None
     if not times:
         raise CityloopError(f"{inp.path.name}: time series {name} is empty or missing: give it values")
     return np.array(times), np.array(values)
+
+
+def _is_date(word: str) -> bool:
+    return "/" in word or "-" in word.lstrip("-")
+
+
+def _day(word: str) -> datetime:
+    """``month/day/year``, the month a number or its first three letters."""
+    text = word.replace("-", "/")
+    return datetime.strptime(text, "%b/%d/%Y" if text[:3].isalpha() else "%m/%d/%Y")
+
+
+def moment(inp: Inp, date: str, time: str) -> datetime:
+    """A moment that two options give; SWMM's defaults where they do not.
+
+    Raises:
+        CityloopError: if they cannot be understood.
+    """
+    day, clock = inp.options.get(date, "01/01/2004"), inp.options.get(time, "0:00")
+    try:
+        return _day(day) + timedelta(seconds=_seconds(clock))
+    except ValueError:
+        raise CityloopError(f"{inp.path.name}: {date} {day} {time} {clock} is no moment: correct the options") from None
 
 
 def _seconds(word: str) -> float:
@@ -169,6 +207,6 @@ def _seconds(word: str) -> float:
 def series_start(inp: Inp, gauge_series: str) -> datetime:
     """When a dated time series begins."""
     row = next((row for row in inp.rows("TIMESERIES") if row[0] == gauge_series), None)
-    if row is None or "/" not in row[1]:
+    if row is None or not _is_date(row[1]):
         raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")
-    return datetime.strptime(row[1], "%m/%d/%Y") + timedelta(seconds=_seconds(row[2]))
+    return _day(row[1]) + timedelta(seconds=_seconds(row[2]))

@@ -18,7 +18,7 @@ READINGS = Schema(
     Column("moves", "gate", 0, 1e5, "movements in the past 24 hours"),
     Column("rain_mmh", "gauge", 0, 1000, "rain since the last decision", nullable=True),
     Column("forecast_mm", "forecast", 0, 5000, "rain expected from now until the lead time", nullable=True),
-    Column("tide_m", "outfall", -100, 10_000, "level of the receiving water over the datum", nullable=True),
+    Column("tide_m", "tide", -100, 10_000, "level of the receiving water over the datum", nullable=True),
 )
 """The schema, and the body of a request to the service."""
 
@@ -31,6 +31,6 @@ def cross_check(site: DrainageSite, readings: Readings) -> None:
     """
     for k, tank in enumerate(site.tanks):
         depth = readings["depth_m"][k]
-        if depth > 3.0 * tank.full_m + 1.0:
+        if depth > 10.0 * (tank.full_m + 1.0):  # nodes may be surcharged
             where = f"readings.depth_m[{k}] (tank {tank.id})"
             raise ReadingError(where, float(depth), f"the tank is {tank.full_m:g} m deep; check the sensor's scale")

@@ -27,7 +27,7 @@ class Timing(Frozen):
         rate_per_min: largest change of a setting a minute, as a share of the whole way.
         dwell_s: after a movement a gate rests for at least this long.
         moves_per_day: movements of a gate in any 24 hours, at most.
-        deadband: the actuator ignores a setpoint that is closer than this to where the gate stands.
+        deadband: a gate stays where it is for a setpoint that is closer than this.
     """
 
     decision_s: int = Field(default=300, ge=60, le=3600)
@@ -35,6 +35,15 @@ class Timing(Frozen):
     dwell_s: int = Field(default=600, ge=0, le=7200)
     moves_per_day: int = Field(default=72, ge=1)
     deadband: float = Field(default=0.05, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _can_move(self) -> Timing:
+        step = self.rate_per_min * self.decision_s / 60
+        if step <= self.deadband:
+            raise ValueError(
+                f"deadband is {self.deadband:g}, and a decision moves a gate by {step:g} at most: lower it"
+            )
+        return self
 
 
 class Storms(Frozen):
@@ -161,8 +170,8 @@ class DrainageScenario(Scenario):
     Attributes:
         inp: SWMM input file.
         gates: links that are controlled; none given: all orifices, weirs and pumps.
-        settings: gate → its static setting, used by the ``static`` controller and as its fail-safe position; 1 if not
-            given.
+        settings: gate → its static setting, used by the ``static`` controller; 1 if not given.
+        fail_safe: gate → where it goes while its tank's level is unknown; the static setting if not given.
         reduced: gate → its setting in the equal-filling rule while its tank is the emptiest; half of the static one if
             not given.
         controllable: nodes whose overflow the gates can influence; none given: all nodes.
@@ -184,11 +193,12 @@ class DrainageScenario(Scenario):
     inp: Path
     gates: tuple[str, ...] = ()
     settings: dict[str, float] = Field(default_factory=dict)
+    fail_safe: dict[str, float] = Field(default_factory=dict)
     reduced: dict[str, float] = Field(default_factory=dict)
     controllable: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
     treatment: tuple[str, ...] = ()
-    objective: str = ""
+    objective: Literal["", "theta", "alpha", "gamma"] = ""
     rain: Literal["file", "storms", "design"] = "file"
     series: str = ""
     duration_s: float = Field(default=86400.0, gt=0)
@@ -204,7 +214,9 @@ class DrainageScenario(Scenario):
     def _readable(self) -> DrainageScenario:
         if not self.inp.is_file():
             raise ValueError(f"file {self.inp} is missing: give an existing SWMM input file")
-        for field in ("settings", "reduced"):
+        if len(set(self.gates)) < len(self.gates):
+            raise ValueError(f"gates are {list(self.gates)}: name each once")
+        for field in ("settings", "fail_safe", "reduced"):
             for gate, value in getattr(self, field).items():
                 if not 0 <= value <= 1:
                     raise ValueError(f"{field}.{gate} is {value:g}: give a number from 0 (shut) to 1 (open)")
@@ -273,9 +285,8 @@ def load(name: str) -> DrainageScenario:
         )
     if network != "astlingen":
         hours, gates = PYSTORMS[network]
-        return DrainageScenario(
-            **common, inp=_pystorms(network), gates=gates, objective=network, duration_s=hours * 3600
-        )
+        common |= {"objective": network, "duration_s": hours * 3600}
+        return DrainageScenario(**common, inp=_pystorms(network), gates=gates)
     if event:
         days = EVENTS[event]
         return DrainageScenario(

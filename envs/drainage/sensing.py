@@ -59,16 +59,19 @@ class Forecaster:
         self._forecast, self._gauges = forecast, table.shape[1]
         self._rng = np.random.default_rng([seed, 6])
         self._fallen = np.concatenate([np.zeros((1, table.shape[1])), np.cumsum(table, axis=0)])
-        self._rows = [max(1, round(60 * lead / decision_s)) for lead in LEADS_MIN]
+        self._ahead = 60.0 * np.array(LEADS_MIN) / decision_s
         self._spread = forecast.error * np.sqrt(np.array(LEADS_MIN) / 60.0)
 
     def __call__(self, decision: int) -> np.ndarray:
         """``(gauges * leads,)`` in mm; NaN where there is no forecast."""
         if self._forecast.kind == "none":
             return np.full(self._gauges * len(LEADS_MIN), np.nan)
-        last = len(self._fallen) - 1
-        now = self._fallen[min(decision, last)]
-        ahead = np.array([self._fallen[min(decision + rows, last)] - now for rows in self._rows])
+        ends = decision + self._ahead
+        low = np.minimum(ends.astype(np.int64), len(self._fallen) - 1)
+        high = np.minimum(low + 1, len(self._fallen) - 1)
+        share = (ends - np.floor(ends))[:, None]
+        until = self._fallen[low] * (1 - share) + self._fallen[high] * share
+        ahead = until - self._fallen[min(decision, len(self._fallen) - 1)]
         if self._forecast.kind == "degraded":
             drawn = self._rng.standard_normal(len(LEADS_MIN))
             factor = np.exp(self._spread * drawn - self._spread**2 / 2)

@@ -45,8 +45,9 @@ class Gate(Frozen):
         kind: orifice, weir or pump.
         tank: index of the tank that it empties, -1: none.
         below: index of the next tank downstream, -1: none.
-        outfall: index of the outfall that it opens to directly, -1: none.
-        static: its setting in the network's static plan, and where it goes when nothing is known.
+        tide: index of the tidal water that it opens to directly, -1: none.
+        static: its setting in the network's static plan.
+        fail_safe: where it goes when its tank's level is unknown.
         reduced: its setting in the equal-filling rule while its tank is the emptiest.
     """
 
@@ -54,8 +55,9 @@ class Gate(Frozen):
     kind: Literal["orifice", "weir", "pump"]
     tank: int = -1
     below: int = -1
-    outfall: int = -1
+    tide: int = -1
     static: float = Field(default=1.0, ge=0, le=1)
+    fail_safe: float = Field(default=1.0, ge=0, le=1)
     reduced: float = Field(default=0.5, ge=0, le=1)
 
 
@@ -96,6 +98,7 @@ class DrainageSite(Site):
         gates: the agents.
         gauges: rain gauges.
         outfalls: where water leaves the network.
+        tides: those of them whose receiving water has a level of its own.
         nodes, links: the network as a map; empty where the input has no coordinates.
         controllable: nodes whose overflow the gates can influence.
         input: path of the SWMM input, for controllers that look ahead with it; empty: nobody knows.
@@ -107,6 +110,7 @@ class DrainageSite(Site):
     gates: tuple[Gate, ...] = Field(min_length=1)
     gauges: tuple[str, ...]
     outfalls: tuple[str, ...]
+    tides: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
     links: tuple[Link, ...] = ()
     controllable: tuple[str, ...] = ()
@@ -124,16 +128,17 @@ class DrainageSite(Site):
 
     @cached_property
     def axes(self) -> Axes:
-        """Tanks, gates, gauges, outfalls, and forecasts as ``gauge:minutes``."""
+        """Tanks, gates, gauges, tidal waters, and forecasts as ``gauge:minutes``."""
         return {
             "tank": tuple(tank.id for tank in self.tanks),
             "gate": self.agents,
             "gauge": self.gauges,
             "forecast": tuple(f"{gauge}:{lead}" for gauge in self.gauges for lead in LEADS_MIN),
-            "outfall": self.outfalls,
+            "tide": self.tides,
         }
 
     @property
     def limits(self) -> dict[str, Any]:
-        """The timing, and every gate's static setting."""
-        return {"timing": self.timing.model_dump(), "static": {gate.id: gate.static for gate in self.gates}}
+        """The timing, and every gate's static setting and fail-safe position."""
+        positions = {gate.id: {"static": gate.static, "fail_safe": gate.fail_safe} for gate in self.gates}
+        return {"timing": self.timing.model_dump(), "gates": positions}

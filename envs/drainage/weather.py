@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from envs.drainage.inp import Inp, strip, tell_gauges
-from envs.drainage.rain import chicago, file_rain, gauge_places_m, series_start, storm
-from envs.drainage.scenarios import DrainageScenario, Tide
+from envs.core.errors import CityloopError
+from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
+from envs.drainage.rain import chicago, file_rain, gauge_places_m, moment, series_start, storm
+from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
 from envs.drainage.swmm import Swmm
 
@@ -22,11 +23,13 @@ class Setup:
     Attributes:
         inp: the input as it is run, but for what is told at run time.
         start: when episodes begin.
+        end: when the input's run ends.
         rain_mm: the input's own rain, ``(decisions, gauges)``; None where every seed has other rain.
     """
 
     inp: Inp
     start: datetime
+    end: datetime
     rain_mm: np.ndarray | None
 
 
@@ -37,7 +40,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
         CityloopError: if its rain cannot be read.
     """
     inp = Inp(scenario.inp)
-    start = _when(inp.options["START_DATE"], inp.options.get("START_TIME", "0:00"))
+    start, end = (moment(inp, f"{key}_DATE", f"{key}_TIME") for key in ("START", "END"))
     if scenario.rain != "file":
         tell_gauges(inp)
     elif scenario.series:
@@ -47,13 +50,18 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
         inp.replace("RAINGAGES", [[*row[:5], name] for row, name in zip(rows, names, strict=True)])
     inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
     strip(inp)
+    free_pumps(inp, site.agents)
     if not scenario.objective:  # SWMM never yields a last part of a step: let it have one more
         end = start + timedelta(seconds=(scenario.decisions + 1) * scenario.decision_s)
         for key, when in (("START", start), ("REPORT_START", start), ("END", end)):
             inp.set_options(**{f"{key}_DATE": f"{when:%m/%d/%Y}", f"{key}_TIME": f"{when:%H:%M:%S}"})
     if scenario.rain != "file":
-        return Setup(inp, start, None)
-    return Setup(inp, start, file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s))
+        if not site.gauges:
+            raise CityloopError(
+                f"scenario {scenario.ref}: {scenario.inp.name} has no rain gauge: add one, or rain: file"
+            )
+        return Setup(inp, start, end, None)
+    return Setup(inp, start, end, file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s))
 
 
 def _blocked(row: list[str], blocked: Mapping[str, float]) -> list[str]:
@@ -61,12 +69,6 @@ def _blocked(row: list[str], blocked: Mapping[str, float]) -> list[str]:
     if row[0] not in blocked:
         return row
     return [*row[:4], f"{float(row[4]) / blocked[row[0]]:.6g}", *row[5:]]
-
-
-def _when(date: str, time: str) -> datetime:
-    hours, minutes, *seconds = [int(float(part)) for part in time.split(":")]
-    day = datetime.strptime(date.replace("-", "/"), "%m/%d/%Y")
-    return day + timedelta(hours=hours, minutes=minutes, seconds=seconds[0] if seconds else 0)
 
 
 class Weather:
@@ -80,11 +82,12 @@ class Weather:
 
     Attributes:
         rain_mm: ``(decisions, gauges)``.
+        tidal: whether a tide is told.
     """
 
     def __init__(self, scenario: DrainageScenario, site: DrainageSite, setup: Setup, seed: int):
         self._told = setup.rain_mm is None
-        self._tide: Tide | None = scenario.tide if scenario.tide.amplitude_m else None
+        self.tidal, self._tide, self._tides = scenario.tide.amplitude_m > 0, scenario.tide, len(site.tides)
         self._step_s, self._phase = scenario.decision_s, float(np.random.default_rng([seed, 7]).random())
         length = (scenario.decisions, scenario.decision_s)
         if setup.rain_mm is not None:
@@ -106,15 +109,17 @@ class Weather:
             return np.zeros(self.rain_mm.shape[1])
         return np.asarray(self.rain_mm[decision] * 3600.0 / self._step_s)
 
-    def tell(self, swmm: Swmm, decision: int, gauges: list[int], outfalls: list[int]) -> None:
+    def tide_m(self, decision: float) -> np.ndarray:
+        """Level of the receiving waters at a decision, or between two, ``(tides,)``."""
+        tide, hours = self._tide, decision * self._step_s / 3600
+        level = tide.mean_m + tide.amplitude_m * np.sin(2 * np.pi * (hours / tide.hours + self._phase))
+        return np.full(self._tides, level)
+
+    def tell(self, swmm: Swmm, decision: int, gauges: list[int], tides: list[int]) -> None:
         """Set rain and tide for the time that follows a decision; the tide is that of its middle."""
         if self._told:
             for gauge, rate in zip(gauges, self.rates_mmh(decision), strict=True):
                 swmm.set_rain(gauge, rate)
-        if self._tide is not None:
-            hours = (decision + 0.5) * self._step_s / 3600
-            level = self._tide.mean_m + self._tide.amplitude_m * np.sin(
-                2 * np.pi * (hours / self._tide.hours + self._phase)
-            )
-            for outfall in outfalls:
+        if self.tidal:
+            for outfall, level in zip(tides, self.tide_m(decision + 0.5), strict=True):
                 swmm.set_stage(outfall, level)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
 from envs.drainage.actuators import Actuators
@@ -56,8 +57,11 @@ class SwmmWorld(World):
         """Start SWMM afresh; see `World.reset`. Gates begin at their static settings.
 
         Raises:
-            CityloopError: if SWMM refuses the input, or another simulation is open in this process.
+            CityloopError: if SWMM refuses the input, or another simulation is open in this process; or if a program is
+                given: there is no local control that could run one.
         """
+        if program is not None:
+            raise CityloopError("a drainage network has no local programs: give a controller that decides by itself")
         self.close()
         scenario, site = self.scenario, self.site
         self._weather = Weather(scenario, site, self.setup, seed)
@@ -65,7 +69,7 @@ class SwmmWorld(World):
         self._faults = Faults(scenario, len(site.tanks), len(site.gates), seed)
         self._forecaster = Forecaster(scenario.forecast, self._weather.rain_mm, scenario.decision_s, seed)
         static = np.array([gate.static for gate in site.gates])
-        self._actuators = Actuators(static, self._faults.stuck_gate, scenario.timing.deadband)
+        self._actuators = Actuators(static, self._faults.stuck_gate)
         self._decision, self._last, self._kpis = 0, False, {}
         self._folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         try:
@@ -79,10 +83,10 @@ class SwmmWorld(World):
         swmm = self._swmm = Swmm(self.setup.inp, folder)
         self._gates = swmm.links(self.site.agents)
         self._tanks = swmm.nodes(tank.id for tank in self.site.tanks)
-        self._gauges, self._outfalls = swmm.gauges(self.site.gauges), swmm.nodes(self.site.outfalls)
+        self._gauges, self._tides = swmm.gauges(self.site.gauges), swmm.nodes(self.site.tides)
         self._ledger = Ledger(swmm, self.scenario, self.site)
         self._set_gates()
-        self._weather.tell(swmm, 0, self._gauges, self._outfalls)
+        self._weather.tell(swmm, 0, self._gauges, self._tides)
 
     def _set_gates(self) -> None:
         assert self._swmm is not None
@@ -95,7 +99,7 @@ class SwmmWorld(World):
         moved = self._actuators.move(np.asarray(commands, dtype=np.float64).reshape(-1), self.time_s)
         if moved.any():
             self._set_gates()
-        self._weather.tell(self._swmm, self._decision, self._gauges, self._outfalls)
+        self._weather.tell(self._swmm, self._decision, self._gauges, self._tides)
         self._advance(self._swmm)
         self._decision += 1
         self._actuators.rest(self.scenario.decision_s)
@@ -117,6 +121,7 @@ class SwmmWorld(World):
     def _observe(self, moved: np.ndarray) -> Readings:
         assert self._swmm is not None
         rain = self._weather.rates_mmh(self._decision - 1)
+        tidal = self._weather.tidal
         self._truth = {**self._ledger.since_last(), "event_m3": self._event_m3, "moved": moved}
         self._trace = {
             "rain_mmh": float(rain.mean()) if len(rain) else 0.0,
@@ -130,7 +135,7 @@ class SwmmWorld(World):
                 **self._actuators.readings(self.time_s),
                 "rain_mmh": rain,
                 "forecast_mm": self._forecaster(self._decision),
-                "tide_m": self._swmm.heads_m(self._outfalls),
+                "tide_m": self._weather.tide_m(self._decision) if tidal else self._swmm.heads_m(self._tides),
             }
         )
 
@@ -138,6 +143,10 @@ class SwmmWorld(World):
     def rain_mm(self) -> np.ndarray:
         """All rain of this episode, ``(decisions, gauges)``: known to a simulator alone."""
         return self._weather.rain_mm
+
+    def tide_ahead_m(self, decisions: int) -> np.ndarray:
+        """Levels of tidal waters in the coming decisions, ``(decisions, tides)``: known to a simulator alone."""
+        return np.array([self._weather.tide_m(self._decision + k + 0.5) for k in range(decisions)])
 
     @property
     def truth(self) -> Mapping[str, Any]:
@@ -160,7 +169,8 @@ class SwmmWorld(World):
 
     def _finish(self, swmm: Swmm) -> None:
         """Close the account, and SWMM with it."""
-        while self._ledger.fine and not self._last:  # the published sum goes to the very end
+        end = self.setup.start + timedelta(seconds=self.time_s + 2 * self.scenario.decision_s)
+        while self._ledger.fine and not self._last and end > self.setup.end:  # a published sum goes to the very end
             self._last = not swmm.advance(None)
             self._ledger.routed(self._last)
         kpis, self._places = self._ledger.close()

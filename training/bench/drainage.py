@@ -89,7 +89,7 @@ def bare(loop: ControlLoop, settings: Sequence[np.ndarray]) -> float:
                     gate.target_setting = setting
                 next(simulation)
             took = time.perf_counter() - start
-            overflow = sum(nodes[name].statistics["flooding_volume"] for name in world.scenario.controllable)
+            overflow = sum(nodes[name].statistics["flooding_volume"] for name in world.site.controllable)
             start = time.perf_counter()
         took += time.perf_counter() - start
     if abs(overflow - world.kpis()["controllable_m3"]) > 1e-6 * (1.0 + overflow):

@@ -28,10 +28,11 @@ def row(**timing):
             Tank(id="low", invert_m=2.0, full_m=4.0, rain=(0.25, 0.75), catchment_ha=10.0),
         ),
         gates=(
-            Gate(id="upper", kind="orifice", tank=0, below=1, static=0.5, reduced=0.2),
-            Gate(id="lower", kind="orifice", tank=1, outfall=0, static=0.4, reduced=0.1),
-            Gate(id="pump", kind="pump", tank=1, outfall=0),
+            Gate(id="upper", kind="orifice", tank=0, below=1, static=0.5, fail_safe=0.5, reduced=0.2),
+            Gate(id="lower", kind="orifice", tank=1, tide=0, static=0.4, fail_safe=0.4, reduced=0.1),
+            Gate(id="pump", kind="pump", tank=1, tide=0),
         ),
         gauges=("west", "east"),
         outfalls=("sea",),
+        tides=("sea",),
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from envs import CityloopError
-from envs.drainage.inp import Inp, strip, tell_gauges
+from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
 
 TEXT = """
 [TITLE]
@@ -89,3 +89,36 @@ def test_words_with_spaces_stay_one_word(inp, tmp_path):
 def test_a_file_that_is_missing(tmp_path):
     with pytest.raises(CityloopError, match="cannot be read"):
         Inp(tmp_path / "none.inp")
+
+
+def test_sections_are_known_by_their_beginnings(tmp_path):
+    (tmp_path / "a.inp").write_text("[OPTION]\nFLOW_UNITS CMS\n[RAINGAGE]\nG VOLUME 0:05 1 TIMESERIES T\n")
+    assert Inp(tmp_path / "a.inp").rows("RAINGAGES")[0][0] == "G"
+
+
+def test_names_of_series_do_not_depend_on_their_case(inp, tmp_path):
+    path = tmp_path / "c.inp"
+    path.write_text(inp.path.read_text().replace("FLOW inflow", "FLOW INFLOW"))
+    other = Inp(path)
+    strip(other)
+    assert "inflow" in {row[0] for row in other.rows("TIMESERIES")}
+
+
+def test_files_are_found_where_the_input_is(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text(
+        "[OPTIONS]\nFLOW_UNITS CMS\n[INFLOWS]\nJ FLOW q FLOW 1\n[FILES]\nSAVE OUTFLOWS x.txt\n"
+        '[TIMESERIES]\nq FILE "my q.dat"\n'
+    )
+    inp = Inp(path)
+    strip(inp)
+    assert inp.rows("TIMESERIES") == [["q", "FILE", str(tmp_path / "my q.dat")]]
+    assert inp.rows("FILES") == [], "a run writes nothing beside its own folder"
+
+
+def test_controlled_pumps_start_and_stop_for_nobody_else(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[PUMPS]\nP1 A B C ON 0.3 0.1\nP2 A B C ON 0.3 0.1\n")
+    inp = Inp(path)
+    free_pumps(inp, ["P1"])
+    assert inp.rows("PUMPS") == [["P1", "A", "B", "C", "ON", "0", "0"], ["P2", "A", "B", "C", "ON", "0.3", "0.1"]]

@@ -7,7 +7,7 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.drainage.inp import Inp
-from envs.drainage.rain import LIMITS_MM, chicago, file_rain, series_start, storm
+from envs.drainage.rain import LIMITS_MM, chicago, file_rain, gauge_places_m, series_start, storm
 from envs.drainage.scenarios import Design, Idf, Storms
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
@@ -94,6 +94,36 @@ def test_every_format_of_rain(tmp_path, kind, interval, values, wanted):
     inp = Inp(path)
     table = file_rain(inp, ("G",), datetime(2020, 1, 1), 24, 300)
     np.testing.assert_allclose(table[:, 0], wanted)
+
+
+def table_of(folder, rows, decisions, kind="INTENSITY", interval="1:00"):
+    path = folder / "a.inp"
+    path.write_text(
+        f"[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG {kind} {interval} 0.5 TIMESERIES T\n[TIMESERIES]\n{rows}\n"
+    )
+    return file_rain(Inp(path), ("G",), datetime(2020, 1, 1), decisions, 300)[:, 0]
+
+
+def test_a_value_holds_for_the_gauges_interval_and_no_longer(tmp_path):
+    table = table_of(tmp_path, "T 0:00 10\nT 5:00 0", 72)
+    np.testing.assert_allclose(table, [10 / 12] * 12 + [0] * 60)  # nor does the snow catch factor touch rain
+
+
+def test_a_row_without_a_date_goes_on_with_the_last(tmp_path):
+    table = table_of(tmp_path, "T 1/1/2020 0:00 10\nT 1:00 4\nT 01-02-2020 0:00 6 1:00 0", 25 * 12)
+    np.testing.assert_allclose(table[[0, 11, 12, 23, 24]], np.array([10, 10, 4, 4, 0]) / 12)
+    assert table[24 * 12 :].sum() == pytest.approx(6)
+
+
+def test_a_row_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(CityloopError, match="time series T has a row 'T 0:00 much': correct it"):
+        table_of(tmp_path, "T 0:00 much", 1)
+
+
+def test_gauges_without_a_place_are_in_the_middle_of_the_others(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[SYMBOLS]\nA 100 0\nB 300 400\n")
+    np.testing.assert_allclose(gauge_places_m(Inp(path), ("A", "C", "B")), [[100, 0], [200, 200], [300, 400]])
 
 
 def test_a_gauge_without_a_series_is_refused(tmp_path):

@@ -103,6 +103,54 @@ def test_small_movements_are_ignored_by_the_actuator():
         loop.close()
 
 
+def test_no_sea_comes_in_through_the_tidal_gate():
+    loop = make_loop("drainage/estuary")
+    gate = loop.site.agents.index("TIDEGATE")
+    try:
+        for seed in (1, 3):
+            loop.reset(seed)
+            done = False
+            while not done:
+                done = loop.step(np.ones((3, 1))).done
+                assert loop.readings["flow_cms"][gate] > -0.02
+    finally:
+        loop.close()
+
+
+def test_the_tide_is_known_from_the_start():
+    loop = make_loop("drainage/estuary")
+    try:
+        levels = []
+        for seed in range(6):
+            loop.reset(seed)
+            levels.append(loop.readings["tide_m"][0])
+    finally:
+        loop.close()
+    assert max(levels) - min(levels) > 0.8
+
+
+def test_a_pump_that_is_told_to_stop_stops(tmp_path):
+    text = load_scenario("drainage/estuary").inp.read_text()
+    (tmp_path / "own.inp").write_text(text.replace("ON       0        0", "ON       0.3      0.1"))
+    loop = make_loop("drainage/estuary", inp=str(tmp_path / "own.inp"))
+    pump = loop.site.agents.index("STATION")
+    try:
+        loop.reset(1)
+        for _ in range(100):
+            loop.step(np.zeros((3, 1)))
+            if loop.readings["setting"][pump] == 0:
+                assert loop.readings["flow_cms"][pump] == 0
+        assert loop.readings["depth_m"].max() > 0.5
+    finally:
+        loop.close()
+
+
+def test_there_are_no_local_programs():
+    loop = make_loop("drainage/theta")
+    with pytest.raises(CityloopError, match="no local programs"):
+        loop.reset(0, program="fixed")
+
+
 def test_overflow_is_accounted_decision_by_decision():
     loop = make_loop("drainage/astlingen")
     try:
