@@ -271,6 +271,9 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder.")] = None,
     name: Annotated[str | None, typer.Option(help="The policy's name.")] = None,
+    update: Annotated[
+        int | None, typer.Option(min=0, help="Another kept policy, by its update.", show_default="the best")
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
     """Write a run's best validated policy as a bundle (ONNX and JSON)."""
@@ -278,7 +281,7 @@ def export(
     if not run.is_dir():
         raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     with output.quiet():
-        bundle = import_module("training.export").export(run, out, name)
+        bundle = import_module("training.export").export(run, out, name, update)
     output.say(f"bundle: {bundle}\nnext: cityloop check {bundle}")
     output.emit({"bundle": str(bundle)})
 

@@ -34,24 +34,32 @@ PROBES = 64
 """Random batches that an export is checked on."""
 
 
-def export(run: Path, out: Path | None = None, name: str | None = None) -> Path:
-    """Write the bundle of a run's best policy.
+def export(run: Path, out: Path | None = None, name: str | None = None, update: int | None = None) -> Path:
+    """Write the bundle of a run's best policy, or of another that it kept.
 
     Args:
         run: a folder that `training.train.train` made.
         out: the bundle's folder; ``<run>/policy`` if not given.
         name: the policy's name; that of the scenario if not given, or ``generalist`` if there are several.
 
+        update: after which it was validated; None: the best.
+
     Returns:
         The bundle's folder.
 
     Raises:
-        CityloopError: if the run has no validated policy, or the export would decide otherwise than the policy.
+        CityloopError: if the run has no such policy, or the export would decide otherwise than the policy.
     """
     run = Path(run)
-    weights_file = run / "best" / "weights.npz"
+    kept = sorted(path.name for path in (run / "candidates").glob("*") if (path / "weights.npz").is_file())
+    source = run / ("best" if update is None else f"candidates/{update:06d}")
+    weights_file = source / "weights.npz"
     if not weights_file.is_file():
-        raise CityloopError(f"run {run} has no validated policy (no best/weights.npz): train it longer")
+        if update is None or not kept:
+            raise CityloopError(f"run {run} has no validated policy (no best/weights.npz): train it longer")
+        raise CityloopError(
+            f"run {run} kept no policy of update {update}: choose {', '.join(str(int(k)) for k in kept)}"
+        )
     config = read_yaml(run / "config.yaml")
     settings, scenarios = read_config(config, str(run))
     scenario, loop = scenarios[0], make_loop(scenarios[0])
@@ -60,7 +68,8 @@ def export(run: Path, out: Path | None = None, name: str | None = None) -> Path:
     content = to_onnx(policy, loop.layout.shapes)
     folder = Path(out) if out is not None else run / "policy"
     name = name or (scenario.name if len(scenarios) == 1 else "generalist")
-    card = _card(run, config, scenarios, name, loop.layout.shapes, policy.DIMS)
+    facts = read_json(source / ("best.json" if update is None else "facts.json"))
+    card = _card(run, config, scenarios, name, loop.layout.shapes, policy.DIMS, facts)
     with tempfile.TemporaryDirectory() as work:
         draft = Path(work) / card.name
         write_bundle(draft, content, card)
@@ -148,8 +157,9 @@ def _card(
     name: str,
     shapes: Shapes,
     dims: Mapping[str, tuple[str | None, ...]],
+    best: Mapping[str, Any],
 ) -> PolicyCard:
-    best, first = read_json(run / "best" / "best.json"), scenarios[0]
+    first = scenarios[0]
     kpi = get_system(first.system).kpi
     validation = best.get("final_validation", best["validation"])
     return PolicyCard(
@@ -165,7 +175,7 @@ def _card(
             seeds=f"{first.seeds.train.first} to {first.seeds.train.last}",
             decisions=best["agent_steps"],
             algorithm=config["algorithm"],
-            command=f"{config['command'] or 'training.train.train'}\ncityloop export RUN",
+            command=f"{config['command'] or 'training.train.train'}\ncityloop export RUN --update {best['iteration']}",
         ),
         versions=read_json(run / "versions.json"),
         evaluation={f"validation: {kpi}, mean": {label: round(mean[kpi], 2) for label, mean in validation.items()}},
