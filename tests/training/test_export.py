@@ -26,9 +26,10 @@ def run(tmp_path, request):
     policy = NETWORKS[network](loop.layout.shapes, outputs=loop.layout.shapes["action_mask"][0], width=32)
     budget = {"minutes": 1.0, "iterations": None}
     describe(tmp_path, network, [loop.scenario], Settings(width=32), budget, "cityloop train intersections/cologne1")
-    write_weights(tmp_path / "best" / "weights.npz", policy)
-    facts = {"agent_steps": 10, "validation": {"cologne1": {"delay_s": 1.0}}}
-    write_json(tmp_path / "best" / "best.json", facts)
+    facts = {"iteration": 20, "agent_steps": 10, "validation": {"cologne1": {"delay_s": 1.0}}}
+    for place, name in (("best", "best.json"), ("candidates/000020", "facts.json")):
+        write_weights(tmp_path / place / "weights.npz", policy)
+        write_json(tmp_path / place / name, facts)
     return tmp_path, policy, loop
 
 
@@ -58,6 +59,15 @@ def test_card_says_where_it_comes_from(run):
     text = (export(folder, name="mine") / "CARD.md").read_text()
     assert "cityloop train intersections/cologne1\n" in text
     assert loop.scenario.hash in text
+
+
+def test_another_kept_policy_can_be_exported(run, tmp_path):
+    folder = run[0]
+    kept = sorted(int(path.name) for path in (folder / "candidates").iterdir())
+    card = (export(folder, tmp_path / "one", update=kept[0]) / "CARD.md").read_text()
+    assert f"cityloop export RUN --update {kept[0]}\n" in card
+    with pytest.raises(CityloopError, match=f"kept no policy of update 99999: choose {kept[0]}"):
+        export(folder, tmp_path / "none", update=99_999)
 
 
 def test_run_without_policy_is_refused(tmp_path):
