@@ -249,8 +249,8 @@ def test_train_resumes_and_trains_the_reference(library, tmp_path):
 
 def test_export_serve_control_and_bench_pass_everything_on(library, tmp_path, capsys):
     calls = library("training.export", "export", tmp_path / "policy")
-    assert call("export", str(tmp_path), "--name", "mine") == 0
-    assert calls == [((tmp_path, None, "mine"), {})]
+    assert call("export", str(tmp_path), "--name", "mine", "--update", "20") == 0
+    assert calls == [((tmp_path, None, "mine", 20), {})]
     calls = library("serving.run", "serve", None)
     assert call("serve", GRID, "--policy", "max-pressure", "--port", "8123") == 0
     assert calls[0][0] == ([GRID],)

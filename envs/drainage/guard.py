@@ -95,8 +95,12 @@ class DrainageGuard:
             unsafe |= dry
         for tank in np.flatnonzero(readings["depth_m"] >= self._brim_m):
             mine = (self._tank == tank) & ~unsafe
-            if mine.any() and (wanted[mine] < SHUT).all():
-                self._put(wanted, reasons, mine, np.maximum(self._static, AJAR), "all_shut")
+            if mine.any() and (wanted[mine] < SHUT).all():  # one is enough: the one that the static plan opens widest
+                one = int(np.where(mine, self._static, -1.0).argmax())
+                stands = float(readings["setting"][one])
+                ajar = min(max(self._static[one], AJAR), stands + self._step)
+                wanted[one] = stands if stands >= SHUT else ajar
+                reasons[one] = "all_shut"
 
     @staticmethod
     def _put(wanted: np.ndarray, reasons: list[str], where: np.ndarray, values: np.ndarray, reason: str) -> None:
