@@ -253,7 +253,7 @@ def oracle(
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:
-    """Search for what gates could reach if the whole event were known: a floor. Takes minutes for a day of rain."""
+    """Search for what gates could reach if rain and tide were known: the best found. Takes minutes a day of rain."""
     output = Output(as_json)
     place = _scenario(scenario, settings)
     with output.quiet(), output.bar("searching") as show:

@@ -55,6 +55,17 @@ class Training(Frozen):
     command: str
 
 
+class Bounds(Frozen):
+    """What the numbers of an action lie between.
+
+    Attributes:
+        low, high: of every number that an agent sets.
+    """
+
+    low: tuple[float, ...] = Field(min_length=1)
+    high: tuple[float, ...] = Field(min_length=1)
+
+
 class PolicyCard(Frozen):
     """What a bundle is.
 
@@ -65,6 +76,7 @@ class PolicyCard(Frozen):
         sha256: of ``policy.onnx``; `write_bundle` fills it in.
         observation: part name → shape of one agent's part, None where the size differs from site to site.
         readings: `Schema.describe` of the readings that it was trained with.
+        bounds: of the numbers that an agent sets; None: it chooses one of several.
         training: what it was trained on.
         versions: package → version it was made with.
         evaluation: what it reached on validation seeds and, added later, on test seeds.
@@ -77,6 +89,7 @@ class PolicyCard(Frozen):
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     observation: dict[str, tuple[int | None, ...]] = Field(min_length=1)
     readings: list[dict[str, Any]]
+    bounds: Bounds | None = None
     training: Training
     versions: dict[str, str]
     evaluation: dict[str, Any] = Field(default_factory=dict)
@@ -242,13 +255,19 @@ class Policy:
         return logits
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """The most favoured action of every agent, int64 ``(N,)``.
+        """The most favoured action of every agent: int64 ``(N,)``, or float64 ``(N, k)`` if it is k numbers.
+
+        Numbers come as means in units of half their range around the middle, as in `training.actions`.
 
         Raises:
             CityloopError: as `logits`.
         """
-        best: np.ndarray = self.logits(observation).argmax(axis=1)
-        return best
+        outputs, bounds = self.logits(observation), self.card.bounds
+        if bounds is None:
+            best: np.ndarray = outputs.argmax(axis=1)
+            return best
+        low, high = np.array(bounds.low), np.array(bounds.high)
+        return np.asarray(low + (np.clip(outputs[:, : len(low)], -1.0, 1.0) + 1.0) * (high - low) / 2)
 
 
 def _read(path: Path) -> bytes:

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from agents.networks import PolicyNetwork
-from agents.policy import Policy, PolicyCard, Training, write_bundle
+from agents.policy import Bounds, Policy, PolicyCard, Training, write_bundle
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
+from envs.core.site import Site
 from training.actions import ActionCodec
 from training.tracking import read_json
 from training.train import read_config
@@ -63,13 +65,13 @@ def export(run: Path, out: Path | None = None, name: str | None = None, update: 
     config = read_yaml(run / "config.yaml")
     settings, scenarios = read_config(config, str(run))
     scenario, loop = scenarios[0], make_loop(scenarios[0])
-    outputs = ActionCodec(loop.system.action_space(loop.site)).inputs
+    outputs = ActionCodec(loop.action_space).inputs
     policy = load_network(config["network"], settings.width, weights_file, loop.layout.shapes, outputs)
     content = to_onnx(policy, loop.layout.shapes)
     folder = Path(out) if out is not None else run / "policy"
     name = name or (scenario.name if len(scenarios) == 1 else "generalist")
     facts = read_json(source / ("best.json" if update is None else "facts.json"))
-    card = _card(run, config, scenarios, name, loop.layout.shapes, policy.DIMS, facts)
+    card = _card(run, config, scenarios, name, loop.layout.shapes, policy.DIMS, facts, loop.site)
     with tempfile.TemporaryDirectory() as work:
         draft = Path(work) / card.name
         write_bundle(draft, content, card)
@@ -158,6 +160,7 @@ def _card(
     shapes: Shapes,
     dims: Mapping[str, tuple[str | None, ...]],
     best: Mapping[str, Any],
+    site: Site,
 ) -> PolicyCard:
     first = scenarios[0]
     kpi = get_system(first.system).kpi
@@ -170,6 +173,7 @@ def _card(
             for part, shape in shapes.items()
         },
         readings=get_system(first.system).readings.describe(),
+        bounds=_bounds(get_system(first.system).action_space(site)),
         training=Training(
             scenarios={f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios},
             seeds=f"{first.seeds.train.first} to {first.seeds.train.last}",
@@ -181,3 +185,16 @@ def _card(
         evaluation={f"validation: {kpi}, mean": {label: round(mean[kpi], 2) for label, mean in validation.items()}},
         created=datetime.now(UTC).date(),
     )
+
+
+def _bounds(space: spaces.Space[Any]) -> Bounds | None:
+    """Of the numbers that an agent sets; None where it chooses one of several.
+
+    Raises:
+        CityloopError: if it does both: a bundle cannot say so.
+    """
+    if isinstance(space, spaces.Discrete):
+        return None
+    if isinstance(space, spaces.Box):
+        return Bounds(low=tuple(space.low.tolist()), high=tuple(space.high.tolist()))
+    raise CityloopError(f"a bundle holds choices or numbers, and this system's actions are {space}")

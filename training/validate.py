@@ -208,6 +208,7 @@ class Validator:
     def _means(self, episodes: Sequence[Sequence[Episode]]) -> Means:
         means = {}
         for scenario, mine in zip(self.scenarios, episodes, strict=True):
+            # If all are void, a doubtful figure for a curve: a run does not end over it, an evaluation does.
             valid = [e for e in mine if not (self.system.failure_voids and e.kpis[self.system.failure])] or mine
             kpis = {kpi: float(np.mean([episode.kpis[kpi] for episode in valid])) for kpi in mine[0].kpis}
             means[scenario.label] = kpis

@@ -1,7 +1,8 @@
 """Requests → settings that may always be carried out: range, rest, rate, and interlocks.
 
 Whatever a policy asks for, a gate moves no faster, no more often and no further than its operator allows; it never
-opens against a tide that stands above the tank; a pump never runs dry; the gates of a full tank are never all shut.
+opens against a tide that stands above the tank; a pump whose level is known never runs dry; the gates of a full tank
+are never all shut.
 """
 
 from __future__ import annotations

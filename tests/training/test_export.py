@@ -8,11 +8,12 @@ from agents.networks import NETWORKS
 from agents.policy import Policy
 from envs import CityloopError
 from envs.core.env import make_loop
+from training.actions import ActionCodec
 from training.export import export, largest_difference, random_parts
 from training.settings import Settings
 from training.tracking import write_json
 from training.train import describe
-from training.validate import write_weights
+from training.validate import NetworkController, write_weights
 
 SCENARIO = "intersections/cologne1"
 
@@ -52,6 +53,30 @@ def test_export_makes_the_same_decisions(run):
         # A tie within rounding may fall either way.
         ties = np.abs(np.take_along_axis(logits, bundle.act({}, parts)[:, None], 1)[:, 0] - logits.max(axis=1)) < 1e-4
         assert ((bundle.act({}, parts) == wanted) | ties).all()
+
+
+def test_settings_are_exported_as_settings(tmp_path):
+    """A gate's policy gives numbers: the bundle asks for the very settings that validation asked for."""
+    loop = make_loop("drainage/astlingen", duration_s=7200)
+    torch.manual_seed(3)
+    policy = NETWORKS["gates"](loop.layout.shapes, width=32)
+    torch.nn.init.normal_(policy.more.weight, std=0.5)
+    describe(tmp_path, "gates", [loop.scenario], Settings(width=32), {"minutes": 1.0, "iterations": None}, "x")
+    write_weights(tmp_path / "best" / "weights.npz", policy)
+    facts = {"iteration": 1, "agent_steps": 1, "validation": {"astlingen": {"controllable_m3": 1.0}}}
+    write_json(tmp_path / "best" / "best.json", facts)
+    bundle = Policy.load(export(tmp_path), "drainage")
+    trained = NetworkController(policy, ActionCodec(loop.action_space), "trained")
+    try:
+        loop.reset(0)
+        for _ in range(10):
+            asked = bundle.act(loop.readings, loop.observation)
+            assert asked.shape == (4, 1)
+            np.testing.assert_allclose(asked, trained.act(loop.readings, loop.observation), atol=1e-5)
+            loop.step(asked)
+        assert len(np.unique(asked.round(3))) > 1
+    finally:
+        loop.close()
 
 
 def test_card_says_where_it_comes_from(run):
