@@ -38,6 +38,7 @@ class System:
         description: one line for people.
         kpi: the headline indicator, lower is better.
         failure: the indicator that is 1 where an episode failed, e.g. ``gridlock``.
+        negligible: of the headline indicator, where episodes are compared as ratios: less counts as this much.
         failure_voids: whether a failed episode's other indicators mean nothing, so that they are never averaged in.
         kpis: indicator → what it means, its unit in its name.
         readings: the schema of what its sensors say.
@@ -77,6 +78,7 @@ class System:
     make_reward: Callable[[Any], Reward]
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
+    negligible: float = 0.0
     failure_voids: bool = False
     drawn: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
