@@ -260,7 +260,7 @@ def oracle(
         found = import_module("training.oracle").oracle(
             place, place.seeds.test.take(seeds), lambda done, total: show(done / total, f"{done} of {total} episodes")
         )
-    kpi = get_system(place.system).kpi
+    kpi = get_system(place.system).headline(place)
     rows = [(str(row["seed"]), f"{row[kpi]:,.1f}") for row in found["rows"]]
     output.show(table(f"{place.ref}: oracle", ("seed", kpi), rows, numbers=1))
     output.emit(found)

@@ -186,7 +186,9 @@ def _evaluation(
     kept = [k for k in range(len(seeds)) if k not in void]
     if not kept:
         raise CityloopError(f"{loop.scenario.ref}: every seed failed ({system.failure}), so nothing can be compared")
-    values = {name: [mine[k][system.kpi] for k in kept] for name, mine in rows.items()}
+    kpi = system.headline(loop.scenario)
+    values = {name: [mine[k][kpi] for k in kept] for name, mine in rows.items()}
+    negligible = system.negligible if kpi == system.kpi else 0.0
     results = {
         name: Result(summarise(values[name]), sum(_failed(row, system) for row in mine), mine)
         for name, mine in rows.items()
@@ -197,13 +199,11 @@ def _evaluation(
         hash=loop.scenario.hash,
         split=split,
         seeds=seeds,
-        kpi=system.kpi,
+        kpi=kpi,
         versions=versions(),
         controllers=results,
         paired={name: compare(values[names[0]], values[name]) for name in names[1:]},
-        ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], system.negligible)
-        if names[1:]
-        else [],
+        ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], negligible) if names[1:] else [],
         episodes=episodes,
     )
 

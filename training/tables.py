@@ -69,8 +69,10 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
     ratios = np.concatenate([evaluation.ratios for evaluation in evaluations])
     seeds = [f"{ratios.mean():.3f}", f"{ratios.max():.3f}"]
     rows.append(["all (geometric mean)", f"{median:.3f}", "", f"{mean:.3f}", "", *seeds, *map(str, failures)])
-    columns = ("scenario", "median ÷", "best median", "mean ÷", "best mean")
-    columns += ("seed by seed ÷", "worst ÷", "failures", "of the best median")
+    columns = [
+        *("scenario", "median ÷", "best median", "mean ÷", "best mean"),
+        *("seed by seed ÷", "worst ÷", "failures", "of the best median"),
+    ]
     return table(f"{_label(first, names)} as a share of the best of the others", columns, rows, numbers=1)
 
 

@@ -36,7 +36,7 @@ class System:
     Attributes:
         name: as in a scenario's reference.
         description: one line for people.
-        kpi: the headline indicator, lower is better.
+        kpi: the headline indicator, lower is better, where a scenario has no other (`headline`).
         failure: the indicator that is 1 where an episode failed, e.g. ``gridlock``.
         negligible: of the headline indicator, where episodes are compared as ratios: less counts as this much.
         failure_voids: whether a failed episode's other indicators mean nothing, so that they are never averaged in.
@@ -82,6 +82,10 @@ class System:
     failure_voids: bool = False
     drawn: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
+
+    def headline(self, scenario: Scenario) -> str:
+        """The indicator that a scenario's controllers are compared by, lower is better."""
+        return scenario.kpi or self.kpi
 
 
 def get_system(name: str) -> System:

@@ -91,6 +91,11 @@ class Scenario(Frozen):
         return self.name
 
     @property
+    def kpi(self) -> str:
+        """The indicator that its controllers are compared by, if it is not the system's own; lower is better."""
+        return ""
+
+    @property
     def decision_s(self) -> float:
         """Simulated seconds between two decisions."""
         raise NotImplementedError

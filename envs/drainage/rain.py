@@ -1,4 +1,4 @@
-"""Rain over a network's gauges: what an input file says, and random storms.
+"""Rain over a network's gauges: what an input file says, variations of it, and random storms.
 
 A table of rain has a row a decision and a column a gauge, in millimetres.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp
-from envs.drainage.scenarios import Design, Storms
+from envs.drainage.scenarios import Design, Storms, Varied
 
 BURSTS = (1, 4)
 """A storm has one to three bursts."""
@@ -64,6 +64,32 @@ def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: floa
             fallen = _beta(np.clip((edges_s - begin_s - lag_s[gauge]) / long_s, 0.0, 1.0), a, b)
             table[:, gauge] += depth_mm * share * factor[gauge] * np.diff(fallen)
     return table
+
+
+def varied(rain_mm: np.ndarray, around: Varied, seed: int) -> np.ndarray:
+    """Given rain as it might have been: all depths times a factor, all times since it began times another.
+
+    Both factors are lognormal, the same for all gauges. Slower rain is as deep, and so less intense.
+
+    Args:
+        rain_mm: ``(decisions, gauges)``.
+        around: how much they spread.
+        seed: decides both.
+
+    Returns:
+        ``(decisions, gauges)`` in mm. What falls after the last row is lost.
+    """
+    rng = np.random.default_rng([seed, 13])
+    depth = np.exp(around.depth_spread * rng.standard_normal())
+    slower = np.exp(around.hours_spread * rng.standard_normal())
+    wet = np.flatnonzero(rain_mm.any(axis=1))
+    if not len(wet):
+        return rain_mm.copy()
+    edges = np.arange(len(rain_mm) + 1.0)
+    was = wet[0] + (edges - wet[0]) / slower  # when what has fallen until now would have fallen
+    fallen = np.vstack([np.zeros(rain_mm.shape[1]), rain_mm.cumsum(axis=0)])
+    columns = [np.interp(was, edges, column) for column in fallen.T]
+    return np.asarray(depth * np.diff(np.array(columns), axis=1).T)
 
 
 def chicago(design: Design, gauges: int, decisions: int, decision_s: float, seed: int) -> np.ndarray:

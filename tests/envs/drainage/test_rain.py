@@ -7,8 +7,8 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.drainage.inp import Inp
-from envs.drainage.rain import LIMITS_MM, chicago, file_rain, gauge_places_m, series_start, storm
-from envs.drainage.scenarios import Design, Idf, Storms
+from envs.drainage.rain import LIMITS_MM, chicago, file_rain, gauge_places_m, series_start, storm, varied
+from envs.drainage.scenarios import Design, Idf, Storms, Varied
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
 
@@ -131,3 +131,28 @@ def test_a_gauge_without_a_series_is_refused(tmp_path):
     path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0 FILE rain.dat S MM\n")
     with pytest.raises(CityloopError, match="gauge G has no time series"):
         file_rain(Inp(path), ("G",), datetime(2020, 1, 1), 1, 300)
+
+
+RECORD = np.zeros((120, 2))
+RECORD[30:42] = [[1.0, 2.0]]
+
+
+def test_varied_rain_is_the_record_without_spread():
+    np.testing.assert_allclose(varied(RECORD, Varied(depth_spread=0, hours_spread=0), seed=3), RECORD, atol=1e-12)
+
+
+def test_varied_rain_is_deeper_by_one_factor_everywhere():
+    table = varied(RECORD, Varied(depth_spread=0.5, hours_spread=0), seed=3)
+    factor = table.sum() / RECORD.sum()
+    assert factor != pytest.approx(1.0, abs=0.01)
+    np.testing.assert_allclose(table, factor * RECORD, atol=1e-12)
+
+
+def test_slower_rain_is_as_deep_begins_as_before_and_lasts_longer():
+    spread = Varied(depth_spread=0, hours_spread=0.3)
+    tables = [varied(RECORD, spread, seed) for seed in range(8)]
+    lengths = [np.count_nonzero(table[:, 0] > 1e-9) for table in tables]
+    assert min(lengths) < 12 < max(lengths)
+    for table in tables:
+        np.testing.assert_allclose(table.sum(axis=0), RECORD.sum(axis=0), rtol=1e-9)
+        assert np.flatnonzero(table.any(axis=1))[0] == 30
