@@ -176,6 +176,22 @@ class Faults(Frozen):
     blocked: dict[str, float] = Field(default_factory=dict)
 
 
+class Weights(Frozen):
+    """What is wanted, for training: what each thing costs.
+
+    Attributes:
+        overflow: controllable overflow of an event's whole size (`reward.py` says how large that is).
+        sensitive: the same for what flows into sensitive waters, wherever it left the network.
+        movement: a gate's movement from shut to open.
+        objective: a unit of the published objective.
+    """
+
+    overflow: float = Field(default=30.0, ge=0)
+    sensitive: float = Field(default=15.0, ge=0)
+    movement: float = Field(default=0.05, ge=0)
+    objective: float = Field(default=0.0, ge=0)
+
+
 class DrainageScenario(Scenario):
     """A drainage network under rain.
 
@@ -198,6 +214,7 @@ class DrainageScenario(Scenario):
         tide: what outfalls lead to.
         forecast: what is known beforehand.
         timing: how gates are moved.
+        weights: what a policy is trained for.
         sensors, faults: what is wrong.
     """
 
@@ -220,6 +237,7 @@ class DrainageScenario(Scenario):
     tide: Tide = Tide()
     forecast: Forecast = Forecast()
     timing: Timing = Timing()
+    weights: Weights = Weights()
     sensors: Sensors = Sensors()
     faults: Faults = Faults()
 
@@ -236,6 +254,8 @@ class DrainageScenario(Scenario):
         for conduit, share in self.faults.blocked.items():
             if not 0 < share <= 1:
                 raise ValueError(f"faults.blocked.{conduit} is {share:g}: give a share above 0 and up to 1")
+        if self.weights.objective and not self.objective:
+            raise ValueError(f"weights.objective is {self.weights.objective:g}, and there is no objective: name one")
         if self.decisions < 1:
             raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
         return self
