@@ -12,7 +12,6 @@ from agents.baselines.drainage_mpc import ModelPredictive
 from envs import CityloopError
 from envs.core.env import make_loop
 from tests.envs.drainage.small import READ, row
-from training.oracle import Oracle
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +116,3 @@ def test_it_beats_equal_filling_in_a_storm_that_leaves_room():
         loop.close()
     assert found["mpc"]["controllable_m3"] < 0.9 * found["efd"]["controllable_m3"]
     assert found["mpc"]["movement"] < 0.1 * found["efd"]["movement"]
-
-
-def test_the_oracle_knows_the_rain_to_come(monkeypatch):
-    monkeypatch.setattr(drainage_mpc, "Branch", Imagined)
-    loop = make_loop("drainage/astlingen", duration_s=18_000)
-    try:
-        loop.reset(0)
-        for _ in range(10):
-            loop.step(loop.readings["setting"])
-        ahead = Oracle(loop)._rain_ahead({})
-        np.testing.assert_allclose(ahead[:50], loop.world.rain_mm[10:] * 12)
-        assert not ahead[50:].any(), "nothing is known to fall after the end"
-    finally:
-        loop.close()
-    assert ahead[:50].any()
