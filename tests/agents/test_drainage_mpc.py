@@ -1,12 +1,13 @@
 """Looking ahead is looking at SWMM: branches equal the plant, and the best of the plans is carried out."""
 
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from agents import make_controller
-from agents.baselines import drainage_mpc
+from agents.baselines import drainage_branch, drainage_mpc
 from agents.baselines.drainage_branch import Branch, Outcome, Run
 from agents.baselines.drainage_mpc import ModelPredictive
 from envs import CityloopError
@@ -51,6 +52,22 @@ def test_a_branch_is_what_happens_to_the_plant(played, tmp_path):
 def test_without_the_input_there_is_no_looking_ahead():
     with pytest.raises(CityloopError, match="looking ahead needs it"):
         Branch(row())
+
+
+@pytest.mark.parametrize(
+    ("blow", "says"), [(signal.SIGSTOP, "does not answer"), (signal.SIGKILL, "the process that looks ahead has ended")]
+)
+def test_a_process_that_hangs_or_dies_is_noticed_and_leaves_nothing(played, monkeypatch, blow, says):
+    site, settings, rain, _ = played
+    branch = Branch(site)
+    task = Run(None, None, settings[:2], rain[:2])
+    branch.run([task])
+    monkeypatch.setattr(drainage_branch, "ANSWER_S", 0.1)
+    branch._process.send_signal(blow)
+    with pytest.raises(CityloopError, match=says):
+        branch.run([task])
+    branch.close()
+    assert branch._process.returncode == -signal.SIGKILL
 
 
 class Imagined:
