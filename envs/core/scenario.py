@@ -116,7 +116,8 @@ class Scenario(Frozen):
         text = json.dumps(content, sort_keys=True)
         for path in self.files():
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            text = text.replace(json.dumps(str(path)), json.dumps(digest))
+            named = json.dumps(str(path))
+            text = text.replace(named, json.dumps(digest)) if named in text else text + digest
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def override(self, settings: dict[str, Any]) -> Self:

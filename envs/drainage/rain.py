@@ -178,12 +178,8 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
     times: list[float] = []
     values: list[float] = []
     since_s = 0.0  # without any date, times count from the start
-    for row in inp.rows("TIMESERIES"):
-        if row[0].casefold() != name.casefold():
-            continue
-        words = row[1:]
-        if words and words[0].upper() == "FILE":
-            raise CityloopError(f"{inp.path.name}: time series {name} lies in a file of its own: put it into the input")
+    for row in inp.series(name):
+        words = list(row)
         try:
             while words:
                 if _is_date(words[0]):
@@ -193,7 +189,7 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
                 values.append(float(value))
         except ValueError:
             raise CityloopError(
-                f"{inp.path.name}: time series {name} has a row {' '.join(row)!r}: correct it"
+                f"{inp.path.name}: time series {name} has a row {' '.join([name, *row])!r}: correct it"
             ) from None
     if not times:
         raise CityloopError(f"{inp.path.name}: time series {name} is empty or missing: give it values")
@@ -232,7 +228,7 @@ def _seconds(word: str) -> float:
 
 def series_start(inp: Inp, gauge_series: str) -> datetime:
     """When a dated time series begins."""
-    row = next((row for row in inp.rows("TIMESERIES") if row[0] == gauge_series), None)
-    if row is None or not _is_date(row[1]):
+    row = next(iter(inp.series(gauge_series)), None)
+    if row is None or len(row) < 2 or not _is_date(row[0]):
         raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")
-    return _day(row[1]) + timedelta(seconds=_seconds(row[2]))
+    return _day(row[0]) + timedelta(seconds=_seconds(row[1]))

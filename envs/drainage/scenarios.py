@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
 from envs.core.site import Frozen
+from envs.drainage.inp import Inp
 
 Water = Literal["river", "sensitive"]
 
@@ -271,8 +272,8 @@ class DrainageScenario(Scenario):
         return float(self.timing.decision_s)
 
     def files(self) -> list[Path]:
-        """The SWMM input."""
-        return [self.inp]
+        """The SWMM input, and the files of its time series."""
+        return [self.inp, *Inp(self.inp).files()]
 
 
 ASTLINGEN: dict[str, Any] = {
