@@ -146,9 +146,9 @@ class StagePolicy(PolicyNetwork):
         served = torch.matmul(parts["serves"], waiting.unsqueeze(-3))  # (…, S, 2, 2): protected or not; waiting, inside
         current, weight = stages[..., CURRENT], self.prior
         outside = weight[0] * served[..., 0, 0] + weight[1] * served[..., 1, 0] + weight[2] * current
-        inside = served[..., 1].sum(dim=-1)
-        freed = weight[3] * (1.0 - current) - weight[5] * stages[..., GREEN]  # only the current one has an age of green
-        return outside + freed * inside - weight[4] * stages[..., CROSSED]
+        freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # who must give way inside is not freed by green
+        held = weight[5] * stages[..., GREEN] * served[..., 1].sum(dim=-1)  # only the current one has an age of green
+        return outside + freed - held - weight[4] * stages[..., CROSSED]
 
 
 class StageCritic(nn.Module):
