@@ -36,8 +36,9 @@ GATE_FEATURES = (
     "pump",
     "below_exists",
 )
-"""Columns of the part ``gate``. ``below_…``: the next tank downstream, if there is one. ``above_…``: how much fuller the own tank is than the mean, and than the fullest other,
-of all tanks with gates; ``upstream_…``: tanks whose gates lead here."""
+"""Columns of the part ``gate``. ``below_…``: the next tank downstream, if there is one. ``above_…``: how much fuller
+the own tank is than the mean, and than the fullest other, of all tanks with gates; ``upstream_…``: tanks whose gates
+lead here."""
 
 STATE_FEATURES = ("fill", "known", "setting", "rain", "forecast")
 """Columns of a central critic's state, a row a gate."""
