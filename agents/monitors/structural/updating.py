@@ -1,0 +1,193 @@
+"""Model updating: which storeys lost how much stiffness, from features that departed from healthy.
+
+A shear frame for each axis of the plan, with known masses and the stiffnesses found while the building was healthy, is
+softened storey by storey until it departs like the building did: weighted, bounded least squares (Friswell and
+Mottershead 1995, ch. 8). Departures are compared, not values, so that what the frame gets wrong cancels. How likely damage
+is, is decided in ``detection.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import least_squares
+
+from agents.monitors.structural.modes import Reference, features
+from agents.monitors.structural.shear import shear_modes
+
+WEAKEST = 0.05
+"""The smallest share of its stiffness that a storey may keep: below, a frame is a mechanism."""
+
+FLOOR_VARIANCE = 1e-8
+"""Added to every variance, so that a feature that never moved while learning cannot dominate."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One axis of a healthy building.
+
+    Attributes:
+        reference: its modes.
+        masses_kg: storey masses.
+        storeys_n_m: healthy storey stiffnesses.
+    """
+
+    reference: Reference
+    masses_kg: np.ndarray
+    storeys_n_m: np.ndarray
+
+    @cached_property
+    def healthy(self) -> tuple[np.ndarray, np.ndarray]:
+        """Frequencies and unit shapes over the measured floors, of the modes that are watched."""
+        return self._at(np.ones_like(self.storeys_n_m))
+
+    def departures(self, factors: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Features of the softened frame, less those of the healthy one: ``(modes, 1 + floors)``.
+
+        Args:
+            factors: remaining share of each storey's stiffness.
+            known: which floors count in which mode ``(modes, floors)``.
+        """
+        hz, shape = self._at(factors)
+        hz0, shape0 = self.healthy
+        shape = shape / (shape * shape0).sum(axis=1, keepdims=True)
+        base = self.reference.floor_shape
+        moved = np.where(known, base + shape - shape0, np.nan)
+        out = features(hz / hz0, moved, base)
+        return np.nan_to_num(out)
+
+    def _at(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hz, shapes = shear_modes(self.masses_kg, self.storeys_n_m * factors)
+        which = np.array(self.reference.numbers) - 1
+        shape = shapes[which][:, np.array(self.reference.floors) - 1]
+        shape = shape * np.where((shape * self.reference.floor_shape).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+        return hz[which], shape / np.linalg.norm(shape, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one window says, whitened: unit variance if the building is healthy.
+
+    Attributes:
+        residual: ``(rows,)``.
+        whitener: from features of all axes to rows ``(rows, features)``.
+        known: for each axis which floors count in which mode ``(modes, floors)``.
+    """
+
+    residual: np.ndarray
+    whitener: np.ndarray
+    known: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Losses of storey stiffness that explain a window best.
+
+    Attributes:
+        loss: for each axis ``(storeys,)``, from 0 to 1.
+        sigma: their standard deviations.
+        gained: how much of the squared residual the losses explain: the likelihood ratio statistic.
+        misfit: what they leave unexplained, per row.
+    """
+
+    loss: tuple[np.ndarray, ...]
+    sigma: tuple[np.ndarray, ...]
+    gained: float
+    misfit: float
+
+
+def weigh(
+    frames: Sequence[Frame],
+    residual: np.ndarray,
+    covariance: np.ndarray,
+    doubt: float,
+    gain_prior: float,
+) -> Evidence:
+    """Whiten a window's departures from healthy.
+
+    Args:
+        frames: the axes.
+        residual: features less what is expected at the temperature, all axes flat; NaN where unknown.
+        covariance: of healthy residuals ``(features, features)``.
+        doubt: factor on it, see `Compensation.doubt`.
+        gain_prior: standard deviation of the floors' sensitivities: what a drifting sensor does to a shape weighs less.
+    """
+    selections, gains, knowns, start = [], [], [], 0
+    for frame in frames:
+        base = frame.reference.floor_shape
+        count, floors = base.shape
+        block = residual[start : start + count * (1 + floors)].reshape(count, 1 + floors)
+        known = ~np.isnan(block[:, 1:]) & ~np.isnan(block[:, :1])
+        knowns.append(known)
+        gain = np.zeros((count * (1 + floors), floors))
+        for k in range(count):
+            at = start + k * (1 + floors)
+            if not np.isnan(block[k, 0]):
+                selections.append(_row(len(residual), at, np.ones((1, 1))))
+            own = np.flatnonzero(known[k])
+            if len(own) > 1:
+                selections.append(_row(len(residual), at + 1 + own, _complement(base[k, own])))
+            gain[k * (1 + floors) + 1 + np.arange(floors), np.arange(floors)] = base[k]
+        padded = np.zeros((len(residual), floors))
+        padded[start : start + len(gain)] = gain
+        gains.append(padded)
+        start += count * (1 + floors)
+    if not selections:
+        return Evidence(np.empty(0), np.empty((0, len(residual))), tuple(knowns))
+    select = np.vstack(selections)
+    sensitive = select @ np.hstack(gains)
+    variance = doubt * select @ covariance @ select.T + gain_prior**2 * sensitive @ sensitive.T
+    root = np.linalg.cholesky(variance + FLOOR_VARIANCE * np.eye(len(variance)))
+    whitener = solve_triangular(root, select, lower=True)
+    return Evidence(whitener @ np.nan_to_num(residual), whitener, tuple(knowns))
+
+
+def estimate_losses(frames: Sequence[Frame], evidence: Evidence) -> Estimate:
+    """The storeys' losses of stiffness by bounded least squares over the logarithms of what is left.
+
+    Args:
+        frames: the axes.
+        evidence: of one window.
+
+    Returns:
+        Losses that are not negative, with standard deviations from the curvature at the solution, widened where the
+        frame explains the window badly.
+    """
+    sizes = [len(frame.storeys_n_m) for frame in frames]
+    ends = np.cumsum(sizes)[:-1]
+
+    def misfit(logs: np.ndarray) -> np.ndarray:
+        parts = np.split(np.exp(logs), ends)
+        model = [f.departures(part, known).ravel() for f, part, known in zip(frames, parts, evidence.known, strict=True)]
+        return evidence.residual - evidence.whitener @ np.concatenate(model)
+
+    rows = len(evidence.residual)
+    if not rows:
+        unknown = tuple(np.full(size, np.inf) for size in sizes)
+        return Estimate(tuple(np.zeros(size) for size in sizes), unknown, 0.0, 0.0)
+    start = np.full(sum(sizes), -0.02)
+    fit = least_squares(misfit, start, bounds=(np.log(WEAKEST), 1e-9), x_scale=0.05, max_nfev=30)
+    left = np.exp(np.minimum(fit.x, 0.0))
+    before = float(evidence.residual @ evidence.residual)
+    after = min(2.0 * float(fit.cost), before)
+    spare = max(rows - sum(sizes), 1)
+    scatter = np.sqrt(np.maximum(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)), 0.0) * max(after / spare, 1.0))
+    seen = np.linalg.norm(fit.jac, axis=0) > 1e-9
+    sigma = np.where(seen, left * scatter, np.inf)
+    loss = np.where(seen, 1.0 - left, 0.0)
+    return Estimate(tuple(np.split(loss, ends)), tuple(np.split(sigma, ends)), before - after, after / rows)
+
+
+def _row(width: int, at: int | np.ndarray, values: np.ndarray) -> np.ndarray:
+    out = np.zeros((len(values), width))
+    out[:, at] = values
+    return out
+
+
+def _complement(vector: np.ndarray) -> np.ndarray:
+    """Unit rows perpendicular to a vector and to each other ``(n - 1, n)``."""
+    return np.linalg.svd(vector[None])[2][1:]
