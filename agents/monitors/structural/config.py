@@ -122,6 +122,7 @@ class MonitorConfig(Frozen):
         degree: of the polynomial of frequency over temperature.
         gain_prior: standard deviation of the channels' sensitivities that damage detection allows for.
         interval: probability that the interval of a loss covers it.
+        prior: probability of damage before a window was seen.
         seed: of the damages that are simulated when the probability is calibrated.
     """
 
@@ -134,6 +135,7 @@ class MonitorConfig(Frozen):
     degree: int = Field(default=3, ge=0, le=5)
     gain_prior: float = Field(default=0.03, ge=0)
     interval: float = Field(default=0.9, gt=0, lt=1)
+    prior: float = Field(default=0.5, gt=0, lt=1)
     identification: Identification = Identification()
     sensors: SensorLimits = SensorLimits()
     persistence: Persistence = Persistence()

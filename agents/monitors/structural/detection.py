@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import binom
 
 from agents.monitors.structural.config import Persistence
@@ -51,15 +51,20 @@ class Calibration:
     """A logistic curve from the logarithm of the statistic to the probability of damage.
 
     Attributes:
-        offset, slope: P = 1 / (1 + exp(-(offset + slope · ln(1 + statistic)))).
+        offset, slope: P = 1 / (1 + exp(-(offset + slope · ln(1 + statistic)))) where both are as frequent.
     """
 
     offset: float
     slope: float
 
-    def probability(self, statistic: float | np.ndarray) -> np.ndarray:
-        """Probability of damage, if healthy and damaged windows were as frequent as each other."""
-        return expit(self.offset + self.slope * np.log1p(np.maximum(statistic, 0.0)))
+    def probability(self, statistic: float, prior: float) -> float:
+        """Probability of damage.
+
+        Args:
+            statistic: of a window.
+            prior: probability of damage before it was seen.
+        """
+        return float(expit(self.offset + self.slope * np.log1p(max(statistic, 0.0)) + logit(prior)))
 
 
 def calibrate(healthy: np.ndarray, damaged: np.ndarray) -> Calibration:

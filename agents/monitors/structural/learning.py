@@ -18,7 +18,7 @@ from agents.monitors.structural.observe import Observed, check_window, observe
 from agents.monitors.structural.sensors import gains
 from agents.monitors.structural.shear import fit_shear
 from agents.monitors.structural.temperature import learn_compensation
-from agents.monitors.structural.updating import Frame, estimate_losses, weigh
+from agents.monitors.structural.updating import Frame, standing, weigh
 from agents.monitors.structural.vibration import levels
 from envs.core.errors import CityloopError
 
@@ -29,7 +29,10 @@ MOST_FOR_REFERENCE = 200
 """Windows that reference modes are gathered from; more would not change medians."""
 
 LARGEST_LOSS = 0.4
-"""Simulated damages take up to this share of one storey's stiffness in one axis."""
+"""The simulated damages take up to this share of one storey's stiffness in one axis."""
+
+DAMAGES = 3
+"""How many of them are simulated upon each window."""
 
 
 def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> Learned:
@@ -69,12 +72,12 @@ def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: 
 
     def statistic(row: np.ndarray, temperature_c: float) -> float:
         evidence = weigh(frames, row, covariance, compensation.doubt(temperature_c), config.gain_prior)
-        return estimate_losses(frames, evidence).gained
+        return float(np.concatenate(standing(frames, evidence)).max())
 
-    judged = [(row, t) for row, t in zip(residual[held], temperature[held], strict=True)]
+    judged = list(zip(residual[held], temperature[held].tolist(), strict=True))
     healthy = np.array([statistic(row, t) for row, t in judged])
     rng = np.random.default_rng(config.seed)
-    damaged = np.array([statistic(row + _simulated(frames, rng), t) for row, t in judged])
+    damaged = np.array([statistic(row + _simulated(frames, rng), t) for row, t in judged for _ in range(DAMAGES)])
     curve = calibrate(healthy, damaged)
     return Learned(
         config=config,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -48,7 +49,7 @@ class Reference:
     shape: np.ndarray
     floor_of: np.ndarray
 
-    @property
+    @cached_property
     def floor_shape(self) -> np.ndarray:
         """Shapes over the floors ``(modes, floors)``, of unit length."""
         shape = over_floors(self.shape, self.floor_of)

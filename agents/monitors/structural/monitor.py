@@ -20,7 +20,7 @@ from agents.monitors.structural.modes import Matched, match
 from agents.monitors.structural.observe import Observed, check_window, observe
 from agents.monitors.structural.report import Alarm, Report, SensorFault, StoreyLoss, TrackedMode, recommend
 from agents.monitors.structural.sensors import gain_faults
-from agents.monitors.structural.updating import Estimate, estimate_losses, weigh
+from agents.monitors.structural.updating import Estimate, estimate_losses, standing, weigh
 from agents.monitors.structural.vibration import Vibration, judge
 from envs.core.errors import CityloopError
 
@@ -85,19 +85,20 @@ class StructuralMonitor:
         doubt = self._compensation.doubt(temperature_c)
         found = sum(int((~np.isnan(each.frequency_hz)).sum()) for each in matched)
         identified = found >= IDENTIFIED * sum(len(each.frequency_hz) for each in matched)
-        estimate = None
+        estimate, statistic = None, None
         if identified:
             evidence = weigh(self._frames, residual, self._covariance, doubt, self.config.gain_prior)
+            statistic = float(np.concatenate(standing(self._frames, evidence)).max())
             estimate = estimate_losses(self._frames, evidence)
-        unusual = estimate is not None and estimate.gained > learned.threshold
+        unusual = statistic is not None and statistic > learned.threshold
         persists = self._structure.add(unusual)
         storeys = self._storeys(estimate)
         report = Report(
             temperature_c=float(temperature_c),
             learned_temperature=self._compensation.knows(temperature_c),
             identified=identified,
-            probability=None if estimate is None else float(learned.calibration.probability(estimate.gained)),
-            statistic=None if estimate is None else estimate.gained,
+            probability=None if statistic is None else learned.calibration.probability(statistic, self.config.prior),
+            statistic=statistic,
             threshold=learned.threshold,
             misfit=None if estimate is None else estimate.misfit,
             unusual=unusual,

@@ -72,9 +72,10 @@ class Report(Frozen):
         temperature_c: as given.
         learned_temperature: whether the healthy period covers it.
         identified: whether enough modes were found to judge the structure at all.
-        probability: of damage, were damaged and healthy windows equally frequent; None if not identified.
-        statistic, threshold: how much better a loss of stiffness explains the window, and beyond what it is unusual.
-        misfit: what no loss of stiffness explains, per feature; about 1 while healthy.
+        probability: of damage, with the configured prior; None if not identified.
+        statistic, threshold: healthy standard deviations by which the window stands out in the direction of a storey's
+            loss of stiffness, and beyond what it is unusual.
+        misfit: what no loss of stiffness explains, per feature; about one or less while healthy.
         unusual: whether this window alone exceeds the threshold.
         alarm: ``watch`` if this window is unusual, ``alarm`` if enough of the last ones were.
         location: the storey that lost most, measured by its uncertainty; None unless this window is unusual.

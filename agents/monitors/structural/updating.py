@@ -22,6 +22,9 @@ from agents.monitors.structural.shear import shear_modes
 WEAKEST = 0.05
 """The smallest share of its stiffness that a storey may keep: below, a frame is a mechanism."""
 
+SMALL_LOSS = 0.05
+"""The loss whose signature stands for all small ones."""
+
 FLOOR_VARIANCE = 1e-8
 """Added to every variance, so that a feature that never moved while learning cannot dominate."""
 
@@ -90,13 +93,11 @@ class Estimate:
     Attributes:
         loss: for each axis ``(storeys,)``, from 0 to 1.
         sigma: their standard deviations.
-        gained: how much of the squared residual the losses explain: the likelihood ratio statistic.
-        misfit: what they leave unexplained, per row.
+        misfit: what they leave unexplained of the squared residual, per row; about one or less while healthy.
     """
 
     loss: tuple[np.ndarray, ...]
     sigma: tuple[np.ndarray, ...]
-    gained: float
     misfit: float
 
 
@@ -146,6 +147,35 @@ def weigh(
     return Evidence(whitener @ np.nan_to_num(residual), whitener, tuple(knowns))
 
 
+def standing(frames: Sequence[Frame], evidence: Evidence) -> tuple[np.ndarray, ...]:
+    """How far a window stands out in the direction of a small loss of each storey's stiffness alone.
+
+    The matched filter sᵀr / |s| for each storey's signature s: standard normal while healthy, positive for a loss. A
+    change that all storeys share, as of temperature or load, is scatter that the whitener knows, and counts little.
+
+    Args:
+        frames: the axes.
+        evidence: of one window.
+
+    Returns:
+        For each axis ``(storeys,)``; zero where a loss would not show.
+    """
+    found = []
+    for k, frame in enumerate(frames):
+        values = np.zeros(len(frame.storeys_n_m))
+        for storey in range(len(values)):
+            factors = np.ones(len(values))
+            factors[storey] -= SMALL_LOSS
+            parts = [np.zeros((len(each), 1 + each.shape[1])) for each in evidence.known]
+            parts[k] = frame.departures(factors, evidence.known[k])
+            signature = evidence.whitener @ np.concatenate([part.ravel() for part in parts])
+            length = float(np.linalg.norm(signature))
+            if length > 1e-9:
+                values[storey] = signature @ evidence.residual / length
+        found.append(values)
+    return tuple(found)
+
+
 def estimate_losses(frames: Sequence[Frame], evidence: Evidence) -> Estimate:
     """The storeys' losses of stiffness by bounded least squares over the logarithms of what is left.
 
@@ -168,18 +198,17 @@ def estimate_losses(frames: Sequence[Frame], evidence: Evidence) -> Estimate:
     rows = len(evidence.residual)
     if not rows:
         unknown = tuple(np.full(size, np.inf) for size in sizes)
-        return Estimate(tuple(np.zeros(size) for size in sizes), unknown, 0.0, 0.0)
+        return Estimate(tuple(np.zeros(size) for size in sizes), unknown, 0.0)
     start = np.full(sum(sizes), -0.02)
     fit = least_squares(misfit, start, bounds=(np.log(WEAKEST), 1e-9), x_scale=0.05, max_nfev=30)
     left = np.exp(np.minimum(fit.x, 0.0))
-    before = float(evidence.residual @ evidence.residual)
-    after = min(2.0 * float(fit.cost), before)
+    after = 2.0 * float(fit.cost)
     spare = max(rows - sum(sizes), 1)
     scatter = np.sqrt(np.maximum(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)), 0.0) * max(after / spare, 1.0))
     seen = np.linalg.norm(fit.jac, axis=0) > 1e-9
     sigma = np.where(seen, left * scatter, np.inf)
     loss = np.where(seen, 1.0 - left, 0.0)
-    return Estimate(tuple(np.split(loss, ends)), tuple(np.split(sigma, ends)), before - after, after / rows)
+    return Estimate(tuple(np.split(loss, ends)), tuple(np.split(sigma, ends)), after / rows)
 
 
 def _row(width: int, at: int | np.ndarray, values: np.ndarray) -> np.ndarray:
