@@ -1,4 +1,5 @@
-"""What a structural monitor is told: the building, its accelerometers, and how sure it must be. Nothing is learned here.
+"""What a structural monitor is told: the building, its accelerometers, and how sure it must be. Nothing is learned
+here.
 
 Every limit that an engineer may want to change is here, with its default; `monitor.py` acts on them.
 """
@@ -163,14 +164,18 @@ class MonitorConfig(Frozen):
         storeys = len(self.masses_kg)
         high = next((channel for channel in self.channels if channel.floor > storeys), None)
         if high:
-            raise ValueError(f"channel {high.id!r} stands on floor {high.floor} of {storeys}: give masses of all floors")
+            raise ValueError(
+                f"channel {high.id!r} stands on floor {high.floor} of {storeys}: give masses of all floors"
+            )
         light = next((mass for mass in self.masses_kg if not mass > 0), None)
         if light is not None:
             raise ValueError(f"masses_kg holds {light:g}: give positive masses")
         for axis in self.axes:
             floors = {channel.floor for channel in self.channels if channel.axis == axis}
             if len(floors) < min(2, storeys):
-                raise ValueError(f"axis {axis!r} is measured on floor {floors}: give accelerometers on two floors or more")
+                raise ValueError(
+                    f"axis {axis!r} is measured on floor {floors}: give accelerometers on two floors or more"
+                )
         return self
 
     @property

@@ -1,9 +1,9 @@
 """Fatigue: rainflow cycles of stress histories and how much of a detail's life they used.
 
-Cycles are counted by the ``rainflow`` package as in ASTM E1049-85 §5.4.4 (one small file without dependencies, which keeps
-half cycles; fatpack sorts ranges into classes first). Endurance is EN 1993-1-9's curve with slopes 3 and 5 and a cut-off;
-damage adds up by Palmgren and Miner. Where stresses come from — a strain gauge times the modulus, or a drift times what a
-drift does to a member — is the engineer's business.
+Cycles are counted by the ``rainflow`` package as in ASTM E1049-85 §5.4.4 (one small file without dependencies, which
+keeps half cycles; fatpack sorts ranges into classes first). Endurance is EN 1993-1-9's curve with slopes 3 and 5 and a
+cut-off; damage adds up by Palmgren and Miner. Where stresses come from — a strain gauge times the modulus, or a drift
+times what a drift does to a member — is the engineer's business.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ HEAVIER_SLAB_KG = 150.0
 
 COLUMN_X_N_M = 12 * E_PA * COLUMN_IY_M4 / HEIGHT_M**3
 COLUMN_Y_N_M = 12 * E_PA * COLUMN_IZ_M4 / HEIGHT_M**3
-BRACE_N_M = E_PA * BRACE_M2 / np.hypot(BAY_M, HEIGHT_M) * (BAY_M**2 / (BAY_M**2 + HEIGHT_M**2))
+BRACE_N_M = E_PA * BRACE_M2 * BAY_M**2 / (BAY_M**2 + HEIGHT_M**2) ** 1.5
 """Lateral stiffness of one column in each axis, and of one brace in its own plane."""
 
 AXES = ("x", "y")
@@ -65,7 +65,7 @@ HEALTHY = Damage()
 
 def storey_loss(damage: Damage) -> dict[tuple[int, str], float]:
     """Share of lateral stiffness that each storey lost: (storey from 1, axis) → 0 to 1, those that lost any."""
-    found = {}
+    found: dict[tuple[int, str], float] = {}
     for axis in AXES:
         healthy = storey_stiffness(HEALTHY)[:, AXES.index(axis), AXES.index(axis)]
         now = storey_stiffness(damage)[:, AXES.index(axis), AXES.index(axis)]
@@ -88,10 +88,11 @@ def storey_stiffness(damage: Damage = HEALTHY, factors: np.ndarray | None = None
     """
     _check(damage)
     scale = np.ones((STOREYS, 2)) if factors is None else factors
-    grid = BAY_M * np.array([-1.0, 0.0, 1.0])
+    grid = (-BAY_M, 0.0, BAY_M)
     k = np.zeros((STOREYS, 3, 3))
     for s in range(STOREYS):
-        bars = [(axis, at, {"x": COLUMN_X_N_M, "y": COLUMN_Y_N_M}[axis]) for axis in AXES for at in np.repeat(grid, 3)]
+        columns = {"x": COLUMN_X_N_M, "y": COLUMN_Y_N_M}
+        bars: list[tuple[str, float, float]] = [(axis, at, columns[axis]) for axis in AXES for at in grid for _ in grid]
         for axis in AXES:
             for face in FACES:
                 left = 2.0 - damage.braces.get((s + 1, axis, face), 0.0)
@@ -153,5 +154,5 @@ def _check(damage: Damage) -> None:
     for (storey, axis), loss in damage.losses.items():
         if storey not in range(1, STOREYS + 1) or axis not in AXES or not 0 <= loss < 1:
             raise CityloopError(
-                f"losses[{storey}, {axis!r}] is {loss!r}: give storeys 1 to 4, axes x or y, and a share from 0 to below 1"
+                f"losses[{storey}, {axis!r}] is {loss!r}: give storeys 1 to 4, axes x or y, and a share below 1"
             )

@@ -12,6 +12,7 @@ progress bars in every call; a monitor that sits in a service and looks at thous
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def _poles(blocks: np.ndarray, channels: int, rate_hz: float, settings: Identifi
 def _stable(poles: list[_Poles], settings: Identification) -> _Poles:
     """Poles that have a like in the next smaller order."""
     kept = []
-    for before, now in zip(poles, poles[1:], strict=False):
+    for before, now in pairwise(poles):
         if not len(before.frequency_hz) or not len(now.frequency_hz):
             continue
         alike = (

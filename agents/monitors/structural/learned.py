@@ -109,6 +109,8 @@ class Learned(Frozen):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise CityloopError(f"monitor file {path} cannot be read ({error.strerror}): give an existing file") from None
+            raise CityloopError(
+                f"monitor file {path} cannot be read ({error.strerror}): give an existing file"
+            ) from None
         except ValidationError as error:
             raise CityloopError(f"monitor file {path}: {first_problem(error)}") from None

@@ -49,15 +49,20 @@ def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: 
     seen, kept_c, means, level = [], [], [], []
     nowhere = np.zeros(len(config.channels))
     count = 0
-    for window, temperature in zip(windows, temperatures_c, strict=False):
-        values = check_window(config, window, temperature, f"windows[{count}]")
+    for window in windows:
+        if count == len(temperatures_c):
+            raise CityloopError(f"temperatures_c has {count} values, and there are more windows: give one for each")
+        celsius = temperatures_c[count]
+        values = check_window(config, window, celsius, f"windows[{count}]")
         count += 1
-        mean = np.nanmean(np.where(np.isfinite(values), values, np.nan), axis=1) if np.isfinite(values).any() else nowhere
+        mean = (
+            np.nanmean(np.where(np.isfinite(values), values, np.nan), axis=1) if np.isfinite(values).any() else nowhere
+        )
         observed = observe(config, values, np.nan_to_num(mean))
         if observed.faults:
             continue  # a window with faulty channels is no measure of health
         seen.append(_Seen(observed))
-        kept_c.append(float(temperature))
+        kept_c.append(float(celsius))
         means.append(mean)
         level.append(levels(observed.filled))
     _enough(config, count, len(temperatures_c), len(seen))
@@ -106,7 +111,7 @@ class _Seen:
 
 def _enough(config: MonitorConfig, windows: int, temperatures: int, usable: int) -> None:
     if windows != temperatures:
-        raise CityloopError(f"temperatures_c has {temperatures} values for {windows} windows or more: give one for each")
+        raise CityloopError(f"temperatures_c has {temperatures} values for {windows} windows: give one for each")
     needed = 2 * max(FEWEST, windows_needed(config.false_alarms, config.confidence))
     if usable < needed:
         raise CityloopError(
@@ -185,11 +190,12 @@ def robust_covariance(residual: np.ndarray, outlier: float = 6.0) -> np.ndarray:
         residual: ``(windows, features)``, NaN where unknown.
         outlier: scaled median absolute deviations beyond which a value is no measure of scatter.
     """
-    spread = 1.4826 * np.nanmedian(np.abs(residual), axis=0) + 1e-9
-    complete = (np.nan_to_num(np.abs(residual), nan=np.inf) < outlier * spread).all(axis=1)
+    whole = ~np.isnan(residual).any(axis=1)
+    spread = 1.4826 * np.median(np.abs(residual[whole]), axis=0) + 1e-9 if whole.any() else np.zeros(residual.shape[1])
+    complete = whole & (np.nan_to_num(np.abs(residual)) < outlier * spread).all(axis=1)
     if complete.sum() < 20:
         raise CityloopError(
-            f"windows: all modes are clear in {complete.sum()} of {len(residual)} only, 20 are needed: give longer windows"
+            f"windows: all modes are clear in {complete.sum()} of {len(residual)} only, 20 are needed: give longer ones"
         )
     rows = residual[complete]
     scale = rows.std(axis=0) + 1e-9

@@ -25,6 +25,9 @@ FARTHEST = 0.6
 LIKENESS = 0.7
 """The least modal assurance criterion of a match."""
 
+SPLIT = 0.2
+"""What it costs in a match to be stable in no order at all, in units of likeness lost."""
+
 OFTEN = 0.8
 """In how many of the healthy windows a reference mode must be found."""
 
@@ -114,7 +117,12 @@ def learn_reference(windows: Sequence[Sequence[Mode]], floor_of: np.ndarray, flo
         mean = np.linalg.svd(shape[members], full_matrices=False)[2][0]
         top = over_floors(mean, floor_of)[-1]
         by_frequency.append(
-            (often, float(np.median(frequency[members])), float(np.median(damping[members])), mean * np.sign(top or 1.0))
+            (
+                often,
+                float(np.median(frequency[members])),
+                float(np.median(damping[members])),
+                mean * np.sign(top or 1.0),
+            )
         )
     by_frequency.sort(key=lambda mode: mode[1])
     complete = floors == tuple(range(1, len(floors) + 1))
@@ -157,8 +165,9 @@ def match(reference: Reference, modes: Sequence[Mode], used: np.ndarray) -> Matc
         hz = np.array([mode.frequency_hz for mode in modes])
         away = np.abs(np.log(hz / reference.frequency_hz[:, None]))
         possible = (likeness > LIKENESS) & (away < FARTHEST)
-        # frequency decides between shapes that are about as like, as where a mode is split in two
-        cost = np.where(possible, 1.0 - likeness + away, 1e3)
+        # where a mode is split in two, the stray half is stable in few orders, and may be nearer in frequency
+        stray = SPLIT * (1.0 - np.array([mode.support for mode in modes]))
+        cost = np.where(possible, 1.0 - likeness + away + stray, 1e3)
         for k, m in zip(*linear_sum_assignment(cost), strict=True):
             if possible[k, m]:
                 frequency[k], damping[k] = modes[m].frequency_hz, modes[m].damping

@@ -1,6 +1,7 @@
 """The structural health monitor: learn a healthy building once, then watch window after window.
 
-It puts the other files of this folder to work and keeps what persistence needs; how each judgement is made is said there.
+It puts the other files of this folder to work and keeps what persistence needs; how each judgement is made is said
+there.
 """
 
 from __future__ import annotations
@@ -152,7 +153,8 @@ class StructuralMonitor:
 
     def _match(self, observed: Observed) -> tuple[list[Matched], dict[int, float]]:
         """The window's modes, and rows whose sensitivity drifted, which no longer count in shapes."""
-        matched, drifting = [], {}
+        matched: list[Matched] = []
+        drifting: dict[int, float] = {}
         for axis, frame in zip(self._known().axes, self._frames, strict=True):
             rows = self.config.rows(axis.axis)
             each = match(frame.reference, observed.modes[axis.axis], observed.used[axis.axis])

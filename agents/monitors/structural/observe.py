@@ -39,7 +39,9 @@ def check_window(config: MonitorConfig, window: np.ndarray, temperature_c: float
     try:
         values = np.asarray(window, dtype=float)
     except (TypeError, ValueError):
-        raise CityloopError(f"{name} is {type(window).__name__}: give accelerations (channels, samples) in m/s²") from None
+        raise CityloopError(
+            f"{name} is {type(window).__name__}: give accelerations (channels, samples) in m/s²"
+        ) from None
     channels = len(config.channels)
     if values.ndim != 2 or values.shape[0] != channels:
         raise CityloopError(f"{name} has shape {values.shape}: give ({channels}, samples), a row for each channel")
@@ -61,7 +63,8 @@ def observe(config: MonitorConfig, window: np.ndarray, offset: np.ndarray) -> Ob
     """
     faults = channel_faults(window, offset, config.sensors)
     filled = fill_gaps(window)
-    modes, used = {}, {}
+    modes: dict[str, list[Mode]] = {}
+    used: dict[str, np.ndarray] = {}
     for axis in config.axes:
         rows = config.rows(axis)
         used[axis] = plausible(rows, faults)

@@ -132,7 +132,7 @@ def _structure(report: Report) -> list[str]:
             f"{lost.axis} seems lost."
         )
     if report.alarm == "watch":
-        return [f"{chance}.{where} One window is no alarm; watch the next ones."]
+        return [f"{chance}.{where} One window is no alarm: watch the next ones, and inspect if it goes on."]
     return [f"{chance}; it persists.{where} Have a structural engineer inspect the building, there first."]
 
 
@@ -143,7 +143,7 @@ def _vibration(report: Report) -> list[str]:
         listed = "; ".join(report.vibration.exceeded)
         return [f"Vibration limits exceeded: {listed}. Inspect before relying on the building as before."]
     if report.vibration_alarm == "alarm":
-        return ["Vibration is persistently stronger than ever while healthy: find its source."]
+        return ["Vibration is persistently stronger than ever while healthy: find and inspect its source."]
     return []
 
 

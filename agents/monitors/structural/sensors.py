@@ -1,13 +1,13 @@
 """Faults of accelerometers: what is wrong with the instrument and says nothing about the building.
 
-Two kinds of evidence. A channel alone: missing, held, clipped, offset, spiky or silent samples. All channels together: a
-change of sensitivity scales one channel's part of every mode shape alike and moves no frequency, which no loss of
+Two kinds of evidence. A channel alone: missing, held, clipped, offset, spiky or silent samples. All channels together:
+a change of sensitivity scales one channel's part of every mode shape alike and moves no frequency, which no loss of
 stiffness does. Channels that fail are left out of everything that follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -72,10 +72,14 @@ def _at_extremes(values: np.ndarray) -> float:
 
 def _spikes(window: np.ndarray, limit: float) -> np.ndarray:
     """Samples far from their channel's median ``(channels, samples)``; its spread is the median absolute deviation."""
-    with np.errstate(invalid="ignore"):
-        centred = np.abs(window - np.nanmedian(np.where(np.isfinite(window), window, np.nan), axis=1, keepdims=True))
-        spread = 1.4826 * np.nanmedian(centred, axis=1, keepdims=True)
-        return np.nan_to_num(centred) > limit * np.where(spread > 0, spread, np.inf)
+    odd = np.zeros(window.shape, bool)
+    for k, row in enumerate(window):
+        ok = np.isfinite(row)
+        if ok.any():
+            away = np.abs(row[ok] - np.median(row[ok]))
+            spread = 1.4826 * np.median(away)
+            odd[k, ok] = away > limit * (spread if spread > 0 else np.inf)
+    return odd
 
 
 def fill_gaps(window: np.ndarray) -> np.ndarray:
@@ -121,16 +125,22 @@ def gain_faults(
     Args:
         reference: healthy modes.
         matched: the window's.
-        mean, sigma: of `gains` while healthy ``(channels,)``.
+        mean: of `gains` while healthy ``(channels,)``.
+        sigma: likewise, its standard deviation.
         limits: see `SensorLimits`.
 
     Returns:
         Channel of the axis → relative change.
     """
-    shape = matched.shape.copy()
     found: dict[int, float] = {}
-    for _ in range(shape.shape[1] // 2):
-        change, scatter = gains(reference, Matched(matched.frequency_hz, matched.damping, shape))
+
+    def without(channels: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+        shape = matched.shape.copy()
+        shape[:, list(channels)] = np.nan
+        return gains(reference, Matched(matched.frequency_hz, matched.damping, shape))
+
+    for _ in range(matched.shape.shape[1] // 2):
+        change, scatter = without(found)
         standing = np.nan_to_num(np.abs(change - mean) / sigma)
         worst = int(standing.argmax())
         by = change[worst] - mean[worst]
@@ -138,8 +148,8 @@ def gain_faults(
         if not large or scatter[worst] > CONSISTENT * abs(by):
             break
         found[worst] = float(by)
-        shape[:, worst] = np.nan
-    return found
+    # the first were judged while later ones still pulled at them
+    return {own: float(without(set(found) - {own})[0][own] - mean[own]) for own in found}
 
 
 def plausible(rows: Sequence[int], faults: dict[int, str]) -> np.ndarray:

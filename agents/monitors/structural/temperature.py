@@ -1,7 +1,7 @@
 """Temperature compensation: what features a healthy building shows at a temperature, and how surely that is known.
 
-Ordinary polynomial regression (Peeters and De Roeck 2001, Earthquake Eng. Struct. Dyn. 30:149, took the like for the Z24
-bridge), fitted twice so that windows in which identification went wrong do not count.
+Ordinary polynomial regression (Peeters and De Roeck 2001, Earthquake Eng. Struct. Dyn. 30:149, took the like for the
+Z24 bridge), fitted twice so that windows in which identification went wrong do not count.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A shear frame for each axis of the plan, with known masses and the stiffnesses found while the building was healthy, is
 softened storey by storey until it departs like the building did: weighted, bounded least squares (Friswell and
-Mottershead 1995, ch. 8). Departures are compared, not values, so that what the frame gets wrong cancels. How likely damage
-is, is decided in ``detection.py``.
+Mottershead 1995, ch. 8). Departures are compared, not values, so that what the frame gets wrong cancels. How likely
+damage is, is decided in ``detection.py``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ WEAKEST = 0.05
 
 SMALL_LOSS = 0.05
 """The loss whose signature stands for all small ones."""
+
+STEP = 1e-5
+"""Of a logarithm of stiffness, for differences in place of derivatives."""
 
 FLOOR_VARIANCE = 1e-8
 """Added to every variance, so that a feature that never moved while learning cannot dominate."""
@@ -189,25 +192,35 @@ def estimate_losses(frames: Sequence[Frame], evidence: Evidence) -> Estimate:
     """
     sizes = [len(frame.storeys_n_m) for frame in frames]
     ends = np.cumsum(sizes)[:-1]
-
-    def misfit(logs: np.ndarray) -> np.ndarray:
-        parts = np.split(np.exp(logs), ends)
-        model = [f.departures(part, known).ravel() for f, part, known in zip(frames, parts, evidence.known, strict=True)]
-        return evidence.residual - evidence.whitener @ np.concatenate(model)
-
     rows = len(evidence.residual)
     if not rows:
         unknown = tuple(np.full(size, np.inf) for size in sizes)
         return Estimate(tuple(np.zeros(size) for size in sizes), unknown, 0.0)
+    blocks = np.split(evidence.whitener, np.cumsum([known.size + len(known) for known in evidence.known])[:-1], axis=1)
+
+    def seen(k: int, logs: np.ndarray) -> np.ndarray:
+        return blocks[k] @ frames[k].departures(np.exp(logs), evidence.known[k]).ravel()
+
+    def misfit(logs: np.ndarray) -> np.ndarray:
+        return evidence.residual - sum(seen(k, part) for k, part in enumerate(np.split(logs, ends)))
+
+    def slopes(logs: np.ndarray) -> np.ndarray:
+        columns = []
+        for k, part in enumerate(np.split(logs, ends)):  # a storey moves its own axis alone
+            here = seen(k, part)
+            columns += [(here - seen(k, part - STEP * unit)) / STEP for unit in np.eye(len(part))]
+        return -np.stack(columns, axis=1)
+
     start = np.full(sum(sizes), -0.02)
-    fit = least_squares(misfit, start, bounds=(np.log(WEAKEST), 1e-9), x_scale=0.05, max_nfev=30)
+    bounds = (np.log(WEAKEST), 1e-9)
+    fit = least_squares(misfit, start, slopes, bounds, x_scale=0.05, xtol=1e-5, ftol=1e-6, max_nfev=30)
     left = np.exp(np.minimum(fit.x, 0.0))
     after = 2.0 * float(fit.cost)
     spare = max(rows - sum(sizes), 1)
     scatter = np.sqrt(np.maximum(np.diag(np.linalg.pinv(fit.jac.T @ fit.jac)), 0.0) * max(after / spare, 1.0))
-    seen = np.linalg.norm(fit.jac, axis=0) > 1e-9
-    sigma = np.where(seen, left * scatter, np.inf)
-    loss = np.where(seen, 1.0 - left, 0.0)
+    shows = np.linalg.norm(fit.jac, axis=0) > 1e-9
+    sigma = np.where(shows, left * scatter, np.inf)
+    loss = np.where(shows, 1.0 - left, 0.0)
     return Estimate(tuple(np.split(loss, ends)), tuple(np.split(sigma, ends)), after / rows)
 
 

@@ -1,8 +1,8 @@
 """Abnormal vibration: windows that shake more than the healthy building was seen to, or beyond stated limits.
 
-It says nothing about damage: a party, a crane and an earthquake all show here. Velocities and drifts come from integrated
-accelerations, so that their static parts are missing; the drift of the ground storey is missing too, as the ground's own
-movement is not known.
+It says nothing about damage: a party, a crane and an earthquake all show here. Velocities and drifts come from
+integrated accelerations, so that their static parts are missing; the drift of the ground storey is missing too, as the
+ground's own movement is not known.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def judge(
         window: channels in use, gaps filled, ``(channels, samples)`` in m/s².
         channels: what they are.
         rate_hz: samples a second.
-        mean, sigma: of `levels` while healthy ``(2, channels)``.
+        mean: of `levels` while healthy ``(2, channels)``.
+        sigma: likewise, its standard deviation.
         limits: see `VibrationLimits`.
     """
     level = levels(window)
