@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from agents.monitors.structural import MonitorConfig, StructuralMonitor
+from agents.monitors.structural import MonitorConfig, StructuralMonitor, tracks
 from agents.monitors.structural.ambient import CHANNELS, FAULTS, spoil
 from agents.monitors.structural.iasc import PATTERNS, Damage
 from agents.monitors.structural.report import Report, recommend
@@ -35,6 +35,22 @@ def test_frequencies_follow_the_temperature_and_residuals_do_not(monitor):
     assert hz[0] / hz[1] > 1.02
     change = [np.mean([mode.change for report in reports for mode in report.modes]) for reports in (cold, warm)]
     assert np.abs(change).max() < 0.003
+
+
+def test_tracks_tell_a_slow_loss_from_the_weather(monitor):
+    reports = [
+        monitor.watch(*window(19, k, damage=Damage(losses={(1, "y"): 0.02 * k}), temperature_c=35.0 - 4.0 * k))
+        for k in range(8)
+    ]
+    found = {(track.axis, track.number): track for track in tracks(reports)}
+    assert set(found) == {(axis, number) for axis in "xy" for number in (1, 2, 3, 4)}
+    assert found["y", 1].trend < -0.003
+    assert abs(found["x", 3].trend) < 0.001
+    assert found["x", 1].frequency_hz[-1] > found["x", 1].frequency_hz[0]
+    gap = tracks([reports[0], reports[1].model_copy(update={"modes": ()})])[0]
+    np.testing.assert_array_equal(np.isnan(gap.frequency_hz), [False, True])
+    assert np.isnan(gap.trend)
+    assert tracks([]) == []
 
 
 def test_healthy_windows_raise_no_alarm(monitor):

@@ -4,5 +4,15 @@ from agents.monitors.structural.config import Channel, MonitorConfig
 from agents.monitors.structural.fatigue import FatigueLedger, SNCurve
 from agents.monitors.structural.monitor import StructuralMonitor
 from agents.monitors.structural.report import Report
+from agents.monitors.structural.tracks import Track, tracks
 
-__all__ = ["Channel", "FatigueLedger", "MonitorConfig", "Report", "SNCurve", "StructuralMonitor"]
+__all__ = [
+    "Channel",
+    "FatigueLedger",
+    "MonitorConfig",
+    "Report",
+    "SNCurve",
+    "StructuralMonitor",
+    "Track",
+    "tracks",
+]
