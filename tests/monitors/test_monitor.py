@@ -209,6 +209,7 @@ def test_it_never_calls_a_building_safe(monitor):
         ({"channels": [{"id": "a", "floor": 1, "axis": "x"}] * 2}, "channel id 'a' is given twice"),
         ({"channels": [{"id": "a", "floor": 1, "axis": "x"}]}, "give accelerometers on two floors or more"),
         ({"persistence": {"needed": 6}}, "needed is 6 of 5"),
+        ({"identification": {"highest_hz": 90.0}}, "highest_hz is 90 at 200 samples a second: give at most 80"),
     ],
 )
 def test_a_wrong_configuration_ends_in_one_sentence(changes, sentence):
@@ -223,6 +224,7 @@ def test_a_wrong_configuration_ends_in_one_sentence(changes, sentence):
     [
         (np.zeros((3, 5000)), 20.0, r"window has shape \(3, 5000\): give \(16, samples\)"),
         (np.zeros((16, 100)), 20.0, "window has 100 samples: give 480 at least"),
+        (np.zeros((16, 5000)), None, "temperature_c is None: give degrees Celsius"),
         (np.zeros((16, 5000)), np.nan, "temperature_c is nan: give degrees Celsius"),
         ("loud", 20.0, "window is str: give accelerations"),
     ],

@@ -32,14 +32,17 @@ class Identification(Frozen):
     """Settings of the stochastic subspace identification; see `identification.py`.
 
     Attributes:
-        lags: block rows of the Hankel matrix.
-        order: the largest model order.
+        highest_hz: the highest frequency of interest. Records are decimated to two and a half times that before
+            anything else, so that the lags span a period or more of the lowest mode; None: not at all.
+        lags: block rows of the Hankel matrix; together they should span a period of the lowest mode.
+        order: the largest model order: twice the modes of interest, and as many again for noise.
         frequency, damping, mac: how alike poles of neighbouring orders must be to count as stable: relative difference
             of frequency, absolute difference of damping, modal assurance criterion.
         highest_damping: poles beyond are no modes.
         share: of the orders in which a pole must be stable to be a mode.
     """
 
+    highest_hz: float | None = Field(default=None, gt=0)
     lags: int = Field(default=24, ge=4)
     order: int = Field(default=28, ge=4)
     frequency: float = Field(default=0.01, gt=0)
@@ -170,6 +173,12 @@ class MonitorConfig(Frozen):
         light = next((mass for mass in self.masses_kg if not mass > 0), None)
         if light is not None:
             raise ValueError(f"masses_kg holds {light:g}: give positive masses")
+        highest = self.identification.highest_hz
+        if highest is not None and highest > self.rate_hz / 2.5:
+            raise ValueError(
+                f"identification.highest_hz is {highest:g} at {self.rate_hz:g} samples a second: give at most "
+                f"{self.rate_hz / 2.5:g}"
+            )
         for axis in self.axes:
             floors = {channel.floor for channel in self.channels if channel.axis == axis}
             if len(floors) < min(2, storeys):
@@ -177,6 +186,12 @@ class MonitorConfig(Frozen):
                     f"axis {axis!r} is measured on floor {floors}: give accelerometers on two floors or more"
                 )
         return self
+
+    @property
+    def decimation(self) -> int:
+        """How many samples become one before identification."""
+        highest = self.identification.highest_hz
+        return 1 if highest is None else max(int(self.rate_hz / (2.5 * highest)), 1)
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scipy.signal import decimate
+
 from agents.monitors.structural.config import MonitorConfig
 from agents.monitors.structural.identification import Mode, identify
 from agents.monitors.structural.sensors import channel_faults, fill_gaps, plausible
@@ -45,11 +47,11 @@ def check_window(config: MonitorConfig, window: np.ndarray, temperature_c: float
     channels = len(config.channels)
     if values.ndim != 2 or values.shape[0] != channels:
         raise CityloopError(f"{name} has shape {values.shape}: give ({channels}, samples), a row for each channel")
-    shortest = 20 * config.identification.lags
+    shortest = 20 * config.identification.lags * config.decimation
     if values.shape[1] < shortest:
         raise CityloopError(f"{name} has {values.shape[1]} samples: give {shortest} at least, better some minutes")
-    if not np.isfinite(temperature_c) or not -90.0 <= temperature_c <= 90.0:
-        raise CityloopError(f"temperature_c is {temperature_c}: give degrees Celsius, between -90 and 90")
+    if not isinstance(temperature_c, int | float | np.number) or not -90.0 <= temperature_c <= 90.0:
+        raise CityloopError(f"temperature_c is {temperature_c!r}: give degrees Celsius, between -90 and 90")
     return values
 
 
@@ -63,6 +65,8 @@ def observe(config: MonitorConfig, window: np.ndarray, offset: np.ndarray) -> Ob
     """
     faults = channel_faults(window, offset, config.sensors)
     filled = fill_gaps(window)
+    slower = _decimate(filled, config.decimation)
+    rate_hz = config.rate_hz / config.decimation
     modes: dict[str, list[Mode]] = {}
     used: dict[str, np.ndarray] = {}
     for axis in config.axes:
@@ -76,6 +80,16 @@ def observe(config: MonitorConfig, window: np.ndarray, offset: np.ndarray) -> Ob
             modes[axis] = []
             continue
         # against the floors' means rotation cancels: torsional modes hardly show
-        references = np.stack([filled[own].mean(axis=0) for own in floors.values()])
-        modes[axis] = identify(filled[kept], config.rate_hz, config.identification, references)
+        references = np.stack([slower[own].mean(axis=0) for own in floors.values()])
+        modes[axis] = identify(slower[kept], rate_hz, config.identification, references)
     return Observed(filled, faults, modes, used)
+
+
+def _decimate(window: np.ndarray, factor: int) -> np.ndarray:
+    """Every so many-th sample after a zero-phase low-pass, in stages as `scipy.signal.decimate` advises."""
+    usable = np.nan_to_num(window)  # channels without a single sample are out of use anyway
+    while factor > 1:
+        stage = next((size for size in range(min(factor, 12), 1, -1) if factor % size == 0), factor)
+        usable = decimate(usable, stage, axis=1)
+        factor //= stage
+    return usable
