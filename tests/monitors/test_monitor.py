@@ -12,7 +12,7 @@ from agents.monitors.structural.report import Report, recommend
 from envs.core.errors import CityloopError
 from tests.monitors.buildings import SECONDS, SETTINGS, channel, learned_monitor, rng, window
 
-HALF_GONE = Damage(losses={(1, "y"): 0.2})
+FIFTH_GONE = Damage(losses={(1, "y"): 0.2})
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_fault_persists_by_channel(monitor):
 
 def test_damage_is_heard_beside_a_faulty_sensor(monitor):
     for k, fault in enumerate(FAULTS):
-        record, temperature = window(8, k, damage=HALF_GONE)
+        record, temperature = window(8, k, damage=FIFTH_GONE)
         report = monitor.watch(spoil(record, channel("y1a"), fault, rng(8, k)), temperature)
         assert report.unusual
         assert (report.location.storey, report.location.axis) == (1, "y")
@@ -144,10 +144,22 @@ def test_strong_shaking_is_vibration_and_no_damage(monitor):
 
 
 def test_persistence_starts_anew_after_a_reset(monitor):
-    damaged = window(11, damage=HALF_GONE)
+    damaged = window(11, damage=FIFTH_GONE)
     assert [monitor.watch(*damaged).alarm for _ in range(3)][-1] == "alarm"
     monitor.reset()
     assert monitor.watch(*damaged).alarm == "watch"
+
+
+def test_an_alarm_outlasts_windows_that_say_nothing(monitor):
+    record, temperature = window(11, damage=FIFTH_GONE)
+    for _ in range(3):
+        monitor.watch(record, temperature)
+    for _ in range(6):
+        report = monitor.watch(np.full_like(record, np.nan), temperature)
+    assert report.alarm == "alarm"
+    assert "alarm of earlier windows stands" in report.recommendation
+    healthy = [monitor.watch(*window(3, k)).alarm for k in range(5)]
+    assert healthy[-1] == "none"
 
 
 def test_outside_the_learned_temperatures_it_doubts(monitor):
@@ -165,7 +177,7 @@ def test_saved_and_loaded_it_says_the_same(monitor, tmp_path):
     json.loads(path.read_text())
     again = StructuralMonitor.load(path)
     for k in range(3):
-        record, temperature = window(13, k, damage=HALF_GONE)
+        record, temperature = window(13, k, damage=FIFTH_GONE)
         assert again.watch(record, temperature) == monitor.watch(record, temperature)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -266,7 +278,7 @@ def test_one_axis_with_one_sensor_a_floor_is_enough():
     assert monitor.learned.axes[0].numbers == (1, 2, 3, 4)
     healthy = [monitor.watch(window(17, k, temperature_c=15.0)[0][rows], 15.0) for k in range(8)]
     assert sum(report.unusual for report in healthy) <= 2
-    damaged = [monitor.watch(window(18, k, damage=HALF_GONE, temperature_c=15.0)[0][rows], 15.0) for k in range(5)]
+    damaged = [monitor.watch(window(18, k, damage=FIFTH_GONE, temperature_c=15.0)[0][rows], 15.0) for k in range(5)]
     assert damaged[-1].alarm == "alarm"
     assert [(report.location.storey, report.location.axis) for report in damaged].count((1, "y")) >= 4
 

@@ -92,7 +92,8 @@ class StructuralMonitor:
             statistic = float(np.concatenate(standing(self._frames, evidence)).max())
             estimate = estimate_losses(self._frames, evidence)
         unusual = statistic is not None and statistic > learned.threshold
-        persists = self._structure.add(unusual)
+        # a window that says nothing neither confirms nor clears what earlier ones said
+        persists = self._structure.add(unusual) if identified else self._structure.alarm
         storeys = self._storeys(estimate)
         report = Report(
             temperature_c=float(temperature_c),
@@ -168,13 +169,15 @@ class StructuralMonitor:
 
     def _faults(self, alone: Mapping[int, str], drifting: Mapping[int, float]) -> tuple[SensorFault, ...]:
         kinds = {**dict.fromkeys(drifting, "gain"), **alone}
+        persists = [memory.add(row in kinds) for row, memory in enumerate(self._sensors)]
         return tuple(
             SensorFault(
-                channel=channel.id, kind=kinds[row], change=drifting.get(row), persistent=self._sensors[row].alarm
+                channel=self.config.channels[row].id,
+                kind=kind,
+                change=drifting.get(row),
+                persistent=persists[row],
             )
-            for row, channel in enumerate(self.config.channels)
-            if self._sensors[row].add(row in kinds) or row in kinds
-            if row in kinds
+            for row, kind in sorted(kinds.items())
         )
 
     def _shake(self, observed: Observed, drifting: Mapping[int, float]) -> tuple[Vibration | None, Alarm]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
 from scipy.signal import decimate
 
 from agents.monitors.structural.config import MonitorConfig

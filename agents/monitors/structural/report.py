@@ -117,9 +117,10 @@ def recommend(report: Report) -> str:
 
 def _structure(report: Report) -> list[str]:
     if not report.identified or report.probability is None:
+        stands = " The alarm of earlier windows stands: have the building inspected."
         return [
             "The building's modes could not be identified in this window: nothing can be said about damage. "
-            "If this goes on, have sensors and structure inspected."
+            f"If this goes on, have sensors and structure inspected.{stands if report.alarm == 'alarm' else ''}"
         ]
     chance = f"Probability of damage {_percent(report.probability)}"
     if report.alarm == "none":

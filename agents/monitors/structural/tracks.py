@@ -46,5 +46,5 @@ def tracks(reports: Sequence[Report]) -> list[Track]:
                     columns[:, k] = mode.frequency_hz, mode.damping, mode.change
         at = np.flatnonzero(~np.isnan(columns[2]))
         trend = float(theilslopes(columns[2, at], at).slope) if len(at) > 2 else float("nan")
-        found.append(Track(axis, number, temperature, *columns, trend))
+        found.append(Track(axis, number, temperature, columns[0], columns[1], columns[2], trend))
     return found
