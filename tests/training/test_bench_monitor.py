@@ -20,7 +20,7 @@ def test_ratios_and_figures_are_named():
     for label in (
         "2 % of storey 4: AUC",
         "pattern 6: detected",
-        "sensor gain: called damage",
+        "sensor gain: called damage, and not without it",
         "harsh: 10 % of storey 1: AUC",
     ):
         assert 0.0 <= found["figures"][label] <= 1.0

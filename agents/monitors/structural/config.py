@@ -126,6 +126,8 @@ class MonitorConfig(Frozen):
         degree: of the polynomial of frequency over temperature.
         gain_prior: standard deviation of the channels' sensitivities that damage detection allows for.
         interval: probability that the interval of a loss covers it.
+        model_error: what a shear frame gets wrong of a loss, as a share of it (one standard deviation): a loss on one
+            face of the plan, which also twists the building, comes out too large.
         prior: probability of damage before a window was seen.
         seed: of the damages that are simulated when the probability is calibrated.
     """
@@ -139,6 +141,7 @@ class MonitorConfig(Frozen):
     degree: int = Field(default=3, ge=0, le=5)
     gain_prior: float = Field(default=0.03, ge=0)
     interval: float = Field(default=0.9, gt=0, lt=1)
+    model_error: float = Field(default=0.05, ge=0, lt=1)
     prior: float = Field(default=0.5, gt=0, lt=1)
     identification: Identification = Identification()
     sensors: SensorLimits = SensorLimits()

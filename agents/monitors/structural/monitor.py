@@ -192,14 +192,19 @@ class StructuralMonitor:
     def _storeys(self, estimate: Estimate | None) -> tuple[StoreyLoss, ...]:
         if estimate is None:
             return ()
-        width = norm.ppf(0.5 + self.config.interval / 2)
+        quantile = norm.ppf(0.5 + self.config.interval / 2)
+
+        def within(loss: float, sigma: float) -> tuple[float, float]:
+            width = quantile * np.hypot(sigma, self.config.model_error * loss)
+            return float(np.clip(loss - width, 0.0, 1.0)), float(np.clip(loss + width, 0.0, 1.0))
+
         return tuple(
             StoreyLoss(
                 axis=axis,
                 storey=storey + 1,
                 loss=float(loss),
-                low=float(np.clip(loss - width * sigma, 0.0, 1.0)),
-                high=float(np.clip(loss + width * sigma, 0.0, 1.0)),
+                low=within(loss, sigma)[0],
+                high=within(loss, sigma)[1],
                 standing=float(loss / sigma),
             )
             for axis, losses, sigmas in zip(self.config.axes, estimate.loss, estimate.sigma, strict=True)
