@@ -9,6 +9,7 @@ from agents.monitors.structural import MonitorConfig, StructuralMonitor, tracks
 from agents.monitors.structural.ambient import CHANNELS, FAULTS, spoil
 from agents.monitors.structural.iasc import PATTERNS, Damage
 from agents.monitors.structural.report import Report, recommend
+from agents.monitors.structural.updating import standing, weigh
 from envs.core.errors import CityloopError
 from tests.monitors.buildings import SECONDS, SETTINGS, channel, learned_monitor, rng, window
 
@@ -88,6 +89,19 @@ def test_a_monitor_without_eyes_for_damage_would_fail_these(monitor):
     reports = [monitor.watch(*window(4, 1, k)) for k in range(4)]
     assert all(report.alarm != "alarm" for report in reports)
     assert max(report.statistic for report in reports) < 10
+
+
+def test_large_and_many_losses_do_not_hide_behind_each_other(monitor):
+    """The statistic looks for one small loss at a time: in features, no larger or manifold one escapes it."""
+    frames, draw = monitor._frames, rng(60)
+    known = np.ones((4, 4), bool)
+    for _ in range(200):
+        factors = 1.0 - draw.uniform(0.1, 0.9, (2, 4)) * (draw.random((2, 4)) < 0.4)
+        if factors.min() == 1.0:
+            continue
+        row = np.concatenate([frame.departures(f, known).ravel() for frame, f in zip(frames, factors, strict=True)])
+        evidence = weigh(frames, row, monitor._covariance, 1.0, monitor.config.gain_prior)
+        assert max(each.max() for each in standing(frames, evidence)) > monitor.learned.threshold
 
 
 @pytest.mark.parametrize("fault", FAULTS)
