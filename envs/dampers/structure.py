@@ -1,0 +1,137 @@
+"""Many copies of a building at once: frame, dampers and yielding storeys, stepped together.
+
+Arrays run along copies last, ``(…, copies)``, so that every operation is over long rows; `Moment` gives them the other
+way round. Nothing here knows sensors, motions or control. Reads alike for numpy and torch: what is learned through is
+what is simulated.
+
+A step is exact for the linear frame (zero-order hold of all forces), linearly implicit for hysteresis, and staggered:
+forces are those of the motion at its beginning, so the whole is of first order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs.dampers.building import Building
+from envs.dampers.device import Array, Inside, resist, yielded
+from envs.dampers.frame import Frame, drift_matrix, hold
+
+
+class Moment(NamedTuple):
+    """Everything that decides how copies move on.
+
+    Attributes:
+        x: displacements and velocities of floors relative to the ground, ``(2n, E)``.
+        stroke, rate: drift of the storeys with dampers in m, and its rate in m/s, ``(d, E)``.
+        inside: what devices remember, each ``(d, E)``.
+        force: that the devices of a storey have exerted in the step before, together, in N, ``(d, E)``.
+        h: hysteretic drift of yielding storeys in m, ``(n, E)``, or ``(0, E)``.
+        drift_rate: rate of all drifts in m/s, ``(n, E)``, or ``(0, E)`` where no storey yields.
+    """
+
+    x: Array
+    stroke: Array
+    rate: Array
+    inside: Inside
+    force: Array
+    h: Array
+    drift_rate: Array
+
+
+class Structure:
+    """Copies of a building that step together.
+
+    Args:
+        building: which.
+        dt_s: the step.
+        frame: another frame than the building's own, e.g. a softened one; its storeys yield in proportion.
+        dampers: whether they are mounted.
+        dtype: of all arrays.
+
+    Attributes:
+        matrix: ``(rows, columns)``: what follows from motion, forces and ground in one product.
+    """
+
+    def __init__(
+        self, building: Building, dt_s: float, frame: Frame | None = None, dampers: bool = True, dtype: Any = np.float64
+    ):
+        self.building, self.dt_s, self.dtype = building, dt_s, dtype
+        self.frame = building.frame if frame is None else frame
+        n = self.n = self.frame.floors
+        self.storeys = building.storeys if dampers else np.zeros(0, dtype=int)
+        self.d = len(self.storeys)
+        self._counts = building.counts[:, None].astype(dtype)
+        self.yields = building.hysteresis is not None
+        drifts = drift_matrix(n)
+        elastic, hysteretic = self.frame, np.zeros((n, 0))
+        if self.yields:
+            inverse = np.linalg.inv(drifts)
+            storey = inverse.T @ self.frame.stiffness @ inverse
+            share = building.after_yield
+            elastic = Frame(self.frame.mass_kg, self.frame.damping, share * self.frame.stiffness)
+            hysteretic = -drifts.T @ storey * (1 - share)  # forces on floors from what each storey holds back
+        self.matrix = self._matrix(elastic, drifts, -drifts.T[:, self.storeys], hysteretic).astype(dtype)
+
+    def _matrix(self, frame: Frame, drifts: np.ndarray, on_floors: np.ndarray, hysteretic: np.ndarray) -> np.ndarray:
+        """Rows: next state, next strokes and rates, next drift rates where storeys yield; drifts, accelerations now.
+
+        Columns: state, damper forces, hysteretic drifts, the ground's acceleration.
+        """
+        n = self.n
+        a, b = frame.continuous
+        forces = np.hstack([on_floors, hysteretic])  # on floors, of everything that is no frame
+        moved, pushed = hold(a, b @ np.block([[forces, np.zeros((n, 1))], [np.zeros((1, forces.shape[1])), 1.0]]), self.dt_s)
+        ahead = np.hstack([moved, pushed])
+        stroke, rate = drifts[self.storeys] @ ahead[:n], drifts[self.storeys] @ ahead[n:]
+        rates = drifts @ ahead[n:] if self.yields else np.zeros((0, ahead.shape[1]))
+        of_state, of_force = frame.acceleration
+        accel = np.hstack([of_state, of_force @ forces, np.zeros((n, 1))])
+        now = np.hstack([drifts, np.zeros((n, ahead.shape[1] - n))])
+        return np.vstack([ahead, stroke, rate, rates, now, accel])
+
+    def rest(self, copies: int, xp: Any = np) -> Moment:
+        """Nothing moves, coils are cold."""
+        kind = {} if xp is not np else {"dtype": self.dtype}
+
+        def zeros(rows: int) -> Array:
+            return xp.zeros((rows, copies), **kind)
+
+        inside = Inside(zeros(self.d), zeros(self.d), zeros(self.d))
+        rates = self.n if self.yields else 0
+        return Moment(
+            zeros(2 * self.n), zeros(self.d), zeros(self.d), inside, zeros(self.d), zeros(rates), zeros(rates)
+        )
+
+    def step(
+        self, moment: Moment, volts: Array, ground: Array, matrix: Array, xp: Any = np
+    ) -> tuple[Moment, Array]:
+        """One step on.
+
+        Args:
+            moment: where copies are.
+            volts: at the drivers of each storey's dampers, ``(d, E)``.
+            ground: acceleration in m/s² at the beginning, ``(1, E)``.
+            matrix: `matrix`, as an array of ``xp``.
+            xp: numpy or torch.
+
+        Returns:
+            The moment after, and drifts in m and absolute accelerations in m/s² at the beginning, ``(2n, E)``.
+        """
+        n, d = self.n, self.d
+        inside, force, h = moment.inside, moment.force, moment.h
+        parts = [moment.x]
+        if d:
+            inside, one = resist(self.building.device, inside, volts, moment.stroke, moment.rate, self.dt_s, xp)
+            force = one * (self._counts if xp is np else xp.as_tensor(self._counts, dtype=one.dtype))
+            parts.append(force)
+        if self.yields:
+            assert self.building.hysteresis is not None
+            h = yielded(self.building.hysteresis, h, moment.drift_rate, self.dt_s, xp)
+            parts.append(h)
+        found = matrix @ xp.concatenate([*parts, ground])
+        a = 2 * n
+        stroke, rate = found[a : a + d], found[a + d : a + 2 * d]
+        rates = found[a + 2 * d : len(found) - 2 * n]
+        return Moment(found[:a], stroke, rate, inside, force, h, rates), found[len(found) - 2 * n :]
