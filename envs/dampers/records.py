@@ -41,7 +41,9 @@ def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     else:
         old = re.match(r"\s*(\d+)\s+([\d.Ee+-]+)", head)
         if not old:
-            raise CityloopError(f"record {path}, line 4 is {head[:60]!r}: an AT2 file says there 'NPTS= n, DT= seconds'")
+            raise CityloopError(
+                f"record {path}, line 4 is {head[:60]!r}: an AT2 file says there 'NPTS= n, DT= seconds'"
+            )
         n, dt_s = int(old[1]), float(old[2])
     try:
         values = np.array(" ".join(lines[4:]).split(), dtype=float)
@@ -60,7 +62,9 @@ def _columns(path: Path, lines: list[str], factor: float) -> tuple[np.ndarray, f
             rows.append((float(words[0]), float(words[1])))
         except (ValueError, IndexError):
             if rows and line.strip():
-                raise CityloopError(f"record {path}, line {number} is {line[:60]!r}: give time and acceleration") from None
+                raise CityloopError(
+                    f"record {path}, line {number} is {line[:60]!r}: give time and acceleration"
+                ) from None
     times, values = np.array(rows).T if len(rows) > 1 else (np.zeros(0), np.zeros(0))
     steps = np.diff(times)
     if not len(steps) or not np.isfinite(values).all() or not (steps > 0).all():

@@ -16,7 +16,7 @@ import numpy as np
 
 from envs.dampers.building import Building
 from envs.dampers.device import Array, Inside, resist, yielded
-from envs.dampers.frame import Frame, drift_matrix, hold
+from envs.dampers.frame import Frame, drift_matrix, hold, respond
 
 
 class Moment(NamedTuple):
@@ -49,20 +49,27 @@ class Structure:
         frame: another frame than the building's own, e.g. a softened one; its storeys yield in proportion.
         dampers: whether they are mounted.
         dtype: of all arrays.
+        devices: how many stand for each, as a multiple of the building's own; 0: they hang loose.
 
     Attributes:
         matrix: ``(rows, columns)``: what follows from motion, forces and ground in one product.
     """
 
     def __init__(
-        self, building: Building, dt_s: float, frame: Frame | None = None, dampers: bool = True, dtype: Any = np.float64
+        self,
+        building: Building,
+        dt_s: float,
+        frame: Frame | None = None,
+        dampers: bool = True,
+        dtype: Any = np.float64,
+        devices: float = 1.0,
     ):
         self.building, self.dt_s, self.dtype = building, dt_s, dtype
         self.frame = building.frame if frame is None else frame
         n = self.n = self.frame.floors
         self.storeys = building.storeys if dampers else np.zeros(0, dtype=int)
         self.d = len(self.storeys)
-        self._counts = building.counts[:, None].astype(dtype)
+        self._counts = (devices * building.counts[:, None]).astype(dtype)
         self.yields = building.hysteresis is not None
         drifts = drift_matrix(n)
         elastic, hysteretic = self.frame, np.zeros((n, 0))
@@ -75,21 +82,23 @@ class Structure:
         self.matrix = self._matrix(elastic, drifts, -drifts.T[:, self.storeys], hysteretic).astype(dtype)
 
     def _matrix(self, frame: Frame, drifts: np.ndarray, on_floors: np.ndarray, hysteretic: np.ndarray) -> np.ndarray:
-        """Rows: next state, next strokes and rates, next drift rates where storeys yield; drifts, accelerations now.
+        """Rows: next state, next strokes and rates, next drift rates where storeys yield; and what `now` gives.
 
         Columns: state, damper forces, hysteretic drifts, the ground's acceleration.
         """
         n = self.n
         a, b = frame.continuous
         forces = np.hstack([on_floors, hysteretic])  # on floors, of everything that is no frame
-        moved, pushed = hold(a, b @ np.block([[forces, np.zeros((n, 1))], [np.zeros((1, forces.shape[1])), 1.0]]), self.dt_s)
+        moved, pushed = hold(
+            a, b @ np.block([[forces, np.zeros((n, 1))], [np.zeros((1, forces.shape[1])), 1.0]]), self.dt_s
+        )
         ahead = np.hstack([moved, pushed])
         stroke, rate = drifts[self.storeys] @ ahead[:n], drifts[self.storeys] @ ahead[n:]
         rates = drifts @ ahead[n:] if self.yields else np.zeros((0, ahead.shape[1]))
         of_state, of_force = frame.acceleration
         accel = np.hstack([of_state, of_force @ forces, np.zeros((n, 1))])
-        now = np.hstack([drifts, np.zeros((n, ahead.shape[1] - n))])
-        return np.vstack([ahead, stroke, rate, rates, now, accel])
+        drift = np.hstack([drifts, np.zeros((n, ahead.shape[1] - n))])
+        return np.vstack([ahead, stroke, rate, rates, drift, accel, frame.mass_kg @ accel])
 
     def rest(self, copies: int, xp: Any = np) -> Moment:
         """Nothing moves, coils are cold."""
@@ -104,9 +113,7 @@ class Structure:
             zeros(2 * self.n), zeros(self.d), zeros(self.d), inside, zeros(self.d), zeros(rates), zeros(rates)
         )
 
-    def step(
-        self, moment: Moment, volts: Array, ground: Array, matrix: Array, xp: Any = np
-    ) -> tuple[Moment, Array]:
+    def step(self, moment: Moment, volts: Array, ground: Array, matrix: Array, xp: Any = np) -> tuple[Moment, Array]:
         """One step on.
 
         Args:
@@ -117,7 +124,8 @@ class Structure:
             xp: numpy or torch.
 
         Returns:
-            The moment after, and drifts in m and absolute accelerations in m/s² at the beginning, ``(2n, E)``.
+            The moment after; and drifts in m, absolute accelerations in m/s² and base shear in N at the beginning,
+            ``(2n + 1, E)``.
         """
         n, d = self.n, self.d
         inside, force, h = moment.inside, moment.force, moment.h
@@ -133,5 +141,38 @@ class Structure:
         found = matrix @ xp.concatenate([*parts, ground])
         a = 2 * n
         stroke, rate = found[a : a + d], found[a + d : a + 2 * d]
-        rates = found[a + 2 * d : len(found) - 2 * n]
-        return Moment(found[:a], stroke, rate, inside, force, h, rates), found[len(found) - 2 * n :]
+        rates = found[a + 2 * d : len(found) - a - 1]
+        return Moment(found[:a], stroke, rate, inside, force, h, rates), found[len(found) - a - 1 :]
+
+    def now(self, moment: Moment, xp: Any = np) -> Array:
+        """Drifts, absolute accelerations and base shear at a moment, ``(2n + 1, E)``, with the forces just exerted."""
+        parts = [moment.x, moment.force, moment.h] if self.yields else [moment.x, moment.force]
+        rows = self.matrix[-2 * self.n - 1 :, :-1]  # the ground's own column is zero: accelerations are absolute
+        return (rows if xp is np else xp.as_tensor(rows)) @ xp.concatenate(parts)
+
+
+def uncontrolled(building: Building, frame: Frame, ground: np.ndarray, dt_s: float) -> np.ndarray:
+    """Drifts, absolute accelerations and base shear of the building without dampers, ``(E, 2n + 1, T)``.
+
+    Args:
+        building: which.
+        frame: its frame, e.g. a softened one.
+        ground: m/s², ``(E, T)``.
+        dt_s: between samples.
+    """
+    bare = Structure(building, dt_s, frame, dampers=False)
+    if not bare.yields and _classical(frame):
+        x, v = respond(frame, ground, dt_s)
+        return bare.matrix[-2 * bare.n - 1 :, : 2 * bare.n] @ np.concatenate([x, v], axis=1)
+    moment, found = bare.rest(len(ground)), np.empty((len(ground), 2 * bare.n + 1, ground.shape[1]))
+    volts = np.zeros((0, len(ground)))
+    for k, row in enumerate(ground.T):
+        moment, found[:, :, k].T[...] = bare.step(moment, volts, row[None], bare.matrix)
+    return found
+
+
+def _classical(frame: Frame) -> bool:
+    """Whether damping leaves modes alone."""
+    _, shapes = frame.modes
+    modal = shapes.T @ frame.damping @ shapes
+    return bool(np.abs(modal - np.diag(np.diag(modal))).max() <= 1e-9 * np.abs(modal).max())
