@@ -7,7 +7,7 @@ one line to `SYSTEMS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from envs.core.site import Site
 from envs.core.world import Features, Guard, Reward, World
 
 if TYPE_CHECKING:
+    from envs.core.differentiable import Differentiable
     from envs.core.vector import Vector
 
 SYSTEMS = {
@@ -56,6 +57,8 @@ class System:
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
         make_world, make_guard, make_features, make_reward: build the parts.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
+        make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
+        training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
     """
 
     name: str
@@ -81,6 +84,8 @@ class System:
     failure_voids: bool = False
     drawn: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
+    make_differentiable: Callable[[Any, int, int], Differentiable] | None = None
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def get_system(name: str) -> System:

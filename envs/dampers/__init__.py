@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
+from envs.core.differentiable import Differentiable
 from envs.core.registry import System
 from envs.core.vector import Vector
 from envs.dampers.features import DampersFeatures
@@ -22,6 +23,27 @@ def _vector(scenario: DampersScenario, num_envs: int, seed: int) -> Vector:
 
     return DampersVector(scenario, num_envs, seed)
 
+
+def _twin(scenario: DampersScenario, num_envs: int, seed: int) -> Differentiable:
+    from envs.dampers.twin import Twin
+
+    return Twin(scenario, num_envs, seed)
+
+
+COMMON = {"width": 32, "validate_every": 50, "validation_seeds": 12, "final_seeds": 24}
+PPO = {
+    **COMMON,
+    "workers": 512,
+    "fragment": 50,
+    "minibatch": 8192,
+    "epochs": 3,
+    "gamma": 0.99,
+    "entropy": 0.0,
+    "entropy_end": 0.0,
+    "averaging": 0.9,
+}
+BACKPROP = {**COMMON, "workers": 256, "fragment": 100, "learning_rate": 3e-3, "averaging": 0.97, "grad_clip": 1.0}
+"""Training settings: hundreds of buildings cost little more than one, and a decision is ten milliseconds."""
 
 SYSTEM = System(
     name="dampers",
@@ -44,4 +66,6 @@ SYSTEM = System(
     make_features=DampersFeatures,
     make_reward=DampersReward,
     make_vector=_vector,
+    make_differentiable=_twin,
+    training={"mappo": PPO, "ippo": PPO, "backprop": BACKPROP},
 )

@@ -1,8 +1,8 @@
 """Many copies of a building at once: frame, dampers and yielding storeys, stepped together.
 
-Arrays run along copies last, ``(…, copies)``, so that every operation is over long rows; `Moment` gives them the other
-way round. Nothing here knows sensors, motions or control. Reads alike for numpy and torch: what is learned through is
-what is simulated.
+Arrays run along copies last, ``(k, copies)``, so that every operation is over long rows; a leading axis of groups, each
+with a matrix of its own, may stand before. Nothing here knows sensors, motions or control. Reads alike for numpy and
+torch: what is learned through is what is simulated.
 
 A step is exact for the linear frame (zero-order hold of all forces), linearly implicit for hysteresis, and staggered:
 forces are those of the motion at its beginning, so the whole is of first order.
@@ -127,7 +127,7 @@ class Structure:
             The moment after; and drifts in m, absolute accelerations in m/s² and base shear in N at the beginning,
             ``(2n + 1, E)``.
         """
-        n, d = self.n, self.d
+        d, a = self.d, 2 * self.n
         inside, force, h = moment.inside, moment.force, moment.h
         parts = [moment.x]
         if d:
@@ -138,17 +138,17 @@ class Structure:
             assert self.building.hysteresis is not None
             h = yielded(self.building.hysteresis, h, moment.drift_rate, self.dt_s, xp)
             parts.append(h)
-        found = matrix @ xp.concatenate([*parts, ground])
-        a = 2 * n
-        stroke, rate = found[a : a + d], found[a + d : a + 2 * d]
-        rates = found[a + 2 * d : len(found) - a - 1]
-        return Moment(found[:a], stroke, rate, inside, force, h, rates), found[len(found) - a - 1 :]
+        found = matrix @ xp.concatenate([*parts, ground], -2)
+        end = found.shape[-2] - a - 1
+        stroke, rate = found[..., a : a + d, :], found[..., a + d : a + 2 * d, :]
+        after = Moment(found[..., :a, :], stroke, rate, inside, force, h, found[..., a + 2 * d : end, :])
+        return after, found[..., end:, :]
 
-    def now(self, moment: Moment, xp: Any = np) -> Array:
+    def now(self, moment: Moment) -> np.ndarray:
         """Drifts, absolute accelerations and base shear at a moment, ``(2n + 1, E)``, with the forces just exerted."""
         parts = [moment.x, moment.force, moment.h] if self.yields else [moment.x, moment.force]
         rows = self.matrix[-2 * self.n - 1 :, :-1]  # the ground's own column is zero: accelerations are absolute
-        return (rows if xp is np else xp.as_tensor(rows)) @ xp.concatenate(parts)
+        return rows @ np.concatenate(parts)
 
 
 def uncontrolled(building: Building, frame: Frame, ground: np.ndarray, dt_s: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from envs.dampers.reward import DampersReward
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import load_site
 
-SHARED = 32
+SHARED = 128
 """Buildings of a block, at most, but for large numbers of them."""
 
 BLOCKS = 16
