@@ -26,7 +26,7 @@ MOTIONS, WIDE, CLOSE = 32, 24, 16
 """Training motions, and trials of either search."""
 
 RANGES: dict[str, tuple[float, float]] = {
-    "full": (0.15, 1.0),
+    "full": (0.02, 1.0),
     "gain": (0.05, 3.0),
     "leak_s": (0.5, 5.0),
     "velocity": (0.01, 100.0),

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from envs.core.scenario import read_yaml
 from envs.core.site import Frozen
-from envs.dampers.device import Device, Hysteresis
+from envs.dampers.device import Device, Hysteresis, Plain
 from envs.dampers.frame import Frame, chain, modal_damping
 
 FOLDER = Path(__file__).parent / "buildings"
@@ -39,7 +39,7 @@ class Sensors(Frozen):
     force_n: float = Field(default=1.0, gt=0)
 
 
-class Building(Frozen):
+class Building(Plain):
     """A building with dampers.
 
     Attributes:

@@ -18,6 +18,16 @@ Array = Any
 """A numpy array or a torch tensor."""
 
 
+class Plain(Frozen):
+    """A record that equals another of the same content, whatever either has computed from it."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+
 class Hysteresis(Frozen):
     """Bouc-Wen: z' = A r − γ |r| z |z|ⁿ⁻¹ − β r |z|ⁿ for a rate r (Wen 1976), n 1 or 2.
 
@@ -109,7 +119,7 @@ class Inside(NamedTuple):
 def yielded(shape: Hysteresis, z: Array, rate: Array, dt_s: float, xp: Any = np) -> Array:
     """z after a step, linearly implicit: stable whatever the rate, first order in the step.
 
-    Where the loss term feeds z (β > γ, just after a reversal) it is taken explicitly, and z is kept within its bound.
+    Where the loss term feeds z (β > γ, just after a reversal) it is taken explicitly; z is kept within its bound.
     """
     if shape.n == 2:
         loss = rate * z
@@ -118,8 +128,9 @@ def yielded(shape: Hysteresis, z: Array, rate: Array, dt_s: float, xp: Any = np)
         loss = shape.gamma * abs(rate) + shape.beta * rate * xp.sign(z)
     moved = z + (dt_s * shape.a) * rate
     if shape.beta <= shape.gamma:
-        return moved / (1.0 + dt_s * loss)
-    moved = (moved - dt_s * loss.clip(None, 0.0) * z) / (1.0 + dt_s * loss.clip(0.0, None))
+        moved = moved / (1.0 + dt_s * loss)
+    else:
+        moved = (moved - dt_s * loss.clip(None, 0.0) * z) / (1.0 + dt_s * loss.clip(0.0, None))
     return moved.clip(-shape.largest, shape.largest)
 
 

@@ -11,13 +11,14 @@ from pydantic import model_validator
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.dampers.building import Building
+from envs.dampers.device import Plain
 from envs.dampers.scenarios import DampersScenario, Timing
 
 SAFE_LEVEL = 0.3
 """Share of full voltage that the guard falls back to where nobody has tuned one: between doing nothing and too much."""
 
 
-class DampersSite(Site):
+class DampersSite(Plain, Site):
     """A building with dampers.
 
     Attributes:
