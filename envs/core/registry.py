@@ -49,6 +49,8 @@ class System:
             numbers as bars, others as lines.
         draw_map: ``(site, controller → place → value, indicator)`` → a matplotlib figure of what happened where, for
             worlds that tell (`World.places`); the value is the mean over seeds.
+        draw_episodes: ``(site, controller → column → values over time, seconds a decision)`` → name → figure, of the
+            drawn readings on one seed.
         variant_names: labels of variants of them (`Scenario.label`), which load by that name too.
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
@@ -84,6 +86,7 @@ class System:
     failure_voids: bool = False
     drawn: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
+    draw_episodes: Callable[[Any, Mapping[str, Mapping[str, Any]], float], Mapping[str, Any]] | None = None
     make_differentiable: Callable[[Any, int, int], Differentiable] | None = None
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from envs.core.differentiable import Differentiable
 from envs.core.registry import System
 from envs.core.vector import Vector
+from envs.dampers.drawing import draw_episodes, draw_map
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
 from envs.dampers.kpis import KPIS
@@ -59,7 +60,9 @@ SYSTEM = System(
     load_site=load_site,
     action_space=lambda site: Box(0.0, 1.0, (1,), np.float64),
     command="level",
-    drawn=("level", "drift_est_mm"),
+    drawn=("level", "drift_est_mm", "accel_est_m_s2", "stroke_mm", "force_n"),
+    draw_map=draw_map,
+    draw_episodes=draw_episodes,
     cross_check=cross_check,
     make_world=DampersWorld,
     make_guard=DampersGuard,

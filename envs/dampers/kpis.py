@@ -31,6 +31,9 @@ KPIS = {
 }
 """Indicator → definition."""
 
+BARE = ", no dampers"
+"""What the name of a storey ends with where its value is that of the building without dampers."""
+
 LEAST = 1e-9
 """A motion that moves the building less is none."""
 
@@ -49,7 +52,7 @@ class Tally:
 
     def __init__(self, site: DampersSite, alone: np.ndarray, decisions: int):
         building = site.building
-        self._n, self._names = building.frame.floors, site.axes
+        self._n = building.frame.floors
         self._capacity_m = building.capacity_share * building.storey_m
         self._weight_n = building.weight_n
         peaks = np.abs(alone).max(axis=2).T
@@ -112,13 +115,12 @@ class Tally:
         return [{name: float(values[k]) for name, values in columns.items()} for k in range(len(drift))]
 
     def places(self, k: int) -> dict[str, dict[str, float]]:
-        """Peak drift of every storey and peak acceleration of every floor, with dampers and without, building ``k``."""
+        """Peak drift of every storey and acceleration of the floor on it, with dampers and without, building ``k``."""
         n = self._n
         found = {"drift_mm": 1e3 * self._peaks[:n, k], "accel_m_s2": self._peaks[n : 2 * n, k]}
         bare = {"drift_mm": 1e3 * self.alone[:n, k], "accel_m_s2": self.alone[n : 2 * n, k]}
-        axes = {"drift_mm": self._names["storey"], "accel_m_s2": self._names["floor"]}
-        out = {}
-        for name, values in found.items():
-            out[name] = dict(zip(axes[name], values.tolist(), strict=True))
-            out[name] |= {f"{place}, no dampers": float(v) for place, v in zip(axes[name], bare[name], strict=True)}
-        return out
+        return {
+            name: {f"{j + 1}": float(value) for j, value in enumerate(values)}
+            | {f"{j + 1}{BARE}": float(value) for j, value in enumerate(bare[name])}
+            for name, values in found.items()
+        }
