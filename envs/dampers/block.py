@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.dampers.building import Building
+from envs.dampers.frame import Frame
 from envs.dampers.kpis import Tally
 from envs.dampers.motions import draw
 from envs.dampers.observer import Observer
@@ -63,19 +65,9 @@ class Block:
         self.tally = Tally(self.site, self._alone, scenario.decisions)
         return self._observe()
 
-    def _shake(self, seeds: Sequence[int], frame: Any) -> None:
+    def _shake(self, seeds: Sequence[int], frame: Frame) -> None:
         """The ground's acceleration at every substep, ``(T, E)``, and what it does to the building without dampers."""
-        scenario = self.scenario
-        sample_s = min(SAMPLE_S, max(self._dt_s, 1e-4) * max(1, round(SAMPLE_S / self._dt_s)))
-        length_s = scenario.decisions * scenario.decision_s
-        first_s = 1.0 / float(self.building.frame.frequencies_hz[0])
-        drawn = np.array([draw(scenario.motion, length_s + 2 * sample_s, sample_s, first_s, seed) for seed in seeds])
-        self._alone = uncontrolled(self.building, frame, drawn, sample_s)
-        substeps = np.arange(scenario.decisions * self._substeps + 1) * self._dt_s
-        place = substeps / sample_s
-        low = np.minimum(place.astype(int), drawn.shape[1] - 2)
-        share = place - low
-        ground = drawn[:, low] * (1 - share) + drawn[:, low + 1] * share
+        ground, self._alone = shaken(self.scenario, self.building, frame, seeds, self._dt_s)
         self.ground = np.ascontiguousarray(ground.T, dtype=self.dtype)
 
     def _late(self, delay_s: float) -> None:
@@ -145,6 +137,22 @@ class Block:
     def places(self, k: int = 0) -> dict[str, dict[str, float]]:
         """What happened at every storey and floor of building ``k``."""
         return self.tally.places(k)
+
+
+def shaken(
+    scenario: DampersScenario, building: Building, frame: Frame, seeds: Sequence[int], dt_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ground's acceleration of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to
+    the building without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
+    """
+    sample_s = min(SAMPLE_S, scenario.decision_s)
+    length_s = scenario.decisions * scenario.decision_s
+    first_s = 1.0 / float(building.frame.frequencies_hz[0])
+    drawn = np.array([draw(scenario.motion, length_s + 2 * sample_s, sample_s, first_s, seed) for seed in seeds])
+    place = np.arange(round(length_s / dt_s) + 1) * dt_s / sample_s
+    low = np.minimum(place.astype(int), drawn.shape[1] - 2)
+    share = place - low
+    return drawn[:, low] * (1 - share) + drawn[:, low + 1] * share, uncontrolled(building, frame, drawn, sample_s)
 
 
 def to_readings(estimate: Any, samples: np.ndarray, level: np.ndarray, floors: int) -> Readings:

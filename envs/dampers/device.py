@@ -117,7 +117,7 @@ class Inside(NamedTuple):
 
 
 def yielded(shape: Hysteresis, z: Array, rate: Array, dt_s: float, xp: Any = np) -> Array:
-    """z after a step, linearly implicit: stable whatever the rate, first order in the step.
+    """Z after a step, linearly implicit: stable whatever the rate, first order in the step.
 
     Where the loss term feeds z (β > γ, just after a reversal) it is taken explicitly; z is kept within its bound.
     """

@@ -42,7 +42,8 @@ def design_spectrum(periods_s: np.ndarray, sds_g: float, sd1_g: float, long_s: f
     start = 0.2 * corner
     plateau = np.full_like(periods_s, sds_g)
     rising = sds_g * (0.4 + 0.6 * periods_s / start)
-    falling = np.where(periods_s > long_s, sd1_g * long_s / periods_s**2, sd1_g / periods_s)
+    later = np.maximum(periods_s, corner)
+    falling = np.where(later > long_s, sd1_g * long_s / later**2, sd1_g / later)
     shape = np.where(periods_s < start, rising, np.where(periods_s <= corner, plateau, falling))
     return np.asarray(G * shape)
 

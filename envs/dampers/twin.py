@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core.errors import CityloopError
 from envs.core.differentiable import Levels, Window
+from envs.core.errors import CityloopError
+from envs.dampers.block import shaken
 from envs.dampers.device import Inside
 from envs.dampers.features import DampersFeatures
-from envs.dampers.motions import draw
 from envs.dampers.observer import Estimate, Observer
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.sensing import circumstances
 from envs.dampers.site import load_site
-from envs.dampers.structure import Moment, Structure, uncontrolled
+from envs.dampers.structure import Moment, Structure
 
 SUBSTEP_S = 0.002
 """Of the simulation that is learned through, at most: half as many as the world's, for about the same motion."""
@@ -104,12 +104,10 @@ class Twin:
         frame = building.frame.softened(wrong[0].factor)
         plant = Structure(building, self._dt_s, frame, dtype=np.float32)
         self._matrices[group] = torch.from_numpy(plant.matrix)
-        length_s, first_s = scenario.decisions * scenario.decision_s, 1.0 / float(building.frame.frequencies_hz[0])
-        ground = np.array([draw(scenario.motion, length_s, self._dt_s, first_s, seed) for seed in seeds])
-        alone = uncontrolled(building, frame, ground, self._dt_s)
+        ground, alone = shaken(scenario, building, frame, seeds, self._dt_s)
         n = building.frame.floors
         unit = np.stack([abs(alone[:, :n]).max(axis=(1, 2)), abs(alone[:, n : 2 * n]).max(axis=(1, 2))], axis=1)
-        self._ground[group] = torch.from_numpy(ground[:, : self._ground.shape[-1]].astype(np.float32))
+        self._ground[group] = torch.from_numpy(ground.astype(np.float32))
         self._unit[group] = torch.from_numpy(np.maximum(unit, 1e-9).astype(np.float32))
         self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in wrong])
         self._multiple[group] = torch.tensor([float(one.noise[0]) for one in wrong])
@@ -136,7 +134,9 @@ class Twin:
             decisions: how many.
         """
         if decisions > self.scenario.decisions:
-            raise CityloopError(f"fragment is {decisions}: an episode has {self.scenario.decisions} decisions; lower it")
+            raise CityloopError(
+                f"fragment is {decisions}: an episode has {self.scenario.decisions} decisions; lower it"
+            )
         self._detach()
         for group in self._over:  # only now: the last window's gradient has been taken
             self._begin(group)
@@ -176,9 +176,7 @@ class Twin:
         n, found = self.building.frame.floors, []
         for k in range(self._substeps):
             volts = torch.where(k < rest, before, after)
-            self._moment, seen = self._plant.step(
-                self._moment, volts, ground[:, None, :, k], self._matrices, torch
-            )
+            self._moment, seen = self._plant.step(self._moment, volts, ground[:, None, :, k], self._matrices, torch)
             found.append(seen[:, : 2 * n])
         self._step = self._step + 1
         shares = torch.stack(found).unflatten(2, (2, n)) / self._unit.transpose(1, 2)[None, :, :, None]

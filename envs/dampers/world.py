@@ -14,7 +14,6 @@ from envs.dampers.block import Block
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import DampersSite
 
-
 UNMOUNTED = "unmounted"
 """The program of a building whose dampers hang loose: what every ratio is measured against."""
 
