@@ -113,7 +113,9 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder instead of one under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
-    algo: Annotated[str, typer.Option(help="mappo, ippo (RLlib), backprop (through the world), or sb3: a reference.")] = "mappo",
+    algo: Annotated[
+        str, typer.Option(help="mappo, ippo (RLlib), backprop (through the world), or sb3: a reference.")
+    ] = "mappo",
     settings: Settings = None,
     each: Annotated[
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Train on each scenario with each of these settings.")
@@ -357,7 +359,9 @@ def control(
 
 @app.command(epilog="Example: cityloop bench intersections --json")
 def bench(
-    name: Annotated[str, typer.Argument(help="intersections, drainage, dampers, training or serving.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="intersections, drainage, dampers, training or serving.", show_default=False)
+    ],
     as_json: AsJson = None,
 ) -> None:
     """Measure throughput or latency side by side with a peer or a bare floor."""

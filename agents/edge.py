@@ -1,4 +1,4 @@
-"""Dampers driven in the building itself: samples in, safe voltages out, in this process, without Ray, torch or a network.
+"""Dampers driven in the building itself: samples in, safe voltages out, in this process, without Ray or torch.
 
 A loop of a few milliseconds must not cross a network. The service (`serving`) supervises and answers batches; this is
 what runs beside the drivers: the same observer, features, policy and guard, once a decision.
@@ -65,8 +65,8 @@ class EdgeLoop:
         """
         if samples.shape != (self._n + 2 * self._d + 1,):
             raise CityloopError(
-                f"samples have shape {samples.shape}: give {self._n} accelerations, {self._d} strokes, {self._d} forces, "
-                "and the ground's acceleration"
+                f"samples have shape {samples.shape}: give {self._n} accelerations, {self._d} strokes, "
+                f"{self._d} forces, and the ground's acceleration"
             )
         column, split = samples[:, None], self._n + self._d
         self._estimate = self._observer.update(self._estimate, column[:split], column[split:])

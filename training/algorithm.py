@@ -164,9 +164,8 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     for scenario, loop in zip(scenarios, loops, strict=True):
         count = settings.plants(len(loop.site.agents))
         if loop.system.make_vector is None and settings.workers > PROCESSES:
-            raise CityloopError(
-                f"workers is {settings.workers}: plants of {scenario.system} are processes, {PROCESSES} at most"
-            )
+            where = f"plants of {scenario.system} are processes, {PROCESSES} at most"
+            raise CityloopError(f"workers is {settings.workers}: {where}")
         first = scenario.seeds.train.first + settings.seed * count
         lots = 2 if loop.system.make_vector is None else 1
         plants.append(Plants(scenario.label, _Maker(scenario), count, first, lots))

@@ -7,6 +7,7 @@ averaged over updates like PPO's, and everything about a run is the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,17 +65,17 @@ class Backprop:
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.at(fraction)["learning_rate"]
         self._optimizer.zero_grad(set_to_none=True)
-        costs, reached = [], {}
+        costs, reached = [], []
         for plants in self._plants:
             found = plants.window(self._levels, self._settings.fragment)
             (found.cost / len(self._plants)).backward()
             costs.append(float(found.cost.detach()))
-            reached[plants] = found.reached
+            reached.append(found.reached)
         norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.grad_clip)
         if torch.isfinite(norm):  # one bad window must not ruin a long run
             self._optimizer.step()
             self._averaged.update_parameters(self._network)
-        ended = [value for value in reached.values() if value == value]
+        ended = [value for value in reached if math.isfinite(value)]
         figures = {
             "cost": sum(costs) / len(costs),
             "grad_norm": float(norm),

@@ -17,7 +17,7 @@ ALGORITHMS: dict[str, str] = {
     "sb3": "PPO, stable-baselines3",
 }
 """Name → what it is. The first two share every line of code, a critic's view is the only difference; the third is for
-systems whose physics is arrays (`training.backprop`); the last is the reference that guards PPO (`training.reference`)."""
+systems whose physics is arrays (`training.backprop`); the last is PPO's reference (`training.reference`)."""
 
 
 PROCESSES = 256

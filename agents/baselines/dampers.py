@@ -42,7 +42,7 @@ class Dissipation(Law):
 
 
 class Skyhook(Law):
-    """Skyhook: full while the floor above moves, relative to the ground, the way in which the damper is being stretched."""
+    """Skyhook: full while the floor above moves, relative to the ground, the way in which the damper is stretched."""
 
     name = "skyhook"
     DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5}
@@ -54,7 +54,7 @@ class Skyhook(Law):
 
 
 class BangBang(Law):
-    """Decentralised bang-bang (McClamroch & Gavin 1995): full while force takes energy out, told by absolute velocities.
+    """Decentralised bang-bang (McClamroch & Gavin 1995): full while the force works against absolute velocities.
 
     The first storey's damper works against the absolute velocity of the first floor, the ground's included: that is
     the measured acceleration of the ground, integrated with a leak.

@@ -1,4 +1,4 @@
-"""Tunes the laws of dampers on training motions, under good conditions: ``python -m agents.baselines.dampers_tune REF…``
+"""Tunes dampers' laws on training motions, under good conditions: ``python -m agents.baselines.dampers_tune REF…``
 
 A random search, then a closer one about the best, for the least median of the headline indicator. All laws meet the
 same motions. Writes ``dampers_tuned.json``; other sites' numbers stay.

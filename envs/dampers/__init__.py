@@ -31,7 +31,7 @@ def _twin(scenario: DampersScenario, num_envs: int, seed: int) -> Differentiable
     return Twin(scenario, num_envs, seed)
 
 
-COMMON = {"width": 32, "validate_every": 50, "validation_seeds": 12, "final_seeds": 24}
+COMMON = {"width": 32, "validate_every": 100, "validation_seeds": 4, "final_seeds": 8}
 PPO = {
     **COMMON,
     "workers": 512,
@@ -43,7 +43,7 @@ PPO = {
     "entropy_end": 0.0,
     "averaging": 0.9,
 }
-BACKPROP = {**COMMON, "workers": 256, "fragment": 100, "learning_rate": 3e-3, "averaging": 0.97, "grad_clip": 1.0}
+BACKPROP = {**COMMON, "workers": 256, "fragment": 100, "learning_rate": 6e-3, "averaging": 0.97, "grad_clip": 1.0}
 """Training settings: hundreds of buildings cost little more than one, and a decision is ten milliseconds."""
 
 SYSTEM = System(

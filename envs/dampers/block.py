@@ -49,7 +49,7 @@ class Block:
         self.truth: dict[str, np.ndarray] = {}
 
     def begin(self, seeds: Sequence[int], mounted: bool = True) -> Readings:
-        """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, and exert nothing."""
+        """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, without force."""
         scenario, building, copies = self.scenario, self.building, len(seeds)
         wrong = circumstances(scenario, self.site, seeds)
         frame = building.frame.softened(wrong.factor) if (wrong.factor != 1.0).any() else building.frame
@@ -156,7 +156,7 @@ def shaken(
 
 
 def to_readings(estimate: Any, samples: np.ndarray, level: np.ndarray, floors: int) -> Readings:
-    """Columns ``(E, …)`` from an estimate, samples ``(n + 2d + 1, E)`` and levels ``(d, E)``; see `readings.READINGS`."""
+    """Columns ``(E, …)`` from an estimate, samples ``(n + 2d + 1, E)`` and levels ``(d, E)``; see `READINGS`."""
     n, d = floors, len(level)
     seen = estimate.seen.T
     return {

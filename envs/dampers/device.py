@@ -143,7 +143,8 @@ def resist(
         device: its model.
         inside: what it remembers.
         volts: what its driver is told.
-        stroke_m, rate_m_s: how far it is stretched, and how fast.
+        stroke_m: how far it is stretched.
+        rate_m_s: how fast.
         dt_s: the step.
         xp: numpy or torch.
     """

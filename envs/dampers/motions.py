@@ -112,7 +112,7 @@ def draw(motion: Motion, duration_s: float, dt_s: float, first_s: float, seed: i
         seed: of everything random.
     """
     rng = np.random.default_rng([seed, 11])
-    times = np.arange(int(round(duration_s / dt_s)) + 1) * dt_s
+    times = np.arange(round(duration_s / dt_s) + 1) * dt_s
     if motion.kind == "none":
         return np.zeros(len(times))
     if motion.kind == "record":
@@ -140,7 +140,7 @@ def _record(motion: Motion, times: np.ndarray) -> np.ndarray:
 
 
 def clough_penzien(noise: np.ndarray, soil: tuple[float, float, float, float], dt_s: float) -> np.ndarray:
-    """White noise as the soil passes it on: Kanai-Tajimi's filter (1957, 1960), and Clough and Penzien's low-cut (1975).
+    """White noise as the soil passes it on: Kanai-Tajimi's filter (1957, 1960), Clough and Penzien's low-cut (1975).
 
     (2 ζ_g ω_g s + ω_g²) / (s² + 2 ζ_g ω_g s + ω_g²) times s² / (s² + 2 ζ_f ω_f s + ω_f²), discretised by Tustin's rule.
 

@@ -18,7 +18,8 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
     """Acceleration in m/s² ``(T,)`` and seconds between samples, from an AT2 or a two-column file.
 
     Args:
-        path: ``*.AT2`` in g, or time in s and acceleration, separated by comma, semicolon or blanks; a header is passed over.
+        path: ``*.AT2`` in g, or time in s and acceleration, separated by comma, semicolon or blanks; a header is
+            passed over.
         unit: of the second column, a key of `UNITS`; AT2 files are in g.
 
     Raises:

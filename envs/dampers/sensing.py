@@ -32,7 +32,7 @@ class Circumstances:
 
 
 def circumstances(scenario: DampersScenario, site: DampersSite, seeds: Sequence[int]) -> Circumstances:
-    """What the scenario says, or what is drawn of its variety for training seeds; the first seed draws what is shared."""
+    """What the scenario says, or, for training seeds, what is drawn of its variety; the first draws what is shared."""
     n, d = site.building.frame.floors, len(site.agents)
     first, *_ = drawn = [_Draw(scenario, seed) for seed in seeds]
     alive = np.ones((d, len(seeds)), dtype=bool)
@@ -91,7 +91,7 @@ class Sensors:
         self._dropout, self._lossy = wrong.dropout, bool(wrong.dropout.any())
 
     def read(self, true: np.ndarray) -> np.ndarray:
-        """Samples of floor accelerations, strokes in m, forces, the ground: all in one ``(2d + n + 1, E)``; NaN: lost."""
+        """Samples of floor accelerations, strokes in m, forces, the ground: ``(2d + n + 1, E)`` in all; NaN: lost."""
         noisy = true + self._spread * self._rng.standard_normal(true.shape)
         samples = np.round(noisy.clip(-self._range, self._range) / self._step) * self._step
         if self._lossy:

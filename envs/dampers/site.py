@@ -1,4 +1,4 @@
-"""What is fixed about a building with dampers, as plain data: enough to estimate, encode and guard without a simulator."""
+"""What is fixed about a building with dampers: enough to estimate, encode and guard without a simulator."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ HEARD = 3
 """Commands that are remembered: a delay may reach back over so many decisions, less one."""
 
 
-FIXED = ("scenario", "site", "building", "_observer", "_features", "_plant", "_spread")
-"""What is the same in all twins of a scenario, and so no part of a state."""
+FIXED = ("scenario", "site", "building", "_observer", "_features", "_plant", "_spread", "_samples")
+"""What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
 
 
 class Twin:

@@ -86,7 +86,7 @@ def test_what_cannot_stand_is_refused_with_the_mend(tmp_path, old, new, says):
 
 
 def test_an_unknown_building_names_those_that_ship():
-    with pytest.raises(CityloopError, match="no such building ships: choose .*jansen"):
+    with pytest.raises(CityloopError, match=r"no such building ships: choose .*jansen"):
         DampersScenario.parse({"name": "a", "building": "tower"}, "here")
 
 

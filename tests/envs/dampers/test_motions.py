@@ -1,4 +1,4 @@
-"""Motions from seeds and from files: alike for a seed, of the peak or spectrum that was asked for, and read without guessing."""
+"""Motions from seeds and from files: alike for a seed, of the peak or spectrum asked for, read without guessing."""
 
 import numpy as np
 import pytest

@@ -73,7 +73,8 @@ def test_gradients_are_those_of_finite_differences():
 
 def test_windows_go_on_and_episodes_begin_anew():
     twin = Twin(load_scenario("dampers/jansen", duration_s=1.0), 8, 0)
-    idle = lambda parts: torch.full(parts["damper"].shape[:2], 0.3)  # noqa: E731
+    level = torch.tensor(0.3, requires_grad=True)
+    idle = lambda parts: level.expand(parts["damper"].shape[:2])  # noqa: E731
     reached = [twin.window(idle, 40).reached for _ in range(6)]
     assert np.isfinite(reached).any()
     saved = twin.get_state()

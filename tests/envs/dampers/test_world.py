@@ -1,4 +1,4 @@
-"""The plant as the loop sees it: estimates that follow the truth, faults that are faults, indicators that mean what they say."""
+"""The plant as the loop sees it: estimates follow the truth, faults are faults, indicators mean what they say."""
 
 import numpy as np
 import pytest
