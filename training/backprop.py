@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -87,8 +87,7 @@ class Backprop:
     @property
     def policy(self) -> PolicyNetwork:
         """The mean of the last updates' weights."""
-        policy: PolicyNetwork = self._averaged.module
-        return policy
+        return cast(PolicyNetwork, self._averaged.module)
 
     def save(self, path: Path) -> None:
         """Write weights, the optimizer, and the plants as they stand."""

@@ -53,7 +53,7 @@ class DampersGuard:
         why = np.where(none, 1, 2 * (level != asked))
         # NaN compares false, so "not within" is true of what is silent; one lost sample is no doubt yet.
         force, stroke = np.abs(readings["force_est_n"]), np.abs(readings["stroke_mm"])
-        doubt = ~(readings["silent_s"] < SILENT_S) | ~np.isfinite(readings["rate_est_mm_s"]).all(axis=-1)[..., None]
+        doubt = ~(readings["silent_s"] < SILENT_S) | ~np.isfinite(readings["rate_est_mm_s"]).all(axis=-1, keepdims=True)
         level, why = _put(level, why, doubt, safe, 3)
         level, why = _put(level, why, (stroke > self._stroke_mm) & ~doubt, 1.0, 4)
         level, why = _put(level, why, (force > self._rated_n) & (level > now), now, 5)

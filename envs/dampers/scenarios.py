@@ -161,7 +161,7 @@ def load(name: str) -> DampersScenario:
     if variant == "all":
         content["dampers"] = dict.fromkeys(range(1, 7), 2)
     if building == "dyke":
-        strong = {"strong_s": (0.5, 2.5), "decay_1_s": (1.0, 2.5), "pga_g": 0.3}
+        strong: dict[str, Any] = {"strong_s": (0.5, 2.5), "decay_1_s": (1.0, 2.5), "pga_g": 0.3}
         content |= {"timing": Timing(decision_ms=2, substep_ms=0.5), "duration_s": 8.0, "motion": Motion(**strong)}
     if building == "ohtori9":
         content |= {"motion": Motion(kind="pulse", pga_g=0.3), "duration_s": 40.0}

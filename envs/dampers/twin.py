@@ -161,7 +161,7 @@ class Twin:
             x.detach(), stroke.detach(), rate.detach(), inside, force.detach(), h.detach(), rates.detach()
         )
         self._estimate = Estimate(*(part.detach() for part in self._estimate))
-        self._levels = [level.detach() for level in self._levels]
+        self._levels = [level.detach().clone() for level in self._levels]  # a policy may give one number, expanded
 
     def _advance(self) -> Tensor:
         """One decision of all buildings; the powers that it adds, ``(groups, each, 2)``."""

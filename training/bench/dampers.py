@@ -1,8 +1,8 @@
 """``cityloop bench dampers``: how many buildings a core simulates, and how long a decision takes beside the drivers.
 
 Simulation: substeps of the six-storey frame with dampers on two storeys, peaks kept as an episode keeps them; a batch
-beside a batch of one, both by the core's own time. Decision: observer, features, policy and guard for six dampers, in this process, without Ray or
-torch at work; the policy is the shipped one, or one of the same shape.
+beside a batch of one, both by the core's own time. Decision: observer, features, policy and guard for six dampers, in
+this process, without Ray or torch at work; the policy is the shipped one, or one of the same shape.
 """
 
 from __future__ import annotations
@@ -135,12 +135,13 @@ def _bundle(folder: Path) -> Path:
     from training.export import to_onnx
 
     scenario = load_scenario("dampers/jansen")
-    shapes = dict(DampersFeatures(load_site(scenario)).shapes)  # type: ignore[arg-type]
+    assert isinstance(scenario, DampersScenario)
+    shapes = dict(DampersFeatures(load_site(scenario)).shapes)
     network = NETWORKS["dampers"](shapes, width=SYSTEM.training["backprop"]["width"])
     card = PolicyCard(
         system="dampers",
         name="untrained",
-        observation=shapes,
+        observation={part: tuple(shape) for part, shape in shapes.items()},
         readings=SYSTEM.readings.describe(),
         bounds=Bounds(low=(0.0,), high=(1.0,)),
         training=Training(scenarios={}, seeds="none", decisions=0, algorithm="none", command="none"),
