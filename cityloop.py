@@ -108,10 +108,14 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after so much time.", show_default="30")] = None,
     iterations: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, exploration and episodes.")] = 0,
-    workers: Annotated[int, typer.Option(help="Plants of each scenario simulated at a time, a process each.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="Plants of each scenario simulated at a time.", show_default="the system's")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder instead of one under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
-    algo: Annotated[str, typer.Option(help="mappo, ippo (RLlib), or sb3: the stable-baselines3 reference.")] = "mappo",
+    algo: Annotated[
+        str, typer.Option(help="mappo, ippo (RLlib), backprop (through the world), or sb3: a reference.")
+    ] = "mappo",
     settings: Settings = None,
     each: Annotated[
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Train on each scenario with each of these settings.")
@@ -129,8 +133,8 @@ def train(
     output = Output(as_json)
     if (not scenarios) == (resume is None):
         raise CityloopError("give either scenarios to train on, or a run's folder with --resume")
-    if algo not in ("mappo", "ippo", "sb3"):
-        raise CityloopError(f"--algo is {algo!r}: choose mappo, ippo or sb3")
+    if algo not in ("mappo", "ippo", "backprop", "sb3"):
+        raise CityloopError(f"--algo is {algo!r}: choose mappo, ippo, backprop or sb3")
     if resume is not None and not resume.is_dir():
         raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
     places = [place for ref in scenarios or () for place in _variants(_scenario(ref, settings), each)]
@@ -139,8 +143,9 @@ def train(
         "iterations": iterations,
         "seed": seed,
         "out": out,
-        "workers": workers,
     }
+    if workers is not None:
+        common["workers"] = workers
     common["command"] = shlex.join(["cityloop", *sys.argv[1:]])
     if sweep:
         if resume or algo == "sb3":
@@ -364,7 +369,8 @@ def control(
 @app.command(epilog="Example: cityloop bench intersections --json")
 def bench(
     name: Annotated[
-        str, typer.Argument(help="intersections, drainage, monitor, training or serving.", show_default=False)
+        str,
+        typer.Argument(help="intersections, drainage, dampers, monitor, training or serving.", show_default=False),
     ],
     as_json: AsJson = None,
 ) -> None:
@@ -372,6 +378,7 @@ def bench(
     benches = {
         "intersections": ("training.bench.intersections", "bench_intersections"),
         "drainage": ("training.bench.drainage", "bench_drainage"),
+        "dampers": ("training.bench.dampers", "bench_dampers"),
         "monitor": ("training.bench.monitor", "bench_monitor"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
@@ -30,7 +31,32 @@ from training.actions import ActionCodec
 from training.learner import CooperativeLearner
 from training.module import CooperativeModule
 from training.runner import BatchedRunner, Plants
-from training.settings import Settings
+from training.settings import PROCESSES, Settings
+
+
+class Learner(Protocol):
+    """What a run drives: it samples and learns, and is saved and restored whole."""
+
+    def update(self, fraction: float) -> Mapping[str, Any]:
+        """Sample and learn once, a fraction of the budget being spent; figures as `training.journal` reads them."""
+        ...
+
+    @property
+    def policy(self) -> PolicyNetwork:
+        """The policy as it would be kept now."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write everything that decides how training goes on into a new folder."""
+        ...
+
+    def restore(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        ...
+
+    def stop(self) -> None:
+        """Stop plants."""
+        ...
 
 
 class QuietPPO(PPO):
@@ -143,6 +169,9 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     plants = []
     for scenario, loop in zip(scenarios, loops, strict=True):
         count = settings.plants(len(loop.site.agents))
+        if loop.system.make_vector is None and settings.workers > PROCESSES:
+            where = f"plants of {scenario.system} are processes, {PROCESSES} at most"
+            raise CityloopError(f"workers is {settings.workers}: {where}")
         first = scenario.seeds.train.first + settings.seed * count
         lots = 2 if loop.system.make_vector is None else 1
         plants.append(Plants(scenario.label, _Maker(scenario), count, first, lots))
@@ -155,6 +184,43 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
         agents=[len(loop.site.agents) for loop in loops],
         discounts=[settings.gamma ** (scenario.decision_s / shortest) for scenario in scenarios],
     )
+
+
+class Ppo:
+    """RLlib's PPO as a `Learner`.
+
+    Args:
+        task: what is to be learned.
+        scenarios: not needed: the task says where.
+        settings: how.
+        folder: where RLlib may keep files.
+    """
+
+    def __init__(self, task: Task, scenarios: Sequence[Scenario], settings: Settings, folder: Path):
+        self._algorithm = build_algorithm(task, settings, folder)
+
+    def update(self, fraction: float) -> Mapping[str, Any]:
+        """See `Learner.update`."""
+        set_schedule(self._algorithm, fraction)
+        result: Mapping[str, Any] = self._algorithm.train()
+        return result
+
+    @property
+    def policy(self) -> PolicyNetwork:
+        """See `Learner.policy`."""
+        return learned_policy(self._algorithm)
+
+    def save(self, path: Path) -> None:
+        """See `Learner.save`."""
+        self._algorithm.save_to_path(str(path))
+
+    def restore(self, path: Path) -> None:
+        """See `Learner.restore`."""
+        restore(self._algorithm, path)
+
+    def stop(self) -> None:
+        """See `Learner.stop`."""
+        self._algorithm.stop()
 
 
 def build_algorithm(task: Task, settings: Settings, folder: Path) -> PPO:

@@ -119,7 +119,18 @@ def to_onnx(policy: PolicyNetwork, shapes: Shapes) -> bytes:
         assert program is not None
         path = Path(folder) / "policy.onnx"
         program.save(str(path), include_initializers=True, external_data=False)
-        return path.read_bytes()
+        return _without_traces(path.read_bytes())
+
+
+def _without_traces(content: bytes) -> bytes:
+    """The model without what torch notes beside every node: from which file of whose machine it came."""
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model.SerializeToString()
 
 
 def _dynamic(policy: PolicyNetwork) -> set[str]:

@@ -28,6 +28,8 @@ UNITS = {
     "cms": "m³/s",
     "mmh": "mm/h",
     "km": "km",
+    "n": "N",
+    "s2": "m/s²",
 }
 """Last part of a name → unit."""
 
@@ -48,7 +50,7 @@ PLAN_S = 900.0
 
 def label(name: str) -> str:
     """A name with its unit as an axis label: ``standing_veh`` → ``standing (vehicles)``."""
-    words, _, unit = name.rpartition("_")
+    words, _, unit = name.replace("_m_s2", "_s2").rpartition("_")
     if not words or unit not in UNITS:
         return name.replace("_", " ")
     return f"{words.replace('_', ' ')} ({UNITS[unit]})"
@@ -192,7 +194,7 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
                 axes.plot(minutes, played.drawn[column][:, k], color=colour, lw=1.2, label=short(played.controller))
         for name, axes in zip(names, panels, strict=False):
             axes.set_title(_clip(name), size=9)
-            axes.set_ylim(bottom=0)
+            _from_zero(axes)
             axes.margins(x=0)
             axes.grid(color="0.92")
         panels[-1].set_xlabel("time since the start (min)")
@@ -222,7 +224,7 @@ def episode(played: Episode, name: str) -> Figure:
         for axes, (trace, values) in zip(panels, {**played.trace, **lines}.items(), strict=False):
             axes.plot(minutes, values, lw=1.4, **({"color": COLOURS[0]} if values.ndim == 1 else {}))
             axes.set_ylabel(label(trace))
-            axes.set_ylim(bottom=0)
+            _from_zero(axes)
             axes.margins(x=0)
             axes.grid(color="0.92")
         for axes, (column, states) in zip(panels[rows - len(whole) :], whole.items(), strict=True):
@@ -232,6 +234,12 @@ def episode(played: Episode, name: str) -> Figure:
         panels[-1].set_xlabel("time since the start (min)")
         panels[0].set_title(f"{name}: one episode, seed {played.seed}")
     return figure
+
+
+def _from_zero(axes: Any) -> None:
+    """Let the axis begin at zero, unless something drawn lies below."""
+    if all(np.nanmin(line.get_ydata()) >= 0 for line in axes.lines if len(line.get_ydata())):
+        axes.set_ylim(bottom=0)
 
 
 def _bars(axes: Any, time_s: np.ndarray, states: np.ndarray) -> None:

@@ -49,6 +49,10 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
         names = tuple(loop.site.axes[loop.system.readings[column].axis])
         draw = plots.plans if np.issubdtype(values.dtype, np.integer) else plots.courses
         pictures[column] = draw(evaluation, names, column)
+    if loop.system.draw_episodes is not None:
+        first = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
+        found = {plots.short(episode.controller): episode.drawn for episode in first}
+        pictures |= loop.system.draw_episodes(loop.site, found, loop.scenario.decision_s)
     if loop.system.draw_map is not None:
         for indicator in evaluation.episodes[0].places:
             means = {plots.short(name): _means(evaluation, name, indicator) for name in evaluation.controllers}

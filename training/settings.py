@@ -8,15 +8,20 @@ from pydantic import Field
 
 from envs.core.site import Frozen
 
-Algorithm = Literal["mappo", "ippo", "sb3"]
+Algorithm = Literal["mappo", "ippo", "backprop", "sb3"]
 
 ALGORITHMS: dict[str, str] = {
     "mappo": "PPO, shared policy, central critic (MAPPO)",
     "ippo": "PPO, shared policy, a critic that sees one agent alone (IPPO)",
+    "backprop": "back-propagation through the world, shared policy",
     "sb3": "PPO, stable-baselines3",
 }
-"""Name → what it is. The first two share every line of code, a critic's view is the only difference; the last is the
-reference that guards them (`training.reference`)."""
+"""Name → what it is. The first two share every line of code, a critic's view is the only difference; the third is for
+systems whose physics is arrays (`training.backprop`); the last is PPO's reference (`training.reference`)."""
+
+
+PROCESSES = 256
+"""Plants that get a process each, at most."""
 
 
 class Settings(Frozen):
@@ -25,10 +30,11 @@ class Settings(Frozen):
     Attributes:
         algorithm: a key of `ALGORITHMS`.
         seed: of weights, exploration and the first training episode.
-        workers: plants of each scenario that are simulated at once, a process each.
+        workers: plants of each scenario that are simulated at once: a process each, at most `PROCESSES`, unless they
+            are arrays in this process.
         rows: agents' decisions a step that each scenario brings at least: those with few agents get more plants.
         runners: Ray actors that sample, each with plants of its own; 0: this process samples.
-        fragment: decisions of each plant between two updates.
+        fragment: decisions of each plant between two updates; of ``backprop``, what a gradient reaches back over.
         width: of the networks' hidden layers.
         gamma: discount a decision, at the shortest decision interval of the run's scenarios. A scenario that decides
             k times as seldom is discounted by ``gamma**k``, so that a second is worth the same everywhere.
@@ -59,7 +65,7 @@ class Settings(Frozen):
 
     algorithm: Algorithm = "mappo"
     seed: int = Field(default=0, ge=0)
-    workers: int = Field(default=2, ge=1, le=256)
+    workers: int = Field(default=2, ge=1, le=8192)
     rows: int = Field(default=1, ge=1, le=4096)
     runners: int = Field(default=0, ge=0, le=1024)
     fragment: int = Field(default=120, ge=8)

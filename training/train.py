@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
 from envs.core.site import first_problem
-from training.algorithm import build_algorithm, learned_policy, ray_session, restore, set_schedule, task_of
+from training.algorithm import Learner, Ppo, ray_session, task_of
+from training.backprop import Backprop
 from training.journal import Journal
 from training.settings import ALGORITHMS, Settings
 from training.tracking import RunFolder, read_json, versions, write_json, write_text, write_yaml
@@ -53,7 +54,7 @@ def train(
         resume: a run's folder to go on with, from its last checkpoint.
         on_progress: told after every update.
         command: the command line that asked for it, for the policy's card.
-        settings: fields of `training.settings.Settings`.
+        settings: fields of `training.settings.Settings`, over those that suit the system (`System.training`).
 
     Raises:
         CityloopError: if a setting does not fit, or the folder is held by another run.
@@ -68,14 +69,16 @@ def train(
         budget = content["budget"] | {key: value for key, value in given.items() if value is not None}
     else:
         places = [scenarios] if isinstance(scenarios, Scenario) else list(scenarios)
-        chosen = parse_settings(settings)
         if not places:
             raise CityloopError("there is nothing to train on: give at least one scenario")
+        suited = get_system(places[0].system).training.get(settings.get("algorithm", "mappo"), {})
+        chosen = parse_settings({**suited, **settings})
         budget = {"minutes": minutes, "iterations": iterations}
         folder = RunFolder.create(places, chosen.algorithm, chosen.seed, out)
     if budget["minutes"] is None and budget["iterations"] is None:
         budget["minutes"] = 30.0
-    with folder, ray_session(cpus=chosen.runners + 1), closing(_Run(places, chosen, folder.path, budget)) as run:
+    ray = nullcontext() if chosen.algorithm == "backprop" else ray_session(cpus=chosen.runners + 1)
+    with folder, ray, closing(_Run(places, chosen, folder.path, budget)) as run:
         if resume is None:
             run.start(command)
         else:
@@ -133,14 +136,15 @@ def describe(
 
 
 class _Run:
-    """One training run in progress: owns RLlib's algorithm, the validator and the journal."""
+    """One training run in progress: owns the learner, the validator and the journal."""
 
     def __init__(self, scenarios: Sequence[Scenario], settings: Settings, folder: Path, budget: Mapping[str, Any]):
         self.scenarios, self.settings, self.folder, self.budget = scenarios, settings, folder, budget
         self.system = get_system(scenarios[0].system)
         self.iteration, self.elapsed_s, self._saved_s = 0, 0.0, 0.0
         self.task = task_of(scenarios, settings)
-        self.algorithm = build_algorithm(self.task, settings, folder)
+        kind = Backprop if settings.algorithm == "backprop" else Ppo
+        self.learner: Learner = kind(self.task, scenarios, settings, folder)
         self.validator = Validator(scenarios, settings, self.task.network, folder)
         self.journal: Journal | None = None
         each = [plants.num_envs * settings.fragment * max(1, settings.runners) for plants in self.task.plants]
@@ -162,7 +166,7 @@ class _Run:
     def close(self) -> None:
         """Stop plants and algorithm, flush events."""
         self.validator.close()
-        self.algorithm.stop()
+        self.learner.stop()
         if self.journal is not None:
             self.journal.close()
 
@@ -172,7 +176,7 @@ class _Run:
         """Checkpoint the last completed update; the pointer moves when all is written."""
         folder = self.folder / "checkpoints"
         name = f"{self.iteration:06d}"
-        self.algorithm.save_to_path(str((folder / name).resolve()))
+        self.learner.save((folder / name).resolve())
         progress = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "validator": self.validator.state()}
         write_json(folder / name / "progress.json", progress)
         write_text(folder / "latest", name)
@@ -191,7 +195,7 @@ class _Run:
         if not pointer.is_file():
             raise CityloopError(f"run {self.folder} has no checkpoint yet: start it anew")
         checkpoint = pointer.parent / pointer.read_text().strip()
-        restore(self.algorithm, checkpoint.resolve())
+        self.learner.restore(checkpoint.resolve())
         progress = read_json(checkpoint / "progress.json")
         self.iteration, self.elapsed_s = progress["iteration"], progress["elapsed_s"]
         self._saved_s = self.elapsed_s
@@ -241,8 +245,7 @@ class _Run:
         """Sample and learn once; the figures, which are also written down."""
         assert self.journal is not None
         started = time.perf_counter()
-        set_schedule(self.algorithm, self.fraction())
-        result = self.algorithm.train()
+        result = self.learner.update(self.fraction())
         took_s = time.perf_counter() - started
         self.iteration += 1
         figures = self.journal.update(result) | {
@@ -257,6 +260,6 @@ class _Run:
         """Validate the present policy; the rules' lines are drawn beside its own."""
         assert self.journal is not None
         facts = {"iteration": self.iteration, "agent_steps": self._agent_steps}
-        verdict = self.validator(learned_policy(self.algorithm), facts)
+        verdict = self.validator(self.learner.policy, facts)
         self.journal.validation(verdict, self.validator.reference, self.iteration, self._agent_steps, self.elapsed_s)
         return {"validation": verdict.score, "best": self.validator.best}

@@ -7,7 +7,7 @@ one line to `SYSTEMS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,13 @@ from envs.core.site import Site
 from envs.core.world import Features, Guard, Reward, World
 
 if TYPE_CHECKING:
+    from envs.core.differentiable import Differentiable
     from envs.core.vector import Vector
 
 SYSTEMS = {
     "intersections": "envs.intersections",
     "drainage": "envs.drainage",
+    "dampers": "envs.dampers",
 }
 
 
@@ -48,6 +50,8 @@ class System:
             numbers as bars, others as lines.
         draw_map: ``(site, controller → place → value, indicator)`` → a matplotlib figure of what happened where, for
             worlds that tell (`World.places`); the value is the mean over seeds.
+        draw_episodes: ``(site, controller → column → values over time, seconds a decision)`` → name → figure, of the
+            drawn readings on one seed.
         variant_names: labels of variants of them (`Scenario.label`), which load by that name too.
         load_scenario: short name → scenario.
         load_site: scenario → site, extracted from the plant's own files.
@@ -56,6 +60,8 @@ class System:
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
         make_world, make_guard, make_features, make_reward: build the parts.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
+        make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
+        training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
     """
 
     name: str
@@ -82,6 +88,9 @@ class System:
     failure_voids: bool = False
     drawn: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
+    draw_episodes: Callable[[Any, Mapping[str, Mapping[str, Any]], float], Mapping[str, Any]] | None = None
+    make_differentiable: Callable[[Any, int, int], Differentiable] | None = None
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def headline(self, scenario: Scenario) -> str:
         """The indicator that a scenario's controllers are compared by, lower is better."""

@@ -10,6 +10,7 @@ from agents.networks import (
     LENGTH,
     NOT_ALLOWED,
     QUEUE,
+    DamperPolicy,
     FlatCritic,
     FlatPolicy,
     GatePolicy,
@@ -255,3 +256,14 @@ def test_gates_are_looked_at_one_by_one():
     policy = GatePolicy({"gate": (len(GATE_FEATURES),)})
     together, alone = policy({"gate": gates}), policy({"gate": gates[2:3]})
     assert torch.allclose(together[2], alone[0])
+
+
+def test_dampers_are_decided_for_one_by_one_and_at_first_a_third_of_full_voltage():
+    shapes = {"damper": (20,), "neighbours": (6,)}
+    policy = DamperPolicy(shapes, width=16).eval()
+    parts = {name: torch.randn(3, 5, *shape) for name, shape in shapes.items()}
+    together = policy(parts)
+    alone = policy({name: part[1, 2:3] for name, part in parts.items()})
+    torch.testing.assert_close(together[1, 2:3], alone)
+    levels = (together[..., 0].detach() + 1) / 2
+    assert ((levels > 0.2) & (levels < 0.45)).all()

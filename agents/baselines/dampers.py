@@ -1,0 +1,192 @@
+"""The laws that structural engineers drive semi-active dampers with: fixed voltages, and laws that each damper, or all
+together, follow from measured forces and the observer's estimates.
+
+None sees more than the readings that a policy sees. Numbers of every law are tuned on training motions
+(`dampers_tune.py`) and kept in ``dampers_tuned.json``, by site; a site without some uses those of ``default``. Laws
+read one building's columns ``(k,)`` or many buildings' ``(E, k)``. Optimal control is in `dampers_optimal.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from agents.baselines.dampers_optimal import ClippedOptimal, ContinuousLqg, Lyapunov
+from agents.baselines.dampers_shared import Fixed, Law, invert
+from envs.core.readings import Readings
+from envs.core.world import Controller, Observation, Requests
+from envs.dampers.site import DampersSite
+from envs.dampers.world import UNMOUNTED
+
+TUNED = Path(__file__).with_name("dampers_tuned.json")
+
+
+class Dissipation(Law):
+    """Maximum energy dissipation (Jansen & Dyke 2000): full while the damper's force works against its own motion.
+
+    The smaller the force, the more often it is on: nothing but rate and force of the damper itself is needed.
+    """
+
+    name = "med"
+    DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5}
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        rate = readings["rate_est_mm_s"][..., self.storeys]
+        return self.full * (rate * readings["force_est_n"] > 0)
+
+
+class Skyhook(Law):
+    """Skyhook: full while the floor above moves, relative to the ground, the way in which the damper is stretched."""
+
+    name = "skyhook"
+    DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5}
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        rates = readings["rate_est_mm_s"]
+        return self.full * (np.cumsum(rates, axis=-1) * rates > 0)[..., self.storeys]
+
+
+class BangBang(Law):
+    """Decentralised bang-bang (McClamroch & Gavin 1995): full while the force works against absolute velocities.
+
+    The first storey's damper works against the absolute velocity of the first floor, the ground's included: that is
+    the measured acceleration of the ground, integrated with a leak.
+    """
+
+    name = "bang-bang"
+    DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5, "leak_s": 2.0}
+
+    def reset(self) -> None:
+        """Forget the ground's velocity."""
+        self._ground: Any = 0.0
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        heard = np.nan_to_num(readings["ground_m_s2"])
+        self._ground = self._ground * np.exp(-self.decision_s / self.leak_s) + 1e3 * heard * self.decision_s
+        rate = readings["rate_est_mm_s"][..., self.storeys] + np.where(self.storeys == 0, self._ground, 0.0)
+        return self.full * (rate * readings["force_est_n"] > 0)
+
+
+class Friction(Law):
+    """Modulated homogeneous friction (Inaudi 1997): force in proportion to the last peak of the drift.
+
+    Bang-bang: full while the force is below g |P[q]|, P[q] the drift at which it last turned.
+    """
+
+    name = "mhf"
+    DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5, "gain": 0.5}
+
+    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+        super().__init__(site, tuned)
+        # The gain is told in what brings full force at a typical drift, so that it means the same everywhere.
+        typical = site.building.typical
+        full_n = site.building.device.strongest_n(typical["rate_m_s"][self.storeys], 1.0) * site.building.counts
+        self.unit_n_mm = full_n / (1e3 * typical["drift_m"][self.storeys])
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last peak."""
+        self._peak: Any = 0.0
+        self._way: Any = 0.0
+
+    def wanted(self, readings: Readings) -> np.ndarray:
+        """The force that friction should have now, ``(…, d)``."""
+        drift = readings["drift_est_mm"][..., self.storeys]
+        way = np.sign(readings["rate_est_mm_s"][..., self.storeys])
+        turned = way * self._way < 0
+        # Before the first turn, and where the drift runs beyond its last peak, the drift itself is the peak.
+        self._peak = np.where(turned, abs(drift), np.maximum(self._peak, abs(drift)))
+        self._way = np.where(way != 0, way, self._way)
+        return np.asarray(self.gain * self.unit_n_mm * self._peak)
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        return self.full * (self.wanted(readings) > abs(readings["force_est_n"]))
+
+
+class ContinuousFriction(Friction):
+    """The same with a voltage in between: the one at which the device's model settles at the wanted force."""
+
+    name = "mhf-continuous"
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        rate = 1e-3 * readings["rate_est_mm_s"][..., self.storeys]
+        return invert(self.site, self.wanted(readings), rate).clip(0.0, self.full)
+
+
+class Unmounted:
+    """The building without its dampers: no decision, what every ratio is measured against.
+
+    Args:
+        site: any.
+    """
+
+    name = "uncontrolled"
+    program: Any = UNMOUNTED
+
+    def __init__(self, site: DampersSite):
+        self._n = len(site.agents)
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Nothing to ask for: zeros ``(N, 1)``."""
+        return np.zeros((self._n, 1))
+
+
+@cache
+def _tuned() -> dict[str, dict[str, dict[str, float]]]:
+    content: dict[str, dict[str, dict[str, float]]] = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
+    return content
+
+
+def tuned(site: str, law: str) -> dict[str, float]:
+    """The numbers of a law at a site, from ``dampers_tuned.json``."""
+    content = _tuned()
+    return content.get(site, {}).get(law) or content.get("default", {}).get(law, {})
+
+
+def _law(kind: type[Law], site: DampersSite) -> Controller:
+    return kind(site, tuned(site.name, kind.name))
+
+
+def _fixed(name: str, level: float | None, site: DampersSite) -> Controller:
+    return Fixed(name, site, tuned(site.name, name).get("level", 0.3) if level is None else level)
+
+
+LAWS: tuple[type[Law], ...] = (
+    Dissipation,
+    Skyhook,
+    BangBang,
+    Lyapunov,
+    Friction,
+    ContinuousFriction,
+    ClippedOptimal,
+    ContinuousLqg,
+)
+"""Laws with numbers to tune."""
+
+CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
+    "uncontrolled": Unmounted,
+    "passive-off": partial(_fixed, "passive-off", 0.0),
+    "passive-on": partial(_fixed, "passive-on", 1.0),
+    "fixed": partial(_fixed, "fixed", None),
+    **{kind.name: partial(_law, kind) for kind in LAWS},
+}
+"""Name → how to build the controller for a site."""
+
+REFERENCES = ("passive-off", "passive-on", "fixed", "mhf-continuous", "lqg")
+"""Those that training is measured against."""
+
+FALLBACK = "fixed"
+"""Who takes over when a policy cannot answer: it needs no sensor."""

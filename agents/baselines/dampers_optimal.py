@@ -1,0 +1,108 @@
+"""Laws that are designed from the building's model with scipy: Lyapunov, clipped-optimal and continuous LQG.
+
+States are the observer's (`envs.dampers.observer`, the Kalman filter of the LQG); gains come from the site's elastic
+frame alone. Forces of devices resist: they act on the frame through −Dᵀ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from scipy.linalg import solve_continuous_are, solve_continuous_lyapunov
+
+from agents.baselines.dampers_shared import Law, invert, states
+from envs.core.readings import Readings
+from envs.dampers.frame import drift_matrix, hold
+from envs.dampers.site import DampersSite
+
+
+def _inputs(site: DampersSite) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A, B of the dampers' forces ``(2n, d)``, and drifts ``(n, 2n)`` and accelerations ``(n, 2n)`` of the state."""
+    frame = site.building.frame
+    n = frame.floors
+    a, b = frame.continuous
+    drifts = drift_matrix(n)
+    return a, -b[:, :n] @ drifts.T[:, site.building.storeys], np.hstack([drifts, np.zeros((n, n))]), a[n:]
+
+
+class Lyapunov(Law):
+    """Full while the force makes ½ zᵀ P z fall (Leitmann 1994; Jansen & Dyke 2000), with Aᵀ P + P A = −Q.
+
+    Q weighs drifts, and velocities by ``velocity``, both in typical sizes.
+    """
+
+    name = "lyapunov"
+    DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5, "velocity": 1.0}
+    velocity: float
+
+    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+        super().__init__(site, tuned)
+        a, b, drifts, _ = _inputs(site)
+        typical, n = site.building.typical, site.building.frame.floors
+        shares = drifts / typical["drift_m"][:, None]
+        rates = np.roll(drifts, n, axis=1) / typical["rate_m_s"][:, None]
+        weights = shares.T @ shares + self.velocity * rates.T @ rates
+        self._p = solve_continuous_lyapunov(a.T, -weights) @ b
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        return self.full * ((states(readings) @ self._p) * readings["force_est_n"] < 0)
+
+
+class ClippedOptimal(Law):
+    """Clipped-optimal control (Dyke et al. 1996): full while the device pushes less, and the same way, as LQG wants.
+
+    The regulator weighs drifts, accelerations by ``accel``, both in typical sizes, and forces by ``effort``, in full
+    ones.
+    """
+
+    name = "clipped-optimal"
+    DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5, "accel": 1.0, "effort": 0.1, "lead_ms": 0.0}
+    accel: float
+    effort: float
+    lead_ms: float
+
+    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+        super().__init__(site, tuned)
+        building = site.building
+        a, b, drifts, accels = _inputs(site)
+        typical, n = building.typical, building.frame.floors
+        shares = drifts / typical["drift_m"][:, None]
+        root = np.sqrt(self.accel) / float(typical["accel_m_s2"])
+        felt, direct = root * accels, root * b[n:]
+        full_n = building.device.strongest_n(typical["rate_m_s"][self.storeys], 1.0) * building.counts
+        q = shares.T @ shares + felt.T @ felt
+        r = direct.T @ direct + self.effort * np.diag(1.0 / full_n**2)
+        s = felt.T @ direct
+        p = solve_continuous_are(a, b, q, r, s=s)
+        gain = np.linalg.solve(r, b.T @ p + s.T)
+        moved, pushed = hold(a, b, max(self.lead_ms, 1e-6) / 1e3)
+        self._of_state, self._of_force = -(gain @ moved).T, -(gain @ pushed).T
+
+    def wanted(self, readings: Readings) -> np.ndarray:
+        """The force that the regulator wants, ``lead_ms`` from now with the present forces until then, ``(…, d)``."""
+        return np.asarray(states(readings) @ self._of_state + readings["force_est_n"] @ self._of_force)
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        force = readings["force_est_n"]
+        return self.full * ((self.wanted(readings) - force) * force > 0)
+
+
+class ContinuousLqg(ClippedOptimal):
+    """LQG with a voltage in between: the one at which the device's model settles at the wanted force, or none.
+
+    ``lead_ms`` makes up for the coil and other delays: state and force are those expected then.
+    """
+
+    name = "lqg"
+    DEFAULTS: ClassVar[dict[str, float]] = {"full": 1.0, "accel": 1.0, "effort": 0.1, "lead_ms": 15.0}
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        rate = 1e-3 * readings["rate_est_mm_s"][..., self.storeys]
+        wanted = self.wanted(readings)
+        level = invert(self.site, abs(wanted), rate).clip(0.0, self.full)
+        return np.where(wanted * rate > 0, level, 0.0)

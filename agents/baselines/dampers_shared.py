@@ -1,0 +1,90 @@
+"""What laws of dampers share: their form, fixed levels, and the voltage that brings a wanted force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Observation, Requests
+from envs.dampers.site import DampersSite
+
+
+class Law:
+    """Base of the laws: levels from readings, with a few tuned numbers that become attributes.
+
+    Args:
+        site: the building.
+        tuned: some of `DEFAULTS`, with other values.
+
+    Attributes:
+        DEFAULTS: number → its value where nobody tuned it; ``full``: the highest level that is given.
+    """
+
+    program: Any = None
+    name: str
+    DEFAULTS: ClassVar[dict[str, float]]
+    full: float
+    gain: float
+    leak_s: float
+
+    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+        self.site, self.storeys = site, site.building.storeys
+        self.decision_s = site.timing.decision_ms / 1e3
+        vars(self).update({**self.DEFAULTS, **{key: tuned[key] for key in tuned if key in self.DEFAULTS}})
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the episode."""
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Levels ``(N, 1)``."""
+        return np.asarray(self.levels(readings), dtype=np.float64)[..., None]
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """Levels ``(…, N)`` from one building's readings, or many buildings'."""
+        raise NotImplementedError
+
+
+class Fixed:
+    """The same level always, of every damper.
+
+    Args:
+        name: as on the command line.
+        site: how many dampers there are.
+        level: share of full voltage.
+    """
+
+    program: Any = None
+
+    def __init__(self, name: str, site: DampersSite, level: float):
+        self.name, self._n, self._level = name, len(site.agents), level
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Levels ``(N, 1)``, or ``(E, N, 1)`` for many buildings' readings."""
+        return np.full((*readings["level"].shape, 1), self._level)
+
+
+def invert(site: DampersSite, force_n: np.ndarray, rate_m_s: np.ndarray) -> np.ndarray:
+    """The level at which the dampers of each storey settle at a force, by the simple model; not bounded, ``(…, d)``.
+
+    Args:
+        site: what the devices are.
+        force_n: wanted of all devices of a storey together, not negative.
+        rate_m_s: how fast they are moved.
+    """
+    building = site.building
+    none = building.device.strongest_n(rate_m_s, 0.0)
+    full = building.device.strongest_n(rate_m_s, 1.0)
+    return np.asarray((force_n / building.counts - none) / (full - none))
+
+
+def states(readings: Readings) -> np.ndarray:
+    """Estimated displacements in m and velocities in m/s of all floors relative to the ground, ``(…, 2n)``."""
+    moved = [np.cumsum(readings[name], axis=-1) for name in ("drift_est_mm", "rate_est_mm_s")]
+    return np.asarray(1e-3 * np.concatenate(moved, axis=-1))

@@ -1,0 +1,81 @@
+"""Dampers driven in the building itself: samples in, safe voltages out, in this process, without Ray or torch.
+
+A loop of a few milliseconds must not cross a network. The service (`serving`) supervises and answers batches; this is
+what runs beside the drivers: the same observer, features, policy and guard, once a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from agents import make_controller
+from envs.core.errors import CityloopError
+from envs.core.world import Controller, Intervention
+from envs.dampers.block import to_readings
+from envs.dampers.features import DampersFeatures
+from envs.dampers.guard import DampersGuard
+from envs.dampers.observer import Observer
+from envs.dampers.site import DampersSite
+
+
+class EdgeLoop:
+    """One building's loop. It remembers what the observer does, and the last command; `reset` forgets both.
+
+    Args:
+        site: the building.
+        controller: who decides; whatever it raises, or if what it gives is no number, the guard's safe level is given.
+
+    Attributes:
+        failures: decisions that the controller did not take.
+    """
+
+    def __init__(self, site: DampersSite, controller: Controller):
+        self.site, self.controller = site, controller
+        self._observer, self._features, self._guard = Observer(site), DampersFeatures(site), DampersGuard(site)
+        self._n, self._d = site.building.frame.floors, len(site.agents)
+        self._mask = self._guard.mask({})
+        self.reset()
+
+    @classmethod
+    def open(cls, site: Path, controller: str) -> Self:
+        """A loop from a site's JSON (``cityloop site``) and a controller's name or a bundle's path."""
+        loaded = DampersSite.load(site)
+        return cls(loaded, make_controller(controller, loaded))
+
+    def reset(self) -> None:
+        """The building is at rest, and nothing was commanded."""
+        self._estimate = self._observer.rest(1)
+        self._level = np.zeros((self._d, 1))
+        self.controller.reset()
+        self.failures = 0
+
+    def decide(self, samples: np.ndarray) -> tuple[np.ndarray, Sequence[Intervention]]:
+        """Levels for the drivers as shares of full voltage ``(N,)``, and what the guard changed.
+
+        Args:
+            samples: floor accelerations in m/s², strokes in m, forces in N (all of a storey's devices together), the
+                ground's acceleration, ``(floors + 2 N + 1,)``; NaN: lost.
+
+        Raises:
+            CityloopError: if there are more or fewer of them.
+        """
+        if samples.shape != (self._n + 2 * self._d + 1,):
+            raise CityloopError(
+                f"samples have shape {samples.shape}: give {self._n} accelerations, {self._d} strokes, "
+                f"{self._d} forces, and the ground's acceleration"
+            )
+        column, split = samples[:, None], self._n + self._d
+        self._estimate = self._observer.update(self._estimate, column[:split], column[split:])
+        readings = {name: row[0] for name, row in to_readings(self._estimate, column, self._level, self._n).items()}
+        try:
+            requests = self.controller.act(readings, self._features.encode(readings, self._mask))
+        except Exception:  # whatever happens, the drivers get an answer in time: the guard's
+            self.failures += 1
+            requests = np.full((self._d, 1), np.nan)
+        commands, changes = self._guard.check(readings, requests)
+        self._level = commands
+        return commands[:, 0], changes

@@ -1,0 +1,74 @@
+"""Buildings with semi-active dampers: an agent is a damper, a decision is its voltage, the plant is our own arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.core.differentiable import Differentiable
+from envs.core.registry import System
+from envs.core.vector import Vector
+from envs.dampers.drawing import draw_episodes, draw_map
+from envs.dampers.features import DampersFeatures
+from envs.dampers.guard import DampersGuard
+from envs.dampers.kpis import KPIS
+from envs.dampers.readings import READINGS, cross_check
+from envs.dampers.reward import DampersReward
+from envs.dampers.scenarios import NAMES, DampersScenario, load
+from envs.dampers.site import DampersSite, load_site
+from envs.dampers.world import DampersWorld
+
+
+def _vector(scenario: DampersScenario, num_envs: int, seed: int) -> Vector:
+    from envs.dampers.vector import DampersVector
+
+    return DampersVector(scenario, num_envs, seed)
+
+
+def _twin(scenario: DampersScenario, num_envs: int, seed: int) -> Differentiable:
+    from envs.dampers.twin import Twin
+
+    return Twin(scenario, num_envs, seed)
+
+
+COMMON = {"width": 32, "validate_every": 100, "validation_seeds": 4, "final_seeds": 8}
+PPO = {
+    **COMMON,
+    "workers": 512,
+    "fragment": 50,
+    "minibatch": 8192,
+    "epochs": 3,
+    "gamma": 0.99,
+    "entropy": 0.0,
+    "entropy_end": 0.0,
+    "averaging": 0.9,
+}
+BACKPROP = {**COMMON, "workers": 256, "fragment": 100, "learning_rate": 6e-3, "averaging": 0.97, "grad_clip": 1.0}
+"""Training settings: hundreds of buildings cost little more than one, and a decision is ten milliseconds."""
+
+SYSTEM = System(
+    name="dampers",
+    description="semi-active dampers of a building that is shaken, simulated as arrays",
+    kpi="j",
+    failure="overloaded",
+    kpis=KPIS,
+    readings=READINGS,
+    scenario_class=DampersScenario,
+    site_class=DampersSite,
+    scenario_names=NAMES,
+    load_scenario=load,
+    load_site=load_site,
+    action_space=lambda site: Box(0.0, 1.0, (1,), np.float64),
+    command="level",
+    drawn=("level", "drift_est_mm", "accel_est_m_s2", "stroke_mm", "force_n"),
+    draw_map=draw_map,
+    draw_episodes=draw_episodes,
+    cross_check=cross_check,
+    make_world=DampersWorld,
+    make_guard=DampersGuard,
+    make_features=DampersFeatures,
+    make_reward=DampersReward,
+    make_vector=_vector,
+    make_differentiable=_twin,
+    training={"mappo": PPO, "ippo": PPO, "backprop": BACKPROP},
+)

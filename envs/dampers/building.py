@@ -1,0 +1,179 @@
+"""What a building is: masses, stiffnesses, damping, dampers by storey, sensors; from a YAML file or a shipped name.
+
+Plain data that is checked here; how it moves is in `frame.py` and `structure.py`. Units are SI, in every name.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from envs.core.scenario import read_yaml
+from envs.core.site import Frozen
+from envs.dampers.device import Device, Hysteresis, Plain
+from envs.dampers.frame import Frame, chain, modal_damping
+
+FOLDER = Path(__file__).parent / "buildings"
+BUILDINGS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+"""The buildings that ship, one file each; a file says what of it is recalled and what confirmed."""
+
+Row = tuple[float, ...]
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class Sensors(Frozen):
+    """Standard deviations of the noise of good sensors at rest.
+
+    Attributes:
+        accel_m_s2: of accelerometers on every floor and on the ground.
+        stroke_mm: of the dampers' displacement sensors.
+        force_n: of their load cells, a device.
+    """
+
+    accel_m_s2: float = Field(default=0.005, gt=0)
+    stroke_mm: float = Field(default=0.02, gt=0)
+    force_n: float = Field(default=1.0, gt=0)
+
+
+class Building(Plain):
+    """A building with dampers.
+
+    Attributes:
+        mass_kg: of every floor, from the first up.
+        stiffness_n_m: of every storey; or else
+        stiffness_matrix_n_m: of the floors.
+        damping_ratio: share of critical damping, of every mode or of each; or else
+        damping_n_s_m: of every storey; or else
+        damping_matrix_n_s_m: of the floors.
+        storey_m: height of a storey, for drift as a share of it.
+        yield_mm: drift at which storeys yield (Bouc-Wen); None: they stay elastic. Needs ``stiffness_n_m``.
+        after_yield: share of a storey's stiffness that is left beyond.
+        capacity_share: drift that a storey is to stay below, as a share of its height.
+        dampers: storey, from 1 → devices in parallel on one driver; each storey named is one agent.
+        device: their model.
+        sensors: what is measured, and how well.
+        typical_m_s2: ground acceleration that it is likely to see, to scale what a policy reads.
+    """
+
+    mass_kg: Row = Field(min_length=1)
+    stiffness_n_m: Row | None = None
+    stiffness_matrix_n_m: Matrix | None = None
+    damping_ratio: float | Row | None = None
+    damping_n_s_m: Row | None = None
+    damping_matrix_n_s_m: Matrix | None = None
+    storey_m: float = Field(default=3.5, gt=0)
+    yield_mm: float | None = Field(default=None, gt=0)
+    after_yield: float = Field(default=0.1, gt=0, lt=1)
+    capacity_share: float = Field(default=0.01, gt=0)
+    dampers: dict[int, int] = Field(min_length=1)
+    device: Device
+    sensors: Sensors = Sensors()
+    typical_m_s2: float = Field(default=2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Building:
+        n = len(self.mass_kg)
+        _one_of(self, "stiffness_n_m", "stiffness_matrix_n_m")
+        _one_of(self, "damping_ratio", "damping_n_s_m", "damping_matrix_n_s_m")
+        _sized(self, n)
+        if self.yield_mm is not None and self.stiffness_n_m is None:
+            raise ValueError("yield_mm needs stiffness_n_m, one a storey: a full matrix has no storeys that yield")
+        for storey, count in self.dampers.items():
+            if not 1 <= storey <= n:
+                raise ValueError(f"dampers name storey {storey}: there are storeys 1 to {n}")
+            if count < 1:
+                raise ValueError(f"dampers.{storey} is {count}: give one device at least, or leave the storey out")
+        if list(self.dampers) != sorted(self.dampers):
+            raise ValueError(f"dampers name storeys {list(self.dampers)}: name them from the lowest up")
+        if np.linalg.eigvalsh(self._stiffness).min() <= 0:
+            raise ValueError("its stiffness lets it fall over: give a positive definite matrix, or positive storeys")
+        if np.linalg.eigvalsh(self.frame.damping).min() < -1e-9 * np.abs(self.frame.damping).max():
+            raise ValueError("its damping feeds energy: give a positive semidefinite matrix")
+        return self
+
+    @property
+    def _stiffness(self) -> np.ndarray:
+        if self.stiffness_n_m is not None:
+            return chain(self.stiffness_n_m)
+        return np.array(self.stiffness_matrix_n_m)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The bare frame while it is elastic."""
+        mass, stiffness = np.array(self.mass_kg), self._stiffness
+        if self.damping_ratio is not None:
+            damping = modal_damping(mass, stiffness, self.damping_ratio)
+        elif self.damping_n_s_m is not None:
+            damping = chain(self.damping_n_s_m)
+        else:
+            damping = np.array(self.damping_matrix_n_s_m)
+        return Frame(mass, damping, stiffness)
+
+    @cached_property
+    def storeys(self) -> np.ndarray:
+        """Storeys with dampers, from 0, ``(d,)``."""
+        return np.array(list(self.dampers)) - 1
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Devices of each of them, ``(d,)``."""
+        return np.array(list(self.dampers.values()), dtype=float)
+
+    @cached_property
+    def hysteresis(self) -> Hysteresis | None:
+        """How storeys yield: z follows the drift up to ``yield_mm``."""
+        if self.yield_mm is None:
+            return None
+        bend = 0.5 / (self.yield_mm / 1e3) ** 2
+        return Hysteresis(a=1.0, gamma=bend, beta=bend, n=2)
+
+    @property
+    def weight_n(self) -> float:
+        """Of all floors."""
+        return 9.81 * sum(self.mass_kg)
+
+    @cached_property
+    def typical(self) -> dict[str, np.ndarray]:
+        """Scales: ``accel_m_s2`` and each storey's ``drift_m`` and ``rate_m_s`` under a typical motion.
+
+        The first mode under two and a half times the ground's peak, as a plateau of a design spectrum has it, and no
+        storey less than a fifth of the largest.
+        """
+        omega, shapes = self.frame.modes
+        first = shapes[:, 0] * (shapes[:, 0] @ self.frame.mass_kg)
+        accel = 2.5 * self.typical_m_s2
+        drift = np.abs(np.diff(first, prepend=0.0)) * accel / omega[0] ** 2
+        drift = np.maximum(drift, 0.2 * drift.max())
+        return {"accel_m_s2": np.array(accel), "drift_m": drift, "rate_m_s": omega[0] * drift}
+
+
+def _one_of(building: Building, *names: str) -> None:
+    given = [name for name in names if getattr(building, name) is not None]
+    if len(given) != 1:
+        raise ValueError(f"{' or '.join(names)}: give exactly one of them, not {' and '.join(given) or 'none'}")
+
+
+def _sized(building: Building, n: int) -> None:
+    for name in ("mass_kg", "stiffness_n_m"):
+        for value in getattr(building, name) or ():
+            if not value > 0:
+                raise ValueError(f"{name} holds {value:g}: give numbers above 0")
+    for name in ("stiffness_n_m", "damping_n_s_m", "damping_ratio"):
+        values = getattr(building, name)
+        if isinstance(values, tuple) and len(values) != n:
+            raise ValueError(f"{name} has {len(values)} values: mass_kg says there are {n} floors")
+    for name in ("stiffness_matrix_n_m", "damping_matrix_n_s_m"):
+        rows = getattr(building, name)
+        if rows is not None and (len(rows) != n or any(len(row) != n for row in rows)):
+            raise ValueError(f"{name} is not {n} by {n}: mass_kg says there are {n} floors")
+        if rows is not None and not np.allclose(rows, np.transpose(rows)):
+            raise ValueError(f"{name} is not symmetric: correct it")
+
+
+def read_building(name: str) -> dict[str, Any]:
+    """A shipped building's file as plain data (`BUILDINGS`)."""
+    return read_yaml(FOLDER / f"{name}.yaml")

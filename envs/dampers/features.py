@@ -1,0 +1,161 @@
+"""Readings → what a policy sees of a damper: its storey, the floors about it, its neighbours, and the ground.
+
+Every damper is described alike and motions are told relative to the peaks of late, beside their size, so one policy
+fits any number of dampers and motions of any strength. All scales are fixed by the site. Reads alike for numpy and
+torch, one building's columns ``(k,)`` or many buildings' ``(E, k)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Observation
+from envs.dampers.device import Array
+from envs.dampers.site import DampersSite
+
+DAMPER_FEATURES = (
+    "drift",
+    "rate",
+    "force",
+    "level",
+    "above",
+    "below",
+    "ground",
+    "drift_now",
+    "rate_now",
+    "force_now",
+    "above_now",
+    "below_now",
+    "ground_now",
+    "roof_now",
+    "storey_share",
+    "floor_share",
+    "drift_size",
+    "accel_size",
+    "silent",
+    "height",
+)
+"""Columns of the part ``damper``. The first seven as shares of what is typical; ``…_now``: of the largest drift, of the
+force that full voltage would bring, and of the largest acceleration, of late; ``…_share``: the own storey's and floor's
+peaks as shares of the building's; ``…_size``: logarithms of those peaks."""
+
+NEIGHBOUR_FEATURES = ("drift_now", "rate_now", "force_now", "level", "above_now", "there")
+"""Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and how many there are of two."""
+
+STATE_FEATURES = ("drift_now", "rate_now", "accel_now", "force_now", "level")
+"""Columns of a central critic's state, a row a storey."""
+
+LARGEST = 5.0
+"""Features are kept within this, either way."""
+
+LEAST = 1e-3
+"""Peaks are taken for no less than this share of what is typical: at rest there is only noise."""
+
+
+class DampersFeatures:
+    """Encodes the readings of a site.
+
+    Parts of the observation:
+        damper ``(N, 20)``: columns `DAMPER_FEATURES`.
+        neighbours ``(N, 6)``: columns `NEIGHBOUR_FEATURES`.
+    """
+
+    def __init__(self, site: DampersSite):
+        self.site, building = site, site.building
+        n, storeys = building.frame.floors, building.storeys
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            "damper": (len(DAMPER_FEATURES),),
+            "neighbours": (len(NEIGHBOUR_FEATURES),),
+        }
+        self.state_shape = (n, len(STATE_FEATURES))
+        typical = building.typical
+        self._storeys, self._below = storeys, storeys - 1
+        self._drift_mm, self._rate_mm_s = 1e3 * typical["drift_m"], 1e3 * typical["rate_m_s"]
+        self._accel = float(typical["accel_m_s2"])
+        self._omega = 2 * np.pi * float(building.frame.frequencies_hz[0])
+        device = building.device
+        full_n = device.strongest_n(typical["rate_m_s"][storeys], 1.0)
+        self._full_n = full_n * building.counts
+        beside = np.abs(storeys[:, None] - storeys[None, :]) == 1
+        self._mean_beside = beside / np.maximum(beside.sum(axis=1, keepdims=True), 1.0)
+        self._constants = {
+            "there": beside.sum(axis=1) / 2.0,
+            "height": (storeys + 1.0) / n,
+        }
+        self._mount = np.zeros((n, len(storeys)))
+        self._mount[storeys, np.arange(len(storeys))] = 1.0
+
+    def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
+        """The observation of all dampers; see the class."""
+        own, beside = self.columns(readings)
+        return {"damper": own.astype(np.float32), "neighbours": beside.astype(np.float32)}
+
+    def columns(self, readings: Mapping[str, Array], xp: Any = np) -> tuple[Array, Array]:
+        """Both parts, ``(…, N, 20)`` and ``(…, N, 6)``, in the readings' own precision."""
+        storeys, constant = self._storeys, self._constant(readings["level"], xp)
+        drift, rate = readings["drift_est_mm"], readings["rate_est_mm_s"]
+        drift_peak, accel_peak = readings["drift_peak_mm"], readings["accel_peak_m_s2"]
+        largest = _most(drift_peak, xp).clip(LEAST * float(self._drift_mm.max()), None)
+        most = _most(accel_peak, xp).clip(LEAST * self._accel, None)
+        ground = xp.where(xp.isnan(readings["ground_m_s2"]), 0.0, readings["ground_m_s2"])
+        floors = xp.concatenate([ground, readings["accel_est_m_s2"]], -1)  # the ground is the floor below the first
+        own, own_rate = drift[..., storeys], rate[..., storeys]
+        above, below = floors[..., storeys + 1], floors[..., storeys]
+        force, level = readings["force_est_n"], readings["level"]
+        drift_now, rate_now = own / largest, own_rate / (self._omega * largest)
+        force_now, above_now = force / constant(self._full_n), above / most
+        flat = own * 0.0
+        columns = [
+            own / constant(self._drift_mm[storeys]),
+            own_rate / constant(self._rate_mm_s[storeys]),
+            force_now,
+            level,
+            above / self._accel,
+            below / self._accel,
+            ground / self._accel + flat,
+            drift_now,
+            rate_now,
+            force / (constant(self._full_n) * (0.05 + level)),
+            above_now,
+            below / most,
+            ground / most + flat,
+            readings["accel_est_m_s2"][..., -1:] / most + flat,
+            drift_peak[..., storeys] / largest,
+            accel_peak[..., storeys] / most,
+            xp.log(largest / float(self._drift_mm.max())) / 3.0 + flat,
+            xp.log(most / self._accel) / 3.0 + flat,
+            readings["silent_s"] * 10.0,
+            constant(self._constants["height"]) + flat,
+        ]
+        mean = constant(self._mean_beside.T)
+        beside = [part @ mean for part in (drift_now, rate_now, force_now, level, above_now)]
+        beside.append(constant(self._constants["there"]) + flat)
+        return xp.stack(columns, -1).clip(-LARGEST, LARGEST), xp.stack(beside, -1).clip(-LARGEST, LARGEST)
+
+    @staticmethod
+    def _constant(like: Array, xp: Any) -> Any:
+        if xp is np:
+            return lambda values: values
+        return lambda values: xp.as_tensor(values, dtype=like.dtype)
+
+    def state(self, readings: Readings) -> np.ndarray:
+        """What a central critic sees, float32 ``(…, storeys, 5)``: columns `STATE_FEATURES`."""
+        largest = _most(readings["drift_peak_mm"], np).clip(LEAST * self._drift_mm.max(), None)
+        most = _most(readings["accel_peak_m_s2"], np).clip(LEAST * self._accel, None)
+        columns = [
+            readings["drift_est_mm"] / largest,
+            readings["rate_est_mm_s"] / (self._omega * largest),
+            readings["accel_est_m_s2"] / most,
+            (readings["force_est_n"] / self._full_n) @ self._mount.T,
+            readings["level"] @ self._mount.T,
+        ]
+        return np.stack(columns, -1).clip(-LARGEST, LARGEST).astype(np.float32)
+
+
+def _most(values: Array, xp: Any) -> Array:
+    """The largest along the last axis, which stays."""
+    return values.max(-1, keepdims=True) if xp is np else values.amax(-1, keepdim=True)

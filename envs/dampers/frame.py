@@ -1,0 +1,180 @@
+"""Linear frames of several storeys: matrices, modes, and how they move in a time step, exactly.
+
+No dampers, no sensors, no control: those act on a frame from outside. Displacements are relative to the ground, one a
+floor, in metres; forces in newtons act on floors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh, expm
+
+Vector = Sequence[float] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Frame:
+    """M x'' + C x' + K x = F − M 1 a_g (F: forces on floors, a_g: ground acceleration).
+
+    Attributes:
+        mass_kg: of every floor, ``(n,)``; floor masses are lumped, so the mass matrix is their diagonal.
+        damping: C in N·s/m, ``(n, n)``.
+        stiffness: K in N/m, ``(n, n)``.
+    """
+
+    mass_kg: np.ndarray
+    damping: np.ndarray
+    stiffness: np.ndarray
+
+    @property
+    def floors(self) -> int:
+        """How many."""
+        return len(self.mass_kg)
+
+    @property
+    def modes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Circular frequencies in rad/s, rising, ``(n,)``, and mode shapes in columns with Φᵀ M Φ = 1, ``(n, n)``."""
+        squares, shapes = eigh(self.stiffness, np.diag(self.mass_kg))
+        return np.sqrt(squares), shapes
+
+    @property
+    def frequencies_hz(self) -> np.ndarray:
+        """Natural frequencies, rising, ``(n,)``."""
+        return self.modes[0] / (2 * np.pi)
+
+    @property
+    def damping_ratios(self) -> np.ndarray:
+        """Share of critical damping of every mode, ``(n,)``; exact where damping does not couple modes."""
+        omega, shapes = self.modes
+        return np.diag(shapes.T @ self.damping @ shapes) / (2 * omega)
+
+    def softened(self, factor: Vector) -> Frame:
+        """The frame with the stiffness of every storey multiplied by a factor ``(n,)``; damping stays.
+
+        A stiffness matrix that is no chain of storeys is scaled between floors: each entry by its storeys' factor.
+        """
+        factor = np.asarray(factor, dtype=float)
+        drifts = drift_matrix(self.floors)
+        inverse = np.linalg.inv(drifts)
+        storeys = inverse.T @ self.stiffness @ inverse  # K in terms of drifts: diagonal for a chain
+        root = np.sqrt(factor)
+        scaled = storeys * root[:, None] * root[None, :]
+        return Frame(self.mass_kg, self.damping, drifts.T @ scaled @ drifts)
+
+    @property
+    def continuous(self) -> tuple[np.ndarray, np.ndarray]:
+        """State matrix A ``(2n, 2n)`` and input matrix B ``(2n, n + 1)`` of d/dt (x, x') = A (x, x') + B (F, a_g)."""
+        n = self.floors
+        a, b = np.zeros((2 * n, 2 * n)), np.zeros((2 * n, n + 1))
+        a[:n, n:] = np.eye(n)
+        a[n:, :n] = -self.stiffness / self.mass_kg[:, None]
+        a[n:, n:] = -self.damping / self.mass_kg[:, None]
+        b[n:, :n] = np.diag(1.0 / self.mass_kg)
+        b[n:, n] = -1.0
+        return a, b
+
+    @property
+    def acceleration(self) -> tuple[np.ndarray, np.ndarray]:
+        """Absolute floor accelerations as a linear function: ``(n, 2n)`` of the state, ``(n, n)`` of forces on floors.
+
+        The ground's acceleration drops out: x'' + a_g = M⁻¹ (F − C x' − K x).
+        """
+        a, b = self.continuous
+        return a[self.floors :], b[self.floors :, : self.floors]
+
+    def energy(self, state: np.ndarray) -> np.ndarray:
+        """Kinetic and elastic energy in J, ``(…,)``, of states ``(…, 2n)``, relative to the ground."""
+        x, v = state[..., : self.floors], state[..., self.floors :]
+        elastic = np.einsum("...i,ij,...j->...", x, self.stiffness, x)
+        return 0.5 * (elastic + (self.mass_kg * v**2).sum(axis=-1))
+
+
+def drift_matrix(floors: int) -> np.ndarray:
+    """D with drifts = D x, ``(n, n)``: how far every floor stands from the one below, the first from the ground."""
+    return np.eye(floors) - np.eye(floors, k=-1)
+
+
+def chain(values: Vector) -> np.ndarray:
+    """The matrix of a chain of storeys from one value a storey (stiffness in N/m or damping in N·s/m), ``(n, n)``."""
+    drifts = drift_matrix(len(values))
+    return drifts.T @ np.diag(np.asarray(values, dtype=float)) @ drifts
+
+
+def modal_damping(mass_kg: Vector, stiffness: np.ndarray, ratios: float | Vector) -> np.ndarray:
+    """C that gives every mode its share of critical damping (Chopra, Dynamics of Structures, 11.4.3), ``(n, n)``."""
+    mass = np.diag(np.asarray(mass_kg, dtype=float))
+    squares, shapes = eigh(stiffness, mass)
+    middle = np.diag(2 * np.broadcast_to(ratios, len(squares)) * np.sqrt(squares))
+    return mass @ shapes @ middle @ shapes.T @ mass
+
+
+def shear_frame(mass_kg: Vector, stiffness_n_m: Vector, damping_ratio: float | Vector = 0.02) -> Frame:
+    """A shear frame: one stiffness a storey, and the same or each mode's own share of critical damping."""
+    stiffness = chain(stiffness_n_m)
+    return Frame(np.asarray(mass_kg, dtype=float), modal_damping(mass_kg, stiffness, damping_ratio), stiffness)
+
+
+def hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Zero-order hold: x ← A_d x + B_d u is exact for an input that stays the same over the step.
+
+    Both from one exponential, expm([[A, B], [0, 0]] dt) (Van Loan 1978).
+    """
+    n, m = b.shape
+    both = np.zeros((n + m, n + m))
+    both[:n, :n], both[:n, n:] = a * dt_s, b * dt_s
+    moved = expm(both)
+    return moved[:n, :n], moved[:n, n:]
+
+
+def ramp(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First-order hold: x ← A_d x + B_0 u_k + B_1 u_{k+1} is exact for an input that runs straight over the step."""
+    n, m = b.shape
+    both = np.zeros((n + 2 * m, n + 2 * m))
+    both[:n, :n], both[:n, n : n + m] = a * dt_s, b * dt_s
+    both[n : n + m, n + m :] = np.eye(m)
+    moved = expm(both)
+    held, slope = moved[:n, n : n + m], moved[:n, n + m :]
+    return moved[:n, :n], held - slope, slope
+
+
+def respond(frame: Frame, ground: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """The bare frame under ground motions that run straight between samples, mode by mode; exact at the samples.
+
+    Args:
+        frame: with damping that does not couple its modes (couplings are left out).
+        ground: acceleration in m/s², ``(…, T)``.
+        dt_s: between samples.
+
+    Returns:
+        Displacements and velocities of every floor, both ``(…, n, T)``, from rest.
+    """
+    from scipy.signal import lfilter
+
+    omega, shapes = frame.modes
+    gains = shapes.T @ frame.mass_kg
+    ratios = frame.damping_ratios
+    x = np.zeros((*ground.shape[:-1], frame.floors, ground.shape[-1]))
+    v = np.zeros_like(x)
+    for w, zeta, gain, shape in zip(omega, ratios, gains, shapes.T, strict=True):
+        a = np.array([[0.0, 1.0], [-w * w, -2 * zeta * w]])
+        moved, now, then = ramp(a, np.array([[0.0], [-gain]]), dt_s)
+        # Two first-order recursions in the mode's eigenvectors, each a filter: q_{k+1} = λ q_k + p u_k + r u_{k+1}.
+        values, vectors = np.linalg.eig(moved)
+        inverse = np.linalg.inv(vectors)
+        q = [
+            lfilter([r, p], [1.0, -value], ground, axis=-1) - r * _decay(value, ground)
+            for value, p, r in zip(values, (inverse @ now)[:, 0], (inverse @ then)[:, 0], strict=True)
+        ]
+        displacement = np.real(vectors[0, 0] * q[0] + vectors[0, 1] * q[1])
+        velocity = np.real(vectors[1, 0] * q[0] + vectors[1, 1] * q[1])
+        x += shape[:, None] * displacement[..., None, :]
+        v += shape[:, None] * velocity[..., None, :]
+    return x, v
+
+
+def _decay(value: complex, ground: np.ndarray) -> np.ndarray:
+    """What a filter makes of the first sample alone: it stands for a moment from which rest begins, not for a push."""
+    return ground[..., :1] * value ** np.arange(ground.shape[-1])

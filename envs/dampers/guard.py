@@ -1,0 +1,96 @@
+"""Requests → voltages that may always be given: range, slew, force and stroke; a safe level where sensors are in doubt.
+
+A damper can only take energy out, whatever its voltage: the guard keeps devices and drivers whole and keeps a blind
+policy from deciding. Limits of force and stroke act through voltage, which is all there is to act with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Commands, Intervention, Requests
+from envs.dampers.site import DampersSite
+
+SILENT_S = 0.1
+"""A damper whose stroke or force nobody has heard for so long is driven by nobody's guess."""
+
+NEAR = 0.9
+"""Share of the rated force from which on a voltage does not rise, and of the stroke from which on it is full."""
+
+REASONS = ("", "no_request", "range", "in_doubt", "stroke", "force", "slew")
+"""Why a request was changed; the last that applies is told."""
+
+
+class DampersGuard:
+    """Checks requests of a site; see the module.
+
+    Args:
+        site: its dampers and their drivers.
+    """
+
+    def __init__(self, site: DampersSite):
+        self.site, device = site, site.building.device
+        self._rated_n = NEAR * device.rated_n * site.building.counts
+        self._stroke_mm = NEAR * device.stroke_mm
+        self._slew = site.timing.slew_1_s * site.timing.decision_ms / 1e3
+        self._n = len(site.agents)
+
+    def mask(self, readings: Readings) -> np.ndarray:
+        """Voltages are continuous: nothing to choose from, ``(N, 0)``."""
+        return np.zeros((self._n, 0), dtype=bool)
+
+    def limit(self, readings: Readings, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Levels that may be given, and the index of the reason in `REASONS`, both ``(…, N)``; NaN asks for nothing.
+
+        Reads one building's columns ``(N,)`` or many buildings' ``(E, N)``.
+        """
+        now, safe = readings["level"], self.site.safe_level
+        none = np.isnan(asked)
+        level = np.where(none, safe, asked.clip(0.0, 1.0))
+        why = np.where(none, 1, 2 * (level != asked))
+        # NaN compares false, so "not within" is true of what is silent; one lost sample is no doubt yet.
+        force, stroke = np.abs(readings["force_est_n"]), np.abs(readings["stroke_mm"])
+        doubt = ~(readings["silent_s"] < SILENT_S) | ~np.isfinite(readings["rate_est_mm_s"]).all(axis=-1, keepdims=True)
+        level, why = _put(level, why, doubt, safe, 3)
+        level, why = _put(level, why, (stroke > self._stroke_mm) & ~doubt, 1.0, 4)
+        level, why = _put(level, why, (force > self._rated_n) & (level > now), now, 5)
+        if self._slew < 1.0:
+            slow = level.clip(now - self._slew, now + self._slew)
+            level, why = _put(level, why, slow != level, slow, 6)
+        return level, why
+
+    def check(
+        self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
+    ) -> tuple[Commands, list[Intervention]]:
+        """Levels to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
+        asked = _numbers(requests, self._n)
+        level, why = self.limit(readings, asked)
+        changes = []
+        if why.any():
+            for k in np.flatnonzero(why):
+                wish = None if np.isnan(asked[k]) else float(asked[k])
+                if wish != level[k]:
+                    changes.append(Intervention(self.site.agents[k], wish, float(level[k]), REASONS[why[k]]))
+        return level[:, None], changes
+
+
+def _put(
+    level: np.ndarray, why: np.ndarray, where: np.ndarray, value: Any, reason: int
+) -> tuple[np.ndarray, np.ndarray]:
+    if not where.any():
+        return level, why
+    return np.where(where, value, level), np.where(where, reason, why)
+
+
+def _numbers(requests: Requests, n: int) -> np.ndarray:
+    """Requests as ``(n,)`` float64; NaN for whatever is none."""
+    try:
+        numbers = np.asarray(requests, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full(n, np.nan)
+    if numbers.shape not in ((n,), (n, 1)):
+        return np.full(n, np.nan)
+    return numbers.reshape(n)

@@ -1,0 +1,137 @@
+"""The acquisition unit's observer: a stationary Kalman filter that estimates what no sensor measures.
+
+Model: the building's elastic frame (never the true one, where that differs), driven by the measured damper forces and
+the measured acceleration of the ground, both straight between samples. Measurements: floor accelerations and damper
+strokes. A sample that is lost, or beyond its sensor's range, corrects nothing; a lost force or ground sample counts as
+unchanged. All controllers, learned or not, see these estimates and no others.
+
+Works on one building ``(k, 1)`` and on many ``(k, E)``, in numpy and in torch alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_discrete_are
+
+from envs.dampers.device import Array
+from envs.dampers.frame import drift_matrix, ramp
+from envs.dampers.site import DampersSite
+
+FORCE_DOUBT, GROUND_DOUBT = 0.01, 0.02
+"""Errors of the assumption that inputs run straight between samples, as a share of full force and typical motion."""
+
+MODEL_DOUBT = 0.005
+"""Unknown acceleration of every floor, as a share of the typical one: stiffness is never quite what it should be."""
+
+MEMORY_S = 10.0
+"""Time constant with which peaks are forgotten."""
+
+
+class Estimate(NamedTuple):
+    """What the observer remembers, ``E`` buildings.
+
+    Attributes:
+        x: estimated displacements in m and velocities in m/s, ``(2n, E)``.
+        inputs: damper forces in N and ground acceleration as last heard, ``(d + 1, E)``.
+        seen: estimated drifts in m, rates in m/s and absolute accelerations in m/s², ``(3n, E)``.
+        peaks: largest drifts and accelerations of late, ``(2n, E)``.
+        silent_s: since both stroke and force were heard, ``(d, E)``.
+    """
+
+    x: Array
+    inputs: Array
+    seen: Array
+    peaks: Array
+    silent_s: Array
+
+
+class Observer:
+    """See the module.
+
+    Args:
+        site: the building as it is known, its sensors and timing.
+        dtype: of all arrays.
+
+    Attributes:
+        ahead: ``(2n + m, 2n + 2 (d + 1))``: prediction of the state and of what is measured.
+        correct: ``(2n + 3n, 2n + (d + 1) + m)``: the corrected state and what is published of it.
+    """
+
+    def __init__(self, site: DampersSite, dtype: Any = np.float64):
+        building, self.dtype = site.building, dtype
+        self.site, frame = site, site.building.frame
+        n, d = self.n, self.d = frame.floors, len(building.storeys)
+        self.decision_s = site.timing.decision_ms / 1e3
+        self._forget = float(np.exp(-self.decision_s / MEMORY_S))
+        drifts = drift_matrix(n)
+        a, b = frame.continuous
+        on_floors = -drifts.T[:, building.storeys]
+        inputs = np.hstack([b[:, :n] @ on_floors, b[:, n:]])
+        moved, before, after = ramp(a, inputs, self.decision_s)
+        of_state, of_force = frame.acceleration
+        accel = np.hstack([of_state, of_force @ on_floors, np.zeros((n, 1))])
+        stroke = np.hstack([drifts[building.storeys], np.zeros((d, n + d + 1))])
+        sees = np.vstack([accel, stroke])
+        predict = np.hstack([moved, before, after])
+        now = np.hstack([np.zeros((d + 1, 2 * n + d + 1)), np.eye(d + 1)])
+        self.ahead = np.vstack([predict, sees @ np.vstack([predict, now])]).astype(dtype)
+        gain = self._gain(site, moved, before + after, accel[:, : 2 * n], stroke[:, : 2 * n])
+        corrected = np.hstack([np.eye(2 * n), np.zeros((2 * n, d + 1)), gain])
+        motion = np.block([[drifts, np.zeros((n, n))], [np.zeros((n, n)), drifts]]) @ corrected
+        kept = np.hstack([np.zeros((d + 1, 2 * n)), np.eye(d + 1), np.zeros((d + 1, n + d))])
+        self.correct = np.vstack([corrected, motion, accel @ np.vstack([corrected, kept])]).astype(dtype)
+        most = [np.full(n, site.ranges["accel_m_s2"]), np.full(d, site.ranges["stroke_mm"] / 1e3)]
+        self.range = np.concatenate(most)[:, None].astype(dtype)
+        self.input_range = np.append(site.ranges["force_n"], site.ranges["accel_m_s2"])[:, None].astype(dtype)
+
+    @staticmethod
+    def _gain(site: DampersSite, moved: np.ndarray, pushed: np.ndarray, *sees: np.ndarray) -> np.ndarray:
+        """The stationary Kalman gain ``(2n, m)``, from the algebraic Riccati equation of the filter."""
+        building, sensors = site.building, site.building.sensors
+        n, device = building.frame.floors, building.device
+        full = device.strongest_n(float(np.median(building.typical["rate_m_s"])), 1.0) * building.counts
+        typical = float(building.typical["accel_m_s2"])
+        doubt = np.append(FORCE_DOUBT * full, GROUND_DOUBT * building.typical_m_s2)
+        step_s = site.timing.decision_ms / 1e3
+        model = np.concatenate([np.zeros(n), np.full(n, MODEL_DOUBT * typical * step_s)])
+        process = pushed @ np.diag(doubt**2) @ pushed.T + np.diag(model**2)
+        process += 1e-9 * np.trace(process) / len(process) * np.diag(np.diag(process) + 1e-12)
+        c = np.vstack(sees)
+        force_noise = building.counts * sensors.force_n / np.mean(building.mass_kg)
+        accel = np.hypot(sensors.accel_m_s2, np.sum(force_noise)) + MODEL_DOUBT * typical
+        noise = np.diag(np.concatenate([np.full(n, accel), np.full(len(sees[1]), sensors.stroke_mm / 1e3)]) ** 2)
+        spread = solve_discrete_are(moved.T, c.T, process, noise)
+        return np.asarray(spread @ c.T @ np.linalg.inv(c @ spread @ c.T + noise))
+
+    def rest(self, buildings: int, xp: Any = np) -> Estimate:
+        """Nothing moves, everything was just heard."""
+        kind = {"dtype": self.dtype} if xp is np else {}
+        rows = (2 * self.n, self.d + 1, 3 * self.n, 2 * self.n, self.d)
+        return Estimate(*(xp.zeros((count, buildings), **kind) for count in rows))
+
+    def update(self, estimate: Estimate, measured: Array, inputs: Array, xp: Any = np) -> Estimate:
+        """Take in a decision's samples.
+
+        Args:
+            estimate: what was remembered.
+            measured: accelerations in m/s² and strokes in m, ``(n + d, E)``; NaN: lost.
+            inputs: forces in N and the ground's acceleration, ``(d + 1, E)``; NaN: lost.
+            xp: numpy or torch.
+        """
+        n = self.n
+        ahead, correct, within, bounds = self.ahead, self.correct, self.range, self.input_range
+        if xp is not np:
+            ahead, correct, within, bounds = (xp.as_tensor(each) for each in (ahead, correct, within, bounds))
+        heard = abs(measured) <= within  # no NaN is
+        given = abs(inputs) <= bounds
+        now = xp.where(given, inputs, estimate.inputs)
+        expected = ahead @ xp.concatenate([estimate.x, estimate.inputs, now])
+        surprise = xp.where(heard, measured - expected[2 * n :], 0.0)
+        found = correct @ xp.concatenate([expected[: 2 * n], now, surprise])
+        seen = found[2 * n :]
+        size = abs(xp.concatenate([seen[:n], seen[2 * n :]]))
+        whole = heard[n:] & given[: self.d]
+        silent = xp.where(whole, 0.0, estimate.silent_s + self.decision_s)
+        return Estimate(found[: 2 * n], now, seen, xp.maximum(size, self._forget * estimate.peaks), silent)

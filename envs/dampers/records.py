@@ -1,0 +1,75 @@
+"""Ground motions from files: PEER's AT2 and two-column text, made into m/s² at even steps. None ships with us."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.dampers.spectrum import G
+
+UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
+"""What a two-column file's second column may be in → m/s²."""
+
+
+def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
+    """Acceleration in m/s² ``(T,)`` and seconds between samples, from an AT2 or a two-column file.
+
+    Args:
+        path: ``*.AT2`` in g, or time in s and acceleration, separated by comma, semicolon or blanks; a header is
+            passed over.
+        unit: of the second column, a key of `UNITS`; AT2 files are in g.
+
+    Raises:
+        CityloopError: if the file cannot be read or does not hold what it should.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise CityloopError(f"record {path} cannot be read ({reason}): give an AT2 or two-column file") from None
+    return _at2(path, lines) if path.suffix.lower() == ".at2" else _columns(path, lines, UNITS[unit])
+
+
+def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
+    """PEER: three lines of text, ``NPTS= n, DT= s``, then values in rows; or the older form ``n s NPTS, DT``."""
+    head = lines[3] if len(lines) > 3 else ""
+    count, dt = re.search(r"NPTS\s*=\s*(\d+)", head, re.I), re.search(r"DT\s*=\s*([\d.Ee+-]+)", head, re.I)
+    if count and dt:
+        n, dt_s = int(count[1]), float(dt[1])
+    else:
+        old = re.match(r"\s*(\d+)\s+([\d.Ee+-]+)", head)
+        if not old:
+            raise CityloopError(
+                f"record {path}, line 4 is {head[:60]!r}: an AT2 file says there 'NPTS= n, DT= seconds'"
+            )
+        n, dt_s = int(old[1]), float(old[2])
+    try:
+        values = np.array(" ".join(lines[4:]).split(), dtype=float)
+    except ValueError as error:
+        raise CityloopError(f"record {path} holds something that is no number ({error}): correct it") from None
+    if len(values) < n or n < 2 or not dt_s > 0 or not np.isfinite(values).all():
+        raise CityloopError(f"record {path} has {len(values)} finite values, its head says {n} of {dt_s:g} s: mend it")
+    return G * values[:n], dt_s
+
+
+def _columns(path: Path, lines: list[str], factor: float) -> tuple[np.ndarray, float]:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        words = re.split(r"[,;\s]+", line.strip())
+        try:
+            rows.append((float(words[0]), float(words[1])))
+        except (ValueError, IndexError):
+            if rows and line.strip():
+                raise CityloopError(
+                    f"record {path}, line {number} is {line[:60]!r}: give time and acceleration"
+                ) from None
+    times, values = np.array(rows).T if len(rows) > 1 else (np.zeros(0), np.zeros(0))
+    steps = np.diff(times)
+    if not len(steps) or not np.isfinite(values).all() or not (steps > 0).all():
+        raise CityloopError(f"record {path} has {len(rows)} usable rows: give rising times and finite accelerations")
+    dt_s = float(np.median(steps))
+    even = np.arange(times[0], times[-1] + dt_s / 2, dt_s)
+    return factor * np.interp(even, times, values), dt_s

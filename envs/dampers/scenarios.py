@@ -1,0 +1,170 @@
+"""Where dampers are controlled: published benchmark buildings, and any user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from envs.core.scenario import Scenario
+from envs.core.site import Frozen
+from envs.dampers.building import BUILDINGS, Building, read_building
+from envs.dampers.motions import Motion
+
+
+class Timing(Frozen):
+    """How often things happen.
+
+    Attributes:
+        decision_ms: between two decisions.
+        substep_ms: of the simulation; dampers' hysteresis wants 2 ms or less.
+        slew_1_s: how fast a driver's voltage may change, in full voltages a second.
+    """
+
+    decision_ms: float = Field(default=10.0, ge=1, le=100)
+    substep_ms: float = Field(default=1.0, ge=0.05, le=2)
+    slew_1_s: float = Field(default=200.0, gt=0)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Timing:
+        if abs(self.substeps * self.substep_ms - self.decision_ms) > 1e-9:
+            raise ValueError(f"substep_ms is {self.substep_ms:g}: it must divide decision_ms, {self.decision_ms:g}")
+        return self
+
+    @property
+    def substeps(self) -> int:
+        """Of a decision."""
+        return max(1, round(self.decision_ms / self.substep_ms))
+
+
+class Conditions(Frozen):
+    """What is not as it should be.
+
+    Attributes:
+        delay_ms: between a reading and its command at the driver, beyond the coil's own lag.
+        dropout: share of a sensor's samples that are lost.
+        noise: of all sensors, as a multiple of what the building's file says.
+        dead: so many dampers, drawn for each episode, get no voltage.
+        stiffness: storeys' stiffness is off by up to this share, evenly drawn for each.
+    """
+
+    delay_ms: float = Field(default=0.0, ge=0, le=100)
+    dropout: float = Field(default=0.0, ge=0, le=0.9)
+    noise: float = Field(default=1.0, ge=0, le=100)
+    dead: int = Field(default=0, ge=0)
+    stiffness: float = Field(default=0.0, ge=0, le=0.5)
+
+
+class Variety(Frozen):
+    """How conditions vary over training episodes: each is drawn evenly between good and this; zero keeps it good.
+
+    Attributes:
+        delay_ms, dropout, stiffness: largest.
+        noise: largest multiple.
+        dead: share of episodes with one dead damper.
+    """
+
+    delay_ms: float = Field(default=12.0, ge=0, le=100)
+    dropout: float = Field(default=0.15, ge=0, le=0.9)
+    noise: float = Field(default=4.0, ge=1, le=100)
+    dead: float = Field(default=0.15, ge=0, le=1)
+    stiffness: float = Field(default=0.15, ge=0, le=0.5)
+
+
+class DampersScenario(Scenario):
+    """A building with dampers that is shaken.
+
+    Attributes:
+        building: a shipped one's name, or one's own, see `building.Building`.
+        dampers: storey → devices, instead of the building's own.
+        motion: what shakes it.
+        timing: how often it is decided.
+        conditions: what is wrong, in all episodes but training's.
+        variety: what is wrong in training's.
+        bits: of sensors' converters, over the sensors' range.
+    """
+
+    system: Literal["dampers"] = "dampers"
+    duration_s: float = Field(default=30.0, gt=0, le=600)
+    building: Building
+    dampers: dict[int, int] = Field(default_factory=dict)
+    motion: Motion = Motion()
+    timing: Timing = Timing()
+    conditions: Conditions = Conditions()
+    variety: Variety = Variety()
+    bits: int = Field(default=16, ge=8, le=32)
+
+    @field_validator("building", mode="before")
+    @classmethod
+    def _shipped(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in BUILDINGS:
+                raise ValueError(f"no such building ships: choose {', '.join(BUILDINGS)}, or describe your own")
+            return read_building(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DampersScenario:
+        if self.decisions < 1:
+            raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
+        if self.conditions.dead > len(self.mounted.dampers):
+            raise ValueError(
+                f"conditions.dead is {self.conditions.dead}: there are {len(self.mounted.dampers)} dampers"
+            )
+        return self
+
+    @property
+    def mounted(self) -> Building:
+        """The building with the dampers that this scenario gives it."""
+        if not self.dampers:
+            return self.building
+        content = self.building.model_dump() | {"dampers": dict(sorted(self.dampers.items()))}
+        return Building.model_validate(content)
+
+    @property
+    def decision_s(self) -> float:
+        """Seconds between two decisions, from the timing."""
+        return self.timing.decision_ms / 1e3
+
+    @property
+    def decisions(self) -> int:
+        """Decisions in an episode."""
+        return int(self.duration_s / self.decision_s + 1e-6)
+
+    def files(self) -> list[Path]:
+        """The record, if there is one."""
+        return [] if self.motion.record is None else [self.motion.record]
+
+
+WEAK = Motion(pga_g=0.03, pga_range_g=(0.012, 0.12))
+"""Of the six-storey laboratory frame: chosen so that its dampers do about as well with full voltage as with none."""
+
+SCENARIOS: dict[str, str] = {
+    "jansen": "six storeys, dampers on the first two (Jansen & Dyke 2000), random motions",
+    "jansen-all": "the same frame with a damper on every storey",
+    "dyke": "three storeys, one damper (Dyke et al. 1996), random motions at five times real speed",
+    "yang8": "eight storeys, dampers on the first three, random motions",
+    "ohtori3": "Ohtori's three storeys as a shear model, random motions",
+    "ohtori9": "Ohtori's nine storeys as a shear model, near-field pulses",
+    "ohtori20": "Ohtori's twenty storeys as a shear model, far-field motions of long period",
+}
+NAMES = tuple(SCENARIOS)
+
+
+def load(name: str) -> DampersScenario:
+    """A shipped scenario by its short name (one of `NAMES`)."""
+    building, _, variant = name.partition("-")
+    content: dict[str, Any] = {"name": name, "description": SCENARIOS[name], "building": building}
+    if building == "jansen":
+        content["motion"] = WEAK
+    if variant == "all":
+        content["dampers"] = dict.fromkeys(range(1, 7), 2)
+    if building == "dyke":
+        strong: dict[str, Any] = {"strong_s": (0.5, 2.5), "decay_1_s": (1.0, 2.5), "pga_g": 0.3}
+        content |= {"timing": Timing(decision_ms=2, substep_ms=0.5), "duration_s": 8.0, "motion": Motion(**strong)}
+    if building == "ohtori9":
+        content |= {"motion": Motion(kind="pulse", pga_g=0.3), "duration_s": 40.0}
+    if building == "ohtori20":
+        content |= {"motion": Motion(kind="basin", pga_g=0.05), "duration_s": 60.0}
+    return DampersScenario(**content)

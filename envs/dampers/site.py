@@ -1,0 +1,82 @@
+"""What is fixed about a building with dampers: enough to estimate, encode and guard without a simulator."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from envs.core.readings import Axes
+from envs.core.site import Site
+from envs.dampers.building import Building
+from envs.dampers.device import Plain
+from envs.dampers.scenarios import DampersScenario, Timing
+
+SAFE_LEVEL = 0.3
+"""Share of full voltage that the guard falls back to where nobody has tuned one: between doing nothing and too much."""
+
+
+class DampersSite(Plain, Site):
+    """A building with dampers.
+
+    Attributes:
+        timing: how often it is decided, and how fast drivers are.
+        building: frame, dampers, sensors.
+        safe_level: share of full voltage that a damper gets on doubt.
+    """
+
+    system: Literal["dampers"] = "dampers"
+    timing: Timing
+    building: Building
+    safe_level: float = SAFE_LEVEL
+
+    @model_validator(mode="after")
+    def _level(self) -> DampersSite:
+        if not 0 <= self.safe_level <= 1:
+            raise ValueError(f"safe_level is {self.safe_level:g}: give a share from 0 to 1")
+        return self
+
+    @property
+    def history(self) -> Any:
+        """Nothing: all of it says what a command means."""
+        return None
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:
+        """The dampers, by their storeys: ``d1``, ``d2``."""
+        return tuple(f"d{storey}" for storey in self.building.dampers)
+
+    @cached_property
+    def axes(self) -> Axes:
+        """Floors ``f1``…, storeys ``s1``…, dampers, and the ground."""
+        n = self.building.frame.floors
+        return {
+            "floor": tuple(f"f{k + 1}" for k in range(n)),
+            "storey": tuple(f"s{k + 1}" for k in range(n)),
+            "damper": self.agents,
+            "ground": ("ground",),
+        }
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The timing, and every damper's full voltage, rating and stroke."""
+        device = self.building.device
+        one = {"full_v": device.full_v, "rated_n": device.rated_n, "stroke_mm": device.stroke_mm}
+        return {"timing": self.timing.model_dump(), "dampers": dict.fromkeys(self.agents, one)}
+
+    @cached_property
+    def ranges(self) -> dict[str, np.ndarray]:
+        """What sensors can show at most: ``accel_m_s2``, ``stroke_mm`` and ``force_n`` (of each damper's devices)."""
+        device = self.building.device
+        return {
+            "accel_m_s2": np.array(40.0 * self.building.typical_m_s2),
+            "stroke_mm": np.array(1.5 * device.stroke_mm),
+            "force_n": 1.25 * device.rated_n * self.building.counts,
+        }
+
+
+def load_site(scenario: DampersScenario) -> DampersSite:
+    """A scenario's site."""
+    return DampersSite(name=scenario.name, timing=scenario.timing, building=scenario.mounted)

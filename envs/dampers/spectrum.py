@@ -1,0 +1,71 @@
+"""Response spectra: of motions, of a design code's two-point shape, and motions scaled or matched to one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.dampers.frame import respond, shear_frame
+
+G = 9.80665
+"""Standard gravity in m/s²."""
+
+ROUNDS = 20
+"""Rounds of matching, at most."""
+
+CLOSE = 0.05
+"""Mean deviation from the target at which a motion counts as matched."""
+
+
+def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray, ratio: float = 0.05) -> np.ndarray:
+    """Pseudo-acceleration response spectrum: ω² times the largest displacement of an oscillator, m/s², ``(periods,)``.
+
+    Args:
+        ground: acceleration in m/s², ``(T,)``.
+        dt_s: between samples, straight between them.
+        periods_s: of the oscillators.
+        ratio: their share of critical damping.
+    """
+    found = []
+    for period in periods_s:
+        omega = 2 * np.pi / period
+        fine = max(1, int(np.ceil(10 * dt_s / period)))  # ten samples a period at least
+        times = np.arange(0, (len(ground) - 1) * dt_s + 1e-12, dt_s / fine)
+        samples = np.interp(times, np.arange(len(ground)) * dt_s, ground)
+        x, _ = respond(shear_frame([1.0], [omega**2], ratio), samples, dt_s / fine)
+        found.append(omega**2 * np.abs(x).max())
+    return np.array(found)
+
+
+def design_spectrum(periods_s: np.ndarray, sds_g: float, sd1_g: float, long_s: float = 8.0) -> np.ndarray:
+    """The two-point design spectrum of ASCE 7 (11.4.5) from SDS and SD1, both inputs of the site, in m/s²."""
+    corner = sd1_g / sds_g
+    start = 0.2 * corner
+    plateau = np.full_like(periods_s, sds_g)
+    rising = sds_g * (0.4 + 0.6 * periods_s / start)
+    later = np.maximum(periods_s, corner)
+    falling = np.where(later > long_s, sd1_g * long_s / later**2, sd1_g / later)
+    shape = np.where(periods_s < start, rising, np.where(periods_s <= corner, plateau, falling))
+    return np.asarray(G * shape)
+
+
+def match(ground: np.ndarray, dt_s: float, sds_g: float, sd1_g: float, low_s: float, high_s: float) -> np.ndarray:
+    """A motion whose spectrum follows a design spectrum from ``low_s`` to ``high_s``.
+
+    Fourier amplitudes are multiplied, again and again, by target over found (5 % damping); phases and so the course
+    in time stay about what they were. The best of `ROUNDS` is kept. It is scaled up in the end, if need be, so that
+    nowhere in the range it falls below 90 % of the target, as codes ask.
+    """
+    periods = np.geomspace(low_s, high_s, 40)
+    target = design_spectrum(periods, sds_g, sd1_g)
+    frequencies = np.fft.rfftfreq(len(ground), dt_s)
+    motion, best, error = ground, ground, np.inf
+    for _ in range(ROUNDS):
+        ratio = target / np.maximum(spectrum(motion, dt_s, periods), 1e-9)
+        if np.abs(1 / ratio - 1).mean() < error:
+            best, error = motion, float(np.abs(1 / ratio - 1).mean())
+        if error < CLOSE / 2:
+            break
+        gain = np.interp(frequencies, 1 / periods[::-1], ratio[::-1], left=ratio[-1], right=ratio[0])
+        motion = np.fft.irfft(np.fft.rfft(motion) * gain, len(motion))
+    low = float((spectrum(best, dt_s, periods) / target).min())
+    return best * max(1.0, 0.9 / low)

@@ -1,0 +1,178 @@
+"""Many copies of a building at once: frame, dampers and yielding storeys, stepped together.
+
+Arrays run along copies last, ``(k, copies)``, so that every operation is over long rows; a leading axis of groups, each
+with a matrix of its own, may stand before. Nothing here knows sensors, motions or control. Reads alike for numpy and
+torch: what is learned through is what is simulated.
+
+A step is exact for the linear frame (zero-order hold of all forces), linearly implicit for hysteresis, and staggered:
+forces are those of the motion at its beginning, so the whole is of first order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs.dampers.building import Building
+from envs.dampers.device import Array, Inside, resist, yielded
+from envs.dampers.frame import Frame, drift_matrix, hold, respond
+
+
+class Moment(NamedTuple):
+    """Everything that decides how copies move on.
+
+    Attributes:
+        x: displacements and velocities of floors relative to the ground, ``(2n, E)``.
+        stroke, rate: drift of the storeys with dampers in m, and its rate in m/s, ``(d, E)``.
+        inside: what devices remember, each ``(d, E)``.
+        force: that the devices of a storey have exerted in the step before, together, in N, ``(d, E)``.
+        h: hysteretic drift of yielding storeys in m, ``(n, E)``, or ``(0, E)``.
+        drift_rate: rate of all drifts in m/s, ``(n, E)``, or ``(0, E)`` where no storey yields.
+    """
+
+    x: Array
+    stroke: Array
+    rate: Array
+    inside: Inside
+    force: Array
+    h: Array
+    drift_rate: Array
+
+
+class Structure:
+    """Copies of a building that step together.
+
+    Args:
+        building: which.
+        dt_s: the step.
+        frame: another frame than the building's own, e.g. a softened one; its storeys yield in proportion.
+        dampers: whether they are mounted.
+        dtype: of all arrays.
+        devices: how many stand for each, as a multiple of the building's own; 0: they hang loose.
+
+    Attributes:
+        matrix: ``(rows, columns)``: what follows from motion, forces and ground in one product.
+    """
+
+    def __init__(
+        self,
+        building: Building,
+        dt_s: float,
+        frame: Frame | None = None,
+        dampers: bool = True,
+        dtype: Any = np.float64,
+        devices: float = 1.0,
+    ):
+        self.building, self.dt_s, self.dtype = building, dt_s, dtype
+        self.frame = building.frame if frame is None else frame
+        n = self.n = self.frame.floors
+        self.storeys = building.storeys if dampers else np.zeros(0, dtype=int)
+        self.d = len(self.storeys)
+        self._counts = (devices * building.counts[:, None]).astype(dtype)
+        self.yields = building.hysteresis is not None
+        drifts = drift_matrix(n)
+        elastic, hysteretic = self.frame, np.zeros((n, 0))
+        if self.yields:
+            inverse = np.linalg.inv(drifts)
+            storey = inverse.T @ self.frame.stiffness @ inverse
+            share = building.after_yield
+            elastic = Frame(self.frame.mass_kg, self.frame.damping, share * self.frame.stiffness)
+            hysteretic = -drifts.T @ storey * (1 - share)  # forces on floors from what each storey holds back
+        self.matrix = self._matrix(elastic, drifts, -drifts.T[:, self.storeys], hysteretic).astype(dtype)
+
+    def _matrix(self, frame: Frame, drifts: np.ndarray, on_floors: np.ndarray, hysteretic: np.ndarray) -> np.ndarray:
+        """Rows: next state, next strokes and rates, next drift rates where storeys yield; and what `now` gives.
+
+        Columns: state, damper forces, hysteretic drifts, the ground's acceleration.
+        """
+        n = self.n
+        a, b = frame.continuous
+        forces = np.hstack([on_floors, hysteretic])  # on floors, of everything that is no frame
+        moved, pushed = hold(
+            a, b @ np.block([[forces, np.zeros((n, 1))], [np.zeros((1, forces.shape[1])), 1.0]]), self.dt_s
+        )
+        ahead = np.hstack([moved, pushed])
+        stroke, rate = drifts[self.storeys] @ ahead[:n], drifts[self.storeys] @ ahead[n:]
+        rates = drifts @ ahead[n:] if self.yields else np.zeros((0, ahead.shape[1]))
+        of_state, of_force = frame.acceleration
+        accel = np.hstack([of_state, of_force @ forces, np.zeros((n, 1))])
+        drift = np.hstack([drifts, np.zeros((n, ahead.shape[1] - n))])
+        return np.vstack([ahead, stroke, rate, rates, drift, accel, frame.mass_kg @ accel])
+
+    def rest(self, copies: int, xp: Any = np) -> Moment:
+        """Nothing moves, coils are cold."""
+        kind = {} if xp is not np else {"dtype": self.dtype}
+
+        def zeros(rows: int) -> Array:
+            return xp.zeros((rows, copies), **kind)
+
+        inside = Inside(zeros(self.d), zeros(self.d), zeros(self.d))
+        rates = self.n if self.yields else 0
+        return Moment(
+            zeros(2 * self.n), zeros(self.d), zeros(self.d), inside, zeros(self.d), zeros(rates), zeros(rates)
+        )
+
+    def step(self, moment: Moment, volts: Array, ground: Array, matrix: Array, xp: Any = np) -> tuple[Moment, Array]:
+        """One step on.
+
+        Args:
+            moment: where copies are.
+            volts: at the drivers of each storey's dampers, ``(d, E)``.
+            ground: acceleration in m/s² at the beginning, ``(1, E)``.
+            matrix: `matrix`, as an array of ``xp``.
+            xp: numpy or torch.
+
+        Returns:
+            The moment after; and drifts in m, absolute accelerations in m/s² and base shear in N at the beginning,
+            ``(2n + 1, E)``.
+        """
+        d, a = self.d, 2 * self.n
+        inside, force, h = moment.inside, moment.force, moment.h
+        parts = [moment.x]
+        if d:
+            inside, one = resist(self.building.device, inside, volts, moment.stroke, moment.rate, self.dt_s, xp)
+            force = one * (self._counts if xp is np else xp.as_tensor(self._counts, dtype=one.dtype))
+            parts.append(force)
+        if self.yields:
+            assert self.building.hysteresis is not None
+            h = yielded(self.building.hysteresis, h, moment.drift_rate, self.dt_s, xp)
+            parts.append(h)
+        found = matrix @ xp.concatenate([*parts, ground], -2)
+        end = found.shape[-2] - a - 1
+        stroke, rate = found[..., a : a + d, :], found[..., a + d : a + 2 * d, :]
+        after = Moment(found[..., :a, :], stroke, rate, inside, force, h, found[..., a + 2 * d : end, :])
+        return after, found[..., end:, :]
+
+    def now(self, moment: Moment) -> np.ndarray:
+        """Drifts, absolute accelerations and base shear at a moment, ``(2n + 1, E)``, with the forces just exerted."""
+        parts = [moment.x, moment.force, moment.h] if self.yields else [moment.x, moment.force]
+        rows = self.matrix[-2 * self.n - 1 :, :-1]  # the ground's own column is zero: accelerations are absolute
+        return rows @ np.concatenate(parts)
+
+
+def uncontrolled(building: Building, frame: Frame, ground: np.ndarray, dt_s: float) -> np.ndarray:
+    """Drifts, absolute accelerations and base shear of the building without dampers, ``(E, 2n + 1, T)``.
+
+    Args:
+        building: which.
+        frame: its frame, e.g. a softened one.
+        ground: m/s², ``(E, T)``.
+        dt_s: between samples.
+    """
+    bare = Structure(building, dt_s, frame, dampers=False)
+    if not bare.yields and _classical(frame):
+        x, v = respond(frame, ground, dt_s)
+        return bare.matrix[-2 * bare.n - 1 :, : 2 * bare.n] @ np.concatenate([x, v], axis=1)
+    moment, found = bare.rest(len(ground)), np.empty((len(ground), 2 * bare.n + 1, ground.shape[1]))
+    volts = np.zeros((0, len(ground)))
+    for k, row in enumerate(ground.T):
+        moment, found[:, :, k].T[...] = bare.step(moment, volts, row[None], bare.matrix)
+    return found
+
+
+def _classical(frame: Frame) -> bool:
+    """Whether damping leaves modes alone."""
+    _, shapes = frame.modes
+    modal = shapes.T @ frame.damping @ shapes
+    return bool(np.abs(modal - np.diag(np.diag(modal))).max() <= 1e-9 * np.abs(modal).max())

@@ -1,0 +1,228 @@
+"""The same buildings in torch, to learn through: a window of decisions as one differentiable computation.
+
+Nothing is modelled anew: frames, devices, observer and features are the functions that the world runs, on tensors. What
+differs is what no gradient passes anyway: circumstances (drawn anew for each episode of each building, delay included;
+stiffness for each group), and the guard, of which only the range is left.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.core.differentiable import Levels, Window
+from envs.core.errors import CityloopError
+from envs.dampers.block import shaken
+from envs.dampers.device import Inside
+from envs.dampers.features import DampersFeatures
+from envs.dampers.observer import Estimate, Observer
+from envs.dampers.scenarios import DampersScenario
+from envs.dampers.sensing import circumstances
+from envs.dampers.site import load_site
+from envs.dampers.structure import Moment, Structure
+
+SUBSTEP_S = 0.002
+"""Of the simulation that is learned through, at most: half as many as the world's, for about the same motion."""
+
+GROUPS = 8
+"""Sets of buildings with a stiffness of their own."""
+
+NORM = 10.0
+"""Exponent of the norm over time that stands for a peak: large enough for peaks to rule, small enough to be smooth."""
+
+HEARD = 3
+"""Commands that are remembered: a delay may reach back over so many decisions, less one."""
+
+
+FIXED = ("scenario", "site", "building", "_observer", "_features", "_plant", "_spread", "_samples")
+"""What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
+
+
+class Twin:
+    """``num_envs`` buildings of a scenario that are learned through.
+
+    Args:
+        scenario: which; its seeds' training split is drawn from, its variety applies.
+        num_envs: how many; rounded up to a multiple of `GROUPS`.
+        seed: of everything random.
+    """
+
+    def __init__(self, scenario: DampersScenario, num_envs: int, seed: int):
+        self.scenario = scenario
+        site = self.site = load_site(scenario)
+        self.agents = len(site.agents)
+        self.building = building = site.building
+        self._groups = min(GROUPS, num_envs)
+        self._each = -(-num_envs // self._groups)
+        num_envs = self.num_envs = self._groups * self._each
+        self._rng = np.random.default_rng([seed, 19])
+        self._noise = torch.Generator().manual_seed(seed)
+        decision_s = scenario.decision_s
+        self._substeps = max(1, round(decision_s / max(SUBSTEP_S, 1e-3 * scenario.timing.substep_ms) - 1e-9))
+        self._dt_s = decision_s / self._substeps
+        self._observer, self._features = Observer(site, np.float32), DampersFeatures(site)
+        n, d = building.frame.floors, self.agents
+        own = building.sensors
+        spread = [np.full(n, own.accel_m_s2), np.full(d, own.stroke_mm / 1e3), own.force_n * building.counts]
+        self._spread = torch.tensor(np.append(np.concatenate(spread), own.accel_m_s2), dtype=torch.float32)[:, None]
+        self._plant = Structure(building, self._dt_s, dtype=np.float32)
+        self._matrices = torch.empty(self._groups, *self._plant.matrix.shape)
+        shape = (self._groups, self._each)
+        self._ground = torch.zeros(*shape, scenario.decisions * self._substeps + 1)
+        self._unit = torch.ones(*shape, 2)
+        self._dropout, self._multiple = torch.zeros(shape), torch.ones(shape)
+        self._alive = torch.ones(self._groups, d, self._each)
+        self._whole, self._rest = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        self._step = torch.zeros(self._groups, dtype=torch.long)
+        self._moment = self._grouped(self._plant.rest(self._each, torch))
+        self._estimate = Estimate(*(part for part in self._observer.rest(num_envs, torch)))
+        self._levels = [torch.zeros(self._groups, d, self._each)] * HEARD
+        self._powers = torch.zeros(*shape, 2)
+        self._over: list[int] = []
+        for group in range(self._groups):
+            self._begin(group)
+            # Groups start at different points of their first motion, so that a window holds all phases of one.
+            self._step[group] = group * scenario.decisions // (2 * self._groups)
+
+    def _grouped(self, moment: Moment) -> Moment:
+        def wide(part: Tensor) -> Tensor:
+            return part.expand(self._groups, *part.shape).clone()
+
+        x, stroke, rate, inside, force, h, rates = moment
+        return Moment(wide(x), wide(stroke), wide(rate), Inside(*map(wide, inside)), wide(force), wide(h), wide(rates))
+
+    def _begin(self, group: int) -> None:
+        """New motions, circumstances and stiffness for a group, at rest."""
+        scenario, building = self.scenario, self.building
+        train = scenario.seeds.train
+        seeds = self._rng.integers(train.first, train.last + 1, self._each).tolist()
+        wrong = [circumstances(scenario, self.site, [seed]) for seed in seeds]
+        frame = building.frame.softened(wrong[0].factor)
+        plant = Structure(building, self._dt_s, frame, dtype=np.float32)
+        self._matrices[group] = torch.from_numpy(plant.matrix)
+        ground, alone = shaken(scenario, building, frame, seeds, self._dt_s)
+        n = building.frame.floors
+        unit = np.stack([abs(alone[:, :n]).max(axis=(1, 2)), abs(alone[:, n : 2 * n]).max(axis=(1, 2))], axis=1)
+        self._ground[group] = torch.from_numpy(ground.astype(np.float32))
+        self._unit[group] = torch.from_numpy(np.maximum(unit, 1e-9).astype(np.float32))
+        self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in wrong])
+        self._multiple[group] = torch.tensor([float(one.noise[0]) for one in wrong])
+        self._alive[group] = torch.from_numpy(np.concatenate([one.alive for one in wrong], axis=1).astype(np.float32))
+        late = np.array([round(one.delay_ms / 1e3 / self._dt_s) for one in wrong])
+        late = np.minimum(late, (HEARD - 1) * self._substeps - 1)
+        self._whole[group], self._rest[group] = (torch.from_numpy(part) for part in np.divmod(late, self._substeps))
+        self._step[group] = 0
+        self._powers[group] = 0.0
+        for part in (*self._moment[:3], *self._moment.inside, *self._moment[4:], *self._levels):
+            part[group] = 0.0
+        here = slice(group * self._each, (group + 1) * self._each)
+        for part in self._estimate:
+            part[:, here] = 0.0
+
+    def window(self, policy: Levels, decisions: int) -> Window:
+        """Take decisions in all buildings, from where the last window ended; what they cost.
+
+        A building's cost is ½ Σ over drift and acceleration of (Σ over time and places of (|y| / peak without
+        dampers)^p)^(1/p), the sum running from the episode's start: what went before counts, and bears no gradient.
+
+        Args:
+            policy: observation parts ``(E, N, …)`` → levels from 0 to 1, ``(E, N)``.
+            decisions: how many.
+        """
+        if decisions > self.scenario.decisions:
+            raise CityloopError(
+                f"fragment is {decisions}: an episode has {self.scenario.decisions} decisions; lower it"
+            )
+        self._detach()
+        for group in self._over:  # only now: the last window's gradient has been taken
+            self._begin(group)
+        powers = self._powers
+        for _ in range(decisions):
+            self._read()
+            own, beside = self._features.columns(self._readings(), torch)
+            levels = policy({"damper": own, "neighbours": beside})
+            self._levels = [*self._levels[1:], levels.reshape(self._groups, self._each, -1).transpose(1, 2)]
+            powers = powers + self._advance()
+        cost = (powers + 1e-6).pow(1.0 / NORM).mean()
+        self._powers = powers.detach()
+        over = [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
+        reached = float((self._powers[over] + 1e-6).pow(1.0 / NORM).mean()) if over else float("nan")
+        self._over = over
+        return Window(cost, reached, decisions * self.num_envs * self.agents)
+
+    def _detach(self) -> None:
+        x, stroke, rate, inside, force, h, rates = self._moment
+        inside = Inside(*(part.detach() for part in inside))
+        self._moment = Moment(
+            x.detach(), stroke.detach(), rate.detach(), inside, force.detach(), h.detach(), rates.detach()
+        )
+        self._estimate = Estimate(*(part.detach() for part in self._estimate))
+        self._levels = [level.detach().clone() for level in self._levels]  # a policy may give one number, expanded
+
+    def _advance(self) -> Tensor:
+        """One decision of all buildings; the powers that it adds, ``(groups, each, 2)``."""
+        at = self._step * self._substeps
+        index = at[:, None, None] + torch.arange(self._substeps)[None, None, :]
+        ground = self._ground.gather(2, index.expand(-1, self._each, -1))
+        late, rest = self._whole[:, None, :], self._rest[:, None, :]
+        before = torch.where(late == 0, self._levels[-2], self._levels[-3])
+        after = torch.where(late == 0, self._levels[-1], self._levels[-2])
+        full = self._alive * self.building.device.full_v
+        before, after = before * full, after * full
+        n, found = self.building.frame.floors, []
+        for k in range(self._substeps):
+            volts = torch.where(k < rest, before, after)
+            self._moment, seen = self._plant.step(self._moment, volts, ground[:, None, :, k], self._matrices, torch)
+            found.append(seen[:, : 2 * n])
+        self._step = self._step + 1
+        shares = torch.stack(found).unflatten(2, (2, n)) / self._unit.transpose(1, 2)[None, :, :, None]
+        return shares.pow(NORM).mean(dim=0).sum(dim=2).transpose(1, 2) * (self._substeps * self._dt_s / 0.01)
+
+    def _read(self) -> None:
+        """Samples of all sensors, and what the observer makes of them."""
+        moment, n, d = self._moment, self.building.frame.floors, self.agents
+        rows = self._matrices[:, -n - 1 : -1, :-1]
+        parts = [moment.x, moment.force, moment.h] if self._plant.yields else [moment.x, moment.force]
+        accel = rows @ torch.cat(parts, dim=1)
+        at = (self._step * self._substeps)[:, None, None].expand(-1, self._each, 1)
+        ground = self._ground.gather(2, at).transpose(1, 2)
+        true = torch.cat([accel, moment.stroke, moment.force, ground], dim=1).transpose(0, 1).flatten(1)
+        multiple, dropout = self._multiple.flatten(), self._dropout.flatten()
+        noise = torch.randn(true.shape, generator=self._noise) * self._spread * multiple
+        lost = torch.rand(true.shape, generator=self._noise) < dropout
+        samples = torch.where(lost, float("nan"), true + noise)
+        self._samples = samples
+        self._estimate = self._observer.update(self._estimate, samples[: n + d], samples[n + d :], torch)
+
+    def _readings(self) -> dict[str, Any]:
+        """The columns that features read, ``(E, k)``."""
+        n, d, estimate = self.building.frame.floors, self.agents, self._estimate
+        seen, peaks = estimate.seen.T, estimate.peaks.T
+        return {
+            "drift_est_mm": 1e3 * seen[:, :n],
+            "rate_est_mm_s": 1e3 * seen[:, n : 2 * n],
+            "accel_est_m_s2": seen[:, 2 * n :],
+            "drift_peak_mm": 1e3 * peaks[:, :n],
+            "accel_peak_m_s2": peaks[:, n:],
+            "force_est_n": estimate.inputs[:d].T,
+            "ground_m_s2": self._samples[n + 2 * d :].T,
+            "level": self._levels[-1].transpose(1, 2).flatten(0, 1),
+            "silent_s": estimate.silent_s.T,
+        }
+
+    def get_state(self) -> Any:
+        """Everything that decides what comes next."""
+        self._detach()
+        kept = {name: value for name, value in vars(self).items() if name not in FIXED}
+        noise = kept.pop("_noise").get_state()
+        return copy.deepcopy(kept), noise
+
+    def set_state(self, state: Any) -> None:
+        """Go on from a state."""
+        kept, noise = state
+        vars(self).update(copy.deepcopy(kept))
+        self._noise.set_state(noise)

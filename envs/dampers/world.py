@@ -1,0 +1,90 @@
+"""One building with dampers, as a world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.core.readings import Readings
+from envs.core.world import Commands, World
+from envs.dampers.block import Block
+from envs.dampers.scenarios import DampersScenario
+from envs.dampers.site import DampersSite
+
+UNMOUNTED = "unmounted"
+"""The program of a building whose dampers hang loose: what every ratio is measured against."""
+
+
+class DampersWorld(World):
+    """A building that is shaken: a block of one.
+
+    Args:
+        scenario: where, when and how.
+        site: the scenario's site.
+    """
+
+    def __init__(self, scenario: DampersScenario, site: DampersSite):
+        self.block = Block(scenario, site)
+        self._kpis: dict[str, float] = {}
+
+    def reset(self, seed: int, program: Any = None) -> Readings:
+        """Start an episode at rest; see `World.reset`.
+
+        Raises:
+            CityloopError: if a program is given other than `UNMOUNTED`: there is no local control that could run it.
+        """
+        if program not in (None, UNMOUNTED):
+            raise CityloopError("dampers have no local programs: give a controller that decides by itself")
+        self._kpis = {}
+        return _one(self.block.begin([seed], mounted=program is None))
+
+    def step(self, commands: Commands | None) -> Readings:
+        """Give the drivers their levels, shake for one decision; see `World.step`."""
+        levels = np.zeros(len(self.block.site.agents)) if commands is None else np.asarray(commands, dtype=np.float64)
+        readings = self.block.step(levels.reshape(1, -1))
+        if self.block.done:
+            self._kpis = self.block.kpis()[0]
+        return _one(readings)
+
+    @property
+    def truth(self) -> Mapping[str, Any]:
+        """Growth of peak ratios, present shares of the peaks without dampers, and motion as it is; see `Block`."""
+        return _one(self.block.truth)
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since the start."""
+        return self.block.time_s
+
+    @property
+    def done(self) -> bool:
+        """Whether the motion is over."""
+        return self.block.done
+
+    def trace(self) -> dict[str, float]:
+        """The largest drift and acceleration at this moment, and the ground's, for plots over time."""
+        truth = self.block.truth
+        return {
+            "drift_mm": 1e3 * float(np.abs(truth["drift_m"]).max()),
+            "accel_m_s2": float(np.abs(truth["accel_m_s2"]).max()),
+            "ground_m_s2": abs(float(truth["ground_m_s2"][0, 0])),
+        }
+
+    def kpis(self) -> dict[str, float]:
+        """The finished episode's indicators; see `kpis.KPIS`."""
+        return dict(self._kpis)
+
+    def places(self) -> dict[str, dict[str, float]]:
+        """Peak drift of every storey and peak acceleration of every floor, with dampers and without."""
+        return self.block.places()
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def _one(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The only building's columns."""
+    return {name: values[0] for name, values in columns.items()}

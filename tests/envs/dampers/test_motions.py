@@ -1,0 +1,133 @@
+"""Motions from seeds and from files: alike for a seed, of the peak or spectrum asked for, read without guessing."""
+
+import numpy as np
+import pytest
+
+from envs import CityloopError
+from envs.dampers.frame import respond, shear_frame
+from envs.dampers.motions import SOILS, Motion, Spectrum, clough_penzien, draw, envelope, near_field
+from envs.dampers.records import read_record
+from envs.dampers.spectrum import G, design_spectrum, match, spectrum
+from tests.envs.dampers.shaken import RECORD, needs_record
+
+KINDS = ("stochastic", "pulse", "basin", "harmonic", "wind")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_motion_follows_from_its_seed_and_starts_at_rest(kind):
+    motion = Motion(kind=kind, pga_g=0.2, pga_spread=0.0)
+    first, again, other = (draw(motion, 20.0, 0.005, 0.7, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert first[0] == pytest.approx(0, abs=1e-12)
+    assert abs(first).max() == pytest.approx(0.2 * G)
+    assert (first == other).all() == (kind == "harmonic")
+
+
+def test_peaks_are_lognormal_within_their_range():
+    motion = Motion(pga_g=0.1, pga_spread=0.5, pga_range_g=(0.06, 0.15))
+    peaks = np.array([abs(draw(motion, 5.0, 0.01, 0.7, seed)).max() / G for seed in range(300)])
+    assert peaks.min() >= 0.06 - 1e-9
+    assert peaks.max() <= 0.15 + 1e-9
+    assert np.median(peaks) == pytest.approx(0.1, rel=0.1)
+
+
+def test_soil_filters_have_the_published_shape():
+    """Power of long noise against the closed form of Clough and Penzien, band by band."""
+    dt_s, soil = 0.01, SOILS["medium"]
+    shaken = clough_penzien(np.random.default_rng(0).normal(size=2**18), soil, dt_s)
+    power = abs(np.fft.rfft(shaken)) ** 2 * dt_s
+    w = 2 * np.pi * np.fft.rfftfreq(2**18, dt_s)
+    wg, zg, wf, zf = soil
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kanai = (1 + 4 * zg**2 * (w / wg) ** 2) / ((1 - (w / wg) ** 2) ** 2 + 4 * zg**2 * (w / wg) ** 2)
+        cut = (w / wf) ** 4 / ((1 - (w / wf) ** 2) ** 2 + 4 * zf**2 * (w / wf) ** 2)
+    theory = kanai * cut * power.sum() / (kanai * cut).sum()
+    for low, high in ((1, 3), (5, 8), (8, 12), (15, 25)):
+        band = (w > low) & (w < high)
+        assert power[band].mean() == pytest.approx(theory[band].mean(), rel=0.1)
+
+
+def test_envelope_and_pulse():
+    times = np.arange(0, 20, 0.01)
+    shape = envelope(times, 2.0, 10.0, 0.3)
+    np.testing.assert_allclose(shape[[100, 500, 1500]], [0.25, 1.0, np.exp(-0.3 * 5)])
+    pulse = near_field(times, 5.0, 1.0, 2.0, 0.0)
+    assert pulse[(times < 4) | (times > 6)].any() == np.False_
+    assert abs(pulse.sum() * 0.01) < 1e-3  # the ground stands still after it
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_motion_matched_to_a_spectrum_follows_it(seed):
+    target = Spectrum(sds_g=0.5, sd1_g=0.3, low_s=0.15, high_s=2.0)
+    matched = draw(Motion(spectrum=target), 20.0, 0.01, 0.7, seed)
+    periods = np.geomspace(0.15, 2.0, 40)
+    ratio = spectrum(matched, 0.01, periods) / design_spectrum(periods, 0.5, 0.3)
+    assert abs(ratio - 1).mean() < 0.05
+    assert ratio.min() >= 0.9 - 1e-9
+
+
+def test_design_spectrum_at_its_corners():
+    np.testing.assert_allclose(
+        design_spectrum(np.array([0.0, 0.12, 0.6, 1.0, 2.0]), 0.5, 0.3) / G, [0.2, 0.5, 0.5, 0.3, 0.15]
+    )
+
+
+def test_spectrum_of_a_sine_is_the_steady_amplification():
+    times = np.arange(0, 60, 0.01)
+    found = spectrum(np.sin(2 * np.pi * times), 0.01, np.array([1.0]))[0]
+    assert found == pytest.approx(1 / (2 * 0.05), rel=0.02)  # resonance at 5 % damping
+
+
+def write(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_at2_of_both_ages(tmp_path):
+    body = "\n".join(["PEER", "El Centro", "ACCELERATION IN G", "{}", " .1 -.2 .3", " .4 .5"])
+    for head in ("NPTS=   5, DT=   .0100 SEC", "   5   0.0100   NPTS, DT"):
+        values, dt_s = read_record(write(tmp_path, "a.AT2", body.format(head)))
+        np.testing.assert_allclose(values / G, [0.1, -0.2, 0.3, 0.4, 0.5])
+        assert dt_s == 0.01
+
+
+def test_two_columns_with_a_header_and_uneven_steps(tmp_path):
+    values, dt_s = read_record(write(tmp_path, "a.csv", "time,acc\n0,0\n1,10\n2,20\n4,40\n"), "cm/s2")
+    np.testing.assert_allclose(values, [0, 0.1, 0.2, 0.3, 0.4])
+    assert dt_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.AT2", "x\ny\nz\nnothing\n1 2\n", "line 4 is 'nothing'"),
+        ("a.AT2", "x\ny\nz\nNPTS= 9, DT= .01\n1 2\n", "has 2 finite values, its head says 9"),
+        ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .01\n1 two\n", "no number"),
+        ("a.csv", "0,0\n1,1\nbroken\n", "line 3 is 'broken'"),
+        ("a.csv", "0,0\n0,1\n", "rising times"),
+        ("a.csv", "nothing\n", "0 usable rows"),
+    ],
+)
+def test_files_that_are_no_records_say_so(tmp_path, name, text, says):
+    with pytest.raises(CityloopError, match=says):
+        read_record(write(tmp_path, name, text))
+
+
+@needs_record
+def test_a_record_is_scaled_sped_up_and_ends_in_silence():
+    motion = Motion(kind="record", record=RECORD, speed=5.0, scaled=True, pga_g=0.1)
+    shaken = draw(motion, 10.0, 0.001, 0.2, 0)
+    assert abs(shaken).max() == pytest.approx(0.1 * G, rel=1e-3)
+    assert not shaken[7000:].any()
+
+
+@needs_record
+def test_the_record_moves_a_published_oscillator():
+    values, dt_s = read_record(RECORD)
+    x, _ = respond(shear_frame([1.0], [(2 * np.pi / 0.5) ** 2], 0.02), values, dt_s)
+    assert abs(x).max() == pytest.approx(0.0679400697, rel=1e-3)
+
+
+def test_a_matched_motion_keeps_its_length():
+    assert len(match(np.random.default_rng(0).normal(size=1000), 0.01, 0.5, 0.3, 0.2, 1.0)) == 1000

@@ -1,0 +1,85 @@
+"""The twin that is learned through is the world: the same motion, and gradients that finite differences confirm."""
+
+import numpy as np
+import pytest
+import torch
+
+from envs import CityloopError, load_scenario
+from envs.dampers.block import Block
+from envs.dampers.structure import Structure
+from envs.dampers.twin import Twin
+from tests.envs.dampers.shaken import building, noise
+
+GOOD = {"delay_ms": 0, "dropout": 0, "noise": 1, "dead": 0, "stiffness": 0}
+
+
+@pytest.mark.parametrize("changes", [{}, {"yield_mm": 1.0}], ids=["elastic", "yielding"])
+def test_torch_and_numpy_step_alike(changes):
+    plant = Structure(building(**changes), 0.001)
+    ground, rng = noise(0.5, 0.001, peak=3.0), np.random.default_rng(0)
+    volts = rng.uniform(0, 5, (len(ground), 2, 3))
+    one, other = plant.rest(3), plant.rest(3, torch)
+    other = torch.utils._pytree.tree_map(lambda part: part.double(), other)
+    matrix = torch.from_numpy(plant.matrix)
+    for now, v in zip(ground, volts, strict=True):
+        row = np.full((1, 3), now)
+        one, seen = plant.step(one, v, row, plant.matrix)
+        other, same = plant.step(other, torch.from_numpy(v), torch.from_numpy(row), matrix, torch)
+        np.testing.assert_allclose(seen, same.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_twin_sees_what_the_world_sees(monkeypatch):
+    """Same seeds, the world's own substep, no noise: observations and peaks agree to single precision."""
+    monkeypatch.setattr("envs.dampers.twin.SUBSTEP_S", 0.001)
+    scenario = load_scenario("dampers/jansen", duration_s=2.0, variety={**GOOD}, bits=32)
+    scenario = scenario.override({"building.sensors": {"accel_m_s2": 1e-9, "stroke_mm": 1e-9, "force_n": 1e-9}})
+    twin = Twin(scenario, 1, 0)
+    seed = int(np.random.default_rng([0, 19]).integers(scenario.seeds.train.first, scenario.seeds.train.last + 1))
+    block = Block(scenario, twin.site)
+    block.begin([seed])
+    features, worst = twin._features, 0.0
+    levels = np.random.default_rng(1).uniform(0, 1, (150, 1, 2))
+    k = 0
+
+    def policy(parts):
+        nonlocal k, worst
+        own, beside = features.columns(block.readings)
+        worst = max(worst, float(abs(own - parts["damper"].numpy()).max()))
+        worst = max(worst, float(abs(beside - parts["neighbours"].numpy()).max()))
+        block.step(levels[k])
+        k += 1
+        return torch.from_numpy(levels[k - 1].astype(np.float32))
+
+    twin.window(policy, 150)
+    assert worst < 0.05
+    np.testing.assert_allclose(twin._moment.x[0].numpy(), block._moment.x, rtol=0.02, atol=1e-5)
+
+
+def test_gradients_are_those_of_finite_differences():
+    scenario = load_scenario("dampers/jansen", duration_s=2.0)
+    start = 0.3
+
+    def cost(level):
+        twin = Twin(scenario, 2, 3)
+        asked = torch.tensor(level, dtype=torch.float64, requires_grad=True)
+        window = twin.window(lambda parts: asked.float().expand(parts["damper"].shape[:2]), 20)
+        return window, asked
+
+    window, asked = cost(start)
+    window.cost.backward()
+    ends = [float(cost(start + step)[0].cost.detach()) for step in (-0.003, 0.003)]
+    assert float(asked.grad) == pytest.approx((ends[1] - ends[0]) / 0.006, rel=0.02)
+
+
+def test_windows_go_on_and_episodes_begin_anew():
+    twin = Twin(load_scenario("dampers/jansen", duration_s=1.0), 8, 0)
+    level = torch.tensor(0.3, requires_grad=True)
+    idle = lambda parts: level.expand(parts["damper"].shape[:2])  # noqa: E731
+    reached = [twin.window(idle, 40).reached for _ in range(6)]
+    assert np.isfinite(reached).any()
+    saved = twin.get_state()
+    ahead = [float(twin.window(idle, 40).cost.detach()) for _ in range(3)]
+    twin.set_state(saved)
+    assert [float(twin.window(idle, 40).cost.detach()) for _ in range(3)] == ahead
+    with pytest.raises(CityloopError, match="fragment is 101"):
+        twin.window(idle, 101)

@@ -1,0 +1,233 @@
+"""The plant as the loop sees it: estimates follow the truth, faults are faults, indicators mean what they say."""
+
+import numpy as np
+import pytest
+
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from envs.core.testing import check_system
+from envs.dampers.block import Block
+from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
+from envs.dampers.observer import Observer
+from envs.dampers.scenarios import NAMES
+from envs.dampers.sensing import Sensors, circumstances
+from envs.dampers.site import load_site
+from envs.dampers.vector import DampersVector
+from envs.dampers.world import UNMOUNTED
+
+SHORT = {"duration_s": 4.0}
+
+
+def block_of(ref="dampers/jansen", seeds=range(4), **settings):
+    scenario = load_scenario(ref, **{**SHORT, **settings})
+    block = Block(scenario, load_site(scenario))
+    block.begin(list(seeds))
+    return block
+
+
+def run(block, level=0.3):
+    """Truth and readings over an episode, by name, ``(T, E, …)``."""
+    seen = []
+    while not block.done:
+        block.step(np.full((len(block.readings["level"]), len(block.site.agents)), level))
+        seen.append({**block.truth, **block.readings})
+    return {name: np.array([row[name] for row in seen]) for name in seen[0]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scenario_keeps_the_contract(name):
+    scenario = load_scenario(f"dampers/{name}")
+    if name == "dyke":  # the others' world is the same code: one runs the checks in other processes, too
+        assert [check for check in check_system(scenario) if not check.ok] == []
+        return
+    loop = make_loop(scenario.override({"duration_s": 5 * scenario.decision_s}))
+    loop.reset(0)
+    while not loop.step(np.full((len(loop.site.agents), 1), 0.5)).done:
+        assert np.isfinite(loop.observation["damper"]).all()
+    assert set(loop.world.kpis()) == set(loop.system.kpis)
+
+
+def test_rates_are_estimated_closely_and_never_given_away():
+    seen = run(block_of(duration_s=10.0))
+    storeys = [0, 1]
+    true, found = 1e3 * seen["rate_m_s"], seen["rate_est_mm_s"][..., storeys]
+    error = np.sqrt(((true - found) ** 2).mean(axis=0) / (true**2).mean(axis=0))
+    assert np.median(error) < 0.3
+    assert (error > 1e-6).all()
+
+
+def test_without_noise_or_model_error_the_estimate_is_nearly_the_truth():
+    seen = run(block_of(conditions__noise=0.0, bits=32), level=0.0)
+    true, found = 1e3 * seen["rate_m_s"], seen["rate_est_mm_s"][..., [0, 1]]
+    assert np.sqrt(((true - found) ** 2).mean()) < 0.1 * true.std()
+
+
+def test_lost_samples_are_silent_in_readings_and_bridged_by_the_observer():
+    seen = run(block_of(conditions__dropout=0.3))
+    assert np.isnan(seen["accel_m_s2"]).mean() == pytest.approx(0.3, abs=0.03)
+    assert np.isfinite(seen["rate_est_mm_s"]).all()
+    assert seen["silent_s"].max() > 0.02
+
+
+def test_noise_and_quantisation_are_what_the_building_says():
+    scenario = load_scenario("dampers/jansen", bits=12, conditions__noise=3.0)
+    site = load_site(scenario)
+    sensors = Sensors(site, 12, [1], circumstances(scenario, site, [1]))
+    rows = np.array([sensors.read(np.zeros((11, 1)))[:, 0] for _ in range(4000)])
+    step = site.ranges["accel_m_s2"] / 2**11
+    assert rows[:, 0].std() == pytest.approx(np.hypot(3 * 0.005, step / np.sqrt(12)), rel=0.1)
+    np.testing.assert_allclose(rows[:, 0] / step, np.round(rows[:, 0] / step), atol=1e-9)
+    assert sensors.read(np.full((11, 1), 1e9)).max() <= 1.001 * site.ranges["force_n"].max()
+
+
+def test_a_wild_sensor_is_not_believed():
+    block = block_of()
+    observer, estimate = Observer(block.site), Observer(block.site).rest(1)
+    measured, inputs = np.zeros((8, 1)), np.zeros((3, 1))
+    measured[0], inputs[0] = 1e6, np.nan
+    after = observer.update(estimate, measured, inputs)
+    assert not after.x.any()
+    np.testing.assert_array_equal(after.silent_s[:, 0], [0.01, 0.0])
+
+
+def test_a_dead_damper_gets_no_voltage_and_is_another_with_another_seed():
+    block = block_of(conditions__dead=1, seeds=range(20))
+    for _ in range(20):
+        block.step(np.ones((20, 2)))
+    warm = block._moment.inside.u > 0.1
+    assert (warm.sum(axis=0) == 1).all()
+    assert 0 < warm[0].sum() < 20
+
+
+@pytest.mark.parametrize("delay_ms", [0.0, 4.0, 10.0, 25.0])
+def test_a_delayed_command_arrives_when_it_should(delay_ms):
+    block = block_of(conditions__delay_ms=delay_ms, seeds=[0])
+    heat = []
+    for _ in range(5):
+        block.step(np.ones((1, 2)))
+        heat.append(block._moment.inside.u[0, 0])
+    since_ms = np.maximum(10.0 * np.arange(1, 6) - delay_ms, 0.0)
+    np.testing.assert_allclose(heat, 5.0 * (1 - np.exp(-80 * since_ms / 1e3)), atol=1e-9)
+
+
+def test_stiffness_error_changes_the_plant_and_not_the_model():
+    off = block_of(conditions__stiffness=0.15)
+    frame = off._plant.frame
+    assert abs(frame.frequencies_hz[0] / off.building.frame.frequencies_hz[0] - 1) > 1e-3
+    factors = np.diag(frame.stiffness)[-1] / 29_700.0
+    assert 0.85 <= factors <= 1.15
+    np.testing.assert_array_equal(off.observer.ahead, block_of().observer.ahead)
+
+
+def test_training_seeds_vary_and_others_do_not():
+    scenario = load_scenario("dampers/jansen")
+    site = load_site(scenario)
+    delays = [circumstances(scenario, site, [scenario.seeds.train.first + k]).delay_ms for k in range(20)]
+    assert len(set(delays)) == 20
+    assert max(delays) <= scenario.variety.delay_ms
+    assert all(circumstances(scenario, site, [seed]).delay_ms == 0 for seed in (0, 20_000))
+
+
+def test_hanging_loose_is_what_ratios_are_measured_against():
+    loop = make_loop("dampers/jansen", duration_s=6.0)
+    loop.reset(1, UNMOUNTED)
+    step = loop.step(None)
+    while not step.done:
+        step = loop.step(None)
+    for name in ("j", "drift_ratio", "accel_ratio", "shear_ratio", "worst_drift_ratio"):
+        assert step.kpis[name] == pytest.approx(1.0, rel=0.01)
+    assert step.kpis["force_n"] == step.kpis["dissipated_j"] == 0.0
+    with pytest.raises(CityloopError, match="no local programs"):
+        loop.reset(1, "actuated")
+
+
+def test_indicators_are_those_of_the_motion_that_was_seen():
+    block = block_of(duration_s=6.0, seeds=[3])
+    seen, kpis = run(block), None
+    kpis = block.kpis()[0]
+    assert kpis["drift_mm"] >= 1e3 * abs(seen["drift_m"]).max()
+    assert kpis["drift_mm"] == pytest.approx(1e3 * abs(seen["drift_m"]).max(), rel=0.05)
+    assert kpis["j"] == pytest.approx((kpis["drift_ratio"] + kpis["accel_ratio"]) / 2)
+    assert kpis["level"] == pytest.approx(0.3)
+    assert kpis["dissipated_j"] > 0
+    growth = seen["drift_growth"].sum() + seen["accel_growth"].sum()
+    assert growth == pytest.approx(2 * kpis["j"], rel=0.02)
+
+
+def test_without_any_motion_nothing_is_divided_by_nothing():
+    block = block_of(motion__kind="none", seeds=[0])
+    run(block)
+    assert np.isfinite(list(block.kpis()[0].values())).all()
+
+
+def test_one_building_of_a_block_is_the_building_alone():
+    many, alone = block_of(conditions__noise=0.0, seeds=[5, 6, 7]), block_of(conditions__noise=0.0, seeds=[6])
+    run(many), run(alone)
+    for name, value in alone.kpis()[0].items():
+        assert many.kpis()[1][name] == pytest.approx(value, rel=1e-4, abs=1e-9)
+
+
+def test_features_of_neighbours_are_those_of_adjacent_storeys():
+    scenario = load_scenario("dampers/jansen-all")
+    features = DampersFeatures(load_site(scenario))
+    block = block_of("dampers/jansen-all", seeds=[0])
+    for _ in range(100):
+        block.step(np.linspace(0, 1, 6)[None])
+    own, beside = features.columns({name: row[0] for name, row in block.readings.items()})
+    level, told = own[:, DAMPER_FEATURES.index("level")], beside[:, NEIGHBOUR_FEATURES.index("level")]
+    assert told[0] == pytest.approx(level[1])
+    assert told[2] == pytest.approx((level[1] + level[3]) / 2)
+    np.testing.assert_allclose(beside[:, NEIGHBOUR_FEATURES.index("there")], [0.5, 1, 1, 1, 1, 0.5])
+
+
+def test_features_do_not_tell_a_motions_strength_but_by_its_size():
+    """Twice the motion: what is relative to peaks of late stays, the logarithm of the peaks moves."""
+    site = load_site(load_scenario("dampers/jansen"))
+    block = block_of(seeds=[0])
+    run(block)
+    readings = {name: row[0] for name, row in block.readings.items()}
+    linear = {k: v * 2 if k.endswith(("_mm", "_mm_s", "_m_s2")) else v for k, v in readings.items()}
+    once, twice = (DampersFeatures(site).columns(each)[0] for each in (readings, linear))
+    for name in ("drift_now", "rate_now", "above_now", "storey_share"):
+        np.testing.assert_allclose(once[:, DAMPER_FEATURES.index(name)], twice[:, DAMPER_FEATURES.index(name)])
+    moved = (twice - once)[:, DAMPER_FEATURES.index("drift_size")]
+    np.testing.assert_allclose(moved, np.log(2) / 3, rtol=1e-6)
+
+
+def vector(envs=6, seed=100_000):
+    return DampersVector(load_scenario("dampers/jansen", duration_s=0.5), envs, seed)
+
+
+def test_many_buildings_step_begin_anew_and_repeat_themselves():
+    plants = vector()
+    first = plants.reset()
+    assert first.observation.shape == (6, 2, plants.layout.size)
+    rng, ended, history = np.random.default_rng(0), 0, []
+    for k in range(120):
+        if k == 60:
+            saved = plants.get_state()
+        batch = plants.step(rng.uniform(0, 1, (6, 2, 1)))
+        ended += batch.done.sum()
+        assert all(bool(kpis) == done for kpis, done in zip(batch.kpis, batch.done, strict=True))
+        if k >= 60:
+            history.append((batch.observation.copy(), batch.reward.copy()))
+    assert ended == 12
+    again, rng = vector(), np.random.default_rng(0)
+    again.reset()
+    again.set_state(saved)
+    requests = [rng.uniform(0, 1, (6, 2, 1)) for _ in range(120)][60:]
+    for asked, (observation, reward) in zip(requests, history, strict=True):
+        batch = again.step(asked)
+        np.testing.assert_array_equal(batch.observation, observation)
+        np.testing.assert_array_equal(batch.reward, reward)
+
+
+def test_a_vector_of_one_is_the_world():
+    scenario = load_scenario("dampers/jansen", duration_s=1.0)
+    plants, loop = DampersVector(scenario, 1, 7), make_loop(scenario)
+    plants.reset()
+    loop.reset(7)
+    for level in (0.1, 0.9, 0.4) * 10:
+        batch, step = plants.step(np.full((1, 2, 1), level)), loop.step(np.full((2, 1), level))
+        np.testing.assert_allclose(batch.reward[0], step.reward, rtol=1e-2, atol=1e-3)
+        np.testing.assert_allclose(batch.observation[0], loop.layout.flatten(loop.observation), atol=0.02)

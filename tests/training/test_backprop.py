@@ -1,0 +1,86 @@
+"""Learning through the world: it learns, repeats itself, goes on where it stopped, and ends in a bundle that acts."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from agents.policy import Policy
+from envs import CityloopError, get_system, load_scenario
+from envs.core.env import make_loop
+from training.algorithm import task_of
+from training.backprop import Backprop
+from training.export import export
+from training.settings import Settings
+from training.train import train
+
+SMALL = {"algorithm": "backprop", "workers": 16, "fragment": 25, "width": 8, "learning_rate": 1e-2, "averaging": 0.5}
+QUICK = SMALL | {"validate_every": 100, "validation_seeds": 1, "final_seeds": 0}
+
+
+def short(**settings):
+    return load_scenario("dampers/jansen", duration_s=2.0, **settings)
+
+
+def learner(scenario=None, **changes):
+    scenario = scenario or short()
+    settings = Settings(**SMALL | changes)
+    return Backprop(task_of([scenario], settings), [scenario], settings, None)
+
+
+def costs(trained, updates):
+    return [trained.update(0.0)["learners"]["default_policy"]["cost"] for _ in range(updates)]
+
+
+def test_costs_fall_where_more_voltage_helps():
+    """A steady sine at resonance: the more damping the better, and that is quickly found."""
+    sine = {"variety": {"delay_ms": 0, "dropout": 0, "noise": 1, "dead": 0, "stiffness": 0}, "motion__kind": "harmonic"}
+    found = costs(learner(short(**sine), fragment=40, workers=2, learning_rate=0.03), 20)
+    assert np.mean(found[-5:]) < 0.97 * np.mean(found[:5])
+
+
+def test_the_same_seed_learns_the_same():
+    first = costs(learner(), 2)
+    assert costs(learner(), 2) == first
+    assert costs(learner(seed=1), 2) != first
+
+
+def test_it_goes_on_where_it_stopped(tmp_path):
+    first = learner()
+    costs(first, 3)
+    first.save(tmp_path / "a")
+    ahead = costs(first, 4)
+    second = learner()
+    second.restore(tmp_path / "a")
+    assert costs(second, 4) == ahead
+
+
+def test_a_system_that_cannot_be_learned_through_says_so():
+    scenario = load_scenario("intersections/cologne1")
+    settings = Settings(algorithm="backprop")
+    with pytest.raises(CityloopError, match="plants of intersections cannot be learned through"):
+        Backprop(task_of([scenario], settings), [scenario], settings, None)
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_validated_exported_and_acts(tmp_path):
+    scenario = short()
+    run = train(scenario, iterations=3, out=tmp_path / "run", **QUICK)
+    run = train(resume=run, iterations=5)
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert {row["iteration"] for row in rows if row["tag"] == "train/cost"} == {"1", "2", "3", "4", "5"}
+    policy, loop = Policy.load(export(run), "dampers"), make_loop(scenario)
+    loop.reset(0)
+    requests = policy.act(loop.readings, loop.observation)
+    assert requests.shape == (2, 1)
+    assert ((requests >= 0) & (requests <= 1)).all()
+
+
+@pytest.mark.slow
+def test_ppo_trains_buildings_in_this_process(tmp_path):
+    """The existing trainer takes arrays instead of processes: one update, and decisions of all buildings count."""
+    assert get_system("dampers").training["mappo"]["workers"] > 256
+    quick = {"workers": 4, "fragment": 10, "minibatch": 64, "epochs": 1, "validate_every": 100, "validation_seeds": 1}
+    run = train(short(), iterations=1, out=tmp_path / "run", final_seeds=0, **quick)
+    rows = {row["tag"]: row for row in csv.DictReader((run / "metrics.csv").open())}
+    assert int(rows["train/policy_loss"]["agent_steps"]) == 4 * 10 * 2

@@ -1,0 +1,113 @@
+"""Learning by back-propagation through the world: for systems whose physics is arrays (`envs.core.differentiable`).
+
+Truncated: each update takes a window of decisions in hundreds of plants, and the gradient of what it cost with respect
+to the policy reaches back to the window's beginning. No critic, no exploration, no estimate of a gradient. Weights are
+averaged over updates like PPO's, and everything about a run is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from agents.networks import NETWORKS, PolicyNetwork
+from envs.core.errors import CityloopError
+from envs.core.registry import get_system
+from envs.core.scenario import Scenario
+from training.actions import ActionCodec
+from training.algorithm import Task
+from training.settings import Settings
+
+STATE = "learner.pt"
+"""Name of the file in a checkpoint."""
+
+
+class Backprop:
+    """A `training.algorithm.Learner`.
+
+    Args:
+        task: what is to be learned.
+        scenarios: where, of one system.
+        settings: ``workers`` plants of each scenario, windows of ``fragment`` decisions.
+        folder: not needed.
+
+    Raises:
+        CityloopError: if the system's plants cannot be learned through.
+    """
+
+    def __init__(self, task: Task, scenarios: Sequence[Scenario], settings: Settings, folder: Path):
+        system = get_system(scenarios[0].system)
+        if system.make_differentiable is None:
+            raise CityloopError(f"plants of {system.name} cannot be learned through: choose another --algo")
+        torch.manual_seed(settings.seed)
+        self._settings, make = settings, system.make_differentiable
+        outputs = ActionCodec(task.action_space).inputs
+        self._network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)
+        self._averaged = AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=settings.learning_rate, fused=True)
+        first = settings.seed * len(scenarios)
+        self._plants = [make(scenario, settings.workers, first + k) for k, scenario in enumerate(scenarios)]
+
+    def _levels(self, parts: dict[str, Tensor]) -> Tensor:
+        """Means of the policy as levels from 0 to 1; beyond its range the gradient passes as if there were none."""
+        mean: Tensor = self._network(parts)[..., 0]
+        bounded = mean + (mean.clamp(-1.0, 1.0) - mean).detach()
+        return (bounded + 1.0) / 2
+
+    def update(self, fraction: float) -> Mapping[str, Any]:
+        """See `Learner.update`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.at(fraction)["learning_rate"]
+        self._optimizer.zero_grad(set_to_none=True)
+        costs, reached = [], []
+        for plants in self._plants:
+            found = plants.window(self._levels, self._settings.fragment)
+            (found.cost / len(self._plants)).backward()
+            costs.append(float(found.cost.detach()))
+            reached.append(found.reached)
+        norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.grad_clip)
+        if torch.isfinite(norm):  # one bad window must not ruin a long run
+            self._optimizer.step()
+            self._averaged.update_parameters(self._network)
+        ended = [value for value in reached if math.isfinite(value)]
+        figures = {
+            "cost": sum(costs) / len(costs),
+            "grad_norm": float(norm),
+            "reached": sum(ended) / len(ended) if ended else None,
+            "learning_rate": self._optimizer.param_groups[0]["lr"],
+        }
+        return {"env_runners": {}, "learners": {"default_policy": figures}}
+
+    @property
+    def policy(self) -> PolicyNetwork:
+        """The mean of the last updates' weights."""
+        return cast(PolicyNetwork, self._averaged.module)
+
+    def save(self, path: Path) -> None:
+        """Write weights, the optimizer, and the plants as they stand."""
+        path.mkdir(parents=True, exist_ok=True)
+        state = {
+            "network": self._network.state_dict(),
+            "averaged": self._averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "plants": [plants.get_state() for plants in self._plants],
+        }
+        torch.save(state, path / STATE)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""
+        state = torch.load(path / STATE, weights_only=False)
+        self._network.load_state_dict(state["network"])
+        self._averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for plants, saved in zip(self._plants, state["plants"], strict=True):
+            plants.set_state(saved)
+
+    def stop(self) -> None:
+        """Nothing runs."""

@@ -1,0 +1,152 @@
+"""``cityloop bench dampers``: how many buildings a core simulates, and how long a decision takes beside the drivers.
+
+Simulation: substeps of the six-storey frame with dampers on two storeys, peaks kept as an episode keeps them; a batch
+beside a batch of one, both by the core's own time. Decision: observer, features, policy and guard for six dampers, in
+this process, without Ray or torch at work; the policy is the shipped one, or one of the same shape.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from agents import shipped_policies
+from agents.edge import EdgeLoop
+from agents.policy import Bounds, Policy, PolicyCard, Training, write_bundle
+from envs.core.registry import load_scenario
+from envs.dampers import SYSTEM
+from envs.dampers.block import Block
+from envs.dampers.features import DampersFeatures
+from envs.dampers.scenarios import DampersScenario
+from envs.dampers.site import load_site
+from envs.dampers.structure import Structure
+
+BATCH = 1024
+
+
+def bench_dampers(substeps: int = 2000, repeats: int = 5, decisions: int = 3000) -> dict[str, Any]:
+    """Measure simulation and decisions.
+
+    Args:
+        substeps: of each run of the simulation.
+        repeats: of every run; medians are reported.
+        decisions: at the edge that are timed.
+
+    Returns:
+        ``{"bench", "ratios", "figures"}``.
+    """
+    scenario = load_scenario("dampers/jansen")
+    assert isinstance(scenario, DampersScenario)
+    rates = {}
+    for copies in (1, BATCH):
+        count = substeps if copies > 1 else 5 * substeps
+        rates[copies] = median(simulate(scenario, copies, count) for _ in range(repeats))
+    wall_us, own_us = (1e6 * times for times in edge_times_s(decisions))
+    whole = median(episodes(scenario, BATCH, max(20, substeps // 50)) for _ in range(repeats))
+    return {
+        "bench": "dampers",
+        "ratios": {f"batch of {BATCH} / batch of one": rates[BATCH] / rates[1]},
+        "figures": {
+            f"simulation, batch of {BATCH} (substeps/s)": rates[BATCH],
+            "simulation, batch of one (substeps/s)": rates[1],
+            f"with sensors, observer and indicators, batch of {BATCH} (substeps/s)": whole,
+            "edge decision, six dampers, median (us)": float(np.median(wall_us)),
+            "edge decision, six dampers, p99 (us)": float(np.quantile(wall_us, 0.99)),
+            "edge decision, six dampers, p99 of the core's own time (us)": float(np.quantile(own_us, 0.99)),
+        },
+    }
+
+
+def simulate(scenario: DampersScenario, copies: int, substeps: int) -> float:
+    """Substeps of buildings a second: frame, dampers, and peaks of every drift and acceleration."""
+    plant = Structure(scenario.mounted, 1e-3, dtype=np.float32)
+    rng = np.random.default_rng(0)
+    ground = rng.normal(scale=0.1, size=(64, 1, copies)).astype(np.float32)
+    volts = rng.uniform(0, 5, (64, plant.d, copies)).astype(np.float32)
+    moment, peaks = plant.rest(copies), np.zeros((2 * plant.n + 1, copies), np.float32)
+    start = time.process_time()
+    for k in range(substeps):
+        moment, seen = plant.step(moment, volts[k // 10 % 64], ground[k % 64], plant.matrix)
+        np.maximum(peaks, abs(seen), out=peaks)
+    took = time.process_time() - start
+    if not np.isfinite(peaks).all():
+        raise RuntimeError("the simulation gave values that are not finite: nothing was measured")
+    return copies * substeps / took
+
+
+def episodes(scenario: DampersScenario, copies: int, decisions: int) -> float:
+    """The same with everything that an episode needs around it."""
+    short = scenario.override({"duration_s": decisions * scenario.decision_s})
+    block = Block(short, load_site(short), np.float32)
+    block.begin(range(copies))
+    levels = np.random.default_rng(0).uniform(0, 1, (decisions, copies, len(block.site.agents)))
+    start = time.process_time()
+    for level in levels:
+        block.step(level)
+    return copies * decisions * short.timing.substeps / (time.process_time() - start)
+
+
+def edge_times_s(decisions: int) -> tuple[np.ndarray, np.ndarray]:
+    """How long each decision takes at the edge, by the clock and of the core's own time, both ``(decisions,)``.
+
+    They differ by what else the machine does: an edge node does nothing else.
+    """
+    scenario = load_scenario("dampers/jansen-all")
+    assert isinstance(scenario, DampersScenario)
+    site = load_site(scenario)
+    samples = _samples(scenario, min(decisions, scenario.decisions))
+    with tempfile.TemporaryDirectory() as folder:
+        loop = EdgeLoop(site, Policy.load(_bundle(Path(folder) / "edge"), "dampers"))
+        wall, own = np.empty(decisions), np.empty(decisions)
+        for k in range(-50, decisions):  # the first ones warm up
+            row = samples[k % len(samples)]
+            start, busy = time.perf_counter(), time.thread_time()
+            loop.decide(row)
+            wall[max(k, 0)], own[max(k, 0)] = time.perf_counter() - start, time.thread_time() - busy
+        if loop.failures:
+            raise RuntimeError(f"the policy failed in {loop.failures} decisions: nothing was measured")
+    return wall, own
+
+
+def _samples(scenario: DampersScenario, decisions: int) -> np.ndarray:
+    """What sensors say while the dampers hold a third of full voltage, ``(decisions, floors + 2 N + 1)``."""
+    block, rows = Block(scenario, load_site(scenario)), []
+    readings = block.begin([scenario.seeds.validation.first])
+    for _ in range(decisions):
+        parts = ("accel_m_s2", "stroke_mm", "force_n", "ground_m_s2")
+        row = [readings[name][0] * (1e-3 if name == "stroke_mm" else 1.0) for name in parts]
+        rows.append(np.concatenate(row))
+        readings = block.step(np.full((1, len(block.site.agents)), 0.3))
+    return np.array(rows)
+
+
+def _bundle(folder: Path) -> Path:
+    """The shipped policy, or one of the same shape that was never trained."""
+    shipped = shipped_policies("dampers")
+    if shipped:
+        return next(iter(shipped.values()))
+    from agents.networks import NETWORKS
+    from training.export import to_onnx
+
+    scenario = load_scenario("dampers/jansen")
+    assert isinstance(scenario, DampersScenario)
+    shapes = dict(DampersFeatures(load_site(scenario)).shapes)
+    network = NETWORKS["dampers"](shapes, width=SYSTEM.training["backprop"]["width"])
+    card = PolicyCard(
+        system="dampers",
+        name="untrained",
+        observation={part: tuple(shape) for part, shape in shapes.items()},
+        readings=SYSTEM.readings.describe(),
+        bounds=Bounds(low=(0.0,), high=(1.0,)),
+        training=Training(scenarios={}, seeds="none", decisions=0, algorithm="none", command="none"),
+        versions={},
+        created=datetime.now(UTC).date(),
+    )
+    write_bundle(folder, to_onnx(network, shapes), card)
+    return folder
