@@ -253,17 +253,26 @@ def evaluate(
 def oracle(
     scenario: ScenarioRef,
     seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
+    rounds: Annotated[int, typer.Option(min=0, help="How long to search, for each seed.")] = 300,
+    controllers: Annotated[
+        list[str] | None,
+        typer.Option("--controller", "-c", help="What to begin with (repeatable).", show_default="the quick rules"),
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:
-    """Search for what gates could reach if rain and tide were known: the best found. Takes minutes a day of rain."""
+    """Search for what gates could reach if rain and tide were known: the best found. Takes minutes an episode."""
     output = Output(as_json)
     place = _scenario(scenario, settings)
     with output.quiet(), output.bar("searching") as show:
         found = import_module("training.oracle").oracle(
-            place, place.seeds.test.take(seeds), lambda done, total: show(done / total, f"{done} of {total} episodes")
+            place,
+            place.seeds.test.take(seeds),
+            rounds,
+            controllers or (),
+            lambda done, total: show(done / total, f"{done} of {total} rounds"),
         )
-    kpi = get_system(place.system).kpi
+    kpi = get_system(place.system).headline(place)
     rows = [(str(row["seed"]), f"{row[kpi]:,.1f}") for row in found["rows"]]
     output.show(table(f"{place.ref}: oracle", ("seed", kpi), rows, numbers=1))
     output.emit(found)

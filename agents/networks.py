@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from agents.baselines.drainage import TUNED
 from envs.drainage.features import GATE_FEATURES
 from envs.intersections.features import APPROACH_FEATURES, STAGE_FEATURES
 
@@ -145,9 +146,9 @@ class StagePolicy(PolicyNetwork):
         served = torch.matmul(parts["serves"], waiting.unsqueeze(-3))  # (…, S, 2, 2): protected or not; waiting, inside
         current, weight = stages[..., CURRENT], self.prior
         outside = weight[0] * served[..., 0, 0] + weight[1] * served[..., 1, 0] + weight[2] * current
-        inside = served[..., 1].sum(dim=-1)
-        freed = weight[3] * (1.0 - current) - weight[5] * stages[..., GREEN]  # only the current one has an age of green
-        return outside + freed * inside - weight[4] * stages[..., CROSSED]
+        freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # who must give way inside is not freed by green
+        held = weight[5] * stages[..., GREEN] * served[..., 1].sum(dim=-1)  # only the current one has an age of green
+        return outside + freed - held - weight[4] * stages[..., CROSSED]
 
 
 class StageCritic(nn.Module):
@@ -174,9 +175,10 @@ class StageCritic(nn.Module):
 
 
 class GatePolicy(PolicyNetwork):
-    """How far each gate opens, as a multiple of its static setting, so an untrained policy holds the static plan.
+    """How far each gate opens: a law on levels with a learned correction, as a multiple of its static setting.
 
-    Every gate is looked at alone and alike: one policy fits any number of gates.
+    The law starts as the tuned one that operators may use (`agents.baselines.drainage.LevelLaw`), so an untrained
+    policy already is as good as that. Every gate is looked at alone and alike: one policy fits any number of gates.
 
     Args:
         shapes: the observation's parts.
@@ -186,9 +188,18 @@ class GatePolicy(PolicyNetwork):
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {"gate": (None,)}
     STATIC: ClassVar[int] = GATE_FEATURES.index("static")
+    BEYOND: ClassVar[float] = 0.1
+    """What is left of a mean beyond shut and open: enough to learn the way back, too little to get lost."""
 
     def __init__(self, shapes: Shapes, outputs: int = 2, width: int = 64):
         super().__init__()
+        self.law = nn.Linear(shapes["gate"][-1], 1)
+        a, b, c, d, e, f = TUNED
+        nn.init.zeros_(self.law.weight)
+        nn.init.constant_(self.law.bias, a + c * d - e * f)
+        with torch.no_grad():
+            for name, weight in {"above_mean": b, "below_fill": -c, "fill": e}.items():
+                self.law.weight[0, GATE_FEATURES.index(name)] = weight
         self.hidden = mlp(shapes["gate"][-1], width, width)
         self.more = nn.Linear(width, 1)
         nn.init.normal_(self.more.weight, std=0.01)
@@ -199,7 +210,9 @@ class GatePolicy(PolicyNetwork):
         """Mean and log standard deviation ``(…, 2)``; the mean in units of `training.actions`: -1 shut, 1 open."""
         gates = parts["gate"]
         static = gates[..., self.STATIC : self.STATIC + 1]
-        mean = 2.0 * (static + static.clamp(min=0.1) * self.more(self.hidden(gates))) - 1.0
+        setting = static * self.law(gates) + static.clamp(min=0.1) * self.more(self.hidden(gates))
+        within = setting.clamp(0.0, 1.0)
+        mean = 2.0 * (within + self.BEYOND * (setting - within)) - 1.0
         return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
 
 

@@ -24,6 +24,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from agents.networks import NETWORK_OF, PolicyNetwork
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
+from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from envs.core.vector import Vector, make_vector
 from training.actions import ActionCodec
@@ -148,6 +149,11 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     """
     if len({scenario.system for scenario in scenarios}) != 1:
         raise CityloopError("scenarios of several systems cannot share a policy: give scenarios of one system")
+    headlines = {get_system(scenario.system).headline(scenario) for scenario in scenarios}
+    if len(headlines) > 1:
+        raise CityloopError(
+            f"scenarios that are judged by {' and by '.join(sorted(headlines))} cannot share a score: train on either"
+        )
     labels = [scenario.label for scenario in scenarios]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:

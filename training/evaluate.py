@@ -18,7 +18,7 @@ from envs.core.loop import ControlLoop
 from envs.core.registry import System
 from envs.core.scenario import Scenario, Split
 from training.episodes import Episode, Progress, Task, run_episodes
-from training.statistics import Paired, Standing, Summary, compare, stand, summarise
+from training.statistics import Paired, Standing, Summary, compare, seed_ratios, stand, summarise
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
 
@@ -54,6 +54,7 @@ class Evaluation:
         versions: what it ran on.
         controllers: controller → its result, in the order given.
         paired: every controller but the first → the first's difference to it.
+        ratios: on every seed that counts, the first's value as a share of the least of the others'; empty if alone.
         episodes: the episodes themselves, by controller, then seed.
         out: the folder that was written, if any.
     """
@@ -67,12 +68,15 @@ class Evaluation:
     versions: dict[str, str]
     controllers: dict[str, Result]
     paired: dict[str, Paired]
+    ratios: list[float]
     episodes: list[Episode] = field(repr=False, default_factory=list)
     out: Path | None = None
 
     def standing(self) -> Standing:
         """The first controller against the best of the others."""
-        return stand({name: (result.summary, result.failures) for name, result in self.controllers.items()})
+        return stand(
+            {name: (result.summary, result.failures) for name, result in self.controllers.items()}, self.ratios
+        )
 
     def for_card(self) -> dict[str, Any]:
         """For the card of the first controller, a bundle: what it reached, beside the others."""
@@ -100,6 +104,7 @@ class Evaluation:
             "versions": self.versions,
             "controllers": {name: result.to_json() for name, result in self.controllers.items()},
             "paired": {name: asdict(paired) for name, paired in self.paired.items()},
+            "ratios": self.ratios,
             "out": None if self.out is None else str(self.out),
         }
 
@@ -181,7 +186,9 @@ def _evaluation(
     kept = [k for k in range(len(seeds)) if k not in void]
     if not kept:
         raise CityloopError(f"{loop.scenario.ref}: every seed failed ({system.failure}), so nothing can be compared")
-    values = {name: [mine[k][system.kpi] for k in kept] for name, mine in rows.items()}
+    kpi = system.headline(loop.scenario)
+    values = {name: [mine[k][kpi] for k in kept] for name, mine in rows.items()}
+    negligible = system.negligible if kpi == system.kpi else 0.0
     results = {
         name: Result(summarise(values[name]), sum(_failed(row, system) for row in mine), mine)
         for name, mine in rows.items()
@@ -192,10 +199,11 @@ def _evaluation(
         hash=loop.scenario.hash,
         split=split,
         seeds=seeds,
-        kpi=system.kpi,
+        kpi=kpi,
         versions=versions(),
         controllers=results,
         paired={name: compare(values[names[0]], values[name]) for name in names[1:]},
+        ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], negligible) if names[1:] else [],
         episodes=episodes,
     )
 

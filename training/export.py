@@ -163,7 +163,7 @@ def _card(
     site: Site,
 ) -> PolicyCard:
     first = scenarios[0]
-    kpi = get_system(first.system).kpi
+    kpi = get_system(first.system).headline(first)
     validation = best.get("final_validation", best["validation"])
     return PolicyCard(
         system=first.system,

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from envs.core.registry import System
 from training import plots
 from training.runner import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
 from training.tracking import tensorboard, write_text
@@ -28,13 +27,14 @@ class Journal:
     Args:
         folder: the run's.
         system: what is trained.
+        kpi: the indicator that policies are compared by.
         labels: of the scenarios; with more than one, tags name them.
         at: ``(iteration, agent_steps)`` after which a run that was broken off goes on: what it wrote later is dropped.
     """
 
-    def __init__(self, folder: Path, system: System, labels: Sequence[str], at: tuple[int, int] | None = None):
+    def __init__(self, folder: Path, system: str, kpi: str, labels: Sequence[str], at: tuple[int, int] | None = None):
         self._path, self._labels = folder / "metrics.csv", labels
-        self._system, self._kpi = system.name, system.kpi
+        self._system, self._kpi = system, kpi
         self._events = tensorboard(folder, purge_after=None if at is None else at[1])
         if at is not None:
             self._cut(at[0])

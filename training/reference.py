@@ -146,7 +146,7 @@ class _Watch(BaseCallback):
         self._shapes = make_loop(scenario).layout.shapes
         self._validator = Validator([scenario], settings, "flat", folder)
         self._validator.refer()
-        self._journal = Journal(folder, self._system, [scenario.label])
+        self._journal = Journal(folder, self._system.name, self._validator.kpi, [scenario.label])
         self._journal.compare(list(self._validator.reference))
         self._started = time.perf_counter()
         self._iteration = 0

@@ -53,6 +53,7 @@ class Standing:
         rival, mean_rival: the other controller with the least median, and the one with the least mean.
         median_ratio, mean_ratio: the first's median and mean as a share of theirs; below one: the first is better.
         failures, rival_failures: of the first, and of the one with the least median.
+        seed_mean, seed_worst: mean and largest of `seed_ratios`; 1 where nothing is paired.
     """
 
     rival: str
@@ -61,13 +62,16 @@ class Standing:
     mean_ratio: float
     failures: int
     rival_failures: int
+    seed_mean: float
+    seed_worst: float
 
 
-def stand(summaries: Mapping[str, tuple[Summary, int]]) -> Standing:
+def stand(summaries: Mapping[str, tuple[Summary, int]], ratios: Sequence[float]) -> Standing:
     """Where the first of several controllers stands.
 
     Args:
         summaries: controller → its summary and number of failures; two at least.
+        ratios: as `seed_ratios` gives them.
     """
     (first, failures), *_ = summaries.values()
     others = dict(list(summaries.items())[1:])
@@ -80,7 +84,22 @@ def stand(summaries: Mapping[str, tuple[Summary, int]]) -> Standing:
         mean_ratio=_ratio(first.mean, others[mean_rival][0].mean),
         failures=failures,
         rival_failures=others[rival][1],
+        seed_mean=float(np.mean(ratios)),
+        seed_worst=float(np.max(ratios)),
     )
+
+
+def seed_ratios(first: Sequence[float], others: Sequence[Sequence[float]], negligible: float = 0.0) -> list[float]:
+    """On every seed, the first controller's value as a share of the least of the others' there.
+
+    Args:
+        first: its values, a seed each.
+        others: values of each other one on the same seeds.
+        negligible: values below this count as it: a litre against nothing is no failure.
+    """
+    least = np.maximum(np.min(np.asarray(others, dtype=np.float64), axis=0), negligible)
+    mine = np.maximum(np.asarray(first, dtype=np.float64), negligible)
+    return [_ratio(float(a), float(b)) for a, b in zip(mine, least, strict=True)]
 
 
 def _ratio(a: float, b: float) -> float:

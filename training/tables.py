@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.table import Table
 
 from training.statistics import geometric_mean
@@ -36,7 +37,11 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 
 def standings_table(evaluations: Sequence[Evaluation]) -> Table:
-    """One line a scenario: the first controller as a share of the best of the others; its own figures if alone."""
+    """One line a scenario: the first controller as a share of the best of the others; its own figures if alone.
+
+    ``seed by seed ÷`` is the mean of the ratios to whichever of the others is best on that seed, ``worst ÷`` the
+    largest; in the last line over all seeds of all scenarios.
+    """
     names = list(evaluations[0].controllers)
     first = names[0]
     if len(names) == 1:
@@ -51,6 +56,8 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
             _label(standing.rival, names),
             f"{standing.mean_ratio:.3f}",
             _label(standing.mean_rival, names),
+            f"{standing.seed_mean:.3f}",
+            f"{standing.seed_worst:.3f}",
             str(standing.failures),
             str(standing.rival_failures),
         ]
@@ -59,8 +66,13 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
     median = geometric_mean([standing.median_ratio for standing in standings])
     mean = geometric_mean([standing.mean_ratio for standing in standings])
     failures = [sum(s.failures for s in standings), sum(s.rival_failures for s in standings)]
-    rows.append(["all (geometric mean)", f"{median:.3f}", "", f"{mean:.3f}", "", *map(str, failures)])
-    columns = ("scenario", "median ÷", "best median", "mean ÷", "best mean", "failures", "of the best median")
+    ratios = np.concatenate([evaluation.ratios for evaluation in evaluations])
+    seeds = [f"{ratios.mean():.3f}", f"{ratios.max():.3f}"]
+    rows.append(["all (geometric mean)", f"{median:.3f}", "", f"{mean:.3f}", "", *seeds, *map(str, failures)])
+    columns = [
+        *("scenario", "median ÷", "best median", "mean ÷", "best mean"),
+        *("seed by seed ÷", "worst ÷", "failures", "of the best median"),
+    ]
     return table(f"{_label(first, names)} as a share of the best of the others", columns, rows, numbers=1)
 
 

@@ -160,7 +160,7 @@ class _Run:
     def _journal(self, at: tuple[int, int] | None) -> None:
         labels = [scenario.label for scenario in self.scenarios]
         self.validator.refer()
-        self.journal = Journal(self.folder, self.system, labels, at)
+        self.journal = Journal(self.folder, self.system.name, self.validator.kpi, labels, at)
         self.journal.compare(list(self.validator.reference))
 
     def close(self) -> None:

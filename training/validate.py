@@ -115,7 +115,7 @@ class Validator:
     def __init__(self, scenarios: Sequence[Scenario], settings: Settings, network: str, folder: Path):
         self.scenarios, self.settings, self.folder = scenarios, settings, folder
         self.system = get_system(scenarios[0].system)
-        self.kpi = self.system.kpi
+        self.kpi = self.system.headline(scenarios[0])
         self.best, self.stale = float("inf"), 0
         self.candidates: dict[str, float] = {}
         self.reference: dict[str, Means] = {}

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +25,9 @@ import numpy as np
 from envs.core.errors import CityloopError
 
 LENGTH = struct.Struct("<Q")
+
+ANSWER_S = 60.0
+"""How long an answer may take, and so much again for each run: no run takes a second where SWMM is well."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class Branch:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
+            bufsize=0,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -92,11 +98,14 @@ class Branch:
         """What each of several runs leads to.
 
         Raises:
-            CityloopError: if SWMM refuses one, or the process is gone.
+            CityloopError: if SWMM refuses one, or the process is gone or does not answer in time.
         """
         try:
             _send(self._in, runs)
-            answer = _receive(self._out)
+            answer = _receive(self._out, time.monotonic() + ANSWER_S * (1 + len(runs)))
+        except TimeoutError:
+            self._process.kill()
+            raise CityloopError("the process that looks ahead does not answer") from None
         except (OSError, EOFError):
             raise CityloopError("the process that looks ahead has ended") from None
         if isinstance(answer, str):
@@ -106,22 +115,39 @@ class Branch:
     def close(self) -> None:
         """End the process. May be called twice."""
         self._in.close()
-        self._process.wait()
+        try:
+            self._process.wait(timeout=ANSWER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._out.close()
         self.folder.cleanup()
 
 
 def _send(pipe: IO[bytes], message: Any) -> None:
     data = pickle.dumps(message)
-    pipe.write(LENGTH.pack(len(data)) + data)
+    rest = memoryview(LENGTH.pack(len(data)) + data)
+    while rest:
+        rest = rest[pipe.write(rest) :]
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes]) -> Any:
-    head = pipe.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        raise EOFError
-    return pickle.loads(pipe.read(LENGTH.unpack(head)[0]))
+def _receive(pipe: IO[bytes], until: float | None = None) -> Any:
+    """A message; EOFError where there is none any more, TimeoutError where it does not come until then."""
+    (length,) = LENGTH.unpack(_read(pipe, LENGTH.size, until))
+    return pickle.loads(_read(pipe, length, until))
+
+
+def _read(pipe: IO[bytes], length: int, until: float | None) -> bytes:
+    data = b""
+    while len(data) < length:
+        if until is not None and not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise TimeoutError
+        more = pipe.read(length - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
 
 
 class _Model:

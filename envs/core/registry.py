@@ -38,8 +38,9 @@ class System:
     Attributes:
         name: as in a scenario's reference.
         description: one line for people.
-        kpi: the headline indicator, lower is better.
+        kpi: the headline indicator, lower is better, where a scenario has no other (`headline`).
         failure: the indicator that is 1 where an episode failed, e.g. ``gridlock``.
+        negligible: of the headline indicator, where episodes are compared as ratios: less counts as this much.
         failure_voids: whether a failed episode's other indicators mean nothing, so that they are never averaged in.
         kpis: indicator → what it means, its unit in its name.
         readings: the schema of what its sensors say.
@@ -83,12 +84,17 @@ class System:
     make_reward: Callable[[Any], Reward]
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
+    negligible: float = 0.0
     failure_voids: bool = False
     drawn: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
     draw_episodes: Callable[[Any, Mapping[str, Mapping[str, Any]], float], Mapping[str, Any]] | None = None
     make_differentiable: Callable[[Any, int, int], Differentiable] | None = None
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def headline(self, scenario: Scenario) -> str:
+        """The indicator that a scenario's controllers are compared by, lower is better."""
+        return scenario.kpi or self.kpi
 
 
 def get_system(name: str) -> System:

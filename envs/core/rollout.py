@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,6 +42,22 @@ def random_episode(loop: ControlLoop, seed: int = 0) -> Iterator[Step | None]:
         step = loop.step(random_requests(loop, rng))
         done = step.done
         yield step
+
+
+def timed_episode(loop: ControlLoop, seed: int) -> tuple[float, list[np.ndarray]]:
+    """Seconds that an episode of random requests takes as arrays, and the commands that were carried out."""
+    rng = np.random.default_rng(seed)
+    commands: list[np.ndarray] = []
+    loop.reset(seed)
+    start = time.perf_counter()
+    done = False
+    while not done:
+        step = loop.step(random_requests(loop, rng))
+        loop.layout.flatten(loop.observation)
+        assert step.commands is not None
+        commands.append(step.commands)
+        done = step.done
+    return time.perf_counter() - start, commands
 
 
 def digest(loop: ControlLoop, seed: int = 7) -> str:

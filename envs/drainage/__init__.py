@@ -22,6 +22,7 @@ SYSTEM = System(
     description="gates, orifices and pumps of an urban drainage network, simulated by EPA SWMM",
     kpi="controllable_m3",
     failure="invalid",
+    negligible=10.0,  # m³: less is a puddle
     failure_voids=True,
     kpis=KPIS,
     readings=READINGS,

@@ -14,6 +14,7 @@ UNITS = {"overflow_m3": "overflow (m³)", "flooded_h": "hours flooded"}
 PANEL_IN = 5.5
 """Width of a panel in inches; its height follows the network's shape."""
 
+GATE = "#0072B2"
 LARGEST = 900.0
 """Area of the largest circle, in points."""
 
@@ -49,6 +50,8 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
         axes.set_title(f"{name}: {_number(sum(values.values()))} in all", size=10, loc="left")
     for axes in panels[count:]:
         axes.set_axis_off()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
     figure.suptitle(f"drainage/{site.name}: {UNITS.get(indicator, indicator)} at every node, mean over seeds", size=11)
     return figure
 
@@ -58,15 +61,21 @@ def _number(value: float) -> str:
 
 
 def _network(axes: Any, site: DrainageSite) -> None:
-    """Links as lines, those that are controlled thick; nodes by kind."""
+    """Links as lines, those that are controlled thick and with their names; nodes by kind."""
     controlled = set(site.agents)
     for link in site.links:
         a, b = site.nodes[link.start], site.nodes[link.end]
         gate = link.id in controlled
-        axes.plot([a.x, b.x], [a.y, b.y], color="#0072B2" if gate else "0.75", lw=3.0 if gate else 1.2, zorder=1)
+        axes.plot([a.x, b.x], [a.y, b.y], color=GATE if gate else "0.75", lw=3.0 if gate else 1.2, zorder=1)
+        if gate:
+            at = {"xytext": (0, -5), "textcoords": "offset points"}
+            middle = ((a.x + b.x) / 2, (a.y + b.y) / 2)
+            axes.annotate(link.id, middle, size=7, ha="center", va="top", color=GATE, zorder=5, **at)
+    axes.plot([], [], color=GATE, lw=3.0, label="controlled")
     for kind, (marker, size) in MARKERS.items():
         mine = [node for node in site.nodes if node.kind == kind]
-        axes.scatter([n.x for n in mine], [n.y for n in mine], marker=marker, s=size, color="0.35", zorder=2)
+        places = [n.x for n in mine], [n.y for n in mine]
+        axes.scatter(*places, marker=marker, s=size, color="0.35", zorder=2, label=kind if mine else None)
     axes.set_aspect("equal", adjustable="box")
     axes.margins(0.12)
     axes.set_xticks([])

@@ -67,6 +67,29 @@ class Inp:
                 found.append(words)
         return found
 
+    def series(self, name: str) -> list[list[str]]:
+        """The words of every row of a time series, without its name; SWMM does not care for its case.
+
+        Raises:
+            CityloopError: if the series lies in a file of its own that cannot be read.
+        """
+        rows = [row[1:] for row in self.rows("TIMESERIES") if row[0].casefold() == name.casefold()]
+        if not rows or rows[0][0].upper() != "FILE":
+            return rows
+        path = self.path.parent / rows[0][1]
+        try:
+            lines = path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise CityloopError(
+                f"{self.path.name}: file {path} of time series {name} cannot be read ({error.strerror}): correct it"
+            ) from None
+        return [words for line in lines if (words := line.partition(";")[0].split())]
+
+    def files(self) -> list[Path]:
+        """Files that time series lie in, those that are there."""
+        rows = [row for row in self.rows("TIMESERIES") if len(row) > 2 and row[1].upper() == "FILE"]
+        return [path for row in rows if (path := self.path.parent / row[2]).is_file()]
+
     @property
     def metric(self) -> bool:
         """Whether lengths are metres, not feet."""

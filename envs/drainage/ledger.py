@@ -35,7 +35,7 @@ class Ledger:
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
         self._over = np.zeros(2)
-        self._score, self._peak_cms = 0.0, 0.0
+        self._score, self._counted, self._peak_cms = 0.0, 0.0, 0.0
 
     def routed(self, last: bool) -> None:
         """A routing step has been taken; ``last``: the run ends with it."""
@@ -43,11 +43,12 @@ class Ledger:
             self._score += self._objective.step(last)
 
     def since_last(self) -> dict[str, Any]:
-        """Overflow since the last call: ``controllable_m3`` and ``sensitive_m3``."""
+        """Since the last call: overflow ``controllable_m3`` and ``sensitive_m3``, and the ``objective``."""
         over = np.array([self._swmm.flooded_m3(self._helped), self._swmm.flooded_m3(self._spared)])
         more, self._over = over - self._over, over
         self._peak_cms = max(self._peak_cms, float(self._swmm.inflows_cms(self._outfalls).sum()))
-        return {"controllable_m3": float(more[0]), "sensitive_m3": float(more[1])}
+        cost, self._counted = self._score - self._counted, self._score
+        return {"controllable_m3": float(more[0]), "sensitive_m3": float(more[1]), "objective": cost}
 
     @property
     def stored_m3(self) -> float:

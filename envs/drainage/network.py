@@ -81,6 +81,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     return DrainageSite(
         name=scenario.name,
         timing=scenario.timing,
+        weights=scenario.weights,
         tanks=tuple(_tank(inp, row, catchments[row[0]]) for row in storage.values()),
         gates=tuple(gates),
         gauges=gauges,

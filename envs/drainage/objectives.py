@@ -69,6 +69,28 @@ class Gamma:
         return cost + (7e5 * sum(self._swmm.depth(node) > 0.1 for node in self._ponds) if last else 0.0)
 
 
+class Epsilon:
+    """Load of suspended solids through the outlet above 1.075 kg/s; a thousand million for every step and node that
+    floods.
+
+    As published, the concentration is read at the node, not at the link, of that name.
+    """
+
+    NODES = ("004", "006", "011", "022", "027", "030", "033", "039", "044", "050", "060")
+    KG = 28.3168 / 1e6
+    """Kilogrammes in a mg/l times a cubic foot."""
+
+    def __init__(self, swmm: Swmm):
+        self._swmm = swmm
+        self._node, self._outlet = swmm.nodes(["001"])[0], swmm.links(["001"])[0]
+        self._nodes = swmm.nodes(self.NODES)
+
+    def step(self, last: bool) -> float:
+        """What a routing step costs."""
+        load = self._swmm.quality(self._node) * self._swmm.flow(self._outlet) * self.KG
+        return max(0.0, load - 1.075) + 1e9 * sum(self._swmm.flooding(node) > 0 for node in self._nodes)
+
+
 class Objective(Protocol):
     """What a run costs, summed over its routing steps."""
 
@@ -77,5 +99,10 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: dict[str, Callable[[Swmm], Objective]] = {"theta": Theta, "alpha": Alpha, "gamma": Gamma}
+OBJECTIVES: dict[str, Callable[[Swmm], Objective]] = {
+    "theta": Theta,
+    "alpha": Alpha,
+    "gamma": Gamma,
+    "epsilon": Epsilon,
+}
 """Name → how to compute it on a running simulation."""

@@ -1,4 +1,4 @@
-"""Rain over a network's gauges: what an input file says, and random storms.
+"""Rain over a network's gauges: what an input file says, variations of it, and random storms.
 
 A table of rain has a row a decision and a column a gauge, in millimetres.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp
-from envs.drainage.scenarios import Design, Storms
+from envs.drainage.scenarios import Design, Storms, Varied
 
 BURSTS = (1, 4)
 """A storm has one to three bursts."""
@@ -64,6 +64,32 @@ def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: floa
             fallen = _beta(np.clip((edges_s - begin_s - lag_s[gauge]) / long_s, 0.0, 1.0), a, b)
             table[:, gauge] += depth_mm * share * factor[gauge] * np.diff(fallen)
     return table
+
+
+def varied(rain_mm: np.ndarray, around: Varied, seed: int) -> np.ndarray:
+    """Given rain as it might have been: all depths times a factor, all times since it began times another.
+
+    Both factors are lognormal, the same for all gauges. Slower rain is as deep, and so less intense.
+
+    Args:
+        rain_mm: ``(decisions, gauges)``.
+        around: how much they spread.
+        seed: decides both.
+
+    Returns:
+        ``(decisions, gauges)`` in mm. What falls after the last row is lost.
+    """
+    rng = np.random.default_rng([seed, 13])
+    depth = np.exp(around.depth_spread * rng.standard_normal())
+    slower = np.exp(around.hours_spread * rng.standard_normal())
+    wet = np.flatnonzero(rain_mm.any(axis=1))
+    if not len(wet):
+        return rain_mm.copy()
+    edges = np.arange(len(rain_mm) + 1.0)
+    was = wet[0] + (edges - wet[0]) / slower  # when what has fallen until now would have fallen
+    fallen = np.vstack([np.zeros(rain_mm.shape[1]), rain_mm.cumsum(axis=0)])
+    columns = [np.interp(was, edges, column) for column in fallen.T]
+    return np.asarray(depth * np.diff(np.array(columns), axis=1).T)
 
 
 def chicago(design: Design, gauges: int, decisions: int, decision_s: float, seed: int) -> np.ndarray:
@@ -152,12 +178,8 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
     times: list[float] = []
     values: list[float] = []
     since_s = 0.0  # without any date, times count from the start
-    for row in inp.rows("TIMESERIES"):
-        if row[0].casefold() != name.casefold():
-            continue
-        words = row[1:]
-        if words and words[0].upper() == "FILE":
-            raise CityloopError(f"{inp.path.name}: time series {name} lies in a file of its own: put it into the input")
+    for row in inp.series(name):
+        words = list(row)
         try:
             while words:
                 if _is_date(words[0]):
@@ -167,7 +189,7 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
                 values.append(float(value))
         except ValueError:
             raise CityloopError(
-                f"{inp.path.name}: time series {name} has a row {' '.join(row)!r}: correct it"
+                f"{inp.path.name}: time series {name} has a row {' '.join([name, *row])!r}: correct it"
             ) from None
     if not times:
         raise CityloopError(f"{inp.path.name}: time series {name} is empty or missing: give it values")
@@ -206,7 +228,7 @@ def _seconds(word: str) -> float:
 
 def series_start(inp: Inp, gauge_series: str) -> datetime:
     """When a dated time series begins."""
-    row = next((row for row in inp.rows("TIMESERIES") if row[0] == gauge_series), None)
-    if row is None or not _is_date(row[1]):
+    row = next(iter(inp.series(gauge_series)), None)
+    if row is None or len(row) < 2 or not _is_date(row[0]):
         raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")
-    return _day(row[1]) + timedelta(seconds=_seconds(row[2]))
+    return _day(row[0]) + timedelta(seconds=_seconds(row[1]))

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
 from envs.core.site import Frozen
+from envs.drainage.inp import Inp
 
 Water = Literal["river", "sensitive"]
 
@@ -68,6 +69,18 @@ class Storms(Frozen):
         if not 0 <= self.dry_hours[0] <= self.dry_hours[1]:
             raise ValueError(f"dry_hours must be two numbers with 0 <= low <= high, not {list(self.dry_hours)}")
         return self
+
+
+class Varied(Frozen):
+    """The input's own rain, harder or gentler, slower or quicker.
+
+    Attributes:
+        depth_spread: standard deviation of the logarithm of the factor on all depths.
+        hours_spread: the same of the factor on all times, from when the rain begins.
+    """
+
+    depth_spread: float = Field(default=0.3, ge=0, le=1)
+    hours_spread: float = Field(default=0.3, ge=0, le=1)
 
 
 class Idf(Frozen):
@@ -164,6 +177,22 @@ class Faults(Frozen):
     blocked: dict[str, float] = Field(default_factory=dict)
 
 
+class Weights(Frozen):
+    """What is wanted, for training: what each thing costs.
+
+    Attributes:
+        overflow: controllable overflow of an event's whole size (`reward.py` says how large that is).
+        sensitive: the same for what flows into sensitive waters, wherever it left the network.
+        movement: a gate's movement from shut to open.
+        objective: a unit of the published objective.
+    """
+
+    overflow: float = Field(default=30.0, ge=0)
+    sensitive: float = Field(default=15.0, ge=0)
+    movement: float = Field(default=0.05, ge=0)
+    objective: float = Field(default=0.0, ge=0)
+
+
 class DrainageScenario(Scenario):
     """A drainage network under rain.
 
@@ -178,14 +207,15 @@ class DrainageScenario(Scenario):
         sensitive: nodes that overflow into a water that is to be spared.
         treatment: outfalls whose water is treated; none given: all.
         objective: a published objective that is computed beside the volumes (`objectives.OBJECTIVES`).
-        rain: ``file`` (what the input file says), ``storms`` (random ones, a new one for each seed) or ``design``
-            (Chicago storms of a random return period).
+        rain: ``file`` (what the input file says), or new for each seed: ``varied`` (the file's, harder or slower),
+            ``storms`` (random ones) or ``design`` (Chicago storms of a random return period).
         series: prefix of the input file's rain series to run on instead of those that its gauges name; the episode
             then covers them.
-        storms, design: how random ones look.
+        storms, design, varied: how random rain looks.
         tide: what outfalls lead to.
         forecast: what is known beforehand.
         timing: how gates are moved.
+        weights: what a policy is trained for.
         sensors, faults: what is wrong.
     """
 
@@ -198,15 +228,17 @@ class DrainageScenario(Scenario):
     controllable: tuple[str, ...] = ()
     sensitive: tuple[str, ...] = ()
     treatment: tuple[str, ...] = ()
-    objective: Literal["", "theta", "alpha", "gamma"] = ""
-    rain: Literal["file", "storms", "design"] = "file"
+    objective: Literal["", "theta", "alpha", "gamma", "epsilon"] = ""
+    rain: Literal["file", "varied", "storms", "design"] = "file"
     series: str = ""
     duration_s: float = Field(default=86400.0, gt=0)
     storms: Storms = Storms()
     design: Design = Design()
+    varied: Varied = Varied()
     tide: Tide = Tide()
     forecast: Forecast = Forecast()
     timing: Timing = Timing()
+    weights: Weights = Weights()
     sensors: Sensors = Sensors()
     faults: Faults = Faults()
 
@@ -223,9 +255,16 @@ class DrainageScenario(Scenario):
         for conduit, share in self.faults.blocked.items():
             if not 0 < share <= 1:
                 raise ValueError(f"faults.blocked.{conduit} is {share:g}: give a share above 0 and up to 1")
+        if self.weights.objective and not self.objective:
+            raise ValueError(f"weights.objective is {self.weights.objective:g}, and there is no objective: name one")
         if self.decisions < 1:
             raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
         return self
+
+    @property
+    def kpi(self) -> str:
+        """The published objective, where there is one."""
+        return "objective" if self.objective else ""
 
     @property
     def decision_s(self) -> float:
@@ -233,8 +272,8 @@ class DrainageScenario(Scenario):
         return float(self.timing.decision_s)
 
     def files(self) -> list[Path]:
-        """The SWMM input."""
-        return [self.inp]
+        """The SWMM input, and the files of its time series."""
+        return [self.inp, *Inp(self.inp).files()]
 
 
 ASTLINGEN: dict[str, Any] = {
@@ -252,20 +291,20 @@ the timing lets the published rules, which move gates every five minutes, do so.
 EVENTS = {"aug2000": 13.0, "oct2000": 5.0, "oct2005": 4.0, "aug2008": 5.0}
 """Recorded events of Astlingen, and the days that they cover; the first is for training, the others for test alone."""
 
-PYSTORMS: dict[str, tuple[float, tuple[str, ...]]] = {
-    "theta": (78, ()),
-    "alpha": (12, ("Or1", "Or2", "Or3", "Or4", "Or5")),
-    "gamma": (180, ()),
+PYSTORMS: dict[str, tuple[float, tuple[str, ...], str]] = {
+    "theta": (78, (), "two basins in parallel"),
+    "alpha": (12, tuple(f"Or{k}" for k in range(1, 6)), "five gates of a combined sewer that spills over weirs"),
+    "gamma": (180, (), "eleven detention ponds in a row"),
+    "epsilon": (360, tuple(f"ISD{k:03d}" for k in range(1, 12)), "eleven dams in sewers that hold solids back"),
 }
-"""Scenario of pystorms → hours, and what is controlled (nothing named: all)."""
+"""Scenario of pystorms → hours, what is controlled (nothing named: all), and what it is."""
 
 SCENARIOS: dict[str, str] = {
     "astlingen": "six tanks and four gates of the Astlingen benchmark, random storms",
     **{f"astlingen-{event}": f"Astlingen, the recorded rain of {event[:3]} {event[3:]}" for event in EVENTS},
     "estuary": "a tropical, tidal district: two ponds, a tidal gate, a pump, streets that flood, design storms",
-    "theta": "pystorms theta: two basins in parallel, one design storm",
-    "alpha": "pystorms alpha: five gates of a combined sewer that spills over weirs, one design storm",
-    "gamma": "pystorms gamma: eleven detention ponds in a row, one design storm",
+    **{name: f"pystorms {name}: {what}, its one design storm" for name, (_, _, what) in PYSTORMS.items()},
+    **{f"{name}-varied": f"{name} under variations of its storm, new for each seed" for name in PYSTORMS},
 }
 NAMES = tuple(SCENARIOS)
 
@@ -284,9 +323,15 @@ def load(name: str) -> DrainageScenario:
             timing=Timing(decision_s=300, dwell_s=600),
         )
     if network != "astlingen":
-        hours, gates = PYSTORMS[network]
-        common |= {"objective": network, "duration_s": hours * 3600}
-        return DrainageScenario(**common, inp=_pystorms(network), gates=gates)
+        hours, gates, _ = PYSTORMS[network]
+        return DrainageScenario(
+            **common,
+            inp=_pystorms(network),
+            gates=gates,
+            objective=network,  # type: ignore[arg-type]  # its keys are the objectives'
+            rain="varied" if event else "file",
+            duration_s=hours * 3600,
+        )
     if event:
         days = EVENTS[event]
         return DrainageScenario(

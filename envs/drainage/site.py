@@ -12,7 +12,7 @@ from pydantic import Field
 
 from envs.core.readings import Axes
 from envs.core.site import Frozen, Site
-from envs.drainage.scenarios import Timing
+from envs.drainage.scenarios import Timing, Weights
 
 LEADS_MIN = (15, 30, 60, 120)
 """Lead times of the rain forecast: for each the rain from now until then."""
@@ -101,6 +101,7 @@ class DrainageSite(Site):
         tides: those of them whose receiving water has a level of its own.
         nodes, links: the network as a map; empty where the input has no coordinates.
         controllable: nodes whose overflow the gates can influence.
+        weights: what a policy is trained for here.
         input: path of the SWMM input, for controllers that look ahead with it; empty: nobody knows.
     """
 
@@ -114,12 +115,13 @@ class DrainageSite(Site):
     nodes: tuple[Node, ...] = ()
     links: tuple[Link, ...] = ()
     controllable: tuple[str, ...] = ()
+    weights: Weights = Weights()
     input: str = ""
 
     @property
     def history(self) -> Any:
-        """The map, and what one may look ahead with: neither changes what a command means."""
-        return {"nodes", "links", "controllable", "input"}
+        """The map, what is wanted, and what one may look ahead with: none changes what a command means."""
+        return {"nodes", "links", "controllable", "weights", "input"}
 
     @cached_property
     def agents(self) -> tuple[str, ...]:

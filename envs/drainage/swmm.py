@@ -149,6 +149,10 @@ class Swmm:
         """Rate of flooding at a node, in the input's unit of flow."""
         return float(self._toolkit.node_get_result(node, self._enum.NodeResult.FLOOD))
 
+    def quality(self, node: int) -> float:
+        """Concentration of the input's first pollutant at a node, in its own unit."""
+        return float(self._toolkit.node_get_pollutant(node, self._enum.NodePollutant.QUALITY)[0])
+
     def depth(self, node: int) -> float:
         """Depth at a node, in the input's unit of length."""
         return float(self._toolkit.node_get_result(node, self._enum.NodeResult.DEPTH))

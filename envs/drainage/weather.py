@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
-from envs.drainage.rain import chicago, file_rain, gauge_places_m, moment, series_start, storm
+from envs.drainage.rain import chicago, file_rain, gauge_places_m, moment, series_start, storm, varied
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
 from envs.drainage.swmm import Swmm
@@ -24,7 +24,7 @@ class Setup:
         inp: the input as it is run, but for what is told at run time.
         start: when episodes begin.
         end: when the input's run ends.
-        rain_mm: the input's own rain, ``(decisions, gauges)``; None where every seed has other rain.
+        rain_mm: the input's own rain, ``(decisions, gauges)``; None where it plays no part.
     """
 
     inp: Inp
@@ -41,13 +41,18 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
     """
     inp = Inp(scenario.inp)
     start, end = (moment(inp, f"{key}_DATE", f"{key}_TIME") for key in ("START", "END"))
-    if scenario.rain != "file":
-        tell_gauges(inp)
-    elif scenario.series:
+    own, rain_mm = scenario.rain in ("file", "varied"), None
+    if not own and not site.gauges:
+        raise CityloopError(f"scenario {scenario.ref}: {scenario.inp.name} has no rain gauge: add one, or rain: file")
+    if own and scenario.series:
         rows = inp.rows("RAINGAGES")
         names = [f"{scenario.series}{k}" for k in range(1, len(rows) + 1)]
         start = series_start(inp, names[0])
         inp.replace("RAINGAGES", [[*row[:5], name] for row, name in zip(rows, names, strict=True)])
+    if own:
+        rain_mm = file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s)
+    if scenario.rain != "file":
+        tell_gauges(inp)
     inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
     strip(inp)
     free_pumps(inp, site.agents)
@@ -55,13 +60,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
         end = start + timedelta(seconds=(scenario.decisions + 1) * scenario.decision_s)
         for key, when in (("START", start), ("REPORT_START", start), ("END", end)):
             inp.set_options(**{f"{key}_DATE": f"{when:%m/%d/%Y}", f"{key}_TIME": f"{when:%H:%M:%S}"})
-    if scenario.rain != "file":
-        if not site.gauges:
-            raise CityloopError(
-                f"scenario {scenario.ref}: {scenario.inp.name} has no rain gauge: add one, or rain: file"
-            )
-        return Setup(inp, start, end, None)
-    return Setup(inp, start, end, file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s))
+    return Setup(inp, start, end, rain_mm)
 
 
 def _blocked(row: list[str], blocked: Mapping[str, float]) -> list[str]:
@@ -86,12 +85,12 @@ class Weather:
     """
 
     def __init__(self, scenario: DrainageScenario, site: DrainageSite, setup: Setup, seed: int):
-        self._told = setup.rain_mm is None
+        self._told = scenario.rain != "file"
         self.tidal, self._tide, self._tides = scenario.tide.amplitude_m > 0, scenario.tide, len(site.tides)
         self._step_s, self._phase = scenario.decision_s, float(np.random.default_rng([seed, 7]).random())
         length = (scenario.decisions, scenario.decision_s)
         if setup.rain_mm is not None:
-            self.rain_mm = setup.rain_mm
+            self.rain_mm = varied(setup.rain_mm, scenario.varied, seed) if self._told else setup.rain_mm
         elif scenario.rain == "design":
             self.rain_mm = chicago(scenario.design, len(site.gauges), *length, seed)
         else:

@@ -144,9 +144,10 @@ class SwmmWorld(World):
         """All rain of this episode, ``(decisions, gauges)``: known to a simulator alone."""
         return self._weather.rain_mm
 
-    def tide_ahead_m(self, decisions: int) -> np.ndarray:
-        """Levels of tidal waters in the coming decisions, ``(decisions, tides)``: known to a simulator alone."""
-        return np.array([self._weather.tide_m(self._decision + k + 0.5) for k in range(decisions)])
+    @property
+    def tides_m(self) -> np.ndarray:
+        """All levels of tidal waters of this episode, ``(decisions, tides)``: known to a simulator alone."""
+        return np.array([self._weather.tide_m(k + 0.5) for k in range(self.scenario.decisions)])
 
     @property
     def truth(self) -> Mapping[str, Any]:

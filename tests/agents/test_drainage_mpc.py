@@ -1,18 +1,18 @@
 """Looking ahead is looking at SWMM: branches equal the plant, and the best of the plans is carried out."""
 
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from agents import make_controller
-from agents.baselines import drainage_mpc
+from agents.baselines import drainage_branch, drainage_mpc
 from agents.baselines.drainage_branch import Branch, Outcome, Run
 from agents.baselines.drainage_mpc import ModelPredictive
 from envs import CityloopError
 from envs.core.env import make_loop
 from tests.envs.drainage.small import READ, row
-from training.oracle import Oracle
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,22 @@ def test_a_branch_is_what_happens_to_the_plant(played, tmp_path):
 def test_without_the_input_there_is_no_looking_ahead():
     with pytest.raises(CityloopError, match="looking ahead needs it"):
         Branch(row())
+
+
+@pytest.mark.parametrize(
+    ("blow", "says"), [(signal.SIGSTOP, "does not answer"), (signal.SIGKILL, "the process that looks ahead has ended")]
+)
+def test_a_process_that_hangs_or_dies_is_noticed_and_leaves_nothing(played, monkeypatch, blow, says):
+    site, settings, rain, _ = played
+    branch = Branch(site)
+    task = Run(None, None, settings[:2], rain[:2])
+    branch.run([task])
+    monkeypatch.setattr(drainage_branch, "ANSWER_S", 0.1)
+    branch._process.send_signal(blow)
+    with pytest.raises(CityloopError, match=says):
+        branch.run([task])
+    branch.close()
+    assert branch._process.returncode == -signal.SIGKILL
 
 
 class Imagined:
@@ -117,18 +133,3 @@ def test_it_beats_equal_filling_in_a_storm_that_leaves_room():
         loop.close()
     assert found["mpc"]["controllable_m3"] < 0.9 * found["efd"]["controllable_m3"]
     assert found["mpc"]["movement"] < 0.1 * found["efd"]["movement"]
-
-
-def test_the_oracle_knows_the_rain_to_come(monkeypatch):
-    monkeypatch.setattr(drainage_mpc, "Branch", Imagined)
-    loop = make_loop("drainage/astlingen", duration_s=18_000)
-    try:
-        loop.reset(0)
-        for _ in range(10):
-            loop.step(loop.readings["setting"])
-        ahead = Oracle(loop)._rain_ahead({})
-        np.testing.assert_allclose(ahead[:50], loop.world.rain_mm[10:] * 12)
-        assert not ahead[50:].any(), "nothing is known to fall after the end"
-    finally:
-        loop.close()
-    assert ahead[:50].any()

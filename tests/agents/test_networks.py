@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.baselines.drainage import LevelLaw
 from agents.networks import (
     ARRIVALS,
     LENGTH,
@@ -16,6 +17,7 @@ from agents.networks import (
     StageCritic,
     StagePolicy,
 )
+from envs.core.env import make_loop
 from envs.drainage.features import GATE_FEATURES
 from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES
 
@@ -209,13 +211,32 @@ def test_a_layer_in_context_is_one_over_items_with_the_context_appended():
     torch.testing.assert_close(layer(items, context), expected)
 
 
-def test_an_untrained_gate_policy_holds_the_static_plan():
-    gates = torch.zeros(3, len(GATE_FEATURES))
-    gates[:, GATE_FEATURES.index("static")] = torch.tensor([0.2, 0.5, 1.0])
-    policy = GatePolicy({"gate": (len(GATE_FEATURES),)})
-    mean, log_std = policy({"gate": gates}).detach().unbind(-1)
-    assert (mean + 1) / 2 == pytest.approx([0.2, 0.5, 1.0], abs=0.02)
-    assert (log_std < -1).all(), "it explores near the plan"
+def test_an_untrained_gate_policy_is_the_tuned_law():
+    loop = make_loop("drainage/astlingen", duration_s=6 * 3600)
+    law, policy = LevelLaw(loop.site), GatePolicy({"gate": (len(GATE_FEATURES),)})
+    moved = 0.0
+    try:
+        loop.reset(0)
+        done = False
+        while not done:
+            wanted = law.act(loop.readings, loop.observation)
+            mean = policy({"gate": torch.from_numpy(loop.observation["gate"])})[..., :1].detach().numpy()
+            np.testing.assert_allclose(np.clip((mean + 1) / 2, 0, 1), wanted, atol=0.03)
+            moved += np.ptp(wanted)
+            done = loop.step(wanted).done
+    finally:
+        loop.close()
+    assert moved > 1
+
+
+def test_a_gate_policy_explores_near_its_mean_and_finds_back_from_beyond_the_end():
+    gates = torch.zeros(1, len(GATE_FEATURES))
+    gates[:, GATE_FEATURES.index("static")] = 1.0
+    mean, log_std = GatePolicy({"gate": (len(GATE_FEATURES),)})({"gate": gates.requires_grad_()}).unbind(-1)
+    assert log_std.item() < -1
+    assert 1.0 < mean.item() < 1.6, "the law asks for three times as much as there is"
+    mean.sum().backward()
+    assert gates.grad[0, GATE_FEATURES.index("below_fill")] < 0
 
 
 def test_gates_are_looked_at_one_by_one():

@@ -125,6 +125,7 @@ def test_a_plant_that_always_dies_is_given_up(monkeypatch):
 
         monkeypatch.setattr(plant, "_start", stillborn)
         plant._process.kill()
+        plant._process.join()
         with pytest.raises(CityloopError, match="died 3 times in a row"):
             plants.step(zeros(plants))
 

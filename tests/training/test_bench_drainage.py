@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from envs.core.env import make_loop
-from training.bench.drainage import bare, bench_drainage, ours
+from envs.core.rollout import timed_episode
+from training.bench.drainage import bare, bench_drainage
 
 
 @pytest.fixture(scope="module")
@@ -13,14 +14,14 @@ def loop():
 
 
 def test_the_bare_loop_overflows_alike(loop):
-    _, settings = ours(loop)
+    _, settings = timed_episode(loop, 0)
     assert len(settings) == loop.scenario.decisions
     assert loop.world.kpis()["controllable_m3"] > 1000
     assert bare(loop, settings) > 0
 
 
 def test_another_overflow_is_refused(loop):
-    _, settings = ours(loop)
+    _, settings = timed_episode(loop, 0)
     with pytest.raises(RuntimeError, match="the bare loop ended with"):
         bare(loop, [np.zeros(4) for _ in settings])
 

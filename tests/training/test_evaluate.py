@@ -61,9 +61,10 @@ def test_json_is_the_contract(found, scenario):
 def test_void_episodes_are_counted_and_never_averaged_in():
     """A drainage run whose water is not accounted for means nothing: its seed is left out for everybody."""
     loop = make_loop("drainage/theta")
+    assert loop.system.headline(loop.scenario) == "objective"
     figures = {("static", 0): (10.0, 0), ("static", 1): (999.0, 1), ("efd", 0): (8.0, 0), ("efd", 1): (1.0, 0)}
     played = [
-        Episode(name, seed, {"controllable_m3": m3, "invalid": invalid}, 0.0, 0, np.zeros(1), {}, {})
+        Episode(name, seed, {"objective": m3, "invalid": invalid}, 0.0, 0, np.zeros(1), {}, {})
         for (name, seed), (m3, invalid) in figures.items()
     ]
     result = MODULE._evaluation(loop, ["static", "efd"], "test", [0, 1], played)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.statistics import Summary, bootstrap_median, compare, geometric_mean, stand, summarise
+from training.statistics import Summary, bootstrap_median, compare, geometric_mean, seed_ratios, stand, summarise
 
 
 def test_summary_of_known_values():
@@ -54,16 +54,27 @@ def test_standing_against_the_best_of_the_others():
         return Summary(median, mean, median, mean)
 
     standing = stand(
-        {"policy": (summary(8, 9), 0), "steady": (summary(10, 10), 0), "quick but frail": (summary(9, 90), 3)}
+        {"policy": (summary(8, 9), 0), "steady": (summary(10, 10), 0), "quick but frail": (summary(9, 90), 3)},
+        ratios=[0.5, 1.5, 0.4],
     )
     assert (standing.rival, standing.rival_failures) == ("quick but frail", 3)
     assert standing.median_ratio == pytest.approx(8 / 9)
     assert (standing.mean_rival, standing.mean_ratio, standing.failures) == ("steady", 0.9, 0)
+    assert (standing.seed_mean, standing.seed_worst) == (pytest.approx(0.8), 1.5)
+
+
+def test_seed_ratios_are_to_whoever_is_best_on_that_seed():
+    ratios = seed_ratios([8.0, 6.0, 0.0, 3.0], [[10.0, 12.0, 0.0, 0.5], [16.0, 3.0, 4.0, 9.0]])
+    assert ratios == pytest.approx([0.8, 2.0, 1.0, 6.0])
+
+
+def test_what_is_negligible_makes_no_ratio():
+    assert seed_ratios([8.0, 20.0], [[0.5, 10.0]], negligible=10.0) == pytest.approx([1.0, 2.0])
 
 
 def test_ratios_of_nothing():
     zero = Summary(0.0, 0.0, 0.0, 0.0)
-    assert stand({"a": (zero, 0), "b": (zero, 0)}).median_ratio == 1.0
+    assert stand({"a": (zero, 0), "b": (zero, 0)}, [1.0]).median_ratio == 1.0
 
 
 def test_geometric_mean():

@@ -199,6 +199,12 @@ def test_a_scenario_may_be_given_once(scenario, tmp_path):
         train([scenario, scenario], out=tmp_path / "x")
 
 
+def test_scenarios_of_one_run_are_judged_alike(tmp_path):
+    places = [load_scenario("drainage/astlingen"), load_scenario("drainage/theta")]
+    with pytest.raises(CityloopError, match="judged by controllable_m3 and by objective cannot share"):
+        train(places, out=tmp_path / "x")
+
+
 def test_training_stops_when_validation_no_longer_improves(scenario, tmp_path):
     heard = []
     stuck = SMALL | {"patience": 1, "learning_rate": 1e-12, "learning_rate_end": 0.0}

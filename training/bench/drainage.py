@@ -18,7 +18,7 @@ import numpy as np
 
 from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
-from envs.core.rollout import random_requests
+from envs.core.rollout import timed_episode
 from envs.drainage.world import SwmmWorld
 
 SEED = 0
@@ -43,26 +43,12 @@ def bench_drainage(
         name, count = loop.scenario.name, loop.scenario.decisions
         rows = []
         for _ in range(repeats):
-            took, settings = ours(loop)
+            took, settings = timed_episode(loop, SEED)
             rows.append((count / took, count / bare(loop, settings)))
         figures[f"{name}, ours (decisions/s)"] = median(mine for mine, _ in rows)
         figures[f"{name}, bare pyswmm (decisions/s)"] = median(other for _, other in rows)
         ratios[f"{name}, ours / bare pyswmm"] = median(mine / other for mine, other in rows)
     return {"bench": "drainage", "ratios": ratios, "figures": figures}
-
-
-def ours(loop: ControlLoop) -> tuple[float, list[np.ndarray]]:
-    """Seconds that an episode of random settings takes as arrays, and where the gates stood after every decision."""
-    rng = np.random.default_rng(SEED)
-    settings: list[np.ndarray] = []
-    loop.reset(SEED)
-    start = time.perf_counter()
-    done = False
-    while not done:
-        done = loop.step(random_requests(loop, rng)).done
-        loop.layout.flatten(loop.observation)
-        settings.append(loop.readings["setting"])
-    return time.perf_counter() - start, settings
 
 
 def bare(loop: ControlLoop, settings: Sequence[np.ndarray]) -> float:
@@ -85,7 +71,7 @@ def bare(loop: ControlLoop, settings: Sequence[np.ndarray]) -> float:
             gates = [links[gate] for gate in loop.site.agents]
             start = time.perf_counter()
             for row in settings:
-                for gate, setting in zip(gates, row.tolist(), strict=True):
+                for gate, setting in zip(gates, row.ravel().tolist(), strict=True):
                     gate.target_setting = setting
                 next(simulation)
             took = time.perf_counter() - start

@@ -20,7 +20,7 @@ import numpy as np
 from envs.core.env import CityParallelEnv, make_loop
 from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
-from envs.core.rollout import random_requests
+from envs.core.rollout import timed_episode
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.signals import SignalController, program_id, sumo_programs
 from training.bench.sumo_rl import decisions_per_s
@@ -79,15 +79,15 @@ class _Runs:
         self.ref = ref
         self.loop = make_loop(ref)
         self.scenario = self.loop.scenario
-        commands = ours(self.loop)[1]
+        commands = timed_episode(self.loop, SEED)[1]
         self.switches = switches(self.loop, commands)
 
     def measure(self, name: str) -> float:
         """Decisions a second of one run."""
         if name == "ours":
-            return self.scenario.decisions / ours(self.loop)[0]
+            return self.scenario.decisions / timed_episode(self.loop, SEED)[0]
         if name == "ours, its timing":
-            return self.scenario.decisions / ours(make_loop(self.ref, **SUMO_RL_TIMING))[0]
+            return self.scenario.decisions / timed_episode(make_loop(self.ref, **SUMO_RL_TIMING), SEED)[0]
         if name == "bare libsumo":
             return self.scenario.decisions / bare(self.loop, self.switches)
         if name == "PettingZoo view":
@@ -100,22 +100,6 @@ class _Runs:
         seconds = [int(s) for s in (scenario.begin_s, scenario.duration_s, scenario.decision_s)]
         begin, duration, decision = seconds
         return decisions_per_s(scenario.net, scenario.routes[0], begin, duration, decision, libsumo)
-
-
-def ours(loop: ControlLoop) -> tuple[float, list[np.ndarray]]:
-    """Seconds that an episode of random allowed actions takes as arrays, and the commands that were carried out."""
-    rng = np.random.default_rng(SEED)
-    commands: list[np.ndarray] = []
-    loop.reset(SEED)
-    start = time.perf_counter()
-    done = False
-    while not done:
-        step = loop.step(random_requests(loop, rng))
-        loop.layout.flatten(loop.observation)
-        assert step.commands is not None
-        commands.append(step.commands)
-        done = step.done
-    return time.perf_counter() - start, commands
 
 
 def pettingzoo(ref: str) -> float:

@@ -15,9 +15,10 @@ from typing import Any
 
 from envs.core.env import make_loop
 from envs.core.registry import load_scenario
+from envs.core.rollout import timed_episode
 from envs.core.scenario import Scenario
 from training.algorithm import build_algorithm, ray_session, task_of
-from training.bench.intersections import bare, ours, switches
+from training.bench.intersections import SEED, bare, switches
 from training.settings import Settings
 
 UNVARIED = {"training_demand.scale": [1.0, 1.0], "training_demand.shift_s": 0.0, "training_demand.jitter_s": 0.0}
@@ -75,6 +76,6 @@ def bare_rate(scenario: Scenario, processes: int) -> float:
 
 def _bare(scenario: Scenario, ready: Any, results: Any) -> None:
     loop = make_loop(scenario)
-    plan = switches(loop, ours(loop)[1])
+    plan = switches(loop, timed_episode(loop, SEED)[1])
     ready.wait(600)
     results.put(bare(loop, plan))

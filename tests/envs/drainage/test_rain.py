@@ -7,8 +7,8 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.drainage.inp import Inp
-from envs.drainage.rain import LIMITS_MM, chicago, file_rain, gauge_places_m, series_start, storm
-from envs.drainage.scenarios import Design, Idf, Storms
+from envs.drainage.rain import LIMITS_MM, chicago, file_rain, gauge_places_m, series_start, storm, varied
+from envs.drainage.scenarios import Design, DrainageScenario, Idf, Storms, Varied
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
 
@@ -131,3 +131,53 @@ def test_a_gauge_without_a_series_is_refused(tmp_path):
     path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0 FILE rain.dat S MM\n")
     with pytest.raises(CityloopError, match="gauge G has no time series"):
         file_rain(Inp(path), ("G",), datetime(2020, 1, 1), 1, 300)
+
+
+def test_rain_in_a_file_of_its_own_is_rain(tmp_path):
+    head = "[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0 TIMESERIES Rain\n[TIMESERIES]\n"
+    inside, outside = tmp_path / "inside.inp", tmp_path / "outside.inp"
+    inside.write_text(head + "Rain 01/02/2020 0:05 1.5\nRain 01/02/2020 0:10 2\n")
+    outside.write_text(head + 'rain FILE "my rain.dat"\n')
+    start = datetime(2020, 1, 2)
+    with pytest.raises(CityloopError, match=r"my rain.dat of time series Rain cannot be read"):
+        file_rain(Inp(outside), ("G",), start, 6, 300)
+    (tmp_path / "my rain.dat").write_text("; a comment\n01/02/2020 0:05 1.5\n01/02/2020 0:10 2 ; wet\n")
+    tables = [file_rain(Inp(path), ("G",), start, 6, 300) for path in (inside, outside)]
+    np.testing.assert_array_equal(*tables)
+    assert tables[0].sum() == pytest.approx(3.5)
+    assert series_start(Inp(outside), "rain") == datetime(2020, 1, 2, 0, 5)
+
+
+def test_other_rain_in_the_file_is_another_scenario(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[TIMESERIES]\nrain FILE rain.dat\n")
+    hashes = []
+    for value in (1, 1, 2):
+        (tmp_path / "rain.dat").write_text(f"0:05 {value}\n")
+        hashes.append(DrainageScenario(name="a", inp=path).hash)
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+RECORD = np.zeros((120, 2))
+RECORD[30:42] = [[1.0, 2.0]]
+
+
+def test_varied_rain_is_the_record_without_spread():
+    np.testing.assert_allclose(varied(RECORD, Varied(depth_spread=0, hours_spread=0), seed=3), RECORD, atol=1e-12)
+
+
+def test_varied_rain_is_deeper_by_one_factor_everywhere():
+    table = varied(RECORD, Varied(depth_spread=0.5, hours_spread=0), seed=3)
+    factor = table.sum() / RECORD.sum()
+    assert factor != pytest.approx(1.0, abs=0.01)
+    np.testing.assert_allclose(table, factor * RECORD, atol=1e-12)
+
+
+def test_slower_rain_is_as_deep_begins_as_before_and_lasts_longer():
+    spread = Varied(depth_spread=0, hours_spread=0.3)
+    tables = [varied(RECORD, spread, seed) for seed in range(8)]
+    lengths = [np.count_nonzero(table[:, 0] > 1e-9) for table in tables]
+    assert min(lengths) < 12 < max(lengths)
+    for table in tables:
+        np.testing.assert_allclose(table.sum(axis=0), RECORD.sum(axis=0), rtol=1e-9)
+        assert np.flatnonzero(table.any(axis=1))[0] == 30

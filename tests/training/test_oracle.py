@@ -1,0 +1,34 @@
+"""The search for what gates could reach: it only improves, and depends on nothing but the episode."""
+
+import pytest
+
+from envs import CityloopError
+from training import oracle as module
+from training.oracle import oracle
+
+SHORT = {"duration_s": 8 * 3600}
+
+
+def reached(**settings):
+    found = oracle("drainage/astlingen", seeds=(0,), **{**SHORT, **settings})
+    return found["rows"][0]["controllable_m3"]
+
+
+def test_it_begins_with_the_best_of_what_it_is_given_and_improves_on_it():
+    static, law = (reached(rounds=0, controllers=[name]) for name in ("static", "law"))
+    both = reached(rounds=0, controllers=["static", "law"])
+    assert both == pytest.approx(min(static, law), rel=1e-3)
+    assert reached(rounds=6) < both
+
+
+def test_the_number_of_processes_does_not_matter(monkeypatch):
+    alone = {}
+    for count in (1, 2):
+        monkeypatch.setattr(module, "cores", lambda count=count: count)
+        alone[count] = reached(rounds=2)
+    assert alone[1] == alone[2]
+
+
+def test_other_systems_have_none():
+    with pytest.raises(CityloopError, match="has no oracle: give one of drainage"):
+        oracle("intersections/grid2x2")
