@@ -370,7 +370,8 @@ def control(
 @app.command(epilog="Example: cityloop bench intersections --json")
 def bench(
     name: Annotated[
-        str, typer.Argument(help="intersections, drainage, dampers, training or serving.", show_default=False)
+        str,
+        typer.Argument(help="intersections, drainage, dampers, monitor, training or serving.", show_default=False),
     ],
     as_json: AsJson = None,
 ) -> None:
@@ -379,6 +380,7 @@ def bench(
         "intersections": ("training.bench.intersections", "bench_intersections"),
         "drainage": ("training.bench.drainage", "bench_drainage"),
         "dampers": ("training.bench.dampers", "bench_dampers"),
+        "monitor": ("training.bench.monitor", "bench_monitor"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
     }

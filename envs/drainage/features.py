@@ -34,9 +34,11 @@ GATE_FEATURES = (
     *(f"forecast_{lead}" for lead in LEADS_MIN),
     "tide_above",
     "pump",
+    "below_exists",
 )
-"""Columns of the part ``gate``. ``above_…``: how much fuller the own tank is than the mean, and than the fullest other,
-of all tanks with gates; ``upstream_…``: tanks whose gates lead here."""
+"""Columns of the part ``gate``. ``below_…``: the next tank downstream, if there is one. ``above_…``: how much fuller
+the own tank is than the mean, and than the fullest other, of all tanks with gates; ``upstream_…``: tanks whose gates
+lead here."""
 
 STATE_FEATURES = ("fill", "known", "setting", "rain", "forecast")
 """Columns of a central critic's state, a row a gate."""
@@ -52,7 +54,7 @@ class DrainageFeatures:
     """Encodes the readings of a site.
 
     Parts of the observation:
-        gate ``(N, 23)``: columns `GATE_FEATURES`.
+        gate ``(N, 24)``: columns `GATE_FEATURES`.
     """
 
     def __init__(self, site: DrainageSite):
@@ -114,7 +116,7 @@ class DrainageFeatures:
             level = np.append(self._invert_m, 0.0)[self._tank] + own * np.append(self._full_m, 0.0)[self._tank]
             tide = np.append(readings["tide_m"], 0.0)[self._tide]
             columns[:, 21] = self._tidal * (tide - level) / TIDE_M
-        columns[:, 22] = self._pump
+        columns[:, 22], columns[:, 23] = self._pump, self._below >= 0
         columns[np.isnan(columns)] = 0.0
         return np.clip(columns, -LARGEST, LARGEST, out=columns)
 

@@ -229,6 +229,17 @@ def test_an_untrained_gate_policy_is_the_tuned_law():
     assert moved > 1
 
 
+def test_an_untrained_gate_policy_keeps_near_the_plan_where_the_level_below_is_not_heard():
+    gates = torch.zeros(3, len(GATE_FEATURES))
+    columns = ["static", "known", "fill", "below_exists", "below_known", "below_fill"]
+    values = torch.tensor([[0.4, 1, 0.8, 1, 0, 0], [0.4, 1, 0.8, 1, 1, 0.95], [0.4, 1, 0.8, 0, 0, 0]])
+    gates[:, [GATE_FEATURES.index(name) for name in columns]] = values
+    mean = GatePolicy({"gate": (len(GATE_FEATURES),)})({"gate": gates})[:, 0].detach()
+    unheard, near_full, nothing_below = ((mean + 1) / 2).tolist()
+    assert unheard == pytest.approx(near_full, abs=0.02)
+    assert nothing_below > 1, "what has nothing below counts as empty"
+
+
 def test_a_gate_policy_explores_near_its_mean_and_finds_back_from_beyond_the_end():
     gates = torch.zeros(1, len(GATE_FEATURES))
     gates[:, GATE_FEATURES.index("static")] = 1.0

@@ -9,6 +9,7 @@ from torch.nn.utils import parameters_to_vector
 
 from envs import load_scenario
 from envs.core.env import make_loop
+from envs.drainage.features import GATE_FEATURES
 from training import evolution
 from training.algorithm import task_of
 from training.evolution import SEED_STRIDE, Evolution, direction, scale_of
@@ -99,7 +100,7 @@ def test_runs_repeat_and_go_on_to_the_same_weights(scenario, tmp_path):
     }
     for part in learned["whole"].files:
         np.testing.assert_array_equal(learned["whole"][part], learned["again"][part])
-    start = load_network("gates", 8, whole / "candidates" / "000002" / "weights.npz", {"gate": (23,)}, 2)
+    start = load_network("gates", 8, whole / "candidates" / "000002" / "weights.npz", {"gate": (len(GATE_FEATURES),)}, 2)
     assert any(
         not np.array_equal(start.state_dict()[part].numpy(), learned["whole"][part]) for part in start.state_dict()
     )

@@ -1,0 +1,1 @@
+"""Who watches: forecasts and alarms beside the controllers. A monitor decides nothing about actuators."""

@@ -1,0 +1,214 @@
+"""Learning a healthy building: reference modes, temperature, scatter, shear frames, threshold and calibration.
+
+Every second window is learned from; the others set the threshold and calibrate the probability, so that these never see
+what they judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from agents.monitors.structural.config import MonitorConfig
+from agents.monitors.structural.detection import calibrate, tolerance_limit, windows_needed
+from agents.monitors.structural.learned import Learned, LearnedAxis
+from agents.monitors.structural.modes import Matched, features, learn_reference, match, over_floors
+from agents.monitors.structural.observe import Observed, check_window, observe
+from agents.monitors.structural.sensors import gains
+from agents.monitors.structural.shear import fit_shear
+from agents.monitors.structural.temperature import learn_compensation
+from agents.monitors.structural.updating import Frame, standing, weigh
+from agents.monitors.structural.vibration import levels
+from envs.core.errors import CityloopError
+
+FEWEST = 40
+"""Healthy windows to learn from, at least."""
+
+MOST_FOR_REFERENCE = 200
+"""Windows that reference modes are gathered from; more would not change medians."""
+
+LARGEST_LOSS = 0.4
+"""The simulated damages take up to this share of one storey's stiffness in one axis."""
+
+DAMAGES = 3
+"""How many of them are simulated upon each window."""
+
+
+def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> Learned:
+    """Learn from windows of a healthy period.
+
+    Args:
+        config: the building and how it is watched.
+        windows: accelerations ``(channels, samples)`` each, in m/s².
+        temperatures_c: one for each.
+
+    Raises:
+        CityloopError: if a window does not fit, there are too few, or no common modes are found in them.
+    """
+    seen, kept_c, means, level = [], [], [], []
+    nowhere = np.zeros(len(config.channels))
+    count = 0
+    for window in windows:
+        if count == len(temperatures_c):
+            raise CityloopError(f"temperatures_c has {count} values, and there are more windows: give one for each")
+        celsius = temperatures_c[count]
+        values = check_window(config, window, celsius, f"windows[{count}]")
+        count += 1
+        mean = (
+            np.nanmean(np.where(np.isfinite(values), values, np.nan), axis=1) if np.isfinite(values).any() else nowhere
+        )
+        observed = observe(config, values, np.nan_to_num(mean))
+        if observed.faults:
+            continue  # a window with faulty channels is no measure of health
+        seen.append(_Seen(observed))
+        kept_c.append(float(celsius))
+        means.append(mean)
+        level.append(levels(observed.filled))
+    _enough(config, count, len(temperatures_c), len(seen))
+    fit, held = slice(0, None, 2), slice(1, None, 2)
+    temperature = np.array(kept_c)
+    axes = [_learn_axis(config, axis, seen[fit]) for axis in config.axes]
+    frames = [axis.frame(config.masses_kg) for axis in axes]
+    table = np.array([_features(config, frames, window) for window in seen])
+    compensation = learn_compensation(temperature[fit], table[fit], config.degree)
+    residual = table - compensation.expected(temperature)
+    covariance = robust_covariance(residual[fit])
+
+    def statistic(row: np.ndarray, temperature_c: float) -> float:
+        evidence = weigh(frames, row, covariance, compensation.doubt(temperature_c), config.gain_prior)
+        return float(np.concatenate(standing(frames, evidence)).max())
+
+    judged = list(zip(residual[held], temperature[held].tolist(), strict=True))
+    healthy = np.array([statistic(row, t) for row, t in judged])
+    rng = np.random.default_rng(config.seed)
+    damaged = np.array([statistic(row + _simulated(frames, rng), t) for row, t in judged for _ in range(DAMAGES)])
+    curve = calibrate(healthy, damaged)
+    return Learned(
+        config=config,
+        axes=tuple(axes),
+        centre_c=compensation.centre_c,
+        half_c=compensation.half_c,
+        coefficients=_table(compensation.coefficients),
+        leverage=_table(compensation.leverage),
+        covariance=_table(covariance),
+        threshold=tolerance_limit(healthy, config.false_alarms, config.confidence),
+        offset=curve.offset,
+        slope=curve.slope,
+        channel_offset=tuple(np.median(means, axis=0).tolist()),
+        level_mean=_table(np.mean(level, axis=0)),
+        level_sigma=_table(np.std(level, axis=0) + 0.05),
+        windows=(len(seen[fit]), len(seen[held])),
+    )
+
+
+class _Seen:
+    """What is kept of a learning window: its modes."""
+
+    def __init__(self, observed: Observed):
+        self.modes, self.used = observed.modes, observed.used
+
+
+def _enough(config: MonitorConfig, windows: int, temperatures: int, usable: int) -> None:
+    if windows != temperatures:
+        raise CityloopError(f"temperatures_c has {temperatures} values for {windows} windows: give one for each")
+    needed = 2 * max(FEWEST, windows_needed(config.false_alarms, config.confidence))
+    if usable < needed:
+        raise CityloopError(
+            f"windows: {usable} of {windows} are without sensor faults, {needed} are needed for false_alarms "
+            f"{config.false_alarms:g} at confidence {config.confidence:g}: give more, or mend the sensors first"
+        )
+
+
+def _learn_axis(config: MonitorConfig, axis: str, seen: Sequence[_Seen]) -> LearnedAxis:
+    rows = config.rows(axis)
+    floors = tuple(sorted({config.channels[row].floor for row in rows}))
+    floor_of = np.array([floors.index(config.channels[row].floor) for row in rows])
+    step = max(len(seen) // MOST_FOR_REFERENCE, 1)
+    reference = learn_reference([window.modes[axis] for window in seen[::step]], floor_of, floors)
+    stiffness = fit_shear(
+        np.array(config.masses_kg),
+        np.array(reference.numbers),
+        reference.frequency_hz,
+        np.array(floors),
+        reference.floor_shape,
+    )
+    matched = [match(reference, window.modes[axis], window.used[axis]) for window in seen]
+    change = np.array([gains(reference, each)[0] for each in matched])
+    mean = np.nanmedian(change, axis=0)
+    sigma = 1.4826 * np.nanmedian(np.abs(change - mean), axis=0) + 1e-3
+    return LearnedAxis(
+        axis=axis,
+        numbers=reference.numbers,
+        frequency_hz=tuple(reference.frequency_hz.tolist()),
+        damping=tuple(reference.damping.tolist()),
+        floors=floors,
+        shape=_table(reference.shape),
+        floor_of=tuple(floor_of.tolist()),
+        storeys_n_m=tuple(stiffness.tolist()),
+        gain_mean=tuple(mean.tolist()),
+        gain_sigma=tuple(sigma.tolist()),
+    )
+
+
+def _features(config: MonitorConfig, frames: Sequence[Frame], window: _Seen) -> np.ndarray:
+    pairs = zip(config.axes, frames, strict=True)
+    matched = [match(frame.reference, window.modes[axis], window.used[axis]) for axis, frame in pairs]
+    return flat_features(frames, matched)
+
+
+def flat_features(frames: Sequence[Frame], matched: Sequence[Matched]) -> np.ndarray:
+    """Features of all axes in one row, see `modes.features`."""
+    rows = [
+        features(
+            each.frequency_hz, over_floors(each.shape, frame.reference.floor_of), frame.reference.floor_shape
+        ).ravel()
+        for frame, each in zip(frames, matched, strict=True)
+    ]
+    return np.concatenate(rows)
+
+
+def _simulated(frames: Sequence[Frame], rng: np.random.Generator) -> np.ndarray:
+    """Departures that one storey's loss in one axis would bring: any storey, axis and loss as likely as another."""
+    hit = rng.integers(len(frames))
+    out = []
+    for k, frame in enumerate(frames):
+        factors = np.ones(len(frame.storeys_n_m))
+        if k == hit:
+            factors[rng.integers(len(factors))] -= rng.uniform(0.0, LARGEST_LOSS)
+        out.append(frame.departures(factors, np.ones(frame.reference.floor_shape.shape, bool)).ravel())
+    return np.concatenate(out)
+
+
+def robust_covariance(residual: np.ndarray, outlier: float = 6.0) -> np.ndarray:
+    """Covariance of healthy residuals, correlations shrunk towards none as far as their own scatter suggests.
+
+    Schäfer and Strimmer 2005, Stat. Appl. Genet. Mol. Biol. 4:32, target D. Windows in which a mode is missing or far
+    off are left out.
+
+    Args:
+        residual: ``(windows, features)``, NaN where unknown.
+        outlier: scaled median absolute deviations beyond which a value is no measure of scatter.
+    """
+    whole = ~np.isnan(residual).any(axis=1)
+    spread = 1.4826 * np.median(np.abs(residual[whole]), axis=0) + 1e-9 if whole.any() else np.zeros(residual.shape[1])
+    complete = whole & (np.nan_to_num(np.abs(residual)) < outlier * spread).all(axis=1)
+    if complete.sum() < 20:
+        raise CityloopError(
+            f"windows: all modes are clear in {complete.sum()} of {len(residual)} only, 20 are needed: give longer ones"
+        )
+    rows = residual[complete]
+    scale = rows.std(axis=0) + 1e-9
+    unit = (rows - rows.mean(axis=0)) / scale
+    count = len(unit)
+    products = unit[:, :, None] * unit[:, None, :]
+    correlation = products.mean(axis=0)
+    variance = products.var(axis=0) / (count - 1)
+    off = ~np.eye(len(scale), dtype=bool)
+    share = float(np.clip(variance[off].sum() / (correlation[off] ** 2).sum(), 0.0, 1.0))
+    shrunk = np.where(off, (1.0 - share) * correlation, 1.0)
+    return shrunk * np.outer(scale, scale)
+
+
+def _table(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in np.asarray(values, float).tolist())

@@ -1,0 +1,237 @@
+"""The structural health monitor: learn a healthy building once, then watch window after window.
+
+It puts the other files of this folder to work and keeps what persistence needs; how each judgement is made is said
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy.stats import norm
+
+from agents.monitors.structural.config import MonitorConfig
+from agents.monitors.structural.detection import Memory
+from agents.monitors.structural.learned import Learned
+from agents.monitors.structural.learning import flat_features, learn
+from agents.monitors.structural.modes import Matched, match
+from agents.monitors.structural.observe import Observed, check_window, observe
+from agents.monitors.structural.report import Alarm, Report, SensorFault, StoreyLoss, TrackedMode, recommend
+from agents.monitors.structural.sensors import gain_faults
+from agents.monitors.structural.updating import Estimate, estimate_losses, standing, weigh
+from agents.monitors.structural.vibration import Vibration, judge
+from envs.core.errors import CityloopError
+
+IDENTIFIED = 0.5
+"""Share of the reference modes that must be found before anything is said about the structure."""
+
+
+class StructuralMonitor:
+    """Watches a building through its floor accelerations.
+
+    Args:
+        config: the building and how it is watched, or the same as plain data.
+
+    Raises:
+        CityloopError: if the configuration does not hold together.
+    """
+
+    def __init__(self, config: MonitorConfig | Mapping[str, Any]):
+        self.config = config if isinstance(config, MonitorConfig) else MonitorConfig.of(**config)
+        self.learned: Learned | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last windows, as after an inspection; what was learned stays."""
+        self._structure = Memory(self.config.persistence)
+        self._shaking = Memory(self.config.persistence)
+        self._sensors = [Memory(self.config.persistence) for _ in self.config.channels]
+
+    def learn(self, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> Self:
+        """Learn from a period in which the building is known to be healthy.
+
+        Windows may be a generator: one is held at a time. Every second one sets the threshold. Temperatures should
+        cover what the building will see.
+
+        Args:
+            windows: accelerations ``(channels, samples)`` each, in m/s².
+            temperatures_c: one for each.
+
+        Raises:
+            CityloopError: if a window does not fit, there are too few, or they share no modes.
+        """
+        self._take(learn(self.config, windows, temperatures_c))
+        return self
+
+    def watch(self, window: np.ndarray, temperature_c: float) -> Report:
+        """Judge the next window.
+
+        Args:
+            window: accelerations ``(channels, samples)`` in m/s², NaN where samples are missing.
+            temperature_c: measured.
+
+        Raises:
+            CityloopError: if nothing was learned yet, or the window does not fit.
+        """
+        learned = self._known()
+        values = check_window(self.config, window, temperature_c)
+        observed = observe(self.config, values, self._offset)
+        matched, drifting = self._match(observed)
+        faults = self._faults(observed.faults, drifting)
+        vibration, vibration_alarm = self._shake(observed, drifting)
+        residual = flat_features(self._frames, matched) - self._compensation.expected(temperature_c)
+        doubt = self._compensation.doubt(temperature_c)
+        found = sum(int((~np.isnan(each.frequency_hz)).sum()) for each in matched)
+        identified = found >= IDENTIFIED * sum(len(each.frequency_hz) for each in matched)
+        estimate, statistic = None, None
+        if identified:
+            evidence = weigh(self._frames, residual, self._covariance, doubt, self.config.gain_prior)
+            statistic = float(np.concatenate(standing(self._frames, evidence)).max())
+            estimate = estimate_losses(self._frames, evidence)
+        unusual = statistic is not None and statistic > learned.threshold
+        # a window that says nothing neither confirms nor clears what earlier ones said
+        persists = self._structure.add(unusual) if identified else self._structure.alarm
+        storeys = self._storeys(estimate)
+        report = Report(
+            temperature_c=float(temperature_c),
+            learned_temperature=self._compensation.knows(temperature_c),
+            identified=identified,
+            probability=None if statistic is None else learned.calibration.probability(statistic, self.config.prior),
+            statistic=statistic,
+            threshold=learned.threshold,
+            misfit=None if estimate is None else estimate.misfit,
+            unusual=unusual,
+            alarm=_alarm(unusual, persists),
+            location=max(storeys, key=lambda storey: storey.standing) if unusual else None,
+            storeys=storeys,
+            modes=self._modes(matched, residual, doubt),
+            faults=faults,
+            vibration=vibration,
+            vibration_alarm=vibration_alarm,
+            recommendation="",
+        )
+        return report.model_copy(update={"recommendation": recommend(report)})
+
+    def save(self, path: Path) -> None:
+        """Write configuration and what was learned as JSON; the last windows are not part of it.
+
+        Raises:
+            CityloopError: if nothing was learned yet.
+        """
+        text = self._known().model_dump_json() + "\n"
+        beside = path.with_name(f".{path.name}.part")
+        beside.write_text(text)
+        beside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """A monitor from its JSON.
+
+        Raises:
+            CityloopError: if the file is missing or is no such thing.
+        """
+        learned = Learned.load(path)
+        monitor = cls(learned.config)
+        monitor._take(learned)
+        return monitor
+
+    def _known(self) -> Learned:
+        if self.learned is None:
+            raise CityloopError("monitor has learned nothing yet: call learn with healthy windows, or load a saved one")
+        return self.learned
+
+    def _take(self, learned: Learned) -> None:
+        self.learned = learned
+        self._frames = [axis.frame(self.config.masses_kg) for axis in learned.axes]
+        self._compensation = learned.compensation
+        self._covariance = np.array(learned.covariance)
+        self._offset = np.array(learned.channel_offset)
+        self._level = np.array(learned.level_mean), np.array(learned.level_sigma)
+        self.reset()
+
+    def _match(self, observed: Observed) -> tuple[list[Matched], dict[int, float]]:
+        """The window's modes, and rows whose sensitivity drifted, which no longer count in shapes."""
+        matched: list[Matched] = []
+        drifting: dict[int, float] = {}
+        for axis, frame in zip(self._known().axes, self._frames, strict=True):
+            rows = self.config.rows(axis.axis)
+            each = match(frame.reference, observed.modes[axis.axis], observed.used[axis.axis])
+            mean, sigma = np.array(axis.gain_mean), np.array(axis.gain_sigma)
+            found = gain_faults(frame.reference, each, mean, sigma, self.config.sensors)
+            shape = each.shape.copy()
+            shape[:, list(found)] = np.nan
+            matched.append(Matched(each.frequency_hz, each.damping, shape))
+            drifting |= {rows[channel]: change for channel, change in found.items()}
+        return matched, drifting
+
+    def _faults(self, alone: Mapping[int, str], drifting: Mapping[int, float]) -> tuple[SensorFault, ...]:
+        kinds = {**dict.fromkeys(drifting, "gain"), **alone}
+        persists = [memory.add(row in kinds) for row, memory in enumerate(self._sensors)]
+        return tuple(
+            SensorFault(
+                channel=self.config.channels[row].id,
+                kind=kind,
+                change=drifting.get(row),
+                persistent=persists[row],
+            )
+            for row, kind in sorted(kinds.items())
+        )
+
+    def _shake(self, observed: Observed, drifting: Mapping[int, float]) -> tuple[Vibration | None, Alarm]:
+        rows = [row for row in range(len(self.config.channels)) if row not in observed.faults and row not in drifting]
+        if not rows:
+            return None, _alarm(False, self._shaking.add(False))
+        channels = [self.config.channels[row] for row in rows]
+        mean, sigma = (part[:, rows] for part in self._level)
+        vibration = judge(observed.filled[rows], channels, self.config.rate_hz, mean, sigma, self.config.vibration)
+        return vibration, _alarm(vibration.unusual, self._shaking.add(vibration.unusual))
+
+    def _storeys(self, estimate: Estimate | None) -> tuple[StoreyLoss, ...]:
+        if estimate is None:
+            return ()
+        quantile = norm.ppf(0.5 + self.config.interval / 2)
+
+        def within(loss: float, sigma: float) -> tuple[float, float]:
+            width = quantile * np.hypot(sigma, self.config.model_error * loss)
+            return float(np.clip(loss - width, 0.0, 1.0)), float(np.clip(loss + width, 0.0, 1.0))
+
+        return tuple(
+            StoreyLoss(
+                axis=axis,
+                storey=storey + 1,
+                loss=float(loss),
+                low=within(loss, sigma)[0],
+                high=within(loss, sigma)[1],
+                standing=float(loss / sigma),
+            )
+            for axis, losses, sigmas in zip(self.config.axes, estimate.loss, estimate.sigma, strict=True)
+            for storey, (loss, sigma) in enumerate(zip(losses, sigmas, strict=True))
+        )
+
+    def _modes(self, matched: Sequence[Matched], residual: np.ndarray, doubt: float) -> tuple[TrackedMode, ...]:
+        scatter = np.sqrt(doubt * np.diag(self._covariance))
+        out, at = [], 0
+        for axis, each, frame in zip(self.config.axes, matched, self._frames, strict=True):
+            for k, number in enumerate(frame.reference.numbers):
+                if not np.isnan(each.frequency_hz[k]):
+                    out.append(
+                        TrackedMode(
+                            axis=axis,
+                            number=number,
+                            frequency_hz=float(each.frequency_hz[k]),
+                            damping=float(each.damping[k]),
+                            change=float(np.expm1(residual[at])),
+                            sigma=float(scatter[at]),
+                        )
+                    )
+                at += 1 + len(frame.reference.floors)
+        return tuple(out)
+
+
+def _alarm(unusual: bool, persists: bool) -> Alarm:
+    if persists:
+        return "alarm"
+    return "watch" if unusual else "none"

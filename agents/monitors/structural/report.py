@@ -1,0 +1,161 @@
+"""What the monitor says about one window: typed, plain data, and a recommendation in words.
+
+No sentence here calls a building safe: a monitor that hears nothing has not shown that there is nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agents.monitors.structural.vibration import Vibration
+from envs.core.site import Frozen
+
+Alarm = Literal["none", "watch", "alarm"]
+
+
+class TrackedMode(Frozen):
+    """A mode in this window.
+
+    Attributes:
+        axis, number: which mode.
+        frequency_hz, damping: as identified.
+        change: of the frequency against healthy at this temperature, relative.
+        sigma: standard deviation of that change while healthy.
+    """
+
+    axis: str
+    number: int
+    frequency_hz: float
+    damping: float
+    change: float
+    sigma: float
+
+
+class StoreyLoss(Frozen):
+    """Stiffness that a storey seems to have lost in one axis.
+
+    Attributes:
+        axis, storey: which, storeys from 1 at the ground.
+        loss: best estimate, a share of the healthy stiffness.
+        low, high: interval at the configured probability.
+        standing: estimate over its standard deviation.
+    """
+
+    axis: str
+    storey: int
+    loss: float
+    low: float
+    high: float
+    standing: float
+
+
+class SensorFault(Frozen):
+    """A channel that is out of use in this window.
+
+    Attributes:
+        channel: its id.
+        kind: what is wrong: dropout, stuck, silent, clipping, spikes, bias or gain.
+        change: of sensitivity, relative, for gain; else None.
+        persistent: whether it was seen in enough of the last windows to be an alarm.
+    """
+
+    channel: str
+    kind: str
+    change: float | None = None
+    persistent: bool = False
+
+
+class Report(Frozen):
+    """What one window says.
+
+    Attributes:
+        temperature_c: as given.
+        learned_temperature: whether the healthy period covers it.
+        identified: whether enough modes were found to judge the structure at all.
+        probability: of damage, with the configured prior; None if not identified.
+        statistic, threshold: healthy standard deviations by which the window stands out in the direction of a storey's
+            loss of stiffness, and beyond what it is unusual.
+        misfit: what no loss of stiffness explains, per feature; about one or less while healthy.
+        unusual: whether this window alone exceeds the threshold.
+        alarm: ``watch`` if this window is unusual, ``alarm`` if enough of the last ones were.
+        location: the storey that lost most, measured by its uncertainty; None unless this window is unusual.
+        storeys: estimates for all of them.
+        modes: frequencies and dampings of this window.
+        faults: of sensors.
+        vibration: how strongly it shook; None if no channel is in use.
+        vibration_alarm: as ``alarm``, for vibration.
+        recommendation: what to do, in words.
+    """
+
+    temperature_c: float
+    learned_temperature: bool
+    identified: bool
+    probability: float | None
+    statistic: float | None
+    threshold: float
+    misfit: float | None
+    unusual: bool
+    alarm: Alarm
+    location: StoreyLoss | None
+    storeys: tuple[StoreyLoss, ...]
+    modes: tuple[TrackedMode, ...]
+    faults: tuple[SensorFault, ...]
+    vibration: Vibration | None
+    vibration_alarm: Alarm
+    recommendation: str
+
+
+def recommend(report: Report) -> str:
+    """What to do about a report, in words."""
+    words = [*_structure(report), *_vibration(report), *_sensors(report)]
+    if not report.learned_temperature:
+        words.append(
+            f"{report.temperature_c:g} °C lies outside the learned temperatures: trust the estimate of damage less."
+        )
+    return " ".join(words)
+
+
+def _structure(report: Report) -> list[str]:
+    if not report.identified or report.probability is None:
+        stands = " The alarm of earlier windows stands: have the building inspected."
+        return [
+            "The building's modes could not be identified in this window: nothing can be said about damage. "
+            f"If this goes on, have sensors and structure inspected.{stands if report.alarm == 'alarm' else ''}"
+        ]
+    chance = f"Probability of damage {_percent(report.probability)}"
+    if report.alarm == "none":
+        return [f"{chance} from this window; no alarm. Keep to the usual inspections: small losses go unheard."]
+    where = ""
+    if report.location is not None:
+        lost = report.location
+        where = (
+            f" About {lost.loss:.0%} ({lost.low:.0%} to {lost.high:.0%}) of the stiffness of storey {lost.storey} in "
+            f"{lost.axis} seems lost."
+        )
+    if report.alarm == "watch":
+        return [f"{chance}.{where} One window is no alarm: watch the next ones, and inspect if it goes on."]
+    return [f"{chance}; it persists.{where} Have a structural engineer inspect the building, there first."]
+
+
+def _vibration(report: Report) -> list[str]:
+    if report.vibration is None:
+        return []
+    if report.vibration.exceeded:
+        listed = "; ".join(report.vibration.exceeded)
+        return [f"Vibration limits exceeded: {listed}. Inspect before relying on the building as before."]
+    if report.vibration_alarm == "alarm":
+        return ["Vibration is persistently stronger than ever while healthy: find and inspect its source."]
+    return []
+
+
+def _sensors(report: Report) -> list[str]:
+    if not report.faults:
+        return []
+    listed = ", ".join(f"{fault.channel} ({fault.kind})" for fault in report.faults)
+    return [f"Sensors left out as faulty: {listed}. Have them checked; this is no sign of damage."]
+
+
+def _percent(probability: float) -> str:
+    if probability > 0.99:
+        return "above 99 %"
+    return "below 1 %" if probability < 0.01 else f"{probability:.0%}".replace("%", " %")
