@@ -297,6 +297,7 @@ class _Kit:
         """The loop and the controller of a task."""
         if task.place not in self._loops:
             self._loops[task.place] = make_loop(self._scenarios[task.place])
+            self._loops[task.place].world.prepare()
         loop, key = self._loops[task.place], (task.place, task.controller)
         if key not in self._controllers:
             if len(self._controllers) >= KEPT:

@@ -58,6 +58,12 @@ class World(ABC):
                 controllers that practitioners run inside the plant); None: the plant waits for commands.
         """
 
+    def prepare(self) -> None:  # noqa: B027
+        """Do what episodes have in common, such as loading the simulator; simulate nothing.
+
+        Called before a process forks one for each episode. `reset` does without.
+        """
+
     @abstractmethod
     def step(self, commands: Commands | None) -> Readings:
         """Carry out commands (None: leave it to the local program), advance one decision, read the sensors."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp
+
+
+def load() -> None:
+    """Load SWMM, which otherwise the first simulation of a process does."""
+    import_module("pyswmm")
 
 
 class Swmm:

@@ -19,7 +19,7 @@ from envs.drainage.ledger import Ledger
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.sensing import Faults, Forecaster
 from envs.drainage.site import DrainageSite
-from envs.drainage.swmm import Swmm
+from envs.drainage.swmm import Swmm, load
 from envs.drainage.weather import Setup, Weather, set_up
 
 
@@ -47,6 +47,11 @@ class SwmmWorld(World):
         if self._setup is None:
             self._setup = set_up(self.scenario, self.site)
         return self._setup
+
+    def prepare(self) -> None:
+        """Load SWMM, read the input, and draw some weather, which loads what that takes; see `World.prepare`."""
+        load()
+        Weather(self.scenario, self.site, self.setup, seed=0)
 
     @property
     def input(self) -> Inp:
