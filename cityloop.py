@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 import envs
 from agents import POLICY, find_bundle, references, rules, shipped_policies
 from envs import CityloopError, Scenario, get_system, load_scenario
+from training.settings import ALGORITHMS
 from training.tables import evaluation_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
 
@@ -114,7 +115,7 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder instead of one under runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
     algo: Annotated[
-        str, typer.Option(help="mappo, ippo (RLlib), backprop (through the world), or sb3: a reference.")
+        str, typer.Option(help="mappo or ippo (PPO in RLlib), backprop, evolution, or sb3; see the README.")
     ] = "mappo",
     settings: Settings = None,
     each: Annotated[
@@ -133,8 +134,8 @@ def train(
     output = Output(as_json)
     if (not scenarios) == (resume is None):
         raise CityloopError("give either scenarios to train on, or a run's folder with --resume")
-    if algo not in ("mappo", "ippo", "backprop", "sb3"):
-        raise CityloopError(f"--algo is {algo!r}: choose mappo, ippo, backprop or sb3")
+    if algo not in ALGORITHMS:
+        raise CityloopError(f"--algo is {algo!r}: choose {', '.join(ALGORITHMS)}")
     if resume is not None and not resume.is_dir():
         raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
     places = [place for ref in scenarios or () for place in _variants(_scenario(ref, settings), each)]

@@ -8,16 +8,18 @@ from pydantic import Field
 
 from envs.core.site import Frozen
 
-Algorithm = Literal["mappo", "ippo", "backprop", "sb3"]
+Algorithm = Literal["mappo", "ippo", "backprop", "evolution", "sb3"]
 
 ALGORITHMS: dict[str, str] = {
     "mappo": "PPO, shared policy, central critic (MAPPO)",
     "ippo": "PPO, shared policy, a critic that sees one agent alone (IPPO)",
     "backprop": "back-propagation through the world, shared policy",
+    "evolution": "evolution strategies, shared policy",
     "sb3": "PPO, stable-baselines3",
 }
-"""Name → what it is. The first two share every line of code, a critic's view is the only difference; the third is for
-systems whose physics is arrays (`training.backprop`); the last is PPO's reference (`training.reference`)."""
+"""Name → what it is. The first two share every line of code, a critic's view is the only difference; ``backprop`` is for
+systems whose physics is arrays (`training.backprop`), ``evolution`` for plants that answer slowly (`training.evolution`);
+the last is PPO's reference (`training.reference`)."""
 
 
 PROCESSES = 256
@@ -32,6 +34,8 @@ class Settings(Frozen):
         seed: of weights, exploration and the first training episode.
         workers: plants of each scenario that are simulated at once: a process each, at most `PROCESSES`, unless they
             are arrays in this process.
+        population: disturbed policies that ``evolution`` compares in an update, in pairs.
+        noise: how far it disturbs them, in proportion to the weights at the start.
         rows: agents' decisions a step that each scenario brings at least: those with few agents get more plants.
         runners: Ray actors that sample, each with plants of its own; 0: this process samples.
         fragment: decisions of each plant between two updates; of ``backprop``, what a gradient reaches back over.
@@ -66,6 +70,8 @@ class Settings(Frozen):
     algorithm: Algorithm = "mappo"
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=2, ge=1, le=8192)
+    population: int = Field(default=24, ge=4, multiple_of=2)
+    noise: float = Field(default=0.1, gt=0)
     rows: int = Field(default=1, ge=1, le=4096)
     runners: int = Field(default=0, ge=0, le=1024)
     fragment: int = Field(default=120, ge=8)

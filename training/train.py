@@ -19,8 +19,9 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
 from envs.core.site import first_problem
-from training.algorithm import Learner, Ppo, ray_session, task_of
+from training.algorithm import Learner, Ppo, Task, ray_session, task_of
 from training.backprop import Backprop
+from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import ALGORITHMS, Settings
 from training.tracking import RunFolder, read_json, versions, write_json, write_text, write_yaml
@@ -77,7 +78,7 @@ def train(
         folder = RunFolder.create(places, chosen.algorithm, chosen.seed, out)
     if budget["minutes"] is None and budget["iterations"] is None:
         budget["minutes"] = 30.0
-    ray = nullcontext() if chosen.algorithm == "backprop" else ray_session(cpus=chosen.runners + 1)
+    ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
     with folder, ray, closing(_Run(places, chosen, folder.path, budget)) as run:
         if resume is None:
             run.start(command)
@@ -135,6 +136,17 @@ def describe(
     write_json(folder / "versions.json", versions())
 
 
+OTHERS: dict[str, Any] = {"backprop": Backprop, "evolution": Evolution}
+"""Algorithm → its learner, where it is not RLlib's PPO."""
+
+
+def decisions_of_update(task: Task, scenarios: Sequence[Scenario], settings: Settings) -> list[int]:
+    """Decisions that plants of each scenario take for an update."""
+    if settings.algorithm == "evolution":
+        return [settings.population * settings.workers * scenario.decisions for scenario in scenarios]
+    return [plants.num_envs * settings.fragment * max(1, settings.runners) for plants in task.plants]
+
+
 class _Run:
     """One training run in progress: owns the learner, the validator and the journal."""
 
@@ -143,11 +155,11 @@ class _Run:
         self.system = get_system(scenarios[0].system)
         self.iteration, self.elapsed_s, self._saved_s = 0, 0.0, 0.0
         self.task = task_of(scenarios, settings)
-        kind = Backprop if settings.algorithm == "backprop" else Ppo
+        kind = OTHERS.get(settings.algorithm, Ppo)
         self.learner: Learner = kind(self.task, scenarios, settings, folder)
         self.validator = Validator(scenarios, settings, self.task.network, folder)
         self.journal: Journal | None = None
-        each = [plants.num_envs * settings.fragment * max(1, settings.runners) for plants in self.task.plants]
+        each = decisions_of_update(self.task, scenarios, settings)
         self._steps = sum(each)
         self._decisions = sum(n * agents for n, agents in zip(each, self.task.agents, strict=True))
         self._sim_s = sum(n * scenario.decision_s for n, scenario in zip(each, scenarios, strict=True))

@@ -1,0 +1,180 @@
+"""Evolution strategies: for plants that answer slowly, where the noise of single decisions drowns what they lead to.
+
+Whole policies are disturbed instead of actions, in pairs of opposite signs, and play the same episodes: what differs
+between two returns comes from the policies alone. The differences make a gradient (Salimans et al. 2017,
+arXiv:1703.03864), and Adam follows it. No critic, no discount; everything else about a run is the same.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from agents.networks import NETWORKS, PolicyNetwork
+from envs.core.registry import get_system
+from envs.core.scenario import Scenario
+from envs.core.world import Controller
+from training.actions import ActionCodec
+from training.algorithm import Task
+from training.episodes import EpisodePool, cores
+from training.episodes import Task as Episode
+from training.settings import Settings
+from training.tracking import write_bytes
+from training.validate import WEIGHTS, NetworkController, load_network, write_weights
+
+STATE, SCALE = "learner.pt", "scale.npy"
+"""Names of the file in a checkpoint, and of the one beside the present weights that says how large a disturbance is."""
+
+SEED_STRIDE = 100_000
+"""Updates that runs of neighbouring seeds may make before they play the same episodes."""
+
+LEAST_SCALE = 0.3
+"""Weights of a tensor are disturbed in proportion to their size at the start (root mean square), or to this if more."""
+
+
+class Evolution:
+    """A `training.algorithm.Learner`.
+
+    Args:
+        task: what is to be learned.
+        scenarios: where, of one system.
+        settings: ``population`` disturbed policies, ``workers`` episodes of each scenario for each of them.
+        folder: where the present weights are left for the processes that play.
+    """
+
+    def __init__(self, task: Task, scenarios: Sequence[Scenario], settings: Settings, folder: Path):
+        torch.manual_seed(settings.seed)
+        self._settings, self._scenarios = settings, scenarios
+        outputs = ActionCodec(task.action_space).inputs
+        self._network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)
+        self._averaged = AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
+        self._scale = scale_of(self._network)
+        self._point = (parameters_to_vector(self._network.parameters()).detach() / self._scale).requires_grad_()
+        self._optimizer = torch.optim.Adam([self._point], lr=settings.learning_rate)
+        self._updates = 0
+        self._present = folder / "present" / WEIGHTS
+        self._make = partial(_disturbed, task.network, settings.width)
+        self._open: EpisodePool | None = None
+        buffer = io.BytesIO()
+        np.save(buffer, self._scale.numpy())
+        write_bytes(self._present.with_name(SCALE), buffer.getvalue())
+
+    @property
+    def _pool(self) -> EpisodePool:
+        if self._open is None:
+            self._open = EpisodePool(self._scenarios, cores(), self._make)
+        return self._open
+
+    def update(self, fraction: float) -> Mapping[str, Any]:
+        """See `Learner.update`."""
+        settings = self._settings
+        for group in self._optimizer.param_groups:
+            group["lr"] = settings.at(fraction)["learning_rate"]
+        write_weights(self._present, self._network)
+        rng = np.random.default_rng([settings.seed, self._updates])
+        noises = [int(seed) for seed in rng.integers(2**31, size=settings.population // 2)]
+        returns = self._returns([(seed, sign * settings.noise) for seed in noises for sign in (1, -1)])
+        gains = returns[0::2] - returns[1::2]
+        directions = np.stack([direction(seed, len(self._scale)) for seed in noises])
+        gradient = (gains / max(gains.std(), 1e-9)) @ directions / len(gains)
+        self._point.grad = torch.from_numpy(-gradient).to(self._point.dtype)
+        self._optimizer.step()
+        vector_to_parameters((self._point * self._scale).detach(), self._network.parameters())
+        self._averaged.update_parameters(self._network)
+        self._updates += 1
+        figures = {
+            "return_spread": float(returns.std()),
+            "gain": float(np.abs(gains).mean()),
+            "grad_norm": float(np.linalg.norm(gradient)),
+            "learning_rate": self._optimizer.param_groups[0]["lr"],
+        }
+        return {
+            "env_runners": {"episode_return_mean": float(returns.mean())},
+            "learners": {"default_policy": figures},
+        }
+
+    def _returns(self, disturbances: Sequence[tuple[int, float]]) -> np.ndarray:
+        """Mean over the same episodes of each disturbed policy's return."""
+        tasks = [
+            Episode(f"{self._present}#{self._updates}#{noise}#{size:g}", seed, place)
+            for noise, size in disturbances
+            for place, scenario in enumerate(self._scenarios)
+            for seed in self._seeds(scenario)
+        ]
+        rewards = [episode.reward for episode in self._pool.run(tasks)]
+        return np.asarray(rewards).reshape(len(disturbances), -1).mean(axis=1)
+
+    def _seeds(self, scenario: Scenario) -> list[int]:
+        """This update's episodes."""
+        seeds, count = scenario.seeds.train, self._settings.workers
+        done = count * (self._updates + self._settings.seed * SEED_STRIDE)
+        return [seeds.first + (done + k) % (seeds.last - seeds.first + 1) for k in range(count)]
+
+    @property
+    def policy(self) -> PolicyNetwork:
+        """The mean of the last updates' weights."""
+        policy: PolicyNetwork = self._averaged.module
+        return policy
+
+    def save(self, path: Path) -> None:
+        """Write weights, the optimizer, and which episodes come next."""
+        path.mkdir(parents=True, exist_ok=True)
+        state = {
+            "point": self._point.detach(),
+            "averaged": self._averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "updates": self._updates,
+        }
+        torch.save(state, path / STATE)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""
+        state = torch.load(path / STATE, weights_only=False)
+        with torch.no_grad():
+            self._point.copy_(state["point"])
+        vector_to_parameters((self._point * self._scale).detach(), self._network.parameters())
+        self._averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._updates = state["updates"]
+
+    def stop(self) -> None:
+        """Stop the processes that play."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+def scale_of(network: torch.nn.Module) -> Tensor:
+    """For every weight how large a disturbance of size one is, ``(n,)``; see `LEAST_SCALE`."""
+    weights = [p.detach() for p in network.parameters()]
+    sizes = [torch.full_like(w, max(float(w.square().mean().sqrt()), LEAST_SCALE)) for w in weights]
+    return parameters_to_vector(sizes)
+
+
+def direction(seed: int, size: int) -> np.ndarray:
+    """The direction that a seed stands for, ``(size,)``, standard normal."""
+    return np.random.default_rng([seed, 19]).standard_normal(size)
+
+
+def _disturbed(network: str, width: int, name: str, site: Any) -> Controller:
+    """The policy that a name stands for: a file of weights, the update they are of, a direction, and how far."""
+    path, _, seed, size = name.split("#")
+    torch.set_num_threads(1)
+    system = get_system(site.system)
+    codec = ActionCodec(system.action_space(site))
+    policy = load_network(network, width, Path(path), system.make_features(site).shapes, codec.inputs)
+    scale = torch.from_numpy(np.load(Path(path).with_name(SCALE)))
+    way = torch.from_numpy(direction(int(seed), len(scale))).to(scale.dtype)
+    with torch.no_grad():
+        weights = parameters_to_vector(policy.parameters())
+        vector_to_parameters(weights + float(size) * scale * way, policy.parameters())
+    return NetworkController(policy, codec, name)
