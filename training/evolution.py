@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -122,8 +122,7 @@ class Evolution:
     @property
     def policy(self) -> PolicyNetwork:
         """The mean of the last updates' weights."""
-        policy: PolicyNetwork = self._averaged.module
-        return policy
+        return cast(PolicyNetwork, self._averaged.module)
 
     def save(self, path: Path) -> None:
         """Write weights, the optimizer, and which episodes come next."""

@@ -17,9 +17,9 @@ ALGORITHMS: dict[str, str] = {
     "evolution": "evolution strategies, shared policy",
     "sb3": "PPO, stable-baselines3",
 }
-"""Name → what it is. The first two share every line of code, a critic's view is the only difference; ``backprop`` is for
-systems whose physics is arrays (`training.backprop`), ``evolution`` for plants that answer slowly (`training.evolution`);
-the last is PPO's reference (`training.reference`)."""
+"""Name → what it is. The first two share every line of code, a critic's view is the only difference; ``backprop`` is
+for systems whose physics is arrays (`training.backprop`), ``evolution`` for plants that answer slowly
+(`training.evolution`); the last is PPO's reference (`training.reference`)."""
 
 
 PROCESSES = 256
