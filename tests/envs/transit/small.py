@@ -1,0 +1,62 @@
+"""Small towns, fleets and riders by hand or by dice."""
+
+import numpy as np
+
+from envs.transit.clock import Roads
+from envs.transit.fleet import new_fleet, new_riders
+from envs.transit.matrices import Matrices
+
+
+def roads_of(matrices, speed=(1.0,), slot_s=300.0):
+    """Matrices as the compiled functions take them."""
+    free = matrices.free_s
+    to = np.ascontiguousarray(free.T)
+    return Roads(free, to, matrices.metres, matrices.hop, np.array(speed, float), float(slot_s))
+
+
+def street(nodes=10, seconds=60.0, metres=500.0, **more):
+    """Nodes in a row, a minute apart."""
+    a = np.arange(nodes - 1)
+    ends = np.concatenate([a, a + 1]), np.concatenate([a + 1, a])
+    count = 2 * len(a)
+    return roads_of(Matrices(nodes, *ends, np.full(count, seconds), np.full(count, metres)), **more)
+
+
+def town(rng, nodes=12, slots=1, slot_s=400.0):
+    """A ring with random short cuts, each way of its own length, and random speeds."""
+    a = np.arange(nodes)
+    start = np.concatenate([a, (a + 1) % nodes, rng.integers(nodes, size=nodes)])
+    end = np.concatenate([(a + 1) % nodes, a, rng.integers(nodes, size=nodes)])
+    kept = start != end
+    seconds = rng.uniform(20, 150, len(start))
+    matrices = Matrices(nodes, start[kept], end[kept], seconds[kept], 8 * seconds[kept])
+    return roads_of(matrices, rng.uniform(0.4, 1.6, slots), slot_s)
+
+
+def crowd(rng, roads, count, until_s=1200.0, wait_s=400.0, factor=1.5, allowance_s=200.0, booked=0.3, boarding_s=15.0):
+    """Random requests, some booked beforehand, some in wheelchairs, some who cancel or do not come."""
+    nodes = len(roads.free_s)
+    origin = rng.integers(nodes, size=count)
+    destination = (origin + rng.integers(1, nodes, size=count)) % nodes
+    known = np.sort(rng.uniform(0, until_s, count))
+    earliest = known + np.where(rng.random(count) < booked, rng.uniform(100, 1500, count), 0.0)
+    direct = roads.free_s[origin, destination]
+    wheelchair = (rng.random(count) < 0.2).astype(int)
+    size = np.stack([rng.integers(1, 4, count), wheelchair], axis=1)
+    cancel = np.where(rng.random(count) < 0.15, known + rng.uniform(0, 900, count), np.inf)
+    return new_riders(
+        *(origin, destination, known, earliest, earliest + wait_s, direct, factor * direct + allowance_s, size),
+        board_s=boarding_s,
+        alight_s=boarding_s / 2,
+        cancel_s=cancel,
+        absent=rng.random(count) < 0.1,
+    )
+
+
+def garage(rng, roads, count, seats=4, end_s=6000.0):
+    """Vehicles at random nodes; some begin late or stop early."""
+    at = rng.integers(len(roads.free_s), size=count)
+    room = np.stack([rng.integers(2, seats + 1, count), rng.integers(0, 2, count)], axis=1)
+    begin = np.where(rng.random(count) < 0.2, rng.uniform(0, 600, count), 0.0)
+    end = np.where(rng.random(count) < 0.2, rng.uniform(1500, 3000, count), end_s)
+    return new_fleet(at, room, np.stack([begin, end], axis=1))
