@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "intersections": "envs.intersections",
     "drainage": "envs.drainage",
+    "transit": "envs.transit",
 }
 
 
