@@ -72,7 +72,7 @@ def since(service: Service, site: TransitSite, before_s: float, seen: int) -> di
         ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
     """
     log, riders, zones = service.log, service.riders, len(site.zones)
-    rows = slice(seen, int(log.count[0]))
+    rows = slice(seen, int(log.used[0]))
     kind, who = log.kind[rows], log.rider[rows]
     refused = who[(kind == events.REFUSED) & (who >= 0)]
     ended = kind == events.DROPPED_OFF

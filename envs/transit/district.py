@@ -115,7 +115,7 @@ def _roads(
         for other, sideways in ((k + 1, True), (k + columns, False)):
             if (sideways and column[k] == columns - 1) or other >= columns * rows:
                 continue
-            lane = row[k] if sideways else column[k]
+            lane = int(row[k] if sideways else column[k])
             ring = lane in (0, (rows if sideways else columns) - 1)
             avenue = lane % AVENUE == 0
             if sideways and column[k] == canal and not (ring or avenue):

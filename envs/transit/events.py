@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 REQUESTED, PROMISED, REFUSED, CANCELLED, ABSENT, PICKED_UP, DROPPED_OFF, SENT, STOOD, DROVE = range(10)
-"""Kinds: a request came in; a vehicle was promised; none could; the rider withdrew; or was not there; boarded; alighted.
+"""Kinds: a request came in; a vehicle was promised; none could be; the rider withdrew; was not there; boarded; got off.
 An idle vehicle was sent somewhere; arrived there; a vehicle drove ``metres`` with ``load`` aboard."""
 
 NAMES = (
@@ -22,7 +22,7 @@ REASONS = ("too_large", "too_late", "impossible")
 
 
 class Log(NamedTuple):
-    """The table, filled up to ``count[0]`` rows.
+    """The table, filled up to ``used[0]`` rows.
 
     Attributes:
         time_s: when, float64.
@@ -30,7 +30,7 @@ class Log(NamedTuple):
         vehicle, rider, node: who and where, int32; -1: nobody, nowhere.
         metres: of `DROVE`, float64.
         load: seats taken on the way (`DROVE`), or the reason (`REFUSED`), int32.
-        count: int64 ``(1,)``.
+        used: int64 ``(1,)``.
     """
 
     time_s: np.ndarray
@@ -40,7 +40,7 @@ class Log(NamedTuple):
     node: np.ndarray
     metres: np.ndarray
     load: np.ndarray
-    count: np.ndarray
+    used: np.ndarray
 
 
 def new_log(rows: int = 1024) -> Log:
@@ -50,26 +50,25 @@ def new_log(rows: int = 1024) -> Log:
         time_s=np.zeros(rows),
         kind=np.zeros(rows, np.int8),
         metres=np.zeros(rows),
-        count=np.zeros(1, np.int64),
+        used=np.zeros(1, np.int64),
         **whole,
     )
 
 
 def with_room(log: Log, rows: int) -> Log:
     """The table with room for so many rows more; the same one if it has it."""
-    used = int(log.count[0])
+    used = int(log.used[0])
     if used + rows <= len(log.time_s):
         return log
     grown = new_log(max(2 * len(log.time_s), used + rows))
     for old, new in zip(log[:-1], grown[:-1], strict=True):
         new[:used] = old[:used]
-    grown.count[0] = used
+    grown.used[0] = used
     return grown
 
 
 def rows(log: Log, first: int = 0) -> Log:
     """The rows from ``first`` on, in the order of time."""
-    used = int(log.count[0])
+    used = int(log.used[0])
     order = first + np.argsort(log.time_s[first:used], kind="stable")
-    columns = [column[order] for column in log[:-1]]
-    return Log(*columns, count=np.array([len(order)]))
+    return Log(*(column[order] for column in log[:-1]), np.array([len(order)]))

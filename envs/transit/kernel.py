@@ -73,10 +73,7 @@ def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
 @njit(cache=True)
 def update_due(v: int, fleet: Fleet) -> None:
     """When a vehicle next reaches a node, or serves a stop."""
-    if fleet.length[v] > 0:
-        target = fleet.node[v, 0]
-    else:
-        target = fleet.heading[v]
+    target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
     if target == NOBODY:
         fleet.due_s[v] = np.inf
     elif fleet.at[v] != target or fleet.length[v] == 0 or not fleet.pick[v, 0]:
@@ -107,9 +104,12 @@ def best_place(
     """The cheapest places for a request in one plan.
 
     Args:
-        v, r: vehicle and rider.
+        v: the vehicle.
+        r: the rider.
         now_s: the present.
-        fleet, riders, roads: the state.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
         weights: of the cost, ``(4,)``.
         mode: `EVERYWHERE` or `AT_THE_END`.
         best: only a lower cost is of interest.
@@ -122,9 +122,8 @@ def best_place(
     found, first, second = np.inf, -1, -1
     if count + 2 > PLAN:
         return found, first, second
-    speed, slot_s = roads.speed, roads.slot_s
-    origin, destination = riders.origin[r], riders.destination[r]
-    free, direct_s = roads.free_s, roads.free_s[origin, destination]
+    free, origin = roads.free_s, riders.origin[r]
+    direct_s = free[origin, riders.destination[r]]
     seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
     for i in range(count if mode == AT_THE_END else 0, count + 1):
         if i == 0:
@@ -133,57 +132,87 @@ def best_place(
         else:
             node, start_s = fleet.node[v, i - 1], fleet.leave_s[v, i - 1]
             taken, wheeled = fleet.load[v, i - 1, 0], fleet.load[v, i - 1, 1]
-        to_s = arrive(start_s, free[node, origin], speed, slot_s)
-        if to_s > riders.latest_s[r] + EPS:
-            break
-        begin_s = max(to_s, riders.earliest_s[r])
-        waited = weights[WAIT] * (begin_s - riders.earliest_s[r])
-        if waited >= min(best, found):
-            break
+        to_s = arrive(start_s, free[node, origin], roads.speed, roads.slot_s)
+        waited = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r])
+        if to_s > riders.latest_s[r] + EPS or waited >= min(best, found):
+            break  # and later in the plan it would only be later
         if taken > seats or wheeled > places:
             continue
         detour_s = free[node, origin]  # of the way to the pick-up, if the plan goes on from there
         if i < count:
             detour_s += free[origin, fleet.node[v, i]] - free[node, fleet.node[v, i]]
-        least = waited + weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / speed.max()
+        least = waited + weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / roads.speed.max()
         if least >= min(best, found):
             continue
-        late_s = 0.0
-        time_s, place = begin_s + riders.board_s[r], origin
-        for j in range(i, count + 1):
-            end_s = arrive(time_s, free[place, destination], speed, slot_s)
-            if end_s - begin_s > riders.limit_s[r] + EPS:
-                break
-            so_far = waited + weights[RIDE] * (end_s - begin_s) + weights[OTHERS] * late_s
-            if so_far >= min(best, found):
-                break  # it only grows with j
-            added_s = free[place, destination] + (free[node, origin] if j == i else detour_s)
-            if j < count:
-                added_s += free[destination, fleet.node[v, j]]
-                added_s -= free[node if j == i else place, fleet.node[v, j]]
-            so_far += weights[VEHICLE] * added_s
-            if so_far < min(best, found):
-                more_s = _delay(v, r, i, j, end_s, fleet, riders, roads, begins)
-                if so_far + weights[OTHERS] * more_s < min(best, found):
-                    found, first, second = so_far + weights[OTHERS] * more_s, i, j
-            if j == count:
-                break
-            arrive_s = arrive(time_s, free[place, fleet.node[v, j]], speed, slot_s)
-            if arrive_s > fleet.latest_s[v, j] + EPS:
-                break
-            if fleet.load[v, j, 0] > seats or fleet.load[v, j, 1] > places:
-                break  # with the rider aboard it would be too full from here on
-            other = fleet.rider[v, j]
-            if fleet.pick[v, j]:
-                begins[j] = max(arrive_s, fleet.floor_s[v, j])
-                time_s = begins[j] + riders.board_s[other]
-            else:
-                if _too_long(v, j, i, arrive_s, fleet, riders, begins):
-                    break
-                late_s += arrive_s - fleet.arrive_s[v, j]
-                time_s = arrive_s + riders.alight_s[other]
-            place = fleet.node[v, j]
+        begin_s = max(to_s, riders.earliest_s[r])
+        limit = min(best, found)
+        cost, j = _best_drop(v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins)
+        if j >= 0:
+            found, first, second = cost, i, j
     return found, first, second
+
+
+@njit(cache=True)
+def _best_drop(
+    v: int,
+    r: int,
+    i: int,
+    node: int,
+    begin_s: float,
+    waited: float,
+    detour_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    best: float,
+    begins: np.ndarray,
+) -> tuple[float, int]:
+    """Cost and place of the cheapest drop-off, where boarding begins at ``begin_s`` before stop ``i``; else -1.
+
+    ``node``: where the vehicle comes from; ``waited``: the cost of the wait; ``detour_s``: way added by the pick-up.
+    """
+    count, found = fleet.length[v], -1
+    free, destination, place = roads.free_s, riders.destination[r], riders.origin[r]
+    seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
+    time_s, late_s = begin_s + riders.board_s[r], 0.0
+    for j in range(i, count + 1):
+        end_s = arrive(time_s, free[place, destination], roads.speed, roads.slot_s)
+        cost = waited + weights[RIDE] * (end_s - begin_s) + weights[OTHERS] * late_s
+        if end_s - begin_s > riders.limit_s[r] + EPS or cost >= best:
+            break  # both only grow with j
+        added_s = free[place, destination] + (free[node, place] if j == i else detour_s)
+        if j < count:
+            added_s += free[destination, fleet.node[v, j]]
+            added_s -= free[node if j == i else place, fleet.node[v, j]]
+        cost += weights[VEHICLE] * added_s
+        if cost < best:
+            cost += weights[OTHERS] * _delay(v, r, i, j, end_s, fleet, riders, roads, begins)
+            if cost < best:
+                best, found = cost, j
+        if j == count:
+            break
+        # On to stop j with the rider aboard, if that breaks nothing.
+        arrive_s = arrive(time_s, free[place, fleet.node[v, j]], roads.speed, roads.slot_s)
+        full = fleet.load[v, j, 0] > seats or fleet.load[v, j, 1] > places
+        if full or arrive_s > fleet.latest_s[v, j] + EPS:
+            break
+        if not fleet.pick[v, j]:
+            if _too_long(v, j, i, arrive_s, fleet, riders, begins):
+                break
+            late_s += arrive_s - fleet.arrive_s[v, j]
+        time_s, place = _leave(v, j, arrive_s, fleet, riders, begins), fleet.node[v, j]
+    return best, found
+
+
+@njit(cache=True)
+def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> float:
+    """When a vehicle leaves stop ``k`` if it comes at ``arrive_s``; a pick-up's new beginning is noted."""
+    other = fleet.rider[v, k]
+    if not fleet.pick[v, k]:
+        return arrive_s + riders.alight_s[other]
+    begins[k] = max(arrive_s, fleet.floor_s[v, k])
+    return begins[k] + riders.board_s[other]
 
 
 @njit(cache=True)
@@ -206,7 +235,7 @@ def _delay(
     roads: Roads,
     begins: np.ndarray,
 ) -> float:
-    """Seconds by which others arrive later, from stop ``j`` on, if the request leaves the vehicle before it at ``end_s``.
+    """Seconds by which others arrive later, from stop ``j`` on, if the request is let off before it at ``end_s``.
 
     Infinite if a promise or the shift would be broken. The request was picked up before stop ``i``.
     """
@@ -221,15 +250,11 @@ def _delay(
             return np.inf
         if arrive_s <= fleet.arrive_s[v, k]:
             break  # in time as before: nothing changes from here on
-        other = fleet.rider[v, k]
-        if fleet.pick[v, k]:
-            begins[k] = max(arrive_s, fleet.floor_s[v, k])
-            time_s = begins[k] + riders.board_s[other]
-        else:
+        if not fleet.pick[v, k]:
             if _too_long(v, k, i, arrive_s, fleet, riders, begins):
                 return np.inf
             late_s += arrive_s - fleet.arrive_s[v, k]
-            time_s = arrive_s + riders.alight_s[other]
+        time_s = _leave(v, k, arrive_s, fleet, riders, begins)
         place = fleet.node[v, k]
     return late_s
 
@@ -251,10 +276,13 @@ def best_insertion(
     Args:
         r: the rider.
         now_s: the present.
-        fleet, riders, roads: the state.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
         weights: of the cost, ``(4,)``, none negative.
         mode: `EVERYWHERE` or `AT_THE_END`.
-        begins, bounds: ``(PLAN,)`` and ``(V,)``, to be overwritten.
+        begins: ``(PLAN,)``, to be overwritten.
+        bounds: ``(V,)``, likewise.
 
     Returns:
         Cost, vehicle, and the stops before which to pick up and to drop off; vehicle -1 if nobody can.

@@ -23,7 +23,7 @@ LATE_S = 1e-3
 
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
-    "served_pct": "parties that were picked up, of those that neither withdrew nor stayed away",
+    "served_pct": "parties that were picked up, of those that neither mean to withdraw nor stay away",
     "wait_mean_min": "wait from the wanted time to boarding, mean over those picked up",
     "wait_median_min": "its median",
     "wait_p95_min": "its 95th percentile",
@@ -37,7 +37,7 @@ KPIS = {
     "empty_pct": "share of it in all",
     "moved": "idle vehicles sent elsewhere",
     "parties_per_veh_h": "parties served an hour of a vehicle's shift",
-    "asked": "parties that neither withdrew nor stayed away",
+    "asked": "parties that neither mean to withdraw nor stay away",
     "refused_too_late": "refused: nobody could keep all promises",
     "refused_too_large": "refused: no vehicle on shift then takes so large a party, or its wheelchairs",
     "impossible": "rows of the requests that nobody could ever serve; not counted as asked",
@@ -59,6 +59,7 @@ class Ledger:
     Attributes:
         picked_s, dropped_s: float64 ``(R,)``, NaN where it did not happen.
         refused, withdrawn, absent: bool ``(R,)``.
+        steady: whether the party means to come and does not withdraw, whoever dispatches: these are who is compared.
     """
 
     def __init__(self, log: Log, riders: Riders):
@@ -70,6 +71,7 @@ class Ledger:
         self.refused, self.withdrawn, self.absent = (
             self._which(log, kind, count) for kind in (events.REFUSED, events.CANCELLED, events.ABSENT)
         )
+        self.steady = ~np.isfinite(riders.cancel_s) & ~riders.absent
         self.wait_s = self.picked_s - riders.earliest_s
         self.ride_s = self.dropped_s - self.picked_s
 
@@ -92,10 +94,10 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         end_s: when the service ended, for shifts that have no end.
     """
     ledger = Ledger(log, riders)
-    picked = np.isfinite(ledger.picked_s)
+    picked, refused = np.isfinite(ledger.picked_s) & ledger.steady, ledger.refused & ledger.steady
     wait, ride = ledger.wait_s[picked] / 60, ledger.ride_s[picked] / 60
-    asked = int(picked.sum() + ledger.refused.sum())
-    all_waits = wait.sum() + REFUSED_MIN * ledger.refused.sum()
+    asked = int(picked.sum() + refused.sum())
+    all_waits = wait.sum() + REFUSED_MIN * refused.sum()
     drove = log.kind == events.DROVE
     metres, load = log.metres[drove], log.load[drove]
     refusals = log.load[log.kind == events.REFUSED]
@@ -132,10 +134,10 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
 
 def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> dict[str, np.ndarray]:
     """Mean wait of every zone, and share served, each ``(zones,)``; NaN where there were fewer than `FEW`."""
-    zone, picked = zone_of[riders.origin], np.isfinite(ledger.picked_s)
+    zone, picked = zone_of[riders.origin], np.isfinite(ledger.picked_s) & ledger.steady
     served = np.bincount(zone[picked], minlength=zones)
     waited = np.bincount(zone[picked], weights=ledger.wait_s[picked] / 60, minlength=zones)
-    asked = served + np.bincount(zone[ledger.refused], minlength=zones)
+    asked = served + np.bincount(zone[ledger.refused & ledger.steady], minlength=zones)
     return {
         "wait_min": np.where(served >= FEW, waited / np.maximum(served, 1), np.nan),
         "served_pct": np.where(asked >= FEW, 100.0 * served / np.maximum(asked, 1), np.nan),

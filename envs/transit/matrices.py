@@ -43,7 +43,7 @@ class Matrices:
     def _along(self, length: np.ndarray) -> np.ndarray:
         """Metres of every path, all paths followed at once."""
         total, target = np.zeros_like(length), np.broadcast_to(np.arange(len(length)), length.shape)
-        at = np.broadcast_to(np.arange(len(length))[:, None], length.shape)
+        at: np.ndarray = np.broadcast_to(np.arange(len(length))[:, None], length.shape)
         while True:
             following = self.hop[at, target]
             if (following == at).all():

@@ -33,10 +33,10 @@ EVENT_ROWS = 8
 @njit(cache=True)
 def write(log: Log, time_s: float, kind: int, v: int, r: int, node: int, metres: float, load: int) -> None:
     """Append an event. The caller sees to it that there is room."""
-    k = log.count[0]
+    k = log.used[0]
     log.time_s[k], log.kind[k], log.vehicle[k], log.rider[k] = time_s, kind, v, r
     log.node[k], log.metres[k], log.load[k] = node, metres, load
-    log.count[0] = k + 1
+    log.used[0] = k + 1
 
 
 @njit(cache=True)
@@ -170,9 +170,12 @@ def run(
     """Let time pass up to a moment, and answer what comes in on the way.
 
     Args:
-        agenda_s, agenda: when what happens, ``(A,)``: rider ``r`` asks (``r``) or cancels (``-1 - r``), in order.
-        until_s: up to when.
-        fleet, riders, roads: the state.
+        agenda_s: when something happens, in order, ``(A,)``.
+        agenda: what: rider ``r`` asks (``r``) or cancels (``-1 - r``), ``(A,)``.
+        until_s: up to when; finite.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
         weights: of an insertion's cost, ``(4,)``.
         urgency: factor on the weight of a wait, by origin, ``(N,)``.
         mode: where a request may go in a plan.

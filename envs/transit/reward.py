@@ -1,4 +1,4 @@
-"""What is wanted: short waits, nobody refused, short rides, little empty driving. How much of each, the scenario says."""
+"""What is wanted: short waits, nobody refused, short rides, little empty driving. How much, the scenario says."""
 
 from __future__ import annotations
 

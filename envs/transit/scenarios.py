@@ -147,7 +147,7 @@ class District(Frozen):
     spacing_m: float = Field(default=350.0, ge=50, le=2000)
     zones: tuple[int, int] = (4, 3)
     begin_h: float = Field(default=6.0, ge=0, lt=24)
-    requests_h: float = Field(default=150.0, gt=0, le=100_000)
+    requests_h: float = Field(default=120.0, gt=0, le=100_000)
     booked: float = Field(default=0.15, ge=0, le=1)
     cancelled: float = Field(default=0.04, ge=0, le=1)
     absent: float = Field(default=0.02, ge=0, le=1)
@@ -232,7 +232,7 @@ class TransitScenario(Scenario):
 
 
 SCENARIOS: dict[str, str] = {
-    "hcmc": "a generated district in the manner of a minibus pilot: peaks, schools, metro trains, rain; 6 to 20 o'clock",
+    "hcmc": "a generated district in the manner of a minibus pilot: peaks, schools, trains, rain; 6 to 20 o'clock",
     "nyc2015": "real taxi requests of Manhattan, 2015, an hour of a day each, 11 zones (data do not ship)",
 }
 NAMES = tuple(SCENARIOS)
@@ -246,7 +246,7 @@ def load(name: str) -> TransitScenario:
     """
     common: dict[str, Any] = {"name": name, "description": SCENARIOS[name]}
     if name == "hcmc":
-        fleet = Crew(vehicles=20, seats=8, places=1)
+        fleet = Crew(vehicles=40, seats=8, places=1)
         return TransitScenario(**common, district=District(), duration_s=14 * 3600.0, fleet=fleet)
     return TransitScenario(
         **common,

@@ -5,6 +5,8 @@ What zones ask for is the world's; what happens to whom is written in the log.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from envs.transit import events, kernel, motion
@@ -149,14 +151,11 @@ class Service:
         return np.flatnonzero(self.riders.state == ABOARD)
 
 
+@cache
 def warm_up() -> None:
     """Compile everything, or load it from the cache, so that children of this process need not."""
-    roads = Roads(
-        *(np.zeros((2, 2)) + 60.0 * (1 - np.eye(2)) for _ in range(3)),
-        np.array([[0, 1], [0, 1]], np.int32),
-        np.ones(1),
-        300.0,
-    )
+    minute = 60.0 * (1.0 - np.eye(2))
+    roads = Roads(minute, minute, minute, np.array([[0, 1], [0, 1]], np.int32), np.ones(1), 300.0)
     fleet = new_fleet(np.array([0]), np.array([[4, 1]]), np.array([[0.0, 1e5]]))
     one = np.array([0])
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))

@@ -155,7 +155,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
                 raise CityloopError(
                     f"{path}: column {missing[0]!r} is missing: the first row names {', '.join(columns)}"
                 )
-            rows = []
+            rows: list[tuple[int, Row]] = []
             for row in reader:
                 rows.append((reader.line_num, {key: value or "" for key, value in row.items() if key is not None}))
             return rows

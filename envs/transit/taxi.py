@@ -1,10 +1,10 @@
 """Taxi days in the layout of nyc2015 (github.com/tumBAIS/HybridMADRL-AMoD, MIT): zones as nodes, one CSV a day.
 
-``graph.csv``: for every pair of zones ``distance`` in m, ``travel_time`` in minutes and the ``route``; pairs whose route
-has nothing between are the roads. ``zones.csv``: longitude and latitude. ``trips/DATE.csv``: ``pickup_time`` in seconds
-from the start, ``pickup_ID``, ``dropoff_ID``. ``training_dates.csv`` and ``validation_dates.csv`` say which days are for
-what. Test days are those of ``test_dates.csv``; where that file is absent (the publishers' test days may be kept
-elsewhere), every eighth training day is a test day instead and is not trained on.
+``graph.csv``: for every pair of zones ``distance`` in m, ``travel_time`` in minutes and the ``route``; pairs whose
+route has nothing between are the roads. ``zones.csv``: longitude and latitude. ``trips/DATE.csv``: ``pickup_time`` in
+seconds from the start, ``pickup_ID``, ``dropoff_ID``. ``training_dates.csv`` and ``validation_dates.csv`` say which
+days are for what. Test days are those of ``test_dates.csv``; where that file is absent (the publishers' test days may
+be kept elsewhere), every eighth training day is a test day instead and is not trained on.
 """
 
 from __future__ import annotations

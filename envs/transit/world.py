@@ -35,6 +35,9 @@ class TransitWorld(World):
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite):
+        from envs.transit.service import warm_up
+
+        warm_up()  # here: whoever plays episodes in children of this process compiles, or loads, but once
         self.scenario, self.site = scenario, site
         self._service: Service | None = None
         self._told = False
@@ -53,10 +56,8 @@ class TransitWorld(World):
         Raises:
             CityloopError: if a file is not what it should be.
         """
-        from envs.transit.service import Service, warm_up
+        from envs.transit.service import Service
 
-        if not self._told:
-            warm_up()
         day = day_of(self.scenario, self.site, seed)
         self._tell(day.problems)
         self._service = Service(self.scenario, self.site, day, seed, program)
@@ -119,7 +120,7 @@ class TransitWorld(World):
     def _since_last(self, before_s: float) -> dict[str, Any]:
         """What happened since a moment, for the reward."""
         found = census.since(self.service, self.site, before_s, self._seen)
-        self._seen = int(self.service.log.count[0])
+        self._seen = int(self.service.log.used[0])
         return found
 
     @property

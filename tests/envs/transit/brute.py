@@ -25,7 +25,7 @@ def stops_of(v, fleet):
 
 
 def play(v, plan, now, fleet, riders, roads):
-    """Times of a plan: rider → (begin of boarding, arrival), and what it costs in driving; None if it breaks anything."""
+    """Times of a plan: rider → (begin of boarding, arrival), and seconds of driving; None if it breaks anything."""
     clock = max(fleet.at_s[v], now, fleet.shift_s[v, 0])
     node, load, free = fleet.at[v], fleet.aboard[v].copy(), 0.0
     begins = {r: riders.begin_s[r] for r, pick, _ in plan if not pick}

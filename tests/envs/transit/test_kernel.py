@@ -83,14 +83,14 @@ def test_what_cannot_be_kept_is_not_promised(change, promised):
     latest = [600.0, change.get("latest", 180.0)]
     riders = new_riders([0, 3], [9, 6], [0.0] * 2, [0.0] * 2, latest, [540.0, 180.0], [560.0, 200.0], size)
     fleet = new_fleet([0], change.get("room", [[2, 0]]), change.get("shift_s", [[0.0, 1e5]]))
-    cost, v, i, j = asked(0, 0.0, fleet, riders, roads)
+    _, v, i, j = asked(0, 0.0, fleet, riders, roads)
     if v != NOBODY:
         kernel.insert(v, 0, i, j, 0.0, fleet, riders, roads)
     assert (asked(1, 0.0, fleet, riders, roads)[1] != NOBODY) is promised
 
 
 def test_a_cancelled_stop_lets_nobody_wait_aboard_beyond_the_promise():
-    """Without the first rider the second would be picked up at once, and sit in the vehicle until the third may board."""
+    """Without the first the second would be picked up at once, and sit in the vehicle until the third may board."""
     roads = street()
     earliest = [0.0, 0.0, 1000.0]
     latest = [600.0, 600.0, 1100.0]
