@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.core.registry import System
+from envs.transit.drawing import draw_map
 from envs.transit.features import TransitFeatures
 from envs.transit.guard import TransitGuard
 from envs.transit.kpis import KPIS
@@ -32,6 +33,8 @@ SYSTEM = System(
     action_space=lambda site: Box(-1.0, 1.0, (2,), np.float64),
     command="target",
     drawn=("idle_veh", "waiting"),
+    draw_map=draw_map,
+    beside=("served_pct", "wait_mean_min", "ride_min", "empty_pct"),
     cross_check=cross_check,
     make_world=TransitWorld,
     make_guard=TransitGuard,

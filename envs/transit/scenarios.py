@@ -68,7 +68,7 @@ class Timing(Frozen):
         ahead_s: what is expected, booked, or soon free, is counted for so many seconds to come.
     """
 
-    decision_s: int = Field(default=120, ge=15, le=3600)
+    decision_s: int = Field(default=300, ge=15, le=3600)
     board_s: float = Field(default=15.0, ge=0, le=600)
     alight_s: float = Field(default=10.0, ge=0, le=600)
     recent_s: float = Field(default=900.0, ge=60, le=7200)
@@ -76,7 +76,8 @@ class Timing(Frozen):
 
 
 class Costs(Frozen):
-    """What an insertion costs, by the second.
+    """What an insertion costs, by the second. The defaults, and `Timing.decision_s`, come out of
+    `agents.baselines.transit_tune` on training days of nyc2015.
 
     Attributes:
         vehicle: of added driving, at free flow.
@@ -84,9 +85,9 @@ class Costs(Frozen):
         others: by which others arrive later.
     """
 
-    vehicle: float = Field(default=0.5, ge=0, le=100)
+    vehicle: float = Field(default=0.3, ge=0, le=100)
     wait: float = Field(default=1.0, ge=0, le=100)
-    ride: float = Field(default=0.5, ge=0, le=100)
+    ride: float = Field(default=0.3, ge=0, le=100)
     others: float = Field(default=0.5, ge=0, le=100)
 
     @property
@@ -253,7 +254,7 @@ def load(name: str) -> TransitScenario:
         days=data_folder() / "transit" / "nyc2015",
         fleet=Crew(vehicles=24, seats=6),
         promise=Promise(wait_s=300.0),
-        timing=Timing(decision_s=120, board_s=0.0, alight_s=0.0),
+        timing=Timing(board_s=0.0, alight_s=0.0),
         # Every split's seeds go through its days in order, with other places of the vehicles each time.
         seeds=Seeds(
             test=SeedRange(first=0, last=9_999),

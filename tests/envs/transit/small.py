@@ -3,8 +3,11 @@
 import numpy as np
 
 from envs.transit.clock import Roads
+from envs.transit.day import zones_of
 from envs.transit.fleet import new_fleet, new_riders
 from envs.transit.matrices import Matrices
+from envs.transit.scenarios import Costs, Promise, Timing
+from envs.transit.site import Node, Road, TransitSite
 
 
 def roads_of(matrices, speed=(1.0,), slot_s=300.0):
@@ -60,3 +63,40 @@ def garage(rng, roads, count, seats=4, end_s=6000.0):
     begin = np.where(rng.random(count) < 0.2, rng.uniform(0, 600, count), 0.0)
     end = np.where(rng.random(count) < 0.2, rng.uniform(1500, 3000, count), end_s)
     return new_fleet(at, room, np.stack([begin, end], axis=1))
+
+
+READ = {
+    "idle_veh": [2, 0, 1],
+    "inbound_veh": [0, 1, 0],
+    "soon_veh": [0, 0, 2],
+    "busy_veh": [1, 2, 3],
+    "aboard": [1, 3, 4],
+    "coming": [0, 2, 1],
+    "waiting": [0, 3, 1],
+    "booked": [1, 0, 0],
+    "requests": [2, 9, 4],
+    "refused": [0, 2, 0],
+    "expected": [1.0, 6.0, 2.0],
+    "time_s": [1800.0],
+    "speed": [0.8],
+}
+"""Readings of three zones."""
+
+
+def three_zones(**more):
+    """A street of six corners, two a zone, a minute apart; vehicles may not stand in the last zone if ``closed``."""
+    closed = more.pop("closed", False)
+    nodes = tuple(Node(id=str(k), x_m=500.0 * k, y_m=0.0, zone=k // 2, stop=not (closed and k > 3)) for k in range(6))
+    ends = [(a, b) for a in range(6) for b in (a - 1, a + 1) if 0 <= b < 6]
+    roads = tuple(Road(start=a, end=b, seconds=60.0, metres=500.0) for a, b in ends)
+    return TransitSite(
+        name="street",
+        promise=Promise(),
+        timing=Timing(),
+        costs=Costs(),
+        nodes=nodes,
+        roads=roads,
+        zones=zones_of(["west", "mid", "east"], nodes, roads),
+        vehicles=12,
+        **more,
+    )
