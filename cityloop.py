@@ -363,13 +363,16 @@ def control(
 
 @app.command(epilog="Example: cityloop bench intersections --json")
 def bench(
-    name: Annotated[str, typer.Argument(help="intersections, drainage, training or serving.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="intersections, drainage, transit, training or serving.", show_default=False)
+    ],
     as_json: AsJson = None,
 ) -> None:
     """Measure throughput or latency side by side with a peer or a bare floor."""
     benches = {
         "intersections": ("training.bench.intersections", "bench_intersections"),
         "drainage": ("training.bench.drainage", "bench_drainage"),
+        "transit": ("training.bench.transit", "bench_transit"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
     }

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from envs.transit.matrices import Matrices
+
 
 class Roads(NamedTuple):
-    """A road graph as matrices over its ``N`` nodes; `network.matrices` makes them.
+    """A road graph as matrices over its ``N`` nodes; `roads_of` makes them.
 
     Attributes:
         free_s: seconds from row to column at speed 1, float64 ``(N, N)``, shortest paths: no detour is quicker.
@@ -23,6 +25,7 @@ class Roads(NamedTuple):
         hop: the next node on the path from row to column, int32 ``(N, N)``.
         speed: relative speed in every slot of the day, float64 ``(T,)``; the last holds on.
         slot_s: seconds of a slot.
+        fastest: the highest of all speeds.
     """
 
     free_s: np.ndarray
@@ -31,6 +34,14 @@ class Roads(NamedTuple):
     hop: np.ndarray
     speed: np.ndarray
     slot_s: float
+    fastest: float
+
+
+def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float) -> Roads:
+    """Shortest paths under the speeds of a day, each of which holds for ``slot_s`` seconds."""
+    speed = np.ascontiguousarray(speed, dtype=np.float64)
+    to_s = np.ascontiguousarray(matrices.free_s.T)
+    return Roads(matrices.free_s, to_s, matrices.metres, matrices.hop, speed, float(slot_s), float(speed.max()))
 
 
 @njit(cache=True)

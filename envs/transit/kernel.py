@@ -122,8 +122,8 @@ def best_place(
     found, first, second = np.inf, -1, -1
     if count + 2 > PLAN:
         return found, first, second
-    free, origin = roads.free_s, riders.origin[r]
-    direct_s = free[origin, riders.destination[r]]
+    row, column = roads.free_s[riders.origin[r]], roads.free_to_s[riders.origin[r]]
+    direct_s = row[riders.destination[r]]
     seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
     for i in range(count if mode == AT_THE_END else 0, count + 1):
         if i == 0:
@@ -132,20 +132,26 @@ def best_place(
         else:
             node, start_s = fleet.node[v, i - 1], fleet.leave_s[v, i - 1]
             taken, wheeled = fleet.load[v, i - 1, 0], fleet.load[v, i - 1, 1]
-        to_s = arrive(start_s, free[node, origin], roads.speed, roads.slot_s)
-        waited = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r])
-        if to_s > riders.latest_s[r] + EPS or waited >= min(best, found):
+        limit = min(best, found)
+        soonest_s = start_s + column[node] / roads.fastest
+        wait_s = max(0.0, soonest_s - riders.earliest_s[r])
+        if soonest_s > riders.latest_s[r] + EPS or weights[WAIT] * wait_s >= limit:
             break  # and later in the plan it would only be later
         if taken > seats or wheeled > places:
             continue
-        detour_s = free[node, origin]  # of the way to the pick-up, if the plan goes on from there
+        detour_s = column[node]  # of the way to the pick-up, if the plan goes on from there
         if i < count:
-            detour_s += free[origin, fleet.node[v, i]] - free[node, fleet.node[v, i]]
-        least = waited + weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / roads.speed.max()
-        if least >= min(best, found):
+            detour_s += row[fleet.node[v, i]] - roads.free_s[node, fleet.node[v, i]]
+        least = weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / roads.fastest
+        if least + weights[WAIT] * wait_s >= limit:
+            continue
+        to_s = arrive(start_s, column[node], roads.speed, roads.slot_s)
+        waited = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r])
+        if to_s > riders.latest_s[r] + EPS:
+            break
+        if least + waited >= limit:
             continue
         begin_s = max(to_s, riders.earliest_s[r])
-        limit = min(best, found)
         cost, j = _best_drop(v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins)
         if j >= 0:
             found, first, second = cost, i, j
@@ -290,7 +296,7 @@ def best_insertion(
     origin = riders.origin[r]
     column, speed, slot_s = roads.free_to_s[origin], roads.speed, roads.slot_s
     free_s = roads.free_s[origin, riders.destination[r]]
-    direct_s = free_s / speed.max()
+    direct_s = free_s / roads.fastest
     best, vehicle, first, second = np.inf, NOBODY, -1, -1
     # A lower bound of every vehicle's cost. Nobody is there sooner than by driving straight to the rider.
     promising = NOBODY
@@ -299,7 +305,7 @@ def best_insertion(
         if fleet.room[v, 0] < riders.size[r, 0] or fleet.room[v, 1] < riders.size[r, 1]:
             continue
         start_s = ready_s(v, now_s, fleet)
-        if start_s > riders.latest_s[r] + EPS:
+        if start_s + column[fleet.at[v]] / roads.fastest > riders.latest_s[r] + EPS:
             continue
         to_s = arrive(start_s, column[fleet.at[v]], speed, slot_s)
         if to_s > riders.latest_s[r] + EPS:

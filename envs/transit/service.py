@@ -10,10 +10,11 @@ from functools import cache
 import numpy as np
 
 from envs.transit import events, kernel, motion
-from envs.transit.clock import Roads, arrive
+from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
 from envs.transit.fleet import ABOARD, NOBODY, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 
@@ -36,10 +37,7 @@ class Service:
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
-        matrices = site.matrices
-        free = matrices.free_s
-        to = np.ascontiguousarray(free.T)
-        self.roads = Roads(free, to, matrices.metres, matrices.hop, np.ascontiguousarray(day.speed), day.slot_s)
+        self.roads = roads_of(site.matrices, day.speed, day.slot_s)
         self.fleet = self._vehicles(scenario, site, seed)
         self.riders = self._requests(scenario, day)
         self.log = events.new_log()
@@ -154,8 +152,8 @@ class Service:
 @cache
 def warm_up() -> None:
     """Compile everything, or load it from the cache, so that children of this process need not."""
-    minute = 60.0 * (1.0 - np.eye(2))
-    roads = Roads(minute, minute, minute, np.array([[0, 1], [0, 1]], np.int32), np.ones(1), 300.0)
+    ends = np.array([0, 1]), np.array([1, 0])
+    roads = roads_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
     fleet = new_fleet(np.array([0]), np.array([[4, 1]]), np.array([[0.0, 1e5]]))
     one = np.array([0])
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from envs.transit.clock import Roads
+from envs.transit.clock import roads_of
 from envs.transit.day import zones_of
 from envs.transit.fleet import new_fleet, new_riders
 from envs.transit.matrices import Matrices
@@ -10,19 +10,12 @@ from envs.transit.scenarios import Costs, Promise, Timing
 from envs.transit.site import Node, Road, TransitSite
 
 
-def roads_of(matrices, speed=(1.0,), slot_s=300.0):
-    """Matrices as the compiled functions take them."""
-    free = matrices.free_s
-    to = np.ascontiguousarray(free.T)
-    return Roads(free, to, matrices.metres, matrices.hop, np.array(speed, float), float(slot_s))
-
-
-def street(nodes=10, seconds=60.0, metres=500.0, **more):
+def street(nodes=10, seconds=60.0, metres=500.0):
     """Nodes in a row, a minute apart."""
     a = np.arange(nodes - 1)
     ends = np.concatenate([a, a + 1]), np.concatenate([a + 1, a])
     count = 2 * len(a)
-    return roads_of(Matrices(nodes, *ends, np.full(count, seconds), np.full(count, metres)), **more)
+    return roads_of(Matrices(nodes, *ends, np.full(count, seconds), np.full(count, metres)), np.ones(1), 300.0)
 
 
 def town(rng, nodes=12, slots=1, slot_s=400.0):
