@@ -18,6 +18,7 @@ from agents.baselines.transit import Reactive
 from envs.core.env import make_loop
 from envs.core.registry import load_scenario
 from envs.core.scenario import Scenario
+from envs.transit.site import TransitSite
 
 COSTS = ((1.0, 1.0, 1.0, 1.0), (0.5, 1.0, 0.5, 0.5), (0.3, 1.0, 0.3, 0.5), (0.3, 1.0, 0.3, 1.0), (0.5, 1.0, 0.2, 0.3))
 """Weights of an insertion's cost that are tried: added driving, wait, ride, others' delay."""
@@ -48,6 +49,7 @@ def tune(
     for weights, period_s in itertools.product(costs, periods_s):
         names = dict(zip(("vehicle", "wait", "ride", "others"), weights, strict=True))
         loop = make_loop(scenario.override({f"costs.{name}": value for name, value in names.items()}))
+        assert isinstance(loop.site, TransitSite)
         try:
             found = [loop.episode(Reactive(loop.site, period_s), seed).kpis for seed in seeds]
         finally:

@@ -126,13 +126,13 @@ def _roads(
             narrow.append(speed == STREET_MS)
     table = np.array(pairs)
     kept = np.ones(len(table), bool)
-    for k in np.flatnonzero(narrow):
+    for gap in np.flatnonzero(narrow):
         if rng.random() < GAPS:
-            kept[k] = False
-            kept[k] = not _connected(table[kept], columns * rows)
+            kept[gap] = False
+            kept[gap] = not _connected(table[kept], columns * rows)
     return tuple(
         Road(start=int(a), end=int(b), seconds=float(seconds), metres=float(metres))
-        for start, end, seconds, metres in table[kept]
+        for start, end, seconds, metres in table[kept].tolist()
         for a, b in ((start, end), (end, start))
     )
 

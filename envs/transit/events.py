@@ -71,4 +71,4 @@ def rows(log: Log, first: int = 0) -> Log:
     """The rows from ``first`` on, in the order of time."""
     used = int(log.used[0])
     order = first + np.argsort(log.time_s[first:used], kind="stable")
-    return Log(*(column[order] for column in log[:-1]), np.array([len(order)]))
+    return Log._make([*(column[order] for column in log[:-1]), np.array([len(order)])])
