@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.transit import district, tables, taxi
+from envs.transit import district, streets, tables, taxi
 from envs.transit.day import Day, Town
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario
@@ -27,6 +27,8 @@ def town_of(scenario: TransitScenario) -> Town:
         return district.build(scenario.district).town
     if scenario.days is not None:
         return taxi.town(scenario.days)
+    if scenario.net is not None:
+        return _streets(scenario).town
     assert scenario.nodes is not None
     assert scenario.roads is not None
     return tables.read_town(scenario.nodes, scenario.roads)
@@ -57,7 +59,14 @@ def _usual(scenario: TransitScenario, zones: int) -> np.ndarray:
         return district.usual(scenario.district, scenario.duration_s)
     if scenario.days is not None:
         return taxi.usual(scenario.days, zones, slots, SLOT_S)
+    if scenario.net is not None:
+        return streets.usual(_streets(scenario), scenario.trips, scenario.duration_s, SLOT_S)
     return np.zeros((0, zones))
+
+
+def _streets(scenario: TransitScenario) -> streets.Streets:
+    assert scenario.net is not None
+    return streets.read(scenario.net, scenario.routes, scenario.trips.zones)
 
 
 def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
@@ -71,6 +80,8 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
     if scenario.days is not None:
         found = taxi.day(scenario.days, taxi.date_of(scenario.days, scenario.seeds, seed))
         return _with_speeds(found.rows(found.earliest_s < scenario.duration_s), scenario)
+    if scenario.net is not None:
+        return _with_speeds(streets.day(_streets(scenario), scenario.trips, scenario.duration_s, seed), scenario)
     return _with_speeds(_own(scenario, site.matrices), scenario)
 
 

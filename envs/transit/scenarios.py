@@ -1,4 +1,4 @@
-"""Where fleets run: a generated district, real taxi days, and any graph and requests of a user's own.
+"""Where fleets run: a generated district, taxi days, SUMO networks, and any graph and requests of a user's own.
 
 What a scenario says, and the names that ship. How files are read is `network`'s, `demand`'s and `tables`'.
 """
@@ -6,6 +6,7 @@ What a scenario says, and the names that ship. How files are read is `network`'s
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,6 +166,30 @@ class District(Frozen):
         return self
 
 
+class Trips(Frozen):
+    """What of a SUMO network's trips a fleet is asked for; see `streets.py`.
+
+    Attributes:
+        begin_s: second of the route files at which an episode begins.
+        stretch: an hour of trips becomes so many hours of service.
+        share: of the trips, drawn anew for every episode.
+        tide: how much more of those from the border there are at the beginning, and of those to it at the end.
+        zones: columns and rows of equal cells.
+    """
+
+    begin_s: float = Field(default=0.0, ge=0)
+    stretch: float = Field(default=3.0, ge=1, le=100)
+    share: float = Field(default=0.3, gt=0, le=1)
+    tide: float = Field(default=0.7, ge=0, le=1)
+    zones: tuple[int, int] = (4, 3)
+
+    @model_validator(mode="after")
+    def _some(self) -> Trips:
+        if min(self.zones) < 1 or max(self.zones) > 30:
+            raise ValueError(f"zones are {list(self.zones)}: give columns and rows from 1 to 30")
+        return self
+
+
 class TransitScenario(Scenario):
     """A demand-responsive fleet.
 
@@ -172,6 +197,8 @@ class TransitScenario(Scenario):
         district: a generated one; None: what the files say.
         days: folder of taxi days in the layout of nyc2015; see `taxi.py`.
         nodes, roads, requests: CSV files of a user's own; see `tables.py`.
+        net, routes: a SUMO network and its route files; see `streets.py`.
+        trips: what of those is served.
         fleet: the vehicles.
         more: further vehicles, of other kinds or shifts.
         promise, timing, costs: how riders are served.
@@ -185,6 +212,9 @@ class TransitScenario(Scenario):
     nodes: Path | None = None
     roads: Path | None = None
     requests: Path | None = None
+    net: Path | None = None
+    routes: tuple[Path, ...] = ()
+    trips: Trips = Trips()
     duration_s: float = Field(default=3600.0, gt=0)
     fleet: Crew = Crew()
     more: tuple[Crew, ...] = ()
@@ -198,15 +228,19 @@ class TransitScenario(Scenario):
     def _readable(self) -> TransitScenario:
         own = {"nodes": self.nodes, "roads": self.roads, "requests": self.requests}
         given = [name for name, path in own.items() if path is not None]
-        sources = [self.district is not None, self.days is not None, bool(given)]
+        sources = [self.district is not None, self.days is not None, bool(given), self.net is not None]
         if sum(sources) != 1:
-            raise ValueError("give one of: district (a generated one), days (a folder), or nodes, roads and requests")
+            raise ValueError(
+                "give one of: district (a generated one), days (a folder), nodes, roads and requests, or net and routes"
+            )
+        if (self.net is not None) != bool(self.routes):
+            raise ValueError("net and routes go together: give a SUMO network and its route files")
         if given and len(given) < len(own):
             missing = next(name for name in own if name not in given)
             raise ValueError(f"key {missing!r} is missing: nodes, roads and requests go together")
-        for name, path in own.items():
+        for name, path in (*own.items(), ("net", self.net), *(("routes", path) for path in self.routes)):
             if path is not None and not path.is_file():
-                raise ValueError(f"{name} is {str(path)!r}: give an existing CSV file")
+                raise ValueError(f"{name} is {str(path)!r}: give an existing file")
         if self.days is not None and not (self.days / "graph.csv").is_file():
             raise ValueError(f"days is {str(self.days)!r}: give a folder with graph.csv, zones.csv and trips/")
         if any(not 0.05 <= speed <= 5 for speed in self.speeds):
@@ -226,17 +260,25 @@ class TransitScenario(Scenario):
         return (self.fleet, *self.more)
 
     def files(self) -> list[Path]:
-        """The CSV files."""
+        """Whatever files it reads."""
         if self.days is not None:
             return sorted([*self.days.glob("*.csv"), *(self.days / "trips").glob("*.csv")])
-        return [path for path in (self.nodes, self.roads, self.requests) if path is not None]
+        return [path for path in (self.nodes, self.roads, self.requests, self.net, *self.routes) if path is not None]
 
 
 SCENARIOS: dict[str, str] = {
     "hcmc": "a generated district in the manner of a minibus pilot: peaks, schools, trains, rain; 6 to 20 o'clock",
+    "ingolstadt": "three tidal hours on the streets of Ingolstadt (RESCO), trips of its SUMO demand",
+    "cologne": "three tidal hours on the streets of Cologne (RESCO), trips of its SUMO demand",
     "nyc2015": "real taxi requests of Manhattan, 2015, an hour of a day each, 11 zones (data do not ship)",
 }
 NAMES = tuple(SCENARIOS)
+
+RESCO: dict[str, tuple[str, float, float, int, tuple[int, int]]] = {
+    "ingolstadt": ("ingolstadt21", 57_600.0, 0.4, 24, (4, 3)),
+    "cologne": ("cologne8", 25_200.0, 0.6, 12, (3, 3)),
+}
+"""Scenario → network of the sumo-rl package (not ours to ship), begin of its hour, share of trips, vehicles, zones."""
 
 
 def load(name: str) -> TransitScenario:
@@ -249,6 +291,17 @@ def load(name: str) -> TransitScenario:
     if name == "hcmc":
         fleet = Crew(vehicles=40, seats=8, places=1)
         return TransitScenario(**common, district=District(), duration_s=14 * 3600.0, fleet=fleet)
+    if name in RESCO:
+        network, begin_s, share, vehicles, zones = RESCO[name]
+        return TransitScenario(
+            **common,
+            net=_resco(network, "net"),
+            routes=(_resco(network, "rou"),),
+            trips=Trips(begin_s=begin_s, share=share, zones=zones),
+            duration_s=3 * 3600.0,
+            fleet=Crew(vehicles=vehicles, seats=6),
+            promise=Promise(wait_s=300.0),
+        )
     return TransitScenario(
         **common,
         days=data_folder() / "transit" / "nyc2015",
@@ -262,6 +315,13 @@ def load(name: str) -> TransitScenario:
             train=SeedRange(first=100_000, last=2**31 - 1),
         ),
     )
+
+
+def _resco(network: str, kind: str) -> Path:
+    spec = find_spec("sumo_rl")
+    if spec is None or not spec.submodule_search_locations:
+        raise CityloopError("package sumo-rl is not installed, and it brings the networks: pip install sumo-rl")
+    return Path(spec.submodule_search_locations[0]) / "nets" / "RESCO" / network / f"{network}.{kind}.xml"
 
 
 def data_folder() -> Path:

@@ -16,7 +16,7 @@ from tests.contract.remote import RemoteEnv
 SMALL = {
     "intersections": ("intersections/grid2x2", "intersections/cologne1"),
     "drainage": ("drainage/astlingen", "drainage/theta"),
-    "transit": ("transit/hcmc",),
+    "transit": ("transit/hcmc", "transit/cologne"),
 }
 """System → small scenarios that its contract is checked on: one with several agents, one with a single one."""
 
