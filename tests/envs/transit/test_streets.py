@@ -1,5 +1,7 @@
 """A SUMO network as a street graph: a street of four corners by hand, and the packaged Ingolstadt."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ CORNERS = {"W": 0, "A": 300, "B": 600, "E": 900}
 def files(tmp_path):
     """W — A — B — E both ways, 10 m/s; W and E are where the network was cut out."""
     names, lines = list(CORNERS), []
-    for a, b in zip(names, names[1:], strict=False):
+    for a, b in itertools.pairwise(names):
         for start, end in ((a, b), (b, a)):
             shape = f"{CORNERS[start]},0 {CORNERS[end]},0"
             lane = f'<lane id="{start}{end}_0" index="0" speed="10" length="300" shape="{shape}"/>'
