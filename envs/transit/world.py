@@ -149,17 +149,15 @@ class TransitWorld(World):
         riders, end_s = service.riders, self.scenario.duration_s
         self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s)
         found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
-        self._places = {
-            name: {zone: float(v) for zone, v in zip(self.site.agents, values, strict=True) if np.isfinite(v)}
-            for name, values in found.items()
-        }
+        told = np.flatnonzero(np.isfinite(found["wait_min"]) & np.isfinite(found["served_pct"]))
+        self._places = {name: {self.site.agents[k]: float(v[k]) for k in told} for name, v in found.items()}
 
     def kpis(self) -> dict[str, float]:
         """The finished episode's indicators; see `kpis.KPIS`."""
         return dict(self._kpis)
 
     def places(self) -> dict[str, dict[str, float]]:
-        """Mean wait in every zone, and the share served there."""
+        """Mean wait in every zone, and the share served there; zones with few parties are left out."""
         return {indicator: dict(values) for indicator, values in self._places.items()}
 
     @property
