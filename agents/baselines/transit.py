@@ -22,6 +22,8 @@ from envs.transit.targets import NOTHING, available, demand_weights, scores_of
 class Local:
     """A way to dispatch that the plant carries out by itself.
 
+    Where nobody can run the program (a plant that only takes settings), `act` leaves idle vehicles where they are.
+
     Args:
         program: which.
     """
@@ -33,8 +35,13 @@ class Local:
         """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """Never asked: the program decides."""
-        raise NotImplementedError(f"{self.name} is a program of the plant")
+        """Scores of the vehicles as they stand, and no urgency, ``(N, 2)``."""
+        return _settings(available(readings) + NOTHING)
+
+
+def _settings(weights: np.ndarray) -> Requests:
+    """Shares in proportion to weights as scores, and no urgency, ``(N, 2)``."""
+    return np.stack([scores_of(weights), np.zeros(len(weights))], axis=1)
 
 
 def solo(site: TransitSite) -> Controller:
@@ -81,8 +88,7 @@ class _Rebalancing:
         """Scores, and no urgency, ``(N, 2)``."""
         due = self._decision % self._every == 0
         self._decision += 1
-        weights = self.weights(readings) if due else available(readings) + NOTHING  # as they stand: nobody moves
-        return np.stack([scores_of(weights), np.zeros(len(weights))], axis=1)
+        return _settings(self.weights(readings) if due else available(readings) + NOTHING)  # else nobody moves
 
     def weights(self, readings: Readings) -> np.ndarray:
         """Shares in proportion to these, all above 0, ``(N,)``."""

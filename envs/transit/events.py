@@ -16,7 +16,7 @@ NAMES = (
 
 TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)
 """Why a request was refused (`load` of the event): no vehicle that works then is large enough for the party; none can
-keep all promises; or the request makes no sense, see `demand`."""
+keep all promises; or the request makes no sense, see `tables`."""
 
 REASONS = ("too_large", "too_late", "impossible")
 

@@ -1,6 +1,6 @@
 """Where fleets run: a generated district, taxi days, SUMO networks, and any graph and requests of a user's own.
 
-What a scenario says, and the names that ship. How files are read is `network`'s, `demand`'s and `tables`'.
+What a scenario says, and the names that ship. How each source is read, a file of its own knows.
 """
 
 from __future__ import annotations

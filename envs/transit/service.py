@@ -56,6 +56,8 @@ class Service:
     def _vehicles(scenario: TransitScenario, site: TransitSite, seed: int) -> Fleet:
         rng = np.random.default_rng([seed, 1])
         stops = np.flatnonzero([node.stop for node in site.nodes])
+        reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
+        stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
         rows = [
             (crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S)
             for crew in scenario.crews

@@ -50,6 +50,10 @@ def test_between_rebalancings_vehicles_stay():
     assert counts_of(shares_of(asked[1]), 6).tolist() == [2, 1, 3], "as they stand, come, and will be free"
 
 
+def test_a_program_that_nobody_can_run_leaves_vehicles_where_they_are():
+    assert counts_of(shares(make_controller("nearest", three_zones())), 6).tolist() == [2, 1, 3]
+
+
 def test_only_rebalancing_moves_idle_vehicles(loop):
     moved = {
         name: loop.episode(make_controller(name, loop.site), 1).kpis["moved"] for name in ("insertion", "reactive")

@@ -63,6 +63,15 @@ def from_the_west(loop):
     raise AssertionError("no vehicle ever begins there")
 
 
+def test_nobody_begins_where_no_road_leads_away(tmp_path):
+    loop = own(tmp_path, "0,a,c,0,,0\n")
+    starts = set()
+    for seed in range(30):
+        loop.reset(seed)
+        starts.add(loop.site.nodes[loop.world.service.fleet.at[0]].id)
+    assert starts == {"a", "b", "c"}, "not at the island e, nor at the corner d without a stop"
+
+
 def test_who_books_is_not_picked_up_before_the_time(tmp_path):
     times = {(kind, r): t for kind, r, t in history(own(tmp_path, "600,a,c,0,,0\n"))}
     assert times["promised", 0] == 0
