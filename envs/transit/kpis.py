@@ -18,6 +18,9 @@ REFUSED_MIN = 30.0
 FEW = 5
 """A zone with fewer parties served is no zone to be compared."""
 
+PARTS = 12
+"""Into so many equal parts an episode is cut, to tell busy times from quiet ones."""
+
 LATE_S = 1e-3
 """Seconds by which rounding may pass a promise."""
 
@@ -27,6 +30,8 @@ KPIS = {
     "wait_mean_min": "wait from the wanted time to boarding, mean over those picked up",
     "wait_median_min": "its median",
     "wait_p95_min": "its 95th percentile",
+    "busy_wait_min": "`wait_min` of who wants to go in the busiest quarter of the time: of twelve equal parts, three",
+    "quiet_wait_min": "the same of all others",
     "ride_min": "from boarding to arrival, mean",
     "detour": "all rides together, divided by the same without detours or stops",
     "worst_zone_wait_min": "mean wait in the zone where it is longest, of zones with 5 parties or more",
@@ -111,6 +116,7 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         "wait_mean_min": _mean(wait),
         "wait_median_min": float(np.median(wait)) if len(wait) else 0.0,
         "wait_p95_min": float(np.percentile(wait, 95)) if len(wait) else 0.0,
+        **_periods(ledger, riders),
         "ride_min": _mean(ride),
         "detour": float(ride.sum() * 60 / max(riders.direct_s[picked].sum(), 1e-9)) if len(ride) else 1.0,
         "worst_zone_wait_min": max((w for w in waits if np.isfinite(w)), default=0.0),
@@ -130,6 +136,18 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         "broken": broken,
         "failed": float(broken > 0),
     }
+
+
+def _periods(ledger: Ledger, riders: Riders) -> dict[str, float]:
+    """The headline in busy and in quiet times."""
+    picked, refused = np.isfinite(ledger.picked_s) & ledger.steady, ledger.refused & ledger.steady
+    minutes = np.where(picked, ledger.wait_s / 60, REFUSED_MIN)
+    asked = picked | refused
+    last_s = riders.earliest_s.max(initial=1.0)
+    part = np.minimum((riders.earliest_s / last_s * PARTS).astype(np.int64), PARTS - 1)
+    order = np.argsort(-np.bincount(part[asked], minlength=PARTS), kind="stable")
+    busy = np.isin(part, order[: PARTS // 4])
+    return {"busy_wait_min": _mean(minutes[asked & busy]), "quiet_wait_min": _mean(minutes[asked & ~busy])}
 
 
 def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> dict[str, np.ndarray]:
