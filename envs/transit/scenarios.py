@@ -195,7 +195,7 @@ class TransitScenario(Scenario):
 
     Attributes:
         district: a generated one; None: what the files say.
-        days: folder of taxi days in the layout of nyc2015; see `taxi.py`.
+        days: folder of taxi days in the layout of nyc2015, absolute or from where one runs; see `taxi.py`.
         nodes, roads, requests: CSV files of a user's own; see `tables.py`.
         net, routes: a SUMO network and its route files; see `streets.py`.
         trips: what of those is served.
