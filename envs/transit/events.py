@@ -6,12 +6,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-REQUESTED, PROMISED, REFUSED, CANCELLED, ABSENT, PICKED_UP, DROPPED_OFF, SENT, STOOD, DROVE = range(10)
+REQUESTED, PROMISED, REFUSED, CANCELLED, ABSENT, PICKED_UP, DROPPED_OFF, SENT, STOOD, DROVE, HANDED_OVER = range(11)
 """Kinds: a request came in; a vehicle was promised; none could be; the rider withdrew; was not there; boarded; got off.
-An idle vehicle was sent somewhere; arrived there; a vehicle drove ``metres`` with ``load`` aboard."""
+An idle vehicle was sent somewhere; arrived there; a vehicle drove ``metres`` with ``load`` aboard; a
+rider who waits was given to another vehicle."""
 
 NAMES = (
-    *("requested", "promised", "refused", "cancelled", "absent", "picked_up", "dropped_off", "sent", "stood", "drove"),
+    *(
+        "requested",
+        "promised",
+        "refused",
+        "cancelled",
+        "absent",
+        "picked_up",
+        "dropped_off",
+        "sent",
+        "stood",
+        "drove",
+        "handed_over",
+    ),
 )
 
 TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)

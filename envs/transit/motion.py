@@ -195,6 +195,47 @@ def run(
 
 
 @njit(cache=True)
+def reassign(
+    lock_s: float,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    urgency: np.ndarray,
+    log: Log,
+) -> None:
+    """Insert everybody anew who is to be picked up later than ``lock_s`` from now, in the order of their requests.
+
+    Whoever is taken out fits in again at the old place, so no promise is at risk and no insertion gets dearer.
+    """
+    begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
+    for r in range(len(riders.origin)):
+        if riders.state[r] != WAITING or riders.begin_s[r] <= now_s + lock_s:
+            continue
+        v, pick, drop = riders.vehicle[r], -1, -1
+        for k in range(fleet.length[v]):
+            if fleet.rider[v, k] == r:
+                pick, drop = (k, drop) if fleet.pick[v, k] else (pick, k)
+        floor_s = fleet.floor_s[v, pick]
+        note_drive(v, now_s, fleet, log)
+        kernel.remove(v, r, now_s, fleet, riders, roads)
+        mine[kernel.WAIT] = weights[kernel.WAIT] * urgency[riders.origin[r]]
+        _, other, first, second = kernel.best_insertion(
+            r, now_s, fleet, riders, roads, mine, kernel.EVERYWHERE, begins, bounds
+        )
+        if other == NOBODY:  # by rounding alone
+            kernel.insert(v, r, pick, drop - 1, now_s, fleet, riders, roads)
+            fleet.floor_s[v, pick] = floor_s
+            kernel.schedule(v, fleet, riders, roads)
+            continue
+        if other != v:
+            note_drive(other, now_s, fleet, log)
+            write(log, now_s, events.HANDED_OVER, other, r, riders.origin[r], 0.0, 0)
+        kernel.insert(other, r, first, second, now_s, fleet, riders, roads)
+
+
+@njit(cache=True)
 def send(v: int, node: int, now_s: float, fleet: Fleet, log: Log) -> None:
     """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way."""
     note_drive(v, now_s, fleet, log)

@@ -65,6 +65,8 @@ class Timing(Frozen):
     Attributes:
         decision_s: seconds between two decisions of the zones; requests are answered at once.
         board_s, alight_s: how long a vehicle stands for a party.
+        reassign_s: at every decision, who is to be picked up later than this from now may be given to another vehicle;
+            0: nobody ever is.
         recent_s: requests of so many past seconds are counted as recent.
         ahead_s: what is expected, booked, or soon free, is counted for so many seconds to come.
     """
@@ -72,6 +74,7 @@ class Timing(Frozen):
     decision_s: int = Field(default=300, ge=15, le=3600)
     board_s: float = Field(default=15.0, ge=0, le=600)
     alight_s: float = Field(default=10.0, ge=0, le=600)
+    reassign_s: float = Field(default=0.0, ge=0, le=3600)
     recent_s: float = Field(default=900.0, ge=60, le=7200)
     ahead_s: float = Field(default=600.0, ge=60, le=7200)
 

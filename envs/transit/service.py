@@ -105,6 +105,11 @@ class Service:
         motion.run(*agenda, until_s, *state, self._weights, urgency, self._mode, self.log)
         self.now_s = until_s
 
+    def reassign(self, lock_s: float, urgency: np.ndarray) -> None:
+        """Insert everybody anew who is to be picked up later than ``lock_s`` from now; see `motion.reassign`."""
+        self._make_room(3 * len(self.waiting))
+        motion.reassign(lock_s, self.now_s, self.fleet, self.riders, self.roads, self._weights, urgency, self.log)
+
     def finish(self) -> None:
         """Serve whoever is still promised something, and write down what was driven."""
         until_s = float(self.now_s)
@@ -162,6 +167,7 @@ def warm_up() -> None:
     log = events.new_log(64)
     agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), kernel.EVERYWHERE, log)
+    motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
     motion.send(0, 1, 600.0, fleet, log)
     motion.note_drive(0, 600.0, fleet, log)
     arrive(0.0, 1.0, roads.speed, roads.slot_s)

@@ -89,6 +89,8 @@ class TransitWorld(World):
             asked = np.asarray(commands, dtype=np.float64)
             self._rebalance(asked[:, SCORE])
             factor = FASTER ** asked[:, URGENCY][self.site.zone_of]
+            if self.scenario.timing.reassign_s:
+                service.reassign(self.scenario.timing.reassign_s, factor)
         self._decision += 1
         service.run(self._decision * self.scenario.decision_s, factor)
         self._truth = self._since_last(before_s)

@@ -119,6 +119,21 @@ def test_no_request_breaks_a_promise(district):
     assert step.kpis["moved"] > 0
 
 
+def test_reassigning_keeps_every_promise_and_serves_no_fewer():
+    """Riders who wait are given to other vehicles again and again; whoever was promised one is picked up in time."""
+    found = {}
+    for reassign_s in (0.0, 120.0):
+        changes = {"district__booked": 0.3, "district__cancelled": 0.2, "district__absent": 0.1}
+        loop = make_loop("transit/hcmc", duration_s=HOURS, fleet__vehicles=20, timing__reassign_s=reassign_s, **changes)
+        found[reassign_s] = [loop.episode(make_controller("reactive", loop.site), seed).kpis for seed in range(3)]
+        loop.close()
+    assert all(kpis["broken"] == 0 for kpis in found[120.0])
+    assert all(kpis["handed_over"] > 10 for kpis in found[120.0])
+    assert all(kpis["handed_over"] == 0 for kpis in found[0.0])
+    served = {key: np.mean([kpis["served_pct"] for kpis in value]) for key, value in found.items()}
+    assert served[120.0] > served[0.0]
+
+
 def test_a_broken_promise_would_be_seen(district):
     """The count of broken promises is no constant: shift the same events, and it rises."""
     district.episode(make_controller("insertion", district.site), 5)
