@@ -3,8 +3,8 @@
 What may be done with them, `kernel` says; how they move, `motion`. A plan is a vehicle's list of stops; a vehicle
 starts each leg as soon as it can, so a plan and a start give one schedule.
 
-For those who change this: numba's cache looks only at the file in which a compiled function stands. After a change here,
-in `clock` or in `events`, touch `kernel.py` and `motion.py`, or they go on with the old numbers.
+For those who change this: numba's cache looks only at the file in which a compiled function stands. After a change
+here, in `clock` or in `events`, remove ``__pycache__/*.nbi``, or `kernel` and `motion` go on with the old numbers.
 """
 
 from __future__ import annotations
