@@ -371,7 +371,9 @@ def control(
 def bench(
     name: Annotated[
         str,
-        typer.Argument(help="intersections, drainage, dampers, monitor, training or serving.", show_default=False),
+        typer.Argument(
+            help="intersections, drainage, dampers, transit, monitor, training or serving.", show_default=False
+        ),
     ],
     as_json: AsJson = None,
 ) -> None:
@@ -381,6 +383,7 @@ def bench(
         "drainage": ("training.bench.drainage", "bench_drainage"),
         "dampers": ("training.bench.dampers", "bench_dampers"),
         "monitor": ("training.bench.monitor", "bench_monitor"),
+        "transit": ("training.bench.transit", "bench_transit"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
     }

@@ -63,7 +63,8 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
 def _means(evaluation: Evaluation, controller: str, indicator: str) -> dict[str, float]:
     """Place → mean over a controller's episodes."""
     found = [e.places[indicator] for e in evaluation.episodes if e.controller == controller]
-    return {place: float(np.mean([one[place] for one in found])) for place in found[0]}
+    places = dict.fromkeys(place for one in found for place in one)  # a place may have nothing to tell on some seeds
+    return {place: float(np.mean([one[place] for one in found if place in one])) for place in places}
 
 
 def _write_tables(rows: list[dict[str, Any]], folder: Path) -> None:

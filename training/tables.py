@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
+from envs.core.registry import get_system
 from training.statistics import geometric_mean
 from training.terminal import number, table
 
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """One line a controller: quantiles, failures, and the paired difference of the first to it."""
+    """One line a controller: quantiles, failures, and the paired difference of the first to it.
+
+    Means of the indicators that the system wants beside its headline (`System.beside`) stand before the difference.
+    """
     names, seeds = list(evaluation.controllers), len(evaluation.seeds)
-    columns = ["controller", "median", "mean", "p90", "worst", "failures", "guard changes"]
+    shown = get_system(evaluation.scenario.partition("/")[0]).beside
+    columns = ["controller", "median", "mean", "p90", "worst", "failures", "guard changes", *shown]
     rows = []
     for name, result in evaluation.controllers.items():
         summary = result.summary
         quantiles = [f"{value:.2f}" for value in (summary.median, summary.mean, summary.p90, summary.worst)]
         changes = sum(row["interventions"] for row in result.rows)
-        rows.append([_label(name, names), *quantiles, str(result.failures), f"{changes:g}"])
+        beside = [f"{np.mean([row[kpi] for row in result.rows]):.2f}" for kpi in shown]
+        rows.append([_label(name, names), *quantiles, str(result.failures), f"{changes:g}", *beside])
     if evaluation.paired:
         columns.append(f"{_label(names[0], names)} less this [95 %]")
         for name, row in zip(names, rows, strict=True):

@@ -28,6 +28,7 @@ SYSTEMS = {
     "intersections": "envs.intersections",
     "drainage": "envs.drainage",
     "dampers": "envs.dampers",
+    "transit": "envs.transit",
 }
 
 
@@ -42,6 +43,7 @@ class System:
         failure: the indicator that is 1 where an episode failed, e.g. ``gridlock``.
         negligible: of the headline indicator, where episodes are compared as ratios: less counts as this much.
         failure_voids: whether a failed episode's other indicators mean nothing, so that they are never averaged in.
+        beside: indicators that tables always show beside the headline, which says little without them.
         kpis: indicator → what it means, its unit in its name.
         readings: the schema of what its sensors say.
         scenario_class, site_class: the types of its scenarios and sites.
@@ -86,6 +88,7 @@ class System:
     variant_names: tuple[str, ...] = ()
     negligible: float = 0.0
     failure_voids: bool = False
+    beside: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
     draw_episodes: Callable[[Any, Mapping[str, Mapping[str, Any]], float], Mapping[str, Any]] | None = None

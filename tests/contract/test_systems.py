@@ -17,6 +17,7 @@ SMALL = {
     "intersections": ("intersections/grid2x2", "intersections/cologne1"),
     "drainage": ("drainage/astlingen", "drainage/theta"),
     "dampers": ("dampers/jansen", "dampers/dyke"),
+    "transit": ("transit/hcmc", "transit/cologne"),
 }
 """System → small scenarios that its contract is checked on: one with several agents, one with a single one."""
 

@@ -65,13 +65,17 @@ def serving(controller: Controller | str, scenario: Scenario, deadline_ms: float
         yield url
 
 
-def test_settings_over_the_wire_as_in_process() -> None:
-    """Commands that are numbers, of a system whose sensors are other ones."""
-    storm = load_scenario("drainage/astlingen", duration_s=9000)
-    with serving("law", storm) as url:
-        result = control(storm, url, seed=3, deadline_ms=30_000)
-    kpis, commands = in_process(storm, make_controller("law", site_of(storm)), seed=3)
-    assert (result["answered"], result["guard_changes"]) == (30, 0)
+@pytest.mark.parametrize(
+    ("ref", "name", "duration_s", "ticks"),
+    [("drainage/astlingen", "law", 9000, 30), ("transit/hcmc", "coverage", 7200, 24)],
+)
+def test_settings_over_the_wire_as_in_process(ref: str, name: str, duration_s: float, ticks: int) -> None:
+    """Commands that are numbers, one an agent or several, of systems whose sensors are other ones."""
+    scenario = load_scenario(ref, duration_s=duration_s)
+    with serving(name, scenario) as url:
+        result = control(scenario, url, seed=3, deadline_ms=30_000)
+    kpis, commands = in_process(scenario, make_controller(name, site_of(scenario)), seed=3)
+    assert (result["answered"], result["guard_changes"]) == (ticks, 0)
     assert result["kpis"] == kpis
     assert result["commands"] == commands
     assert commands[0] != commands[-1]

@@ -55,23 +55,27 @@ def test_export_makes_the_same_decisions(run):
         assert ((bundle.act({}, parts) == wanted) | ties).all()
 
 
-def test_settings_are_exported_as_settings(tmp_path):
-    """A gate's policy gives numbers: the bundle asks for the very settings that validation asked for."""
-    loop = make_loop("drainage/astlingen", duration_s=7200)
+@pytest.mark.parametrize(
+    ("ref", "network", "last", "width"),
+    [("drainage/astlingen", "gates", "more", 1), ("transit/hcmc", "zones", "correction", 2)],
+)
+def test_settings_are_exported_as_settings(tmp_path, ref, network, last, width):
+    """A gate's or a zone's policy gives numbers: the bundle asks for the very settings that validation asked for."""
+    loop = make_loop(ref, duration_s=7200)
     torch.manual_seed(3)
-    policy = NETWORKS["gates"](loop.layout.shapes, width=32)
-    torch.nn.init.normal_(policy.more.weight, std=0.5)
-    describe(tmp_path, "gates", [loop.scenario], Settings(width=32), {"minutes": 1.0, "iterations": None}, "x")
+    policy = NETWORKS[network](loop.layout.shapes, width=32)
+    torch.nn.init.normal_(getattr(policy, last).weight, std=0.5)
+    describe(tmp_path, network, [loop.scenario], Settings(width=32), {"minutes": 1.0, "iterations": None}, "x")
     write_weights(tmp_path / "best" / "weights.npz", policy)
-    facts = {"iteration": 1, "agent_steps": 1, "validation": {"astlingen": {"controllable_m3": 1.0}}}
+    facts = {"iteration": 1, "agent_steps": 1, "validation": {loop.scenario.label: {loop.system.kpi: 1.0}}}
     write_json(tmp_path / "best" / "best.json", facts)
-    bundle = Policy.load(export(tmp_path), "drainage")
+    bundle = Policy.load(export(tmp_path), loop.scenario.system)
     trained = NetworkController(policy, ActionCodec(loop.action_space), "trained")
     try:
         loop.reset(0)
         for _ in range(10):
             asked = bundle.act(loop.readings, loop.observation)
-            assert asked.shape == (4, 1)
+            assert asked.shape == (len(loop.site.agents), width)
             np.testing.assert_allclose(asked, trained.act(loop.readings, loop.observation), atol=1e-5)
             loop.step(asked)
         assert len(np.unique(asked.round(3))) > 1

@@ -1,0 +1,161 @@
+"""The controllers that operators of demand-responsive fleets use: first come first served, insertion, rebalancing.
+
+Those that only dispatch are programs of the plant (`envs.transit.dispatch.Dispatch`): they answer requests and leave
+idle vehicles where they are. Those that rebalance set zones' scores like a policy, over the scenario's own insertion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import poisson
+
+from envs.core.readings import Readings
+from envs.core.world import Controller, Observation, Requests
+from envs.transit.dispatch import Dispatch
+from envs.transit.site import TransitSite
+from envs.transit.targets import NOTHING, available, demand_weights, scores_of
+
+
+class Local:
+    """A way to dispatch that the plant carries out by itself.
+
+    Where nobody can run the program (a plant that only takes settings), `act` leaves idle vehicles where they are.
+
+    Args:
+        program: which.
+    """
+
+    def __init__(self, program: Dispatch):
+        self.name, self.program = program.name, program
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Scores of the vehicles as they stand, and no urgency, ``(N, 2)``."""
+        return _settings(available(readings) + NOTHING)
+
+
+def _settings(weights: np.ndarray) -> Requests:
+    """Shares in proportion to weights as scores, and no urgency, ``(N, 2)``."""
+    return np.stack([scores_of(weights), np.zeros(len(weights))], axis=1)
+
+
+def solo(site: TransitSite) -> Controller:
+    """First come first served by the vehicle that is there soonest, one party at a time."""
+    return Local(Dispatch("solo", (0.0, 1.0, 0.0, 0.0), pooled=False))
+
+
+def nearest(site: TransitSite) -> Controller:
+    """The vehicle that is there soonest, shared where promises allow it."""
+    return Local(Dispatch("nearest", (1e-3, 1.0, 1e-3, 1e-3)))
+
+
+def least_driving(site: TransitSite) -> Controller:
+    """The insertion that adds the least driving (cheapest insertion, Jaw et al. 1986, by vehicle time alone)."""
+    return Local(Dispatch("least-driving", (1.0, 1e-3, 1e-3, 1e-3)))
+
+
+def insertion(site: TransitSite) -> Controller:
+    """The insertion of least cost, by the site's own weights; idle vehicles stay where they are."""
+    return Local(Dispatch("insertion", site.costs.tuple))
+
+
+class _Rebalancing:
+    """Base of the controllers that say where idle vehicles should stand, every so often; in between they stay.
+
+    Args:
+        site: the service.
+        period_s: seconds between two rebalancings; rounded up to whole decisions.
+    """
+
+    program: Any = None
+    name: str
+
+    def __init__(self, site: TransitSite, period_s: float = 0.0):
+        self.site = site
+        self._every = max(1, int(np.ceil(period_s / site.timing.decision_s)))
+        self._decision = 0
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._decision = 0
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Scores, and no urgency, ``(N, 2)``."""
+        due = self._decision % self._every == 0
+        self._decision += 1
+        return _settings(self.weights(readings) if due else available(readings) + NOTHING)  # else nobody moves
+
+    def weights(self, readings: Readings) -> np.ndarray:
+        """Shares in proportion to these, all above 0, ``(N,)``."""
+        raise NotImplementedError
+
+
+class Reactive(_Rebalancing):
+    """Insertion, and idle vehicles to zones in proportion to their recent requests, by a minimum-cost flow.
+
+    Vehicles that are on their way to a zone, or will soon be free there, count as being there.
+    """
+
+    name = "reactive"
+
+    def weights(self, readings: Readings) -> np.ndarray:
+        """See `_Rebalancing.weights`."""
+        return demand_weights(readings)
+
+
+class Coverage(_Rebalancing):
+    """Insertion, and idle vehicles one by one to where they are most likely to be needed.
+
+    Requests of a zone within the time ahead are taken for Poisson, their mean half from the past and half from the
+    recent ones; the k-th vehicle of a zone is worth the probability that k or more come (the marginal of expected
+    coverage, so the greedy choice is optimal).
+    """
+
+    name = "coverage"
+
+    def weights(self, readings: Readings) -> np.ndarray:
+        """See `_Rebalancing.weights`."""
+        timing = self.site.timing
+        recent = readings["requests"] * timing.ahead_s / timing.recent_s
+        usual = np.where(np.isfinite(readings["expected"]), readings["expected"], recent)
+        mean = 0.5 * (recent + usual)
+        counts = np.zeros(len(mean))
+        gain = poisson.sf(0, mean)
+        for _ in range(int(available(readings).sum())):
+            k = int(gain.argmax())
+            counts[k] += 1
+            gain[k] = poisson.sf(counts[k], mean[k])
+        return counts + NOTHING
+
+
+class Even(_Rebalancing):
+    """Insertion, and equally many idle vehicles in every zone."""
+
+    name = "even"
+
+    def weights(self, readings: Readings) -> np.ndarray:
+        """See `_Rebalancing.weights`."""
+        return np.ones(len(self.site.zones))
+
+
+CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
+    "solo": solo,
+    "nearest": nearest,
+    "least-driving": least_driving,
+    "insertion": insertion,
+    "even": Even,
+    "reactive": Reactive,
+    "coverage": Coverage,
+}
+"""Name → how to build the controller for a site."""
+
+REFERENCES = ("nearest", "insertion", "reactive", "coverage")
+"""Those that training is measured against."""
+
+FALLBACK = "reactive"
+"""Who takes over when a policy cannot answer."""

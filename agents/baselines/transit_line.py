@@ -1,0 +1,180 @@
+"""Fixed lines with the same vehicles: what the fleet replaces. Not a controller, as lines promise nothing to anybody.
+
+``python -m agents.baselines.transit_line transit/hcmc --seeds 5`` designs lines on training days, all vehicles on them,
+and prints what test days' riders would need from door to door, beside insertion with reactive rebalancing. The
+reckoning favours the lines: vehicles are never full, connections are never missed, streets are at the day's mean speed,
+and whoever walks faster than the line walks. Riders of the fleet do not walk: their stops are where they ask from.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.baselines.transit import Reactive
+from envs.core.env import make_loop
+from envs.core.registry import load_scenario
+from envs.transit.network import day_of, load_site
+from envs.transit.scenarios import TransitScenario
+from envs.transit.site import TransitSite
+
+WALK_MS = 1.2
+WALK_DETOUR = 1.3
+"""Metres walked for a metre as the crow flies."""
+
+STOP_S = 20.0
+"""How long a vehicle stands at a stop."""
+
+ENDS = 16
+"""Lines are shortest paths between any two of so many stops, spread over the town."""
+
+MOST_LINES = 6
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line network.
+
+    Attributes:
+        routes: nodes of every line.
+        headway_s: between two vehicles, the same on all lines.
+        door_s: seconds from door to door at free flow, half a headway for every boarding, ``(nodes, nodes)``.
+        walk_s: what of it is walked if one walks all the way, ``(nodes, nodes)``.
+    """
+
+    routes: tuple[tuple[int, ...], ...]
+    headway_s: float
+    door_s: np.ndarray
+    walk_s: np.ndarray
+
+
+def demand(scenario: TransitScenario, site: TransitSite, seeds: Sequence[int]) -> tuple[np.ndarray, float]:
+    """Requests between all pairs of nodes over some days, ``(nodes, nodes)``, and the mean speed that they met."""
+    table = np.zeros((len(site.nodes), len(site.nodes)))
+    speeds = []
+    for seed in seeds:
+        day = day_of(scenario, site, seed)
+        steady = ~np.isfinite(day.cancel_s) & ~day.absent
+        np.add.at(table, (day.origin[steady], day.destination[steady]), 1.0)
+        slots = np.minimum((day.earliest_s[steady] // day.slot_s).astype(np.int64), len(day.speed) - 1)
+        speeds.append(day.speed[slots].mean())
+    return table, float(np.mean(speeds))
+
+
+def design(site: TransitSite, trips: np.ndarray, vehicles: int, speed: float) -> Lines:
+    """Lines that make all trips together quickest from door to door, chosen one by one.
+
+    Args:
+        site: the town.
+        trips: between all pairs of nodes, ``(nodes, nodes)``.
+        vehicles: how many there are.
+        speed: at which streets are driven, relative to free flow.
+    """
+    at = np.array([(node.x_m, node.y_m) for node in site.nodes])
+    walk = WALK_DETOUR / WALK_MS * np.hypot(*(at[:, None, :] - at[None, :, :]).transpose(2, 0, 1))
+    routes = _candidates(site, at)
+    rides = [_ride(site, route, walk, speed) for route in routes]
+    cycles = [2 * (site.matrices.free_s[route[0], route[-1]] / speed + STOP_S * len(route)) for route in routes]
+    chosen: list[int] = []
+    best, door, headway = float((walk * trips).sum()), walk, np.inf
+    for _ in range(MOST_LINES):
+        found = []
+        for k in range(len(routes)):
+            if k not in chosen:
+                headway = sum(cycles[j] for j in (*chosen, k)) / vehicles
+                single = np.min([rides[j] for j in (*chosen, k)], axis=0) + headway / 2
+                found.append((float((np.minimum(walk, single) * trips).sum()), k))
+        cost, k = min(found)
+        headway = sum(cycles[j] for j in (*chosen, k)) / vehicles
+        tried = _connected(np.min([rides[j] for j in (*chosen, k)], axis=0) + headway / 2, walk)
+        cost = float((tried * trips).sum())
+        if cost >= best:
+            break
+        chosen.append(k)
+        best, door = cost, tried
+    headway = sum(cycles[j] for j in chosen) / vehicles if chosen else np.inf
+    return Lines(tuple(routes[k] for k in chosen), headway, door, walk)
+
+
+def _candidates(site: TransitSite, at: np.ndarray) -> list[tuple[int, ...]]:
+    """Shortest paths between stops that lie far from each other (each next one farthest from those before)."""
+    stops = np.flatnonzero([node.stop for node in site.nodes])
+    ends = [int(stops[np.hypot(*(at[stops] - at[stops].mean(axis=0)).T).argmax()])]
+    while len(ends) < min(ENDS, len(stops)):
+        away = np.min([np.hypot(*(at[stops] - at[end]).T) for end in ends], axis=0)
+        ends.append(int(stops[away.argmax()]))
+    routes = []
+    for a in ends:
+        for b in ends:
+            if a < b and np.isfinite(site.matrices.free_s[a, b]):
+                route = [a]
+                while route[-1] != b:
+                    route.append(int(site.matrices.hop[route[-1], b]))
+                routes.append(tuple(route))
+    return routes
+
+
+def _ride(site: TransitSite, route: tuple[int, ...], walk: np.ndarray, speed: float) -> np.ndarray:
+    """Seconds between all nodes by one line: a walk to it, the ride, and a walk from it; without the wait."""
+    along = site.matrices.free_s[route[0], list(route)] / speed + STOP_S * np.arange(len(route))
+    ride = np.abs(along[:, None] - along[None, :])
+    reached = (walk[:, list(route)][:, :, None] + ride[None]).min(axis=1)
+    return np.min([reached[:, [k]] + walk[[node]] for k, node in enumerate(route)], axis=0)
+
+
+def _connected(single: np.ndarray, walk: np.ndarray) -> np.ndarray:
+    """Door to door with at most one change, or on foot."""
+    two = np.array([(row[:, None] + single).min(axis=0) for row in single])
+    return np.minimum(np.minimum(walk, single), two)
+
+
+def compare(scenario: TransitScenario, seeds: int) -> dict[str, float]:
+    """Fixed lines designed on training days, and insertion with reactive rebalancing, on the same test days.
+
+    Args:
+        scenario: where, with how many vehicles.
+        seeds: test seeds; as many training seeds are designed on.
+
+    Returns:
+        ``lines``, ``headway_min``; minutes from door to door by line, ``line_min``, and of those served by the fleet,
+        ``fleet_min``; ``walked_pct``: who walks all the way; ``served_pct`` of the fleet.
+    """
+    site = load_site(scenario)
+    trips, speed = demand(scenario, site, scenario.seeds.train.take(seeds))
+    lines = design(site, trips, site.vehicles, speed)
+    tests = scenario.seeds.test.take(seeds)
+    asked, _ = demand(scenario, site, tests)
+    loop = make_loop(scenario)
+    try:
+        found = [loop.episode(Reactive(site), seed).kpis for seed in tests]
+    finally:
+        loop.close()
+    served = np.array([kpis["served_pct"] * kpis["asked"] for kpis in found])
+    fleet = np.array([kpis["wait_mean_min"] + kpis["ride_min"] for kpis in found])
+    return {
+        "lines": float(len(lines.routes)),
+        "headway_min": lines.headway_s / 60,
+        "line_min": float((lines.door_s * asked).sum() / asked.sum()) / 60,
+        "walked_pct": 100.0 * float(asked[lines.door_s >= lines.walk_s].sum() / asked.sum()),
+        "fleet_min": float((fleet * served).sum() / served.sum()),
+        "served_pct": float(served.sum() / sum(kpis["asked"] for kpis in found)),
+    }
+
+
+def main() -> None:
+    """Compare on a scenario's test seeds and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario")
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    scenario = load_scenario(given.scenario)
+    assert isinstance(scenario, TransitScenario)
+    for name, value in compare(scenario, given.seeds).items():
+        print(f"{name}: {value:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Demand-responsive transit: an agent is a zone, a decision says where idle vehicles stand; our own event simulator."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.core.registry import System
+from envs.transit.drawing import draw_map
+from envs.transit.features import TransitFeatures
+from envs.transit.guard import TransitGuard
+from envs.transit.kpis import KPIS
+from envs.transit.network import load_site
+from envs.transit.readings import READINGS, cross_check
+from envs.transit.reward import TransitReward
+from envs.transit.scenarios import NAMES, TransitScenario, load
+from envs.transit.site import TransitSite
+from envs.transit.world import TransitWorld
+
+SYSTEM = System(
+    name="transit",
+    description="a demand-responsive fleet: where idle vehicles stand, and how urgent a wait is",
+    kpi="wait_min",
+    failure="failed",
+    negligible=0.05,  # minutes: three seconds
+    kpis=KPIS,
+    readings=READINGS,
+    scenario_class=TransitScenario,
+    site_class=TransitSite,
+    scenario_names=NAMES,
+    load_scenario=load,
+    load_site=load_site,
+    action_space=lambda site: Box(-1.0, 1.0, (2,), np.float64),
+    command="target",
+    drawn=("idle_veh", "waiting"),
+    draw_map=draw_map,
+    beside=("served_pct", "ride_min", "empty_pct"),
+    cross_check=cross_check,
+    make_world=TransitWorld,
+    make_guard=TransitGuard,
+    make_features=TransitFeatures,
+    make_reward=TransitReward,
+)

@@ -1,0 +1,91 @@
+"""What a dispatch centre counts at a moment, zone by zone, and what happened since the last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.transit import events
+from envs.transit.fleet import REFUSED
+from envs.transit.site import TransitSite
+
+if TYPE_CHECKING:
+    from envs.transit.service import Service
+
+
+def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
+    """The readings of this moment."""
+    fleet, riders, now_s, timing = service.fleet, service.riders, service.now_s, site.timing
+    zone_of, zones = site.zone_of, len(site.zones)
+
+    def count(nodes: np.ndarray) -> np.ndarray:
+        return np.bincount(zone_of[nodes], minlength=zones).astype(np.float64)
+
+    busy = np.flatnonzero((fleet.length > 0) & (fleet.shift_s[:, 0] <= now_s))
+    last = fleet.length[busy] - 1
+    soon = busy[fleet.leave_s[busy, last] <= now_s + timing.ahead_s]
+    soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free
+    waiting = service.waiting
+    here = waiting[riders.earliest_s[waiting] <= now_s]
+    later = waiting[riders.earliest_s[waiting] > now_s]
+    later = later[riders.earliest_s[later] <= now_s + timing.ahead_s]
+    aboard = service.aboard
+    first, until = np.searchsorted(riders.known_s, [now_s - timing.recent_s, now_s], side="left")
+    recent = np.arange(first, until)
+    expected = site.expected(now_s, timing.ahead_s)
+    return {
+        "idle_veh": count(fleet.at[service.standing]),
+        "inbound_veh": count(fleet.heading[service.travelling]),
+        "soon_veh": count(fleet.node[soon, fleet.length[soon] - 1]),
+        "busy_veh": count(fleet.at[busy]),
+        "aboard": count(fleet.at[riders.vehicle[aboard]]),
+        "coming": count(riders.destination[aboard]),
+        "waiting": count(riders.origin[here]),
+        "booked": count(riders.origin[later]),
+        "requests": count(riders.origin[recent]),
+        "refused": count(riders.origin[recent[riders.state[recent] == REFUSED]]),
+        "expected": expected,
+        "time_s": np.array([now_s if np.isfinite(now_s) else duration_s]),
+        "speed": np.array([speed_at(service, now_s)]),
+    }
+
+
+def speed_at(service: Service, now_s: float) -> float:
+    """How fast streets are driven now, relative to free flow."""
+    speed = service.roads.speed
+    return float(speed[min(int(now_s // service.roads.slot_s), len(speed) - 1)])
+
+
+def since(service: Service, site: TransitSite, before_s: float, seen: int) -> dict[str, Any]:
+    """What happened since a moment, from the events that were written since.
+
+    Args:
+        service: the running service.
+        site: its zones.
+        before_s: that moment.
+        seen: rows of the log by then.
+
+    Returns:
+        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone; ``detour_s``: by which the rides that
+        ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
+    """
+    log, riders, zones = service.log, service.riders, len(site.zones)
+    rows = slice(seen, int(log.used[0]))
+    kind, who = log.kind[rows], log.rider[rows]
+    refused = who[(kind == events.REFUSED) & (who >= 0)]
+    ended = kind == events.DROPPED_OFF
+    rides = log.time_s[rows][ended] - riders.begin_s[who[ended]]
+    empty = (kind == events.DROVE) & (log.load[rows] == 0)
+    boarded = who[kind == events.PICKED_UP]
+    waited = np.concatenate([boarded, service.waiting])
+    until = np.concatenate([riders.begin_s[boarded], np.full(len(service.waiting), service.now_s)])
+    seconds = np.maximum(until - np.maximum(riders.earliest_s[waited], before_s), 0.0)
+    zone = site.zone_of[riders.origin[waited]]
+    return {
+        "waited_s": np.bincount(zone, weights=seconds, minlength=zones),
+        "refused": np.bincount(site.zone_of[riders.origin[refused]], minlength=zones).astype(np.float64),
+        "detour_s": float((rides - riders.direct_s[who[ended]]).sum()),
+        "empty_m": float(log.metres[rows][empty].sum()),
+    }

@@ -1,0 +1,73 @@
+"""Requests of zones → settings that may always be carried out.
+
+What riders were promised is safe already: no setting reaches past the insertion kernel, which keeps every window, ride,
+seat and shift. What is left to guard is that settings make sense: within their range, with the rule of practice where a
+zone asks for nothing, and no vehicle sent to a zone where none may stand.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Commands, Intervention, Requests
+from envs.transit.site import TransitSite
+from envs.transit.targets import demand_weights, scores_of
+
+SCORE, URGENCY = range(2)
+"""Columns of a request: what share of the idle vehicles should stand here (`targets.shares_of`), and how much more than
+usual a wait here counts when vehicles are chosen: `FASTER` to the power of it."""
+
+FASTER = 4.0
+
+CLOSED = -1.0
+"""Score of a zone in which no vehicle may stand; the world sends none there whatever its share."""
+
+
+class TransitGuard:
+    """Checks requests of a site; see the module.
+
+    Args:
+        site: its zones.
+    """
+
+    def __init__(self, site: TransitSite):
+        self.site = site
+        self._closed = site.stands < 0
+
+    def mask(self, readings: Readings) -> np.ndarray:
+        """Settings are continuous: nothing to choose from, ``(N, 0)``."""
+        return np.zeros((len(self.site.zones), 0), dtype=bool)
+
+    def check(
+        self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
+    ) -> tuple[Commands, list[Intervention]]:
+        """Settings to carry out ``(N, 2)``, and what was changed and why. Accepts anything."""
+        asked = _numbers(requests, len(self.site.zones))
+        wanted = asked.copy()
+        silent = np.isnan(wanted)
+        wanted[:, SCORE] = np.where(silent[:, SCORE], scores_of(demand_weights(readings)), wanted[:, SCORE])
+        wanted[:, URGENCY] = np.where(silent[:, URGENCY], 0.0, wanted[:, URGENCY])
+        wanted = np.clip(wanted, -1.0, 1.0)
+        wanted[self._closed, SCORE] = CLOSED
+        changes = []
+        for k, column in zip(*np.nonzero(silent | (wanted != asked)), strict=True):
+            before = asked[k, column]
+            if silent[k, column]:
+                reason = "no_request"
+            elif column == SCORE and self._closed[k]:
+                reason = "closed"
+            else:
+                reason = "range"
+            given = float(before) if np.isfinite(before) else None
+            changes.append(Intervention(self.site.agents[k], given, float(wanted[k, column]), reason))
+        return wanted, changes
+
+
+def _numbers(requests: Requests, n: int) -> np.ndarray:
+    """Requests as ``(n, 2)`` float64; NaN for whatever is none."""
+    try:
+        numbers = np.asarray(requests, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full((n, 2), np.nan)
+    return numbers.copy() if numbers.shape == (n, 2) else np.full((n, 2), np.nan)

@@ -1,0 +1,388 @@
+"""Which vehicle serves a request, and when: exact insertion into all plans, compiled.
+
+Hard constraints live here and nowhere else: pick-up windows, longest rides, seats, wheelchair places, shifts. Whoever
+asks for whatever, a plan that would break one is never made. `best_insertion` is exact: it gives what trying every
+place of every plan would give, and only skips what cannot be better. No vehicle moves here; that is `motion`.
+
+The search rests on two facts: travel times are shortest paths (no detour is quicker), and who leaves later never
+arrives earlier. So a pick-up that is too late at one place of a plan is too late at all later ones, and so is a ride.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from envs.transit.clock import Roads, arrive, leave_by
+from envs.transit.fleet import NOBODY, PLAN, Fleet, Riders
+
+EPS = 1e-6
+"""Seconds by which a time may pass a limit: rounding of sums."""
+
+VEHICLE, WAIT, RIDE, OTHERS = range(4)
+"""Weights of a cost: added driving (in seconds at speed 1, so that no detour is ever negative), the rider's wait and
+ride, and by how much others arrive later."""
+
+EVERYWHERE, AT_THE_END = 0, 1
+"""Where a request may go in a plan: at any two places; or after all others, so that no two parties share a vehicle."""
+
+
+@njit(cache=True)
+def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Compute the times and loads of a vehicle's plan anew, from where the vehicle is."""
+    count = fleet.length[v]
+    node, now_s = fleet.at[v], fleet.at_s[v]
+    seats, places = fleet.aboard[v, 0], fleet.aboard[v, 1]
+    for k in range(count):
+        r = fleet.rider[v, k]
+        now_s = arrive(now_s, roads.free_s[node, fleet.node[v, k]], roads.speed, roads.slot_s)
+        node = fleet.node[v, k]
+        fleet.arrive_s[v, k] = now_s
+        if fleet.pick[v, k]:
+            now_s = max(now_s, fleet.floor_s[v, k])
+            riders.begin_s[r] = now_s
+            fleet.mate[v, k] = k
+            now_s += riders.board_s[r]
+            seats += riders.size[r, 0]
+            places += riders.size[r, 1]
+        else:
+            fleet.mate[v, k] = -1
+            for m in range(k):
+                if fleet.rider[v, m] == r:
+                    fleet.mate[v, k] = m
+            now_s += riders.alight_s[r]
+            seats -= riders.size[r, 0]
+            places -= riders.size[r, 1]
+        fleet.leave_s[v, k] = now_s
+        fleet.load[v, k, 0], fleet.load[v, k, 1] = seats, places
+    bound = fleet.shift_s[v, 1]
+    for k in range(count - 1, -1, -1):
+        r = fleet.rider[v, k]
+        if k < count - 1:
+            bound = leave_by(bound, roads.free_s[fleet.node[v, k], fleet.node[v, k + 1]], roads.speed, roads.slot_s)
+        if fleet.pick[v, k]:
+            bound = min(bound - riders.board_s[r], riders.latest_s[r])
+        else:
+            bound -= riders.alight_s[r]
+            if fleet.mate[v, k] < 0:
+                bound = min(bound, riders.begin_s[r] + riders.limit_s[r])
+        fleet.latest_s[v, k] = bound
+    update_due(v, fleet)
+
+
+@njit(cache=True)
+def update_due(v: int, fleet: Fleet) -> None:
+    """When a vehicle next reaches a node, or serves a stop."""
+    target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
+    if target == NOBODY:
+        fleet.due_s[v] = np.inf
+    elif fleet.at[v] != target or fleet.length[v] == 0 or not fleet.pick[v, 0]:
+        fleet.due_s[v] = fleet.at_s[v]
+    else:
+        fleet.due_s[v] = max(fleet.at_s[v], fleet.floor_s[v, 0])
+
+
+@njit(cache=True)
+def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
+    """From when on a vehicle may leave the node at which it is, or which it reaches next."""
+    return max(fleet.at_s[v], now_s, fleet.shift_s[v, 0])
+
+
+@njit(cache=True)
+def best_place(
+    v: int,
+    r: int,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    mode: int,
+    best: float,
+    begins: np.ndarray,
+) -> tuple[float, int, int]:
+    """The cheapest places for a request in one plan.
+
+    Args:
+        v: the vehicle.
+        r: the rider.
+        now_s: the present.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
+        weights: of the cost, ``(4,)``.
+        mode: `EVERYWHERE` or `AT_THE_END`.
+        best: only a lower cost is of interest.
+        begins: ``(PLAN,)``, to be overwritten.
+
+    Returns:
+        Cost, and the stops before which to pick up and to drop off; infinite if there is nothing below ``best``.
+    """
+    count = fleet.length[v]
+    found, first, second = np.inf, -1, -1
+    if count + 2 > PLAN:
+        return found, first, second
+    row, column = roads.free_s[riders.origin[r]], roads.free_to_s[riders.origin[r]]
+    direct_s = row[riders.destination[r]]
+    seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
+    for i in range(count if mode == AT_THE_END else 0, count + 1):
+        if i == 0:
+            node, start_s = fleet.at[v], ready_s(v, now_s, fleet)
+            taken, wheeled = fleet.aboard[v, 0], fleet.aboard[v, 1]
+        else:
+            node, start_s = fleet.node[v, i - 1], fleet.leave_s[v, i - 1]
+            taken, wheeled = fleet.load[v, i - 1, 0], fleet.load[v, i - 1, 1]
+        limit = min(best, found)
+        soonest_s = start_s + column[node] / roads.fastest
+        wait_s = max(0.0, soonest_s - riders.earliest_s[r])
+        if soonest_s > riders.latest_s[r] + EPS or weights[WAIT] * wait_s >= limit:
+            break  # and later in the plan it would only be later
+        if taken > seats or wheeled > places:
+            continue
+        detour_s = column[node]  # of the way to the pick-up, if the plan goes on from there
+        if i < count:
+            detour_s += row[fleet.node[v, i]] - roads.free_s[node, fleet.node[v, i]]
+        least = weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / roads.fastest
+        if least + weights[WAIT] * wait_s >= limit:
+            continue
+        to_s = arrive(start_s, column[node], roads.speed, roads.slot_s)
+        waited = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r])
+        if to_s > riders.latest_s[r] + EPS:
+            break
+        if least + waited >= limit:
+            continue
+        begin_s = max(to_s, riders.earliest_s[r])
+        cost, j = _best_drop(v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins)
+        if j >= 0:
+            found, first, second = cost, i, j
+    return found, first, second
+
+
+@njit(cache=True)
+def _best_drop(
+    v: int,
+    r: int,
+    i: int,
+    node: int,
+    begin_s: float,
+    waited: float,
+    detour_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    best: float,
+    begins: np.ndarray,
+) -> tuple[float, int]:
+    """Cost and place of the cheapest drop-off, where boarding begins at ``begin_s`` before stop ``i``; else -1.
+
+    ``node``: where the vehicle comes from; ``waited``: the cost of the wait; ``detour_s``: way added by the pick-up.
+    """
+    count, found = fleet.length[v], -1
+    free, destination, place = roads.free_s, riders.destination[r], riders.origin[r]
+    seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
+    time_s, late_s = begin_s + riders.board_s[r], 0.0
+    for j in range(i, count + 1):
+        end_s = arrive(time_s, free[place, destination], roads.speed, roads.slot_s)
+        cost = waited + weights[RIDE] * (end_s - begin_s) + weights[OTHERS] * late_s
+        if end_s - begin_s > riders.limit_s[r] + EPS or cost >= best:
+            break  # both only grow with j
+        added_s = free[place, destination] + (free[node, place] if j == i else detour_s)
+        if j < count:
+            added_s += free[destination, fleet.node[v, j]]
+            added_s -= free[node if j == i else place, fleet.node[v, j]]
+        cost += weights[VEHICLE] * added_s
+        if cost < best:
+            cost += weights[OTHERS] * _delay(v, r, i, j, end_s, fleet, riders, roads, begins)
+            if cost < best:
+                best, found = cost, j
+        if j == count:
+            break
+        # On to stop j with the rider aboard, if that breaks nothing.
+        arrive_s = arrive(time_s, free[place, fleet.node[v, j]], roads.speed, roads.slot_s)
+        full = fleet.load[v, j, 0] > seats or fleet.load[v, j, 1] > places
+        if full or arrive_s > fleet.latest_s[v, j] + EPS:
+            break
+        if not fleet.pick[v, j]:
+            if _too_long(v, j, i, arrive_s, fleet, riders, begins):
+                break
+            late_s += arrive_s - fleet.arrive_s[v, j]
+        time_s, place = _leave(v, j, arrive_s, fleet, riders, begins), fleet.node[v, j]
+    return best, found
+
+
+@njit(cache=True)
+def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> float:
+    """When a vehicle leaves stop ``k`` if it comes at ``arrive_s``; a pick-up's new beginning is noted."""
+    other = fleet.rider[v, k]
+    if not fleet.pick[v, k]:
+        return arrive_s + riders.alight_s[other]
+    begins[k] = max(arrive_s, fleet.floor_s[v, k])
+    return begins[k] + riders.board_s[other]
+
+
+@njit(cache=True)
+def _too_long(v: int, k: int, first: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> bool:
+    """Whether a ride that ends at stop ``k`` would break its promise; stops from ``first`` on begin anew."""
+    other, mate = fleet.rider[v, k], fleet.mate[v, k]
+    begin_s = begins[mate] if mate >= first else riders.begin_s[other]
+    return arrive_s - begin_s > riders.limit_s[other] + EPS
+
+
+@njit(cache=True)
+def _delay(
+    v: int,
+    r: int,
+    i: int,
+    j: int,
+    end_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    begins: np.ndarray,
+) -> float:
+    """Seconds by which others arrive later, from stop ``j`` on, if the request is let off before it at ``end_s``.
+
+    Infinite if a promise or the shift would be broken. The request was picked up before stop ``i``.
+    """
+    count = fleet.length[v]
+    time_s, place = end_s + riders.alight_s[r], riders.destination[r]
+    if j == count:
+        return np.inf if time_s > fleet.shift_s[v, 1] + EPS else 0.0
+    late_s = 0.0
+    for k in range(j, count):
+        arrive_s = arrive(time_s, roads.free_s[place, fleet.node[v, k]], roads.speed, roads.slot_s)
+        if arrive_s > fleet.latest_s[v, k] + EPS:
+            return np.inf
+        if arrive_s <= fleet.arrive_s[v, k]:
+            break  # in time as before: nothing changes from here on
+        if not fleet.pick[v, k]:
+            if _too_long(v, k, i, arrive_s, fleet, riders, begins):
+                return np.inf
+            late_s += arrive_s - fleet.arrive_s[v, k]
+        time_s = _leave(v, k, arrive_s, fleet, riders, begins)
+        place = fleet.node[v, k]
+    return late_s
+
+
+@njit(cache=True)
+def best_insertion(
+    r: int,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    mode: int,
+    begins: np.ndarray,
+    bounds: np.ndarray,
+) -> tuple[float, int, int, int]:
+    """The cheapest feasible insertion of a request into all plans.
+
+    Args:
+        r: the rider.
+        now_s: the present.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
+        weights: of the cost, ``(4,)``, none negative.
+        mode: `EVERYWHERE` or `AT_THE_END`.
+        begins: ``(PLAN,)``, to be overwritten.
+        bounds: ``(V,)``, likewise.
+
+    Returns:
+        Cost, vehicle, and the stops before which to pick up and to drop off; vehicle -1 if nobody can.
+    """
+    origin = riders.origin[r]
+    column, speed, slot_s = roads.free_to_s[origin], roads.speed, roads.slot_s
+    free_s = roads.free_s[origin, riders.destination[r]]
+    direct_s = free_s / roads.fastest
+    best, vehicle, first, second = np.inf, NOBODY, -1, -1
+    # A lower bound of every vehicle's cost. Nobody is there sooner than by driving straight to the rider.
+    promising = NOBODY
+    for v in range(len(fleet.at)):
+        bounds[v] = np.inf
+        if fleet.room[v, 0] < riders.size[r, 0] or fleet.room[v, 1] < riders.size[r, 1]:
+            continue
+        start_s = ready_s(v, now_s, fleet)
+        if start_s + column[fleet.at[v]] / roads.fastest > riders.latest_s[r] + EPS:
+            continue
+        to_s = arrive(start_s, column[fleet.at[v]], speed, slot_s)
+        if to_s > riders.latest_s[r] + EPS:
+            continue
+        bound = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r]) + weights[RIDE] * direct_s
+        if fleet.length[v] == 0:
+            bound += weights[VEHICLE] * (column[fleet.at[v]] + free_s)
+        bounds[v] = bound
+        if promising == NOBODY or bound < bounds[promising]:
+            promising = v
+    if promising == NOBODY:
+        return best, vehicle, first, second
+    best, first, second = best_place(promising, r, now_s, fleet, riders, roads, weights, mode, best, begins)
+    if first >= 0:
+        vehicle = promising
+    for v in range(len(fleet.at)):
+        if bounds[v] >= best or v == promising:
+            continue
+        cost, i, j = best_place(v, r, now_s, fleet, riders, roads, weights, mode, best, begins)
+        if i >= 0:
+            best, vehicle, first, second = cost, v, i, j
+    return best, vehicle, first, second
+
+
+@njit(cache=True)
+def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Put a request into a plan, before the stops that `best_place` named."""
+    fleet.at_s[v] = ready_s(v, now_s, fleet)
+    _open(v, second, fleet)
+    fleet.node[v, second], fleet.rider[v, second], fleet.pick[v, second] = riders.destination[r], r, False
+    fleet.floor_s[v, second] = 0.0
+    _open(v, first, fleet)
+    fleet.node[v, first], fleet.rider[v, first], fleet.pick[v, first] = riders.origin[r], r, True
+    fleet.floor_s[v, first] = riders.earliest_s[r]
+    fleet.heading[v] = NOBODY
+    riders.vehicle[r] = v
+    schedule(v, fleet, riders, roads)
+
+
+@njit(cache=True)
+def _open(v: int, place: int, fleet: Fleet) -> None:
+    """Make room for one more stop before ``place``."""
+    for k in range(fleet.length[v], place, -1):
+        fleet.node[v, k], fleet.rider[v, k] = fleet.node[v, k - 1], fleet.rider[v, k - 1]
+        fleet.pick[v, k], fleet.floor_s[v, k] = fleet.pick[v, k - 1], fleet.floor_s[v, k - 1]
+    fleet.length[v] += 1
+
+
+@njit(cache=True)
+def close(v: int, place: int, fleet: Fleet) -> None:
+    """Take a stop out of a plan; the schedule is then to be computed anew."""
+    for k in range(place, fleet.length[v] - 1):
+        fleet.node[v, k], fleet.rider[v, k] = fleet.node[v, k + 1], fleet.rider[v, k + 1]
+        fleet.pick[v, k], fleet.floor_s[v, k] = fleet.pick[v, k + 1], fleet.floor_s[v, k + 1]
+        fleet.arrive_s[v, k], fleet.leave_s[v, k] = fleet.arrive_s[v, k + 1], fleet.leave_s[v, k + 1]
+    fleet.length[v] -= 1
+
+
+@njit(cache=True)
+def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Take a rider who withdrew, or is not there, out of a plan.
+
+    What comes after may now be sooner, and a rider who is picked up sooner might then wait aboard for a pick-up that
+    may not begin yet, for longer than was promised. If so, pick-ups keep the times that they had.
+    """
+    for k in range(fleet.length[v] - 1, -1, -1):
+        if fleet.rider[v, k] == r:
+            close(v, k, fleet)
+    planned = np.zeros(PLAN)
+    for k in range(fleet.length[v]):
+        planned[k] = riders.begin_s[fleet.rider[v, k]]
+    fleet.at_s[v] = ready_s(v, now_s, fleet)
+    schedule(v, fleet, riders, roads)
+    for k in range(fleet.length[v]):
+        if not fleet.pick[v, k] and _too_long(v, k, PLAN, fleet.arrive_s[v, k], fleet, riders, planned):
+            for m in range(fleet.length[v]):
+                if fleet.pick[v, m]:
+                    fleet.floor_s[v, m] = planned[m]
+            schedule(v, fleet, riders, roads)
+            return

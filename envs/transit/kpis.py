@@ -1,0 +1,193 @@
+"""What an episode was worth, from its events and nothing else; and whether every promise was kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from envs.transit import events
+from envs.transit.events import Log
+
+if TYPE_CHECKING:
+    from envs.transit.fleet import Fleet, Riders
+
+REFUSED_MIN = 30.0
+"""A refused party counts in the headline as if it had waited so long: about what walking, or the next bus, takes."""
+
+FEW = 5
+"""A zone with fewer parties served is no zone to be compared."""
+
+PARTS = 12
+"""Into so many equal parts an episode is cut, to tell busy times from quiet ones."""
+
+LATE_S = 1e-3
+"""Seconds by which rounding may pass a promise."""
+
+KPIS = {
+    "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
+    "served_pct": "parties that were picked up, of those that neither mean to withdraw nor stay away",
+    "wait_mean_min": "wait from the wanted time to boarding, mean over those picked up",
+    "wait_median_min": "its median",
+    "wait_p95_min": "its 95th percentile",
+    "busy_wait_min": "`wait_min` of who wants to go in the busiest quarter of the time: of twelve equal parts, three",
+    "quiet_wait_min": "the same of all others",
+    "ride_min": "from boarding to arrival, mean",
+    "detour": "all rides together, divided by the same without detours or stops",
+    "worst_zone_wait_min": "mean wait in the zone where it is longest, of zones with 5 parties or more",
+    "worst_zone_served_pct": "parties served in the zone where that is least, of zones with 5 requests or more",
+    "occupancy": "passenger kilometres a vehicle kilometre",
+    "total_km": "driven by all vehicles",
+    "empty_km": "driven with nobody aboard",
+    "empty_pct": "share of it in all",
+    "moved": "idle vehicles sent elsewhere",
+    "handed_over": "times that a party that waits was given to another vehicle",
+    "parties_per_veh_h": "parties served an hour of a vehicle's shift",
+    "asked": "parties that neither mean to withdraw nor stay away",
+    "refused_too_late": "refused: nobody could keep all promises",
+    "refused_too_large": "refused: no vehicle on shift then takes so large a party, or its wheelchairs",
+    "impossible": "rows of the requests that nobody could ever serve; not counted as asked",
+    "withdrawn": "parties that cancelled",
+    "absent": "parties that were not there",
+    "broken": "promises broken: late pick-ups, long rides, seats or places exceeded, stops outside a shift",
+    "failed": "1 if any promise was broken",
+}
+"""Indicator → definition."""
+
+
+class Ledger:
+    """An episode's events by rider.
+
+    Args:
+        log: all rows, in the order of time.
+        riders: what was asked and promised.
+
+    Attributes:
+        picked_s, dropped_s: float64 ``(R,)``, NaN where it did not happen.
+        refused, withdrawn, absent: bool ``(R,)``.
+        steady: whether the party means to come and does not withdraw, whoever dispatches: these are who is compared.
+    """
+
+    def __init__(self, log: Log, riders: Riders):
+        count = len(riders.origin)
+        self.picked_s, self.dropped_s = np.full(count, np.nan), np.full(count, np.nan)
+        for kind, column in ((events.PICKED_UP, self.picked_s), (events.DROPPED_OFF, self.dropped_s)):
+            mine = log.kind == kind
+            column[log.rider[mine]] = log.time_s[mine]
+        self.refused, self.withdrawn, self.absent = (
+            self._which(log, kind, count) for kind in (events.REFUSED, events.CANCELLED, events.ABSENT)
+        )
+        self.steady = ~np.isfinite(riders.cancel_s) & ~riders.absent
+        self.wait_s = self.picked_s - riders.earliest_s
+        self.ride_s = self.dropped_s - self.picked_s
+
+    @staticmethod
+    def _which(log: Log, kind: int, count: int) -> np.ndarray:
+        found = np.zeros(count, bool)
+        mine = log.rider[log.kind == kind]
+        found[mine[mine >= 0]] = True
+        return found
+
+
+def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_s: float) -> dict[str, float]:
+    """The indicators of a finished episode.
+
+    Args:
+        log: all rows, in the order of time.
+        fleet: for rooms and shifts.
+        riders: what was asked and promised.
+        zone_of: zone of every node.
+        end_s: when the service ended, for shifts that have no end.
+    """
+    ledger = Ledger(log, riders)
+    picked, refused = np.isfinite(ledger.picked_s) & ledger.steady, ledger.refused & ledger.steady
+    wait, ride = ledger.wait_s[picked] / 60, ledger.ride_s[picked] / 60
+    asked = int(picked.sum() + refused.sum())
+    all_waits = wait.sum() + REFUSED_MIN * refused.sum()
+    drove = log.kind == events.DROVE
+    metres, load = log.metres[drove], log.load[drove]
+    refusals = log.load[log.kind == events.REFUSED]
+    hours = float(np.sum(np.clip(fleet.shift_s[:, 1], 0.0, end_s) - np.clip(fleet.shift_s[:, 0], 0.0, end_s))) / 3600
+    zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
+    waits, served = zones["wait_min"], zones["served_pct"]
+    broken = float(broken_promises(log, fleet, riders))
+    return {
+        "wait_min": all_waits / max(asked, 1),
+        "served_pct": 100.0 * picked.sum() / max(asked, 1),
+        "wait_mean_min": _mean(wait),
+        "wait_median_min": float(np.median(wait)) if len(wait) else 0.0,
+        "wait_p95_min": float(np.percentile(wait, 95)) if len(wait) else 0.0,
+        **_periods(ledger, riders),
+        "ride_min": _mean(ride),
+        "detour": float(ride.sum() * 60 / max(riders.direct_s[picked].sum(), 1e-9)) if len(ride) else 1.0,
+        "worst_zone_wait_min": max((w for w in waits if np.isfinite(w)), default=0.0),
+        "worst_zone_served_pct": min((s for s in served if np.isfinite(s)), default=100.0),
+        "occupancy": float((metres * load).sum() / max(metres.sum(), 1e-9)),
+        "total_km": float(metres.sum()) / 1000,
+        "empty_km": float(metres[load == 0].sum()) / 1000,
+        "empty_pct": 100.0 * float(metres[load == 0].sum() / max(metres.sum(), 1e-9)),
+        "moved": float((log.kind == events.SENT).sum()),
+        "handed_over": float((log.kind == events.HANDED_OVER).sum()),
+        "parties_per_veh_h": picked.sum() / max(hours, 1e-9),
+        "asked": float(asked),
+        "refused_too_late": float((refusals == events.TOO_LATE).sum()),
+        "refused_too_large": float((refusals == events.TOO_LARGE).sum()),
+        "impossible": float((refusals == events.IMPOSSIBLE).sum()),
+        "withdrawn": float(ledger.withdrawn.sum()),
+        "absent": float(ledger.absent.sum()),
+        "broken": broken,
+        "failed": float(broken > 0),
+    }
+
+
+def _periods(ledger: Ledger, riders: Riders) -> dict[str, float]:
+    """The headline in busy and in quiet times."""
+    picked, refused = np.isfinite(ledger.picked_s) & ledger.steady, ledger.refused & ledger.steady
+    minutes = np.where(picked, ledger.wait_s / 60, REFUSED_MIN)
+    asked = picked | refused
+    last_s = riders.earliest_s.max(initial=1.0)
+    part = np.minimum((riders.earliest_s / last_s * PARTS).astype(np.int64), PARTS - 1)
+    order = np.argsort(-np.bincount(part[asked], minlength=PARTS), kind="stable")
+    busy = np.isin(part, order[: PARTS // 4])
+    return {"busy_wait_min": _mean(minutes[asked & busy]), "quiet_wait_min": _mean(minutes[asked & ~busy])}
+
+
+def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> dict[str, np.ndarray]:
+    """Mean wait of every zone, and share served, each ``(zones,)``; NaN where there were fewer than `FEW`."""
+    zone, picked = zone_of[riders.origin], np.isfinite(ledger.picked_s) & ledger.steady
+    served = np.bincount(zone[picked], minlength=zones)
+    waited = np.bincount(zone[picked], weights=ledger.wait_s[picked] / 60, minlength=zones)
+    asked = served + np.bincount(zone[ledger.refused & ledger.steady], minlength=zones)
+    return {
+        "wait_min": np.where(served >= FEW, waited / np.maximum(served, 1), np.nan),
+        "served_pct": np.where(asked >= FEW, 100.0 * served / np.maximum(asked, 1), np.nan),
+    }
+
+
+def broken_promises(log: Log, fleet: Fleet, riders: Riders) -> int:
+    """How many promises were broken, counted from events: pick-up windows, rides, seats and places, shifts.
+
+    A party that was promised a vehicle and neither withdrew nor stayed away must have been picked up, and let off.
+    """
+    ledger = Ledger(log, riders)
+    promised = np.zeros(len(riders.origin), bool)
+    promised[log.rider[log.kind == events.PROMISED]] = True
+    owed = promised & ~ledger.withdrawn & ~ledger.absent
+    kept = ledger.picked_s <= riders.latest_s + LATE_S
+    kept &= ledger.ride_s <= riders.limit_s + LATE_S
+    broken = int((owed & ~kept).sum())
+    stops = (log.kind == events.PICKED_UP) | (log.kind == events.DROPPED_OFF)
+    vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
+    on_duty = (time_s >= fleet.shift_s[vehicle, 0] - LATE_S) & (time_s <= fleet.shift_s[vehicle, 1] + LATE_S)
+    broken += int((~on_duty).sum())
+    sign = np.where(log.kind[stops] == events.PICKED_UP, 1, -1)
+    for v in np.unique(vehicle):
+        mine = vehicle == v
+        order = np.lexsort((sign[mine], time_s[mine]))  # at one moment those who get off are first
+        aboard = np.cumsum((sign[mine, None] * riders.size[rider[mine]])[order], axis=0)
+        broken += int((aboard > fleet.room[v]).any(axis=1).sum())
+    return broken
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0

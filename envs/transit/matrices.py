@@ -1,0 +1,52 @@
+"""A road graph → matrices of travel times, lengths and next nodes, by shortest paths.
+
+Files, zones and stops are `network`'s; what the time of day does to these times is `clock`'s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+
+class Matrices:
+    """All pairs of ``N`` nodes.
+
+    Args:
+        count: number of nodes.
+        start, end: nodes that each road joins, one way, ``(E,)``.
+        seconds: at free flow, above 0, ``(E,)``.
+        metres: length, ``(E,)``.
+
+    Attributes:
+        free_s: seconds of the quickest path, inf where there is none, ``(N, N)``.
+        metres: its length, 0 where there is none, ``(N, N)``.
+        hop: the next node on it; the node itself where there is none, int32 ``(N, N)``.
+    """
+
+    def __init__(self, count: int, start: np.ndarray, end: np.ndarray, seconds: np.ndarray, metres: np.ndarray):
+        order = np.lexsort((seconds, end, start))  # of parallel roads the quickest
+        start, end, seconds, metres = start[order], end[order], seconds[order], metres[order]
+        first = np.ones(len(start), bool)
+        first[1:] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])
+        start, end, seconds, metres = start[first], end[first], seconds[first], metres[first]
+        backward = csr_array((seconds, (end, start)), shape=(count, count))
+        to_s, before = dijkstra(backward, return_predecessors=True)  # [target, from]
+        self.free_s = np.ascontiguousarray(to_s.T)
+        own = np.broadcast_to(np.arange(count)[:, None], (count, count))
+        self.hop = np.where(before.T < 0, own, before.T).astype(np.int32)
+        length = np.zeros((count, count))
+        length[start, end] = metres
+        self.metres = self._along(length)
+
+    def _along(self, length: np.ndarray) -> np.ndarray:
+        """Metres of every path, all paths followed at once."""
+        total, target = np.zeros_like(length), np.broadcast_to(np.arange(len(length)), length.shape)
+        at: np.ndarray = np.broadcast_to(np.arange(len(length))[:, None], length.shape)
+        while True:
+            following = self.hop[at, target]
+            if (following == at).all():
+                return total
+            total += length[at, following]
+            at = following

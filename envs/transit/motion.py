@@ -1,0 +1,245 @@
+"""A fleet over time: vehicles drive their plans from node to node, riders board and alight, requests are answered.
+
+Compiled. What may be promised is `kernel`'s to say; here time passes and every event is written down. A vehicle between
+two nodes can be given another plan, or another place to stand at, from the node that it reaches next.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from envs.transit import events, kernel
+from envs.transit.clock import Roads, arrive
+from envs.transit.events import Log
+from envs.transit.fleet import (
+    ABOARD,
+    ABSENT,
+    ARRIVED,
+    CANCELLED,
+    NOBODY,
+    PLAN,
+    REFUSED,
+    UNKNOWN,
+    WAITING,
+    Fleet,
+    Riders,
+)
+
+EVENT_ROWS = 8
+"""Rows of the log that a rider can cause at most, from request to arrival."""
+
+
+@njit(cache=True)
+def write(log: Log, time_s: float, kind: int, v: int, r: int, node: int, metres: float, load: int) -> None:
+    """Append an event. The caller sees to it that there is room."""
+    k = log.used[0]
+    log.time_s[k], log.kind[k], log.vehicle[k], log.rider[k] = time_s, kind, v, r
+    log.node[k], log.metres[k], log.load[k] = node, metres, load
+    log.used[0] = k + 1
+
+
+@njit(cache=True)
+def note_drive(v: int, time_s: float, fleet: Fleet, log: Log) -> None:
+    """Write down what a vehicle has driven since the last event."""
+    if fleet.metres[v] > 0.0:
+        write(log, time_s, events.DROVE, v, NOBODY, fleet.at[v], fleet.metres[v], fleet.aboard[v, 0])
+        fleet.metres[v] = 0.0
+
+
+@njit(cache=True)
+def move(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Let one vehicle drive, and serve stops, up to a moment."""
+    while fleet.due_s[v] <= until_s:
+        target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
+        at = fleet.at[v]
+        if at != target:
+            following = roads.hop[at, target]
+            fleet.metres[v] += roads.metres[at, following]
+            fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
+            fleet.at[v] = following
+        elif fleet.length[v] > 0:
+            _serve(v, fleet, riders, roads, log)
+        else:
+            note_drive(v, fleet.at_s[v], fleet, log)
+            write(log, fleet.at_s[v], events.STOOD, v, NOBODY, at, 0.0, 0)
+            fleet.heading[v] = NOBODY
+        kernel.update_due(v, fleet)
+
+
+@njit(cache=True)
+def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Carry out the first stop of a plan: the vehicle is there, and it is time."""
+    r, at = fleet.rider[v, 0], fleet.at[v]
+    if fleet.pick[v, 0]:
+        begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
+        note_drive(v, begin_s, fleet, log)
+        fleet.at_s[v] = begin_s + riders.board_s[r]
+        kernel.close(v, 0, fleet)
+        if riders.absent[r]:
+            riders.state[r] = ABSENT
+            write(log, begin_s, events.ABSENT, v, r, at, 0.0, 0)
+            kernel.remove(v, r, fleet.at_s[v], fleet, riders, roads)
+            return
+        riders.state[r], riders.begin_s[r] = ABOARD, begin_s
+        fleet.aboard[v, 0] += riders.size[r, 0]
+        fleet.aboard[v, 1] += riders.size[r, 1]
+        write(log, begin_s, events.PICKED_UP, v, r, at, 0.0, 0)
+    else:
+        note_drive(v, fleet.at_s[v], fleet, log)
+        write(log, fleet.at_s[v], events.DROPPED_OFF, v, r, at, 0.0, 0)
+        riders.state[r] = ARRIVED
+        fleet.aboard[v, 0] -= riders.size[r, 0]
+        fleet.aboard[v, 1] -= riders.size[r, 1]
+        fleet.at_s[v] += riders.alight_s[r]
+        kernel.close(v, 0, fleet)
+    kernel.schedule(v, fleet, riders, roads)
+
+
+@njit(cache=True)
+def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Let all vehicles drive up to a moment."""
+    for v in range(len(fleet.at)):
+        if fleet.due_s[v] <= until_s:
+            move(v, until_s, fleet, riders, roads, log)
+
+
+@njit(cache=True)
+def answer(
+    r: int,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    mode: int,
+    begins: np.ndarray,
+    bounds: np.ndarray,
+    log: Log,
+) -> bool:
+    """Promise a request to a vehicle, or refuse it. All vehicles must have been moved up to now."""
+    write(log, now_s, events.REQUESTED, NOBODY, r, riders.origin[r], 0.0, 0)
+    _, v, first, second = kernel.best_insertion(r, now_s, fleet, riders, roads, weights, mode, begins, bounds)
+    if v == NOBODY:
+        riders.state[r] = REFUSED
+        reason = events.TOO_LATE if _fits_somewhere(r, fleet, riders) else events.TOO_LARGE
+        write(log, now_s, events.REFUSED, NOBODY, r, riders.origin[r], 0.0, reason)
+        return False
+    note_drive(v, now_s, fleet, log)
+    kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+    riders.state[r] = WAITING
+    write(log, now_s, events.PROMISED, v, r, riders.origin[r], 0.0, 0)
+    return True
+
+
+@njit(cache=True)
+def _fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
+    """Whether some vehicle that works when the rider wants to go has room for the party."""
+    for v in range(len(fleet.at)):
+        large = fleet.room[v, 0] >= riders.size[r, 0] and fleet.room[v, 1] >= riders.size[r, 1]
+        if large and fleet.shift_s[v, 0] <= riders.latest_s[r] and fleet.shift_s[v, 1] > riders.earliest_s[r]:
+            return True
+    return False
+
+
+@njit(cache=True)
+def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """A rider cancels, unless aboard by now."""
+    if riders.state[r] == UNKNOWN or riders.state[r] == WAITING:
+        v = riders.vehicle[r]
+        if v != NOBODY:
+            note_drive(v, now_s, fleet, log)
+            kernel.remove(v, r, now_s, fleet, riders, roads)
+        riders.state[r] = CANCELLED
+        write(log, now_s, events.CANCELLED, v, r, riders.origin[r], 0.0, 0)
+
+
+@njit(cache=True)
+def run(
+    agenda_s: np.ndarray,
+    agenda: np.ndarray,
+    until_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    urgency: np.ndarray,
+    mode: int,
+    log: Log,
+) -> None:
+    """Let time pass up to a moment, and answer what comes in on the way.
+
+    Args:
+        agenda_s: when something happens, in order, ``(A,)``.
+        agenda: what: rider ``r`` asks (``r``) or cancels (``-1 - r``), ``(A,)``.
+        until_s: up to when; finite.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
+        weights: of an insertion's cost, ``(4,)``.
+        urgency: factor on the weight of a wait, by origin, ``(N,)``.
+        mode: where a request may go in a plan.
+        log: with room for `EVENT_ROWS` rows a rider concerned and two a vehicle.
+    """
+    begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
+    for k in range(len(agenda)):
+        now_s = agenda_s[k]
+        move_all(now_s, fleet, riders, roads, log)
+        r = agenda[k]
+        if r >= 0:
+            mine[kernel.WAIT] = weights[kernel.WAIT] * urgency[riders.origin[r]]
+            answer(r, now_s, fleet, riders, roads, mine, mode, begins, bounds, log)
+        else:
+            withdraw(-1 - r, now_s, fleet, riders, roads, log)
+    move_all(until_s, fleet, riders, roads, log)
+
+
+@njit(cache=True)
+def reassign(
+    lock_s: float,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    urgency: np.ndarray,
+    log: Log,
+) -> None:
+    """Insert everybody anew who is to be picked up later than ``lock_s`` from now, in the order of their requests.
+
+    Whoever is taken out fits in again at the old place, so no promise is at risk and no insertion gets dearer.
+    """
+    begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
+    for r in range(len(riders.origin)):
+        if riders.state[r] != WAITING or riders.begin_s[r] <= now_s + lock_s:
+            continue
+        v, pick, drop = riders.vehicle[r], -1, -1
+        for k in range(fleet.length[v]):
+            if fleet.rider[v, k] == r:
+                pick, drop = (k, drop) if fleet.pick[v, k] else (pick, k)
+        floor_s = fleet.floor_s[v, pick]
+        note_drive(v, now_s, fleet, log)
+        kernel.remove(v, r, now_s, fleet, riders, roads)
+        mine[kernel.WAIT] = weights[kernel.WAIT] * urgency[riders.origin[r]]
+        _, other, first, second = kernel.best_insertion(
+            r, now_s, fleet, riders, roads, mine, kernel.EVERYWHERE, begins, bounds
+        )
+        if other == NOBODY:  # by rounding alone
+            kernel.insert(v, r, pick, drop - 1, now_s, fleet, riders, roads)
+            fleet.floor_s[v, pick] = floor_s
+            kernel.schedule(v, fleet, riders, roads)
+            continue
+        if other != v:
+            note_drive(other, now_s, fleet, log)
+            write(log, now_s, events.HANDED_OVER, other, r, riders.origin[r], 0.0, 0)
+        kernel.insert(other, r, first, second, now_s, fleet, riders, roads)
+
+
+@njit(cache=True)
+def send(v: int, node: int, now_s: float, fleet: Fleet, log: Log) -> None:
+    """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way."""
+    note_drive(v, now_s, fleet, log)
+    fleet.at_s[v] = kernel.ready_s(v, now_s, fleet)
+    fleet.heading[v] = node
+    write(log, now_s, events.SENT, v, NOBODY, node, 0.0, 0)
+    kernel.update_due(v, fleet)

@@ -1,0 +1,173 @@
+"""One episode's service: a fleet, its riders, and time; the compiled functions in the order in which they are needed.
+
+What zones ask for is the world's; what happens to whom is written in the log.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from envs.transit import events, kernel, motion
+from envs.transit.clock import arrive, roads_of
+from envs.transit.day import Day
+from envs.transit.dispatch import Dispatch
+from envs.transit.fleet import ABOARD, NOBODY, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.matrices import Matrices
+from envs.transit.scenarios import TransitScenario
+from envs.transit.site import TransitSite
+
+FOREVER_S = 1e7
+"""End of a shift that has none."""
+
+LAST_S = 1e8
+"""By then every plan is carried out: no ride lasts so long. Finite, as idle vehicles are due at infinity."""
+
+
+class Service:
+    """A fleet at work.
+
+    Args:
+        scenario: who works, and what is promised.
+        site: where.
+        day: requests and speeds.
+        seed: where vehicles begin.
+        dispatch: how; None: as the scenario says.
+    """
+
+    def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
+        self.roads = roads_of(site.matrices, day.speed, day.slot_s)
+        self.fleet = self._vehicles(scenario, site, seed)
+        self.riders = self._requests(scenario, day)
+        self.log = events.new_log()
+        self.now_s = 0.0
+        self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
+        self._mode = kernel.AT_THE_END if dispatch is not None and not dispatch.pooled else kernel.EVERYWHERE
+        times = np.concatenate([self.riders.known_s, self.riders.cancel_s])
+        who = np.concatenate([np.arange(len(day.origin)), -1 - np.arange(len(day.origin))])
+        order = np.argsort(times, kind="stable")
+        self._agenda_s, self._agenda = times[order], who[order].astype(np.int64)
+        for _ in day.problems:
+            self._make_room(1)
+            motion.write(self.log, 0.0, events.REFUSED, NOBODY, NOBODY, NOBODY, 0.0, events.IMPOSSIBLE)
+
+    @staticmethod
+    def _vehicles(scenario: TransitScenario, site: TransitSite, seed: int) -> Fleet:
+        rng = np.random.default_rng([seed, 1])
+        stops = np.flatnonzero([node.stop for node in site.nodes])
+        reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
+        stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
+        rows = [
+            (crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S)
+            for crew in scenario.crews
+            for _ in range(crew.vehicles)
+        ]
+        table = np.array(rows)
+        return new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:])
+
+    def _requests(self, scenario: TransitScenario, day: Day) -> Riders:
+        promise, timing, roads = scenario.promise, scenario.timing, self.roads
+        free = roads.free_s[day.origin, day.destination]
+        direct = np.array(
+            [arrive(t, s, roads.speed, roads.slot_s) - t for t, s in zip(day.earliest_s, free, strict=True)]
+        )
+        return new_riders(
+            day.origin,
+            day.destination,
+            day.known_s,
+            day.earliest_s,
+            day.earliest_s + promise.wait_s,
+            direct,
+            promise.ride_factor * direct + promise.ride_allowance_s,
+            np.stack([day.party, day.wheelchair], axis=1),
+            board_s=timing.board_s,
+            alight_s=timing.alight_s,
+            cancel_s=day.cancel_s,
+            absent=day.absent,
+        )
+
+    def _make_room(self, rows: int) -> None:
+        self.log = events.with_room(self.log, rows)
+
+    def run(self, until_s: float, urgency: np.ndarray) -> None:
+        """Let time pass, and answer all requests on the way.
+
+        Args:
+            until_s: up to when.
+            urgency: factor on the weight of a wait, by origin, ``(nodes,)``.
+        """
+        first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
+        aboard = 4 * int(self.fleet.length.sum()) + 4 * len(self.fleet.at)
+        self._make_room(aboard + motion.EVENT_ROWS * int(last - first) + 16)
+        agenda = self._agenda_s[first:last], self._agenda[first:last]
+        state = self.fleet, self.riders, self.roads
+        motion.run(*agenda, until_s, *state, self._weights, urgency, self._mode, self.log)
+        self.now_s = until_s
+
+    def reassign(self, lock_s: float, urgency: np.ndarray) -> None:
+        """Insert everybody anew who is to be picked up later than ``lock_s`` from now; see `motion.reassign`."""
+        self._make_room(3 * len(self.waiting))
+        motion.reassign(lock_s, self.now_s, self.fleet, self.riders, self.roads, self._weights, urgency, self.log)
+
+    def finish(self) -> None:
+        """Serve whoever is still promised something, and write down what was driven."""
+        until_s = float(self.now_s)
+        busy = self.fleet.length > 0
+        ends = self.fleet.leave_s[busy, self.fleet.length[busy] - 1]
+        self.run(LAST_S, np.ones(len(self.roads.free_s)))
+        self.now_s = max(until_s, float(ends.max(initial=until_s)))
+        self._make_room(len(self.fleet.at))
+        for v in range(len(self.fleet.at)):
+            motion.note_drive(v, self.now_s, self.fleet, self.log)
+
+    # -- vehicles that have nothing to do -----------------------------------------------------------------------
+
+    @property
+    def on_duty(self) -> np.ndarray:
+        """Which vehicles are on shift, bool ``(V,)``."""
+        return (self.fleet.shift_s[:, 0] <= self.now_s) & (self.fleet.shift_s[:, 1] > self.now_s)
+
+    @property
+    def standing(self) -> np.ndarray:
+        """Which stand idle, ready to be sent somewhere, bool ``(V,)``."""
+        return self.on_duty & (self.fleet.length == 0) & (self.fleet.heading == NOBODY)
+
+    @property
+    def travelling(self) -> np.ndarray:
+        """Which are idle and on their way to somewhere, bool ``(V,)``."""
+        return self.on_duty & (self.fleet.length == 0) & (self.fleet.heading != NOBODY)
+
+    def send(self, vehicle: int, node: int) -> None:
+        """Send an idle vehicle to a node."""
+        self._make_room(4)
+        motion.send(vehicle, node, self.now_s, self.fleet, self.log)
+
+    # -- riders -------------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> np.ndarray:
+        """Indices of parties that are promised a vehicle and not yet aboard."""
+        return np.flatnonzero(self.riders.state == WAITING)
+
+    @property
+    def aboard(self) -> np.ndarray:
+        """Indices of parties in a vehicle."""
+        return np.flatnonzero(self.riders.state == ABOARD)
+
+
+@cache
+def warm_up() -> None:
+    """Compile everything, or load it from the cache, so that children of this process need not."""
+    ends = np.array([0, 1]), np.array([1, 0])
+    roads = roads_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
+    fleet = new_fleet(np.array([0]), np.array([[4, 1]]), np.array([[0.0, 1e5]]))
+    one = np.array([0])
+    riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))
+    log = events.new_log(64)
+    agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
+    motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), kernel.EVERYWHERE, log)
+    motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
+    motion.send(0, 1, 600.0, fleet, log)
+    motion.note_drive(0, 600.0, fleet, log)
+    arrive(0.0, 1.0, roads.speed, roads.slot_s)

@@ -1,0 +1,155 @@
+"""What is fixed about a service: street corners, stops, zones, and what riders are promised.
+
+Plain data, made by `network.py`, readable without the simulator. SI units.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from envs.core.readings import Axes
+from envs.core.site import Frozen, Site
+from envs.transit.matrices import Matrices
+from envs.transit.scenarios import Costs, Promise, Timing, Weights
+
+
+class Node(Frozen):
+    """A street corner.
+
+    Attributes:
+        id: its name.
+        x_m, y_m: where it is.
+        zone: index of its zone.
+        stop: whether riders may get on and off here.
+    """
+
+    id: str
+    x_m: float
+    y_m: float
+    zone: int = Field(ge=0)
+    stop: bool = True
+
+
+class Road(Frozen):
+    """A street from one corner to another, one way.
+
+    Attributes:
+        start, end: indices of nodes.
+        seconds: at free flow.
+        metres: its length.
+    """
+
+    start: int
+    end: int
+    seconds: float = Field(gt=0)
+    metres: float = Field(ge=0)
+
+
+class Zone(Frozen):
+    """One agent.
+
+    Attributes:
+        id: its name.
+        stand: node at which idle vehicles wait; -1: they may not.
+        neighbours: indices of the zones next to it.
+    """
+
+    id: str
+    stand: int
+    neighbours: tuple[int, ...] = ()
+
+
+class TransitSite(Site):
+    """A service.
+
+    Attributes:
+        promise, timing, costs: how riders are served.
+        nodes, roads: the street graph.
+        zones: the agents.
+        vehicles: how many there are.
+        weights: what a policy is trained for here.
+        usual: requests of every zone to be expected in each slot of the episode, from the past; empty: unknown.
+        slot_s: length of those slots.
+    """
+
+    system: Literal["transit"] = "transit"
+    promise: Promise
+    timing: Timing
+    costs: Costs
+    nodes: tuple[Node, ...] = Field(min_length=2)
+    roads: tuple[Road, ...] = Field(min_length=1)
+    zones: tuple[Zone, ...] = Field(min_length=1)
+    vehicles: int = Field(ge=1)
+    weights: Weights = Weights()
+    usual: tuple[tuple[float, ...], ...] = ()
+    slot_s: float = 300.0
+
+    @property
+    def history(self) -> Any:
+        """What is wanted, and what was usual: neither changes what a command means."""
+        return {"weights", "usual", "slot_s"}
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:
+        """The zones' names."""
+        return tuple(zone.id for zone in self.zones)
+
+    @cached_property
+    def axes(self) -> Axes:
+        """Zones, and the service as a whole."""
+        return {"zone": self.agents, "service": ("service",)}
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The timing, the promise, and the number of vehicles."""
+        return {
+            "timing": self.timing.model_dump(),
+            "promise": self.promise.model_dump(),
+            "vehicles": self.vehicles,
+        }
+
+    @cached_property
+    def matrices(self) -> Matrices:
+        """Shortest paths between all nodes."""
+        rows = np.array([(road.start, road.end, road.seconds, road.metres) for road in self.roads])
+        start, end = rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64)
+        return Matrices(len(self.nodes), start, end, rows[:, 2], rows[:, 3])
+
+    @cached_property
+    def zone_of(self) -> np.ndarray:
+        """Zone of every node, int64 ``(nodes,)``."""
+        return np.array([node.zone for node in self.nodes])
+
+    @cached_property
+    def stands(self) -> np.ndarray:
+        """Node at which idle vehicles wait in every zone, -1: nowhere; int64 ``(N,)``."""
+        return np.array([zone.stand for zone in self.zones])
+
+    @cached_property
+    def between_s(self) -> np.ndarray:
+        """Seconds at free flow from the middle of zone to zone, ``(N, N)``."""
+        middles = [self._middle(k) for k in range(len(self.zones))]
+        return self.matrices.free_s[np.ix_(middles, middles)]
+
+    def _middle(self, zone: int) -> int:
+        stand = self.zones[zone].stand
+        return stand if stand >= 0 else int(np.flatnonzero(self.zone_of == zone)[0])
+
+    def expected(self, begin_s: float, seconds: float) -> np.ndarray:
+        """Requests of every zone to be expected from the past in so many seconds from ``begin_s`` on; NaN: unknown."""
+        if not self.usual:
+            return np.full(len(self.zones), np.nan)
+        fallen = self._cumulated
+        edges = np.arange(len(fallen)) * self.slot_s
+        ends = np.clip([begin_s, begin_s + seconds], 0.0, edges[-1])
+        both = [[np.interp(end, edges, column) for column in fallen.T] for end in ends]
+        return np.subtract(both[1], both[0])
+
+    @cached_property
+    def _cumulated(self) -> np.ndarray:
+        table = np.array(self.usual)
+        return np.concatenate([np.zeros((1, table.shape[1])), np.cumsum(table, axis=0)])

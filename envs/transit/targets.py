@@ -1,0 +1,92 @@
+"""Where idle vehicles should stand: shares and scores of zones, vehicles counted out to them, and who goes where.
+
+Pure. A score is what a zone's agent may set, from -1 to 1; shares of the idle vehicles are a softmax of the scores. The
+rule of demand-proportional rebalancing is here too: features show it to a policy, whose influence of zero is just that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from envs.core.readings import Readings
+
+RANGE = 8.0
+"""Logarithm of the ratio of shares between a score of 1 and one of 0."""
+
+LEAST = 0.5
+"""Requests that a zone is taken to have had at least: one without any still gets a vehicle now and then."""
+
+NOTHING = 0.01
+"""Vehicles that stand for none, so that there is a logarithm."""
+
+
+def scores_of(weights: np.ndarray) -> np.ndarray:
+    """The scores that stand for shares in proportion to weights, all above 0; ``(N,)``, their mean about 0."""
+    logs = np.log(weights)
+    return np.clip((logs - logs.mean()) / RANGE, -1.0, 1.0)
+
+
+def shares_of(scores: np.ndarray) -> np.ndarray:
+    """Shares of the idle vehicles, ``(N,)``, summing to one."""
+    powers = np.exp(RANGE * (scores - scores.max()))
+    return powers / powers.sum()
+
+
+def demand_weights(readings: Readings) -> np.ndarray:
+    """What demand-proportional rebalancing goes by: recent requests of every zone, ``(N,)``."""
+    return readings["requests"] + LEAST
+
+
+def available(readings: Readings) -> np.ndarray:
+    """Vehicles that stand in every zone, come to stand there, or will soon be free there, ``(N,)``."""
+    return readings["idle_veh"] + readings["inbound_veh"] + readings["soon_veh"]
+
+
+def counts_of(shares: np.ndarray, vehicles: int) -> np.ndarray:
+    """Whole vehicles in proportion to shares, by largest remainders (ties to the earlier zone), int64 ``(N,)``."""
+    exact = shares * vehicles
+    counts = np.floor(exact + 1e-9).astype(np.int64)
+    rest = vehicles - int(counts.sum())
+    order = np.argsort(-(exact - counts), kind="stable")
+    counts[order[:rest]] += 1
+    return counts
+
+
+def moves(
+    targets: np.ndarray, here: np.ndarray, coming: np.ndarray, zone: np.ndarray, to_s: np.ndarray
+) -> list[tuple[int, int]]:
+    """Which idle vehicle goes to which zone, so that shortages are filled from surpluses by the least driving.
+
+    A minimum-cost flow between single vehicles and places, solved as a linear assignment.
+
+    Args:
+        targets: vehicles that should stand in every zone, ``(N,)``.
+        here: idle vehicles that stand there, ``(N,)``.
+        coming: vehicles that are on their way there or will soon be free there, ``(N,)``.
+        zone: of every idle vehicle, ``(I,)``.
+        to_s: seconds from every idle vehicle to every zone; inf where it cannot go, ``(I, N)``.
+
+    Returns:
+        Pairs of idle vehicle and zone. No zone is sent more than it lacks, and none gives up what it should keep.
+    """
+    lacking = np.maximum(targets - here - coming, 0)
+    spare = np.minimum(np.maximum(here + coming - targets, 0), here)
+    if not lacking.any() or not spare.any():
+        return []
+    wanted = np.repeat(np.arange(len(targets)), lacking)
+    free = np.flatnonzero(spare[zone] > 0)
+    costs = to_s[np.ix_(free, wanted)]
+    # A zone may have more idle vehicles than it can spare: those beyond are matched to staying, which costs less than
+    # any move, so exactly the spare ones go.
+    keep = here - spare
+    stay = np.repeat(np.arange(len(targets)), keep * (spare > 0))
+    far = 1.0 + 2.0 * float(costs[np.isfinite(costs)].sum()) if np.isfinite(costs).any() else 1.0
+    staying = np.where(zone[free][:, None] == stay[None, :], -far, far)
+    table = np.concatenate([np.where(np.isfinite(costs), costs, far), staying], axis=1)
+    rows, columns = linear_sum_assignment(table)
+    found = []
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        if column < len(wanted) and np.isfinite(costs[row, column]):
+            found.append((int(free[row]), int(wanted[column])))
+    return found

@@ -1,0 +1,110 @@
+"""Taxi days in the layout of nyc2015 (github.com/tumBAIS/HybridMADRL-AMoD, MIT): zones as nodes, one CSV a day.
+
+``graph.csv``: for every pair of zones ``distance`` in m, ``travel_time`` in minutes and the ``route``; pairs whose
+route has nothing between are the roads. ``zones.csv``: longitude and latitude. ``trips/DATE.csv``: ``pickup_time`` in
+seconds from the start, ``pickup_ID``, ``dropoff_ID``. ``training_dates.csv`` and ``validation_dates.csv`` say which
+days are for what. Test days are those of ``test_dates.csv``; where that file is absent (the publishers' test days may
+be kept elsewhere), every eighth training day is a test day instead and is not trained on.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.core.scenario import Seeds
+from envs.transit.day import Day, Town, plain_day, zones_of
+from envs.transit.site import Node, Road
+
+HELD_OUT = 8
+"""Of so many training days one is for tests, where no test days are given."""
+
+STEP_S = 60.0
+"""Seconds of ``travel_time``'s unit."""
+
+EARTH_M = 6_371_000.0
+
+
+def town(folder: Path) -> Town:
+    """Zones as nodes, and the roads between neighbours."""
+    places = _read(folder / "zones.csv", ("longitude", "latitude"))
+    lon, lat = (np.radians([float(row[name]) for row in places]) for name in ("longitude", "latitude"))
+    x = EARTH_M * (lon - lon.min()) * math.cos(float(lat.mean()))
+    y = EARTH_M * (lat - lat.min())
+    nodes = tuple(Node(id=str(k), x_m=float(x[k]), y_m=float(y[k]), zone=k) for k in range(len(places)))
+    roads = []
+    for row in _read(folder / "graph.csv", ("origin_ID", "destination_ID", "distance", "travel_time", "route")):
+        if len(json.loads(row["route"])) == 2:
+            ends = int(row["origin_ID"]), int(row["destination_ID"])
+            seconds = STEP_S * float(row["travel_time"])
+            roads.append(Road(start=ends[0], end=ends[1], seconds=seconds, metres=float(row["distance"])))
+    return Town(nodes, tuple(roads), zones_of([f"zone{k}" for k in range(len(nodes))], nodes, tuple(roads)))
+
+
+@lru_cache(maxsize=8)
+def splits(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Split → its days."""
+    train, validation = (_dates(folder / f"{name}_dates.csv") for name in ("training", "validation"))
+    given = folder / "test_dates.csv"
+    test = _dates(given) if given.is_file() else train[HELD_OUT - 1 :: HELD_OUT]
+    return {
+        "train": tuple(day for day in train if day not in test),
+        "validation": tuple(day for day in validation if day not in test),
+        "test": test,
+    }
+
+
+def _dates(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise CityloopError(f"file {path} is missing: give a CSV with one date a line under a heading")
+    return tuple(line.strip() for line in path.read_text().splitlines()[1:] if line.strip())
+
+
+def date_of(folder: Path, seeds: Seeds, seed: int) -> str:
+    """The day of a seed: a split's seeds go through its days in order, again and again."""
+    split = seeds.split(seed) or "test"
+    days = splits(folder)[split]
+    return days[(seed - getattr(seeds, split).first) % len(days)]
+
+
+def day(folder: Path, date: str) -> Day:
+    """The requests of a date."""
+    return plain_day(*_trips(folder, date)).in_order()
+
+
+@lru_cache(maxsize=512)
+def _trips(folder: Path, date: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = _read(folder / "trips" / f"{date}.csv", ("pickup_time", "pickup_ID", "dropoff_ID"))
+    table = np.array([(row["pickup_ID"], row["dropoff_ID"], row["pickup_time"]) for row in rows], dtype=np.float64)
+    table = table.reshape(-1, 3)
+    return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2]
+
+
+def usual(folder: Path, zones: int, slots: int, slot_s: float) -> np.ndarray:
+    """Mean requests of every zone in each slot over the training days, ``(slots, zones)``."""
+    days = splits(folder)["train"]
+    table = np.zeros((slots, zones))
+    for date in days:
+        origin, _, time_s = _trips(folder, date)
+        slot = (time_s // slot_s).astype(np.int64)
+        within = slot < slots
+        np.add.at(table, (slot[within], origin[within]), 1.0)
+    return table / len(days)
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise CityloopError(f"file {path} cannot be read ({error.strerror}): give the folder of a data set") from None
+    missing = [name for name in columns if rows and name not in rows[0]]
+    if missing or not rows:
+        raise CityloopError(f"file {path}: column {(missing or columns)[0]!r} is missing or empty: give it")
+    return rows

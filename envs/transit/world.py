@@ -1,0 +1,173 @@
+"""The plant: our own event simulator of a demand-responsive fleet on a street graph."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Commands, World
+from envs.transit import census, events, kpis
+from envs.transit.guard import FASTER, SCORE, URGENCY
+from envs.transit.network import day_of
+from envs.transit.scenarios import TransitScenario
+from envs.transit.site import TransitSite
+from envs.transit.targets import available, counts_of, moves, shares_of
+
+if TYPE_CHECKING:
+    from envs.transit.service import Service
+
+LOGGER = logging.getLogger(__name__)
+
+SHOWN = 5
+"""So many impossible rows are named one by one; then they are counted."""
+
+
+class TransitWorld(World):
+    """A fleet in one town.
+
+    Args:
+        scenario: where, who, and how.
+        site: the scenario's site.
+    """
+
+    def __init__(self, scenario: TransitScenario, site: TransitSite):
+        from envs.transit.service import warm_up
+
+        warm_up()  # here: whoever plays episodes in children of this process compiles, or loads, but once
+        self.scenario, self.site = scenario, site
+        self._service: Service | None = None
+        self._told = False
+        self._truth: dict[str, Any] = {}
+        self._kpis: dict[str, float] = {}
+        self._places: dict[str, dict[str, float]] = {}
+        self._log: events.Log | None = None
+
+    def reset(self, seed: int, program: Any = None) -> Readings:
+        """Start a service; see `World.reset`.
+
+        Args:
+            seed: of requests, speeds, and where vehicles begin.
+            program: a `dispatch.Dispatch`: another way to dispatch, without rebalancing.
+
+        Raises:
+            CityloopError: if a file is not what it should be.
+        """
+        from envs.transit.service import Service
+
+        day = day_of(self.scenario, self.site, seed)
+        self._tell(day.problems)
+        self._service = Service(self.scenario, self.site, day, seed, program)
+        self._decision, self._seen, self._kpis, self._places = 0, 0, {}, {}
+        self._truth = self._since_last(0.0)
+        return self._readings()
+
+    def _tell(self, problems: tuple[str, ...]) -> None:
+        """Say once what cannot be served."""
+        if not self._told:
+            for problem in problems[:SHOWN]:
+                LOGGER.warning("left out: %s", problem)
+            if len(problems) > SHOWN:
+                LOGGER.warning("left out: %d more rows; all others are served", len(problems) - SHOWN)
+        self._told = True
+
+    @property
+    def service(self) -> Service:
+        """The running service: known to a simulator alone."""
+        assert self._service is not None
+        return self._service
+
+    def step(self, commands: Commands | None) -> Readings:
+        """Send idle vehicles, answer requests, advance one decision; see `World.step`."""
+        service = self.service
+        before_s = service.now_s
+        factor = np.ones(len(self.site.nodes))
+        if commands is not None:
+            asked = np.asarray(commands, dtype=np.float64)
+            self._rebalance(asked[:, SCORE])
+            factor = FASTER ** asked[:, URGENCY][self.site.zone_of]
+            if self.scenario.timing.reassign_s:
+                service.reassign(self.scenario.timing.reassign_s, factor)
+        self._decision += 1
+        service.run(self._decision * self.scenario.decision_s, factor)
+        self._truth = self._since_last(before_s)
+        if self.done:
+            self._finish()
+        return self._readings()
+
+    def _rebalance(self, scores: np.ndarray) -> None:
+        """Send idle vehicles from zones that have too many to zones that have too few."""
+        service, site = self.service, self.site
+        open_zones = site.stands >= 0
+        if not open_zones.any():
+            return
+        now = self._now
+        shares = np.where(open_zones, shares_of(scores), 0.0)
+        targets = counts_of(shares / shares.sum(), int(available(now).sum()))
+        idle = np.flatnonzero(service.standing)
+        at = service.fleet.at[idle]
+        to_s = np.where(open_zones, service.roads.free_s[np.ix_(at, np.maximum(site.stands, 0))], np.inf)
+        here = now["idle_veh"].astype(np.int64)
+        coming = (now["inbound_veh"] + now["soon_veh"]).astype(np.int64)
+        for k, zone in moves(targets, here, coming, site.zone_of[at], to_s):
+            service.send(int(idle[k]), int(site.stands[zone]))
+
+    def _readings(self) -> Readings:
+        self._now = census.take(self.service, self.site, self.scenario.duration_s)
+        return self._now
+
+    def _since_last(self, before_s: float) -> dict[str, Any]:
+        """What happened since a moment, for the reward."""
+        found = census.since(self.service, self.site, before_s, self._seen)
+        self._seen = int(self.service.log.used[0])
+        return found
+
+    @property
+    def truth(self) -> Mapping[str, Any]:
+        """Since the last decision: ``waited_s`` and ``refused`` ``(N,)``, ``detour_s`` and ``empty_m``."""
+        return self._truth
+
+    @property
+    def time_s(self) -> float:
+        """Seconds since the start."""
+        return self._decision * self.scenario.decision_s
+
+    @property
+    def done(self) -> bool:
+        """Whether the scenario's time is up. Whoever is promised something by then is still served."""
+        return self._decision >= self.scenario.decisions
+
+    def trace(self) -> dict[str, float]:
+        """Parties that wait, parties aboard, and idle vehicles."""
+        return {name: float(self._now[name].sum()) for name in ("waiting", "aboard", "idle_veh")}
+
+    def _finish(self) -> None:
+        service, zones = self.service, self.site.zone_of
+        service.finish()
+        self._log = log = events.rows(service.log)
+        riders, end_s = service.riders, self.scenario.duration_s
+        self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s)
+        found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
+        told = np.flatnonzero(np.isfinite(found["wait_min"]) & np.isfinite(found["served_pct"]))
+        self._places = {name: {self.site.agents[k]: float(v[k]) for k in told} for name, v in found.items()}
+
+    def kpis(self) -> dict[str, float]:
+        """The finished episode's indicators; see `kpis.KPIS`."""
+        return dict(self._kpis)
+
+    def places(self) -> dict[str, dict[str, float]]:
+        """Mean wait in every zone, and the share served there; zones with few parties are left out."""
+        return {indicator: dict(values) for indicator, values in self._places.items()}
+
+    @property
+    def log(self) -> events.Log:
+        """Every event of the finished episode, in the order of time."""
+        assert self._log is not None
+        return self._log
+
+    def close(self) -> None:
+        """Let go of the service. It holds no process and no file."""
+        self._service = None

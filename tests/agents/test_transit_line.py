@@ -1,0 +1,48 @@
+"""Fixed lines by hand on a street."""
+
+import numpy as np
+import pytest
+
+from agents.baselines.transit_line import STOP_S, WALK_DETOUR, WALK_MS, compare, design
+from envs import load_scenario
+from tests.envs.transit.small import three_zones
+
+PACE = WALK_DETOUR / WALK_MS
+
+
+def test_one_street_has_one_line():
+    site = three_zones()  # six corners, a minute and 500 m apart
+    trips = np.zeros((6, 6))
+    trips[0, 5] = trips[5, 0] = 10
+    lines = design(site, trips, 4, 1.0)
+    assert lines.routes == ((0, 1, 2, 3, 4, 5),)
+    cycle = 2 * (300 + 6 * STOP_S)
+    assert lines.headway_s == cycle / 4
+    assert lines.door_s[0, 5] == pytest.approx(lines.headway_s / 2 + 300 + 5 * STOP_S)
+    assert lines.door_s[0, 1] == pytest.approx(min(500 * PACE, lines.headway_s / 2 + 60 + STOP_S))
+
+
+def test_who_lives_next_door_walks_if_the_line_is_rare():
+    site = three_zones()
+    trips = np.zeros((6, 6))
+    trips[0, 5] = 1
+    lines = design(site, trips, 1, 0.5)
+    assert lines.headway_s == 2 * (600 + 6 * STOP_S)
+    assert lines.door_s[2, 3] == 500 * PACE
+    assert (lines.door_s <= lines.walk_s).all()
+
+
+def test_a_change_of_lines_waits_twice():
+    from agents.baselines.transit_line import _connected
+
+    single = np.array([[0.0, 10.0, 99.0], [10.0, 0.0, 20.0], [99.0, 20.0, 0.0]])
+    walk = np.full((3, 3), 80.0)
+    assert _connected(single, walk)[0, 2] == 30.0
+
+
+def test_lines_and_the_fleet_are_compared_on_the_same_days():
+    found = compare(load_scenario("transit/hcmc", duration_s=3600.0), 1)
+    assert found["lines"] >= 1
+    assert 0 < found["headway_min"] < 60
+    assert found["line_min"] > 5
+    assert 80 < found["served_pct"] <= 100

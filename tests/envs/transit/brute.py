@@ -1,0 +1,75 @@
+"""What the compiled kernel must agree with: plans played out in plain Python, and every insertion tried."""
+
+import itertools
+import math
+
+from envs.transit.fleet import NOBODY
+
+EPS = 1e-6
+
+
+def drive(start, free, speed, slot):
+    """Arrival, by driving from slot to slot."""
+    while True:
+        k = min(int(start // slot), len(speed) - 1)
+        end = (k + 1) * slot if k < len(speed) - 1 else math.inf
+        can = (end - start) * speed[k]
+        if free <= can:
+            return start + free / speed[k]
+        free, start = free - can, end
+
+
+def stops_of(v, fleet):
+    """A plan as a list of (rider, whether it is a pick-up, not before)."""
+    return [(int(fleet.rider[v, k]), bool(fleet.pick[v, k]), fleet.floor_s[v, k]) for k in range(fleet.length[v])]
+
+
+def play(v, plan, now, fleet, riders, roads):
+    """Times of a plan: rider → (begin of boarding, arrival), and seconds of driving; None if it breaks anything."""
+    clock = max(fleet.at_s[v], now, fleet.shift_s[v, 0])
+    node, load, free = fleet.at[v], fleet.aboard[v].copy(), 0.0
+    begins = {r: riders.begin_s[r] for r, pick, _ in plan if not pick}
+    arrivals = {}
+    for r, pick, floor in plan:
+        target = riders.origin[r] if pick else riders.destination[r]
+        free += roads.free_s[node, target]
+        clock, node = drive(clock, roads.free_s[node, target], roads.speed, roads.slot_s), target
+        if pick:
+            if clock > riders.latest_s[r] + EPS:
+                return None
+            clock = max(clock, floor)
+            begins[r] = clock
+            clock += riders.board_s[r]
+            load = load + riders.size[r]
+            if (load > fleet.room[v]).any():
+                return None
+        else:
+            if clock - begins[r] > riders.limit_s[r] + EPS:
+                return None
+            arrivals[r] = clock
+            clock += riders.alight_s[r]
+            load = load - riders.size[r]
+        if clock > fleet.shift_s[v, 1] + EPS:
+            return None
+    return begins, arrivals, free
+
+
+def best(r, now, fleet, riders, roads, weights):
+    """The least cost of all feasible insertions into all plans, and where; infinite and nobody if there is none."""
+    found = (math.inf, NOBODY, -1, -1)
+    for v in range(len(fleet.at)):
+        plan = stops_of(v, fleet)
+        before = play(v, plan, now, fleet, riders, roads)
+        assert before is not None, "a promise was broken before"
+        for i, j in itertools.combinations_with_replacement(range(len(plan) + 1), 2):
+            tried = [*plan[:i], (r, True, riders.earliest_s[r]), *plan[i:j], (r, False, 0.0), *plan[j:]]
+            after = play(v, tried, now, fleet, riders, roads)
+            if after is None:
+                continue
+            begin, arrival = after[0][r], after[1][r]
+            late = sum(after[1][other] - before[1][other] for other in before[1])
+            terms = (after[2] - before[2], begin - riders.earliest_s[r], arrival - begin, late)
+            cost = sum(w * term for w, term in zip(weights, terms, strict=True))
+            if cost < found[0] - 1e-9:
+                found = (cost, v, i, j)
+    return found

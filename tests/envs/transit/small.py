@@ -1,0 +1,95 @@
+"""Small towns, fleets and riders by hand or by dice."""
+
+import numpy as np
+
+from envs.transit.clock import roads_of
+from envs.transit.day import zones_of
+from envs.transit.fleet import new_fleet, new_riders
+from envs.transit.matrices import Matrices
+from envs.transit.scenarios import Costs, Promise, Timing
+from envs.transit.site import Node, Road, TransitSite
+
+
+def street(nodes=10, seconds=60.0, metres=500.0):
+    """Nodes in a row, a minute apart."""
+    a = np.arange(nodes - 1)
+    ends = np.concatenate([a, a + 1]), np.concatenate([a + 1, a])
+    count = 2 * len(a)
+    return roads_of(Matrices(nodes, *ends, np.full(count, seconds), np.full(count, metres)), np.ones(1), 300.0)
+
+
+def town(rng, nodes=12, slots=1, slot_s=400.0):
+    """A ring with random short cuts, each way of its own length, and random speeds."""
+    a = np.arange(nodes)
+    start = np.concatenate([a, (a + 1) % nodes, rng.integers(nodes, size=nodes)])
+    end = np.concatenate([(a + 1) % nodes, a, rng.integers(nodes, size=nodes)])
+    kept = start != end
+    seconds = rng.uniform(20, 150, len(start))
+    matrices = Matrices(nodes, start[kept], end[kept], seconds[kept], 8 * seconds[kept])
+    return roads_of(matrices, rng.uniform(0.4, 1.6, slots), slot_s)
+
+
+def crowd(rng, roads, count, until_s=1200.0, wait_s=400.0, factor=1.5, allowance_s=200.0, booked=0.3, boarding_s=15.0):
+    """Random requests, some booked beforehand, some in wheelchairs, some who cancel or do not come."""
+    nodes = len(roads.free_s)
+    origin = rng.integers(nodes, size=count)
+    destination = (origin + rng.integers(1, nodes, size=count)) % nodes
+    known = np.sort(rng.uniform(0, until_s, count))
+    earliest = known + np.where(rng.random(count) < booked, rng.uniform(100, 1500, count), 0.0)
+    direct = roads.free_s[origin, destination]
+    wheelchair = (rng.random(count) < 0.2).astype(int)
+    size = np.stack([rng.integers(1, 4, count), wheelchair], axis=1)
+    cancel = np.where(rng.random(count) < 0.15, known + rng.uniform(0, 900, count), np.inf)
+    return new_riders(
+        *(origin, destination, known, earliest, earliest + wait_s, direct, factor * direct + allowance_s, size),
+        board_s=boarding_s,
+        alight_s=boarding_s / 2,
+        cancel_s=cancel,
+        absent=rng.random(count) < 0.1,
+    )
+
+
+def garage(rng, roads, count, seats=4, end_s=6000.0):
+    """Vehicles at random nodes; some begin late or stop early."""
+    at = rng.integers(len(roads.free_s), size=count)
+    room = np.stack([rng.integers(2, seats + 1, count), rng.integers(0, 2, count)], axis=1)
+    begin = np.where(rng.random(count) < 0.2, rng.uniform(0, 600, count), 0.0)
+    end = np.where(rng.random(count) < 0.2, rng.uniform(1500, 3000, count), end_s)
+    return new_fleet(at, room, np.stack([begin, end], axis=1))
+
+
+READ = {
+    "idle_veh": [2, 0, 1],
+    "inbound_veh": [0, 1, 0],
+    "soon_veh": [0, 0, 2],
+    "busy_veh": [1, 2, 3],
+    "aboard": [1, 3, 4],
+    "coming": [0, 2, 1],
+    "waiting": [0, 3, 1],
+    "booked": [1, 0, 0],
+    "requests": [2, 9, 4],
+    "refused": [0, 2, 0],
+    "expected": [1.0, 6.0, 2.0],
+    "time_s": [1800.0],
+    "speed": [0.8],
+}
+"""Readings of three zones."""
+
+
+def three_zones(**more):
+    """A street of six corners, two a zone, a minute apart; vehicles may not stand in the last zone if ``closed``."""
+    closed = more.pop("closed", False)
+    nodes = tuple(Node(id=str(k), x_m=500.0 * k, y_m=0.0, zone=k // 2, stop=not (closed and k > 3)) for k in range(6))
+    ends = [(a, b) for a in range(6) for b in (a - 1, a + 1) if 0 <= b < 6]
+    roads = tuple(Road(start=a, end=b, seconds=60.0, metres=500.0) for a, b in ends)
+    return TransitSite(
+        name="street",
+        promise=Promise(),
+        timing=Timing(),
+        costs=Costs(),
+        nodes=nodes,
+        roads=roads,
+        zones=zones_of(["west", "mid", "east"], nodes, roads),
+        vehicles=12,
+        **more,
+    )

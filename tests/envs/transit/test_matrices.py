@@ -1,0 +1,26 @@
+"""Shortest paths by hand."""
+
+import numpy as np
+
+from envs.transit.matrices import Matrices
+
+
+def test_the_quickest_path_its_length_and_its_next_node():
+    # 0 → 1 → 2 takes 20 s and 900 m; the direct road 0 → 2 takes 50 s and 100 m. Of two roads 0 → 1 the quicker counts.
+    start, end = np.array([0, 1, 0, 0, 2]), np.array([1, 2, 2, 1, 0])
+    found = Matrices(4, start, end, np.array([10.0, 10.0, 50.0, 99.0, 5.0]), np.array([400.0, 500.0, 100.0, 1.0, 70.0]))
+    assert found.free_s[0, 2] == 20
+    assert found.metres[0, 2] == 900
+    assert found.hop[0, 2] == 1
+    assert found.free_s[1, 0] == 15
+    assert found.metres[1, 0] == 570
+    assert np.isinf(found.free_s[0, 3])
+    assert found.hop[0, 3] == 0
+    assert (np.diag(found.free_s) == 0).all()
+
+
+def test_no_detour_is_quicker():
+    rng = np.random.default_rng(3)
+    start, end = rng.integers(15, size=(2, 80))
+    free = Matrices(15, start, end, rng.uniform(1, 9, 80), np.ones(80)).free_s
+    assert (free[:, None, :] <= free[:, :, None] + free[None] + 1e-9).all()

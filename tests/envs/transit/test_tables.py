@@ -1,0 +1,103 @@
+"""A user's own files: what is wrong is said with its row, and all other requests are served."""
+
+import logging
+
+import pytest
+
+from agents import make_controller
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from envs.core.testing import check_system
+from tests.envs.transit.own import NODES, REQUESTS, ROADS, write
+
+
+def test_an_own_town_is_served(tmp_path):
+    loop = make_loop(load_scenario(write(tmp_path)))
+    assert loop.site.agents == ("west", "east")
+    assert loop.site.zones[0].neighbours == (1,)
+    assert loop.site.stands.tolist() == [0, 2]
+    kpis = loop.episode(make_controller("insertion", loop.site), 0).kpis
+    assert (kpis["asked"], kpis["served_pct"], kpis["impossible"]) == (3, 100, 0)
+
+
+def test_it_keeps_the_contract(tmp_path):
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("vehicles: 1", "vehicles: 5"))  # else two seeds may begin alike
+    assert [check for check in check_system(path, decisions=4) if not check.ok] == []
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("60,a,zz,1,0", "row 5: to is 'zz', on no corner of the street graph: name a stop"),
+        ("60,a,d,1,0", "row 5: to is 'd', a corner without a stop"),
+        ("60,a,a,1,0", "row 5: it leads from 'a' to the same place"),
+        ("60,a,e,1,0", "row 5: no road leads from 'a' to 'e'"),
+        ("60,a,b,9,0", "row 5: party is 9, wheelchair 0, and no vehicle has more than 4 seats"),
+        ("60,a,b,1,1", "row 5: party is 1, wheelchair 1"),
+        ("60,a,b,half,0", "row 5: party is 'half': give a whole number"),
+        ("-3,a,b,1,0", "row 5: time_s is '-3': give seconds from 0 to below 1200"),
+        ("5000,a,b,1,0", "row 5: time_s is '5000'"),
+        (",a,b,1,0", "row 5: time_s is ''"),
+    ],
+)
+def test_an_impossible_row_is_named_and_the_rest_is_served(tmp_path, caplog, row, problem):
+    lines = REQUESTS.splitlines()
+    requests = "\n".join([lines[0] + ",party,wheelchair", *(line + ",1,0" for line in lines[1:]), row, "700,b,a,1,0"])
+    loop = make_loop(load_scenario(write(tmp_path, requests=requests)))
+    with caplog.at_level(logging.WARNING):
+        kpis = loop.episode(make_controller("insertion", loop.site), 0).kpis
+    assert problem in caplog.text
+    assert (kpis["asked"], kpis["impossible"], kpis["broken"]) == (4, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"nodes": NODES + "a,1,1,west,1\n"}, "row 7: node is 'a': give each corner a name of its own"),
+        ({"nodes": NODES.replace("500,0", "here,0", 1)}, "row 3: x_m is 'here': give a number"),
+        ({"roads": ROADS + "a,q,60,500,1\n"}, "row 5: to is 'q', which is no node of nodes.csv"),
+        ({"roads": ROADS.replace("60", "0", 1)}, "row 2: seconds are 0"),
+        ({"roads": ROADS.replace("seconds", "minutes")}, "column 'seconds' is missing"),
+        ({"requests": REQUESTS.replace("time_s", "when")}, "column 'time_s' is missing"),
+        ({"nodes": NODES.replace(",1\n", ",yes\n", 1)}, "row 2: stop is 'yes': give 1 or 0"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path, files, problem):
+    scenario = load_scenario(write(tmp_path, **files))
+    with pytest.raises(CityloopError, match=problem):
+        make_loop(scenario).reset(0)
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("days: .\n", "give one of: district"),
+        ("fleet: {vehicles: 0}\n", "fleet.vehicles is 0"),
+        ("flee: 3\n", "unknown key 'flee'"),
+        ("more: [{begin_s: 50, end_s: 20}]\n", "a shift must end after it begins"),
+        ("speeds: [1, 0]\n", "give numbers from 0.05 to 5"),
+    ],
+)
+def test_a_wrong_scenario_is_refused(tmp_path, more, problem):
+    path = write(tmp_path)
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if line[:4] != more[:4]) + "\n" + more)
+    with pytest.raises(CityloopError, match=problem):
+        load_scenario(path)
+
+
+def test_files_count_for_the_hash_wherever_they_lie(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one, two = (load_scenario(write(tmp_path / name)) for name in ("one", "two"))
+    assert one.hash == two.hash
+    assert load_scenario(write(tmp_path / "two", requests=REQUESTS + "900,a,b\n")).hash != one.hash
+
+
+def test_slow_streets_are_driven_slowly(tmp_path):
+    slow = make_loop(
+        load_scenario(write(tmp_path, requests="time_s,from,to\n0,a,c\n700,a,c\n", more="speeds: [1, 0.5]\n"))
+    )
+    slow.episode(make_controller("insertion", slow.site), 0)
+    riders = slow.world.service.riders
+    assert riders.direct_s.tolist() == [120.0, 240.0]

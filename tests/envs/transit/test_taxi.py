@@ -1,0 +1,76 @@
+"""Taxi days in nyc2015's layout: a made-up data set, and the real one where it lies beside the project."""
+
+import pytest
+
+from agents import make_controller
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from envs.transit import taxi
+from envs.transit.scenarios import DATA, USUAL_DATA, TransitScenario
+
+GRAPH = 'origin_ID,destination_ID,distance,travel_time,route,fare\n0,1,459,2,"[0, 1]",2\n1,0,459,2,"[1, 0]",2\n'
+GRAPH += '1,2,459,2,"[1, 2]",2\n2,1,459,2,"[2, 1]",2\n0,2,918,4,"[0, 1, 2]",4\n2,0,918,4,"[2, 1, 0]",4\n'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    dates = [f"2015-03-{k:02d}" for k in range(1, 18)]
+    (tmp_path / "graph.csv").write_text(GRAPH)
+    (tmp_path / "zones.csv").write_text(",longitude,latitude\n0,-74.0,40.73\n1,-73.99,40.73\n2,-73.98,40.73\n")
+    (tmp_path / "training_dates.csv").write_text("training_dates\n" + "\n".join(dates[:16]) + "\n")
+    (tmp_path / "validation_dates.csv").write_text("validation_dates\n" + dates[16] + "\n")
+    (tmp_path / "trips").mkdir()
+    for k, date in enumerate(dates):
+        text = ",pickup_time,pickup_ID,dropoff_ID,distance\n" + "".join(f"{j},{60 * j},0,2,918\n" for j in range(k + 1))
+        (tmp_path / "trips" / f"{date}.csv").write_text(text)
+    return tmp_path
+
+
+def test_roads_are_the_pairs_with_nothing_between(folder):
+    town = taxi.town(folder)
+    assert sorted((road.start, road.end) for road in town.roads) == [(0, 1), (1, 0), (1, 2), (2, 1)]
+    assert {road.seconds for road in town.roads} == {120.0}
+    assert town.zones[1].neighbours == (0, 2)
+
+
+def test_days_are_split_without_overlap(folder):
+    splits = taxi.splits(folder)
+    assert splits["test"] == ("2015-03-08", "2015-03-16")
+    assert len(splits["train"]) == 14
+    assert not set(splits["test"]) & {*splits["train"], *splits["validation"]}
+
+
+def test_given_test_days_are_taken(folder):
+    (folder / "test_dates.csv").write_text("test_dates\n2015-03-02\n")
+    taxi.splits.cache_clear()
+    assert taxi.splits(folder)["test"] == ("2015-03-02",)
+    assert len(taxi.splits(folder)["train"]) == 15
+
+
+def test_a_split_goes_through_its_days_with_other_starts(folder):
+    scenario = TransitScenario(name="small", days=folder)
+    dates = [taxi.date_of(folder, scenario.seeds, seed) for seed in range(4)]
+    assert dates == ["2015-03-08", "2015-03-16"] * 2
+    loop = make_loop(scenario)
+    starts = []
+    for seed in (0, 2):
+        loop.reset(seed)
+        starts.append(loop.world.service.fleet.at.tolist())
+    assert starts[0] != starts[1]
+    assert loop.site.expected(0.0, 300.0)[0] == pytest.approx(
+        sum(min(k, 5) for k in range(1, 17) if k % 8) / 14, abs=1e-4
+    )
+
+
+def test_absent_data_are_said_to_be_absent(monkeypatch, tmp_path):
+    monkeypatch.setenv(DATA, str(tmp_path))
+    with pytest.raises(CityloopError, match=f"data set nyc2015 is not in .*: set {DATA} to the folder"):
+        load_scenario("transit/nyc2015")
+
+
+@pytest.mark.skipif(not (USUAL_DATA / "transit/nyc2015").is_dir(), reason=f"nyc2015 is not in {USUAL_DATA}")
+def test_the_real_days_are_served():
+    loop = make_loop("transit/nyc2015")
+    kpis = loop.episode(make_controller("reactive", loop.site), 0).kpis
+    assert kpis["served_pct"] > 99
+    assert kpis["broken"] == 0

@@ -1,0 +1,13 @@
+"""What stands in an evaluation's table."""
+
+from training.evaluate import evaluate
+from training.tables import evaluation_table
+
+
+def test_a_wait_never_stands_without_its_service():
+    found = evaluate("transit/cologne", ["reactive", "insertion"], seeds=2, processes=1, save=False, duration_s=3600.0)
+    table = evaluation_table(found)
+    columns = {str(column.header): list(column.cells) for column in table.columns}
+    served = [row["served_pct"] for row in found.controllers["reactive"].rows]
+    assert columns["served_pct"][0] == f"{sum(served) / 2:.2f}"
+    assert len(columns["empty_pct"]) == 2
