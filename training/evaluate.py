@@ -202,7 +202,7 @@ def _evaluation(
         kpi=kpi,
         versions=versions(),
         controllers=results,
-        paired={name: compare(values[names[0]], values[name]) for name in names[1:]},
+        paired={name: compare(values[names[0]], values[name], negligible) for name in names[1:]},
         ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], negligible) if names[1:] else [],
         episodes=episodes,
     )

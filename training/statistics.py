@@ -37,12 +37,14 @@ class Paired:
         difference: median over seeds of (first - baseline), in the indicator's unit; negative: the first is better.
         low, high: 95 % percentile bootstrap interval of that median.
         wins: number of seeds on which the first is better.
+        ratio: median over seeds of (first / baseline); see `seed_ratios`.
     """
 
     difference: float
     low: float
     high: float
     wins: int
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,18 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(float(np.median(x)), float(x.mean()), float(np.percentile(x, 90)), float(x.max()))
 
 
-def compare(first: Sequence[float], baseline: Sequence[float]) -> Paired:
-    """Median paired difference with its bootstrap interval.
+def compare(first: Sequence[float], baseline: Sequence[float], negligible: float = 0.0) -> Paired:
+    """Median paired difference with its bootstrap interval, and median paired ratio.
 
     Args:
         first: values of the one controller, a seed each.
         baseline: values of the other on the same seeds, in the same order.
+        negligible: for the ratio, see `seed_ratios`.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     low, high = bootstrap_median(differences)
-    return Paired(float(np.median(differences)), low, high, int((differences < 0).sum()))
+    ratio = float(np.median(seed_ratios(first, [baseline], negligible)))
+    return Paired(float(np.median(differences)), low, high, int((differences < 0).sum()), ratio)
 
 
 def bootstrap_median(values: np.ndarray) -> tuple[float, float]:

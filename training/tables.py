@@ -34,10 +34,11 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         beside = [f"{np.mean([row[kpi] for row in result.rows]):.2f}" for kpi in shown]
         rows.append([_label(name, names), *quantiles, str(result.failures), f"{changes:g}", *beside])
     if evaluation.paired:
-        columns.append(f"{_label(names[0], names)} less this [95 %]")
+        columns += [f"{_label(names[0], names)} less this [95 %]", "÷ this"]
         for name, row in zip(names, rows, strict=True):
             p = evaluation.paired.get(name)
             row.append(f"{p.difference:+.2f} [{p.low:+.2f}, {p.high:+.2f}]" if p else "")
+            row.append(f"{p.ratio:.3f}" if p else "")
     title = f"{evaluation.label}: {evaluation.kpi} on {seeds} {evaluation.split} seed{'s' * (seeds > 1)}"
     return table(f"{title}, lower is better", columns, rows, numbers=1)
 

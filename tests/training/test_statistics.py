@@ -13,6 +13,7 @@ def test_summary_of_known_values():
 
 def test_difference_is_the_median_of_pairs_not_of_groups():
     paired = compare([1, 10, 100], [2, 12, 50])
+    assert paired.ratio == pytest.approx(10 / 12)
     assert paired.difference == -1
     assert paired.wins == 2
 
