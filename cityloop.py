@@ -112,7 +112,9 @@ def train(
     workers: Annotated[
         int | None, typer.Option(help="Plants of each scenario simulated at a time.", show_default="the system's")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder instead of one under runs/.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--output", "-o", help="A new folder instead of one under runs/.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
     algo: Annotated[
         str, typer.Option(help="mappo or ippo (PPO in RLlib), backprop, evolution, or sb3; see the README.")
@@ -207,7 +209,9 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="How many of the split's seeds.")] = 20,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     processes: Annotated[int | None, typer.Option(min=1, help="Episodes at a time.", show_default="cores")] = None,
-    out: Annotated[Path | None, typer.Option("--output", "-o", help="A new folder instead of one under runs/.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--output", "-o", help="A new folder instead of one under runs/.")
+    ] = None,
     settings: Settings = None,
     each: Annotated[
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Evaluate on each scenario with each of these settings.")
@@ -284,7 +288,7 @@ def oracle(
 @app.command(epilog="Example: cityloop export runs/intersections/cologne8/mappo/20260101-120000-s0 -o my-policy")
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "--output", "-o", help="The bundle's folder.")] = None,
     name: Annotated[str | None, typer.Option(help="The policy's name.")] = None,
     update: Annotated[
         int | None, typer.Option(min=0, help="Another kept policy, by its update.", show_default="the best")
@@ -419,7 +423,9 @@ def check(
 @app.command(epilog="Example: cityloop site my-city.yaml -o my-city.json")
 def site(
     scenario: ScenarioRef,
-    out: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.", show_default="none")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--output", "-o", help="The file to write.", show_default="none")
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:

@@ -42,7 +42,7 @@ class EdgeLoop:
 
     @classmethod
     def open(cls, site: Path, controller: str) -> Self:
-        """A loop from a site's JSON (`DampersSite.save`) and a controller's name or a bundle's path."""
+        """A loop from a site's JSON (``cityloop site``) and a controller's name or a bundle's path."""
         loaded = DampersSite.load(site)
         return cls(loaded, make_controller(controller, loaded))
 
