@@ -226,8 +226,8 @@ def evaluate(
     if any(place.system != system for place in places):
         raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
     names = controllers or [*([POLICY] if shipped_policies(system) else []), *references(system)]
-    bundle = find_bundle(names[0], system)
-    if card and bundle is None:
+    bundles = {place.label: find_bundle(names[0], system, place.name) for place in places}
+    if card and None in bundles.values():
         raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
     unnamed = [key for key in parse_settings(settings) if key != "regime"]
     if card and unnamed:
@@ -245,8 +245,8 @@ def evaluate(
             more = {"seeds": seeds, "split": split, "processes": processes, "out": folder, "on_progress": on_progress}
             found.append(import_module("training.evaluate").evaluate(place, names, **more))
     for evaluation in found:
-        if card and bundle is not None:
-            import_module("agents.policy").add_results(bundle, evaluation.for_card())
+        if card:
+            import_module("agents.policy").add_results(bundles[evaluation.label], evaluation.for_card())
         output.show(evaluation_table(evaluation))
         output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
     if len(found) == 1:

@@ -42,8 +42,7 @@ def make_controller(ref: str, site: Site) -> Controller:
     """A controller for a site.
 
     Args:
-        ref: a baseline's name, ``policy`` for the system's first shipped policy, a shipped policy's name, or the path
-            of a bundle.
+        ref: a baseline's name, ``policy`` (see `find_bundle`), a shipped policy's name, or the path of a bundle.
         site: the site that it is to control.
 
     Raises:
@@ -52,7 +51,7 @@ def make_controller(ref: str, site: Site) -> Controller:
     named = rules(site.system)
     if ref in named:
         return named[ref](site)
-    bundle = find_bundle(ref, site.system)
+    bundle = find_bundle(ref, site.system, site.name)
     if bundle is not None:
         return load_policy(bundle, site.system)
     shipped = shipped_policies(site.system)
@@ -60,11 +59,14 @@ def make_controller(ref: str, site: Site) -> Controller:
     raise CityloopError(f"controller {ref!r} is unknown: choose {known}, or give the path of a policy bundle")
 
 
-def find_bundle(ref: str, system: str) -> Path | None:
-    """The folder of the bundle that a controller's name, or path, stands for; None if it stands for none."""
+def find_bundle(ref: str, system: str, site: str) -> Path | None:
+    """The folder of the bundle that a controller's name, or path, stands for; None if it stands for none.
+
+    ``policy`` is the shipped policy that is called like the site, else the system's first.
+    """
     shipped = shipped_policies(system)
     if ref == POLICY and shipped:
-        return next(iter(shipped.values()))
+        return shipped.get(site, next(iter(shipped.values())))
     if ref in shipped:
         return shipped[ref]
     return Path(ref) if Path(ref).is_dir() or "/" in ref else None
