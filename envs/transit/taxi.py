@@ -54,7 +54,7 @@ def splits(folder: Path) -> dict[str, tuple[str, ...]]:
     given = folder / "test_dates.csv"
     test = _dates(given) if given.is_file() else train[HELD_OUT - 1 :: HELD_OUT]
     return {
-        "train": tuple(day for day in train if day not in test),
+        "train": tuple(day for day in train if day not in (*test, *validation)),
         "validation": tuple(day for day in validation if day not in test),
         "test": test,
     }
@@ -80,10 +80,34 @@ def day(folder: Path, date: str) -> Day:
 
 @lru_cache(maxsize=512)
 def _trips(folder: Path, date: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows = _read(folder / "trips" / f"{date}.csv", ("pickup_time", "pickup_ID", "dropoff_ID"))
-    table = np.array([(row["pickup_ID"], row["dropoff_ID"], row["pickup_time"]) for row in rows], dtype=np.float64)
-    table = table.reshape(-1, 3)
+    path = folder / "trips" / f"{date}.csv"
+    rows = _read(path, ("pickup_time", "pickup_ID", "dropoff_ID"))
+    zones = len(_read(folder / "zones.csv", ("longitude", "latitude")))
+    table = np.array([_trip(path, k, row, zones) for k, row in enumerate(rows, start=2)])
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2]
+
+
+def _trip(path: Path, number: int, row: dict[str, str], zones: int) -> tuple[float, float, float]:
+    ends = []
+    for name in ("pickup_ID", "dropoff_ID"):
+        end = _number(path, number, row, name)
+        if end not in range(zones):
+            raise CityloopError(f"{path}, row {number}: {name} is {row[name]!r}: give a zone from 0 to {zones - 1}")
+        ends.append(end)
+    time_s = _number(path, number, row, "pickup_time")
+    if time_s < 0:
+        raise CityloopError(f"{path}, row {number}: pickup_time is {row['pickup_time']!r}: give seconds from 0 on")
+    return ends[0], ends[1], time_s
+
+
+def _number(path: Path, number: int, row: dict[str, str], name: str) -> float:
+    try:
+        value = float(row[name])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise CityloopError(f"{path}, row {number}: {name} is {row[name]!r}: give a number")
+    return value
 
 
 def usual(folder: Path, zones: int, slots: int, slot_s: float) -> np.ndarray:
