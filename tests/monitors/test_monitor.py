@@ -112,7 +112,7 @@ def test_sensor_faults_are_named_and_never_damage(monitor, fault):
         assert [(each.channel, each.kind) for each in report.faults] == [(name, fault)]
         assert not report.unusual
         assert report.alarm == "none"
-        assert "Have them checked; this is no sign of damage" in report.recommendation
+        assert "Have them checked; this says nothing of the building itself" in report.recommendation
     report = monitor.watch(spoil(*spoilt(6, 9, "y1b", fault)), temperature)
     assert not report.unusual
 
@@ -280,6 +280,33 @@ def test_files_that_are_no_monitors_are_refused(tmp_path):
     (tmp_path / "odd.json").write_text('{"format": 9}')
     with pytest.raises(CityloopError, match="format is 9"):
         StructuralMonitor.load(tmp_path / "odd.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("threshold", float("inf"), "threshold is inf"),
+        ("slope", -1.0, "slope is -1"),
+        ("half_c", 0.0, "half_c is 0"),
+        ("covariance", [[1.0, 0.0], [0.0, 1.0]], "covariance is not of shape"),
+        ("leverage", [[1.0, 0.0], [0.0]], "leverage is not of shape"),
+        ("channel_offset", [0.0], "channel_offset is not of shape"),
+        ("axes", [], "axes are"),
+    ],
+)
+def test_a_file_that_was_altered_is_refused(monitor, tmp_path, key, value, problem):
+    path = tmp_path / "monitor.json"
+    monitor.save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(CityloopError, match=problem):
+        StructuralMonitor.load(path)
+
+
+def test_an_alarm_without_a_place_names_none(monitor):
+    report = monitor.watch(*window(14)).model_copy(update={"alarm": "alarm", "unusual": False, "location": None})
+    words = recommend(report)
+    assert "the alarm of earlier windows stands" in words
+    assert "there first" not in words
 
 
 def test_one_axis_with_one_sensor_a_floor_is_enough():
