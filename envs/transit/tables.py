@@ -66,6 +66,10 @@ def read_town(nodes: Path, roads: Path) -> Town:
         raise CityloopError(
             f"{nodes} has {len(corners)} corners, {roads} {len(found)} roads: give two corners and a road"
         )
+    if sum(corner.stop for corner in corners) < 2:
+        raise CityloopError(
+            f"{nodes}: fewer than two corners are stops: give 1 in column stop where riders get on or off"
+        )
     return Town(tuple(corners), tuple(found), zones_of(list(zones), tuple(corners), tuple(found)))
 
 
@@ -80,7 +84,7 @@ def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[i
         duration_s: length of an episode.
 
     Raises:
-        CityloopError: if the file cannot be read, or a column is missing.
+        CityloopError: if the file cannot be read, a column is missing, or not one request can be served.
     """
     index = {node.id: k for k, node in enumerate(town.nodes)}
     served, problems = [], []
@@ -89,7 +93,10 @@ def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[i
             served.append(_request(row, index, town, matrices, room, duration_s))
         except ValueError as problem:
             problems.append(f"{path.name}, row {k}: {problem}")
-    table = np.array(served, dtype=np.float64).reshape(-1, 8)
+    if not served:
+        why = f"no request can be served; {problems[0]}" if problems else "it holds no request: give a row for each"
+        raise CityloopError(f"{path}: {why}")
+    table = np.array(served, dtype=np.float64)
     return Day(
         origin=table[:, 0].astype(np.int64),
         destination=table[:, 1].astype(np.int64),
