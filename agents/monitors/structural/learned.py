@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
@@ -150,9 +150,9 @@ class Learned(Frozen):
             raise CityloopError(f"monitor file {path}: {first_problem(error)}") from None
 
 
-def _expect(name: str, values: object, shape: tuple[int, ...]) -> None:
+def _expect(name: str, values: Any, shape: tuple[int, ...]) -> None:
     try:
-        found = np.shape(values)  # type: ignore[arg-type]
+        found = np.shape(values)
     except ValueError:  # rows of different lengths
         found = ()
     if found != shape:
