@@ -96,6 +96,34 @@ def test_a_wrong_trip_is_named(folder, row, problem):
         taxi.day(folder, "2015-03-01")
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"),
+    [
+        ("zones.csv", "-73.99", "west", r"zones.csv, row 3: longitude is 'west': give a number"),
+        (
+            "graph.csv",
+            '0,1,459,2,"[0, 1]"',
+            '0,7,459,2,"[0, 7]"',
+            r"graph.csv, row 2: destination_ID is '7': give a zone",
+        ),
+        ("graph.csv", '0,1,459,2,"[0, 1]"', '0,1,459,0,"[0, 1]"', "row 2: distance is 459, travel_time 0"),
+        ("graph.csv", '"[0, 1]"', '"0-1"', "row 2: route is '0-1': give a list of zones"),
+    ],
+)
+def test_a_wrong_town_is_named(folder, name, old, new, problem):
+    path = folder / name
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(CityloopError, match=problem):
+        taxi.town(folder)
+
+
+def test_every_split_has_a_day(folder):
+    (folder / "training_dates.csv").write_text("training_dates\n2015-03-01\n2015-03-02\n")
+    taxi.splits.cache_clear()
+    with pytest.raises(CityloopError, match="leaves no day for test: give more dates"):
+        taxi.splits(folder)
+
+
 def test_the_data_folder_may_be_relative(folder, monkeypatch):
     place = folder / "data" / "transit" / "nyc2015"
     shutil.copytree(folder, place)
