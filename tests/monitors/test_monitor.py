@@ -1,14 +1,17 @@
 """The whole monitor on the benchmark building: it hears what it should, and says no more than it knows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from agents.monitors.structural import MonitorConfig, StructuralMonitor, tracks
+from agents.monitors.structural import MonitorConfig, StructuralMonitor, learning, tracks
 from agents.monitors.structural.ambient import CHANNELS, FAULTS, spoil
 from agents.monitors.structural.iasc import PATTERNS, Damage
+from agents.monitors.structural.identification import Mode
 from agents.monitors.structural.report import Report, recommend
+from agents.monitors.structural.shear import shear_modes
 from agents.monitors.structural.updating import standing, weigh
 from envs.core.errors import CityloopError
 from tests.monitors.buildings import SECONDS, SETTINGS, channel, learned_monitor, rng, window
@@ -307,6 +310,20 @@ def test_an_alarm_without_a_place_names_none(monitor):
     words = recommend(report)
     assert "the alarm of earlier windows stands" in words
     assert "there first" not in words
+
+
+def test_a_channel_that_takes_part_in_no_mode_leaves_numbers(monkeypatch):
+    """Its sensitivity cannot be known; as NaN it would make a file that cannot be read again."""
+    masses = np.array([1e3, 1e3])
+    channels = [{"id": f"x{floor}", "floor": floor, "axis": "x"} for floor in (1, 2)]
+    config = MonitorConfig.of(name="low", rate_hz=100, masses_kg=masses.tolist(), channels=channels)
+    hz, shapes = shear_modes(masses, np.array([1e6, 1e6]))
+    modes = [Mode(f, 0.01, shape, 1.0, 1.0) for f, shape in zip(hz.tolist(), shapes, strict=True)]
+    seen = [SimpleNamespace(modes={"x": modes}, used={"x": np.ones(2, bool)}) for _ in range(4)]
+    monkeypatch.setattr(learning, "gains", lambda *_: (np.array([np.nan, 0.01]), None))
+    learned = learning._learn_axis(config, "x", seen)
+    assert learned.gain_mean == (0.0, 0.01)
+    assert np.isfinite(learned.gain_sigma).all()
 
 
 def test_one_axis_with_one_sensor_a_floor_is_enough():
