@@ -19,6 +19,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F
 
 UNITS = {
     "s": "s",
+    "min": "min",
+    "pct": "%",
     "veh": "vehicles",
     "m": "m",
     "mm": "mm",

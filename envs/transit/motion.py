@@ -224,7 +224,7 @@ def reassign(
         _, other, first, second = kernel.best_insertion(
             r, now_s, fleet, riders, roads, mine, kernel.EVERYWHERE, begins, bounds
         )
-        if other == NOBODY:  # by rounding alone
+        if other == NOBODY:  # by rounding, or because the old pick-up had to be later than the rider wanted
             kernel.insert(v, r, pick, drop - 1, now_s, fleet, riders, roads)
             fleet.floor_s[v, pick] = floor_s
             kernel.schedule(v, fleet, riders, roads)

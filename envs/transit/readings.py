@@ -42,7 +42,9 @@ READINGS = Schema(
 
 
 def cross_check(site: TransitSite, readings: Readings) -> None:
-    """Refuse readings that contradict each other or the site: more vehicles than there are, more refused than asked.
+    """Refuse readings that contradict each other or the site.
+
+    More vehicles than there are, more that are soon free than are busy, more refused than asked for.
 
     Raises:
         ReadingError: naming the column.
@@ -51,6 +53,9 @@ def cross_check(site: TransitSite, readings: Readings) -> None:
     if vehicles > site.vehicles:
         where = "readings.idle_veh + inbound_veh + busy_veh"
         raise ReadingError(where, vehicles, f"the fleet has {site.vehicles} vehicles: count each once")
+    soon, busy = (float(readings[name].sum()) for name in ("soon_veh", "busy_veh"))
+    if soon > busy:
+        raise ReadingError("readings.soon_veh", soon, f"{busy:g} vehicles are busy: no more can be free soon")
     more = np.flatnonzero(readings["refused"] > readings["requests"])
     if len(more):
         k = int(more[0])

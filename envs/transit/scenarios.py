@@ -218,7 +218,7 @@ class TransitScenario(Scenario):
     net: Path | None = None
     routes: tuple[Path, ...] = ()
     trips: Trips = Trips()
-    duration_s: float = Field(default=3600.0, gt=0)
+    duration_s: float = Field(default=3600.0, gt=0, le=1e6)
     fleet: Crew = Crew()
     more: tuple[Crew, ...] = ()
     promise: Promise = Promise()
@@ -333,7 +333,7 @@ def data_folder() -> Path:
     Raises:
         CityloopError: if it is not there.
     """
-    folder = Path(os.environ.get(DATA, USUAL_DATA))
+    folder = Path(os.environ.get(DATA) or USUAL_DATA).expanduser().resolve()
     if not (folder / "transit" / "nyc2015" / "graph.csv").is_file():
         raise CityloopError(
             f"data set nyc2015 is not in {folder}: set {DATA} to the folder that holds transit/nyc2015/graph.csv"

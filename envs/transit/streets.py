@@ -67,6 +67,8 @@ def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int]) -> Streets
     except Exception as error:  # sumolib lets whatever its parser raises through
         raise CityloopError(f"file {net} cannot be read ({error}): give a SUMO network") from None
     edges = [edge for edge in network.getEdges() if edge.allows("passenger")]
+    if not edges:
+        raise CityloopError(f"file {net} has no street for passenger cars: give a SUMO network that has")
     corners = _connected(edges)
     index = {corner.getID(): k for k, corner in enumerate(corners)}
     border = np.array([_dead_end(corner) for corner in corners])
@@ -136,11 +138,23 @@ def _trips(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
         for element in root:
             route = element.find("route")
             if element.tag == "trip" and element.get("from") and element.get("to"):
-                found.append((element.attrib["from"], element.attrib["to"], float(element.attrib["depart"])))
+                ends = [element.attrib["from"], element.attrib["to"]]
             elif element.tag == "vehicle" and route is not None:
-                edges = route.attrib["edges"].split()
-                found.append((edges[0], edges[-1], float(element.attrib["depart"])))
+                ends = route.get("edges", "").split()
+            else:
+                continue
+            if ends:
+                found.append((ends[0], ends[-1], _depart_s(path, element)))
     return found
+
+
+def _depart_s(path: Path, element: ET.Element) -> float:
+    text = element.get("depart", "")
+    try:
+        return float(text)
+    except ValueError:
+        who = f"{element.tag} {element.get('id', '')!r}"
+        raise CityloopError(f"{path}: depart of {who} is {text!r}: give seconds") from None
 
 
 def chance(streets: Streets, trips: Trips, duration_s: float) -> tuple[np.ndarray, np.ndarray]:

@@ -54,8 +54,10 @@ def read_town(nodes: Path, roads: Path) -> Town:
             if end not in index:
                 raise CityloopError(f"{roads}, row {k}: {name} is {end!r}, which is no node of {nodes.name}: name one")
         seconds, metres = (_number(row[name], roads, k, name) for name in ("seconds", "metres"))
-        if not (0 < seconds < math.inf and 0 <= metres < math.inf):
-            raise CityloopError(f"{roads}, row {k}: seconds are {seconds:g}, metres {metres:g}: give more than 0")
+        if not (seconds > 0 and metres >= 0):
+            raise CityloopError(
+                f"{roads}, row {k}: seconds are {seconds:g}, metres {metres:g}: give more than 0, and 0 or more"
+            )
         a, b = (index[end] for end in ends)
         found.append(Road(start=a, end=b, seconds=seconds, metres=metres))
         if _flag(row.get("both") or "0", roads, k, "both"):
@@ -63,6 +65,10 @@ def read_town(nodes: Path, roads: Path) -> Town:
     if len(corners) < 2 or not found:
         raise CityloopError(
             f"{nodes} has {len(corners)} corners, {roads} {len(found)} roads: give two corners and a road"
+        )
+    if sum(corner.stop for corner in corners) < 2:
+        raise CityloopError(
+            f"{nodes}: fewer than two corners are stops: give 1 in column stop where riders get on or off"
         )
     return Town(tuple(corners), tuple(found), zones_of(list(zones), tuple(corners), tuple(found)))
 
@@ -78,7 +84,7 @@ def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[i
         duration_s: length of an episode.
 
     Raises:
-        CityloopError: if the file cannot be read, or a column is missing.
+        CityloopError: if the file cannot be read, a column is missing, or not one request can be served.
     """
     index = {node.id: k for k, node in enumerate(town.nodes)}
     served, problems = [], []
@@ -87,7 +93,10 @@ def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[i
             served.append(_request(row, index, town, matrices, room, duration_s))
         except ValueError as problem:
             problems.append(f"{path.name}, row {k}: {problem}")
-    table = np.array(served, dtype=np.float64).reshape(-1, 8)
+    if not served:
+        why = f"no request can be served; {problems[0]}" if problems else "it holds no request: give a row for each"
+        raise CityloopError(f"{path}: {why}")
+    table = np.array(served, dtype=np.float64)
     return Day(
         origin=table[:, 0].astype(np.int64),
         destination=table[:, 1].astype(np.int64),
@@ -135,14 +144,15 @@ def _request(
     wanted = number("time_s", math.nan, lambda t: 0 <= t < duration_s, f"seconds from 0 to below {duration_s:g}")
     known = number("known_s", wanted, lambda t: t <= wanted, f"seconds up to time_s, {wanted:g}")
     seats, places = max(kind[0] for kind in room), max(kind[1] for kind in room)
-    party = number("party", 1.0, lambda n: n == int(n) >= 1, "a whole number from 1 on")
-    wheelchair = number("wheelchair", 0.0, lambda n: n == int(n) >= 0, "a whole number from 0 on")
+    party = number("party", 1.0, lambda n: n.is_integer() and n >= 1, "a whole number from 1 on")
+    wheelchair = number("wheelchair", 0.0, lambda n: n.is_integer() and n >= 0, "a whole number from 0 on")
     if not any(party <= kind[0] and wheelchair <= kind[1] for kind in room):
         needs = f"party is {party:g}, wheelchair {wheelchair:g}"
         raise ValueError(f"{needs}, and no vehicle has more than {seats} seats and {places} places: split it")
     cancel = number("cancel_s", math.inf, lambda t: t >= known, f"seconds from known_s, {known:g}, on")
     absent = number("absent", 0.0, lambda n: n in (0.0, 1.0), "1 or 0")
-    return (*ends, max(known, 0.0), wanted, party, wheelchair, cancel, absent)
+    # What came in, or was withdrawn, before the service begins is known when it does.
+    return (*ends, max(known, 0.0), wanted, party, wheelchair, max(cancel, 0.0), absent)
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
@@ -165,9 +175,12 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
 
 def _number(text: str, path: Path, row: int, column: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise CityloopError(f"{path}, row {row}: {column} is {text!r}: give a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise CityloopError(f"{path}, row {row}: {column} is {text!r}: give a number")
+    return value
 
 
 def _flag(text: str, path: Path, row: int, column: str) -> bool:

@@ -33,17 +33,31 @@ EARTH_M = 6_371_000.0
 
 def town(folder: Path) -> Town:
     """Zones as nodes, and the roads between neighbours."""
-    places = _read(folder / "zones.csv", ("longitude", "latitude"))
-    lon, lat = (np.radians([float(row[name]) for row in places]) for name in ("longitude", "latitude"))
+    path = folder / "zones.csv"
+    places = _read(path, ("longitude", "latitude"))
+    degrees = {
+        name: [_number(path, k, row, name) for k, row in enumerate(places, start=2)]
+        for name in ("longitude", "latitude")
+    }
+    lon, lat = (np.radians(values) for values in degrees.values())
     x = EARTH_M * (lon - lon.min()) * math.cos(float(lat.mean()))
     y = EARTH_M * (lat - lat.min())
     nodes = tuple(Node(id=str(k), x_m=float(x[k]), y_m=float(y[k]), zone=k) for k in range(len(places)))
+    path, names = folder / "graph.csv", ("origin_ID", "destination_ID", "distance", "travel_time")
     roads = []
-    for row in _read(folder / "graph.csv", ("origin_ID", "destination_ID", "distance", "travel_time", "route")):
-        if len(json.loads(row["route"])) == 2:
-            ends = int(row["origin_ID"]), int(row["destination_ID"])
-            seconds = STEP_S * float(row["travel_time"])
-            roads.append(Road(start=ends[0], end=ends[1], seconds=seconds, metres=float(row["distance"])))
+    for k, row in enumerate(_read(path, (*names, "route")), start=2):
+        try:
+            neighbours = len(json.loads(row["route"])) == 2
+        except (TypeError, ValueError):
+            raise CityloopError(f"{path}, row {k}: route is {row['route']!r}: give a list of zones") from None
+        if neighbours:
+            start, end = (_zone(path, k, row, name, len(nodes)) for name in names[:2])
+            metres, steps = (_number(path, k, row, name) for name in names[2:])
+            if metres < 0 or steps <= 0:
+                raise CityloopError(f"{path}, row {k}: distance is {metres:g}, travel_time {steps:g}: give more than 0")
+            roads.append(Road(start=start, end=end, seconds=STEP_S * steps, metres=metres))
+    if not roads:
+        raise CityloopError(f"{path}: no route has two zones alone: give the roads between neighbours")
     return Town(nodes, tuple(roads), zones_of([f"zone{k}" for k in range(len(nodes))], nodes, tuple(roads)))
 
 
@@ -53,11 +67,17 @@ def splits(folder: Path) -> dict[str, tuple[str, ...]]:
     train, validation = (_dates(folder / f"{name}_dates.csv") for name in ("training", "validation"))
     given = folder / "test_dates.csv"
     test = _dates(given) if given.is_file() else train[HELD_OUT - 1 :: HELD_OUT]
-    return {
-        "train": tuple(day for day in train if day not in test),
+    found = {
+        "train": tuple(day for day in train if day not in (*test, *validation)),
         "validation": tuple(day for day in validation if day not in test),
         "test": test,
     }
+    empty = next((name for name, days in found.items() if not days), None)
+    if empty:
+        raise CityloopError(
+            f"{folder} leaves no day for {empty}: give more dates (without test_dates.csv, {HELD_OUT} for training)"
+        )
+    return found
 
 
 def _dates(path: Path) -> tuple[str, ...]:
@@ -80,10 +100,36 @@ def day(folder: Path, date: str) -> Day:
 
 @lru_cache(maxsize=512)
 def _trips(folder: Path, date: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows = _read(folder / "trips" / f"{date}.csv", ("pickup_time", "pickup_ID", "dropoff_ID"))
-    table = np.array([(row["pickup_ID"], row["dropoff_ID"], row["pickup_time"]) for row in rows], dtype=np.float64)
-    table = table.reshape(-1, 3)
+    path = folder / "trips" / f"{date}.csv"
+    rows = _read(path, ("pickup_time", "pickup_ID", "dropoff_ID"))
+    zones = len(_read(folder / "zones.csv", ("longitude", "latitude")))
+    table = np.array([_trip(path, k, row, zones) for k, row in enumerate(rows, start=2)])
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2]
+
+
+def _trip(path: Path, number: int, row: dict[str, str], zones: int) -> tuple[float, float, float]:
+    ends = [_zone(path, number, row, name, zones) for name in ("pickup_ID", "dropoff_ID")]
+    time_s = _number(path, number, row, "pickup_time")
+    if time_s < 0:
+        raise CityloopError(f"{path}, row {number}: pickup_time is {row['pickup_time']!r}: give seconds from 0 on")
+    return ends[0], ends[1], time_s
+
+
+def _zone(path: Path, number: int, row: dict[str, str], name: str, zones: int) -> int:
+    value = _number(path, number, row, name)
+    if value not in range(zones):
+        raise CityloopError(f"{path}, row {number}: {name} is {row[name]!r}: give a zone from 0 to {zones - 1}")
+    return int(value)
+
+
+def _number(path: Path, number: int, row: dict[str, str], name: str) -> float:
+    try:
+        value = float(row[name])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise CityloopError(f"{path}, row {number}: {name} is {row[name]!r}: give a number")
+    return value
 
 
 def usual(folder: Path, zones: int, slots: int, slot_s: float) -> np.ndarray:
@@ -102,8 +148,9 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise CityloopError(f"file {path} cannot be read ({error.strerror}): give the folder of a data set") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CityloopError(f"file {path} cannot be read ({reason}): give the folder of a data set") from None
     missing = [name for name in columns if rows and name not in rows[0]]
     if missing or not rows:
         raise CityloopError(f"file {path}: column {(missing or columns)[0]!r} is missing or empty: give it")

@@ -1,14 +1,17 @@
 """The whole monitor on the benchmark building: it hears what it should, and says no more than it knows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from agents.monitors.structural import MonitorConfig, StructuralMonitor, tracks
+from agents.monitors.structural import MonitorConfig, StructuralMonitor, learning, tracks
 from agents.monitors.structural.ambient import CHANNELS, FAULTS, spoil
 from agents.monitors.structural.iasc import PATTERNS, Damage
+from agents.monitors.structural.identification import Mode
 from agents.monitors.structural.report import Report, recommend
+from agents.monitors.structural.shear import shear_modes
 from agents.monitors.structural.updating import standing, weigh
 from envs.core.errors import CityloopError
 from tests.monitors.buildings import SECONDS, SETTINGS, channel, learned_monitor, rng, window
@@ -112,7 +115,7 @@ def test_sensor_faults_are_named_and_never_damage(monitor, fault):
         assert [(each.channel, each.kind) for each in report.faults] == [(name, fault)]
         assert not report.unusual
         assert report.alarm == "none"
-        assert "Have them checked; this is no sign of damage" in report.recommendation
+        assert "Have them checked; this says nothing of the building itself" in report.recommendation
     report = monitor.watch(spoil(*spoilt(6, 9, "y1b", fault)), temperature)
     assert not report.unusual
 
@@ -280,6 +283,47 @@ def test_files_that_are_no_monitors_are_refused(tmp_path):
     (tmp_path / "odd.json").write_text('{"format": 9}')
     with pytest.raises(CityloopError, match="format is 9"):
         StructuralMonitor.load(tmp_path / "odd.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("threshold", float("inf"), "threshold is inf"),
+        ("slope", -1.0, "slope is -1"),
+        ("half_c", 0.0, "half_c is 0"),
+        ("covariance", [[1.0, 0.0], [0.0, 1.0]], "covariance is not of shape"),
+        ("leverage", [[1.0, 0.0], [0.0]], "leverage is not of shape"),
+        ("channel_offset", [0.0], "channel_offset is not of shape"),
+        ("axes", [], "axes are"),
+    ],
+)
+def test_a_file_that_was_altered_is_refused(monitor, tmp_path, key, value, problem):
+    path = tmp_path / "monitor.json"
+    monitor.save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(CityloopError, match=problem):
+        StructuralMonitor.load(path)
+
+
+def test_an_alarm_without_a_place_names_none(monitor):
+    report = monitor.watch(*window(14)).model_copy(update={"alarm": "alarm", "unusual": False, "location": None})
+    words = recommend(report)
+    assert "the alarm of earlier windows stands" in words
+    assert "there first" not in words
+
+
+def test_a_channel_that_takes_part_in_no_mode_leaves_numbers(monkeypatch):
+    """Its sensitivity cannot be known; as NaN it would make a file that cannot be read again."""
+    masses = np.array([1e3, 1e3])
+    channels = [{"id": f"x{floor}", "floor": floor, "axis": "x"} for floor in (1, 2)]
+    config = MonitorConfig.of(name="low", rate_hz=100, masses_kg=masses.tolist(), channels=channels)
+    hz, shapes = shear_modes(masses, np.array([1e6, 1e6]))
+    modes = [Mode(f, 0.01, shape, 1.0, 1.0) for f, shape in zip(hz.tolist(), shapes, strict=True)]
+    seen = [SimpleNamespace(modes={"x": modes}, used={"x": np.ones(2, bool)}) for _ in range(4)]
+    monkeypatch.setattr(learning, "gains", lambda *_: (np.array([np.nan, 0.01]), None))
+    learned = learning._learn_axis(config, "x", seen)
+    assert learned.gain_mean == (0.0, 0.01)
+    assert np.isfinite(learned.gain_sigma).all()
 
 
 def test_one_axis_with_one_sensor_a_floor_is_enough():

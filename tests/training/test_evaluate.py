@@ -249,6 +249,8 @@ def _session(leader):
 def test_labels():
     assert label("standing_veh") == "standing (vehicles)"
     assert label("delay_s") == "delay (s)"
+    assert label("wait_min") == "wait (min)"
+    assert label("served_pct") == "served (%)"
     assert label("stops") == "stops"
     assert short("runs/x/policy") == "policy"
     assert short("max-pressure") == "max-pressure"

@@ -57,7 +57,7 @@ class SensorLimits(Frozen):
 
     Attributes:
         missing: share of samples that are absent.
-        held: share of samples that repeat the one before.
+        held: share of samples that one run of equal values takes up.
         clipped: share of samples that sit at the channel's extremes.
         offset: of the mean, in standard deviations.
         spike: of a sample from the median, in scaled median absolute deviations.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from agents.monitors.structural.config import MonitorConfig
 from agents.monitors.structural.detection import Calibration
@@ -19,7 +19,7 @@ from envs.core.site import Frozen, first_problem
 FORMAT = 1
 """Version of the file's layout."""
 
-Row = tuple[float, ...]
+Row = tuple[FiniteFloat, ...]
 Table = tuple[Row, ...]
 
 
@@ -76,18 +76,52 @@ class Learned(Frozen):
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
     config: MonitorConfig
     axes: tuple[LearnedAxis, ...]
-    centre_c: float
-    half_c: float
+    centre_c: FiniteFloat
+    half_c: FiniteFloat = Field(gt=0)
     coefficients: Table
     leverage: Table
     covariance: Table
-    threshold: float
-    offset: float
-    slope: float
+    threshold: FiniteFloat
+    offset: FiniteFloat
+    slope: FiniteFloat = Field(ge=0)
     channel_offset: Row
     level_mean: Table
     level_sigma: Table
     windows: tuple[int, int]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """Whether all parts are of one building: whoever watches with what does not fit would watch nothing."""
+        names = tuple(axis.axis for axis in self.axes)
+        if names != self.config.axes:
+            raise ValueError(f"axes are {list(names)}: the configuration has {list(self.config.axes)}; learn anew")
+        storeys, features = len(self.config.masses_kg), 0
+        for axis in self.axes:
+            modes, channels, floors = len(axis.numbers), len(self.config.rows(axis.axis)), len(axis.floors)
+            for name in ("frequency_hz", "damping"):
+                _expect(f"{axis.axis}.{name}", getattr(axis, name), (modes,))
+            for name in ("floor_of", "gain_mean", "gain_sigma"):
+                _expect(f"{axis.axis}.{name}", getattr(axis, name), (channels,))
+            _expect(f"{axis.axis}.shape", axis.shape, (modes, channels))
+            _expect(f"{axis.axis}.storeys_n_m", axis.storeys_n_m, (storeys,))
+            places = {"numbers": axis.numbers, "floors": axis.floors}
+            for name, values in {**places, "floor_of": [place + 1 for place in axis.floor_of]}.items():
+                top = floors if name == "floor_of" else storeys
+                if not values or min(values) < 1 or max(values) > top:
+                    raise ValueError(f"{axis.axis}.{name} reaches beyond what there is: learn anew")
+            if min(*axis.frequency_hz, *axis.storeys_n_m, *axis.gain_sigma) <= 0:
+                raise ValueError(f"{axis.axis} has a frequency, stiffness or scatter that is not positive: learn anew")
+            features += modes * (1 + floors)
+        degree, channels = len(self.coefficients), len(self.config.channels)
+        _expect("coefficients", self.coefficients, (max(degree, 1), features))
+        _expect("leverage", self.leverage, (degree, degree))
+        _expect("covariance", self.covariance, (features, features))
+        _expect("channel_offset", self.channel_offset, (channels,))
+        _expect("level_mean", self.level_mean, (2, channels))
+        _expect("level_sigma", self.level_sigma, (2, channels))
+        if np.min(self.level_sigma) <= 0 or np.linalg.eigvalsh(np.array(self.covariance)).min() < -1e-12:
+            raise ValueError("level_sigma or covariance is no scatter: it must be positive; learn anew")
+        return self
 
     @property
     def compensation(self) -> Compensation:
@@ -114,3 +148,12 @@ class Learned(Frozen):
             ) from None
         except ValidationError as error:
             raise CityloopError(f"monitor file {path}: {first_problem(error)}") from None
+
+
+def _expect(name: str, values: Any, shape: tuple[int, ...]) -> None:
+    try:
+        found = np.shape(values)
+    except ValueError:  # rows of different lengths
+        found = ()
+    if found != shape:
+        raise ValueError(f"{name} is not of shape {shape}: the file was altered or cut; learn anew")

@@ -135,6 +135,7 @@ def _learn_axis(config: MonitorConfig, axis: str, seen: Sequence[_Seen]) -> Lear
     )
     matched = [match(reference, window.modes[axis], window.used[axis]) for window in seen]
     change = np.array([gains(reference, each)[0] for each in matched])
+    change[:, np.isnan(change).all(axis=0)] = 0.0  # a channel that hardly takes part in any mode tells nothing
     mean = np.nanmedian(change, axis=0)
     sigma = 1.4826 * np.nanmedian(np.abs(change - mean), axis=0) + 1e-3
     return LearnedAxis(

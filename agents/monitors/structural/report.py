@@ -134,7 +134,9 @@ def _structure(report: Report) -> list[str]:
         )
     if report.alarm == "watch":
         return [f"{chance}.{where} One window is no alarm: watch the next ones, and inspect if it goes on."]
-    return [f"{chance}; it persists.{where} Have a structural engineer inspect the building, there first."]
+    persists = "it persists" if report.unusual else "the alarm of earlier windows stands"
+    first = ", there first" if where else ""
+    return [f"{chance}; {persists}.{where} Have a structural engineer inspect the building{first}."]
 
 
 def _vibration(report: Report) -> list[str]:
@@ -152,7 +154,7 @@ def _sensors(report: Report) -> list[str]:
     if not report.faults:
         return []
     listed = ", ".join(f"{fault.channel} ({fault.kind})" for fault in report.faults)
-    return [f"Sensors left out as faulty: {listed}. Have them checked; this is no sign of damage."]
+    return [f"Sensors left out as faulty: {listed}. Have them checked; this says nothing of the building itself."]
 
 
 def _percent(probability: float) -> str:

@@ -32,6 +32,11 @@ def test_the_map_is_the_seeds_and_no_episodes():
     assert one.roads != other.roads
 
 
+def test_every_corner_of_a_large_map_has_a_name_of_its_own():
+    nodes = district.build(District(rows=60, columns=4)).town.nodes
+    assert len({node.id for node in nodes}) == len(nodes)
+
+
 def test_only_avenues_cross_the_canal(site):
     columns = District().columns
     canal = columns // 3

@@ -54,6 +54,8 @@ def test_more_vehicles_than_there_are_are_refused():
         cross_check(site, {**readings, "idle_veh": np.array([9.0, 0.0, 0.0])})
     with pytest.raises(Exception, match=r"refused\[0\] \(zone west\)"):
         cross_check(site, {**readings, "refused": np.array([3.0, 0.0, 0.0])})
+    with pytest.raises(Exception, match="no more can be free soon"):
+        cross_check(site, {**readings, "soon_veh": np.array([1e5, 0.0, 0.0])})
 
 
 def test_what_is_expected_is_summed_over_parts_of_slots():

@@ -49,6 +49,24 @@ def test_who_passes_through_is_no_customer(files):
     assert found.tide.tolist() == [streets.INWARD, streets.OUTWARD, streets.WITHIN, streets.OUTWARD]
 
 
+def test_what_cannot_be_read_of_a_trip_is_said(files):
+    scenario = load_scenario(files)
+    text = scenario.routes[0].read_text().replace('depart="700"', 'depart="triggered"')
+    scenario.routes[0].write_text(text)
+    streets.read.cache_clear()
+    with pytest.raises(CityloopError, match="depart of vehicle 'v' is 'triggered': give seconds"):
+        streets.read(scenario.net, scenario.routes, (2, 1))
+
+
+def test_a_net_without_streets_is_refused(files):
+    scenario = load_scenario(files)
+    net = scenario.net
+    net.write_text(net.read_text().replace('speed="10"', 'speed="10" allow="tram"'))
+    streets.read.cache_clear()
+    with pytest.raises(CityloopError, match="no street for passenger cars"):
+        streets.read(net, scenario.routes, (2, 1))
+
+
 def test_roads_take_their_length_at_their_limit_and_the_junction(files):
     site = network.load_site(load_scenario(files))
     assert {road.seconds for road in site.roads} == {30 + streets.JUNCTION_S}

@@ -8,6 +8,7 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
+from envs.transit import events
 from tests.envs.transit.own import NODES, REQUESTS, ROADS, write
 
 
@@ -35,6 +36,8 @@ def test_it_keeps_the_contract(tmp_path):
         ("60,a,e,1,0", "row 5: no road leads from 'a' to 'e'"),
         ("60,a,b,9,0", "row 5: party is 9, wheelchair 0, and no vehicle has more than 4 seats"),
         ("60,a,b,1,1", "row 5: party is 1, wheelchair 1"),
+        ("60,a,b,inf,0", "row 5: party is 'inf': give a whole number"),
+        ("60,a,b,1,inf", "row 5: wheelchair is 'inf': give a whole number"),
         ("60,a,b,half,0", "row 5: party is 'half': give a whole number"),
         ("-3,a,b,1,0", "row 5: time_s is '-3': give seconds from 0 to below 1200"),
         ("5000,a,b,1,0", "row 5: time_s is '5000'"),
@@ -56,9 +59,13 @@ def test_an_impossible_row_is_named_and_the_rest_is_served(tmp_path, caplog, row
     [
         ({"nodes": NODES + "a,1,1,west,1\n"}, "row 7: node is 'a': give each corner a name of its own"),
         ({"nodes": NODES.replace("500,0", "here,0", 1)}, "row 3: x_m is 'here': give a number"),
+        ({"nodes": NODES.replace("500,0", "nan,0", 1)}, "row 3: x_m is 'nan': give a number"),
         ({"roads": ROADS + "a,q,60,500,1\n"}, "row 5: to is 'q', which is no node of nodes.csv"),
         ({"roads": ROADS.replace("60", "0", 1)}, "row 2: seconds are 0"),
         ({"roads": ROADS.replace("seconds", "minutes")}, "column 'seconds' is missing"),
+        ({"nodes": NODES.replace(",1\n", ",0\n")}, "fewer than two corners are stops"),
+        ({"requests": "time_s,from,to\n"}, "it holds no request"),
+        ({"requests": "time_s,from,to\n60,a,zz\n"}, "no request can be served; requests.csv, row 2: to is 'zz'"),
         ({"requests": REQUESTS.replace("time_s", "when")}, "column 'time_s' is missing"),
         ({"nodes": NODES.replace(",1\n", ",yes\n", 1)}, "row 2: stop is 'yes': give 1 or 0"),
     ],
@@ -92,6 +99,14 @@ def test_files_count_for_the_hash_wherever_they_lie(tmp_path):
     one, two = (load_scenario(write(tmp_path / name)) for name in ("one", "two"))
     assert one.hash == two.hash
     assert load_scenario(write(tmp_path / "two", requests=REQUESTS + "900,a,b\n")).hash != one.hash
+
+
+def test_who_withdraws_before_the_service_begins_is_not_driven(tmp_path):
+    early = "time_s,from,to,known_s,cancel_s\n300,a,c,-100,-50\n"
+    loop = make_loop(load_scenario(write(tmp_path, requests=early)))
+    kpis = loop.episode(make_controller("insertion", loop.site), 0).kpis
+    assert (kpis["withdrawn"], kpis["broken"]) == (1, 0)
+    assert not (loop.world.log.kind == events.PICKED_UP).any()
 
 
 def test_slow_streets_are_driven_slowly(tmp_path):

@@ -1,5 +1,7 @@
 """Taxi days in nyc2015's layout: a made-up data set, and the real one where it lies beside the project."""
 
+import shutil
+
 import pytest
 
 from agents import make_controller
@@ -60,6 +62,74 @@ def test_a_split_goes_through_its_days_with_other_starts(folder):
     assert loop.site.expected(0.0, 300.0)[0] == pytest.approx(
         sum(min(k, 5) for k in range(1, 17) if k % 8) / 14, abs=1e-4
     )
+
+
+def test_days_count_for_the_hash_wherever_they_lie(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere") / "days"
+    shutil.copytree(folder, other)
+    one, two = (TransitScenario(name="small", days=place) for place in (folder, other))
+    assert one.hash == two.hash
+    (other / "zones.csv").write_text((other / "zones.csv").read_text().replace("40.73", "40.74"))
+    assert one.hash != two.hash
+
+
+def test_a_validation_day_is_not_trained_on(folder):
+    (folder / "validation_dates.csv").write_text("validation_dates\n2015-03-17\n2015-03-03\n")
+    taxi.splits.cache_clear()
+    assert "2015-03-03" not in taxi.splits(folder)["train"]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("0,60,0,3,918", r"row 3: dropoff_ID is '3': give a zone from 0 to 2"),
+        ("0,60,-1,2,918", r"row 3: pickup_ID is '-1': give a zone"),
+        ("0,-60,0,2,918", r"row 3: pickup_time is '-60': give seconds from 0 on"),
+        ("0,noon,0,2,918", r"row 3: pickup_time is 'noon': give a number"),
+        ("0,60,0", r"row 3: dropoff_ID is None: give a number"),
+    ],
+)
+def test_a_wrong_trip_is_named(folder, row, problem):
+    path = folder / "trips" / "2015-03-01.csv"
+    path.write_text(path.read_text() + row + "\n")
+    with pytest.raises(CityloopError, match=problem):
+        taxi.day(folder, "2015-03-01")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"),
+    [
+        ("zones.csv", "-73.99", "west", r"zones.csv, row 3: longitude is 'west': give a number"),
+        (
+            "graph.csv",
+            '0,1,459,2,"[0, 1]"',
+            '0,7,459,2,"[0, 7]"',
+            r"graph.csv, row 2: destination_ID is '7': give a zone",
+        ),
+        ("graph.csv", '0,1,459,2,"[0, 1]"', '0,1,459,0,"[0, 1]"', "row 2: distance is 459, travel_time 0"),
+        ("graph.csv", '"[0, 1]"', '"0-1"', "row 2: route is '0-1': give a list of zones"),
+    ],
+)
+def test_a_wrong_town_is_named(folder, name, old, new, problem):
+    path = folder / name
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(CityloopError, match=problem):
+        taxi.town(folder)
+
+
+def test_every_split_has_a_day(folder):
+    (folder / "training_dates.csv").write_text("training_dates\n2015-03-01\n2015-03-02\n")
+    taxi.splits.cache_clear()
+    with pytest.raises(CityloopError, match="leaves no day for test: give more dates"):
+        taxi.splits(folder)
+
+
+def test_the_data_folder_may_be_relative(folder, monkeypatch):
+    place = folder / "data" / "transit" / "nyc2015"
+    shutil.copytree(folder, place)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv(DATA, "data")
+    assert load_scenario("transit/nyc2015").days == place
 
 
 def test_absent_data_are_said_to_be_absent(monkeypatch, tmp_path):
