@@ -13,9 +13,9 @@ from envs.core.readings import Axes
 
 
 class Frozen(BaseModel):
-    """A typed, immutable record that refuses keys it does not know."""
+    """A typed, immutable record that refuses keys it does not know, and numbers that JSON does not: inf and NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Site(Frozen):
@@ -85,4 +85,6 @@ def first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if not field:
         return message
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # the message names what is in it
+        return f"{field}: {message}"
     return f"{field} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
