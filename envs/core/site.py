@@ -74,6 +74,10 @@ class Site(Frozen):
             raise CityloopError(f"site file {path}: {first_problem(error)}") from None
 
 
+LONG = 80
+"""Characters beyond which a part of a file is not repeated to whoever wrote it."""
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem of a pydantic error as one sentence: field, value, mend."""
     problem = error.errors()[0]
@@ -85,6 +89,7 @@ def first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if not field:
         return message
-    if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # the message names what is in it
+    value = repr(problem["input"])
+    if isinstance(problem["input"], dict) and len(value) > LONG:  # the message names what is in it
         return f"{field}: {message}"
-    return f"{field} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{field} is {value}: {message[0].lower()}{message[1:]}"
