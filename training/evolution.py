@@ -166,7 +166,7 @@ def direction(seed: int, size: int) -> np.ndarray:
 
 def _disturbed(network: str, width: int, name: str, site: Any) -> Controller:
     """The policy that a name stands for: a file of weights, the update they are of, a direction, and how far."""
-    path, _, seed, size = name.split("#")
+    path, _, seed, size = name.rsplit("#", 3)
     torch.set_num_threads(1)
     system = get_system(site.system)
     codec = ActionCodec(system.action_space(site))

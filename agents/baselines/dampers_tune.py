@@ -39,7 +39,10 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def play(block: Block, controller: Controller, seeds: Sequence[int]) -> list[dict[str, float]]:
-    """Indicators of an episode of each seed, all at once; the controller must read ``(E, k)``."""
+    """Indicators of an episode of each seed, all at once; the controller must read ``(E, k)``.
+
+    All are played on the stiffness and the delay of the first (see `Block`): where stiffness varies, give one alone.
+    """
     controller.reset()
     guard = DampersGuard(block.site)
     block.begin(seeds)

@@ -31,6 +31,9 @@ SYSTEMS = {
     "transit": "envs.transit",
 }
 
+FILES = (".xml", ".xml.gz", ".inp", ".csv", ".at2", ".txt", ".dat")
+"""What ends so in a scenario's YAML is a file's name."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -142,15 +145,15 @@ def _from_yaml(path: Path) -> Scenario:
         raise CityloopError(f"{path}: key 'system' is missing: add it, one of {', '.join(SYSTEMS)}")
     system = get_system(str(content["system"]))
     content.setdefault("name", path.stem)
-    for key, value in content.items():
-        content[key] = _resolve(value, path.parent)
-    return system.scenario_class.parse(content, where=str(path))
+    return system.scenario_class.parse(_resolve(content, path.parent), where=str(path))
 
 
 def _resolve(value: Any, folder: Path) -> Any:
-    """Make file names in a YAML file relative to that file."""
+    """Make file names in a YAML file, at any depth, relative to that file."""
+    if isinstance(value, dict):
+        return {key: _resolve(v, folder) for key, v in value.items()}
     if isinstance(value, list):
         return [_resolve(v, folder) for v in value]
-    if isinstance(value, str) and value.endswith((".xml", ".xml.gz", ".inp", ".csv")):
+    if isinstance(value, str) and value.lower().endswith(FILES):
         return str((folder / value).resolve())
     return value

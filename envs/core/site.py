@@ -13,9 +13,9 @@ from envs.core.readings import Axes
 
 
 class Frozen(BaseModel):
-    """A typed, immutable record that refuses keys it does not know."""
+    """A typed, immutable record that refuses keys it does not know, and numbers that JSON does not: inf and NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Site(Frozen):
@@ -74,6 +74,10 @@ class Site(Frozen):
             raise CityloopError(f"site file {path}: {first_problem(error)}") from None
 
 
+LONG = 80
+"""Characters beyond which a part of a file is not repeated to whoever wrote it."""
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem of a pydantic error as one sentence: field, value, mend."""
     problem = error.errors()[0]
@@ -85,4 +89,7 @@ def first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if not field:
         return message
-    return f"{field} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+    value = repr(problem["input"])
+    if isinstance(problem["input"], dict) and len(value) > LONG:  # the message names what is in it
+        return f"{field}: {message}"
+    return f"{field} is {value}: {message[0].lower()}{message[1:]}"

@@ -30,7 +30,8 @@ READINGS = Schema(
 
 
 def cross_check(site: DampersSite, readings: Readings) -> None:
-    """Refuse readings that contradict the site: strokes and forces far beyond what devices can show.
+    """Refuse readings that contradict the site or themselves: strokes and forces far beyond what devices can show; a
+    damper that is said to be heard now while its stroke or force is silent: the guard would wait for ever to doubt it.
 
     Raises:
         ReadingError: naming the damper.
@@ -41,3 +42,7 @@ def cross_check(site: DampersSite, readings: Readings) -> None:
             if abs(value) > 10.0 * most[k]:
                 where = f"readings.{name}[{k}] (damper {site.agents[k]})"
                 raise ReadingError(where, float(value), f"its sensor ends at {most[k]:g}; check the scale")
+    silent = np.isnan(readings["stroke_mm"]) | np.isnan(readings["force_n"])
+    for k in np.flatnonzero(silent & (readings["silent_s"] == 0)).tolist():
+        where = f"readings.silent_s[{k}] (damper {site.agents[k]})"
+        raise ReadingError(where, 0.0, "its stroke or force is null; give the time since both were last heard")

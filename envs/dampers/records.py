@@ -37,21 +37,21 @@ def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     """PEER: three lines of text, ``NPTS= n, DT= s``, then values in rows; or the older form ``n s NPTS, DT``."""
     head = lines[3] if len(lines) > 3 else ""
     count, dt = re.search(r"NPTS\s*=\s*(\d+)", head, re.I), re.search(r"DT\s*=\s*([\d.Ee+-]+)", head, re.I)
-    if count and dt:
-        n, dt_s = int(count[1]), float(dt[1])
-    else:
-        old = re.match(r"\s*(\d+)\s+([\d.Ee+-]+)", head)
-        if not old:
-            raise CityloopError(
-                f"record {path}, line 4 is {head[:60]!r}: an AT2 file says there 'NPTS= n, DT= seconds'"
-            )
-        n, dt_s = int(old[1]), float(old[2])
+    old = re.match(r"\s*(\d+)\s+([\d.Ee+-]+)", head)
+    said = (count[1], dt[1]) if count and dt else old.groups() if old else ("", "")
+    try:
+        n, dt_s = int(said[0]), float(said[1])
+    except ValueError:
+        raise CityloopError(
+            f"record {path}, line 4 is {head[:60]!r}: an AT2 file says there 'NPTS= n, DT= seconds'"
+        ) from None
     try:
         values = np.array(" ".join(lines[4:]).split(), dtype=float)
     except ValueError as error:
         raise CityloopError(f"record {path} holds something that is no number ({error}): correct it") from None
-    if len(values) < n or n < 2 or not dt_s > 0 or not np.isfinite(values).all():
-        raise CityloopError(f"record {path} has {len(values)} finite values, its head says {n} of {dt_s:g} s: mend it")
+    finite = int(np.isfinite(values).sum())
+    if finite < max(n, len(values)) or n < 2 or not dt_s > 0:
+        raise CityloopError(f"record {path} has {finite} finite values, its head says {n} of {dt_s:g} s: mend it")
     return G * values[:n], dt_s
 
 
@@ -68,7 +68,7 @@ def _columns(path: Path, lines: list[str], factor: float) -> tuple[np.ndarray, f
                 ) from None
     times, values = np.array(rows).T if len(rows) > 1 else (np.zeros(0), np.zeros(0))
     steps = np.diff(times)
-    if not len(steps) or not np.isfinite(values).all() or not (steps > 0).all():
+    if not len(steps) or not np.isfinite([times, values]).all() or not (steps > 0).all():
         raise CityloopError(f"record {path} has {len(rows)} usable rows: give rising times and finite accelerations")
     dt_s = float(np.median(steps))
     even = np.arange(times[0], times[-1] + dt_s / 2, dt_s)

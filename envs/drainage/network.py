@@ -27,6 +27,18 @@ TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
 
 LINKS = (*CONTROLLED, "CONDUITS", "OUTLETS")
 
+READ: dict[str, tuple[int, tuple[int, ...]]] = {
+    **dict.fromkeys((*CONTROLLED, "OUTLETS"), (3, ())),
+    "CONDUITS": (5, (4,)),
+    "STORAGE": (3, (1, 2)),
+    "JUNCTIONS": (2, (1, 2)),
+    "DIVIDERS": (2, (1,)),
+    "SUBCATCHMENTS": (4, (3,)),
+    "COORDINATES": (1, (1, 2)),
+    "SYMBOLS": (1, (1, 2)),
+}
+"""Section → how many words its rows have at least, and which of them, where they are there, are numbers."""
+
 
 def load_site(scenario: DrainageScenario) -> DrainageSite:
     """The site of a scenario.
@@ -35,6 +47,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         CityloopError: if the input lacks something, or the scenario names what is not there.
     """
     inp = Inp(scenario.inp)
+    _refuse_broken(inp)
     where = f"scenario {scenario.ref}"
     kinds = {row[0]: kind for section, kind in CONTROLLED.items() for row in inp.rows(section)}
     ends = {row[0]: (row[1], row[2]) for section in LINKS for row in inp.rows(section) if len(row) > 2}
@@ -93,6 +106,20 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     )
 
 
+def _refuse_broken(inp: Inp) -> None:
+    """SWMM says so, too, but only once it starts, and a site is made before that."""
+    for section, (least, numbers) in READ.items():
+        for row in inp.rows(section):
+            where = f"{inp.path.name}: [{section}] has a row {' '.join(row)!r}"
+            if len(row) < least:
+                raise CityloopError(f"{where}: it needs {least} words at least; complete it")
+            for word in (row[k] for k in numbers if k < len(row)):
+                try:
+                    float(word)
+                except ValueError:
+                    raise CityloopError(f"{where}: {word!r} is no number; correct it") from None
+
+
 def _map(inp: Inp, ends: dict[str, tuple[str, str]]) -> dict[str, Any]:
     """Nodes that have a place, and the links between them."""
     places = {row[0]: (float(row[1]), float(row[2])) for row in inp.rows("COORDINATES") if len(row) > 2}
@@ -122,8 +149,6 @@ def _junction(row: list[str]) -> list[str]:
 
 
 def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:
-    if len(row) < 3:
-        raise CityloopError(f"{inp.path.name}: storage node {row[0]} lacks its elevation or depth: add them")
     total = sum(rain)
     return Tank(
         id=row[0],

@@ -160,7 +160,7 @@ def _fallen(row: list[str], times_s: np.ndarray, values: np.ndarray, at_s: np.nd
 
     A value holds for the gauge's interval, or until the next; then it is dry.
     """
-    kind, interval_s = row[1].upper(), _seconds(row[2])
+    kind, interval_s = row[1].upper(), _interval_s(row)
     until_s = np.minimum(times_s + interval_s, np.append(times_s[1:], np.inf))
     if kind == "CUMULATIVE":
         falls = np.diff(values, prepend=0.0)
@@ -171,6 +171,16 @@ def _fallen(row: list[str], times_s: np.ndarray, values: np.ndarray, at_s: np.nd
     knots = np.stack([times_s, until_s], axis=1).ravel()
     sums = np.stack([total - depths, total], axis=1).ravel()
     return np.interp(at_s, knots, sums)
+
+
+def _interval_s(row: list[str]) -> float:
+    try:
+        interval_s = _seconds(row[2])
+    except ValueError:
+        interval_s = 0.0
+    if not interval_s > 0:
+        raise CityloopError(f"rain gauge {row[0]} has the interval {row[2]!r}: give H:MM or hours, above zero")
+    return interval_s
 
 
 def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs import load_scenario
+from envs.core.errors import ReadingError
 from envs.dampers.block import Block
 from envs.dampers.guard import NEAR, SILENT_S, DampersGuard
+from envs.dampers.readings import cross_check
 from envs.dampers.site import load_site
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=2.0)
@@ -61,6 +63,20 @@ def test_estimates_that_are_no_numbers_put_all_dampers_in_doubt():
     rates[5] = np.nan
     _, said = checked([0.9, 0.9], rate_est_mm_s=rates)
     assert said == {"d1": "in_doubt", "d2": "in_doubt"}
+
+
+@pytest.mark.parametrize("column", ["stroke_mm", "force_n"])
+def test_a_silent_sensor_cannot_be_said_to_be_heard_now(column):
+    """Else a plant that never counts its silence would never get the safe level."""
+    seen = readings(**{column: [0.0, np.nan]})
+    with pytest.raises(ReadingError, match=r"silent_s\[1\] \(damper d2\)"):
+        cross_check(SITE, seen)
+    cross_check(SITE, {**seen, "silent_s": np.array([0.0, 0.01])})
+
+
+def test_a_scale_that_is_wrong_is_refused():
+    with pytest.raises(ReadingError, match=r"stroke_mm\[0\] \(damper d1\)"):
+        cross_check(SITE, readings(stroke_mm=[16.0 * STROKE_MM, 0.0]))
 
 
 WILD = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.just(0.5))

@@ -58,7 +58,7 @@ def test_it_climbs(scenario, tmp_path):
 
 
 def test_a_name_stands_for_the_present_policy_moved_both_ways(scenario, tmp_path):
-    learner = Evolution(task_of([scenario], SETTINGS), [scenario], SETTINGS, tmp_path)
+    learner = Evolution(task_of([scenario], SETTINGS), [scenario], SETTINGS, tmp_path / "run #2")
     evolution.write_weights(learner._present, learner._network)
     loop = make_loop(scenario)
     found = {}

@@ -76,6 +76,9 @@ def test_a_building_of_ones_own(tmp_path):
         ("damping_ratio: 0.03", "damping_ratio: 0.03\n  damping_n_s_m: [1, 1]", "give exactly one of them"),
         ("damping_ratio: 0.03", "damping_n_s_m: [-5000, 1]", "its damping feeds energy"),
         ("  mass_kg:", "  tuned: 1\n  mass_kg:", "unknown key 'building.tuned'"),
+        ("mass_kg: [20000, 18000]", "mass_kg: [20000, .inf]", r"building.mass_kg.1 is inf: input should be a finite"),
+        ("rated_n: 60000", "rated_n: .inf", r"building.device.rated_n is inf: input should be a finite"),
+        ("dampers: {1: 4}", "dampers: {3: 4}", r"school.yaml: building: dampers name storey 3"),
         ("duration_s: 5", "duration_s: 0.001", "it must cover a decision"),
         ("duration_s: 5", "timing: {substep_ms: 0.7}", "it must divide decision_ms"),
     ],
@@ -83,6 +86,13 @@ def test_a_building_of_ones_own(tmp_path):
 def test_what_cannot_stand_is_refused_with_the_mend(tmp_path, old, new, says):
     with pytest.raises(CityloopError, match=says):
         own(tmp_path, OWN.replace(old, new))
+
+
+@pytest.mark.parametrize("name", ["quake.AT2", "quake.csv", "quake.txt"])
+def test_a_record_lies_beside_the_file_that_names_it(tmp_path, name):
+    (tmp_path / name).write_text("0 0\n0.01 0.1\n")
+    scenario = own(tmp_path, OWN + f"motion: {{kind: record, record: {name}}}\n")
+    assert scenario.motion.record == tmp_path / name
 
 
 def test_an_unknown_building_names_those_that_ship():

@@ -102,10 +102,13 @@ def test_two_columns_with_a_header_and_uneven_steps(tmp_path):
     ("name", "text", "says"),
     [
         ("a.AT2", "x\ny\nz\nnothing\n1 2\n", "line 4 is 'nothing'"),
+        ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .0.1\n1 2\n", "line 4 is 'NPTS= 2, DT= .0.1'"),
         ("a.AT2", "x\ny\nz\nNPTS= 9, DT= .01\n1 2\n", "has 2 finite values, its head says 9"),
+        ("a.AT2", "x\ny\nz\nNPTS= 3, DT= .01\n1 nan 2\n", "has 2 finite values, its head says 3"),
         ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .01\n1 two\n", "no number"),
         ("a.csv", "0,0\n1,1\nbroken\n", "line 3 is 'broken'"),
         ("a.csv", "0,0\n0,1\n", "rising times"),
+        ("a.csv", "0,0\n1,1\ninf,0\n", "rising times"),
         ("a.csv", "nothing\n", "0 usable rows"),
     ],
 )

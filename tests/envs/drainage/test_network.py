@@ -97,6 +97,33 @@ def test_what_swmm_refuses_is_said_in_its_words(folder):
     assert "SWMM cannot start own.inp: ERROR" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    ("section", "row", "says"),
+    [
+        ("STORAGE", "P9 10", "[STORAGE] has a row 'P9 10': it needs 3 words"),
+        ("STORAGE", "P9 ten 2", "[STORAGE] has a row 'P9 ten 2': 'ten' is no number"),
+        ("ORIFICES", "V9 P1", "[ORIFICES] has a row 'V9 P1': it needs 3 words"),
+        ("SUBCATCHMENTS", "S9 1", "[SUBCATCHMENTS] has a row 'S9 1': it needs 4 words"),
+        ("COORDINATES", "P1 left 0", "'left' is no number"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_told(folder, section, row, says):
+    text = (folder / "own.inp").read_text()
+    assert f"[{section}]" in text
+    (folder / "own.inp").write_text(text.replace(f"[{section}]", f"[{section}]\n{row}"))
+    assert says in refusal(folder)
+
+
+@pytest.mark.parametrize("interval", ["often", "0:00"])
+def test_a_rain_gauge_without_an_interval_is_named(folder, interval):
+    lines = (folder / "own.inp").read_text().splitlines()
+    at = next(k for k in range(lines.index("[RAINGAGES]") + 1, len(lines)) if lines[k].strip() and lines[k][0] != ";")
+    words = lines[at].split()
+    lines[at] = " ".join([*words[:2], interval, *words[3:]])
+    (folder / "own.inp").write_text("\n".join(lines))
+    assert f"rain gauge {words[0]} has the interval '{interval}': give H:MM" in refusal(folder)
+
+
 def test_a_network_without_gates(folder):
     text = (folder / "own.inp").read_text()
     (folder / "own.inp").write_text(text.replace("[ORIFICES]", "[NOTHING]"))
