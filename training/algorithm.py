@@ -145,10 +145,13 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     """The task of training on scenarios of one system.
 
     Raises:
-        CityloopError: if they are of several systems, or two have the same label.
+        CityloopError: if they are of several systems, two have the same label, or one is for tests alone.
     """
     if len({scenario.system for scenario in scenarios}) != 1:
         raise CityloopError("scenarios of several systems cannot share a policy: give scenarios of one system")
+    held_out = next((scenario for scenario in scenarios if scenario.held_out), None)
+    if held_out is not None:
+        raise CityloopError(f"scenario {held_out.ref} is for tests alone: train on another")
     headlines = {get_system(scenario.system).headline(scenario) for scenario in scenarios}
     if len(headlines) > 1:
         raise CityloopError(

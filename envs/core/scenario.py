@@ -91,6 +91,11 @@ class Scenario(Frozen):
         return self.name
 
     @property
+    def held_out(self) -> bool:
+        """Whether it is for tests alone: nothing may be trained on it."""
+        return False
+
+    @property
     def kpi(self) -> str:
         """The indicator that its controllers are compared by, if it is not the system's own; lower is better."""
         return ""

@@ -262,6 +262,11 @@ class DrainageScenario(Scenario):
         return self
 
     @property
+    def held_out(self) -> bool:
+        """Whether it runs on a recorded event that is for tests."""
+        return any(self.series == f"{event}raingage" for event in TEST_EVENTS)
+
+    @property
     def kpi(self) -> str:
         """The published objective, where there is one."""
         return "objective" if self.objective else ""
@@ -290,6 +295,8 @@ the timing lets the published rules, which move gates every five minutes, do so.
 
 EVENTS = {"aug2000": 13.0, "oct2000": 5.0, "oct2005": 4.0, "aug2008": 5.0}
 """Recorded events of Astlingen, and the days that they cover; the first is for training, the others for test alone."""
+
+TEST_EVENTS = tuple(event for event in EVENTS if event != "aug2000")
 
 PYSTORMS: dict[str, tuple[float, tuple[str, ...], str]] = {
     "theta": (78, (), "two basins in parallel"),

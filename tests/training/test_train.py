@@ -199,6 +199,11 @@ def test_a_scenario_may_be_given_once(scenario, tmp_path):
         train([scenario, scenario], out=tmp_path / "x")
 
 
+def test_what_is_for_tests_is_not_trained_on(tmp_path):
+    with pytest.raises(CityloopError, match="drainage/astlingen-oct2005 is for tests alone"):
+        train(load_scenario("drainage/astlingen-oct2005"), out=tmp_path / "x")
+
+
 def test_scenarios_of_one_run_are_judged_alike(tmp_path):
     places = [load_scenario("drainage/astlingen"), load_scenario("drainage/theta")]
     with pytest.raises(CityloopError, match="judged by controllable_m3 and by objective cannot share"):
