@@ -168,3 +168,17 @@ class Controller(Protocol):
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Requests for all agents."""
         ...
+
+
+def as_numbers(requests: Requests, agents: int, columns: int = 1) -> np.ndarray:
+    """Whatever was requested as float64 ``(agents, columns)``, an array of its own; NaN where it is no number.
+
+    A single column may come as ``(agents,)``; requests of another shape, or of no numbers at all, are NaN throughout.
+    """
+    try:
+        numbers = np.array(requests, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.full((agents, columns), np.nan)
+    if numbers.shape == (agents,) and columns == 1:
+        return numbers[:, None]
+    return numbers if numbers.shape == (agents, columns) else np.full((agents, columns), np.nan)

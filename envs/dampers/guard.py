@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.core.world import Commands, Intervention, Requests
+from envs.core.world import Commands, Intervention, Requests, as_numbers
 from envs.dampers.site import DampersSite
 
 SILENT_S = 0.1
@@ -66,7 +66,7 @@ class DampersGuard:
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
         """Levels to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
-        asked = _numbers(requests, self._n)
+        asked = as_numbers(requests, self._n)[:, 0]
         level, why = self.limit(readings, asked)
         changes = []
         if why.any():
@@ -83,14 +83,3 @@ def _put(
     if not where.any():
         return level, why
     return np.where(where, value, level), np.where(where, reason, why)
-
-
-def _numbers(requests: Requests, n: int) -> np.ndarray:
-    """Requests as ``(n,)`` float64; NaN for whatever is none."""
-    try:
-        numbers = np.asarray(requests, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.full(n, np.nan)
-    if numbers.shape not in ((n,), (n, 1)):
-        return np.full(n, np.nan)
-    return numbers.reshape(n)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.core.world import Commands, Intervention, Requests
+from envs.core.world import Commands, Intervention, Requests, as_numbers
 from envs.drainage.site import DrainageSite
 
 DRY_M = 0.05
@@ -57,7 +57,7 @@ class DrainageGuard:
     ) -> tuple[Commands, list[Intervention]]:
         """Settings to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
         now = readings["setting"]
-        asked = _numbers(requests, len(now))
+        asked = as_numbers(requests, len(now))[:, 0]
         depth = np.append(readings["depth_m"], np.nan)[self._tank]
         wanted, reasons = asked.copy(), [""] * len(now)
         # Without a request the gate stays; with a silent level nobody knows what is right: the fail-safe position.
@@ -108,14 +108,3 @@ class DrainageGuard:
         for k in np.flatnonzero(where):
             wanted[k] = values[k]
             reasons[k] = reason
-
-
-def _numbers(requests: Requests, n: int) -> np.ndarray:
-    """Requests as ``(n,)`` float64; NaN for whatever is none."""
-    try:
-        numbers = np.asarray(requests, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.full(n, np.nan)
-    if numbers.shape not in ((n,), (n, 1)):
-        return np.full(n, np.nan)
-    return numbers.reshape(n).copy()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.core.world import Commands, Intervention, Requests
+from envs.core.world import Commands, Intervention, Requests, as_numbers
 from envs.transit.site import TransitSite
 from envs.transit.targets import demand_weights, scores_of
 
@@ -43,7 +43,7 @@ class TransitGuard:
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
         """Settings to carry out ``(N, 2)``, and what was changed and why. Accepts anything."""
-        asked = _numbers(requests, len(self.site.zones))
+        asked = as_numbers(requests, len(self.site.zones), 2)
         wanted = asked.copy()
         silent = np.isnan(wanted)
         wanted[:, SCORE] = np.where(silent[:, SCORE], scores_of(demand_weights(readings)), wanted[:, SCORE])
@@ -62,12 +62,3 @@ class TransitGuard:
             given = float(before) if np.isfinite(before) else None
             changes.append(Intervention(self.site.agents[k], given, float(wanted[k, column]), reason))
         return wanted, changes
-
-
-def _numbers(requests: Requests, n: int) -> np.ndarray:
-    """Requests as ``(n, 2)`` float64; NaN for whatever is none."""
-    try:
-        numbers = np.asarray(requests, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.full((n, 2), np.nan)
-    return numbers.copy() if numbers.shape == (n, 2) else np.full((n, 2), np.nan)
