@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from gymnasium.spaces import Box
 
 from agents import load_policy
 from agents.policy import Policy
@@ -76,13 +77,18 @@ def _decides(policy: Policy, ref: str) -> Check:
 
 
 def _drive(policy: Policy, loop: ControlLoop, ref: str) -> Check:
+    """Choices are masked, so a guard has nothing to change; of numbers it may limit how fast they follow, not more."""
     policy.reset()
     loop.reset(loop.scenario.seeds.validation.first)
-    changed = 0
-    for _ in range(min(DECISIONS, loop.scenario.decisions)):
+    choices = not isinstance(loop.action_space, Box)
+    count, changed = min(DECISIONS, loop.scenario.decisions), 0
+    for _ in range(count):
         requests = policy.act(loop.readings, loop.observation)
         again = policy.act(loop.readings, loop.observation)
         if not np.array_equal(requests, again):
             return Check(ref, False, "the same observation gave two decisions")
+        if not choices and not all(loop.action_space.contains(row) for row in np.asarray(requests, np.float64)):
+            return Check(ref, False, "a request is beyond what may be asked for, or no number")
         changed += len(loop.step(requests).interventions)
-    return Check(ref, changed == 0, f"{DECISIONS} decisions, {changed} of them changed by the guard")
+    ok = changed == 0 or not choices
+    return Check(ref, ok, f"{count} decisions, {changed} of their requests changed by the guard")
