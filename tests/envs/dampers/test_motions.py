@@ -8,7 +8,7 @@ from envs.dampers.frame import respond, shear_frame
 from envs.dampers.motions import SOILS, Motion, Spectrum, clough_penzien, draw, envelope, near_field
 from envs.dampers.records import read_record
 from envs.dampers.spectrum import G, design_spectrum, match, spectrum
-from tests.envs.dampers.shaken import RECORD, needs_record
+from tests.data import EL_CENTRO, needs_el_centro
 
 KINDS = ("stochastic", "pulse", "basin", "harmonic", "wind")
 
@@ -117,17 +117,17 @@ def test_files_that_are_no_records_say_so(tmp_path, name, text, says):
         read_record(write(tmp_path, name, text))
 
 
-@needs_record
+@needs_el_centro
 def test_a_record_is_scaled_sped_up_and_ends_in_silence():
-    motion = Motion(kind="record", record=RECORD, speed=5.0, scaled=True, pga_g=0.1)
+    motion = Motion(kind="record", record=EL_CENTRO, speed=5.0, scaled=True, pga_g=0.1)
     shaken = draw(motion, 10.0, 0.001, 0.2, 0)
     assert abs(shaken).max() == pytest.approx(0.1 * G, rel=1e-3)
     assert not shaken[7000:].any()
 
 
-@needs_record
+@needs_el_centro
 def test_the_record_moves_a_published_oscillator():
-    values, dt_s = read_record(RECORD)
+    values, dt_s = read_record(EL_CENTRO)
     x, _ = respond(shear_frame([1.0], [(2 * np.pi / 0.5) ** 2], 0.02), values, dt_s)
     assert abs(x).max() == pytest.approx(0.0679400697, rel=1e-3)
 

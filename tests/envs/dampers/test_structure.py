@@ -8,20 +8,21 @@ from scipy.integrate import solve_ivp
 
 from envs.dampers.frame import drift_matrix, shear_frame
 from envs.dampers.structure import Structure, uncontrolled
-from tests.envs.dampers.shaken import building, el_centro, needs_record, noise, peaks, shake
+from tests.data import needs_el_centro
+from tests.envs.dampers.shaken import building, el_centro, noise, peaks, shake
 
 PUBLISHED_CM = {0.0: (0.211, 0.357, 0.455), 2.25: (0.076, 0.196, 0.306)}
 """Dyke et al. 1996, peak displacements by volts, as recalled."""
 
 
-@needs_record
+@needs_el_centro
 @pytest.mark.parametrize("volts", PUBLISHED_CM)
 def test_dykes_building_moves_about_as_published(volts):
     x, *_ = peaks(building("dyke"), el_centro(0.0005, speed=5.0)[:4000], 0.0005, volts)
     np.testing.assert_allclose(100 * x, PUBLISHED_CM[volts], rtol=0.20)
 
 
-@needs_record
+@needs_el_centro
 def test_dykes_building_as_we_found_it():
     """Our own figures for Chopra's record, as a regression; an independent Runge-Kutta run gave them within 1 %."""
     bare = peaks(building("dyke"), el_centro(0.0005, speed=5.0)[:4000], 0.0005, dampers=False)
@@ -31,7 +32,7 @@ def test_dykes_building_as_we_found_it():
     assert on[3] == pytest.approx(869.0, rel=1e-3)
 
 
-@needs_record
+@needs_el_centro
 def test_jansens_dampers_push_as_published_and_rank_as_published():
     model, ground = building(), 0.1 * el_centro(0.001)[:8000]
     bare = peaks(model, ground, 0.001, dampers=False)
