@@ -68,8 +68,8 @@ class Episode:
         interventions: number of requests that the guard changed.
         time_s: simulated time of every decision, ``(T,)``.
         trace: the world's totals at every decision, each ``(T,)``.
-        drawn: the readings that the system wants drawn, at every decision, e.g. ``stage``, each ``(T, …)``; int64 where
-            they are whole numbers.
+        drawn: the readings that the system wants drawn, at every decision, e.g. ``stage``, each ``(T, …)``; int64 for
+            choices, float32 for amounts.
         places: what happened where: indicator → place → value.
     """
 
@@ -88,7 +88,7 @@ def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[
     """Run one episode; ``check`` is called at every decision and may raise to end it."""
     controller.reset()
     loop.reset(task.seed, controller.program)
-    columns = {name: loop.system.readings[name].integer for name in loop.system.drawn}
+    columns = {name: name in loop.system.choices for name in loop.system.drawn}
     times: list[float] = []
     samples: list[dict[str, float]] = []
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in columns}

@@ -46,6 +46,9 @@ STYLE = {
 }
 
 DPI = 130
+CLOCKS, LONG = (("s", 1.0), ("min", 60.0), ("h", 3600.0)), 180.0
+"""Units of time in seconds; an axis takes the first in which it is not longer than that."""
+
 PLAN_S = 900.0
 """How much of the episode the picture of what each agent did shows."""
 
@@ -128,27 +131,34 @@ def over_time(evaluation: Evaluation) -> Figure | None:
         panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
         for axes, trace in zip(panels, traces, strict=True):
             for name, colour in colours(evaluation).items():
-                minutes, values = _stack(evaluation, name, trace)
+                since, unit, values = _stack(evaluation, name, trace)
                 low, high = np.percentile(values, [10, 90], axis=0)
-                axes.fill_between(minutes, low, high, color=colour, alpha=0.15, lw=0)
-                axes.plot(minutes, values.mean(axis=0), color=colour, lw=1.6, label=short(name))
+                axes.fill_between(since, low, high, color=colour, alpha=0.15, lw=0)
+                axes.plot(since, values.mean(axis=0), color=colour, lw=1.6, label=short(name))
             axes.set_ylabel(label(trace))
             axes.set_ylim(bottom=0)
             axes.margins(x=0)
             axes.grid(color="0.92")
-        panels[-1].set_xlabel("time since the start (min)")
+        panels[-1].set_xlabel(f"time since the start ({unit})")
         panels[0].set_title(f"{evaluation.scenario}: mean and 10th to 90th percentile of {_seeds(evaluation)}")
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), frameon=False)
     return figure
 
 
-def _stack(evaluation: Evaluation, controller: str, trace: str) -> tuple[np.ndarray, np.ndarray]:
-    """Minutes since the start ``(T,)`` and a trace of all seeds ``(seeds, T)``."""
+def _since(time_s: np.ndarray) -> tuple[np.ndarray, str]:
+    """Time since the start in a unit that suits its length, and the unit."""
+    since_s = time_s - time_s[0]
+    unit, seconds = next((pair for pair in CLOCKS if since_s[-1] <= pair[1] * LONG), CLOCKS[-1])
+    return since_s / seconds, unit
+
+
+def _stack(evaluation: Evaluation, controller: str, trace: str) -> tuple[np.ndarray, str, np.ndarray]:
+    """Time since the start ``(T,)``, its unit, and a trace of all seeds ``(seeds, T)``."""
     episodes = [episode for episode in evaluation.episodes if episode.controller == controller]
     length = min(len(episode.time_s) for episode in episodes)
     times = episodes[0].time_s[:length]
-    return (times - times[0]) / 60, np.array([episode.trace[trace][:length] for episode in episodes])
+    return *_since(times), np.array([episode.trace[trace][:length] for episode in episodes])
 
 
 def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figure:
@@ -191,15 +201,15 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
         figure = Figure(figsize=(9, max(1.3 * len(names) + 1.0, 2.6)), layout="constrained")
         panels = figure.subplots(max(len(names), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         for played, colour in zip(episodes, colours(evaluation).values(), strict=True):
-            minutes = (played.time_s - played.time_s[0]) / 60
+            since, unit = _since(played.time_s)
             for k, axes in enumerate(panels[: len(names)]):
-                axes.plot(minutes, played.drawn[column][:, k], color=colour, lw=1.2, label=short(played.controller))
+                axes.plot(since, played.drawn[column][:, k], color=colour, lw=1.2, label=short(played.controller))
         for name, axes in zip(names, panels, strict=False):
             axes.set_title(_clip(name), size=9)
             _from_zero(axes)
             axes.margins(x=0)
             axes.grid(color="0.92")
-        panels[-1].set_xlabel("time since the start (min)")
+        panels[-1].set_xlabel(f"time since the start ({unit})")
         figure.supylabel(label(column), size=10)
         figure.suptitle(f"{evaluation.scenario}: {label(column)}, seed {evaluation.seeds[0]}", size=11, weight="bold")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -222,9 +232,9 @@ def episode(played: Episode, name: str) -> Figure:
         heights = [1.6] * (len(played.trace) + len(lines)) + [0.6 + 0.18 * agents] * len(whole)
         figure = Figure(figsize=(9, sum(heights) + 0.8), layout="constrained")
         panels = figure.subplots(rows, 1, squeeze=False, height_ratios=heights)[:, 0]
-        minutes = (played.time_s - played.time_s[0]) / 60
+        since, unit = ((played.time_s - played.time_s[0]) / 60, "min") if whole else _since(played.time_s)
         for axes, (trace, values) in zip(panels, {**played.trace, **lines}.items(), strict=False):
-            axes.plot(minutes, values, lw=1.4, **({"color": COLOURS[0]} if values.ndim == 1 else {}))
+            axes.plot(since, values, lw=1.4, **({"color": COLOURS[0]} if values.ndim == 1 else {}))
             axes.set_ylabel(label(trace))
             _from_zero(axes)
             axes.margins(x=0)
@@ -233,7 +243,7 @@ def episode(played: Episode, name: str) -> Figure:
             _bars(axes, played.time_s, states)
             axes.set_ylabel(f"{column} of every agent")
             axes.set_yticks([])
-        panels[-1].set_xlabel("time since the start (min)")
+        panels[-1].set_xlabel(f"time since the start ({unit})")
         panels[0].set_title(f"{name}: one episode, seed {played.seed}")
     return figure
 

@@ -51,8 +51,8 @@ class System:
         readings: the schema of what its sensors say.
         scenario_class, site_class: the types of its scenarios and sites.
         scenario_names: the scenarios that ship.
-        drawn: columns of the readings that are kept at every decision of an evaluated episode, to be drawn: whole
-            numbers as bars, others as lines.
+        drawn: columns of the readings that are kept at every decision of an evaluated episode, to be drawn.
+        choices: those of them that stand for one of several things: bars, where amounts are lines.
         draw_map: ``(site, controller → place → value, indicator)`` → a matplotlib figure of what happened where, for
             worlds that tell (`World.places`); the value is the mean over seeds.
         draw_episodes: ``(site, controller → column → values over time, seconds a decision)`` → name → figure, of the
@@ -93,6 +93,7 @@ class System:
     failure_voids: bool = False
     beside: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None
     draw_episodes: Callable[[Any, Mapping[str, Mapping[str, Any]], float], Mapping[str, Any]] | None = None
     make_differentiable: Callable[[Any, int, int], Differentiable] | None = None

@@ -35,6 +35,7 @@ def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indica
     for storey in site.building.storeys + 1:
         axes.axhspan(storey - 0.15, storey + 0.15, color="0.9", zorder=0)
     axes.set_yticks(heights, places)
+    axes.set_ylabel("floor" if indicator.startswith("accel") else "storey")
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{UNITS.get(indicator, indicator)}, mean over seeds; shaded: storeys with dampers")
     axes.legend(fontsize=8, frameon=False)

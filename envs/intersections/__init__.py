@@ -31,6 +31,7 @@ SYSTEM = System(
     action_space=lambda site: Discrete(max(len(junction.stages) for junction in site.junctions)),
     command="stage",
     drawn=("stage",),
+    choices=("stage",),
     cross_check=cross_check,
     make_world=SumoWorld,
     make_guard=SignalGuard,
