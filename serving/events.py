@@ -1,0 +1,124 @@
+"""What happens in the service, as plain records: every decision, and everything that a person or a rule changed.
+
+A `SiteService` makes them, and hands each to its sinks: the audit log, the metrics and the streams. A sink must return
+at once and never raise; what takes time it does elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Sources = ("champion", "canary", "fallback", "manual")
+"""Who may be in charge of a command: a policy in one of its two acting roles, the fallback, a person."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answered tick.
+
+    Attributes:
+        system, site, site_hash: where.
+        tick, time_s: as asked.
+        at_s: wall clock when the body arrived, seconds since 1970.
+        who: whose key asked; ``anonymous`` where the service is open.
+        body: what was asked, as it came.
+        readings_hash: SHA-256 of the checked readings' bytes.
+        imputed: ``column[k]`` → the value that stood in for a reading that could not be trusted.
+        findings: what the input checks found, in words.
+        source: one of `Sources`.
+        controller: its name.
+        bundle: SHA-256 of the bundle that decided, None if no policy did.
+        requests: what was asked of the guard, one entry an agent, as plain data; None where a program runs in the plant.
+        commands: agent → command, as answered.
+        interventions: as answered.
+        fallback_reason: why the fallback decided; None if it did not.
+        overridden: agent → reason of the manual override that held.
+        latency_ms: from the body's arrival to the answer.
+        deadline_ms: what it was to take at most.
+        late: whether the controller missed the deadline.
+    """
+
+    system: str
+    site: str
+    site_hash: str
+    tick: int
+    time_s: float
+    at_s: float
+    who: str
+    body: bytes
+    readings_hash: str
+    source: str
+    controller: str
+    bundle: str | None
+    requests: list[Any] | None
+    commands: Mapping[str, Any]
+    interventions: list[Any]
+    fallback_reason: str | None
+    latency_ms: float
+    deadline_ms: float
+    late: bool = False
+    imputed: Mapping[str, float | None] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    overridden: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """What a challenger in the shadow would have asked for at a tick; never carried out.
+
+    Attributes:
+        system, site, tick, at_s: of the decision beside it.
+        controller, bundle: the challenger.
+        commands: agent → what the guard would have let through; empty if it failed.
+        differs: share of agents whose command would have been another, 0 to 1.
+        error: why it gave none.
+        latency_ms: of the challenger.
+    """
+
+    system: str
+    site: str
+    tick: int
+    at_s: float
+    controller: str
+    bundle: str | None
+    commands: Mapping[str, Any]
+    differs: float
+    error: str | None
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that a person or a rule of the service changed: roles, overrides, who is in charge.
+
+    Attributes:
+        system, site: where; empty if it is about the service as a whole.
+        at_s: wall clock, seconds since 1970.
+        who: whose key, or ``service`` where a rule did it.
+        what: e.g. ``promote``, ``rollback``, ``return``, ``override``, ``release``.
+        reason: in words.
+        detail: what exactly, as plain data.
+    """
+
+    system: str
+    site: str
+    at_s: float
+    who: str
+    what: str
+    reason: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+Event = Decision | Shadowed | Change
+
+
+class Sink(Protocol):
+    """Takes every event."""
+
+    def record(self, event: Event) -> None:
+        """Take note; returns at once, never raises."""
+
+    def close(self) -> None:
+        """Finish what is under way."""
