@@ -38,6 +38,10 @@ class Decision:
         latency_ms: from the body's arrival to the answer.
         deadline_ms: what it was to take at most.
         late: whether the controller missed the deadline.
+        episode: which episode of the plant, as asked; None if that was not said.
+        begins: whether every controller, and the input checks, forgot what was before ahead of this tick.
+        local: agents whose requests came from the fallback, as their own sensors could not be trusted.
+        manual: agent → what a manual override asked of the guard for it, as plain data.
     """
 
     system: str
@@ -62,6 +66,10 @@ class Decision:
     imputed: Mapping[str, float | None] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     overridden: Mapping[str, str] = field(default_factory=dict)
+    episode: str | None = None
+    begins: bool = False
+    local: tuple[str, ...] = ()
+    manual: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
