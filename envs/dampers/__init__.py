@@ -15,6 +15,7 @@ from envs.dampers.kpis import KPIS
 from envs.dampers.readings import READINGS, cross_check
 from envs.dampers.reward import DampersReward
 from envs.dampers.scenarios import NAMES, DampersScenario, load
+from envs.dampers.scene import make_scene
 from envs.dampers.site import DampersSite, load_site
 from envs.dampers.world import DampersWorld
 
@@ -68,6 +69,7 @@ SYSTEM = System(
     make_guard=DampersGuard,
     make_features=DampersFeatures,
     make_reward=DampersReward,
+    make_scene=make_scene,
     make_vector=_vector,
     make_differentiable=_twin,
     training={"mappo": PPO, "ippo": PPO, "backprop": BACKPROP},

@@ -14,6 +14,7 @@ from envs.drainage.network import load_site
 from envs.drainage.readings import READINGS, cross_check
 from envs.drainage.reward import DrainageReward
 from envs.drainage.scenarios import NAMES, DrainageScenario, load
+from envs.drainage.scene import make_scene
 from envs.drainage.site import DrainageSite
 from envs.drainage.world import SwmmWorld
 
@@ -40,4 +41,5 @@ SYSTEM = System(
     make_guard=DrainageGuard,
     make_features=DrainageFeatures,
     make_reward=DrainageReward,
+    make_scene=make_scene,
 )

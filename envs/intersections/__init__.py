@@ -12,6 +12,7 @@ from envs.intersections.network import load_site
 from envs.intersections.readings import READINGS, cross_check
 from envs.intersections.reward import SignalReward
 from envs.intersections.scenarios import NAMES, VARIANTS, SignalScenario, load
+from envs.intersections.scene import make_scene
 from envs.intersections.site import SignalSite
 from envs.intersections.world import SumoWorld
 
@@ -37,4 +38,5 @@ SYSTEM = System(
     make_guard=SignalGuard,
     make_features=SignalFeatures,
     make_reward=SignalReward,
+    make_scene=make_scene,
 )

@@ -14,6 +14,7 @@ from envs.transit.network import load_site
 from envs.transit.readings import READINGS, cross_check
 from envs.transit.reward import TransitReward
 from envs.transit.scenarios import NAMES, TransitScenario, load
+from envs.transit.scene import make_scene
 from envs.transit.site import TransitSite
 from envs.transit.world import TransitWorld
 
@@ -40,4 +41,5 @@ SYSTEM = System(
     make_guard=TransitGuard,
     make_features=TransitFeatures,
     make_reward=TransitReward,
+    make_scene=make_scene,
 )
