@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium import Space
 
+from envs.core.conditions import Condition
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings, Schema
 from envs.core.scenario import Scenario, read_yaml
@@ -66,6 +67,7 @@ class System:
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
         make_world, make_guard, make_features, make_reward: build the parts.
         make_scene: site → what it looks like.
+        conditions: ``(site, readings)`` → what an operator is to be told of.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
         make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
         training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
@@ -90,6 +92,7 @@ class System:
     make_features: Callable[[Any], Features]
     make_reward: Callable[[Any], Reward]
     make_scene: Callable[[Any], Scene]
+    conditions: Callable[[Any, Readings], list[Condition]]
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
     negligible: float = 0.0

@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from envs.core.differentiable import Differentiable
 from envs.core.registry import System
 from envs.core.vector import Vector
+from envs.dampers.conditions import conditions
 from envs.dampers.drawing import draw_episodes, draw_map
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
@@ -70,6 +71,7 @@ SYSTEM = System(
     make_features=DampersFeatures,
     make_reward=DampersReward,
     make_scene=make_scene,
+    conditions=conditions,
     make_vector=_vector,
     make_differentiable=_twin,
     training={"mappo": PPO, "ippo": PPO, "backprop": BACKPROP},

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.core.registry import System
+from envs.drainage.conditions import conditions
 from envs.drainage.drawing import draw_map
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.guard import DrainageGuard
@@ -42,4 +43,5 @@ SYSTEM = System(
     make_features=DrainageFeatures,
     make_reward=DrainageReward,
     make_scene=make_scene,
+    conditions=conditions,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gymnasium.spaces import Discrete
 
 from envs.core.registry import System
+from envs.intersections.conditions import conditions
 from envs.intersections.features import SignalFeatures
 from envs.intersections.guard import SignalGuard
 from envs.intersections.kpis import KPIS
@@ -39,4 +40,5 @@ SYSTEM = System(
     make_features=SignalFeatures,
     make_reward=SignalReward,
     make_scene=make_scene,
+    conditions=conditions,
 )

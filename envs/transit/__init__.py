@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.core.registry import System
+from envs.transit.conditions import conditions
 from envs.transit.drawing import draw_map
 from envs.transit.features import TransitFeatures
 from envs.transit.guard import TransitGuard
@@ -42,4 +43,5 @@ SYSTEM = System(
     make_features=TransitFeatures,
     make_reward=TransitReward,
     make_scene=make_scene,
+    conditions=conditions,
 )
