@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium import Space
 
+from envs.core.conditions import Condition
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings, Schema
 from envs.core.scenario import Scenario, read_yaml
+from envs.core.scene import Scene
 from envs.core.site import Site
 from envs.core.world import Features, Guard, Reward, World
 
@@ -64,6 +66,8 @@ class System:
         command: what a command sets, as the serving API calls it, e.g. ``stage``.
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
         make_world, make_guard, make_features, make_reward: build the parts.
+        make_scene: site → what it looks like.
+        conditions: ``(site, readings)`` → what an operator is to be told of.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
         make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
         training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
@@ -87,6 +91,8 @@ class System:
     make_guard: Callable[[Any], Guard]
     make_features: Callable[[Any], Features]
     make_reward: Callable[[Any], Reward]
+    make_scene: Callable[[Any], Scene]
+    conditions: Callable[[Any, Readings], list[Condition]]
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
     negligible: float = 0.0

@@ -108,6 +108,19 @@ def _site(loop: ControlLoop) -> str:
     return f"agents: {len(site.agents)}, hash {site.hash}"
 
 
+def _scene(loop: ControlLoop) -> str:
+    scene = loop.system.make_scene(loop.site)
+    for mark in scene.marks:
+        if mark.id:
+            axis = scene.axes.get(mark.kind, "")
+            known = mark.id in loop.site.axes.get(axis, ())
+            _need(known, f"mark {mark.id!r} of kind {mark.kind!r} is not on axis {axis!r} of the site")
+    drawn = {mark.id for mark in scene.marks}
+    missing = [agent for agent in loop.site.agents if agent not in drawn]
+    _need(not missing, f"agents are not drawn: {missing[:3]}")
+    return f"{len(scene.marks)} marks, every agent among them"
+
+
 def _readings(loop: ControlLoop) -> str:
     schema = loop.system.readings
     for _ in random_episode(loop):
@@ -273,6 +286,7 @@ def _children() -> set[int]:
 CHECKS: dict[str, Callable[[ControlLoop], str]] = {
     "scenario": _scenario,
     "site": _site,
+    "scene": _scene,
     "spaces": _spaces,
     "readings": _readings,
     "observations": _observations,

@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from envs.core.differentiable import Differentiable
 from envs.core.registry import System
 from envs.core.vector import Vector
+from envs.dampers.conditions import conditions
 from envs.dampers.drawing import draw_episodes, draw_map
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
@@ -15,6 +16,7 @@ from envs.dampers.kpis import KPIS
 from envs.dampers.readings import READINGS, cross_check
 from envs.dampers.reward import DampersReward
 from envs.dampers.scenarios import NAMES, DampersScenario, load
+from envs.dampers.scene import make_scene
 from envs.dampers.site import DampersSite, load_site
 from envs.dampers.world import DampersWorld
 
@@ -68,6 +70,8 @@ SYSTEM = System(
     make_guard=DampersGuard,
     make_features=DampersFeatures,
     make_reward=DampersReward,
+    make_scene=make_scene,
+    conditions=conditions,
     make_vector=_vector,
     make_differentiable=_twin,
     training={"mappo": PPO, "ippo": PPO, "backprop": BACKPROP},

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.core.registry import System
+from envs.drainage.conditions import conditions
 from envs.drainage.drawing import draw_map
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.guard import DrainageGuard
@@ -14,6 +15,7 @@ from envs.drainage.network import load_site
 from envs.drainage.readings import READINGS, cross_check
 from envs.drainage.reward import DrainageReward
 from envs.drainage.scenarios import NAMES, DrainageScenario, load
+from envs.drainage.scene import make_scene
 from envs.drainage.site import DrainageSite
 from envs.drainage.world import SwmmWorld
 
@@ -40,4 +42,6 @@ SYSTEM = System(
     make_guard=DrainageGuard,
     make_features=DrainageFeatures,
     make_reward=DrainageReward,
+    make_scene=make_scene,
+    conditions=conditions,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gymnasium.spaces import Discrete
 
 from envs.core.registry import System
+from envs.intersections.conditions import conditions
 from envs.intersections.features import SignalFeatures
 from envs.intersections.guard import SignalGuard
 from envs.intersections.kpis import KPIS
@@ -12,6 +13,7 @@ from envs.intersections.network import load_site
 from envs.intersections.readings import READINGS, cross_check
 from envs.intersections.reward import SignalReward
 from envs.intersections.scenarios import NAMES, VARIANTS, SignalScenario, load
+from envs.intersections.scene import make_scene
 from envs.intersections.site import SignalSite
 from envs.intersections.world import SumoWorld
 
@@ -37,4 +39,6 @@ SYSTEM = System(
     make_guard=SignalGuard,
     make_features=SignalFeatures,
     make_reward=SignalReward,
+    make_scene=make_scene,
+    conditions=conditions,
 )

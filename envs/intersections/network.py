@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError
+from envs.core.scene import Point, rounded
 from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.site import (
@@ -64,7 +65,12 @@ def _load_site(
     content = {"name": name, "timing": SignalSite.model_fields["timing"].annotation.model_validate_json(timing)}  # type: ignore[union-attr]
     approaches = tuple(builder.approaches)
     return SignalSite(
-        **content, range_m=range_m, junctions=tuple(junctions), approaches=approaches, exits=tuple(builder.exits)
+        **content,
+        range_m=range_m,
+        junctions=tuple(junctions),
+        approaches=approaches,
+        exits=tuple(builder.exits),
+        streets=_streets(net),
     )
 
 
@@ -117,6 +123,7 @@ class _Builder:
             yields=tuple(sorted(yields)),
             program=phases,
             offset_s=float(program.getOffset()),
+            place=_middle(connections),
         )
 
     def _right_of_way(self, connections: list[Any]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -190,6 +197,7 @@ class _Builder:
                     speed_mps=lane.getSpeed(),
                     length_m=min(reach, self.range_m),
                     segments=tuple(segments),
+                    shape=rounded(lane.getShape()),
                 )
             )
         return self._approach_index[lane.getID()]
@@ -229,7 +237,12 @@ class _Builder:
             lanes, length = self._downstream(lane)
             self._exit_index[lane.getID()] = len(self.exits)
             self.exits.append(
-                Exit(id=lane.getID(), lanes=tuple(lanes), capacity_veh=max(1.0, length / VEHICLE_SPACE_M))
+                Exit(
+                    id=lane.getID(),
+                    lanes=tuple(lanes),
+                    capacity_veh=max(1.0, length / VEHICLE_SPACE_M),
+                    shape=rounded(lane.getShape()),
+                )
             )
         return self._exit_index[lane.getID()]
 
@@ -244,6 +257,23 @@ class _Builder:
             lanes.append(lane.getID())
             total += lane.getLength()
         return lanes, total
+
+
+def _middle(connections: list[Any]) -> Point:
+    """Where a signal's junctions are, in the mean."""
+    places = {connection.getJunction().getID(): connection.getJunction().getCoord() for connection in connections}
+    count = len(places)
+    return rounded([[sum(place[k] for place in places.values()) / count for k in (0, 1)]])[0]
+
+
+def _streets(net: Any) -> tuple[tuple[Point, ...], ...]:
+    """The streets as lines, both directions of one as one where their ends agree; for maps."""
+    lines: dict[frozenset[str], tuple[Point, ...]] = {}
+    for edge in net.getEdges():
+        if edge.getFunction() == "":
+            ends = frozenset((edge.getFromNode().getID(), edge.getToNode().getID()))
+            lines.setdefault(ends, rounded(edge.getShape(includeJunctions=True)))
+    return tuple(lines.values())
 
 
 def _green_stages(

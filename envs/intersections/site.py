@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from envs.core.readings import Axes
+from envs.core.scene import Point
 from envs.core.site import Frozen, Site
 from envs.intersections.scenarios import Timing
 
@@ -60,12 +61,14 @@ class Approach(Frozen):
         speed_mps: its speed limit.
         length_m: length that is watched.
         segments: what is watched, the stop-line lane first.
+        shape: the lane on the map, in the direction of travel; empty: unknown.
     """
 
     id: str
     speed_mps: float
     length_m: float
     segments: tuple[Segment, ...]
+    shape: tuple[Point, ...] = ()
 
 
 class Exit(Frozen):
@@ -75,11 +78,13 @@ class Exit(Frozen):
         id: the SUMO lane behind the junction.
         lanes: SUMO lanes that are watched for room.
         capacity_veh: standing vehicles that fit there.
+        shape: the lane on the map, in the direction of travel; empty: unknown.
     """
 
     id: str
     lanes: tuple[str, ...]
     capacity_veh: float
+    shape: tuple[Point, ...] = ()
 
 
 class Movement(Frozen):
@@ -120,6 +125,7 @@ class Junction(Frozen):
         yields: pairs (i, j): by right of way, i gives way to j.
         program: the network's own program.
         offset_s: its offset.
+        place: its middle on the map; None: unknown.
     """
 
     id: str
@@ -129,6 +135,7 @@ class Junction(Frozen):
     yields: tuple[tuple[int, int], ...]
     program: tuple[Phase, ...]
     offset_s: float = 0.0
+    place: Point | None = None
 
     @cached_property
     def home_stages(self) -> tuple[int, ...]:
@@ -165,6 +172,7 @@ class SignalSite(Site):
         junctions: the agents.
         approaches: all lanes at stop lines, grouped by junction.
         exits: all lanes that movements lead into.
+        streets: the middle lines of the other streets around, for maps.
     """
 
     system: Literal["intersections"] = "intersections"
@@ -173,6 +181,7 @@ class SignalSite(Site):
     junctions: tuple[Junction, ...] = Field(min_length=1)
     approaches: tuple[Approach, ...]
     exits: tuple[Exit, ...]
+    streets: tuple[tuple[Point, ...], ...] = ()
 
     @cached_property
     def agents(self) -> tuple[str, ...]:
@@ -181,8 +190,13 @@ class SignalSite(Site):
 
     @property
     def history(self) -> Any:
-        """Historic counts: fixed-time plans are made from them, nothing else is."""
-        return {"junctions": {"__all__": {"movements": {"__all__": {"flow_veh_h"}}}}}
+        """Historic counts, which only fixed-time plans are made from, and what only maps need."""
+        return {
+            "junctions": {"__all__": {"movements": {"__all__": {"flow_veh_h"}}, "place": True}},
+            "approaches": {"__all__": {"shape"}},
+            "exits": {"__all__": {"shape"}},
+            "streets": True,
+        }
 
     @cached_property
     def axes(self) -> Axes:

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.core.registry import System
+from envs.transit.conditions import conditions
 from envs.transit.drawing import draw_map
 from envs.transit.features import TransitFeatures
 from envs.transit.guard import TransitGuard
@@ -14,6 +15,7 @@ from envs.transit.network import load_site
 from envs.transit.readings import READINGS, cross_check
 from envs.transit.reward import TransitReward
 from envs.transit.scenarios import NAMES, TransitScenario, load
+from envs.transit.scene import make_scene
 from envs.transit.site import TransitSite
 from envs.transit.world import TransitWorld
 
@@ -40,4 +42,6 @@ SYSTEM = System(
     make_guard=TransitGuard,
     make_features=TransitFeatures,
     make_reward=TransitReward,
+    make_scene=make_scene,
+    conditions=conditions,
 )

@@ -1,0 +1,26 @@
+"""What whoever looks after a building is to be told of. None of it says that a building is safe."""
+
+from __future__ import annotations
+
+from envs.core.conditions import Condition
+from envs.core.readings import Readings
+from envs.dampers.site import DampersSite
+
+SILENT_S = 5.0
+"""A damper that is not heard for so long."""
+
+
+def conditions(site: DampersSite, readings: Readings) -> list[Condition]:
+    """Storeys that drifted beyond what they are held to bear (an estimate), and dampers that are not heard."""
+    building = site.building
+    capacity_mm = 1e3 * building.capacity_share * building.storey_m
+    found = []
+    for storey, drift_mm in zip(site.axes["storey"], readings["drift_peak_mm"].tolist(), strict=True):
+        if drift_mm > capacity_mm:
+            text = f"storey {storey[1:]} drifted {drift_mm:.1f} mm by estimate, beyond {capacity_mm:.1f} mm: inspect it"
+            found.append(Condition(f"drift:{storey}", "high", text, storey))
+    for agent, silent_s in zip(site.agents, readings["silent_s"].tolist(), strict=True):
+        if silent_s >= SILENT_S:
+            text = f"damper {agent} has not been heard for {silent_s:.0f} s"
+            found.append(Condition(f"silent:{agent}", "medium", text, agent))
+    return found

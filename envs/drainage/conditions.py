@@ -1,0 +1,24 @@
+"""What an operator of a drainage network is to be told of."""
+
+from __future__ import annotations
+
+from envs.core.conditions import Condition
+from envs.core.readings import Readings
+from envs.drainage.site import DrainageSite
+
+NEARLY_FULL = 0.95
+"""Filling of a tank."""
+
+
+def conditions(site: DrainageSite, readings: Readings) -> list[Condition]:
+    """Tanks that are full, or nearly."""
+    found = []
+    for tank, depth_m in zip(site.tanks, readings["depth_m"].tolist(), strict=True):
+        fill = depth_m / tank.full_m
+        if fill >= 1.0:
+            text = f"{tank.id} is full ({depth_m:.2f} m): it overflows"
+            found.append(Condition(f"full:{tank.id}", "high", text, tank.id))
+        elif fill >= NEARLY_FULL:
+            text = f"{tank.id} is nearly full ({depth_m:.2f} of {tank.full_m:.2f} m)"
+            found.append(Condition(f"filling:{tank.id}", "medium", text, tank.id))
+    return found

@@ -1,0 +1,215 @@
+"""The alarms that stand, and what people did to them. Plain state, no clock of its own, written whole at every change.
+
+An alarm is raised, acknowledged by somebody, and returns when its cause has gone. It stays in the book until both have
+happened. Shelved ones are silent until a time. Alarms of one site that come soon after each other are one incident.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from envs.core.conditions import Condition, Priority
+
+State = Literal["raised", "acknowledged", "returned"]
+"""Raised: it holds, nobody has seen it. Acknowledged: it holds. Returned: it holds no more, nobody has seen it."""
+
+INCIDENT_S = 300.0
+"""An alarm belongs to the incident of its site's last one within this time, or while one of it still holds."""
+
+RATE_S = 600.0
+"""Alarms are counted over this time: EEMUA 191 asks for less than one."""
+
+LONGEST_SHELF_S = 8 * 3600.0
+"""A shift: nothing is out of sight for longer."""
+
+ORDER = {"high": 0, "medium": 1, "low": 2}
+
+
+class Alarm(BaseModel):
+    """One alarm.
+
+    Attributes:
+        id: its own; grows.
+        system, site: where.
+        key, priority, text, place: as of its `Condition`.
+        state: one of `State`.
+        incident: number of the incident that it belongs to: the id of its first alarm.
+        raised_s, returned_s: wall clock; None: it still holds.
+        count: how often it came back while it stood in the book.
+        acknowledged_by, acknowledged_s: who saw it, and when.
+        shelved_until_s: silent until then.
+        shelved_by, shelved_for: who shelved it and why.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    system: str
+    site: str
+    key: str
+    priority: Priority
+    text: str
+    place: str = ""
+    state: State = "raised"
+    incident: int
+    raised_s: float
+    returned_s: float | None = None
+    count: int = 1
+    acknowledged_by: str | None = None
+    acknowledged_s: float | None = None
+    shelved_until_s: float | None = None
+    shelved_by: str | None = None
+    shelved_for: str | None = None
+
+
+class _Kept(BaseModel):
+    """What is written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    last: int = 0
+    alarms: list[Alarm] = Field(default_factory=list)
+
+
+class NoSuchAlarm(KeyError):
+    """An alarm that is not in the book."""
+
+
+class AlarmBook:
+    """All alarms that stand.
+
+    Args:
+        path: where they are kept over restarts; None: nowhere.
+        changed: told of every alarm that changed.
+    """
+
+    def __init__(self, path: Path | None = None, changed: Callable[[Alarm], None] = lambda _: None):
+        self._path, self._changed = path, changed
+        kept = _read(path)
+        self._last = kept.last
+        self._alarms = {(a.system, a.site, a.key): a for a in kept.alarms}
+        self._came: deque[float] = deque(maxlen=10_000)
+
+    def all(self, now_s: float) -> list[Alarm]:
+        """Every alarm, what needs a person first: by state, priority, and time."""
+
+        def urgency(alarm: Alarm) -> tuple[bool, bool, int, float]:
+            shelved = (alarm.shelved_until_s or 0.0) > now_s
+            return shelved, alarm.state == "acknowledged", ORDER[alarm.priority], -alarm.raised_s
+
+        return sorted(self._alarms.values(), key=urgency)
+
+    def rate(self, now_s: float) -> int:
+        """Alarms that came in the last ten minutes (`RATE_S`), each return of one that still stood included."""
+        return sum(now_s - RATE_S < came <= now_s for came in self._came)
+
+    def hold(self, system: str, site: str, held: dict[str, Condition], now_s: float) -> None:
+        """Say what holds at a site now: new conditions are raised, those that are gone return."""
+        for key, condition in held.items():
+            self._raise(system, site, condition, now_s, self._alarms.get((system, site, key)))
+        for alarm in [a for (s, p, _), a in self._alarms.items() if (s, p) == (system, site)]:
+            if alarm.returned_s is None and alarm.key not in held:
+                self._return(alarm, now_s)
+
+    def _raise(self, system: str, site: str, condition: Condition, now_s: float, alarm: Alarm | None) -> None:
+        if alarm is not None and alarm.returned_s is None:
+            if alarm.text != condition.text or alarm.priority != condition.priority:
+                alarm.text, alarm.priority = condition.text, condition.priority  # not worth a write of its own
+            return
+        self._came.append(now_s)
+        if alarm is not None:
+            alarm.state, alarm.raised_s, alarm.returned_s = "raised", now_s, None
+            alarm.text, alarm.priority, alarm.count = condition.text, condition.priority, alarm.count + 1
+            self._keep(alarm)
+            return
+        self._last += 1
+        new = Alarm(
+            id=self._last,
+            system=system,
+            site=site,
+            key=condition.key,
+            priority=condition.priority,
+            text=condition.text,
+            place=condition.place,
+            incident=self._incident(system, site, now_s),
+            raised_s=now_s,
+        )
+        self._alarms[system, site, condition.key] = new
+        self._keep(new)
+
+    def _incident(self, system: str, site: str, now_s: float) -> int:
+        mine = [a for a in self._alarms.values() if (a.system, a.site) == (system, site)]
+        near = [a for a in mine if a.returned_s is None or now_s - a.raised_s <= INCIDENT_S]
+        return max(near, key=lambda a: a.raised_s).incident if near else self._last
+
+    def _return(self, alarm: Alarm, now_s: float) -> None:
+        alarm.returned_s = now_s
+        if alarm.state == "acknowledged":
+            del self._alarms[alarm.system, alarm.site, alarm.key]
+        alarm.state = "returned"
+        self._keep(alarm)
+
+    def find(self, number: int) -> Alarm:
+        """The alarm of that number.
+
+        Raises:
+            NoSuchAlarm: if it is not there, or not any more.
+        """
+        for alarm in self._alarms.values():
+            if alarm.id == number:
+                return alarm
+        raise NoSuchAlarm(number)
+
+    def acknowledge(self, number: int, who: str, now_s: float) -> Alarm:
+        """Somebody has seen it; one whose cause has gone leaves the book.
+
+        Raises:
+            NoSuchAlarm: if it is not there.
+        """
+        alarm = self.find(number)
+        if alarm.state == "acknowledged":
+            return alarm
+        alarm.acknowledged_by, alarm.acknowledged_s = who, now_s
+        if alarm.state == "returned":
+            del self._alarms[alarm.system, alarm.site, alarm.key]
+        else:
+            alarm.state = "acknowledged"
+        self._keep(alarm)
+        return alarm
+
+    def shelve(self, number: int, who: str, reason: str, seconds: float, now_s: float) -> Alarm:
+        """Keep it out of sight for a time, `LONGEST_SHELF_S` at most; 0 seconds bring it back.
+
+        Raises:
+            NoSuchAlarm: if it is not there.
+        """
+        alarm = self.find(number)
+        until = now_s + min(seconds, LONGEST_SHELF_S) if seconds > 0 else None
+        alarm.shelved_until_s = until
+        alarm.shelved_by, alarm.shelved_for = (who, reason) if until else (None, None)
+        self._keep(alarm)
+        return alarm
+
+    def _keep(self, alarm: Alarm) -> None:
+        if self._path is not None:
+            kept = _Kept(last=self._last, alarms=list(self._alarms.values()))
+            work = self._path.with_suffix(".new")
+            work.write_bytes(orjson.dumps(kept.model_dump()))
+            os.replace(work, self._path)
+        self._changed(alarm)
+
+
+def _read(path: Path | None) -> _Kept:
+    if path is None or not path.exists():
+        return _Kept()
+    try:
+        return _Kept.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):  # alarms that still hold are raised anew; a broken file must not stop a service
+        return _Kept()

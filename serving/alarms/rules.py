@@ -1,0 +1,99 @@
+"""What becomes an alarm, and after how long: from the decisions of a site, and from their absence.
+
+A condition must be gone for some ticks and seconds before it returns, and hold for some ticks before it is raised,
+unless it is of high priority, so that what flickers does not ring.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from statistics import median
+
+from envs.core.conditions import Condition
+from serving.events import Change, Decision
+
+RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
+"""Ticks that a condition must hold; ticks and seconds that it must be gone."""
+
+GUARDED_TICKS, GUARDED_SHARE = 60, 0.5
+"""Of so many ticks, the share in which the guard changed a request."""
+
+SILENT_PERIODS, SILENT_S = 3.0, 2.0
+"""A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
+
+Plant = Callable[[bytes], Iterable[Condition]]
+"""The body of a tick → what holds at the plant."""
+
+
+class SiteRules:
+    """What holds at one site.
+
+    Args:
+        plant: reads the plant's own conditions from a tick.
+    """
+
+    def __init__(self, plant: Plant):
+        self._plant = plant
+        self._seen: dict[str, int] = {}
+        self._gone: dict[str, tuple[int, float]] = {}
+        self._held: dict[str, Condition] = {}
+        self._guarded: deque[bool] = deque(maxlen=GUARDED_TICKS)
+        self._periods_s: deque[float] = deque(maxlen=9)
+        self._last_s: float | None = None
+        self._rolled_back: str | None = None
+
+    def decided(self, decision: Decision) -> dict[str, Condition]:
+        """What holds after a decision, by key."""
+        if self._last_s is not None:
+            self._periods_s.append(max(decision.at_s - self._last_s, 0.0))
+        self._last_s = decision.at_s
+        self._guarded.append(bool(decision.interventions))
+        now = {c.key: c for c in self._of(decision)}
+        for key, condition in now.items():
+            self._gone.pop(key, None)
+            self._seen[key] = self._seen.get(key, 0) + 1
+            if condition.priority == "high" or self._seen[key] >= RAISE_TICKS or key in self._held:
+                self._held[key] = condition
+        for key in [key for key in self._seen if key not in now]:
+            ticks, since_s = self._gone.get(key, (0, decision.at_s))
+            self._gone[key] = (ticks + 1, since_s)
+            long_gone = ticks + 1 >= RETURN_TICKS and decision.at_s - since_s >= RETURN_S
+            if key not in self._held or long_gone:
+                for table in (self._seen, self._gone, self._held):
+                    table.pop(key, None)
+        self._held.pop("silent", None)
+        return dict(self._held)
+
+    def changed(self, change: Change) -> None:
+        """Note what the service or a person changed: a rollback holds until the policy is back."""
+        if change.what == "rollback" and change.who == "service":
+            self._rolled_back = change.reason
+        elif change.what in ("return", "promote", "demote", "rollback"):
+            self._rolled_back = None
+
+    def waited(self, now_s: float) -> dict[str, Condition]:
+        """What holds when nobody has asked for a while."""
+        if self._last_s is not None and now_s - self._last_s > self.patience_s:
+            text = f"no tick for {now_s - self._last_s:.0f} s: nothing is known of the plant, and nothing is decided"
+            self._held["silent"] = Condition("silent", "high", text)
+        return dict(self._held)
+
+    @property
+    def patience_s(self) -> float:
+        """How long nothing may be heard."""
+        return max(SILENT_PERIODS * median(self._periods_s), SILENT_S) if self._periods_s else float("inf")
+
+    def _of(self, decision: Decision) -> Iterable[Condition]:
+        if self._rolled_back is not None:
+            text = f"the policy was taken out of charge: {self._rolled_back}"
+            yield Condition("rollback", "high", text)
+        elif decision.fallback_reason is not None:
+            yield Condition("fallback", "medium", f"the fallback decides: {decision.fallback_reason}")
+        for finding in decision.findings:
+            yield Condition(f"sensor:{finding.partition(':')[0]}", "low", finding)
+        share = sum(self._guarded) / GUARDED_TICKS
+        if share >= GUARDED_SHARE:
+            text = f"the guard changed requests in {share:.0%} of the last {GUARDED_TICKS} ticks"
+            yield Condition("guard", "low", text)
+        yield from self._plant(decision.body)

@@ -1,0 +1,108 @@
+"""The life of an alarm: raised, seen, gone; kept over restarts; counted as EEMUA 191 counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envs.core.conditions import Condition
+from serving.alarms.book import LONGEST_SHELF_S, AlarmBook, NoSuchAlarm
+
+FULL = Condition("full:T1", "high", "T1 is full", "T1")
+SENSOR = Condition("sensor:depth", "low", "depth of T2 is stuck")
+
+
+def hold(book: AlarmBook, now_s: float, *conditions: Condition, site: str = "town") -> None:
+    book.hold("drainage", site, {c.key: c for c in conditions}, now_s)
+
+
+def states(book: AlarmBook, now_s: float = 0.0) -> list[tuple[str, str]]:
+    return [(alarm.key, alarm.state) for alarm in book.all(now_s)]
+
+
+def test_an_alarm_stays_until_its_cause_is_gone_and_somebody_has_seen_it() -> None:
+    book = AlarmBook()
+    hold(book, 1.0, FULL)
+    hold(book, 2.0)
+    assert states(book) == [("full:T1", "returned")]
+    book.acknowledge(1, "ana", 3.0)
+    assert states(book) == []
+    hold(book, 4.0, FULL)
+    book.acknowledge(2, "ana", 5.0)
+    assert states(book) == [("full:T1", "acknowledged")]
+    hold(book, 6.0)
+    assert states(book) == []
+
+
+def test_one_that_comes_back_unseen_is_the_same_alarm_again() -> None:
+    book = AlarmBook()
+    for now_s in (1.0, 3.0):
+        hold(book, now_s, FULL)
+        hold(book, now_s + 1)
+    (alarm,) = book.all(5.0)
+    assert (alarm.id, alarm.count, alarm.state) == (1, 2, "returned")
+    assert book.rate(5.0) == 2
+    assert book.rate(601.0) == 1
+    assert book.rate(603.0) == 0
+
+
+def test_what_needs_a_person_comes_first() -> None:
+    book = AlarmBook()
+    hold(book, 1.0, SENSOR, FULL)
+    assert [key for key, _ in states(book)] == ["full:T1", "sensor:depth"]
+    book.acknowledge(book.all(1.0)[0].id, "ana", 2.0)
+    assert [key for key, _ in states(book)] == ["sensor:depth", "full:T1"]
+    hold(book, 3.0, FULL, site="other")
+    assert states(book)[0] == ("full:T1", "raised")
+
+
+def test_alarms_that_come_together_are_one_incident() -> None:
+    book = AlarmBook()
+    hold(book, 0.0, FULL)
+    hold(book, 10.0, FULL, SENSOR)
+    hold(book, 11.0, FULL, site="other")
+    incidents = {(a.site, a.key): a.incident for a in book.all(12.0)}
+    assert incidents["town", "full:T1"] == incidents["town", "sensor:depth"] != incidents["other", "full:T1"]
+    hold(book, 20.0)
+    hold(book, 1000.0, Condition("silent", "high", "no tick"))
+    assert {a.key: a.incident for a in book.all(1000.0)}["silent"] not in incidents.values()
+
+
+def test_a_shelved_alarm_is_last_and_comes_back_by_itself() -> None:
+    book = AlarmBook()
+    hold(book, 0.0, FULL, SENSOR)
+    number = next(a.id for a in book.all(0.0) if a.key == "full:T1")
+    alarm = book.shelve(number, "ana", "pump is being mended", 60.0, now_s=0.0)
+    assert (alarm.shelved_by, alarm.shelved_for, alarm.shelved_until_s) == ("ana", "pump is being mended", 60.0)
+    assert [key for key, _ in states(book, 59.0)] == ["sensor:depth", "full:T1"]
+    assert [key for key, _ in states(book, 61.0)] == ["full:T1", "sensor:depth"]
+    assert book.shelve(number, "ana", "again", 1e9, now_s=0.0).shelved_until_s == LONGEST_SHELF_S
+    assert book.shelve(number, "ana", "", 0.0, now_s=1.0).shelved_until_s is None
+
+
+def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "alarms.json"
+    book = AlarmBook(path)
+    hold(book, 1.0, FULL, SENSOR)
+    book.acknowledge(1, "ana", 2.0)
+    again = AlarmBook(path)
+    assert again.all(3.0) == book.all(3.0)
+    hold(again, 4.0, FULL, SENSOR, Condition("guard", "low", "often"))
+    assert max(a.id for a in again.all(4.0)) == 3
+
+
+def test_a_broken_file_does_not_stop_the_service(tmp_path: Path) -> None:
+    path = tmp_path / "alarms.json"
+    path.write_text("{")
+    book = AlarmBook(path)
+    hold(book, 1.0, FULL)
+    assert AlarmBook(path).all(1.0) == book.all(1.0)
+
+
+def test_what_is_not_there_cannot_be_seen_to() -> None:
+    book = AlarmBook()
+    with pytest.raises(NoSuchAlarm):
+        book.acknowledge(7, "ana", 0.0)
+    with pytest.raises(NoSuchAlarm):
+        book.shelve(7, "ana", "", 60.0, 0.0)

@@ -1,0 +1,135 @@
+"""What becomes an alarm, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import orjson
+import pytest
+
+from envs.core.conditions import Condition
+from envs.core.env import make_loop
+from envs.core.registry import get_system, load_scenario
+from serving.alarms.rules import GUARDED_TICKS, RAISE_TICKS, RETURN_S, RETURN_TICKS, SiteRules
+from serving.alarms.watch import AlarmWatch
+from serving.events import Change, Decision
+
+BODY = b"{}"
+
+DECISION = Decision(
+    system="drainage",
+    site="town",
+    site_hash="0",
+    tick=0,
+    time_s=0.0,
+    at_s=0.0,
+    who="scada",
+    body=BODY,
+    readings_hash="",
+    source="champion",
+    controller="gates",
+    bundle=None,
+    requests=None,
+    commands={},
+    interventions=[],
+    fallback_reason=None,
+    latency_ms=1.0,
+    deadline_ms=100.0,
+)
+
+
+def decide(rules: SiteRules, ticks: int, start_s: float = 0.0, **what: object) -> dict[str, Condition]:
+    held: dict[str, Condition] = {}
+    for k in range(ticks):
+        held = rules.decided(replace(DECISION, at_s=start_s + 5.0 * k, **what))  # type: ignore[arg-type]
+    return held
+
+
+def nothing(body: bytes) -> list[Condition]:
+    return []
+
+
+def test_a_fallback_that_lasts_is_raised_and_one_that_flickers_is_not() -> None:
+    rules = SiteRules(nothing)
+    assert decide(rules, RAISE_TICKS - 1, fallback_reason="late") == {}
+    assert decide(rules, 1, 20.0) == {}
+    held = decide(rules, RAISE_TICKS, 30.0, fallback_reason="late")
+    assert held["fallback"].text == "the fallback decides: late"
+    assert "fallback" in decide(rules, RETURN_TICKS - 1, 60.0)
+    assert decide(rules, 1, 60.0 + RETURN_S + 5) == {}
+
+
+def test_the_plant_is_heard_at_once_where_it_is_urgent() -> None:
+    full = Condition("full:T1", "high", "T1 is full")
+    filling = Condition("filling:T2", "medium", "T2 fills")
+    rules = SiteRules(lambda body: [full, filling])
+    assert set(decide(rules, 1)) == {"full:T1"}
+    assert set(decide(rules, RAISE_TICKS, 10.0)) == {"full:T1", "filling:T2"}
+
+
+def test_a_guard_that_works_half_of_the_time_is_told_of() -> None:
+    rules = SiteRules(nothing)
+    assert decide(rules, GUARDED_TICKS // 2 - 1, interventions=[{}]) == {}
+    assert set(decide(rules, RAISE_TICKS, 900.0, interventions=[{}])) == {"guard"}
+
+
+def test_each_sensor_has_an_alarm_of_its_own() -> None:
+    findings = ("depth_m[0] (T1): has not moved for 12 ticks", "rain_mmh[2]: jumped")
+    held = decide(SiteRules(nothing), RAISE_TICKS, findings=findings)
+    assert {c.text for c in held.values()} == set(findings)
+
+
+def test_a_rollback_holds_until_the_policy_is_back() -> None:
+    rules = SiteRules(nothing)
+    rules.changed(Change("drainage", "town", 0.0, "service", "rollback", "late in 5 of 20 ticks"))
+    held = decide(rules, 1, fallback_reason="rolled back")
+    assert held["rollback"].priority == "high"
+    assert "late in 5 of 20 ticks" in held["rollback"].text
+    rules.changed(Change("drainage", "town", 50.0, "service", "return", "quiet"))
+    assert decide(rules, RETURN_TICKS + 2, 60.0) == {}
+
+
+def test_silence_is_measured_by_the_sites_own_pace() -> None:
+    rules = SiteRules(nothing)
+    assert rules.waited(1e6) == {}, "a site that never spoke is not silent"
+    decide(rules, 4)
+    assert rules.waited(15.0 + 15.0) == {}
+    assert set(rules.waited(15.0 + 15.1)) == {"silent"}
+    assert decide(rules, 1, 40.0) == {}
+
+
+@pytest.fixture
+def watch() -> AlarmWatch:
+    site = get_system("drainage").load_site(load_scenario("drainage/estuary"))
+    return AlarmWatch([site], clock=lambda: 100.0)
+
+
+def test_a_watch_reads_the_plant_from_what_was_asked(watch: AlarmWatch) -> None:
+    try:
+        loop = make_loop("drainage/estuary")
+        loop.reset(1)
+        readings = dict(loop.readings, depth_m=np.array([tank.full_m for tank in loop.site.tanks]))
+        body = orjson.dumps({"readings": loop.system.readings.to_json(readings)})
+        loop.close()
+        watch.take(replace(DECISION, site="estuary", body=body, at_s=99.0))
+        watch.take(replace(DECISION, site="elsewhere", body=b"not JSON", at_s=99.0))
+        watch.take(replace(DECISION, site="estuary", body=b"not JSON", at_s=99.5))
+        alarms = watch.book.all(100.0)
+        assert {alarm.key for alarm in alarms} == {f"full:{tank.id}" for tank in loop.site.tanks}
+    finally:
+        watch.close()
+
+
+@pytest.mark.parametrize("ref", ["intersections/cologne1", "drainage/estuary", "dampers/jansen", "transit/hcmc"])
+def test_every_system_can_tell_from_readings_with_silent_sensors(ref: str) -> None:
+    loop = make_loop(ref)
+    try:
+        loop.reset(1)
+        silent = {
+            c.name: np.full_like(loop.readings[c.name], np.nan) if c.nullable else loop.readings[c.name]
+            for c in loop.system.readings.columns
+        }
+        assert loop.system.conditions(loop.site, silent) == []
+    finally:
+        loop.close()
