@@ -17,6 +17,7 @@ class Asked:
         body, tick, who: what was asked, by whom.
         at_s, started: when it arrived, by the wall clock and by the steady one.
         deadline_ms: how long the answer may take.
+        begins: whether every controller, and the input checks, forgot what was before ahead of this tick.
     """
 
     body: bytes
@@ -25,6 +26,7 @@ class Asked:
     at_s: float
     started: float
     deadline_ms: float
+    begins: bool
 
     def left_s(self) -> float:
         """How much time is left.

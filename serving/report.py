@@ -106,6 +106,10 @@ def decision_of(site: Site, outcome: Outcome, answer: Mapping[str, Any]) -> Deci
         imputed=outcome.looked.imputed,
         findings=tuple(outcome.looked.findings),
         overridden=answer["overridden"],
+        episode=asked.tick.episode,
+        begins=asked.begins,
+        local=tuple(answer["local"]),
+        manual={agent: one.command for agent, one in outcome.overridden.items()},
     )
 
 

@@ -193,9 +193,10 @@ class SiteService:
                     return known
             tick = parse_tick(self.system, self.site, body)
             deadline_ms = min(self.settings.deadline_ms, tick.deadline_ms or self.settings.deadline_ms)
-            self._follow(tick)
+            begins = self._follow(tick)
             with self._repeats.asking(body, tick) as question:
-                question.answer = await self._decide(Asked(body, tick, who, self._clock(), started, deadline_ms))
+                asked = Asked(body, tick, who, self._clock(), started, deadline_ms, begins)
+                question.answer = await self._decide(asked)
             return question.answer
         finally:
             self._under_way -= 1
@@ -204,9 +205,11 @@ class SiteService:
         """When those under way are done, at the latest."""
         return self.settings.deadline_ms / 1e3
 
-    def _follow(self, tick: Tick) -> None:
+    def _follow(self, tick: Tick) -> bool:
+        """Take note of a tick; says whether whoever remembers begins anew with it, as they do in a new process."""
+        first = self.last is None
         if not self.standing.episodes.follow(tick):
-            return
+            return first
         canary = self.standing.crew.canary
         self._repeats.forget()
         self.standing.crew.begin_episode()
@@ -214,6 +217,7 @@ class SiteService:
             self.checks.reset()
         if tick.episode is not None or canary != self.standing.crew.canary:
             self._after.put(self.save_soon)
+        return True
 
     async def _decide(self, asked: Asked) -> dict[str, Any]:
         standing = self.standing
