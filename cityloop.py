@@ -310,24 +310,40 @@ def serve(
     scenarios: Annotated[
         list[str] | None, typer.Argument(help="Scenarios, or site JSON files; else those of the shipped policies.")
     ] = None,
-    policy: Annotated[str, typer.Option(help="The controller in charge: a name, or a bundle's path.")] = POLICY,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file that says all of this and more; see serving/README.md.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="The controller in charge: a name, or a bundle's path.", show_default=POLICY)
+    ] = None,
     fallback: Annotated[str | None, typer.Option(help="Who answers when it cannot.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    deadline_ms: Annotated[float, typer.Option(min=1, help="Time for a decision before the fallback answers.")] = 100.0,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="8000")] = None,
+    deadline_ms: Annotated[
+        float | None,
+        typer.Option(min=1, help="Time for a decision before the fallback answers.", show_default="100"),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of what outlives the service.", show_default="runs/service")
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
     """Serve decisions over HTTP with Ray Serve, until interrupted."""
-    chosen = scenarios or _served_by_default()
-    import_module("serving.run").serve(
-        chosen,
-        policy=policy,
-        fallback=fallback,
-        host=host,
-        port=port,
-        deadline_ms=deadline_ms,
-        as_json=as_json is not None,
-    )
+    from serving.config import ServiceConfig
+
+    given = {"champion": policy, "fallback": fallback, "deadline_ms": deadline_ms}
+    defaults = {key: value for key, value in given.items() if value is not None}
+    if config is not None:
+        if scenarios or defaults:
+            raise CityloopError("--config says what is served and by whom: leave scenarios and their options away")
+        found = ServiceConfig.load(config)
+    else:
+        found = ServiceConfig.make({"defaults": defaults, "sites": scenarios or _served_by_default()})
+    changes = {"host": host, "port": port, "state": state}
+    if config is None and state is None:
+        changes["state"] = Path("runs/service")
+    found = found.changed(**{key: value for key, value in changes.items() if value is not None})
+    import_module("serving.run").serve(found, as_json=as_json is not None)
 
 
 def _served_by_default() -> list[str]:

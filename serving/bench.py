@@ -13,6 +13,7 @@ import orjson
 from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
 from serving.cluster import free_ports
+from serving.config import ServiceConfig
 from serving.run import serve
 
 ROUNDS = 1500
@@ -37,7 +38,8 @@ def bench_serving(
         CityloopError: if the scenario or the policy cannot be served.
     """
     site_path, bodies = _record(scenario)
-    handle = serve([scenario], policy=policy, port=free_ports(1)[0], block=False)
+    config = ServiceConfig.make({"port": free_ports(1)[0], "sites": [{"site": scenario, "champion": policy}]})
+    handle = serve(config, block=False)
     assert handle is not None
     label = f"{site_path} by {handle.sites[0]['controller']}"
     with handle, httpx.Client(trust_env=False) as http:

@@ -15,7 +15,7 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands
 from serving.deadline import Late, Worker
-from serving.wire import brief
+from serving.refusals import brief
 
 INFO_TIMEOUT_S = 10.0
 """How long a client waits for the description of a site before it says that there is no service."""

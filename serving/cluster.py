@@ -10,14 +10,16 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs.core.errors import CityloopError
 from serving.loopback import LOOPBACK, confine_cluster, confine_worker
+
+if TYPE_CHECKING:
+    from serving.build import Plan
 
 OBJECT_STORE_BYTES = 80_000_000
 """The least that Ray accepts, roughly; requests do not pass through the object store."""
@@ -124,11 +126,11 @@ class Cluster:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         serve.start(http_options={"host": self.host, "port": self.port}, logging_config=_quiet())
 
-    def run_app(self, build: Callable[[], Any], name: str) -> None:
-        """Serve an ASGI app at ``/``; ``build`` makes it, in the replica."""
-        from ray import serve
+    def run(self, plan: Plan, name: str, route: str = "/") -> None:
+        """Serve a plan's sites at a route."""
+        from serving.replica import deployment
 
-        self._run(serve.ingress(build)(), name, "/")
+        self._run(deployment(), name, route, plan)
 
     def run_empty(self, route: str) -> None:
         """Serve an empty answer at a route: what Ray Serve itself costs."""
@@ -140,10 +142,10 @@ class Cluster:
         self._run(Empty, "empty", route)
 
     @staticmethod
-    def _run(target: type, name: str, route: str) -> None:
+    def _run(target: type, name: str, route: str, *args: Any) -> None:
         from ray import serve
 
-        deployment = serve.deployment(
+        made = serve.deployment(
             target,
             name=name,
             num_replicas=1,  # every change of replicas makes HAProxy reload, which may cost requests
@@ -155,7 +157,7 @@ class Cluster:
             graceful_shutdown_wait_loop_s=0.1,
             logging_config=_quiet(),
         )
-        serve.run(deployment.bind(), name=name, route_prefix=route)
+        serve.run(made.bind(*args), name=name, route_prefix=route)
 
     def close(self) -> None:
         """Stop Serve, HAProxy and Ray, and remove their files. May be called twice."""

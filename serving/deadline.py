@@ -27,6 +27,7 @@ class Worker:
 
     def __init__(self, name: str):
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._last: Future[Any] | None = None
         self._left_behind: Future[Any] | None = None
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
@@ -59,8 +60,14 @@ class Worker:
                 return future.result()  # it was just in time, or the job itself raised this
             raise self._give_up(future, timeout_s) from None
 
-    async def run_async(self, job: Callable[[], Any], timeout_s: float) -> Any:
-        """As `run`, without holding up the event loop."""
+    async def run_async(self, job: Callable[[], Any], timeout_s: float, allowed_s: float | None = None) -> Any:
+        """As `run`, without holding up the event loop.
+
+        Args:
+            job: what to do.
+            timeout_s: how long it may take.
+            allowed_s: the whole that this is what is left of, for the words of a `Late`.
+        """
         future = self._submit(job)
         waiter = asyncio.wrap_future(future)
         try:
@@ -68,15 +75,23 @@ class Worker:
         finally:  # also where the one who asked has gone away
             if not waiter.done():
                 waiter.cancel()
-                late = self._give_up(future, timeout_s)
+                late = self._give_up(future, allowed_s or timeout_s)
         if waiter.cancelled():
             raise late
         return waiter.result()
+
+    def post(self, job: Callable[[], None]) -> bool:
+        """Do a job some time soon and tell nobody, unless there is something to do already; says whether it will."""
+        if self._last is not None and not self._last.done():
+            return False
+        self._submit(job)
+        return True
 
     def _submit(self, job: Callable[[], Any]) -> Future[Any]:
         if self.stuck:
             raise Late("still busy with an earlier tick")
         future: Future[Any] = Future()
+        self._last = future
         self._jobs.put((future, job))
         return future
 

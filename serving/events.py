@@ -30,7 +30,8 @@ class Decision:
         source: one of `Sources`.
         controller: its name.
         bundle: SHA-256 of the bundle that decided, None if no policy did.
-        requests: what was asked of the guard, one entry an agent, as plain data; None where a program runs in the plant.
+        requests: what was asked of the guard, one entry an agent, as plain data; None where a program runs
+            in the plant.
         commands: agent → command, as answered.
         interventions: as answered.
         fallback_reason: why the fallback decided; None if it did not.

@@ -11,77 +11,19 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 import orjson
 
 from envs.core.errors import CityloopError
-from envs.core.registry import get_system
-from envs.core.site import Site
+from serving.build import Plan
 from serving.cluster import Cluster, check_port
-from serving.sites import SiteService, load_site
+from serving.config import ServiceConfig
+from serving.sites import SiteService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fastapi import FastAPI
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a replica needs to know to build its services: plain data, so it travels to another process.
-
-    Attributes:
-        sites: (system, site as JSON).
-        policy, fallback, deadline_ms: as in `serve`.
-    """
-
-    sites: tuple[tuple[str, str], ...]
-    policy: str
-    fallback: str | None
-    deadline_ms: float
-
-    @classmethod
-    def make(cls, scenarios: Sequence[str], policy: str, fallback: str | None, deadline_ms: float) -> Plan:
-        """A plan from references.
-
-        Raises:
-            CityloopError: if a reference is unknown, or two sites have one name.
-        """
-        if not scenarios:
-            raise CityloopError("there is nothing to serve: name at least one scenario, e.g. intersections/cologne8")
-        sites: dict[str, Site] = {}
-        for ref in scenarios:
-            site = load_site(ref)
-            address = f"{site.system}/{site.name}"
-            if address in sites:
-                raise CityloopError(f"two sites are called {address}: rename one of them")
-            sites[address] = site
-        return cls(
-            tuple((site.system, site.model_dump_json()) for site in sites.values()), policy, fallback, deadline_ms
-        )
-
-    def services(self) -> list[SiteService]:
-        """The services.
-
-        Raises:
-            CityloopError: if a controller is unknown, unfit, or cannot decide.
-        """
-        sites = [get_system(system).site_class.model_validate_json(text) for system, text in self.sites]
-        return [SiteService.open(site, self.policy, self.fallback, self.deadline_ms) for site in sites]
-
-
-def app_builder(plan: Plan) -> Callable[[], FastAPI]:
-    """What builds the app, in the replica. A function, as Ray Serve takes other callables for the app itself."""
-
-    def build() -> FastAPI:
-        from serving.app import create_app
-
-        return create_app(plan.services())
-
-    return build
+    from collections.abc import Iterator
 
 
 class ServeHandle:
@@ -92,9 +34,9 @@ class ServeHandle:
         sites: what it serves, as plain data.
     """
 
-    def __init__(self, cluster: Cluster, services: Sequence[SiteService]):
-        self._cluster = cluster
-        self.url = f"http://{cluster.host}:{cluster.port}"
+    def __init__(self, cluster: Cluster, config: ServiceConfig, services: Sequence[SiteService]):
+        self._cluster, self.config = cluster, config
+        self.url = config.url
         self.sites = [
             {
                 "system": s.site.system,
@@ -122,25 +64,11 @@ class ServeHandle:
         self.close()
 
 
-def serve(
-    scenarios: Sequence[str],
-    policy: str = "policy",
-    fallback: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    deadline_ms: float = 100.0,
-    block: bool = True,
-    as_json: bool = False,
-) -> ServeHandle | None:
+def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> ServeHandle | None:
     """Serve sites over HTTP.
 
     Args:
-        scenarios: scenarios' references, YAML files, or sites' JSON files.
-        policy: who decides: a controller's name, ``policy`` for the shipped one, or a bundle's path.
-        fallback: who decides if that fails or is late; the system's own fallback if not given.
-        host: address to listen on.
-        port: port to listen on.
-        deadline_ms: how long a decision may take before the fallback decides.
+        config: what and how.
         block: stay until Ctrl-C or SIGTERM, then stop everything.
         as_json: say on standard output, as one line of JSON, what is served where.
 
@@ -150,15 +78,15 @@ def serve(
     Raises:
         CityloopError: if something cannot be served as asked, or it was stopped before it served.
     """
-    plan = Plan.make(scenarios, policy, fallback, deadline_ms)
-    services = plan.services()
-    check_port(host, port)
+    plan = Plan.make(config)
+    services = plan.gateway(restore=False).all
+    check_port(config.host, config.port)
     if not block:
-        return _start(plan, services, host, port)
+        return _start(plan, services)
     stop, out = threading.Event(), sys.stdout
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
     with _told_to_stop(), redirect_stdout(sys.stderr):
-        with _start(plan, services, host, port) as handle:
+        with _start(plan, services) as handle:
             _listen(stop)
             _announce(handle, services)
             if as_json:
@@ -168,18 +96,18 @@ def serve(
     return None
 
 
-def _start(plan: Plan, services: Sequence[SiteService], host: str, port: int) -> ServeHandle:
-    cluster = Cluster(host, port)
+def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
+    cluster = Cluster(plan.config.host, plan.config.port)
     try:
         cluster.__enter__()
-        cluster.run_app(app_builder(plan), "cityloop")
+        cluster.run(plan, "cityloop")
     except BaseException:
         cluster.close()
         raise
     finally:
         for service in services:
             service.close()
-    return ServeHandle(cluster, services)
+    return ServeHandle(cluster, plan.config, services)
 
 
 @contextmanager
@@ -209,10 +137,11 @@ def _listen(stop: threading.Event) -> None:
 
 def _announce(handle: ServeHandle, services: Sequence[SiteService]) -> None:
     for service in services:
-        how = f"bundle {service.bundle}" if service.bundle else "rule"
+        charge = service.in_charge
+        how = f"bundle {charge.bundle}" if charge.bundle else "rule"
         print(
-            f"{service.ref}: {len(service.site.agents)} agents, {service.controller.name} ({how}), "
-            f"fallback {service.fallback.name} after {service.deadline_ms:g} ms",
+            f"{service.ref}: {len(service.site.agents)} agents, {charge.controller} ({how}), "
+            f"fallback {charge.fallback} after {charge.deadline_ms:g} ms",
             file=sys.stderr,
         )
     site = f"{handle.url}/v1/{services[0].ref}"

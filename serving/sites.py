@@ -1,130 +1,99 @@
 """One served site: readings in, safe commands out, whatever becomes of the policy. Plain Python, no Ray, no HTTP.
 
-A service keeps nothing from tick to tick: the same tick gives the same answer, so a client may repeat a request.
+A tick's way: repeated? → parse → episode → input checks → decide → overrides → guard → answer; and after the answer:
+the conduct of whoever is in charge, events to the sinks, shadows. Each step is a file of its own; this one joins them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import orjson
 
-from agents import POLICY, fallback_name, make_controller, shipped_policies
-from envs.core.errors import CityloopError
-from envs.core.registry import get_system, load_scenario
+from agents import fallback_name
+from envs.core.readings import Readings
+from envs.core.registry import get_system
 from envs.core.site import Site
-from envs.core.world import Controller, Observation, Requests
-from serving.deadline import Late, Worker
+from envs.core.world import Guard
+from serving.after import Afterwards
+from serving.asked import Asked
+from serving.collaborators import Checks, Looked
+from serving.config import SiteConfig
+from serving.decide import Decided, decide
+from serving.events import Change, Event, Sink
+from serving.refusals import Busy
+from serving.repeats import Repeats
+from serving.report import Outcome, answer_of, decision_of, shadowed_of
+from serving.rollback import Conduct
+from serving.seat import WARM_UP_S, Seat, reason_of
+from serving.shadow import Tried, try_out
+from serving.standing import Standing
+from serving.state import Store
 from serving.wire import InCharge, Tick, example_tick, parse_tick
 
 log = logging.getLogger("cityloop.serving")
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""What a site may be called: it becomes part of an address."""
-
-WARM_UP_S = 10.0
-"""Deadline of the first decision, which may have to compile or load something."""
-
-
-def load_site(ref: str) -> Site:
-    """A site to serve.
-
-    Args:
-        ref: a scenario's reference, a scenario's YAML file, or a site's JSON file (`Site.save`).
-
-    Raises:
-        CityloopError: if it is unknown, cannot be read, or has a name that does not fit into an address.
-    """
-    site = _site_from_json(Path(ref)) if ref.endswith(".json") else _site_of_scenario(ref)
-    if not NAME.fullmatch(site.name):
-        raise CityloopError(f"site name {site.name!r} cannot be an address: use letters, digits, '.', '_' and '-'")
-    return site
-
-
-def _site_of_scenario(ref: str) -> Site:
-    scenario = load_scenario(ref)
-    return get_system(scenario.system).load_site(scenario)
-
-
-def _site_from_json(path: Path) -> Site:
-    try:
-        content = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise CityloopError(f"site file {path} cannot be read ({error.strerror}): give an existing file") from None
-    except orjson.JSONDecodeError as error:
-        raise CityloopError(f"site file {path} is not JSON ({error}): write it with Site.save") from None
-    if not isinstance(content, dict) or "system" not in content:
-        raise CityloopError(f"site file {path} has no key 'system': write it with Site.save")
-    return get_system(str(content["system"])).site_class.load(path)
-
-
-def make_in_charge(ref: str, site: Site) -> Controller:
-    """The controller that is to decide at a site; see `agents.make_controller`.
-
-    Raises:
-        CityloopError: as there, and if it is to be the shipped policy and none ships.
-    """
-    if ref == POLICY and not shipped_policies(site.system):
-        raise CityloopError(
-            f"no policy ships for system {site.system!r}: train and export one and give its path, "
-            f"or choose a rule such as {fallback_name(site.system)!r}"
-        )
-    return make_controller(ref, site)
+ANONYMOUS, SERVICE = "anonymous", "service"
+"""Who asks where no key says, and who changes something by itself."""
 
 
 class SiteService:
     """Answers the ticks of one site.
 
     Args:
-        site: the site.
-        controller: who decides.
-        fallback: who decides if that fails or is late; it must decide tick by tick.
-        deadline_ms: how long the controller may take.
+        standing: the site, who decides there, and what holds from before.
+        checks: looks at the readings first.
+        sinks: told of everything, in order, on the event loop.
+        clock: wall clock, seconds since 1970.
 
-    Raises:
-        CityloopError: if the fallback is a program inside the plant, or the controller fails on an empty street.
+    Attributes:
+        last: the last answer; None before the first.
+        dropped: ticks that a shadow had no time for.
     """
 
-    def __init__(self, site: Site, controller: Controller, fallback: Controller, deadline_ms: float = 100.0):
-        if fallback.program is not None:
-            raise CityloopError(
-                f"fallback {fallback.name!r} is a program inside the plant and cannot take over within a tick: "
-                f"choose a controller such as {fallback_name(site.system)!r}"
-            )
-        if not 0 < deadline_ms <= 60_000:
-            raise CityloopError(f"deadline_ms is {deadline_ms:g}: give a time from above 0 to 60000 ms")
-        self.site, self.controller, self.fallback, self.deadline_ms = site, controller, fallback, deadline_ms
-        self.system = get_system(site.system)
-        self._guard, self._features = self.system.make_guard(site), self.system.make_features(site)
-        self._worker = Worker(f"{site.system}/{site.name}")
-        card = getattr(controller, "card", None)
-        self.bundle: str | None = card.sha256[:12] if card is not None else None
-        self._warm_up()
+    def __init__(
+        self,
+        standing: Standing,
+        checks: Checks | None = None,
+        sinks: Sequence[Sink] = (),
+        clock: Callable[[], float] = time.time,
+    ):
+        self.standing, self.site, self.settings = standing, standing.site, standing.settings
+        self.system, self.checks, self._sinks, self._clock = get_system(self.site.system), checks, tuple(sinks), clock
+        self._guard, self._shadow_guard = self.system.make_guard(self.site), self.system.make_guard(self.site)
+        self._features = self.system.make_features(self.site)
+        self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
+        self._example = orjson.dumps(example_tick(self.site))
+        self._saver = ThreadPoolExecutor(1, f"{self.ref} state")
+        self.last: Mapping[str, Any] | None = None
+        self._seen: Outcome | None = None
+        self.dropped = 0
 
     @classmethod
-    def open(cls, site: Site, policy: str, fallback: str | None = None, deadline_ms: float = 100.0) -> Self:
-        """A service by the names of its controllers; the system's own fallback if none is given."""
-        second = make_controller(fallback or fallback_name(site.system), site)
-        return cls(site, make_in_charge(policy, site), second, deadline_ms)
+    def open(
+        cls,
+        site: Site,
+        config: SiteConfig,
+        *,
+        checks: Checks | None = None,
+        sinks: Sequence[Sink] = (),
+        store: Store | None = None,
+    ) -> Self:
+        """A service by the names of its controllers; the system's own fallback if none is given.
 
-    def _warm_up(self) -> None:
-        """Decide once, so that the first real tick finds everything loaded and a misfit shows before it matters."""
-        tick = parse_tick(self.system, self.site, orjson.dumps(example_tick(self.site)))
-        for controller in (self.fallback, self.controller):
-            controller.reset()
-            if controller.program is None:
-                _, observation = self._see(tick)
-                try:
-                    self._worker.run(partial(self._decide, controller, tick, observation), WARM_UP_S)
-                except Exception as error:
-                    raise CityloopError(f"controller {controller.name!r} cannot decide: {_reason(error)}") from None
+        Raises:
+            CityloopError: if a controller is unknown, unfit, or fails on an empty street.
+        """
+        fallback = Seat.open(config.fallback or fallback_name(site.system), site)
+        return cls(Standing(site, config, config.roles, {}, fallback, store or Store(None, site)), checks, sinks)
 
     @property
     def ref(self) -> str:
@@ -132,117 +101,254 @@ class SiteService:
         return f"{self.site.system}/{self.site.name}"
 
     @property
-    def stuck(self) -> bool:
-        """Whether the controller hangs and the fallback decides until it returns."""
-        return self._worker.stuck
+    def degraded(self) -> str | None:
+        """Why the fallback decides; None if it does not."""
+        seat, _ = self.standing.crew.in_charge
+        if seat.stuck:
+            return f"{seat.name}: still busy with an earlier tick"
+        return self.standing.watch.tripped
+
+    @property
+    def age_s(self) -> float | None:
+        """How old the last answer is."""
+        return None if self._seen is None else max(0.0, self._clock() - self._seen.asked.at_s)
+
+    @property
+    def seen(self) -> tuple[int, Readings] | None:
+        """The last tick and its readings, as they were checked."""
+        return None if self._seen is None else (self._seen.asked.tick.tick, self._seen.looked.readings)
+
+    @property
+    def guard_for_checks(self) -> Guard:
+        """A guard like the one that lets commands through, for questions of what it would do."""
+        return self._shadow_guard
+
+    async def cannot_decide(self) -> str | None:
+        """Why this site cannot decide an example; None if it can.
+
+        A policy is asked, as it remembers nothing. A rule may remember, so its ticks are not disturbed; nor is a
+        policy that hangs waited for: the fallback decides, and the site is degraded, not broken.
+        """
+        try:
+            readings = parse_tick(self.system, self.site, self._example).readings
+            mask = self._shadow_guard.mask(readings)
+            observation = self._features.encode(readings, mask)
+            seat, _ = self.standing.crew.in_charge
+            requests = np.full(len(self.site.agents), np.nan)
+            if seat.bundle is not None and not seat.stuck:
+                requests = await seat.decide_in_time(readings, observation, WARM_UP_S, WARM_UP_S)
+            self._shadow_guard.check(readings, requests, mask)
+        except Exception as error:
+            return reason_of(error)
+        return None
+
+    async def fault(self) -> str | None:
+        """Why this site cannot be relied on; None if it can. A fallback that decides is no fault."""
+        if not self.standing.store.writable():
+            return "its state cannot be saved"
+        return await self.cannot_decide()
 
     @property
     def in_charge(self) -> InCharge:
         """Who decides here."""
+        seat, source = self.standing.crew.in_charge
         return InCharge(
-            controller=self.controller.name,
-            program=self.controller.program is not None,
-            bundle=self.bundle,
-            fallback=self.fallback.name,
-            deadline_ms=self.deadline_ms,
+            controller=seat.name,
+            role=source,
+            program=seat.program,
+            bundle=None if seat.bundle is None else seat.bundle[:12],
+            fallback=self.standing.crew.fallback.name,
+            out_of_charge=self.standing.watch.tripped,
+            deadline_ms=self.settings.deadline_ms,
         )
 
-    def act(self, body: bytes) -> dict[str, Any]:
+    # A tick.
+
+    def act(self, body: bytes, who: str = ANONYMOUS) -> dict[str, Any]:
+        """As `act_async`, for those who have no event loop; everything that comes after the answer is done too."""
+
+        async def ask() -> dict[str, Any]:
+            try:
+                return await self.act_async(body, who)
+            finally:
+                self._after.finish()
+
+        return asyncio.run(ask())
+
+    async def act_async(self, body: bytes, who: str = ANONYMOUS) -> dict[str, Any]:
         """Answer a tick; see `wire.ActRequest` and `wire.ActAnswer`.
 
         Raises:
             ReadingError: if the body cannot be used.
+            Busy: if too many are under way.
+            Conflict: if it is older than what was answered.
         """
         started = time.perf_counter()
-        tick = parse_tick(self.system, self.site, body)
-        if self.controller.program is not None:
-            return self._program_answer(tick, started)
-        mask, observation = self._see(tick)
+        if self._under_way >= self.settings.queue:
+            raise Busy("queue", self._under_way, "decide locally and ask again", retry_after_s=self._retry_after_s())
+        self._under_way += 1
         try:
-            requests, reason = self._worker.run(self._job(tick, observation), self.deadline_ms / 1e3), None
-        except Exception as error:
-            requests, reason = self._fall_back(tick, observation, error)
-        return self._answer(tick, mask, requests, reason, started)
+            while (question := self._repeats.find(body, self.standing.episodes.last)) is not None:
+                if (known := await question.wait()) is not None:
+                    return known
+            tick = parse_tick(self.system, self.site, body)
+            deadline_ms = min(self.settings.deadline_ms, tick.deadline_ms or self.settings.deadline_ms)
+            begins = self._follow(tick)
+            with self._repeats.asking(body, tick) as question:
+                asked = Asked(body, tick, who, self._clock(), started, deadline_ms, begins)
+                question.answer = await self._decide(asked)
+            return question.answer
+        finally:
+            self._under_way -= 1
 
-    async def act_async(self, body: bytes) -> dict[str, Any]:
-        """As `act`, without holding up the event loop while the controller decides."""
-        started = time.perf_counter()
-        tick = parse_tick(self.system, self.site, body)
-        if self.controller.program is not None:
-            return self._program_answer(tick, started)
-        mask, observation = self._see(tick)
+    def _retry_after_s(self) -> float:
+        """When those under way are done, at the latest."""
+        return self.settings.deadline_ms / 1e3
+
+    def _follow(self, tick: Tick) -> bool:
+        """Take note of a tick; says whether whoever remembers begins anew with it, as they do in a new process."""
+        first = self.last is None
+        if not self.standing.episodes.follow(tick):
+            return first
+        canary = self.standing.crew.canary
+        self._repeats.forget()
+        self.standing.crew.begin_episode()
+        if self.checks is not None:
+            self.checks.reset()
+        if tick.episode is not None or canary != self.standing.crew.canary:
+            self._after.put(self.save_soon)
+        return True
+
+    async def _decide(self, asked: Asked) -> dict[str, Any]:
+        standing = self.standing
+        looked = Looked(asked.tick.readings) if self.checks is None else self.checks.look(asked.tick, asked.at_s)
+        seat, source = standing.crew.in_charge
+        if seat.program:
+            nothing = np.empty(0)
+            return self._answer(
+                Outcome(asked, looked, Decided(nothing, seat, source), {}, nothing, None, (), {}, nothing)
+            )
+        mask = self._guard.mask(looked.readings)
+        observation = self._features.encode(looked.readings, mask)
+        decided = await decide(standing.crew, asked, looked, observation, standing.watch.tripped)
+        overridden = standing.overrides.now()
+        requests = standing.overrides.onto(decided.requests, overridden)
+        commands, changes = self._guard.check(looked.readings, requests, mask)
+        return self._answer(Outcome(asked, looked, decided, overridden, requests, commands, changes, observation, mask))
+
+    def _answer(self, outcome: Outcome) -> dict[str, Any]:
+        answer = answer_of(self.site, self.system.command, outcome)
+        self.last, self._seen = answer, outcome
+        self._after.put(partial(self._finish, outcome, answer))
+        return answer
+
+    # After the answer.
+
+    def _finish(self, outcome: Outcome, answer: Mapping[str, Any]) -> None:
+        self.tell(decision_of(self.site, outcome, answer))
+        if outcome.commands is None:
+            return
+        crew, tripped = self.standing.crew, self.standing.watch.tripped
+        if tripped is None:
+            self._judge(conduct_of(outcome, len(self.site.agents)))
+        else:
+            self._try_out(crew.in_charge[0], outcome, on_probation=True)
+        if crew.shadow is not None:
+            self._try_out(crew.shadow, outcome)
+
+    def _try_out(self, seat: Seat, outcome: Outcome, on_probation: bool = False) -> None:
+        """Ask a controller for comparison; one on probation is judged by it."""
+        loop, outside = asyncio.get_running_loop(), outside_of(outcome)
+
+        def told(tried: Tried) -> None:
+            self.tell(shadowed_of(self.site, self.system.command, outcome.asked, seat, tried))
+            if on_probation and self.standing.watch.tripped is not None:
+                late = tried.latency_ms > outcome.asked.deadline_ms
+                failed = tried.error is not None
+                self._judge(Conduct(failed, late and not failed, outside, tried.guarded))
+
+        def tell(tried: Tried) -> None:
+            with suppress(RuntimeError):  # the loop is gone, and with it whoever would listen
+                loop.call_soon_threadsafe(told, tried)
+
+        assert outcome.commands is not None
+        readings, guard = outcome.looked.readings, self._shadow_guard
+        if try_out(seat, guard, readings, outcome.observation, outcome.mask, outcome.commands, tell):
+            return
+        self.dropped += 1
+        if on_probation:
+            self._judge(Conduct(late=1.0, outside=outside))
+
+    def _judge(self, conduct: Conduct) -> None:
+        """Count how the one in charge did; take it out of charge, or back, where the rates say so."""
+        crew, watch = self.standing.crew, self.standing.watch
+        why_not = watch.tripped
+        what = watch.note(conduct)
+        if what is None:
+            return
+        seat, source = crew.in_charge
+        if what == "return":
+            detail = {"from": crew.fallback.name, "to": seat.name, "was": why_not}
+            reason = f"well for {self.settings.rollback.return_after} ticks"
+        elif source == "canary":
+            reason = watch.tripped or ""
+            roles = crew.roles.demote()
+            self.standing.take(roles, {roles.champion: crew.champion}, at_once=False)
+            detail = {"from": seat.name, "to": crew.champion.name, "role": source}
+        else:
+            reason = watch.tripped or ""
+            detail = {"from": seat.name, "to": crew.fallback.name, "role": source}
+        self.change(SERVICE, what, reason, detail)
+        self.save_soon()
+
+    def change(self, who: str, what: str, reason: str, detail: Mapping[str, Any]) -> None:
+        """Tell of something that was changed; from here on nothing is answered from memory."""
+        self.forget_answers()
+        self.tell(Change(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
+
+    def forget_answers(self) -> None:
+        """Decide everything afresh, what is asked again too."""
+        self._repeats.forget()
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to every sink."""
+        for sink in self._sinks:
+            sink.record(event)
+
+    def save_soon(self) -> None:
+        """Keep how things stand, beside the event loop."""
+        self._saver.submit(self._save, self.standing.state())
+
+    async def save(self) -> bool:
+        """Keep how things stand, and wait for it; says whether it could be kept."""
+        return await asyncio.wrap_future(self._saver.submit(self._save, self.standing.state()))
+
+    def _save(self, state: Any) -> bool:
         try:
-            requests = await self._worker.run_async(self._job(tick, observation), self.deadline_ms / 1e3)
-            reason = None
-        except Exception as error:
-            requests, reason = self._fall_back(tick, observation, error)
-        return self._answer(tick, mask, requests, reason, started)
-
-    def _see(self, tick: Tick) -> tuple[np.ndarray, Observation]:
-        mask = self._guard.mask(tick.readings)
-        return mask, self._features.encode(tick.readings, mask)
-
-    def _job(self, tick: Tick, observation: Observation) -> Callable[[], Requests]:
-        return lambda: self._decide(self.controller, tick, observation)
-
-    def _decide(self, controller: Controller, tick: Tick, observation: Observation) -> Requests:
-        requests = np.asarray(controller.act(tick.readings, observation))
-        if requests.shape[:1] != (len(self.site.agents),):
-            raise CityloopError(f"asked for {requests.shape} values, not one an agent")
-        return requests
-
-    def _fall_back(self, tick: Tick, observation: Observation, error: Exception) -> tuple[Requests, str]:
-        reason = f"{self.controller.name}: {_reason(error)}"
-        if not isinstance(error, (Late, CityloopError)):
-            log.warning("%s: %s failed", self.ref, self.controller.name, exc_info=error)
-        try:
-            return self._decide(self.fallback, tick, observation), reason
-        except Exception as second:
-            log.warning("%s: fallback %s failed", self.ref, self.fallback.name, exc_info=second)
-            # No wish at all: the guard then keeps what is running, or moves on where it must.
-            return np.full(len(self.site.agents), np.nan), f"{reason}; {self.fallback.name}: {_reason(second)}"
-
-    def _answer(
-        self, tick: Tick, mask: np.ndarray, requests: Requests, reason: str | None, started: float
-    ) -> dict[str, Any]:
-        commands, changes = self._guard.check(tick.readings, requests, mask)
-        name = self.system.command
-        return {
-            **self._head(tick, self.controller if reason is None else self.fallback),
-            "commands": {a: {name: _value(c)} for a, c in zip(self.site.agents, commands.tolist(), strict=True)},
-            "interventions": [vars(change) for change in changes],
-            "fallback": reason is not None,
-            "fallback_reason": reason,
-            "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
-        }
-
-    def _program_answer(self, tick: Tick, started: float) -> dict[str, Any]:
-        return {
-            **self._head(tick, self.controller),
-            "commands": {agent: {"program": self.controller.name} for agent in self.site.agents},
-            "interventions": [],
-            "fallback": False,
-            "fallback_reason": None,
-            "latency_ms": round((time.perf_counter() - started) * 1e3, 3),
-        }
-
-    def _head(self, tick: Tick, decider: Controller) -> dict[str, Any]:
-        """Which tick is answered, and by whom."""
-        bundle = self.bundle if decider is self.controller else None
-        return {"tick": tick.tick, "time_s": tick.time_s, "controller": decider.name, "bundle": bundle}
+            self.standing.store.save(state)
+        except OSError as error:
+            log.error("%s: its state cannot be saved (%s)", self.ref, error.strerror)  # noqa: TRY400
+            return False
+        return True
 
     def close(self) -> None:
-        """Let the worker's thread end."""
-        self._worker.close()
+        """Finish what is under way and let every thread end."""
+        self._after.finish()
+        self._saver.shutdown(wait=True)
+        self.standing.crew.close()
 
 
-def _value(command: float | list[float]) -> float | list[float]:
-    """What an agent is to set: a number, or a list where it sets several."""
-    return command[0] if isinstance(command, list) and len(command) == 1 else command
+def conduct_of(outcome: Outcome, agents: int) -> Conduct:
+    """How the controller in charge did at a tick that it was asked at, or that was kept from it."""
+    decided = outcome.decided
+    theirs = set(outcome.overridden)
+    guarded = 0.0
+    if decided.source != "fallback":
+        guarded = len({change.agent for change in outcome.changes} - theirs) / agents
+    return Conduct(float(decided.failed), float(decided.late), outside_of(outcome), guarded)
 
 
-def _reason(error: BaseException) -> str:
-    """Why a controller failed, in a line; the classes of unexpected errors alone, as their texts may hold anything."""
-    if isinstance(error, (Late, CityloopError)):
-        return str(error)
-    return f"failed with {type(error).__name__}"
+def outside_of(outcome: Outcome) -> float:
+    """1 if the readings lie outside what the policy was trained on."""
+    envelope = outcome.looked.envelope
+    return float(envelope is not None and envelope > 1.0)

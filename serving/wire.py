@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -18,6 +18,7 @@ from envs.core.errors import ReadingError
 from envs.core.readings import Readings
 from envs.core.registry import System, get_system
 from envs.core.site import Site
+from serving.refusals import brief
 
 MAX_BODY_BYTES = 1 << 20
 """Longest body that is read; a tick of a hundred junctions has about 30 kB."""
@@ -26,6 +27,13 @@ MAX_TICK = 2**53
 """Largest whole number that every JSON reader keeps exactly."""
 
 KEYS = ("tick", "time_s", "readings")
+OPTIONAL = ("deadline_ms", "episode")
+
+MAX_EPISODE = 64
+"""Longest name of an episode."""
+
+MAX_DEADLINE_MS = 60_000
+"""Longest deadline that makes sense to a loop."""
 
 
 class Model(BaseModel):
@@ -42,6 +50,19 @@ class ActRequest(Model):
     readings: dict[str, list[float | None]] = Field(
         description="column → one value for every identifier along its axis, in the site's order and in the unit of "
         "the column's name; null where a sensor is silent"
+    )
+    deadline_ms: float = Field(
+        default=None,  # type: ignore[assignment]
+        gt=0,
+        le=MAX_DEADLINE_MS,
+        description="how long the answer may take; the site's own deadline if that is shorter, or none is given",
+    )
+    episode: str = Field(
+        default=None,  # type: ignore[assignment]
+        min_length=1,
+        max_length=MAX_EPISODE,
+        description="a name of this run of the plant; a new name begins a new episode, and so does a tick number that "
+        "does not rise where no name is given",
     )
 
 
@@ -63,10 +84,17 @@ class ActAnswer(Model):
         description="agent → what to set, e.g. {'stage': 2}; {'program': name} where the plant runs a program itself"
     )
     interventions: list[Change]
+    source: Literal["champion", "canary", "fallback", "manual"] = Field(
+        description="who was in charge: a policy in one of its acting roles, the fallback, or a person at every agent"
+    )
     controller: str = Field(description="who decided")
     bundle: str | None = Field(description="first digits of the policy's SHA-256; null if no policy decided")
     fallback: bool = Field(description="whether the fallback controller had to decide")
     fallback_reason: str | None
+    local: list[str] = Field(description="agents that the fallback decided, as their own sensors cannot be trusted")
+    overridden: dict[str, str] = Field(description="agent → reason of the manual override that holds")
+    imputed: dict[str, float | None] = Field(description="reading → what stood in for it, as it cannot be trusted")
+    findings: list[str] = Field(description="what is wrong with the readings, in words")
     latency_ms: float = Field(description="from the body's arrival to this answer, within the service")
 
 
@@ -88,9 +116,11 @@ class InCharge(Model):
     """Who decides at a site."""
 
     controller: str
+    role: Literal["champion", "canary"]
     program: bool = Field(description="whether it is a program that runs inside the plant")
     bundle: str | None
     fallback: str
+    out_of_charge: str | None = Field(description="why the fallback decides instead; null if it does not")
     deadline_ms: float
 
 
@@ -136,17 +166,33 @@ class SiteInfo(Model):
 class Health(Model):
     """Whether the service works."""
 
-    status: str = Field(description="'ok', or 'degraded' where a site's policy hangs and its fallback decides")
-    sites: dict[str, str]
+    status: str = Field(description="'ok', or 'degraded' where a site's fallback decides or the audit cannot write")
+    sites: dict[str, str] = Field(description="site → 'ok', or why its fallback decides")
+    audit: str = Field(default="ok", description="'ok', or why the audit log cannot be written")
+
+
+class Ready(Model):
+    """Whether the service can be relied on."""
+
+    status: Literal["ready", "unready"]
+    faults: dict[str, str] = Field(description="what → why it cannot")
 
 
 @dataclass(frozen=True)
 class Tick:
-    """One tick, checked."""
+    """One tick, checked.
+
+    Attributes:
+        tick, time_s, readings: as asked.
+        deadline_ms: how long the answer may take; None: as long as the site's own.
+        episode: the name of the plant's run, if it has one.
+    """
 
     tick: int
     time_s: float
     readings: Readings
+    deadline_ms: float | None = None
+    episode: str | None = None
 
 
 def parse_tick(system: System, site: Site, body: bytes) -> Tick:
@@ -163,23 +209,36 @@ def parse_tick(system: System, site: Site, body: bytes) -> Tick:
     if not isinstance(raw, dict):
         raise ReadingError("body", brief(raw), f"give an object with the keys {', '.join(KEYS)}")
     for key in raw:
-        if key not in KEYS:
-            raise ReadingError(brief(key), brief(raw[key]), f"no such key; there are {', '.join(KEYS)}")
+        if key not in KEYS and key not in OPTIONAL:
+            raise ReadingError(brief(key), brief(raw[key]), f"no such key; there are {', '.join((*KEYS, *OPTIONAL))}")
     tick: Any = raw.get("tick")
     time_s: Any = raw.get("time_s")
     if type(tick) is not int or not 0 <= tick <= MAX_TICK:
         raise ReadingError("tick", brief(tick), f"give a whole number from 0 to {MAX_TICK}")
     if type(time_s) not in (int, float) or not math.isfinite(time_s):
         raise ReadingError("time_s", brief(time_s), "give the plant's clock in seconds")
+    deadline_ms, episode = _deadline(raw), _episode(raw)
     readings = system.readings.validate(raw.get("readings"), site.axes)
     system.cross_check(site, readings)
-    return Tick(tick, float(time_s), readings)
+    return Tick(tick, float(time_s), readings, deadline_ms, episode)
 
 
-def brief(value: object) -> Any:
-    """A value short enough to be repeated to whoever sent it."""
-    text = value if isinstance(value, str) else repr(value)
-    return value if len(text) <= 60 else text[:57] + "..."
+def _deadline(raw: dict[str, Any]) -> float | None:
+    if "deadline_ms" not in raw:
+        return None
+    value = raw["deadline_ms"]
+    if type(value) not in (int, float) or not 0 < value <= MAX_DEADLINE_MS:
+        raise ReadingError("deadline_ms", brief(value), f"give a time from above 0 to {MAX_DEADLINE_MS} ms")
+    return float(value)
+
+
+def _episode(raw: dict[str, Any]) -> str | None:
+    if "episode" not in raw:
+        return None
+    value = raw["episode"]
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_EPISODE:
+        raise ReadingError("episode", brief(value), f"give a name of 1 to {MAX_EPISODE} characters")
+    return value
 
 
 def request_schema(site: Site) -> dict[str, Any]:

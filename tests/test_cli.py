@@ -253,8 +253,9 @@ def test_export_serve_control_and_bench_pass_everything_on(library, tmp_path, ca
     assert calls == [((tmp_path, None, "mine", 20), {})]
     calls = library("serving.run", "serve", None)
     assert call("serve", GRID, "--policy", "max-pressure", "--port", "8123") == 0
-    assert calls[0][0] == ([GRID],)
-    assert calls[0][1]["port"] == 8123
+    ((config,), _) = calls[0]
+    assert ([site.site for site in config.sites], config.sites[0].champion) == ([GRID], "max-pressure")
+    assert (config.port, str(config.state)) == (8123, "runs/service")
     capsys.readouterr()
     found = {"scenario": GRID, "kpis": {"delay_s": 1.5}}
     calls = library("serving.control", "control", found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +12,18 @@ import numpy as np
 import orjson
 import uvicorn
 
-from agents import make_controller
+from agents import fallback_name, make_controller
 from envs import get_system, load_scenario
 from envs.core.site import Site
 from envs.core.world import Observation, Readings, Requests
 from serving.app import create_app
+from serving.config import SiteSettings
+from serving.gateway import Gateway
+from serving.roles import Roles
+from serving.seat import Seat
 from serving.sites import SiteService
+from serving.standing import Standing
+from serving.state import Store
 from serving.wire import example_tick
 
 GRID = "intersections/grid2x2"
@@ -44,9 +51,28 @@ def grid() -> Site:
     return get_system("intersections").load_site(load_scenario(GRID))
 
 
-def service(site: Site, controller: Any = None, fallback: Any = None, deadline_ms: float = 5000.0) -> SiteService:
-    rule = make_controller("max-pressure", site)
-    return SiteService(site, controller or rule, fallback or rule, deadline_ms)
+def service(
+    site: Site,
+    controller: Any = None,
+    fallback: Any = None,
+    deadline_ms: float = 5000.0,
+    *,
+    store: Store | None = None,
+    challenger: Any = None,
+    roles: dict[str, Any] | None = None,
+    clock: Callable[[], float] = time.time,
+    checks: Any = None,
+    sinks: Any = (),
+    **settings: Any,
+) -> SiteService:
+    """A service of one site with controllers of one's own; a rule where none is given."""
+    rule = fallback_name(site.system)
+    first, second = controller or make_controller(rule, site), fallback or make_controller(rule, site)
+    seats = {one.name: Seat(one, site) for one in (first, challenger) if one is not None}
+    configured = Roles(champion=first.name, challenger=challenger and challenger.name, **(roles or {}))
+    found = SiteSettings.model_validate({"deadline_ms": deadline_ms, **settings})
+    standing = Standing(site, found, configured, seats, Seat(second, site), store or Store(None, site), clock)
+    return SiteService(standing, checks, sinks, clock)
 
 
 def tick_of(site: Site, **readings: Any) -> dict[str, Any]:
@@ -90,4 +116,4 @@ def served(app: Any, port: int) -> Iterator[str]:
 
 
 def app_of(*services: SiteService) -> Any:
-    return create_app(services)
+    return create_app(Gateway(services))

@@ -74,7 +74,7 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
         "time_s",
         "readings",
     }
-    assert set(act["responses"]) == {"200", "404", "413", "422"}
+    assert set(act["responses"]) == {"200", "401", "403", "404", "409", "413", "422", "429", "503"}
     assert {"ActAnswer", "Refusal", "SiteInfo", "Systems", "Health"} <= set(openapi["components"]["schemas"])
     assert "HTTPValidationError" not in str(act)
     page = client.get("/docs").text

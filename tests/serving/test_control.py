@@ -12,7 +12,7 @@ import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from agents import fallback_name, make_controller
+from agents import make_controller
 from agents.policy import Policy
 from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
@@ -21,9 +21,8 @@ from envs.core.site import Site
 from envs.core.world import Controller
 from serving.cluster import free_ports
 from serving.control import control
-from serving.sites import SiteService
 from tests.serving.bundles import bundle
-from tests.serving.plants import GRID, Stub, app_of, served
+from tests.serving.plants import GRID, Stub, app_of, served, service
 
 SHORT = 150.0
 """Seconds of the episodes here: 30 ticks."""
@@ -60,7 +59,7 @@ def site_of(scenario: Scenario) -> Site:
 def serving(controller: Controller | str, scenario: Scenario, deadline_ms: float = 5000.0) -> Iterator[str]:
     site = site_of(scenario)
     chosen = make_controller(controller, site) if isinstance(controller, str) else controller
-    one = SiteService(site, chosen, make_controller(fallback_name(site.system), site), deadline_ms)
+    one = service(site, chosen, deadline_ms=deadline_ms)
     with served(app_of(one), free_ports(1)[0]) as url:
         yield url
 
@@ -127,8 +126,7 @@ def test_the_services_own_fallback_is_counted(scenario: Scenario) -> None:
 def mangled(scenario: Scenario, mangle: Any) -> Iterator[str]:
     """A service whose answers are tampered with on the way: ``mangle(k, answer) -> Response``."""
     site = site_of(scenario)
-    rule = make_controller("max-pressure", site)
-    one = SiteService(site, rule, rule, 5000.0)
+    one = service(site)
     honest, app, asked = app_of(one), FastAPI(), iter(range(10**6))
 
     @app.post("/v1/intersections/grid2x2/act")
@@ -185,7 +183,7 @@ def test_a_late_answer_is_replaced() -> None:
 def test_the_service_decides_again_when_it_is_back(scenario: Scenario) -> None:
     site = site_of(scenario)
     rule = make_controller("max-pressure", site)
-    app, port, sources = app_of(SiteService(site, rule, rule, 5000.0)), free_ports(1)[0], []
+    app, port, sources = app_of(service(site)), free_ports(1)[0], []
     with ExitStack() as first, ExitStack() as second:
 
         def on_tick(tick: int, info: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.cluster import free_ports
+from serving.config import ServiceConfig
 from serving.control import control
 from serving.run import serve
 from tests.serving.plants import GRID, body_of, grid, tick_of
@@ -32,8 +33,10 @@ START_S, STOP_S = 120, 60
 
 PROGRAM = """
 import sys
+from serving.config import ServiceConfig
 from serving.run import serve
-serve([sys.argv[1]], policy="max-pressure", port=int(sys.argv[2]), as_json=True)
+site = {"site": sys.argv[1], "champion": "max-pressure"}
+serve(ServiceConfig.make({"port": int(sys.argv[2]), "sites": [site]}), as_json=True)
 """
 
 
@@ -168,7 +171,7 @@ def test_many_clients_get_their_own_answers(running: Running) -> None:
 def test_a_port_in_use_is_one_sentence(running: Running) -> None:
     port = int(running.url.rsplit(":", 1)[1])
     with pytest.raises(CityloopError, match=rf"port {port} on 127.0.0.1 cannot be used \(address already in use\)"):
-        serve([GRID], policy="max-pressure", port=port)
+        serve(config(port=port))
 
 
 def test_it_stops_without_a_trace(running: Running) -> None:
@@ -183,29 +186,27 @@ def test_it_stops_without_a_trace(running: Running) -> None:
     assert [pid for pid in family if alive(pid)] == []
 
 
+def config(**changes: Any) -> ServiceConfig:
+    return ServiceConfig.make({"sites": [GRID], "defaults": {"champion": "max-pressure"}} | changes)
+
+
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("changes", "words"),
     [
-        ({"scenarios": []}, "nothing to serve"),
-        ({"scenarios": ["intersections/atlantis"]}, "'intersections/atlantis' is unknown"),
-        ({"scenarios": [GRID, GRID]}, "two sites are called"),
-        ({"policy": "oracle"}, "'oracle' is unknown"),
-        ({"policy": "no/such/bundle"}, "cannot be read"),
-        ({"fallback": "fixed"}, "cannot take over"),
-        ({"port": 0}, "port is 0"),
-        ({"port": 70000}, "port is 70000"),
-        ({"host": "203.0.113.1"}, "cannot be used"),
-        ({"deadline_ms": 0}, "deadline_ms is 0"),
+        ({"sites": ["intersections/atlantis"]}, "'intersections/atlantis' is unknown"),
+        ({"sites": [GRID, GRID]}, "two sites are called"),
+        ({"defaults": {"champion": "oracle"}}, "'oracle' is unknown"),
+        ({"defaults": {"champion": "no/such/bundle"}}, "cannot be read"),
+        ({"defaults": {"champion": "max-pressure", "fallback": "fixed"}}, "cannot take over"),
     ],
 )
-def test_what_cannot_be_served_is_one_sentence(settings: dict[str, Any], words: str) -> None:
-    asked = {"scenarios": [GRID], "policy": "max-pressure", "port": free_ports(1)[0]} | settings
+def test_what_cannot_be_served_is_one_sentence(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(CityloopError, match=words) as error:
-        serve(**asked)
+        serve(config(**({"port": free_ports(1)[0]} | changes)))
     assert "\n" not in str(error.value)
 
 
 def test_no_shipped_policy_is_said_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.sites.shipped_policies", lambda system: {})
+    monkeypatch.setattr("serving.seat.shipped_policies", lambda system: {})
     with pytest.raises(CityloopError, match="no policy ships for system 'intersections'"):
-        serve([GRID], port=free_ports(1)[0])
+        serve(config(defaults={}))

@@ -1,0 +1,37 @@
+"""What is done after an answer, in order: an answer never waits for those who take note of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+log = logging.getLogger("cityloop.serving")
+
+PAUSE_S = 0.001
+"""What an answer is given to leave the process before the work that is not its own begins."""
+
+
+class Afterwards:
+    """Jobs that wait for the event loop to have time."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._due: asyncio.TimerHandle | None = None
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Do a job soon; call it in the event loop's thread."""
+        self._jobs.append(job)
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(PAUSE_S, self.finish)
+
+    def finish(self) -> None:
+        """Do everything that waits, now."""
+        self._due = None
+        while self._jobs:
+            job = self._jobs.popleft()
+            try:
+                job()
+            except Exception:
+                log.exception("something after an answer failed")

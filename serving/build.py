@@ -1,0 +1,69 @@
+"""From a configuration to a gateway with everything in it: the one place that knows all parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from envs.core.errors import CityloopError
+from envs.core.registry import get_system
+from envs.core.site import Site
+from serving.config import ServiceConfig, SiteConfig
+from serving.gateway import Gateway
+from serving.places import load_site
+from serving.sites import SiteService
+from serving.state import Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a process needs to know to build its gateway: plain data, so it travels to another process.
+
+    Attributes:
+        config: the configuration.
+        sites: (system, site as JSON), in the order of the configuration's.
+    """
+
+    config: ServiceConfig
+    sites: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def make(cls, config: ServiceConfig) -> Self:
+        """Load the sites of a configuration.
+
+        Raises:
+            CityloopError: if one is unknown or cannot be read, or two have one name.
+        """
+        found: dict[str, Site] = {}
+        for one in config.sites:
+            site = load_site(one.site)
+            address = f"{site.system}/{site.name}"
+            if address in found:
+                raise CityloopError(f"two sites are called {address}: rename one of them")
+            found[address] = site
+        return cls(config, tuple((site.system, site.model_dump_json()) for site in found.values()))
+
+    def places(self) -> list[tuple[SiteConfig, Site]]:
+        """Sites with their settings."""
+        sites = [get_system(system).site_class.model_validate_json(text) for system, text in self.sites]
+        return list(zip(self.config.sites, sites, strict=True))
+
+    def gateway(self, restore: bool = True) -> Gateway:
+        """A gateway with its services.
+
+        Args:
+            restore: take up what was saved; otherwise touch nothing, for a look at what would be served.
+
+        Raises:
+            CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
+        """
+        folder = self.config.state if restore else None
+        services: list[SiteService] = []
+        try:
+            for config, site in self.places():
+                services.append(SiteService.open(site, config, store=Store(folder, site)))
+        except BaseException:
+            for service in services:
+                service.close()
+            raise
+        return Gateway(services)

@@ -1,0 +1,111 @@
+"""What a service may be given beside its controllers: who lets in, who looks at readings, who takes note.
+
+Each is optional. The gateway knows them by these few methods alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from envs.core.readings import Readings
+from serving.events import Sink
+from serving.principal import ANYBODY, Principal
+from serving.wire import Tick
+
+
+class Authenticator(Protocol):
+    """Knows who asks."""
+
+    open: bool
+    """Whether everybody is let in."""
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Who sent these headers, whose names are in lower case.
+
+        Raises:
+            Unauthenticated: if they do not say.
+            Limited: if they ask too often.
+        """
+        ...
+
+
+class OpenAccess:
+    """Lets everybody do everything: for loopback alone."""
+
+    open = True
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Anybody."""
+        return ANYBODY
+
+
+@dataclass(frozen=True)
+class Looked:
+    """Readings after the input checks.
+
+    Attributes:
+        readings: what the controllers see.
+        imputed: ``column[k]`` → what stands in for a value that cannot be trusted.
+        findings: what was found, in words.
+        local: indices of agents that the fallback is to decide, as their own sensors cannot be trusted.
+        fall_back: why the fallback is to decide for all; None if it need not.
+        envelope: how far the readings lie from what the policy was trained on; above 1 they are outside. None: unknown.
+    """
+
+    readings: Readings
+    imputed: Mapping[str, float | None] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    local: Sequence[int] = ()
+    fall_back: str | None = None
+    envelope: float | None = None
+
+
+class Checks(Protocol):
+    """Looks at the readings of one site, tick after tick."""
+
+    def look(self, tick: Tick, at_s: float) -> Looked:
+        """What to make of a tick that arrived at ``at_s``, seconds since 1970. Deterministic in the order of ticks."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the episode."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """How the sensors are now, as plain data."""
+        ...
+
+
+class Trail(Sink, Protocol):
+    """The audit log: a sink that can be asked."""
+
+    @property
+    def degraded(self) -> str | None:
+        """Why it cannot write; None if it can."""
+        ...
+
+    def recent(
+        self, system: str | None = None, site: str | None = None, since: float | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """The last entries that fit, oldest first."""
+        ...
+
+
+class Feed(Sink, Protocol):
+    """The streams: a sink that can be listened to."""
+
+    def subscribe(
+        self, system: str | None = None, site: str | None = None, since: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Server-sent events as they come, those after ``since`` first."""
+        ...
+
+
+class Exposition(Sink, Protocol):
+    """The metrics: a sink that can be scraped."""
+
+    def render(self) -> tuple[bytes, str]:
+        """The metrics and their media type."""
+        ...

@@ -1,0 +1,191 @@
+"""The service's configuration: typed, frozen, unknown keys refused. A YAML file makes one; so do plain arguments."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from envs.core.errors import CityloopError
+from envs.core.scenario import read_yaml
+from envs.core.site import Frozen, first_problem
+from serving.roles import Mode, Roles
+from serving.rollback import RollbackSettings
+
+
+class SiteSettings(Frozen):
+    """How a site is served, whoever decides.
+
+    Attributes:
+        deadline_ms: how long an answer may take before the fallback gives it.
+        queue: ticks that may be under way at a time; one more is refused at once.
+        rollback: when the fallback takes over from a policy, and when it gives back.
+        checks: of the inputs.
+    """
+
+    deadline_ms: float = Field(default=100.0, gt=0, le=60_000)
+    queue: int = Field(default=16, ge=1, le=1000)
+    rollback: RollbackSettings = RollbackSettings()
+    checks: dict[str, Any] = Field(default_factory=dict)
+
+
+class SiteConfig(SiteSettings):
+    """A site and who decides there.
+
+    Attributes:
+        site: a scenario's reference, a scenario's YAML file, or a site's JSON file.
+        champion, challenger, mode, share: see `Roles`.
+        fallback: who decides when the one in charge cannot; the system's own if not given.
+    """
+
+    site: str
+    champion: str = "policy"
+    challenger: str | None = None
+    mode: Mode = "shadow"
+    share: float = Field(default=1.0, ge=0, le=1)
+    fallback: str | None = None
+
+    @property
+    def roles(self) -> Roles:
+        """The roles that are asked for."""
+        return Roles(champion=self.champion, challenger=self.challenger, mode=self.mode, share=self.share)
+
+    @model_validator(mode="after")
+    def _roles_fit(self) -> Self:
+        if self.challenger == self.champion:
+            raise ValueError(f"{self.champion!r} is champion and challenger: choose another challenger")
+        return self
+
+
+class Tls(Frozen):
+    """Files of the transport's encryption.
+
+    Attributes:
+        certificate: the certificate, and those that lead to a known authority, as PEM.
+        key: its private key, as PEM.
+    """
+
+    certificate: Path
+    key: Path
+
+
+class AccessConfig(Frozen):
+    """Who is let in.
+
+    Attributes:
+        keys: the file of hashed keys.
+    """
+
+    keys: Path
+
+
+class ServiceConfig(Frozen):
+    """Everything that the service is told.
+
+    Attributes:
+        host, port: where it listens.
+        tls: encryption; None: none.
+        state: folder of what must outlive the process; None: nothing does.
+        shards: what has a process of its own: ``one`` for all sites, or each ``system``, or each ``site``.
+        access: who is let in; None: everybody, which only loopback allows.
+        audit: of the audit log.
+        defaults: settings of every site that does not say otherwise.
+        sites: what is served; a text is a site with default settings.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    tls: Tls | None = None
+    state: Path | None = None
+    shards: Literal["one", "system", "site"] = "one"
+    access: AccessConfig | None = None
+    audit: dict[str, Any] = Field(default_factory=dict)
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    sites: tuple[SiteConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_defaults(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or not isinstance(content.get("sites"), (list, tuple)):
+            return content
+        defaults = content.get("defaults") or {}
+        if not isinstance(defaults, dict):
+            return content
+        sites = [{"site": one} if isinstance(one, str) else one for one in content["sites"]]
+        return content | {"sites": [{**defaults, **one} if isinstance(one, dict) else one for one in sites]}
+
+    @model_validator(mode="after")
+    def _open_on_loopback_alone(self) -> Self:
+        if self.access is None and not is_loopback(self.host):
+            raise ValueError(
+                f"host is {self.host!r} and there are no keys, so anybody there could command the plant: "
+                "give access keys, or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where it answers, seen from this machine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
+
+    def changed(self, **changes: Any) -> Self:
+        """The same with other values.
+
+        Raises:
+            CityloopError: if they do not fit.
+        """
+        return self.make({**self.model_dump(), **changes})
+
+    @classmethod
+    def make(cls, content: Mapping[str, Any], where: str = "") -> Self:
+        """A configuration from plain data.
+
+        Raises:
+            CityloopError: naming the first thing that does not fit.
+        """
+        try:
+            return cls.model_validate(dict(content))
+        except ValidationError as error:
+            raise CityloopError(f"{where}: {first_problem(error)}" if where else first_problem(error)) from None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """A configuration from a YAML file; relative paths in it start at its folder.
+
+        Raises:
+            CityloopError: if it cannot be read, or something in it does not fit.
+        """
+        config = cls.make(read_yaml(path), str(path))
+        folder = path.parent.resolve()
+
+        def at(file: Path | None) -> Path | None:
+            return None if file is None else folder / file
+
+        tls = config.tls and Tls(certificate=folder / config.tls.certificate, key=folder / config.tls.key)
+        access = config.access and AccessConfig(keys=folder / config.access.keys)
+        sites = tuple(_in_folder(site, folder) for site in config.sites)
+        return config.model_copy(update={"tls": tls, "access": access, "state": at(config.state), "sites": sites})
+
+
+def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
+    """A site whose files and bundles lie where the configuration does, if they do."""
+    changes: dict[str, Any] = {}
+    if site.site.endswith((".json", ".yaml", ".yml")):
+        changes["site"] = str(folder / site.site)
+    for role in ("champion", "challenger", "fallback"):
+        ref = getattr(site, role)
+        if ref is not None and "/" in ref and (folder / ref).is_dir():
+            changes[role] = str(folder / ref)
+    return site.model_copy(update=changes)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,94 @@
+"""The step in the middle of a tick: requests of whoever is in charge, or of the fallback, within the deadline."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.core.world import Observation, Requests, as_numbers
+from serving.asked import Asked
+from serving.collaborators import Looked
+from serving.crew import Crew
+from serving.deadline import Late
+from serving.seat import Seat, reason_of
+
+log = logging.getLogger("cityloop.serving")
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is asked of the guard, and who asks.
+
+    Attributes:
+        requests: one entry an agent.
+        seat: who decided.
+        source: ``champion``, ``canary`` or ``fallback``.
+        reason: why the fallback decided; None if it did not.
+        late, failed: what the controller in charge did wrong.
+        local: indices of agents that the fallback decided by itself.
+    """
+
+    requests: Requests
+    seat: Seat
+    source: str
+    reason: str | None = None
+    late: bool = False
+    failed: bool = False
+    local: tuple[int, ...] = ()
+
+
+async def decide(
+    crew: Crew, asked: Asked, looked: Looked, observation: Observation, out_of_charge: str | None
+) -> Decided:
+    """Decide a tick.
+
+    Args:
+        crew: who may.
+        asked: the tick, which tells how much time is left.
+        looked: the checked readings.
+        observation: of them.
+        out_of_charge: why the fallback is to decide anyway; None if it is not.
+    """
+    seat, source = crew.in_charge
+    why = looked.fall_back or out_of_charge
+    if why is not None:
+        return _by_fallback(crew, looked, observation, why)
+    try:
+        requests = await seat.decide_in_time(looked.readings, observation, asked.left_s(), asked.deadline_ms / 1e3)
+    except Exception as error:
+        late = isinstance(error, Late)
+        if not late and not isinstance(error, CityloopError):
+            log.warning("%s/%s: %s failed", crew.site.system, crew.site.name, seat.name, exc_info=error)
+        return _by_fallback(crew, looked, observation, f"{seat.name}: {reason_of(error)}", late=late, failed=not late)
+    if looked.local:
+        requests = _with_local(crew, looked, observation, requests)
+    return Decided(requests, seat, source, local=tuple(looked.local))
+
+
+def _by_fallback(
+    crew: Crew, looked: Looked, observation: Observation, reason: str, late: bool = False, failed: bool = False
+) -> Decided:
+    requests, second = _ask_fallback(crew, looked, observation)
+    return Decided(requests, crew.fallback, "fallback", f"{reason}; {second}" if second else reason, late, failed)
+
+
+def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple[Requests, str | None]:
+    """The fallback's requests, and why there are none if it fails too."""
+    try:
+        return crew.fallback.decide(looked.readings, observation), None
+    except Exception as error:
+        log.warning("%s/%s: fallback %s failed", crew.site.system, crew.site.name, crew.fallback.name, exc_info=error)
+        # No wish at all: the guard then keeps what is running, or moves on where it must.
+        return np.full(len(crew.site.agents), np.nan), f"{crew.fallback.name}: {reason_of(error)}"
+
+
+def _with_local(crew: Crew, looked: Looked, observation: Observation, requests: Requests) -> Requests:
+    """Requests in which some agents' are the fallback's."""
+    local, _ = _ask_fallback(crew, looked, observation)
+    agents, columns = len(crew.site.agents), max(crew.fallback.width, 1)
+    out, theirs = as_numbers(requests, agents, columns), as_numbers(local, agents, columns)
+    out[list(looked.local)] = theirs[list(looked.local)]
+    return out if requests.ndim > 1 else out[:, 0]

@@ -1,0 +1,126 @@
+"""What operators send and are told: roles of policies, commands by hand, how things stand."""
+
+from __future__ import annotations
+
+from typing import Any, Self, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from envs.core.errors import ReadingError
+from serving.overrides import MAX_EXPIRES_S, Override
+from serving.refusals import brief
+from serving.roles import Roles
+from serving.wire import Change, InCharge, Model
+
+REASON = Field(min_length=1, max_length=500, description="why; it is kept in the audit log")
+
+Read = TypeVar("Read", bound=BaseModel)
+
+
+class Form(BaseModel):
+    """Base of what operators send."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class RoleChange(Form):
+    """A change of who has which role."""
+
+    policy: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="a controller's name, 'policy', or a bundle's path; the present challenger if not given",
+    )
+    share: float = Field(default=1.0, ge=0, le=1, description="of all sites on which a canary acts")
+    now: bool = Field(default=False, description="whether a canary begins at once, within the present episode")
+    reason: str = REASON
+
+
+class OverrideCheck(Form):
+    """A command by hand that somebody thinks about."""
+
+    agent: str | None = Field(default=None, description="whose; all agents' if not given")
+    command: float | list[float] = Field(description="what the agent is to do: one number, or as many as it sets")
+
+
+class OverrideRequest(Form):
+    """A command by hand."""
+
+    command: float | list[float] = Field(description="what the agent is to do: one number, or as many as it sets")
+    reason: str = REASON
+    expires_s: float = Field(gt=0, le=MAX_EXPIRES_S, description="seconds from now that it holds")
+
+
+class ByHand(Model):
+    """What the guard makes of commands by hand, on the last readings that were seen."""
+
+    tick: int | None = Field(description="of those readings; null: none were seen yet, an empty plant is assumed")
+    commands: dict[str, dict[str, Any]] = Field(description="agent → what would be, or is, carried out")
+    interventions: list[Change]
+
+
+class Overridden(Model):
+    """Commands by hand that hold."""
+
+    overrides: dict[str, Override]
+    guard: ByHand | None = Field(default=None, description="what the guard makes of them now")
+    saved: bool = Field(default=True, description="whether they outlive a crash; false where the disk refuses")
+
+
+class Policies(Model):
+    """Who has which role at a site."""
+
+    roles: Roles
+    in_charge: InCharge
+    waiting: bool = Field(description="whether a canary waits for the next episode")
+    rates: dict[str, float] = Field(description="what the watch over the one in charge has counted, as shares")
+    dropped: int = Field(description="ticks that a challenger in the shadow had no time for")
+    known: list[str] = Field(description="controllers that can be named")
+    saved: bool = True
+
+
+class SiteStanding(Model):
+    """How things stand at a site."""
+
+    last: dict[str, Any] | None = Field(description="the last answer")
+    age_s: float | None = Field(description="how old it is")
+    in_charge: InCharge
+    roles: Roles
+    episode: str | None
+    overrides: dict[str, Override]
+    rates: dict[str, float]
+    checks: dict[str, Any] | None = Field(description="how the sensors are; null where readings are not checked")
+
+    @model_validator(mode="after")
+    def _age_fits(self) -> Self:
+        if (self.last is None) != (self.age_s is None):
+            raise ValueError("an age without an answer")
+        return self
+
+
+def read_form(form: type[Read], body: bytes) -> Read:
+    """What an operator sent.
+
+    Raises:
+        ReadingError: naming the first thing that does not fit.
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ReadingError("body", body[:40].decode(errors="replace"), f"give JSON; {error}") from None
+    try:
+        return form.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "body"
+        raise ReadingError(brief(field), brief(problem["input"]), _mend(problem)) from None
+
+
+def _mend(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "no such key: remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return "the key is missing: add it"
+    return str(problem["msg"]).removeprefix("Value error, ")

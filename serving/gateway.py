@@ -1,0 +1,96 @@
+"""The served sites under one roof, with who lets in and who takes note. Whatever speaks a protocol asks here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envs.core.errors import CityloopError
+from serving.collaborators import Authenticator, Exposition, Feed, OpenAccess, Trail
+from serving.principal import Principal, Role
+from serving.refusals import Forbidden, NotServed
+from serving.sites import SiteService
+
+
+class Gateway:
+    """The services by system and site.
+
+    Args:
+        services: one a site; the sinks below are among theirs.
+        access: knows who asks; everybody may do everything if not given.
+        audit, feed, metrics: what can be asked of the sinks.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[SiteService],
+        access: Authenticator | None = None,
+        audit: Trail | None = None,
+        feed: Feed | None = None,
+        metrics: Exposition | None = None,
+    ):
+        self.all = list(services)
+        self.access: Authenticator = access or OpenAccess()
+        self.audit, self.feed, self.metrics = audit, feed, metrics
+        self.systems: dict[str, dict[str, SiteService]] = {}
+        for service in services:
+            self.systems.setdefault(service.site.system, {})[service.site.name] = service
+
+    def find(self, system: str, site: str) -> SiteService:
+        """The service of a site.
+
+        Raises:
+            NotServed: if there is none.
+        """
+        if system not in self.systems:
+            raise NotServed("system", system, list(self.systems))
+        if site not in self.systems[system]:
+            raise NotServed("site", site, list(self.systems[system]))
+        return self.systems[system][site]
+
+    def enter(self, headers: Mapping[str, str], role: Role, system: str = "", site: str = "") -> Principal:
+        """Who asks, if they may; no system and site: something of the service as a whole.
+
+        Raises:
+            Unauthenticated: if they do not say who they are.
+            Limited: if they ask too often.
+            Forbidden: if they may not.
+        """
+        principal = self.access.authenticate(headers)
+        if not principal.may(role, system, site):
+            place = f"{system}/{site}" if system else "the service"
+            raise Forbidden("key", principal.name, f"it may not {role.name.lower()} at {place}: use another key")
+        return principal
+
+    async def act(self, system: str, site: str, body: bytes, principal: Principal) -> dict[str, Any]:
+        """Answer a tick of a site for somebody who may act there; see `SiteService.act_async`."""
+        return await self.find(system, site).act_async(body, principal.name)
+
+    def health(self) -> dict[str, Any]:
+        """Whether the service works, and at which sites the fallback decides and why."""
+        sites = {service.ref: service.degraded or "ok" for service in self.all}
+        audit = None if self.audit is None else self.audit.degraded
+        well = audit is None and set(sites.values()) <= {"ok"}
+        return {"status": "ok" if well else "degraded", "sites": sites, "audit": audit or "ok"}
+
+    async def ready(self) -> dict[str, Any]:
+        """Whether the service can be relied on: every site decides, state can be saved, the audit log writes."""
+        faults = {service.ref: fault for service in self.all if (fault := await service.fault()) is not None}
+        if self.audit is not None and self.audit.degraded is not None:
+            faults["audit"] = self.audit.degraded
+        return {"status": "unready" if faults else "ready", "faults": faults}
+
+    async def check(self) -> None:
+        """Decide something cheap at every site.
+
+        Raises:
+            CityloopError: if one cannot; a supervisor then replaces this process.
+        """
+        for service in self.all:
+            if (fault := await service.cannot_decide()) is not None:
+                raise CityloopError(f"{service.ref}: {fault}")
+
+    def close(self) -> None:
+        """Finish what is under way at every site."""
+        for service in self.all:
+            service.close()

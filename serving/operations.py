@@ -1,0 +1,150 @@
+"""What operators do to a site while it runs: roles of policies, commands by hand. Each is told to every sink."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from agents import POLICY, rules, shipped_policies
+from serving.forms import ByHand, Overridden, OverrideRequest, Policies, RoleChange, SiteStanding
+from serving.overrides import Override
+from serving.refusals import Conflict
+from serving.report import commands_of
+from serving.roles import Roles
+from serving.sites import SiteService
+from serving.wire import Change, example_tick
+
+VERBS = ("shadow", "canary", "promote", "demote", "rollback")
+"""What can be done to the roles."""
+
+
+async def change_roles(service: SiteService, verb: str, change: RoleChange, who: str) -> Policies:
+    """Change who has which role, without a tick that waits for it.
+
+    Raises:
+        CityloopError: if the policy cannot be used.
+        Conflict: if it does not go with how things stand.
+    """
+    before = service.standing.crew.roles
+    roles = _changed(before, verb, change)
+    saved = await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
+    return policies(service, saved)
+
+
+AT_ONCE = ("promote", "rollback")
+"""What does not wait for the next episode."""
+
+
+async def apply_roles(service: SiteService, roles: Roles, what: str, reason: str, who: str, at_once: bool) -> bool:
+    """Let roles hold, once their controllers have shown that they can decide; says whether it could be saved."""
+    standing, before = service.standing, service.standing.crew.roles
+    seats = await asyncio.to_thread(standing.crew.prepare, roles)
+    if standing.crew.roles is not before:
+        raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
+    standing.take(roles, seats, at_once)
+    bundles = {seat.ref: seat.bundle for seat in seats.values()}
+    detail = {"before": before.model_dump(), "after": roles.model_dump(), "bundles": bundles}
+    service.change(who, what, reason, detail)
+    return await service.save()
+
+
+def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:
+    if verb == "shadow":
+        return roles.challenge(change.policy, "shadow")
+    if verb == "canary":
+        return roles.challenge(change.policy, "canary", change.share)
+    if verb == "promote":
+        return roles.promote(change.policy)
+    return roles.demote() if verb == "demote" else roles.rollback()
+
+
+def policies(service: SiteService, saved: bool = True) -> Policies:
+    """Who has which role at a site."""
+    crew, system = service.standing.crew, service.site.system
+    return Policies(
+        roles=crew.roles,
+        in_charge=service.in_charge,
+        waiting=crew.roles.canary_acts(service.site) != crew.canary,
+        rates=service.standing.watch.rates(),
+        dropped=service.dropped,
+        known=[*rules(system), *([POLICY] if shipped_policies(system) else []), *shipped_policies(system)],
+        saved=saved,
+    )
+
+
+def standing_of(service: SiteService) -> SiteStanding:
+    """How things stand at a site."""
+    return SiteStanding(
+        last=None if service.last is None else dict(service.last),
+        age_s=service.age_s,
+        in_charge=service.in_charge,
+        roles=service.standing.crew.roles,
+        episode=service.standing.episodes.name,
+        overrides=dict(service.standing.overrides.now()),
+        rates=service.standing.watch.rates(),
+        checks=None if service.checks is None else service.checks.describe(),
+    )
+
+
+async def put_override(service: SiteService, agent: str | None, asked: OverrideRequest, who: str) -> Overridden:
+    """Let a command by hand hold, for one agent or all; it wins over every policy, and the guard over it.
+
+    Raises:
+        Refused: if it is no command, there is no such agent, or a program in the plant decides.
+    """
+    made = _made(service, agent, asked.command, asked.reason, who, asked.expires_s)
+    service.standing.overrides.put(made)
+    detail = {"agents": list(made), "command": asked.command, "expires_s": asked.expires_s}
+    service.change(who, "override", asked.reason, detail)
+    return Overridden(overrides=made, guard=guarded(service, made), saved=await service.save())
+
+
+async def release_override(service: SiteService, agent: str | None, who: str) -> Overridden:
+    """End the command by hand of one agent, or all.
+
+    Raises:
+        Refused: if there is none, or no such agent.
+    """
+    gone = service.standing.overrides.release(agent)
+    service.change(who, "release", "by hand", {"agents": gone})
+    return Overridden(overrides=dict(service.standing.overrides.now()), saved=await service.save())
+
+
+def check_override(service: SiteService, agent: str | None, command: Any) -> ByHand:
+    """What the guard would make of a command by hand; nothing is changed.
+
+    Raises:
+        Refused: as `put_override`.
+    """
+    return guarded(service, _made(service, agent, command, "check", "check", 1.0))
+
+
+def _made(
+    service: SiteService, agent: str | None, command: Any, reason: str, who: str, expires_s: float
+) -> dict[str, Override]:
+    seat, _ = service.standing.crew.in_charge
+    if seat.program:
+        raise Conflict(
+            "agent", agent, f"program {seat.name!r} decides inside the plant: serve a controller that is overridable"
+        )
+    return service.standing.overrides.make(agent, command, reason, who, expires_s)
+
+
+def guarded(service: SiteService, overrides: Mapping[str, Override]) -> ByHand:
+    """What the guard makes of commands by hand on the last readings; of the agents that they are for."""
+    tick, readings = service.seen or (None, None)
+    if readings is None:
+        readings = service.system.readings.validate(example_tick(service.site)["readings"], service.site.axes)
+    width = service.standing.crew.fallback.width
+    nothing = np.full((len(service.site.agents), width) if width else len(service.site.agents), np.nan)
+    requests = service.standing.overrides.onto(nothing, overrides)
+    commands, changes = service.guard_for_checks.check(readings, requests)
+    answer = commands_of(service.site, service.system.command, commands, service.standing.crew.fallback)
+    return ByHand(
+        tick=tick,
+        commands={agent: answer[agent] for agent in overrides},
+        interventions=[Change(**vars(change)) for change in changes if change.agent in overrides],
+    )

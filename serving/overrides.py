@@ -1,0 +1,130 @@
+"""Commands that a person gives by hand: for one agent, with a reason, until a time. They win over every policy.
+
+They do not win over the guard, which is the floor under everybody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from envs.core.site import Frozen
+from envs.core.world import Requests, as_numbers
+from serving.refusals import Conflict, NotServed, Refused, brief
+
+MAX_EXPIRES_S = 7 * 24 * 3600.0
+"""A hand that holds for longer is a policy."""
+
+
+class Override(Frozen):
+    """A command by hand.
+
+    Attributes:
+        command: a number, or several where an agent sets several.
+        reason: why.
+        who: whose key.
+        since_s, until_s: wall clock, seconds since 1970.
+    """
+
+    command: float | tuple[float, ...]
+    reason: str = Field(min_length=1, max_length=500)
+    who: str
+    since_s: float
+    until_s: float
+
+
+class Overrides:
+    """What is overridden at one site.
+
+    Args:
+        agents: of the site.
+        width: how many numbers an agent sets; 0 where it is one number by itself.
+        clock: wall clock, seconds since 1970.
+        held: those that hold already.
+    """
+
+    def __init__(
+        self, agents: Sequence[str], width: int, clock: Callable[[], float], held: Mapping[str, Override] | None = None
+    ):
+        self._index = {agent: k for k, agent in enumerate(agents)}
+        self._width, self._clock = width, clock
+        self.held = {agent: one for agent, one in (held or {}).items() if agent in self._index}
+
+    def now(self) -> Mapping[str, Override]:
+        """Agent → its override, without those that have expired."""
+        if self.held:
+            now_s = self._clock()
+            if any(one.until_s <= now_s for one in self.held.values()):
+                self.held = {agent: one for agent, one in self.held.items() if one.until_s > now_s}
+        return self.held
+
+    def make(self, agent: str | None, command: Any, reason: str, who: str, expires_s: float) -> dict[str, Override]:
+        """Overrides of one agent, or of all; they do not hold before `put`.
+
+        Raises:
+            Refused: if the command is none, or the time is none.
+            NotServed: if there is no such agent.
+        """
+        if not 0 < expires_s <= MAX_EXPIRES_S:
+            raise Unfit("expires_s", brief(expires_s), f"give a time from above 0 to {MAX_EXPIRES_S:g} s")
+        now_s = self._clock()
+        one = Override(command=self._command(command), reason=reason, who=who, since_s=now_s, until_s=now_s + expires_s)
+        return dict.fromkeys(self.agents(agent), one)
+
+    def agents(self, agent: str | None) -> list[str]:
+        """One agent, or all.
+
+        Raises:
+            NotServed: if there is no such agent.
+        """
+        if agent is None:
+            return list(self._index)
+        if agent not in self._index:
+            raise NotServed("agent", agent, list(self._index))
+        return [agent]
+
+    def put(self, overrides: Mapping[str, Override]) -> None:
+        """Let overrides hold, in place of earlier ones of the same agents."""
+        self.held = {**self.now(), **overrides}
+
+    def release(self, agent: str | None) -> list[str]:
+        """End the override of one agent, or of all; says whose.
+
+        Raises:
+            Conflict: if there is none.
+        """
+        gone = [name for name in self.agents(agent) if name in self.now()]
+        if not gone:
+            raise Conflict("override", agent, "there is none to end")
+        self.held = {name: one for name, one in self.held.items() if name not in gone}
+        return gone
+
+    def onto(self, requests: Requests, overrides: Mapping[str, Override]) -> Requests:
+        """Requests with those of overridden agents replaced, in an array of their own."""
+        if not overrides:
+            return requests
+        out = as_numbers(requests, len(self._index), max(self._width, 1))
+        for agent, one in overrides.items():
+            out[self._index[agent]] = one.command
+        return out if self._width else out[:, 0]
+
+    def _command(self, command: Any) -> float | tuple[float, ...]:
+        if _is_number(command) and self._width <= 1:
+            return float(command)
+        if isinstance(command, (list, tuple)) and len(command) == self._width > 0 and all(map(_is_number, command)):
+            return tuple(map(float, command))
+        mend = f"give {self._width} numbers in a list" if self._width > 1 else "give a number"
+        raise Unfit("command", brief(command), mend)
+
+
+class Unfit(Refused):
+    """Something that cannot be a command, or an override of one."""
+
+    status = 422
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

@@ -1,0 +1,99 @@
+"""Why the service does not do what it is asked: one exception, with the status that HTTP has for it.
+
+What cannot be read (`ReadingError`) is 422; all else is a `Refused`. Whatever speaks another protocol maps the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from envs.core.errors import ReadingError
+
+
+class Refused(Exception):
+    """A request that is not carried out.
+
+    Attributes:
+        status: of HTTP.
+        field, value, mend: what is wrong, what was found, what would be accepted.
+        retry_after_s: when it may be asked again, where time mends it.
+        close: whether the connection is of no further use.
+    """
+
+    status = 400
+
+    def __init__(
+        self, field: str, value: object, mend: str, *, retry_after_s: float | None = None, close: bool = False
+    ):
+        self.field, self.value, self.mend = field, value, mend
+        self.retry_after_s, self.close = retry_after_s, close
+        super().__init__(f"{field} is {value!r}: {mend}")
+
+    def content(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return problem(self.field, self.value, self.mend)
+
+
+class Unauthenticated(Refused):
+    """Nobody knows who asks."""
+
+    status = 401
+
+
+class Forbidden(Refused):
+    """They may not."""
+
+    status = 403
+
+
+class NotServed(Refused):
+    """A system, site or agent that is not served here."""
+
+    status = 404
+
+    def __init__(self, field: str, value: str, known: Sequence[str]):
+        super().__init__(field, brief(value), f"choose {', '.join(known)}" if known else "there is none")
+
+
+class Conflict(Refused):
+    """It does not go with how things stand."""
+
+    status = 409
+
+
+class TooLong(Refused):
+    """A body beyond the limit; the rest of it is not read."""
+
+    status = 413
+
+    def __init__(self, limit: int):
+        super().__init__("body", f"more than {limit} bytes", f"send at most {limit} bytes a tick", close=True)
+
+
+class Limited(Refused):
+    """This key asks too often."""
+
+    status = 429
+
+
+class Busy(Refused):
+    """The service has more to do than it can: ask again later, and decide locally until then."""
+
+    status = 503
+
+
+def problem(field: str, value: object, mend: str) -> dict[str, Any]:
+    """The body of every refusal."""
+    return {"error": {"field": field, "value": value, "mend": mend}}
+
+
+def status_of(error: Refused | ReadingError) -> int:
+    """The status that HTTP has for it."""
+    return error.status if isinstance(error, Refused) else 422
+
+
+def brief(value: object) -> Any:
+    """A value short enough to be repeated to whoever sent it."""
+    text = value if isinstance(value, str) else repr(value)
+    return value if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,79 @@
+"""The same body asked twice gets the same answer, even while the first is still being decided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from serving.wire import Tick
+
+KEPT = 64
+"""Answers that are remembered; a client repeats its last tick, not its last hour."""
+
+
+@dataclass
+class Question:
+    """A body that is being decided, or was.
+
+    Attributes:
+        tick: its number.
+        named: whether it names its episode.
+        answer: None while it is being decided.
+    """
+
+    tick: int
+    named: bool
+    answer: dict[str, Any] | None = None
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def wait(self) -> dict[str, Any] | None:
+        """The answer; None if it was given up."""
+        if self.answer is None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        return self.answer
+
+    def settle(self) -> None:
+        """Tell those who wait."""
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Repeats:
+    """Answers by their bodies."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Question] = {}
+
+    def find(self, body: bytes, last: int) -> Question | None:
+        """The question of this body, if it was asked.
+
+        Args:
+            body: as it came.
+            last: the highest tick of the episode. Without a name of its own, an older tick is a plant that has begun
+                anew and asks afresh.
+        """
+        found = self._known.get(body)
+        return found if found is not None and (found.named or found.tick >= last) else None
+
+    @contextmanager
+    def asking(self, body: bytes, tick: Tick) -> Iterator[Question]:
+        """A question while it is being decided; forgotten if it gets no answer."""
+        question = self._known[body] = Question(tick.tick, tick.episode is not None)
+        if len(self._known) > KEPT:
+            del self._known[next(iter(self._known))]
+        try:
+            yield question
+        finally:
+            if question.answer is None and self._known.get(body) is question:
+                del self._known[body]
+            question.settle()
+
+    def forget(self) -> None:
+        """From here on everything is decided afresh."""
+        self._known.clear()

@@ -1,0 +1,138 @@
+"""From a finished tick to what is told about it: the answer to the client, the events to the sinks."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.site import Site
+from envs.core.world import Commands, Intervention, Observation, Requests
+from serving.asked import Asked
+from serving.collaborators import Looked
+from serving.decide import Decided
+from serving.events import Decision, Shadowed
+from serving.overrides import Override
+from serving.seat import Seat
+from serving.shadow import Tried
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tick came to.
+
+    Attributes:
+        asked, looked, decided: what went before.
+        overridden: agent → the command by hand that holds.
+        requests: what was asked of the guard.
+        commands, changes: what it let through, and what it changed; None where a program in the plant decides.
+        observation, mask: what was seen, for whoever is asked for comparison.
+    """
+
+    asked: Asked
+    looked: Looked
+    decided: Decided
+    overridden: Mapping[str, Override]
+    requests: Requests
+    commands: Commands | None
+    changes: Sequence[Intervention]
+    observation: Observation
+    mask: np.ndarray
+
+
+def answer_of(site: Site, command: str, outcome: Outcome) -> dict[str, Any]:
+    """What the client is told; see `wire.ActAnswer`."""
+    asked, decided, looked = outcome.asked, outcome.decided, outcome.looked
+    by_hand = len(outcome.overridden) == len(site.agents)
+    bundle = decided.seat.bundle
+    return {
+        "tick": asked.tick.tick,
+        "time_s": asked.tick.time_s,
+        "source": "manual" if by_hand else decided.source,
+        "controller": decided.seat.name,
+        "bundle": None if bundle is None else bundle[:12],
+        "commands": commands_of(site, command, outcome.commands, decided.seat),
+        "interventions": [vars(change) for change in outcome.changes],
+        "fallback": decided.source == "fallback",
+        "fallback_reason": decided.reason,
+        "local": [site.agents[k] for k in decided.local],
+        "overridden": {agent: one.reason for agent, one in outcome.overridden.items()},
+        "imputed": dict(looked.imputed),
+        "findings": list(looked.findings),
+        "latency_ms": round((time.perf_counter() - asked.started) * 1e3, 3),
+    }
+
+
+def commands_of(site: Site, command: str, commands: Commands | None, seat: Seat) -> dict[str, dict[str, Any]]:
+    """Agent → what it is to set, or the program that it is to run."""
+    if commands is None:
+        return {agent: {"program": seat.name} for agent in site.agents}
+    return {agent: {command: _value(c)} for agent, c in zip(site.agents, commands.tolist(), strict=True)}
+
+
+def _value(command: float | list[float]) -> float | list[float]:
+    """What an agent is to set: a number, or a list where it sets several."""
+    return command[0] if isinstance(command, list) and len(command) == 1 else command
+
+
+def decision_of(site: Site, outcome: Outcome, answer: Mapping[str, Any]) -> Decision:
+    """The event of an answered tick."""
+    asked, decided = outcome.asked, outcome.decided
+    return Decision(
+        system=site.system,
+        site=site.name,
+        site_hash=site.hash,
+        tick=asked.tick.tick,
+        time_s=asked.tick.time_s,
+        at_s=asked.at_s,
+        who=asked.who,
+        body=asked.body,
+        readings_hash=hash_of(outcome.looked.readings),
+        source=answer["source"],
+        controller=decided.seat.name,
+        bundle=decided.seat.bundle,
+        requests=None if outcome.commands is None else outcome.requests.tolist(),
+        commands=answer["commands"],
+        interventions=answer["interventions"],
+        fallback_reason=decided.reason,
+        latency_ms=answer["latency_ms"],
+        deadline_ms=asked.deadline_ms,
+        late=decided.late,
+        imputed=outcome.looked.imputed,
+        findings=tuple(outcome.looked.findings),
+        overridden=answer["overridden"],
+        episode=asked.tick.episode,
+        begins=asked.begins,
+        local=tuple(answer["local"]),
+        manual={agent: one.command for agent, one in outcome.overridden.items()},
+    )
+
+
+def shadowed_of(site: Site, command: str, asked: Asked, seat: Seat, tried: Tried) -> Shadowed:
+    """The event of a controller that was asked for comparison."""
+    return Shadowed(
+        system=site.system,
+        site=site.name,
+        tick=asked.tick.tick,
+        at_s=asked.at_s,
+        controller=seat.name,
+        bundle=seat.bundle,
+        commands={} if tried.commands is None else commands_of(site, command, tried.commands, seat),
+        differs=tried.differs,
+        error=tried.error,
+        latency_ms=tried.latency_ms,
+    )
+
+
+def hash_of(readings: Readings) -> str:
+    """SHA-256 of readings: of every column's name and the bytes of its values, in the schema's order."""
+    digest = hashlib.sha256()
+    for name, values in readings.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""When a policy is taken out of charge without anybody asking, and when it is let back.
+
+Four things are counted over the last ticks: the controller failed, it missed its deadline, the readings lay outside
+what it was trained on, the guard changed its requests. More of any of them than its rate allows, and the fallback
+decides. Meanwhile the policy is asked after every answer, as in a shadow; it returns once it has been well for a while
+by a stricter measure, so that it does not flap.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from envs.core.site import Frozen
+
+CAUSES = {
+    "errors": "the controller fails",
+    "late": "the controller misses its deadline",
+    "outside": "readings lie outside what the policy was trained on",
+    "guarded": "the guard changes its requests",
+}
+"""What is counted, and how it is called."""
+
+
+class RollbackSettings(Frozen):
+    """When the fallback takes over from a policy, and when it gives back.
+
+    Attributes:
+        window: ticks that are looked back at.
+        errors, late, outside: share of the window's ticks, 0 to 1, above which the fallback takes over.
+        guarded: the same for the share of requests that the guard changed, over the window's ticks and agents.
+        return_after: ticks that the policy must have been well for before it decides again.
+        return_below: how well: this share of each rate at most.
+    """
+
+    window: int = Field(default=60, ge=1, le=100_000)
+    errors: float = Field(default=0.1, ge=0, le=1)
+    late: float = Field(default=0.1, ge=0, le=1)
+    outside: float = Field(default=0.5, ge=0, le=1)
+    guarded: float = Field(default=0.5, ge=0, le=1)
+    return_after: int = Field(default=120, ge=1, le=100_000)
+    return_below: float = Field(default=0.5, ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a controller did at one tick: what is counted, each from 0 to 1."""
+
+    errors: float = 0.0
+    late: float = 0.0
+    outside: float = 0.0
+    guarded: float = 0.0
+
+
+@dataclass
+class _Window:
+    """Sums over the last ticks."""
+
+    length: int
+    ticks: deque[Conduct] = field(default_factory=deque)
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0.0))
+
+    def add(self, conduct: Conduct) -> None:
+        self.ticks.append(conduct)
+        old = self.ticks.popleft() if len(self.ticks) > self.length else None
+        for cause in CAUSES:
+            self.sums[cause] += getattr(conduct, cause) - (getattr(old, cause) if old is not None else 0.0)
+
+    def exceeds(self, settings: RollbackSettings, share: float) -> str | None:
+        """The first cause whose sum is above this share of its rate, in words."""
+        for cause, words in CAUSES.items():
+            rate, most = getattr(settings, cause), share * getattr(settings, cause) * self.length
+            if self.sums[cause] > most + 1e-9:
+                seen = self.sums[cause] / self.length
+                return f"{words}: {seen:.3g} over {self.length} ticks, {share * rate:.3g} is allowed"
+        return None
+
+
+class Watch:
+    """Watches one controller in charge.
+
+    Args:
+        settings: the rates.
+        tripped: why it is out of charge already, if it is.
+
+    Attributes:
+        tripped: why the fallback decides; None while the policy does.
+    """
+
+    def __init__(self, settings: RollbackSettings, tripped: str | None = None):
+        self.settings, self.tripped = settings, tripped
+        self._acting, self._resting = _Window(settings.window), _Window(settings.return_after)
+
+    def note(self, conduct: Conduct) -> str | None:
+        """Count a tick; says what changes, if something does: ``rollback`` or ``return``."""
+        if self.tripped is None:
+            self._acting.add(conduct)
+            self.tripped = self._acting.exceeds(self.settings, 1.0)
+            if self.tripped is None:
+                return None
+            self._resting = _Window(self.settings.return_after)
+            return "rollback"
+        self._resting.add(conduct)
+        enough = len(self._resting.ticks) == self.settings.return_after
+        if not enough or self._resting.exceeds(self.settings, self.settings.return_below) is not None:
+            return None
+        self.tripped, self._acting = None, _Window(self.settings.window)
+        return "return"
+
+    def rates(self) -> dict[str, float]:
+        """What was counted over the window, as shares of it."""
+        window = self._acting if self.tripped is None else self._resting
+        return {cause: round(total / window.length, 6) + 0.0 for cause, total in window.sums.items()}

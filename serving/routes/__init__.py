@@ -1,0 +1,1 @@
+"""The service's addresses, by what they are for."""

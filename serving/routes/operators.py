@@ -1,0 +1,105 @@
+"""What people do to a site: commands by hand, roles of policies."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import FastAPI, Request, Response
+
+from serving.forms import (
+    ByHand,
+    Overridden,
+    OverrideCheck,
+    OverrideRequest,
+    Policies,
+    RoleChange,
+    read_form,
+)
+from serving.gateway import Gateway
+from serving.operations import change_roles, check_override, policies, put_override, release_override
+from serving.principal import Role
+from serving.routes.wire import as_model, body_of, refused, takes
+
+MAX_FORM_BYTES = 1 << 16
+"""Longest body of an operator."""
+
+READS, WRITES = refused(401, 403, 404, 429), refused(401, 403, 404, 409, 413, 422, 429)
+
+
+def add_operators(app: FastAPI, gateway: Gateway) -> None:
+    """The routes."""
+    _add_overrides(app, gateway)
+    _add_policies(app, gateway)
+
+
+def _add_overrides(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/{system}/{site}/overrides", response_model=Overridden, responses=READS)
+    async def overrides(system: str, site: str, request: Request) -> Response:
+        """The commands by hand that hold."""
+        gateway.enter(request.headers, Role.READ, system, site)
+        return as_model(Overridden(overrides=dict(gateway.find(system, site).standing.overrides.now())))
+
+    @app.post(
+        "/v1/{system}/{site}/overrides/check",
+        response_model=ByHand,
+        responses=WRITES,
+        openapi_extra=takes(OverrideCheck),
+    )
+    async def check(system: str, site: str, request: Request) -> Response:
+        """What the guard would make of a command by hand; nothing is changed."""
+        gateway.enter(request.headers, Role.READ, system, site)
+        asked = read_form(OverrideCheck, await body_of(request, MAX_FORM_BYTES))
+        return as_model(check_override(gateway.find(system, site), asked.agent, asked.command))
+
+    async def put(system: str, site: str, agent: str | None, request: Request) -> Response:
+        principal = gateway.enter(request.headers, Role.OPERATE, system, site)
+        asked = read_form(OverrideRequest, await body_of(request, MAX_FORM_BYTES))
+        return as_model(await put_override(gateway.find(system, site), agent, asked, principal.name))
+
+    async def release(system: str, site: str, agent: str | None, request: Request) -> Response:
+        principal = gateway.enter(request.headers, Role.OPERATE, system, site)
+        return as_model(await release_override(gateway.find(system, site), agent, principal.name))
+
+    wanted = takes(OverrideRequest)
+
+    @app.put("/v1/{system}/{site}/overrides", response_model=Overridden, responses=WRITES, openapi_extra=wanted)
+    async def override_site(system: str, site: str, request: Request) -> Response:
+        """Command every agent by hand, until it expires. Wins over every policy; the guard wins over it."""
+        return await put(system, site, None, request)
+
+    @app.put("/v1/{system}/{site}/overrides/{agent}", response_model=Overridden, responses=WRITES, openapi_extra=wanted)
+    async def override_agent(system: str, site: str, agent: str, request: Request) -> Response:
+        """Command one agent by hand, until it expires. Wins over every policy; the guard wins over it."""
+        return await put(system, site, agent, request)
+
+    @app.delete("/v1/{system}/{site}/overrides", response_model=Overridden, responses=WRITES)
+    async def release_site(system: str, site: str, request: Request) -> Response:
+        """End every command by hand."""
+        return await release(system, site, None, request)
+
+    @app.delete("/v1/{system}/{site}/overrides/{agent}", response_model=Overridden, responses=WRITES)
+    async def release_agent(system: str, site: str, agent: str, request: Request) -> Response:
+        """End one agent's command by hand."""
+        return await release(system, site, agent, request)
+
+
+def _add_policies(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/{system}/{site}/policies", response_model=Policies, responses=READS)
+    async def roles(system: str, site: str, request: Request) -> Response:
+        """Who has which role, and how the one in charge does."""
+        gateway.enter(request.headers, Role.READ, system, site)
+        return as_model(policies(gateway.find(system, site)))
+
+    @app.post(
+        "/v1/{system}/{site}/policies/{verb}",
+        response_model=Policies,
+        responses=WRITES,
+        openapi_extra=takes(RoleChange),
+    )
+    async def change(
+        system: str, site: str, verb: Literal["shadow", "canary", "promote", "demote", "rollback"], request: Request
+    ) -> Response:
+        """Change who has which role: a challenger in the shadow or as canary, a new champion, the former champion."""
+        principal = gateway.enter(request.headers, Role.ADMINISTER, system, site)
+        asked = read_form(RoleChange, await body_of(request, MAX_FORM_BYTES))
+        return as_model(await change_roles(gateway.find(system, site), verb, asked, principal.name))

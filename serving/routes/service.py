@@ -1,0 +1,75 @@
+"""Addresses of the service as a whole: health, lists, the page, and whatever its sinks can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+
+from envs.core.registry import get_system
+from serving.docs import docs_page
+from serving.gateway import Gateway
+from serving.principal import Principal, Role
+from serving.routes.wire import as_json, as_model, refused
+from serving.wire import Health, Ready, SiteSummary, Systems, SystemSummary
+
+
+def add_service(app: FastAPI, gateway: Gateway) -> None:
+    """The routes."""
+
+    @app.get("/healthz", response_model=Health)
+    async def healthz(request: Request) -> Response:
+        """Whether the service is alive, and where the fallback decides. Where there are keys, only they see where."""
+        return as_json(_told(gateway, request.headers, gateway.health()))
+
+    @app.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "it is not"}})
+    async def readyz(request: Request) -> Response:
+        """Whether the service can be relied on: every site decides an example now, state and audit can be written."""
+        found = await gateway.ready()
+        return as_json(_told(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
+
+    @app.get("/v1/systems", response_model=Systems, responses=refused(401, 429))
+    async def systems(request: Request) -> Response:
+        """The systems and sites that are served here, as far as the key may read them."""
+        return as_model(_systems(gateway, gateway.access.authenticate(request.headers)))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    if gateway.metrics is not None:
+        metrics = gateway.metrics
+
+        @app.get("/metrics", responses=refused(401, 403, 429))
+        async def scrape(request: Request) -> Response:
+            """The metrics, for Prometheus."""
+            gateway.enter(request.headers, Role.READ)
+            content, kind = metrics.render()
+            return Response(content, media_type=kind)
+
+
+def _told(gateway: Gateway, headers: Mapping[str, str], found: dict[str, object]) -> dict[str, object]:
+    """Everything, or the status alone where it is nobody's business what is served here."""
+    if gateway.access.open or headers.get("authorization"):
+        gateway.access.authenticate(headers)
+        return found
+    return {key: value if key == "status" else type(value)() for key, value in found.items()}
+
+
+def _systems(gateway: Gateway, principal: Principal) -> Systems:
+    summaries = []
+    for name, sites in gateway.systems.items():
+        system = get_system(name)
+        rows = [
+            SiteSummary(
+                name=site, url=f"/v1/{name}/{site}", agents=len(s.site.agents), controller=s.in_charge.controller
+            )
+            for site, s in sites.items()
+            if principal.may(Role.READ, name, site)
+        ]
+        if rows:
+            summaries.append(
+                SystemSummary(name=name, description=system.description, command=system.command, sites=rows)
+            )
+    return Systems(systems=summaries)

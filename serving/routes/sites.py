@@ -1,0 +1,65 @@
+"""A site's own addresses: what it is, how things stand, one tick."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+
+from serving.forms import SiteStanding
+from serving.gateway import Gateway
+from serving.operations import standing_of
+from serving.principal import Role
+from serving.routes.wire import as_json, as_model, body_of, refused, takes
+from serving.sites import SiteService
+from serving.wire import (
+    MAX_BODY_BYTES,
+    ActAnswer,
+    ActRequest,
+    SiteInfo,
+    answer_schema,
+    example_tick,
+    request_schema,
+)
+
+
+def add_sites(app: FastAPI, gateway: Gateway) -> None:
+    """The routes."""
+
+    @app.get("/v1/{system}/{site}", response_model=SiteInfo, responses=refused(401, 403, 404, 429))
+    async def site_info(system: str, site: str, request: Request) -> Response:
+        """Everything that a client needs to know of a site: agents, axes, limits, JSON schemas, an example."""
+        gateway.enter(request.headers, Role.READ, system, site)
+        return as_model(_info(gateway.find(system, site)))
+
+    @app.get("/v1/{system}/{site}/state", response_model=SiteStanding, responses=refused(401, 403, 404, 429))
+    async def state(system: str, site: str, request: Request) -> Response:
+        """How things stand: the last answer and its age, who is in charge, commands by hand, the sensors."""
+        gateway.enter(request.headers, Role.READ, system, site)
+        return as_model(standing_of(gateway.find(system, site)))
+
+    @app.post(
+        "/v1/{system}/{site}/act",
+        response_model=ActAnswer,
+        responses=refused(401, 403, 404, 409, 413, 422, 429, 503),
+        openapi_extra=takes(ActRequest),
+    )
+    async def act(system: str, site: str, request: Request) -> Response:
+        """Decide one tick of a whole site. The same body asked again gets the same answer."""
+        principal = gateway.enter(request.headers, Role.ACT, system, site)
+        body = await body_of(request, MAX_BODY_BYTES)
+        return as_json(await gateway.act(system, site, body, principal))
+
+
+def _info(service: SiteService) -> SiteInfo:
+    site = service.site
+    return SiteInfo(
+        system=site.system,
+        site=site.name,
+        site_hash=site.hash,
+        agents=list(site.agents),
+        axes={axis: list(ids) for axis, ids in site.axes.items()},
+        limits=site.limits,
+        in_charge=service.in_charge,
+        request_schema=request_schema(site),
+        answer_schema=answer_schema(site),
+        example=example_tick(site),
+    )

@@ -1,0 +1,108 @@
+"""Bodies and answers over HTTP, and how a refusal looks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from envs.core.errors import CityloopError, ReadingError
+from serving.refusals import Refused, TooLong, brief, problem, status_of
+from serving.wire import Refusal
+
+log = logging.getLogger("cityloop.serving")
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Refusal, "description": "nobody knows who asks"},
+    403: {"model": Refusal, "description": "they may not"},
+    404: {"model": Refusal, "description": "there is no such system, site or agent"},
+    409: {"model": Refusal, "description": "it does not go with how things stand"},
+    413: {"model": Refusal, "description": "the body is too long"},
+    422: {"model": Refusal, "description": "the body cannot be used"},
+    429: {"model": Refusal, "description": "this key asks too often: see Retry-After"},
+    503: {"model": Refusal, "description": "too much is under way: see Retry-After"},
+}
+
+
+def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route may refuse with."""
+    return {status: REFUSALS[status] for status in statuses}
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body that is read by hand, as its length is limited."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The body, as long as it is not too long.
+
+    Raises:
+        TooLong: before more than the limit is kept.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLong(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLong(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def as_json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Plain data as an answer."""
+    return Response(orjson.dumps(content, default=repr), status, dict(headers or {}), "application/json")
+
+
+def as_model(model: BaseModel) -> Response:
+    """A model as an answer."""
+    return as_json(model.model_dump(mode="json"))
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Let every refusal look alike, and nothing else get out."""
+
+    @app.exception_handler(ReadingError)
+    async def unusable(_: Request, error: ReadingError) -> Response:
+        return as_json(problem(brief(error.field), error.value, error.mend), status_of(error))
+
+    @app.exception_handler(CityloopError)
+    async def unfit(_: Request, error: CityloopError) -> Response:
+        return as_json(problem("body", None, str(error)), 422)
+
+    @app.exception_handler(Refused)
+    async def refusal(_: Request, error: Refused) -> Response:
+        return as_json(error.content(), error.status, headers_of(error))
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> Response:
+        mend = "GET /docs lists what there is"
+        return as_json(problem("address", f"{request.method} {brief(request.url.path)}", mend), error.status_code)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return as_json(problem("service", None, "this is a fault of the service: its log has the trace"), 500)
+
+
+def headers_of(error: Refused) -> dict[str, str]:
+    """What a refusal says beside its body."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if error.close:
+        headers["connection"] = "close"
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return headers

@@ -1,0 +1,142 @@
+"""One controller at work at one site: named, warmed up, and never waited for longer than a deadline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+import orjson
+
+from agents import POLICY, fallback_name, make_controller, shipped_policies
+from envs.core.errors import CityloopError
+from envs.core.readings import Readings
+from envs.core.registry import get_system
+from envs.core.site import Site
+from envs.core.world import Controller, Observation, Requests
+from serving.deadline import Late, Worker
+from serving.wire import example_tick, parse_tick
+
+log = logging.getLogger("cityloop.serving")
+
+WARM_UP_S = 10.0
+"""Deadline of the first decision, which may have to compile or load something."""
+
+
+def make_in_charge(ref: str, site: Site) -> Controller:
+    """The controller that is to decide at a site; see `agents.make_controller`.
+
+    Raises:
+        CityloopError: as there, and if it is to be the shipped policy and none ships.
+    """
+    if ref == POLICY and not shipped_policies(site.system):
+        raise CityloopError(
+            f"no policy ships for system {site.system!r}: train and export one and give its path, "
+            f"or choose a rule such as {fallback_name(site.system)!r}"
+        )
+    return make_controller(ref, site)
+
+
+class Seat:
+    """A controller at work.
+
+    Args:
+        controller: who decides.
+        site: where.
+        ref: how it was asked for; its name if not given.
+
+    Attributes:
+        bundle: SHA-256 of its bundle; None if it is no policy.
+        program: whether it is a program inside the plant, which decides nothing here.
+        width: how many numbers an agent asks for; 0 where it is one number by itself.
+
+    Raises:
+        CityloopError: if it fails on an empty street.
+    """
+
+    def __init__(self, controller: Controller, site: Site, ref: str | None = None):
+        self.controller, self.ref = controller, ref or controller.name
+        self.name: str = controller.name
+        self.program = controller.program is not None
+        card = getattr(controller, "card", None)
+        self.bundle: str | None = card.sha256 if card is not None else None
+        self.width = 0
+        self._agents = len(site.agents)
+        self._forget = False
+        self._worker = Worker(f"{site.system}/{site.name} {self.name}")
+        self._warm_up(site)
+
+    @classmethod
+    def open(cls, ref: str, site: Site) -> Self:
+        """A seat by a controller's name; see `make_in_charge`."""
+        return cls(make_in_charge(ref, site), site, ref)
+
+    def _warm_up(self, site: Site) -> None:
+        """Decide once, so that the first real tick finds everything loaded and a misfit shows before it matters."""
+        self.controller.reset()
+        if self.program:
+            return
+        system = get_system(site.system)
+        readings = parse_tick(system, site, orjson.dumps(example_tick(site))).readings
+        observation = system.make_features(site).encode(readings, system.make_guard(site).mask(readings))
+        try:
+            requests = self._worker.run(lambda: self.decide(readings, observation), WARM_UP_S)
+        except Exception as error:
+            raise CityloopError(f"controller {self.name!r} cannot decide: {reason_of(error)}") from None
+        self.width = requests.shape[1] if requests.ndim > 1 else 0
+        self.forget()
+
+    def decide(self, readings: Readings, observation: Observation) -> Requests:
+        """Requests for all agents, in the caller's thread.
+
+        Raises:
+            CityloopError: if they are not one an agent; and whatever the controller raises.
+        """
+        if self._forget:
+            self._forget = False
+            self.controller.reset()
+        requests = np.asarray(self.controller.act(readings, observation))
+        if requests.shape[:1] != (self._agents,):
+            raise CityloopError(f"asked for {requests.shape} values, not one an agent")
+        return requests
+
+    async def decide_in_time(
+        self, readings: Readings, observation: Observation, left_s: float, allowed_s: float
+    ) -> Requests:
+        """As `decide`, without holding up the event loop.
+
+        Args:
+            readings: as for `decide`.
+            observation: as for `decide`.
+            left_s: how long it may take.
+            allowed_s: how long the whole answer may, as it is told where it takes longer.
+
+        Raises:
+            Late: if it takes longer, or is still busy with an earlier tick that was given up.
+        """
+        return await self._worker.run_async(lambda: self.decide(readings, observation), left_s, allowed_s)
+
+    def post(self, job: Callable[[], None]) -> bool:
+        """Do something in this seat's thread if it is idle; says whether."""
+        return self._worker.post(job)
+
+    def forget(self) -> None:
+        """Begin the next decision as the first of an episode."""
+        self._forget = True
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the controller hangs."""
+        return self._worker.stuck
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._worker.close()
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a controller failed, in a line; the classes of unexpected errors alone, as their texts may hold anything."""
+    if isinstance(error, (Late, CityloopError)):
+        return str(error)
+    return f"failed with {type(error).__name__}"

@@ -1,0 +1,77 @@
+"""Asking a controller after the answer, for comparison: a challenger in the shadow, or a policy that is out of charge.
+
+It runs in its own seat's thread on the same observation. Where it is still busy with an earlier tick, the tick is
+dropped: an answer is never held up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.core.readings import Readings
+from envs.core.world import Commands, Guard, Observation
+from serving.seat import Seat, reason_of
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a controller would have done.
+
+    Attributes:
+        commands: what the guard would have let through; None if it failed.
+        differs: share of agents whose command would have been another.
+        guarded: share of agents whose request the guard would have changed.
+        error: why there are none.
+        latency_ms: what it took.
+    """
+
+    commands: Commands | None
+    differs: float
+    guarded: float
+    error: str | None
+    latency_ms: float
+
+
+def try_out(
+    seat: Seat,
+    guard: Guard,
+    readings: Readings,
+    observation: Observation,
+    mask: np.ndarray,
+    issued: Commands,
+    tell: Callable[[Tried], None],
+) -> bool:
+    """Ask a controller without carrying out what it asks for; says whether it has time.
+
+    Args:
+        seat: the controller.
+        guard: of the site.
+        readings: of the decision beside it.
+        observation: of the same.
+        mask: of the same.
+        issued: what is carried out.
+        tell: called with what came out, in the seat's thread.
+    """
+
+    def job() -> None:
+        started = time.perf_counter()
+        try:
+            requests = seat.decide(readings, observation)
+            commands, changes = guard.check(readings, requests, mask)
+        except Exception as error:
+            tell(Tried(None, 0.0, 0.0, reason_of(error), _ms(started)))
+            return
+        agents = len(issued)
+        other = np.reshape(commands != issued, (agents, -1)).any(axis=1)
+        guarded = len({change.agent for change in changes}) / agents
+        tell(Tried(commands, float(other.mean()), guarded, None, _ms(started)))
+
+    return seat.post(job)
+
+
+def _ms(started: float) -> float:
+    return round((time.perf_counter() - started) * 1e3, 3)

@@ -1,0 +1,113 @@
+"""How things stand at a site: who has which role, who is in charge, what is overridden; taken up where it was left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from envs.core.errors import CityloopError
+from envs.core.site import Site
+from serving.config import SiteSettings
+from serving.crew import Crew
+from serving.episodes import Episodes
+from serving.overrides import Overrides
+from serving.roles import REMEMBERED, Roles
+from serving.rollback import Watch
+from serving.seat import Seat
+from serving.state import SiteState, Store
+
+log = logging.getLogger("cityloop.serving")
+
+
+class Standing:
+    """How things stand.
+
+    Args:
+        site: the site.
+        settings: of its watch.
+        configured: the roles that the configuration asks for. They hold unless people have changed them since that
+            same configuration was first obeyed.
+        seats: controllers that are seated already, by the names in the roles; the others are opened.
+        fallback: who decides when the one in charge cannot.
+        store: where it was saved.
+        clock: wall clock, seconds since 1970.
+
+    Raises:
+        CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        settings: SiteSettings,
+        configured: Roles,
+        seats: Mapping[str, Seat],
+        fallback: Seat,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+    ):
+        self.site, self.settings, self.configured, self.store = site, settings, configured, store
+        self._seats, self._fallback = seats, fallback
+        saved = self._saved()
+        roles = configured if saved is None else reconfigured(configured, saved)
+        kept = saved if saved is not None and saved.roles == roles else None
+        try:
+            self.crew = self._crew(roles, None if kept is None else kept.canary)
+        except CityloopError as error:
+            if roles.champion == configured.champion:
+                raise
+            log.warning("%s/%s: %s; the configured roles hold instead", site.system, site.name, error)
+            kept, self.crew = None, self._crew(configured, None)
+        self.watch = Watch(settings.rollback, None if kept is None else kept.tripped)
+        self.episodes = Episodes() if kept is None else Episodes(kept.episode, begun=True)
+        self.overrides = Overrides(site.agents, fallback.width, clock, None if saved is None else saved.overrides)
+
+    def _saved(self) -> SiteState | None:
+        saved = self.store.load()
+        if saved is not None and saved.site_hash != self.site.hash:
+            log.warning("%s/%s: the site has changed, what was saved is void", self.site.system, self.site.name)
+            return None
+        return saved
+
+    def _crew(self, roles: Roles, canary: bool | None) -> Crew:
+        open_seat = partial(Seat.open, site=self.site)
+        seats = {
+            ref: self._seats.get(ref) or open_seat(ref) for ref in (roles.champion, roles.challenger) if ref is not None
+        }
+        return Crew(self.site, roles, seats, self._fallback, open_seat, canary)
+
+    def take(self, roles: Roles, seats: Mapping[str, Seat], at_once: bool) -> None:
+        """Let roles hold. A new canary waits for the next episode, unless it is to act at once; one that goes, goes.
+
+        A change of who is in charge begins a new watch over them.
+        """
+        before = self.crew.in_charge
+        acts = roles.canary_acts(self.site)
+        stays = self.crew.canary and roles.challenger == self.crew.roles.challenger
+        self.crew.take(roles, seats, canary=acts and (stays or at_once))
+        if self.crew.in_charge != before or at_once:
+            self.watch = Watch(self.settings.rollback)
+
+    def state(self) -> SiteState:
+        """All of it as plain data."""
+        return SiteState(
+            site_hash=self.site.hash,
+            configured=self.configured,
+            roles=self.crew.roles,
+            canary=self.crew.canary,
+            episode=self.episodes.name,
+            tripped=self.watch.tripped,
+            overrides=dict(self.overrides.now()),
+        )
+
+
+def reconfigured(configured: Roles, saved: SiteState) -> Roles:
+    """The roles after a look at what was saved: what people changed stays until the configuration itself changes."""
+    if saved.configured == configured:
+        return saved.roles
+    if saved.roles.champion == configured.champion:
+        return configured.model_copy(update={"former": saved.roles.former})
+    former = (*saved.roles.former, saved.roles.champion)[-REMEMBERED:]
+    return configured.model_copy(update={"former": former})
