@@ -37,7 +37,7 @@ def bench_serving(
     Raises:
         CityloopError: if the scenario or the policy cannot be served.
     """
-    site_path, bodies = _record(scenario)
+    site_path, bodies = record_episode(scenario)
     config = ServiceConfig.make({"port": free_ports(1)[0], "sites": [{"site": scenario, "champion": policy}]})
     handle = serve(config, block=False)
     assert handle is not None
@@ -58,7 +58,7 @@ def bench_serving(
     }
 
 
-def _record(scenario: str) -> tuple[str, list[bytes]]:
+def record_episode(scenario: str) -> tuple[str, list[bytes]]:
     """The site's address and the bodies of an episode's first ticks."""
     loop = make_loop(scenario)
     try:

@@ -302,7 +302,11 @@ class SiteService:
         self.save_soon()
 
     def change(self, who: str, what: str, reason: str, detail: Mapping[str, Any]) -> None:
-        """Tell of something that was changed; from here on nothing is answered from memory."""
+        """Tell of something that was changed, once all is told that went before it.
+
+        From here on nothing is answered from memory.
+        """
+        self._after.finish()
         self.forget_answers()
         self.tell(Change(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
 
