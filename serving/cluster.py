@@ -11,12 +11,16 @@ import socket
 import tempfile
 import time
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from envs.core.errors import CityloopError
+from serving.logs import Receiver
 from serving.loopback import LOOPBACK, confine_cluster, confine_worker
+from serving.streams import MAX_SUBSCRIBERS
+from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
 
 if TYPE_CHECKING:
     from serving.build import Plan
@@ -26,6 +30,9 @@ OBJECT_STORE_BYTES = 80_000_000
 
 END_S = 3.0
 """How long Ray's processes may take to end by themselves."""
+
+MAX_MESSAGE_BYTES = 2 * MAX_BODY_BYTES
+"""Longest message over gRPC; Ray Serve's own limit is 2 GiB."""
 
 QUEUE = 32
 """Ticks that may wait: a control loop is better served by a refusal than by an answer to an old question."""
@@ -66,16 +73,18 @@ class Cluster:
     Args:
         host: address to serve on.
         port: port to serve on.
+        grpc_port: port of loopback to serve gRPC on; None: none.
     """
 
-    def __init__(self, host: str, port: int):
-        self.host, self.port = host, port
+    def __init__(self, host: str, port: int, grpc_port: int | None = None):
+        self.host, self.port, self.grpc_port = host, port, grpc_port
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
+        self._logs = Receiver(self._folder / "logs.sock")
 
     def _configure(self) -> None:
         """Settings that Ray Serve reads from the environment of every process; whoever set one keeps it."""
-        metrics, stats, inner = free_ports(3)
+        metrics, stats, inner, inner_grpc = free_ports(4)
         proxy = self._folder / "proxy"
         settings = {
             # HAProxy answers an empty request in a tenth of the time of Serve's Python proxy (0.7 against 8.5 ms).
@@ -89,6 +98,8 @@ class Cluster:
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(inner),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(inner_grpc),
+            "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
             # There is no other replica that a client could be sent to: nothing to wait for when stopping.
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
@@ -124,13 +135,23 @@ class Cluster:
             _temp_dir=str(self._folder),
         )
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        serve.start(http_options={"host": self.host, "port": self.port}, logging_config=_quiet())
+        serve.start(
+            http_options={"host": self.host, "port": self.port},
+            grpc_options=self._grpc_options(),
+            logging_config=_quiet(),
+        )
+
+    def _grpc_options(self) -> dict[str, Any] | None:
+        if self.grpc_port is None:
+            return None
+        servicer = "serving.rpc.cityloop_pb2_grpc.add_CityloopServicer_to_server"
+        return {"port": self.grpc_port, "grpc_servicer_functions": [servicer], "enable_reflection": False}
 
     def run(self, plan: Plan, name: str, route: str = "/") -> None:
         """Serve a plan's sites at a route."""
         from serving.replica import deployment
 
-        self._run(deployment(), name, route, plan)
+        self._run(deployment(), name, route, replace(plan, logs=self._logs.path))
 
     def run_empty(self, route: str) -> None:
         """Serve an empty answer at a route: what Ray Serve itself costs."""
@@ -150,7 +171,8 @@ class Cluster:
             name=name,
             num_replicas=1,  # every change of replicas makes HAProxy reload, which may cost requests
             ray_actor_options={"num_cpus": 0.5},
-            max_ongoing_requests=16,
+            # Whoever listens to events, or keeps a loop, is under way all the time.
+            max_ongoing_requests=16 + MAX_SUBSCRIBERS + MAX_LOOPS,
             max_queued_requests=QUEUE,
             max_constructor_retry_count=1,
             graceful_shutdown_timeout_s=2.0,
@@ -172,6 +194,7 @@ class Cluster:
             finally:
                 ray.shutdown()
                 _end_users(self._folder)
+                self._logs.close()
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def __exit__(

@@ -8,9 +8,11 @@ from fastapi import FastAPI
 
 from serving.app import create_app
 from serving.build import Plan
+from serving.logs import configure
+from serving.rpc.service import Rpc
 
 
-class Replica:
+class Replica(Rpc):
     """One process of the service.
 
     Args:
@@ -18,6 +20,7 @@ class Replica:
     """
 
     def __init__(self, plan: Plan):
+        configure(plan.config.log, plan.logs)
         self.gateway = plan.gateway()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
