@@ -109,6 +109,7 @@ def decision_of(site: Site, outcome: Outcome, answer: Mapping[str, Any]) -> Deci
         late=decided.late,
         imputed=outcome.looked.imputed,
         findings=tuple(outcome.looked.findings),
+        envelope=outcome.looked.envelope,
         overridden=answer["overridden"],
         episode=asked.tick.episode,
         begins=asked.begins,
