@@ -138,8 +138,8 @@ class Coverage(_Rebalancing):
 class Foreseen(_Rebalancing):
     """Insertion, and idle vehicles one by one to where they are most likely to be needed, by the demand forecast.
 
-    As `Coverage`, but requests to come are what `agents.monitors.demand` says after the recent ones: the past's mean, by
-    today's levels of town and zone, negative binomial.
+    As `Coverage`, but requests to come are what `agents.monitors.demand` says after the recent ones: the past's mean,
+    by today's levels of town and zone, negative binomial.
     """
 
     name = "forecast"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,9 +61,9 @@ def write(scenario: TransitScenario, path: Path, seed: int, flow: float) -> int:
             times = np.concatenate([times, -times[times < WARM_S]])  # the beginning mirrored, to fill the streets
             rows += [(t, element) for t in times.tolist() if -WARM_S < t < scenario.duration_s]
     for k, (time_s, element) in enumerate(sorted(rows, key=lambda row: row[0])):
-        kept = {name: element.attrib[name] for name in CARRIED if name in element.attrib}
-        ends = {name: element.attrib[name] for name in ("from", "to", "via", "route") if name in element.attrib}
-        made = ET.SubElement(root, element.tag, id=f"car{k}", depart=f"{time_s + WARM_S:.1f}", **kept, **ends)
+        kept: dict[str, Any] = {name: element.attrib[name] for name in CARRIED if name in element.attrib}
+        kept |= {name: element.attrib[name] for name in ("from", "to", "via", "route") if name in element.attrib}
+        made = ET.SubElement(root, element.tag, id=f"car{k}", depart=f"{time_s + WARM_S:.1f}", **kept)
         made.extend(element.findall("route"))
     ET.ElementTree(root).write(path)
     return len(rows)
