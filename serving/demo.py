@@ -1,8 +1,8 @@
-"""A whole city on one machine: every system's simulator drives its site through one service, with the console open on it.
+"""A whole city on one machine: every system's simulator drives its site through one service, to be seen in the console.
 
 Each plant is a process that asks the service tick by tick, at a pace that people can follow, and tells what moves about
-in it. Beside it runs a twin, the same episode under the fallback controller, so that the console can say what the policy
-is worth at this moment.
+in it. Beside it runs a twin, the same episode under the fallback controller, so that the console can say what the
+policy is worth at this moment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import httpx
 from agents import POLICY, fallback_name, make_controller, shipped_policies
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.loop import ControlLoop, Step
+from envs.core.loop import ControlLoop
 from serving.client import SiteClient
 from serving.config import ServiceConfig
 from serving.control import Plant
@@ -65,7 +65,7 @@ class Show:
             teller = _Teller(loop, self.url, twin, PACE_S[loop.site.system] / self.pace)
             for seed in range(seeds.first, seeds.last + 1):
                 teller.begin(seed)
-                plant.run(seed, None, lambda *_: teller.tick(plant.step))
+                plant.run(seed, None, lambda *_: teller.tick(plant))
 
 
 class _Teller:
@@ -83,8 +83,9 @@ class _Teller:
         self._due = time.monotonic()
         self._twin.begin(seed)
 
-    def tick(self, step: Step) -> None:
-        self._cost -= float(step.reward.mean())
+    def tick(self, plant: Plant) -> None:
+        if plant.last is not None:
+            self._cost -= float(plant.last.reward.mean())
         twin = self._twin.step()
         now = time.monotonic()
         if now - self._told >= TELEMETRY_S:
@@ -168,7 +169,9 @@ def config_of(scenarios: Sequence[str], host: str, port: int, state: Path) -> Se
         system = scenario.partition("/")[0]
         champion = POLICY if shipped_policies(system) else fallback_name(system)
         sites.append({"site": scenario, "champion": champion})
-    return ServiceConfig.make({"host": host, "port": port, "state": state, "sites": sites})
+    return ServiceConfig.make(
+        {"host": host, "port": port, "state": state, "audit": {"folder": state / "audit"}, "sites": sites}
+    )
 
 
 def demo(

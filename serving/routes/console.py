@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field
 
 from envs.core.scene import Scene
 from serving.alarms.book import Alarm, NoSuchAlarm
 from serving.alarms.watch import AlarmWatch
 from serving.console.files import INDEX, File, load_files
+from serving.console.past import MOST_DECISIONS, past
 from serving.console.runs import bundles_of, curves_of, runs_of
 from serving.console.telemetry import Telemetry, TelemetryForm
 from serving.forms import Form, read_form
@@ -50,7 +51,7 @@ class Shelf(Form):
     seconds: float = Field(ge=0, le=8 * 3600, description="0 brings it back")
 
 
-def add_console(app: FastAPI, gateway: Gateway, runs: Path) -> None:
+def add_console(app: FastAPI, gateway: Gateway, runs: Path = Path("runs")) -> None:
     """The routes.
 
     Args:
@@ -100,14 +101,20 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         service = gateway.find(system, site)
         return as_model(service.system.make_scene(service.site))
 
-    @app.get("/v1/{system}/{site}/history", responses=READS)
+    @app.get("/v1/{system}/{site}/history", responses=refused(401, 403, 404, 422, 429))
     async def history(
-        system: str, site: str, request: Request, since: float, until: float | None = None, limit: int = 600
+        system: str,
+        site: str,
+        request: Request,
+        since: Annotated[float, Query(description="seconds since 1970")],
+        until: Annotated[float | None, Query(description="seconds since 1970; now if not given")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS, description="how many, evenly thinned")] = 200,
     ) -> Response:
-        """Decisions from the audit log, oldest first, thinned to so many."""
+        """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept."""
         gateway.enter(request.headers, Role.READ, system, site)
         gateway.find(system, site)
-        return as_json({"decisions": await asyncio.to_thread(gateway.history, system, site, since, until, limit)})
+        asked = (system, site, since, until, limit)
+        return as_json({"decisions": await asyncio.to_thread(past, gateway.audit, *asked)})
 
     @app.post(
         "/v1/{system}/{site}/telemetry",
@@ -120,9 +127,9 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         gateway.enter(request.headers, Role.ACT, system, site)
         gateway.find(system, site)
         told = read_form(TelemetryForm, await body_of(request, MAX_TELEMETRY_BYTES))
-        if gateway.feed is not None:
+        if gateway.streams is not None:
             parts: dict[str, Any] = {name: getattr(told, name) for name in TelemetryForm.model_fields}
-            gateway.feed.record(Telemetry(system=system, site=site, at_s=time.time(), **parts))
+            gateway.streams.telemetry(Telemetry(system=system, site=site, at_s=time.time(), **parts))
         return Response(status_code=204)
 
 

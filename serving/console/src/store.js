@@ -5,8 +5,13 @@ import { listen } from "./stream.js";
 import { now } from "./time.js";
 import { SYSTEMS } from "./systems/index.js";
 
-/** Decisions that are kept of a site; older ones are asked for when somebody looks back. */
-const KEPT = 900;
+/** Points of a site's course that are kept: an hour at one tick a second. */
+const COURSE = 3600;
+
+/** Values of whole decisions that are kept of a site; older decisions are asked for when somebody looks back. */
+const KEPT_VALUES = 1_000_000;
+const KEPT_FRAMES = [30, 900];
+const KEPT_SHADOWS = 900;
 
 /** A site's values are old after so many of its own periods without a new one, and so many seconds at least. */
 const STALE_PERIODS = 2;
@@ -28,6 +33,7 @@ export class Site {
     this.description = system.description;
     this.agents = row.agents;
     this.frames = [];
+    this.course = [];
     this.shadows = [];
     this.last = signal(null);
     this.shadow = signal(null);
@@ -58,14 +64,30 @@ export class Site {
       this.period.value = old === null ? gap : gap > 20 * old ? old : 0.8 * old + 0.2 * gap;
     }
     this.frames.push(frame);
-    if (this.frames.length > KEPT) this.frames.splice(0, this.frames.length - KEPT);
+    const size = Object.values(frame.readings).reduce((total, column) => total + column.length, 1);
+    const [least, most] = KEPT_FRAMES;
+    trim(this.frames, Math.min(Math.max(Math.floor(KEPT_VALUES / size), least), most));
+    this.course.push(this.pointOf(frame));
+    trim(this.course, COURSE);
     this.last.value = frame;
   }
 
   addShadow(shadow) {
     this.shadows.push(shadow);
-    if (this.shadows.length > KEPT) this.shadows.splice(0, this.shadows.length - KEPT);
+    trim(this.shadows, KEPT_SHADOWS);
     this.shadow.value = shadow;
+  }
+
+  /** What is kept of a decision for its course: what was in charge, and what the gauges showed. */
+  pointOf(frame) {
+    return {
+      at_s: frame.at_s,
+      source: frame.source,
+      latency_ms: frame.latency_ms,
+      guarded: frame.interventions.length > 0,
+      found: frame.findings?.length > 0,
+      gauges: this.kind.gauges(frame, this.painting()).map((gauge) => gauge.value),
+    };
   }
 
   /** What painters need: positions along every axis, limits, and what they keep from frame to frame. */
@@ -96,6 +118,10 @@ export class Site {
   async refresh() {
     this.state.value = await ask(`${this.base}/state`);
   }
+}
+
+function trim(list, most) {
+  if (list.length > most) list.splice(0, list.length - most);
 }
 
 /** One decision as the views read it: readings as arrays by column, commands by agent. */

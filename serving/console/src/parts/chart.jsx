@@ -23,6 +23,7 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }
   const box = useRef(null);
 
   useEffect(() => {
+    const host = box.current;
     let plot = null;
 
     function make() {
@@ -58,7 +59,7 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }
       return new uPlot(
         {
           mode: 1,
-          width: box.current.clientWidth,
+          width: host.clientWidth,
           height,
           legend: { show: lines.length > 1, live: true },
           cursor: { points: { size: 5 }, drag: { x: false, y: false } },
@@ -68,7 +69,7 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }
           plugins: [upright],
         },
         data(),
-        box.current,
+        host,
       );
     }
 
@@ -84,8 +85,8 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }
         plot.setData(fresh);
       }),
     ];
-    const resized = new ResizeObserver(() => plot?.setSize({ width: box.current.clientWidth, height }));
-    resized.observe(box.current);
+    const resized = new ResizeObserver(() => plot?.setSize({ width: host.clientWidth, height }));
+    resized.observe(host);
     return () => {
       for (const end of ends) end();
       resized.disconnect();
@@ -101,8 +102,8 @@ export function Loop({ points, label, xLabel, yLabel }) {
   const box = useRef(null);
 
   useEffect(() => {
+    const canvas = box.current;
     function draw() {
-      const canvas = box.current;
       const ratio = devicePixelRatio || 1;
       const [width, tall] = [canvas.clientWidth, canvas.clientHeight];
       canvas.width = width * ratio;
@@ -110,7 +111,7 @@ export function Loop({ points, label, xLabel, yLabel }) {
       const pen = canvas.getContext("2d");
       pen.scale(ratio, ratio);
       const colours = palette();
-      const list = points();
+      const list = points() ?? [];
       const span = (k) => Math.max(...list.map((p) => Math.abs(p[k])), 1e-9) * 1.08;
       const [sx, sy] = [span(0), span(1)];
       pen.strokeStyle = colours.faint;
@@ -150,8 +151,8 @@ export function Spark({ values, colour = "blue", label }) {
   const box = useRef(null);
 
   useEffect(() => {
+    const canvas = box.current;
     const draw = () => {
-      const canvas = box.current;
       const ratio = devicePixelRatio || 1;
       const [width, tall] = [canvas.clientWidth, canvas.clientHeight];
       canvas.width = width * ratio;

@@ -44,10 +44,11 @@ export function SceneMap({ site, frame, chosen, label }) {
   const box = useRef(null);
 
   useEffect(() => {
+    const host = box.current;
     const scene = site.scene.peek();
     const info = site.painting();
     const kind = site.kind;
-    const map = L.map(box.current, {
+    const map = L.map(host, {
       crs: L.CRS.Simple,
       minZoom: -8,
       maxZoom: 8,
@@ -87,7 +88,7 @@ export function SceneMap({ site, frame, chosen, label }) {
     };
     fit();
     const resized = new ResizeObserver(fit);
-    resized.observe(box.current);
+    resized.observe(host);
 
     function paint(shown) {
       const colours = palette();
@@ -133,7 +134,7 @@ export function SceneMap({ site, frame, chosen, label }) {
     };
   }, [site]);
 
-  return <div class="map" ref={box} role="img" aria-label={label} />;
+  return <div class="map" ref={box} role="group" aria-label={label} />;
 }
 
 /** What a mark says of itself: its text beside it, or its tip under the pointer. */

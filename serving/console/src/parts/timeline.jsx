@@ -10,14 +10,14 @@ const TALL = 44;
 
 export function Timeline({ history }) {
   const box = useRef(null);
-  const frames = history.frames.value;
-  const first = frames[0]?.at_s ?? now.value - 60;
-  const last = Math.max(frames.at(-1)?.at_s ?? now.value, first + 1);
+  const points = history.course.value;
+  const first = points[0]?.at_s ?? now.value - 60;
+  const last = Math.max(points.at(-1)?.at_s ?? now.value, first + 1);
   const at = history.at.value;
 
   useEffect(() => {
+    const canvas = box.current;
     const draw = () => {
-      const canvas = box.current;
       const ratio = devicePixelRatio || 1;
       const width = canvas.clientWidth;
       canvas.width = width * ratio;
@@ -25,25 +25,28 @@ export function Timeline({ history }) {
       const pen = canvas.getContext("2d");
       pen.scale(ratio, ratio);
       const colours = palette();
-      const list = history.frames.value;
+      const list = history.course.value;
       if (!list.length) return;
       const from = list[0].at_s;
       const to = Math.max(list.at(-1).at_s, from + 1);
       const x = (time) => ((time - from) / (to - from)) * (width - 2) + 1;
-      list.forEach((frame, k) => {
-        const left = x(frame.at_s);
-        const right = k + 1 < list.length ? x(list[k + 1].at_s) : width;
-        pen.fillStyle = colours[COLOUR[frame.source]] ?? colours.muted;
+      const gaps = list.slice(1).map((point, k) => point.at_s - list[k].at_s);
+      const usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1] ?? 1;
+      list.forEach((point, k) => {
+        const left = x(point.at_s);
+        // A decision holds until the next, unless that never came.
+        const right = x(point.at_s + Math.min(gaps[k] ?? usual, 3 * usual));
+        pen.fillStyle = colours[COLOUR[point.source]] ?? colours.muted;
         pen.globalAlpha = 0.85;
         // Fallback and manual stand higher: told apart without colour, too.
-        const high = frame.source === "champion" || frame.source === "canary" ? 10 : 18;
-        pen.fillRect(left, TALL - 12 - high, Math.max(Math.min(right - left, 40), 1), high);
+        const high = point.source === "champion" || point.source === "canary" ? 10 : 18;
+        pen.fillRect(left, TALL - 12 - high, Math.max(right - left, 1), high);
         pen.globalAlpha = 1;
-        if (frame.interventions.length) {
+        if (point.guarded) {
           pen.fillStyle = colours.red;
           pen.fillRect(left, TALL - 11, 1.5, 4);
         }
-        if (frame.findings?.length) {
+        if (point.found) {
           pen.fillStyle = colours.ink;
           pen.fillRect(left, TALL - 5, 1.5, 4);
         }
@@ -59,7 +62,7 @@ export function Timeline({ history }) {
       draw();
     });
     const resized = new ResizeObserver(draw);
-    resized.observe(box.current);
+    resized.observe(canvas);
     return () => {
       end();
       resized.disconnect();

@@ -57,10 +57,8 @@ export default {
     { color: colours.blue, text: "damper, wider with its command" },
     { color: colours.ink, text: "floors, sway much enlarged" },
   ],
-  loops: (frames, info) =>
-    [...info.index.damper.keys()].map((id, k) => ({
-      id,
-      x: frames.map((f) => f.readings.stroke_mm?.[k] ?? null),
-      y: frames.map((f) => f.readings.force_n?.[k] ?? null),
-    })),
+  loops: (frames, k) =>
+    frames
+      .map((frame) => [frame.readings.stroke_mm?.[k], frame.readings.force_n?.[k]])
+      .filter(([x, y]) => known(x) && known(y)),
 };

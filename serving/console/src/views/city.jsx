@@ -83,7 +83,7 @@ function Trend({ site, info }) {
       label={`Trend of ${first(site.last.value).label}`}
       values={() => {
         site.last.value;
-        return site.frames.slice(-TREND).map((frame) => first(frame).value);
+        return site.course.slice(-TREND).map((point) => point.gauges[0]);
       }}
     />
   );

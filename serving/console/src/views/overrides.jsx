@@ -195,14 +195,15 @@ function Verdict({ guard }) {
 function commandFields(site, agent) {
   const info = site.info.value;
   const bounds = info.command;
-  if (bounds?.choices) {
+  if (bounds.choices) {
+    const plain = Array.from({ length: bounds.choices }, (_, value) => ({ value, text: String(value) }));
     const named = site.kind.choices?.(agent, info);
-    return [{ label: site.command, choices: named?.length ? named : bounds.choices.map((value) => ({ value, text: String(value) })) }];
+    return [{ label: site.command, choices: named?.length ? named : plain }];
   }
-  const low = bounds?.low ?? [0];
-  const high = bounds?.high ?? [1];
+  const low = bounds.low ?? [0];
+  const high = bounds.high ?? [1];
   return low.map((from, k) => ({
-    label: bounds?.names?.[k] ?? site.command,
+    label: low.length > 1 ? `${site.command} ${k + 1}` : site.command,
     low: from,
     high: high[k],
     step: (high[k] - from) / 100,

@@ -57,7 +57,7 @@ export function SiteView({ site }) {
       </div>
       <Timeline history={history} />
       <Gauges site={site} history={history} />
-      {site.kind.loops && <Loops site={site} history={history} />}
+      {site.kind.loops && <Loops site={site} />}
       {mine.length > 0 && <AlarmTable list={mine} caption="Alarms of this site" />}
       <Policies site={site} />
       <Decision frame={shown} site={site} />
@@ -138,8 +138,8 @@ function Findings({ frame }) {
 
 function Gauges({ site, history }) {
   const info = site.painting();
-  const first = history.frames.value.at(-1);
-  const gauges = first ? site.kind.gauges(first, info) : [];
+  const last = site.last.value;
+  const gauges = last ? site.kind.gauges(last, info) : [];
   return (
     <section class="charts" aria-label="Course of the plant">
       {gauges.map((gauge, k) => (
@@ -150,10 +150,7 @@ function Gauges({ site, history }) {
           <Chart
             label={`${gauge.label} over time`}
             lines={[{ label: gauge.label, colour: CHARTED[k % 4] }]}
-            data={() => {
-              const frames = history.frames.value;
-              return [frames.map((f) => f.at_s), frames.map((f) => site.kind.gauges(f, info)[k].value)];
-            }}
+            data={() => [history.course.value.map((p) => p.at_s), history.course.value.map((p) => p.gauges[k])]}
             mark={() => history.at.value}
           />
         </figure>
@@ -165,7 +162,7 @@ function Gauges({ site, history }) {
         <Chart
           label="Latency over time"
           lines={[{ label: "latency", colour: "muted" }]}
-          data={() => [history.frames.value.map((f) => f.at_s), history.frames.value.map((f) => f.latency_ms)]}
+          data={() => [history.course.value.map((p) => p.at_s), history.course.value.map((p) => p.latency_ms)]}
           mark={() => history.at.value}
         />
       </figure>
@@ -175,7 +172,7 @@ function Gauges({ site, history }) {
 
 const LOOPED = 400;
 
-function Loops({ site, history }) {
+function Loops({ site }) {
   const info = site.painting();
   const ids = [...info.index.damper.keys()];
   return (
@@ -189,12 +186,7 @@ function Loops({ site, history }) {
             label={`Force over stroke of damper ${id}`}
             xLabel="mm"
             yLabel="N"
-            points={() =>
-              history.frames.value
-                .slice(-LOOPED)
-                .map((f) => [f.readings.stroke_mm?.[k], f.readings.force_n?.[k]])
-                .filter(([x, y]) => x !== null && y !== null && x !== undefined && y !== undefined)
-            }
+            points={() => site.last.value && site.kind.loops(site.frames.slice(-LOOPED), k)}
           />
         </figure>
       ))}
