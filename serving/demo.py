@@ -8,6 +8,7 @@ policy is worth at this moment.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 import threading
 import time
@@ -196,6 +197,8 @@ def demo(
         CityloopError: if something cannot be served.
     """
     stop = stop or threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
     config = config_of(scenarios, "127.0.0.1", port, state)
     say(f"starting {len(scenarios)} plants and the service")
     handle = serve(config, block=False)
@@ -222,7 +225,6 @@ def demo(
 
 def _run_show(show: Show) -> None:
     """In a process of its own; SIGTERM ends it and its twin."""
-    import signal
 
     def leave(*_: Any) -> None:
         raise SystemExit
