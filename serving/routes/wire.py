@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -76,6 +77,12 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(ReadingError)
     async def unusable(_: Request, error: ReadingError) -> Response:
         return as_json(problem(brief(error.field), error.value, error.mend), status_of(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def misfit(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return as_json(problem(brief(field), brief(first.get("input")), str(first["msg"])), 422)
 
     @app.exception_handler(CityloopError)
     async def unfit(_: Request, error: CityloopError) -> Response:
