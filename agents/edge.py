@@ -19,6 +19,7 @@ from envs.dampers.block import to_readings
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
 from envs.dampers.observer import Observer
+from envs.dampers.plausibility import Plausibility
 from envs.dampers.site import DampersSite
 
 
@@ -31,11 +32,13 @@ class EdgeLoop:
 
     Attributes:
         failures: decisions that the controller did not take.
+        trust: which sensors are believed.
     """
 
     def __init__(self, site: DampersSite, controller: Controller):
         self.site, self.controller = site, controller
-        self._observer, self._features, self._guard = Observer(site), DampersFeatures(site), DampersGuard(site)
+        self._observer, self._plausibility = Observer(site), Plausibility(site)
+        self._features, self._guard = DampersFeatures(site), DampersGuard(site)
         self._n, self._d = site.building.frame.floors, len(site.agents)
         self._mask = self._guard.mask({})
         self.reset()
@@ -48,7 +51,7 @@ class EdgeLoop:
 
     def reset(self) -> None:
         """The building is at rest, and nothing was commanded."""
-        self._estimate = self._observer.rest(1)
+        self._estimate, self.trust = self._observer.rest(1), self._plausibility.rest(1)
         self._level = np.zeros((self._d, 1))
         self.controller.reset()
         self.failures = 0
@@ -69,7 +72,8 @@ class EdgeLoop:
                 f"{self._d} forces, and the ground's acceleration"
             )
         column, split = samples[:, None], self._n + self._d
-        self._estimate = self._observer.update(self._estimate, column[:split], column[split:])
+        self._estimate = self._observer.update(self._estimate, column[:split], column[split:], trust=self.trust)
+        self.trust = self._plausibility.judge(self.trust, column, self._estimate)
         readings = {name: row[0] for name, row in to_readings(self._estimate, column, self._level, self._n).items()}
         try:
             requests = self.controller.act(readings, self._features.encode(readings, self._mask))

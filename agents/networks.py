@@ -231,8 +231,8 @@ class DamperPolicy(PolicyNetwork):
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {"damper": (None,), "neighbours": (None,)}
-    REACH: ClassVar[float] = 1.1
-    """The mean stays within this, a little beyond what may be given: its gradient never quite vanishes."""
+    BEYOND: ClassVar[float] = 0.1
+    """What is left of a mean beyond none and full: enough to learn the way back, too little to get lost."""
 
     def __init__(self, shapes: Shapes, outputs: int = 2, width: int = 64):
         super().__init__()
@@ -246,7 +246,9 @@ class DamperPolicy(PolicyNetwork):
     def forward(self, parts: Parts) -> Tensor:
         """Mean and log standard deviation ``(…, 2)``; the mean in units of `training.actions`: -1 none, 1 full."""
         seen = torch.cat([parts["damper"], parts["neighbours"]], dim=-1)
-        mean = self.REACH * torch.tanh(self.level(self.hidden(seen)))
+        mean = self.level(self.hidden(seen))
+        within = mean.clamp(-1.0, 1.0)
+        mean = within + self.BEYOND * (mean - within)
         return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
 
 

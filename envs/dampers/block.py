@@ -18,7 +18,8 @@ from envs.dampers.frame import Frame
 from envs.dampers.kpis import Tally
 from envs.dampers.motions import draw
 from envs.dampers.observer import Observer
-from envs.dampers.scenarios import DampersScenario
+from envs.dampers.plausibility import Plausibility
+from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.sensing import Sensors, circumstances
 from envs.dampers.site import DampersSite
 from envs.dampers.structure import Structure, uncontrolled
@@ -34,24 +35,32 @@ class Block:
         scenario: where and how.
         site: its site.
         dtype: of the simulation: float32 is twice as quick, and plenty for training.
+        conditions: what is wrong in all episodes, instead of what the scenario says of their seeds.
 
     Attributes:
         readings: what their sensors say now, each column ``(E, …)``.
+        trust: which sensors are believed.
         truth: what only a simulator knows of the last decision, see `World.truth`, each ``(E, …)``.
     """
 
-    def __init__(self, scenario: DampersScenario, site: DampersSite, dtype: Any = np.float64):
-        self.scenario, self.site, self.dtype = scenario, site, dtype
+    def __init__(
+        self,
+        scenario: DampersScenario,
+        site: DampersSite,
+        dtype: Any = np.float64,
+        conditions: Conditions | None = None,
+    ):
+        self.scenario, self.site, self.dtype, self._conditions = scenario, site, dtype, conditions
         self.building, timing = site.building, scenario.timing
         self._substeps, self._dt_s = timing.substeps, timing.decision_ms / timing.substeps / 1e3
-        self.observer = Observer(site)
+        self.observer, self.plausibility = Observer(site), Plausibility(site)
         self.readings: Readings = {}
         self.truth: dict[str, np.ndarray] = {}
 
     def begin(self, seeds: Sequence[int], mounted: bool = True) -> Readings:
         """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, without force."""
         scenario, building, copies = self.scenario, self.building, len(seeds)
-        wrong = circumstances(scenario, self.site, seeds)
+        wrong = circumstances(scenario, self.site, seeds, self._conditions)
         frame = building.frame.softened(wrong.factor) if (wrong.factor != 1.0).any() else building.frame
         self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted))
         self._alive = wrong.alive.astype(self.dtype) * building.device.full_v
@@ -60,7 +69,7 @@ class Block:
         self._moment, self._decision = self._plant.rest(copies), 0
         self._level = np.zeros((len(building.storeys), copies))
         self._late(wrong.delay_ms / 1e3)
-        self._estimate = self.observer.rest(copies)
+        self._estimate, self.trust = self.observer.rest(copies), self.plausibility.rest(copies)
         self._dissipated_j = np.zeros(copies)
         self.tally = Tally(self.site, self._alone, scenario.decisions)
         return self._observe()
@@ -110,7 +119,9 @@ class Block:
         ground = self.ground[self._decision * self._substeps][None]
         true = np.concatenate([now[n : 2 * n], moment.stroke, moment.force, ground])
         samples = self._sensors.read(true)
-        self._estimate = self.observer.update(self._estimate, samples[: n + d], samples[n + d :])
+        measured, inputs = samples[: n + d], samples[n + d :]
+        self._estimate = self.observer.update(self._estimate, measured, inputs, trust=self.trust)
+        self.trust = self.plausibility.judge(self.trust, samples, self._estimate)
         self.readings = to_readings(self._estimate, samples, self._level, n)
         peaks = abs(now) if peaks is None else np.maximum(peaks, abs(now)).astype(float)
         before = self.tally.ratios.copy()

@@ -34,6 +34,9 @@ GROUPS = 8
 NORM = 10.0
 """Exponent of the norm over time that stands for a peak: large enough for peaks to rule, small enough to be smooth."""
 
+LEAST = 1e-14
+"""Of the sum under that norm's root, so that it has a slope: a share of a twenty-fifth, which no peak falls below."""
+
 HEARD = 3
 """Commands that are remembered: a delay may reach back over so many decisions, less one."""
 
@@ -147,10 +150,10 @@ class Twin:
             levels = policy({"damper": own, "neighbours": beside})
             self._levels = [*self._levels[1:], levels.reshape(self._groups, self._each, -1).transpose(1, 2)]
             powers = powers + self._advance()
-        cost = (powers + 1e-6).pow(1.0 / NORM).mean()
+        cost = (powers + LEAST).pow(1.0 / NORM).mean()
         self._powers = powers.detach()
         over = [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
-        reached = float((self._powers[over] + 1e-6).pow(1.0 / NORM).mean()) if over else float("nan")
+        reached = float((self._powers[over] + LEAST).pow(1.0 / NORM).mean()) if over else float("nan")
         self._over = over
         return Window(cost, reached, decisions * self.num_envs * self.agents)
 
