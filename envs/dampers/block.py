@@ -16,7 +16,7 @@ from envs.core.readings import Readings
 from envs.dampers.building import Building
 from envs.dampers.frame import Frame
 from envs.dampers.kpis import Tally
-from envs.dampers.motions import draw
+from envs.dampers.motions import draw, facade_n_s_m
 from envs.dampers.observer import Observer
 from envs.dampers.plausibility import Plausibility
 from envs.dampers.scenarios import Conditions, DampersScenario
@@ -62,7 +62,9 @@ class Block:
         scenario, building, copies = self.scenario, self.building, len(seeds)
         wrong = circumstances(scenario, self.site, seeds, self._conditions)
         frame = building.frame.softened(wrong.factor) if (wrong.factor != 1.0).any() else building.frame
-        self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted))
+        blown = pushed(scenario, building)
+        self._ground = float(blown is None)  # it stands still in the wind
+        self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), pushed=blown)
         self._alive = wrong.alive.astype(self.dtype) * building.device.full_v
         self._sensors = Sensors(self.site, scenario.bits, seeds, wrong)
         self._shake(seeds, frame)
@@ -75,9 +77,9 @@ class Block:
         return self._observe()
 
     def _shake(self, seeds: Sequence[int], frame: Frame) -> None:
-        """The ground's acceleration at every substep, ``(T, E)``, and what it does to the building without dampers."""
-        ground, self._alone = shaken(self.scenario, self.building, frame, seeds, self._dt_s)
-        self.ground = np.ascontiguousarray(ground.T, dtype=self.dtype)
+        """The load at every substep, ``(T, E)``, and what it does to the building without dampers."""
+        loads, self._alone = shaken(self.scenario, self.building, frame, seeds, self._dt_s)
+        self.loads = np.ascontiguousarray(loads.T, dtype=self.dtype)
 
     def _late(self, delay_s: float) -> None:
         """Commands wait: ``whole`` decisions, and ``rest`` substeps of the one in which they arrive."""
@@ -105,7 +107,7 @@ class Block:
         for k in range(self._substeps):
             volts = before if k < self._rest else after
             rate = moment.rate
-            moment, seen = plant.step(moment, volts, self.ground[start + k : start + k + 1], plant.matrix)
+            moment, seen = plant.step(moment, volts, self.loads[start + k : start + k + 1], plant.matrix)
             peaks = np.maximum(peaks, abs(seen))
             work = work + moment.force * rate
         self._moment = moment
@@ -115,8 +117,8 @@ class Block:
 
     def _observe(self, peaks: np.ndarray | None = None) -> Readings:
         moment, n, d = self._moment, self.building.frame.floors, len(self.building.storeys)
-        now = self._plant.now(moment).astype(float)
-        ground = self.ground[self._decision * self._substeps][None]
+        load = self.loads[self._decision * self._substeps][None]
+        now, ground = self._plant.now(moment, load).astype(float), self._ground * load
         true = np.concatenate([now[n : 2 * n], moment.stroke, moment.force, ground])
         samples = self._sensors.read(true)
         measured, inputs = samples[: n + d], samples[n + d :]
@@ -142,7 +144,7 @@ class Block:
 
     def kpis(self) -> list[dict[str, float]]:
         """Indicators of each episode so far."""
-        rest_m = np.abs(self._plant.now(self._moment)[: self.building.frame.floors]).max(axis=0)
+        rest_m = np.abs(self._plant.now(self._moment, self.loads[:1])[: self.building.frame.floors]).max(axis=0)
         return self.tally.kpis(self._dissipated_j, rest_m)
 
     def places(self, k: int = 0) -> dict[str, dict[str, float]]:
@@ -150,11 +152,18 @@ class Block:
         return self.tally.places(k)
 
 
+def pushed(scenario: DampersScenario, building: Building) -> np.ndarray | None:
+    """How the scenario's load pushes the floors, see `Structure`; None where it is the ground that moves."""
+    if scenario.motion.kind != "wind":
+        return None
+    return facade_n_s_m(scenario.motion.wind, building.storey_m, building.frame.floors)
+
+
 def shaken(
     scenario: DampersScenario, building: Building, frame: Frame, seeds: Sequence[int], dt_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ground's acceleration of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to
-    the building without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
+    """The load of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to the building
+    without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
     """
     sample_s = min(SAMPLE_S, scenario.decision_s)
     length_s = scenario.decisions * scenario.decision_s
@@ -163,7 +172,8 @@ def shaken(
     place = np.arange(round(length_s / dt_s) + 1) * dt_s / sample_s
     low = np.minimum(place.astype(int), drawn.shape[1] - 2)
     share = place - low
-    return drawn[:, low] * (1 - share) + drawn[:, low + 1] * share, uncontrolled(building, frame, drawn, sample_s)
+    loads = drawn[:, low] * (1 - share) + drawn[:, low + 1] * share
+    return loads, uncontrolled(building, frame, drawn, sample_s, pushed(scenario, building))
 
 
 def to_readings(estimate: Any, samples: np.ndarray, level: np.ndarray, floors: int) -> Readings:

@@ -23,8 +23,8 @@ from envs.dampers.site import DampersSite
 MEMORY_S = 0.5
 """Time constant of the averages that differences are judged by."""
 
-NOISE = 8.0
-"""Standard deviations of a good sensor that an average may be off, whatever the motion."""
+NOISE, LEAST = 8.0, 0.02
+"""Standard deviations of a good sensor that an average may be off, whatever the motion, or a share of what is typical."""
 
 BIAS, FORCE_BIAS = 0.1, 0.25
 """And a share of the root mean square of what was expected; of forces, of full force at a typical rate."""
@@ -98,7 +98,10 @@ class Plausibility:
             self._serves[row, [n + row, n + d + row, -1]] = True
         self._storeys = building.storeys
         full_n = building.device.strongest_n(building.typical["rate_m_s"][building.storeys], 1.0) * counts
-        self._limit = self._noise[:-1] + np.concatenate([np.zeros(n + d), FORCE_BIAS * full_n])[:, None]
+        typical = building.typical
+        least = [np.full(n, typical["accel_m_s2"]), typical["drift_m"][building.storeys]]
+        of_motion = np.maximum(self._noise[: n + d], LEAST * np.concatenate(least)[:, None])
+        self._limit = np.concatenate([of_motion, self._noise[n + d : -1] + FORCE_BIAS * full_n[:, None]])
 
     def rest(self, buildings: int) -> Trust:
         """All is believed."""

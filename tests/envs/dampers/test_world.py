@@ -90,6 +90,15 @@ def test_a_wild_sensor_is_not_believed():
     np.testing.assert_array_equal(after.silent_s[:, 0], [0.01, 0.0])
 
 
+def test_the_ground_stands_still_in_the_wind_and_dampers_calm_the_frame():
+    changes = {"motion__kind": "wind", "motion__wind": {"width_m": 0.1}, "duration_s": 10.0}
+    block = block_of(**changes, conditions__noise=0.0, seeds=[0, 1])
+    seen = run(block)
+    assert not seen["ground_m_s2"].any()
+    assert abs(seen["drift_m"]).max() > 1e-4
+    assert all(kpis["drift_rms_ratio"] < 0.8 for kpis in block.kpis())
+
+
 def test_a_dead_damper_gets_no_voltage_and_is_another_with_another_seed():
     block = block_of(conditions__dead=1, seeds=range(20))
     for _ in range(20):
