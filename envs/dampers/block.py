@@ -87,6 +87,12 @@ class Block:
         self._waiting = deque([np.zeros_like(self._level)] * (whole + 2), maxlen=whole + 2)
 
     @property
+    def alone_m(self) -> np.ndarray:
+        """Drifts of the building without dampers after every decision, ``(E, n, decisions)``."""
+        each, last = round(self.scenario.decision_s / _sample_s(self.scenario)), self.scenario.decisions
+        return np.asarray(self._alone[:, : self.building.frame.floors, each : each * last + 1 : each])
+
+    @property
     def done(self) -> bool:
         """Whether the episodes are over."""
         return self._decision >= self.scenario.decisions
@@ -165,7 +171,7 @@ def shaken(
     """The load of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to the building
     without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
     """
-    sample_s = min(SAMPLE_S, scenario.decision_s)
+    sample_s = _sample_s(scenario)
     length_s = scenario.decisions * scenario.decision_s
     first_s = 1.0 / float(building.frame.frequencies_hz[0])
     drawn = np.array([draw(scenario.motion, length_s + 2 * sample_s, sample_s, first_s, seed) for seed in seeds])
@@ -174,6 +180,10 @@ def shaken(
     share = place - low
     loads = drawn[:, low] * (1 - share) + drawn[:, low + 1] * share
     return loads, uncontrolled(building, frame, drawn, sample_s, pushed(scenario, building))
+
+
+def _sample_s(scenario: DampersScenario) -> float:
+    return min(SAMPLE_S, scenario.decision_s)
 
 
 def to_readings(estimate: Any, samples: np.ndarray, level: np.ndarray, floors: int) -> Readings:

@@ -24,7 +24,7 @@ MEMORY_S = 0.5
 """Time constant of the averages that differences are judged by."""
 
 NOISE, LEAST = 8.0, 0.02
-"""Standard deviations of a good sensor that an average may be off, whatever the motion, or a share of what is typical."""
+"""Standard deviations of a good sensor that an average may be off in any motion, or a share of what is typical."""
 
 BIAS, FORCE_BIAS = 0.1, 0.25
 """And a share of the root mean square of what was expected; of forces, of full force at a typical rate."""

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
 from envs.dampers.block import Block
 from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
+from envs.dampers.kpis import BARE
 from envs.dampers.observer import Observer
 from envs.dampers.scenarios import NAMES
 from envs.dampers.sensing import Sensors, circumstances
@@ -145,9 +147,20 @@ def test_hanging_loose_is_what_ratios_are_measured_against():
         step = loop.step(None)
     for name in ("j", "drift_ratio", "accel_ratio", "shear_ratio", "worst_drift_ratio"):
         assert step.kpis[name] == pytest.approx(1.0, rel=0.01)
+    assert step.kpis["fatigue_ratio"] == pytest.approx(1.0, rel=0.02)
     assert step.kpis["force_n"] == step.kpis["dissipated_j"] == 0.0
     with pytest.raises(CityloopError, match="no local programs"):
         loop.reset(1, "actuated")
+
+
+def test_fatigue_is_told_for_every_storey_beside_the_building_without_dampers():
+    loop = make_loop("dampers/jansen", duration_s=6.0)
+    kpis = loop.episode(make_controller("fixed", loop.site), 2).kpis
+    places = loop.world.places()["fatigue"]
+    bare = [places[f"{storey}{BARE}"] for storey in range(1, 7)]
+    assert max(bare) == 1.0
+    assert kpis["fatigue_ratio"] == max(places[f"{storey}"] for storey in range(1, 7))
+    assert 0 < kpis["fatigue_ratio"] < 0.5
 
 
 def test_indicators_are_those_of_the_motion_that_was_seen():
