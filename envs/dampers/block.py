@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.dampers.acquisition import Acquisition
 from envs.dampers.building import Building
 from envs.dampers.frame import Frame
 from envs.dampers.kpis import Tally
 from envs.dampers.motions import draw, facade_n_s_m
-from envs.dampers.observer import Observer
-from envs.dampers.plausibility import Plausibility
 from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.sensing import Sensors, circumstances
 from envs.dampers.site import DampersSite
@@ -39,7 +38,7 @@ class Block:
 
     Attributes:
         readings: what their sensors say now, each column ``(E, …)``.
-        trust: which sensors are believed.
+        acquisition: what hears the sensors.
         truth: what only a simulator knows of the last decision, see `World.truth`, each ``(E, …)``.
     """
 
@@ -53,7 +52,7 @@ class Block:
         self.scenario, self.site, self.dtype, self._conditions = scenario, site, dtype, conditions
         self.building, timing = site.building, scenario.timing
         self._substeps, self._dt_s = timing.substeps, timing.decision_ms / timing.substeps / 1e3
-        self.observer, self.plausibility = Observer(site), Plausibility(site)
+        self.acquisition = Acquisition(site)
         self.readings: Readings = {}
         self.truth: dict[str, np.ndarray] = {}
 
@@ -71,7 +70,7 @@ class Block:
         self._moment, self._decision = self._plant.rest(copies), 0
         self._level = np.zeros((len(building.storeys), copies))
         self._late(wrong.delay_ms / 1e3)
-        self._estimate, self.trust = self.observer.rest(copies), self.plausibility.rest(copies)
+        self.acquisition.rest(copies)
         self._dissipated_j = np.zeros(copies)
         self.tally = Tally(self.site, self._alone, scenario.decisions)
         return self._observe()
@@ -122,15 +121,12 @@ class Block:
         return self._observe(peaks)
 
     def _observe(self, peaks: np.ndarray | None = None) -> Readings:
-        moment, n, d = self._moment, self.building.frame.floors, len(self.building.storeys)
+        moment, n = self._moment, self.building.frame.floors
         load = self.loads[self._decision * self._substeps][None]
         now, ground = self._plant.now(moment, load).astype(float), self._ground * load
         true = np.concatenate([now[n : 2 * n], moment.stroke, moment.force, ground])
         samples = self._sensors.read(true)
-        measured, inputs = samples[: n + d], samples[n + d :]
-        self._estimate = self.observer.update(self._estimate, measured, inputs, trust=self.trust)
-        self.trust = self.plausibility.judge(self.trust, samples, self._estimate)
-        self.readings = to_readings(self._estimate, samples, self._level, n)
+        self.readings = self.acquisition.take(samples, self._level)
         peaks = abs(now) if peaks is None else np.maximum(peaks, abs(now)).astype(float)
         before = self.tally.ratios.copy()
         self.tally.take(now, peaks, abs(moment.force), abs(moment.stroke), self._level, self._decision)
@@ -184,23 +180,3 @@ def shaken(
 
 def _sample_s(scenario: DampersScenario) -> float:
     return min(SAMPLE_S, scenario.decision_s)
-
-
-def to_readings(estimate: Any, samples: np.ndarray, level: np.ndarray, floors: int) -> Readings:
-    """Columns ``(E, …)`` from an estimate, samples ``(n + 2d + 1, E)`` and levels ``(d, E)``; see `READINGS`."""
-    n, d = floors, len(level)
-    seen = estimate.seen.T
-    return {
-        "accel_m_s2": samples[:n].T,
-        "ground_m_s2": samples[n + 2 * d :].T,
-        "stroke_mm": 1e3 * samples[n : n + d].T,
-        "force_n": samples[n + d : n + 2 * d].T,
-        "level": level.T,
-        "silent_s": estimate.silent_s.T,
-        "drift_est_mm": 1e3 * seen[:, :n],
-        "rate_est_mm_s": 1e3 * seen[:, n : 2 * n],
-        "accel_est_m_s2": seen[:, 2 * n :],
-        "force_est_n": estimate.inputs[:d].T,
-        "drift_peak_mm": 1e3 * estimate.peaks[:n].T,
-        "accel_peak_m_s2": estimate.peaks[n:].T,
-    }

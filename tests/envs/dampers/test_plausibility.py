@@ -36,7 +36,7 @@ def shaken(wrong=None, seeds=range(4), law="lqg", until=None, **conditions):
     while not block.done:
         level, _ = guard.limit(block.readings, controller.act(block.readings, {})[..., 0])
         block.step(level)
-        believed.append(block.trust.believed.copy())
+        believed.append(block.acquisition.trust.believed.copy())
         levels.append(level)
     return np.array(believed), np.array(levels)
 
@@ -131,4 +131,4 @@ def test_whatever_sensors_say_estimates_stay_finite_and_voltages_in_range(rows):
         level, _ = guard.limit(block.readings, np.full((1, 2), 0.7))
         assert ((level >= 0) & (level <= 1)).all()
         block.step(level)
-        assert np.isfinite(block._estimate.x).all()
+        assert np.isfinite(block.acquisition.estimate.x).all()

@@ -127,7 +127,7 @@ def test_stiffness_error_changes_the_plant_and_not_the_model():
     assert abs(frame.frequencies_hz[0] / off.building.frame.frequencies_hz[0] - 1) > 1e-3
     factors = np.diag(frame.stiffness)[-1] / 29_700.0
     assert 0.85 <= factors <= 1.15
-    np.testing.assert_array_equal(off.observer.ahead, block_of().observer.ahead)
+    np.testing.assert_array_equal(off.acquisition.observer.ahead, block_of().acquisition.observer.ahead)
 
 
 def test_training_seeds_vary_and_others_do_not():
