@@ -1,4 +1,4 @@
-"""Tunes dampers' laws on training motions: ``python -m agents.baselines.dampers_tune REF… [CONDITION…]``
+"""Tunes dampers' laws on training motions: ``python -m agents.baselines.dampers_tune REF… [LAW…] [CONDITION…]``
 
 A random search, then two closer ones about the best, for the least median of the headline indicator. All laws meet the
 same motions, all trials of a law at once. Without a condition all is good; with one of `CONDITIONS` the laws are tuned
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.baselines.dampers import CONDITIONS, LAWS, TUNED
+from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED
 from agents.baselines.dampers_shared import Fixed
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
@@ -23,7 +23,7 @@ from envs.dampers.guard import DampersGuard
 from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.site import DampersSite, load_site
 
-MOTIONS, WIDE, CLOSE, ROUNDS = 32, 23, 12, 2
+MOTIONS, WIDE, CLOSE, ROUNDS = 24, 15, 8, 2
 """Training motions; trials of the wide search beside the defaults, and of each of the close ones."""
 
 FRAMES = 4
@@ -94,20 +94,20 @@ class Tuner:
         return np.array([np.median([kpis["j"] for one in found for kpis in one[k]]) for k in range(len(controllers))])
 
 
-def tune(tuner: Tuner, wide: int = WIDE, close: int = CLOSE) -> dict[str, tuple[Numbers, float]]:
-    """The best numbers of every law, and what they reached there."""
+def tune(tuner: Tuner, laws: Sequence[str] = TUNABLE) -> dict[str, tuple[Numbers, float]]:
+    """The best numbers of laws, and what they reached there."""
     site = tuner.site
     makers: dict[str, tuple[Numbers, Make]] = {"fixed": ({"level": 0.3}, lambda numbers: _fixed(site, numbers))}
     for kind in LAWS:
         makers[kind.name] = (kind.DEFAULTS, lambda numbers, kind=kind: kind(site, numbers))  # type: ignore[misc]
-    return {name: _search(tuner, dict(defaults), make, wide, close) for name, (defaults, make) in makers.items()}
+    return {name: _search(tuner, dict(makers[name][0]), makers[name][1]) for name in laws}
 
 
 def _fixed(site: DampersSite, numbers: Numbers) -> Controller:
     return Fixed("fixed", site, numbers["level"])
 
 
-def _search(tuner: Tuner, defaults: Numbers, make: Make, wide: int, close: int) -> tuple[Numbers, float]:
+def _search(tuner: Tuner, defaults: Numbers, make: Make, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
     rng = np.random.default_rng(0)
     trials = [defaults, *(_anywhere(defaults, rng) for _ in range(wide))]
     best, numbers = np.inf, defaults
@@ -129,18 +129,19 @@ def _near(numbers: Numbers, rng: np.random.Generator) -> Numbers:
 
 
 def main(words: Sequence[str]) -> None:
-    """Tune on every scenario under every condition, good ones if none is given, and write what was found."""
-    refs = [word for word in words if word not in CONDITIONS]
-    for ref in refs:
+    """Tune on every scenario: all laws, or those named, under good conditions, or those named; write what was found."""
+    laws = [word for word in words if word in TUNABLE] or TUNABLE
+    named = [word for word in words if word in CONDITIONS] or [""]
+    for ref in (word for word in words if word not in TUNABLE and word not in CONDITIONS):
         scenario = load_scenario(ref)
         assert isinstance(scenario, DampersScenario)
-        for condition in [word for word in words if word in CONDITIONS] or [""]:
-            found = tune(Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {}))))
+        for condition in named:
+            found = tune(Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {}))), laws)
             for name, (numbers, reached) in found.items():
                 print(f"{ref} {condition} {name}: {reached:.4f} with {numbers}", file=sys.stderr)
             content: dict[str, Any] = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
             key = f"{scenario.name}@{condition}" if condition else scenario.name
-            content[key] = {name: numbers for name, (numbers, _) in found.items()}
+            content[key] = content.get(key, {}) | {name: numbers for name, (numbers, _) in found.items()}
             TUNED.write_text(json.dumps(content, indent=1) + "\n")
 
 
