@@ -20,7 +20,10 @@ import numpy as np
 from envs.dampers.device import yielded
 from envs.dampers.site import DampersSite
 
-MEMORY_S = 0.5
+EVERY_S = 0.03
+"""Sensors are judged so often, or at every decision where those are rarer: the drivers' loop has little time."""
+
+MEMORY_S = 1.0
 """Time constant of the averages that differences are judged by."""
 
 NOISE, LEAST = 8.0, 0.02
@@ -52,6 +55,7 @@ class Trust(NamedTuple):
         stroke, z: estimated strokes in m, and the hysteresis of the devices' model that follows them, ``(d, E)``.
         pause_s: until another sensor may be put in doubt, ``(E,)``.
         calm_s: for how long one in doubt has agreed with the rest, ``(m, E)``.
+        waited: decisions since they were judged.
     """
 
     believed: np.ndarray
@@ -65,6 +69,7 @@ class Trust(NamedTuple):
     z: np.ndarray
     pause_s: np.ndarray
     calm_s: np.ndarray
+    waited: int
 
 
 class Plausibility:
@@ -79,7 +84,8 @@ class Plausibility:
         building = site.building
         n, d = self.n, self.d = building.frame.floors, len(building.storeys)
         self.m = n + 2 * d + 1
-        self._step_s = site.timing.decision_ms / 1e3
+        self._every = max(1, round(1e3 * EVERY_S / site.timing.decision_ms))
+        self._step_s = self._every * site.timing.decision_ms / 1e3
         self._share = 1.0 - float(np.exp(-self._step_s / MEMORY_S))
         own, counts = building.sensors, building.counts
         accel, stroke = np.full(n, own.accel_m_s2), np.full(d, own.stroke_mm / 1e3)
@@ -122,6 +128,7 @@ class Plausibility:
             z=zeros(d),
             pause_s=np.zeros(buildings),
             calm_s=zeros(m),
+            waited=0,
         )
 
     def judge(self, trust: Trust, samples: np.ndarray, estimate: Any) -> Trust:
@@ -132,6 +139,8 @@ class Plausibility:
             samples: of all sensors ``(m, E)``, NaN: lost.
             estimate: the observer's, with these samples.
         """
+        if trust.waited + 1 < self._every:
+            return trust._replace(waited=trust.waited + 1)
         n, d = self.n, self.d
         heard = abs(samples) < self._within  # no NaN is
         values = np.where(heard, samples, trust.last)
@@ -159,7 +168,7 @@ class Plausibility:
             calm_s = np.where((odd < 0.5) & ~stuck & ~believed, calm_s + self._step_s, 0.0)
             believed = (believed & ~put) | (calm_s > RETURN_S)
             concerned = self._serves @ ~believed
-        return Trust(believed, concerned, values, still_s, anchor, travel, means, stroke, z, pause_s, calm_s)
+        return Trust(believed, concerned, values, still_s, anchor, travel, means, stroke, z, pause_s, calm_s, 0)
 
     def _stuck(
         self, trust: Trust, values: np.ndarray, heard: np.ndarray, expected: np.ndarray
@@ -176,7 +185,8 @@ class Plausibility:
         device = self._device
         none = self._counts * (device.c0a_n_s_m * rate + device.alpha_a_n_m * z)
         more = self._counts * device.full_v * (device.c0b_n_s_mv * rate + device.alpha_b_n_mv * z)
-        return force - force.clip(np.minimum(none, none + more), np.maximum(none, none + more))
+        full = none + more
+        return np.maximum(force - np.maximum(none, full), 0.0) + np.minimum(force - np.minimum(none, full), 0.0)
 
     def _odd(self, means: np.ndarray) -> np.ndarray:
         """How far each sensor is from what is plausible, 1: just so, ``(m, E)``."""
