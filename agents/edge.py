@@ -1,7 +1,7 @@
 """Dampers driven in the building itself: samples in, safe voltages out, in this process, without Ray or torch.
 
 A loop of a few milliseconds must not cross a network. The service (`serving`) supervises and answers batches; this is
-what runs beside the drivers: the same observer, features, policy and guard, once a decision.
+what runs beside the drivers: the same acquisition, features, policy and guard, once a decision.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import numpy as np
 from agents import make_controller
 from envs.core.errors import CityloopError
 from envs.core.world import Controller, Intervention
-from envs.dampers.block import to_readings
+from envs.dampers.acquisition import Acquisition
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
-from envs.dampers.observer import Observer
 from envs.dampers.site import DampersSite
 
 
 class EdgeLoop:
-    """One building's loop. It remembers what the observer does, and the last command; `reset` forgets both.
+    """One building's loop. It remembers what the acquisition does, and the last command; `reset` forgets both.
 
     Args:
         site: the building.
@@ -31,11 +30,13 @@ class EdgeLoop:
 
     Attributes:
         failures: decisions that the controller did not take.
+        acquisition: what hears the sensors, and whom it believes (`Acquisition.trust`).
     """
 
     def __init__(self, site: DampersSite, controller: Controller):
         self.site, self.controller = site, controller
-        self._observer, self._features, self._guard = Observer(site), DampersFeatures(site), DampersGuard(site)
+        self.acquisition = Acquisition(site)
+        self._features, self._guard = DampersFeatures(site), DampersGuard(site)
         self._n, self._d = site.building.frame.floors, len(site.agents)
         self._mask = self._guard.mask({})
         self.reset()
@@ -48,7 +49,7 @@ class EdgeLoop:
 
     def reset(self) -> None:
         """The building is at rest, and nothing was commanded."""
-        self._estimate = self._observer.rest(1)
+        self.acquisition.rest(1)
         self._level = np.zeros((self._d, 1))
         self.controller.reset()
         self.failures = 0
@@ -68,9 +69,8 @@ class EdgeLoop:
                 f"samples have shape {samples.shape}: give {self._n} accelerations, {self._d} strokes, "
                 f"{self._d} forces, and the ground's acceleration"
             )
-        column, split = samples[:, None], self._n + self._d
-        self._estimate = self._observer.update(self._estimate, column[:split], column[split:])
-        readings = {name: row[0] for name, row in to_readings(self._estimate, column, self._level, self._n).items()}
+        seen = self.acquisition.take(samples[:, None], self._level)
+        readings = {name: row[0] for name, row in seen.items()}
         try:
             requests = self.controller.act(readings, self._features.encode(readings, self._mask))
         except Exception:  # whatever happens, the drivers get an answer in time: the guard's

@@ -2,7 +2,7 @@
 together, follow from measured forces and the observer's estimates.
 
 None sees more than the readings that a policy sees. Numbers of every law are tuned on training motions
-(`dampers_tune.py`) and kept in ``dampers_tuned.json``, by site; a site without some uses those of ``default``. Laws
+(`dampers_tune.py`) and kept in ``dampers_tuned.json``, by site; a site without some uses each law's defaults. Laws
 read one building's columns ``(k,)`` or many buildings' ``(E, k)``. Optimal control is in `dampers_optimal.py`.
 """
 
@@ -150,18 +150,19 @@ def _tuned() -> dict[str, dict[str, dict[str, float]]]:
     return content
 
 
-def tuned(site: str, law: str) -> dict[str, float]:
-    """The numbers of a law at a site, from ``dampers_tuned.json``."""
+def tuned(site: str, law: str, condition: str = "") -> dict[str, float]:
+    """The numbers of a law at a site, from ``dampers_tuned.json``; those for good conditions if there are no others."""
     content = _tuned()
-    return content.get(site, {}).get(law) or content.get("default", {}).get(law, {})
+    plain = content.get(site, {}).get(law, {})
+    return content.get(f"{site}@{condition}", {}).get(law, plain) if condition else plain
 
 
-def _law(kind: type[Law], site: DampersSite) -> Controller:
-    return kind(site, tuned(site.name, kind.name))
+def _law(kind: type[Law], site: DampersSite, condition: str = "") -> Controller:
+    return kind(site, tuned(site.name, kind.name, condition))
 
 
-def _fixed(name: str, level: float | None, site: DampersSite) -> Controller:
-    return Fixed(name, site, tuned(site.name, name).get("level", 0.3) if level is None else level)
+def _fixed(name: str, level: float | None, site: DampersSite, condition: str = "") -> Controller:
+    return Fixed(name, site, tuned(site.name, name, condition).get("level", 0.3) if level is None else level)
 
 
 LAWS: tuple[type[Law], ...] = (
@@ -176,14 +177,45 @@ LAWS: tuple[type[Law], ...] = (
 )
 """Laws with numbers to tune."""
 
-CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
-    "uncontrolled": Unmounted,
-    "passive-off": partial(_fixed, "passive-off", 0.0),
-    "passive-on": partial(_fixed, "passive-on", 1.0),
-    "fixed": partial(_fixed, "fixed", None),
-    **{kind.name: partial(_law, kind) for kind in LAWS},
+CONDITIONS: dict[str, dict[str, float]] = {
+    "delay": {"delay_ms": 10.0},
+    "dropout": {"dropout": 0.1},
+    "noise": {"noise": 5.0},
+    "dead": {"dead": 1},
+    "stiffness": {"stiffness": 0.15},
 }
-"""Name → how to build the controller for a site."""
+"""Condition that laws are tuned for, too → what is wrong then."""
+
+
+class Controllers(dict[str, Callable[..., Controller]]):
+    """Name → how to build the controller for a site. ``LAW@CONDITION`` has the numbers that were tuned for a condition
+    (`CONDITIONS`) where somebody did; such names are understood, not listed.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        law, _, condition = str(name).partition("@")
+        return super().__contains__(law) and (law == name or (law in TUNABLE and condition in CONDITIONS))
+
+    def __missing__(self, name: str) -> Callable[[Any], Controller]:
+        law, _, condition = name.partition("@")
+        if name not in self:
+            raise KeyError(name)
+        return partial(self[law], condition=condition)
+
+
+TUNABLE = ("fixed", *(kind.name for kind in LAWS))
+"""Controllers with numbers to tune."""
+
+CONTROLLERS = Controllers(
+    {
+        "uncontrolled": Unmounted,
+        "passive-off": partial(_fixed, "passive-off", 0.0),
+        "passive-on": partial(_fixed, "passive-on", 1.0),
+        "fixed": partial(_fixed, "fixed", None),
+        **{kind.name: partial(_law, kind) for kind in LAWS},
+    }
+)
+"""Every controller of practice."""
 
 REFERENCES = ("passive-off", "passive-on", "fixed", "mhf-continuous", "lqg")
 """Those that training is measured against."""

@@ -1,29 +1,36 @@
-"""Tunes dampers' laws on training motions, under good conditions: ``python -m agents.baselines.dampers_tune REF…``
+"""Tunes dampers' laws on training motions: ``python -m agents.baselines.dampers_tune REF… [LAW…] [CONDITION…]``
 
-A random search, then a closer one about the best, for the least median of the headline indicator. All laws meet the
-same motions. Writes ``dampers_tuned.json``; other sites' numbers stay.
+A random search, then two closer ones about the best, for the least median of the headline indicator. All laws meet the
+same motions, all trials of a law at once. Without a condition all is good; with one of `CONDITIONS` the laws are tuned
+under it, and are called ``LAW@CONDITION`` then. Writes ``dampers_tuned.json``; what else stands there stays.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from agents.baselines.dampers import LAWS, TUNED
+from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED
 from agents.baselines.dampers_shared import Fixed
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
 from envs.dampers.block import Block
 from envs.dampers.guard import DampersGuard
-from envs.dampers.scenarios import DampersScenario
+from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.site import DampersSite, load_site
 
-MOTIONS, WIDE, CLOSE = 32, 24, 16
-"""Training motions, and trials of either search."""
+MOTIONS, WIDE, CLOSE, ROUNDS = 24, 15, 8, 2
+"""Training motions; trials of the wide search beside the defaults, and of each of the close ones."""
+
+FRAMES = 4
+"""Sets of motions with a stiffness of their own, where that is wrong."""
+
+SUBSTEP_MS = 2.0
+"""Of the simulation, at most: within half a per cent of what 1 ms gives, in half the time."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "full": (0.02, 1.0),
@@ -37,67 +44,105 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Number → where it is sought, evenly in its logarithm."""
 
+Numbers = dict[str, float]
+Make = Callable[[Numbers], Controller]
 
-def play(block: Block, controller: Controller, seeds: Sequence[int]) -> list[dict[str, float]]:
-    """Indicators of an episode of each seed, all at once; the controller must read ``(E, k)``.
 
-    All are played on the stiffness and the delay of the first (see `Block`): where stiffness varies, give one alone.
+def play(block: Block, controllers: Sequence[Controller], seeds: Sequence[int]) -> list[list[dict[str, float]]]:
+    """Indicators of an episode of each seed under each controller, all at once; they must read ``(E, k)``.
+
+    All are played on the stiffness and the delay of the first seed (see `Block`): where they vary, give one alone.
     """
-    controller.reset()
-    guard = DampersGuard(block.site)
-    block.begin(seeds)
+    guard, count = DampersGuard(block.site), len(seeds)
+    spans = [slice(k * count, (k + 1) * count) for k in range(len(controllers))]
+    block.begin([*seeds] * len(controllers))
+    for controller in controllers:
+        controller.reset()
     while not block.done:
-        asked = controller.act(block.readings, {})[..., 0]
-        block.step(guard.limit(block.readings, asked)[0])
-    return block.kpis()
+        seen = block.readings
+        asked = [
+            controller.act({name: values[span] for name, values in seen.items()}, {})[..., 0]
+            for controller, span in zip(controllers, spans, strict=True)
+        ]
+        block.step(guard.limit(seen, np.concatenate(asked))[0])
+    found = block.kpis()
+    return [found[span] for span in spans]
 
 
-def tune(scenario: DampersScenario, motions: int = MOTIONS, wide: int = WIDE, close: int = CLOSE) -> dict[str, Any]:
-    """The best numbers of every law: law → number → value."""
-    good = {"delay_ms": 0, "dropout": 0, "noise": 1, "dead": 0, "stiffness": 0}
-    scenario = scenario.override({"variety": good})
-    site = load_site(scenario)
-    block = Block(scenario, site, np.float32)
-    seeds = range(scenario.seeds.train.first, scenario.seeds.train.first + motions)
+class Tuner:
+    """Scores controllers on a scenario's training motions.
 
-    def score(controller: Controller) -> float:
-        return float(np.median([kpis["j"] for kpis in play(block, controller, seeds)]))
+    Args:
+        scenario: where.
+        conditions: what is wrong there.
+        motions: how many.
+    """
 
-    found: dict[str, Any] = {}
-    makers = {"fixed": ({"level": 0.3}, lambda numbers: Fixed("fixed", site, numbers["level"]))}
+    def __init__(self, scenario: DampersScenario, conditions: Conditions, motions: int = MOTIONS):
+        timing = scenario.timing
+        if timing.decision_ms % SUBSTEP_MS == 0:
+            scenario = scenario.override({"timing.substep_ms": max(timing.substep_ms, SUBSTEP_MS)})
+        self.site = load_site(scenario)
+        first = scenario.seeds.train.first
+        sets = FRAMES if conditions.stiffness else 1
+        self._seeds = np.array_split(np.arange(first, first + motions), min(sets, motions))
+        self._block = Block(scenario, self.site, np.float32, conditions)
+
+    def scores(self, controllers: Sequence[Controller]) -> np.ndarray:
+        """The median of the headline indicator of each."""
+        found = [play(self._block, controllers, seeds.tolist()) for seeds in self._seeds]
+        return np.array([np.median([kpis["j"] for one in found for kpis in one[k]]) for k in range(len(controllers))])
+
+
+def tune(tuner: Tuner, laws: Sequence[str] = TUNABLE) -> dict[str, tuple[Numbers, float]]:
+    """The best numbers of laws, and what they reached there."""
+    site = tuner.site
+    makers: dict[str, tuple[Numbers, Make]] = {"fixed": ({"level": 0.3}, lambda numbers: _fixed(site, numbers))}
     for kind in LAWS:
         makers[kind.name] = (kind.DEFAULTS, lambda numbers, kind=kind: kind(site, numbers))  # type: ignore[misc]
-    for name, (defaults, make) in makers.items():
-        rng = np.random.default_rng(0)
-        best, numbers = score(make(defaults)), dict(defaults)
-        for k in range(wide + close):
-            trial = _near(numbers, rng) if k >= wide else _anywhere(defaults, rng)
-            reached = score(make(trial))
-            if reached < best:
-                best, numbers = reached, trial
-        found[name] = {key: float(f"{value:.4g}") for key, value in numbers.items()}
-        print(f"{scenario.ref} {name}: {best:.4f} with {found[name]}", file=sys.stderr)
-    return found
+    return {name: _search(tuner, dict(makers[name][0]), makers[name][1]) for name in laws}
 
 
-def _anywhere(numbers: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
+def _fixed(site: DampersSite, numbers: Numbers) -> Controller:
+    return Fixed("fixed", site, numbers["level"])
+
+
+def _search(tuner: Tuner, defaults: Numbers, make: Make, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
+    rng = np.random.default_rng(0)
+    trials = [defaults, *(_anywhere(defaults, rng) for _ in range(wide))]
+    best, numbers = np.inf, defaults
+    for _ in range(1 + ROUNDS):
+        scores = tuner.scores([make(trial) for trial in trials])
+        if scores.min() < best:
+            best, numbers = float(scores.min()), trials[int(scores.argmin())]
+        trials = [_near(numbers, rng) for _ in range(close)]
+    return {key: float(f"{value:.4g}") for key, value in numbers.items()}, best
+
+
+def _anywhere(numbers: Numbers, rng: np.random.Generator) -> Numbers:
     return {key: float(np.exp(rng.uniform(*np.log(RANGES[key])))) for key in numbers}
 
 
-def _near(numbers: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
+def _near(numbers: Numbers, rng: np.random.Generator) -> Numbers:
     moved = {key: value * float(np.exp(0.25 * rng.standard_normal())) for key, value in numbers.items()}
     return {key: float(np.clip(value, *RANGES[key])) for key, value in moved.items()}
 
 
-def main(refs: Sequence[str]) -> None:
-    """Tune on every scenario and write what was found."""
-    for ref in refs:
+def main(words: Sequence[str]) -> None:
+    """Tune on every scenario: all laws, or those named, under good conditions, or those named; write what was found."""
+    laws = [word for word in words if word in TUNABLE] or TUNABLE
+    named = [word for word in words if word in CONDITIONS] or [""]
+    for ref in (word for word in words if word not in TUNABLE and word not in CONDITIONS):
         scenario = load_scenario(ref)
         assert isinstance(scenario, DampersScenario)
-        site: DampersSite = load_site(scenario)
-        numbers = tune(scenario)
-        content = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
-        TUNED.write_text(json.dumps(content | {site.name: numbers}, indent=1) + "\n")
+        for condition in named:
+            found = tune(Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {}))), laws)
+            for name, (numbers, reached) in found.items():
+                print(f"{ref} {condition} {name}: {reached:.4f} with {numbers}", file=sys.stderr)
+            content: dict[str, Any] = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
+            key = f"{scenario.name}@{condition}" if condition else scenario.name
+            content[key] = content.get(key, {}) | {name: numbers for name, (numbers, _) in found.items()}
+            TUNED.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

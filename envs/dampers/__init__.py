@@ -46,7 +46,7 @@ PPO = {
     "entropy_end": 0.0,
     "averaging": 0.9,
 }
-BACKPROP = {**COMMON, "workers": 256, "fragment": 100, "learning_rate": 6e-3, "averaging": 0.97, "grad_clip": 1.0}
+BACKPROP = {**COMMON, "workers": 128, "fragment": 50, "learning_rate": 4e-3, "averaging": 0.97, "grad_clip": 1.0}
 """Training settings: hundreds of buildings cost little more than one, and a decision is ten milliseconds."""
 
 SYSTEM = System(

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.dampers.acquisition import Acquisition
 from envs.dampers.building import Building
 from envs.dampers.frame import Frame
 from envs.dampers.kpis import Tally
-from envs.dampers.motions import draw
-from envs.dampers.observer import Observer
-from envs.dampers.scenarios import DampersScenario
+from envs.dampers.motions import draw, facade_n_s_m
+from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.sensing import Sensors, circumstances
 from envs.dampers.site import DampersSite
 from envs.dampers.structure import Structure, uncontrolled
@@ -34,46 +34,62 @@ class Block:
         scenario: where and how.
         site: its site.
         dtype: of the simulation: float32 is twice as quick, and plenty for training.
+        conditions: what is wrong in all episodes, instead of what the scenario says of their seeds.
 
     Attributes:
         readings: what their sensors say now, each column ``(E, …)``.
+        acquisition: what hears the sensors.
         truth: what only a simulator knows of the last decision, see `World.truth`, each ``(E, …)``.
     """
 
-    def __init__(self, scenario: DampersScenario, site: DampersSite, dtype: Any = np.float64):
-        self.scenario, self.site, self.dtype = scenario, site, dtype
+    def __init__(
+        self,
+        scenario: DampersScenario,
+        site: DampersSite,
+        dtype: Any = np.float64,
+        conditions: Conditions | None = None,
+    ):
+        self.scenario, self.site, self.dtype, self._conditions = scenario, site, dtype, conditions
         self.building, timing = site.building, scenario.timing
         self._substeps, self._dt_s = timing.substeps, timing.decision_ms / timing.substeps / 1e3
-        self.observer = Observer(site)
+        self.acquisition = Acquisition(site)
         self.readings: Readings = {}
         self.truth: dict[str, np.ndarray] = {}
 
     def begin(self, seeds: Sequence[int], mounted: bool = True) -> Readings:
         """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, without force."""
         scenario, building, copies = self.scenario, self.building, len(seeds)
-        wrong = circumstances(scenario, self.site, seeds)
+        wrong = circumstances(scenario, self.site, seeds, self._conditions)
         frame = building.frame.softened(wrong.factor) if (wrong.factor != 1.0).any() else building.frame
-        self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted))
+        blown = pushed(scenario, building)
+        self._ground = float(blown is None)  # it stands still in the wind
+        self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), pushed=blown)
         self._alive = wrong.alive.astype(self.dtype) * building.device.full_v
         self._sensors = Sensors(self.site, scenario.bits, seeds, wrong)
         self._shake(seeds, frame)
         self._moment, self._decision = self._plant.rest(copies), 0
         self._level = np.zeros((len(building.storeys), copies))
         self._late(wrong.delay_ms / 1e3)
-        self._estimate = self.observer.rest(copies)
+        self.acquisition.rest(copies)
         self._dissipated_j = np.zeros(copies)
         self.tally = Tally(self.site, self._alone, scenario.decisions)
         return self._observe()
 
     def _shake(self, seeds: Sequence[int], frame: Frame) -> None:
-        """The ground's acceleration at every substep, ``(T, E)``, and what it does to the building without dampers."""
-        ground, self._alone = shaken(self.scenario, self.building, frame, seeds, self._dt_s)
-        self.ground = np.ascontiguousarray(ground.T, dtype=self.dtype)
+        """The load at every substep, ``(T, E)``, and what it does to the building without dampers."""
+        loads, self._alone = shaken(self.scenario, self.building, frame, seeds, self._dt_s)
+        self.loads = np.ascontiguousarray(loads.T, dtype=self.dtype)
 
     def _late(self, delay_s: float) -> None:
         """Commands wait: ``whole`` decisions, and ``rest`` substeps of the one in which they arrive."""
         whole, self._rest = divmod(round(delay_s / self._dt_s), self._substeps)
         self._waiting = deque([np.zeros_like(self._level)] * (whole + 2), maxlen=whole + 2)
+
+    @property
+    def alone_m(self) -> np.ndarray:
+        """Drifts of the building without dampers after every decision, ``(E, n, decisions)``."""
+        each, last = round(self.scenario.decision_s / _sample_s(self.scenario)), self.scenario.decisions
+        return np.asarray(self._alone[:, : self.building.frame.floors, each : each * last + 1 : each])
 
     @property
     def done(self) -> bool:
@@ -96,7 +112,7 @@ class Block:
         for k in range(self._substeps):
             volts = before if k < self._rest else after
             rate = moment.rate
-            moment, seen = plant.step(moment, volts, self.ground[start + k : start + k + 1], plant.matrix)
+            moment, seen = plant.step(moment, volts, self.loads[start + k : start + k + 1], plant.matrix)
             peaks = np.maximum(peaks, abs(seen))
             work = work + moment.force * rate
         self._moment = moment
@@ -105,13 +121,12 @@ class Block:
         return self._observe(peaks)
 
     def _observe(self, peaks: np.ndarray | None = None) -> Readings:
-        moment, n, d = self._moment, self.building.frame.floors, len(self.building.storeys)
-        now = self._plant.now(moment).astype(float)
-        ground = self.ground[self._decision * self._substeps][None]
+        moment, n = self._moment, self.building.frame.floors
+        load = self.loads[self._decision * self._substeps][None]
+        now, ground = self._plant.now(moment, load).astype(float), self._ground * load
         true = np.concatenate([now[n : 2 * n], moment.stroke, moment.force, ground])
         samples = self._sensors.read(true)
-        self._estimate = self.observer.update(self._estimate, samples[: n + d], samples[n + d :])
-        self.readings = to_readings(self._estimate, samples, self._level, n)
+        self.readings = self.acquisition.take(samples, self._level)
         peaks = abs(now) if peaks is None else np.maximum(peaks, abs(now)).astype(float)
         before = self.tally.ratios.copy()
         self.tally.take(now, peaks, abs(moment.force), abs(moment.stroke), self._level, self._decision)
@@ -131,7 +146,7 @@ class Block:
 
     def kpis(self) -> list[dict[str, float]]:
         """Indicators of each episode so far."""
-        rest_m = np.abs(self._plant.now(self._moment)[: self.building.frame.floors]).max(axis=0)
+        rest_m = np.abs(self._plant.now(self._moment, self.loads[:1])[: self.building.frame.floors]).max(axis=0)
         return self.tally.kpis(self._dissipated_j, rest_m)
 
     def places(self, k: int = 0) -> dict[str, dict[str, float]]:
@@ -139,37 +154,29 @@ class Block:
         return self.tally.places(k)
 
 
+def pushed(scenario: DampersScenario, building: Building) -> np.ndarray | None:
+    """How the scenario's load pushes the floors, see `Structure`; None where it is the ground that moves."""
+    if scenario.motion.kind != "wind":
+        return None
+    return facade_n_s_m(scenario.motion.wind, building.storey_m, building.frame.floors)
+
+
 def shaken(
     scenario: DampersScenario, building: Building, frame: Frame, seeds: Sequence[int], dt_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ground's acceleration of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to
-    the building without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
+    """The load of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to the building
+    without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
     """
-    sample_s = min(SAMPLE_S, scenario.decision_s)
+    sample_s = _sample_s(scenario)
     length_s = scenario.decisions * scenario.decision_s
     first_s = 1.0 / float(building.frame.frequencies_hz[0])
     drawn = np.array([draw(scenario.motion, length_s + 2 * sample_s, sample_s, first_s, seed) for seed in seeds])
     place = np.arange(round(length_s / dt_s) + 1) * dt_s / sample_s
     low = np.minimum(place.astype(int), drawn.shape[1] - 2)
     share = place - low
-    return drawn[:, low] * (1 - share) + drawn[:, low + 1] * share, uncontrolled(building, frame, drawn, sample_s)
+    loads = drawn[:, low] * (1 - share) + drawn[:, low + 1] * share
+    return loads, uncontrolled(building, frame, drawn, sample_s, pushed(scenario, building))
 
 
-def to_readings(estimate: Any, samples: np.ndarray, level: np.ndarray, floors: int) -> Readings:
-    """Columns ``(E, …)`` from an estimate, samples ``(n + 2d + 1, E)`` and levels ``(d, E)``; see `READINGS`."""
-    n, d = floors, len(level)
-    seen = estimate.seen.T
-    return {
-        "accel_m_s2": samples[:n].T,
-        "ground_m_s2": samples[n + 2 * d :].T,
-        "stroke_mm": 1e3 * samples[n : n + d].T,
-        "force_n": samples[n + d : n + 2 * d].T,
-        "level": level.T,
-        "silent_s": estimate.silent_s.T,
-        "drift_est_mm": 1e3 * seen[:, :n],
-        "rate_est_mm_s": 1e3 * seen[:, n : 2 * n],
-        "accel_est_m_s2": seen[:, 2 * n :],
-        "force_est_n": estimate.inputs[:d].T,
-        "drift_peak_mm": 1e3 * estimate.peaks[:n].T,
-        "accel_peak_m_s2": estimate.peaks[n:].T,
-    }
+def _sample_s(scenario: DampersScenario) -> float:
+    return min(SAMPLE_S, scenario.decision_s)

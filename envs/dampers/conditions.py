@@ -7,11 +7,11 @@ from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
 SILENT_S = 5.0
-"""A damper that is not heard for so long."""
+"""A damper that is not heard, or not believed, for so long."""
 
 
 def conditions(site: DampersSite, readings: Readings) -> list[Condition]:
-    """Storeys that drifted beyond what they are held to bear (an estimate), and dampers that are not heard."""
+    """Storeys that drifted beyond what they are held to bear (an estimate); dampers that are not heard or believed."""
     building = site.building
     capacity_mm = 1e3 * building.capacity_share * building.storey_m
     found = []
@@ -21,6 +21,6 @@ def conditions(site: DampersSite, readings: Readings) -> list[Condition]:
             found.append(Condition(f"drift:{storey}", "high", text, storey))
     for agent, silent_s in zip(site.agents, readings["silent_s"].tolist(), strict=True):
         if silent_s >= SILENT_S:
-            text = f"damper {agent} has not been heard for {silent_s:.0f} s"
+            text = f"damper {agent} has not been heard, or not believed, for {silent_s:.0f} s"
             found.append(Condition(f"silent:{agent}", "medium", text, agent))
     return found

@@ -11,7 +11,11 @@ from envs.dampers.kpis import BARE
 from envs.dampers.site import DampersSite
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
-UNITS = {"drift_mm": "peak drift (mm)", "accel_m_s2": "peak acceleration (m/s²)"}
+UNITS = {
+    "drift_mm": "peak drift (mm)",
+    "accel_m_s2": "peak acceleration (m/s²)",
+    "fatigue": "fatigue from drift cycles, worst storey without dampers = 1",
+}
 
 
 def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indicator: str) -> Any:

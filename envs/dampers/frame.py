@@ -140,13 +140,16 @@ def ramp(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndar
     return moved[:n, :n], held - slope, slope
 
 
-def respond(frame: Frame, ground: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """The bare frame under ground motions that run straight between samples, mode by mode; exact at the samples.
+def respond(
+    frame: Frame, loads: np.ndarray, dt_s: float, pushed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bare frame under loads that run straight between samples, mode by mode; exact at the samples.
 
     Args:
         frame: with damping that does not couple its modes (couplings are left out).
-        ground: acceleration in m/s², ``(…, T)``.
+        loads: the ground's acceleration in m/s², or of what pushes the floors, ``(…, T)``.
         dt_s: between samples.
+        pushed: forces on floors in N per unit of load, ``(n,)``; None: the ground is shaken.
 
     Returns:
         Displacements and velocities of every floor, both ``(…, n, T)``, from rest.
@@ -154,18 +157,18 @@ def respond(frame: Frame, ground: np.ndarray, dt_s: float) -> tuple[np.ndarray, 
     from scipy.signal import lfilter
 
     omega, shapes = frame.modes
-    gains = shapes.T @ frame.mass_kg
+    gains = shapes.T @ (-frame.mass_kg if pushed is None else pushed)
     ratios = frame.damping_ratios
-    x = np.zeros((*ground.shape[:-1], frame.floors, ground.shape[-1]))
+    x = np.zeros((*loads.shape[:-1], frame.floors, loads.shape[-1]))
     v = np.zeros_like(x)
     for w, zeta, gain, shape in zip(omega, ratios, gains, shapes.T, strict=True):
         a = np.array([[0.0, 1.0], [-w * w, -2 * zeta * w]])
-        moved, now, then = ramp(a, np.array([[0.0], [-gain]]), dt_s)
+        moved, now, then = ramp(a, np.array([[0.0], [gain]]), dt_s)
         # Two first-order recursions in the mode's eigenvectors, each a filter: q_{k+1} = λ q_k + p u_k + r u_{k+1}.
         values, vectors = np.linalg.eig(moved)
         inverse = np.linalg.inv(vectors)
         q = [
-            lfilter([r, p], [1.0, -value], ground, axis=-1) - r * _decay(value, ground)
+            lfilter([r, p], [1.0, -value], loads, axis=-1) - r * _decay(value, loads)
             for value, p, r in zip(values, (inverse @ now)[:, 0], (inverse @ then)[:, 0], strict=True)
         ]
         displacement = np.real(vectors[0, 0] * q[0] + vectors[0, 1] * q[1])
@@ -175,6 +178,6 @@ def respond(frame: Frame, ground: np.ndarray, dt_s: float) -> tuple[np.ndarray, 
     return x, v
 
 
-def _decay(value: complex, ground: np.ndarray) -> np.ndarray:
+def _decay(value: complex, loads: np.ndarray) -> np.ndarray:
     """What a filter makes of the first sample alone: it stands for a moment from which rest begins, not for a push."""
-    return ground[..., :1] * value ** np.arange(ground.shape[-1])
+    return loads[..., :1] * value ** np.arange(loads.shape[-1])

@@ -15,7 +15,8 @@ from envs.core.world import Commands, Intervention, Requests, as_numbers
 from envs.dampers.site import DampersSite
 
 SILENT_S = 0.1
-"""A damper whose stroke or force nobody has heard for so long is driven by nobody's guess."""
+"""A damper whose stroke or force nobody has heard for so long, or whose sensors are not believed (`plausibility.py`),
+is driven by nobody's guess."""
 
 NEAR = 0.9
 """Share of the rated force from which on a voltage does not rise, and of the stroke from which on it is full."""

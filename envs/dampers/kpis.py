@@ -27,6 +27,7 @@ KPIS = {
     "dissipated_j": "energy that dampers took out of the building",
     "level": "mean command, as a share of full voltage (stands for the power of J14)",
     "residual_mm": "largest drift at the end",
+    "fatigue_ratio": "Miner's sum of the storey with most of it, slope 3 on rainflow ranges of drift, as a ratio",
     "overloaded": "1 if a storey drifted beyond what it may bear",
 }
 """Indicator → definition."""

@@ -1,4 +1,4 @@
-"""Ground motions and wind from a seed: filtered noise, pulses, long-period basins, sines, records, matched spectra.
+"""Ground motions from a seed: filtered noise, pulses, long-period basins, sines, records, matched spectra; and gusts.
 
 A device for training and comparison: no seed stands for any place's hazard. What a site must bear is its engineer's
 input (`Motion.spectrum`, `Motion.record`).
@@ -24,6 +24,12 @@ SOILS: dict[str, tuple[float, float, float, float]] = {
 }
 """Soil → ω_g rad/s, ζ_g, ω_f rad/s, ζ_f of Clough and Penzien (1975), as commonly tabulated (recalled)."""
 
+AIR_KG_M3 = 1.25
+"""Density of air."""
+
+SWELL_S = 5.0
+"""Gusts swell over so long at the start: the building begins at rest."""
+
 Kind = Literal["stochastic", "pulse", "basin", "harmonic", "wind", "record", "none"]
 
 
@@ -47,14 +53,31 @@ class Spectrum(Frozen):
         return self
 
 
+class Wind(Frozen):
+    """Gusts on the facade.
+
+    Attributes:
+        speed_m_s: mean over some ten minutes, ten metres above the ground.
+        width_m: of the facade across the wind.
+        drag: its force coefficient.
+        profile: exponent with which the mean rises over the height: 0.16 in open country, 0.4 in a city.
+        roughness: surface drag coefficient: 0.005 in open country, 0.05 in a city.
+    """
+
+    speed_m_s: float = Field(default=25.0, gt=0, le=100)
+    width_m: float = Field(default=10.0, gt=0)
+    drag: float = Field(default=1.3, gt=0)
+    profile: float = Field(default=0.16, ge=0, le=1)
+    roughness: float = Field(default=0.005, gt=0, le=0.1)
+
+
 class Motion(Frozen):
     """What shakes the building.
 
     Attributes:
         kind: ``stochastic`` (Clough-Penzien noise under an envelope), ``pulse`` (the same with a near-field velocity
             pulse), ``basin`` (far-field, long-period, long), ``harmonic`` (a sine that swells in three periods),
-            ``wind`` (a slow random force on all floors, as an acceleration of the ground), ``record`` (a file), or
-            ``none``.
+            ``wind`` (gusts that push the floors while the ground stands still), ``record`` (a file), or ``none``.
         soils: of stochastic motions, one drawn for each.
         pulse_share: of stochastic motions that get a pulse.
         pga_g: median of the peak acceleration.
@@ -68,7 +91,8 @@ class Motion(Frozen):
         factor: on a record's acceleration, before a peak or spectrum is asked for.
         speed: how many times faster than recorded it runs (Dyke 1996: 5).
         scaled: whether a record is scaled to ``pga_g``, too; else it comes as it is.
-        spectrum: what motions are matched to, instead of a peak.
+        spectrum: what ground motions are matched to, instead of a peak.
+        wind: of motions of kind ``wind``; ``pga_…`` mean nothing then.
     """
 
     kind: Kind = "stochastic"
@@ -86,6 +110,7 @@ class Motion(Frozen):
     speed: float = Field(default=1.0, gt=0)
     scaled: bool = False
     spectrum: Spectrum | None = None
+    wind: Wind = Wind()
 
     @model_validator(mode="after")
     def _whole(self) -> Motion:
@@ -95,6 +120,8 @@ class Motion(Frozen):
                 raise ValueError(f"{name} must be two numbers with 0 < low <= high, not {[low, high]}")
         if (self.kind == "record") != (self.record is not None):
             raise ValueError("record is for motions of kind 'record', and they need it: give a file, or change kind")
+        if self.kind == "wind" and self.spectrum is not None:
+            raise ValueError("spectrum is of the ground's motion: leave it out where kind is 'wind'")
         if self.record is not None and not self.record.is_file():
             raise ValueError(f"record {self.record} is missing: give an existing AT2 or two-column file")
         assert self.unit in UNITS
@@ -102,7 +129,7 @@ class Motion(Frozen):
 
 
 def draw(motion: Motion, duration_s: float, dt_s: float, first_s: float, seed: int) -> np.ndarray:
-    """A ground motion, m/s², ``(T,)``: sample k stands for time k dt, straight in between; zero at the start.
+    """A ground motion in m/s², or gusts in m/s, ``(T,)``: sample k is at time k dt, straight in between; from zero.
 
     Args:
         motion: what kind.
@@ -115,9 +142,11 @@ def draw(motion: Motion, duration_s: float, dt_s: float, first_s: float, seed: i
     times = np.arange(round(duration_s / dt_s) + 1) * dt_s
     if motion.kind == "none":
         return np.zeros(len(times))
+    if motion.kind == "wind":
+        return gusts(motion.wind, times, rng) * np.minimum(times / SWELL_S, 1.0)
     if motion.kind == "record":
         return _record(motion, times)
-    makers: dict[str, Any] = {"stochastic": _noise, "pulse": _noise, "basin": _basin, "harmonic": _sine, "wind": _wind}
+    makers: dict[str, Any] = {"stochastic": _noise, "pulse": _noise, "basin": _basin, "harmonic": _sine}
     shaken = makers[motion.kind](motion, times, motion.period_s or first_s, rng)
     if motion.spectrum is not None:
         target = motion.spectrum
@@ -203,13 +232,33 @@ def _sine(motion: Motion, times: np.ndarray, first_s: float, rng: np.random.Gene
     return np.asarray(np.minimum(times / (3 * first_s), 1.0) * np.sin(2 * np.pi * times / first_s))
 
 
-def _wind(motion: Motion, times: np.ndarray, first_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Gusts: noise whose power falls with frequency to the power 5/3 above 0.1 Hz, as Davenport's does at its end.
+def davenport(wind: Wind, frequencies_hz: np.ndarray) -> np.ndarray:
+    """One-sided power of gusts in (m/s)²/Hz; their variance is 6 κ U².
 
-    As the ground's acceleration it pushes every floor in proportion to its mass, in step: wind on a stiff facade.
+    n S / (κ U²) = 4 x² / (1 + x²)^(4/3) with x = n · 1200 m / U (Davenport 1961, as commonly given; recalled).
     """
-    frequencies = np.fft.rfftfreq(len(times), float(times[1]))
-    gain = np.maximum(frequencies, 0.1) ** (-5 / 6)
-    gain[0] = 0.0
-    gusts = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(times))) * gain, len(times))
-    return gusts * np.minimum(times / 5.0, 1.0)
+    x = 1200.0 * frequencies_hz / wind.speed_m_s
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = 4 * wind.roughness * wind.speed_m_s**2 * x**2 / ((1 + x**2) ** (4 / 3) * frequencies_hz)
+    return np.where(frequencies_hz > 0, power, 0.0)
+
+
+def gusts(wind: Wind, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """By how much the wind blows faster than on average, m/s, ``(T,)``: noise of Davenport's spectrum.
+
+    Those slower than the episode is long are left out, as is the mean, whose lasting push no damper changes.
+    """
+    dt_s = float(times[1])
+    power = davenport(wind, np.fft.rfftfreq(len(times), dt_s))
+    return np.fft.irfft(np.fft.rfft(rng.standard_normal(len(times))) * np.sqrt(power / (2 * dt_s)), len(times))
+
+
+def facade_n_s_m(wind: Wind, storey_m: float, floors: int) -> np.ndarray:
+    """Force on every floor per m/s of a gust, in N·s/m, ``(n,)``: ρ c A U(z) with U(z) = U (z / 10 m)^α.
+
+    Quasi-steady and linear in gusts, as Davenport (1961) has it; they strike all floors at once, which is the worst
+    they can do.
+    """
+    heights = storey_m * np.arange(1, floors + 1)
+    mean = wind.speed_m_s * (heights / 10.0) ** wind.profile
+    return np.asarray(AIR_KG_M3 * wind.drag * wind.width_m * storey_m * mean)

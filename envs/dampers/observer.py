@@ -17,6 +17,7 @@ from scipy.linalg import solve_discrete_are
 
 from envs.dampers.device import Array
 from envs.dampers.frame import drift_matrix, ramp
+from envs.dampers.plausibility import Trust
 from envs.dampers.site import DampersSite
 
 FORCE_DOUBT, GROUND_DOUBT = 0.01, 0.02
@@ -37,7 +38,8 @@ class Estimate(NamedTuple):
         inputs: damper forces in N and ground acceleration as last heard, ``(d + 1, E)``.
         seen: estimated drifts in m, rates in m/s and absolute accelerations in m/s², ``(3n, E)``.
         peaks: largest drifts and accelerations of late, ``(2n, E)``.
-        silent_s: since both stroke and force were heard, ``(d, E)``.
+        silent_s: since both stroke and force were heard, and all was believed that the damper is driven by, ``(d, E)``.
+        expected: of accelerometers and strokes, before they spoke, ``(n + d, E)``.
     """
 
     x: Array
@@ -45,6 +47,7 @@ class Estimate(NamedTuple):
     seen: Array
     peaks: Array
     silent_s: Array
+    expected: Array
 
 
 class Observer:
@@ -108,10 +111,12 @@ class Observer:
     def rest(self, buildings: int, xp: Any = np) -> Estimate:
         """Nothing moves, everything was just heard."""
         kind = {"dtype": self.dtype} if xp is np else {}
-        rows = (2 * self.n, self.d + 1, 3 * self.n, 2 * self.n, self.d)
+        rows = (2 * self.n, self.d + 1, 3 * self.n, 2 * self.n, self.d, self.n + self.d)
         return Estimate(*(xp.zeros((count, buildings), **kind) for count in rows))
 
-    def update(self, estimate: Estimate, measured: Array, inputs: Array, xp: Any = np) -> Estimate:
+    def update(
+        self, estimate: Estimate, measured: Array, inputs: Array, xp: Any = np, trust: Trust | None = None
+    ) -> Estimate:
         """Take in a decision's samples.
 
         Args:
@@ -119,19 +124,26 @@ class Observer:
             measured: accelerations in m/s² and strokes in m, ``(n + d, E)``; NaN: lost.
             inputs: forces in N and the ground's acceleration, ``(d + 1, E)``; NaN: lost.
             xp: numpy or torch.
+            trust: what is believed of them; None: all. A force or ground in doubt is taken for none.
         """
-        n = self.n
+        n, split = self.n, self.n + self.d
         ahead, correct, within, bounds = self.ahead, self.correct, self.range, self.input_range
         if xp is not np:
             ahead, correct, within, bounds = (xp.as_tensor(each) for each in (ahead, correct, within, bounds))
-        heard = abs(measured) <= within  # no NaN is
-        given = abs(inputs) <= bounds
+        heard = abs(measured) < within  # no NaN is, and none that is clipped
+        given = abs(inputs) < bounds
         now = xp.where(given, inputs, estimate.inputs)
+        if trust is not None and not trust.believed.all():
+            heard, given = heard & trust.believed[:split], given & trust.believed[split:]
+            now = xp.where(trust.believed[split:], now, 0.0)
         expected = ahead @ xp.concatenate([estimate.x, estimate.inputs, now])
         surprise = xp.where(heard, measured - expected[2 * n :], 0.0)
         found = correct @ xp.concatenate([expected[: 2 * n], now, surprise])
         seen = found[2 * n :]
         size = abs(xp.concatenate([seen[:n], seen[2 * n :]]))
         whole = heard[n:] & given[: self.d]
+        if trust is not None:
+            whole = whole & ~trust.concerned
         silent = xp.where(whole, 0.0, estimate.silent_s + self.decision_s)
-        return Estimate(found[: 2 * n], now, seen, xp.maximum(size, self._forget * estimate.peaks), silent)
+        peaks = xp.maximum(size, self._forget * estimate.peaks)
+        return Estimate(found[: 2 * n], now, seen, peaks, silent, expected[2 * n :])

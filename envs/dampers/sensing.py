@@ -31,10 +31,19 @@ class Circumstances:
     alive: np.ndarray
 
 
-def circumstances(scenario: DampersScenario, site: DampersSite, seeds: Sequence[int]) -> Circumstances:
-    """What the scenario says, or, for training seeds, what is drawn of its variety; the first draws what is shared."""
+def circumstances(
+    scenario: DampersScenario, site: DampersSite, seeds: Sequence[int], given: Conditions | None = None
+) -> Circumstances:
+    """What the scenario says, or, for training seeds, what is drawn of its variety; the first draws what is shared.
+
+    Args:
+        scenario: where.
+        site: its site.
+        seeds: of the episodes.
+        given: conditions for all of them instead, whatever seeds they have.
+    """
     n, d = site.building.frame.floors, len(site.agents)
-    first, *_ = drawn = [_Draw(scenario, seed) for seed in seeds]
+    first, *_ = drawn = [_Draw(scenario, seed, given) for seed in seeds]
     alive = np.ones((d, len(seeds)), dtype=bool)
     for column, one in zip(alive.T, drawn, strict=True):
         column[one.rng.permutation(d)[: min(one.conditions.dead, d)]] = False
@@ -51,10 +60,11 @@ def circumstances(scenario: DampersScenario, site: DampersSite, seeds: Sequence[
 class _Draw:
     """The conditions of one episode, and the generator that goes on to say which damper and which storey."""
 
-    def __init__(self, scenario: DampersScenario, seed: int):
+    def __init__(self, scenario: DampersScenario, seed: int, given: Conditions | None):
         self.rng = np.random.default_rng([seed, 13])
         split: Split | None = scenario.seeds.split(seed)
-        self.conditions = scenario.conditions if split != "train" else self._varied(scenario.variety)
+        says = scenario.conditions if split != "train" else self._varied(scenario.variety)
+        self.conditions = says if given is None else given
 
     def _varied(self, variety: Variety) -> Conditions:
         rng = self.rng

@@ -50,6 +50,8 @@ class Structure:
         dampers: whether they are mounted.
         dtype: of all arrays.
         devices: how many stand for each, as a multiple of the building's own; 0: they hang loose.
+        pushed: what the load pushes: floors in N per unit of it, ``(n,)``, while the ground stands still; None: it is
+            the ground's acceleration in m/s².
 
     Attributes:
         matrix: ``(rows, columns)``: what follows from motion, forces and ground in one product.
@@ -63,6 +65,7 @@ class Structure:
         dampers: bool = True,
         dtype: Any = np.float64,
         devices: float = 1.0,
+        pushed: np.ndarray | None = None,
     ):
         self.building, self.dt_s, self.dtype = building, dt_s, dtype
         self.frame = building.frame if frame is None else frame
@@ -79,24 +82,26 @@ class Structure:
             share = building.after_yield
             elastic = Frame(self.frame.mass_kg, self.frame.damping, share * self.frame.stiffness)
             hysteretic = -drifts.T @ storey * (1 - share)  # forces on floors from what each storey holds back
-        self.matrix = self._matrix(elastic, drifts, -drifts.T[:, self.storeys], hysteretic).astype(dtype)
+        load = np.append(np.zeros(n), 1.0) if pushed is None else np.append(pushed, 0.0)
+        forces = np.hstack([-drifts.T[:, self.storeys], hysteretic])  # on floors, of everything that is no frame
+        self.matrix = self._matrix(elastic, drifts, forces, load).astype(dtype)
 
-    def _matrix(self, frame: Frame, drifts: np.ndarray, on_floors: np.ndarray, hysteretic: np.ndarray) -> np.ndarray:
+    def _matrix(self, frame: Frame, drifts: np.ndarray, forces: np.ndarray, load: np.ndarray) -> np.ndarray:
         """Rows: next state, next strokes and rates, next drift rates where storeys yield; and what `now` gives.
 
-        Columns: state, damper forces, hysteretic drifts, the ground's acceleration.
+        Columns: state, damper forces, hysteretic drifts, the load. The ground's acceleration is none of the absolute
+        accelerations that it leads to: there its column is zero.
         """
         n = self.n
         a, b = frame.continuous
-        forces = np.hstack([on_floors, hysteretic])  # on floors, of everything that is no frame
         moved, pushed = hold(
-            a, b @ np.block([[forces, np.zeros((n, 1))], [np.zeros((1, forces.shape[1])), 1.0]]), self.dt_s
+            a, b @ np.hstack([np.vstack([forces, np.zeros(forces.shape[1])]), load[:, None]]), self.dt_s
         )
         ahead = np.hstack([moved, pushed])
         stroke, rate = drifts[self.storeys] @ ahead[:n], drifts[self.storeys] @ ahead[n:]
         rates = drifts @ ahead[n:] if self.yields else np.zeros((0, ahead.shape[1]))
         of_state, of_force = frame.acceleration
-        accel = np.hstack([of_state, of_force @ forces, np.zeros((n, 1))])
+        accel = np.hstack([of_state, of_force @ forces, of_force @ load[:n, None]])
         drift = np.hstack([drifts, np.zeros((n, ahead.shape[1] - n))])
         return np.vstack([ahead, stroke, rate, rates, drift, accel, frame.mass_kg @ accel])
 
@@ -113,13 +118,13 @@ class Structure:
             zeros(2 * self.n), zeros(self.d), zeros(self.d), inside, zeros(self.d), zeros(rates), zeros(rates)
         )
 
-    def step(self, moment: Moment, volts: Array, ground: Array, matrix: Array, xp: Any = np) -> tuple[Moment, Array]:
+    def step(self, moment: Moment, volts: Array, load: Array, matrix: Array, xp: Any = np) -> tuple[Moment, Array]:
         """One step on.
 
         Args:
             moment: where copies are.
             volts: at the drivers of each storey's dampers, ``(d, E)``.
-            ground: acceleration in m/s² at the beginning, ``(1, E)``.
+            load: the ground's acceleration in m/s², or what pushes the floors, at the beginning, ``(1, E)``.
             matrix: `matrix`, as an array of ``xp``.
             xp: numpy or torch.
 
@@ -138,35 +143,37 @@ class Structure:
             assert self.building.hysteresis is not None
             h = yielded(self.building.hysteresis, h, moment.drift_rate, self.dt_s, xp)
             parts.append(h)
-        found = matrix @ xp.concatenate([*parts, ground], -2)
+        found = matrix @ xp.concatenate([*parts, load], -2)
         end = found.shape[-2] - a - 1
         stroke, rate = found[..., a : a + d, :], found[..., a + d : a + 2 * d, :]
         after = Moment(found[..., :a, :], stroke, rate, inside, force, h, found[..., a + 2 * d : end, :])
         return after, found[..., end:, :]
 
-    def now(self, moment: Moment) -> np.ndarray:
+    def now(self, moment: Moment, load: np.ndarray) -> np.ndarray:
         """Drifts, absolute accelerations and base shear at a moment, ``(2n + 1, E)``, with the forces just exerted."""
         parts = [moment.x, moment.force, moment.h] if self.yields else [moment.x, moment.force]
-        rows = self.matrix[-2 * self.n - 1 :, :-1]  # the ground's own column is zero: accelerations are absolute
-        return rows @ np.concatenate(parts)
+        return self.matrix[-2 * self.n - 1 :] @ np.concatenate([*parts, load])
 
 
-def uncontrolled(building: Building, frame: Frame, ground: np.ndarray, dt_s: float) -> np.ndarray:
+def uncontrolled(
+    building: Building, frame: Frame, loads: np.ndarray, dt_s: float, pushed: np.ndarray | None = None
+) -> np.ndarray:
     """Drifts, absolute accelerations and base shear of the building without dampers, ``(E, 2n + 1, T)``.
 
     Args:
         building: which.
         frame: its frame, e.g. a softened one.
-        ground: m/s², ``(E, T)``.
+        loads: the ground's acceleration in m/s², or what pushes the floors, ``(E, T)``.
         dt_s: between samples.
+        pushed: see `Structure`.
     """
-    bare = Structure(building, dt_s, frame, dampers=False)
+    bare = Structure(building, dt_s, frame, dampers=False, pushed=pushed)
     if not bare.yields and _classical(frame):
-        x, v = respond(frame, ground, dt_s)
-        return bare.matrix[-2 * bare.n - 1 :, : 2 * bare.n] @ np.concatenate([x, v], axis=1)
-    moment, found = bare.rest(len(ground)), np.empty((len(ground), 2 * bare.n + 1, ground.shape[1]))
-    volts = np.zeros((0, len(ground)))
-    for k, row in enumerate(ground.T):
+        x, v = respond(frame, loads, dt_s, pushed)
+        return bare.matrix[-2 * bare.n - 1 :] @ np.concatenate([x, v, loads[:, None]], axis=1)
+    moment, found = bare.rest(len(loads)), np.empty((len(loads), 2 * bare.n + 1, loads.shape[1]))
+    volts = np.zeros((0, len(loads)))
+    for k, row in enumerate(loads.T):
         moment, found[:, :, k].T[...] = bare.step(moment, volts, row[None], bare.matrix)
     return found
 

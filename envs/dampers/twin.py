@@ -16,7 +16,7 @@ from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
 from envs.core.errors import CityloopError
-from envs.dampers.block import shaken
+from envs.dampers.block import pushed, shaken
 from envs.dampers.device import Inside
 from envs.dampers.features import DampersFeatures
 from envs.dampers.observer import Estimate, Observer
@@ -31,14 +31,17 @@ SUBSTEP_S = 0.002
 GROUPS = 8
 """Sets of buildings with a stiffness of their own."""
 
-NORM = 10.0
+NORM = 20.0
 """Exponent of the norm over time that stands for a peak: large enough for peaks to rule, small enough to be smooth."""
+
+LEAST = 0.04**NORM
+"""Of the sum under that norm's root, so that it has a slope at rest: smaller peaks than this share count as much."""
 
 HEARD = 3
 """Commands that are remembered: a delay may reach back over so many decisions, less one."""
 
 
-FIXED = ("scenario", "site", "building", "_observer", "_features", "_plant", "_spread", "_samples")
+FIXED = ("scenario", "site", "building", "_observer", "_features", "_plant", "_pushed", "_still", "_spread", "_samples")
 """What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
 
 
@@ -69,10 +72,12 @@ class Twin:
         own = building.sensors
         spread = [np.full(n, own.accel_m_s2), np.full(d, own.stroke_mm / 1e3), own.force_n * building.counts]
         self._spread = torch.tensor(np.append(np.concatenate(spread), own.accel_m_s2), dtype=torch.float32)[:, None]
-        self._plant = Structure(building, self._dt_s, dtype=np.float32)
+        blown = self._pushed = pushed(scenario, building)
+        self._still = blown is not None  # the ground is, in the wind
+        self._plant = Structure(building, self._dt_s, dtype=np.float32, pushed=blown)
         self._matrices = torch.empty(self._groups, *self._plant.matrix.shape)
         shape = (self._groups, self._each)
-        self._ground = torch.zeros(*shape, scenario.decisions * self._substeps + 1)
+        self._loads = torch.zeros(*shape, scenario.decisions * self._substeps + 1)
         self._unit = torch.ones(*shape, 2)
         self._dropout, self._multiple = torch.zeros(shape), torch.ones(shape)
         self._alive = torch.ones(self._groups, d, self._each)
@@ -102,12 +107,12 @@ class Twin:
         seeds = self._rng.integers(train.first, train.last + 1, self._each).tolist()
         wrong = [circumstances(scenario, self.site, [seed]) for seed in seeds]
         frame = building.frame.softened(wrong[0].factor)
-        plant = Structure(building, self._dt_s, frame, dtype=np.float32)
+        plant = Structure(building, self._dt_s, frame, dtype=np.float32, pushed=self._pushed)
         self._matrices[group] = torch.from_numpy(plant.matrix)
-        ground, alone = shaken(scenario, building, frame, seeds, self._dt_s)
+        loads, alone = shaken(scenario, building, frame, seeds, self._dt_s)
         n = building.frame.floors
         unit = np.stack([abs(alone[:, :n]).max(axis=(1, 2)), abs(alone[:, n : 2 * n]).max(axis=(1, 2))], axis=1)
-        self._ground[group] = torch.from_numpy(ground.astype(np.float32))
+        self._loads[group] = torch.from_numpy(loads.astype(np.float32))
         self._unit[group] = torch.from_numpy(np.maximum(unit, 1e-9).astype(np.float32))
         self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in wrong])
         self._multiple[group] = torch.tensor([float(one.noise[0]) for one in wrong])
@@ -147,10 +152,10 @@ class Twin:
             levels = policy({"damper": own, "neighbours": beside})
             self._levels = [*self._levels[1:], levels.reshape(self._groups, self._each, -1).transpose(1, 2)]
             powers = powers + self._advance()
-        cost = (powers + 1e-6).pow(1.0 / NORM).mean()
+        cost = (powers + LEAST).pow(1.0 / NORM).mean()
         self._powers = powers.detach()
         over = [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
-        reached = float((self._powers[over] + 1e-6).pow(1.0 / NORM).mean()) if over else float("nan")
+        reached = float((self._powers[over] + LEAST).pow(1.0 / NORM).mean()) if over else float("nan")
         self._over = over
         return Window(cost, reached, decisions * self.num_envs * self.agents)
 
@@ -167,7 +172,7 @@ class Twin:
         """One decision of all buildings; the powers that it adds, ``(groups, each, 2)``."""
         at = self._step * self._substeps
         index = at[:, None, None] + torch.arange(self._substeps)[None, None, :]
-        ground = self._ground.gather(2, index.expand(-1, self._each, -1))
+        loads = self._loads.gather(2, index.expand(-1, self._each, -1))
         late, rest = self._whole[:, None, :], self._rest[:, None, :]
         before = torch.where(late == 0, self._levels[-2], self._levels[-3])
         after = torch.where(late == 0, self._levels[-1], self._levels[-2])
@@ -176,7 +181,7 @@ class Twin:
         n, found = self.building.frame.floors, []
         for k in range(self._substeps):
             volts = torch.where(k < rest, before, after)
-            self._moment, seen = self._plant.step(self._moment, volts, ground[:, None, :, k], self._matrices, torch)
+            self._moment, seen = self._plant.step(self._moment, volts, loads[:, None, :, k], self._matrices, torch)
             found.append(seen[:, : 2 * n])
         self._step = self._step + 1
         shares = torch.stack(found).unflatten(2, (2, n)) / self._unit.transpose(1, 2)[None, :, :, None]
@@ -185,11 +190,11 @@ class Twin:
     def _read(self) -> None:
         """Samples of all sensors, and what the observer makes of them."""
         moment, n, d = self._moment, self.building.frame.floors, self.agents
-        rows = self._matrices[:, -n - 1 : -1, :-1]
-        parts = [moment.x, moment.force, moment.h] if self._plant.yields else [moment.x, moment.force]
-        accel = rows @ torch.cat(parts, dim=1)
         at = (self._step * self._substeps)[:, None, None].expand(-1, self._each, 1)
-        ground = self._ground.gather(2, at).transpose(1, 2)
+        load = self._loads.gather(2, at).transpose(1, 2)
+        parts = [moment.x, moment.force, moment.h] if self._plant.yields else [moment.x, moment.force]
+        accel = self._matrices[:, -n - 1 : -1] @ torch.cat([*parts, load], dim=1)
+        ground = torch.zeros_like(load) if self._still else load
         true = torch.cat([accel, moment.stroke, moment.force, ground], dim=1).transpose(0, 1).flatten(1)
         multiple, dropout = self._multiple.flatten(), self._dropout.flatten()
         noise = torch.randn(true.shape, generator=self._noise) * self._spread * multiple

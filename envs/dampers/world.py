@@ -11,11 +11,17 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
 from envs.dampers.block import Block
+from envs.dampers.fatigue import severity
+from envs.dampers.kpis import BARE
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import DampersSite
 
 UNMOUNTED = "unmounted"
 """The program of a building whose dampers hang loose: what every ratio is measured against."""
+
+
+LEAST = 1e-30
+"""Fatigue of a building that is not moved, in m³."""
 
 
 class DampersWorld(World):
@@ -29,6 +35,8 @@ class DampersWorld(World):
     def __init__(self, scenario: DampersScenario, site: DampersSite):
         self.block = Block(scenario, site)
         self._kpis: dict[str, float] = {}
+        self._fatigue: dict[str, float] = {}
+        self._drifts: list[np.ndarray] = []
 
     def reset(self, seed: int, program: Any = None) -> Readings:
         """Start an episode at rest; see `World.reset`.
@@ -38,15 +46,22 @@ class DampersWorld(World):
         """
         if program not in (None, UNMOUNTED):
             raise CityloopError("dampers have no local programs: give a controller that decides by itself")
-        self._kpis = {}
+        self._kpis, self._fatigue, self._drifts = {}, {}, []
         return _one(self.block.begin([seed], mounted=program is None))
 
     def step(self, commands: Commands | None) -> Readings:
         """Give the drivers their levels, shake for one decision; see `World.step`."""
         levels = np.zeros(len(self.block.site.agents)) if commands is None else np.asarray(commands, dtype=np.float64)
         readings = self.block.step(levels.reshape(1, -1))
+        self._drifts.append(self.block.truth["drift_m"][0])
         if self.block.done:
-            self._kpis = self.block.kpis()[0]
+            mounted, bare = (
+                [severity(one) for one in each] for each in (np.transpose(self._drifts), self.block.alone_m[0])
+            )
+            most = max(*bare, LEAST)
+            self._fatigue = {f"{k + 1}": value / most for k, value in enumerate(mounted)}
+            self._fatigue |= {f"{k + 1}{BARE}": value / most for k, value in enumerate(bare)}
+            self._kpis = self.block.kpis()[0] | {"fatigue_ratio": max(mounted) / most}
         return _one(readings)
 
     @property
@@ -78,8 +93,8 @@ class DampersWorld(World):
         return dict(self._kpis)
 
     def places(self) -> dict[str, dict[str, float]]:
-        """Peak drift of every storey and peak acceleration of every floor, with dampers and without."""
-        return self.block.places()
+        """Peak drift and fatigue of every storey and peak acceleration of every floor, with dampers and without."""
+        return self.block.places() | {"fatigue": dict(self._fatigue)}
 
     def close(self) -> None:
         """Nothing runs."""

@@ -6,13 +6,14 @@ import pytest
 from agents import make_controller, rules
 from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Friction
 from agents.baselines.dampers_optimal import ClippedOptimal, ContinuousLqg, Lyapunov
-from agents.baselines.dampers_shared import invert, states
-from agents.baselines.dampers_tune import play
+from agents.baselines.dampers_shared import Fixed, invert, states
+from agents.baselines.dampers_tune import Tuner, _search, play
 from agents.edge import EdgeLoop
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.dampers.block import Block
 from envs.dampers.frame import drift_matrix
+from envs.dampers.scenarios import Conditions
 from envs.dampers.site import load_site
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=3.0)
@@ -118,7 +119,7 @@ def test_continuous_lqg_never_pushes_the_way_it_moves():
 @pytest.mark.parametrize("name", [name for name in CONTROLLERS if name != "uncontrolled"])
 def test_a_law_decides_alike_for_one_building_and_for_many(name):
     block, law = Block(SCENARIO, SITE), make_controller(name, SITE)
-    kpis = play(block, law, [3, 4])
+    kpis, _ = play(block, [law, make_controller("fixed", SITE)], [3, 4])
     loop = make_loop(SCENARIO)
     alone = loop.episode(make_controller(name, SITE), 4).kpis
     assert kpis[1]["j"] == pytest.approx(alone["j"], rel=0.15)  # the sensors' noise is another in a block
@@ -127,11 +128,9 @@ def test_a_law_decides_alike_for_one_building_and_for_many(name):
 def test_tuned_laws_beat_full_voltage():
     names = ("passive-on", "fixed", "mhf-continuous", "lqg")
     scenario = load_scenario("dampers/jansen", duration_s=15.0)
-    block = Block(scenario, SITE)
-    j = {
-        name: np.median([k["j"] for k in play(block, make_controller(name, SITE), range(10_000, 10_016))])
-        for name in names
-    }
+    laws = [make_controller(name, SITE) for name in names]
+    found = play(Block(scenario, SITE), laws, range(10_000, 10_016))
+    j = {name: np.median([kpis["j"] for kpis in one]) for name, one in zip(names, found, strict=True)}
     assert max(j["fixed"], j["lqg"]) < j["passive-on"]
     assert set(names) < set(rules("dampers"))
 
@@ -151,6 +150,25 @@ def test_the_edge_decides_as_the_loop_does():
         else:
             levels, _ = edge.decide(np.concatenate(parts))
         loop.step(levels[:, None])
+
+
+def test_a_law_may_be_had_with_the_numbers_of_a_condition():
+    usual, late = make_controller("lqg", SITE), make_controller("lqg@delay", SITE)
+    assert usual.name == late.name == "lqg"
+    assert usual.lead_ms != late.lead_ms
+    assert not [name for name in CONTROLLERS if "@" in name]
+    for unknown in ("lqg@rain", "passive-on@delay", "nobody@delay"):
+        with pytest.raises(CityloopError, match="is unknown"):
+            make_controller(unknown, SITE)
+
+
+def test_tuning_finds_what_is_better_under_a_condition():
+    """A law tuned for a dead damper does no worse there than its defaults; the other trials see the same motions."""
+    tuner = Tuner(load_scenario("dampers/jansen", duration_s=4.0), Conditions(dead=1), motions=4)
+    numbers, reached = _search(tuner, {"level": 0.3}, lambda found: Fixed("fixed", SITE, found["level"]), 5, 3)
+    at_first, again = tuner.scores([Fixed("fixed", SITE, 0.3), Fixed("fixed", SITE, numbers["level"])])
+    assert reached <= at_first
+    assert again == pytest.approx(reached, rel=1e-3)
 
 
 class Broken:

@@ -6,10 +6,7 @@ import torch
 
 from agents.baselines.drainage import LevelLaw
 from agents.networks import (
-    ARRIVALS,
-    LENGTH,
     NOT_ALLOWED,
-    QUEUE,
     DamperPolicy,
     FlatCritic,
     FlatPolicy,
@@ -18,6 +15,7 @@ from agents.networks import (
     StageCritic,
     StagePolicy,
 )
+from agents.networks.intersections import ARRIVALS, LENGTH, QUEUE
 from envs.core.env import make_loop
 from envs.drainage.features import GATE_FEATURES
 from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES

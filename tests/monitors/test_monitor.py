@@ -152,6 +152,18 @@ def test_nothing_is_said_without_modes(monitor):
     assert {fault.kind for fault in dead.faults} == {"dropout"}
 
 
+def test_a_monitor_that_hears_nothing_for_long_says_so_and_calls_it_no_damage(monitor):
+    record, temperature = window(9)
+    noise = record.std() * rng(9).standard_normal(record.shape)
+    reports = [monitor.watch(noise, temperature) for _ in range(3)]
+    assert [report.deaf for report in reports] == ["watch", "watch", "alarm"]
+    assert {report.alarm for report in reports} == {"none"}
+    assert "cannot hear the building" in reports[-1].recommendation
+    again = [monitor.watch(*window(3, k)) for k in range(3)]
+    assert [report.deaf for report in again] == ["alarm", "alarm", "none"]
+    assert "could not be heard in many of the last windows" in again[0].recommendation
+
+
 def test_strong_shaking_is_vibration_and_no_damage(monitor):
     record, temperature = window(10)
     reports = [monitor.watch(20 * record, temperature) for _ in range(3)]
@@ -215,6 +227,7 @@ def test_it_never_calls_a_building_safe(monitor):
                         report.model_copy(
                             update={
                                 "alarm": alarm,
+                                "deaf": alarm,
                                 "identified": identified,
                                 "probability": probability,
                                 "faults": faults,

@@ -48,6 +48,7 @@ class StructuralMonitor:
         """Forget the last windows, as after an inspection; what was learned stays."""
         self._structure = Memory(self.config.persistence)
         self._shaking = Memory(self.config.persistence)
+        self._deaf = Memory(self.config.persistence)
         self._sensors = [Memory(self.config.persistence) for _ in self.config.channels]
 
     def learn(self, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> Self:
@@ -86,6 +87,7 @@ class StructuralMonitor:
         doubt = self._compensation.doubt(temperature_c)
         found = sum(int((~np.isnan(each.frequency_hz)).sum()) for each in matched)
         identified = found >= IDENTIFIED * sum(len(each.frequency_hz) for each in matched)
+        deaf = self._deaf.add(not identified)
         estimate, statistic = None, None
         if identified:
             evidence = weigh(self._frames, residual, self._covariance, doubt, self.config.gain_prior)
@@ -105,6 +107,7 @@ class StructuralMonitor:
             misfit=None if estimate is None else estimate.misfit,
             unusual=unusual,
             alarm=_alarm(unusual, persists),
+            deaf=_alarm(not identified, deaf),
             location=max(storeys, key=lambda storey: storey.standing) if unusual else None,
             storeys=storeys,
             modes=self._modes(matched, residual, doubt),

@@ -78,6 +78,8 @@ class Report(Frozen):
         misfit: what no loss of stiffness explains, per feature; about one or less while healthy.
         unusual: whether this window alone exceeds the threshold.
         alarm: ``watch`` if this window is unusual, ``alarm`` if enough of the last ones were.
+        deaf: as ``alarm``, for windows in which the modes could not be identified: nobody would hear damage. It says
+            nothing of damage itself.
         location: the storey that lost most, measured by its uncertainty; None unless this window is unusual.
         storeys: estimates for all of them.
         modes: frequencies and dampings of this window.
@@ -96,6 +98,7 @@ class Report(Frozen):
     misfit: float | None
     unusual: bool
     alarm: Alarm
+    deaf: Alarm
     location: StoreyLoss | None
     storeys: tuple[StoreyLoss, ...]
     modes: tuple[TrackedMode, ...]
@@ -118,11 +121,16 @@ def recommend(report: Report) -> str:
 def _structure(report: Report) -> list[str]:
     if not report.identified or report.probability is None:
         stands = " The alarm of earlier windows stands: have the building inspected."
+        goes_on = "If this goes on, have sensors and structure inspected."
+        if report.deaf == "alarm":
+            goes_on = "This goes on: the monitor cannot hear the building. Have sensors and structure inspected."
         return [
             "The building's modes could not be identified in this window: nothing can be said about damage. "
-            f"If this goes on, have sensors and structure inspected.{stands if report.alarm == 'alarm' else ''}"
+            f"{goes_on}{stands if report.alarm == 'alarm' else ''}"
         ]
     chance = f"Probability of damage {_percent(report.probability)}"
+    if report.deaf == "alarm":
+        chance = f"The building could not be heard in many of the last windows: have its sensors checked. {chance}"
     if report.alarm == "none":
         return [f"{chance} from this window; no alarm. Keep to the usual inspections: small losses go unheard."]
     where = ""

@@ -90,17 +90,19 @@ def test_agrees_with_runge_kutta_and_converges_in_first_order():
     assert errors[3] < errors[0] / 3  # first order: an eighth, but for noise in where a peak falls
 
 
+@pytest.mark.parametrize("pushed", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
 @pytest.mark.parametrize("changes", [{}, {"yield_mm": 1.0}], ids=["elastic", "yielding"])
-def test_what_goes_in_is_stored_or_taken_out(changes):
-    """Input by the ground = energy of the frame + viscous loss + work of dampers and yielding storeys."""
+def test_what_goes_in_is_stored_or_taken_out(changes, pushed):
+    """Input by the ground or the wind = energy of the frame + viscous loss + work of dampers and yielding storeys."""
     model, dt_s = building(**changes), 0.00025
-    plant, n = Structure(model, dt_s), 6
+    plant, n = Structure(model, dt_s, pushed=pushed), 6
     frame, drifts = plant.frame, drift_matrix(6)
+    push = -frame.mass_kg if pushed is None else pushed
     given_j, lost_j, work_j = 0.0, 0.0, 0.0
-    ground = noise(4.0, dt_s, peak=3.0)
-    for now, (before, after, _) in zip(ground, shake(plant, ground, 2.0), strict=True):
+    loads = noise(4.0, dt_s, peak=3.0 if pushed is None else 20.0)
+    for now, (before, after, _) in zip(loads, shake(plant, loads, 2.0), strict=True):
         v = (before.x[n:, 0] + after.x[n:, 0]) / 2
-        given_j -= (frame.mass_kg * v).sum() * now * dt_s
+        given_j += (push * v).sum() * now * dt_s
         lost_j += v @ frame.damping @ v * dt_s
         work_j += (after.force[:, 0] * (drifts @ v)[model.storeys]).sum() * dt_s
         if changes:
@@ -163,14 +165,24 @@ def test_a_yielding_storey_stays_bent():
     assert bent[0] < 0.1 * bent[1]
 
 
-def test_uncontrolled_is_the_same_by_modes_and_by_steps():
+@pytest.mark.parametrize("pushed", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
+def test_uncontrolled_is_the_same_by_modes_and_by_steps(pushed):
     model = building()
-    ground = np.array([noise(1.0, 0.001)])
-    modal = uncontrolled(model, model.frame, ground, 0.001)
-    plant = Structure(model, 0.001, dampers=False)
-    stepped = np.array([seen for *_, seen in shake(plant, ground[0], 0.0)]).T
+    loads = np.array([noise(1.0, 0.001)])
+    modal = uncontrolled(model, model.frame, loads, 0.001, pushed)
+    plant = Structure(model, 0.001, dampers=False, pushed=pushed)
+    stepped = np.array([seen for *_, seen in shake(plant, loads[0], 0.0)]).T
     assert abs(modal[0] - stepped).max(axis=1) == pytest.approx(0, abs=0.01 * abs(stepped).max())
     assert modal[0, :6].max() == pytest.approx(stepped[:6].max(), rel=0.01)
+
+
+def test_a_steady_wind_bends_as_the_stiffness_says():
+    """In the end nothing moves, and accelerations are none: floors are pushed as hard as storeys push back."""
+    model, pushed = building(damping_ratio=0.3), np.arange(1.0, 7.0)
+    plant = Structure(model, 0.001, dampers=False, pushed=pushed)
+    *_, (_, last, seen) = shake(plant, np.full(10_000, 5.0), 0.0)
+    np.testing.assert_allclose(last.x[:6, 0], np.linalg.solve(model.frame.stiffness, 5.0 * pushed), rtol=1e-6)
+    np.testing.assert_allclose(seen[6:12], 0.0, atol=1e-6)
 
 
 def test_base_shear_is_what_the_first_storey_carries():

@@ -28,10 +28,13 @@ def test_torch_and_numpy_step_alike(changes):
         np.testing.assert_allclose(seen, same.numpy(), rtol=1e-9, atol=1e-12)
 
 
-def test_the_twin_sees_what_the_world_sees(monkeypatch):
+@pytest.mark.parametrize("kind", ["stochastic", "wind"])
+def test_the_twin_sees_what_the_world_sees(monkeypatch, kind):
     """Same seeds, the world's own substep, no noise: observations and peaks agree to single precision."""
     monkeypatch.setattr("envs.dampers.twin.SUBSTEP_S", 0.001)
-    scenario = load_scenario("dampers/jansen", duration_s=2.0, variety={**GOOD}, bits=32)
+    scenario = load_scenario(
+        "dampers/jansen", duration_s=2.0, variety={**GOOD}, bits=32, motion__kind=kind, motion__wind={"width_m": 0.1}
+    )
     scenario = scenario.override({"building.sensors": {"accel_m_s2": 1e-9, "stroke_mm": 1e-9, "force_n": 1e-9}})
     twin = Twin(scenario, 1, 0)
     seed = int(np.random.default_rng([0, 19]).integers(scenario.seeds.train.first, scenario.seeds.train.last + 1))

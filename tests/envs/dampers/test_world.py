@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
 from envs.dampers.block import Block
 from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
+from envs.dampers.kpis import BARE
 from envs.dampers.observer import Observer
 from envs.dampers.scenarios import NAMES
 from envs.dampers.sensing import Sensors, circumstances
@@ -90,6 +92,15 @@ def test_a_wild_sensor_is_not_believed():
     np.testing.assert_array_equal(after.silent_s[:, 0], [0.01, 0.0])
 
 
+def test_the_ground_stands_still_in_the_wind_and_dampers_calm_the_frame():
+    changes = {"motion__kind": "wind", "motion__wind": {"width_m": 0.1}, "duration_s": 10.0}
+    block = block_of(**changes, conditions__noise=0.0, seeds=[0, 1])
+    seen = run(block)
+    assert not seen["ground_m_s2"].any()
+    assert abs(seen["drift_m"]).max() > 1e-4
+    assert all(kpis["drift_rms_ratio"] < 0.8 for kpis in block.kpis())
+
+
 def test_a_dead_damper_gets_no_voltage_and_is_another_with_another_seed():
     block = block_of(conditions__dead=1, seeds=range(20))
     for _ in range(20):
@@ -116,7 +127,7 @@ def test_stiffness_error_changes_the_plant_and_not_the_model():
     assert abs(frame.frequencies_hz[0] / off.building.frame.frequencies_hz[0] - 1) > 1e-3
     factors = np.diag(frame.stiffness)[-1] / 29_700.0
     assert 0.85 <= factors <= 1.15
-    np.testing.assert_array_equal(off.observer.ahead, block_of().observer.ahead)
+    np.testing.assert_array_equal(off.acquisition.observer.ahead, block_of().acquisition.observer.ahead)
 
 
 def test_training_seeds_vary_and_others_do_not():
@@ -136,9 +147,20 @@ def test_hanging_loose_is_what_ratios_are_measured_against():
         step = loop.step(None)
     for name in ("j", "drift_ratio", "accel_ratio", "shear_ratio", "worst_drift_ratio"):
         assert step.kpis[name] == pytest.approx(1.0, rel=0.01)
+    assert step.kpis["fatigue_ratio"] == pytest.approx(1.0, rel=0.02)
     assert step.kpis["force_n"] == step.kpis["dissipated_j"] == 0.0
     with pytest.raises(CityloopError, match="no local programs"):
         loop.reset(1, "actuated")
+
+
+def test_fatigue_is_told_for_every_storey_beside_the_building_without_dampers():
+    loop = make_loop("dampers/jansen", duration_s=6.0)
+    kpis = loop.episode(make_controller("fixed", loop.site), 2).kpis
+    places = loop.world.places()["fatigue"]
+    bare = [places[f"{storey}{BARE}"] for storey in range(1, 7)]
+    assert max(bare) == 1.0
+    assert kpis["fatigue_ratio"] == max(places[f"{storey}"] for storey in range(1, 7))
+    assert 0 < kpis["fatigue_ratio"] < 0.5
 
 
 def test_indicators_are_those_of_the_motion_that_was_seen():

@@ -64,6 +64,14 @@ def cycles(history: Iterable[float]) -> tuple[np.ndarray, np.ndarray]:
     return ranges, counts
 
 
+def severity(history: Iterable[float], slope: float = 3.0) -> float:
+    """Sum of cycles, each by its range to the power ``slope``: Miner's sum but for a constant, where life is
+    N = a Δ^-slope (Basquin) of what the history is proportional to. Of use as a ratio.
+    """
+    ranges, counts = cycles(history)
+    return float((counts * ranges**slope).sum())
+
+
 class FatigueLedger:
     """A detail's damage over many histories, whose open cycles are carried from one to the next.
 

@@ -1,0 +1,117 @@
+"""Networks of junctions: which green comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from agents.networks.pieces import NOT_ALLOWED, InContext, Parts, PolicyNetwork, Shapes, mlp, pooled
+from envs.intersections.features import APPROACH_FEATURES, STAGE_FEATURES
+
+LENGTH, QUEUE, ARRIVALS, INSIDE = (APPROACH_FEATURES.index(k) for k in ("length", "queue", "arrivals", "inside"))
+EXISTS, CURRENT, GREEN, CROSSED = (STAGE_FEATURES.index(k) for k in ("exists", "current", "green", "crossed"))
+
+
+class StageEncoder(nn.Module):
+    """Approaches and stages of a junction → an embedding of each stage and of the junction.
+
+    Each approach is encoded alike and summed over the stages that serve it, so neither the number nor the order of
+    approaches and stages matters (a deep set over a bipartite graph).
+
+    Args:
+        shapes: the observation's parts.
+        width: of every hidden layer.
+    """
+
+    def __init__(self, shapes: Shapes, width: int):
+        super().__init__()
+        self.approach = mlp(shapes["approaches"][-1], width, width)
+        self.stage = InContext(2 * width + shapes["stages"][-1], width + shapes["junction"][-1], width)
+        self.after = mlp(width, width)
+
+    def forward(self, parts: Parts) -> tuple[Tensor, Tensor]:
+        """Embeddings ``(…, S, width)`` of the stages and ``(…, 2 width)`` of the junction."""
+        stages, serves = parts["stages"], parts["serves"]
+        rows = parts["approaches"]
+        approaches = self.approach(rows) * (rows[..., LENGTH : LENGTH + 1] > 0)  # padding has no length
+        served = torch.matmul(serves.flatten(-3, -2), approaches).unflatten(-2, (-1, 2)).flatten(-2)
+        everything = approaches.sum(dim=-2)
+        context = torch.cat([everything, parts["junction"]], dim=-1)
+        exists = stages[..., EXISTS : EXISTS + 1]
+        embedded = self.after(self.stage(torch.cat([served, stages], dim=-1), context)) * exists
+        pooled = embedded.sum(dim=-2) / exists.sum(dim=-2)
+        return embedded, torch.cat([everything, pooled], dim=-1)
+
+
+class StagePolicy(PolicyNetwork):
+    """Scores every green stage of a junction; the highest is asked for.
+
+    A learned share of the plain demand of a stage is added to the scores: standing and arriving vehicles that it
+    serves, with more weight those that were cut off inside the junction, less those that it would keep there while
+    others cross their path. Vehicles that stand inside although their stage is green count against it, more so the
+    longer it is: they hold each other, and another stage lets them go. So an untrained policy already serves the
+    longest queue instead of gridlocking the network.
+
+    Args:
+        shapes: the observation's parts.
+        outputs: not needed: there is one a stage.
+        width: of every hidden layer.
+    """
+
+    DIMS: Mapping[str, tuple[str | None, ...]] = {
+        "approaches": ("approaches", None),
+        "stages": ("stages", None),
+        "serves": ("stages", None, "approaches"),
+        "junction": (None,),
+        "action_mask": ("stages",),
+    }
+
+    def __init__(self, shapes: Shapes, outputs: int = 0, width: int = 64):
+        super().__init__()
+        self.encoder = StageEncoder(shapes, width)
+        self.hidden = InContext(width, 2 * width, width)
+        self.score = nn.Linear(width, 1)
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.zeros_(self.score.bias)
+        self.prior = nn.Parameter(torch.tensor([4.0, 2.0, 1.0, 5.0, 5.0, 30.0]))
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Logits ``(…, S)``; a masked stage has -1e9."""
+        stages, junction = self.encoder(parts)
+        scores = self.score(self.hidden(stages, junction)).squeeze(-1) + self._demand(parts)
+        return torch.where(parts["action_mask"] > 0.5, scores, torch.full_like(scores, NOT_ALLOWED))
+
+    def _demand(self, parts: Parts) -> Tensor:
+        approaches, stages = parts["approaches"], parts["stages"]
+        waiting = torch.stack([approaches[..., QUEUE] + approaches[..., ARRIVALS], approaches[..., INSIDE]], dim=-1)
+        served = torch.matmul(parts["serves"], waiting.unsqueeze(-3))  # (…, S, 2, 2): protected or not; waiting, inside
+        current, weight = stages[..., CURRENT], self.prior
+        outside = weight[0] * served[..., 0, 0] + weight[1] * served[..., 1, 0] + weight[2] * current
+        freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # who must give way inside is not freed by green
+        held = weight[5] * stages[..., GREEN] * served[..., 1].sum(dim=-1)  # only the current one has an age of green
+        return outside + freed - held - weight[4] * stages[..., CROSSED]
+
+
+class StageCritic(nn.Module):
+    """Values of all junctions of a network, each from its own observation and, if central, the network's state.
+
+    Args:
+        shapes: the observation's parts.
+        columns: columns of the network's state.
+        width: of every hidden layer.
+        central: whether the network's state is seen.
+    """
+
+    def __init__(self, shapes: Shapes, columns: int, width: int = 64, central: bool = True):
+        super().__init__()
+        self.encoder = StageEncoder(shapes, width)
+        self.network = mlp(columns, width) if central else None
+        self.hidden = InContext(2 * width, 2 * width if central else 1, width)
+        self.value = nn.Sequential(mlp(width, width), nn.Linear(width, 1))
+
+    def forward(self, parts: Parts, state: Tensor) -> Tensor:
+        """Values ``(…, N)`` from parts ``(…, N, …)`` and state ``(…, N, columns)``."""
+        _, junctions = self.encoder(parts)
+        return self.value(self.hidden(junctions, pooled(self.network, state))).squeeze(-1)

@@ -1,0 +1,45 @@
+"""Networks of zones: where a fleet's idle vehicles should stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from agents.networks.pieces import Parts, PolicyNetwork, Shapes, mlp
+from envs.transit.features import ZONE_FEATURES
+
+
+class ZonePolicy(PolicyNetwork):
+    """Where a fleet's idle vehicles should stand, and how urgent a wait is: the rule of practice plus a correction.
+
+    The first is the score of demand-proportional rebalancing (`agents.baselines.transit.Reactive`), which the features
+    hold; the correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is looked
+    at alone and alike: one policy fits any number of zones.
+
+    Args:
+        shapes: the observation's parts.
+        outputs: not needed: two means and the logarithms of two standard deviations.
+        width: of the hidden layers.
+    """
+
+    DIMS: Mapping[str, tuple[str | None, ...]] = {"zone": (None,)}
+    RULE: ClassVar[int] = ZONE_FEATURES.index("proportional")
+
+    def __init__(self, shapes: Shapes, outputs: int = 4, width: int = 64):
+        super().__init__()
+        self.hidden = mlp(shapes["zone"][-1], width, width)
+        self.correction = nn.Linear(width, 2)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
+        # A score's unit is a factor of e^8 on a zone's share: exploration has to be much finer than of the urgency.
+        self.log_std = nn.Parameter(torch.tensor([-2.5, -1.5]))
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Means and log standard deviations ``(…, 4)`` of score and urgency, both from -1 to 1."""
+        zones = parts["zone"]
+        rule = zones[..., self.RULE : self.RULE + 1]
+        mean = torch.cat([rule, torch.zeros_like(rule)], dim=-1) + self.correction(self.hidden(zones))
+        return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
