@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from serving.app import create_app
 from serving.build import Plan
@@ -20,7 +20,7 @@ class Replica:
     def __init__(self, plan: Plan):
         self.gateway = plan.gateway()
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app; Ray Serve asks for it after the constructor."""
         return create_app(self.gateway)
 

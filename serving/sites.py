@@ -71,6 +71,7 @@ class SiteService:
         self._guard, self._shadow_guard = self.system.make_guard(self.site), self.system.make_guard(self.site)
         self._features = self.system.make_features(self.site)
         self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
+        self._site_hash = self.site.hash  # of all that the site is: it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
         self._saver = ThreadPoolExecutor(1, f"{self.ref} state")
         self.last: Mapping[str, Any] | None = None
@@ -245,7 +246,7 @@ class SiteService:
     # After the answer.
 
     def _finish(self, outcome: Outcome, answer: Mapping[str, Any]) -> None:
-        self.tell(decision_of(self.site, outcome, answer))
+        self.tell(decision_of(self.site, self._site_hash, outcome, answer))
         if outcome.commands is None:
             return
         crew, tripped = self.standing.crew, self.standing.watch.tripped
