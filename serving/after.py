@@ -18,17 +18,19 @@ class Afterwards:
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], None]] = deque()
-        self._due: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def put(self, job: Callable[[], None]) -> None:
         """Do a job soon; call it in the event loop's thread."""
         self._jobs.append(job)
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(PAUSE_S, self.finish)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # nothing is due there yet
+            self._loop = loop
+            loop.call_later(PAUSE_S, self.finish)
 
     def finish(self) -> None:
         """Do everything that waits, now."""
-        self._due = None
+        self._loop = None
         while self._jobs:
             job = self._jobs.popleft()
             try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -84,6 +85,11 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     async def refusal(_: Request, error: Refused) -> Response:
         return as_json(error.content(), error.status, headers_of(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def unknown(_: Request, error: RequestValidationError) -> Response:
+        wrong = error.errors()[0]
+        return as_json(problem(str(wrong["loc"][-1]), brief(wrong.get("input")), str(wrong["msg"])), 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
