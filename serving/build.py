@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from envs.core.errors import CityloopError
@@ -42,6 +43,11 @@ class Plan:
                 raise CityloopError(f"two sites are called {address}: rename one of them")
             found[address] = site
         return cls(config, tuple((site.system, site.model_dump_json()) for site in found.values()))
+
+    def part(self, chosen: Sequence[int]) -> Self:
+        """The same for some of the sites."""
+        config = self.config.model_copy(update={"sites": tuple(self.config.sites[k] for k in chosen)})
+        return replace(self, config=config, sites=tuple(self.sites[k] for k in chosen))
 
     def places(self) -> list[tuple[SiteConfig, Site]]:
         """Sites with their settings."""

@@ -16,7 +16,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from envs.core.errors import CityloopError
+from serving.config import ServiceConfig
 from serving.loopback import LOOPBACK, confine_cluster, confine_worker
+from serving.options import options, quiet
+from serving.proxy import PEM, bundle_tls, set_up_proxy
+from serving.shards import shards_of
 
 if TYPE_CHECKING:
     from serving.build import Plan
@@ -26,9 +30,6 @@ OBJECT_STORE_BYTES = 80_000_000
 
 END_S = 3.0
 """How long Ray's processes may take to end by themselves."""
-
-QUEUE = 32
-"""Ticks that may wait: a control loop is better served by a refusal than by an answer to an old question."""
 
 
 def check_port(host: str, port: int) -> None:
@@ -64,12 +65,11 @@ class Cluster:
     """Ray and Ray Serve for one service; use ``with``.
 
     Args:
-        host: address to serve on.
-        port: port to serve on.
+        config: where to serve, with which encryption, in how many processes.
     """
 
-    def __init__(self, host: str, port: int):
-        self.host, self.port = host, port
+    def __init__(self, config: ServiceConfig):
+        self.config = config
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
 
@@ -90,11 +90,17 @@ class Cluster:
             "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(inner),
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-            # There is no other replica that a client could be sent to: nothing to wait for when stopping.
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+            # A replica that goes answers until HAProxy has heard of the one that comes.
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+            # A refused connection is a replica that is gone; a second attempt may find the next one, a third is late.
+            "RAY_SERVE_HAPROXY_RETRIES": "1",
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Whoever reaches Ray itself may run anything: also on loopback only with its token.
+            "RAY_AUTH_MODE": "token",
         }
+        if self.config.tls is not None:
+            os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
         for key, value in settings.items():
             os.environ.setdefault(key, value)
 
@@ -114,50 +120,37 @@ class Cluster:
         confine_cluster()
         ray.init(
             address="local",
-            num_cpus=2,
+            num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             namespace="cityloop",
             object_store_memory=OBJECT_STORE_BYTES,
-            runtime_env={"worker_process_setup_hook": confine_worker},
+            runtime_env={"worker_process_setup_hook": set_up_worker},
             _temp_dir=str(self._folder),
         )
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        serve.start(http_options={"host": self.host, "port": self.port}, logging_config=_quiet())
+        http = {"host": self.config.host, "port": self.config.port}
+        serve.start(http_options=http, logging_config=quiet())
 
-    def run(self, plan: Plan, name: str, route: str = "/") -> None:
-        """Serve a plan's sites at a route."""
-        from serving.replica import deployment
+    def run(self, plan: Plan) -> None:
+        """Serve a plan's sites. Takes as long as its policies take to load."""
+        from ray import serve
 
-        self._run(deployment(), name, route, plan)
+        from serving.replica import application
+
+        for shard in shards_of(plan):
+            serve.run(application(shard), name=shard.name, route_prefix=shard.route)
 
     def run_empty(self, route: str) -> None:
         """Serve an empty answer at a route: what Ray Serve itself costs."""
+        from ray import serve
 
         class Empty:
             async def __call__(self, request: Any) -> str:
                 return ""
 
-        self._run(Empty, "empty", route)
-
-    @staticmethod
-    def _run(target: type, name: str, route: str, *args: Any) -> None:
-        from ray import serve
-
-        made = serve.deployment(
-            target,
-            name=name,
-            num_replicas=1,  # every change of replicas makes HAProxy reload, which may cost requests
-            ray_actor_options={"num_cpus": 0.5},
-            max_ongoing_requests=16,
-            max_queued_requests=QUEUE,
-            max_constructor_retry_count=1,
-            graceful_shutdown_timeout_s=2.0,
-            graceful_shutdown_wait_loop_s=0.1,
-            logging_config=_quiet(),
-        )
-        serve.run(made.bind(*args), name=name, route_prefix=route)
+        serve.run(serve.deployment(Empty, name="empty", **options()).bind(), name="empty", route_prefix=route)
 
     def close(self) -> None:
         """Stop Serve, HAProxy and Ray, and remove their files. May be called twice."""
@@ -171,6 +164,7 @@ class Cluster:
                     serve.shutdown()
             finally:
                 ray.shutdown()
+                os.environ.pop(PEM, None)
                 _end_users(self._folder)
                 shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -178,6 +172,12 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def set_up_worker() -> None:
+    """What every worker process does as it starts: a `worker_process_setup_hook`."""
+    confine_worker()
+    set_up_proxy()
 
 
 def _end_users(folder: Path) -> None:
@@ -206,8 +206,3 @@ def _users(folder: Path) -> list[int]:
         if int(entry.name) != os.getpid() and any(link.startswith(f"{folder}/") for link in links):
             found.append(int(entry.name))
     return found
-
-
-def _quiet() -> dict[str, Any]:
-    """Log what goes wrong, not every request."""
-    return {"log_level": "WARNING", "enable_access_log": False}

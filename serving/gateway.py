@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.core.errors import CityloopError
+from envs.core.registry import get_system
 from serving.collaborators import Authenticator, Exposition, Feed, OpenAccess, Trail
 from serving.principal import Principal, Role
 from serving.refusals import Forbidden, NotServed
 from serving.sites import SiteService
+from serving.wire import SiteSummary, SystemSummary
 
 
 class Gateway:
@@ -66,7 +68,7 @@ class Gateway:
         """Answer a tick of a site for somebody who may act there; see `SiteService.act_async`."""
         return await self.find(system, site).act_async(body, principal.name)
 
-    def health(self) -> dict[str, Any]:
+    async def health(self) -> dict[str, Any]:
         """Whether the service works, and at which sites the fallback decides and why."""
         sites = {service.ref: service.degraded or "ok" for service in self.all}
         audit = None if self.audit is None else self.audit.degraded
@@ -79,6 +81,20 @@ class Gateway:
         if self.audit is not None and self.audit.degraded is not None:
             faults["audit"] = self.audit.degraded
         return {"status": "unready" if faults else "ready", "faults": faults}
+
+    async def summaries(self) -> list[SystemSummary]:
+        """The systems and sites that are served."""
+        found = []
+        for name, sites in self.systems.items():
+            system = get_system(name)
+            rows = [
+                SiteSummary(
+                    name=site, url=f"/v1/{name}/{site}", agents=len(s.site.agents), controller=s.in_charge.controller
+                )
+                for site, s in sites.items()
+            ]
+            found.append(SystemSummary(name=name, description=system.description, command=system.command, sites=rows))
+        return found
 
     async def check(self) -> None:
         """Decide something cheap at every site.

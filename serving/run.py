@@ -97,10 +97,10 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
 
 
 def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
-    cluster = Cluster(plan.config.host, plan.config.port)
+    cluster = Cluster(plan.config)
     try:
         cluster.__enter__()
-        cluster.run(plan, "cityloop")
+        cluster.run(plan)
     except BaseException:
         cluster.close()
         raise

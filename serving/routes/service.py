@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
-from envs.core.registry import get_system
 from serving.docs import docs_page
 from serving.gateway import Gateway
 from serving.principal import Principal, Role
 from serving.routes.wire import as_json, as_model, refused
-from serving.wire import Health, Ready, SiteSummary, Systems, SystemSummary
+from serving.wire import Health, Ready, Systems, SystemSummary
 
 
 def add_service(app: FastAPI, gateway: Gateway) -> None:
@@ -21,7 +20,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/healthz", response_model=Health)
     async def healthz(request: Request) -> Response:
         """Whether the service is alive, and where the fallback decides. Where there are keys, only they see where."""
-        return as_json(_told(gateway, request.headers, gateway.health()))
+        return as_json(_told(gateway, request.headers, await gateway.health()))
 
     @app.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "it is not"}})
     async def readyz(request: Request) -> Response:
@@ -32,7 +31,8 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/systems", response_model=Systems, responses=refused(401, 429))
     async def systems(request: Request) -> Response:
         """The systems and sites that are served here, as far as the key may read them."""
-        return as_model(_systems(gateway, gateway.access.authenticate(request.headers)))
+        principal = gateway.access.authenticate(request.headers)
+        return as_model(_readable(await gateway.summaries(), principal))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -57,19 +57,12 @@ def _told(gateway: Gateway, headers: Mapping[str, str], found: dict[str, object]
     return {key: value if key == "status" else type(value)() for key, value in found.items()}
 
 
-def _systems(gateway: Gateway, principal: Principal) -> Systems:
-    summaries = []
-    for name, sites in gateway.systems.items():
-        system = get_system(name)
-        rows = [
-            SiteSummary(
-                name=site, url=f"/v1/{name}/{site}", agents=len(s.site.agents), controller=s.in_charge.controller
-            )
-            for site, s in sites.items()
-            if principal.may(Role.READ, name, site)
-        ]
-        if rows:
-            summaries.append(
-                SystemSummary(name=name, description=system.description, command=system.command, sites=rows)
-            )
-    return Systems(systems=summaries)
+def _readable(found: list[SystemSummary], principal: Principal) -> Systems:
+    """Those sites that somebody may read."""
+    seen = [
+        system.model_copy(
+            update={"sites": [site for site in system.sites if principal.may(Role.READ, system.name, site.name)]}
+        )
+        for system in found
+    ]
+    return Systems(systems=[system for system in seen if system.sites])

@@ -40,7 +40,8 @@ class Ticks:
         """Answer one request."""
         place = _place(scope)
         if place is None:
-            await self.app(scope, receive, send)
+            # Ray Serve mounts a shard at the beginning of its addresses; ours are whole everywhere.
+            await self.app({**scope, "root_path": ""}, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         answer = await answer_tick(self.gateway, *place, headers, receive)

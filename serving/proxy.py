@@ -1,0 +1,85 @@
+"""How HAProxy stands in front of the replicas: with TLS where that is asked for, and with words of ours where it fails.
+
+Ray Serve 2.60 writes HAProxy's configuration itself and passes neither on, so both are set in its process as it starts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from envs.core.errors import CityloopError
+from serving.config import Tls
+from serving.refusals import problem
+
+PEM = "CITYLOOP_TLS_PEM"
+"""Environment: the file with certificate and key, for HAProxy."""
+
+RETRY_AFTER_S = 1
+"""When to ask again if no replica answers: one is started within seconds."""
+
+
+def bundle_tls(tls: Tls, folder: Path) -> Path:
+    """Certificate and key in one file that only this user reads, as HAProxy wants them.
+
+    Raises:
+        CityloopError: if one cannot be read, or does not fit the other.
+    """
+    import ssl
+
+    try:
+        parts = [path.read_bytes().rstrip() + b"\n" for path in (tls.certificate, tls.key)]
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+    except OSError as error:  # ssl's own errors among them
+        raise CityloopError(
+            f"tls: {tls.certificate} and {tls.key} cannot be used ({error.strerror or error}): "
+            "give a certificate and its key as PEM, without a password"
+        ) from None
+    path = folder / "tls.pem"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.writelines(parts)
+    return path
+
+
+def set_up_proxy() -> None:
+    """Change what this process will make of HAProxy's configuration.
+
+    Raises:
+        RuntimeError: if this version of Ray Serve is not the one that this was written for.
+    """
+    from ray.serve._private import haproxy, haproxy_templates
+
+    pem = os.environ.get(PEM)
+    if pem:
+        bind = "    bind {{ config.frontend_host }}:{{ config.frontend_port }}"
+        template, changes = re.subn(
+            rf"(?m)^{re.escape(bind)}$", f"{bind} ssl crt {pem} ssl-min-ver TLSv1.2", haproxy.HAPROXY_CONFIG_TEMPLATE
+        )
+        if not changes:
+            raise RuntimeError("this version of Ray Serve binds elsewhere: serving/proxy.py must be adapted")
+        haproxy.HAPROXY_CONFIG_TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE = template
+    before = haproxy.HAProxyApi._initialize_directories_and_error_files
+
+    def initialize(self: Any) -> None:
+        before(self)
+        Path(self.cfg.error_file_path).write_bytes(error_page())
+
+    haproxy.HAProxyApi._initialize_directories_and_error_files = initialize
+
+
+def error_page() -> bytes:
+    """What HAProxy answers where no replica does."""
+    body = orjson.dumps(problem("service", None, "no replica answers now: decide locally and ask again"))
+    head = (
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        f"Retry-After: {RETRY_AFTER_S}",
+        "Cache-Control: no-cache",
+    )
+    return "\r\n".join([*head, "", ""]).encode() + body
