@@ -326,6 +326,12 @@ def serve(
     state: Annotated[
         Path | None, typer.Option(help="Folder of what outlives the service.", show_default="runs/service")
     ] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="What has a process of its own: one, system or site.", show_default="one")
+    ] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(metavar="SERVE.yaml", help="Serve nothing: write a file for `serve deploy`.")
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
     """Serve decisions over HTTP with Ray Serve, until interrupted."""
@@ -339,10 +345,14 @@ def serve(
         found = ServiceConfig.load(config)
     else:
         found = ServiceConfig.make({"defaults": defaults, "sites": scenarios or _served_by_default()})
-    changes = {"host": host, "port": port, "state": state}
+    changes = {"host": host, "port": port, "state": state, "shards": shards}
     if config is None and state is None:
         changes["state"] = Path("runs/service")
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
+    if write_config is not None:
+        import_module("serving.deploy").write_serve_config(found, write_config)
+        Output(as_json).emit({"config": str(write_config)})
+        return
     import_module("serving.run").serve(found, as_json=as_json is not None)
 
 
@@ -357,6 +367,46 @@ def _served_by_default() -> list[str]:
                 if ref in known:
                     refs[ref] = None
     return list(refs) or [DEFAULT_SERVED]
+
+
+@app.command(
+    epilog="Example: cityloop policy canary intersections/cologne8 --policy mine --reason 'fine in the shadow'"
+)
+def policy(
+    verb: Annotated[str, typer.Argument(help="show, shadow, canary, promote, demote or rollback.")],
+    site: Annotated[str, typer.Argument(help="SYSTEM/SITE, all sites of a SYSTEM, or all.")],
+    name: Annotated[
+        str | None, typer.Option("--policy", help="A controller's name, or a bundle's path where the service runs.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of all sites on which a canary acts.")] = 1.0,
+    now: Annotated[bool, typer.Option("--now", help="Let a canary begin within the present episode.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept in the audit log.")] = None,
+    url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
+    as_json: AsJson = None,
+) -> None:
+    """Show or change who decides at a running service's sites. A key is taken from CITYLOOP_KEY."""
+    from serving.admin import Admin
+    from serving.operations import VERBS
+
+    output = Output(as_json)
+    if verb != "show" and verb not in VERBS:
+        raise CityloopError(f"verb is {verb!r}: choose show, {', '.join(VERBS)}")
+    if verb != "show" and not reason:
+        raise CityloopError("--reason is missing: say why, it is kept in the audit log")
+    with Admin(url) as admin:
+        if verb == "show":
+            found = admin.policies(site)
+        else:
+            body = {"policy": name, "share": share, "now": now, "reason": reason}
+            found = admin.change(verb, site, body)
+    rows = []
+    for place, one in found.items():
+        roles, charge = one["roles"], one["in_charge"]
+        challenger = f"{roles['challenger']} ({roles['mode']})" if roles["challenger"] else "none"
+        acts = charge["fallback"] if charge["out_of_charge"] else charge["controller"]
+        rows.append((place, acts, roles["champion"], challenger, charge["out_of_charge"] or ""))
+    output.show(table("Policies", ("site", "decides", "champion", "challenger", "out of charge because"), rows))
+    output.emit(found)
 
 
 @app.command(epilog="Example: cityloop control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0")

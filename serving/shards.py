@@ -13,6 +13,8 @@ from typing import Any
 
 from serving.build import Plan
 from serving.gateway import Gateway
+from serving.refusals import NotServed
+from serving.sites import SiteService
 from serving.wire import SystemSummary
 
 NAME = "cityloop"
@@ -50,13 +52,17 @@ class Front(Gateway):
     """A gateway without sites of its own, which asks those that have them.
 
     Args:
-        plan: of the whole service.
+        gateway: without sites.
         names: of the shards' applications.
     """
 
     def __init__(self, gateway: Gateway, names: Sequence[str]):
         super().__init__([], gateway.access, gateway.audit, gateway.feed, gateway.metrics)
         self._names = names
+
+    def find(self, system: str, site: str) -> SiteService:
+        """Nothing: the addresses of what is served lead elsewhere."""
+        raise NotServed("site", f"{system}/{site}", ["one of those that GET /v1/systems lists"])
 
     async def _ask(self, method: str, *args: Any) -> list[Any]:
         from ray import serve
