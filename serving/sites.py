@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -32,9 +32,9 @@ from serving.events import Change, Event, Sink
 from serving.refusals import Busy
 from serving.repeats import Repeats
 from serving.report import Outcome, answer_of, decision_of, shadowed_of
-from serving.rollback import Conduct
+from serving.rollback import EVERYDAY, Conduct
 from serving.seat import WARM_UP_S, Seat, reason_of
-from serving.shadow import Tried, try_out
+from serving.shadow import Tried, guarded_agents, try_out
 from serving.standing import Standing
 from serving.state import Store
 from serving.wire import InCharge, Tick, example_tick, parse_tick
@@ -71,6 +71,8 @@ class SiteService:
         self._guard, self._shadow_guard = self.system.make_guard(self.site), self.system.make_guard(self.site)
         self._features = self.system.make_features(self.site)
         self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
+        everyday = self.settings.rollback.everyday
+        self._everyday = frozenset(EVERYDAY.get(self.site.system, ()) if everyday is None else everyday)
         self._site_hash = self.site.hash  # of all that the site is: it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
         self._saver = ThreadPoolExecutor(1, f"{self.ref} state")
@@ -251,7 +253,7 @@ class SiteService:
             return
         crew, tripped = self.standing.crew, self.standing.watch.tripped
         if tripped is None:
-            self._judge(conduct_of(outcome, len(self.site.agents)))
+            self._judge(conduct_of(outcome, len(self.site.agents), self._everyday))
         else:
             self._try_out(crew.in_charge[0], outcome, on_probation=True)
         if crew.shadow is not None:
@@ -274,7 +276,7 @@ class SiteService:
 
         assert outcome.commands is not None
         readings, guard = outcome.looked.readings, self._shadow_guard
-        if try_out(seat, guard, readings, outcome.observation, outcome.mask, outcome.commands, tell):
+        if try_out(seat, guard, readings, outcome.observation, outcome.mask, outcome.commands, tell, self._everyday):
             return
         self.dropped += 1
         if on_probation:
@@ -339,13 +341,13 @@ class SiteService:
         self.standing.crew.close()
 
 
-def conduct_of(outcome: Outcome, agents: int) -> Conduct:
+def conduct_of(outcome: Outcome, agents: int, everyday: Collection[str]) -> Conduct:
     """How the controller in charge did at a tick that it was asked at, or that was kept from it."""
     decided = outcome.decided
-    theirs = set(outcome.overridden)
     guarded = 0.0
-    if decided.source != "fallback":
-        guarded = len({change.agent for change in outcome.changes} - theirs) / agents
+    if decided.source != "fallback" and outcome.changes:
+        theirs = guarded_agents(outcome.changes, everyday) - set(outcome.overridden)
+        guarded = len(theirs) / agents
     return Conduct(float(decided.failed), float(decided.late), outside_of(outcome), guarded)
 
 

@@ -238,6 +238,14 @@ def test_a_guard_that_changes_too_much_takes_the_policy_out_of_charge(site: Site
     assert one.degraded.startswith("the guard changes its requests")
 
 
+def test_everyday_limits_say_nothing_against_a_policy(site: Site) -> None:
+    book, policy = Book(), Stub("policy")
+    rates = {"window": 10, "guarded": 0.3, "return_after": 5, "everyday": ["invalid"]}
+    one = service(site, policy, sinks=[book], rollback=rates)
+    policy.then = wish(site, 99)
+    assert drive(one, site, range(12), book) == ["champion"] * 12
+
+
 # Commands by hand.
 
 
@@ -312,7 +320,7 @@ def test_a_hand_wins_whoever_decides(site: Site, source: str) -> None:
     put(client, agent)
     policy.then = failing
     for tick in range(3):
-        answer = ask(client, site, tick)
+        answer = one.act(body_of(tick_of(site) | {"tick": tick}))
         assert answer["fallback"]
         assert answer["commands"][agent] == {"stage": 1}
 
@@ -482,9 +490,9 @@ def test_ready_means_that_state_can_be_saved_and_every_site_decides(site: Site, 
 
 def test_a_fallback_that_decides_is_degraded_not_unready(site: Site) -> None:
     policy = Stub("policy")
-    client = http(service(site, policy, rollback={"window": 1, "errors": 0}))
+    one = service(site, policy, rollback={"window": 1, "errors": 0})
+    client = http(one)
     policy.then = failing
-    ask(client, site, 0)
-    ask(client, site, 1)
+    assert one.act(body_of(tick_of(site)))["fallback"]
     assert client.get("/healthz").json()["status"] == "degraded"
     assert client.get("/readyz").status_code == 200
