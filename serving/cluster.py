@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from envs.core.errors import CityloopError
 from serving.config import ServiceConfig
 from serving.loopback import LOOPBACK, confine_cluster, confine_worker
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 OBJECT_STORE_BYTES = 80_000_000
 """The least that Ray accepts, roughly; requests do not pass through the object store."""
+
+READY_S = 60.0
+"""How long the proxy may take to hear of the replicas."""
 
 END_S = 3.0
 """How long Ray's processes may take to end by themselves."""
@@ -92,8 +97,10 @@ class Cluster:
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
             # A replica that goes answers until HAProxy has heard of the one that comes.
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-            # A refused connection is a replica that is gone; a second attempt may find the next one, a third is late.
-            "RAY_SERVE_HAPROXY_RETRIES": "1",
+            # A refused connection is a replica that is gone: whoever asks shall know at once, not after a second try.
+            "RAY_SERVE_HAPROXY_RETRIES": "0",
+            # A dead proxy is noticed after three looks.
+            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
             "RAY_USAGE_STATS_ENABLED": "0",
             # Whoever reaches Ray itself may run anything: also on loopback only with its token.
@@ -141,6 +148,23 @@ class Cluster:
 
         for shard in shards_of(plan):
             serve.run(application(shard), name=shard.name, route_prefix=shard.route)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the proxy has heard of every replica.
+
+        Raises:
+            CityloopError: if it does not.
+        """
+        url = self.config.url.replace("0.0.0.0", LOOPBACK).replace("[::]", "[::1]")
+        deadline = time.monotonic() + READY_S
+        # Certificates are the clients' affair: this asks its own machine whether it is there.
+        with httpx.Client(trust_env=False, verify=False) as http:
+            while time.monotonic() < deadline:
+                with suppress(httpx.HTTPError):
+                    if http.get(f"{url}/readyz").headers.get("content-type") == "application/json":
+                        return
+                time.sleep(0.05)
+        raise CityloopError(f"the service does not answer at {url} within {READY_S:g} s: look at the logs of Ray")
 
     def run_empty(self, route: str) -> None:
         """Serve an empty answer at a route: what Ray Serve itself costs."""

@@ -6,7 +6,6 @@ Ray Serve 2.60 writes HAProxy's configuration itself and passes neither on, so b
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +53,14 @@ def set_up_proxy() -> None:
     """
     from ray.serve._private import haproxy, haproxy_templates
 
-    pem = os.environ.get(PEM)
-    if pem:
-        bind = "    bind {{ config.frontend_host }}:{{ config.frontend_port }}"
-        template, changes = re.subn(
-            rf"(?m)^{re.escape(bind)}$", f"{bind} ssl crt {pem} ssl-min-ver TLSv1.2", haproxy.HAPROXY_CONFIG_TEMPLATE
-        )
-        if not changes:
-            raise RuntimeError("this version of Ray Serve binds elsewhere: serving/proxy.py must be adapted")
-        haproxy.HAPROXY_CONFIG_TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE = template
+    template = haproxy.HAPROXY_CONFIG_TEMPLATE
+    for old, new in changes():
+        if template.count(old) != 1:
+            raise RuntimeError(
+                "this version of Ray Serve sets HAProxy up differently: serving/proxy.py must be adapted"
+            )
+        template = template.replace(old, new)
+    haproxy.HAPROXY_CONFIG_TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE = template
     before = haproxy.HAProxyApi._initialize_directories_and_error_files
 
     def initialize(self: Any) -> None:
@@ -72,9 +70,36 @@ def set_up_proxy() -> None:
     haproxy.HAProxyApi._initialize_directories_and_error_files = initialize
 
 
+def changes() -> list[tuple[str, str]]:
+    """What stands in Ray Serve's template, and what is to stand there."""
+    found = [
+        # Ray's own proxy holds requests until there is a replica: a loop shall be refused and decide by itself.
+        (
+            "{{ backend.fallback_server.port }} check backup\n",
+            "{{ backend.fallback_server.port }} check backup disabled\n",
+        ),
+        # A proxy that has just started knows of no application; ours has every address.
+        (
+            "    http-request return status 404 content-type text/plain lf-string \"Path \\'%[path]\\' not found. "
+            'Ping http://.../-/routes for available routes."',
+            f"    http-request return status 503 content-type application/json hdr retry-after {RETRY_AFTER_S} "
+            f"string '{orjson.dumps(NOBODY).decode()}'",
+        ),
+    ]
+    pem = os.environ.get(PEM)
+    if pem:
+        bind = "    bind {{ config.frontend_host }}:{{ config.frontend_port }}\n"
+        found.append((bind, f"{bind.rstrip()} ssl crt {pem} ssl-min-ver TLSv1.2\n"))
+    return found
+
+
+NOBODY = problem("service", None, "no replica answers now: decide locally and ask again")
+"""What is told where no replica answers."""
+
+
 def error_page() -> bytes:
     """What HAProxy answers where no replica does."""
-    body = orjson.dumps(problem("service", None, "no replica answers now: decide locally and ask again"))
+    body = orjson.dumps(NOBODY)
     head = (
         "HTTP/1.1 503 Service Unavailable",
         "Content-Type: application/json",

@@ -101,6 +101,7 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
     try:
         cluster.__enter__()
         cluster.run(plan)
+        cluster.wait_until_ready()
     except BaseException:
         cluster.close()
         raise
