@@ -43,6 +43,7 @@ format: setup    ## mend style
 bench: setup     ## throughput and latency, against bare floors and peers
 	$(BIN)/cityloop bench intersections
 	$(BIN)/cityloop bench serving
+	$(BIN)/cityloop bench audit
 
 clean:           ## remove what was installed and built (not runs/)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

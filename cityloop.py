@@ -25,6 +25,8 @@ from envs import CityloopError, Scenario, get_system, load_scenario
 from training.settings import ALGORITHMS
 from training.tables import evaluation_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
+from verbs import AsJson
+from verbs import audit as audit_verbs
 
 DEFAULT_SERVED = "intersections/cologne8"
 """Served if no scenario is named and no policy ships."""
@@ -57,10 +59,6 @@ app = typer.Typer(
 )
 
 ScenarioRef = Annotated[str, typer.Argument(help="SYSTEM/NAME, or the path of a YAML file.", show_default=False)]
-AsJson = Annotated[
-    str | None,
-    typer.Option("--json", metavar="[FILE.json]", help="Print JSON alone on standard output, or write it to a file."),
-]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a scenario setting (repeatable).")
 ]
@@ -326,6 +324,7 @@ def serve(
     state: Annotated[
         Path | None, typer.Option(help="Folder of what outlives the service.", show_default="runs/service")
     ] = None,
+    audit: Annotated[Path | None, typer.Option(help="Folder of the audit log.", show_default="STATE/audit")] = None,
     shards: Annotated[
         str | None, typer.Option(help="What has a process of its own: one, system or site.", show_default="one")
     ] = None,
@@ -345,9 +344,12 @@ def serve(
         found = ServiceConfig.load(config)
     else:
         found = ServiceConfig.make({"defaults": defaults, "sites": scenarios or _served_by_default()})
-    changes = {"host": host, "port": port, "state": state, "shards": shards}
-    if config is None and state is None:
-        changes["state"] = Path("runs/service")
+    if config is None:
+        state = state or Path("runs/service")
+        audit = audit or state / "audit"
+    changes: dict[str, Any] = {"host": host, "port": port, "state": state, "shards": shards}
+    if audit is not None:
+        changes["audit"] = (found.audit.model_dump() if found.audit else {}) | {"folder": audit.absolute()}
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
     if write_config is not None:
         import_module("serving.deploy").write_serve_config(found, write_config)
@@ -442,7 +444,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="intersections, drainage, dampers, transit, monitor, training or serving.", show_default=False
+            help="intersections, drainage, dampers, transit, monitor, training, serving or audit.", show_default=False
         ),
     ],
     as_json: AsJson = None,
@@ -456,6 +458,7 @@ def bench(
         "transit": ("training.bench.transit", "bench_transit"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
+        "audit": ("serving.audit.bench", "bench_audit"),
     }
     if name not in benches:
         raise CityloopError(f"bench {name!r} is unknown: choose {', '.join(benches)}")
@@ -509,6 +512,10 @@ def site(
     write_text(out, found.model_dump_json(indent=1) + "\n")
     output.say(f"site {found.name}, agents: {len(found.agents)}, hash {found.hash}, written to {out}")
     output.emit({"site": str(out), "hash": found.hash, "agents": list(found.agents)})
+
+
+app.add_typer(audit_verbs.app, name="audit")
+app.command(epilog=audit_verbs.REPLAY_EXAMPLE)(audit_verbs.replay)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

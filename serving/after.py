@@ -19,6 +19,7 @@ class Afterwards:
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._at_it = False
 
     def put(self, job: Callable[[], None]) -> None:
         """Do a job soon; call it in the event loop's thread."""
@@ -29,11 +30,14 @@ class Afterwards:
             loop.call_later(PAUSE_S, self.finish)
 
     def finish(self) -> None:
-        """Do everything that waits, now."""
-        self._loop = None
+        """Do everything that waits, now; nothing if a job asks for it, as it is being done."""
+        if self._at_it:
+            return
+        self._loop, self._at_it = None, True
         while self._jobs:
             job = self._jobs.popleft()
             try:
                 job()
             except Exception:
                 log.exception("something after an answer failed")
+        self._at_it = False

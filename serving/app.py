@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from serving.gateway import Gateway
+from serving.routes.audit import add_audit
 from serving.routes.operators import add_operators
 from serving.routes.service import add_service
 from serving.routes.sites import add_sites
@@ -23,5 +24,6 @@ def create_app(gateway: Gateway) -> Ticks:
     add_service(app, gateway)
     add_sites(app, gateway)
     add_operators(app, gateway)
+    add_audit(app, gateway)
     add_refusals(app)
     return Ticks(app, gateway)

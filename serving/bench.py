@@ -95,6 +95,7 @@ def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfi
     content = {
         "port": free_ports(1)[0],
         "state": folder / "state",
+        "audit": {"folder": folder / "audit"},
         "defaults": {"champion": policy},
         "sites": [str(folder / f"{one.name}.json") for one in sites],
     }

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from agents import find_bundle
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.site import Site
-from serving.config import ServiceConfig, SiteConfig
+from serving.audit import AuditLog
+from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.gateway import Gateway
 from serving.places import load_site
 from serving.sites import SiteService
@@ -64,12 +66,38 @@ class Plan:
             CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
         """
         folder = self.config.state if restore else None
+        audit = open_log(self.config.audit) if restore else None
         services: list[SiteService] = []
+        sinks = [] if audit is None else [audit]
         try:
             for config, site in self.places():
-                services.append(SiteService.open(site, config, store=Store(folder, site)))
+                services.append(SiteService.open(site, config, sinks=sinks, store=Store(folder, site)))
         except BaseException:
             for service in services:
                 service.close()
+            for sink in sinks:
+                sink.close()
             raise
-        return Gateway(services)
+        if audit is not None:
+            keep_what_decides(audit, services)
+        return Gateway(services, audit=audit)
+
+
+def open_log(config: AuditConfig | None) -> AuditLog | None:
+    """The audit log of a configuration, if it has one.
+
+    Raises:
+        CityloopError: if its folder or its key cannot be used.
+    """
+    return None if config is None else AuditLog(config.folder, config)
+
+
+def keep_what_decides(audit: AuditLog, services: Sequence[SiteService]) -> None:
+    """Let the log keep every site and bundle, so that what they decide can be replayed."""
+    for service in services:
+        crew = service.standing.crew
+        audit.keep_site(service.site, crew.fallback.name)
+        for seat in crew.seats:
+            folder = None if seat.bundle is None else find_bundle(seat.ref, service.site.system, service.site.name)
+            if folder is not None:
+                audit.keep_bundle(folder)

@@ -149,22 +149,25 @@ class Cluster:
         for shard in shards_of(plan):
             serve.run(application(shard), name=shard.name, route_prefix=shard.route)
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, plan: Plan) -> None:
         """Wait until the proxy has heard of every replica.
 
         Raises:
             CityloopError: if it does not.
         """
         url = self.config.url.replace("0.0.0.0", LOOPBACK).replace("[::]", "[::1]")
+        waiting = ["/healthz", *(f"/v1/{site.system}/{site.name}" for _, site in plan.places())]
         deadline = time.monotonic() + READY_S
         # Certificates are the clients' affair: this asks its own machine whether it is there.
         with httpx.Client(trust_env=False, verify=False) as http:
-            while time.monotonic() < deadline:
+            while waiting and time.monotonic() < deadline:
                 with suppress(httpx.HTTPError):
-                    if http.get(f"{url}/readyz").headers.get("content-type") == "application/json":
-                        return
+                    if http.get(url + waiting[0]).status_code != 503:
+                        waiting.pop(0)
+                        continue
                 time.sleep(0.05)
-        raise CityloopError(f"the service does not answer at {url} within {READY_S:g} s: look at the logs of Ray")
+        if waiting:
+            raise CityloopError(f"{url}{waiting[0]} does not answer within {READY_S:g} s: look at the logs of Ray")
 
     def run_empty(self, route: str) -> None:
         """Serve an empty answer at a route: what Ray Serve itself costs."""

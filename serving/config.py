@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from envs.core.errors import CityloopError
 from envs.core.scenario import read_yaml
 from envs.core.site import Frozen, first_problem
+from serving.audit.settings import AuditSettings
 from serving.roles import Mode, Roles
 from serving.rollback import RollbackSettings
 
@@ -82,6 +83,16 @@ class AccessConfig(Frozen):
     keys: Path
 
 
+class AuditConfig(AuditSettings):
+    """Of the audit log; see `AuditSettings` for the rest.
+
+    Attributes:
+        folder: where it lies.
+    """
+
+    folder: Path
+
+
 class ServiceConfig(Frozen):
     """Everything that the service is told.
 
@@ -91,7 +102,7 @@ class ServiceConfig(Frozen):
         state: folder of what must outlive the process; None: nothing does.
         shards: what has a process of its own: ``one`` for all sites, or each ``system``, or each ``site``.
         access: who is let in; None: everybody, which only loopback allows.
-        audit: of the audit log.
+        audit: of the audit log; None: there is none.
         defaults: settings of every site that does not say otherwise.
         sites: what is served; a text is a site with default settings.
     """
@@ -102,7 +113,7 @@ class ServiceConfig(Frozen):
     state: Path | None = None
     shards: Literal["one", "system", "site"] = "one"
     access: AccessConfig | None = None
-    audit: dict[str, Any] = Field(default_factory=dict)
+    audit: AuditConfig | None = None
     defaults: dict[str, Any] = Field(default_factory=dict)
     sites: tuple[SiteConfig, ...] = Field(min_length=1)
 
@@ -167,8 +178,12 @@ class ServiceConfig(Frozen):
 
         tls = config.tls and Tls(certificate=folder / config.tls.certificate, key=folder / config.tls.key)
         access = config.access and AccessConfig(keys=folder / config.access.keys)
+        audit = config.audit and config.audit.model_copy(
+            update={name: at(getattr(config.audit, name)) for name in ("folder", "anchors", "key")}
+        )
         sites = tuple(_in_folder(site, folder) for site in config.sites)
-        return config.model_copy(update={"tls": tls, "access": access, "state": at(config.state), "sites": sites})
+        state = at(config.state)
+        return config.model_copy(update={"tls": tls, "access": access, "audit": audit, "state": state, "sites": sites})
 
 
 def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,19 @@ def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple
 def _with_local(crew: Crew, looked: Looked, observation: Observation, requests: Requests) -> Requests:
     """Requests in which some agents' are the fallback's."""
     local, _ = _ask_fallback(crew, looked, observation)
-    agents, columns = len(crew.site.agents), max(crew.fallback.width, 1)
-    out, theirs = as_numbers(requests, agents, columns), as_numbers(local, agents, columns)
-    out[list(looked.local)] = theirs[list(looked.local)]
+    return with_rows(requests, local, looked.local, crew.fallback.width)
+
+
+def with_rows(requests: Requests, others: Requests, rows: Sequence[int], width: int) -> Requests:
+    """Requests in which some agents' are others.
+
+    Args:
+        requests: one entry an agent.
+        others: likewise.
+        rows: indices of those agents.
+        width: how many numbers an agent asks for; 0 where it is one number by itself.
+    """
+    agents, columns = len(requests), max(width, 1)
+    out, theirs = as_numbers(requests, agents, columns), as_numbers(others, agents, columns)
+    out[list(rows)] = theirs[list(rows)]
     return out if requests.ndim > 1 else out[:, 0]

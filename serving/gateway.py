@@ -107,6 +107,9 @@ class Gateway:
                 raise CityloopError(f"{service.ref}: {fault}")
 
     def close(self) -> None:
-        """Finish what is under way at every site."""
+        """Finish what is under way at every site, and what the sinks still hold."""
         for service in self.all:
             service.close()
+        for sink in (self.audit, self.feed, self.metrics):
+            if sink is not None:
+                sink.close()

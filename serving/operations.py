@@ -166,7 +166,7 @@ def guarded(service: SiteService, overrides: Mapping[str, Override]) -> ByHand:
     nothing = np.full((len(service.site.agents), width) if width else len(service.site.agents), np.nan)
     requests = service.standing.overrides.onto(nothing, overrides)
     commands, changes = service.guard_for_checks.check(readings, requests)
-    answer = commands_of(service.site, service.system.command, commands, service.standing.crew.fallback)
+    answer = commands_of(service.site, service.system.command, commands)
     return ByHand(
         tick=tick,
         commands={agent: answer[agent] for agent in overrides},

@@ -80,7 +80,7 @@ def changes() -> list[tuple[str, str]]:
         ),
         # A proxy that has just started knows of no application; ours has every address.
         (
-            "    http-request return status 404 content-type text/plain lf-string \"Path \\'%[path]\\' not found. "
+            "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found. "
             'Ping http://.../-/routes for available routes."',
             f"    http-request return status 503 content-type application/json hdr retry-after {RETRY_AFTER_S} "
             f"string '{orjson.dumps(NOBODY).decode()}'",

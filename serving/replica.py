@@ -39,6 +39,11 @@ class Replica:
         """The app; Ray Serve asks for it after the constructor."""
         return create_app(self.gateway)
 
+    def __del__(self) -> None:
+        """Ray Serve asks for the end of a process this way."""
+        if hasattr(self, "gateway"):
+            self.gateway.close()
+
     async def check_health(self) -> None:
         """Ray Serve asks now and then, and replaces a process that raises."""
         await self.gateway.check()

@@ -49,14 +49,15 @@ def answer_of(site: Site, command: str, outcome: Outcome) -> dict[str, Any]:
     """What the client is told; see `wire.ActAnswer`."""
     asked, decided, looked = outcome.asked, outcome.decided, outcome.looked
     by_hand = len(outcome.overridden) == len(site.agents)
-    bundle = decided.seat.bundle
+    bundle, done = decided.seat.bundle, outcome.commands
+    commands = programs_of(site, decided.seat.name) if done is None else commands_of(site, command, done)
     return {
         "tick": asked.tick.tick,
         "time_s": asked.tick.time_s,
         "source": "manual" if by_hand else decided.source,
         "controller": decided.seat.name,
         "bundle": None if bundle is None else bundle[:12],
-        "commands": commands_of(site, command, outcome.commands, decided.seat),
+        "commands": commands,
         "interventions": [vars(change) for change in outcome.changes],
         "fallback": decided.source == "fallback",
         "fallback_reason": decided.reason,
@@ -68,10 +69,13 @@ def answer_of(site: Site, command: str, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def commands_of(site: Site, command: str, commands: Commands | None, seat: Seat) -> dict[str, dict[str, Any]]:
-    """Agent → what it is to set, or the program that it is to run."""
-    if commands is None:
-        return {agent: {"program": seat.name} for agent in site.agents}
+def programs_of(site: Site, program: str) -> dict[str, dict[str, Any]]:
+    """Agent → the program that it is to run."""
+    return {agent: {"program": program} for agent in site.agents}
+
+
+def commands_of(site: Site, command: str, commands: Commands) -> dict[str, dict[str, Any]]:
+    """Agent → what it is to set."""
     return {agent: {command: _value(c)} for agent, c in zip(site.agents, commands.tolist(), strict=True)}
 
 
@@ -122,7 +126,7 @@ def shadowed_of(site: Site, command: str, asked: Asked, seat: Seat, tried: Tried
         at_s=asked.at_s,
         controller=seat.name,
         bundle=seat.bundle,
-        commands={} if tried.commands is None else commands_of(site, command, tried.commands, seat),
+        commands={} if tried.commands is None else commands_of(site, command, tried.commands),
         differs=tried.differs,
         error=tried.error,
         latency_ms=tried.latency_ms,

@@ -101,7 +101,7 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
     try:
         cluster.__enter__()
         cluster.run(plan)
-        cluster.wait_until_ready()
+        cluster.wait_until_ready(plan)
     except BaseException:
         cluster.close()
         raise

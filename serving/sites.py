@@ -261,7 +261,11 @@ class SiteService:
 
     def _try_out(self, seat: Seat, outcome: Outcome, on_probation: bool = False) -> None:
         """Ask a controller for comparison; one on probation is judged by it."""
-        loop, outside = asyncio.get_running_loop(), outside_of(outcome)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the service ends, and with it whoever would listen
+            return
+        outside = outside_of(outcome)
 
         def told(tried: Tried) -> None:
             self.tell(shadowed_of(self.site, self.system.command, outcome.asked, seat, tried))
@@ -305,7 +309,11 @@ class SiteService:
         self.save_soon()
 
     def change(self, who: str, what: str, reason: str, detail: Mapping[str, Any]) -> None:
-        """Tell of something that was changed; from here on nothing is answered from memory."""
+        """Tell of something that was changed, once all is told that went before it.
+
+        From here on nothing is answered from memory.
+        """
+        self._after.finish()
         self.forget_answers()
         self.tell(Change(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
 

@@ -12,7 +12,7 @@ import cityloop
 from training.terminal import json_option, parse_settings
 
 GRID = "intersections/grid2x2"
-VERBS = ("list", "train", "evaluate", "export", "serve", "control", "bench", "check", "site", "policy")
+VERBS = ("list", "train", "evaluate", "export", "serve", "control", "bench", "check", "site", "policy", "replay")
 
 
 def call(*words):
@@ -54,7 +54,8 @@ def test_help_has_an_example(verb, capsys):
 
 
 def test_help_loads_nothing_heavy():
-    script = "import sys, cityloop\nprint([m for m in ('torch', 'ray', 'matplotlib', 'libsumo') if m in sys.modules])"
+    heavy = ("torch", "ray", "matplotlib", "libsumo", "onnxruntime")
+    script = f"import sys, cityloop\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

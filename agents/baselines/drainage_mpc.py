@@ -62,6 +62,8 @@ class ModelPredictive:
 
     name = "mpc"
     program: Any = None
+    timed = True
+    """How far it searches depends on the machine: a replay need not come to the same."""
 
     def __init__(self, site: DrainageSite, search: Search = Search()):
         self._site, self._branch, self._search = site, Branch(site), search

@@ -1,0 +1,121 @@
+"""Anchors: where a chain stood, kept outside it. Only with one can it be seen that the chain's end was cut off.
+
+An anchor is a small JSON file that is replaced whole after every sync: chain, number and hash of the last record that
+is safely on disk, signed if there is a key. Whoever can replace both the log and the anchor can still go back to an
+older pair of them; so keep anchors on another disk, or heads (`cityloop audit head`) with somebody else.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from envs.core.errors import CityloopError
+from serving.audit.chain import Head
+from serving.audit.segments import write_atomically
+
+FILE = "anchor.json"
+"""Name of a chain's anchor beside its segments; in a folder of anchors it is called after the chain."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Where a chain stood.
+
+    Attributes:
+        chain: its name.
+        head: its last record.
+        at_s: when, seconds since 1970.
+        signature: Ed25519 over the rest; None: not signed.
+    """
+
+    chain: str
+    head: Head
+    at_s: float
+    signature: bytes | None = None
+
+    @property
+    def _signed(self) -> dict[str, Any]:
+        return {"chain": self.chain, "n": self.head.n, "hash": self.head.hash.hex(), "at_s": self.at_s}
+
+    def write(self, path: Path, key: Ed25519PrivateKey | None = None) -> None:
+        """Write it, signed if there is a key, whole or not at all.
+
+        Raises:
+            OSError: if it cannot be written; an older one stays.
+        """
+        content = self._signed
+        if key is not None:
+            content["signature"] = b64encode(key.sign(orjson.dumps(self._signed))).decode()
+        write_atomically(path, orjson.dumps(content) + b"\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Anchor:
+        """Read one.
+
+        Raises:
+            CityloopError: if it cannot be read or is none.
+        """
+        try:
+            raw = orjson.loads(path.read_bytes())
+            signature = raw.get("signature")
+            head = Head(int(raw["n"]), bytes.fromhex(raw["hash"]))
+            signed = None if signature is None else b64decode(signature, validate=True)
+            return cls(str(raw["chain"]), head, float(raw["at_s"]), signed)
+        except OSError as error:
+            raise CityloopError(f"anchor {path} cannot be read ({error.strerror}): give an anchor's file") from None
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+            raise CityloopError(f"anchor {path} is none: give a file that the audit log wrote") from None
+
+    def is_signed_by(self, key: Ed25519PublicKey) -> bool:
+        """Whether the signature is there and right."""
+        try:
+            key.verify(self.signature or b"", orjson.dumps(self._signed))
+        except InvalidSignature:
+            return False
+        return True
+
+
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """A private key from its PEM file (``openssl genpkey -algorithm ed25519``).
+
+    Raises:
+        CityloopError: if there is none in it.
+    """
+    key: object
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise CityloopError(f"key file {path} cannot be read ({error.strerror}): give an existing file") from None
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CityloopError(
+            f"key file {path} holds no Ed25519 private key without a password: make one with "
+            "'openssl genpkey -algorithm ed25519'"
+        )
+    return key
+
+
+def checking_key(path: Path) -> Ed25519PublicKey:
+    """The public key from the PEM file of either half.
+
+    Raises:
+        CityloopError: if there is none in it.
+    """
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise CityloopError(f"key file {path} cannot be read ({error.strerror}): give an existing file") from None
+    except ValueError:
+        return signing_key(path).public_key()
+    if not isinstance(key, Ed25519PublicKey):
+        raise CityloopError(f"key file {path} holds no Ed25519 key: give the public half of the log's key")
+    return key

@@ -1,0 +1,341 @@
+"""The audit log as the service sees it: a sink that takes every event at once and writes it in a thread of its own.
+
+Nothing that happens to the disk delays an answer. What cannot be written waits, up to a bound; what exceeds that is
+counted, and the count is chained as a ``gap`` as soon as writing works again. Until then the log says that it is
+degraded, in `AuditLog.degraded` and in the service's own log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from agents import find_bundle
+from agents.policy import MODEL
+from envs.core.site import Site
+from serving.audit import kept
+from serving.audit.query import recent
+from serving.audit.records import KINDS, to_fields
+from serving.audit.segments import compress
+from serving.audit.settings import AuditSettings
+from serving.audit.writer import MB, Item, Writer
+from serving.events import Change, Decision, Event, Shadowed
+
+log = logging.getLogger("cityloop.audit")
+
+BATCH = 256
+"""Records that are written at once, at most."""
+
+RETRY_S = 0.5
+REMIND_S = 60.0
+"""How often it is repeated that the log cannot be written."""
+
+NICE = 19
+"""Compressing takes only time that nobody else needs."""
+
+SPARE = 1000
+"""Changes that find room where decisions do not: they are few, and each counts."""
+
+RECORD_BYTES = 2000
+"""What a record takes in memory beside the body of its tick, roughly."""
+
+
+@dataclass
+class _Loss:
+    """Records that were lost in a row."""
+
+    why: str
+    from_s: float
+    to_s: float = 0.0
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Site:
+    system: str
+    site: str
+    site_hash: str
+    fallback: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    folder: Path
+
+
+_Record = Decision | Shadowed | Change | _Site | _Bundle | _Loss
+_Entry = tuple[_Record, int]
+
+
+def _bundles_in(what: _Record) -> list[tuple[str, Callable[[], Path | None]]]:
+    """The bundles that a record tells of, and what finds where they lie."""
+    if isinstance(what, (Decision, Shadowed)) and what.bundle:
+        return [(what.bundle, partial(kept.find_shipped, what.bundle))]
+    if isinstance(what, Change) and what.system:
+        named = what.detail.get("bundles") or {}
+        place = (what.system, what.site)
+        return [(sha256, partial(find_bundle, ref, *place)) for ref, sha256 in named.items() if sha256]
+    return []
+
+
+class AuditLog:
+    """A `Sink` that chains and keeps every event; see the module and `AuditSettings`.
+
+    Args:
+        folder: where the log lies; made if it does not exist. Several processes may share it.
+        settings: how it is kept.
+
+    Attributes:
+        folder: as given.
+        lost: records that were ever lost, by kind.
+
+    Raises:
+        CityloopError: if the folder cannot be written, or the key is none.
+    """
+
+    def __init__(self, folder: Path, settings: AuditSettings | None = None):
+        self.folder, self._settings = Path(folder), settings or AuditSettings()
+        self._queue: SimpleQueue[_Entry | threading.Event | None] = SimpleQueue()
+        self._lock = threading.Lock()  # guards the four below
+        self._waiting, self._bytes = 0, 0
+        self._loss: _Loss | None = None
+        self._closed = False
+        self.lost: Counter[str] = Counter()
+        self._trouble: str | None = None
+        self._reminded_s = 0.0
+        self._closing = threading.Event()
+        self._compressing: SimpleQueue[Path | None] = SimpleQueue()
+        self._writer = Writer(self.folder, self._settings, self._compressing.put)
+        self._thread = threading.Thread(target=self._work, name="audit", daemon=True)
+        self._thread.start()
+        threading.Thread(target=self._compress, name="audit compress", daemon=True).start()
+
+    def record(self, event: Event) -> None:
+        """Take note; returns at once, never raises."""
+        self._take(event, RECORD_BYTES + (len(event.body) if isinstance(event, Decision) else 0))
+
+    def keep_site(self, site: Site, fallback: str) -> None:
+        """Keep a site that is served from now on, and the name of its fallback, so that decisions can be replayed."""
+        content = site.model_dump_json().encode()
+        self._take(_Site(site.system, site.name, site.hash, fallback, content), RECORD_BYTES + len(content))
+
+    def keep_bundle(self, folder: Path) -> None:
+        """Keep a bundle that is in use from now on; those that ship are kept without being told."""
+        self._take(_Bundle(Path(folder)), RECORD_BYTES)
+
+    def _take(self, what: Event | _Site | _Bundle, size: int) -> None:
+        settings = self._settings
+        with self._lock:
+            # Once something was lost, there must be room for many: else there would be a gap a record.
+            share = 2 if self._loss else 1
+            most = settings.queue_records // share + (0 if isinstance(what, Decision) else SPARE)
+            if self._closed or self._waiting >= most or self._bytes + size > settings.queue_mb * MB / share:
+                first = self._loss is None
+                self._lose(what)
+            else:
+                if self._loss:
+                    self._queue.put((self._loss, 0))
+                    self._loss = None
+                self._waiting += 1
+                self._bytes += size
+                self._queue.put((what, size))
+                return
+        if first:
+            log.error("audit log: records are being lost: %s", self.degraded)
+
+    def _lose(self, what: Event | _Site | _Bundle) -> None:
+        now = time.time()
+        why = "the log is closed" if self._closed else self._trouble or "more came than could be written"
+        self._loss = self._loss or _Loss(why, now)
+        kind = KINDS.get(type(what), "kept")  # type: ignore[arg-type]
+        self._loss.lost[kind] += 1
+        self._loss.to_s = now
+        self.lost[kind] += 1
+
+    @property
+    def degraded(self) -> str | None:
+        """Why records cannot be written, or were lost and it is not recorded yet; None if all is well."""
+        loss = self._loss
+        if self._trouble:
+            return self._trouble
+        if loss:
+            return f"{sum(loss.lost.values())} records lost: {loss.why}"
+        if not self._thread.is_alive() and not self._closed:
+            return "its thread has ended"
+        return self._writer.unanchored
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every record is, or is about to be, written."""
+        return self.degraded is None
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """How the log stands, as plain data: for metrics and pages."""
+        head = self._writer.head
+        return {
+            "chain": self._writer.chain,
+            "records": head.n,
+            "head": head.hash.hex(),
+            "waiting": self._waiting,
+            "lost": dict(self.lost),
+            "degraded": self.degraded,
+        }
+
+    def recent(
+        self, system: str | None = None, site: str | None = None, since: float | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """The last records that fit, of all chains in the folder, oldest first; see `query.recent`. Reads files."""
+        return recent(self.folder, system, site, since, limit)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything so far is written and synced; says whether it was in time."""
+        done = threading.Event()
+        self._queue.put(done)
+        return done.wait(timeout_s)
+
+    def close(self) -> None:
+        """Write what waits, and end. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._closing.set()
+        self._queue.put(None)
+        self._compressing.put(None)
+        self._thread.join(10 * RETRY_S)
+        if self._thread.is_alive() or self._waiting:
+            log.error("audit log: closed with %d records unwritten: %s", self._waiting, self._trouble)
+
+    def _work(self) -> None:
+        end, failed, synced_s = False, False, time.monotonic()
+        while not (end or failed):
+            batch, told, end = self._drain(synced_s + self._settings.sync_s if self._writer.unsynced else None)
+            failed = bool(batch) and not self._write(batch)
+            now = time.monotonic()
+            if self._writer.unsynced and (told or now - synced_s >= self._settings.sync_s):
+                self._attempt(self._writer.sync)
+                synced_s = now
+            for one in told:
+                one.set()
+        if self._loss and not failed:
+            self._write([(self._loss, 0)])
+        self._attempt(self._writer.close)
+
+    def _drain(self, until_s: float | None) -> tuple[list[_Entry], list[threading.Event], bool]:
+        """What waits, whom to tell once it is synced, and whether to end; waits for the first, at most until then."""
+        batch: list[_Entry] = []
+        told: list[threading.Event] = []
+        size = 0
+        with suppress(Empty):
+            entry = self._queue.get(timeout=None if until_s is None else max(0.0, until_s - time.monotonic()))
+            while entry is not None:
+                if isinstance(entry, threading.Event):
+                    told.append(entry)
+                else:
+                    batch.append(entry)
+                    size += entry[1]
+                if told or len(batch) == BATCH or size > MB:
+                    return batch, told, False
+                entry = self._queue.get_nowait()
+            return batch, told, True
+        return batch, told, False
+
+    def _write(self, batch: list[_Entry]) -> bool:
+        """Write a batch, however long that takes; false if the log is to end and it could not be."""
+        while not self._attempt(lambda: self._writer.append(self._items(batch))):
+            if self._closing.wait(RETRY_S) and not self._attempt(lambda: self._writer.append(self._items(batch))):
+                return False
+        with self._lock:
+            self._waiting -= sum(1 for _, size in batch if size)
+            self._bytes -= sum(size for _, size in batch)
+            loss = None if self._waiting or self._closed else self._loss
+            if loss:
+                self._loss = None
+        # Nothing waits that came before what was lost.
+        return loss is None or self._write([(loss, 0)])
+
+    def _attempt(self, job: Callable[[], None]) -> bool:
+        """Do something to the files; whether it could be done. Loud if not."""
+        try:
+            job()
+        except Exception as error:
+            self._complain(error)
+            return False
+        if self._trouble:
+            log.warning("audit log: %s can be written again", self._writer.folder)
+            self._trouble = None
+        return True
+
+    def _complain(self, error: Exception) -> None:
+        reason = (isinstance(error, OSError) and error.strerror) or repr(error)
+        why, now = f"{self._writer.folder} cannot be written ({reason})", time.monotonic()
+        if self._trouble is None or now - self._reminded_s > REMIND_S:
+            trace = None if isinstance(error, OSError) else error  # else it is a fault of the log itself
+            log.error("audit log: %s; %d records wait", why, self._waiting, exc_info=trace)
+            self._reminded_s = now
+        self._trouble = why
+
+    def _items(self, batch: list[_Entry]) -> list[Item]:
+        items: list[Item] = []
+        known = set(self._writer.bundles)
+        for what, _ in batch:
+            for sha256, source in _bundles_in(what):
+                if sha256 not in known:
+                    known.add(sha256)
+                    items.append(self._bundle(source(), sha256))
+            items.append(self._item(what))
+        return items
+
+    def _item(self, what: _Record) -> Item:
+        if isinstance(what, _Site):
+            sha256 = kept.keep_site(self.folder, what.content)
+            names = {"system": what.system, "site": what.site, "site_hash": what.site_hash}
+            return "site", {"at_s": time.time(), **names, "fallback": what.fallback, "sha256": sha256}
+        if isinstance(what, _Bundle):
+            return self._bundle(what.folder, None)
+        if isinstance(what, _Loss):
+            counts = {"lost": sum(what.lost.values()), "kinds": dict(what.lost)}
+            return "gap", {"at_s": time.time(), **counts, "from_s": what.from_s, "to_s": what.to_s, "why": what.why}
+        return KINDS[type(what)], to_fields(what)
+
+    def _bundle(self, source: Path | None, sha256: str | None) -> Item:
+        """The record of a bundle, which is kept if it can be."""
+        content: dict[str, bytes] = {}
+        why = None
+        if source is None:
+            why = "nobody said where it lies"
+        elif not self._settings.keep_bundles:
+            why = "bundles are not kept"
+        else:
+            try:
+                content = kept.read_bundle(source)
+            except OSError as error:  # where it lies is not the log's disk: nothing to wait for
+                why = f"it cannot be read ({error.strerror})"
+        name, files = kept.keep_bundle(self.folder, content) if content else (None, {})
+        path = None if source is None else str(source)
+        fields = {"sha256": files.get(MODEL, sha256), "kept": name, "files": files, "path": path, "not_kept": why}
+        return "bundle", {"at_s": time.time(), **fields}
+
+    def _compress(self) -> None:
+        with suppress(OSError, AttributeError):  # where a thread has no priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        while (path := self._compressing.get()) is not None:
+            if self._settings.compress:
+                try:
+                    compress(path)
+                except FileNotFoundError:  # it has been deleted meanwhile
+                    pass
+                except OSError as error:
+                    log.warning("audit log: %s stays as it is (%s)", path, error.strerror)

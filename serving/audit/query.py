@@ -1,0 +1,173 @@
+"""Reading a log: the last records that fit, or all of them in order, over every chain in its folder."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from envs.core.errors import CityloopError
+from serving.audit.chain import EMPTY, Head, Line, split
+from serving.audit.segments import Segment, Unreadable, list_segments
+from serving.audit.writer import CHAIN
+
+LATE_S = 60.0
+"""Records stand in the order of answers but tell when the question came: no more than the longest deadline earlier."""
+
+SEARCHED_BYTES = 256_000_000
+"""How much is searched backwards for the last records, at most."""
+
+
+def chains(folder: Path) -> list[Path]:
+    """The folders of a log's chains.
+
+    Raises:
+        CityloopError: if there are none.
+    """
+    found = [path for path in folder.glob(f"{CHAIN}*") if path.is_dir()] if folder.is_dir() else []
+    if not found:
+        raise CityloopError(f"{folder} holds no audit log: give the folder that the service writes its log to")
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which records; None: whichever.
+
+    Attributes:
+        system, site: of the record.
+        since, until: wall clock in seconds since 1970.
+        what: a kind of record (``decision``, ``change``, ``gap``, …) or what was changed (``promote``, …).
+    """
+
+    system: str | None = None
+    site: str | None = None
+    since: float | None = None
+    until: float | None = None
+    what: str | None = None
+
+    def look(self, line: Line) -> dict[str, Any] | None:
+        """The record of a line if it is wanted."""
+        # A text within a text has its quotation marks escaped, so that this finds fields alone; most lines end here.
+        for name, value in (("system", self.system), ("site", self.site)):
+            if value is not None and f'"{name}":"{value}"'.encode() not in line.content:
+                return None
+        if self.what is not None and f'"{self.what}"'.encode() not in line.content:
+            return None
+        record = {**line.fields(), "hash": line.hash.hex()}
+        return record if self._fits(record) else None
+
+    def _fits(self, record: dict[str, Any]) -> bool:
+        at_s = record.get("at_s", 0.0)
+        if (self.since is not None and at_s < self.since) or (self.until is not None and at_s > self.until):
+            return False
+        places = (("system", self.system), ("site", self.site))
+        if any(value is not None and record.get(name) != value for name, value in places):
+            return False
+        return self.what is None or self.what in (record.get("kind"), record.get("what"))
+
+
+def recent(
+    folder: Path,
+    system: str | None = None,
+    site: str | None = None,
+    since: float | None = None,
+    limit: int = 100,
+    what: str | None = None,
+) -> list[dict[str, Any]]:
+    """The last records that fit, oldest first, each with its ``chain`` and ``hash``.
+
+    Files are read from their ends, and no further than needed. Where that is very far, a record of the kind
+    ``unsearched`` stands first and tells how far the search went.
+
+    Raises:
+        CityloopError: if there is no log.
+    """
+    wanted = Wanted(system, site, since, None, what)
+    each = [_backwards(chain, wanted) for chain in chains(folder)]
+    merged = heapq.merge(*each, key=lambda record: -float(record["at_s"]))
+    return list(islice(merged, limit))[::-1]
+
+
+def _backwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    left = SEARCHED_BYTES
+    for segment in reversed(list_segments(chain)):
+        for raw in _whole(segment, backwards=True):
+            left -= len(raw)
+            try:
+                line = split(raw)
+                record = wanted.look(line)
+            except ValueError:  # altered: verifying says where
+                continue
+            if record is not None:
+                yield {"chain": chain.name, **record}
+            if left < 0:
+                yield {"chain": chain.name, "n": line.n, "kind": "unsearched", "at_s": _at(line)}
+                return
+        if wanted.since is not None and segment.begin_s < wanted.since - LATE_S:
+            return
+
+
+def _at(line: Line) -> float:
+    return float(line.fields().get("at_s", 0.0))
+
+
+def records(folder: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    """All records that fit, oldest first, each with its ``chain`` and ``hash``.
+
+    Raises:
+        CityloopError: if there is no log.
+    """
+    each = [_forwards(chain, wanted) for chain in chains(folder)]
+    yield from heapq.merge(*each, key=lambda record: float(record["at_s"]))
+
+
+def heads(folder: Path) -> dict[str, Head]:
+    """Where every chain stands: what somebody else should keep. Nothing is checked.
+
+    Raises:
+        CityloopError: if there is no log.
+    """
+    found = {}
+    for chain in chains(folder):
+        last = next(_backwards(chain, Wanted()), None)
+        found[chain.name] = EMPTY if last is None else Head(last["n"], bytes.fromhex(last["hash"]))
+    return found
+
+
+def records_of(chain: Path) -> Iterator[tuple[float, dict[str, Any]]]:
+    """All records of one chain in their order, each with the share of the chain that it ends."""
+    numbers = [record["n"] for record in islice(_backwards(chain, Wanted()), 1)]
+    first = None
+    for record in _forwards(chain, Wanted()):
+        first = record["n"] if first is None else first
+        yield min(1.0, (record["n"] - first + 1) / (numbers[0] - first + 1)), record
+
+
+def _forwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    segments = list_segments(chain)
+    for k, segment in enumerate(segments):
+        after = segments[k + 1] if k + 1 < len(segments) else None
+        if after and wanted.since is not None and after.begin_s < wanted.since - LATE_S:
+            continue
+        for raw in _whole(segment):
+            try:
+                record = wanted.look(split(raw))
+            except ValueError:
+                continue
+            if record is not None:
+                yield {"chain": chain.name, **record}
+
+
+def _whole(segment: Segment, backwards: bool = False) -> Iterator[bytes]:
+    """Lines that have an end, as far as the file can be read."""
+    try:
+        if backwards:
+            yield from segment.backwards()
+        else:
+            yield from (raw[:-1] for raw in segment.lines() if raw.endswith(b"\n"))
+    except Unreadable:
+        return

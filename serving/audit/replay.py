@@ -1,0 +1,267 @@
+"""Replaying a log: every decision is made once more from what was recorded, and held against what was answered.
+
+What a tick came to is a function of its body, of what the input checks put in, of the controller and of what that
+remembers; all of it is in the log, or kept beside it. What is not a function is taken as recorded: whether a
+controller was late or out of charge, and what a person commanded. Such decisions are checked from there on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agents import load_policy, rules
+from agents.policy import Policy
+from envs.core.errors import CityloopError
+from envs.core.site import Site
+from serving.audit import kept
+from serving.audit.origin import origin
+from serving.audit.query import Wanted, chains, records_of
+from serving.audit.records import to_event
+from serving.audit.rerun import Outcome, Place
+from serving.events import Decision, Shadowed
+from serving.seat import Seat
+
+MOST_DIFFERENCES = 100
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A decision that came out otherwise.
+
+    Attributes:
+        chain, record: where it is recorded.
+        system, site, tick: of what.
+        step: at which step it first differs: ``body``, ``readings``, ``requests``, ``commands``, ``interventions``.
+        what: how, in a sentence.
+    """
+
+    chain: str
+    record: int
+    system: str
+    site: str
+    tick: int
+    step: str
+    what: str
+
+
+@dataclass
+class Replay:
+    """What a replay found.
+
+    Attributes:
+        decisions: how many there were.
+        reproduced: of them, those that came out equal to the last bit, from the body to the commands; by source.
+        given: of those, the ones whose fallback decided for a reason that is taken as recorded.
+        inferred: of those, the ones that are only equal if the controller had begun anew, which no record tells.
+        partly: why not everything of a decision could be made once more → how many; the guard's part was equal.
+        different: how many came out otherwise.
+        shadows: controllers in the shadow: how many were reproduced, partly, different.
+        differences: the first of them.
+        origin: what of the code and its versions is another here than when a difference was recorded: name →
+            recorded, here.
+    """
+
+    decisions: int = 0
+    reproduced: Counter[str] = field(default_factory=Counter)
+    given: int = 0
+    inferred: int = 0
+    partly: Counter[str] = field(default_factory=Counter)
+    different: int = 0
+    shadows: Counter[str] = field(default_factory=Counter)
+    differences: list[Difference] = field(default_factory=list)
+    origin: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing came out otherwise."""
+        return not self.differences
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def replay(
+    folder: Path,
+    wanted: Wanted = Wanted(),  # noqa: B008
+    bundle: Path | None = None,
+    on_progress: Progress = lambda fraction, note: None,
+) -> Replay:
+    """Make decisions of a log once more.
+
+    Args:
+        folder: the log's.
+        wanted: which decisions count; those before them are replayed too where a controller may remember them.
+        bundle: a bundle's folder, for decisions that it made, instead of the copy that the log keeps.
+        on_progress: told how far it is.
+
+    Raises:
+        CityloopError: if there is no log, no decision in it is wanted, or the bundle is none or made none of them.
+    """
+    given = None if bundle is None else load_policy(bundle)
+    assert given is None or isinstance(given, Policy)
+    found, folders = Replay(), chains(folder)
+    used = False
+    for k, chain in enumerate(folders):
+        run = _Run(folder, chain, wanted, given, found)
+        try:
+            for fraction in run.steps():
+                note = f"{chain.name}, {found.decisions:,} decisions, {found.different} otherwise"
+                on_progress((k + fraction) / len(folders), note)
+        finally:
+            run.close()
+        used = used or run.used
+    if not found.decisions:
+        raise CityloopError(
+            f"{folder} has no decision that fits: leave away --site or --since, or look with 'audit show'"
+        )
+    if given is not None and not used:
+        raise CityloopError(
+            f"no decision of {folder} was made by bundle {bundle} (its model's SHA-256 begins with "
+            f"{given.card.sha256[:12]}): 'audit show --what bundle' lists those that acted"
+        )
+    return found
+
+
+class _Run:
+    """One chain, replayed in its order."""
+
+    def __init__(self, folder: Path, chain: Path, wanted: Wanted, given: Policy | None, found: Replay):
+        self._folder, self._chain, self._wanted, self._given, self._found = folder, chain, wanted, given, found
+        self._sites: dict[str, dict[str, str]] = {}
+        self._bundles: dict[str, str | None] = {}
+        self._places: dict[str, Place | str] = {}
+        self._policies: dict[str, Policy] = {}
+        self._origin: dict[str, str] = {}
+        self.used = False
+
+    def steps(self) -> Iterator[float]:
+        """The share of the chain that is done, now and then."""
+        for share, record in records_of(self._chain):
+            match record["kind"]:
+                case "segment":
+                    self._segment(record)
+                case "site":
+                    self._site(record)
+                case "bundle":
+                    self._bundles[record["sha256"]] = record["kept"]
+                case "decision" | "shadow" if self._is_wanted(record):
+                    self._again(record)
+            if record["n"] % 64 == 0:
+                yield share
+
+    def _is_wanted(self, record: dict[str, Any]) -> bool:
+        wanted = self._wanted
+        late = wanted.until is not None and record["at_s"] > wanted.until
+        return not late and wanted.system in (None, record["system"]) and wanted.site in (None, record["site"])
+
+    def _segment(self, record: dict[str, Any]) -> None:
+        self._origin = record.get("origin", {})
+        self._bundles |= record.get("bundles", {})
+        if record["why"] == "start":  # another process: nobody remembers anything, and sites are told anew
+            self.close()
+            self._sites = {}
+        self._sites = {**record.get("sites", {}), **self._sites}
+
+    def _site(self, record: dict[str, Any]) -> None:
+        ref = f"{record['system']}/{record['site']}"
+        self._sites[ref] = {"sha256": record["sha256"], "fallback": record["fallback"]}
+        place = self._places.pop(ref, None)
+        if isinstance(place, Place):
+            place.close()
+        place = self._place(record["system"], ref)
+        if isinstance(place, Place):
+            place.begin()
+
+    def _place(self, system: str, ref: str) -> Place | str:
+        """The site of a record, or why it is not known."""
+        if ref not in self._places:
+            kept_as = self._sites.get(ref)
+            if kept_as is None:
+                return "the log does not hold its site"
+            try:
+                site = kept.load_site(self._folder, system, kept_as["sha256"])
+                self._places[ref] = Place(
+                    site, kept_as["fallback"], lambda name, sha256: self._seat(site, name, sha256)
+                )
+            except CityloopError as error:
+                self._places[ref] = str(error)
+        return self._places[ref]
+
+    def _seat(self, site: Site, name: str, sha256: str | None) -> Seat:
+        """A controller as the service had it.
+
+        Raises:
+            CityloopError: if it is unknown here, or its bundle was altered.
+        """
+        if sha256 is not None:
+            return Seat(self._policy(sha256), site)
+        named = rules(site.system)
+        if name not in named:
+            raise CityloopError(f"controller {name!r} is unknown here")
+        return Seat(named[name](site), site)
+
+    def _policy(self, sha256: str) -> Policy:
+        if self._given is not None and self._given.card.sha256 == sha256:
+            self.used = True
+            return self._given
+        if sha256 not in self._policies:
+            name = self._bundles.get(sha256)
+            folder = kept.find_shipped(sha256) if name is None else kept.find_bundle(self._folder, name)
+            if folder is None:
+                raise CityloopError(f"bundle {sha256[:12]} is not kept: give it with --bundle")
+            self._policies[sha256] = Policy.load(folder)
+        return self._policies[sha256]
+
+    def _again(self, record: dict[str, Any]) -> None:
+        event = to_event(record["kind"], record)
+        assert isinstance(event, (Decision, Shadowed))
+        place = self._place(event.system, f"{event.system}/{event.site}")
+        counts = self._wanted.since is None or event.at_s >= self._wanted.since
+        if isinstance(place, str):
+            outcome = Outcome(unsure=place)
+        elif isinstance(event, Decision) and event.site_hash != place.site.hash:
+            outcome = Outcome("site", f"the site's hash is recorded as {event.site_hash}, kept as {place.site.hash}")
+        elif isinstance(event, Decision):
+            if event.begins:
+                place.begin()
+            outcome = place.decide(event)
+        else:
+            outcome = place.shadow(event)
+        if counts:
+            self._count(record["n"], event, outcome)
+
+    def _count(self, n: int, event: Decision | Shadowed, outcome: Outcome) -> None:
+        found = self._found
+        if isinstance(event, Decision):
+            found.decisions += 1
+            if outcome.step:
+                found.different += 1
+            elif outcome.unsure:
+                found.partly[outcome.unsure] += 1
+            else:
+                found.reproduced[event.source] += 1
+                found.given += event.fallback_reason is not None
+                found.inferred += outcome.inferred
+        else:
+            found.shadows["different" if outcome.step else "partly" if outcome.unsure else "reproduced"] += 1
+        if outcome.step and len(found.differences) < MOST_DIFFERENCES:
+            place = (event.system, event.site, event.tick)
+            what = outcome.what if isinstance(event, Decision) else f"in the shadow: {outcome.what}"
+            found.differences.append(Difference(self._chain.name, n, *place, outcome.step, what))
+            here = origin()
+            names = {name: (str(self._origin.get(name)), here[name]) for name in here}
+            found.origin |= {name: pair for name, pair in names.items() if pair[0] != pair[1]}
+
+    def close(self) -> None:
+        """Let every controller go."""
+        for place in self._places.values():
+            if isinstance(place, Place):
+                place.close()
+        self._places = {}

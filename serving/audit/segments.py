@@ -1,0 +1,166 @@
+"""The files of one chain: segments of lines, named after their first record and their begin, compressed once closed.
+
+``000000000001-20260101T000000Z.jsonl`` is plain while it grows and may become ``….jsonl.gz`` afterwards. Where both lie
+there, the plain one counts: the other may be half written.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, cast
+
+NAME = re.compile(r"(?P<n>\d{12})-(?P<begin>\d{8}T\d{6}Z)\.jsonl(?P<gz>\.gz)?")
+BEGIN = "%Y%m%dT%H%M%SZ"
+BLOCK = 1 << 18
+TEMPORARY = ".tmp"
+
+
+def segment_name(n: int, at_s: float) -> str:
+    """What a segment is called that begins with that record at that time."""
+    return f"{n:012d}-{datetime.fromtimestamp(at_s, UTC).strftime(BEGIN)}.jsonl"
+
+
+class Unreadable(Exception):
+    """A segment that cannot be read to its end; its text says why."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One file of a chain.
+
+    Attributes:
+        path: plain or compressed.
+        first: number of its first record, as its name says.
+        begin_s: when it was begun, as its name says, in seconds since 1970.
+    """
+
+    path: Path
+    first: int
+    begin_s: float
+
+    @property
+    def name(self) -> str:
+        """The name of the plain file."""
+        return self.path.name.removesuffix(".gz")
+
+    def _open(self) -> IO[bytes]:
+        plain = self.path.with_name(self.name)
+        for path in (plain, plain.with_name(f"{plain.name}.gz"), plain):  # it may be compressed at this moment
+            with suppress(FileNotFoundError):
+                return cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
+        raise Unreadable("it has gone")
+
+    def lines(self) -> Iterator[bytes]:
+        """Every line with its end; the last may lack one.
+
+        Raises:
+            Unreadable: if the file is damaged below its lines.
+        """
+        try:
+            with self._open() as file:
+                yield from file
+        except (OSError, EOFError, zlib.error) as error:
+            raise Unreadable(str(error) or type(error).__name__) from None
+
+    def backwards(self) -> Iterator[bytes]:
+        """Every whole line without its end, the last first; of a plain file no more is read than is asked for.
+
+        Raises:
+            Unreadable: as `lines`.
+        """
+        try:
+            with self._open() as file:
+                if isinstance(file, gzip.GzipFile):
+                    text = file.read()
+                    yield from reversed(text.split(b"\n")[:-1])
+                else:
+                    yield from _backwards(file)
+        except (OSError, EOFError, zlib.error) as error:
+            raise Unreadable(str(error) or type(error).__name__) from None
+
+
+def _backwards(file: IO[bytes]) -> Iterator[bytes]:
+    at, rest, whole = file.seek(0, os.SEEK_END), b"", False
+    while at:
+        step = min(BLOCK, at)
+        at -= step
+        file.seek(at)
+        parts = (file.read(step) + rest).split(b"\n")
+        rest = parts.pop(0)
+        for part in reversed(parts):
+            if whole:
+                yield part
+            whole = True  # what follows the last newline is no whole line
+    if whole and rest:
+        yield rest
+
+
+def list_segments(folder: Path) -> list[Segment]:
+    """The segments of a chain in their order."""
+    found: dict[str, Segment] = {}
+    for path in sorted(folder.iterdir(), reverse=True):  # the plain one comes last
+        if match := NAME.fullmatch(path.name):
+            begin = datetime.strptime(match["begin"], BEGIN).replace(tzinfo=UTC).timestamp()
+            segment = Segment(path, int(match["n"]), begin)
+            found[segment.name] = segment
+    return sorted(found.values(), key=lambda segment: segment.name)
+
+
+def compress(path: Path) -> None:
+    """Replace a closed segment by its compressed form; whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written; the plain file stays.
+    """
+    target = path.with_name(f"{path.name}.gz")
+    work = path.with_name(f"{path.name}{TEMPORARY}")
+    try:
+        with (
+            path.open("rb") as plain,
+            os.fdopen(os.open(work, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o640), "wb") as raw,
+        ):
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed:
+                shutil.copyfileobj(plain, packed, BLOCK)
+            raw.flush()
+            os.fsync(raw.fileno())
+        os.replace(work, target)
+        sync_folder(path.parent)
+        path.unlink()
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names of files in a folder last."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and make it last.
+
+    Raises:
+        OSError: if it cannot be written; an older one stays.
+    """
+    work = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        with work.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(work, path)
+        sync_folder(path.parent)
+    finally:
+        work.unlink(missing_ok=True)

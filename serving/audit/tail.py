@@ -1,0 +1,73 @@
+"""Where a chain ended last time: its head, and what a crash left behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.audit.chain import EMPTY, Head, NotARecord, split
+from serving.audit.segments import Segment, Unreadable, list_segments
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The end of a chain.
+
+    Attributes:
+        head: its last whole record.
+        segment: name of the file that it stands in; None if there is none.
+        torn: what follows it without an end: the line at which the process died. It is cut off.
+        damage: what is wrong with the file otherwise; None if nothing is.
+    """
+
+    head: Head = EMPTY
+    segment: str | None = None
+    torn: bytes = b""
+    damage: str | None = None
+
+
+def recover(folder: Path) -> Tail:
+    """Find the end of a chain, and cut off a line without an end.
+
+    Nothing else is mended: a file that was altered stays as it is, for whoever looks into it.
+
+    Raises:
+        OSError: if a file cannot be cut.
+    """
+    torn = b""
+    for segment in reversed(list_segments(folder)):
+        tail, size = _walk(segment)
+        torn = tail.torn or torn
+        if tail.torn:
+            _cut(segment.path, size)
+        if tail.head.n or tail.damage:
+            return Tail(tail.head, segment.name, torn, tail.damage)
+    return Tail(torn=torn)
+
+
+def _walk(segment: Segment) -> tuple[Tail, int]:
+    head, size, damage = EMPTY, 0, None
+    try:
+        for raw in segment.lines():
+            if not raw.endswith(b"\n"):
+                return Tail(head, segment.name, raw, damage), size
+            size += len(raw)
+            try:
+                line = split(raw[:-1])
+            except NotARecord as error:
+                damage = damage or f"after record {head.n}: {error}"
+                continue
+            if head.n and not (line.n == head.n + 1 and line.follows(head.hash)):
+                damage = damage or f"record {line.n} does not follow from record {head.n}"
+            head = Head(line.n, line.hash)
+    except Unreadable as error:
+        damage = f"it cannot be read: {error}"
+    return Tail(head, segment.name, b"", damage), size
+
+
+def _cut(path: Path, size: int) -> None:
+    if size:
+        with path.open("r+b") as file:
+            file.truncate(size)
+    else:
+        path.unlink()

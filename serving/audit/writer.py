@@ -1,0 +1,274 @@
+"""One chain's files while they grow: append, rotate, sync, anchor, delete what is old. One owner, one thread.
+
+Every process writes a chain of its own, in a folder that it holds locked: ``chain-0``, ``chain-1``, … A process that
+starts takes the first that nobody holds and goes on where its last owner ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from envs.core.errors import CityloopError
+from serving.audit.anchor import FILE, Anchor, signing_key
+from serving.audit.chain import Head, NotARecord, seal, split
+from serving.audit.origin import origin
+from serving.audit.segments import TEMPORARY, Unreadable, list_segments, segment_name, sync_folder
+from serving.audit.settings import AuditSettings
+from serving.audit.tail import Tail, recover
+
+log = logging.getLogger("cityloop.audit")
+
+FORMAT = 1
+CHAIN = "chain-"
+DAY_S = 86_400
+MB = 1_000_000
+MOST_CHAINS = 1000
+
+Item = tuple[str, dict[str, Any]]
+"""Kind and fields of a record that is to be written."""
+
+
+class Writer:
+    """Writes one chain.
+
+    Args:
+        folder: the log's.
+        settings: how.
+        on_closed: told of every segment that is full.
+
+    Attributes:
+        chain: its name.
+        folder: its own folder.
+        head: its last record.
+        sites: ``system/site`` → SHA-256 of its kept JSON, and who its fallback is.
+        bundles: SHA-256 of a bundle's model → what its copy is called; None: there is none.
+        unsynced: whether something was written since the last `sync`.
+        unanchored: why the last anchor could not be written; None if it was.
+
+    Raises:
+        CityloopError: if the folder cannot be written, or the key is none.
+    """
+
+    def __init__(self, folder: Path, settings: AuditSettings, on_closed: Callable[[Path], None] = lambda path: None):
+        self._settings, self._on_closed = settings, on_closed
+        self._key = signing_key(settings.key) if settings.key else None
+        self.sites: dict[str, dict[str, str]] = {}
+        self.bundles: dict[str, str | None] = {}
+        self._file = self._lock = -1
+        self._size, self._day, self._why = 0, 0, "start"
+        self._torn, self.unsynced = False, False
+        self.unanchored: str | None = None
+        try:
+            self.folder, self._lock = _claim(folder)
+            self.chain = self.folder.name
+            self._anchor = settings.anchors / f"{self.chain}.json" if settings.anchors else self.folder / FILE
+            self._anchor.parent.mkdir(parents=True, exist_ok=True)
+            for half in self.folder.glob(f"*{TEMPORARY}"):
+                half.unlink()
+            tail = recover(self.folder)
+            self.head = tail.head
+            left = [one.path for one in list_segments(self.folder) if one.path.suffix != ".gz"]
+            self._open(time.time())
+            for path in left:
+                on_closed(path)
+            self._tell(tail)
+            self.sync()
+        except OSError as error:
+            self._drop()
+            raise CityloopError(
+                f"audit folder {folder} cannot be written ({error.strerror}): give one that can, on a disk with room"
+            ) from None
+        except BaseException:
+            self._drop()
+            raise
+
+    def _tell(self, tail: Tail) -> None:
+        """Record what the last process left behind."""
+        if tail.torn:
+            text = tail.torn[:200].decode(errors="backslashreplace")
+            self.append([("recovered", {"segment": tail.segment, "bytes": len(tail.torn), "text": text})])
+        if tail.damage:
+            log.error("audit log: %s/%s is not as it was left: %s", self.folder, tail.segment, tail.damage)
+            self.append([("damaged", {"segment": tail.segment, "what": tail.damage})])
+
+    def append(self, items: Sequence[Item]) -> None:
+        """Write records, all of them or none.
+
+        Raises:
+            OSError: if none was.
+        """
+        now = time.time()
+        if self._torn:
+            self._cut()
+        if self._file < 0 or self._size >= self._settings.segment_mb * MB or now // DAY_S != self._day:
+            self._rotate(now)
+        self._put(self.head, items)
+        for kind, fields in items:
+            if kind == "site":
+                self.sites[f"{fields['system']}/{fields['site']}"] = {
+                    "sha256": fields["sha256"],
+                    "fallback": fields["fallback"],
+                }
+            elif kind == "bundle":
+                self.bundles[fields["sha256"]] = fields["kept"]
+
+    def _put(self, head: Head, items: Sequence[Item]) -> None:
+        lines = []
+        for kind, fields in items:
+            head, line = seal(head, kind, fields)
+            lines.append(line)
+        content = b"".join(lines)
+        self._torn = True
+        try:
+            write(self._file, content)
+        except OSError:
+            with suppress(OSError):  # else before the next attempt
+                self._cut()
+            raise
+        self._torn, self.unsynced = False, True
+        self._size += len(content)
+        self.head = head
+
+    def _cut(self) -> None:
+        """Remove what a failed attempt left."""
+        os.ftruncate(self._file, self._size)
+        self._torn = False
+
+    def _rotate(self, now: float) -> None:
+        """Go on in a new file."""
+        if self._file >= 0:
+            self.sync()
+            self._why = "day" if now // DAY_S != self._day else "size"
+            os.close(self._file)
+            self._file = -1
+            self._on_closed(self._path)
+        self._open(now)
+        self._prune(now)
+
+    def _open(self, now: float) -> None:
+        self._path = path = self.folder / segment_name(self.head.n + 1, now)
+        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o640)
+        self._size, self._day = 0, int(now // DAY_S)
+        header = {
+            "at_s": now,
+            "format": FORMAT,
+            "chain": self.chain,
+            "why": self._why,
+            "before": self.head.hash.hex(),
+            "origin": origin(),
+            "sites": self.sites,
+            "bundles": self.bundles,
+        }
+        try:
+            self._put(self.head, [("segment", header)])
+            sync_folder(self.folder)
+        except OSError:
+            os.close(self._file)
+            self._file = -1
+            path.unlink()
+            raise
+
+    def _prune(self, now: float) -> None:
+        """Delete segments that are old enough; the chain first records where it now begins."""
+        if self._settings.keep_days is None:
+            return
+        segments = list_segments(self.folder)
+        oldest_s = now - self._settings.keep_days * DAY_S
+        # What a segment holds ends where the next begins.
+        old = [one for one, after in pairwise(segments) if after.begin_s < oldest_s]
+        if not old:
+            return
+        first = segments[len(old)]
+        try:
+            header = split(next(first.lines()).rstrip(b"\n")).fields()
+        except (Unreadable, NotARecord, StopIteration):
+            log.exception("audit log: %s cannot be read, so nothing before it is deleted", first.path)
+            return
+        cut = {"first": header["n"], "before": header["before"], "segments": [one.name for one in old]}
+        self._put(self.head, [("pruned", {"at_s": now, **cut})])
+        self.sync()
+        for one in old:
+            one.path.unlink(missing_ok=True)
+
+    def sync(self) -> None:
+        """Force what was written to the disk, then anchor it: an anchor never tells more than the disk holds.
+
+        Raises:
+            OSError: if the disk fails; `unanchored` tells if the anchor does.
+        """
+        os.fdatasync(self._file)
+        self.unsynced = False
+        try:
+            Anchor(self.chain, self.head, time.time()).write(self._anchor, self._key)
+            self.unanchored = None
+        except OSError as error:  # the chain itself goes on
+            self.unanchored = f"anchor {self._anchor} cannot be written ({error.strerror})"
+
+    def close(self) -> None:
+        """End the chain for now. May be called twice.
+
+        Raises:
+            OSError: if its last record cannot be written.
+        """
+        if self._lock < 0:
+            return
+        try:
+            self.append([("stop", {"at_s": time.time()})])
+            self.sync()
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        for fd in (self._file, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._file = self._lock = -1
+
+
+def write(file: int, content: bytes) -> None:
+    """Write all of it.
+
+    Raises:
+        OSError: if the disk took only a part.
+    """
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _claim(folder: Path) -> tuple[Path, int]:
+    """The first chain's folder that nobody holds, and its lock."""
+    for k in range(MOST_CHAINS):
+        own = folder / f"{CHAIN}{k}"
+        own.mkdir(parents=True, exist_ok=True)
+        lock = os.open(own / "lock", os.O_CREAT | os.O_RDWR, 0o640)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return own, lock
+    raise CityloopError(f"audit folder {folder} has {MOST_CHAINS} chains in use: give another folder")
+
+
+def in_use(chain: Path) -> bool:
+    """Whether a process writes that chain at this moment."""
+    try:
+        lock = os.open(chain / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

@@ -1,0 +1,68 @@
+"""What the audit log tells over HTTP: its last records."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from fastapi import FastAPI, Request, Response
+
+from serving.gateway import Gateway
+from serving.principal import Role
+from serving.refusals import Refused, brief
+from serving.routes.wire import as_json, refused
+
+MOST = 1000
+"""Records in one answer."""
+
+DEFAULT = 100
+
+PARAMETERS = [
+    {"name": "system", "in": "query", "schema": {"type": "string"}, "description": "of this system alone"},
+    {"name": "site", "in": "query", "schema": {"type": "string"}, "description": "of this site alone"},
+    {"name": "since", "in": "query", "schema": {"type": "number"}, "description": "seconds since 1970"},
+    {
+        "name": "limit",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT},
+        "description": "how many, at most",
+    },
+]
+
+
+class Unfit(Refused):
+    """A question that cannot be answered."""
+
+    status = 422
+
+
+def add_audit(app: FastAPI, gateway: Gateway) -> None:
+    """The route, if there is a log."""
+    if gateway.audit is None:
+        return
+    audit = gateway.audit
+
+    @app.get("/v1/audit", responses=refused(401, 403, 422, 429), openapi_extra={"parameters": PARAMETERS})
+    async def records(request: Request) -> Response:
+        """The last records of the audit log that fit, oldest first. A key for a site may ask for that site's."""
+        asked = request.query_params
+        system, site = asked.get("system"), asked.get("site")
+        gateway.enter(request.headers, Role.OPERATE, system or "", site or "")
+        since, limit = _number("since", asked.get("since")), _number("limit", asked.get("limit", str(DEFAULT)))
+        if limit is None or not 1 <= limit <= MOST or limit != int(limit):
+            raise Unfit("limit", brief(asked.get("limit")), f"give a whole number from 1 to {MOST}")
+        # It reads files.
+        found = await asyncio.to_thread(audit.recent, system, site, since, int(limit))
+        return as_json({"records": found})
+
+
+def _number(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Unfit(name, brief(text), "give a number")
+    return value

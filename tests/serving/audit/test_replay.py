@@ -1,0 +1,322 @@
+"""A decision is a function of what is recorded: episodes of every system come out equal to the last bit once more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from agents import POLICY, fallback_name, find_bundle, make_controller, shipped_policies
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from envs.core.site import Site
+from serving.audit import AuditLog
+from serving.audit.query import Wanted
+from serving.audit.replay import Replay, replay
+from serving.audit.segments import list_segments
+from serving.collaborators import Looked
+from serving.sites import SiteService
+from tests.serving.bundles import bundle
+from tests.serving.plants import GRID, Stub, body_of, grid, service, tick_of, wish
+
+TICKS = 8
+
+DECIDE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "intersections": (GRID, ("max-pressure", "greedy", "fixed")),
+    "drainage": ("drainage/theta", ("pi", "law")),
+    "dampers": ("dampers/jansen", ("bang-bang", "mhf-continuous", "clipped-optimal", "passive-off")),
+    "transit": ("transit/ingolstadt", ("reactive", "coverage", "nearest")),
+}
+"""System → a small scenario, and controllers: with memory, without, and programs in the plant."""
+
+
+@cache
+def episode(ref: str) -> tuple[Site, tuple[bytes, ...]]:
+    """A site, and the ticks of an episode's begin."""
+    loop = make_loop(ref)
+    try:
+        rule = make_controller(fallback_name(loop.site.system), loop.site)
+        loop.reset(load_scenario(ref).seeds.test.first)
+        found = []
+        for tick in range(TICKS):
+            readings = loop.system.readings.to_json(loop.readings)
+            found.append(orjson.dumps({"tick": tick, "time_s": loop.world.time_s, "readings": readings}))
+            if loop.step(rule.act(loop.readings, loop.observation)).done:
+                break
+        return loop.site, tuple(found)
+    finally:
+        loop.close()
+
+
+class Logged:
+    """A log, and services that write to it."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.log = folder, AuditLog(folder)
+        self._open: list[SiteService] = []
+
+    def service(self, site: Site, controller: Any = None, fallback: Any = None, **more: Any) -> SiteService:
+        one = service(site, controller, fallback, sinks=(self.log,), **more)
+        self._open.append(one)
+        self.log.keep_site(site, one.standing.crew.fallback.name)
+        return one
+
+    def replay(self, *arguments: Any) -> Replay:
+        for one in self._open:
+            one.close()
+        self.log.close()
+        return replay(self.folder, *arguments)
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Logged:
+    return Logged(tmp_path / "audit")
+
+
+def run(one: SiteService, bodies: Sequence[bytes]) -> None:
+    for body in bodies:
+        one.act(body)
+
+
+def all_reproduced(found: Replay) -> bool:
+    assert not found.differences
+    assert not found.partly
+    assert not found.inferred
+    return sum(found.reproduced.values()) == found.decisions
+
+
+@pytest.mark.parametrize("system", DECIDE)
+def test_episodes_of_every_system_are_replayed_to_the_last_bit(system: str, logged: Logged) -> None:
+    ref, names = DECIDE[system]
+    site, bodies = episode(ref)
+    policies = [POLICY] if shipped_policies(system) else []
+    for name in [*policies, *names]:
+        one = logged.service(site, make_controller(name, site))
+        run(one, bodies)
+        run(one, bodies)  # the plant begins anew, so whoever remembers must forget
+    found = logged.replay()
+    assert all_reproduced(found)
+    assert found.decisions == 2 * len(bodies) * (len(names) + len(policies))
+
+
+def test_whoever_remembers_is_replayed_from_where_it_began(logged: Logged) -> None:
+    site, bodies = episode("drainage/theta")
+    run(logged.service(site, make_controller("pi", site)), bodies)
+    middle = logged.log.recent() if logged.log.flush() else []
+    ticks = [record for record in middle if record["kind"] == "decision"]
+    found = logged.replay(Wanted(since=ticks[5]["at_s"]))
+    assert all_reproduced(found)
+    assert found.decisions == len(ticks) - 5
+
+
+def test_the_reason_of_a_fallback_is_taken_as_recorded_and_its_commands_are_checked(logged: Logged) -> None:
+    site = grid()
+    stub = Stub("broken")
+    one = logged.service(site, stub)
+    stub.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
+    run(one, [body_of(tick_of(site) | {"tick": k}) for k in range(3)])
+    found = logged.replay()
+    assert all_reproduced(found)
+    assert (found.given, found.reproduced["fallback"]) == (3, 3)
+
+
+def test_where_the_fallback_failed_too_it_fails_again(logged: Logged) -> None:
+    site = grid()
+    stub, second = Stub("first"), Stub("second")
+    one = logged.service(site, stub, second)
+    stub.then = second.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
+    run(one, [body_of(tick_of(site))])
+    found = logged.replay()
+    assert found.partly == {"controller 'second' is unknown here": 1}  # but what the guard made of it is right
+    assert found.ok
+
+
+def test_after_a_late_answer_nobody_knows_what_a_rule_remembers(logged: Logged) -> None:
+    site, bodies = episode("drainage/theta")
+    rule = make_controller("pi", site)
+    one = logged.service(site, rule, deadline_ms=5000)
+    run(one, bodies[:3])
+    act, release = rule.act, threading.Event()
+
+    def hang(*arguments: Any) -> Any:
+        release.wait(30)
+        return act(*arguments)
+
+    rule.act = hang  # type: ignore[method-assign]
+    late = orjson.dumps(orjson.loads(bodies[3]) | {"deadline_ms": 20})
+    assert one.act(late)["fallback"]
+    rule.act = act  # type: ignore[method-assign]
+    release.set()
+    seat, _ = one.standing.crew.in_charge
+    while seat.stuck:
+        pass
+    run(one, bodies[4:])
+    found = logged.replay()
+    assert found.ok
+    assert found.given == 1
+    assert found.decisions == TICKS
+    assert sum(found.reproduced.values()) + sum(found.partly.values()) == TICKS
+
+
+def test_commands_by_hand_are_replayed(logged: Logged) -> None:
+    site = grid()
+    one = logged.service(site)
+    overrides = one.standing.overrides
+    overrides.put(overrides.make(site.agents[1], 1, "works", "me", 60.0))
+    run(one, [body_of(tick_of(site) | {"tick": 0})])
+    overrides.put(overrides.make(None, 99, "nonsense", "me", 60.0))
+    run(one, [body_of(tick_of(site) | {"tick": 1})])
+    found = logged.replay()
+    assert all_reproduced(found)
+    assert found.reproduced == {"champion": 1, "manual": 1}
+
+
+class Checks:
+    """Puts something in, and leaves an agent to the fallback."""
+
+    def __init__(self, fall_back: str | None = None):
+        self.fall_back = fall_back
+
+    def look(self, tick: Any, at_s: float) -> Looked:
+        readings = dict(tick.readings)
+        readings["count_veh"] = readings["count_veh"].copy()
+        readings["count_veh"][0] = 3.25
+        readings["near_veh"] = readings["near_veh"].copy()
+        readings["near_veh"][1] = np.nan
+        imputed = {"count_veh[0]": 3.25, "near_veh[1]": None}
+        return Looked(readings, imputed, ("stuck",), (1,), self.fall_back)
+
+    def reset(self) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("fall_back", [None, "too much is wrong"])
+def test_what_the_input_checks_put_in_is_replayed(logged: Logged, tmp_path: Path, fall_back: str | None) -> None:
+    site = grid()
+    folder = bundle(tmp_path / "tiny")
+    logged.log.keep_bundle(folder)
+    one = logged.service(site, make_controller(str(folder), site), checks=Checks(fall_back))
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        counts = rng.integers(0, 9, len(site.axes["approach"])).astype(float).tolist()
+        run(one, [body_of(tick_of(site, count_veh=counts, near_veh=counts) | {"tick": k})])
+    assert all_reproduced(logged.replay())
+
+
+def test_controllers_in_the_shadow_are_replayed(logged: Logged, tmp_path: Path) -> None:
+    site, bodies = episode(GRID)
+    folder = bundle(tmp_path / "tiny")
+    logged.log.keep_bundle(folder)
+    one = logged.service(site, challenger=make_controller(str(folder), site))
+    run(one, bodies)
+    found = logged.replay()
+    assert all_reproduced(found)
+    assert found.shadows["reproduced"] > 0
+    assert set(found.shadows) == {"reproduced"}
+
+
+def altered(folder: Path, edit: Callable[[bytes], bytes]) -> None:
+    (segment,) = list_segments(folder / "chain-0")
+    segment.path.write_bytes(edit(segment.path.read_bytes()))
+
+
+def test_a_command_that_was_altered_is_found(logged: Logged) -> None:
+    site = grid()
+    run(logged.service(site), [body_of(tick_of(site) | {"tick": k}) for k in range(2)])
+    logged.log.close()
+    agent = site.agents[1]
+    altered(
+        logged.folder,
+        lambda text: text.replace(f'"{agent}":{{"stage":0}}'.encode(), f'"{agent}":{{"stage":1}}'.encode(), 1),
+    )
+    (difference,) = logged.replay().differences
+    assert (difference.record, difference.tick, difference.step) == (3, 0, "commands")
+    assert difference.what == f'{agent}: recorded {{"stage":1}}, replayed {{"stage":0}}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "step"),
+    [
+        (b'\\"green_s\\":[20.0', b'\\"green_s\\":[21.0', "readings"),
+        (b'\\"green_s\\":[20.0', b'\\"green_s\\":[-1.0', "body"),
+        (b'"requests":[0', b'"requests":[1', "requests"),
+        (b'"interventions":[]', b'"interventions":[{}]', "interventions"),
+        (b'"tick":0,"time_s"', b'"tick":5,"time_s"', "body"),
+    ],
+)
+def test_whatever_is_altered_the_first_step_that_differs_is_named(
+    logged: Logged, old: bytes, new: bytes, step: str
+) -> None:
+    site = grid()
+    stub = Stub("max-pressure")
+    one = logged.service(site, stub)
+    stub.then = wish(site, 0)
+    run(one, [body_of(tick_of(site, count_veh=[0.0] * len(site.axes["approach"])))])
+    logged.log.close()
+    assert logged.replay().ok
+    altered(logged.folder, lambda text: text.replace(old, new, 1))
+    (difference,) = logged.replay().differences
+    assert difference.step == step
+
+
+def test_an_altered_copy_of_a_bundle_is_found(logged: Logged, tmp_path: Path) -> None:
+    site = grid()
+    folder = bundle(tmp_path / "tiny")
+    logged.log.keep_bundle(folder)
+    run(logged.service(site, make_controller(str(folder), site)), [body_of(tick_of(site))])
+    assert all_reproduced(logged.replay())
+    (copy,) = (logged.folder / "kept" / "bundles").iterdir()
+    card = copy / "policy.json"
+    card.write_bytes(card.read_bytes().replace(b'"name":"tiny"', b'"name":"tony"').replace(b'"tiny"', b'"tony"'))
+    (difference,) = logged.replay().differences
+    assert difference.step == "bundle"
+    assert "was altered" in difference.what
+    found = replay(logged.folder, bundle=folder)  # the original still does
+    assert found.ok
+
+
+def test_a_bundle_that_made_no_decision_is_refused(logged: Logged, tmp_path: Path) -> None:
+    site = grid()
+    run(logged.service(site), [body_of(tick_of(site))])
+    with pytest.raises(CityloopError, match=r"no decision of .* was made by bundle"):
+        logged.replay(Wanted(), bundle(tmp_path / "tiny"))
+
+
+def test_a_bundle_that_is_not_kept_can_be_given(logged: Logged, tmp_path: Path) -> None:
+    site = grid()
+    folder = bundle(tmp_path / "tiny")
+    run(logged.service(site, make_controller(str(folder), site)), [body_of(tick_of(site))])
+    found = logged.replay()
+    assert found.ok
+    assert "give it with --bundle" in next(iter(found.partly))
+    assert all_reproduced(replay(logged.folder, bundle=folder))
+
+
+def test_without_a_site_it_says_so(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    one = service(grid(), sinks=(log,))
+    run(one, [body_of(tick_of(grid()))])
+    one.close()
+    log.close()
+    assert replay(tmp_path).partly == {"the log does not hold its site": 1}
+    with pytest.raises(CityloopError, match="no decision that fits"):
+        replay(tmp_path, Wanted(site="elsewhere"))
+
+
+def test_shipped_bundles_are_kept_without_being_told(logged: Logged) -> None:
+    site, bodies = episode("drainage/theta")
+    run(logged.service(site, make_controller(POLICY, site)), bodies)
+    assert all_reproduced(logged.replay())
+    (copy,) = (logged.folder / "kept" / "bundles").iterdir()
+    shipped = find_bundle(POLICY, "drainage", site.name)
+    assert shipped is not None
+    assert {path.name for path in copy.iterdir()} == {path.name for path in shipped.iterdir()}
