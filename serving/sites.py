@@ -79,6 +79,7 @@ class SiteService:
         self.last: Mapping[str, Any] | None = None
         self._seen: Outcome | None = None
         self.dropped = 0
+        self._catching_up: set[asyncio.Task[None]] = set()
 
     @classmethod
     def open(
@@ -211,6 +212,8 @@ class SiteService:
     def _follow(self, tick: Tick) -> bool:
         """Take note of a tick; says whether whoever remembers begins anew with it, as they do in a new process."""
         first = self.last is None
+        if self.standing.store.changed():
+            self._catch_up()
         if not self.standing.episodes.follow(tick):
             return first
         canary = self.standing.crew.canary
@@ -221,6 +224,18 @@ class SiteService:
         if tick.episode is not None or canary != self.standing.crew.canary:
             self._after.put(self.save_soon)
         return True
+
+    def _catch_up(self) -> None:
+        """Take up what another process has saved: in a rolling update two of them know the site for a moment."""
+        self.forget_answers()
+        task = asyncio.ensure_future(self.standing.catch_up())
+        self._catching_up.add(task)
+        task.add_done_callback(self._caught_up)
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        self._catching_up.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("%s: what another process saved cannot be taken up (%s)", self.ref, task.exception())
 
     async def _decide(self, asked: Asked) -> dict[str, Any]:
         standing = self.standing
