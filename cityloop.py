@@ -444,9 +444,14 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="intersections, drainage, dampers, transit, monitor, training, serving or audit.", show_default=False
+            help="intersections, drainage, dampers, transit, monitor, training, serving, audit, soak or fuzz.",
+            show_default=False,
         ),
     ],
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long serving's clients ask, or a soak takes.", show_default="60, 1800"),
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
     """Measure throughput or latency side by side with a peer or a bare floor."""
@@ -459,13 +464,18 @@ def bench(
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
         "audit": ("serving.audit.bench", "bench_audit"),
+        "soak": ("serving.soak", "bench_soak"),
+        "fuzz": ("serving.fuzz", "bench_fuzz"),
     }
     if name not in benches:
         raise CityloopError(f"bench {name!r} is unknown: choose {', '.join(benches)}")
     output = Output(as_json)
     module, function = benches[name]
+    if seconds is not None and name not in ("serving", "soak"):
+        raise CityloopError(f"--seconds is for serving and soak, not for {name}")
+    more = {} if seconds is None else {"seconds": seconds}
     with output.quiet():
-        found = getattr(import_module(module), function)()
+        found = getattr(import_module(module), function)(**more)
     for title in ("ratios", "figures"):
         rows = [(label, number(value)) for label, value in found[title].items()]
         output.show(table(f"{found['bench']}: {title}", ("what", "value"), rows, numbers=1))

@@ -17,6 +17,7 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Controller, Observation, Requests
 from serving.deadline import Late, Worker
+from serving.refusals import brief
 from serving.wire import example_tick, parse_tick
 
 log = logging.getLogger("cityloop.serving")
@@ -39,7 +40,12 @@ def make_in_charge(ref: str, site: Site) -> Controller:
             f"no policy ships for system {site.system!r}: train and export one and give its path, "
             f"or choose a rule such as {fallback_name(site.system)!r}"
         )
-    return make_controller(ref, site)
+    try:
+        return make_controller(ref, site)
+    except (OSError, ValueError):  # what no file can be called
+        raise CityloopError(
+            f"controller {brief(ref)!r} cannot be looked for: give a name, or a bundle's path"
+        ) from None
 
 
 class Seat:

@@ -124,6 +124,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
     content = {
         "port": free_ports(1)[0],
         "state": folder / "state",
+        "audit": {"folder": folder / "audit"},
         "sites": [{"site": GRID, "champion": "max-pressure"}],
     }
     with running(content, folder / "log") as found:
@@ -171,3 +172,12 @@ def wait_until_alone(found: Running, victim: str, gone: list[int]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"the {victim} has no successor")
+
+
+def test_the_audit_chain_is_whole_after_all_that(service: tuple[Running, Path]) -> None:
+    """Runs last: whatever was killed above, what was written is as it was written."""
+    from serving.audit.verify import verify
+
+    _, folder = service
+    report = verify(folder / "audit")
+    assert report.ok, report

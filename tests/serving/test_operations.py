@@ -102,6 +102,8 @@ def test_an_answer_is_not_repeated_once_another_is_in_charge(site: Site) -> None
         ("shadow", {"policy": "max-pressure"}, 409, "policy"),
         ("promote", {"policy": "no/such/bundle"}, 422, "body"),
         ("promote", {"policy": "oracle"}, 422, "body"),
+        ("promote", {"policy": "o" * 500}, 422, "body"),
+        ("promote", {"policy": "a\u0000b"}, 422, "body"),
         ("promote", {"policy": "fixed"}, 409, "policy"),
         ("promote", {"policy": "greedy", "reason": ""}, 422, "reason"),
         ("canary", {"policy": "greedy", "share": 2}, 422, "share"),
