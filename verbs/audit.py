@@ -21,6 +21,9 @@ app = typer.Typer(help="Look into the audit log of a service, and check it.", no
 
 REPLAY_EXAMPLE = "Example: cityloop replay runs/audit --site intersections/cologne8 --since 1d"
 
+END_S = 2.5e11
+"""A time that no calendar reaches."""
+
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 Folder = Annotated[Path, typer.Argument(help="The log's folder.", show_default=False)]
@@ -185,7 +188,9 @@ def _yes(ok: bool) -> str:
     return "[green]whole[/]" if ok else "[red]NOT WHOLE[/]"
 
 
-def _clock(at_s: float) -> str:
+def _clock(at_s: Any) -> str:
+    if not isinstance(at_s, (int, float)) or not 0 <= at_s < END_S:  # altered
+        return str(at_s)
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -295,7 +295,13 @@ class AuditLog:
                 if sha256 not in known:
                     known.add(sha256)
                     items.append(self._bundle(source(), sha256))
-            items.append(self._item(what))
+            try:
+                items.append(self._item(what))
+            except OSError:
+                raise
+            except Exception:  # nothing that somebody hands over may stop the log
+                log.exception("audit log: something cannot be told")
+                items.append(("unwritable", {"at_s": time.time(), "what": ascii(what)}))
         return items
 
     def _item(self, what: _Record) -> Item:

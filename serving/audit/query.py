@@ -58,10 +58,12 @@ class Wanted:
         if self.what is not None and f'"{self.what}"'.encode() not in line.content:
             return None
         record = {**line.fields(), "hash": line.hash.hex()}
+        if not isinstance(record.get("at_s"), (int, float)):  # altered
+            record["at_s"] = 0.0
         return record if self._fits(record) else None
 
     def _fits(self, record: dict[str, Any]) -> bool:
-        at_s = record.get("at_s", 0.0)
+        at_s = record["at_s"]
         if (self.since is not None and at_s < self.since) or (self.until is not None and at_s > self.until):
             return False
         places = (("system", self.system), ("site", self.site))
@@ -105,14 +107,10 @@ def _backwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
             if record is not None:
                 yield {"chain": chain.name, **record}
             if left < 0:
-                yield {"chain": chain.name, "n": line.n, "kind": "unsearched", "at_s": _at(line)}
+                yield {"chain": chain.name, "n": line.n, "kind": "unsearched", "at_s": segment.begin_s}
                 return
         if wanted.since is not None and segment.begin_s < wanted.since - LATE_S:
             return
-
-
-def _at(line: Line) -> float:
-    return float(line.fields().get("at_s", 0.0))
 
 
 def records(folder: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:

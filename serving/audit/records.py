@@ -18,7 +18,8 @@ OWN = {
     "bundle": "a bundle came into use",
     "gap": "records were lost, and how many",
     "recovered": "the last process ended in the middle of a line, which was cut off",
-    "damaged": "the segment before was not as the log had left it",
+    "damaged": "the chain was not as the log had left it",
+    "unwritable": "something that could not be told",
     "pruned": "older segments were deleted",
     "stop": "the log was closed in an orderly way",
 }

@@ -22,7 +22,7 @@ from serving.audit.origin import origin
 from serving.audit.query import Wanted, chains, records_of
 from serving.audit.records import to_event
 from serving.audit.rerun import Outcome, Place
-from serving.events import Decision, Shadowed
+from serving.events import Decision, Event, Shadowed
 from serving.seat import Seat
 
 MOST_DIFFERENCES = 100
@@ -43,9 +43,9 @@ class Difference:
 
     chain: str
     record: int
-    system: str
-    site: str
-    tick: int
+    system: Any
+    site: Any
+    tick: Any
     step: str
     what: str
 
@@ -143,39 +143,40 @@ class _Run:
 
     def steps(self) -> Iterator[float]:
         """The share of the chain that is done, now and then."""
-        for share, record in records_of(self._chain):
-            match record["kind"]:
+        for count, (share, record) in enumerate(records_of(self._chain)):
+            match record.get("kind"):
                 case "segment":
                     self._segment(record)
                 case "site":
                     self._site(record)
                 case "bundle":
-                    self._bundles[record["sha256"]] = record["kept"]
+                    self._bundles[str(record.get("sha256"))] = record.get("kept")
                 case "decision" | "shadow" if self._is_wanted(record):
                     self._again(record)
-            if record["n"] % 64 == 0:
+            if count % 64 == 0:
                 yield share
 
     def _is_wanted(self, record: dict[str, Any]) -> bool:
         wanted = self._wanted
         late = wanted.until is not None and record["at_s"] > wanted.until
-        return not late and wanted.system in (None, record["system"]) and wanted.site in (None, record["site"])
+        return not late and wanted.system in (None, record.get("system")) and wanted.site in (None, record.get("site"))
 
     def _segment(self, record: dict[str, Any]) -> None:
         self._origin = record.get("origin", {})
         self._bundles |= record.get("bundles", {})
-        if record["why"] == "start":  # another process: nobody remembers anything, and sites are told anew
+        if record.get("why") == "start":  # another process: nobody remembers anything, and sites are told anew
             self.close()
             self._sites = {}
         self._sites = {**record.get("sites", {}), **self._sites}
 
     def _site(self, record: dict[str, Any]) -> None:
-        ref = f"{record['system']}/{record['site']}"
-        self._sites[ref] = {"sha256": record["sha256"], "fallback": record["fallback"]}
+        system, site = record.get("system"), record.get("site")
+        ref = f"{system}/{site}"
+        self._sites[ref] = {key: str(record.get(key)) for key in ("sha256", "fallback")}
         place = self._places.pop(ref, None)
         if isinstance(place, Place):
             place.close()
-        place = self._place(record["system"], ref)
+        place = self._place(str(system), ref)
         if isinstance(place, Place):
             place.begin()
 
@@ -220,41 +221,50 @@ class _Run:
         return self._policies[sha256]
 
     def _again(self, record: dict[str, Any]) -> None:
-        event = to_event(record["kind"], record)
+        try:
+            event = to_event(record["kind"], record)
+        except TypeError as error:
+            outcome = Outcome("record", f"it lacks something: {error}")
+        else:
+            outcome = self._outcome(event)
+        since = self._wanted.since
+        if since is None or record["at_s"] >= since:
+            self._count(record, outcome)
+
+    def _outcome(self, event: Event) -> Outcome:
         assert isinstance(event, (Decision, Shadowed))
         place = self._place(event.system, f"{event.system}/{event.site}")
-        counts = self._wanted.since is None or event.at_s >= self._wanted.since
         if isinstance(place, str):
-            outcome = Outcome(unsure=place)
-        elif isinstance(event, Decision) and event.site_hash != place.site.hash:
-            outcome = Outcome("site", f"the site's hash is recorded as {event.site_hash}, kept as {place.site.hash}")
-        elif isinstance(event, Decision):
+            return Outcome(unsure=place)
+        try:
+            if isinstance(event, Shadowed):
+                return place.shadow(event)
+            if event.site_hash != place.site.hash:
+                return Outcome("site", f"its hash is recorded as {event.site_hash}, kept is {place.site.hash}")
             if event.begins:
                 place.begin()
-            outcome = place.decide(event)
-        else:
-            outcome = place.shadow(event)
-        if counts:
-            self._count(record["n"], event, outcome)
+            return place.decide(event)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # not what the service writes
+            return Outcome("record", f"it cannot be decided once more: {type(error).__name__}: {error}")
 
-    def _count(self, n: int, event: Decision | Shadowed, outcome: Outcome) -> None:
-        found = self._found
-        if isinstance(event, Decision):
+    def _count(self, record: dict[str, Any], outcome: Outcome) -> None:
+        found, decided = self._found, record["kind"] == "decision"
+        if decided:
             found.decisions += 1
             if outcome.step:
                 found.different += 1
             elif outcome.unsure:
                 found.partly[outcome.unsure] += 1
             else:
-                found.reproduced[event.source] += 1
-                found.given += event.fallback_reason is not None
+                found.reproduced[record["source"]] += 1
+                found.given += record["fallback_reason"] is not None
                 found.inferred += outcome.inferred
         else:
             found.shadows["different" if outcome.step else "partly" if outcome.unsure else "reproduced"] += 1
         if outcome.step and len(found.differences) < MOST_DIFFERENCES:
-            place = (event.system, event.site, event.tick)
-            what = outcome.what if isinstance(event, Decision) else f"in the shadow: {outcome.what}"
-            found.differences.append(Difference(self._chain.name, n, *place, outcome.step, what))
+            what = outcome.what if decided else f"in the shadow: {outcome.what}"
+            where = (record.get("system"), record.get("site"), record.get("tick"))
+            found.differences.append(Difference(self._chain.name, record["n"], *where, outcome.step, what))
             here = origin()
             names = {name: (str(self._origin.get(name)), here[name]) for name in here}
             found.origin |= {name: pair for name, pair in names.items() if pair[0] != pair[1]}

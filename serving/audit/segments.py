@@ -109,9 +109,10 @@ def list_segments(folder: Path) -> list[Segment]:
     found: dict[str, Segment] = {}
     for path in sorted(folder.iterdir(), reverse=True):  # the plain one comes last
         if match := NAME.fullmatch(path.name):
-            begin = datetime.strptime(match["begin"], BEGIN).replace(tzinfo=UTC).timestamp()
-            segment = Segment(path, int(match["n"]), begin)
-            found[segment.name] = segment
+            with suppress(ValueError):  # a name like one, with a date that is none
+                begin = datetime.strptime(match["begin"], BEGIN).replace(tzinfo=UTC).timestamp()
+                segment = Segment(path, int(match["n"]), begin)
+                found[segment.name] = segment
     return sorted(found.values(), key=lambda segment: segment.name)
 
 

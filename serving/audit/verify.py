@@ -186,7 +186,7 @@ class _Walk:
         self.bundles: set[str] = set()
         self._folder, self._segments, self._numbers, self._heads = folder, segments, numbers, heads
         self._anchored: dict[int, bytes] = {}
-        self._cuts: set[tuple[int, str]] = set()
+        self._cuts: set[tuple[str, str]] = set()
         self._begins: tuple[int, str] | None = None
 
     def steps(self) -> Iterator[None]:
@@ -198,7 +198,7 @@ class _Walk:
             except Unreadable as error:
                 self._problem(segment, None, f"the file cannot be read to its end: {error}")
             yield
-        if self._begins and self._begins not in self._cuts:
+        if self._begins and (str(self._begins[0]), self._begins[1]) not in self._cuts:
             n = self._begins[0]
             self._problem(
                 self._segments[0], n, f"records 1 to {n - 1} are missing, and no record tells that they were deleted"
@@ -237,7 +237,7 @@ class _Walk:
         if line.kind != b"segment":
             self._problem(segment, line.n, "the file does not begin with the record that a file begins with")
             return
-        if segment_name(line.n, fields.get("at_s", 0.0)) != segment.name:
+        if _name(line.n, fields.get("at_s")) != segment.name:
             self._problem(segment, line.n, "the file is not called as its first record says")
         if fields.get("chain") != self._folder.name:
             self._problem(segment, line.n, f"the file belongs to {fields.get('chain')}")
@@ -269,7 +269,7 @@ class _Walk:
         fields = _fields(line)
         match line.kind:
             case b"pruned":
-                self._cuts.add((fields.get("first", 0), str(fields.get("before"))))
+                self._cuts.add((str(fields.get("first")), str(fields.get("before"))))
             case b"gap":
                 self.report.gaps.append(
                     {key: fields.get(key) for key in ("n", "lost", "kinds", "from_s", "to_s", "why")}
@@ -277,7 +277,7 @@ class _Walk:
             case b"recovered":
                 self.report.notes.append(f"record {line.n}: {OWN['recovered']} ({fields.get('bytes')} bytes)")
             case b"damaged":
-                self.report.notes.append(f"record {line.n}: {OWN['damaged']}: {fields.get('what')}")
+                self._problem(segment, line.n, f"the log found when it was opened again: {fields.get('what')}")
             case b"site":
                 self.sites.add(str(fields.get("sha256")))
             case b"bundle" if fields.get("kept"):
@@ -300,6 +300,14 @@ class _Walk:
         if len(self.report.problems) < MOST_PROBLEMS:
             name = segment.path.name if segment else None
             self.report.problems.append(Problem(self.report.chain, name, n, what))
+
+
+def _name(n: int, at_s: Any) -> str | None:
+    """What a segment is called; None if that is no time."""
+    try:
+        return segment_name(n, at_s)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def _fields(line: Line) -> dict[str, Any]:

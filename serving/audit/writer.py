@@ -75,11 +75,12 @@ class Writer:
                 half.unlink()
             tail = recover(self.folder)
             self.head = tail.head
+            missing = self._missing()
             left = [one.path for one in list_segments(self.folder) if one.path.suffix != ".gz"]
             self._open(time.time())
             for path in left:
                 on_closed(path)
-            self._tell(tail)
+            self._tell(tail, missing)
             self.sync()
         except OSError as error:
             self._drop()
@@ -90,14 +91,29 @@ class Writer:
             self._drop()
             raise
 
-    def _tell(self, tail: Tail) -> None:
+    def _missing(self) -> str | None:
+        """What the last anchor has seen that is not there; it must be told before that anchor is replaced."""
+        try:
+            seen = Anchor.read(self._anchor).head
+        except CityloopError:
+            return f"anchor {self._anchor} cannot be read" if self._anchor.exists() else None
+        if seen.n > self.head.n:
+            return f"records {self.head.n + 1} to {seen.n} are missing at the end: an anchor has seen them"
+        if seen.n == self.head.n and seen.hash != self.head.hash:
+            return f"record {seen.n} is not the one that an anchor has seen"
+        return None
+
+    def _tell(self, tail: Tail, missing: str | None) -> None:
         """Record what the last process left behind."""
         if tail.torn:
             text = tail.torn[:200].decode(errors="backslashreplace")
-            self.append([("recovered", {"segment": tail.segment, "bytes": len(tail.torn), "text": text})])
-        if tail.damage:
-            log.error("audit log: %s/%s is not as it was left: %s", self.folder, tail.segment, tail.damage)
-            self.append([("damaged", {"segment": tail.segment, "what": tail.damage})])
+            self.append(
+                [("recovered", {"at_s": time.time(), "segment": tail.segment, "bytes": len(tail.torn), "text": text})]
+            )
+        for what in (tail.damage, missing):
+            if what:
+                log.error("audit log: %s is not as it was left: %s", self.folder, what)
+                self.append([("damaged", {"at_s": time.time(), "segment": tail.segment, "what": what})])
 
     def append(self, items: Sequence[Item]) -> None:
         """Write records, all of them or none.

@@ -340,7 +340,31 @@ def test_a_log_that_was_altered_is_not_mended(tmp_path: Path) -> None:
     AuditLog(tmp_path, AuditSettings(compress=False)).close()
     assert "damaged" in kinds(tmp_path)
     problems = verify(tmp_path).all_problems
-    assert [(one.segment, one.record) for one in problems] == [(path.name, 2)]
+    assert next((one.segment, one.record) for one in problems) == (path.name, 2)
+    assert "when it was opened again: record 2 does not follow" in problems[1].what
+
+
+def test_an_end_that_was_cut_off_is_told_before_the_anchor_moves_on(tmp_path: Path) -> None:
+    how = AuditSettings(compress=False)
+    log = AuditLog(tmp_path, how)
+    for k in range(3):
+        log.record(decision(k))
+    log.close()
+    (path,) = tmp_path.glob("chain-0/*.jsonl")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    for _ in range(2):  # and not only the next time
+        AuditLog(tmp_path, how).close()
+    (problem,) = verify(tmp_path).all_problems
+    assert "records 3 to 5 are missing at the end: an anchor has seen them" in problem.what
+
+
+def test_nothing_that_is_handed_over_stops_the_log(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    log.record(object())  # type: ignore[arg-type]
+    log.record(decision())
+    log.close()
+    assert kinds(tmp_path) == ["segment", "unwritable", "decision", "stop"]
+    assert log.healthy
 
 
 def test_a_real_limit_of_the_disk_is_survived(tmp_path: Path) -> None:

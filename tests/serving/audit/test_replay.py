@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,18 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agents import POLICY, fallback_name, find_bundle, make_controller, shipped_policies
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.site import Site
-from serving.audit import AuditLog
-from serving.audit.query import Wanted
+from serving.audit import AuditLog, AuditSettings, writer
+from serving.audit.query import Wanted, recent
 from serving.audit.replay import Replay, replay
 from serving.audit.segments import list_segments
+from serving.audit.verify import verify
 from serving.collaborators import Looked
 from serving.sites import SiteService
 from tests.serving.bundles import bundle
@@ -113,6 +118,31 @@ def test_whoever_remembers_is_replayed_from_where_it_began(logged: Logged) -> No
     found = logged.replay(Wanted(since=ticks[5]["at_s"]))
     assert all_reproduced(found)
     assert found.decisions == len(ticks) - 5
+
+
+def test_what_is_left_of_a_log_is_replayed_as_far_as_its_begin_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, bodies = episode("drainage/theta")
+    log = AuditLog(tmp_path, AuditSettings(keep_days=1.5, compress=False))
+    one = service(site, make_controller("pi", site), sinks=(log,))
+    log.keep_site(site, "static")
+    now = time.time()
+    for day in range(TICKS):
+        monkeypatch.setattr(writer.time, "time", lambda day=day: now + day * writer.DAY_S)
+        one.act(bodies[day])
+        assert log.flush()
+    monkeypatch.undo()
+    one.act(bodies[0])  # begins anew
+    one.close()
+    log.close()
+    assert verify(tmp_path).ok
+    found = replay(tmp_path)
+    assert found.ok
+    assert found.decisions < TICKS  # the others are gone, and with them what the rule remembers
+    assert sum(found.reproduced.values()) >= 1
+    assert sum(found.partly.values()) + sum(found.reproduced.values()) == found.decisions
+    assert set(found.partly) <= {"records before the first are missing"}
 
 
 def test_the_reason_of_a_fallback_is_taken_as_recorded_and_its_commands_are_checked(logged: Logged) -> None:
@@ -320,3 +350,34 @@ def test_shipped_bundles_are_kept_without_being_told(logged: Logged) -> None:
     shipped = find_bundle(POLICY, "drainage", site.name)
     assert shipped is not None
     assert {path.name for path in copy.iterdir()} == {path.name for path in shipped.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("short") / "audit"
+    log = AuditLog(folder, AuditSettings(compress=False))
+    one = service(grid(), sinks=(log,))
+    log.keep_site(grid(), "max-pressure")
+    run(one, [body_of(tick_of(grid()) | {"tick": k}) for k in range(2)])
+    one.close()
+    log.close()
+    return folder
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_whatever_was_altered_nothing_breaks(short: Path, data: st.DataObject) -> None:
+    (segment,) = list_segments(short / "chain-0")
+    whole = segment.path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    size, put_in = (
+        data.draw(st.integers(0, 30)),
+        data.draw(st.sampled_from([b"", b"9", b"null", b"[]", b'"', b"e9", b"\n"])),
+    )
+    segment.path.write_bytes(whole[:at] + put_in + whole[at + size :])
+    try:
+        for look in (verify, replay, recent):
+            with suppress(CityloopError):
+                look(short)
+    finally:
+        segment.path.write_bytes(whole)
