@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup run stop test test-all test-chaos lint format bench clean
+.PHONY: help setup run stop test test-all test-chaos lint format protos bench clean
 
 help:            ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -39,6 +39,9 @@ lint: setup      ## style and types
 format: setup    ## mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+protos: setup    ## make the gRPC stubs from serving/rpc/cityloop.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. serving/rpc/cityloop.proto
 
 bench: setup     ## throughput and latency, against bare floors and peers
 	$(BIN)/cityloop bench intersections

@@ -27,6 +27,7 @@ from training.tables import evaluation_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
 from verbs import AsJson
 from verbs import audit as audit_verbs
+from verbs import keys as keys_verbs
 
 DEFAULT_SERVED = "intersections/cologne8"
 """Served if no scenario is named and no policy ships."""
@@ -325,6 +326,13 @@ def serve(
         Path | None, typer.Option(help="Folder of what outlives the service.", show_default="runs/service")
     ] = None,
     audit: Annotated[Path | None, typer.Option(help="Folder of the audit log.", show_default="STATE/audit")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="The file of `cityloop keys`: who may do what.", show_default="everybody may")
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of loopback for gRPC.", show_default="none")
+    ] = None,
+    log: Annotated[str | None, typer.Option(help="How the log looks: json or text.", show_default="text")] = None,
     shards: Annotated[
         str | None, typer.Option(help="What has a process of its own: one, system or site.", show_default="one")
     ] = None,
@@ -348,8 +356,11 @@ def serve(
         state = state or Path("runs/service")
         audit = audit or state / "audit"
     changes: dict[str, Any] = {"host": host, "port": port, "state": state, "shards": shards}
+    changes |= {"grpc_port": grpc_port, "log": log}
     if audit is not None:
         changes["audit"] = (found.audit.model_dump() if found.audit else {}) | {"folder": audit.absolute()}
+    if keys is not None:
+        changes["access"] = {**found.access.model_dump(), "keys": keys}
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
     if write_config is not None:
         import_module("serving.deploy").write_serve_config(found, write_config)
@@ -444,7 +455,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="intersections, drainage, dampers, transit, monitor, training, serving, audit, soak or fuzz.",
+            help="intersections, drainage, dampers, transit, monitor, training, serving, loop, audit, soak or fuzz.",
             show_default=False,
         ),
     ],
@@ -463,6 +474,7 @@ def bench(
         "transit": ("training.bench.transit", "bench_transit"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
+        "loop": ("serving.bench_loop", "bench_loop"),
         "audit": ("serving.audit.bench", "bench_audit"),
         "soak": ("serving.soak", "bench_soak"),
         "fuzz": ("serving.fuzz", "bench_fuzz"),
@@ -526,6 +538,7 @@ def site(
 
 app.add_typer(audit_verbs.app, name="audit")
 app.command(epilog=audit_verbs.REPLAY_EXAMPLE)(audit_verbs.replay)
+app.add_typer(keys_verbs.app, name="keys")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

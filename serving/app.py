@@ -6,8 +6,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from serving.door import Door
 from serving.gateway import Gateway
 from serving.routes.audit import add_audit
+from serving.routes.events import add_events
+from serving.routes.loop import add_loop
 from serving.routes.operators import add_operators
 from serving.routes.service import add_service
 from serving.routes.sites import add_sites
@@ -17,13 +20,16 @@ from serving.routes.wire import add_refusals
 DESCRIPTION = "Closes the control loop of a city over HTTP: one tick of a site's readings in, safe commands out."
 
 
-def create_app(gateway: Gateway) -> Ticks:
+def create_app(gateway: Gateway) -> Door:
     """The service's routes, the hot one ahead of the others."""
     # The page at /docs is our own, as FastAPI's needs the public network.
     app = FastAPI(title="Cityloop", version=version("cityloop"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     add_service(app, gateway)
+    add_events(app, gateway)
     add_sites(app, gateway)
+    add_loop(app, gateway)
     add_operators(app, gateway)
     add_audit(app, gateway)
     add_refusals(app)
-    return Ticks(app, gateway)
+    answered = None if gateway.metrics is None else gateway.metrics.answered
+    return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered)

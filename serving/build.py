@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
@@ -11,10 +12,12 @@ from agents import find_bundle
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.site import Site
+from serving.access import Access
 from serving.audit import AuditLog
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.gateway import Gateway
 from serving.places import load_site
+from serving.sinks import Sinks
 from serving.sites import SiteService
 from serving.state import Store
 
@@ -26,10 +29,12 @@ class Plan:
     Attributes:
         config: the configuration.
         sites: (system, site as JSON), in the order of the configuration's.
+        logs: the socket of whoever prints what other processes say; None: they print it themselves.
     """
 
     config: ServiceConfig
     sites: tuple[tuple[str, str], ...]
+    logs: Path | None = None
 
     @classmethod
     def make(cls, config: ServiceConfig) -> Self:
@@ -72,21 +77,29 @@ class Plan:
             CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
         """
         folder = self.config.state if restore else None
+        places = self.places()
         audit = open_log(self.config.audit) if restore else None
+        sinks = Sinks([site for _, site in places], folder, audit) if restore else None
         services: list[SiteService] = []
-        sinks = [] if audit is None else [audit]
         try:
-            for config, site in self.places():
-                services.append(SiteService.open(site, config, sinks=sinks, store=Store(folder, site)))
+            access = Access(self.config.access)
+            if restore:
+                access.announce()
+            for config, site in places:
+                services.append(
+                    SiteService.open(site, config, store=Store(folder, site), sinks=sinks.all if sinks else ())
+                )
         except BaseException:
             for service in services:
                 service.close()
-            for sink in sinks:
-                sink.close()
+            if sinks:
+                sinks.close()
             raise
+        if sinks is None:
+            return Gateway(services, access)
         if audit is not None:
             keep_what_decides(audit, services)
-        return Gateway(services, audit=audit)
+        return Gateway(services, access, audit=audit, streams=sinks.streams, metrics=sinks.metrics, sinks=sinks.all)
 
 
 def open_log(config: AuditConfig | None) -> AuditLog | None:

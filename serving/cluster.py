@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,12 @@ import httpx
 
 from envs.core.errors import CityloopError
 from serving.config import ServiceConfig
+from serving.logs import Receiver
 from serving.loopback import LOOPBACK, confine_cluster, confine_worker
 from serving.options import options, quiet
 from serving.proxy import PEM, bundle_tls, set_up_proxy
 from serving.shards import shards_of
+from serving.wire import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from serving.build import Plan
@@ -35,6 +38,9 @@ READY_S = 60.0
 
 END_S = 3.0
 """How long Ray's processes may take to end by themselves."""
+
+MAX_MESSAGE_BYTES = 2 * MAX_BODY_BYTES
+"""Longest message over gRPC; Ray Serve's own limit is 2 GiB."""
 
 
 def check_port(host: str, port: int) -> None:
@@ -77,10 +83,11 @@ class Cluster:
         self.config = config
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
+        self._logs = Receiver(self._folder / "logs.sock")
 
     def _configure(self) -> None:
         """Settings that Ray Serve reads from the environment of every process; whoever set one keeps it."""
-        metrics, stats, inner = free_ports(3)
+        metrics, stats, inner, inner_grpc = free_ports(4)
         proxy = self._folder / "proxy"
         settings = {
             # HAProxy answers an empty request in a tenth of the time of Serve's Python proxy (0.7 against 8.5 ms).
@@ -94,6 +101,8 @@ class Cluster:
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(inner),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(inner_grpc),
+            "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
             # A replica that goes answers until HAProxy has heard of the one that comes.
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
@@ -137,8 +146,17 @@ class Cluster:
             _temp_dir=str(self._folder),
         )
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        http = {"host": self.config.host, "port": self.config.port}
-        serve.start(http_options=http, logging_config=quiet())
+        serve.start(
+            http_options={"host": self.config.host, "port": self.config.port},
+            grpc_options=self._grpc_options(),
+            logging_config=quiet(),
+        )
+
+    def _grpc_options(self) -> dict[str, Any] | None:
+        if self.config.grpc_port is None:
+            return None
+        servicer = "serving.rpc.cityloop_pb2_grpc.add_CityloopServicer_to_server"
+        return {"port": self.config.grpc_port, "grpc_servicer_functions": [servicer], "enable_reflection": False}
 
     def run(self, plan: Plan) -> None:
         """Serve a plan's sites. Takes as long as its policies take to load."""
@@ -146,7 +164,7 @@ class Cluster:
 
         from serving.replica import application
 
-        for shard in shards_of(plan):
+        for shard in shards_of(replace(plan, logs=self._logs.path)):
             serve.run(application(shard), name=shard.name, route_prefix=shard.route)
 
     def wait_until_ready(self, plan: Plan) -> None:
@@ -193,6 +211,7 @@ class Cluster:
                 ray.shutdown()
                 os.environ.pop(PEM, None)
                 _end_users(self._folder)
+                self._logs.close()
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def __exit__(

@@ -1,44 +1,17 @@
-"""What a service may be given beside its controllers: who lets in, who looks at readings, who takes note.
+"""What a service may be given beside its controllers: who looks at readings, who takes note.
 
 Each is optional. The gateway knows them by these few methods alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from envs.core.readings import Readings
 from serving.events import Sink
-from serving.principal import ANYBODY, Principal
 from serving.wire import Tick
-
-
-class Authenticator(Protocol):
-    """Knows who asks."""
-
-    open: bool
-    """Whether everybody is let in."""
-
-    def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """Who sent these headers, whose names are in lower case.
-
-        Raises:
-            Unauthenticated: if they do not say.
-            Limited: if they ask too often.
-        """
-        ...
-
-
-class OpenAccess:
-    """Lets everybody do everything: for loopback alone."""
-
-    open = True
-
-    def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """Anybody."""
-        return ANYBODY
 
 
 @dataclass(frozen=True)
@@ -90,22 +63,4 @@ class Trail(Sink, Protocol):
         self, system: str | None = None, site: str | None = None, since: float | None = None, limit: int = 100
     ) -> list[dict[str, Any]]:
         """The last entries that fit, oldest first."""
-        ...
-
-
-class Feed(Sink, Protocol):
-    """The streams: a sink that can be listened to."""
-
-    def subscribe(
-        self, system: str | None = None, site: str | None = None, since: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """Server-sent events as they come, those after ``since`` first."""
-        ...
-
-
-class Exposition(Sink, Protocol):
-    """The metrics: a sink that can be scraped."""
-
-    def render(self) -> tuple[bytes, str]:
-        """The metrics and their media type."""
         ...

@@ -13,6 +13,7 @@ from envs.core.errors import CityloopError
 from envs.core.scenario import read_yaml
 from envs.core.site import Frozen, first_problem
 from serving.audit.settings import AuditSettings
+from serving.principal import AccessSettings
 from serving.roles import Mode, Roles
 from serving.rollback import RollbackSettings
 
@@ -73,16 +74,6 @@ class Tls(Frozen):
     key: Path
 
 
-class AccessConfig(Frozen):
-    """Who is let in.
-
-    Attributes:
-        keys: the file of hashed keys.
-    """
-
-    keys: Path
-
-
 class AuditConfig(AuditSettings):
     """Of the audit log; see `AuditSettings` for the rest.
 
@@ -102,7 +93,9 @@ class ServiceConfig(Frozen):
         state: folder of what must outlive the process; None: nothing does.
         release: any words; other ones replace every process, each by one that is ready.
         shards: what has a process of its own: ``one`` for all sites, or each ``system``, or each ``site``.
-        access: who is let in; None: everybody, which only loopback allows.
+        access: who is let in; neither keys nor tokens: everybody, which only loopback allows.
+        grpc_port: where gRPC listens, on loopback; None: nowhere.
+        log: how what the service says looks.
         audit: of the audit log; None: there is none.
         defaults: settings of every site that does not say otherwise.
         sites: what is served; a text is a site with default settings.
@@ -114,7 +107,9 @@ class ServiceConfig(Frozen):
     state: Path | None = None
     release: str = ""
     shards: Literal["one", "system", "site"] = "one"
-    access: AccessConfig | None = None
+    access: AccessSettings = AccessSettings()
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
+    log: Literal["json", "text"] = "text"
     audit: AuditConfig | None = None
     defaults: dict[str, Any] = Field(default_factory=dict)
     sites: tuple[SiteConfig, ...] = Field(min_length=1)
@@ -132,7 +127,7 @@ class ServiceConfig(Frozen):
 
     @model_validator(mode="after")
     def _open_on_loopback_alone(self) -> Self:
-        if self.access is None and not is_loopback(self.host):
+        if self.access.open and not is_loopback(self.host):
             raise ValueError(
                 f"host is {self.host!r} and there are no keys, so anybody there could command the plant: "
                 "give access keys, or listen on 127.0.0.1"
@@ -179,13 +174,19 @@ class ServiceConfig(Frozen):
             return None if file is None else folder / file
 
         tls = config.tls and Tls(certificate=folder / config.tls.certificate, key=folder / config.tls.key)
-        access = config.access and AccessConfig(keys=folder / config.access.keys)
+        access = _access_in_folder(config.access, folder)
         audit = config.audit and config.audit.model_copy(
             update={name: at(getattr(config.audit, name)) for name in ("folder", "anchors", "key")}
         )
         sites = tuple(_in_folder(site, folder) for site in config.sites)
         state = at(config.state)
         return config.model_copy(update={"tls": tls, "access": access, "audit": audit, "state": state, "sites": sites})
+
+
+def _access_in_folder(access: AccessSettings, folder: Path) -> AccessSettings:
+    jwt = access.jwt and access.jwt.model_copy(update={"key_file": folder / access.jwt.key_file})
+    keys = access.keys and folder / access.keys
+    return access.model_copy(update={"keys": keys, "jwt": jwt})
 
 
 def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:

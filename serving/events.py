@@ -43,6 +43,7 @@ class Decision:
         begins: whether every controller, and the input checks, forgot what was before ahead of this tick.
         local: agents whose requests came from the fallback, as their own sensors could not be trusted.
         manual: agent → what a manual override asked of the guard for it, as plain data.
+        envelope: how far the readings lie from what the policy was trained on; above 1 they are outside. None: unknown.
     """
 
     system: str
@@ -71,6 +72,7 @@ class Decision:
     begins: bool = False
     local: tuple[str, ...] = ()
     manual: Mapping[str, Any] = field(default_factory=dict)
+    envelope: float | None = None
 
 
 @dataclass(frozen=True)

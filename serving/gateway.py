@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
-from serving.collaborators import Authenticator, Exposition, Feed, OpenAccess, Trail
+from serving.access import Access
+from serving.collaborators import Trail
+from serving.events import Sink
+from serving.metrics import Metrics
 from serving.principal import Principal, Role
 from serving.refusals import Forbidden, NotServed
 from serving.sites import SiteService
+from serving.streams import Streams
 from serving.wire import SiteSummary, SystemSummary
 
 
@@ -20,20 +24,22 @@ class Gateway:
     Args:
         services: one a site; the sinks below are among theirs.
         access: knows who asks; everybody may do everything if not given.
-        audit, feed, metrics: what can be asked of the sinks.
+        audit, streams, metrics: sinks that can be asked.
+        sinks: all of them, to be closed after the services.
     """
 
     def __init__(
         self,
         services: Sequence[SiteService],
-        access: Authenticator | None = None,
+        access: Access | None = None,
         audit: Trail | None = None,
-        feed: Feed | None = None,
-        metrics: Exposition | None = None,
+        streams: Streams | None = None,
+        metrics: Metrics | None = None,
+        sinks: Sequence[Sink] = (),
     ):
-        self.all = list(services)
-        self.access: Authenticator = access or OpenAccess()
-        self.audit, self.feed, self.metrics = audit, feed, metrics
+        self.all, self.sinks = list(services), tuple(sinks)
+        self.access = access or Access()
+        self.audit, self.streams, self.metrics = audit, streams, metrics
         self.systems: dict[str, dict[str, SiteService]] = {}
         for service in services:
             self.systems.setdefault(service.site.system, {})[service.site.name] = service
@@ -45,10 +51,14 @@ class Gateway:
             NotServed: if there is none.
         """
         if system not in self.systems:
-            raise NotServed("system", system, list(self.systems))
+            raise NotServed("system", system, self._told(self.systems))
         if site not in self.systems[system]:
-            raise NotServed("site", site, list(self.systems[system]))
+            raise NotServed("site", site, self._told(self.systems[system]))
         return self.systems[system][site]
+
+    def _told(self, names: Iterable[str]) -> list[str]:
+        """What there is, where nobody has to be kept from knowing it; with a key, `GET /v1/systems` says it."""
+        return list(names) if self.access.open else []
 
     def enter(self, headers: Mapping[str, str], role: Role, system: str = "", site: str = "") -> Principal:
         """Who asks, if they may; no system and site: something of the service as a whole.
@@ -107,9 +117,8 @@ class Gateway:
                 raise CityloopError(f"{service.ref}: {fault}")
 
     def close(self) -> None:
-        """Finish what is under way at every site, and what the sinks still hold."""
+        """Finish what is under way at every site and in every sink."""
         for service in self.all:
             service.close()
-        for sink in (self.audit, self.feed, self.metrics):
-            if sink is not None:
-                sink.close()
+        for sink in self.sinks:
+            sink.close()

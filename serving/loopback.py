@@ -12,6 +12,9 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 
+BINDS = 3
+"""Ports that HAProxy's template opens beside that of HTTP: metrics, statistics, gRPC."""
+
 
 def confine_cluster() -> None:
     """Make the cluster that this process will start use loopback as its address; call before `ray.init`."""
@@ -28,14 +31,20 @@ def confine_worker() -> None:
         RuntimeError: if this version of Ray Serve is not the one that this was written for.
     """
     from ray._common import tls_utils
-    from ray.serve._private import haproxy, haproxy_templates, replica
+    from ray.serve._private import default_impl, haproxy, haproxy_templates, replica
 
-    template, changes = re.subn(r"(?m)^(\s*bind )\*?:", rf"\g<1>{LOOPBACK}:", haproxy_templates.HAPROXY_CONFIG_TEMPLATE)
-    if not changes or replica.add_port_to_grpc_server is not tls_utils.add_port_to_grpc_server:
+    # gRPC is not encrypted, and would listen where HTTP does.
+    anywhere = r"(?m)^(\s*bind )(?:\*?|\{\{ config\.grpc_frontend_host \}\}):"
+    template, changes = re.subn(anywhere, rf"\g<1>{LOOPBACK}:", haproxy_templates.HAPROXY_CONFIG_TEMPLATE)
+    if changes != BINDS or replica.add_port_to_grpc_server is not tls_utils.add_port_to_grpc_server:
         raise RuntimeError("this version of Ray Serve binds its ports elsewhere: serving/loopback.py must be adapted")
     haproxy.HAPROXY_CONFIG_TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE = template
 
     def add_port(server: Any, address: str) -> Any:
         return tls_utils.add_port_to_grpc_server(server, address.replace("[::]", LOOPBACK))
 
+    def add_address(server: Any, address: str) -> None:
+        server.add_insecure_port(address.replace("[::]", LOOPBACK))
+
     replica.add_port_to_grpc_server = add_port
+    default_impl.add_grpc_address = add_address

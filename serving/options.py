@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from serving.streams import MAX_SUBSCRIBERS
+from serving.wire import MAX_LOOPS
+
 QUEUE = 64
 """Requests that may wait for a process, or be under way in it: beyond, Ray Serve itself refuses."""
 
@@ -13,7 +16,8 @@ def options() -> dict[str, Any]:
     return {
         "num_replicas": 1,  # a site's state has one owner; and every change of replicas makes HAProxy reload
         "ray_actor_options": {"num_cpus": 0.5},
-        "max_ongoing_requests": QUEUE,
+        # Whoever listens to events, or keeps a loop, is under way all the time.
+        "max_ongoing_requests": QUEUE + MAX_SUBSCRIBERS + MAX_LOOPS,
         "max_queued_requests": QUEUE,
         "backpressure_config": {"status_code": 503, "retry_after_s": 1.0},
         "max_surge_percent": 100,  # a new version is ready before the old one goes

@@ -1,14 +1,28 @@
-"""Who asks, and what they may do."""
+"""Who may do what, as plain records: roles, grants by system and site, and why somebody is not let in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
 from dataclasses import dataclass
 from enum import IntEnum
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from envs.core.errors import CityloopError
+
+PATTERN = re.compile(r"[A-Za-z0-9_.*-]{1,100}")
+"""Names of systems and sites in a grant; ``*`` stands for anything."""
+
+ALL = "*"
 
 
 class Role(IntEnum):
-    """What a key may do; each includes those before it."""
+    """What somebody may do; each role may do all that is below it."""
 
     READ = 1
     ACT = 2
@@ -16,27 +30,122 @@ class Role(IntEnum):
     ADMINISTER = 4
 
 
-EVERYWHERE = "*"
-"""Stands for every system, or every site."""
+class Grant(BaseModel):
+    """A role at the systems and sites that fit two patterns."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Role
+    system: str = ALL
+    site: str = ALL
+
+    @field_validator("role", mode="before")
+    @classmethod
+    def _role(cls, value: object) -> object:
+        if isinstance(value, Role):
+            return value
+        if isinstance(value, str) and value.upper() in Role.__members__:
+            return Role[value.upper()]
+        raise ValueError(f"choose {', '.join(role.name.lower() for role in Role)}")
+
+    @field_validator("system", "site")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        if not PATTERN.fullmatch(value):
+            raise ValueError("use letters, digits, '.', '_', '-', and '*' for anything")
+        return value
+
+    def covers(self, role: Role, system: str, site: str) -> bool:
+        """Whether it allows something at a place; ``*`` as a place is all of them."""
+        return self.role >= role and fnmatchcase(system, self.system) and fnmatchcase(site, self.site)
+
+    def plain(self) -> dict[str, str]:
+        """As it stands in files and tokens."""
+        return {"role": self.role.name.lower(), "system": self.system, "site": self.site}
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Somebody who has shown who they are.
+    """Somebody whose key or token was accepted.
 
     Attributes:
         name: for the audit log.
-        roles: ``system/site``, ``system/*`` or ``*`` → the highest role there.
+        grants: what it may do.
+        rate_s, burst: how often it may ask; None: as the service is set.
     """
 
     name: str
-    roles: Mapping[str, Role]
+    grants: tuple[Grant, ...]
+    rate_s: float | None = None
+    burst: float | None = None
 
     def may(self, role: Role, system: str = "", site: str = "") -> bool:
-        """Whether they may do this there; no system and site: to the service as a whole."""
-        places = (f"{system}/{site}", f"{system}/{EVERYWHERE}", EVERYWHERE) if system else (EVERYWHERE,)
-        return any(self.roles.get(place, 0) >= role for place in places)
+        """Whether it may do at a place what a role does; without a place: to the service as a whole."""
+        return _may(self.grants, role, system or ALL, site or ALL)
 
 
-ANYBODY = Principal("anonymous", {EVERYWHERE: Role.ADMINISTER})
+@lru_cache(maxsize=4096)
+def _may(grants: tuple[Grant, ...], role: Role, system: str, site: str) -> bool:
+    return any(grant.covers(role, system, site) for grant in grants)
+
+
+ANYBODY = Principal("anonymous", (Grant(role=Role.ADMINISTER),))
 """Everybody, where the service is open."""
+
+
+class JwtSettings(BaseModel):
+    """Which signed tokens are accepted; they are made elsewhere, e.g. by the city's identity provider.
+
+    A token names its holder in ``sub`` and its grants in ``grants``: ``[{"role": "act", "system": "drainage", "site":
+    "estuary"}]``. It needs ``exp``, ``nbf`` and ``aud``. It cannot be revoked, so it may not live long.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    algorithm: str = Field(pattern=r"^(HS256|HS384|HS512|RS256|RS384|RS512|ES256|ES384|EdDSA)$")
+    key_file: Path = Field(description="the secret of HS*, at least 32 bytes, mode 600; else the public key as PEM")
+    audience: str = Field(default="cityloop", min_length=1)
+    issuer: str | None = None
+    leeway_s: float = Field(default=10.0, ge=0, le=300)
+    max_life_s: float = Field(default=86_400.0, gt=0)
+
+
+class AccessSettings(BaseModel):
+    """Who is let in. Neither keys nor tokens: everybody, which is for loopback alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keys: Path | None = Field(default=None, description="the file of `cityloop keys`, mode 600")
+    jwt: JwtSettings | None = None
+    rate_s: float = Field(
+        default=200.0, gt=0, description="requests a second of a caller, unless its key says otherwise"
+    )
+    burst: float = Field(default=400.0, ge=1, description="requests at once")
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody is let in."""
+        return self.keys is None and self.jwt is None
+
+
+def read_secret_file(path: Path, what: str) -> bytes:
+    """A file that nobody else on the machine may open.
+
+    Raises:
+        CityloopError: if it cannot be read, or others may read it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(4 << 20)
+    except OSError as error:
+        raise CityloopError(f"{what} {path} cannot be read ({error.strerror}): give an existing file") from None
+    if mode & 0o077:
+        raise CityloopError(f"{what} {path} has mode {mode & 0o777:o}: run 'chmod 600 {path}'")
+    return content
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where pydantic's first complaint is and what it says, without the value: it may be a secret."""
+    one: Any = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, one['loc']))}: {one['msg']}"

@@ -11,9 +11,11 @@ from starlette.types import ASGIApp
 from envs.core.errors import CityloopError
 from serving.app import create_app
 from serving.forms import read_roles
+from serving.logs import configure as configure_logs
 from serving.operations import configure
 from serving.options import options
 from serving.refusals import Refused
+from serving.rpc.service import Rpc
 from serving.shards import Front, Shard
 from serving.wire import SystemSummary
 
@@ -23,7 +25,7 @@ SWITCH_S = 0.0005
 """How long a thread may keep the others waiting: a tick takes about as long."""
 
 
-class Replica:
+class Replica(Rpc):
     """One process of the service.
 
     Args:
@@ -32,6 +34,7 @@ class Replica:
 
     def __init__(self, shard: Shard):
         sys.setswitchinterval(SWITCH_S)
+        configure_logs(shard.plan.config.log, shard.plan.logs)
         gateway = shard.plan.gateway()
         self.gateway = Front(gateway, shard.asks) if shard.asks else gateway
 

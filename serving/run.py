@@ -20,6 +20,7 @@ from envs.core.errors import CityloopError
 from serving.build import Plan
 from serving.cluster import Cluster, check_port
 from serving.config import ServiceConfig
+from serving.logs import configure
 from serving.sites import SiteService
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
 
 
 def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
+    configure(plan.config.log)
     cluster = Cluster(plan.config)
     try:
         cluster.__enter__()

@@ -57,7 +57,7 @@ class Front(Gateway):
     """
 
     def __init__(self, gateway: Gateway, names: Sequence[str]):
-        super().__init__([], gateway.access, gateway.audit, gateway.feed, gateway.metrics)
+        super().__init__([], gateway.access, gateway.audit, gateway.streams, gateway.metrics, gateway.sinks)
         self._names = names
 
     def find(self, system: str, site: str) -> SiteService:

@@ -18,10 +18,14 @@ from envs.core.errors import ReadingError
 from envs.core.readings import Readings
 from envs.core.registry import System, get_system
 from envs.core.site import Site
+from serving.limits import MAX_DEPTH, too_deep
 from serving.refusals import brief
 
 MAX_BODY_BYTES = 1 << 20
 """Longest body that is read; a tick of a hundred junctions has about 30 kB."""
+
+MAX_LOOPS = 32
+"""WebSocket loops at a time, in one process."""
 
 MAX_TICK = 2**53
 """Largest whole number that every JSON reader keeps exactly."""
@@ -201,6 +205,8 @@ def parse_tick(system: System, site: Site, body: bytes) -> Tick:
     Raises:
         ReadingError: naming the first field that does not fit, its value and the mend.
     """
+    if too_deep(body):
+        raise ReadingError("body", f"more than {MAX_DEPTH} levels deep", "give a tick, which has three levels")
     try:
         raw = orjson.loads(body)
     except orjson.JSONDecodeError as error:

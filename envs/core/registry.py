@@ -16,6 +16,7 @@ from gymnasium import Space
 
 from envs.core.conditions import Condition
 from envs.core.errors import CityloopError
+from envs.core.gauges import Gauges
 from envs.core.readings import Readings, Schema
 from envs.core.scenario import Scenario, read_yaml
 from envs.core.scene import Scene
@@ -68,6 +69,7 @@ class System:
         make_world, make_guard, make_features, make_reward: build the parts.
         make_scene: site → what it looks like.
         conditions: ``(site, readings)`` → what an operator is to be told of.
+        gauges: ``(site, readings)`` → a few numbers for a dashboard.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
         make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
         training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
@@ -93,6 +95,7 @@ class System:
     make_reward: Callable[[Any], Reward]
     make_scene: Callable[[Any], Scene]
     conditions: Callable[[Any, Readings], list[Condition]]
+    gauges: Callable[[Any, Readings], Gauges]
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
     negligible: float = 0.0

@@ -11,6 +11,7 @@ from envs.core.vector import Vector
 from envs.dampers.conditions import conditions
 from envs.dampers.drawing import draw_episodes, draw_map
 from envs.dampers.features import DampersFeatures
+from envs.dampers.gauges import gauges
 from envs.dampers.guard import DampersGuard
 from envs.dampers.kpis import KPIS
 from envs.dampers.readings import READINGS, cross_check
@@ -72,6 +73,7 @@ SYSTEM = System(
     make_reward=DampersReward,
     make_scene=make_scene,
     conditions=conditions,
+    gauges=gauges,
     make_vector=_vector,
     make_differentiable=_twin,
     training={"mappo": PPO, "ippo": PPO, "backprop": BACKPROP},

@@ -9,6 +9,7 @@ from envs.core.registry import System
 from envs.drainage.conditions import conditions
 from envs.drainage.drawing import draw_map
 from envs.drainage.features import DrainageFeatures
+from envs.drainage.gauges import gauges
 from envs.drainage.guard import DrainageGuard
 from envs.drainage.kpis import KPIS
 from envs.drainage.network import load_site
@@ -44,4 +45,5 @@ SYSTEM = System(
     make_reward=DrainageReward,
     make_scene=make_scene,
     conditions=conditions,
+    gauges=gauges,
 )

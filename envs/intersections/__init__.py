@@ -7,6 +7,7 @@ from gymnasium.spaces import Discrete
 from envs.core.registry import System
 from envs.intersections.conditions import conditions
 from envs.intersections.features import SignalFeatures
+from envs.intersections.gauges import gauges
 from envs.intersections.guard import SignalGuard
 from envs.intersections.kpis import KPIS
 from envs.intersections.network import load_site
@@ -41,4 +42,5 @@ SYSTEM = System(
     make_reward=SignalReward,
     make_scene=make_scene,
     conditions=conditions,
+    gauges=gauges,
 )

@@ -9,6 +9,7 @@ from envs.core.registry import System
 from envs.transit.conditions import conditions
 from envs.transit.drawing import draw_map
 from envs.transit.features import TransitFeatures
+from envs.transit.gauges import gauges
 from envs.transit.guard import TransitGuard
 from envs.transit.kpis import KPIS
 from envs.transit.network import load_site
@@ -44,4 +45,5 @@ SYSTEM = System(
     make_reward=TransitReward,
     make_scene=make_scene,
     conditions=conditions,
+    gauges=gauges,
 )

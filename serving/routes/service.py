@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
+from serving.access import credentials
 from serving.docs import docs_page
 from serving.gateway import Gateway
 from serving.principal import Principal, Role
@@ -49,12 +51,24 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
             return Response(content, media_type=kind)
 
 
-def _told(gateway: Gateway, headers: Mapping[str, str], found: dict[str, object]) -> dict[str, object]:
-    """Everything, or the status alone where it is nobody's business what is served here."""
-    if gateway.access.open or headers.get("authorization"):
-        gateway.access.authenticate(headers)
-        return found
-    return {key: value if key == "status" else type(value)() for key, value in found.items()}
+def _told(gateway: Gateway, headers: Mapping[str, str], found: dict[str, Any]) -> dict[str, Any]:
+    """As much as the key may read; the status alone where there are keys and none was sent."""
+    known = gateway.access.open or credentials(headers)
+    principal = gateway.access.authenticate(headers) if known else None
+    return {key: value if key == "status" else told_to(principal, value) for key, value in found.items()}
+
+
+def told_to(principal: Principal | None, value: Any) -> Any:
+    """What somebody may read of what is said by site, or of the service as a whole."""
+    if isinstance(value, dict):
+        return {ref: text for ref, text in value.items() if may_read(principal, ref)}
+    return value if may_read(principal, "") else type(value)()
+
+
+def may_read(principal: Principal | None, ref: str) -> bool:
+    """Whether somebody may read about ``system/site``; anything else is of the service as a whole."""
+    system, _, site = ref.partition("/")
+    return principal is not None and principal.may(Role.READ, *((system, site) if site else ()))
 
 
 def _readable(found: list[SystemSummary], principal: Principal) -> Systems:

@@ -31,7 +31,7 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
     async def site_info(system: str, site: str, request: Request) -> Response:
         """Everything that a client needs to know of a site: agents, axes, limits, JSON schemas, an example."""
         gateway.enter(request.headers, Role.READ, system, site)
-        return as_model(_info(gateway.find(system, site)))
+        return as_model(info_of(gateway.find(system, site)))
 
     @app.get("/v1/{system}/{site}/state", response_model=SiteStanding, responses=refused(401, 403, 404, 429))
     async def state(system: str, site: str, request: Request) -> Response:
@@ -51,7 +51,8 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
         return Response(body, status, headers, "application/json")
 
 
-def _info(service: SiteService) -> SiteInfo:
+def info_of(service: SiteService) -> SiteInfo:
+    """What a client needs to know of a site."""
     site = service.site
     return SiteInfo(
         system=site.system,

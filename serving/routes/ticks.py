@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -20,6 +21,9 @@ from serving.routes.wire import headers_of
 from serving.wire import MAX_BODY_BYTES
 
 log = logging.getLogger("cityloop.serving")
+
+ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")
+"""What the framework would have found, for whoever counts answers by their route."""
 
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers beside the usual ones, body."""
@@ -41,8 +45,10 @@ class Ticks:
         place = _place(scope)
         if place is None:
             # Ray Serve mounts a shard at the beginning of its addresses; ours are whole everywhere.
-            await self.app({**scope, "root_path": ""}, receive, send)
+            scope["root_path"] = ""
+            await self.app(scope, receive, send)
             return
+        scope["route"] = ROUTE
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         answer = await answer_tick(self.gateway, *place, headers, receive)
         if answer is None:

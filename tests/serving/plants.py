@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import uvicorn
+from fastapi.testclient import TestClient
 
 from agents import fallback_name, make_controller
 from envs import get_system, load_scenario
@@ -113,6 +114,11 @@ def served(app: Any, port: int) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+def client_of(app: Any, **more: Any) -> TestClient:
+    """Asks an app in this process, by a name that an open service answers to."""
+    return TestClient(app, base_url="http://127.0.0.1", **more)
 
 
 def app_of(*services: SiteService) -> Any:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from envs.core.site import Site
 from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
-from tests.serving.plants import Stub, app_of, body_of, grid, service, tick_of, wish
+from tests.serving.plants import Stub, app_of, body_of, client_of, grid, service, tick_of, wish
 
 ACT = "/v1/intersections/grid2x2/act"
 
@@ -25,7 +25,7 @@ def site() -> Site:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> TestClient:
-    return TestClient(app_of(service(site)), raise_server_exceptions=False)
+    return client_of(app_of(service(site)), raise_server_exceptions=False)
 
 
 def test_a_tick_is_answered_as_documented(client: TestClient, site: Site) -> None:
@@ -38,7 +38,7 @@ def test_a_tick_is_answered_as_documented(client: TestClient, site: Site) -> Non
 
 def test_interventions_are_answered_as_documented(site: Site) -> None:
     stub = Stub()
-    client = TestClient(app_of(service(site, stub)))
+    client = client_of(app_of(service(site, stub)))
     stub.then = wish(site, float("nan"))
     answer = ActAnswer.model_validate_json(client.post(ACT, content=body_of(tick_of(site))).content)
     assert [change.reason for change in answer.interventions] == ["invalid"] * len(site.agents)
@@ -132,7 +132,7 @@ def test_a_long_field_is_not_echoed(client: TestClient, site: Site) -> None:
 def test_a_fault_of_the_service_shows_no_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     one = service(site)
     monkeypatch.setattr(one, "act_async", None)
-    response = TestClient(app_of(one), raise_server_exceptions=False).post(ACT, content=b"{}")
+    response = client_of(app_of(one), raise_server_exceptions=False).post(ACT, content=b"{}")
     assert response.status_code == 500
     assert "Trace" not in response.text
     assert Refusal.model_validate_json(response.content).error.field == "service"

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from envs import CityloopError
 from envs.core.site import Site
 from serving.events import Change, Decision, Shadowed
-from serving.principal import EVERYWHERE, Principal, Role
+from serving.principal import Grant, Principal, Role
 from serving.refusals import Unauthenticated
 from serving.sites import SiteService
 from serving.state import Store
@@ -20,6 +20,9 @@ from tests.serving.bundles import bundle
 from tests.serving.plants import Stub, app_of, body_of, grid, service, tick_of, wish
 
 BASE = "/v1/intersections/grid2x2"
+
+HOME = "http://127.0.0.1"
+"""An open service answers to names of loopback alone."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ class Clock:
 
 
 def http(one: SiteService) -> TestClient:
-    return TestClient(app_of(one), raise_server_exceptions=False)
+    return TestClient(app_of(one), HOME, raise_server_exceptions=False)
 
 
 def ask(client: TestClient, site: Site, tick: int, **readings: Any) -> dict[str, Any]:
@@ -416,7 +419,7 @@ def test_the_state_tells_the_last_answer_and_how_old_it_is(site: Site) -> None:
 
 
 class Keys:
-    """One key a role, each for one system."""
+    """A key names its role, and the place where it holds: ``operate@drainage/*``."""
 
     open = False
 
@@ -425,7 +428,8 @@ class Keys:
         if not found:
             raise Unauthenticated("key", None, "send one")
         role, _, place = found.partition("@")
-        return Principal(found, {place or EVERYWHERE: Role[role.upper()]})
+        system, _, site = (place or "*/*").partition("/")
+        return Principal(found, (Grant(role=Role[role.upper()], system=system, site=site),))
 
 
 ROUTES: list[tuple[str, str, Role, Any]] = [
@@ -448,7 +452,7 @@ def test_every_address_asks_for_its_role_and_no_less(
     from serving.app import create_app
     from serving.gateway import Gateway
 
-    client = TestClient(create_app(Gateway([service(site)], Keys())), raise_server_exceptions=False)
+    client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
 
     def status(key: str | None) -> int:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
@@ -469,7 +473,7 @@ def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> 
     from serving.app import create_app
     from serving.gateway import Gateway
 
-    client = TestClient(create_app(Gateway([service(site)], Keys())), raise_server_exceptions=False)
+    client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
     assert client.get("/healthz").json() == {"status": "ok", "sites": {}, "audit": ""}
     assert "grid2x2" in client.get("/healthz", headers={"authorization": "Bearer read"}).text
     assert client.get("/readyz").status_code == 200

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from envs import CityloopError
 from serving.app import create_app
@@ -18,9 +17,9 @@ from serving.audit.verify import verify
 from serving.build import Plan
 from serving.config import ServiceConfig
 from serving.gateway import Gateway
-from serving.principal import Principal, Role
+from serving.principal import Grant, Principal, Role
 from tests.serving.bundles import bundle
-from tests.serving.plants import GRID, app_of, body_of, grid, service, tick_of
+from tests.serving.plants import GRID, app_of, body_of, client_of, grid, service, tick_of
 
 SITE = "/v1/intersections/grid2x2"
 
@@ -43,7 +42,7 @@ def flushed(gateway: Gateway) -> AuditLog:
 def test_everything_that_is_done_over_http_is_in_the_log_and_replayed(gateway: Gateway, tmp_path: Path) -> None:
     site = grid()
     tiny = bundle(tmp_path / "bundles" / "tiny")
-    with TestClient(create_app(gateway)) as client:
+    with client_of(create_app(gateway)) as client:
 
         def tick(k: int) -> None:
             assert client.post(f"{SITE}/act", content=body_of(tick_of(site) | {"tick": k})).status_code == 200
@@ -76,7 +75,7 @@ def test_everything_that_is_done_over_http_is_in_the_log_and_replayed(gateway: G
 
 def test_a_repeated_question_is_recorded_once(gateway: Gateway) -> None:
     body = body_of(tick_of(grid()))
-    with TestClient(create_app(gateway)) as client:
+    with client_of(create_app(gateway)) as client:
         for _ in range(3):
             assert client.post(f"{SITE}/act", content=body).status_code == 200
     records = flushed(gateway).recent(site="grid2x2")
@@ -89,12 +88,12 @@ class Keys:
     open = False
 
     def authenticate(self, headers: Any) -> Principal:
-        return Principal("one-site", {"intersections/grid2x2": Role.OPERATE})
+        return Principal("one-site", (Grant(role=Role.OPERATE, system="intersections", site="grid2x2"),))
 
 
 def test_a_key_sees_what_it_may_see(gateway: Gateway) -> None:
     gateway.access = Keys()
-    with TestClient(create_app(gateway)) as client:
+    with client_of(create_app(gateway)) as client:
         assert client.post(f"{SITE}/act", content=body_of(tick_of(grid()))).status_code == 200
         assert client.get("/v1/audit").status_code == 403
         assert client.get("/v1/audit?system=drainage&site=grid2x2").status_code == 403
@@ -105,17 +104,17 @@ def test_a_key_sees_what_it_may_see(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=1.5", "since=noon", "since=nan"])
 def test_a_question_that_cannot_be_answered_is_refused(gateway: Gateway, query: str) -> None:
-    answer = TestClient(create_app(gateway)).get(f"/v1/audit?{query}")
+    answer = client_of(create_app(gateway)).get(f"/v1/audit?{query}")
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == query.partition("=")[0]
 
 
 def test_without_a_log_there_is_no_such_address() -> None:
-    assert TestClient(app_of(service(grid()))).get("/v1/audit").status_code == 404
+    assert client_of(app_of(service(grid()))).get("/v1/audit").status_code == 404
 
 
 def test_a_log_that_cannot_write_makes_the_service_unready(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    with TestClient(create_app(gateway)) as client:
+    with client_of(create_app(gateway)) as client:
         assert client.get("/readyz").status_code == 200
         monkeypatch.setattr(log.Writer, "append", _full)
         monkeypatch.setattr(log, "RETRY_S", 0.01)

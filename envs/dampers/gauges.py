@@ -1,0 +1,16 @@
+"""What a dashboard shows of a building."""
+
+from __future__ import annotations
+
+from envs.core.gauges import Gauges, largest
+from envs.core.readings import Readings
+from envs.dampers.site import DampersSite
+
+
+def gauges(site: DampersSite, readings: Readings) -> Gauges:
+    """Largest drift and acceleration of late by estimate, and the longest that a damper has not been heard."""
+    return {
+        "drift_peak_mm": largest(readings["drift_peak_mm"]),
+        "accel_peak_m_s2": largest(readings["accel_peak_m_s2"]),
+        "silent_s": largest(readings["silent_s"]),
+    }

@@ -1,0 +1,18 @@
+"""What a dashboard shows of a demand-responsive fleet."""
+
+from __future__ import annotations
+
+from envs.core.gauges import Gauges, total
+from envs.core.readings import Readings
+from envs.transit.site import TransitSite
+
+
+def gauges(site: TransitSite, readings: Readings) -> Gauges:
+    """Parties that wait or ride, vehicles without work, and recent requests with those that were refused."""
+    return {
+        "waiting": total(readings["waiting"]),
+        "aboard": total(readings["aboard"]),
+        "idle_veh": total(readings["idle_veh"]),
+        "requests": total(readings["requests"]),
+        "refused": total(readings["refused"]),
+    }

@@ -1,0 +1,139 @@
+"""Who may do what: API keys, signed tokens (JWT), roles by system and site, and a rate for every caller.
+
+A key is 256 random bits, shown once. The file keeps its BLAKE2b hash, salted with the key's own id. A slow hash such as
+argon2 defends words that people choose; nobody guesses 256 bits, and its 50 ms would be spent at every tick.
+
+Without keys and tokens everything is open, to ``anonymous``; `serving.config` allows that on loopback alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from serving.keys import KeyFile
+from serving.limits import Buckets, retry_after
+from serving.principal import (
+    ANYBODY,
+    AccessSettings,
+    Principal,
+)
+from serving.refusals import Limited, Unauthenticated
+from serving.tokens import Tokens
+
+log = logging.getLogger("cityloop.access")
+
+PROTOCOL = "cityloop.v1"
+BEARER = "cityloop.bearer."
+"""A browser cannot set headers of a WebSocket: it offers the subprotocols ``cityloop.v1, cityloop.bearer.TOKEN``."""
+
+
+class Access:
+    """Tells who asks.
+
+    Args:
+        settings: who is let in.
+        clock, now: seconds that never go back, and seconds since 1970.
+
+    Attributes:
+        open: whether everybody is let in.
+
+    Raises:
+        CityloopError: if the keys or the key of tokens cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: AccessSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ):
+        self.settings = settings or AccessSettings()
+        self.open = self.settings.open
+        self._keys = None if self.settings.keys is None else KeyFile(self.settings.keys, now)
+        self._tokens = None if self.settings.jwt is None else Tokens(self.settings.jwt, now)
+        self._buckets = Buckets(clock)
+
+    def announce(self) -> None:
+        """Say at the start who is let in."""
+        if self.open:
+            log.warning("the service is open: whoever reaches it may do everything; see `cityloop keys create --help`")
+        else:
+            log.info("only those with a key or token are let in")
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the file of keys since it was last read well, if anything."""
+        return None if self._keys is None else self._keys.problem
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Who asks, by ``Authorization: Bearer …`` or ``X-API-Key``; counts against the caller's rate.
+
+        Args:
+            headers: with names in lower case, or that do not care.
+
+        Raises:
+            Unauthenticated: if nobody that is known.
+            Limited: if it asks too often.
+        """
+        principal = self.identify(headers)
+        self.count(principal)
+        return principal
+
+    def identify(self, headers: Mapping[str, str]) -> Principal:
+        """Who asks, without counting.
+
+        Raises:
+            Unauthenticated: if nobody that is known.
+        """
+        if self.open:
+            return ANYBODY
+        credential = _credential(headers)
+        found = None
+        if credential and self._keys is not None:
+            found = self._keys.principal(credential)
+        if credential and found is None and self._tokens is not None:
+            found = self._tokens.principal(credential)
+        if found is None:
+            raise Unauthenticated(
+                "authorization", None, "send a key of `cityloop keys create`: 'Authorization: Bearer KEY'"
+            )
+        return found
+
+    def count(self, principal: Principal) -> None:
+        """Count one request of somebody.
+
+        Raises:
+            Limited: if that is too many.
+        """
+        if self.open:  # a flood from this machine is stopped by the bounded queues; there is nobody to tell apart
+            return
+        rate, burst = principal.rate_s or self.settings.rate_s, principal.burst or self.settings.burst
+        wait = self._buckets.take(principal.name, rate, burst)
+        if wait:
+            raise Limited("rate", None, f"ask again in {retry_after(wait)} s", retry_after_s=wait)
+
+    def same(self, headers: Mapping[str, str], principal: Principal) -> bool:
+        """Whether these headers still let in who they did: keys end and are revoked while streams are open."""
+        try:
+            return self.identify(headers) == principal
+        except Unauthenticated:
+            return False
+
+
+def credentials(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of some headers, those that say who asks: to be kept while a stream is open."""
+    return {name: headers[name] for name in ("authorization", "x-api-key", "sec-websocket-protocol") if name in headers}
+
+
+def _credential(headers: Mapping[str, str]) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    if key := headers.get("x-api-key"):
+        return key.strip()
+    for offer in headers.get("sec-websocket-protocol", "").split(","):
+        if offer.strip().startswith(BEARER):
+            return offer.strip().removeprefix(BEARER)
+    return None

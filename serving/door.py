@@ -1,0 +1,117 @@
+"""What every HTTP request passes and every answer carries: where it may come from, security headers, refusals.
+
+A service on loopback is still within reach of every page in a browser on that machine. So a request that a page of
+another origin made is refused where it could change something, and an open service answers to names of loopback alone
+(a page may otherwise rename itself to it).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import orjson
+from fastapi import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.docs import STYLE
+from serving.refusals import problem
+
+LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+"""What a service on loopback is called."""
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+"""Methods that change nothing."""
+
+_DOCS_STYLE = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+HEADERS = {
+    "content-security-policy": (
+        f"default-src 'self'; style-src 'self' 'sha256-{_DOCS_STYLE}'; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+"""On every answer that does not set them itself. The console and ``/docs`` need nothing from elsewhere."""
+
+
+class Door:
+    """ASGI middleware around the whole app.
+
+    Args:
+        app: the app.
+        open_: whether everybody may do everything, so that only loopback's names are answered to.
+        tls: whether browsers shall insist on TLS from now on.
+        answered: told of every answer: its route's template, and its status.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        open_: bool = True,
+        tls: bool = False,
+        answered: Callable[[str, int], None] | None = None,
+    ):
+        self._app, self._open, self._answered = app, open_, answered
+        headers = HEADERS | ({"strict-transport-security": "max-age=31536000"} if tls else {})
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._names = frozenset(name for name, _ in self._headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_on(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                given = message.setdefault("headers", [])
+                names = {name.lower() for name, _ in given}
+                missing = self._headers if names.isdisjoint(self._names) else self._missing(names)
+                message["headers"] = [*given, *missing]
+                if self._answered is not None:
+                    self._answered(getattr(scope.get("route"), "path", "other"), message["status"])
+            await send(message)
+
+        field = self._foreign(scope)
+        if field is None:
+            await self._app(scope, receive, send_on)
+        elif scope["type"] == "http":
+            mend = "ask from a page of this service, or from a program" if field == "origin" else "use this machine's"
+            await refusal(403, field, None, mend)(scope, receive, send_on)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _missing(self, names: set[bytes]) -> list[tuple[bytes, bytes]]:
+        return [(name, value) for name, value in self._headers if name not in names]
+
+    def _foreign(self, scope: Scope) -> str | None:
+        """The header by which a request is refused, if one is."""
+        host = origin = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+        name = host.decode("latin-1")
+        if self._open and name.rpartition(":")[0] not in LOCAL_NAMES and name not in LOCAL_NAMES:
+            return "host"
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE
+        if origin and changes and urlsplit(origin.decode("latin-1")).netloc != name:
+            return "origin"
+        return None
+
+
+def refusal(status: int, field: str, value: object, mend: str) -> Response:
+    """A refusal as all of them look."""
+    content = orjson.dumps(problem(field, value, mend), default=repr)
+    return Response(content, status, media_type="application/json")

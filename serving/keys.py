@@ -1,0 +1,287 @@
+"""The file of API keys: made, listed and revoked by `cityloop keys`, read by the service whenever it has changed.
+
+The file is replaced as a whole, so whoever reads it sees the old keys or the new ones, and only its owner may open it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from envs.core.errors import CityloopError
+from serving.principal import ALL, Grant, Principal, first_problem, read_secret_file
+
+log = logging.getLogger("cityloop.access")
+
+TOKEN = re.compile(r"cl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+"""A key: a name for scanners to find it by, its id, and 256 random bits."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+"""What a key may be called."""
+
+LONGEST_H = 100 * 365 * 24
+"""Longest life of a key that has an end, in hours."""
+
+_NEVER = bytes(32)
+"""The hash of no token."""
+
+
+class Key(BaseModel):
+    """A key as it is kept; the key itself is not in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    name: str
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    grants: tuple[Grant, ...] = Field(min_length=1)
+    created: datetime
+    expires: datetime | None = None
+    revoked: datetime | None = None
+    rate_s: float | None = Field(default=None, gt=0)
+    burst: float | None = Field(default=None, ge=1)
+
+    def ends_s(self) -> float:
+        """When it ends to be accepted, seconds since 1970."""
+        return min((t.timestamp() for t in (self.expires, self.revoked) if t is not None), default=float("inf"))
+
+    def plain(self) -> dict[str, Any]:
+        """For people and machines; without the hash."""
+        content = self.model_dump(mode="json", exclude={"hash", "grants"})
+        return content | {"grants": [grant.plain() for grant in self.grants]}
+
+
+class Keys(BaseModel):
+    """All keys of a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    keys: tuple[Key, ...] = ()
+
+
+def load_keys(path: Path) -> Keys:
+    """The keys of a file.
+
+    Raises:
+        CityloopError: if it cannot be used, or others may read it.
+    """
+    content = read_secret_file(path, "file of keys")
+    try:
+        return Keys.model_validate_json(content)
+    except ValidationError as error:
+        raise CityloopError(f"file of keys {path} cannot be used ({first_problem(error)}): restore it") from None
+
+
+def create_key(
+    path: Path,
+    name: str,
+    grants: Sequence[Grant],
+    life_s: float | None = None,
+    rate_s: float | None = None,
+    burst: float | None = None,
+) -> tuple[str, Key]:
+    """Make a key; the file is made if there is none.
+
+    Args:
+        path: the file of keys.
+        name: who it is for, as the audit log will say.
+        grants: what it may do.
+        life_s: how long it is accepted; None: until it is revoked.
+        rate_s: requests a second, if not the service's.
+        burst: requests at once, if not the service's.
+
+    Returns:
+        The key, which is nowhere else, and what is kept of it.
+
+    Raises:
+        CityloopError: if the name is taken or cannot be one, or the file cannot be used.
+    """
+    if not NAME.fullmatch(name) or name in ("anonymous", "service"):
+        raise CityloopError(f"name {name!r} cannot be a key's: use letters, digits, '.', '_', '@' and '-'")
+    now = time.time()
+    ends = None if life_s is None else datetime.fromtimestamp(round(now + life_s), UTC)
+    with _changing(path) as keys:
+        if any(key.name == name and key.ends_s() > now for key in keys):
+            raise CityloopError(f"there is a key called {name!r}: revoke it first, or choose another name")
+        ident, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        token = f"cl_{ident}_{secret}"
+        key = Key(
+            id=ident,
+            name=name,
+            hash=hash_of(ident, token).hex(),
+            grants=tuple(grants),
+            created=datetime.fromtimestamp(int(now), UTC),
+            expires=ends,
+            rate_s=rate_s,
+            burst=burst,
+        )
+        keys.append(key)
+    return token, key
+
+
+def revoke_key(path: Path, name: str) -> Key:
+    """Revoke the key of a name or id; running services see it at their next request.
+
+    Raises:
+        CityloopError: if there is no such key, or it is revoked already.
+    """
+    with _changing(path) as keys:
+        now = time.time()
+        found = [k for k, key in enumerate(keys) if name in (key.name, key.id) and key.ends_s() > now]
+        if not found:
+            names = ", ".join(key.name for key in keys if key.ends_s() > now) or "none"
+            raise CityloopError(f"no key that is accepted is called {name!r}: there is {names}")
+        key = keys[found[0]].model_copy(update={"revoked": datetime.fromtimestamp(int(now), UTC)})
+        keys[found[0]] = key
+    return key
+
+
+def parse_grants(texts: Sequence[str]) -> list[Grant]:
+    """Grants as people write them: ``act:drainage/estuary``, ``read:*/*``, ``operate:transit``.
+
+    Raises:
+        CityloopError: if one is none.
+    """
+    grants = []
+    for text in texts:
+        role, _, place = text.partition(":")
+        system, _, site = place.partition("/")
+        try:
+            grants.append(Grant.model_validate({"role": role, "system": system or ALL, "site": site or ALL}))
+        except ValidationError as error:
+            raise CityloopError(f"grant {text!r} is none ({first_problem(error)})") from None
+    return grants
+
+
+LIFE = re.compile(r"(\d{1,6})([hdwy])")
+HOURS = {"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
+
+
+def parse_life(text: str) -> float | None:
+    """A time as people write it, in seconds: ``12h``, ``90d``, ``4w``, ``1y``; None for ``never``.
+
+    Raises:
+        CityloopError: if it is none.
+    """
+    if text == "never":
+        return None
+    match = LIFE.fullmatch(text)
+    hours = int(match[1]) * HOURS[match[2]] if match else 0
+    if not 0 < hours <= LONGEST_H:
+        raise CityloopError(f"expires is {text!r}: give hours, days, weeks or years such as 12h, 90d, 4w, 1y, or never")
+    return 3600.0 * hours
+
+
+def hash_of(ident: str, token: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.blake2b(token.encode(), digest_size=32, salt=bytes.fromhex(ident), person=b"cityloop key").digest()
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[list[Key]]:
+    """The keys, to be changed by one process at a time; written if nothing goes wrong."""
+    try:
+        folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise CityloopError(f"folder of {path} cannot be used ({error.strerror}): make it first") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        keys = list(load_keys(path).keys) if path.exists() else []
+        yield keys
+        _write(path, Keys(keys=tuple(keys)))
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write(path: Path, keys: Keys) -> None:
+    plain = {"version": keys.version, "keys": [key.plain() | {"hash": key.hash} for key in keys.keys]}
+
+    try:
+        fd, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=".keys-")  # mode 600 from the start
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path.resolve())
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise CityloopError(f"file of keys {path} cannot be written ({error.strerror}): choose another place") from None
+
+
+class KeyFile:
+    """The keys that are accepted now: the file is looked at again as soon as it is another one.
+
+    A file that is gone lets nobody in. One that has been spoilt by hand leaves the last good keys in force, and says
+    so: a slip of the pen must not take a city's plants away from their policies.
+
+    Raises:
+        CityloopError: if the file cannot be used at the start.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time):
+        self._path, self._now = path, now
+        self.problem: str | None = None
+        self._mark: tuple[int, ...] | None = _mark(path)
+        self._known = _known(load_keys(path))
+
+    def principal(self, token: str) -> Principal | None:
+        """Whose token it is; None if nobody's, or if its time is over."""
+        self._look()
+        match = TOKEN.fullmatch(token)
+        ident = match[1] if match else "0" * 16
+        kept, ends_s, principal = self._known.get(ident, (_NEVER, 0.0, None))
+        same = hmac.compare_digest(kept, hash_of(ident, token))
+        return principal if match and same and self._now() < ends_s else None
+
+    def _look(self) -> None:
+        mark = _mark(self._path)
+        if mark == self._mark:
+            return
+        self._mark = mark
+        if mark is None:
+            self._known, self.problem = {}, f"file of keys {self._path} is gone: nobody is let in"
+            log.error(self.problem)
+            return
+        try:
+            self._known, self.problem = _known(load_keys(self._path)), None
+            log.info("keys were read again: %d are known", len(self._known))
+        except CityloopError as error:
+            self.problem = f"{error}; the keys from before it was changed hold"
+        if self.problem:
+            log.error(self.problem)
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    """What differs as soon as the file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+
+
+def _known(keys: Keys) -> dict[str, tuple[bytes, float, Principal]]:
+    return {
+        key.id: (bytes.fromhex(key.hash), key.ends_s(), Principal(key.name, key.grants, key.rate_s, key.burst))
+        for key in keys.keys
+    }

@@ -1,0 +1,81 @@
+"""How much one caller may ask: token buckets by name, and how deep a body may be nested."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+MAX_DEPTH = 16
+"""Deepest nesting of a body; a tick has three levels."""
+
+MAX_BUCKETS = 10_000
+"""Callers whose buckets are kept; whoever has been silent longest gets a full one again."""
+
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+
+
+class Buckets:
+    """A token bucket for every name: ``rate_s`` requests a second in the long run, ``burst`` of them at once.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MAX_BUCKETS):
+        self._clock, self._most = clock, most
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, name: str, rate_s: float, burst: float) -> float:
+        """Take one token.
+
+        Returns:
+            0 if there was one, else the seconds until there is; nothing is taken then.
+        """
+        now = self._clock()
+        with self._lock:
+            level, then = self._levels.pop(name, (burst, now))
+            level = min(burst, level + (now - then) * rate_s)
+            granted = level >= 1.0
+            self._levels[name] = (level - 1.0 if granted else level, now)
+            if len(self._levels) > self._most:
+                self._levels.popitem(last=False)
+        return 0.0 if granted else (1.0 - level) / rate_s
+
+
+def _count(body: bytes, mark: bytes, most: int) -> int:
+    """How often a byte is there, counted to one more than matters: `bytes.find` is far faster than `bytes.count`."""
+    at = -1
+    for found in range(most + 1):
+        at = body.find(mark, at + 1)
+        if at < 0:
+            return found
+    return most + 1
+
+
+def retry_after(seconds: float) -> str:
+    """The value of a ``Retry-After`` header: whole seconds, at least one."""
+    return str(max(1, math.ceil(seconds)))
+
+
+def too_deep(body: bytes, most: int = MAX_DEPTH) -> bool:
+    """Whether JSON is nested more than ``most`` levels deep; says nothing about whether it is JSON.
+
+    Few brackets cannot be deep, and a tick has one a column: most bodies are only counted.
+    """
+    if _count(body, b"[", most) + _count(body, b"{", most) <= most:
+        return False
+    depth = 0
+    for token in _TOKENS.finditer(body):
+        mark = body[token.start()]
+        if mark in b"[{":
+            depth += 1
+            if depth > most:
+                return True
+        elif mark in b"]}":
+            depth -= 1
+    return False

@@ -1,0 +1,212 @@
+"""What the service says: one line of JSON or text a record, without secrets, from every process to one place.
+
+Processes of a service send their records to the one that started it, over a Unix socket that only its owner may open.
+Sending never waits: where nobody reads fast enough records are lost, and their number is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import sys
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TextIO
+
+import orjson
+
+from serving.alarms.book import Alarm
+from serving.events import Change, Decision, Event, Shadowed
+
+Style = Literal["json", "text"]
+
+FIELDS = ("event", "system", "site", "tick", "who")
+"""What a record may say beside its text: ``log.info("…", extra={"event": "promote", "site": "estuary"})``."""
+
+ROOT = "cityloop"
+"""The logger above all of the service's own."""
+
+MAX_RECORD = 16_000
+"""Longest record, bytes; a trace may be long."""
+
+_SECRETS = (
+    re.compile(r"cl_[0-9a-f]{16}_[A-Za-z0-9_-]+"),
+    re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*"),
+    re.compile(r"(?i)(?<=bearer )[^\s,'\"]+"),
+    re.compile(r"(?i)(?<=bearer\.)[^\s,'\"]+"),
+    re.compile(r"(?i)(?<=x-api-key: )[^\s,'\"]+"),
+)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def redact(text: str) -> str:
+    """A text without keys and tokens."""
+    for secret in _SECRETS:
+        text = secret.sub("[secret]", text)
+    return text
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: time, level, event, what it is about, text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        content: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        content |= {field: _plain(getattr(record, field)) for field in FIELDS if hasattr(record, field)}
+        content["text"] = redact(record.getMessage())
+        if record.exc_info:
+            content["trace"] = redact(self.formatException(record.exc_info))
+        return orjson.dumps(content).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """A record as a line for people; what was sent from outside cannot begin a line of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and a trace below it if there is one."""
+        when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = "".join(f" {f}={_plain(getattr(record, f))}" for f in FIELDS if hasattr(record, f))
+        line = _CONTROL.sub(" ", f"{when} {record.levelname.lower()} {record.getMessage()}{about}")
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return redact(line)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, int) else redact(str(value))
+
+
+def formatter(style: Style) -> logging.Formatter:
+    """The formatter of a style."""
+    return JsonFormatter() if style == "json" else TextFormatter()
+
+
+def configure(style: Style = "text", target: Path | None = None, level: str = "INFO") -> logging.Handler:
+    """Let this process's records of the service go where they belong; what was configured before is undone.
+
+    Args:
+        style: how they look.
+        target: the socket of a `Receiver`; standard error if not given.
+        level: the least that is told.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stderr) if target is None else Sender(target)
+    handler.setFormatter(formatter(style))
+    root = logging.getLogger(ROOT)
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(level)
+    root.propagate = False
+    return handler
+
+
+class Sender(logging.Handler):
+    """Sends records to a `Receiver`, if it reads; never waits."""
+
+    def __init__(self, target: Path):
+        super().__init__()
+        self._target, self._lost = str(target), 0
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record."""
+        try:
+            line = self.format(record).encode()[:MAX_RECORD]
+            if self._lost:
+                self._socket.sendto(
+                    f"[{self._lost} records were lost: nobody read them in time]".encode(), self._target
+                )
+                self._lost = 0
+            self._socket.sendto(line, self._target)
+        except OSError:
+            self._lost += 1
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        super().close()
+
+
+class Receiver:
+    """Prints the records of other processes; use ``with``.
+
+    Args:
+        path: of its socket; short, as names of Unix sockets have at most 107 characters.
+        out: where they go; standard error if not given.
+    """
+
+    def __init__(self, path: Path, out: TextIO | None = None):
+        self.path, self._out = path, out
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        before = os.umask(0o177)
+        try:
+            self._socket.bind(str(path))
+        finally:
+            os.umask(before)
+        self._thread = threading.Thread(target=self._read, name="logs", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while line := self._socket.recv(MAX_RECORD):
+            print(line.decode(errors="replace"), file=self._out or sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Print what has come, and end. May be called twice."""
+        if self._thread.is_alive():
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+                last.sendto(b"", str(self.path))
+            self._thread.join(1.0)
+        self._socket.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LogSink:
+    """Tells the log what people and rules changed; ticks are the audit log's."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger(f"{ROOT}.events")
+
+    def record(self, event: Event) -> None:
+        """Tell a change."""
+        if isinstance(event, Change):
+            about = {"event": event.what, "system": event.system, "site": event.site, "who": event.who}
+            level = logging.WARNING if event.what == "rollback" else logging.INFO
+            self._log.log(level, "%s by %s: %s", event.what, event.who, event.reason, extra=about)
+        elif not isinstance(event, (Decision, Shadowed)):
+            self._log.warning("an event of an unknown kind: %s", type(event).__name__)
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Tell an alarm that changed."""
+        about = {
+            "event": "alarm",
+            "system": alarm.system,
+            "site": alarm.site,
+            "who": alarm.acknowledged_by or "service",
+        }
+        level = logging.WARNING if alarm.state == "raised" else logging.INFO
+        self._log.log(level, "alarm %s %s: %s", alarm.key, alarm.state, alarm.text, extra=about)
+
+    def close(self) -> None:
+        """Nothing is under way."""

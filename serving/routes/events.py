@@ -1,0 +1,84 @@
+"""The streams of events over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from serving.access import credentials
+from serving.gateway import Gateway
+from serving.principal import Principal, Role
+from serving.routes.wire import refused
+from serving.streams import Frame, Subscription
+
+KINDS = "`decision`, `shadow`, `change`, `alarm`, or `gap` where something was missed"
+
+
+class EventResponse(StreamingResponse):
+    """A subscription as an answer; it ends with the connection."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, subscription: Subscription):
+        # A proxy that gathers an answer before it hands it on would hold events back.
+        super().__init__(_lines(subscription), headers={"x-accel-buffering": "no"})
+        self._subscription = subscription
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events until the other side has enough, or must go."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._subscription.close()
+
+
+async def _lines(subscription: Subscription) -> AsyncIterator[bytes]:
+    """Events as the standard has them: fields in lines, an empty line ends an event."""
+    yield b"retry: 2000\n\n"
+    async for frames in subscription:
+        yield b"".join(map(_text, frames)) or b": still here\n\n"
+
+
+def _text(frame: Frame) -> bytes:
+    head = f"event: {frame.kind}\n" if frame.id is None else f"id: {frame.id}\nevent: {frame.kind}\n"
+    return b"".join((head.encode(), b"data: ", frame.data, b"\n\n"))
+
+
+def add_events(app: FastAPI, gateway: Gateway) -> None:
+    """Add the routes, if there is something to listen to."""
+    if gateway.streams is None:
+        return
+    streams = gateway.streams
+    documented: dict[str, Any] = {
+        "response_class": StreamingResponse,
+        "responses": {
+            200: {"content": {"text/event-stream": {}}, "description": f"server-sent events: {KINDS}"},
+            **refused(401, 403, 404, 422, 429, 503),
+        },
+    }
+
+    def listen(request: Request, principal: Principal, wanted: Callable[[str, str], bool]) -> EventResponse:
+        headers = credentials(request.headers)
+
+        def same() -> bool:
+            return gateway.access.same(headers, principal)
+
+        since = request.headers.get("last-event-id") or request.query_params.get("since")
+        return EventResponse(streams.subscribe(principal.name, wanted, since, same))
+
+    @app.get("/v1/events", **documented)
+    async def all_events(request: Request) -> Response:
+        """What happens at every site that the key may read, as it happens. `Last-Event-ID` resumes."""
+        principal = gateway.access.authenticate(request.headers)
+        return listen(request, principal, lambda system, site: principal.may(Role.READ, system, site))
+
+    @app.get("/v1/{system}/{site}/events", **documented)
+    async def events(system: str, site: str, request: Request) -> Response:
+        """What happens at a site, as it happens. `Last-Event-ID` resumes."""
+        principal = gateway.enter(request.headers, Role.READ, system, site)
+        gateway.find(system, site)
+        return listen(request, principal, lambda *place: place == (system, site))

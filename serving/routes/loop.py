@@ -1,0 +1,172 @@
+"""The loop of a fast plant over a WebSocket: one tick a frame, one answer a frame, the same messages as over HTTP.
+
+A frame that cannot be used gets a frame that says why, and the connection stays. One that had to wait longer than its
+site's deadline, as the ones before it took too long, is not decided any more: the plant has long moved on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from starlette.types import Message
+
+from envs.core.errors import CityloopError, ReadingError
+from serving.access import PROTOCOL, credentials
+from serving.gateway import Gateway
+from serving.principal import Principal, Role
+from serving.refusals import Busy, Refused, TooLong, problem
+from serving.routes.wire import as_json, headers_of
+from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
+
+log = logging.getLogger("cityloop.serving")
+
+BACKLOG = 4
+"""Frames that wait; more are left in the socket."""
+
+RECHECK_S = 5.0
+"""How often the key is looked at again."""
+
+POLICY_VIOLATION = 1008
+"""Close code of a connection whose key is accepted no more."""
+
+
+def add_loop(app: FastAPI, gateway: Gateway) -> None:
+    """Add the route."""
+    open_ = 0
+
+    def opened(more: int) -> None:
+        nonlocal open_
+        open_ += more
+        if gateway.metrics is not None:
+            gateway.metrics.loops.set(open_)
+
+    @app.websocket("/v1/{system}/{site}/loop")
+    async def loop(websocket: WebSocket, system: str, site: str) -> None:
+        try:
+            principal = gateway.enter(websocket.headers, Role.ACT, system, site)
+            gateway.find(system, site)
+            if open_ >= MAX_LOOPS:
+                raise Busy("loops", open_, "close one, or ask over HTTP", retry_after_s=10.0)
+        except Refused as error:
+            await websocket.send_denial_response(as_json(error.content(), error.status, headers_of(error)))
+            return
+        opened(1)
+        try:
+            offered = websocket.headers.get("sec-websocket-protocol", "")
+            await websocket.accept(PROTOCOL if PROTOCOL in offered.replace(" ", "").split(",") else None)
+            await _Session(gateway, websocket, principal, system, site).run()
+        finally:
+            opened(-1)
+
+
+class _Session:
+    """One connection."""
+
+    def __init__(self, gateway: Gateway, websocket: WebSocket, principal: Principal, system: str, site: str):
+        self._gateway, self._socket, self._principal = gateway, websocket, principal
+        self._system, self._site = system, site
+        self._headers = credentials(websocket.headers)
+        self._frames: deque[tuple[float, Message]] = deque()
+        self._came, self._went = asyncio.Event(), asyncio.Event()
+        self._patience_s = gateway.find(system, site).settings.deadline_ms / 1e3
+
+    async def run(self) -> None:
+        """Answer frames until the other side has enough, or must go."""
+        reader = asyncio.create_task(self._read())
+        checked = time.monotonic()
+        try:
+            while True:
+                frame = await self._next(reader)
+                if time.monotonic() - checked >= RECHECK_S:
+                    checked = time.monotonic()
+                    if not self._gateway.access.same(self._headers, self._principal):
+                        await self._socket.close(POLICY_VIOLATION, "the key is accepted no more")
+                        return
+                if frame is not None:
+                    await self._answer(*frame)
+        except (WebSocketDisconnect, RuntimeError, OSError):  # the other side is gone
+            return
+        finally:
+            reader.cancel()
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            self._frames.append((time.perf_counter(), message))
+            self._came.set()
+            while len(self._frames) >= BACKLOG:
+                self._went.clear()
+                await self._went.wait()
+
+    async def _next(self, reader: asyncio.Task[None]) -> tuple[float, Message] | None:
+        """The next frame; None if none came for a while.
+
+        Raises:
+            WebSocketDisconnect: if none will.
+        """
+        while not self._frames:
+            if reader.done():
+                raise WebSocketDisconnect
+            self._came.clear()
+            waiting = asyncio.create_task(self._came.wait())
+            try:
+                done, _ = await asyncio.wait((waiting, reader), timeout=RECHECK_S, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+            if not done:
+                return None
+        self._went.set()
+        return self._frames.popleft()
+
+    async def _answer(self, arrived: float, message: Message) -> None:
+        text = message.get("text")
+        body = text.encode() if text is not None else message.get("bytes") or b""
+        content = await self._content(arrived, body)
+        answer = orjson.dumps(content, default=repr)
+        if text is not None:
+            await self._socket.send_text(answer.decode())
+        else:
+            await self._socket.send_bytes(answer)
+
+    async def _content(self, arrived: float, body: bytes) -> dict[str, Any]:
+        try:
+            self._check(arrived, body)
+            return await self._gateway.act(self._system, self._site, body, self._principal)
+        except Refused as error:
+            more = {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}
+            return {**error.content(), "status": error.status, "tick": _tick_of(body), **more}
+        except ReadingError as error:
+            return {**problem(error.field, error.value, error.mend), "status": 422, "tick": _tick_of(body)}
+        except CityloopError as error:
+            return {**problem("body", None, str(error)), "status": 422, "tick": _tick_of(body)}
+        except Exception:
+            log.exception("a tick of %s/%s failed", self._system, self._site)
+            mend = "this is a fault of the service: its log has the trace"
+            return {**problem("service", None, mend), "status": 500, "tick": _tick_of(body)}
+
+    def _check(self, arrived: float, body: bytes) -> None:
+        """Refuse what is too long, too often, or too late."""
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLong(MAX_BODY_BYTES)
+        self._gateway.access.count(self._principal)
+        waited_s = time.perf_counter() - arrived
+        if waited_s > self._patience_s:
+            mend = "decide locally, and send the next tick once this is answered"
+            raise Busy("tick", f"waited for {waited_s * 1e3:.0f} ms", mend, retry_after_s=0.0)
+
+
+def _tick_of(body: bytes) -> Any:
+    """Which tick a frame is about, if that can be read."""
+    try:
+        tick = orjson.loads(body)["tick"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return tick if type(tick) is int else None

@@ -1,0 +1,197 @@
+"""The service over gRPC: the same gateway, other messages. Runs under Ray Serve's ingress or a server of `grpc.aio`.
+
+A status is set and an empty message returned, as an exception would be logged as a fault by whoever runs this.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol
+
+import grpc
+
+from envs.core.errors import CityloopError, ReadingError
+from serving.access import credentials
+from serving.gateway import Gateway
+from serving.limits import retry_after
+from serving.operations import standing_of
+from serving.principal import Principal, Role
+from serving.refusals import Refused, brief
+from serving.routes.service import told_to
+from serving.routes.sites import info_of
+from serving.rpc import cityloop_pb2 as pb
+from serving.rpc.messages import answer_of, body_of, problem_of
+
+log = logging.getLogger("cityloop.serving")
+
+CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.ABORTED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+"""What HTTP's statuses are called here."""
+
+RECHECK_S = 5.0
+"""How often the key of an open stream is looked at again."""
+
+
+class Context(Protocol):
+    """What a call tells of itself, and is told."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]: ...  # noqa: D102
+    def set_code(self, code: grpc.StatusCode) -> None: ...  # noqa: D102
+    def set_details(self, details: str) -> None: ...  # noqa: D102
+    def set_trailing_metadata(self, metadata: Any) -> None: ...  # noqa: D102
+
+
+class Rpc:
+    """The methods of ``cityloop.v1.Cityloop``.
+
+    Attributes:
+        gateway: whom it asks.
+    """
+
+    gateway: Gateway
+
+    async def Act(self, request: pb.ActRequest, grpc_context: Context) -> pb.ActAnswer:
+        """Decide one tick of a whole site."""
+        try:
+            principal = self.gateway.enter(_headers(grpc_context), Role.ACT, request.system, request.site)
+            return await self._act(request, principal)
+        except Exception as error:
+            _refuse(grpc_context, error)
+            return pb.ActAnswer()
+
+    async def _act(self, request: pb.ActRequest, principal: Principal) -> pb.ActAnswer:
+        return answer_of(await self.gateway.act(request.system, request.site, body_of(request), principal))
+
+    async def Loop(self, request: AsyncIterator[pb.ActRequest], grpc_context: Context) -> AsyncIterator[pb.ActAnswer]:
+        """Ticks, one after the other."""
+        headers = _headers(grpc_context)
+        try:
+            principal = self.gateway.access.authenticate(headers)
+        except Refused as error:
+            _refuse(grpc_context, error)
+            return
+        checked = time.monotonic()
+        async for tick in request:
+            if time.monotonic() - checked >= RECHECK_S:
+                checked = time.monotonic()
+                if not self.gateway.access.same(headers, principal):
+                    grpc_context.set_code(grpc.StatusCode.UNAUTHENTICATED)
+                    grpc_context.set_details("the key is accepted no more")
+                    return
+            try:
+                self.gateway.enter(headers, Role.ACT, tick.system, tick.site)
+                yield await self._act(tick, principal)
+            except Exception as error:
+                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(_told(error)))
+
+    async def Info(self, request: pb.SiteRequest, grpc_context: Context) -> pb.SiteInfo:
+        """What a client needs to know of a site."""
+        try:
+            self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
+            info = info_of(self.gateway.find(request.system, request.site))
+        except Exception as error:
+            _refuse(grpc_context, error)
+            return pb.SiteInfo()
+        return pb.SiteInfo(
+            system=info.system,
+            site=info.site,
+            site_hash=info.site_hash,
+            agents=info.agents,
+            axes={axis: pb.Axis(ids=ids) for axis, ids in info.axes.items()},
+            json=info.model_dump_json(),
+        )
+
+    async def State(self, request: pb.SiteRequest, grpc_context: Context) -> pb.Json:
+        """How things stand at a site."""
+        try:
+            self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
+            return pb.Json(json=standing_of(self.gateway.find(request.system, request.site)).model_dump_json())
+        except Exception as error:
+            _refuse(grpc_context, error)
+            return pb.Json()
+
+    async def Events(self, request: pb.EventsRequest, grpc_context: Context) -> AsyncIterator[pb.Event]:
+        """What happens at the sites that the key may read, as it happens."""
+        try:
+            subscription = self._subscribe(request, grpc_context)
+        except Exception as error:
+            _refuse(grpc_context, error)
+            return
+        try:
+            async for frames in subscription:
+                if not frames:
+                    yield pb.Event(kind="alive")
+                for frame in frames:
+                    yield pb.Event(id=frame.id or "", kind=frame.kind, json=frame.data.decode())
+        finally:
+            subscription.close()
+
+    def _subscribe(self, request: pb.EventsRequest, context: Context) -> Any:
+        gateway, headers, one = self.gateway, credentials(_headers(context)), (request.system, request.site)
+        if any(one):
+            principal = gateway.enter(headers, Role.READ, *one)
+            gateway.find(*one)
+        else:
+            principal = gateway.access.authenticate(headers)
+        if gateway.streams is None:
+            raise CityloopError("this service has no streams: start it with them")
+
+        def wanted(system: str, site: str) -> bool:
+            return (system, site) == one if any(one) else principal.may(Role.READ, system, site)
+
+        def same() -> bool:
+            return gateway.access.same(headers, principal)
+
+        return gateway.streams.subscribe(principal.name, wanted, request.since or None, same)
+
+    async def Health(self, request: pb.HealthRequest, grpc_context: Context) -> pb.HealthAnswer:
+        """Whether the service can be relied on; where the fallback decides, to those with a key."""
+        try:
+            found, headers = await self.gateway.health(), _headers(grpc_context)
+            known = self.gateway.access.open or credentials(headers)
+            principal = self.gateway.access.authenticate(headers) if known else None
+            return pb.HealthAnswer(status=found["status"], sites=told_to(principal, found["sites"]))
+        except Exception as error:
+            _refuse(grpc_context, error)
+            return pb.HealthAnswer()
+
+
+def _headers(context: Context) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+
+
+def _told(error: Exception) -> Refused:
+    """An error as a refusal; what nobody foresaw goes to the log and says nothing."""
+    if isinstance(error, Refused):
+        return error
+    found: Refused
+    if isinstance(error, ReadingError):
+        found = Refused(brief(error.field), error.value, error.mend)
+        found.status = 422
+    elif isinstance(error, CityloopError):
+        found = Refused("request", None, str(error))
+        found.status = 422
+    else:
+        log.error("a call failed", exc_info=error)
+        found = Refused("service", None, "this is a fault of the service: its log has the trace")
+        found.status = 500
+    return found
+
+
+def _refuse(context: Context, error: Exception) -> None:
+    """Let a call end in a status."""
+    told = _told(error)
+    context.set_code(CODES.get(told.status, grpc.StatusCode.INTERNAL))
+    context.set_details(f"{told.field} is {told.value!r}: {told.mend}")
+    if told.retry_after_s is not None:
+        context.set_trailing_metadata((("retry-after", retry_after(told.retry_after_s)),))

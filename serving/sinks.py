@@ -1,0 +1,62 @@
+"""Whoever takes note of what happens, put together: audit, metrics, streams, alarms, the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.core.site import Site
+from serving.alarms.book import Alarm
+from serving.alarms.watch import AlarmWatch
+from serving.audit import AuditLog
+from serving.events import Sink
+from serving.logs import LogSink
+from serving.metrics import Metrics
+from serving.streams import Streams
+
+
+class Sinks:
+    """The sinks of one process.
+
+    Args:
+        sites: what is served there.
+        folder: of what must outlive the process; None: nothing does.
+        audit: the audit log, if there is one.
+
+    Attributes:
+        all: in the order in which they are told.
+    """
+
+    def __init__(self, sites: Sequence[Site], folder: Path | None, audit: AuditLog | None = None):
+        self.metrics, self.streams, self._log = Metrics(sites), Streams(), LogSink()
+        path = None if folder is None else folder / "alarms" / f"{_label(sites)}.json"
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.alarms = AlarmWatch(sites, path, self._alarm)
+        self.streams.ringing = self._ringing
+        self.metrics.watch_streams(lambda: self.streams.subscribers, lambda: self.streams.gaps)
+        self.metrics.watch_alarms(lambda priority: sum(alarm.priority == priority for alarm in self._ringing()))
+        if audit is not None:
+            self.metrics.watch_audit(lambda: audit.healthy, lambda: audit.status["waiting"])
+        first: tuple[Sink, ...] = () if audit is None else (audit,)
+        self.all: tuple[Sink, ...] = (*first, self.metrics, self.streams, self.alarms, self._log)
+
+    def _alarm(self, alarm: Alarm) -> None:
+        self.streams.alarm(alarm)
+        self._log.alarm(alarm)
+
+    def _ringing(self) -> list[Alarm]:
+        """The alarms whose cause holds."""
+        with self.alarms.lock:
+            return [alarm.model_copy() for alarm in self.alarms.book.all(time.time()) if alarm.returned_s is None]
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        for sink in self.all:
+            sink.close()
+
+
+def _label(sites: Sequence[Site]) -> str:
+    """A name for the file of a process: the sites that it serves."""
+    return "+".join(f"{site.system}.{site.name}" for site in sites)[:200]

@@ -1,0 +1,314 @@
+"""Streams: what happens at the sites, as it happens, to whoever may read it, by whatever protocol.
+
+Events wait in rings, one for the ticks of a site and one for what is rare there, and every subscriber is only a place
+in them. A slow one holds nobody up and costs no memory: when the ring has moved on it is told what it missed. An event
+becomes text when the first subscriber needs it, and once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import orjson
+
+from envs.core.errors import CityloopError
+from serving.alarms.book import Alarm
+from serving.events import Change, Decision, Event, Shadowed
+from serving.refusals import Busy
+
+MAX_SUBSCRIBERS = 32
+"""Streams open at a time, in one process."""
+
+MAX_EACH = 16
+"""Streams that one caller may have open."""
+
+HISTORY = 512
+"""Events of a site that are kept, of either kind: ticks, and what is rare."""
+
+HISTORY_BYTES = 4 << 20
+"""Bodies of ticks that are kept, a site."""
+
+HEARTBEAT_S = 5.0
+"""A sign of life is sent after so long a silence, so that both ends know that the other is there."""
+
+CHUNK_BYTES = 256 << 10
+"""Events that are sent at once, at most, unless one alone is longer."""
+
+KINDS = {Decision: "decision", Shadowed: "shadow", Change: "change", Alarm: "alarm"}
+"""Kind of event → its name in the stream."""
+
+
+class Frame(NamedTuple):
+    """An event as it is sent.
+
+    Attributes:
+        id: to go on from; None where that means nothing.
+        kind: one of `KINDS`, or ``gap`` where something was missed.
+        data: as JSON, without line breaks.
+    """
+
+    id: str | None
+    kind: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An event in a ring, or its frame instead, once it was needed."""
+
+    number: int
+    event: Event | Alarm | None
+    size: int
+    frame: Frame | None = None
+
+
+class _Ring:
+    """The last events of one kind at one site.
+
+    Attributes:
+        gone: number of the newest event that has left it.
+    """
+
+    def __init__(self) -> None:
+        self.entries: deque[_Entry] = deque()
+        self.gone = 0
+        self._bytes = 0
+
+    def add(self, entry: _Entry) -> None:
+        self.entries.append(entry)
+        self._bytes += entry.size
+        while len(self.entries) > HISTORY or (self._bytes > HISTORY_BYTES and len(self.entries) > 1):
+            old = self.entries.popleft()
+            self._bytes -= old.size
+            self.gone = old.number
+
+    def after(self, number: int) -> list[_Entry]:
+        """What is newer than an event, oldest first."""
+        found = []
+        for entry in reversed(self.entries):
+            if entry.number <= number:
+                break
+            found.append(entry)
+        return found[::-1]
+
+
+class Streams:
+    """A sink that hands events to subscribers.
+
+    Args:
+        most: subscribers at a time.
+        most_each: subscribers of one name at a time.
+        heartbeat_s: longest silence.
+
+    Attributes:
+        ringing: tells the alarms that stand, for those who begin to listen.
+        gaps: how often a subscriber missed something.
+    """
+
+    def __init__(self, most: int = MAX_SUBSCRIBERS, most_each: int = MAX_EACH, heartbeat_s: float = HEARTBEAT_S):
+        self._most, self._most_each, self.heartbeat_s = most, most_each, heartbeat_s
+        # A number says nothing to another process, or to this one after a restart.
+        self._era = os.urandom(4).hex()
+        self._last = 0
+        self._rings: dict[tuple[str, str, bool], _Ring] = {}
+        self._lock = threading.Lock()
+        self._open: set[Subscription] = set()
+        self.ringing: Callable[[], Iterable[Alarm]] = lambda: ()
+        self.gaps = 0
+        self.closed = False
+
+    def record(self, event: Event) -> None:
+        """Take an event."""
+        self._take(event)
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Take an alarm that changed, as it is now."""
+        self._take(alarm.model_copy())
+
+    def _take(self, event: Event | Alarm) -> None:
+        often = isinstance(event, (Decision, Shadowed))
+        size = len(event.body) if isinstance(event, Decision) else 0
+        with self._lock:
+            self._last += 1
+            ring = self._rings.setdefault((event.system, event.site, often), _Ring())
+            ring.add(_Entry(self._last, event, size))
+            everyone = list(self._open)
+        for one in everyone:
+            one.ring()
+
+    @property
+    def subscribers(self) -> int:
+        """How many streams are open."""
+        return len(self._open)
+
+    def subscribe(
+        self,
+        name: str,
+        wanted: Callable[[str, str], bool],
+        since: str | None = None,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> Subscription:
+        """The events of the sites that are wanted.
+
+        Args:
+            name: who subscribes.
+            wanted: ``(system, site)`` → whether its events are; ``("", "")`` stands for the service as a whole.
+            since: identifier of the last event that was seen (``Last-Event-ID``); None: begin now, with what rings.
+            allowed: asked at every heartbeat; the stream ends where it is not.
+
+        Raises:
+            Busy: if there are too many subscribers, or too many of that name.
+            CityloopError: if ``since`` is no identifier.
+        """
+        era, number = self._place(since)
+        ringing = [] if number is not None else [a for a in self.ringing() if wanted(a.system, a.site)]
+        with self._lock:
+            if len(self._open) >= self._most or sum(one.name == name for one in self._open) >= self._most_each:
+                raise Busy("streams", len(self._open), "close one, or ask again later", retry_after_s=10.0)
+            first = []
+            if number is None:
+                number = self._last
+                if era is not None:
+                    first.append(_frame(None, "gap", {"reason": "not this service's: it was started again since"}))
+                first += [_frame(None, "alarm", _content(alarm)) for alarm in ringing]
+            one = Subscription(self, name, wanted, allowed, number, first)
+            self._open.add(one)
+        return one
+
+    def _place(self, since: str | None) -> tuple[str | None, int | None]:
+        """Where a subscriber left off: the era, and the number if it is of this one."""
+        if not since:
+            return None, None
+        era, _, digits = since.partition("-")
+        if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
+            raise CityloopError(f"Last-Event-ID is {since[:40]!r}: give the id of an event, or none")
+        return era, min(int(digits), self._last) if era == self._era else None
+
+    def collect(self, wanted: Callable[[str, str], bool], number: int) -> tuple[list[Frame], int]:
+        """What a subscriber has not seen, as much as goes at once, and the number of the last of it."""
+        with self._lock:
+            rings = [(place, ring) for place, ring in self._rings.items() if wanted(place[0], place[1])]
+            entries = [entry for _, ring in rings for entry in ring.after(number)]
+            missed = [(ring.gone, place) for place, ring in rings if ring.gone > number]
+            newest = self._last
+        for gone, (system, site, _) in missed:
+            self.gaps += 1
+            gap = {"system": system, "site": site, "reason": "this stream is read too slowly, or was away too long"}
+            entries.append(_Entry(gone, None, 0, _frame(None, "gap", gap)))
+        entries.sort(key=lambda entry: entry.number)
+        frames: list[Frame] = []
+        size = 0
+        for entry in entries:
+            frame = self._framed(entry)
+            if size and size + len(frame.data) > CHUNK_BYTES:
+                return frames, number
+            frames.append(frame)
+            size += len(frame.data)
+            number = entry.number
+        return frames, newest
+
+    def _framed(self, entry: _Entry) -> Frame:
+        if entry.frame is None:
+            assert entry.event is not None
+            ident = f"{self._era}-{entry.number}"
+            entry.frame = _frame(ident, KINDS[type(entry.event)], _content(entry.event))
+            entry.event = None
+        return entry.frame
+
+    def leave(self, one: Subscription) -> None:
+        """Forget a subscriber."""
+        with self._lock:
+            self._open.discard(one)
+
+    def close(self) -> None:
+        """End all streams."""
+        self.closed = True
+        with self._lock:
+            everyone = list(self._open)
+        for one in everyone:
+            one.ring()
+
+
+class Subscription:
+    """One subscriber: iterate over it in the event loop that made it, and close it."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        name: str,
+        wanted: Callable[[str, str], bool],
+        allowed: Callable[[], bool],
+        number: int,
+        first: list[Frame],
+    ):
+        self.name = name
+        self._streams, self._wanted, self._allowed = streams, wanted, allowed
+        self._number, self._first = number, first
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self._bell = asyncio.Event()
+        self._checked = time.monotonic()
+
+    def ring(self) -> None:
+        """There is something new; from whatever thread."""
+        if threading.get_ident() == self._thread:
+            self._bell.set()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._bell.set)
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> list[Frame]:
+        """The next events; none after so long a silence that a sign of life is due."""
+        if self._first:
+            first, self._first = self._first, []
+            return first
+        every = self._streams.heartbeat_s
+        if time.monotonic() - self._checked >= every:
+            self._checked = time.monotonic()
+            if not self._allowed():
+                raise StopAsyncIteration
+        while not self._streams.closed:
+            frames, self._number = self._streams.collect(self._wanted, self._number)
+            if frames:
+                return frames
+            try:
+                async with asyncio.timeout(every):
+                    await self._bell.wait()
+            except TimeoutError:
+                return []
+            self._bell.clear()
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """Give the place to another. May be called twice."""
+        self._streams.leave(self)
+
+
+def _content(event: Event | Alarm) -> dict[str, Any]:
+    """An event as plain data; a tick's body stands in it as it was sent."""
+    if isinstance(event, Alarm):
+        return event.model_dump()
+    content = {f.name: getattr(event, f.name) for f in fields(event)}
+    if isinstance(event, Decision):
+        # Lines end only outside of JSON's strings, and would end the event's.
+        body = content.pop("body").replace(b"\n", b" ").replace(b"\r", b" ")
+        content["request"] = orjson.Fragment(body)
+        content["requested"] = content.pop("requests")
+    return content
+
+
+def _frame(ident: str | None, kind: str, content: Mapping[str, Any]) -> Frame:
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return Frame(ident, kind, orjson.dumps(content, default=_other, option=options))
+
+
+def _other(value: object) -> Any:
+    return dict(value) if isinstance(value, Mapping) else repr(value)

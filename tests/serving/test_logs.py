@@ -1,0 +1,123 @@
+"""Structured logs: what a record says, that secrets are not in it, and the way from one process to another."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.keys import create_key
+from serving.logs import ROOT, LogSink, Receiver, Sender, configure, formatter, redact
+from serving.principal import Grant, Role
+from tests.serving.test_streams import alarm, change, decision
+
+TOKEN = "cl_0123456789abcdef_" + "x" * 43
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Leave the service's logger as it was."""
+    root = logging.getLogger(ROOT)
+    before = root.handlers[:], root.level, root.propagate
+    yield
+    root.handlers[:], root.level, root.propagate = before[0], before[1], before[2]
+
+
+def record(text: str, *args: object, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("cityloop.serving", logging.WARNING, "", 0, text, args, None)
+    made.__dict__.update(extra)
+    return made
+
+
+def test_a_record_is_one_line_of_json() -> None:
+    line = formatter("json").format(
+        record("rolled back\nafter %d ticks", 7, event="rollback", system="drainage", site="estuary", tick=3, who="ada")
+    )
+    assert "\n" not in line
+    content = orjson.loads(line)
+    assert content.pop("time").endswith("+00:00")
+    assert content == {
+        "level": "warning",
+        "logger": "cityloop.serving",
+        "event": "rollback",
+        "system": "drainage",
+        "site": "estuary",
+        "tick": 3,
+        "who": "ada",
+        "text": "rolled back\nafter 7 ticks",
+    }
+
+
+@given(st.text(max_size=50))
+def test_what_comes_from_outside_begins_no_line_of_its_own(text: str) -> None:
+    line = formatter("text").format(record("asked for %s", text, site=text))
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("secret", [TOKEN, JWT])
+def test_secrets_are_in_no_record(style: str, secret: str, tmp_path: Path) -> None:
+    real = create_key(tmp_path / "keys.json", "plc", [Grant(role=Role.ACT)])[0]
+    for one in (secret, real):
+        made = record("headers %s", {"authorization": f"Bearer {one}", "x-api-key": one}, who=one, site=f"a {one}")
+        try:
+            int(f"cannot use {one}")
+        except ValueError as error:
+            made.exc_info = (type(error), error, error.__traceback__)
+        line = formatter(style).format(made)  # type: ignore[arg-type]
+        assert one not in line
+        assert "[secret]" in line
+
+
+def test_what_is_no_secret_stays() -> None:
+    text = "drainage/estuary: closed-loop class cl_1, bundle f9ec420c9859, eyJ"
+    assert redact(text) == text
+    assert redact("Bearer abcdef, next") == "Bearer [secret], next"
+
+
+def test_records_go_from_one_process_to_another(tmp_path: Path) -> None:
+    out = io.StringIO()
+    path = tmp_path / "s"
+    with Receiver(path, out):
+        assert path.stat().st_mode & 0o777 == 0o600
+        configure("json", path)
+        logging.getLogger("cityloop.serving").info("hello", extra={"site": "estuary"})
+    assert orjson.loads(out.getvalue())["site"] == "estuary"
+    assert not path.exists()
+
+
+def test_nobody_waits_for_a_reader_and_what_is_lost_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    sender = Sender(path)
+    sender.setFormatter(formatter("json"))
+    for _ in range(5):
+        sender.emit(record("lost"))
+    out = io.StringIO()
+    with Receiver(path, out):
+        sender.emit(record("heard"))
+    sender.close()
+    first, second = out.getvalue().splitlines()
+    assert first.startswith("[5 records were lost")
+    assert orjson.loads(second)["text"] == "heard"
+
+
+def test_changes_and_alarms_are_told_and_ticks_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", ROOT)
+    logging.getLogger(ROOT).propagate = True
+    sink = LogSink()
+    for event in (decision(), change("promote"), change("rollback")):
+        sink.record(event)
+    sink.alarm(alarm())
+    assert [(r.levelname, getattr(r, "event", None)) for r in caplog.records] == [
+        ("INFO", "promote"),
+        ("WARNING", "rollback"),
+        ("WARNING", "alarm"),
+    ]

@@ -1,0 +1,126 @@
+"""The real thing with keys: the loop, the events and gRPC through Ray Serve and HAProxy, all on loopback."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+import orjson
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from serving.cluster import free_ports
+from serving.keys import create_key
+from serving.principal import Grant, Role
+from serving.rpc import cityloop_pb2 as pb
+from serving.rpc.cityloop_pb2_grpc import CityloopStub
+from tests.serving.test_rpc import columns_of
+from tests.serving.test_serve import LOOPBACK, START_S, STOP_S, alive, descendants, listeners
+
+pytestmark = pytest.mark.slow
+
+SITE = "dampers/jansen"
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[bytes]
+    url: str
+    grpc: str
+    key: str
+    log: Path
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("service")
+    key, _ = create_key(folder / "keys.json", "plant", [Grant(role=Role.ACT, system="dampers"), Grant(role=Role.READ)])
+    port, rpc = free_ports(2)
+    words = ["serve", SITE, "--port", str(port), "--grpc-port", str(rpc), "--keys", str(folder / "keys.json")]
+    line = [sys.executable, "-m", "cityloop", *words, "--state", str(folder / "state"), "--log", "json", "--json"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log)
+    try:
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], START_S)[0], "it did not start in time"
+        url = orjson.loads(process.stdout.readline())["url"]
+        yield Running(process, url, f"127.0.0.1:{rpc}", key, folder / "log")
+    finally:
+        family = descendants(process.pid)
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        finally:
+            for pid in [process.pid, *family]:
+                if alive(pid):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def test_the_loop_and_the_events_beside_it(running: Running) -> None:
+    example = httpx.get(f"{running.url}/v1/{SITE}", headers=running.headers).json()["example"]
+    address = f"{running.url.replace('http', 'ws', 1)}/v1/{SITE}/loop"
+    with (
+        httpx.stream("GET", f"{running.url}/v1/events", headers=running.headers, timeout=30) as events,
+        connect(address, additional_headers=running.headers, compression=None, proxy=None) as loop,
+    ):
+        for k in range(20):
+            loop.send(orjson.dumps(example | {"tick": k, "time_s": 0.01 * k}))
+            assert orjson.loads(loop.recv(30))["tick"] == k
+        lines = (line for line in events.iter_lines() if line.startswith("data: "))
+        assert orjson.loads(next(lines).removeprefix("data: "))["tick"] == 0
+    with pytest.raises(InvalidStatus) as caught:
+        connect(address, proxy=None)
+    assert caught.value.response.status_code == 401
+
+
+def test_grpc(running: Running) -> None:
+    system, site = SITE.split("/")
+    example = httpx.get(f"{running.url}/v1/{SITE}", headers=running.headers).json()["example"]
+    metadata = tuple(running.headers.items())
+    with grpc.insecure_channel(running.grpc) as channel:
+        stub = CityloopStub(channel)
+        tick = pb.ActRequest(system=system, site=site, tick=1000, readings=columns_of(example["readings"]))
+        assert stub.Act(tick, metadata=metadata, timeout=30).source == "champion"
+        ticks = [pb.ActRequest(system=system, site=site, tick=k, readings=tick.readings) for k in (1001, 1002)]
+        assert [a.tick for a in stub.Loop(iter(ticks), metadata=metadata, timeout=30)] == [1001, 1002]
+        for call, code in (
+            (lambda: stub.Act(tick, timeout=30), grpc.StatusCode.UNAUTHENTICATED),
+            (lambda: stub.Act(pb.ActRequest(system="x" * 3_000_000), timeout=30), grpc.StatusCode.RESOURCE_EXHAUSTED),
+            (lambda: stub.Info(pb.SiteRequest(system=system, site="x"), metadata=metadata), grpc.StatusCode.NOT_FOUND),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            assert caught.value.code() == code
+            assert "Traceback" not in caught.value.details()
+        reflection = channel.unary_unary("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        with pytest.raises(grpc.RpcError) as caught:
+            reflection(b"", timeout=30)
+        assert caught.value.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN)
+
+
+def test_metrics_tell_of_it_and_the_log_has_no_key(running: Running) -> None:
+    text = httpx.get(f"{running.url}/metrics", headers=running.headers).text
+    assert 'cityloop_ticks_total{site="jansen",source="champion",system="dampers"}' in text
+    assert 'gauge="drift_peak_mm"' in text
+    log = running.log.read_text()
+    assert running.key not in log
+    assert orjson.loads(log.splitlines()[0])["logger"] == "cityloop.access"
+
+
+def test_everything_listens_on_loopback(running: Running) -> None:
+    found = listeners([running.process.pid, *descendants(running.process.pid)])
+    assert found
+    assert set(found.values()) <= set(LOOPBACK)
