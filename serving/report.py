@@ -109,6 +109,7 @@ def decision_of(site: Site, site_hash: str, outcome: Outcome, answer: Mapping[st
         late=decided.late,
         imputed=outcome.looked.imputed,
         findings=tuple(outcome.looked.findings),
+        envelope=outcome.looked.envelope,
         overridden=answer["overridden"],
         episode=asked.tick.episode,
         begins=asked.begins,

@@ -19,12 +19,14 @@ from envs.core.site import Site
 from serving.access import Access
 from serving.app import create_app
 from serving.cluster import free_ports
+from serving.collaborators import Looked
 from serving.door import HEADERS, Door
 from serving.gateway import Gateway
 from serving.keys import create_key
 from serving.metrics import Metrics
 from serving.principal import AccessSettings, Grant, Role
 from serving.streams import Streams
+from serving.wire import Tick
 from tests.serving.plants import body_of, client_of, grid, served, service, tick_of
 
 ACT = "/v1/intersections/grid2x2/act"
@@ -196,6 +198,28 @@ class TestRoles:
                 response = client.post(ACT, content=b"{", headers=header)
                 assert token not in response.text
                 assert token not in caplog.text
+
+
+class Far:
+    """Input checks that find every reading far from what was trained on."""
+
+    def look(self, tick: Tick, at_s: float) -> Looked:
+        return Looked(tick.readings, envelope=1.5)
+
+    def reset(self) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+def test_how_far_readings_lie_from_training_is_a_metric(site: Site) -> None:
+    metrics = Metrics([site])
+    gateway = Gateway([service(site, checks=Far(), sinks=[metrics])], metrics=metrics)
+    with client_of(create_app(gateway)) as client:
+        assert client.post(ACT, content=body_of(tick_of(site))).status_code == 200
+        text = client.get("/metrics").text
+    assert 'cityloop_envelope_score{site="grid2x2",system="intersections"} 1.5' in text
 
 
 @pytest.fixture(scope="module")
