@@ -16,13 +16,18 @@ from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
 from serving.cluster import free_ports
 from serving.config import ServiceConfig
+from serving.keys import create_key
 from serving.load import Ask, Tally, press, request
 from serving.places import load_site
+from serving.principal import Grant, Role
 from serving.run import serve
 
 ROUNDS = 1500
 WARM_UP = 200
 TICKS = 60
+
+KEY_RATE_S = 100_000.0
+"""Requests a second that the key may ask: the bench shall not measure its own limit."""
 
 CLIENTS = 16
 SECONDS = 60.0
@@ -82,7 +87,7 @@ def bench_serving(
     }
 
 
-def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfig, str | None]:
+def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfig, str]:
     """A configuration with everything on, under which a place is served by its name and as plants of so many clients.
 
     Returns:
@@ -92,14 +97,16 @@ def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfi
     sites = [site, *(site.model_copy(update={"name": f"{site.name}-{k}"}) for k in range(CLIENTS))]
     for one in sites:
         one.save(folder / f"{one.name}.json")
+    key, _ = create_key(folder / "keys.json", "bench", [Grant(role=Role.ACT)])
     content = {
         "port": free_ports(1)[0],
         "state": folder / "state",
         "audit": {"folder": folder / "audit"},
+        "access": {"keys": folder / "keys.json", "rate_s": KEY_RATE_S, "burst": KEY_RATE_S},
         "defaults": {"champion": policy},
         "sites": [str(folder / f"{one.name}.json") for one in sites],
     }
-    return ServiceConfig.make(content), None
+    return ServiceConfig.make(content), key
 
 
 def _press(

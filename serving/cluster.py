@@ -110,6 +110,8 @@ class Cluster:
             "RAY_SERVE_HAPROXY_RETRIES": "0",
             # A dead proxy is noticed after three looks.
             "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+            # One that starts on a busy machine may take longer than the five seconds that Ray gives it.
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
             "RAY_USAGE_STATS_ENABLED": "0",
             # Whoever reaches Ray itself may run anything: also on loopback only with its token.

@@ -106,6 +106,10 @@ class Gateway:
             found.append(SystemSummary(name=name, description=system.description, command=system.command, sites=rows))
         return found
 
+    async def exposition(self) -> tuple[bytes, str]:
+        """The metrics and their media type; nothing where there are none."""
+        return (b"", "text/plain") if self.metrics is None else self.metrics.render()
+
     async def check(self) -> None:
         """Decide something cheap at every site.
 

@@ -77,6 +77,10 @@ class Replica(Rpc):
         """For the one in front; see `Gateway`."""
         return await self.gateway.ready()
 
+    async def exposition(self) -> tuple[bytes, str]:
+        """For the one in front; see `Gateway`."""
+        return await self.gateway.exposition()
+
     async def summaries(self) -> list[SystemSummary]:
         """For the one in front; see `Gateway`."""
         return await self.gateway.summaries()

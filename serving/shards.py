@@ -7,7 +7,7 @@ shard's applications take the addresses of its sites, the one in front all other
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class Front(Gateway):
     """
 
     def __init__(self, gateway: Gateway, names: Sequence[str]):
-        super().__init__([], gateway.access, gateway.audit, gateway.streams, gateway.metrics, gateway.sinks)
+        super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
         self._names = names
 
     def find(self, system: str, site: str) -> SiteService:
@@ -84,6 +84,12 @@ class Front(Gateway):
         faults = {what: why for one in await self._ask("ready") for what, why in one["faults"].items()}
         return {"status": "unready" if faults else "ready", "faults": faults}
 
+    async def exposition(self) -> tuple[bytes, str]:
+        """See `Gateway.exposition`: those of every shard, told apart by a label."""
+        found = await self._ask("exposition")
+        texts = {name: content.decode() for name, (content, _) in zip(self._names, found, strict=True)}
+        return joined(texts).encode(), found[0][1]
+
     async def summaries(self) -> list[SystemSummary]:
         """See `Gateway.summaries`."""
         found: dict[str, SystemSummary] = {}
@@ -92,3 +98,28 @@ class Front(Gateway):
                 earlier = found[row.name].sites if row.name in found else []
                 found[row.name] = row.model_copy(update={"sites": [*earlier, *row.sites]})
         return list(found.values())
+
+
+def joined(texts: Mapping[str, str]) -> str:
+    """Prometheus' text of several processes as one: every family once, every sample with the label ``shard``."""
+    families: dict[str, tuple[list[str], list[str]]] = {}
+    for shard, text in texts.items():
+        family = ""
+        for line in text.splitlines():
+            if line.startswith("# "):
+                family = line.split(" ", 3)[2]
+                head, _ = families.setdefault(family, ([], []))
+                if line not in head and len(head) < HEAD_LINES:
+                    head.append(line)
+            elif line:
+                name, brace, rest = line.partition("{")
+                if not brace:
+                    name, _, rest = line.partition(" ")
+                    rest = f"}} {rest}"
+                comma = "" if rest.startswith("}") else ","
+                families[family][1].append(f'{name}{{shard="{shard}"{comma}{rest}')
+    return "".join(f"{line}\n" for head, samples in families.values() for line in [*head, *samples])
+
+
+HEAD_LINES = 2
+"""``# HELP`` and ``# TYPE``."""

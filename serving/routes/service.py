@@ -41,13 +41,12 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         return HTMLResponse(docs_page(app.openapi()))
 
     if gateway.metrics is not None:
-        metrics = gateway.metrics
 
         @app.get("/metrics", responses=refused(401, 403, 429))
         async def scrape(request: Request) -> Response:
             """The metrics, for Prometheus."""
             gateway.enter(request.headers, Role.READ)
-            content, kind = metrics.render()
+            content, kind = await gateway.exposition()
             return Response(content, media_type=kind)
 
 

@@ -18,7 +18,7 @@ from serving.config import ServiceConfig, Tls
 from serving.deploy import build, serve_config, write_serve_config
 from serving.proxy import bundle_tls, changes, error_page
 from serving.replica import Replica, user_config
-from serving.shards import shards_of
+from serving.shards import joined, shards_of
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
 
@@ -49,6 +49,22 @@ def test_every_site_has_one_shard(shards: str, routes: list[str]) -> None:
     assert [shard.route for shard in found] == routes
     assert sorted(site for shard in found for _, site in shard.plan.sites) == sorted(s for _, s in three("one").sites)
     assert found[-1].asks == tuple(shard.name for shard in found[:-1])
+
+
+def test_metrics_of_shards_are_joined() -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    text = '# HELP a what\n# TYPE a gauge\na 1.0\na{site="x}"} 2.0\n# HELP b what\n# TYPE b counter\nb_total{} 3.0\n'
+    found = list(text_string_to_metric_families(joined({"one": text, "two": text})))
+    samples = [(s.name, s.labels, s.value) for family in found for s in family.samples]
+    assert samples == [
+        ("a", {"shard": "one"}, 1.0),
+        ("a", {"shard": "one", "site": "x}"}, 2.0),
+        ("a", {"shard": "two"}, 1.0),
+        ("a", {"shard": "two", "site": "x}"}, 2.0),
+        ("b_total", {"shard": "one"}, 3.0),
+        ("b_total", {"shard": "two"}, 3.0),
+    ]
 
 
 def test_the_file_for_serve_deploy_is_taken_by_ray_serve_and_stays_on_loopback(tmp_path: Path) -> None:
@@ -166,6 +182,7 @@ def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_pa
             assert len(http.get("/v1/systems").json()["systems"]) == 2
             assert http.get("/v1/drainage/theta/policies").json()["in_charge"]["controller"] == "static"
             assert http.get("/v1/tides/x").status_code == 404
+            assert 'shard="cityloop-drainage-theta"' in http.get("/metrics").text
             answer = http.post(f"{base}/act", content=body_of(tick_of(site))).json()
             assert answer["controller"] == champion
             if champion == "max-pressure":
