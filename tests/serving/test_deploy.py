@@ -93,7 +93,8 @@ def test_arguments_that_do_not_fit_are_one_sentence() -> None:
             build(arguments)  # type: ignore[arg-type]
 
 
-def test_roles_come_by_user_config_and_only_where_they_changed() -> None:
+def test_roles_come_by_user_config_and_only_where_they_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.replica.configure_logs", lambda *_: None)  # this process logs elsewhere
     (shard,) = shards_of(Plan.make(config()))
     replica = Replica(shard)
     (service,) = replica.gateway.all
