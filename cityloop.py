@@ -284,6 +284,32 @@ def oracle(
     output.emit(found)
 
 
+@app.command(epilog="Example: cityloop referee transit/ingolstadt -c reactive --flow 0.7")
+def referee(
+    scenario: ScenarioRef,
+    controller: Annotated[str, typer.Option("--controller", "-c", help="Who decides.")] = "reactive",
+    seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
+    flow: Annotated[float, typer.Option(min=0, max=5, help="Traffic around, relative to the route files.")] = 0.7,
+    processes: Annotated[int, typer.Option(min=1, help="Simulations at a time.")] = 1,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Play a fleet's decisions in SUMO as well, beside SUMO's own dispatchers. Takes minutes a seed."""
+    output = Output(as_json)
+    place = _scenario(scenario, settings)
+    if place.system != "transit":
+        raise CityloopError(f"scenario {place.ref} is of {place.system}: the referee plays transit")
+    with output.quiet():
+        call = import_module("training.referee").referee
+        found = call(place, controller, seeds, flow, processes=processes)
+    names = list(next(iter(found["rows"].values())))
+    rows = [(who, *(number(values[name]) for name in names)) for who, values in found["rows"].items()]
+    output.show(table(f"{place.ref}, traffic {flow:g}", ("", *names), rows, numbers=1))
+    apart = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in found["apart"].items())
+    output.say(f"the same decisions in SUMO against ours: {apart}")
+    output.emit(found)
+
+
 @app.command(epilog="Example: cityloop export runs/intersections/cologne8/mappo/20260101-120000-s0 -o my-policy")
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import poisson
 
+from agents.monitors.demand import Forecast, Levels
+from agents.monitors.demand.forecast import LEAST, levels_after
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
 from envs.transit.dispatch import Dispatch
@@ -133,6 +135,33 @@ class Coverage(_Rebalancing):
         return counts + NOTHING
 
 
+class Foreseen(_Rebalancing):
+    """Insertion, and idle vehicles one by one to where they are most likely to be needed, by the demand forecast.
+
+    As `Coverage`, but requests to come are what `agents.monitors.demand` says after the recent ones: the past's mean,
+    by today's levels of town and zone, negative binomial.
+    """
+
+    name = "forecast"
+
+    def weights(self, readings: Readings) -> np.ndarray:
+        """See `_Rebalancing.weights`."""
+        timing, now_s = self.site.timing, float(readings["time_s"][0])
+        begin_s = max(now_s - timing.recent_s, 0.0)
+        usual, counted = self.site.expected(begin_s, now_s - begin_s), readings["requests"]
+        expected = readings["expected"]
+        if not (np.isfinite(usual).all() and np.isfinite(expected).all()):  # no past: recent requests are all there is
+            usual, expected = counted, counted * timing.ahead_s / timing.recent_s
+        factor, shape = levels_after(counted[None], np.maximum(usual, LEAST)[None], np.zeros(1), Levels())
+        told = Forecast(factor * expected, shape)
+        counts = np.zeros(len(expected))
+        gain = told.beyond(counts)
+        for _ in range(int(available(readings).sum())):
+            counts[int(gain.argmax())] += 1
+            gain = told.beyond(counts)
+        return counts + NOTHING
+
+
 class Even(_Rebalancing):
     """Insertion, and equally many idle vehicles in every zone."""
 
@@ -151,6 +180,7 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
     "even": Even,
     "reactive": Reactive,
     "coverage": Coverage,
+    "forecast": Foreseen,
 }
 """Name → how to build the controller for a site."""
 

@@ -66,7 +66,7 @@ def _usual(scenario: TransitScenario, zones: int) -> np.ndarray:
 
 def _streets(scenario: TransitScenario) -> streets.Streets:
     assert scenario.net is not None
-    return streets.read(scenario.net, scenario.routes, scenario.trips.zones)
+    return streets.read(scenario.net, scenario.routes, scenario.trips.zones, scenario.times)
 
 
 def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:

@@ -19,6 +19,9 @@ from envs.core.site import Frozen
 DATA = "CITYLOOP_DATA"
 """Environment variable: the folder that holds ``transit/nyc2015``. The data do not ship."""
 
+TIMES = Path(__file__).parent / "times"
+"""Folder of the travel times that were measured for shipped scenarios."""
+
 USUAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 """Where they are looked for otherwise."""
 
@@ -201,6 +204,7 @@ class TransitScenario(Scenario):
         days: folder of taxi days in the layout of nyc2015, absolute or from where one runs; see `taxi.py`.
         nodes, roads, requests: CSV files of a user's own; see `tables.py`.
         net, routes: a SUMO network and its route files; see `streets.py`.
+        times: travel times that were measured on that network (`referee.measure`); None: lengths at speed limits.
         trips: what of those is served.
         fleet: the vehicles.
         more: further vehicles, of other kinds or shifts.
@@ -217,6 +221,7 @@ class TransitScenario(Scenario):
     requests: Path | None = None
     net: Path | None = None
     routes: tuple[Path, ...] = ()
+    times: Path | None = None
     trips: Trips = Trips()
     duration_s: float = Field(default=3600.0, gt=0, le=1e6)
     fleet: Crew = Crew()
@@ -241,7 +246,10 @@ class TransitScenario(Scenario):
         if given and len(given) < len(own):
             missing = next(name for name in own if name not in given)
             raise ValueError(f"key {missing!r} is missing: nodes, roads and requests go together")
-        for name, path in (*own.items(), ("net", self.net), *(("routes", path) for path in self.routes)):
+        if self.times is not None and self.net is None:
+            raise ValueError("times are of a SUMO network: give net and routes")
+        more = ("net", self.net), ("times", self.times), *(("routes", path) for path in self.routes)
+        for name, path in (*own.items(), *more):
             if path is not None and not path.is_file():
                 raise ValueError(f"{name} is {str(path)!r}: give an existing file")
         if self.days is not None and not (self.days / "graph.csv").is_file():
@@ -266,7 +274,8 @@ class TransitScenario(Scenario):
         """Whatever files it reads."""
         if self.days is not None:
             return sorted([*self.days.glob("*.csv"), *(self.days / "trips").glob("*.csv")])
-        return [path for path in (self.nodes, self.roads, self.requests, self.net, *self.routes) if path is not None]
+        mine = self.nodes, self.roads, self.requests, self.net, self.times, *self.routes
+        return [path for path in mine if path is not None]
 
 
 SCENARIOS: dict[str, str] = {
@@ -278,8 +287,8 @@ SCENARIOS: dict[str, str] = {
 NAMES = tuple(SCENARIOS)
 
 RESCO: dict[str, tuple[str, float, float, int, tuple[int, int]]] = {
-    "ingolstadt": ("ingolstadt21", 57_600.0, 0.4, 24, (4, 3)),
-    "cologne": ("cologne8", 25_200.0, 0.6, 12, (3, 3)),
+    "ingolstadt": ("ingolstadt21", 57_600.0, 0.4, 36, (4, 3)),
+    "cologne": ("cologne8", 25_200.0, 0.6, 16, (3, 3)),
 }
 """Scenario → network of the sumo-rl package (not ours to ship), begin of its hour, share of trips, vehicles, zones."""
 
@@ -300,6 +309,7 @@ def load(name: str) -> TransitScenario:
             **common,
             net=_resco(network, "net"),
             routes=(_resco(network, "rou"),),
+            times=TIMES / f"{name}.json",
             trips=Trips(begin_s=begin_s, share=share, zones=zones),
             duration_s=3 * 3600.0,
             fleet=Crew(vehicles=vehicles, seats=6),

@@ -1,15 +1,21 @@
 """A SUMO network as a street graph, and the trips of its route files as requests.
 
-Junctions are corners, and every one that leads everywhere is a stop. A road takes its length at its speed limit, plus
-`JUNCTION_S` for the junction at its end: an allowance, not a measurement. Who only passes through (from a dead end at
-the border to another) is no customer and is left out. Trips are stretched in time, drawn anew for every episode, and
-tidal: those that come from the border are more at first, those that lead there at the end. SUMO itself is not run.
+A stop is the middle of a street, on the side where traffic runs; streets are joined where the network lets one turn
+into another, so a vehicle that faces the wrong way has to go round. A way takes its length at its speed limits, plus
+what the junction between costs: as measured in SUMO where a file says so (`referee.measure`), else `JUNCTION_S`, an
+allowance. Streets from which not all others can be reached are left out; who begins or ends there is met at the first,
+or brought to the last, that can. Who only passes through (from a dead end at the border to another) is no customer.
+Trips are stretched in time, drawn anew for every episode, and tidal: those that come from the border are more at first,
+those that lead there at the end. SUMO itself is not run.
 """
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,14 +26,56 @@ from scipy.sparse.csgraph import connected_components
 
 from envs.core.errors import CityloopError
 from envs.transit.day import Day, Town, plain_day, zones_of
+from envs.transit.measured import Measured
 from envs.transit.scenarios import Trips
 from envs.transit.site import Node, Road
 
 JUNCTION_S = 6.0
+
+STOP_S = 4.0
+"""Seconds that braking and pulling out cost at a stop: 50 km/h, 2.6 and 4.5 m/s²."""
+
+LONGEST_S = 60.0
+"""Where it was measured to take longer, nobody gets on or off: hardly a gap in the traffic to pull out into."""
+
 JITTER_S = 120.0
 """Standard deviation of when an episode's trip begins, around when it did in the file."""
 
+SHORTEST_M = 60.0
+"""On a shorter street nobody gets on or off."""
+
+LEAST_S = 0.1
+
 WITHIN, INWARD, OUTWARD = range(3)
+
+
+@dataclass(frozen=True)
+class Net:
+    """The streets of a network on which passenger cars may drive, in the order of their names.
+
+    Attributes:
+        edges: sumolib's.
+        start, end: every turn from one street into another, by index, in order; int64 ``(T,)``.
+        across_m: metres across the junction, ``(T,)``.
+        connected: whether all others can be reached from a street, and it from all; bool ``(E,)``.
+    """
+
+    edges: tuple[Any, ...]
+    start: np.ndarray
+    end: np.ndarray
+    across_m: np.ndarray
+    connected: np.ndarray
+
+    @property
+    def free_s(self) -> np.ndarray:
+        """Seconds of every street at its speed limit, ``(E,)``."""
+        return np.array([edge.getLength() / edge.getSpeed() for edge in self.edges])
+
+    @property
+    def stops(self) -> np.ndarray:
+        """Indices of the streets where riders may get on and off."""
+        long = np.array([edge.getLength() >= SHORTEST_M for edge in self.edges])
+        return np.flatnonzero(long & self.connected)
 
 
 @dataclass(frozen=True)
@@ -35,10 +83,12 @@ class Streets:
     """What the files say.
 
     Attributes:
-        town: corners, roads and zones.
-        origin, destination: corners of every trip, int64 ``(R,)``.
+        town: streets' middles, ways between them and zones.
+        origin, destination: nodes of every trip, int64 ``(R,)``.
         depart_s: when it begins in the file, ``(R,)``.
         tide: `WITHIN`, `INWARD` or `OUTWARD`, int64 ``(R,)``.
+        speed: how fast streets are driven, relative to the ways' times, in each slot of the service, ``(S,)``.
+        slot_s: length of a slot.
     """
 
     town: Town
@@ -46,59 +96,89 @@ class Streets:
     destination: np.ndarray
     depart_s: np.ndarray
     tide: np.ndarray
+    speed: np.ndarray
+    slot_s: float
 
 
 @lru_cache(maxsize=4)
-def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int]) -> Streets:
+def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Path | None = None) -> Streets:
     """The street graph of a network, and what of its trips a fleet may serve.
 
     Args:
         net: the network.
         routes: route files with ``<trip>`` or ``<vehicle>`` elements.
         zones: columns and rows of equal cells that are the zones; empty ones are left out.
+        times: travel times that were measured there.
 
     Raises:
         CityloopError: if a file cannot be read, or nothing in it can be served.
     """
-    import sumolib
-
-    try:
-        network = sumolib.net.readNet(str(net))
-    except Exception as error:  # sumolib lets whatever its parser raises through
-        raise CityloopError(f"file {net} cannot be read ({error}): give a SUMO network") from None
-    edges = [edge for edge in network.getEdges() if edge.allows("passenger")]
-    if not edges:
-        raise CityloopError(f"file {net} has no street for passenger cars: give a SUMO network that has")
-    corners = _connected(edges)
-    index = {corner.getID(): k for k, corner in enumerate(corners)}
-    border = np.array([_dead_end(corner) for corner in corners])
-    town = _town(corners, edges, index, zones)
-    ends = {edge.getID(): (edge.getFromNode().getID(), edge.getToNode().getID()) for edge in edges}
+    network = read_net(net)
+    measured = Measured.load(times, net) if times is not None else None
+    delay_s, stop_s = np.full(len(network.start), JUNCTION_S), np.full(len(network.stops), STOP_S)
+    if measured is not None:
+        delay_s, stop_s = np.array(measured.delay_s), np.array(measured.stop_s)
+    town, index = _town(network, delay_s, stop_s, zones)
+    names = {edge.getID(): k for k, edge in enumerate(network.edges)}
+    ahead, back = _turns(network.start, network.end), _turns(network.end, network.start)
     rows = []
-    for first, last, depart_s in _trips(routes):
-        origin = index.get(ends[first][0], -1) if first in ends else -1
-        destination = index.get(ends[last][1], -1) if last in ends else -1
-        if origin < 0 or destination < 0 or origin == destination or (border[origin] and border[destination]):
+    for first, last, depart_s in trips_of(routes):
+        if first not in names or last not in names:
             continue
-        tide = INWARD if border[origin] else OUTWARD if border[destination] else WITHIN
-        rows.append((origin, destination, depart_s, tide))
+        inward = _dead_end(network.edges[names[first]].getFromNode())
+        outward = _dead_end(network.edges[names[last]].getToNode())
+        origin, destination = _nearest(names[first], ahead, index), _nearest(names[last], back, index)
+        if origin < 0 or destination < 0 or origin == destination or (inward and outward):
+            continue
+        rows.append((origin, destination, depart_s, INWARD if inward else OUTWARD if outward else WITHIN))
     if not rows:
         raise CityloopError(f"no trip of {', '.join(map(str, routes))} begins or ends within {net}: give its routes")
     table = np.array(rows)
     whole = table[:, [0, 1, 3]].astype(np.int64)
-    return Streets(town, whole[:, 0], whole[:, 1], table[:, 2], whole[:, 2])
+    speed, slot_s = (np.ones(1), 300.0) if measured is None else (np.array(measured.speed), measured.slot_s)
+    return Streets(town, whole[:, 0], whole[:, 1], table[:, 2], whole[:, 2], speed, slot_s)
 
 
-def _connected(edges: list[Any]) -> list[Any]:
-    """The junctions from which all others can be reached, and that can be reached from all."""
-    names = sorted({node.getID() for edge in edges for node in (edge.getFromNode(), edge.getToNode())})
-    index = {name: k for k, name in enumerate(names)}
-    nodes = {node.getID(): node for edge in edges for node in (edge.getFromNode(), edge.getToNode())}
-    ends = np.array([(index[edge.getFromNode().getID()], index[edge.getToNode().getID()]) for edge in edges])
-    graph = csr_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
+@lru_cache(maxsize=4)
+def read_net(path: Path) -> Net:
+    """The streets of a network.
+
+    Raises:
+        CityloopError: if it cannot be read, or has no street for passenger cars.
+    """
+    import sumolib
+
+    try:
+        network = sumolib.net.readNet(str(path), withInternal=True)
+    except Exception as error:  # sumolib lets whatever its parser raises through
+        raise CityloopError(f"file {path} cannot be read ({error}): give a SUMO network") from None
+    streets = network.getEdges(withInternal=False)
+    edges = sorted((edge for edge in streets if edge.allows("passenger")), key=lambda edge: edge.getID())
+    if not edges:
+        raise CityloopError(f"file {path} has no street for passenger cars: give a SUMO network that has")
+    index = {edge.getID(): k for k, edge in enumerate(edges)}
+    turns = sorted(
+        (k, index[other.getID()], min(_across_m(network, link) for link in links if _open(link)))
+        for k, edge in enumerate(edges)
+        for other, links in edge.getOutgoing().items()
+        if other.getID() in index and any(_open(link) for link in links)
+    )
+    if not turns:
+        raise CityloopError(f"file {path} has no connection between two streets: build it with netconvert")
+    start, end = np.array([turn[:2] for turn in turns]).T
+    graph = csr_array((np.ones(len(start)), (start, end)), shape=(len(edges), len(edges)))
     _, part = connected_components(graph, connection="strong")
-    largest = np.bincount(part).argmax()
-    return [nodes[name] for k, name in enumerate(names) if part[k] == largest]
+    across = np.array([turn[2] for turn in turns])
+    return Net(tuple(edges), start, end, across, part == np.bincount(part).argmax())
+
+
+def _open(link: Any) -> bool:
+    return bool(link.getFromLane().allows("passenger") and link.getToLane().allows("passenger"))
+
+
+def _across_m(network: Any, link: Any) -> float:
+    via = link.getViaLaneID()
+    return float(network.getLane(via).getLength()) if via else 0.0
 
 
 def _dead_end(corner: Any) -> bool:
@@ -107,35 +187,84 @@ def _dead_end(corner: Any) -> bool:
     return len(others | {edge.getFromNode().getID() for edge in corner.getIncoming()}) <= 1
 
 
-def _town(corners: list[Any], edges: list[Any], index: dict[str, int], zones: tuple[int, int]) -> Town:
-    at = np.array([corner.getCoord()[:2] for corner in corners], dtype=np.float64)
+def _turns(start: np.ndarray, end: np.ndarray) -> Callable[[int], Iterable[int]]:
+    following: dict[int, list[int]] = {}
+    for a, b in zip(start.tolist(), end.tolist(), strict=True):
+        following.setdefault(a, []).append(b)
+    return lambda k: following.get(k, ())
+
+
+def _nearest(street: int, following: Callable[[int], Iterable[int]], stops: dict[int, int]) -> int:
+    """The stop at a street, or at the first one after it that has one, by the number of turns; -1: there is none."""
+    seen, waiting = {street}, deque([street])
+    while waiting:
+        k = waiting.popleft()
+        if stops.get(k, -1) >= 0:
+            return stops[k]
+        for other in following(k):
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return -1
+
+
+def _town(net: Net, delay_s: np.ndarray, stop_s: np.ndarray, zones: tuple[int, int]) -> tuple[Town, dict[int, int]]:
+    """Nodes, ways and zones; and street → its stop's node.
+
+    The middle of a street is one node, its stop another beside it: who passes does not pay for stopping, and who picks
+    up two at a stop pays once.
+    """
+    kept = np.flatnonzero(net.connected)
+    served = [(int(k), float(lost)) for k, lost in zip(net.stops, stop_s, strict=True) if lost <= LONGEST_S]
+    at = np.array([_middle(net.edges[k].getShape()) for k in kept])
     at -= at.min(axis=0)
     cell = np.minimum((at / np.maximum(at.max(axis=0), 1.0) * zones).astype(np.int64), np.array(zones) - 1)
     names, zone = np.unique(cell[:, 1] * zones[0] + cell[:, 0], return_inverse=True)
+    node = np.full(len(net.edges), -1)
+    node[kept] = np.arange(len(kept))
+    stops = {k: len(kept) + i for i, (k, _) in enumerate(served)}
+    places = [(k, False) for k in kept] + [(k, True) for k in stops]
     nodes = tuple(
-        Node(id=corner.getID(), x_m=float(at[k, 0]), y_m=float(at[k, 1]), zone=int(zone[k]))
-        for k, corner in enumerate(corners)
+        Node(
+            id=net.edges[k].getID() if stop else f"{net.edges[k].getID()} (passing)",
+            x_m=float(at[node[k], 0]),
+            y_m=float(at[node[k], 1]),
+            zone=int(zone[node[k]]),
+            stop=stop,
+        )
+        for k, stop in places
     )
-    roads = []
-    for edge in edges:
-        ends = [index.get(node.getID(), -1) for node in (edge.getFromNode(), edge.getToNode())]
-        if min(ends) >= 0 and ends[0] != ends[1]:
-            metres = float(edge.getLength())
-            seconds = metres / float(edge.getSpeed()) + JUNCTION_S
-            roads.append(Road(start=ends[0], end=ends[1], seconds=seconds, metres=metres))
+    half_s, half_m = net.free_s / 2, np.array([edge.getLength() / 2 for edge in net.edges])
+    roads = [
+        Road(
+            start=int(node[a]),
+            end=int(node[b]),
+            seconds=max(float(half_s[a] + half_s[b] + lost), LEAST_S),
+            metres=float(half_m[a] + half_m[b] + across),
+        )
+        for a, b, across, lost in zip(net.start, net.end, net.across_m, delay_s, strict=True)
+        if min(node[a], node[b]) >= 0
+    ]
+    for k, lost in served:
+        roads.append(Road(start=int(node[k]), end=stops[k], seconds=LEAST_S, metres=0.0))
+        roads.append(Road(start=stops[k], end=int(node[k]), seconds=max(lost, LEAST_S), metres=0.0))
     labels = [f"{chr(65 + int(name) // zones[0])}{int(name) % zones[0] + 1}" for name in names]
-    return Town(nodes, tuple(roads), zones_of(labels, nodes, tuple(roads)))
+    return Town(nodes, tuple(roads), zones_of(labels, nodes, tuple(roads))), stops
 
 
-def _trips(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
-    """First edge, last edge and departure of every trip."""
+def _middle(shape: list[tuple[float, float]]) -> tuple[float, float]:
+    from sumolib.geomhelper import positionAtShapeOffset
+
+    length = sum(float(np.hypot(*np.subtract(a, b))) for a, b in itertools.pairwise(shape))
+    x, y = positionAtShapeOffset(shape, length / 2)[:2]
+    return float(x), float(y)
+
+
+def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
+    """First street, last street and departure of every trip."""
     found = []
     for path in routes:
-        try:
-            root = ET.parse(path).getroot()
-        except (OSError, ET.ParseError) as error:
-            raise CityloopError(f"file {path} cannot be read ({error}): give a SUMO route file") from None
-        for element in root:
+        for element in elements_of(path):
             route = element.find("route")
             if element.tag == "trip" and element.get("from") and element.get("to"):
                 ends = [element.attrib["from"], element.attrib["to"]]
@@ -144,11 +273,28 @@ def _trips(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
             else:
                 continue
             if ends:
-                found.append((ends[0], ends[-1], _depart_s(path, element)))
+                found.append((ends[0], ends[-1], depart_s(path, element)))
     return found
 
 
-def _depart_s(path: Path, element: ET.Element) -> float:
+def elements_of(path: Path) -> ET.Element:
+    """What stands in a route file.
+
+    Raises:
+        CityloopError: if it cannot be read.
+    """
+    try:
+        return ET.parse(path).getroot()
+    except (OSError, ET.ParseError) as error:
+        raise CityloopError(f"file {path} cannot be read ({error}): give a SUMO route file") from None
+
+
+def depart_s(path: Path, element: ET.Element) -> float:
+    """When a trip or vehicle begins.
+
+    Raises:
+        CityloopError: if that is no number.
+    """
     text = element.get("depart", "")
     try:
         return float(text)
@@ -181,4 +327,5 @@ def day(streets: Streets, trips: Trips, duration_s: float, seed: int) -> Day:
     time_s, share = chance(streets, trips, duration_s)
     kept = rng.random(len(share)) < share
     moved = np.clip(time_s[kept] + rng.normal(0.0, JITTER_S, int(kept.sum())), 0.0, np.nextafter(duration_s, 0.0))
-    return plain_day(streets.origin[kept], streets.destination[kept], moved).in_order()
+    found = plain_day(streets.origin[kept], streets.destination[kept], moved)
+    return replace(found, speed=streets.speed, slot_s=streets.slot_s).in_order()

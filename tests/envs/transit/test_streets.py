@@ -9,14 +9,18 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit import network, streets
+from envs.transit.measured import Measured, digest
 from envs.transit.scenarios import Trips
 
-CORNERS = {"W": 0, "A": 300, "B": 600, "E": 900}
+CORNERS = {"W": 0, "A": 300, "B": 600, "C": 900, "E": 1200}
+
+TURNS = ["WA AB", "AB BC", "BC CE", "EC CB", "CB BA", "BA AW", "BA AB", "BC CB"]
+"""One may turn round at A and C, not where the network was cut out of the city."""
 
 
 @pytest.fixture
 def files(tmp_path):
-    """W — A — B — E both ways, 10 m/s; W and E are where the network was cut out."""
+    """W — A — B — C — E both ways, 10 m/s; W and E are where the network was cut out."""
     names, lines = list(CORNERS), []
     for a, b in itertools.pairwise(names):
         for start, end in ((a, b), (b, a)):
@@ -27,11 +31,15 @@ def files(tmp_path):
         f'<junction id="{n}" type="priority" x="{x}" y="0" incLanes="" intLanes="" shape=""/>'
         for n, x in CORNERS.items()
     ]
-    head = '<location netOffset="0,0" convBoundary="0,0,900,0" origBoundary="0,0,900,0" projParameter="!"/>'
+    for turn in TURNS:
+        first, second = turn.split()
+        lines.append(f'<connection from="{first}" to="{second}" fromLane="0" toLane="0" dir="s" state="M"/>')
+    head = '<location netOffset="0,0" convBoundary="0,0,1200,0" origBoundary="0,0,1200,0" projParameter="!"/>'
     (tmp_path / "a.net.xml").write_text(f"<net version='1.20'>{head}{''.join(lines)}</net>")
-    trips = [("WA", "BE", 0), ("WA", "AB", 10), ("AB", "BE", 1190), ("AB", "AB", 600), ("AB", "ZZ", 5)]
+    trips = [("WA", "CE", 0), ("WA", "BC", 10), ("AB", "CE", 1190), ("AB", "CB", 600), ("AB", "AB", 600)]
+    trips.append(("AB", "ZZ", 5))
     text = "".join(f'<trip id="{k}" from="{a}" to="{b}" depart="{t}"/>' for k, (a, b, t) in enumerate(trips))
-    text += '<vehicle id="v" depart="700"><route edges="BA AW"/></vehicle>'
+    text += '<vehicle id="v" depart="700"><route edges="CB BA AW"/></vehicle>'
     (tmp_path / "a.rou.xml").write_text(f"<routes>{text}</routes>")
     (tmp_path / "mine.yaml").write_text(
         "system: transit\nnet: a.net.xml\nroutes: [a.rou.xml]\nduration_s: 3600\n"
@@ -40,13 +48,58 @@ def files(tmp_path):
     return tmp_path / "mine.yaml"
 
 
-def test_who_passes_through_is_no_customer(files):
+def measured(path, **changes):
+    """Travel times of that network: every turn 12 s, every stop 5 s, half speed in the second half."""
+    values = {"net": digest(path), "routes": (), "sumo": "none", "stretch": 3, "flow": 1, "seeds": (), "driven": 8}
+    values |= {"unexplained": 0, "delay_s": (12,) * 8, "stop_s": (5,) * 4, "speed": (1, 0.5), "slot_s": 1800}
+    return Measured(**values | changes)
+
+
+def test_who_passes_through_is_no_customer_and_the_border_is_met_where_a_vehicle_gets_to(files):
     scenario = load_scenario(files)
     found = streets.read(scenario.net, scenario.routes, (2, 1))
     names = [node.id for node in found.town.nodes]
     trips = [(names[a], names[b], t) for a, b, t in zip(found.origin, found.destination, found.depart_s, strict=True)]
-    assert trips == [("W", "B", 10), ("A", "E", 1190), ("A", "B", 600), ("B", "W", 700)]
+    assert trips == [("AB", "BC", 10), ("AB", "BC", 1190), ("AB", "CB", 600), ("CB", "BA", 700)]
     assert found.tide.tolist() == [streets.INWARD, streets.OUTWARD, streets.WITHIN, streets.OUTWARD]
+    assert [node.id for node in found.town.nodes if node.stop] == ["AB", "BA", "BC", "CB"]
+
+
+def test_ways_follow_the_turns_that_are_allowed(files):
+    site = network.load_site(load_scenario(files))
+    index = {node.id: k for k, node in enumerate(site.nodes)}
+    ways, stop_s = site.matrices, streets.STOP_S + streets.LEAST_S
+    turn_s = 30 + streets.JUNCTION_S
+    assert ways.free_s[index["AB"], index["BC"]] == pytest.approx(turn_s + stop_s)
+    assert ways.free_s[index["BC"], index["AB"]] == pytest.approx(3 * turn_s + stop_s), "round by C and A"
+    assert ways.metres[index["BC"], index["AB"]] == 900
+    assert [zone.id for zone in site.zones] == ["A1", "A2"]
+
+
+def test_measured_times_take_the_place_of_allowances(files, tmp_path):
+    net = load_scenario(files).net
+    (tmp_path / "times.json").write_text(measured(net).model_dump_json())
+    scenario = load_scenario(files, times=tmp_path / "times.json")
+    site = network.load_site(scenario)
+    index = {node.id: k for k, node in enumerate(site.nodes)}
+    assert site.matrices.free_s[index["AB"], index["BC"]] == pytest.approx(30 + 12 + 5 + streets.LEAST_S)
+    day = network.day_of(scenario, site, 0)
+    assert (day.speed.tolist(), day.slot_s) == ([1, 0.5], 1800)
+    assert scenario.hash != load_scenario(files).hash
+
+
+def test_nobody_stops_where_nobody_gets_out_again(files, tmp_path):
+    net = load_scenario(files).net
+    (tmp_path / "times.json").write_text(measured(net, stop_s=(5, 5, 90, 5)).model_dump_json())
+    site = network.load_site(load_scenario(files, times=tmp_path / "times.json"))
+    assert [node.id for node in site.nodes if node.stop] == ["AB", "BA", "CB"]
+
+
+def test_times_of_another_network_are_refused(files, tmp_path):
+    net = load_scenario(files).net
+    (tmp_path / "times.json").write_text(measured(net, net="0" * 64).model_dump_json())
+    with pytest.raises(CityloopError, match="were measured on another network"):
+        network.load_site(load_scenario(files, times=tmp_path / "times.json"))
 
 
 def test_what_cannot_be_read_of_a_trip_is_said(files):
@@ -65,13 +118,6 @@ def test_a_net_without_streets_is_refused(files):
     streets.read.cache_clear()
     with pytest.raises(CityloopError, match="no street for passenger cars"):
         streets.read(net, scenario.routes, (2, 1))
-
-
-def test_roads_take_their_length_at_their_limit_and_the_junction(files):
-    site = network.load_site(load_scenario(files))
-    assert {road.seconds for road in site.roads} == {30 + streets.JUNCTION_S}
-    assert site.matrices.metres.max() == 900
-    assert [zone.id for zone in site.zones] == ["A1", "A2"]
 
 
 def test_the_tide_comes_in_and_goes_out(files):

@@ -1,0 +1,71 @@
+"""Travel times that were measured in a network: what each turn costs, and how that changes over a service.
+
+Plain numbers, in the order of the network's turns (`streets.Net`), and where they come from. Nobody needs SUMO to use
+them; `referee.measure` makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from envs.core.errors import CityloopError
+from envs.core.site import Frozen
+
+
+class Measured(Frozen):
+    """Travel times by turn and time of day, as a product of the two.
+
+    Attributes:
+        net, routes: SHA-256 of the files that were driven on.
+        sumo: version of SUMO.
+        stretch, flow: an hour of the files became so many; vehicles an hour, relative to the files.
+        seeds: of the runs.
+        driven: turns that were observed, over all runs.
+        unexplained: root mean square of what a turn took in a slot (of those driven ten times or more) relative to
+            what this file says, minus one: what the product leaves out, and chance.
+        delay_s: seconds lost at every turn, beyond the streets' lengths at their limits.
+        stop_s: seconds that stopping costs on every street with a stop, beyond those for which a vehicle stands:
+            braking, and waiting for a gap to pull out into.
+        speed: how fast streets were driven in every slot, relative to the mean.
+        slot_s: length of a slot.
+    """
+
+    net: str
+    routes: tuple[str, ...]
+    sumo: str
+    stretch: float
+    flow: float
+    seeds: tuple[int, ...]
+    driven: int
+    unexplained: float
+    delay_s: tuple[float, ...]
+    stop_s: tuple[float, ...]
+    speed: tuple[float, ...] = Field(min_length=1)
+    slot_s: float = Field(gt=0)
+
+    @classmethod
+    def load(cls, path: Path, net: Path) -> Measured:
+        """Read a file that belongs to a network.
+
+        Raises:
+            CityloopError: if it cannot be read, or belongs to another network.
+        """
+        try:
+            found = cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"{error.error_count()} keys are wrong"
+            raise CityloopError(f"times {path} cannot be read ({reason}): make it with {MAKE}") from None
+        if found.net != digest(net):
+            raise CityloopError(f"times {path} were measured on another network than {net}: make them with {MAKE}")
+        return found
+
+
+MAKE = "python -m envs.transit.referee.measure"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

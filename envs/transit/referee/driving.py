@@ -1,0 +1,49 @@
+"""How SUMO is started for a service: the network's own signal programs, stock driving, one simulation a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+TELEPORT_S = 300
+"""SUMO's own default: who has stood so long in a jam is taken off and put back further on."""
+
+
+def arguments(net: Path, files: Sequence[Path], seed: int, more: Sequence[str] = ()) -> list[str]:
+    """The command line of a simulation.
+
+    Args:
+        net: the network.
+        files: route files.
+        seed: of driving.
+        more: further options.
+    """
+    found = ["sumo", "--net-file", str(net), "--route-files", ",".join(map(str, files)), "--seed", str(seed)]
+    found += ["--begin", "0", "--step-length", "1", "--time-to-teleport", str(TELEPORT_S)]
+    found += ["--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never"]
+    found += ["--ignore-route-errors"]
+    return [*found, *more]
+
+
+def start(command: Sequence[str]) -> Any:
+    """Start libsumo in this process, and give the module back."""
+    import libsumo
+
+    libsumo.start(list(command))
+    return libsumo
+
+
+def apart(function: Callable[..., Any], *rows: Sequence[Any], processes: int = 1) -> list[Any]:
+    """Run a function for each row of arguments, each in a process of its own, in order.
+
+    Args:
+        function: at the top of a module.
+        *rows: arguments of a call each.
+        processes: how many run at a time.
+    """
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        waiting = [pool.submit(function, *row) for row in rows]
+        return [each.result() for each in waiting]

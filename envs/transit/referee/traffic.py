@@ -1,0 +1,69 @@
+"""The traffic around a fleet: the trips of a scenario's route files, stretched as its requests are."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.transit import streets
+from envs.transit.scenarios import TransitScenario
+
+WARM_S = 900.0
+"""Before a service begins, traffic as at its beginning fills the streets for so long."""
+
+CARRIED = ("type", "departLane", "departSpeed", "departPos", "arrivalLane", "arrivalPos", "line")
+"""Attributes of a vehicle that are kept."""
+
+
+def needs_net(scenario: TransitScenario) -> None:
+    """Refuse a scenario that SUMO cannot play.
+
+    Raises:
+        CityloopError: if it has no SUMO network.
+    """
+    if scenario.net is None:
+        raise CityloopError(f"scenario {scenario.name or 'of yours'} has no SUMO network: give one with net and routes")
+
+
+def write(scenario: TransitScenario, path: Path, seed: int, flow: float) -> int:
+    """Write a route file; the service begins at second `WARM_S`.
+
+    An hour of the scenario's files becomes ``stretch`` hours with ``flow`` times as many vehicles in each of them:
+    every trip is there so many times, within half a minute of the files' time either way, stretched as well.
+
+    Args:
+        scenario: with a SUMO network.
+        path: the file.
+        seed: of who drives when.
+        flow: vehicles an hour, relative to the files.
+
+    Returns:
+        Number of vehicles.
+    """
+    rng = np.random.default_rng([seed, 14])
+    copies, spread_s = scenario.trips.stretch * flow, scenario.trips.stretch
+    root, rows = ET.Element("routes"), []
+    for file in scenario.routes:
+        for element in streets.elements_of(file):
+            if element.tag in ("vType", "route", "vTypeDistribution"):
+                root.append(element)
+            if element.tag not in ("trip", "vehicle"):
+                continue
+            time_s = (streets.depart_s(file, element) - scenario.trips.begin_s) * scenario.trips.stretch
+            if not 0 <= time_s < scenario.duration_s:
+                continue
+            count = int(copies) + int(rng.random() < copies % 1)
+            times = time_s + rng.uniform(-30.0, 30.0, count) * spread_s
+            times = np.concatenate([times, -times[times < WARM_S]])  # the beginning mirrored, to fill the streets
+            rows += [(t, element) for t in times.tolist() if -WARM_S < t < scenario.duration_s]
+    for k, (time_s, element) in enumerate(sorted(rows, key=lambda row: row[0])):
+        kept: dict[str, Any] = {name: element.attrib[name] for name in CARRIED if name in element.attrib}
+        kept |= {name: element.attrib[name] for name in ("from", "to", "via", "route") if name in element.attrib}
+        made = ET.SubElement(root, element.tag, id=f"car{k}", depart=f"{time_s + WARM_S:.1f}", **kept)
+        made.extend(element.findall("route"))
+    ET.ElementTree(root).write(path)
+    return len(rows)
