@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup run stop test test-all test-chaos lint format protos bench clean
+.PHONY: help setup run demo stop test test-all test-chaos lint format protos bench clean
 
 help:            ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -18,6 +18,9 @@ $(VENV)/installed: pyproject.toml
 
 run: setup       ## train, evaluate, serve and drive a real map; leaves the service running (make stop)
 	@BIN=$(BIN) bash scripts/run.sh
+
+demo: setup      ## all systems, each driven by its simulator through one service, with the console open on it
+	$(BIN)/cityloop demo
 
 stop:            ## stop the service that `make run` left running
 	@bash scripts/stop.sh

@@ -27,6 +27,7 @@ from training.tables import evaluation_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, flat, json_option, number, parse_settings, table
 from verbs import AsJson
 from verbs import audit as audit_verbs
+from verbs import demo as demo_verbs
 from verbs import keys as keys_verbs
 
 DEFAULT_SERVED = "intersections/cologne8"
@@ -481,7 +482,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="intersections, drainage, dampers, transit, monitor, training, serving, loop, audit, soak or fuzz.",
+            help="A system, monitor, training, serving, loop, audit, alarms, soak or fuzz.",
             show_default=False,
         ),
     ],
@@ -500,6 +501,7 @@ def bench(
         "transit": ("training.bench.transit", "bench_transit"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
+        "alarms": ("serving.alarms.bench", "bench_alarms"),
         "loop": ("serving.bench_loop", "bench_loop"),
         "audit": ("serving.audit.bench", "bench_audit"),
         "soak": ("serving.soak", "bench_soak"),
@@ -563,6 +565,7 @@ def site(
 
 
 app.add_typer(audit_verbs.app, name="audit")
+app.command(epilog=demo_verbs.EXAMPLE)(demo_verbs.demo)
 app.command(epilog=audit_verbs.REPLAY_EXAMPLE)(audit_verbs.replay)
 app.add_typer(keys_verbs.app, name="keys")
 

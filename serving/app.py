@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from serving.door import Door
 from serving.gateway import Gateway
 from serving.routes.audit import add_audit
+from serving.routes.console import add_console
 from serving.routes.events import add_events
 from serving.routes.loop import add_loop
 from serving.routes.operators import add_operators
@@ -30,6 +31,7 @@ def create_app(gateway: Gateway) -> Door:
     add_loop(app, gateway)
     add_operators(app, gateway)
     add_audit(app, gateway)
+    add_console(app, gateway)
     add_refusals(app)
     answered = None if gateway.metrics is None else gateway.metrics.answered
     return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered)

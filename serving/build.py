@@ -99,7 +99,15 @@ class Plan:
             return Gateway(services, access)
         if audit is not None:
             keep_what_decides(audit, services)
-        return Gateway(services, access, audit=audit, streams=sinks.streams, metrics=sinks.metrics, sinks=sinks.all)
+        return Gateway(
+            services,
+            access,
+            audit=audit,
+            streams=sinks.streams,
+            metrics=sinks.metrics,
+            alarms=sinks.alarms,
+            sinks=sinks.all,
+        )
 
 
 def open_log(config: AuditConfig | None) -> AuditLog | None:

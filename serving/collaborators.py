@@ -60,7 +60,13 @@ class Trail(Sink, Protocol):
         ...
 
     def recent(
-        self, system: str | None = None, site: str | None = None, since: float | None = None, limit: int = 100
+        self,
+        system: str | None = None,
+        site: str | None = None,
+        since: float | None = None,
+        limit: int = 100,
+        what: str | None = None,
+        until: float | None = None,
     ) -> list[dict[str, Any]]:
         """The last entries that fit, oldest first."""
         ...

@@ -64,11 +64,16 @@ class Plant:
         loop: the plant; it is not closed here.
         client: the service.
         fallback: who decides where the service's answer cannot be used.
+
+    Attributes:
+        record: what happened so far.
+        last: the last step; None before the first.
     """
 
     def __init__(self, loop: ControlLoop, client: SiteClient, fallback: Controller):
         self.loop, self.client, self.fallback = loop, client, fallback
         self.record = Record()
+        self.last: Step | None = None
 
     def run(self, seed: int, program: Any, on_tick: OnTick | None = None) -> Step:
         """Run the episode; the plant's own program decides if the service says so.
@@ -81,7 +86,7 @@ class Plant:
         tick, total = 0, self.loop.scenario.decisions
         while True:
             requests, source, reason = self._ask(tick, program is not None)
-            step = self.loop.step(requests)
+            self.last = step = self.loop.step(requests)
             if step.commands is not None:
                 self.record.commands.append(step.commands.tolist())
             if on_tick is not None:

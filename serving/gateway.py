@@ -8,6 +8,7 @@ from typing import Any
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from serving.access import Access
+from serving.alarms.watch import AlarmWatch
 from serving.collaborators import Trail
 from serving.events import Sink
 from serving.metrics import Metrics
@@ -24,7 +25,7 @@ class Gateway:
     Args:
         services: one a site; the sinks below are among theirs.
         access: knows who asks; everybody may do everything if not given.
-        audit, streams, metrics: sinks that can be asked.
+        audit, streams, metrics, alarms: sinks that can be asked.
         sinks: all of them, to be closed after the services.
     """
 
@@ -35,11 +36,12 @@ class Gateway:
         audit: Trail | None = None,
         streams: Streams | None = None,
         metrics: Metrics | None = None,
+        alarms: AlarmWatch | None = None,
         sinks: Sequence[Sink] = (),
     ):
         self.all, self.sinks = list(services), tuple(sinks)
         self.access = access or Access()
-        self.audit, self.streams, self.metrics = audit, streams, metrics
+        self.audit, self.streams, self.metrics, self.alarms = audit, streams, metrics, alarms
         self.systems: dict[str, dict[str, SiteService]] = {}
         for service in services:
             self.systems.setdefault(service.site.system, {})[service.site.name] = service

@@ -20,6 +20,7 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.alarms.book import Alarm
+from serving.console.telemetry import Telemetry
 from serving.events import Change, Decision, Event, Shadowed
 from serving.refusals import Busy
 
@@ -41,7 +42,7 @@ HEARTBEAT_S = 5.0
 CHUNK_BYTES = 256 << 10
 """Events that are sent at once, at most, unless one alone is longer."""
 
-KINDS = {Decision: "decision", Shadowed: "shadow", Change: "change", Alarm: "alarm"}
+KINDS = {Decision: "decision", Shadowed: "shadow", Change: "change", Alarm: "alarm", Telemetry: "telemetry"}
 """Kind of event → its name in the stream."""
 
 
@@ -59,12 +60,16 @@ class Frame(NamedTuple):
     data: bytes
 
 
+LANES = {Decision: "often", Shadowed: "often", Telemetry: "telemetry"}
+"""Kind of event → the ring that it waits in; all others are rare. None pushes out what is of another ring."""
+
+
 @dataclass(slots=True)
 class _Entry:
     """An event in a ring, or its frame instead, once it was needed."""
 
     number: int
-    event: Event | Alarm | None
+    event: Event | Alarm | Telemetry | None
     size: int
     frame: Frame | None = None
 
@@ -72,22 +77,26 @@ class _Entry:
 class _Ring:
     """The last events of one kind at one site.
 
+    Args:
+        most: of them.
+
     Attributes:
-        gone: number of the newest event that has left it.
+        gone: number of the newest event that has left it; what is replaced by the next of its kind is not missed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = HISTORY) -> None:
         self.entries: deque[_Entry] = deque()
         self.gone = 0
-        self._bytes = 0
+        self._most, self._bytes = most, 0
 
     def add(self, entry: _Entry) -> None:
         self.entries.append(entry)
         self._bytes += entry.size
-        while len(self.entries) > HISTORY or (self._bytes > HISTORY_BYTES and len(self.entries) > 1):
+        while len(self.entries) > self._most or (self._bytes > HISTORY_BYTES and len(self.entries) > 1):
             old = self.entries.popleft()
             self._bytes -= old.size
-            self.gone = old.number
+            if self._most > 1:
+                self.gone = old.number
 
     def after(self, number: int) -> list[_Entry]:
         """What is newer than an event, oldest first."""
@@ -117,7 +126,7 @@ class Streams:
         # A number says nothing to another process, or to this one after a restart.
         self._era = os.urandom(4).hex()
         self._last = 0
-        self._rings: dict[tuple[str, str, bool], _Ring] = {}
+        self._rings: dict[tuple[str, str, str], _Ring] = {}
         self._lock = threading.Lock()
         self._open: set[Subscription] = set()
         self.ringing: Callable[[], Iterable[Alarm]] = lambda: ()
@@ -132,12 +141,18 @@ class Streams:
         """Take an alarm that changed, as it is now."""
         self._take(alarm.model_copy())
 
-    def _take(self, event: Event | Alarm) -> None:
-        often = isinstance(event, (Decision, Shadowed))
+    def telemetry(self, telemetry: Telemetry) -> None:
+        """Take what a plant tells beside its ticks; only the last of it is kept."""
+        self._take(telemetry)
+
+    def _take(self, event: Event | Alarm | Telemetry) -> None:
+        lane = LANES.get(type(event), "rare")
         size = len(event.body) if isinstance(event, Decision) else 0
         with self._lock:
             self._last += 1
-            ring = self._rings.setdefault((event.system, event.site, often), _Ring())
+            ring = self._rings.setdefault(
+                (event.system, event.site, lane), _Ring(1 if lane == "telemetry" else HISTORY)
+            )
             ring.add(_Entry(self._last, event, size))
             everyone = list(self._open)
         for one in everyone:
@@ -292,9 +307,9 @@ class Subscription:
         self._streams.leave(self)
 
 
-def _content(event: Event | Alarm) -> dict[str, Any]:
+def _content(event: Event | Alarm | Telemetry) -> dict[str, Any]:
     """An event as plain data; a tick's body stands in it as it was sent."""
-    if isinstance(event, Alarm):
+    if isinstance(event, (Alarm, Telemetry)):
         return event.model_dump()
     content = {f.name: getattr(event, f.name) for f in fields(event)}
     if isinstance(event, Decision):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import orjson
+from gymnasium.spaces import Box, Discrete
 from pydantic import BaseModel, ConfigDict, Field
 
 from envs.core.errors import ReadingError
@@ -152,6 +153,25 @@ class Systems(Model):
     systems: list[SystemSummary]
 
 
+class CommandRange(Model):
+    """What an agent may be told to do, by anybody: one of several things, or numbers within bounds."""
+
+    name: str = Field(description="what it sets, e.g. 'stage'")
+    choices: int | None = Field(default=None, description="one of the whole numbers from 0 to below this")
+    low: list[float] | None = Field(default=None, description="the least of every number that it sets")
+    high: list[float] | None = Field(default=None, description="the most")
+
+    @classmethod
+    def of(cls, system: System, site: Site) -> Self:
+        """That of a site's agents."""
+        space = system.action_space(site)
+        if isinstance(space, Discrete):
+            return cls(name=system.command, choices=int(space.n))
+        if isinstance(space, Box):
+            return cls(name=system.command, low=space.low.tolist(), high=space.high.tolist())
+        return cls(name=system.command)
+
+
 class SiteInfo(Model):
     """Everything that a client needs to know of a site."""
 
@@ -161,6 +181,7 @@ class SiteInfo(Model):
     agents: list[str]
     axes: dict[str, list[str]] = Field(description="identifiers along every axis, in the order of the readings")
     limits: dict[str, Any]
+    command: CommandRange
     in_charge: InCharge
     request_schema: dict[str, Any]
     answer_schema: dict[str, Any]

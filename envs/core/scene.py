@@ -8,6 +8,7 @@ one who draws.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -47,6 +48,22 @@ class Scene(Frozen):
     unit: Literal["m", ""] = "m"
     axes: dict[str, str] = Field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that moves about in a scene: a car, a bus.
+
+    Attributes:
+        id: its own as long as it is there.
+        x, y: where it is, in the scene's unit.
+        load: who or what is aboard; 0: nobody but a driver.
+    """
+
+    id: str
+    x: float
+    y: float
+    load: float = 0.0
 
 
 def rounded(points: Iterable[Iterable[float]], digits: int = 1) -> tuple[Point, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.core.scene import Thing
 
 Requests = np.ndarray
 """What a controller asks for, one entry an agent: int64 ``(N,)``, or float64 ``(N, …)`` for continuous systems."""
@@ -94,6 +95,10 @@ class World(ABC):
     def trace(self) -> dict[str, float]:
         """A few totals of this moment, for plots over time."""
         return {}
+
+    def things(self) -> list[Thing]:
+        """What moves about at this moment, for whoever looks on: a simulator knows, readings do not say."""
+        return []
 
     @abstractmethod
     def close(self) -> None:

@@ -141,6 +141,7 @@ class DrainageSite(Site):
 
     @property
     def limits(self) -> dict[str, Any]:
-        """The timing, and every gate's static setting and fail-safe position."""
+        """The timing, every gate's static setting and fail-safe position, and how deep tanks are."""
         positions = {gate.id: {"static": gate.static, "fail_safe": gate.fail_safe} for gate in self.gates}
-        return {"timing": self.timing.model_dump(), "gates": positions}
+        tanks = {tank.id: {"full_m": tank.full_m} for tank in self.tanks}
+        return {"timing": self.timing.model_dump(), "gates": positions, "tanks": tanks}

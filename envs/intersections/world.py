@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
+from envs.core.scene import Thing
 from envs.core.world import Commands, World
 from envs.intersections.demand import route_files
 from envs.intersections.detection import Detection, Faults
@@ -150,6 +151,13 @@ class SumoWorld(World):
     def trace(self) -> dict[str, float]:
         """Vehicles running, standing and waiting to enter at this moment."""
         return {key: float(self._truth[key]) for key in ("running_veh", "standing_veh", "backlog_veh")}
+
+    def things(self) -> list[Thing]:
+        """The vehicles on the road; none once the episode is over."""
+        if self._sumo is None:
+            return []
+        vehicle = self._sumo.vehicle
+        return [Thing(name, *vehicle.getPosition(name)) for name in vehicle.getIDList()]
 
     def _finish(self) -> None:
         """Close SUMO, which writes its reports, and read them."""

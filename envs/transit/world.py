@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.core.scene import Thing
 from envs.core.world import Commands, World
 from envs.transit import census, events, kpis
 from envs.transit.guard import FASTER, SCORE, URGENCY
@@ -143,6 +144,12 @@ class TransitWorld(World):
     def trace(self) -> dict[str, float]:
         """Parties that wait, parties aboard, and idle vehicles."""
         return {name: float(self._now[name].sum()) for name in ("waiting", "aboard", "idle_veh")}
+
+    def things(self) -> list[Thing]:
+        """The vehicles, at the corner where they stand or that they reach next."""
+        fleet, nodes = self.service.fleet, self.site.nodes
+        seated = zip(fleet.at.tolist(), fleet.aboard[:, 0].tolist(), strict=True)
+        return [Thing(f"{k}", nodes[at].x_m, nodes[at].y_m, seats) for k, (at, seats) in enumerate(seated)]
 
     def _finish(self) -> None:
         service, zones = self.service, self.site.zone_of

@@ -90,6 +90,16 @@ class AlarmWatch:
             rules.changed(event)
         self.look()
 
+    def acknowledge(self, number: int, who: str) -> Alarm:
+        """See `AlarmBook.acknowledge`."""
+        with self.lock:
+            return self.book.acknowledge(number, who, self._clock()).model_copy()
+
+    def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
+        """See `AlarmBook.shelve`."""
+        with self.lock:
+            return self.book.shelve(number, who, reason, seconds, self._clock()).model_copy()
+
     def look(self) -> None:
         """Look for sites that have fallen silent."""
         now_s = self._clock()

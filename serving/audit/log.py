@@ -194,10 +194,16 @@ class AuditLog:
         }
 
     def recent(
-        self, system: str | None = None, site: str | None = None, since: float | None = None, limit: int = 100
+        self,
+        system: str | None = None,
+        site: str | None = None,
+        since: float | None = None,
+        limit: int = 100,
+        what: str | None = None,
+        until: float | None = None,
     ) -> list[dict[str, Any]]:
         """The last records that fit, of all chains in the folder, oldest first; see `query.recent`. Reads files."""
-        return recent(self.folder, system, site, since, limit)
+        return recent(self.folder, system, site, since, limit, what, until)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything so far is written and synced; says whether it was in time."""

@@ -79,6 +79,7 @@ def recent(
     since: float | None = None,
     limit: int = 100,
     what: str | None = None,
+    until: float | None = None,
 ) -> list[dict[str, Any]]:
     """The last records that fit, oldest first, each with its ``chain`` and ``hash``.
 
@@ -88,7 +89,7 @@ def recent(
     Raises:
         CityloopError: if there is no log.
     """
-    wanted = Wanted(system, site, since, None, what)
+    wanted = Wanted(system, site, since, until, what)
     each = [_backwards(chain, wanted) for chain in chains(folder)]
     merged = heapq.merge(*each, key=lambda record: -float(record["at_s"]))
     return list(islice(merged, limit))[::-1]

@@ -14,6 +14,7 @@ from serving.sites import SiteService
 from serving.wire import (
     ActAnswer,
     ActRequest,
+    CommandRange,
     SiteInfo,
     answer_schema,
     example_tick,
@@ -61,6 +62,7 @@ def info_of(service: SiteService) -> SiteInfo:
         agents=list(site.agents),
         axes={axis: list(ids) for axis, ids in site.axes.items()},
         limits=site.limits,
+        command=CommandRange.of(service.system, site),
         in_charge=service.in_charge,
         request_schema=request_schema(site),
         answer_schema=answer_schema(site),

@@ -78,6 +78,12 @@ def add_refusals(app: FastAPI) -> None:
     async def unusable(_: Request, error: ReadingError) -> Response:
         return as_json(problem(brief(error.field), error.value, error.mend), status_of(error))
 
+    @app.exception_handler(RequestValidationError)
+    async def misfit(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return as_json(problem(brief(field), brief(first.get("input")), str(first["msg"])), 422)
+
     @app.exception_handler(CityloopError)
     async def unfit(_: Request, error: CityloopError) -> Response:
         return as_json(problem("body", None, str(error)), 422)

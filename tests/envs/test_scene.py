@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from envs.core.env import make_loop
 from envs.core.registry import get_system, load_scenario
 from envs.core.scene import Scene
 
@@ -52,3 +54,20 @@ def test_a_network_without_coordinates_is_drawn_in_a_row() -> None:
     site = system.load_site(load_scenario("drainage/astlingen")).model_copy(update={"nodes": (), "links": ()})
     drawn = {mark.id for mark in system.make_scene(site).marks}
     assert drawn == {*site.agents, *site.axes["tank"]}
+
+
+@pytest.mark.parametrize("ref", ["intersections/cologne1", "transit/hcmc"])
+def test_what_moves_about_is_within_the_scene(ref: str) -> None:
+    loop = make_loop(ref)
+    try:
+        loop.reset(1)
+        for _ in range(12):
+            loop.step(np.zeros((len(loop.site.agents), 2)) if ref.startswith("transit") else np.zeros(1))
+        things = loop.world.things()
+        assert things
+        assert len({thing.id for thing in things}) == len(things)
+        marks = loop.system.make_scene(loop.site).marks
+        xs, ys = zip(*(point for mark in marks for point in mark.points), strict=True)
+        assert all(min(xs) - 50 <= t.x <= max(xs) + 50 and min(ys) - 50 <= t.y <= max(ys) + 50 for t in things)
+    finally:
+        loop.close()

@@ -1,0 +1,40 @@
+"""The built page and what it needs, read once; who asks again for what has not changed gets nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent / "static"
+"""What ``npm run build`` made, and the distribution carries."""
+
+INDEX = "index.html"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the page.
+
+    Attributes:
+        content: its bytes.
+        kind: its media type.
+        tag: changes with its content.
+    """
+
+    content: bytes
+    kind: str
+    tag: str
+
+
+def load_files(folder: Path = FOLDER) -> dict[str, File]:
+    """The files by name."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        if kind.startswith("text/"):
+            kind += "; charset=utf-8"
+        found[path.name] = File(content, kind, f'"{hashlib.sha256(content).hexdigest()[:16]}"')
+    return found

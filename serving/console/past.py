@@ -1,0 +1,42 @@
+"""What was decided before: from the audit log, in the form in which the stream tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from serving.collaborators import Trail
+
+MOST_DECISIONS = 1000
+"""In one answer."""
+
+READ = 3000
+"""Records that are read for it at most: of more, the last."""
+
+
+def past(
+    audit: Trail | None, system: str, site: str, since: float, until: float | None, limit: int
+) -> list[dict[str, Any]]:
+    """Decisions of a site within a time, oldest first, evenly thinned to so many; reads files.
+
+    Args:
+        audit: the log; None: there is none, and nothing is known.
+        system: of the site.
+        site: its name.
+        since: wall clock in seconds since 1970.
+        until: the same; None: now.
+        limit: how many; the last is among them.
+    """
+    if audit is None:
+        return []
+    read = 1 if limit == 1 else READ
+    found = audit.recent(system, site, since, read, "decision", until)
+    step = -(-len(found) // limit) or 1
+    return [_told(record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
+
+
+def _told(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as the stream tells the decision: what was asked stands in it as it was sent."""
+    content = {key: value for key, value in record.items() if key not in ("chain", "hash", "n", "kind")}
+    return content | {"request": orjson.Fragment(content.pop("body")), "requested": content.pop("requests", None)}

@@ -1,0 +1,43 @@
+// Asks the service. Every address is on this page's own origin.
+import { signal } from "@preact/signals";
+
+const KEY = "cityloop.key";
+
+/** The caller's key or token, kept for this tab only; empty where the service is open. */
+export const key = signal(sessionStorage.getItem(KEY) ?? "");
+
+export function useKey(value) {
+  key.value = value;
+  if (value) sessionStorage.setItem(KEY, value);
+  else sessionStorage.removeItem(KEY);
+}
+
+/** What the service said is wrong: `status`, and its own words. */
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem ? `${problem.field}: ${problem.mend}` : `the service answered ${status}`);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+export function headers() {
+  return key.value ? { authorization: `Bearer ${key.value}` } : {};
+}
+
+export async function ask(path, { method = "GET", body, timeout = 10_000 } = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      headers: body === undefined ? headers() : { ...headers(), "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(timeout),
+    });
+  } catch {
+    throw new Refused(0, { field: "service", mend: "it cannot be reached; is it running?" });
+  }
+  const content = await answer.json().catch(() => null);
+  if (!answer.ok) throw new Refused(answer.status, content?.error);
+  return content;
+}

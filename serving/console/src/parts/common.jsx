@@ -1,0 +1,89 @@
+// Small parts that every view uses.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { age, date, now } from "../time.js";
+
+const SOURCES = {
+  champion: { text: "policy", sign: "●" },
+  canary: { text: "canary", sign: "◐" },
+  fallback: { text: "fallback", sign: "▲" },
+  manual: { text: "manual", sign: "✋" },
+};
+
+/** Who is in charge, by shape and word as well as by colour. */
+export function Source({ source }) {
+  const { text, sign } = SOURCES[source] ?? { text: "unknown", sign: "?" };
+  return (
+    <span class={`badge source-${source ?? "unknown"}`}>
+      <span aria-hidden="true">{sign}</span> {text}
+    </span>
+  );
+}
+
+const PRIORITIES = { high: "◆", medium: "▲", low: "■" };
+
+export function Priority({ priority }) {
+  return (
+    <span class={`badge priority-${priority}`}>
+      <span aria-hidden="true">{PRIORITIES[priority]}</span> {priority}
+    </span>
+  );
+}
+
+/** How old a value is; always said beside it. */
+export function Age({ at, stale }) {
+  if (!at) return <span class="age stale">no value yet</span>;
+  return (
+    <time class={stale ? "age stale" : "age"} dateTime={new Date(at * 1000).toISOString()} title={date(at)}>
+      {age(now.value - at)}
+    </time>
+  );
+}
+
+export const number = (value, digits = 1) =>
+  value === null || value === undefined || !Number.isFinite(value) ? "–" : value.toFixed(digits);
+
+/** Asks once before something is done. `ask` is what is going to happen; children may hold more to fill in. */
+export function Confirm({ title, children, action, onDone, onClose, danger }) {
+  const box = useRef(null);
+  const [problem, setProblem] = useState("");
+  const [busy, setBusy] = useState(false);
+  useEffect(() => box.current?.showModal(), []);
+  const go = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    setProblem("");
+    try {
+      await onDone(Object.fromEntries(new FormData(event.target)));
+      onClose();
+    } catch (error) {
+      setProblem(error.message);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <dialog ref={box} class="confirm" onClose={onClose} aria-labelledby="confirm-title">
+      <form onSubmit={go}>
+        <h2 id="confirm-title">{title}</h2>
+        {children}
+        {problem && (
+          <p class="problem" role="alert">
+            {problem}
+          </p>
+        )}
+        <div class="buttons">
+          <button type="button" onClick={() => box.current.close()}>
+            Cancel
+          </button>
+          <button type="submit" class={danger ? "danger" : "primary"} disabled={busy}>
+            {action}
+          </button>
+        </div>
+      </form>
+    </dialog>
+  );
+}
+
+export function Empty({ children }) {
+  return <p class="empty">{children}</p>;
+}

@@ -1,0 +1,188 @@
+// What the page knows: filled by the stream and by questions to the service, read by the views.
+import { batch, computed, signal } from "@preact/signals";
+import { ask } from "./api.js";
+import { listen } from "./stream.js";
+import { now } from "./time.js";
+import { SYSTEMS } from "./systems/index.js";
+
+/** Points of a site's course that are kept: an hour at one tick a second. */
+const COURSE = 3600;
+
+/** Values of whole decisions that are kept of a site; older decisions are asked for when somebody looks back. */
+const KEPT_VALUES = 1_000_000;
+const KEPT_FRAMES = [30, 900];
+const KEPT_SHADOWS = 900;
+
+/** A site's values are old after so many of its own periods without a new one, and so many seconds at least. */
+const STALE_PERIODS = 2;
+const STALE_S = 2;
+
+export const me = signal(null);
+export const sites = signal(new Map());
+export const alarms = signal({ alarms: [], rate: 0 });
+export const changes = signal([]);
+export const refused = signal(null);
+
+export class Site {
+  constructor(system, row) {
+    this.system = system.name;
+    this.name = row.name;
+    this.command = system.command;
+    this.ref = `${system.name}/${row.name}`;
+    this.base = `/v1/${system.name}/${row.name}`;
+    this.description = system.description;
+    this.agents = row.agents;
+    this.frames = [];
+    this.course = [];
+    this.shadows = [];
+    this.last = signal(null);
+    this.shadow = signal(null);
+    this.telemetry = signal(null);
+    this.info = signal(null);
+    this.scene = signal(null);
+    this.state = signal(null);
+    this.period = signal(null);
+    this.controller = row.controller;
+    this.stale = computed(() => {
+      const frame = this.last.value;
+      if (!frame) return true;
+      return now.value - frame.at_s > this.patience.value;
+    });
+    this.patience = computed(() => Math.max(STALE_PERIODS * (this.period.value ?? 0), STALE_S));
+  }
+
+  get kind() {
+    return SYSTEMS[this.system] ?? SYSTEMS.other;
+  }
+
+  add(decision) {
+    const frame = frameOf(decision);
+    const before = this.frames.at(-1);
+    if (before && frame.at_s >= before.at_s) {
+      const gap = frame.at_s - before.at_s;
+      const old = this.period.value;
+      this.period.value = old === null ? gap : gap > 20 * old ? old : 0.8 * old + 0.2 * gap;
+    }
+    this.frames.push(frame);
+    const size = Object.values(frame.readings).reduce((total, column) => total + column.length, 1);
+    const [least, most] = KEPT_FRAMES;
+    trim(this.frames, Math.min(Math.max(Math.floor(KEPT_VALUES / size), least), most));
+    this.course.push(this.pointOf(frame));
+    trim(this.course, COURSE);
+    this.last.value = frame;
+  }
+
+  addShadow(shadow) {
+    this.shadows.push(shadow);
+    trim(this.shadows, KEPT_SHADOWS);
+    this.shadow.value = shadow;
+  }
+
+  /** What is kept of a decision for its course: what was in charge, and what the gauges showed. */
+  pointOf(frame) {
+    return {
+      at_s: frame.at_s,
+      source: frame.source,
+      latency_ms: frame.latency_ms,
+      guarded: frame.interventions.length > 0,
+      found: frame.findings?.length > 0,
+      gauges: this.kind.gauges(frame, this.painting()).map((gauge) => gauge.value),
+    };
+  }
+
+  /** What painters need: positions along every axis, limits, and what they keep from frame to frame. */
+  painting() {
+    if (!this._painting && this.info.value) {
+      const { axes, limits } = this.info.value;
+      const index = {};
+      for (const [axis, ids] of Object.entries(axes)) index[axis] = new Map(ids.map((id, k) => [id, k]));
+      const heights = [...new Set((this.scene.value?.marks ?? []).flatMap((m) => m.points.map((p) => p[1])))];
+      this._painting = { index, limits, heights: heights.sort((a, b) => a - b) };
+    }
+    return this._painting ?? { index: {}, limits: {} };
+  }
+
+  async load() {
+    const [info, scene, state] = await Promise.all([
+      this.info.value ?? ask(this.base),
+      this.scene.value ?? ask(`${this.base}/scene`),
+      ask(`${this.base}/state`),
+    ]);
+    batch(() => {
+      this.info.value = info;
+      this.scene.value = scene;
+      this.state.value = state;
+    });
+  }
+
+  async refresh() {
+    this.state.value = await ask(`${this.base}/state`);
+  }
+}
+
+function trim(list, most) {
+  if (list.length > most) list.splice(0, list.length - most);
+}
+
+/** One decision as the views read it: readings as arrays by column, commands by agent. */
+export function frameOf(decision) {
+  return { ...decision, readings: decision.request?.readings ?? {} };
+}
+
+/** Whether the caller may do what a role does at a site; without a site: to the service as a whole. */
+export function may(role, site) {
+  const order = ["read", "act", "operate", "administer"];
+  const fits = (pattern, value) => {
+    const parts = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+    return new RegExp(`^${parts.join(".*")}$`).test(value);
+  };
+  return (me.value?.grants ?? []).some(
+    (grant) =>
+      order.indexOf(grant.role) >= order.indexOf(role) &&
+      (!site || (fits(grant.system, site.system) && fits(grant.site, site.name))),
+  );
+}
+
+export async function refreshAlarms() {
+  alarms.value = await ask("/v1/alarms");
+}
+
+let waiting = null;
+function soon(what) {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => what().catch(() => {}), 100);
+}
+
+function onEvent(kind, content) {
+  const site = sites.value.get(`${content.system}/${content.site}`);
+  if (kind === "decision") site?.add(content);
+  else if (kind === "shadow") site?.addShadow(content);
+  else if (kind === "telemetry") {
+    if (site) site.telemetry.value = content;
+  } else if (kind === "alarm") soon(refreshAlarms);
+  else if (kind === "change") {
+    changes.value = [content, ...changes.value].slice(0, 200);
+    site?.refresh().catch(() => {});
+  }
+}
+
+let stop = null;
+
+/** Log in, learn what is served, and listen. */
+export async function start() {
+  stop?.();
+  me.value = await ask("/v1/me");
+  refused.value = null;
+  const { systems } = await ask("/v1/systems");
+  const found = new Map();
+  for (const system of systems) {
+    for (const row of system.sites) found.set(`${system.name}/${row.name}`, new Site(system, row));
+  }
+  sites.value = found;
+  await Promise.all([refreshAlarms(), ...[...found.values()].map((site) => site.load())]);
+  stop = listen("/v1/events", onEvent, () => {
+    // What changed while nobody listened.
+    refreshAlarms().catch(() => {});
+    for (const site of sites.value.values()) site.refresh().catch(() => {});
+  });
+}

@@ -1,0 +1,64 @@
+// A building from the side: floors where they are by estimate, much enlarged; dampers by their command.
+import { known, largest, mix } from "./palette.js";
+
+/** The largest drift that was seen is drawn as this share of a storey. */
+const SHOWN = 0.3;
+
+function offsets(frame, info, height) {
+  const drifts = frame?.readings.drift_est_mm ?? [];
+  const most = Math.max(info.largest ?? 0, ...drifts.map((d) => Math.abs(d ?? 0)), 0.5);
+  info.largest = Math.max(most, (info.largest ?? 0) * 0.998);
+  let x = 0;
+  return [0, ...drifts.map((d) => (x += ((d ?? 0) / most) * SHOWN * height))];
+}
+
+export default {
+  title: "Building",
+  gauges: (frame) => [
+    {
+      key: "drift",
+      label: "largest drift of late",
+      unit: "mm",
+      value: largest(frame.readings.drift_peak_mm),
+      digits: 2,
+    },
+    { key: "accel", label: "roof", unit: "m/s²", value: frame.readings.accel_est_m_s2?.at(-1) ?? null, digits: 2 },
+    { key: "level", label: "highest command", unit: "%", value: 100 * (largest(frame.readings.level) ?? 0), digits: 0 },
+  ],
+  shape(mark, frame, info) {
+    const ys = info.heights ?? [];
+    const shifts = offsets(frame, info, ys[1] ?? 1);
+    return mark.points.map(([x, y]) => {
+      let k = 0;
+      while (k < ys.length - 1 && Math.abs(ys[k] - y) > 1e-6) k++;
+      return [x + (shifts[k] ?? 0), y];
+    });
+  },
+  paint(kind, id, frame, info, colours) {
+    if (kind === "ground") return { color: colours.ink, weight: 5 };
+    if (kind === "floor") return { color: colours.ink, weight: 6, tip: id };
+    if (!frame) return { color: colours.muted, weight: 3 };
+    if (kind === "storey") {
+      const drift = frame.readings.drift_est_mm?.[info.index.storey.get(id)];
+      return { color: colours.muted, weight: 4, tip: `${id}: ${known(drift) ? drift.toFixed(2) : "?"} mm by estimate` };
+    }
+    const k = info.index.damper.get(id);
+    const level = frame.readings.level?.[k] ?? 0;
+    const heard = known(frame.readings.force_n?.[k]);
+    const manual = id in (frame.overridden ?? {});
+    return {
+      color: manual ? colours.pink : mix(colours.sky, colours.blue, level),
+      weight: 3 + 6 * level,
+      dash: heard ? null : "2 6",
+      tip: `${id}: ${(100 * level).toFixed(0)} %, ${heard ? `${frame.readings.force_n[k].toFixed(0)} N` : "silent"}`,
+    };
+  },
+  legend: (colours) => [
+    { color: colours.blue, text: "damper, wider with its command" },
+    { color: colours.ink, text: "floors, sway much enlarged" },
+  ],
+  loops: (frames, k) =>
+    frames
+      .map((frame) => [frame.readings.stroke_mm?.[k], frame.readings.force_n?.[k]])
+      .filter(([x, y]) => known(x) && known(y)),
+};

@@ -1,0 +1,72 @@
+// Drainage: tanks by how full they are, gates by how far they are open, rain and tide beside them.
+import { known, largest, mix, sum } from "./palette.js";
+
+const mean = (values) => {
+  const found = (values ?? []).filter(known);
+  return found.length ? sum(found) / found.length : null;
+};
+
+const fullM = (info, id) => info.limits.tanks?.[id]?.full_m ?? Infinity;
+
+function fullest(frame, info) {
+  const ids = [...(info.index.tank?.keys() ?? [])];
+  return largest(ids.map((id, k) => (known(frame.readings.depth_m?.[k]) ? (100 * frame.readings.depth_m[k]) / fullM(info, id) : null)));
+}
+
+export default {
+  title: "Gates and tanks",
+  gauges: (frame, info) => [
+    {
+      key: "fill",
+      label: "fullest tank",
+      unit: "%",
+      value: fullest(frame, info),
+      digits: 0,
+    },
+    { key: "rain", label: "rain", unit: "mm/h", value: mean(frame.readings.rain_mmh), digits: 1 },
+    { key: "flow", label: "through gates", unit: "m³/s", value: sum(frame.readings.flow_cms), digits: 2 },
+  ],
+  paint(kind, id, frame, info, colours) {
+    if (kind === "pipe") return { color: colours.line, weight: 2 };
+    if (kind === "junction") return { color: colours.line, fill: colours.surface, weight: 1, radius: 3 };
+    if (kind === "outfall") return { color: colours.muted, fill: colours.surface, weight: 2, radius: 6, text: "" };
+    if (!frame) return { color: colours.muted, fill: colours.surface, weight: 2, radius: 9 };
+    if (kind === "tide") {
+      const level = frame.readings.tide_m?.[info.index.tide.get(id)];
+      return { color: colours.sky, fill: colours.sky, weight: 2, radius: 8, tip: `${id}: ${text(level, "m")}` };
+    }
+    if (kind === "tank") {
+      const k = info.index.tank.get(id);
+      const depth = frame.readings.depth_m?.[k];
+      if (!known(depth)) return { color: colours.muted, fill: colours.surface, dash: "2 4", radius: 11, text: "?" };
+      const share = depth / fullM(info, id);
+      const color = share >= 0.95 ? colours.red : share > 0.7 ? colours.orange : colours.blue;
+      return {
+        color,
+        fill: mix(colours.surface, color, 0.15 + 0.8 * share),
+        weight: 2.5,
+        radius: 12,
+        text: `${(100 * share).toFixed(0)}%`,
+        tip: `${id}: ${depth.toFixed(2)} m`,
+      };
+    }
+    const setting = frame.readings.setting?.[info.index.gate.get(id)];
+    const manual = id in (frame.overridden ?? {});
+    return {
+      color: manual ? colours.pink : setting < 0.02 ? colours.red : colours.green,
+      weight: 3 + 6 * (setting ?? 0),
+      dash: setting < 0.02 ? "2 6" : null,
+      tip: `${id}: ${(100 * setting).toFixed(0)} % open, ${text(frame.readings.flow_cms?.[info.index.gate.get(id)], "m³/s")}`,
+    };
+  },
+  legend: (colours) => [
+    { color: colours.green, text: "gate, wider when open" },
+    { color: colours.red, dash: true, text: "gate shut" },
+    { color: colours.blue, round: true, text: "tank" },
+    { color: colours.red, round: true, text: "tank full" },
+  ],
+};
+
+function text(value, unit) {
+  return known(value) ? `${value.toFixed(2)} ${unit}` : "not known";
+}

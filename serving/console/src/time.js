@@ -1,0 +1,33 @@
+// The clock of the page, and times in words.
+import { signal } from "@preact/signals";
+
+/** Seconds since 1970, told anew every second: ages are computed from it. */
+export const now = signal(Date.now() / 1000);
+setInterval(() => (now.value = Date.now() / 1000), 1000);
+
+export function age(seconds) {
+  if (!Number.isFinite(seconds)) return "never";
+  if (seconds < 1.5) return "now";
+  if (seconds < 90) return `${Math.round(seconds)} s ago`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 129600) return `${Math.round(seconds / 3600)} h ago`;
+  return `${Math.round(seconds / 86400)} d ago`;
+}
+
+export function span(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+
+export const date = (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false });
+
+/** The plant's own clock: seconds of a day, or of an episode. */
+export function plantClock(seconds) {
+  const whole = Math.floor(seconds);
+  const two = (value) => String(value).padStart(2, "0");
+  if (Math.abs(seconds) < 600) return `${seconds.toFixed(1)} s`;
+  return `${two(Math.floor(whole / 3600))}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
+}

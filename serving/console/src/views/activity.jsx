@@ -1,0 +1,66 @@
+// Who did what: overrides, promotions, rollbacks, from the audit log and as they happen.
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { ask } from "../api.js";
+import { changes } from "../store.js";
+import { date } from "../time.js";
+import { Empty } from "../parts/common.jsx";
+
+const older = signal([]);
+const problem = signal("");
+
+async function load() {
+  try {
+    const { records } = await ask("/v1/audit?what=change&limit=200");
+    older.value = records;
+    problem.value = "";
+  } catch (error) {
+    problem.value = error.message;
+  }
+}
+
+export function Activity() {
+  useEffect(() => {
+    load();
+  }, []);
+  const seen = new Set();
+  const list = [...changes.value, ...older.value].filter((change) => {
+    const key = `${change.at_s}${change.what}${change.site}`;
+    return !seen.has(key) && seen.add(key);
+  });
+  return (
+    <>
+      <h1>Activity</h1>
+      {problem.value && <p class="hint">What happened before this page was opened is not shown: {problem.value}</p>}
+      {list.length ? (
+        <div class="scroll">
+          <table>
+            <caption class="hidden">What people and rules changed</caption>
+            <thead>
+              <tr>
+                <th scope="col">When</th>
+                <th scope="col">Who</th>
+                <th scope="col">What</th>
+                <th scope="col">Where</th>
+                <th scope="col">Why</th>
+              </tr>
+            </thead>
+            <tbody>
+              {list.map((change) => (
+                <tr key={`${change.at_s}${change.what}${change.site}`}>
+                  <td class="when">{date(change.at_s)}</td>
+                  <td>{change.who}</td>
+                  <td>{change.what}</td>
+                  <td>{change.site ? <a href={`#/site/${change.system}/${change.site}`}>{change.site}</a> : "the service"}</td>
+                  <td>{change.reason}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      ) : (
+        <Empty>Nobody has changed anything.</Empty>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,131 @@
+// All sites as tiles, what needs a person first.
+import { alarms, sites } from "../store.js";
+import { now } from "../time.js";
+import { Spark } from "../parts/chart.jsx";
+import { Age, Empty, number, Priority, Source } from "../parts/common.jsx";
+
+const RANK = { high: 0, medium: 1, low: 2 };
+
+function openAlarms(site) {
+  return alarms.value.alarms.filter(
+    (a) => a.system === site.system && a.site === site.name && !(a.shelved_until_s > now.value),
+  );
+}
+
+/** Lower comes first: unseen alarms by priority, silence, fallback or a hand on it, then the rest. */
+function urgency(site) {
+  const unseen = openAlarms(site).filter((a) => a.state !== "acknowledged");
+  const worst = Math.min(9, ...unseen.map((a) => RANK[a.priority]));
+  const source = site.last.value?.source;
+  const calm = site.last.value === null ? 3 : site.stale.value ? 0 : source === "fallback" ? 1 : source === "manual" ? 2 : 3;
+  return [worst, calm, site.ref];
+}
+
+function before(a, b) {
+  const [x, y] = [urgency(a), urgency(b)];
+  for (let k = 0; k < 3; k++) if (x[k] !== y[k]) return x[k] < y[k] ? -1 : 1;
+  return 0;
+}
+
+function Tile({ site }) {
+  const frame = site.last.value;
+  const info = site.painting();
+  const stale = site.stale.value;
+  const open = openAlarms(site);
+  const unseen = open.filter((a) => a.state !== "acknowledged");
+  const worst = [...unseen].sort((a, b) => RANK[a.priority] - RANK[b.priority])[0];
+  const telemetry = site.telemetry.value;
+  return (
+    <a class={`tile${stale ? " is-stale" : ""}${worst ? ` alarm-${worst.priority}` : ""}`} href={`#/site/${site.ref}`}>
+      <div class="tile-head">
+        <h2>{site.name}</h2>
+        <span class="kind">{site.kind.title ?? site.system}</span>
+      </div>
+      <div class="tile-charge">
+        {frame ? <Source source={frame.source} /> : <span class="badge">waiting for its plant</span>}
+        <span class="controller">{frame?.controller ?? site.controller}</span>
+      </div>
+      <dl class="gauges">
+        {frame &&
+          site.kind.gauges(frame, info).slice(0, 3).map((gauge) => (
+            <div key={gauge.key}>
+              <dt>{gauge.label}</dt>
+              <dd>
+                {number(gauge.value, gauge.digits)} <small>{gauge.unit}</small>
+              </dd>
+            </div>
+          ))}
+      </dl>
+      {frame && <Trend site={site} info={info} />}
+      {telemetry?.twin && <Twin telemetry={telemetry} />}
+      <div class="tile-foot">
+        {worst ? (
+          <span class="tile-alarm">
+            <Priority priority={worst.priority} /> {worst.text}
+            {unseen.length > 1 && <> and {unseen.length - 1} more</>}
+          </span>
+        ) : (
+          <span>{open.length ? `${open.length} alarm${open.length > 1 ? "s" : ""}, seen` : frame ? "no alarm" : ""}</span>
+        )}
+        <Age at={frame?.at_s} stale={stale} />
+      </div>
+    </a>
+  );
+}
+
+/** Ticks that a trend goes back. */
+const TREND = 120;
+
+function Trend({ site, info }) {
+  const first = (frame) => site.kind.gauges(frame, info)[0];
+  return (
+    <Spark
+      label={`Trend of ${first(site.last.value).label}`}
+      values={() => {
+        site.last.value;
+        return site.course.slice(-TREND).map((point) => point.gauges[0]);
+      }}
+    />
+  );
+}
+
+/** The cost so far beside what the fallback has cost in the same plant, run beside it. */
+function Twin({ telemetry }) {
+  const { value, label } = telemetry.cost;
+  const twin = telemetry.twin.value;
+  if (!(twin > 0)) return null;
+  const share = value / twin - 1;
+  const much = Math.abs(share * 100).toFixed(0);
+  return (
+    <p class="twin">
+      {label}: <strong>{much === "0" ? "as much as" : `${much} % ${share < 0 ? "less than" : "more than"}`}</strong>{" "}
+      {telemetry.twin.controller} beside it
+    </p>
+  );
+}
+
+export function City() {
+  const list = [...sites.value.values()].sort(before);
+  const needy = list.filter((site) => urgency(site)[0] < 9 || (site.last.value && urgency(site)[1] < 2)).length;
+  return (
+    <>
+      <h1>
+        City{" "}
+        <small>
+          {list.length} site{list.length === 1 ? "" : "s"},{" "}
+          {needy ? `${needy} need${needy === 1 ? "s" : ""} a look` : "all quiet"} · {alarms.value.rate} alarm
+          {alarms.value.rate === 1 ? "" : "s"} in ten minutes
+        </small>
+      </h1>
+      {list.length ? (
+        <div class="tiles">
+          {list.map((site) => (
+            <Tile key={site.ref} site={site} />
+          ))}
+        </div>
+      ) : (
+        <Empty>No site of yours is served here.</Empty>
+      )}
+    </>
+  );
+}

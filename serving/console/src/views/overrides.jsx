@@ -1,0 +1,211 @@
+// Taking over by hand: what, why, until when; what the guard would do with it is said before it is sent.
+import { useEffect, useState } from "preact/hooks";
+import { ask } from "../api.js";
+import { now, span } from "../time.js";
+import { Confirm } from "../parts/common.jsx";
+
+const EXPIRIES = [
+  [60, "1 minute"],
+  [300, "5 minutes"],
+  [900, "15 minutes"],
+  [3600, "1 hour"],
+  [14400, "4 hours"],
+];
+
+export function Overrides({ site, state, chosen, may }) {
+  const [releasing, setReleasing] = useState(null);
+  const live = grouped(Object.entries(state?.overrides ?? {}), site.agents).filter((one) => one.until_s > now.value);
+  return (
+    <>
+      <h2>By hand</h2>
+      {live.length === 0 && <p class="empty">Nothing is held by hand.</p>}
+      <ul class="overrides">
+        {live.map((one) => (
+          <li key={one.agent}>
+            <strong>{one.agent || "the whole site"}</strong> at {shown(one.command)} for {span(one.until_s - now.value)} more, by{" "}
+            {one.who}: {one.reason}
+            {may && (
+              <button type="button" onClick={() => setReleasing(one)}>
+                Hand back
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      {may && site.info.value && <TakeOver site={site} chosen={chosen} />}
+      {releasing && (
+        <Confirm
+          title="Hand back?"
+          action="Hand back"
+          onClose={() => setReleasing(null)}
+          onDone={async () => {
+            const to = releasing.agent ? `/${encodeURIComponent(releasing.agent)}` : "";
+            await ask(`${site.base}/overrides${to}`, { method: "DELETE" });
+            await site.refresh();
+          }}
+        >
+          <p>
+            {releasing.agent || "The whole site"} goes back to {state?.in_charge?.controller ?? "the policy"} with the next tick.
+          </p>
+        </Confirm>
+      )}
+    </>
+  );
+}
+
+/** Overrides in a list; one that was given to all agents at once is told once. */
+function grouped(entries, agents) {
+  const list = entries.map(([agent, one]) => ({ ...one, agent }));
+  const same = new Set(list.map((one) => `${one.since_s} ${JSON.stringify(one.command)}`));
+  if (agents > 1 && list.length === agents && same.size === 1) return [{ ...list[0], agent: "" }];
+  return list;
+}
+
+function shown(command) {
+  return Array.isArray(command) ? command.join(", ") : String(command);
+}
+
+function TakeOver({ site, chosen }) {
+  const info = site.info.value;
+  const agent = info.agents.includes(chosen.value) ? chosen.value : "";
+  const [value, setValue] = useState(null);
+  const [guard, setGuard] = useState(null);
+  const [sending, setSending] = useState(false);
+  const fields = commandFields(site, agent || info.agents[0]);
+
+  useEffect(() => {
+    setValue(null);
+    setGuard(null);
+  }, [agent]);
+
+  const command = value ?? fields.map((field) => (field.choices ? field.choices[0]?.value : field.low));
+  const plain = command.length === 1 ? command[0] : command;
+  const body = (extra = {}) => ({ command: plain, ...(agent ? { agent } : {}), ...extra });
+
+  async function check() {
+    try {
+      setGuard(await ask(`${site.base}/overrides/check`, { method: "POST", body: body() }));
+    } catch (error) {
+      setGuard({ problem: error.message });
+    }
+  }
+
+  return (
+    <form
+      class="takeover"
+      onSubmit={(event) => {
+        event.preventDefault();
+        check().then(() => setSending(true));
+      }}
+    >
+      <h3>Take over</h3>
+      <label>
+        What
+        <select value={agent} onChange={(event) => (chosen.value = event.target.value)}>
+          <option value="">the whole site</option>
+          {info.agents.map((name) => (
+            <option value={name}>{name}</option>
+          ))}
+        </select>
+      </label>
+      {fields.map((field, k) => (
+        <label key={k}>
+          {field.label}
+          {field.choices ? (
+            <select value={command[k]} onChange={(event) => setValue(replaced(command, k, Number(event.target.value)))}>
+              {field.choices.map((choice) => (
+                <option value={choice.value}>{choice.text}</option>
+              ))}
+            </select>
+          ) : (
+            <span class="slider">
+              <input
+                type="range"
+                min={field.low}
+                max={field.high}
+                step={field.step}
+                value={command[k]}
+                onInput={(event) => setValue(replaced(command, k, Number(event.target.value)))}
+              />
+              <output>{Number(command[k]).toFixed(2)}</output>
+            </span>
+          )}
+        </label>
+      ))}
+      <button type="submit">Check and take over…</button>
+      {sending && (
+        <Confirm
+          title={`Hold ${agent || "the whole site"} at ${shown(plain)}?`}
+          action="Take over"
+          danger
+          onClose={() => setSending(false)}
+          onDone={async ({ reason, seconds }) => {
+            const to = agent ? `/${encodeURIComponent(agent)}` : "";
+            const what = { command: plain, reason, expires_s: Number(seconds) };
+            await ask(`${site.base}/overrides${to}`, { method: "PUT", body: what });
+            await site.refresh();
+          }}
+        >
+          <Verdict guard={guard} />
+          <label>
+            Why
+            <input name="reason" required maxLength="200" />
+          </label>
+          <label>
+            For
+            <select name="seconds">
+              {EXPIRIES.map(([seconds, text]) => (
+                <option value={seconds} selected={seconds === 300}>
+                  {text}
+                </option>
+              ))}
+            </select>
+          </label>
+        </Confirm>
+      )}
+    </form>
+  );
+}
+
+function replaced(list, k, value) {
+  return list.map((old, i) => (i === k ? value : old));
+}
+
+/** What the guard says before anything is sent. */
+function Verdict({ guard }) {
+  if (!guard) return null;
+  if (guard.problem) return <p class="note">The guard was not asked: {guard.problem}</p>;
+  const changes = guard.interventions ?? [];
+  if (!changes.length) return <p>The guard would let it through now.</p>;
+  return (
+    <div class="note">
+      The guard would change it now:
+      <ul>
+        {changes.slice(0, 8).map((change) => (
+          <li key={change.agent}>
+            {change.agent}: {shown(change.commanded)} instead, {change.reason}
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+/** The numbers that a command consists of: a choice, or a range each. */
+function commandFields(site, agent) {
+  const info = site.info.value;
+  const bounds = info.command;
+  if (bounds.choices) {
+    const plain = Array.from({ length: bounds.choices }, (_, value) => ({ value, text: String(value) }));
+    const named = site.kind.choices?.(agent, info);
+    return [{ label: site.command, choices: named?.length ? named : plain }];
+  }
+  const low = bounds.low ?? [0];
+  const high = bounds.high ?? [1];
+  return low.map((from, k) => ({
+    label: low.length > 1 ? `${site.command} ${k + 1}` : site.command,
+    low: from,
+    high: high[k],
+    step: (high[k] - from) / 100,
+  }));
+}

@@ -1,0 +1,125 @@
+// Who acts, who watches: champion, challenger, fallback; how often they differ; promote, demote, roll back.
+import { useState } from "preact/hooks";
+import { ask } from "../api.js";
+import { may } from "../store.js";
+import { Confirm } from "../parts/common.jsx";
+import { Chart } from "../parts/chart.jsx";
+
+const ACTS = {
+  promote: { title: "Let the challenger act here?", action: "Promote", says: "The challenger becomes the champion with the next episode." },
+  demote: { title: "Send the challenger away?", action: "Demote", says: "The champion goes on alone." },
+  rollback: { title: "Go back to the champion before?", action: "Roll back", says: "The champion before acts again." },
+};
+
+export function Policies({ site }) {
+  const [doing, setDoing] = useState(null);
+  const [setting, setSetting] = useState(null);
+  const roles = site.state.value?.roles;
+  if (!roles) return null;
+  const before = roles.former?.at(-1);
+  const allowed = may("administer", site);
+  return (
+    <section class="policies" aria-label="Policies">
+      <h2>Policies</h2>
+      <dl class="facts">
+        <Role name="champion" of={roles.champion} />
+        <Role name={roles.mode === "canary" ? "canary" : "in the shadow"} of={roles.challenger} />
+        <Role name="fallback" of={site.state.value.in_charge?.fallback} />
+        <Role name="champion before" of={before} />
+        {Object.entries(site.state.value.rates ?? {}).map(([name, share]) => (
+          <Role key={name} name={`${name}, of late`} of={`${(100 * share).toFixed(0)} %`} />
+        ))}
+      </dl>
+      {site.shadow.value && <ShadowChart site={site} />}
+      {allowed && (
+        <div class="buttons">
+          <button type="button" onClick={() => setSetting("shadow")}>
+            Try one in the shadow…
+          </button>
+          {roles.challenger && (
+            <>
+              <button type="button" onClick={() => setDoing("promote")}>
+                Promote the challenger…
+              </button>
+              <button type="button" onClick={() => setDoing("demote")}>
+                Demote…
+              </button>
+            </>
+          )}
+          {before && (
+            <button type="button" onClick={() => setDoing("rollback")}>
+              Roll back…
+            </button>
+          )}
+        </div>
+      )}
+      {doing && (
+        <Confirm
+          title={ACTS[doing].title}
+          action={ACTS[doing].action}
+          danger
+          onClose={() => setDoing(null)}
+          onDone={async ({ reason }) => {
+            await ask(`${site.base}/policies/${doing}`, { method: "POST", body: { reason }, timeout: 60_000 });
+            await site.refresh();
+          }}
+        >
+          <p>{ACTS[doing].says}</p>
+          <label>
+            Why
+            <input name="reason" required maxLength="200" />
+          </label>
+        </Confirm>
+      )}
+      {setting && (
+        <Confirm
+          title="Let a policy watch"
+          action="Begin"
+          onClose={() => setSetting(null)}
+          onDone={async ({ policy, reason }) => {
+            await ask(`${site.base}/policies/shadow`, { method: "POST", body: { policy, reason }, timeout: 60_000 });
+            await site.refresh();
+          }}
+        >
+          <p>It decides every tick beside the champion. Nothing of it is carried out.</p>
+          <label>
+            Controller's name or bundle's path
+            <input name="policy" required maxLength="200" />
+          </label>
+          <label>
+            Why
+            <input name="reason" required maxLength="200" />
+          </label>
+        </Confirm>
+      )}
+    </section>
+  );
+}
+
+function Role({ name, of }) {
+  if (!of) return null;
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{of}</dd>
+    </div>
+  );
+}
+
+function ShadowChart({ site }) {
+  return (
+    <figure>
+      <figcaption>
+        commands in which the shadow would have differed <small>(%)</small>
+      </figcaption>
+      <Chart
+        label="Share of commands in which the shadow differs, over time"
+        lines={[{ label: "differs", colour: "pink" }]}
+        data={() => {
+          site.shadow.value;
+          return [site.shadows.map((s) => s.at_s), site.shadows.map((s) => (s.error ? null : 100 * s.differs))];
+        }}
+      />
+    </figure>
+  );
+}

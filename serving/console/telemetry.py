@@ -1,0 +1,61 @@
+"""What a plant may tell beside its ticks, for people who look on: what moves about in it, and what it has cost so far.
+
+Nothing is decided from it. A simulator can also say what the fallback would have cost: it runs a twin under it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.forms import Form
+
+MOST_THINGS = 2000
+Name = Annotated[str, Field(max_length=100)]
+
+
+class ThingForm(Form):
+    """Something that moves about, in the unit of the site's scene."""
+
+    id: Name
+    x: float
+    y: float
+    load: float = Field(default=0.0, description="who or what is aboard; 0: nobody but a driver")
+
+
+class Cost(Form):
+    """What an episode has cost so far; less is better."""
+
+    label: Name
+    value: float
+
+
+class Twin(Form):
+    """What the same episode has cost so far in a twin of the plant, under another controller."""
+
+    controller: Name
+    value: float
+
+
+class TelemetryForm(Form):
+    """What a plant tells beside its ticks."""
+
+    time_s: float = Field(description="the plant's clock in seconds")
+    things: list[ThingForm] = Field(default_factory=list, max_length=MOST_THINGS)
+    cost: Cost | None = None
+    twin: Twin | None = None
+
+
+class Telemetry(BaseModel):
+    """The same with where and when, as it is streamed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: str
+    site: str
+    at_s: float
+    time_s: float
+    things: list[ThingForm]
+    cost: Cost | None
+    twin: Twin | None

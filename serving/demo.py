@@ -1,0 +1,238 @@
+"""A whole city on one machine: every system's simulator drives its site through one service, to be seen in the console.
+
+Each plant is a process that asks the service tick by tick, at a pace that people can follow, and tells what moves about
+in it. Beside it runs a twin, the same episode under the fallback controller, so that the console can say what the
+policy is worth at this moment.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from agents import POLICY, fallback_name, make_controller, shipped_policies
+from envs.core.env import make_loop
+from envs.core.errors import CityloopError
+from envs.core.loop import ControlLoop
+from serving.client import SiteClient
+from serving.config import ServiceConfig
+from serving.control import Plant
+from serving.run import serve
+
+PACE_S = {"intersections": 1.0, "drainage": 1.0, "dampers": 0.05, "transit": 1.0}
+"""Seconds from one decision to the next, of a person's time."""
+
+TELEMETRY_S = 0.5
+"""The least time between two reports of what moves about."""
+
+DEADLINE_MS = 1000.0
+TELEMETRY_TIMEOUT_S = 2.0
+
+SCENARIOS = ("intersections/cologne8", "drainage/estuary", "dampers/jansen", "transit/hcmc")
+
+
+@dataclass(frozen=True)
+class Show:
+    """One plant of the demonstration.
+
+    Attributes:
+        scenario: its reference.
+        url: of the service.
+        pace: how many times as fast as `PACE_S`.
+    """
+
+    scenario: str
+    url: str
+    pace: float
+
+    def run(self) -> None:
+        """Play test episodes one after another until the process is ended."""
+        loop = make_loop(self.scenario)
+        seeds = loop.scenario.seeds.test
+        with _Twin(self.scenario) as twin, SiteClient(loop.site, self.url, DEADLINE_MS) as client:
+            plant = Plant(loop, client, make_controller(fallback_name(loop.site.system), loop.site))
+            teller = _Teller(loop, self.url, twin, PACE_S[loop.site.system] / self.pace)
+            for seed in range(seeds.first, seeds.last + 1):
+                teller.begin(seed)
+                plant.run(seed, None, lambda *_: teller.tick(plant))
+
+
+class _Teller:
+    """Keeps the pace, and tells the console what the service is not told: what moves about, what it has cost so far."""
+
+    def __init__(self, loop: ControlLoop, url: str, twin: _Twin, period_s: float):
+        self._loop, self._twin, self._period_s = loop, twin, period_s
+        self._url = f"{url}/v1/{loop.site.system}/{loop.site.name}/telemetry"
+        self._http = httpx.Client(timeout=TELEMETRY_TIMEOUT_S, trust_env=False)
+        self._due = self._told = 0.0
+        self._cost = 0.0
+
+    def begin(self, seed: int) -> None:
+        self._cost = 0.0
+        self._due = time.monotonic()
+        self._twin.begin(seed)
+
+    def tick(self, plant: Plant) -> None:
+        if plant.last is not None:
+            self._cost -= float(plant.last.reward.mean())
+        twin = self._twin.step()
+        now = time.monotonic()
+        if now - self._told >= TELEMETRY_S:
+            self._told = now
+            self._tell(twin)
+        self._due = max(self._due + self._period_s, now - self._period_s)
+        time.sleep(max(0.0, self._due - time.monotonic()))
+
+    def _tell(self, twin: float | None) -> None:
+        name = fallback_name(self._loop.site.system)
+        things = [] if self._loop.world.done else [vars(thing) for thing in self._loop.world.things()]
+        content = {
+            "time_s": self._loop.world.time_s,
+            "things": things,
+            "cost": {"label": "cost so far", "value": self._cost},
+            "twin": None if twin is None else {"controller": name, "value": twin},
+        }
+        with suppress(httpx.HTTPError):  # people look on; the plant goes on without them
+            self._http.post(self._url, json=content)
+
+
+class _Twin:
+    """The same plant under the fallback, in a process of its own, as one simulator is all that a process can have."""
+
+    def __init__(self, scenario: str):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, there = context.Pipe()
+        self._process = context.Process(target=_run_twin, args=(scenario, there), daemon=True)
+        self._process.start()
+        there.close()
+        self._ahead = 0
+        self._cost: float | None = None
+
+    def begin(self, seed: int) -> None:
+        self._cost = None
+        self._send(seed)
+
+    def step(self) -> float | None:
+        """Go one decision further, without waiting; what the last one that is done has cost so far."""
+        self._send(None)
+        with suppress(EOFError, OSError):
+            while self._pipe.poll():
+                self._cost = self._pipe.recv()
+        return self._cost
+
+    def _send(self, what: int | None) -> None:
+        with suppress(OSError):  # it ended: there is no comparison then
+            self._pipe.send(what)
+
+    def __enter__(self) -> _Twin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _run_twin(scenario: str, pipe: Connection) -> None:
+    """Play what the pipe says: a seed begins an episode, None is a decision of it."""
+    loop = make_loop(scenario)
+    controller = make_controller(fallback_name(loop.site.system), loop.site)
+    cost, done = 0.0, True
+    with suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            asked = pipe.recv()
+            if asked is not None:
+                controller.reset()
+                loop.reset(asked)
+                cost, done = 0.0, False
+            elif not done:
+                step = loop.step(controller.act(loop.readings, loop.observation))
+                cost, done = cost - float(step.reward.mean()), step.done
+                pipe.send(cost)
+    loop.close()
+
+
+def config_of(scenarios: Sequence[str], host: str, port: int, state: Path) -> ServiceConfig:
+    """A service of all sites, each under its shipped policy, or its fallback where none ships."""
+    sites = []
+    for scenario in scenarios:
+        system = scenario.partition("/")[0]
+        champion = POLICY if shipped_policies(system) else fallback_name(system)
+        sites.append({"site": scenario, "champion": champion})
+    return ServiceConfig.make(
+        {"host": host, "port": port, "state": state, "audit": {"folder": state / "audit"}, "sites": sites}
+    )
+
+
+def demo(
+    scenarios: Sequence[str] = SCENARIOS,
+    port: int = 8000,
+    pace: float = 1.0,
+    state: Path = Path("runs/demo"),
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+    stop: threading.Event | None = None,
+) -> None:
+    """Serve sites, drive them, and stay until told to stop.
+
+    Args:
+        scenarios: a plant each.
+        port: of the service, on loopback.
+        pace: how many times faster than usual.
+        state: where the service keeps what outlives it.
+        say: told what goes on.
+        stop: ends it when set; Ctrl-C does, too.
+
+    Raises:
+        CityloopError: if something cannot be served.
+    """
+    stop = stop or threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    config = config_of(scenarios, "127.0.0.1", port, state)
+    say(f"starting {len(scenarios)} plants and the service")
+    handle = serve(config, block=False)
+    assert handle is not None
+    plants: list[BaseProcess] = []
+    with handle:
+        try:
+            context = multiprocessing.get_context("spawn")
+            for scenario in scenarios:
+                show = Show(scenario, handle.url, pace)
+                plants.append(context.Process(target=_run_show, args=(show,)))
+                plants[-1].start()
+            say(f"the console: {handle.url}/   (Ctrl-C ends it)")
+            with suppress(KeyboardInterrupt):
+                while not stop.wait(1.0):
+                    if not any(plant.is_alive() for plant in plants):
+                        raise CityloopError("every plant has ended: look at what they said above")
+        finally:
+            for plant in plants:
+                plant.terminate()
+            for plant in plants:
+                plant.join()
+
+
+def _run_show(show: Show) -> None:
+    """In a process of its own; SIGTERM ends it and its twin."""
+
+    def leave(*_: Any) -> None:
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        show.run()
+    except (SystemExit, KeyboardInterrupt):
+        pass
+    except CityloopError as error:
+        print(f"{show.scenario}: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,197 @@
+"""What the console asks for: its own files, who asks, scenes, what was before, alarms, telemetry, runs and bundles."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from pydantic import Field
+
+from envs.core.scene import Scene
+from serving.alarms.book import Alarm, NoSuchAlarm
+from serving.alarms.watch import AlarmWatch
+from serving.console.files import INDEX, File, load_files
+from serving.console.past import MOST_DECISIONS, past
+from serving.console.runs import bundles_of, curves_of, runs_of
+from serving.console.telemetry import Telemetry, TelemetryForm
+from serving.forms import Form, read_form
+from serving.gateway import Gateway
+from serving.principal import Principal, Role
+from serving.refusals import NotServed
+from serving.routes.wire import as_json, as_model, body_of, refused, takes
+from serving.wire import Model
+
+MAX_FORM_BYTES = 1 << 12
+MAX_TELEMETRY_BYTES = 1 << 19
+
+READS, WRITES = refused(401, 403, 404, 429), refused(401, 403, 404, 413, 422, 429)
+
+
+class Me(Model):
+    """Who asks, and what they may do."""
+
+    name: str
+    grants: list[dict[str, str]]
+
+
+class AlarmList(Model):
+    """The alarms that stand, what needs a person first, and how many came in the last ten minutes."""
+
+    alarms: list[Alarm]
+    rate: int
+
+
+class Shelf(Form):
+    """Keep an alarm out of sight for a time."""
+
+    reason: str = Field(max_length=500)
+    seconds: float = Field(ge=0, le=8 * 3600, description="0 brings it back")
+
+
+def add_console(app: FastAPI, gateway: Gateway, runs: Path = Path("runs")) -> None:
+    """The routes.
+
+    Args:
+        app: to add them to.
+        gateway: what is shown.
+        runs: folder of training runs.
+    """
+    _add_page(app)
+    _add_scenes(app, gateway)
+    _add_runs(app, gateway, runs)
+    if gateway.alarms is not None:
+        _add_alarms(app, gateway, gateway.alarms)
+
+
+def _add_page(app: FastAPI) -> None:
+    files = load_files()
+
+    @app.get("/", include_in_schema=False)
+    async def index(request: Request) -> Response:
+        return _send(files[INDEX], request)
+
+    @app.get("/console/{name}", include_in_schema=False)
+    async def file(name: str, request: Request) -> Response:
+        if name not in files:
+            raise NotServed("file", name, list(files))
+        return _send(files[name], request)
+
+
+def _send(file: File, request: Request) -> Response:
+    headers = {"etag": file.tag, "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == file.tag:
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.kind, headers=headers)
+
+
+def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/me", response_model=Me, responses=refused(401, 429))
+    async def me(request: Request) -> Response:
+        """Who the key belongs to, and what it may do."""
+        principal = gateway.access.authenticate(request.headers)
+        return as_model(Me(name=principal.name, grants=[grant.plain() for grant in principal.grants]))
+
+    @app.get("/v1/{system}/{site}/scene", response_model=Scene, responses=READS)
+    async def scene(system: str, site: str, request: Request) -> Response:
+        """What the site looks like: marks on a plane, with the identifiers of its readings."""
+        gateway.enter(request.headers, Role.READ, system, site)
+        service = gateway.find(system, site)
+        return as_model(service.system.make_scene(service.site))
+
+    @app.get("/v1/{system}/{site}/history", responses=refused(401, 403, 404, 422, 429))
+    async def history(
+        system: str,
+        site: str,
+        request: Request,
+        since: Annotated[float, Query(description="seconds since 1970")],
+        until: Annotated[float | None, Query(description="seconds since 1970; now if not given")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS, description="how many, evenly thinned")] = 200,
+    ) -> Response:
+        """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept."""
+        gateway.enter(request.headers, Role.READ, system, site)
+        gateway.find(system, site)
+        asked = (system, site, since, until, limit)
+        return as_json({"decisions": await asyncio.to_thread(past, gateway.audit, *asked)})
+
+    @app.post(
+        "/v1/{system}/{site}/telemetry",
+        status_code=204,
+        responses=WRITES,
+        openapi_extra=takes(TelemetryForm),
+    )
+    async def telemetry(system: str, site: str, request: Request) -> Response:
+        """What a plant tells beside its ticks: what moves about, what it has cost so far. Streamed, not kept."""
+        gateway.enter(request.headers, Role.ACT, system, site)
+        gateway.find(system, site)
+        told = read_form(TelemetryForm, await body_of(request, MAX_TELEMETRY_BYTES))
+        if gateway.streams is not None:
+            parts: dict[str, Any] = {name: getattr(told, name) for name in TelemetryForm.model_fields}
+            gateway.streams.telemetry(Telemetry(system=system, site=site, at_s=time.time(), **parts))
+        return Response(status_code=204)
+
+
+def _add_alarms(app: FastAPI, gateway: Gateway, watch: AlarmWatch) -> None:
+    def visible(principal: Principal) -> AlarmList:
+        with watch.lock:
+            now_s = time.time()
+            found = [a.model_copy() for a in watch.book.all(now_s) if principal.may(Role.READ, a.system, a.site)]
+            return AlarmList(alarms=found, rate=watch.book.rate(now_s))
+
+    def found(number: int, request: Request) -> tuple[Alarm, Principal]:
+        """An alarm, for somebody who may operate its site; to others it is not there."""
+        principal = gateway.access.authenticate(request.headers)
+        try:
+            with watch.lock:
+                alarm = watch.book.find(number).model_copy()
+        except NoSuchAlarm:
+            raise NotServed("alarm", str(number), []) from None
+        gateway.enter(request.headers, Role.OPERATE, alarm.system, alarm.site)
+        return alarm, principal
+
+    @app.get("/v1/alarms", response_model=AlarmList, responses=refused(401, 429))
+    async def alarms(request: Request) -> Response:
+        """The alarms of the sites that the key may read."""
+        return as_model(visible(gateway.access.authenticate(request.headers)))
+
+    @app.post("/v1/alarms/{number}/acknowledge", response_model=Alarm, responses=WRITES)
+    async def acknowledge(number: int, request: Request) -> Response:
+        """Somebody has seen it."""
+        alarm, principal = found(number, request)
+        alarm = await asyncio.to_thread(watch.acknowledge, number, principal.name)
+        gateway.find(alarm.system, alarm.site).change(principal.name, "acknowledge", alarm.text, {"alarm": number})
+        return as_model(alarm)
+
+    @app.post("/v1/alarms/{number}/shelve", response_model=Alarm, responses=WRITES, openapi_extra=takes(Shelf))
+    async def shelve(number: int, request: Request) -> Response:
+        """Keep it out of sight for a time, a shift at most."""
+        alarm, principal = found(number, request)
+        asked = read_form(Shelf, await body_of(request, MAX_FORM_BYTES))
+        alarm = await asyncio.to_thread(watch.shelve, number, principal.name, asked.reason, asked.seconds)
+        detail = {"alarm": number, "seconds": asked.seconds}
+        gateway.find(alarm.system, alarm.site).change(
+            principal.name, "shelve" if asked.seconds else "unshelve", asked.reason or alarm.text, detail
+        )
+        return as_model(alarm)
+
+
+def _add_runs(app: FastAPI, gateway: Gateway, folder: Path) -> None:
+    @app.get("/v1/runs", responses=refused(401, 403, 429))
+    async def runs(request: Request) -> Response:
+        """The training runs on this machine."""
+        gateway.enter(request.headers, Role.READ)
+        return as_json({"folder": folder.name, "runs": await asyncio.to_thread(runs_of, folder)})
+
+    @app.get("/v1/runs/{name:path}", responses=READS)
+    async def run(name: str, request: Request) -> Response:
+        """The curves of one run."""
+        gateway.enter(request.headers, Role.READ)
+        return as_json(await asyncio.to_thread(curves_of, folder, name))
+
+    @app.get("/v1/bundles", responses=refused(401, 403, 429))
+    async def bundles(request: Request) -> Response:
+        """The cards of the policies that can be served."""
+        gateway.enter(request.headers, Role.READ)
+        return as_json({"bundles": await asyncio.to_thread(bundles_of, folder)})

@@ -1,0 +1,196 @@
+"""The console in a browser, on a real service: what people see, what they may do, and what they must never see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.console.conftest import SITES, City
+
+VIEWS = ["/", "/alarms", "/activity", "/training", *(f"/site/{ref}" for ref in SITES)]
+LATER_MS = 2000
+"""How soon an alarm has to be on the page."""
+
+
+def full(city: City) -> list[float | None]:
+    """Depths of tanks that run over."""
+    return [tank.full_m for tank in city.loops["drainage/estuary"].site.tanks]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_loads_without_a_complaint_and_asks_nobody_else(city: City, visit: Any, view: str) -> None:
+    for ref in SITES:
+        city.tick(ref)
+    page = visit("admin").go(view)
+    page.locator("h1").first.wait_for()
+    assert page.locator(".problem").count() == 0
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_serious_stands_in_the_way_of_assistive_technology(
+    city: City, visit: Any, view: str, theme: str
+) -> None:
+    city.tick("drainage/estuary", depth_m=full(city))
+    page = visit("admin", color_scheme=theme).go(view)
+    page.locator("h1").first.wait_for()
+    page.wait_for_timeout(300)
+    found = Axe().run(page).response["violations"]
+    serious = [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+def test_a_plant_that_asks_is_live_and_one_that_falls_silent_is_not_shown_as_now(city: City, visit: Any) -> None:
+    page = visit("viewer").go("/site/drainage/estuary")
+    for _ in range(3):
+        city.tick("drainage/estuary")
+    page.get_by_text("Live · tick", exact=False).wait_for()
+    # No tick comes any more: after two of its periods, two seconds at least, it is old and says so.
+    page.get_by_text("Old: the last value came", exact=False).wait_for(timeout=15_000)
+    assert page.locator(".site-main.is-stale").count() == 1
+    page.goto(f"{city.url}/#/")
+    page.locator(".tile.is-stale", has_text="estuary").wait_for()
+
+
+def test_an_alarm_is_there_within_two_seconds_and_acknowledging_it_survives_a_reload(city: City, visit: Any) -> None:
+    page = visit("operator").go("/alarms")
+    city.tick("drainage/estuary", depth_m=full(city))
+    row = page.locator("tr", has_text="is full").first
+    row.wait_for(timeout=LATER_MS)
+    before = page.locator("tr.state-acknowledged").count()
+    row.get_by_role("button", name="Acknowledge").click()
+    page.locator("tr.state-acknowledged").nth(before).wait_for()
+    page.reload()
+    page.locator("tr.state-acknowledged", has_text="by operator").first.wait_for()
+    records = city.ask("GET", "/v1/alarms").json()["alarms"]
+    assert any(alarm["acknowledged_by"] == "operator" for alarm in records)
+
+
+def test_a_hand_is_asked_once_named_seen_after_a_reload_and_gone_when_it_expires(city: City, visit: Any) -> None:
+    city.tick("drainage/estuary")
+    agent = city.loops["drainage/estuary"].site.agents[0]
+    page = visit("operator").go("/site/drainage/estuary")
+    page.get_by_label("What").select_option(agent)
+    page.get_by_role("button", name="Check and take over").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why").fill("weeds in the sluice")
+    dialog.get_by_role("button", name="Take over").click()
+    held = page.locator(".overrides li", has_text="weeds in the sluice")
+    held.wait_for()
+    assert "operator" in held.inner_text()
+    page.reload()
+    held.wait_for()
+    assert city.tick("drainage/estuary")["overridden"] == {agent: "weeds in the sluice"}
+    held.get_by_role("button", name="Hand back").click()
+    page.get_by_role("dialog").get_by_role("button", name="Hand back").click()
+    held.wait_for(state="detached")
+
+    put = city.ask(
+        "PUT",
+        f"/v1/drainage/estuary/overrides/{agent}",
+        "operator",
+        command=0.5,
+        reason="for a moment",
+        expires_s=3,
+    )
+    assert put.status_code == 200, put.text
+    short = page.locator(".overrides li", has_text="for a moment")
+    short.wait_for()
+    short.wait_for(state="detached", timeout=10_000)
+
+
+def test_a_viewer_sees_all_and_may_do_nothing(city: City, visit: Any) -> None:
+    city.tick("drainage/estuary", depth_m=full(city))
+    page = visit("viewer").go("/site/drainage/estuary")
+    page.locator(".plant").wait_for()
+    assert page.get_by_role("button", name="Take over").count() == 0
+    assert page.get_by_role("button", name="Try one in the shadow").count() == 0
+    assert page.get_by_role("button", name="Acknowledge").count() == 0
+    refused = city.ask("PUT", "/v1/drainage/estuary/overrides", "viewer", command=1.0, reason="because", expires_s=60)
+    assert refused.status_code == 403
+    number = city.ask("GET", "/v1/alarms", "viewer").json()["alarms"][0]["id"]
+    assert city.ask("POST", f"/v1/alarms/{number}/acknowledge", "viewer").status_code == 403
+
+
+def test_a_challenger_is_let_in_watched_and_sent_away(city: City, visit: Any) -> None:
+    page = visit("admin").go("/site/drainage/estuary")
+    page.get_by_role("button", name="Try one in the shadow").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Controller's name").fill("static")
+    dialog.get_by_label("Why").fill("a look")
+    dialog.get_by_role("button", name="Begin").click()
+    page.locator(".policies dd", has_text="static").first.wait_for()
+    for _ in range(2):
+        city.tick("drainage/estuary")
+    page.get_by_text("commands in which the shadow would have differed", exact=False).wait_for()
+    page.get_by_role("button", name="Demote…").click()
+    page.get_by_role("dialog").get_by_label("Why").fill("seen enough")
+    page.get_by_role("dialog").get_by_role("button", name="Demote").click()
+    page.get_by_role("button", name="Demote…").wait_for(state="detached")
+    page.goto(f"{city.url}/#/activity")
+    page.locator("tr", has_text="seen enough").wait_for()
+
+
+def test_looking_back_says_that_it_is_not_now(city: City, visit: Any) -> None:
+    page = visit("viewer").go("/site/drainage/estuary")
+    for _ in range(5):
+        city.tick("drainage/estuary")
+    page.get_by_text("Live · tick", exact=False).wait_for()
+    slider = page.get_by_role("slider", name="Look back: time")
+    slider.focus()
+    slider.press("Home")
+    page.get_by_text("not now", exact=False).wait_for()
+    assert page.locator(".site-main.is-past").count() == 1
+    page.get_by_role("button", name="Back to now").click()
+    page.locator(".site-main.is-past").wait_for(state="detached")
+
+
+def test_without_a_key_nothing_is_shown_and_a_wrong_one_is_refused_in_words(city: City, browser: Any) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(city.url)
+    page.get_by_label("Your key or token").fill("wrong")
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_role("alert").wait_for()
+    assert page.locator(".tile").count() == 0
+    page.get_by_label("Your key or token").fill(city.keys["viewer"])
+    page.get_by_role("button", name="Enter").click()
+    page.locator(".tile").first.wait_for()
+    context.close()
+
+
+def test_everything_can_be_reached_with_the_keyboard_alone(city: City, visit: Any) -> None:
+    page = visit("viewer").go("/")
+    page.locator(".tile").first.wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    names = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        names.append(page.evaluate("document.activeElement.textContent.trim()"))
+    assert any(name.startswith("Alarms") for name in names)
+    assert any("estuary" in name for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1440, 900), (820, 1180)])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(
+    city: City, visit: Any, theme: str, size: tuple[int, int], screenshots: Path | None
+) -> None:
+    for ref in SITES:
+        for _ in range(3):
+            city.tick(ref)
+    one = visit("admin", color_scheme=theme)
+    one.page.set_viewport_size({"width": size[0], "height": size[1]})
+    for view in VIEWS:
+        page = one.go(view)
+        page.locator("h1").first.wait_for()
+        page.wait_for_timeout(500)
+        if screenshots is not None:
+            name = view.strip("/").replace("/", "-") or "city"
+            page.screenshot(path=screenshots / f"{name}-{theme}-{size[0]}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], view

@@ -1,0 +1,130 @@
+"""What the console asks of the service, without a browser."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+import serving.console
+from envs.core.scene import Scene
+from serving.app import create_app
+from serving.build import Plan
+from serving.config import ServiceConfig
+from serving.console.files import FOLDER
+from serving.console.runs import curves_of, runs_of
+from serving.refusals import NotServed
+from serving.wire import example_tick
+from tests.serving.plants import client_of, grid
+
+BASE = "/v1/intersections/grid2x2"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("console")
+    sites = [{"site": "intersections/grid2x2", "champion": "max-pressure"}]
+    config = ServiceConfig.make({"state": folder, "audit": {"folder": folder / "audit"}, "sites": sites})
+    gateway = Plan.make(config).gateway()
+    with client_of(create_app(gateway), raise_server_exceptions=False) as client:
+        client.app_state["audit"] = gateway.audit
+        yield client
+    gateway.close()
+
+
+def test_the_built_page_is_of_this_source() -> None:
+    here = Path(serving.console.__file__).parent
+    source = hashlib.sha256()
+    names = [path.relative_to(here).as_posix() for path in (here / "src").rglob("*") if path.is_file()]
+    for name in sorted([*names, "package-lock.json"]):
+        source.update(name.encode())
+        source.update((here / name).read_bytes())
+    assert (FOLDER / "source.txt").read_text().strip() == source.hexdigest(), "run: npm ci && npm run build"
+
+
+def test_the_page_weighs_less_than_a_megabyte() -> None:
+    assert sum(len(gzip.compress(path.read_bytes())) for path in FOLDER.iterdir()) < 1_000_000
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_is_not_sent_twice(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    script = client.get("/console/app.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    again = client.get("/console/app.js", headers={"if-none-match": script.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/console/../app.py").status_code == 404
+    assert client.get("/console/nothing.js").json()["error"]["field"] == "file"
+
+
+def test_scenes_and_who_asks(client: TestClient) -> None:
+    assert client.get("/v1/me").json()["grants"] == [{"role": "administer", "system": "*", "site": "*"}]
+    scene = Scene.model_validate_json(client.get(f"{BASE}/scene").content)
+    assert set(grid().agents) <= {mark.id for mark in scene.marks}
+    assert client.get(f"{BASE}x/scene").status_code == 404
+
+
+def test_the_past_is_told_as_the_stream_told_it(client: TestClient) -> None:
+    for tick in range(6):
+        assert client.post(f"{BASE}/act", json=example_tick(grid()) | {"tick": tick}).status_code == 200
+    audit: Any = client.app_state["audit"]
+    assert audit.flush()
+    found = client.get(f"{BASE}/history", params={"since": 0}).json()["decisions"]
+    assert [one["tick"] for one in found] == list(range(6))
+    assert found[0]["request"] == example_tick(grid())
+    assert {"commands", "source", "interventions", "latency_ms", "at_s"} <= set(found[0])
+    thinned = client.get(f"{BASE}/history", params={"since": 0, "limit": 3}).json()["decisions"]
+    assert [one["tick"] for one in thinned] == [1, 3, 5]
+    until = client.get(f"{BASE}/history", params={"since": 0, "until": found[2]["at_s"], "limit": 1}).json()
+    assert [one["tick"] for one in until["decisions"]] == [2]
+    for bad in ({}, {"since": "x"}, {"since": 0, "limit": 0}):
+        refused = client.get(f"{BASE}/history", params=bad)
+        assert (refused.status_code, set(refused.json()["error"])) == (422, {"field", "value", "mend"})
+
+
+def test_telemetry_is_checked(client: TestClient) -> None:
+    told = {"time_s": 5.0, "things": [{"id": "bus", "x": 1.0, "y": 2.0}]}
+    assert client.post(f"{BASE}/telemetry", json=told).status_code == 204
+    assert client.post(f"{BASE}/telemetry", json=told | {"colour": "red"}).status_code == 422
+    many = [{"id": str(k), "x": 0.0, "y": 0.0} for k in range(2001)]
+    assert client.post(f"{BASE}/telemetry", json=told | {"things": many}).json()["error"]["field"] == "things"
+
+
+def test_an_alarm_that_is_not_there_cannot_be_acknowledged(client: TestClient) -> None:
+    assert client.get("/v1/alarms").json() == {"alarms": [], "rate": 0}
+    assert client.post("/v1/alarms/7/acknowledge").status_code == 404
+    assert client.post("/v1/alarms/x/acknowledge").json()["error"]["field"] == "number"
+
+
+def test_runs_are_read_as_they_are_written(tmp_path: Path) -> None:
+    run = tmp_path / "night" / "one"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(
+        "command: cityloop train\nalgorithm: PPO\nscenarios:\n- system: dampers\n  name: jansen\n  more: 1\n"
+    )
+    rows = ["iteration,agent_steps,elapsed_s,tag,value", "1,10,1.0,eval/score,0.9", "2,20,2.0,eval/score,0.8"]
+    rows += ["2,20,2.0,eval/j,0.5", "2,20,2.0,baseline/lqg/j,0.6", "2,20,2.0,train/loss,3"]
+    (run / "metrics.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.yaml").write_text("scen")
+    (found,) = runs_of(tmp_path)
+    assert (found["name"], found["scenarios"], found["updates"], found["best"]) == (
+        "night/one",
+        ["dampers/jansen"],
+        2,
+        0.8,
+    )
+    curves = curves_of(tmp_path, "night/one")["curves"]
+    assert curves == {"eval/score": {"x": [10, 20], "y": [0.9, 0.8]}, "eval/j": {"x": [20], "y": [0.5]}}
+    with pytest.raises(NotServed):
+        curves_of(tmp_path, "../night/one")
+
+
+def test_bundles_that_ship_are_listed(client: TestClient) -> None:
+    refs = {one["ref"] for one in client.get("/v1/bundles").json()["bundles"]}
+    assert {"generalist", "gates", "jansen"} <= refs

@@ -1,0 +1,26 @@
+"""``cityloop demo``: a whole city on one machine, to be looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "Example: cityloop demo --pace 2"
+
+
+def demo(
+    scenarios: Annotated[
+        list[str] | None,
+        typer.Argument(help="SYSTEM/NAME, or YAML files; one of each system if none is named.", show_default=False),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the service, on loopback.")] = 8000,
+    pace: Annotated[float, typer.Option(min=0.01, help="How many times as fast as one decision a second.")] = 1.0,
+    state: Annotated[Path, typer.Option(help="Folder of what outlives it.")] = Path("runs/demo"),
+) -> None:
+    """Serve every system, each driven by its simulator, with the console open on it; until Ctrl-C."""
+    from serving.demo import SCENARIOS
+    from serving.demo import demo as run
+
+    run(scenarios or SCENARIOS, port=port, pace=pace, state=state)
