@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup run demo stop test test-all lint format protos bench clean
+.PHONY: help setup run demo stop test test-all test-chaos lint format protos bench clean
 
 help:            ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -29,7 +29,10 @@ test: setup      ## fast tests
 	$(BIN)/pytest
 
 test-all: setup  ## all tests, the slow ones included
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest -m "not chaos"
+
+test-chaos: setup  ## kill parts of the service under load, fuzz it, wear it down: some twenty minutes
+	$(BIN)/pytest -m chaos -s tests/chaos
 
 lint: setup      ## style and types
 	$(BIN)/ruff check .

@@ -360,6 +360,12 @@ def serve(
         int | None, typer.Option(min=1, max=65535, help="Port of loopback for gRPC.", show_default="none")
     ] = None,
     log: Annotated[str | None, typer.Option(help="How the log looks: json or text.", show_default="text")] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="What has a process of its own: one, system or site.", show_default="one")
+    ] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(metavar="SERVE.yaml", help="Serve nothing: write a file for `serve deploy`.")
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
     """Serve decisions over HTTP with Ray Serve, until interrupted."""
@@ -376,12 +382,17 @@ def serve(
     if config is None:
         state = state or Path("runs/service")
         audit = audit or state / "audit"
-    changes: dict[str, Any] = {"host": host, "port": port, "state": state, "grpc_port": grpc_port, "log": log}
+    changes: dict[str, Any] = {"host": host, "port": port, "state": state, "shards": shards}
+    changes |= {"grpc_port": grpc_port, "log": log}
     if audit is not None:
         changes["audit"] = (found.audit.model_dump() if found.audit else {}) | {"folder": audit.absolute()}
     if keys is not None:
         changes["access"] = {**found.access.model_dump(), "keys": keys}
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
+    if write_config is not None:
+        import_module("serving.deploy").write_serve_config(found, write_config)
+        Output(as_json).emit({"config": str(write_config)})
+        return
     import_module("serving.run").serve(found, as_json=as_json is not None)
 
 
@@ -396,6 +407,46 @@ def _served_by_default() -> list[str]:
                 if ref in known:
                     refs[ref] = None
     return list(refs) or [DEFAULT_SERVED]
+
+
+@app.command(
+    epilog="Example: cityloop policy canary intersections/cologne8 --policy mine --reason 'fine in the shadow'"
+)
+def policy(
+    verb: Annotated[str, typer.Argument(help="show, shadow, canary, promote, demote or rollback.")],
+    site: Annotated[str, typer.Argument(help="SYSTEM/SITE, all sites of a SYSTEM, or all.")],
+    name: Annotated[
+        str | None, typer.Option("--policy", help="A controller's name, or a bundle's path where the service runs.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of all sites on which a canary acts.")] = 1.0,
+    now: Annotated[bool, typer.Option("--now", help="Let a canary begin within the present episode.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept in the audit log.")] = None,
+    url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
+    as_json: AsJson = None,
+) -> None:
+    """Show or change who decides at a running service's sites. A key is taken from CITYLOOP_KEY."""
+    from serving.admin import Admin
+    from serving.operations import VERBS
+
+    output = Output(as_json)
+    if verb != "show" and verb not in VERBS:
+        raise CityloopError(f"verb is {verb!r}: choose show, {', '.join(VERBS)}")
+    if verb != "show" and not reason:
+        raise CityloopError("--reason is missing: say why, it is kept in the audit log")
+    with Admin(url) as admin:
+        if verb == "show":
+            found = admin.policies(site)
+        else:
+            body = {"policy": name, "share": share, "now": now, "reason": reason}
+            found = admin.change(verb, site, body)
+    rows = []
+    for place, one in found.items():
+        roles, charge = one["roles"], one["in_charge"]
+        challenger = f"{roles['challenger']} ({roles['mode']})" if roles["challenger"] else "none"
+        acts = charge["fallback"] if charge["out_of_charge"] else charge["controller"]
+        rows.append((place, acts, roles["champion"], challenger, charge["out_of_charge"] or ""))
+    output.show(table("Policies", ("site", "decides", "champion", "challenger", "out of charge because"), rows))
+    output.emit(found)
 
 
 @app.command(epilog="Example: cityloop control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0")
@@ -431,10 +482,14 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="intersections, drainage, dampers, transit, monitor, training, serving, loop, audit or alarms.",
+            help="A system, monitor, training, serving, loop, audit, alarms, soak or fuzz.",
             show_default=False,
         ),
     ],
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long serving's clients ask, or a soak takes.", show_default="60, 1800"),
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
     """Measure throughput or latency side by side with a peer or a bare floor."""
@@ -449,13 +504,18 @@ def bench(
         "alarms": ("serving.alarms.bench", "bench_alarms"),
         "loop": ("serving.bench_loop", "bench_loop"),
         "audit": ("serving.audit.bench", "bench_audit"),
+        "soak": ("serving.soak", "bench_soak"),
+        "fuzz": ("serving.fuzz", "bench_fuzz"),
     }
     if name not in benches:
         raise CityloopError(f"bench {name!r} is unknown: choose {', '.join(benches)}")
     output = Output(as_json)
     module, function = benches[name]
+    if seconds is not None and name not in ("serving", "soak"):
+        raise CityloopError(f"--seconds is for serving and soak, not for {name}")
+    more = {} if seconds is None else {"seconds": seconds}
     with output.quiet():
-        found = getattr(import_module(module), function)()
+        found = getattr(import_module(module), function)(**more)
     for title in ("ratios", "figures"):
         rows = [(label, number(value)) for label, value in found[title].items()]
         output.show(table(f"{found['bench']}: {title}", ("what", "value"), rows, numbers=1))

@@ -18,20 +18,22 @@ class Afterwards:
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], None]] = deque()
-        self._due: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._at_it = False
 
     def put(self, job: Callable[[], None]) -> None:
         """Do a job soon; call it in the event loop's thread."""
         self._jobs.append(job)
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(PAUSE_S, self.finish)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # nothing is due there yet
+            self._loop = loop
+            loop.call_later(PAUSE_S, self.finish)
 
     def finish(self) -> None:
         """Do everything that waits, now; nothing if a job asks for it, as it is being done."""
         if self._at_it:
             return
-        self._due, self._at_it = None, True
+        self._loop, self._at_it = None, True
         while self._jobs:
             job = self._jobs.popleft()
             try:

@@ -1,9 +1,11 @@
-"""How much a decision costs on top of Ray Serve itself: a served tick against an empty request, in one run."""
+"""How much a decision costs on top of Ray Serve itself: served ticks against empty requests, in one run."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,48 +16,124 @@ from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
 from serving.cluster import free_ports
 from serving.config import ServiceConfig
+from serving.keys import create_key
+from serving.load import Ask, Tally, press, request
+from serving.places import load_site
+from serving.principal import Grant, Role
 from serving.run import serve
 
 ROUNDS = 1500
 WARM_UP = 200
 TICKS = 60
 
+KEY_RATE_S = 100_000.0
+"""Requests a second that the key may ask: the bench shall not measure its own limit."""
+
+CLIENTS = 16
+SECONDS = 60.0
+SLICES = 6
+"""How often empty requests and ticks take turns."""
+
 
 def bench_serving(
-    scenario: str = "intersections/cologne8", policy: str = POLICY, rounds: int = ROUNDS
+    scenario: str = "intersections/cologne8", policy: str = POLICY, rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> dict[str, Any]:
-    """Serve a scenario beside an empty deployment and ask them in turn over one kept-alive connection each.
+    """Serve a scenario beside an empty deployment and ask both: in turn by one client, then by sixteen at a time.
+
+    Everything that a service has is on: keys, checks of the readings, the audit log.
 
     Args:
         scenario: what is served; its ticks are recorded from a simulated episode first.
         policy: who decides.
-        rounds: requests of either kind.
+        rounds: requests of either kind by the one client.
+        seconds: how long sixteen clients ask, of either kind; each drives a plant of its own.
 
     Returns:
-        ``{"bench", "ratios", "figures"}``; the ratio is that of the medians, figures are in milliseconds.
+        ``{"bench", "ratios", "figures"}``; times in milliseconds, throughput in requests a second.
 
     Raises:
         CityloopError: if the scenario or the policy cannot be served.
     """
     site_path, bodies = record_episode(scenario)
-    config = ServiceConfig.make({"port": free_ports(1)[0], "sites": [{"site": scenario, "champion": policy}]})
-    handle = serve(config, block=False)
-    assert handle is not None
-    label = f"{site_path} by {handle.sites[0]['controller']}"
-    with handle, httpx.Client(trust_env=False) as http:
-        handle.run_empty("/empty")
-        url = f"{handle.url}/v1/{site_path}/act"
-        empty, tick = _measure(http, f"{handle.url}/empty", url, bodies, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        config, key = full_service(Path(folder), scenario, policy)
+        handle = serve(config, block=False)
+        assert handle is not None
+        label = f"{site_path} by {handle.sites[0]['controller']}"
+        headers = {"authorization": f"Bearer {key}"}
+        with handle, httpx.Client(trust_env=False, headers=headers) as http:
+            handle.run_empty("/empty")
+            url = f"{handle.url}/v1/{site_path}/act"
+            empty, tick = _measure(http, f"{handle.url}/empty", url, bodies, rounds)
+            none, many = _press(config, site_path, bodies, key, seconds)
     return {
         "bench": "serving",
-        "ratios": {"served tick / empty request": float(np.median(tick) / np.median(empty))},
+        "ratios": {
+            "served tick / empty request, median": float(np.median(tick) / np.median(empty)),
+            "served tick / empty request, p99": float(np.quantile(tick, 0.99) / np.quantile(empty, 0.99)),
+            f"throughput of {CLIENTS} clients, ticks / empty requests": many.per_s / none.per_s,
+        },
         "figures": {
             "empty request, median ms": float(np.median(empty)),
             "empty request, p99 ms": float(np.quantile(empty, 0.99)),
             f"{label}, median ms": float(np.median(tick)),
             f"{label}, p99 ms": float(np.quantile(tick, 0.99)),
+            f"{CLIENTS} clients, empty requests a second": none.per_s,
+            f"{CLIENTS} clients, ticks a second": many.per_s,
+            f"{CLIENTS} clients, tick p99 ms": many.quantile_ms(0.99),
+            f"{CLIENTS} clients, errors but 429 and 503 with Retry-After": float(many.errors),
+            **{f"{CLIENTS} clients, status {status}": float(n) for status, n in sorted(many.statuses.items())},
         },
     }
+
+
+def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfig, str]:
+    """A configuration with everything on, under which a place is served by its name and as plants of so many clients.
+
+    Returns:
+        The configuration, and a key that may act.
+    """
+    site = load_site(scenario)
+    sites = [site, *(site.model_copy(update={"name": f"{site.name}-{k}"}) for k in range(CLIENTS))]
+    for one in sites:
+        one.save(folder / f"{one.name}.json")
+    key, _ = create_key(folder / "keys.json", "bench", [Grant(role=Role.ACT)])
+    content = {
+        "port": free_ports(1)[0],
+        "state": folder / "state",
+        "audit": {"folder": folder / "audit"},
+        "access": {"keys": folder / "keys.json", "rate_s": KEY_RATE_S, "burst": KEY_RATE_S},
+        "defaults": {"champion": policy},
+        "sites": [str(folder / f"{one.name}.json") for one in sites],
+    }
+    return ServiceConfig.make(content), key
+
+
+def _press(
+    config: ServiceConfig, site_path: str, bodies: list[bytes], key: str | None, seconds: float
+) -> tuple[Tally, Tally]:
+    """What many clients got of empty requests and of ticks, in slices by turns so that a busy moment hits both."""
+    host = f"{config.host}:{config.port}"
+    nothing = request("GET", host, "/empty", key=key)
+    none, many = Tally(), Tally()
+    for turn in range(SLICES):
+        none.add(press(config.host, config.port, [lambda _: nothing] * CLIENTS, seconds / SLICES))
+        asks = [_ticks_of(host, f"/v1/{site_path}-{k}/act", bodies, key, f"turn {turn}") for k in range(CLIENTS)]
+        many.add(press(config.host, config.port, asks, seconds / SLICES))
+    return none, many
+
+
+def _ticks_of(host: str, path: str, bodies: list[bytes], key: str | None, episode: str) -> Ask:
+    """A plant's requests: its recorded ticks over and over, each with a number and a time of its own."""
+    ticks = [orjson.loads(body) for body in bodies]
+    step_s = ticks[1]["time_s"] - ticks[0]["time_s"]
+
+    def ask(number: int) -> bytes:
+        tick = ticks[number % len(ticks)]
+        moved = {**tick, "tick": number, "time_s": ticks[0]["time_s"] + number * step_s, "episode": episode}
+        return request("POST", host, path, orjson.dumps(moved), key)
+
+    return ask
 
 
 def record_episode(scenario: str) -> tuple[str, list[bytes]]:

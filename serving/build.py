@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 
 from agents import find_bundle
 from envs.core.errors import CityloopError
@@ -50,6 +51,16 @@ class Plan:
                 raise CityloopError(f"two sites are called {address}: rename one of them")
             found[address] = site
         return cls(config, tuple((site.system, site.model_dump_json()) for site in found.values()))
+
+    def released(self) -> Self:
+        """The same in another release: whoever runs it replaces every process."""
+        config = self.config.model_copy(update={"release": uuid4().hex})
+        return replace(self, config=config)
+
+    def part(self, chosen: Sequence[int]) -> Self:
+        """The same for some of the sites."""
+        config = self.config.model_copy(update={"sites": tuple(self.config.sites[k] for k in chosen)})
+        return replace(self, config=config, sites=tuple(self.sites[k] for k in chosen))
 
     def places(self) -> list[tuple[SiteConfig, Site]]:
         """Sites with their settings."""

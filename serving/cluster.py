@@ -16,11 +16,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from envs.core.errors import CityloopError
+from serving.config import ServiceConfig
 from serving.logs import Receiver
 from serving.loopback import LOOPBACK, confine_cluster, confine_worker
-from serving.streams import MAX_SUBSCRIBERS
-from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
+from serving.options import options, quiet
+from serving.proxy import PEM, bundle_tls, set_up_proxy
+from serving.shards import shards_of
+from serving.wire import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from serving.build import Plan
@@ -28,14 +33,14 @@ if TYPE_CHECKING:
 OBJECT_STORE_BYTES = 80_000_000
 """The least that Ray accepts, roughly; requests do not pass through the object store."""
 
+READY_S = 60.0
+"""How long the proxy may take to hear of the replicas."""
+
 END_S = 3.0
 """How long Ray's processes may take to end by themselves."""
 
 MAX_MESSAGE_BYTES = 2 * MAX_BODY_BYTES
 """Longest message over gRPC; Ray Serve's own limit is 2 GiB."""
-
-QUEUE = 32
-"""Ticks that may wait: a control loop is better served by a refusal than by an answer to an old question."""
 
 
 def check_port(host: str, port: int) -> None:
@@ -71,13 +76,11 @@ class Cluster:
     """Ray and Ray Serve for one service; use ``with``.
 
     Args:
-        host: address to serve on.
-        port: port to serve on.
-        grpc_port: port of loopback to serve gRPC on; None: none.
+        config: where to serve, with which encryption, in how many processes.
     """
 
-    def __init__(self, host: str, port: int, grpc_port: int | None = None):
-        self.host, self.port, self.grpc_port = host, port, grpc_port
+    def __init__(self, config: ServiceConfig):
+        self.config = config
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
         self._logs = Receiver(self._folder / "logs.sock")
@@ -101,11 +104,21 @@ class Cluster:
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(inner_grpc),
             "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-            # There is no other replica that a client could be sent to: nothing to wait for when stopping.
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+            # A replica that goes answers until HAProxy has heard of the one that comes.
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+            # A refused connection is a replica that is gone: whoever asks shall know at once, not after a second try.
+            "RAY_SERVE_HAPROXY_RETRIES": "0",
+            # A dead proxy is noticed after three looks.
+            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+            # One that starts on a busy machine may take longer than the five seconds that Ray gives it.
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # Whoever reaches Ray itself may run anything: also on loopback only with its token.
+            "RAY_AUTH_MODE": "token",
         }
+        if self.config.tls is not None:
+            os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
         for key, value in settings.items():
             os.environ.setdefault(key, value)
 
@@ -125,61 +138,66 @@ class Cluster:
         confine_cluster()
         ray.init(
             address="local",
-            num_cpus=2,
+            num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             namespace="cityloop",
             object_store_memory=OBJECT_STORE_BYTES,
-            runtime_env={"worker_process_setup_hook": confine_worker},
+            runtime_env={"worker_process_setup_hook": set_up_worker},
             _temp_dir=str(self._folder),
         )
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         serve.start(
-            http_options={"host": self.host, "port": self.port},
+            http_options={"host": self.config.host, "port": self.config.port},
             grpc_options=self._grpc_options(),
-            logging_config=_quiet(),
+            logging_config=quiet(),
         )
 
     def _grpc_options(self) -> dict[str, Any] | None:
-        if self.grpc_port is None:
+        if self.config.grpc_port is None:
             return None
         servicer = "serving.rpc.cityloop_pb2_grpc.add_CityloopServicer_to_server"
-        return {"port": self.grpc_port, "grpc_servicer_functions": [servicer], "enable_reflection": False}
+        return {"port": self.config.grpc_port, "grpc_servicer_functions": [servicer], "enable_reflection": False}
 
-    def run(self, plan: Plan, name: str, route: str = "/") -> None:
-        """Serve a plan's sites at a route."""
-        from serving.replica import deployment
+    def run(self, plan: Plan) -> None:
+        """Serve a plan's sites. Takes as long as its policies take to load."""
+        from ray import serve
 
-        self._run(deployment(), name, route, replace(plan, logs=self._logs.path))
+        from serving.replica import application
+
+        for shard in shards_of(replace(plan, logs=self._logs.path)):
+            serve.run(application(shard), name=shard.name, route_prefix=shard.route)
+
+    def wait_until_ready(self, plan: Plan) -> None:
+        """Wait until the proxy has heard of every replica.
+
+        Raises:
+            CityloopError: if it does not.
+        """
+        url = self.config.url.replace("0.0.0.0", LOOPBACK).replace("[::]", "[::1]")
+        waiting = ["/healthz", *(f"/v1/{site.system}/{site.name}" for _, site in plan.places())]
+        deadline = time.monotonic() + READY_S
+        # Certificates are the clients' affair: this asks its own machine whether it is there.
+        with httpx.Client(trust_env=False, verify=False) as http:
+            while waiting and time.monotonic() < deadline:
+                with suppress(httpx.HTTPError):
+                    if http.get(url + waiting[0]).status_code != 503:
+                        waiting.pop(0)
+                        continue
+                time.sleep(0.05)
+        if waiting:
+            raise CityloopError(f"{url}{waiting[0]} does not answer within {READY_S:g} s: look at the logs of Ray")
 
     def run_empty(self, route: str) -> None:
         """Serve an empty answer at a route: what Ray Serve itself costs."""
+        from ray import serve
 
         class Empty:
             async def __call__(self, request: Any) -> str:
                 return ""
 
-        self._run(Empty, "empty", route)
-
-    @staticmethod
-    def _run(target: type, name: str, route: str, *args: Any) -> None:
-        from ray import serve
-
-        made = serve.deployment(
-            target,
-            name=name,
-            num_replicas=1,  # every change of replicas makes HAProxy reload, which may cost requests
-            ray_actor_options={"num_cpus": 0.5},
-            # Whoever listens to events, or keeps a loop, is under way all the time.
-            max_ongoing_requests=16 + MAX_SUBSCRIBERS + MAX_LOOPS,
-            max_queued_requests=QUEUE,
-            max_constructor_retry_count=1,
-            graceful_shutdown_timeout_s=2.0,
-            graceful_shutdown_wait_loop_s=0.1,
-            logging_config=_quiet(),
-        )
-        serve.run(made.bind(*args), name=name, route_prefix=route)
+        serve.run(serve.deployment(Empty, name="empty", **options()).bind(), name="empty", route_prefix=route)
 
     def close(self) -> None:
         """Stop Serve, HAProxy and Ray, and remove their files. May be called twice."""
@@ -193,6 +211,7 @@ class Cluster:
                     serve.shutdown()
             finally:
                 ray.shutdown()
+                os.environ.pop(PEM, None)
                 _end_users(self._folder)
                 self._logs.close()
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -201,6 +220,12 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def set_up_worker() -> None:
+    """What every worker process does as it starts: a `worker_process_setup_hook`."""
+    confine_worker()
+    set_up_proxy()
 
 
 def _end_users(folder: Path) -> None:
@@ -229,8 +254,3 @@ def _users(folder: Path) -> list[int]:
         if int(entry.name) != os.getpid() and any(link.startswith(f"{folder}/") for link in links):
             found.append(int(entry.name))
     return found
-
-
-def _quiet() -> dict[str, Any]:
-    """Log what goes wrong, not every request."""
-    return {"log_level": "WARNING", "enable_access_log": False}

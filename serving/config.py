@@ -91,6 +91,7 @@ class ServiceConfig(Frozen):
         host, port: where it listens.
         tls: encryption; None: none.
         state: folder of what must outlive the process; None: nothing does.
+        release: any words; other ones replace every process, each by one that is ready.
         shards: what has a process of its own: ``one`` for all sites, or each ``system``, or each ``site``.
         access: who is let in; neither keys nor tokens: everybody, which only loopback allows.
         grpc_port: where gRPC listens, on loopback; None: nowhere.
@@ -104,6 +105,7 @@ class ServiceConfig(Frozen):
     port: int = Field(default=8000, ge=1, le=65535)
     tls: Tls | None = None
     state: Path | None = None
+    release: str = ""
     shards: Literal["one", "system", "site"] = "one"
     access: AccessSettings = AccessSettings()
     grpc_port: int | None = Field(default=None, ge=1, le=65535)

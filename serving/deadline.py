@@ -9,13 +9,72 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
+
+BLINK_S = 0.0005
+"""How long an event loop may stand still for a job. Most decisions take less than the loop's own way of waiting."""
 
 
 class Late(Exception):
     """A job was not done in time, or an earlier one still is not."""
+
+
+class _Job:
+    """Something to do, and what came of it."""
+
+    __slots__ = ("_ended", "done", "error", "given_up", "result", "tell", "work")
+
+    def __init__(self, work: Callable[[], Any]):
+        self.work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = self.given_up = False
+        self.tell: Callable[[], None] | None = None
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def do(self) -> None:
+        """Do it, unless nobody wants it any more."""
+        if not self.given_up:
+            try:
+                self.result = self.work()
+            except BaseException as error:  # whatever went wrong belongs to whoever asked
+                self.error = error
+        self.done = True
+        self._ended.release()
+        if self.tell is not None:
+            self.tell()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Stand still until it is done; says whether it is."""
+        return self._ended.acquire(timeout=timeout_s)
+
+    async def wait_async(self, timeout_s: float) -> bool:
+        """Wait until it is done, without holding up the event loop; says whether it is."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        def tell() -> None:
+            try:
+                loop.call_soon_threadsafe(wake)
+            except RuntimeError:  # the loop is gone, and with it whoever waited
+                return
+
+        self.tell = tell
+        if not self.done:  # it may have ended before anybody was told to tell
+            await asyncio.wait((waiter,), timeout=timeout_s)
+        return self.done
+
+    def outcome(self) -> Any:
+        """What it gave; what it raised is raised here."""
+        if self.error is not None:
+            raise self.error
+        return self.result
 
 
 class Worker:
@@ -26,78 +85,69 @@ class Worker:
     """
 
     def __init__(self, name: str):
-        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._last: Future[Any] | None = None
-        self._left_behind: Future[Any] | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._last: _Job | None = None
+        self._left_behind: _Job | None = None
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
-        while (item := self._jobs.get()) is not None:
-            future, job = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(job())
-            except BaseException as error:  # whatever went wrong belongs to whoever asked
-                future.set_exception(error)
+        while (job := self._jobs.get()) is not None:
+            job.do()
 
     @property
     def stuck(self) -> bool:
         """Whether a job that was given up still runs."""
-        return self._left_behind is not None and not self._left_behind.done()
+        return self._left_behind is not None and not self._left_behind.done
 
-    def run(self, job: Callable[[], Any], timeout_s: float) -> Any:
+    def run(self, work: Callable[[], Any], timeout_s: float) -> Any:
         """Do a job and return its result; what it raises is raised here.
 
         Raises:
             Late: if it takes longer, or an earlier one that was given up still runs.
         """
-        future = self._submit(job)
-        try:
-            return future.result(timeout_s)
-        except TimeoutError:
-            if future.done():
-                return future.result()  # it was just in time, or the job itself raised this
-            raise self._give_up(future, timeout_s) from None
+        job = self._submit(work)
+        if not job.wait(timeout_s):
+            raise self._give_up(job, timeout_s)
+        return job.outcome()
 
-    async def run_async(self, job: Callable[[], Any], timeout_s: float, allowed_s: float | None = None) -> Any:
-        """As `run`, without holding up the event loop.
+    async def run_async(self, work: Callable[[], Any], timeout_s: float, allowed_s: float | None = None) -> Any:
+        """As `run`, without holding up the event loop for more than a blink.
 
         Args:
-            job: what to do.
+            work: what to do.
             timeout_s: how long it may take.
             allowed_s: the whole that this is what is left of, for the words of a `Late`.
         """
-        future = self._submit(job)
-        waiter = asyncio.wrap_future(future)
+        job = self._submit(work)
+        blink = min(BLINK_S, timeout_s)
+        if job.wait(blink):
+            return job.outcome()
+        in_time = False
         try:
-            await asyncio.wait((waiter,), timeout=timeout_s)
+            in_time = await job.wait_async(timeout_s - blink)
         finally:  # also where the one who asked has gone away
-            if not waiter.done():
-                waiter.cancel()
-                late = self._give_up(future, allowed_s or timeout_s)
-        if waiter.cancelled():
+            late = None if in_time else self._give_up(job, allowed_s or timeout_s)
+        if late is not None:
             raise late
-        return waiter.result()
+        return job.outcome()
 
-    def post(self, job: Callable[[], None]) -> bool:
+    def post(self, work: Callable[[], None]) -> bool:
         """Do a job some time soon and tell nobody, unless there is something to do already; says whether it will."""
-        if self._last is not None and not self._last.done():
+        if self._last is not None and not self._last.done:
             return False
-        self._submit(job)
+        self._submit(work)
         return True
 
-    def _submit(self, job: Callable[[], Any]) -> Future[Any]:
+    def _submit(self, work: Callable[[], Any]) -> _Job:
         if self.stuck:
             raise Late("still busy with an earlier tick")
-        future: Future[Any] = Future()
-        self._last = future
-        self._jobs.put((future, job))
-        return future
+        self._last = job = _Job(work)
+        self._jobs.put(job)
+        return job
 
-    def _give_up(self, future: Future[Any], timeout_s: float) -> Late:
-        if not future.cancel():
-            self._left_behind = future
+    def _give_up(self, job: _Job, timeout_s: float) -> Late:
+        job.given_up = True
+        self._left_behind = job
         return Late(f"no answer within {timeout_s * 1e3:g} ms")
 
     def close(self) -> None:

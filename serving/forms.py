@@ -7,7 +7,8 @@ from typing import Any, Self, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from envs.core.errors import ReadingError
+from envs.core.errors import CityloopError, ReadingError
+from envs.core.site import first_problem
 from serving.overrides import MAX_EXPIRES_S, Override
 from serving.refusals import brief
 from serving.roles import Roles
@@ -22,6 +23,12 @@ class Form(BaseModel):
     """Base of what operators send."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class UserConfig(Form):
+    """What a deployment's ``user_config`` holds."""
+
+    sites: dict[str, Roles] = Field(default_factory=dict, description="system/site → the roles there")
 
 
 class RoleChange(Form):
@@ -116,6 +123,18 @@ def read_form(form: type[Read], body: bytes) -> Read:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"]) or "body"
         raise ReadingError(brief(field), brief(problem["input"]), _mend(problem)) from None
+
+
+def read_roles(content: Any) -> dict[str, Roles]:
+    """The roles that a deployment's ``user_config`` asks for.
+
+    Raises:
+        CityloopError: naming the first thing that does not fit.
+    """
+    try:
+        return UserConfig.model_validate(content or {}).sites
+    except ValidationError as error:
+        raise CityloopError(first_problem(error)) from None
 
 
 def _mend(problem: Any) -> str:

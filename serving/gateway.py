@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from envs.core.errors import CityloopError
+from envs.core.registry import get_system
 from serving.access import Access
 from serving.alarms.watch import AlarmWatch
 from serving.collaborators import Trail
@@ -15,6 +16,7 @@ from serving.principal import Principal, Role
 from serving.refusals import Forbidden, NotServed
 from serving.sites import SiteService
 from serving.streams import Streams
+from serving.wire import SiteSummary, SystemSummary
 
 
 class Gateway:
@@ -78,7 +80,7 @@ class Gateway:
         """Answer a tick of a site for somebody who may act there; see `SiteService.act_async`."""
         return await self.find(system, site).act_async(body, principal.name)
 
-    def health(self) -> dict[str, Any]:
+    async def health(self) -> dict[str, Any]:
         """Whether the service works, and at which sites the fallback decides and why."""
         sites = {service.ref: service.degraded or "ok" for service in self.all}
         audit = None if self.audit is None else self.audit.degraded
@@ -91,6 +93,24 @@ class Gateway:
         if self.audit is not None and self.audit.degraded is not None:
             faults["audit"] = self.audit.degraded
         return {"status": "unready" if faults else "ready", "faults": faults}
+
+    async def summaries(self) -> list[SystemSummary]:
+        """The systems and sites that are served."""
+        found = []
+        for name, sites in self.systems.items():
+            system = get_system(name)
+            rows = [
+                SiteSummary(
+                    name=site, url=f"/v1/{name}/{site}", agents=len(s.site.agents), controller=s.in_charge.controller
+                )
+                for site, s in sites.items()
+            ]
+            found.append(SystemSummary(name=name, description=system.description, command=system.command, sites=rows))
+        return found
+
+    async def exposition(self) -> tuple[bytes, str]:
+        """The metrics and their media type; nothing where there are none."""
+        return (b"", "text/plain") if self.metrics is None else self.metrics.render()
 
     async def check(self) -> None:
         """Decide something cheap at every site.

@@ -15,6 +15,7 @@ from serving.refusals import Conflict
 from serving.report import commands_of
 from serving.roles import Roles
 from serving.sites import SiteService
+from serving.standing import reconfigured
 from serving.wire import Change, example_tick
 
 VERBS = ("shadow", "canary", "promote", "demote", "rollback")
@@ -49,6 +50,29 @@ async def apply_roles(service: SiteService, roles: Roles, what: str, reason: str
     detail = {"before": before.model_dump(), "after": roles.model_dump(), "bundles": bundles}
     service.change(who, what, reason, detail)
     return await service.save()
+
+
+async def configure(service: SiteService, roles: Roles) -> None:
+    """Take the roles of a configuration, if they are not those that it asked for last.
+
+    Raises:
+        CityloopError: if a policy cannot be used.
+        Conflict: if one is a program in the plant.
+    """
+    standing = service.standing
+    if roles == standing.configured:
+        return
+    new = reconfigured(roles, standing.state())
+    standing.configured, before = roles, standing.configured
+    try:
+        await apply_roles(service, new, "configure", "the configuration changed", CONFIGURATION, at_once=False)
+    except BaseException:
+        standing.configured = before
+        raise
+
+
+CONFIGURATION = "configuration"
+"""Who changes something where a file does."""
 
 
 def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:

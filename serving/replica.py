@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from envs.core.errors import CityloopError
 from serving.app import create_app
-from serving.build import Plan
-from serving.logs import configure
+from serving.forms import read_roles
+from serving.logs import configure as configure_logs
+from serving.operations import configure
+from serving.options import options
+from serving.refusals import Refused
 from serving.rpc.service import Rpc
+from serving.shards import Front, Shard
+from serving.wire import SystemSummary
+
+log = logging.getLogger("cityloop.serving")
+
+SWITCH_S = 0.0005
+"""How long a thread may keep the others waiting: a tick takes about as long."""
 
 
 class Replica(Rpc):
     """One process of the service.
 
     Args:
-        plan: what it serves.
+        shard: what it serves.
     """
 
-    def __init__(self, plan: Plan):
-        configure(plan.config.log, plan.logs)
-        self.gateway = plan.gateway()
+    def __init__(self, shard: Shard):
+        sys.setswitchinterval(SWITCH_S)
+        configure_logs(shard.plan.config.log, shard.plan.logs)
+        gateway = shard.plan.gateway()
+        self.gateway = Front(gateway, shard.asks) if shard.asks else gateway
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app; Ray Serve asks for it after the constructor."""
         return create_app(self.gateway)
 
@@ -36,9 +51,55 @@ class Replica(Rpc):
         """Ray Serve asks now and then, and replaces a process that raises."""
         await self.gateway.check()
 
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take the roles that a deployment's ``user_config`` asks for: ``{"sites": {"system/site": roles}}``.
 
-def deployment() -> Any:
-    """The class that Ray Serve deploys."""
+        What cannot be used is logged, and the roles before stay: a plant is better served by an old policy than by a
+        deployment that Ray Serve gives up.
+        """
+        try:
+            asked = read_roles(user_config)
+        except CityloopError as error:
+            log.error("user_config: %s; nothing is changed", error)  # noqa: TRY400
+            return
+        for service in self.gateway.all:
+            if service.ref in asked:
+                try:
+                    await configure(service, asked[service.ref])
+                except (CityloopError, Refused) as error:
+                    log.error("%s: %s; its roles stay", service.ref, error)  # noqa: TRY400
+
+    async def health(self) -> dict[str, Any]:
+        """For the one in front; see `Gateway`."""
+        return await self.gateway.health()
+
+    async def ready(self) -> dict[str, Any]:
+        """For the one in front; see `Gateway`."""
+        return await self.gateway.ready()
+
+    async def exposition(self) -> tuple[bytes, str]:
+        """For the one in front; see `Gateway`."""
+        return await self.gateway.exposition()
+
+    async def summaries(self) -> list[SystemSummary]:
+        """For the one in front; see `Gateway`."""
+        return await self.gateway.summaries()
+
+
+def application(shard: Shard) -> Any:
+    """The application that Ray Serve runs for a shard."""
     from ray import serve
 
-    return serve.ingress()(Replica)
+    return (
+        serve.deployment(serve.ingress()(Replica), name=shard.name, **options())
+        .options(user_config=user_config(shard))
+        .bind(shard)
+    )
+
+
+def user_config(shard: Shard) -> dict[str, Any]:
+    """The roles of a shard's sites, as `Replica.reconfigure` takes them."""
+    places = shard.plan.places()
+    return {
+        "sites": {f"{site.system}/{site.name}": config.roles.model_dump(exclude={"former"}) for config, site in places}
+    }

@@ -84,13 +84,13 @@ def _value(command: float | list[float]) -> float | list[float]:
     return command[0] if isinstance(command, list) and len(command) == 1 else command
 
 
-def decision_of(site: Site, outcome: Outcome, answer: Mapping[str, Any]) -> Decision:
+def decision_of(site: Site, site_hash: str, outcome: Outcome, answer: Mapping[str, Any]) -> Decision:
     """The event of an answered tick."""
     asked, decided = outcome.asked, outcome.decided
     return Decision(
         system=site.system,
         site=site.name,
-        site_hash=site.hash,
+        site_hash=site_hash,
         tick=asked.tick.tick,
         time_s=asked.tick.time_s,
         at_s=asked.at_s,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
+from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -35,9 +35,9 @@ class ServeHandle:
         sites: what it serves, as plain data.
     """
 
-    def __init__(self, cluster: Cluster, config: ServiceConfig, services: Sequence[SiteService]):
-        self._cluster, self.config = cluster, config
-        self.url = config.url
+    def __init__(self, cluster: Cluster, plan: Plan, services: Sequence[SiteService]):
+        self._cluster, self._plan = cluster, plan
+        self.url = plan.config.url
         self.sites = [
             {
                 "system": s.site.system,
@@ -51,6 +51,13 @@ class ServeHandle:
     def run_empty(self, route: str) -> None:
         """Serve an empty answer beside the sites, to measure against."""
         self._cluster.run_empty(route)
+
+    def roll(self) -> None:
+        """Replace every process by a new one, which is ready before the old one goes; waits until that is done."""
+        plan = self._plan.released()
+        self._cluster.run(plan)
+        self._cluster.wait_until_ready(plan)
+        self._plan = plan
 
     def close(self) -> None:
         """Stop the service and everything that it started. May be called twice."""
@@ -70,7 +77,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
 
     Args:
         config: what and how.
-        block: stay until Ctrl-C or SIGTERM, then stop everything.
+        block: stay until Ctrl-C or SIGTERM, then stop everything. SIGHUP replaces every process by a new one.
         as_json: say on standard output, as one line of JSON, what is served where.
 
     Returns:
@@ -84,39 +91,46 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     check_port(config.host, config.port)
     if not block:
         return _start(plan, services)
-    stop, out = threading.Event(), sys.stdout
+    signals, out = SimpleQueue[int](), sys.stdout
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
     with _told_to_stop(), redirect_stdout(sys.stderr):
         with _start(plan, services) as handle:
-            _listen(stop)
+            _listen(signals)
             _announce(handle, services)
             if as_json:
                 print(orjson.dumps({"url": handle.url, "sites": handle.sites}).decode(), file=out, flush=True)
-            stop.wait()
+            while signals.get() == signal.SIGHUP:
+                handle.roll()
+                print("every process is new", file=sys.stderr)
         print("stopped", file=sys.stderr)
     return None
 
 
 def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
     configure(plan.config.log)
-    cluster = Cluster(plan.config.host, plan.config.port, plan.config.grpc_port)
+    cluster = Cluster(plan.config)
     try:
         cluster.__enter__()
-        cluster.run(plan, "cityloop")
+        cluster.run(plan)
+        cluster.wait_until_ready(plan)
     except BaseException:
         cluster.close()
         raise
     finally:
         for service in services:
             service.close()
-    return ServeHandle(cluster, plan.config, services)
+    return ServeHandle(cluster, plan, services)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What the service listens to: two that end it, and one that replaces its processes."""
 
 
 @contextmanager
 def _told_to_stop() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the service in an orderly way; give them back afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
         yield
@@ -131,10 +145,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _listen(stop: threading.Event) -> None:
+def _listen(signals: SimpleQueue[int]) -> None:
     """From here on a signal ends the wait, and another one does not disturb the cleaning up."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: signals.put(number))
 
 
 def _announce(handle: ServeHandle, services: Sequence[SiteService]) -> None:

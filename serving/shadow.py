@@ -7,13 +7,13 @@ dropped: an answer is never held up.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.core.world import Commands, Guard, Observation
+from envs.core.world import Commands, Guard, Intervention, Observation
 from serving.seat import Seat, reason_of
 
 
@@ -44,6 +44,7 @@ def try_out(
     mask: np.ndarray,
     issued: Commands,
     tell: Callable[[Tried], None],
+    everyday: Collection[str] = (),
 ) -> bool:
     """Ask a controller without carrying out what it asks for; says whether it has time.
 
@@ -55,6 +56,7 @@ def try_out(
         mask: of the same.
         issued: what is carried out.
         tell: called with what came out, in the seat's thread.
+        everyday: the guard's reasons that do not count.
     """
 
     def job() -> None:
@@ -67,10 +69,15 @@ def try_out(
             return
         agents = len(issued)
         other = np.reshape(commands != issued, (agents, -1)).any(axis=1)
-        guarded = len({change.agent for change in changes}) / agents
+        guarded = len(guarded_agents(changes, everyday)) / agents
         tell(Tried(commands, float(other.mean()), guarded, None, _ms(started)))
 
     return seat.post(job)
+
+
+def guarded_agents(changes: Sequence[Intervention], everyday: Collection[str]) -> set[str]:
+    """Whose requests the guard changed for a reason that says something against whoever asked."""
+    return {change.agent for change in changes if change.reason not in everyday}
 
 
 def _ms(started: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -32,9 +32,9 @@ from serving.events import Change, Event, Sink
 from serving.refusals import Busy
 from serving.repeats import Repeats
 from serving.report import Outcome, answer_of, decision_of, shadowed_of
-from serving.rollback import Conduct
+from serving.rollback import EVERYDAY, Conduct
 from serving.seat import WARM_UP_S, Seat, reason_of
-from serving.shadow import Tried, try_out
+from serving.shadow import Tried, guarded_agents, try_out
 from serving.standing import Standing
 from serving.state import Store
 from serving.wire import InCharge, Tick, example_tick, parse_tick
@@ -71,11 +71,15 @@ class SiteService:
         self._guard, self._shadow_guard = self.system.make_guard(self.site), self.system.make_guard(self.site)
         self._features = self.system.make_features(self.site)
         self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
+        everyday = self.settings.rollback.everyday
+        self._everyday = frozenset(EVERYDAY.get(self.site.system, ()) if everyday is None else everyday)
+        self._site_hash = self.site.hash  # of all that the site is: it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
         self._saver = ThreadPoolExecutor(1, f"{self.ref} state")
         self.last: Mapping[str, Any] | None = None
         self._seen: Outcome | None = None
         self.dropped = 0
+        self._catching_up: set[asyncio.Task[None]] = set()
 
     @classmethod
     def open(
@@ -208,6 +212,8 @@ class SiteService:
     def _follow(self, tick: Tick) -> bool:
         """Take note of a tick; says whether whoever remembers begins anew with it, as they do in a new process."""
         first = self.last is None
+        if self.standing.store.changed():
+            self._catch_up()
         if not self.standing.episodes.follow(tick):
             return first
         canary = self.standing.crew.canary
@@ -218,6 +224,18 @@ class SiteService:
         if tick.episode is not None or canary != self.standing.crew.canary:
             self._after.put(self.save_soon)
         return True
+
+    def _catch_up(self) -> None:
+        """Take up what another process has saved: in a rolling update two of them know the site for a moment."""
+        self.forget_answers()
+        task = asyncio.ensure_future(self.standing.catch_up())
+        self._catching_up.add(task)
+        task.add_done_callback(self._caught_up)
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        self._catching_up.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("%s: what another process saved cannot be taken up (%s)", self.ref, task.exception())
 
     async def _decide(self, asked: Asked) -> dict[str, Any]:
         standing = self.standing
@@ -245,12 +263,12 @@ class SiteService:
     # After the answer.
 
     def _finish(self, outcome: Outcome, answer: Mapping[str, Any]) -> None:
-        self.tell(decision_of(self.site, outcome, answer))
+        self.tell(decision_of(self.site, self._site_hash, outcome, answer))
         if outcome.commands is None:
             return
         crew, tripped = self.standing.crew, self.standing.watch.tripped
         if tripped is None:
-            self._judge(conduct_of(outcome, len(self.site.agents)))
+            self._judge(conduct_of(outcome, len(self.site.agents), self._everyday))
         else:
             self._try_out(crew.in_charge[0], outcome, on_probation=True)
         if crew.shadow is not None:
@@ -258,7 +276,11 @@ class SiteService:
 
     def _try_out(self, seat: Seat, outcome: Outcome, on_probation: bool = False) -> None:
         """Ask a controller for comparison; one on probation is judged by it."""
-        loop, outside = asyncio.get_running_loop(), outside_of(outcome)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # the service ends, and with it whoever would listen
+            return
+        outside = outside_of(outcome)
 
         def told(tried: Tried) -> None:
             self.tell(shadowed_of(self.site, self.system.command, outcome.asked, seat, tried))
@@ -273,7 +295,7 @@ class SiteService:
 
         assert outcome.commands is not None
         readings, guard = outcome.looked.readings, self._shadow_guard
-        if try_out(seat, guard, readings, outcome.observation, outcome.mask, outcome.commands, tell):
+        if try_out(seat, guard, readings, outcome.observation, outcome.mask, outcome.commands, tell, self._everyday):
             return
         self.dropped += 1
         if on_probation:
@@ -342,13 +364,13 @@ class SiteService:
         self.standing.crew.close()
 
 
-def conduct_of(outcome: Outcome, agents: int) -> Conduct:
+def conduct_of(outcome: Outcome, agents: int, everyday: Collection[str]) -> Conduct:
     """How the controller in charge did at a tick that it was asked at, or that was kept from it."""
     decided = outcome.decided
-    theirs = set(outcome.overridden)
     guarded = 0.0
-    if decided.source != "fallback":
-        guarded = len({change.agent for change in outcome.changes} - theirs) / agents
+    if decided.source != "fallback" and outcome.changes:
+        theirs = guarded_agents(outcome.changes, everyday) - set(outcome.overridden)
+        guarded = len(theirs) / agents
     return Conduct(float(decided.failed), float(decided.late), outside_of(outcome), guarded)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -89,6 +90,23 @@ class Standing:
         self.crew.take(roles, seats, canary=acts and (stays or at_once))
         if self.crew.in_charge != before or at_once:
             self.watch = Watch(self.settings.rollback)
+
+    async def catch_up(self) -> None:
+        """Take up what another process of the same service has saved since: the one that this one follows.
+
+        Commands by hand hold at once; roles as soon as their controllers are seated.
+        """
+        saved = self._saved()
+        if saved is None:
+            return
+        self.overrides.held = dict(saved.overrides)
+        before = self.crew.roles
+        if saved.roles == before:
+            return
+        seats = await asyncio.to_thread(self.crew.prepare, saved.roles)
+        if self.crew.roles is before:
+            self.take(saved.roles, seats, at_once=False)
+            self.crew.canary = saved.canary and saved.roles.challenger is not None
 
     def state(self) -> SiteState:
         """All of it as plain data."""

@@ -102,8 +102,11 @@ class Store:
             self._seen = self._stamp()
 
     def changed(self) -> bool:
-        """Whether somebody else has replaced the file: another replica of the same service."""
-        return self._path is not None and self._stamp() != self._seen
+        """Whether somebody else has replaced the file: another process of the same service."""
+        if self._path is None or self._lock.locked():  # this process is at it itself
+            return False
+        stamp = self._stamp()
+        return stamp is not None and stamp != self._seen
 
     def writable(self) -> bool:
         """Whether the folder can be written, at this moment."""

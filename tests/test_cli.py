@@ -12,7 +12,7 @@ import cityloop
 from training.terminal import json_option, parse_settings
 
 GRID = "intersections/grid2x2"
-VERBS = ("list", "train", "evaluate", "export", "serve", "control", "bench", "check", "site", "replay")
+VERBS = ("list", "train", "evaluate", "export", "serve", "control", "bench", "check", "site", "policy", "replay")
 
 
 def call(*words):

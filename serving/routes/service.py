@@ -8,13 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
-from envs.core.registry import get_system
 from serving.access import credentials
 from serving.docs import docs_page
 from serving.gateway import Gateway
 from serving.principal import Principal, Role
 from serving.routes.wire import as_json, as_model, refused
-from serving.wire import Health, Ready, SiteSummary, Systems, SystemSummary
+from serving.wire import Health, Ready, Systems, SystemSummary
 
 
 def add_service(app: FastAPI, gateway: Gateway) -> None:
@@ -23,7 +22,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/healthz", response_model=Health)
     async def healthz(request: Request) -> Response:
         """Whether the service is alive, and where the fallback decides. Where there are keys, only they see where."""
-        return as_json(_told(gateway, request.headers, gateway.health()))
+        return as_json(_told(gateway, request.headers, await gateway.health()))
 
     @app.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "it is not"}})
     async def readyz(request: Request) -> Response:
@@ -34,20 +33,20 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/systems", response_model=Systems, responses=refused(401, 429))
     async def systems(request: Request) -> Response:
         """The systems and sites that are served here, as far as the key may read them."""
-        return as_model(_systems(gateway, gateway.access.authenticate(request.headers)))
+        principal = gateway.access.authenticate(request.headers)
+        return as_model(_readable(await gateway.summaries(), principal))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return HTMLResponse(docs_page(app.openapi()))
 
     if gateway.metrics is not None:
-        metrics = gateway.metrics
 
         @app.get("/metrics", responses=refused(401, 403, 429))
         async def scrape(request: Request) -> Response:
             """The metrics, for Prometheus."""
             gateway.enter(request.headers, Role.READ)
-            content, kind = metrics.render()
+            content, kind = await gateway.exposition()
             return Response(content, media_type=kind)
 
 
@@ -71,19 +70,12 @@ def may_read(principal: Principal | None, ref: str) -> bool:
     return principal is not None and principal.may(Role.READ, *((system, site) if site else ()))
 
 
-def _systems(gateway: Gateway, principal: Principal) -> Systems:
-    summaries = []
-    for name, sites in gateway.systems.items():
-        system = get_system(name)
-        rows = [
-            SiteSummary(
-                name=site, url=f"/v1/{name}/{site}", agents=len(s.site.agents), controller=s.in_charge.controller
-            )
-            for site, s in sites.items()
-            if principal.may(Role.READ, name, site)
-        ]
-        if rows:
-            summaries.append(
-                SystemSummary(name=name, description=system.description, command=system.command, sites=rows)
-            )
-    return Systems(systems=summaries)
+def _readable(found: list[SystemSummary], principal: Principal) -> Systems:
+    """Those sites that somebody may read."""
+    seen = [
+        system.model_copy(
+            update={"sites": [site for site in system.sites if principal.may(Role.READ, system.name, site.name)]}
+        )
+        for system in found
+    ]
+    return Systems(systems=[system for system in seen if system.sites])

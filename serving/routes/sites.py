@@ -8,10 +8,10 @@ from serving.forms import SiteStanding
 from serving.gateway import Gateway
 from serving.operations import standing_of
 from serving.principal import Role
-from serving.routes.wire import as_json, as_model, body_of, refused, takes
+from serving.routes.ticks import Answer, answer_tick
+from serving.routes.wire import as_model, refused, takes
 from serving.sites import SiteService
 from serving.wire import (
-    MAX_BODY_BYTES,
     ActAnswer,
     ActRequest,
     CommandRange,
@@ -20,6 +20,9 @@ from serving.wire import (
     example_tick,
     request_schema,
 )
+
+GONE: Answer = (499, {}, b"")
+"""What nobody is there to be told."""
 
 
 def add_sites(app: FastAPI, gateway: Gateway) -> None:
@@ -45,9 +48,8 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
     )
     async def act(system: str, site: str, request: Request) -> Response:
         """Decide one tick of a whole site. The same body asked again gets the same answer."""
-        principal = gateway.enter(request.headers, Role.ACT, system, site)
-        body = await body_of(request, MAX_BODY_BYTES)
-        return as_json(await gateway.act(system, site, body, principal))
+        status, headers, body = await answer_tick(gateway, system, site, request.headers, request.receive) or GONE
+        return Response(body, status, headers, "application/json")
 
 
 def info_of(service: SiteService) -> SiteInfo:

@@ -92,6 +92,11 @@ def add_refusals(app: FastAPI) -> None:
     async def refusal(_: Request, error: Refused) -> Response:
         return as_json(error.content(), error.status, headers_of(error))
 
+    @app.exception_handler(RequestValidationError)
+    async def unknown(_: Request, error: RequestValidationError) -> Response:
+        wrong = error.errors()[0]
+        return as_json(problem(str(wrong["loc"][-1]), brief(wrong.get("input")), str(wrong["msg"])), 422)
+
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
         mend = "GET /docs lists what there is"

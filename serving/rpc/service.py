@@ -157,7 +157,7 @@ class Rpc:
     async def Health(self, request: pb.HealthRequest, grpc_context: Context) -> pb.HealthAnswer:
         """Whether the service can be relied on; where the fallback decides, to those with a key."""
         try:
-            found, headers = self.gateway.health(), _headers(grpc_context)
+            found, headers = await self.gateway.health(), _headers(grpc_context)
             known = self.gateway.access.open or credentials(headers)
             principal = self.gateway.access.authenticate(headers) if known else None
             return pb.HealthAnswer(status=found["status"], sites=told_to(principal, found["sites"]))

@@ -1,0 +1,91 @@
+"""Operating a running service from the command line: a small client of its operators' addresses."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from envs.core.errors import CityloopError
+from serving.refusals import brief
+
+KEY = "CITYLOOP_KEY"
+"""Environment: the key, so that it stands in no history of commands."""
+
+TIMEOUT_S = 30.0
+"""A policy may have to be loaded."""
+
+
+class Admin:
+    """Asks a service on an operator's behalf; use ``with``.
+
+    Args:
+        url: the service's address.
+        key: the operator's; from the environment if not given.
+
+    Raises:
+        CityloopError: if the address is none.
+    """
+
+    def __init__(self, url: str, key: str | None = None):
+        self.url = url.rstrip("/")
+        if httpx.URL(self.url).scheme not in ("http", "https"):
+            raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
+        key = key or os.environ.get(KEY)
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(timeout=TIMEOUT_S, headers=headers, trust_env=False)
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer of an address.
+
+        Raises:
+            CityloopError: if there is none, or it is a refusal.
+        """
+        try:
+            answer = self._http.request(method, self.url + path, json=body)
+            content = orjson.loads(answer.content)
+        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
+            raise CityloopError(
+                f"no service answers at {self.url} ({error or type(error).__name__}): start one with 'cityloop serve', "
+                "or give its --url"
+            ) from None
+        if answer.status_code >= 400:
+            problem = content.get("error", {}) if isinstance(content, dict) else {}
+            raise CityloopError(f"{problem.get('field')} is {brief(problem.get('value'))!r}: {problem.get('mend')}")
+        return content
+
+    def sites(self, ref: str) -> list[str]:
+        """The sites that a reference stands for: ``system/site``, all of a ``system``, or ``all``.
+
+        Raises:
+            CityloopError: if there are none.
+        """
+        served = [
+            f"{system['name']}/{site['name']}"
+            for system in self.ask("GET", "/v1/systems")["systems"]
+            for site in system["sites"]
+        ]
+        found = [one for one in served if ref in ("all", one, one.split("/")[0])]
+        if not found:
+            raise CityloopError(f"site is {ref!r}: choose all or {', '.join(served)}")
+        return found
+
+    def policies(self, ref: str) -> dict[str, Any]:
+        """Site → who has which role."""
+        return {site: self.ask("GET", f"/v1/{quote(site)}/policies") for site in self.sites(ref)}
+
+    def change(self, verb: str, ref: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Change the roles at every site of a reference; site → who has which role now."""
+        return {site: self.ask("POST", f"/v1/{quote(site)}/policies/{verb}", body) for site in self.sites(ref)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()

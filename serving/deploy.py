@@ -1,0 +1,71 @@
+"""The service as a file that ``serve deploy`` takes, for a Ray cluster that somebody else runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envs.core.errors import CityloopError
+from serving.build import Plan
+from serving.config import ServiceConfig
+from serving.replica import application, user_config
+from serving.shards import shards_of
+
+
+def build(arguments: dict[str, Any]) -> Any:
+    """The application of one shard: what the file's ``import_path`` names.
+
+    Args:
+        arguments: ``{"config": a resolved `ServiceConfig`, "shard": the application's name}``.
+
+    Raises:
+        CityloopError: if they do not fit.
+    """
+    unknown = set(arguments) - {"config", "shard"}
+    if unknown or not isinstance(arguments.get("config"), dict):
+        raise CityloopError("args of the application: give config and shard, as `cityloop serve --write-config` does")
+    shards = {shard.name: shard for shard in shards_of(Plan.make(ServiceConfig.make(arguments["config"])))}
+    if arguments.get("shard") not in shards:
+        raise CityloopError(f"args.shard is {arguments.get('shard')!r}: choose {', '.join(shards)}")
+    return application(shards[arguments["shard"]])
+
+
+def serve_config(config: ServiceConfig) -> dict[str, Any]:
+    """What ``serve deploy`` takes; the roles lie in ``user_config``, so that changing them there restarts nothing.
+
+    Raises:
+        CityloopError: if something cannot be served.
+    """
+    plan = Plan.make(config)
+    resolved = config.model_dump(mode="json", exclude={"defaults"})
+    applications = [
+        {
+            "name": shard.name,
+            "route_prefix": shard.route,
+            "import_path": "serving.deploy:build",
+            "args": {"config": resolved, "shard": shard.name},
+            "deployments": [{"name": shard.name, "user_config": user_config(shard)}],
+        }
+        for shard in shards_of(plan)
+    ]
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": config.host, "port": config.port},  # Ray's own default is every interface
+        "applications": applications,
+    }
+
+
+def write_serve_config(config: ServiceConfig, path: Path) -> None:
+    """Write the file.
+
+    Raises:
+        CityloopError: if something cannot be served, or the file not be written.
+    """
+    head = "# Made by `cityloop serve --write-config`; take it with `serve deploy`. See serving/README.md.\n"
+    text = head + yaml.safe_dump(serve_config(config), sort_keys=False)
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise CityloopError(f"{path} cannot be written ({error.strerror}): choose another file") from None

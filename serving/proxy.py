@@ -1,0 +1,110 @@
+"""How HAProxy stands in front of the replicas: with TLS where that is asked for, and with words of ours where it fails.
+
+Ray Serve 2.60 writes HAProxy's configuration itself and passes neither on, so both are set in its process as it starts.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from envs.core.errors import CityloopError
+from serving.config import Tls
+from serving.refusals import problem
+
+PEM = "CITYLOOP_TLS_PEM"
+"""Environment: the file with certificate and key, for HAProxy."""
+
+RETRY_AFTER_S = 1
+"""When to ask again if no replica answers: one is started within seconds."""
+
+
+def bundle_tls(tls: Tls, folder: Path) -> Path:
+    """Certificate and key in one file that only this user reads, as HAProxy wants them.
+
+    Raises:
+        CityloopError: if one cannot be read, or does not fit the other.
+    """
+    import ssl
+
+    try:
+        parts = [path.read_bytes().rstrip() + b"\n" for path in (tls.certificate, tls.key)]
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+    except OSError as error:  # ssl's own errors among them
+        raise CityloopError(
+            f"tls: {tls.certificate} and {tls.key} cannot be used ({error.strerror or error}): "
+            "give a certificate and its key as PEM, without a password"
+        ) from None
+    path = folder / "tls.pem"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.writelines(parts)
+    return path
+
+
+def set_up_proxy() -> None:
+    """Change what this process will make of HAProxy's configuration.
+
+    Raises:
+        RuntimeError: if this version of Ray Serve is not the one that this was written for.
+    """
+    from ray.serve._private import haproxy, haproxy_templates
+
+    template = haproxy.HAPROXY_CONFIG_TEMPLATE
+    for old, new in changes():
+        if template.count(old) != 1:
+            raise RuntimeError(
+                "this version of Ray Serve sets HAProxy up differently: serving/proxy.py must be adapted"
+            )
+        template = template.replace(old, new)
+    haproxy.HAPROXY_CONFIG_TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE = template
+    before = haproxy.HAProxyApi._initialize_directories_and_error_files
+
+    def initialize(self: Any) -> None:
+        before(self)
+        Path(self.cfg.error_file_path).write_bytes(error_page())
+
+    haproxy.HAProxyApi._initialize_directories_and_error_files = initialize
+
+
+def changes() -> list[tuple[str, str]]:
+    """What stands in Ray Serve's template, and what is to stand there."""
+    found = [
+        # Ray's own proxy holds requests until there is a replica: a loop shall be refused and decide by itself.
+        (
+            "{{ backend.fallback_server.port }} check backup\n",
+            "{{ backend.fallback_server.port }} check backup disabled\n",
+        ),
+        # A proxy that has just started knows of no application; ours has every address.
+        (
+            "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found. "
+            'Ping http://.../-/routes for available routes."',
+            f"    http-request return status 503 content-type application/json hdr retry-after {RETRY_AFTER_S} "
+            f"string '{orjson.dumps(NOBODY).decode()}'",
+        ),
+    ]
+    pem = os.environ.get(PEM)
+    if pem:
+        bind = "    bind {{ config.frontend_host }}:{{ config.frontend_port }}\n"
+        found.append((bind, f"{bind.rstrip()} ssl crt {pem} ssl-min-ver TLSv1.2\n"))
+    return found
+
+
+NOBODY = problem("service", None, "no replica answers now: decide locally and ask again")
+"""What is told where no replica answers."""
+
+
+def error_page() -> bytes:
+    """What HAProxy answers where no replica does."""
+    body = orjson.dumps(NOBODY)
+    head = (
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        f"Retry-After: {RETRY_AFTER_S}",
+        "Cache-Control: no-cache",
+    )
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -1,0 +1,115 @@
+"""The hot path: ticks over plain ASGI, past the web framework, which takes longer for a request than the decision does.
+
+The framework has the same route, for the description and for whoever mounts the app elsewhere; both do what is here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from envs.core.errors import ReadingError
+from serving.gateway import Gateway
+from serving.principal import Role
+from serving.refusals import Refused, TooLong, brief, problem
+from serving.routes.wire import headers_of
+from serving.wire import MAX_BODY_BYTES
+
+log = logging.getLogger("cityloop.serving")
+
+ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")
+"""What the framework would have found, for whoever counts answers by their route."""
+
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers beside the usual ones, body."""
+
+
+class Ticks:
+    """An ASGI app that answers ticks itself and leaves all else to another.
+
+    Args:
+        app: the other.
+        gateway: the sites.
+    """
+
+    def __init__(self, app: ASGIApp, gateway: Gateway):
+        self.app, self.gateway = app, gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        place = _place(scope)
+        if place is None:
+            # Ray Serve mounts a shard at the beginning of its addresses; ours are whole everywhere.
+            scope["root_path"] = ""
+            await self.app(scope, receive, send)
+            return
+        scope["route"] = ROUTE
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        answer = await answer_tick(self.gateway, *place, headers, receive)
+        if answer is None:
+            return
+        status, more, body = answer
+        start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        start += [(name.encode(), value.encode()) for name, value in more.items()]
+        await send({"type": "http.response.start", "status": status, "headers": start})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _place(scope: Scope) -> tuple[str, str] | None:
+    """System and site, if it is a tick."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    parts: list[str] = scope["path"].split("/")
+    if len(parts) != 5 or parts[1] != "v1" or parts[4] != "act" or parts[0]:
+        return None
+    return parts[2], parts[3]
+
+
+async def answer_tick(
+    gateway: Gateway, system: str, site: str, headers: Mapping[str, str], receive: Receive
+) -> Answer | None:
+    """Answer a tick, or refuse it; None if whoever asked has gone away."""
+    try:
+        principal = gateway.enter(headers, Role.ACT, system, site)
+        body = await _body(headers, receive)
+        if body is None:
+            return None
+        return 200, {}, orjson.dumps(await gateway.act(system, site, body, principal))
+    except ReadingError as error:
+        return 422, {}, _dump(problem(brief(error.field), error.value, error.mend))
+    except Refused as error:
+        return error.status, headers_of(error), _dump(error.content())
+    except Exception:
+        log.exception("a tick of %s/%s failed", brief(system), brief(site))
+        return 500, {}, _dump(problem("service", None, "this is a fault of the service: its log has the trace"))
+
+
+async def _body(headers: Mapping[str, str], receive: Receive) -> bytes | None:
+    """The body; None if whoever sends it goes away.
+
+    Raises:
+        TooLong: before more than the limit is kept.
+    """
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise TooLong(MAX_BODY_BYTES)
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        part = message.get("body", b"")
+        body = body + part if body else part
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLong(MAX_BODY_BYTES)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _dump(content: Any) -> bytes:
+    return orjson.dumps(content, default=repr)

@@ -1,0 +1,100 @@
+"""Wear: a service of all systems is asked for a long while, and whatever it holds must not grow."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from agents import POLICY, fallback_name, shipped_policies
+from envs.core.registry import SYSTEMS, get_system
+from serving.bench import record_episode
+from serving.cluster import free_ports
+from serving.config import ServiceConfig
+from serving.processes import family, open_files, resident_bytes, title
+from serving.run import serve
+
+PER_S = 5.0
+"""Ticks a second, over all systems together."""
+
+SETTLED = 1 / 6
+"""Share of the time after which everything is loaded: five minutes of thirty."""
+
+PLACES = {"intersections": "grid2x2", "dampers": "jansen", "drainage": "theta", "transit": "hcmc"}
+"""Where each system is asked; others at their first scenario."""
+
+
+def bench_soak(seconds: float = 1800.0) -> dict[str, Any]:
+    """Ask a service of four systems five times a second, everything on.
+
+    Returns:
+        ``{"bench", "ratios", "figures"}``: growth of memory and of open files after the first sixth of the time.
+
+    Raises:
+        CityloopError: if it cannot be served.
+    """
+    refs = [f"{name}/{PLACES.get(name) or get_system(name).scenario_names[0]}" for name in SYSTEMS]
+    episodes = [record_episode(ref) for ref in refs]
+    with tempfile.TemporaryDirectory() as folder:
+        config = ServiceConfig.make(
+            {
+                "port": free_ports(1)[0],
+                "state": Path(folder) / "state",
+                "audit": {"folder": Path(folder) / "audit"},
+                "sites": [_site(ref) for ref in refs],
+            }
+        )
+        handle = serve(config, block=False)
+        assert handle is not None
+        with handle:
+            held, statuses = _drive(handle.url, episodes, seconds)
+    settled = [row for row in held if row[0] >= SETTLED * seconds] or held[-1:]
+    begin, end = settled[0], settled[-1]
+    return {
+        "bench": "soak",
+        "ratios": {"memory at the end / when settled": end[1] / begin[1]},
+        "figures": {
+            "seconds": seconds,
+            "ticks": float(sum(statuses.values())),
+            **{f"status {status}": float(n) for status, n in sorted(statuses.items())},
+            "memory when settled, MB": begin[1] / 1e6,
+            "memory at the end, MB": end[1] / 1e6,
+            "open files when settled": float(begin[2]),
+            "open files at the end": float(end[2]),
+        },
+    }
+
+
+def _site(ref: str) -> dict[str, Any]:
+    system = ref.split("/", maxsplit=1)[0]
+    return {"site": ref, "champion": POLICY if shipped_policies(system) else fallback_name(system)}
+
+
+def _drive(
+    url: str, episodes: list[tuple[str, list[bytes]]], seconds: float
+) -> tuple[list[tuple[float, int, int]], dict[int, int]]:
+    """Rows of (seconds, bytes, files) of the replicas, and how often each status was answered."""
+    held: list[tuple[float, int, int]] = []
+    statuses: dict[int, int] = {}
+    started, number = time.monotonic(), 0
+    with httpx.Client(trust_env=False, timeout=10) as http:
+        while (now := time.monotonic() - started) < seconds:
+            path, bodies = episodes[number % len(episodes)]
+            tick = number // len(episodes)
+            body = orjson.loads(bodies[tick % len(bodies)]) | {"tick": tick, "episode": "soak"}
+            try:
+                status = http.post(f"{url}/v1/{path}/act", content=orjson.dumps(body)).status_code
+            except httpx.HTTPError:
+                status = 0
+            statuses[status] = statuses.get(status, 0) + 1
+            number += 1
+            if number % round(PER_S * 5) == 0:
+                pids = [pid for pid in family(os.getpid()) if "ServeReplica:cityloop" in title(pid)]
+                held.append((now, sum(map(resident_bytes, pids)), sum(map(open_files, pids))))
+            time.sleep(max(0.0, number / PER_S - (time.monotonic() - started)))
+    return held, statuses

@@ -1,0 +1,66 @@
+"""A rolling update under load: every process is replaced, and no tick is missed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.cluster import free_ports
+from serving.processes import title
+from tests.serving.plants import GRID, body_of, grid, tick_of
+from tests.serving.running import Running, running
+
+pytestmark = pytest.mark.chaos
+
+ROLLED_S = 120.0
+
+
+def replicas(found: Running) -> set[int]:
+    return {pid for pid in found.family() if "ServeReplica:cityloop" in title(pid)}
+
+
+def test_no_tick_fails_while_every_process_is_replaced(tmp_path: Path) -> None:
+    content = {
+        "port": free_ports(1)[0],
+        "state": tmp_path / "state",
+        "sites": [{"site": GRID, "champion": "max-pressure"}],
+    }
+    failed: list[str] = []
+    answered, end = 0, threading.Event()
+    with running(content, tmp_path / "log") as found:
+        site, act = grid(), f"{found.url}/v1/{GRID}/act"
+        httpx.post(f"{found.url}/v1/{GRID}/policies/promote", json={"policy": "greedy", "reason": "before"})
+
+        def drive() -> None:
+            nonlocal answered
+            with httpx.Client(trust_env=False, timeout=10) as http:
+                while not end.wait(0.02):
+                    body = body_of(tick_of(site) | {"tick": answered, "time_s": 5.0 * answered, "episode": "roll"})
+                    try:
+                        answer = http.post(act, content=body)
+                        if answer.status_code != 200 or answer.json()["controller"] != "greedy":
+                            failed.append(f"tick {answered}: {answer.status_code} {answer.text[:120]}")
+                    except httpx.HTTPError as error:
+                        failed.append(f"tick {answered}: {error!r}")
+                    answered += 1
+
+        thread = threading.Thread(target=drive, daemon=True)
+        thread.start()
+        try:
+            for _ in range(2):
+                before, deadline = replicas(found), time.monotonic() + ROLLED_S
+                os.kill(found.process.pid, signal.SIGHUP)
+                while replicas(found) & before or not replicas(found):
+                    assert time.monotonic() < deadline, "the old processes stay"
+                    time.sleep(0.2)
+        finally:
+            end.set()
+            thread.join(15)
+    assert failed == []
+    assert answered > 50

@@ -1,0 +1,70 @@
+"""Roles from the command line, against a service over real HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+import cityloop
+from serving.admin import KEY
+from serving.cluster import free_ports
+from tests.serving.plants import app_of, grid, served, service
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    sites = [grid(), grid().model_copy(update={"name": "other"})]
+    with served(app_of(*(service(site) for site in sites)), free_ports(1)[0]) as url:
+        yield url
+
+
+def call(url: str, *words: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cityloop.main(["policy", *words, "--url", url])
+    return int(caught.value.code or 0)
+
+
+def test_a_policy_is_promoted_at_one_site_and_rolled_back_at_all(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(url, "promote", "intersections/grid2x2", "--policy", "greedy", "--reason", "trial", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["intersections/grid2x2"]["in_charge"]["controller"] == "greedy"
+    assert call(url, "show", "intersections", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {place: one["roles"]["champion"] for place, one in found.items()} == {
+        "intersections/grid2x2": "greedy",
+        "intersections/other": "max-pressure",
+    }
+    assert call(url, "rollback", "intersections/grid2x2", "--reason", "worse") == 0
+    assert "max-pressure" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("dismiss", "all"), "choose show, shadow"),
+        (("promote", "all"), "--reason is missing"),
+        (("show", "tides"), "choose all or intersections/grid2x2"),
+        (("demote", "all", "--reason", "x"), "there is no challenger"),
+        (("promote", "all", "--policy", "oracle", "--reason", "x"), "'oracle' is unknown"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    url: str, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(url, *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_service_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"http://127.0.0.1:{free_ports(1)[0]}", "show", "all") == 2
+    assert "no service answers" in capsys.readouterr().err
+
+
+def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from serving.admin import Admin
+
+    monkeypatch.setenv(KEY, "secret")
+    with Admin(url) as admin:
+        assert admin._http.headers["authorization"] == "Bearer secret"

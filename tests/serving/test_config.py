@@ -1,0 +1,86 @@
+"""The service's configuration: what it accepts, and one sentence for what it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs import CityloopError
+from serving.config import ServiceConfig
+
+SITE = "intersections/grid2x2"
+
+
+def test_defaults_hold_for_every_site_that_does_not_say_otherwise() -> None:
+    config = ServiceConfig.make(
+        {
+            "defaults": {"champion": "greedy", "deadline_ms": 50},
+            "sites": [SITE, {"site": "intersections/cologne1", "deadline_ms": 70}],
+        }
+    )
+    assert [(site.site, site.champion, site.deadline_ms) for site in config.sites] == [
+        (SITE, "greedy", 50),
+        ("intersections/cologne1", "greedy", 70),
+    ]
+    assert config.changed(port=9000).sites == config.sites
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"colour": 1}, "unknown key 'colour'"),
+        ({"sites": []}, "sites"),
+        ({"sites": [{"site": SITE, "champoin": "x"}]}, "unknown key 'sites.0.champoin'"),
+        ({"defaults": {"champoin": "x"}}, "unknown key 'sites.0.champoin'"),
+        ({"sites": [{"champion": "x"}]}, "key 'sites.0.site' is missing"),
+        ({"sites": [{"site": SITE, "champion": "x", "challenger": "x"}]}, "champion and challenger"),
+        ({"sites": [{"site": SITE, "mode": "bright"}]}, "mode"),
+        ({"sites": [{"site": SITE, "deadline_ms": 0}]}, "deadline_ms"),
+        ({"sites": [{"site": SITE, "deadline_ms": float("nan")}]}, "deadline_ms"),
+        ({"sites": [{"site": SITE, "rollback": {"late": 2}}]}, "rollback.late"),
+        ({"port": 0}, "port"),
+        ({"port": 70000}, "port"),
+        ({"host": "0.0.0.0"}, "there are no keys"),
+        ({"host": "city.example"}, "there are no keys"),
+        ({"shards": "many"}, "shards"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(CityloopError, match=words) as error:
+        ServiceConfig.make({"sites": [SITE]} | changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_no_keys(host: str) -> None:
+    assert ServiceConfig.make({"sites": [SITE], "host": host}).host == host
+
+
+def test_a_file_is_read_and_its_paths_start_at_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "bundle").mkdir()
+    (tmp_path / "city.yaml").write_text(
+        "state: state\ntls: {certificate: c.pem, key: k.pem}\naccess: {keys: keys.json}\nhost: 0.0.0.0\n"
+        f"sites:\n- {SITE}\n- {{site: town.json, champion: deep/bundle, fallback: max-pressure}}\n"
+    )
+    config = ServiceConfig.load(tmp_path / "city.yaml")
+    assert config.state == tmp_path / "state"
+    assert config.tls is not None
+    assert (config.tls.certificate, config.tls.key) == (tmp_path / "c.pem", tmp_path / "k.pem")
+    assert config.access is not None
+    assert config.access.keys == tmp_path / "keys.json"
+    assert config.url == "https://0.0.0.0:8000"
+    assert [site.site for site in config.sites] == [SITE, str(tmp_path / "town.json")]
+    assert config.sites[1].champion == str(tmp_path / "deep" / "bundle")
+    assert config.sites[1].fallback == "max-pressure"
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CityloopError, match="cannot be read"):
+        ServiceConfig.load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("sites: 3\n")
+    with pytest.raises(CityloopError, match=r"bad\.yaml: sites"):
+        ServiceConfig.load(tmp_path / "bad.yaml")

@@ -1,0 +1,191 @@
+"""The service as Ray Serve knows it: shards, the file for ``serve deploy``, roles by user_config, what HAProxy says."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from envs import CityloopError
+from serving.build import Plan
+from serving.cluster import free_ports
+from serving.config import ServiceConfig, Tls
+from serving.deploy import build, serve_config, write_serve_config
+from serving.proxy import bundle_tls, changes, error_page
+from serving.replica import Replica, user_config
+from serving.shards import joined, shards_of
+from tests.serving.plants import GRID, body_of, grid, tick_of
+from tests.serving.running import running
+
+ROOT = Path(__file__).resolve().parents[2]
+SITES = [GRID, "intersections/grid3x3", "drainage/theta"]
+
+
+def config(**changes_: Any) -> ServiceConfig:
+    defaults = {"champion": "max-pressure"}
+    return ServiceConfig.make({"sites": [GRID], "defaults": defaults} | changes_)
+
+
+def three(shards: str) -> Plan:
+    sites = [{"site": ref, "champion": "static" if ref.startswith("drainage") else "max-pressure"} for ref in SITES]
+    return Plan.make(config(sites=sites, shards=shards))
+
+
+@pytest.mark.parametrize(
+    ("shards", "routes"),
+    [
+        ("one", ["/"]),
+        ("system", ["/v1/intersections", "/v1/drainage", "/"]),
+        ("site", ["/v1/intersections/grid2x2", "/v1/intersections/grid3x3", "/v1/drainage/theta", "/"]),
+    ],
+)
+def test_every_site_has_one_shard(shards: str, routes: list[str]) -> None:
+    found = shards_of(three(shards))
+    assert [shard.route for shard in found] == routes
+    assert sorted(site for shard in found for _, site in shard.plan.sites) == sorted(s for _, s in three("one").sites)
+    assert found[-1].asks == tuple(shard.name for shard in found[:-1])
+
+
+def test_metrics_of_shards_are_joined() -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    text = '# HELP a what\n# TYPE a gauge\na 1.0\na{site="x}"} 2.0\n# HELP b what\n# TYPE b counter\nb_total{} 3.0\n'
+    found = list(text_string_to_metric_families(joined({"one": text, "two": text})))
+    samples = [(s.name, s.labels, s.value) for family in found for s in family.samples]
+    assert samples == [
+        ("a", {"shard": "one"}, 1.0),
+        ("a", {"shard": "one", "site": "x}"}, 2.0),
+        ("a", {"shard": "two"}, 1.0),
+        ("a", {"shard": "two", "site": "x}"}, 2.0),
+        ("b_total", {"shard": "one"}, 3.0),
+        ("b_total", {"shard": "two"}, 3.0),
+    ]
+
+
+def test_the_file_for_serve_deploy_is_taken_by_ray_serve_and_stays_on_loopback(tmp_path: Path) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    write_serve_config(three("system").config, tmp_path / "serve.yaml")
+    content = yaml.safe_load((tmp_path / "serve.yaml").read_text())
+    parsed = ServeDeploySchema.model_validate(content)
+    assert parsed.http_options.host == "127.0.0.1"
+    assert [app.name for app in parsed.applications] == ["cityloop-intersections", "cityloop-drainage", "cityloop"]
+    roles = content["applications"][1]["deployments"][0]["user_config"]["sites"]["drainage/theta"]
+    assert roles == {"champion": "static", "challenger": None, "mode": "shadow", "share": 1.0}
+    for app in content["applications"]:
+        built = build(app["args"])
+        assert built._bound_deployment.name == app["name"]
+
+
+def test_arguments_that_do_not_fit_are_one_sentence() -> None:
+    resolved = serve_config(config())["applications"][0]["args"]["config"]
+    for arguments, words in (
+        ({"config": resolved, "shard": "x"}, r"args\.shard is 'x'"),
+        ({"config": resolved, "shard": "cityloop", "colour": 1}, "give config and shard"),
+        ({"config": 3, "shard": "cityloop"}, "give config and shard"),
+    ):
+        with pytest.raises(CityloopError, match=words):
+            build(arguments)  # type: ignore[arg-type]
+
+
+def test_roles_come_by_user_config_and_only_where_they_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.replica.configure_logs", lambda *_: None)  # this process logs elsewhere
+    (shard,) = shards_of(Plan.make(config()))
+    replica = Replica(shard)
+    (service,) = replica.gateway.all
+    asked = user_config(shard)
+
+    async def reconfigure() -> list[str]:
+        seen = []
+        for content in (
+            asked,
+            {"sites": {GRID: asked["sites"][GRID] | {"champion": "greedy"}}},
+            {"sites": {GRID: asked["sites"][GRID] | {"champion": "oracle"}}},
+            {"sites": {GRID: asked["sites"][GRID] | {"colour": 1}}},
+            {"sites": {"tides/x": asked["sites"][GRID]}},
+        ):
+            await replica.reconfigure(content)
+            seen.append(service.standing.crew.roles.champion)
+        return seen
+
+    try:
+        assert asyncio.run(reconfigure()) == ["max-pressure", "greedy", "greedy", "greedy", "greedy"]
+        assert service.standing.crew.roles.former == ("max-pressure",)
+    finally:
+        replica.gateway.close()
+
+
+def test_the_example_configuration_can_be_served() -> None:
+    found = ServiceConfig.load(ROOT / "docs" / "city.yaml")
+    assert [site.roles.mode for site in found.sites] == ["shadow", "canary", "shadow"]
+    assert len(shards_of(Plan.make(found))) == 3
+
+
+def test_what_is_changed_of_ray_serve_is_there_to_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
+
+    monkeypatch.setenv("CITYLOOP_TLS_PEM", "/x.pem")
+    assert [HAPROXY_CONFIG_TEMPLATE.count(old) for old, _ in changes()] == [1, 1, 1]
+
+
+def test_what_haproxy_says_of_itself_is_a_refusal_of_ours() -> None:
+    head, _, body = error_page().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1" in head
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert body.startswith(b'{"error":{"field":"service"')
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    folder = tmp_path_factory.mktemp("tls")
+    found = Tls(certificate=folder / "c.pem", key=folder / "k.pem")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(found.key), "-out", str(found.certificate)]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files],
+        check=True,
+        capture_output=True,
+    )
+    return found
+
+
+def test_certificates_that_do_not_fit_are_one_sentence(tls: Tls, tmp_path: Path) -> None:
+    assert bundle_tls(tls, tmp_path).stat().st_mode & 0o777 == 0o600
+    for certificate, key in ((tls.key, tls.key), (tls.certificate, tls.certificate), (tmp_path / "no", tls.key)):
+        with pytest.raises(CityloopError, match=r"tls: .* cannot be used"):
+            bundle_tls(Tls(certificate=certificate, key=key), tmp_path)
+
+
+@pytest.mark.slow
+def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_path: Path) -> None:
+    content = {
+        "port": free_ports(1)[0],
+        "state": tmp_path / "state",
+        "shards": "site",
+        "tls": {"certificate": tls.certificate, "key": tls.key},
+        "sites": [
+            {"site": GRID, "champion": "max-pressure"},
+            {"site": "drainage/theta", "champion": "static"},
+        ],
+    }
+    base, site = f"/v1/{GRID}", grid()
+    for champion in ("max-pressure", "greedy"):
+        with running(content) as found, httpx.Client(verify=str(tls.certificate), base_url=found.url) as http:
+            assert found.url.startswith("https://")
+            assert set(http.get("/healthz").json()["sites"]) == {GRID, "drainage/theta"}
+            assert http.get("/readyz").json() == {"status": "ready", "faults": {}}
+            assert len(http.get("/v1/systems").json()["systems"]) == 2
+            assert http.get("/v1/drainage/theta/policies").json()["in_charge"]["controller"] == "static"
+            assert http.get("/v1/tides/x").status_code == 404
+            assert 'shard="cityloop-drainage-theta"' in http.get("/metrics").text
+            answer = http.post(f"{base}/act", content=body_of(tick_of(site))).json()
+            assert answer["controller"] == champion
+            if champion == "max-pressure":
+                body = {"policy": "greedy", "reason": "test"}
+                assert http.post(f"{base}/policies/promote", json=body).json()["saved"]
