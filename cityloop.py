@@ -482,7 +482,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="A system, monitor, training, serving, loop, audit, alarms, soak or fuzz.",
+            help="A system, monitor, training, serving, loop, audit, alarms, console, soak or fuzz.",
             show_default=False,
         ),
     ],
@@ -502,6 +502,7 @@ def bench(
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench", "bench_serving"),
         "alarms": ("serving.alarms.bench", "bench_alarms"),
+        "console": ("serving.console.bench", "bench_console"),
         "loop": ("serving.bench_loop", "bench_loop"),
         "audit": ("serving.audit.bench", "bench_audit"),
         "soak": ("serving.soak", "bench_soak"),
