@@ -16,8 +16,9 @@ import numpy as np
 PLAN = 48
 """Stops that a vehicle's plan may hold. A vehicle whose plan is full is offered nobody more."""
 
-UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT = range(7)
-"""States of a rider: not yet known; promised; in a vehicle; there; turned away; withdrew; did not show up."""
+UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT, STRANDED = range(8)
+"""States of a rider: not yet known; promised; in a vehicle; there; turned away; withdrew; did not show up; lost the
+vehicle by a breakdown, and nobody else could come."""
 
 NOBODY = -1
 
@@ -27,7 +28,7 @@ class Fleet(NamedTuple):
 
     Attributes:
         at: node at which the vehicle stands, or that it reaches next; int32 ``(V,)``.
-        at_s: when it is (or was) there, free to go on; float64 ``(V,)``.
+        at_s: when it is (or was) there, free to go on; float64 ``(V,)``; inf: it is out of service.
         room: seats and wheelchair places, int32 ``(V, 2)``.
         aboard: what of them is taken, int32 ``(V, 2)``.
         shift_s: from when until when it works, float64 ``(V, 2)``: all stops of a plan lie within.

@@ -333,7 +333,8 @@ def best_insertion(
 @njit(cache=True)
 def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Put a request into a plan, before the stops that `best_place` named."""
-    fleet.at_s[v] = ready_s(v, now_s, fleet)
+    if first == 0:  # else what the vehicle is about goes on
+        fleet.at_s[v] = ready_s(v, now_s, fleet)
     _open(v, second, fleet)
     fleet.node[v, second], fleet.rider[v, second], fleet.pick[v, second] = riders.destination[r], r, False
     fleet.floor_s[v, second] = 0.0
@@ -371,13 +372,14 @@ def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Ro
     What comes after may now be sooner, and a rider who is picked up sooner might then wait aboard for a pick-up that
     may not begin yet, for longer than was promised. If so, pick-ups keep the times that they had.
     """
+    if fleet.length[v] == 0 or fleet.rider[v, 0] == r:
+        fleet.at_s[v] = ready_s(v, now_s, fleet)
     for k in range(fleet.length[v] - 1, -1, -1):
         if fleet.rider[v, k] == r:
             close(v, k, fleet)
     planned = np.zeros(PLAN)
     for k in range(fleet.length[v]):
         planned[k] = riders.begin_s[fleet.rider[v, k]]
-    fleet.at_s[v] = ready_s(v, now_s, fleet)
     schedule(v, fleet, riders, roads)
     for k in range(fleet.length[v]):
         if not fleet.pick[v, k] and _too_long(v, k, PLAN, fleet.arrive_s[v, k], fleet, riders, planned):

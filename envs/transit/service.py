@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import events, kernel, motion
+from envs.transit import events, journal, kernel, motion
 from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
@@ -50,7 +50,7 @@ class Service:
         self._agenda_s, self._agenda = times[order], who[order].astype(np.int64)
         for _ in day.problems:
             self._make_room(1)
-            motion.write(self.log, 0.0, events.REFUSED, NOBODY, NOBODY, NOBODY, 0.0, events.IMPOSSIBLE)
+            journal.write(self.log, 0.0, events.REFUSED, NOBODY, NOBODY, NOBODY, 0.0, events.IMPOSSIBLE)
 
     @staticmethod
     def _vehicles(scenario: TransitScenario, site: TransitSite, seed: int) -> Fleet:
@@ -119,7 +119,7 @@ class Service:
         self.now_s = max(until_s, float(ends.max(initial=until_s)))
         self._make_room(len(self.fleet.at))
         for v in range(len(self.fleet.at)):
-            motion.note_drive(v, self.now_s, self.fleet, self.log)
+            journal.note_drive(v, self.now_s, self.fleet, self.log)
 
     # -- vehicles that have nothing to do -----------------------------------------------------------------------
 
@@ -169,5 +169,5 @@ def warm_up() -> None:
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), kernel.EVERYWHERE, log)
     motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
     motion.send(0, 1, 600.0, fleet, log)
-    motion.note_drive(0, 600.0, fleet, log)
+    journal.note_drive(0, 600.0, fleet, log)
     arrive(0.0, 1.0, roads.speed, roads.slot_s)

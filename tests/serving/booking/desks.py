@@ -1,0 +1,78 @@
+"""A street of six stops, a minute apart, two vehicles at its ends, and requests to book on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from serving.booking.desk import Desk
+from serving.booking.routes import booking_router
+from serving.booking.settings import BookingSettings, Vehicle
+from tests.envs.transit.small import three_zones
+
+START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+VEHICLES = (Vehicle(id="red", seats=4, places=1, at="0"), Vehicle(id="blue", seats=2, at="5"))
+
+
+def at(seconds: float) -> str:
+    """So long after the start."""
+    return (START + timedelta(seconds=seconds)).isoformat()
+
+
+def since(text: str) -> float:
+    """Seconds from the start."""
+    return (datetime.fromisoformat(text) - START).total_seconds()
+
+
+def settings_of(folder: Path, **changes: Any) -> BookingSettings:
+    plain: dict[str, Any] = {"database": f"sqlite:///{folder / 'b.db'}", "vehicles": VEHICLES, "clock": "caller"}
+    return BookingSettings(**(plain | changes))
+
+
+def open_to_all(request: Request, what: str, site: str) -> None:
+    """Everybody may everything."""
+
+
+class Client:
+    """Speaks to a desk over HTTP, without a network."""
+
+    def __init__(self, desk: Desk, allow: Any = open_to_all):
+        app = FastAPI()
+        app.include_router(booking_router({"street": desk}, allow))
+        self.http, self.base, self.sent = TestClient(app), "/v1/transit/street", 0
+
+    def post(self, path: str, seconds: float | None = None, **body: Any) -> Any:
+        if path != "quotes" and "request_id" not in body:
+            self.sent += 1
+            body["request_id"] = f"r{self.sent}"
+        if seconds is not None:
+            body["at"] = at(seconds)
+        return self.http.post(f"{self.base}/{path}", json=body)
+
+    def book(self, seconds: float, origin: Any, destination: Any, **more: Any) -> Any:
+        return self.post("bookings", seconds, **{"from": origin, "to": destination}, **more)
+
+    def event(self, seconds: float, vehicle: str, kind: str, **more: Any) -> Any:
+        return self.post("events", seconds, vehicle=vehicle, kind=kind, **more)
+
+    def get(self, path: str) -> Any:
+        return self.http.get(f"{self.base}/{path}")
+
+    def cancel(self, booking: str, seconds: float) -> Any:
+        return self.http.delete(f"{self.base}/bookings/{booking}", params={"at": at(seconds)})
+
+
+@contextmanager
+def desk(folder: Path, **changes: Any) -> Iterator[Desk]:
+    one = Desk(three_zones(), settings_of(folder, **changes))
+    try:
+        yield one
+    finally:
+        one.close()
