@@ -267,9 +267,9 @@ class LiveFleet:
             kernel.schedule(v, self.fleet, self.riders, self.roads)
 
     def board(self, r: int, at_s: float) -> None:
-        """A rider has boarded; in whatever order the driver chose."""
+        """A rider has boarded, which took as long as it does; in whatever order the driver chose."""
         v = int(self.riders.vehicle[r])
-        self.riders.state[r], self.riders.begin_s[r] = ABOARD, at_s
+        self.riders.state[r], self.riders.begin_s[r] = ABOARD, at_s - self.riders.board_s[r]
         self.fleet.aboard[v] += self.riders.size[r]
         self._close(v, r, True)
         self.report(v, int(self.riders.origin[r]), at_s)

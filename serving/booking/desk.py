@@ -119,7 +119,12 @@ class Desk:
                 known = self._store.answer(request_id) if request_id is not None else None
                 if known is not None:
                     if known.digest != digest:
-                        raise Refused(409, "request_id", str(request_id).partition(":")[2], "it names another request: use a new one")
+                        raise Refused(
+                            409,
+                            "request_id",
+                            str(request_id).partition(":")[2],
+                            "it names another request: use a new one",
+                        )
                     return known
                 roster = self._fresh(now)
                 change = Change(now)
@@ -366,8 +371,9 @@ class _Report:
     def _boarded(self) -> list[Row]:
         row, r = self._rider(WAITING, "waits")
         self.roster.live.board(r, self.when_s)
-        first = row["first_boarded_at"] if row["first_boarded_at"] is not None else self.when
-        _note(self.change, row, {"state": "aboard", "boarded_at": self.when, "first_boarded_at": first})
+        begun = self.when - self.roster.site.timing.board_s
+        first = row["first_boarded_at"] if row["first_boarded_at"] is not None else begun
+        _note(self.change, row, {"state": "aboard", "boarded_at": begun, "first_boarded_at": first})
         return [row]
 
     def _alighted(self) -> list[Row]:

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.transit import kernel
 from envs.transit.fleet import ABOARD, ARRIVED, WAITING
 from envs.transit.live import SLOTS, LiveFleet, Trip
 from tests.envs.transit import brute
@@ -80,10 +79,7 @@ def serve(live, now):
         live.look(moment)
         r, pick, _ = live.plan(v)[0]
         if pick:
-            begin = float(live.riders.begin_s[r])
             live.board(r, moment)
-            live.riders.begin_s[r] = begin  # boarding began earlier than it was reported
-            kernel.schedule(v, fleet, live.riders, live.roads)
         else:
             live.alight(r, moment)
 
@@ -132,8 +128,8 @@ def test_who_was_aboard_is_picked_up_where_the_vehicle_stands():
     assert live.break_down(0, 100.0) == {r: "kept"}
     assert (live.riders.origin[r], live.riders.vehicle[r], live.riders.state[r]) == (2, 1, WAITING)
     assert live.fleet.aboard[0, 0] == 0
-    # It ends within the ride that was promised: 1.5 times four minutes and five more, from 15 on.
-    assert live.riders.latest_s[r] + live.riders.limit_s[r] == 15 + 1.5 * 240 + 300
+    # It ends within the ride that was promised: 1.5 times four minutes and five more.
+    assert live.riders.latest_s[r] + live.riders.limit_s[r] == 1.5 * 240 + 300
 
 
 def test_slots_grow_and_are_used_again():

