@@ -68,13 +68,13 @@ def since(service: Service, site: TransitSite, before_s: float, seen: int) -> di
         seen: rows of the log by then.
 
     Returns:
-        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone; ``detour_s``: by which the rides that
-        ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
+        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone, stranded ones too; ``detour_s``: by which
+        the rides that ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
     """
     log, riders, zones = service.log, service.riders, len(site.zones)
     rows = slice(seen, int(log.used[0]))
     kind, who = log.kind[rows], log.rider[rows]
-    refused = who[(kind == events.REFUSED) & (who >= 0)]
+    refused = who[((kind == events.REFUSED) | (kind == events.STRANDED)) & (who >= 0)]
     ended = kind == events.DROPPED_OFF
     rides = log.time_s[rows][ended] - riders.begin_s[who[ended]]
     empty = (kind == events.DROVE) & (log.load[rows] == 0)

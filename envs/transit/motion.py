@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from envs.transit import events, kernel
+from envs.transit import events, kernel, rescue
 from envs.transit.clock import Roads, arrive
 from envs.transit.events import Log
 from envs.transit.fleet import (
@@ -149,13 +149,15 @@ def run(
     weights: np.ndarray,
     urgency: np.ndarray,
     mode: int,
+    anew: np.ndarray,
     log: Log,
 ) -> None:
     """Let time pass up to a moment, and answer what comes in on the way.
 
     Args:
         agenda_s: when something happens, in order, ``(A,)``.
-        agenda: what: rider ``r`` asks (``r``) or cancels (``-1 - r``), ``(A,)``.
+        agenda: what: of ``R`` riders and ``V`` vehicles, rider ``r`` asks (``r``) or cancels (``-1 - r``), vehicle
+            ``v`` breaks down (``R + v``) or is back (``R + V + v``), ``(A,)``.
         until_s: up to when; finite.
         fleet: the state of all vehicles.
         riders: the state of all riders.
@@ -163,14 +165,21 @@ def run(
         weights: of an insertion's cost, ``(4,)``.
         urgency: factor on the weight of a wait, by origin, ``(N,)``.
         mode: where a request may go in a plan.
-        log: with room for `EVENT_ROWS` rows a rider concerned and two a vehicle.
+        anew: what is promised anew after a breakdown; see `rescue`.
+        log: with room for `EVENT_ROWS` rows a rider concerned and two a vehicle, and what `rescue` says.
     """
     begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
+    count, vehicles = len(riders.origin), len(fleet.at)
     for k in range(len(agenda)):
         now_s = agenda_s[k]
         move_all(now_s, fleet, riders, roads, log)
         r = agenda[k]
-        if r >= 0:
+        if r >= count + vehicles:
+            v = r - count - vehicles
+            rescue.repair(v, fleet.at[v], now_s, fleet, log)
+        elif r >= count:
+            rescue.break_down(r - count, now_s, fleet, riders, roads, weights, anew, begins, bounds, log)
+        elif r >= 0:
             mine[kernel.WAIT] = weights[kernel.WAIT] * urgency[riders.origin[r]]
             answer(r, now_s, fleet, riders, roads, mine, mode, begins, bounds, log)
         else:

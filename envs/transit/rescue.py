@@ -20,7 +20,7 @@ WINDOW, FACTOR, ALLOWANCE = range(3)
 so many seconds."""
 
 EVENT_ROWS = 3
-"""Rows of the log that a breakdown causes for each stop of the plan at most; and one for the vehicle, two if it drove."""
+"""Rows of the log that a breakdown causes for each stop of the plan at most; and two for the vehicle."""
 
 
 @njit(cache=True)

@@ -82,6 +82,18 @@ class Timing(Frozen):
     ahead_s: float = Field(default=600.0, ge=60, le=7200)
 
 
+class Breakdowns(Frozen):
+    """Vehicles that break down. Others take over whom they can; see `rescue.py`.
+
+    Attributes:
+        per_veh_h: mean number in an hour of a vehicle's shift; 0: none.
+        repair_s: how long a vehicle is out of service; the dispatcher does not know when it will be back.
+    """
+
+    per_veh_h: float = Field(default=0.0, ge=0, le=10)
+    repair_s: float = Field(default=3600.0, gt=0, le=1e6)
+
+
 class Costs(Frozen):
     """What an insertion costs, by the second. The defaults, and `Timing.decision_s`, come out of
     `agents.baselines.transit_tune` on training days of nyc2015.
@@ -209,6 +221,7 @@ class TransitScenario(Scenario):
         fleet: the vehicles.
         more: further vehicles, of other kinds or shifts.
         promise, timing, costs: how riders are served.
+        breakdowns: of vehicles.
         weights: what a policy is trained for.
         speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the episode.
     """
@@ -229,6 +242,7 @@ class TransitScenario(Scenario):
     promise: Promise = Promise()
     timing: Timing = Timing()
     costs: Costs = Costs()
+    breakdowns: Breakdowns = Breakdowns()
     weights: Weights = Weights()
     speeds: tuple[float, ...] = ()
 

@@ -9,11 +9,11 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import events, journal, kernel, motion
+from envs.transit import events, journal, kernel, motion, rescue
 from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
-from envs.transit.fleet import ABOARD, NOBODY, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.fleet import ABOARD, NOBODY, PLAN, WAITING, Fleet, Riders, new_fleet, new_riders
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
@@ -34,18 +34,26 @@ class Service:
         day: requests and speeds.
         seed: where vehicles begin.
         dispatch: how; None: as the scenario says.
+
+    Attributes:
+        asked: the requests as they came in and were promised; a breakdown changes `riders`.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self.roads = roads_of(site.matrices, day.speed, day.slot_s)
         self.fleet = self._vehicles(scenario, site, seed)
         self.riders = self._requests(scenario, day)
+        self.asked = Riders(*(column.copy() for column in self.riders))
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
         self._mode = kernel.AT_THE_END if dispatch is not None and not dispatch.pooled else kernel.EVERYWHERE
-        times = np.concatenate([self.riders.known_s, self.riders.cancel_s])
-        who = np.concatenate([np.arange(len(day.origin)), -1 - np.arange(len(day.origin))])
+        promise = scenario.promise
+        self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
+        out_s, out, back_s = self._breakdowns(scenario, seed)
+        count, vehicles = len(day.origin), len(self.fleet.at)
+        times = np.concatenate([self.riders.known_s, self.riders.cancel_s, out_s, back_s])
+        who = np.concatenate([np.arange(count), -1 - np.arange(count), count + out, count + vehicles + out])
         order = np.argsort(times, kind="stable")
         self._agenda_s, self._agenda = times[order], who[order].astype(np.int64)
         for _ in day.problems:
@@ -87,6 +95,21 @@ class Service:
             absent=day.absent,
         )
 
+    def _breakdowns(self, scenario: TransitScenario, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """When which vehicles break down, and when they are back: at any moment of their shifts alike."""
+        found: list[tuple[float, int, float]] = []
+        rng, repair_s = np.random.default_rng([seed, 3]), scenario.breakdowns.repair_s
+        for v, (begin_s, end_s) in enumerate(self.fleet.shift_s):
+            now_s = begin_s
+            while scenario.breakdowns.per_veh_h > 0:
+                now_s += rng.exponential(3600.0 / scenario.breakdowns.per_veh_h)
+                if now_s >= min(end_s, scenario.duration_s):
+                    break
+                found.append((now_s, v, now_s + repair_s))
+                now_s += repair_s
+        out_s, who, back_s = np.array(found).reshape(-1, 3).T
+        return out_s, who.astype(np.int64), back_s
+
     def _make_room(self, rows: int) -> None:
         self.log = events.with_room(self.log, rows)
 
@@ -99,10 +122,12 @@ class Service:
         """
         first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
         aboard = 4 * int(self.fleet.length.sum()) + 4 * len(self.fleet.at)
-        self._make_room(aboard + motion.EVENT_ROWS * int(last - first) + 16)
         agenda = self._agenda_s[first:last], self._agenda[first:last]
+        vehicles = int((agenda[1] >= len(self.riders.origin)).sum())
+        rows = aboard + motion.EVENT_ROWS * int(last - first) + 16
+        self._make_room(rows + vehicles * (rescue.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
-        motion.run(*agenda, until_s, *state, self._weights, urgency, self._mode, self.log)
+        motion.run(*agenda, until_s, *state, self._weights, urgency, self._mode, self._anew, self.log)
         self.now_s = until_s
 
     def reassign(self, lock_s: float, urgency: np.ndarray) -> None:
@@ -131,7 +156,8 @@ class Service:
     @property
     def standing(self) -> np.ndarray:
         """Which stand idle, ready to be sent somewhere, bool ``(V,)``."""
-        return self.on_duty & (self.fleet.length == 0) & (self.fleet.heading == NOBODY)
+        idle = self.on_duty & (self.fleet.length == 0) & (self.fleet.heading == NOBODY)
+        return idle & np.isfinite(self.fleet.at_s)  # not out of service
 
     @property
     def travelling(self) -> np.ndarray:
@@ -166,7 +192,8 @@ def warm_up() -> None:
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))
     log = events.new_log(64)
     agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
-    motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), kernel.EVERYWHERE, log)
+    usual = np.ones(4), np.ones(2), kernel.EVERYWHERE, np.ones(3)
+    motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log)
     motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
     motion.send(0, 1, 600.0, fleet, log)
     journal.note_drive(0, 600.0, fleet, log)

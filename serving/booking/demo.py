@@ -1,4 +1,4 @@
-"""A simulated day over HTTP: riders book, cancel or stay away, drivers do as their plans say, and every promise is checked.
+"""A simulated day over HTTP: riders book, cancel or stay away, drivers follow their plans, every promise is checked.
 
 ``python -m serving.booking.demo transit/hcmc --hours 2`` starts a service of its own on loopback, with a database in a
 temporary folder, and tells it what time it is. What was promised is compared with what the drivers did, not with what
@@ -32,8 +32,8 @@ from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from serving.booking.desk import Desk
 from serving.booking.places import DAY_S
-from serving.booking.routes import booking_router
 from serving.booking.settings import BookingSettings, fleet_of
+from serving.gateway import Gateway
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))
 """When the day begins."""
@@ -235,12 +235,12 @@ def _seconds(text: str) -> float:
 def served(site: TransitSite, settings: BookingSettings) -> Iterator[str]:
     """A booking service on loopback, in a thread; its address."""
     import uvicorn
-    from fastapi import FastAPI
 
+    from serving.app import create_app
     from serving.cluster import free_ports
 
-    desk, app, port = Desk(site, settings), FastAPI(), free_ports(1)[0]
-    app.include_router(booking_router({site.name: desk}, lambda *_: None))
+    desk, port = Desk(site, settings), free_ports(1)[0]
+    app = create_app(Gateway([], desks={site.name: desk}))
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -20,17 +20,19 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from envs.transit.fleet import ABOARD, WAITING
 from envs.transit.live import Offer
 from envs.transit.live import Trip as Way
 from envs.transit.site import TransitSite
 from serving.booking import views
+from serving.booking.changes import keep, over
 from serving.booking.offers import Refusal, offers_of, why_not
-from serving.booking.places import DAY_S, Refused
+from serving.booking.places import DAY_S, Unfit, Unknown
+from serving.booking.reports import Report, duty_of
 from serving.booking.roster import Roster
 from serving.booking.settings import BookingSettings
 from serving.booking.store import Answer, Change, Row, Stale, Store
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
+from serving.refusals import Busy, Conflict, Refused
 
 TRIES = 20
 """So often a request is decided again because another process was quicker."""
@@ -83,12 +85,12 @@ class Desk:
         """When something that is reported happened."""
         when = now if at is None else at.timestamp()
         if when > now + EARLY_S:
-            raise Refused(422, "at", at, "that is still to come: report what has happened")
+            raise Unfit("at", at, "that is still to come: report what has happened")
         return min(when, now)
 
     def _not_told(self, at: datetime | None) -> None:
         if at is not None and self.settings.clock == "wall":
-            raise Refused(422, "at", at, "the service has a clock of its own: leave it out")
+            raise Unfit("at", at, "the service has a clock of its own: leave it out")
 
     # -- the arrays -----------------------------------------------------------------------------------------------
 
@@ -108,7 +110,7 @@ class Desk:
             except Stale:
                 continue
             return Roster(self.site, self.settings, state, now)
-        raise Refused(503, "service", None, "the database is busy: try again")
+        raise Busy("service", None, "the database is busy: try again", retry_after_s=1.0)
 
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
         """Decide a request and keep what was decided; or what was decided when it came before."""
@@ -119,11 +121,8 @@ class Desk:
                 known = self._store.answer(request_id) if request_id is not None else None
                 if known is not None:
                     if known.digest != digest:
-                        raise Refused(
-                            409,
-                            "request_id",
-                            str(request_id).partition(":")[2],
-                            "it names another request: use a new one",
+                        raise Conflict(
+                            "request_id", str(request_id).partition(":")[2], "it names another: use a new one"
                         )
                     return known
                 roster = self._fresh(now)
@@ -140,7 +139,7 @@ class Desk:
                     self._roster = None
                     raise
                 return answer
-        raise Refused(503, "service", None, "too many processes book at once: try again")
+        raise Busy("service", None, "too many processes book at once: try again", retry_after_s=1.0)
 
     @staticmethod
     def _decided(roster: Roster, change: Change, now: float, digest: str, decide: Decide) -> Answer:
@@ -166,7 +165,7 @@ class Desk:
 
         def decide(roster: Roster, change: Change, now: float) -> Any:
             asked, now_s = self._asked(request, roster, now), roster.calendar.to_s(now)
-            wanted = None if request.vehicle is None else self._duty(roster, request.vehicle, asked.way.earliest_s)
+            wanted = None if request.vehicle is None else duty_of(roster, request.vehicle, asked.way.earliest_s)
             found = roster.live.best(asked.way, now_s, wanted)
             if found is None:
                 raise why_not(roster, asked.way, now_s, request.vehicle)
@@ -198,7 +197,7 @@ class Desk:
         roster.remember(row, r)
         change.new.append(row)
         change.event = {"kind": "booked", "booking": row["id"], "vehicle": roster.vehicles[found.vehicle].id}
-        _keep(roster, change, found.vehicle)
+        keep(roster, change, found.vehicle)
         return views.booking(roster, row)
 
     def cancel(self, booking: str, at: datetime | None) -> Answer:
@@ -208,13 +207,13 @@ class Desk:
         def decide(roster: Roster, change: Change, now: float) -> Any:
             row = self._row(roster, booking)
             if row["state"] != "confirmed":
-                raise Refused(409, "booking", booking, f"it is {row['state']}: only who waits can cancel")
+                raise Conflict("booking", booking, f"it is {row['state']}: only who waits can cancel")
             r = roster.slots.get(booking)
             if r is not None:
                 v = int(roster.live.riders.vehicle[r])
                 roster.live.withdraw(r, roster.calendar.to_s(now))
-                _keep(roster, change, v)
-            return _over(roster, change, row, "cancelled", now)
+                keep(roster, change, v)
+            return over(roster, change, row, "cancelled", now)
 
         return self._write(f"cancel:{booking}", ["cancel", booking], at, decide)
 
@@ -232,7 +231,7 @@ class Desk:
             now = self._now(None)
             roster = self._fresh(now)
             now_s = roster.calendar.to_s(now)
-            rows = [self._duty(roster, vehicle.id, now_s) for vehicle in self.settings.vehicles]
+            rows = [duty_of(roster, vehicle.id, now_s) for vehicle in self.settings.vehicles]
             shown = [views.vehicle(roster, v, now_s) for v in rows]
             return {"time": roster.calendar.iso(now), "vehicles": shown}
 
@@ -242,17 +241,17 @@ class Desk:
             now = self._now(None)
             roster = self._fresh(now)
             now_s = roster.calendar.to_s(now)
-            return views.vehicle(roster, self._duty(roster, vehicle, now_s), now_s)
+            return views.vehicle(roster, duty_of(roster, vehicle, now_s), now_s)
 
     def report(self, request: EventRequest) -> Answer:
         """What a vehicle reports; see `wire.Reported`."""
 
         def decide(roster: Roster, change: Change, now: float) -> Any:
             when = self._happened(request.at, now)
-            concerned = _Report(self, roster, change, request, when, now).carry_out()
+            concerned = Report(roster, change, request, when, self._row).carry_out()
             now_s = roster.calendar.to_s(now)
             roster.live.look(now_s)
-            shown = views.vehicle(roster, self._duty(roster, request.vehicle, now_s), now_s)
+            shown = views.vehicle(roster, duty_of(roster, request.vehicle, now_s), now_s)
             return {"vehicle": shown, "bookings": [views.booking(roster, row) for row in concerned]}
 
         plain = request.model_dump(mode="json", exclude={"at"})
@@ -268,167 +267,27 @@ class Desk:
             ends.append(roster.places.end(end if isinstance(end, str) else (end.x_m, end.y_m), name))
         (origin, origin_m), (destination, destination_m) = ends
         if origin == destination:
-            raise Refused(422, "to", self.site.nodes[origin].id, "the trip ends at the stop where it begins: walk")
+            raise Unfit("to", self.site.nodes[origin].id, "the trip ends at the stop where it begins: walk")
         if not math.isfinite(self.site.matrices.free_s[origin, destination]):
-            raise Refused(422, "to", self.site.nodes[destination].id, "no road leads there from the first stop")
+            raise Unfit("to", self.site.nodes[destination].id, "no road leads there from the first stop")
         depart = now if request.depart is None else request.depart.timestamp()
         if depart < now - EARLY_S:
-            raise Refused(422, "depart", request.depart, "that is past: leave it out, or give a time to come")
+            raise Unfit("depart", request.depart, "that is past: leave it out, or give a time to come")
         if depart > now + 3600 * self.settings.ahead_h:
-            raise Refused(422, "depart", request.depart, f"one may book {self.settings.ahead_h:g} h ahead: ask later")
+            raise Unfit("depart", request.depart, f"one may book {self.settings.ahead_h:g} h ahead: ask later")
         earliest = max(depart, now) + origin_m / self.settings.walk_mps
         way = Way(origin, destination, roster.calendar.to_s(earliest), request.party, request.wheelchairs)
         return Asked(way, views.Walks(origin_m, destination_m))
 
-    @staticmethod
-    def _duty(roster: Roster, vehicle: str, now_s: float) -> int:
-        v = roster.duty(vehicle, now_s)
-        if v is None:
-            raise Refused(404, "vehicle", vehicle, "there is no such vehicle: GET vehicles lists them")
-        return v
-
     def _row(self, roster: Roster, booking: str) -> Row:
         row = roster.rows.get(booking) or self._store.booking(booking)
         if row is None:
-            raise Refused(404, "booking", booking, "there is no such booking, or it was over long ago")
+            raise Unknown("booking", booking, "there is no such booking, or it was over long ago")
         return row
 
     def close(self) -> None:
         """Let go of the database."""
         self._store.close()
-
-
-class _Report:
-    """One report of a vehicle, carried out on the arrays."""
-
-    def __init__(self, desk: Desk, roster: Roster, change: Change, request: EventRequest, when: float, now: float):
-        self.desk, self.roster, self.change, self.request, self.when, self.now = (
-            desk,
-            roster,
-            change,
-            request,
-            when,
-            now,
-        )
-        self.when_s = roster.calendar.to_s(when)
-        self.v = desk._duty(roster, request.vehicle, self.when_s)
-
-    def carry_out(self) -> list[Row]:
-        """Do it; the bookings that it changed."""
-        request, roster = self.request, self.roster
-        what = {"boarded": self._boarded, "alighted": self._alighted, "no-show": self._no_show}
-        if request.kind in what:
-            found = what[request.kind]()
-        elif request.booking is not None:
-            raise Refused(422, "booking", request.booking, f"{request.kind} concerns the whole vehicle: leave it out")
-        else:
-            found = {"position": self._position, "breakdown": self._breakdown, "back": self._back}[request.kind]()
-        roster.seen[self.v] = max(roster.seen[self.v], self.when)
-        _keep(roster, self.change, self.v)
-        if request.kind != "position":
-            corner = self.site_id(int(roster.live.fleet.at[self.v]))
-            names = {"kind": request.kind, "vehicle": request.vehicle, "booking": request.booking, "corner": corner}
-            self.change.event = names
-        return found
-
-    def site_id(self, node: int) -> str:
-        """A corner's name."""
-        return self.roster.site.nodes[node].id
-
-    def _where(self) -> int:
-        request, places = self.request, self.roster.places
-        if request.corner is not None:
-            return places.node(request.corner, "corner")
-        if math.isfinite(request.x_m) and math.isfinite(request.y_m):
-            return places.nearest(request.x_m, request.y_m)
-        raise Refused(422, "corner", None, f"say where the vehicle is: {request.kind} needs corner, or x_m and y_m")
-
-    def _position(self) -> list[Row]:
-        node = self._where()
-        if self.when >= self.roster.seen[self.v]:  # a report that was held up says nothing new
-            self.roster.live.report(self.v, node, self.when_s)
-        return []
-
-    def _rider(self, state: int, needed: str) -> tuple[Row, int]:
-        """The booking of the report, if it is in this vehicle's plan and in the state that the report needs."""
-        name, roster = self.request.booking, self.roster
-        if name is None:
-            raise Refused(422, "booking", None, f"say whose: {self.request.kind} needs a booking")
-        row = self.desk._row(roster, name)
-        r = roster.slots.get(name)
-        if r is None or roster.live.riders.state[r] != state:
-            raise Refused(
-                409, "booking", name, f"it is {row['state']}, and {self.request.kind} needs one that {needed}"
-            )
-        v = int(roster.live.riders.vehicle[r])
-        if roster.vehicles[v].id != self.request.vehicle:
-            raise Refused(
-                409, "vehicle", self.request.vehicle, f"the booking is with {roster.vehicles[v].id}: tell that"
-            )
-        self.v = v
-        return row, r
-
-    def _boarded(self) -> list[Row]:
-        row, r = self._rider(WAITING, "waits")
-        self.roster.live.board(r, self.when_s)
-        begun = self.when - self.roster.site.timing.board_s
-        first = row["first_boarded_at"] if row["first_boarded_at"] is not None else begun
-        _note(self.change, row, {"state": "aboard", "boarded_at": begun, "first_boarded_at": first})
-        return [row]
-
-    def _alighted(self) -> list[Row]:
-        row, r = self._rider(ABOARD, "is aboard")
-        self.roster.live.alight(r, self.when_s)
-        _over(self.roster, self.change, row, "completed", self.when)
-        return [row]
-
-    def _no_show(self) -> list[Row]:
-        row, r = self._rider(WAITING, "waits")
-        if self.when < row["earliest"]:
-            iso = self.roster.calendar.iso(row["earliest"])
-            raise Refused(409, "booking", row["id"], f"the party may come until {iso}: wait")
-        self.roster.live.withdraw(r, self.when_s)
-        _over(self.roster, self.change, row, "no-show", self.when)
-        return [row]
-
-    def _breakdown(self) -> list[Row]:
-        roster, found = self.roster, []
-        names = {r: name for name, r in roster.slots.items()}
-        for r, outcome in roster.live.break_down(self.v, self.when_s).items():
-            row = roster.rows[names[r]]
-            found.append(row)
-            columns = roster.promise_row(r) | {"broken_down": row["broken_down"] or outcome != "kept"}
-            if outcome == "stranded":
-                _note(self.change, row, columns)
-                _over(roster, self.change, row, "stranded", self.when)
-                continue
-            _note(self.change, row, columns | {"state": "confirmed", "boarded_at": None})
-            _keep(roster, self.change, int(roster.live.riders.vehicle[r]))
-        return found
-
-    def _back(self) -> list[Row]:
-        self.roster.live.repair(self.v, self._where(), self.when_s)
-        return []
-
-
-def _keep(roster: Roster, change: Change, v: int) -> None:
-    """A vehicle's place and plan are to be written."""
-    key = roster.duties[v]
-    change.duties[key], change.plans[key] = roster.duty_row(v), roster.plan_rows(v)
-
-
-def _note(change: Change, row: Row, columns: Row) -> None:
-    """Columns of a booking are to be written."""
-    row |= columns
-    change.bookings[row["id"]] = change.bookings.get(row["id"], {}) | columns
-
-
-def _over(roster: Roster, change: Change, row: Row, state: str, when: float) -> Any:
-    """A booking is over."""
-    _note(change, row, {"state": state, "ended_at": when})
-    if row["id"] in roster.slots:
-        roster.forget(row["id"])
-    return views.booking(roster, row)
 
 
 def _digest(asked: Any) -> str:

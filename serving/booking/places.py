@@ -9,22 +9,21 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from envs.transit.site import TransitSite
-from serving.wire import brief
+from serving.refusals import Refused
 
 DAY_S = 86_400.0
 
 
-class Refused(Exception):
-    """A request that cannot be granted.
+class Unfit(Refused):
+    """A request that makes no sense here."""
 
-    Attributes:
-        status: HTTP status.
-        field, value, mend: what is wrong, and what would be right.
-    """
+    status = 422
 
-    def __init__(self, status: int, field: str, value: object, mend: str):
-        super().__init__(f"{field} is {value!r}: {mend}")
-        self.status, self.field, self.value, self.mend = status, field, brief(value), mend
+
+class Unknown(Refused):
+    """A booking or vehicle that is not known."""
+
+    status = 404
 
 
 class Places:
@@ -45,10 +44,10 @@ class Places:
         """A corner by name.
 
         Raises:
-            Refused: if there is none.
+            Unfit: if there is none.
         """
         if name not in self._index:
-            raise Refused(422, field, name, "no corner of this site: GET the site, or give a place as x_m and y_m")
+            raise Unfit(field, name, "no corner of this site: GET the site, or give a place as x_m and y_m")
         return self._index[name]
 
     def nearest(self, x_m: float, y_m: float) -> int:
@@ -59,13 +58,12 @@ class Places:
         """The stop nearest to a point, and the metres to it.
 
         Raises:
-            Refused: if it is too far to walk.
+            Unfit: if it is too far to walk.
         """
         away = np.hypot(*(self._at[self._stops] - (x_m, y_m)).T)
         k = int(away.argmin())
         if away[k] > self.walk_m:
-            raise Refused(
-                422,
+            raise Unfit(
                 field,
                 [x_m, y_m],
                 f"the nearest stop is {away[k]:.0f} m away, more than {self.walk_m:g}: walk there",
@@ -76,7 +74,7 @@ class Places:
         """Stop and walk for one end of a trip.
 
         Raises:
-            Refused: if there is no such corner, or no stop near enough.
+            Unfit: if there is no such corner, or no stop near enough.
         """
         if isinstance(given, str):
             node = self.node(given, field)

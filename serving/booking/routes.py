@@ -1,17 +1,17 @@
-"""The addresses under which trips are booked: a FastAPI router around the desks of the served sites."""
+"""The addresses under which trips are booked: around the desks of a gateway's sites."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
 from serving.booking.desk import Desk
-from serving.booking.places import Refused
+from serving.booking.places import Unfit
 from serving.booking.store import Answer
 from serving.booking.wire import (
     Booked,
@@ -23,140 +23,126 @@ from serving.booking.wire import (
     Vehicles,
     VehicleState,
 )
-from serving.wire import Refusal, brief
+from serving.gateway import Gateway
+from serving.principal import Role
+from serving.refusals import NotServed, brief
+from serving.routes.wire import as_json, body_of, refused
 
 MAX_BODY_BYTES = 16_384
 """Longest body that is read; a booking has some hundred bytes."""
 
-MAY_BOOK, MAY_READ = "act", "read"
-"""What a caller needs to be allowed."""
-
-Allow = Callable[[Request, str, str], None]
-"""Raises if a caller may not do what is asked (`MAY_BOOK` or `MAY_READ`) at a site."""
-
-REFUSED: dict[int | str, dict[str, Any]] = {
-    404: {"model": Refusal, "description": "there is no such site, booking or vehicle"},
-    409: {"model": Refusal, "description": "it cannot be granted; the answer says why"},
-    413: {"model": Refusal, "description": "the body is too long"},
-    422: {"model": Refusal, "description": "the request cannot be used"},
-    503: {"model": Refusal, "description": "too many book at once"},
-}
+SYSTEM = "transit"
 
 Sent = TypeVar("Sent", bound=BaseModel)
+
+READS = refused(401, 403, 404, 429, 503)
+WRITES = refused(401, 403, 404, 409, 413, 422, 429, 503)
 
 TIME: TypeAdapter[datetime | None] = TypeAdapter(AwareDatetime | None)
 
 
-def booking_router(desks: Mapping[str, Desk], allow: Allow) -> APIRouter:
-    """The routes.
-
-    Args:
-        desks: by site.
-        allow: decides who may do what.
-    """
+def add_booking(app: FastAPI, gateway: Gateway) -> None:
+    """The routes, if anything can be booked."""
+    if not gateway.desks:
+        return
     router = APIRouter(prefix="/v1/transit/{site}", tags=["booking"])
-
-    def desk_of(request: Request, site: str, what: str) -> Desk:
-        allow(request, what, site)
-        if site not in desks:
-            raise Refused(404, "site", site, f"there is no booking at it; choose {', '.join(desks)}")
-        return desks[site]
-
-    def written(answer: Answer) -> Response:
-        return _json(answer.body, answer.status)
-
-    _add_riders(router, desk_of, written)
-    _add_vehicles(router, desk_of, written)
-    return router
+    _add_riders(router, gateway)
+    _add_vehicles(router, gateway)
+    app.include_router(router)
 
 
-def _add_riders(router: APIRouter, desk_of: Any, written: Any) -> None:
-    @router.post("/quotes", response_model=Quote, responses=REFUSED, openapi_extra=_body_of(QuoteRequest))
+def _add_riders(router: APIRouter, gateway: Gateway) -> None:
+    @router.post("/quotes", response_model=Quote, responses=WRITES, openapi_extra=_takes(QuoteRequest))
     async def quote(site: str, request: Request) -> Response:
         """Ask how a trip could be made. Promises nothing."""
-        return await _answered(
-            request, lambda body: _json(desk_of(request, site, MAY_READ).quote(_read(QuoteRequest, body)))
-        )
+        desk = _enter(gateway, request, Role.READ, site)
+        return as_json(await run_in_threadpool(desk.quote, await _read(QuoteRequest, request)))
 
-    @router.post("/bookings", response_model=Booked, responses=REFUSED, openapi_extra=_body_of(BookRequest))
+    @router.post("/bookings", response_model=Booked, responses=WRITES, openapi_extra=_takes(BookRequest))
     async def book(site: str, request: Request) -> Response:
         """Book a trip. Once answered it is kept; the same request sent again gets the same answer."""
-        return await _answered(
-            request, lambda body: written(desk_of(request, site, MAY_BOOK).book(_read(BookRequest, body)))
-        )
+        desk = _enter(gateway, request, Role.ACT, site)
+        return _written(await run_in_threadpool(desk.book, await _read(BookRequest, request)))
 
-    @router.get("/bookings/{booking}", response_model=Booked, responses=REFUSED)
+    @router.get("/bookings/{booking}", response_model=Booked, responses=READS)
     async def booking(site: str, booking: str, request: Request) -> Response:
         """A booking as it is now."""
-        return await _answered(request, lambda _: _json(desk_of(request, site, MAY_READ).booking(booking)))
+        desk = _enter(gateway, request, Role.READ, site)
+        return as_json(await run_in_threadpool(desk.booking, booking))
 
-    @router.delete("/bookings/{booking}", response_model=Booked, responses=REFUSED)
+    @router.delete("/bookings/{booking}", response_model=Booked, responses=WRITES)
     async def cancel(site: str, booking: str, request: Request) -> Response:
-        """Cancel a booking. Sent again it gets the same answer."""
-        at = request.query_params.get("at")
-        return await _answered(request, lambda _: written(desk_of(request, site, MAY_BOOK).cancel(booking, _time(at))))
+        """Cancel a booking. Sent again it gets the same answer. ``at``: the time, where the caller's clock counts."""
+        desk = _enter(gateway, request, Role.ACT, site)
+        at = _checked(lambda: TIME.validate_python(request.query_params.get("at")))
+        return _written(await run_in_threadpool(desk.cancel, booking, at))
 
 
-def _add_vehicles(router: APIRouter, desk_of: Any, written: Any) -> None:
-    @router.post("/events", response_model=Reported, responses=REFUSED, openapi_extra=_body_of(EventRequest))
+def _add_vehicles(router: APIRouter, gateway: Gateway) -> None:
+    @router.post("/events", response_model=Reported, responses=WRITES, openapi_extra=_takes(EventRequest))
     async def report(site: str, request: Request) -> Response:
         """What a vehicle reports: where it is, who boarded, got off or was not there, that it broke down or is back."""
-        return await _answered(
-            request, lambda body: written(desk_of(request, site, MAY_BOOK).report(_read(EventRequest, body)))
-        )
+        desk = _enter(gateway, request, Role.ACT, site)
+        return _written(await run_in_threadpool(desk.report, await _read(EventRequest, request)))
 
-    @router.get("/vehicles", response_model=Vehicles, responses=REFUSED)
+    @router.get("/vehicles", response_model=Vehicles, responses=READS)
     async def vehicles(site: str, request: Request) -> Response:
         """Every vehicle: where it should be by now, and its plan."""
-        return await _answered(request, lambda _: _json(desk_of(request, site, MAY_READ).vehicles()))
+        return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicles))
 
-    @router.get("/vehicles/{vehicle}", response_model=VehicleState, responses=REFUSED)
+    @router.get("/vehicles/{vehicle}", response_model=VehicleState, responses=READS)
     async def vehicle(site: str, vehicle: str, request: Request) -> Response:
         """One vehicle and its plan."""
-        return await _answered(request, lambda _: _json(desk_of(request, site, MAY_READ).vehicle(vehicle)))
+        return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicle, vehicle))
 
 
-async def _answered(request: Request, work: Callable[[bytes], Response]) -> Response:
-    """Read the body, work in a thread as the database may take its time, and say what was refused."""
-    from fastapi.concurrency import run_in_threadpool
+def _enter(gateway: Gateway, request: Request, role: Role, site: str) -> Desk:
+    """The desk of a site, for somebody who may."""
+    gateway.enter(request.headers, role, SYSTEM, site)
+    if site not in gateway.desks:
+        raise NotServed("site", site, list(gateway.desks))
+    return gateway.desks[site]
 
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            answer = _refusal(413, "body", f"more than {MAX_BODY_BYTES} bytes", f"send at most {MAX_BODY_BYTES} bytes")
-            answer.headers["connection"] = "close"
-            return answer
-        chunks.append(chunk)
+
+async def _read(model: type[Sent], request: Request) -> Sent:
+    body = await body_of(request, MAX_BODY_BYTES)
+    return _checked(lambda: model.model_validate_json(body))
+
+
+Value = TypeVar("Value")
+
+
+def _checked(parse: Callable[[], Value]) -> Value:
+    """What a body or parameter says.
+
+    Raises:
+        Unfit: naming the first field that does not fit.
+    """
     try:
-        return await run_in_threadpool(work, b"".join(chunks))
-    except Refused as refused:
-        return _refusal(refused.status, refused.field, refused.value, refused.mend)
+        return parse()
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
-        return _refusal(422, field, brief(first.get("input")), first["msg"])
+        raise Unfit(brief(field), brief(first.get("input")), first["msg"]) from None
 
 
-def _read(model: type[Sent], body: bytes) -> Sent:
-    return model.model_validate_json(body)
+def _written(answer: Answer) -> Response:
+    return as_json(answer.body, answer.status)
 
 
-def _time(text: str | None) -> datetime | None:
-    return TIME.validate_python(text)
+def _takes(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body that is read by hand, in one piece."""
+    schema = model.model_json_schema()
+    whole = _resolved(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole}}}}
 
 
-def _body_of(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content, default=str), status, media_type="application/json")
-
-
-def _refusal(status: int, field: str, value: object, mend: str) -> Response:
-    answer = _json({"error": {"field": field, "value": value, "mend": mend}}, status)
-    if status == 503:
-        answer.headers["retry-after"] = "1"
-    return answer
+def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
+    """A schema with the parts that it refers to in their places."""
+    if isinstance(schema, list):
+        return [_resolved(one, parts) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _resolved(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {key: _resolved(value, parts) for key, value in schema.items()}

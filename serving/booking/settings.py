@@ -6,15 +6,17 @@ In a configuration file this is the section ``booking`` of a site.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen
+from envs.core.registry import load_scenario
+from envs.core.site import Frozen, Site, first_problem
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 
@@ -45,7 +47,7 @@ class Vehicle(Frozen):
         begins, ends: of its shift, every day, local time; empty: it always works.
     """
 
-    id: str = Field(min_length=1, max_length=64)
+    id: str = Field(max_length=64, pattern=r"^[\w.:-]+$")
     seats: int = Field(default=6, ge=1, le=200)
     places: int = Field(default=0, ge=0, le=20)
     at: str
@@ -142,3 +144,31 @@ def fleet_of(scenario: TransitScenario, site: TransitSite) -> tuple[Vehicle, ...
         )
         for k, crew in enumerate(crews)
     )
+
+
+def booking_of(ref: str, site: Site, given: Mapping[str, Any] | None) -> tuple[TransitSite, BookingSettings] | None:
+    """A site's booking, if its configuration has any.
+
+    Args:
+        ref: what the site comes from; a scenario brings its vehicles, unless others are given.
+        site: the site.
+        given: the section ``booking``.
+
+    Raises:
+        CityloopError: if trips cannot be booked there, or something does not fit.
+    """
+    if given is None:
+        return None
+    if not isinstance(site, TransitSite):
+        raise CityloopError(f"booking is given at {site.system}/{site.name}: trips are booked at transit sites alone")
+    content = dict(given)
+    if "vehicles" not in content and not ref.endswith(".json"):
+        scenario = load_scenario(ref)
+        assert isinstance(scenario, TransitScenario)
+        content["vehicles"] = fleet_of(scenario, site)
+    try:
+        settings = BookingSettings.model_validate(content)
+    except ValidationError as error:
+        raise CityloopError(f"booking at {site.system}/{site.name}: {first_problem(error)}") from None
+    settings.check(site)
+    return site, settings

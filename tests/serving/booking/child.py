@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
 
+from serving.app import create_app
 from serving.booking.desk import Desk
-from serving.booking.routes import booking_router
 from serving.booking.settings import BookingSettings, Vehicle
+from serving.gateway import Gateway
 from tests.envs.transit.small import three_zones
 
 VEHICLES = 40
@@ -22,6 +22,5 @@ def settings_in(folder: Path) -> BookingSettings:
 
 
 if __name__ == "__main__":
-    app = FastAPI()
-    app.include_router(booking_router({"street": Desk(three_zones(), settings_in(Path(sys.argv[1])))}, lambda *_: None))
-    uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
+    desk = Desk(three_zones(), settings_in(Path(sys.argv[1])))
+    uvicorn.run(create_app(Gateway([], desks={"street": desk})), port=int(sys.argv[2]), log_level="error")

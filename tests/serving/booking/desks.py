@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
+from serving.app import create_app
 from serving.booking.desk import Desk
-from serving.booking.routes import booking_router
 from serving.booking.settings import BookingSettings, Vehicle
+from serving.gateway import Gateway
 from tests.envs.transit.small import three_zones
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -36,16 +36,11 @@ def settings_of(folder: Path, **changes: Any) -> BookingSettings:
     return BookingSettings(**(plain | changes))
 
 
-def open_to_all(request: Request, what: str, site: str) -> None:
-    """Everybody may everything."""
-
-
 class Client:
     """Speaks to a desk over HTTP, without a network."""
 
-    def __init__(self, desk: Desk, allow: Any = open_to_all):
-        app = FastAPI()
-        app.include_router(booking_router({"street": desk}, allow))
+    def __init__(self, desk: Desk, access: Any = None):
+        app = create_app(Gateway([], access, desks={"street": desk}))
         self.http, self.base, self.sent = TestClient(app), "/v1/transit/street", 0
 
     def post(self, path: str, seconds: float | None = None, **body: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Booking over HTTP: what is offered, promised, refused and why; what vehicles report; and that nothing is forgotten."""
+"""Booking over HTTP: what is offered, promised, refused and why; what vehicles report; nothing is forgotten."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from envs.core.errors import CityloopError
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
+from serving.principal import Principal, Role
 from tests.envs.transit.small import three_zones
 from tests.serving.booking.desks import VEHICLES, Client, at, desk, settings_of, since
 
@@ -204,27 +205,18 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         client = Client(one)
         client.sent = int(now * 1000)
         client.post("quotes", now, **{"from": "0", "to": "1"})
-        assert one._fresh(one._now(None)).plain() == approx(before)
+        assert near(one._fresh(one._now(None)).plain(), before)
         assert client.get("vehicles").json() == seen
     assert len(before["bookings"]) > 1
     one.close()
 
 
-def approx(found: dict[str, Any]) -> Any:
+def near(a: Any, b: Any) -> bool:
     """Equal but for rounding of times."""
-
-    class Near:
-        def __eq__(self, other: object) -> bool:
-            return _near(other, found)
-
-    return Near()
-
-
-def _near(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
-        return set(a) == set(b) and all(_near(a[key], b[key]) for key in a)
+        return set(a) == set(b) and all(near(a[key], b[key]) for key in a)
     if isinstance(a, list):
-        return len(a) == len(b) and all(_near(*pair) for pair in zip(a, b, strict=True))
+        return len(a) == len(b) and all(near(*pair) for pair in zip(a, b, strict=True))
     return abs(a - b) < 1e-3 if isinstance(a, float) else a == b
 
 
@@ -258,14 +250,14 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
 
 
 def test_only_who_may_can_book(tmp_path: Path) -> None:
-    from serving.booking.places import Refused
+    class ReadOnly:
+        open = False
 
-    def read_only(request: Any, what: str, site: str) -> None:
-        if what != "read":
-            raise Refused(403, "role", what, "this key may only read")
+        def authenticate(self, headers: Any) -> Principal:
+            return Principal("reader", {"transit/*": Role.READ})
 
     with desk(tmp_path) as one:
-        client = Client(one, read_only)
+        client = Client(one, ReadOnly())
         assert client.get("vehicles").status_code == 200
         assert refusal(client.book(0.0, "1", "4"))[0] == 403
         assert client.event(0.0, "red", "breakdown").status_code == 403
