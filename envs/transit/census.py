@@ -68,8 +68,8 @@ def since(service: Service, site: TransitSite, before_s: float, seen: int) -> di
         seen: rows of the log by then.
 
     Returns:
-        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone, stranded ones too; ``detour_s``: by which
-        the rides that ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
+        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone, stranded ones too; ``detour_s``: by
+        which the rides that ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
     """
     log, riders, zones = service.log, service.riders, len(site.zones)
     rows = slice(seen, int(log.used[0]))
