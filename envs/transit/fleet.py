@@ -79,6 +79,7 @@ class Riders(NamedTuple):
         board_s, alight_s: how long the vehicle stands.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
         absent: whether nobody will be there, bool ``(R,)``.
+        walk_m: on foot to the stop and from it, float64 ``(R,)``.
         state: int8 ``(R,)``.
         vehicle: who promised, int32 ``(R,)``; `NOBODY`.
         begin_s: when boarding begins, as planned or as it was, float64 ``(R,)``.
@@ -96,6 +97,7 @@ class Riders(NamedTuple):
     alight_s: np.ndarray
     cancel_s: np.ndarray
     absent: np.ndarray
+    walk_m: np.ndarray
     state: np.ndarray
     vehicle: np.ndarray
     begin_s: np.ndarray
@@ -146,8 +148,9 @@ def new_riders(
     alight_s: float | np.ndarray = 0.0,
     cancel_s: np.ndarray | None = None,
     absent: np.ndarray | None = None,
+    walk_m: np.ndarray | None = None,
 ) -> Riders:
-    """Requests that nobody has seen yet; arguments as in `Riders`, the last four optional."""
+    """Requests that nobody has seen yet; arguments as in `Riders`, the last five optional."""
     count = len(origin)
 
     def times(values: float | np.ndarray) -> np.ndarray:
@@ -166,6 +169,7 @@ def new_riders(
         alight_s=times(alight_s),
         cancel_s=times(np.inf if cancel_s is None else cancel_s),
         absent=np.zeros(count, np.bool_) if absent is None else np.asarray(absent, np.bool_).copy(),
+        walk_m=times(0.0 if walk_m is None else walk_m),
         state=np.full(count, UNKNOWN, np.int8),
         vehicle=np.full(count, NOBODY, np.int32),
         begin_s=np.full(count, np.nan),

@@ -93,6 +93,7 @@ class Service:
             alight_s=timing.alight_s,
             cancel_s=day.cancel_s,
             absent=day.absent,
+            walk_m=day.walk_m,
         )
 
     def _breakdowns(self, scenario: TransitScenario, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

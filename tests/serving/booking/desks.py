@@ -41,7 +41,7 @@ class Client:
 
     def __init__(self, desk: Desk, access: Any = None):
         app = create_app(Gateway([], access, desks={"street": desk}))
-        self.http, self.base, self.sent = TestClient(app), "/v1/transit/street", 0
+        self.http, self.base, self.sent = TestClient(app, base_url="http://localhost"), "/v1/transit/street", 0
 
     def post(self, path: str, seconds: float | None = None, **body: Any) -> Any:
         if path != "quotes" and "request_id" not in body:

@@ -26,7 +26,7 @@ def plan(folder: Path, booking: str, site: str = "mine.yaml") -> Plan:
 @pytest.fixture
 def http(tmp_path: Path) -> Any:
     gateway = plan(tmp_path, "timezone: Asia/Ho_Chi_Minh").gateway()
-    yield TestClient(create_app(gateway))
+    yield TestClient(create_app(gateway), base_url="http://localhost")
     gateway.close()
 
 
