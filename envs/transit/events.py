@@ -14,6 +14,9 @@ rider who waits was given to another vehicle."""
 BROKE_DOWN, REPAIRED, SET_DOWN, STRANDED = range(11, 15)
 """A vehicle broke down; is back; a rider had to get out of it; nobody else can take the rider within any promise."""
 
+RESTED, WENT_ON = range(15, 17)
+"""A driver's break began; was over."""
+
 NAMES = (
     "requested",
     "promised",
@@ -30,6 +33,8 @@ NAMES = (
     "repaired",
     "set_down",
     "stranded",
+    "rested",
+    "went_on",
 )
 
 TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)

@@ -32,6 +32,7 @@ class Fleet(NamedTuple):
         room: seats and wheelchair places, int32 ``(V, 2)``.
         aboard: what of them is taken, int32 ``(V, 2)``.
         shift_s: from when until when it works, float64 ``(V, 2)``: all stops of a plan lie within.
+        rest_s: its driver's break: begins from when until when, and how long it is, float64 ``(V, 3)``; 0: none.
         length: stops in the plan, int32 ``(V,)``.
         node, rider: of each stop, int32 ``(V, PLAN)``.
         pick: whether it is a pick-up, bool ``(V, PLAN)``.
@@ -50,6 +51,7 @@ class Fleet(NamedTuple):
     room: np.ndarray
     aboard: np.ndarray
     shift_s: np.ndarray
+    rest_s: np.ndarray
     length: np.ndarray
     node: np.ndarray
     rider: np.ndarray
@@ -80,6 +82,7 @@ class Riders(NamedTuple):
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
         absent: whether nobody will be there, bool ``(R,)``.
         walk_m: on foot to the stop and from it, float64 ``(R,)``.
+        rest: whether it is no party but a driver's break, which takes the whole vehicle; see `rests`. Bool ``(R,)``.
         state: int8 ``(R,)``.
         vehicle: who promised, int32 ``(R,)``; `NOBODY`.
         begin_s: when boarding begins, as planned or as it was, float64 ``(R,)``.
@@ -98,6 +101,7 @@ class Riders(NamedTuple):
     cancel_s: np.ndarray
     absent: np.ndarray
     walk_m: np.ndarray
+    rest: np.ndarray
     state: np.ndarray
     vehicle: np.ndarray
     begin_s: np.ndarray
@@ -119,6 +123,7 @@ def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray) -> Fleet:
         room=np.asarray(room, np.int32).copy(),
         aboard=np.zeros((count, 2), np.int32),
         shift_s=np.asarray(shift_s, np.float64).copy(),
+        rest_s=np.zeros((count, 3)),
         length=np.zeros(count, np.int32),
         node=np.zeros(plan, np.int32),
         rider=np.zeros(plan, np.int32),
@@ -170,6 +175,7 @@ def new_riders(
         cancel_s=times(np.inf if cancel_s is None else cancel_s),
         absent=np.zeros(count, np.bool_) if absent is None else np.asarray(absent, np.bool_).copy(),
         walk_m=times(0.0 if walk_m is None else walk_m),
+        rest=np.zeros(count, np.bool_),
         state=np.full(count, UNKNOWN, np.int8),
         vehicle=np.full(count, NOBODY, np.int32),
         begin_s=np.full(count, np.nan),

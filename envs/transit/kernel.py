@@ -125,7 +125,10 @@ def best_place(
     row, column = roads.free_s[riders.origin[r]], roads.free_to_s[riders.origin[r]]
     direct_s = row[riders.destination[r]]
     seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
-    for i in range(count if mode == AT_THE_END else 0, count + 1):
+    start = count if mode == AT_THE_END else 0
+    if mode == AT_THE_END and count >= 2 and riders.rest[fleet.rider[v, count - 1]]:
+        start -= 2  # before a break that is still to come
+    for i in range(max(start, 0), count + 1):
         if i == 0:
             node, start_s = fleet.at[v], ready_s(v, now_s, fleet)
             taken, wheeled = fleet.aboard[v, 0], fleet.aboard[v, 1]

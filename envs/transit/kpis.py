@@ -53,8 +53,10 @@ KPIS = {
     "breakdowns": "vehicles that broke down",
     "stranded": "parties whose vehicle broke down and whom nobody else could serve; they count as refused",
     "broken_by_breakdown": "promises broken because a vehicle broke down, stranded parties among them",
+    "breaks": "drivers' breaks that were taken",
+    "breaks_missed": "breaks that began outside their window, were cut short, or had somebody aboard",
     "broken": "promises broken by dispatch: late pick-ups, long rides, seats or places exceeded, stops outside a shift",
-    "failed": "1 if any promise was broken",
+    "failed": "1 if any promise was broken, or a break missed",
 }
 """Indicator → definition."""
 
@@ -123,7 +125,7 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
     hours = float(np.sum(np.clip(fleet.shift_s[:, 1], 0.0, end_s) - np.clip(fleet.shift_s[:, 0], 0.0, end_s))) / 3600
     zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
     waits, served = zones["wait_min"], zones["served_pct"]
-    broken = float(broken_promises(log, fleet, riders))
+    broken, missed = float(broken_promises(log, fleet, riders)), float(missed_breaks(log, fleet))
     return {
         "wait_min": all_waits / max(asked, 1),
         "served_pct": 100.0 * picked.sum() / max(asked, 1),
@@ -152,8 +154,10 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         "breakdowns": float((log.kind == events.BROKE_DOWN).sum()),
         "stranded": float((ledger.stranded & ledger.steady).sum()),
         "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~_kept(ledger, riders)).sum()),
+        "breaks": float((log.kind == events.RESTED).sum()),
+        "breaks_missed": missed,
         "broken": broken,
-        "failed": float(broken > 0),
+        "failed": float(broken > 0 or missed > 0),
     }
 
 
@@ -205,6 +209,28 @@ def broken_promises(log: Log, fleet: Fleet, riders: Riders) -> int:
         aboard = np.cumsum((sign[mine, None] * riders.size[rider[mine]])[order], axis=0)
         broken += int((aboard > fleet.room[v]).any(axis=1).sum())
     return broken
+
+
+def missed_breaks(log: Log, fleet: Fleet) -> int:
+    """How many drivers had no break as they should, counted from events; a vehicle that broke down is not counted."""
+    missed = 0
+    for v in np.flatnonzero(fleet.rest_s[:, 2] > 0):
+        kind, time_s = log.kind[log.vehicle == v], log.time_s[log.vehicle == v]
+        if (kind == events.BROKE_DOWN).any():
+            continue
+        begin, end = np.flatnonzero(kind == events.RESTED), np.flatnonzero(kind == events.WENT_ON)
+        if len(begin) != 1 or len(end) != 1:
+            missed += 1
+            continue
+        first_s, last_s, length_s = fleet.rest_s[v]
+        begin_s, end_s = time_s[begin[0]], time_s[end[0]]
+        got_on = ((kind == events.PICKED_UP) & (time_s <= begin_s)).sum()
+        got_off = ((kind == events.DROPPED_OFF) & (time_s <= begin_s)).sum()
+        worked = np.isin(kind, [events.PICKED_UP, events.DROPPED_OFF, events.DROVE]) & (time_s > begin_s)
+        worked &= time_s < end_s - LATE_S
+        in_time = first_s - LATE_S <= begin_s <= last_s + LATE_S and end_s - begin_s >= length_s - LATE_S
+        missed += not in_time or got_on != got_off or worked.any()
+    return missed
 
 
 def _kept(ledger: Ledger, riders: Riders) -> np.ndarray:

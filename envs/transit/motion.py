@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from envs.transit import events, kernel, rescue
+from envs.transit import events, kernel, rescue, rests
 from envs.transit.clock import Roads, arrive
 from envs.transit.events import Log
 from envs.transit.fleet import (
@@ -42,19 +42,48 @@ def move(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log
             fleet.metres[v] += roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
+            if fleet.length[v] > 0 and fleet.heading[v] == following:  # sent here, and a break is still to come
+                _stand(v, fleet, log)
         elif fleet.length[v] > 0:
             _serve(v, fleet, riders, roads, log)
         else:
-            note_drive(v, fleet.at_s[v], fleet, log)
-            write(log, fleet.at_s[v], events.STOOD, v, NOBODY, at, 0.0, 0)
-            fleet.heading[v] = NOBODY
+            _stand(v, fleet, log)
         kernel.update_due(v, fleet)
+
+
+@njit(cache=True)
+def _stand(v: int, fleet: Fleet, log: Log) -> None:
+    """An idle vehicle is where it was sent."""
+    note_drive(v, fleet.at_s[v], fleet, log)
+    write(log, fleet.at_s[v], events.STOOD, v, NOBODY, fleet.at[v], 0.0, 0)
+    fleet.heading[v] = NOBODY
+
+
+@njit(cache=True)
+def _rest(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Begin a driver's break, or end it."""
+    r, sign, kind = fleet.rider[v, 0], 1, events.RESTED
+    begin_s = fleet.at_s[v]
+    if fleet.pick[v, 0]:
+        begin_s = max(begin_s, fleet.floor_s[v, 0])
+        note_drive(v, begin_s, fleet, log)
+        fleet.at_s[v], riders.begin_s[r] = begin_s + riders.board_s[r], begin_s
+    else:
+        sign, kind = -1, events.WENT_ON
+    write(log, begin_s, kind, v, NOBODY, fleet.at[v], 0.0, 0)
+    fleet.aboard[v, 0] += sign * riders.size[r, 0]
+    fleet.aboard[v, 1] += sign * riders.size[r, 1]
+    kernel.close(v, 0, fleet)
+    kernel.schedule(v, fleet, riders, roads)
 
 
 @njit(cache=True)
 def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """Carry out the first stop of a plan: the vehicle is there, and it is time."""
     r, at = fleet.rider[v, 0], fleet.at[v]
+    if riders.rest[r]:
+        _rest(v, fleet, riders, roads, log)
+        return
     if fleet.pick[v, 0]:
         begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
         note_drive(v, begin_s, fleet, log)
@@ -111,6 +140,7 @@ def answer(
         return False
     note_drive(v, now_s, fleet, log)
     kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+    rests.settle(v, fleet, riders, roads)
     riders.state[r] = WAITING
     write(log, now_s, events.PROMISED, v, r, riders.origin[r], 0.0, 0)
     return True
@@ -134,6 +164,7 @@ def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, l
         if v != NOBODY:
             note_drive(v, now_s, fleet, log)
             kernel.remove(v, r, now_s, fleet, riders, roads)
+            rests.settle(v, fleet, riders, roads)
         riders.state[r] = CANCELLED
         write(log, now_s, events.CANCELLED, v, r, riders.origin[r], 0.0, 0)
 
@@ -226,13 +257,22 @@ def reassign(
             note_drive(other, now_s, fleet, log)
             write(log, now_s, events.HANDED_OVER, other, r, riders.origin[r], 0.0, 0)
         kernel.insert(other, r, first, second, now_s, fleet, riders, roads)
+        rests.settle(other, fleet, riders, roads)
 
 
 @njit(cache=True)
-def send(v: int, node: int, now_s: float, fleet: Fleet, log: Log) -> None:
-    """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way."""
+def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way.
+
+    Where its driver's break would begin too late there, it stays.
+    """
+    if not rests.can_go(v, node, now_s, fleet, riders, roads):
+        return
     note_drive(v, now_s, fleet, log)
     fleet.at_s[v] = kernel.ready_s(v, now_s, fleet)
+    if fleet.length[v] > 0:
+        rests.place(v, 0, node, fleet, riders)
+        kernel.schedule(v, fleet, riders, roads)
     fleet.heading[v] = node
     write(log, now_s, events.SENT, v, NOBODY, node, 0.0, 0)
     kernel.update_due(v, fleet)

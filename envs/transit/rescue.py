@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from envs.transit import events, kernel
+from envs.transit import events, kernel, rests
 from envs.transit.clock import Roads, arrive
 from envs.transit.events import Log
 from envs.transit.fleet import ABOARD, NOBODY, STRANDED, WAITING, Fleet, Riders
@@ -105,6 +105,7 @@ def _hand_over(
         if v != NOBODY:
             note_drive(v, now_s, fleet, log)
             kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+            rests.settle(v, fleet, riders, roads)
             write(log, now_s, events.HANDED_OVER, v, r, riders.origin[r], 0.0, how)
             return
     riders.state[r] = STRANDED

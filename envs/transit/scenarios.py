@@ -47,6 +47,8 @@ class Crew(Frozen):
         seats: of each.
         places: of each, for wheelchairs.
         begin_s, end_s: of the shift; end 0: works on until the last rider is there.
+        rest_s, rest_from_s, rest_until_s: the driver's break: how long, and when it begins at the earliest and latest;
+            0 s: none.
     """
 
     vehicles: int = Field(default=24, ge=1, le=10_000)
@@ -54,9 +56,19 @@ class Crew(Frozen):
     places: int = Field(default=0, ge=0, le=20)
     begin_s: float = Field(default=0.0, ge=0)
     end_s: float = Field(default=0.0, ge=0)
+    rest_s: float = Field(default=0.0, ge=0, le=7200)
+    rest_from_s: float = Field(default=0.0, ge=0)
+    rest_until_s: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> Crew:
+        if self.rest_s and not self.begin_s <= self.rest_from_s < self.rest_until_s:
+            raise ValueError(
+                f"a break begins from {self.rest_from_s:g} to {self.rest_until_s:g}: "
+                "give rest_from_s within the shift, and rest_until_s after it"
+            )
+        if self.rest_s and self.end_s and self.rest_until_s + self.rest_s > self.end_s:
+            raise ValueError(f"a break may last until {self.rest_until_s + self.rest_s:g}, the shift {self.end_s:g}")
         if self.end_s and self.end_s <= self.begin_s:
             raise ValueError(f"end_s is {self.end_s:g}: a shift must end after it begins, at {self.begin_s:g}")
         return self

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import events, journal, kernel, motion, rescue
+from envs.transit import events, journal, kernel, motion, rescue, rests
 from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
@@ -42,8 +42,9 @@ class Service:
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self.roads = roads_of(site.matrices, day.speed, day.slot_s)
         self.fleet = self._vehicles(scenario, site, seed)
-        self.riders = self._requests(scenario, day)
-        self.asked = Riders(*(column.copy() for column in self.riders))
+        self.asked = self._requests(scenario, day)
+        self.riders = rests.with_breaks(Riders(*(column.copy() for column in self.asked)), self.fleet)
+        rests.plan_breaks(self.fleet, self.riders, self.roads)
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
@@ -52,8 +53,9 @@ class Service:
         self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
         out_s, out, back_s = self._breakdowns(scenario, seed)
         count, vehicles = len(day.origin), len(self.fleet.at)
-        times = np.concatenate([self.riders.known_s, self.riders.cancel_s, out_s, back_s])
-        who = np.concatenate([np.arange(count), -1 - np.arange(count), count + out, count + vehicles + out])
+        times = np.concatenate([self.asked.known_s, self.asked.cancel_s, out_s, back_s])
+        rows = len(self.riders.origin)
+        who = np.concatenate([np.arange(count), -1 - np.arange(count), rows + out, rows + vehicles + out])
         order = np.argsort(times, kind="stable")
         self._agenda_s, self._agenda = times[order], who[order].astype(np.int64)
         for _ in day.problems:
@@ -67,12 +69,16 @@ class Service:
         reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
         stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
         rows = [
-            (crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S)
+            (
+                *(crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S),
+                *(crew.rest_from_s, crew.rest_until_s, crew.rest_s),
+            )
             for crew in scenario.crews
             for _ in range(crew.vehicles)
         ]
         table = np.array(rows)
-        return new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:])
+        fleet = new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:4])
+        return fleet._replace(rest_s=table[:, 4:].copy())
 
     def _requests(self, scenario: TransitScenario, day: Day) -> Riders:
         promise, timing, roads = scenario.promise, scenario.timing, self.roads
@@ -155,20 +161,25 @@ class Service:
         return (self.fleet.shift_s[:, 0] <= self.now_s) & (self.fleet.shift_s[:, 1] > self.now_s)
 
     @property
+    def free(self) -> np.ndarray:
+        """Which have nothing to do yet, bool ``(V,)``."""
+        return rests.free(self.fleet, self.riders, self.now_s)
+
+    @property
     def standing(self) -> np.ndarray:
         """Which stand idle, ready to be sent somewhere, bool ``(V,)``."""
-        idle = self.on_duty & (self.fleet.length == 0) & (self.fleet.heading == NOBODY)
+        idle = self.on_duty & self.free & (self.fleet.heading == NOBODY)
         return idle & np.isfinite(self.fleet.at_s)  # not out of service
 
     @property
     def travelling(self) -> np.ndarray:
         """Which are idle and on their way to somewhere, bool ``(V,)``."""
-        return self.on_duty & (self.fleet.length == 0) & (self.fleet.heading != NOBODY)
+        return self.on_duty & self.free & (self.fleet.heading != NOBODY)
 
     def send(self, vehicle: int, node: int) -> None:
         """Send an idle vehicle to a node."""
         self._make_room(4)
-        motion.send(vehicle, node, self.now_s, self.fleet, self.log)
+        motion.send(vehicle, node, self.now_s, self.fleet, self.riders, self.roads, self.log)
 
     # -- riders -------------------------------------------------------------------------------------------------
 
@@ -196,6 +207,6 @@ def warm_up() -> None:
     usual = np.ones(4), np.ones(2), kernel.EVERYWHERE, np.ones(3)
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log)
     motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
-    motion.send(0, 1, 600.0, fleet, log)
+    motion.send(0, 1, 600.0, fleet, riders, roads, log)
     journal.note_drive(0, 600.0, fleet, log)
     arrive(0.0, 1.0, roads.speed, roads.slot_s)
