@@ -13,7 +13,7 @@ import pytest
 from envs.core.errors import CityloopError
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
-from serving.principal import Principal, Role
+from serving.principal import Grant, Principal, Role
 from tests.envs.transit.small import three_zones
 from tests.serving.booking.desks import VEHICLES, Client, at, desk, settings_of, since
 
@@ -254,7 +254,7 @@ def test_only_who_may_can_book(tmp_path: Path) -> None:
         open = False
 
         def authenticate(self, headers: Any) -> Principal:
-            return Principal("reader", {"transit/*": Role.READ})
+            return Principal("reader", (Grant(role=Role.READ, system="transit"),))
 
     with desk(tmp_path) as one:
         client = Client(one, ReadOnly())
