@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from serving.booking.routes import add_booking
 from serving.door import Door
 from serving.gateway import Gateway
 from serving.routes.audit import add_audit
@@ -29,6 +30,7 @@ def create_app(gateway: Gateway) -> Door:
     add_events(app, gateway)
     add_sites(app, gateway)
     add_loop(app, gateway)
+    add_booking(app, gateway)
     add_operators(app, gateway)
     add_audit(app, gateway)
     add_console(app, gateway)

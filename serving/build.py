@@ -14,6 +14,7 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.access import Access
 from serving.audit import AuditLog
+from serving.booking.opening import open_desks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.gateway import Gateway
 from serving.places import load_site
@@ -89,6 +90,7 @@ class Plan:
                 services.append(
                     SiteService.open(site, config, store=Store(folder, site), sinks=sinks.all if sinks else ())
                 )
+            desks = open_desks([(config.site, site, config.booking) for config, site in places], restore)
         except BaseException:
             for service in services:
                 service.close()
@@ -107,6 +109,7 @@ class Plan:
             metrics=sinks.metrics,
             alarms=sinks.alarms,
             sinks=sinks.all,
+            desks=desks,
         )
 
 

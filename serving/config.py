@@ -13,6 +13,7 @@ from envs.core.errors import CityloopError
 from envs.core.scenario import read_yaml
 from envs.core.site import Frozen, first_problem
 from serving.audit.settings import AuditSettings
+from serving.booking.files import in_folder
 from serving.principal import AccessSettings
 from serving.roles import Mode, Roles
 from serving.rollback import RollbackSettings
@@ -41,6 +42,7 @@ class SiteConfig(SiteSettings):
         site: a scenario's reference, a scenario's YAML file, or a site's JSON file.
         champion, challenger, mode, share: see `Roles`.
         fallback: who decides when the one in charge cannot; the system's own if not given.
+        booking: of trips, at a transit site; see `booking.settings`. None: there is none.
     """
 
     site: str
@@ -49,6 +51,7 @@ class SiteConfig(SiteSettings):
     mode: Mode = "shadow"
     share: float = Field(default=1.0, ge=0, le=1)
     fallback: str | None = None
+    booking: dict[str, Any] | None = None
 
     @property
     def roles(self) -> Roles:
@@ -198,6 +201,8 @@ def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
         ref = getattr(site, role)
         if ref is not None and "/" in ref and (folder / ref).is_dir():
             changes[role] = str(folder / ref)
+    if site.booking is not None:
+        changes["booking"] = in_folder(site.booking, folder)
     return site.model_copy(update=changes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
@@ -18,6 +18,9 @@ from serving.sites import SiteService
 from serving.streams import Streams
 from serving.wire import SiteSummary, SystemSummary
 
+if TYPE_CHECKING:
+    from serving.booking.desk import Desk
+
 
 class Gateway:
     """The services by system and site.
@@ -27,6 +30,7 @@ class Gateway:
         access: knows who asks; everybody may do everything if not given.
         audit, streams, metrics, alarms: sinks that can be asked.
         sinks: all of them, to be closed after the services.
+        desks: where trips are booked, by transit site.
     """
 
     def __init__(
@@ -38,10 +42,12 @@ class Gateway:
         metrics: Metrics | None = None,
         alarms: AlarmWatch | None = None,
         sinks: Sequence[Sink] = (),
+        desks: Mapping[str, Desk] | None = None,
     ):
         self.all, self.sinks = list(services), tuple(sinks)
         self.access = access or Access()
         self.audit, self.streams, self.metrics, self.alarms = audit, streams, metrics, alarms
+        self.desks = dict(desks or {})
         self.systems: dict[str, dict[str, SiteService]] = {}
         for service in services:
             self.systems.setdefault(service.site.system, {})[service.site.name] = service
@@ -128,3 +134,5 @@ class Gateway:
             service.close()
         for sink in self.sinks:
             sink.close()
+        for desk in self.desks.values():
+            desk.close()

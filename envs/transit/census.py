@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.transit import events
+from envs.transit import events, rests
 from envs.transit.fleet import REFUSED
 from envs.transit.site import TransitSite
 
@@ -23,9 +23,9 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
     def count(nodes: np.ndarray) -> np.ndarray:
         return np.bincount(zone_of[nodes], minlength=zones).astype(np.float64)
 
-    busy = np.flatnonzero((fleet.length > 0) & (fleet.shift_s[:, 0] <= now_s))
-    last = fleet.length[busy] - 1
-    soon = busy[fleet.leave_s[busy, last] <= now_s + timing.ahead_s]
+    busy = np.flatnonzero(~service.free & (fleet.shift_s[:, 0] <= now_s))
+    last = rests.last_stop(fleet, riders)
+    soon = busy[fleet.leave_s[busy, last[busy]] <= now_s + timing.ahead_s]
     soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free
     waiting = service.waiting
     here = waiting[riders.earliest_s[waiting] <= now_s]
@@ -38,7 +38,7 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
     return {
         "idle_veh": count(fleet.at[service.standing]),
         "inbound_veh": count(fleet.heading[service.travelling]),
-        "soon_veh": count(fleet.node[soon, fleet.length[soon] - 1]),
+        "soon_veh": count(fleet.node[soon, last[soon]]),
         "busy_veh": count(fleet.at[busy]),
         "aboard": count(fleet.at[riders.vehicle[aboard]]),
         "coming": count(riders.destination[aboard]),
@@ -68,13 +68,13 @@ def since(service: Service, site: TransitSite, before_s: float, seen: int) -> di
         seen: rows of the log by then.
 
     Returns:
-        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone; ``detour_s``: by which the rides that
-        ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
+        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone, stranded ones too; ``detour_s``: by
+        which the rides that ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
     """
     log, riders, zones = service.log, service.riders, len(site.zones)
     rows = slice(seen, int(log.used[0]))
     kind, who = log.kind[rows], log.rider[rows]
-    refused = who[(kind == events.REFUSED) & (who >= 0)]
+    refused = who[((kind == events.REFUSED) | (kind == events.STRANDED)) & (who >= 0)]
     ended = kind == events.DROPPED_OFF
     rides = log.time_s[rows][ended] - riders.begin_s[who[ended]]
     empty = (kind == events.DROVE) & (log.load[rows] == 0)

@@ -36,6 +36,7 @@ class Day:
         absent: whether nobody comes.
         speed: relative speed in each slot, ``(T,)``.
         slot_s: length of a slot.
+        walk_m: metres on foot to the stop and from it, both together; None: nobody walks.
         problems: what cannot be served, a sentence each, with the row of the file.
     """
 
@@ -49,11 +50,13 @@ class Day:
     absent: np.ndarray
     speed: np.ndarray = field(default_factory=lambda: np.ones(1))
     slot_s: float = 300.0
+    walk_m: np.ndarray | None = None
     problems: tuple[str, ...] = ()
 
     def rows(self, which: np.ndarray) -> Day:
         """The same with some of the requests, by index or mask."""
-        return replace(self, **{name: getattr(self, name)[which] for name in COLUMNS})
+        walk_m = None if self.walk_m is None else self.walk_m[which]
+        return replace(self, walk_m=walk_m, **{name: getattr(self, name)[which] for name in COLUMNS})
 
     def in_order(self) -> Day:
         """The same with the requests in the order in which they become known."""

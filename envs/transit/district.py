@@ -78,7 +78,8 @@ def build(district: District) -> Places:
         for k in range(count)
     )
     roads = _roads(rng, column, row, x, y, columns, rows)
-    weight = {kind: values * stop / (values * stop).sum() for kind, values in places.items()}
+    there = stop | district.anywhere
+    weight = {kind: values * there / (values * there).sum() for kind, values in places.items()}
     names = [f"{chr(65 + k // across)}{k % across + 1}" for k in range(across * down)]
     return Places(Town(nodes, roads, zones_of(names, nodes, roads)), weight)
 

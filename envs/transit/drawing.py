@@ -73,7 +73,7 @@ def draw_episode(world: TransitWorld) -> Any:
     from matplotlib.figure import Figure
 
     site, log, service = world.site, world.log, world.service
-    ledger = Ledger(log, service.riders)
+    ledger = Ledger(log, service.asked)
     waits = ledger.wait_s[np.isfinite(ledger.wait_s)] / 60
     figure = Figure(figsize=(2.3 * PANEL_IN, PANEL_IN * _shape(site) + 1.0), layout="constrained")
     town, bars = figure.subplots(1, 2, width_ratios=(1.3, 1.0))

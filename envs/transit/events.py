@@ -11,20 +11,30 @@ REQUESTED, PROMISED, REFUSED, CANCELLED, ABSENT, PICKED_UP, DROPPED_OFF, SENT, S
 An idle vehicle was sent somewhere; arrived there; a vehicle drove ``metres`` with ``load`` aboard; a
 rider who waits was given to another vehicle."""
 
+BROKE_DOWN, REPAIRED, SET_DOWN, STRANDED = range(11, 15)
+"""A vehicle broke down; is back; a rider had to get out of it; nobody else can take the rider within any promise."""
+
+RESTED, WENT_ON = range(15, 17)
+"""A driver's break began; was over."""
+
 NAMES = (
-    *(
-        "requested",
-        "promised",
-        "refused",
-        "cancelled",
-        "absent",
-        "picked_up",
-        "dropped_off",
-        "sent",
-        "stood",
-        "drove",
-        "handed_over",
-    ),
+    "requested",
+    "promised",
+    "refused",
+    "cancelled",
+    "absent",
+    "picked_up",
+    "dropped_off",
+    "sent",
+    "stood",
+    "drove",
+    "handed_over",
+    "broke_down",
+    "repaired",
+    "set_down",
+    "stranded",
+    "rested",
+    "went_on",
 )
 
 TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)
@@ -32,6 +42,10 @@ TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)
 keep all promises; or the request makes no sense, see `tables`."""
 
 REASONS = ("too_large", "too_late", "impossible")
+
+KEPT, ANEW = range(2)
+"""How a rider was handed over (`load` of the event): under the promise made before; or, after a breakdown, under a new
+one, as nobody could keep that."""
 
 
 class Log(NamedTuple):
@@ -42,7 +56,7 @@ class Log(NamedTuple):
         kind: what, int8.
         vehicle, rider, node: who and where, int32; -1: nobody, nowhere.
         metres: of `DROVE`, float64.
-        load: seats taken on the way (`DROVE`), or the reason (`REFUSED`), int32.
+        load: seats taken on the way (`DROVE`), the reason (`REFUSED`), or how (`HANDED_OVER`), int32.
         used: int64 ``(1,)``.
     """
 

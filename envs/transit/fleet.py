@@ -16,8 +16,9 @@ import numpy as np
 PLAN = 48
 """Stops that a vehicle's plan may hold. A vehicle whose plan is full is offered nobody more."""
 
-UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT = range(7)
-"""States of a rider: not yet known; promised; in a vehicle; there; turned away; withdrew; did not show up."""
+UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT, STRANDED = range(8)
+"""States of a rider: not yet known; promised; in a vehicle; there; turned away; withdrew; did not show up; lost the
+vehicle by a breakdown, and nobody else could come."""
 
 NOBODY = -1
 
@@ -27,10 +28,11 @@ class Fleet(NamedTuple):
 
     Attributes:
         at: node at which the vehicle stands, or that it reaches next; int32 ``(V,)``.
-        at_s: when it is (or was) there, free to go on; float64 ``(V,)``.
+        at_s: when it is (or was) there, free to go on; float64 ``(V,)``; inf: it is out of service.
         room: seats and wheelchair places, int32 ``(V, 2)``.
         aboard: what of them is taken, int32 ``(V, 2)``.
         shift_s: from when until when it works, float64 ``(V, 2)``: all stops of a plan lie within.
+        rest_s: its driver's break: begins from when until when, and how long it is, float64 ``(V, 3)``; 0: none.
         length: stops in the plan, int32 ``(V,)``.
         node, rider: of each stop, int32 ``(V, PLAN)``.
         pick: whether it is a pick-up, bool ``(V, PLAN)``.
@@ -49,6 +51,7 @@ class Fleet(NamedTuple):
     room: np.ndarray
     aboard: np.ndarray
     shift_s: np.ndarray
+    rest_s: np.ndarray
     length: np.ndarray
     node: np.ndarray
     rider: np.ndarray
@@ -78,6 +81,8 @@ class Riders(NamedTuple):
         board_s, alight_s: how long the vehicle stands.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
         absent: whether nobody will be there, bool ``(R,)``.
+        walk_m: on foot to the stop and from it, float64 ``(R,)``.
+        rest: whether it is no party but a driver's break, which takes the whole vehicle; see `rests`. Bool ``(R,)``.
         state: int8 ``(R,)``.
         vehicle: who promised, int32 ``(R,)``; `NOBODY`.
         begin_s: when boarding begins, as planned or as it was, float64 ``(R,)``.
@@ -95,6 +100,8 @@ class Riders(NamedTuple):
     alight_s: np.ndarray
     cancel_s: np.ndarray
     absent: np.ndarray
+    walk_m: np.ndarray
+    rest: np.ndarray
     state: np.ndarray
     vehicle: np.ndarray
     begin_s: np.ndarray
@@ -116,6 +123,7 @@ def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray) -> Fleet:
         room=np.asarray(room, np.int32).copy(),
         aboard=np.zeros((count, 2), np.int32),
         shift_s=np.asarray(shift_s, np.float64).copy(),
+        rest_s=np.zeros((count, 3)),
         length=np.zeros(count, np.int32),
         node=np.zeros(plan, np.int32),
         rider=np.zeros(plan, np.int32),
@@ -145,8 +153,9 @@ def new_riders(
     alight_s: float | np.ndarray = 0.0,
     cancel_s: np.ndarray | None = None,
     absent: np.ndarray | None = None,
+    walk_m: np.ndarray | None = None,
 ) -> Riders:
-    """Requests that nobody has seen yet; arguments as in `Riders`, the last four optional."""
+    """Requests that nobody has seen yet; arguments as in `Riders`, the last five optional."""
     count = len(origin)
 
     def times(values: float | np.ndarray) -> np.ndarray:
@@ -165,6 +174,8 @@ def new_riders(
         alight_s=times(alight_s),
         cancel_s=times(np.inf if cancel_s is None else cancel_s),
         absent=np.zeros(count, np.bool_) if absent is None else np.asarray(absent, np.bool_).copy(),
+        walk_m=times(0.0 if walk_m is None else walk_m),
+        rest=np.zeros(count, np.bool_),
         state=np.full(count, UNKNOWN, np.int8),
         vehicle=np.full(count, NOBODY, np.int32),
         begin_s=np.full(count, np.nan),

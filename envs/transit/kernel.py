@@ -125,7 +125,10 @@ def best_place(
     row, column = roads.free_s[riders.origin[r]], roads.free_to_s[riders.origin[r]]
     direct_s = row[riders.destination[r]]
     seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
-    for i in range(count if mode == AT_THE_END else 0, count + 1):
+    start = count if mode == AT_THE_END else 0
+    if mode == AT_THE_END and count >= 2 and riders.rest[fleet.rider[v, count - 1]]:
+        start -= 2  # before a break that is still to come
+    for i in range(max(start, 0), count + 1):
         if i == 0:
             node, start_s = fleet.at[v], ready_s(v, now_s, fleet)
             taken, wheeled = fleet.aboard[v, 0], fleet.aboard[v, 1]
@@ -333,7 +336,8 @@ def best_insertion(
 @njit(cache=True)
 def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Put a request into a plan, before the stops that `best_place` named."""
-    fleet.at_s[v] = ready_s(v, now_s, fleet)
+    if first == 0:  # else what the vehicle is about goes on
+        fleet.at_s[v] = ready_s(v, now_s, fleet)
     _open(v, second, fleet)
     fleet.node[v, second], fleet.rider[v, second], fleet.pick[v, second] = riders.destination[r], r, False
     fleet.floor_s[v, second] = 0.0
@@ -371,13 +375,14 @@ def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Ro
     What comes after may now be sooner, and a rider who is picked up sooner might then wait aboard for a pick-up that
     may not begin yet, for longer than was promised. If so, pick-ups keep the times that they had.
     """
+    if fleet.length[v] == 0 or fleet.rider[v, 0] == r:
+        fleet.at_s[v] = ready_s(v, now_s, fleet)
     for k in range(fleet.length[v] - 1, -1, -1):
         if fleet.rider[v, k] == r:
             close(v, k, fleet)
     planned = np.zeros(PLAN)
     for k in range(fleet.length[v]):
         planned[k] = riders.begin_s[fleet.rider[v, k]]
-    fleet.at_s[v] = ready_s(v, now_s, fleet)
     schedule(v, fleet, riders, roads)
     for k in range(fleet.length[v]):
         if not fleet.pick[v, k] and _too_long(v, k, PLAN, fleet.arrive_s[v, k], fleet, riders, planned):

@@ -33,6 +33,7 @@ KPIS = {
     "busy_wait_min": "`wait_min` of who wants to go in the busiest quarter of the time: of twelve equal parts, three",
     "quiet_wait_min": "the same of all others",
     "ride_min": "from boarding to arrival, mean",
+    "walk_m": "on foot to the stop and from it, as the crow flies, mean over those picked up",
     "detour": "all rides together, divided by the same without detours or stops",
     "worst_zone_wait_min": "mean wait in the zone where it is longest, of zones with 5 parties or more",
     "worst_zone_served_pct": "parties served in the zone where that is least, of zones with 5 requests or more",
@@ -49,8 +50,13 @@ KPIS = {
     "impossible": "rows of the requests that nobody could ever serve; not counted as asked",
     "withdrawn": "parties that cancelled",
     "absent": "parties that were not there",
-    "broken": "promises broken: late pick-ups, long rides, seats or places exceeded, stops outside a shift",
-    "failed": "1 if any promise was broken",
+    "breakdowns": "vehicles that broke down",
+    "stranded": "parties whose vehicle broke down and whom nobody else could serve; they count as refused",
+    "broken_by_breakdown": "promises broken because a vehicle broke down, stranded parties among them",
+    "breaks": "drivers' breaks that were taken",
+    "breaks_missed": "breaks that began outside their window, were cut short, or had somebody aboard",
+    "broken": "promises broken by dispatch: late pick-ups, long rides, seats or places exceeded, stops outside a shift",
+    "failed": "1 if any promise was broken, or a break missed",
 }
 """Indicator → definition."""
 
@@ -65,6 +71,9 @@ class Ledger:
     Attributes:
         picked_s, dropped_s: float64 ``(R,)``, NaN where it did not happen.
         refused, withdrawn, absent: bool ``(R,)``.
+        stranded: lost the vehicle by a breakdown, and nobody else could come.
+        anew: was promised anew after a breakdown.
+        unserved: refused or stranded.
         steady: whether the party means to come and does not withdraw, whoever dispatches: these are who is compared.
     """
 
@@ -73,10 +82,16 @@ class Ledger:
         self.picked_s, self.dropped_s = np.full(count, np.nan), np.full(count, np.nan)
         for kind, column in ((events.PICKED_UP, self.picked_s), (events.DROPPED_OFF, self.dropped_s)):
             mine = log.kind == kind
-            column[log.rider[mine]] = log.time_s[mine]
+            # Backwards, so that of two pick-ups (after a breakdown) the first counts.
+            column[log.rider[mine][::-1]] = log.time_s[mine][::-1]
         self.refused, self.withdrawn, self.absent = (
             self._which(log, kind, count) for kind in (events.REFUSED, events.CANCELLED, events.ABSENT)
         )
+        self.stranded = self._which(log, events.STRANDED, count)
+        self.anew = np.zeros(count, bool)
+        self.anew[log.rider[(log.kind == events.HANDED_OVER) & (log.load == events.ANEW)]] = True
+        self.picked_s[self.stranded] = np.nan
+        self.unserved = self.refused | self.stranded
         self.steady = ~np.isfinite(riders.cancel_s) & ~riders.absent
         self.wait_s = self.picked_s - riders.earliest_s
         self.ride_s = self.dropped_s - self.picked_s
@@ -100,17 +115,17 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         end_s: when the service ended, for shifts that have no end.
     """
     ledger = Ledger(log, riders)
-    picked, refused = np.isfinite(ledger.picked_s) & ledger.steady, ledger.refused & ledger.steady
+    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
     wait, ride = ledger.wait_s[picked] / 60, ledger.ride_s[picked] / 60
-    asked = int(picked.sum() + refused.sum())
-    all_waits = wait.sum() + REFUSED_MIN * refused.sum()
+    asked = int(picked.sum() + unserved.sum())
+    all_waits = wait.sum() + REFUSED_MIN * unserved.sum()
     drove = log.kind == events.DROVE
     metres, load = log.metres[drove], log.load[drove]
     refusals = log.load[log.kind == events.REFUSED]
     hours = float(np.sum(np.clip(fleet.shift_s[:, 1], 0.0, end_s) - np.clip(fleet.shift_s[:, 0], 0.0, end_s))) / 3600
     zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
     waits, served = zones["wait_min"], zones["served_pct"]
-    broken = float(broken_promises(log, fleet, riders))
+    broken, missed = float(broken_promises(log, fleet, riders)), float(missed_breaks(log, fleet))
     return {
         "wait_min": all_waits / max(asked, 1),
         "served_pct": 100.0 * picked.sum() / max(asked, 1),
@@ -119,6 +134,7 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         "wait_p95_min": float(np.percentile(wait, 95)) if len(wait) else 0.0,
         **_periods(ledger, riders),
         "ride_min": _mean(ride),
+        "walk_m": _mean(riders.walk_m[picked]),
         "detour": float(ride.sum() * 60 / max(riders.direct_s[picked].sum(), 1e-9)) if len(ride) else 1.0,
         "worst_zone_wait_min": max((w for w in waits if np.isfinite(w)), default=0.0),
         "worst_zone_served_pct": min((s for s in served if np.isfinite(s)), default=100.0),
@@ -135,16 +151,21 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         "impossible": float((refusals == events.IMPOSSIBLE).sum()),
         "withdrawn": float(ledger.withdrawn.sum()),
         "absent": float(ledger.absent.sum()),
+        "breakdowns": float((log.kind == events.BROKE_DOWN).sum()),
+        "stranded": float((ledger.stranded & ledger.steady).sum()),
+        "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~_kept(ledger, riders)).sum()),
+        "breaks": float((log.kind == events.RESTED).sum()),
+        "breaks_missed": missed,
         "broken": broken,
-        "failed": float(broken > 0),
+        "failed": float(broken > 0 or missed > 0),
     }
 
 
 def _periods(ledger: Ledger, riders: Riders) -> dict[str, float]:
     """The headline in busy and in quiet times."""
-    picked, refused = np.isfinite(ledger.picked_s) & ledger.steady, ledger.refused & ledger.steady
+    picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
     minutes = np.where(picked, ledger.wait_s / 60, REFUSED_MIN)
-    asked = picked | refused
+    asked = picked | unserved
     last_s = riders.earliest_s.max(initial=1.0)
     part = np.minimum((riders.earliest_s / last_s * PARTS).astype(np.int64), PARTS - 1)
     order = np.argsort(-np.bincount(part[asked], minlength=PARTS), kind="stable")
@@ -157,7 +178,7 @@ def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> d
     zone, picked = zone_of[riders.origin], np.isfinite(ledger.picked_s) & ledger.steady
     served = np.bincount(zone[picked], minlength=zones)
     waited = np.bincount(zone[picked], weights=ledger.wait_s[picked] / 60, minlength=zones)
-    asked = served + np.bincount(zone[ledger.refused & ledger.steady], minlength=zones)
+    asked = served + np.bincount(zone[ledger.unserved & ledger.steady], minlength=zones)
     return {
         "wait_min": np.where(served >= FEW, waited / np.maximum(served, 1), np.nan),
         "served_pct": np.where(asked >= FEW, 100.0 * served / np.maximum(asked, 1), np.nan),
@@ -165,21 +186,22 @@ def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> d
 
 
 def broken_promises(log: Log, fleet: Fleet, riders: Riders) -> int:
-    """How many promises were broken, counted from events: pick-up windows, rides, seats and places, shifts.
+    """How many promises dispatch broke, counted from events: pick-up windows, rides, seats and places, shifts.
 
     A party that was promised a vehicle and neither withdrew nor stayed away must have been picked up, and let off.
+    Where a breakdown made it impossible to keep the promise, that is told apart (``broken_by_breakdown``).
     """
     ledger = Ledger(log, riders)
     promised = np.zeros(len(riders.origin), bool)
     promised[log.rider[log.kind == events.PROMISED]] = True
     owed = promised & ~ledger.withdrawn & ~ledger.absent
-    kept = ledger.picked_s <= riders.latest_s + LATE_S
-    kept &= ledger.ride_s <= riders.limit_s + LATE_S
-    broken = int((owed & ~kept).sum())
+    broken = int((owed & ~_kept(ledger, riders) & ~ledger.stranded & ~ledger.anew).sum())
     stops = (log.kind == events.PICKED_UP) | (log.kind == events.DROPPED_OFF)
     vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
     on_duty = (time_s >= fleet.shift_s[vehicle, 0] - LATE_S) & (time_s <= fleet.shift_s[vehicle, 1] + LATE_S)
     broken += int((~on_duty).sum())
+    stops |= log.kind == events.SET_DOWN
+    vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
     sign = np.where(log.kind[stops] == events.PICKED_UP, 1, -1)
     for v in np.unique(vehicle):
         mine = vehicle == v
@@ -187,6 +209,34 @@ def broken_promises(log: Log, fleet: Fleet, riders: Riders) -> int:
         aboard = np.cumsum((sign[mine, None] * riders.size[rider[mine]])[order], axis=0)
         broken += int((aboard > fleet.room[v]).any(axis=1).sum())
     return broken
+
+
+def missed_breaks(log: Log, fleet: Fleet) -> int:
+    """How many drivers had no break as they should, counted from events; a vehicle that broke down is not counted."""
+    missed = 0
+    for v in np.flatnonzero(fleet.rest_s[:, 2] > 0):
+        kind, time_s = log.kind[log.vehicle == v], log.time_s[log.vehicle == v]
+        if (kind == events.BROKE_DOWN).any():
+            continue
+        begin, end = np.flatnonzero(kind == events.RESTED), np.flatnonzero(kind == events.WENT_ON)
+        if len(begin) != 1 or len(end) != 1:
+            missed += 1
+            continue
+        first_s, last_s, length_s = fleet.rest_s[v]
+        begin_s, end_s = time_s[begin[0]], time_s[end[0]]
+        got_on = ((kind == events.PICKED_UP) & (time_s <= begin_s)).sum()
+        got_off = ((kind == events.DROPPED_OFF) & (time_s <= begin_s)).sum()
+        worked = np.isin(kind, [events.PICKED_UP, events.DROPPED_OFF, events.DROVE]) & (time_s > begin_s)
+        worked &= time_s < end_s - LATE_S
+        in_time = first_s - LATE_S <= begin_s <= last_s + LATE_S and end_s - begin_s >= length_s - LATE_S
+        missed += not in_time or got_on != got_off or worked.any()
+    return missed
+
+
+def _kept(ledger: Ledger, riders: Riders) -> np.ndarray:
+    """Whose first promise was kept, as far as there was one."""
+    in_time = ledger.picked_s <= riders.latest_s + LATE_S
+    return in_time & (ledger.ride_s <= riders.limit_s + LATE_S)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from envs.transit import events, kernel
+from envs.transit import events, kernel, rescue, rests
 from envs.transit.clock import Roads, arrive
 from envs.transit.events import Log
 from envs.transit.fleet import (
@@ -25,26 +25,10 @@ from envs.transit.fleet import (
     Fleet,
     Riders,
 )
+from envs.transit.journal import note_drive, write
 
 EVENT_ROWS = 8
 """Rows of the log that a rider can cause at most, from request to arrival."""
-
-
-@njit(cache=True)
-def write(log: Log, time_s: float, kind: int, v: int, r: int, node: int, metres: float, load: int) -> None:
-    """Append an event. The caller sees to it that there is room."""
-    k = log.used[0]
-    log.time_s[k], log.kind[k], log.vehicle[k], log.rider[k] = time_s, kind, v, r
-    log.node[k], log.metres[k], log.load[k] = node, metres, load
-    log.used[0] = k + 1
-
-
-@njit(cache=True)
-def note_drive(v: int, time_s: float, fleet: Fleet, log: Log) -> None:
-    """Write down what a vehicle has driven since the last event."""
-    if fleet.metres[v] > 0.0:
-        write(log, time_s, events.DROVE, v, NOBODY, fleet.at[v], fleet.metres[v], fleet.aboard[v, 0])
-        fleet.metres[v] = 0.0
 
 
 @njit(cache=True)
@@ -58,19 +42,48 @@ def move(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log
             fleet.metres[v] += roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
+            if fleet.length[v] > 0 and fleet.heading[v] == following:  # sent here, and a break is still to come
+                _stand(v, fleet, log)
         elif fleet.length[v] > 0:
             _serve(v, fleet, riders, roads, log)
         else:
-            note_drive(v, fleet.at_s[v], fleet, log)
-            write(log, fleet.at_s[v], events.STOOD, v, NOBODY, at, 0.0, 0)
-            fleet.heading[v] = NOBODY
+            _stand(v, fleet, log)
         kernel.update_due(v, fleet)
+
+
+@njit(cache=True)
+def _stand(v: int, fleet: Fleet, log: Log) -> None:
+    """An idle vehicle is where it was sent."""
+    note_drive(v, fleet.at_s[v], fleet, log)
+    write(log, fleet.at_s[v], events.STOOD, v, NOBODY, fleet.at[v], 0.0, 0)
+    fleet.heading[v] = NOBODY
+
+
+@njit(cache=True)
+def _rest(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Begin a driver's break, or end it."""
+    r, sign, kind = fleet.rider[v, 0], 1, events.RESTED
+    begin_s = fleet.at_s[v]
+    if fleet.pick[v, 0]:
+        begin_s = max(begin_s, fleet.floor_s[v, 0])
+        note_drive(v, begin_s, fleet, log)
+        fleet.at_s[v], riders.begin_s[r] = begin_s + riders.board_s[r], begin_s
+    else:
+        sign, kind = -1, events.WENT_ON
+    write(log, begin_s, kind, v, NOBODY, fleet.at[v], 0.0, 0)
+    fleet.aboard[v, 0] += sign * riders.size[r, 0]
+    fleet.aboard[v, 1] += sign * riders.size[r, 1]
+    kernel.close(v, 0, fleet)
+    kernel.schedule(v, fleet, riders, roads)
 
 
 @njit(cache=True)
 def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """Carry out the first stop of a plan: the vehicle is there, and it is time."""
     r, at = fleet.rider[v, 0], fleet.at[v]
+    if riders.rest[r]:
+        _rest(v, fleet, riders, roads, log)
+        return
     if fleet.pick[v, 0]:
         begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
         note_drive(v, begin_s, fleet, log)
@@ -127,6 +140,7 @@ def answer(
         return False
     note_drive(v, now_s, fleet, log)
     kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+    rests.settle(v, fleet, riders, roads)
     riders.state[r] = WAITING
     write(log, now_s, events.PROMISED, v, r, riders.origin[r], 0.0, 0)
     return True
@@ -150,6 +164,7 @@ def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, l
         if v != NOBODY:
             note_drive(v, now_s, fleet, log)
             kernel.remove(v, r, now_s, fleet, riders, roads)
+            rests.settle(v, fleet, riders, roads)
         riders.state[r] = CANCELLED
         write(log, now_s, events.CANCELLED, v, r, riders.origin[r], 0.0, 0)
 
@@ -165,13 +180,15 @@ def run(
     weights: np.ndarray,
     urgency: np.ndarray,
     mode: int,
+    anew: np.ndarray,
     log: Log,
 ) -> None:
     """Let time pass up to a moment, and answer what comes in on the way.
 
     Args:
         agenda_s: when something happens, in order, ``(A,)``.
-        agenda: what: rider ``r`` asks (``r``) or cancels (``-1 - r``), ``(A,)``.
+        agenda: what: of ``R`` riders and ``V`` vehicles, rider ``r`` asks (``r``) or cancels (``-1 - r``), vehicle
+            ``v`` breaks down (``R + v``) or is back (``R + V + v``), ``(A,)``.
         until_s: up to when; finite.
         fleet: the state of all vehicles.
         riders: the state of all riders.
@@ -179,14 +196,21 @@ def run(
         weights: of an insertion's cost, ``(4,)``.
         urgency: factor on the weight of a wait, by origin, ``(N,)``.
         mode: where a request may go in a plan.
-        log: with room for `EVENT_ROWS` rows a rider concerned and two a vehicle.
+        anew: what is promised anew after a breakdown; see `rescue`.
+        log: with room for `EVENT_ROWS` rows a rider concerned and two a vehicle, and what `rescue` says.
     """
     begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
+    count, vehicles = len(riders.origin), len(fleet.at)
     for k in range(len(agenda)):
         now_s = agenda_s[k]
         move_all(now_s, fleet, riders, roads, log)
         r = agenda[k]
-        if r >= 0:
+        if r >= count + vehicles:
+            v = r - count - vehicles
+            rescue.repair(v, fleet.at[v], now_s, fleet, log)
+        elif r >= count:
+            rescue.break_down(r - count, now_s, fleet, riders, roads, weights, anew, begins, bounds, log)
+        elif r >= 0:
             mine[kernel.WAIT] = weights[kernel.WAIT] * urgency[riders.origin[r]]
             answer(r, now_s, fleet, riders, roads, mine, mode, begins, bounds, log)
         else:
@@ -233,13 +257,22 @@ def reassign(
             note_drive(other, now_s, fleet, log)
             write(log, now_s, events.HANDED_OVER, other, r, riders.origin[r], 0.0, 0)
         kernel.insert(other, r, first, second, now_s, fleet, riders, roads)
+        rests.settle(other, fleet, riders, roads)
 
 
 @njit(cache=True)
-def send(v: int, node: int, now_s: float, fleet: Fleet, log: Log) -> None:
-    """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way."""
+def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way.
+
+    Where its driver's break would begin too late there, it stays.
+    """
+    if not rests.can_go(v, node, now_s, fleet, riders, roads):
+        return
     note_drive(v, now_s, fleet, log)
     fleet.at_s[v] = kernel.ready_s(v, now_s, fleet)
+    if fleet.length[v] > 0:
+        rests.place(v, 0, node, fleet, riders)
+        kernel.schedule(v, fleet, riders, roads)
     fleet.heading[v] = node
     write(log, now_s, events.SENT, v, NOBODY, node, 0.0, 0)
     kernel.update_due(v, fleet)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from envs.transit import district, streets, tables, taxi
+from envs.transit import district, gtfs, streets, tables, taxi
 from envs.transit.day import Day, Town
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
+from envs.transit.walking import Stops, to_stops
+
+LOGGER = logging.getLogger(__name__)
+
+SHOWN = 5
+"""So many stops that cannot be used are named one by one; then they are counted."""
 
 SLOT_S = 300.0
 """Slots in which usual requests are kept."""
@@ -31,7 +39,21 @@ def town_of(scenario: TransitScenario) -> Town:
         return _streets(scenario).town
     assert scenario.nodes is not None
     assert scenario.roads is not None
-    return tables.read_town(scenario.nodes, scenario.roads)
+    return _own_town(scenario.nodes, scenario.roads, scenario.gtfs, scenario.snap_m)[0]
+
+
+@lru_cache(maxsize=8)
+def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float) -> tuple[Town, tuple[str, ...]]:
+    """A user's own, with the stops of a GTFS feed if there is one, and which of those cannot be used."""
+    town = tables.read_town(nodes, roads)
+    if feed is None:
+        return town, ()
+    town, problems = gtfs.published(town, tables.projection_of(nodes), feed, snap_m)
+    for problem in problems[:SHOWN]:
+        LOGGER.warning("%s: %s", feed.name, problem)
+    if len(problems) > SHOWN:
+        LOGGER.warning("%s: %d more stops are left out", feed.name, len(problems) - SHOWN)
+    return town, problems
 
 
 def load_site(scenario: TransitScenario) -> TransitSite:
@@ -76,7 +98,8 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
         CityloopError: if a file is not what it should be.
     """
     if scenario.district is not None:
-        return district.day(scenario.district, scenario.duration_s, site.matrices, seed)
+        found = district.day(scenario.district, scenario.duration_s, site.matrices, seed)
+        return to_stops(found, _stops(scenario, site.matrices)) if scenario.walk.metres else found
     if scenario.days is not None:
         found = taxi.day(scenario.days, taxi.date_of(scenario.days, scenario.seeds, seed))
         return _with_speeds(found.rows(found.earliest_s < scenario.duration_s), scenario)
@@ -86,10 +109,16 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
 
 
 @lru_cache(maxsize=8)
+def _stops(scenario: TransitScenario, matrices: Matrices) -> Stops:
+    return Stops(town_of(scenario).nodes, matrices, scenario.walk)
+
+
+@lru_cache(maxsize=8)
 def _own(scenario: TransitScenario, matrices: Matrices) -> Day:
     assert scenario.requests is not None
     room = [(crew.seats, crew.places) for crew in scenario.crews]
-    return tables.read_requests(scenario.requests, town_of(scenario), matrices, room, scenario.duration_s)
+    stops = Stops(town_of(scenario).nodes, matrices, scenario.walk)
+    return tables.read_requests(scenario.requests, town_of(scenario), stops, room, scenario.duration_s)
 
 
 def _with_speeds(day: Day, scenario: TransitScenario) -> Day:

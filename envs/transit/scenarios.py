@@ -47,6 +47,8 @@ class Crew(Frozen):
         seats: of each.
         places: of each, for wheelchairs.
         begin_s, end_s: of the shift; end 0: works on until the last rider is there.
+        rest_s, rest_from_s, rest_until_s: the driver's break: how long, and when it begins at the earliest and latest;
+            0 s: none.
     """
 
     vehicles: int = Field(default=24, ge=1, le=10_000)
@@ -54,9 +56,19 @@ class Crew(Frozen):
     places: int = Field(default=0, ge=0, le=20)
     begin_s: float = Field(default=0.0, ge=0)
     end_s: float = Field(default=0.0, ge=0)
+    rest_s: float = Field(default=0.0, ge=0, le=7200)
+    rest_from_s: float = Field(default=0.0, ge=0)
+    rest_until_s: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> Crew:
+        if self.rest_s and not self.begin_s <= self.rest_from_s < self.rest_until_s:
+            raise ValueError(
+                f"a break begins from {self.rest_from_s:g} to {self.rest_until_s:g}: "
+                "give rest_from_s within the shift, and rest_until_s after it"
+            )
+        if self.rest_s and self.end_s and self.rest_until_s + self.rest_s > self.end_s:
+            raise ValueError(f"a break may last until {self.rest_until_s + self.rest_s:g}, the shift {self.end_s:g}")
         if self.end_s and self.end_s <= self.begin_s:
             raise ValueError(f"end_s is {self.end_s:g}: a shift must end after it begins, at {self.begin_s:g}")
         return self
@@ -80,6 +92,30 @@ class Timing(Frozen):
     reassign_s: float = Field(default=0.0, ge=0, le=3600)
     recent_s: float = Field(default=900.0, ge=60, le=7200)
     ahead_s: float = Field(default=600.0, ge=60, le=7200)
+
+
+class Walk(Frozen):
+    """Riders who walk to a stop and from one; see `walking.py`.
+
+    Attributes:
+        metres: at either end at most, as the crow flies; 0: nobody walks, riders are where they ask from.
+        mps: how fast, along that line: the way is longer.
+    """
+
+    metres: float = Field(default=0.0, ge=0, le=5000)
+    mps: float = Field(default=1.0, gt=0, le=3)
+
+
+class Breakdowns(Frozen):
+    """Vehicles that break down. Others take over whom they can; see `rescue.py`.
+
+    Attributes:
+        per_veh_h: mean number in an hour of a vehicle's shift; 0: none.
+        repair_s: how long a vehicle is out of service; the dispatcher does not know when it will be back.
+    """
+
+    per_veh_h: float = Field(default=0.0, ge=0, le=10)
+    repair_s: float = Field(default=3600.0, gt=0, le=1e6)
 
 
 class Costs(Frozen):
@@ -146,6 +182,7 @@ class District(Frozen):
         begin_h: hour of the day at which an episode begins.
         requests_h: mean number of requests an hour, over the whole day from 6 to 20.
         booked, cancelled, absent, wheelchair: shares of requests.
+        anywhere: riders come from all corners, not from those alone that are stops: they have to walk.
         rain: bursts of it.
     """
 
@@ -160,6 +197,7 @@ class District(Frozen):
     cancelled: float = Field(default=0.04, ge=0, le=1)
     absent: float = Field(default=0.02, ge=0, le=1)
     wheelchair: float = Field(default=0.02, ge=0, le=1)
+    anywhere: bool = False
     rain: Rain = Rain()
 
     @model_validator(mode="after")
@@ -203,12 +241,16 @@ class TransitScenario(Scenario):
         district: a generated one; None: what the files say.
         days: folder of taxi days in the layout of nyc2015, absolute or from where one runs; see `taxi.py`.
         nodes, roads, requests: CSV files of a user's own; see `tables.py`.
+        gtfs: a feed, zip or folder, whose stops are the published ones on those corners; see `gtfs.py`.
+        snap_m: how far such a stop may be from a corner.
         net, routes: a SUMO network and its route files; see `streets.py`.
         times: travel times that were measured on that network (`referee.measure`); None: lengths at speed limits.
         trips: what of those is served.
         fleet: the vehicles.
         more: further vehicles, of other kinds or shifts.
         promise, timing, costs: how riders are served.
+        walk: to stops and from them.
+        breakdowns: of vehicles.
         weights: what a policy is trained for.
         speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the episode.
     """
@@ -219,6 +261,8 @@ class TransitScenario(Scenario):
     nodes: Path | None = None
     roads: Path | None = None
     requests: Path | None = None
+    gtfs: Path | None = None
+    snap_m: float = Field(default=100.0, ge=0, le=2000)
     net: Path | None = None
     routes: tuple[Path, ...] = ()
     times: Path | None = None
@@ -229,6 +273,8 @@ class TransitScenario(Scenario):
     promise: Promise = Promise()
     timing: Timing = Timing()
     costs: Costs = Costs()
+    walk: Walk = Walk()
+    breakdowns: Breakdowns = Breakdowns()
     weights: Weights = Weights()
     speeds: tuple[float, ...] = ()
 
@@ -256,6 +302,12 @@ class TransitScenario(Scenario):
             raise ValueError(f"days is {str(self.days)!r}: give a folder with graph.csv, zones.csv and trips/")
         if any(not 0.05 <= speed <= 5 for speed in self.speeds):
             raise ValueError(f"speeds are {list(self.speeds)}: give numbers from 0.05 to 5")
+        if self.district is not None and self.district.anywhere and not self.walk.metres:
+            raise ValueError("district.anywhere is true and walk.metres 0: let riders walk to a stop")
+        if self.gtfs is not None and not given:
+            raise ValueError("gtfs goes with nodes, roads and requests: its stops are put on one's own corners")
+        if self.gtfs is not None and not self.gtfs.exists():
+            raise ValueError(f"gtfs is {str(self.gtfs)!r}: give an existing feed")
         if self.decisions < 1:
             raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
         return self
@@ -274,7 +326,8 @@ class TransitScenario(Scenario):
         """Whatever files it reads."""
         if self.days is not None:
             return sorted([*self.days.glob("*.csv"), *(self.days / "trips").glob("*.csv")])
-        mine = self.nodes, self.roads, self.requests, self.net, self.times, *self.routes
+        feed = sorted(self.gtfs.glob("*.txt")) if self.gtfs is not None and self.gtfs.is_dir() else [self.gtfs]
+        mine = (self.nodes, self.roads, self.requests, *feed, self.net, self.times, *self.routes)
         return [path for path in mine if path is not None]
 
 

@@ -9,11 +9,11 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import events, kernel, motion
+from envs.transit import events, journal, kernel, motion, rescue, rests
 from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
-from envs.transit.fleet import ABOARD, NOBODY, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.fleet import ABOARD, NOBODY, PLAN, WAITING, Fleet, Riders, new_fleet, new_riders
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
@@ -34,23 +34,33 @@ class Service:
         day: requests and speeds.
         seed: where vehicles begin.
         dispatch: how; None: as the scenario says.
+
+    Attributes:
+        asked: the requests as they came in and were promised; a breakdown changes `riders`.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self.roads = roads_of(site.matrices, day.speed, day.slot_s)
         self.fleet = self._vehicles(scenario, site, seed)
-        self.riders = self._requests(scenario, day)
+        self.asked = self._requests(scenario, day)
+        self.riders = rests.with_breaks(Riders(*(column.copy() for column in self.asked)), self.fleet)
+        rests.plan_breaks(self.fleet, self.riders, self.roads)
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
         self._mode = kernel.AT_THE_END if dispatch is not None and not dispatch.pooled else kernel.EVERYWHERE
-        times = np.concatenate([self.riders.known_s, self.riders.cancel_s])
-        who = np.concatenate([np.arange(len(day.origin)), -1 - np.arange(len(day.origin))])
+        promise = scenario.promise
+        self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
+        out_s, out, back_s = self._breakdowns(scenario, seed)
+        count, vehicles = len(day.origin), len(self.fleet.at)
+        times = np.concatenate([self.asked.known_s, self.asked.cancel_s, out_s, back_s])
+        rows = len(self.riders.origin)
+        who = np.concatenate([np.arange(count), -1 - np.arange(count), rows + out, rows + vehicles + out])
         order = np.argsort(times, kind="stable")
         self._agenda_s, self._agenda = times[order], who[order].astype(np.int64)
         for _ in day.problems:
             self._make_room(1)
-            motion.write(self.log, 0.0, events.REFUSED, NOBODY, NOBODY, NOBODY, 0.0, events.IMPOSSIBLE)
+            journal.write(self.log, 0.0, events.REFUSED, NOBODY, NOBODY, NOBODY, 0.0, events.IMPOSSIBLE)
 
     @staticmethod
     def _vehicles(scenario: TransitScenario, site: TransitSite, seed: int) -> Fleet:
@@ -59,12 +69,16 @@ class Service:
         reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
         stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
         rows = [
-            (crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S)
+            (
+                *(crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S),
+                *(crew.rest_from_s, crew.rest_until_s, crew.rest_s),
+            )
             for crew in scenario.crews
             for _ in range(crew.vehicles)
         ]
         table = np.array(rows)
-        return new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:])
+        fleet = new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:4])
+        return fleet._replace(rest_s=table[:, 4:].copy())
 
     def _requests(self, scenario: TransitScenario, day: Day) -> Riders:
         promise, timing, roads = scenario.promise, scenario.timing, self.roads
@@ -85,7 +99,23 @@ class Service:
             alight_s=timing.alight_s,
             cancel_s=day.cancel_s,
             absent=day.absent,
+            walk_m=day.walk_m,
         )
+
+    def _breakdowns(self, scenario: TransitScenario, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """When which vehicles break down, and when they are back: at any moment of their shifts alike."""
+        found: list[tuple[float, int, float]] = []
+        rng, repair_s = np.random.default_rng([seed, 3]), scenario.breakdowns.repair_s
+        for v, (begin_s, end_s) in enumerate(self.fleet.shift_s):
+            now_s = begin_s
+            while scenario.breakdowns.per_veh_h > 0:
+                now_s += rng.exponential(3600.0 / scenario.breakdowns.per_veh_h)
+                if now_s >= min(end_s, scenario.duration_s):
+                    break
+                found.append((now_s, v, now_s + repair_s))
+                now_s += repair_s
+        out_s, who, back_s = np.array(found).reshape(-1, 3).T
+        return out_s, who.astype(np.int64), back_s
 
     def _make_room(self, rows: int) -> None:
         self.log = events.with_room(self.log, rows)
@@ -99,10 +129,12 @@ class Service:
         """
         first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
         aboard = 4 * int(self.fleet.length.sum()) + 4 * len(self.fleet.at)
-        self._make_room(aboard + motion.EVENT_ROWS * int(last - first) + 16)
         agenda = self._agenda_s[first:last], self._agenda[first:last]
+        vehicles = int((agenda[1] >= len(self.riders.origin)).sum())
+        rows = aboard + motion.EVENT_ROWS * int(last - first) + 16
+        self._make_room(rows + vehicles * (rescue.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
-        motion.run(*agenda, until_s, *state, self._weights, urgency, self._mode, self.log)
+        motion.run(*agenda, until_s, *state, self._weights, urgency, self._mode, self._anew, self.log)
         self.now_s = until_s
 
     def reassign(self, lock_s: float, urgency: np.ndarray) -> None:
@@ -119,7 +151,7 @@ class Service:
         self.now_s = max(until_s, float(ends.max(initial=until_s)))
         self._make_room(len(self.fleet.at))
         for v in range(len(self.fleet.at)):
-            motion.note_drive(v, self.now_s, self.fleet, self.log)
+            journal.note_drive(v, self.now_s, self.fleet, self.log)
 
     # -- vehicles that have nothing to do -----------------------------------------------------------------------
 
@@ -129,19 +161,25 @@ class Service:
         return (self.fleet.shift_s[:, 0] <= self.now_s) & (self.fleet.shift_s[:, 1] > self.now_s)
 
     @property
+    def free(self) -> np.ndarray:
+        """Which have nothing to do yet, bool ``(V,)``."""
+        return rests.free(self.fleet, self.riders, self.now_s)
+
+    @property
     def standing(self) -> np.ndarray:
         """Which stand idle, ready to be sent somewhere, bool ``(V,)``."""
-        return self.on_duty & (self.fleet.length == 0) & (self.fleet.heading == NOBODY)
+        idle = self.on_duty & self.free & (self.fleet.heading == NOBODY)
+        return idle & np.isfinite(self.fleet.at_s)  # not out of service
 
     @property
     def travelling(self) -> np.ndarray:
         """Which are idle and on their way to somewhere, bool ``(V,)``."""
-        return self.on_duty & (self.fleet.length == 0) & (self.fleet.heading != NOBODY)
+        return self.on_duty & self.free & (self.fleet.heading != NOBODY)
 
     def send(self, vehicle: int, node: int) -> None:
         """Send an idle vehicle to a node."""
         self._make_room(4)
-        motion.send(vehicle, node, self.now_s, self.fleet, self.log)
+        motion.send(vehicle, node, self.now_s, self.fleet, self.riders, self.roads, self.log)
 
     # -- riders -------------------------------------------------------------------------------------------------
 
@@ -166,8 +204,9 @@ def warm_up() -> None:
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))
     log = events.new_log(64)
     agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
-    motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), kernel.EVERYWHERE, log)
+    usual = np.ones(4), np.ones(2), kernel.EVERYWHERE, np.ones(3)
+    motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log)
     motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
-    motion.send(0, 1, 600.0, fleet, log)
-    motion.note_drive(0, 600.0, fleet, log)
+    motion.send(0, 1, 600.0, fleet, riders, roads, log)
+    journal.note_drive(0, 600.0, fleet, log)
     arrive(0.0, 1.0, roads.speed, roads.slot_s)

@@ -15,20 +15,26 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.transit.day import Day, Town, zones_of
-from envs.transit.matrices import Matrices
+from envs.transit.gtfs import Projection
 from envs.transit.site import Node, Road
+from envs.transit.walking import End, Stops
 
 Row = Mapping[str, str]
 
-NODES = ("node", "x_m", "y_m")
-"""Columns of the street corners; also ``zone`` (a name; else all are one zone) and ``stop`` (1 or 0; else 1)."""
+NODES = ("node",)
+"""Columns of the street corners; also `METRES` or `DEGREES`, ``zone`` (a name; else all are one zone) and ``stop`` (1
+or 0; else 1)."""
+
+METRES, DEGREES = ("x_m", "y_m"), ("lat", "lon")
+"""Where a corner is: one pair of columns or the other. Degrees become metres around the middle of all corners."""
 
 ROADS = ("from", "to", "seconds", "metres")
 """Columns of the roads; also ``both`` (1: it leads both ways; else one way)."""
 
 REQUESTS = ("time_s", "from", "to")
 """Columns of the requests: when the rider wants to go, and between which corners; also ``known_s`` (when it comes in;
-else then), ``party`` (1), ``wheelchair`` (0), ``cancel_s`` (never) and ``absent`` (0)."""
+else then), ``party`` (1), ``wheelchair`` (0), ``cancel_s`` (never) and ``absent`` (0). Riders who walk may begin or end
+at a place that is no corner: leave it empty, and fill ``from_x_m`` and ``from_y_m``, or ``to_x_m`` and ``to_y_m``."""
 
 
 def read_town(nodes: Path, roads: Path) -> Town:
@@ -38,13 +44,12 @@ def read_town(nodes: Path, roads: Path) -> Town:
         CityloopError: naming the file, the row, what is wrong and the mend.
     """
     corners, index, zones = [], {}, {}  # type: tuple[list[Node], dict[str, int], dict[str, int]]
-    for k, row in _rows(nodes, NODES):
+    for (k, row), (x, y) in zip(_rows(nodes, NODES), _places(nodes), strict=True):
         name = row["node"].strip()
         if not name or name in index:
             raise CityloopError(f"{nodes}, row {k}: node is {name!r}: give each corner a name of its own")
         index[name] = len(corners)
         zone = zones.setdefault((row.get("zone") or "all").strip(), len(zones))
-        x, y = (_number(row[column], nodes, k, column) for column in ("x_m", "y_m"))
         stop = _flag(row.get("stop") or "1", nodes, k, "stop")
         corners.append(Node(id=name, x_m=x, y_m=y, zone=zone, stop=stop))
     found = []
@@ -73,13 +78,44 @@ def read_town(nodes: Path, roads: Path) -> Town:
     return Town(tuple(corners), tuple(found), zones_of(list(zones), tuple(corners), tuple(found)))
 
 
-def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[int, int]], duration_s: float) -> Day:
+def projection_of(nodes: Path) -> Projection:
+    """From degrees to the metres of a town whose corners are in degrees.
+
+    Raises:
+        CityloopError: if they are in metres.
+    """
+    degrees = _columns(nodes, DEGREES)
+    if degrees is None:
+        raise CityloopError(f"{nodes}: GTFS stops are in degrees: give lat and lon of corners, not x_m and y_m")
+    return Projection(*(degrees.min(axis=0) + degrees.max(axis=0)) / 2)
+
+
+def _places(nodes: Path) -> list[tuple[float, float]]:
+    """Where the corners are, in metres."""
+    found = _columns(nodes, METRES)
+    if found is None:
+        degrees = _columns(nodes, DEGREES)
+        if degrees is None:
+            raise CityloopError(f"{nodes}: column 'x_m' is missing: the first row names node, x_m, y_m (or lat, lon)")
+        found = projection_of(nodes).metres(degrees[:, 0], degrees[:, 1])
+    return [(float(x), float(y)) for x, y in found]
+
+
+def _columns(path: Path, names: tuple[str, str]) -> np.ndarray | None:
+    """Two columns of numbers, ``(n, 2)``; None if the file does not have both."""
+    rows = _rows(path, NODES)
+    if not rows or any(name not in rows[0][1] for name in names):
+        return None
+    return np.array([[_number(row[name], path, k, name) for name in names] for k, row in rows])
+
+
+def read_requests(path: Path, town: Town, stops: Stops, room: list[tuple[int, int]], duration_s: float) -> Day:
     """The requests of a file that can be served, and what is wrong with the others.
 
     Args:
         path: the file.
         town: where.
-        matrices: its shortest paths.
+        stops: its stops, for those who walk.
         room: seats and wheelchair places of each kind of vehicle.
         duration_s: length of an episode.
 
@@ -90,7 +126,7 @@ def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[i
     served, problems = [], []
     for k, row in _rows(path, REQUESTS):
         try:
-            served.append(_request(row, index, town, matrices, room, duration_s))
+            served.append(_request(row, index, stops, room, duration_s))
         except ValueError as problem:
             problems.append(f"{path.name}, row {k}: {problem}")
     if not served:
@@ -106,6 +142,7 @@ def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[i
         wheelchair=table[:, 5].astype(np.int64),
         cancel_s=table[:, 6],
         absent=table[:, 7] > 0,
+        walk_m=table[:, 8],
         problems=tuple(problems),
     ).in_order()
 
@@ -113,8 +150,7 @@ def read_requests(path: Path, town: Town, matrices: Matrices, room: list[tuple[i
 def _request(
     row: Row,
     index: Mapping[str, int],
-    town: Town,
-    matrices: Matrices,
+    stops: Stops,
     room: list[tuple[int, int]],
     duration_s: float,
 ) -> tuple[float, ...]:
@@ -130,17 +166,12 @@ def _request(
             raise ValueError(f"{name} is {text!r}: give {mend}")
         return value
 
-    ends = []
-    for name in ("from", "to"):
-        node = (row.get(name) or "").strip()
-        if node not in index or not town.nodes[index[node]].stop:
-            what = "a corner without a stop" if node in index else "on no corner of the street graph"
-            raise ValueError(f"{name} is {node!r}, {what}: name a stop")
-        ends.append(index[node])
-    if ends[0] == ends[1]:
+    origin, destination = (_end(row, name, index, stops, number) for name in ("from", "to"))
+    if origin == destination:
         raise ValueError(f"it leads from {row['from']!r} to the same place: name two stops")
-    if not math.isfinite(matrices.free_s[ends[0], ends[1]]):
+    if not (stops.walk.metres or stops.lead(origin, destination)):
         raise ValueError(f"no road leads from {row['from']!r} to {row['to']!r}: add one, or leave the request out")
+    start, end, to_m, from_m = stops.pair(origin, destination)
     wanted = number("time_s", math.nan, lambda t: 0 <= t < duration_s, f"seconds from 0 to below {duration_s:g}")
     known = number("known_s", wanted, lambda t: t <= wanted, f"seconds up to time_s, {wanted:g}")
     seats, places = max(kind[0] for kind in room), max(kind[1] for kind in room)
@@ -152,7 +183,21 @@ def _request(
     cancel = number("cancel_s", math.inf, lambda t: t >= known, f"seconds from known_s, {known:g}, on")
     absent = number("absent", 0.0, lambda n: n in (0.0, 1.0), "1 or 0")
     # What came in, or was withdrawn, before the service begins is known when it does.
-    return (*ends, max(known, 0.0), wanted, party, wheelchair, max(cancel, 0.0), absent)
+    there = wanted + to_m / stops.walk.mps
+    return (start, end, max(known, 0.0), there, party, wheelchair, max(cancel, 0.0), absent, to_m + from_m)
+
+
+def _end(row: Row, name: str, index: Mapping[str, int], stops: Stops, number: Callable[..., float]) -> End:
+    """One end of a trip, or a `ValueError` that says what is wrong with it."""
+    node, walks = (row.get(name) or "").strip(), stops.walk.metres > 0
+    if not node and walks and (row.get(f"{name}_x_m") or "").strip():
+        x, y = (number(f"{name}_{axis}", math.nan, math.isfinite, "metres") for axis in METRES)
+        return x, y
+    if node not in index:
+        raise ValueError(f"{name} is {node!r}, on no corner of the street graph: name a stop")
+    if not walks and not stops.has(index[node]):
+        raise ValueError(f"{name} is {node!r}, a corner without a stop: name a stop, or let riders walk (walk.metres)")
+    return index[node]
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:

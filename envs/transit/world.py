@@ -155,7 +155,7 @@ class TransitWorld(World):
         service, zones = self.service, self.site.zone_of
         service.finish()
         self._log = log = events.rows(service.log)
-        riders, end_s = service.riders, self.scenario.duration_s
+        riders, end_s = service.asked, self.scenario.duration_s
         self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s)
         found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
         told = np.flatnonzero(np.isfinite(found["wait_min"]) & np.isfinite(found["served_pct"]))

@@ -1,0 +1,82 @@
+"""Drivers' breaks: a break is a stop of the plan that takes all seats and places, so the kernel keeps it as a promise.
+
+It may begin within a window, at a stop, and nobody can be aboard. Until it is due it hinders nobody: a vehicle with
+nothing else in its plan is idle, and may be sent elsewhere as far as the break allows. It is taken where the last rider
+before it got off, or where the vehicle was sent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from envs.transit import kernel
+from envs.transit.clock import Roads, arrive
+from envs.transit.fleet import Fleet, Riders, new_riders
+
+FROM, UNTIL, LENGTH = range(3)
+"""Columns of `Fleet.rest_s`."""
+
+
+def with_breaks(riders: Riders, fleet: Fleet) -> Riders:
+    """The same riders, and a row more for every vehicle whose driver has a break."""
+    who = np.flatnonzero(fleet.rest_s[:, LENGTH] > 0)
+    if not len(who):
+        return riders
+    begin_s, end_s, length_s = fleet.rest_s[who].T
+    never = np.full(len(who), np.inf)
+    more = new_riders(
+        fleet.at[who], fleet.at[who], never, begin_s, end_s, np.zeros(len(who)), never, fleet.room[who], length_s
+    )
+    more = more._replace(rest=np.ones(len(who), np.bool_))
+    return Riders(*(np.concatenate(pair) for pair in zip(riders, more, strict=True)))
+
+
+def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Put every break into its vehicle's plan, in which there is nothing else yet."""
+    for v, r in zip(np.flatnonzero(fleet.rest_s[:, LENGTH] > 0), np.flatnonzero(riders.rest), strict=True):
+        kernel.insert(v, r, 0, 0, 0.0, fleet, riders, roads)
+
+
+def free(fleet: Fleet, riders: Riders, now_s: float) -> np.ndarray:
+    """Which vehicles have nothing to do: no plan, or one that holds a break alone that is not due; bool ``(V,)``."""
+    waits = (fleet.length == 2) & riders.rest[fleet.rider[:, 0]] & fleet.pick[:, 0] & (fleet.floor_s[:, 0] > now_s)
+    return (fleet.length == 0) | waits
+
+
+def last_stop(fleet: Fleet, riders: Riders) -> np.ndarray:
+    """The last stop of each plan, but for a break at its end that has not begun; int ``(V,)``, -1: there is none."""
+    last = fleet.length - 1
+    at_end = riders.rest[fleet.rider[np.arange(len(last)), np.maximum(last, 0)]] & (fleet.length > 2)
+    return last - 2 * at_end
+
+
+@njit(cache=True)
+def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Let a break at the end of a plan be taken where the last rider gets off: it is no later there, nor farther."""
+    k = fleet.length[v] - 2
+    if k < 1 or not riders.rest[fleet.rider[v, k]] or not fleet.pick[v, k]:
+        return
+    place(v, k, fleet.node[v, k - 1], fleet, riders)
+    kernel.schedule(v, fleet, riders, roads)
+
+
+@njit(cache=True)
+def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
+    """Move a break, whose stops are ``k`` and the next, to a node."""
+    r = fleet.rider[v, k]
+    riders.origin[r] = riders.destination[r] = node
+    fleet.node[v, k] = fleet.node[v, k + 1] = node
+
+
+@njit(cache=True)
+def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+    """Whether an idle vehicle can be sent to a node and still begin its break in time there."""
+    if fleet.length[v] == 0:
+        return True
+    start_s = kernel.ready_s(v, now_s, fleet)
+    there_s = arrive(start_s, roads.free_s[fleet.at[v], node], roads.speed, roads.slot_s)
+    r = fleet.rider[v, 0]
+    return (
+        there_s <= riders.latest_s[r] and max(there_s, fleet.floor_s[v, 0]) + riders.board_s[r] <= fleet.shift_s[v, 1]
+    )

@@ -1,0 +1,315 @@
+"""A simulated day over HTTP: riders book, cancel or stay away, drivers follow their plans, every promise is checked.
+
+``python -m serving.booking.demo transit/hcmc --hours 2`` starts a service of its own on loopback, with a database in a
+temporary folder, and tells it what time it is. What was promised is compared with what the drivers did, not with what
+the service says that they did. ``--slower 0.1`` lets every street take up to 10 % longer than the service thinks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.core.registry import load_scenario
+from envs.transit.clock import arrive
+from envs.transit.day import Day
+from envs.transit.network import day_of, load_site
+from envs.transit.scenarios import TransitScenario
+from envs.transit.site import TransitSite
+from serving.booking.desk import Desk
+from serving.booking.places import DAY_S
+from serving.booking.settings import BookingSettings, fleet_of
+from serving.gateway import Gateway
+
+BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))
+"""When the day begins."""
+
+LATE_S = 1.5
+"""Seconds by which a promise may be passed: times go over the wire to the tenth of a second, once a stop."""
+
+
+@dataclass
+class Driver:
+    """Drives as the plan says, in a world of its own."""
+
+    node: int
+    plan: list[dict[str, Any]] = field(default_factory=list)
+    wakes: int = 0
+    bound: bool = False  # between two corners, or busy at a stop: not to be disturbed
+
+
+@dataclass
+class Kept:
+    """One confirmed booking and what came of it."""
+
+    rider: int
+    latest_s: float
+    limit_s: float
+    earliest_s: float
+    picked_s: float = np.nan
+    dropped_s: float = np.nan
+    excused: bool = False
+
+
+class SimulatedDay:
+    """Riders and drivers of one day.
+
+    Args:
+        site: where.
+        day: who asks when.
+        http: speaks to the service.
+        base: address of the site.
+        slower: every street takes up to this share longer than the site says.
+        seed: of that.
+    """
+
+    def __init__(self, site: TransitSite, day: Day, http: httpx.Client, base: str, slower: float, seed: int):
+        self.site, self.day, self.http, self.base = site, day, http, base
+        self.slower, self.rng = slower, np.random.default_rng([seed, 7])
+        self.names = [node.id for node in site.nodes]
+        self.nodes = {name: k for k, name in enumerate(self.names)}
+        self.kept: dict[str, Kept] = {}
+        self.by_rider: dict[int, str] = {}
+        self.refused: dict[str, int] = {}
+        self.took: list[float] = []
+        self._order = itertools.count()
+        self._agenda: list[tuple[float, int, str, Any]] = []
+        shown = self._get("vehicles")["vehicles"]
+        self.drivers = {row["id"]: Driver(self.nodes[row["corner"]]) for row in shown}
+
+    def run(self, until_s: float) -> dict[str, Any]:
+        """Play the day up to a moment, and until the last rider is there; what came of it."""
+        for r, known_s in enumerate(self.day.known_s):
+            if known_s < until_s:
+                self._at(float(known_s), "ask", r)
+                if np.isfinite(self.day.cancel_s[r]):
+                    self._at(float(self.day.cancel_s[r]), "cancel", r)
+        started = time.perf_counter()
+        while self._agenda:
+            now_s, _, what, whom = heapq.heappop(self._agenda)
+            getattr(self, f"_{what}")(now_s, whom)
+        return self._summary(time.perf_counter() - started)
+
+    def _at(self, when_s: float, what: str, whom: Any) -> None:
+        heapq.heappush(self._agenda, (when_s, next(self._order), what, whom))
+
+    # -- riders ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, now_s: float, r: int) -> None:
+        day = self.day
+        ends = {"from": self.names[day.origin[r]], "to": self.names[day.destination[r]]}
+        size = {"party": int(day.party[r]), "wheelchairs": int(day.wheelchair[r])}
+        when = {"depart": _iso(float(day.earliest_s[r])), "at": _iso(now_s)}
+        started = time.perf_counter()
+        answer = self.http.post(f"{self.base}/bookings", json={"request_id": f"rider-{r}", **ends, **size, **when})
+        self.took.append(time.perf_counter() - started)
+        body = answer.json()
+        if answer.status_code != 200:
+            reason = str(body["error"]["value"])
+            self.refused[reason] = self.refused.get(reason, 0) + 1
+            return
+        latest_s, earliest_s = (_seconds(body["pickup"][name]) for name in ("latest", "earliest"))
+        self.kept[body["id"]] = Kept(r, latest_s, body["ride_limit_s"], earliest_s)
+        self.by_rider[r] = body["id"]
+        self._new_plan(now_s, body["vehicle"])
+
+    def _cancel(self, now_s: float, r: int) -> None:
+        booking = self.by_rider.get(r)
+        if booking is None or np.isfinite(self.kept[booking].picked_s):
+            return
+        answer = self.http.delete(f"{self.base}/bookings/{booking}", params={"at": _iso(now_s)})
+        if answer.status_code == 200:
+            self.kept[booking].excused = True
+            self._new_plan(now_s, answer.json()["vehicle"])
+
+    # -- drivers --------------------------------------------------------------------------------------------------
+
+    def _new_plan(self, now_s: float, vehicle: str) -> None:
+        driver = self.drivers[vehicle]
+        driver.plan = self._get(f"vehicles/{vehicle}")["plan"]
+        if not driver.bound:
+            driver.wakes += 1
+            self._at(now_s, "drive", (vehicle, driver.wakes))
+
+    def _drive(self, now_s: float, whom: tuple[str, int]) -> None:
+        """A driver is at a corner, with nothing under way: on to the next, or serve the stop here."""
+        vehicle, wake = whom
+        driver = self.drivers[vehicle]
+        if wake != driver.wakes or not driver.plan:
+            return
+        stop = driver.plan[0]
+        target = self.nodes[stop["stop"]]
+        if driver.node != target:
+            matrices = self.site.matrices
+            following = int(matrices.hop[driver.node, target])
+            free_s = float(matrices.free_s[driver.node, following]) * (1 + self.slower * self.rng.random())
+            there_s = arrive(now_s, free_s, self.day.speed, self.day.slot_s)
+            self._go(there_s, "reach", vehicle, following)
+        elif stop["do"] == "drop off":
+            self.kept[stop["booking"]].dropped_s = now_s
+            self._go(now_s + self.site.timing.alight_s, "done", vehicle, stop)
+        elif now_s < _seconds(stop["not_before"]):
+            driver.wakes += 1
+            self._at(_seconds(stop["not_before"]), "drive", (vehicle, driver.wakes))
+        else:
+            self.kept[stop["booking"]].picked_s = now_s
+            self._go(now_s + self.site.timing.board_s, "done", vehicle, stop)
+
+    def _go(self, when_s: float, what: str, vehicle: str, detail: Any) -> None:
+        self.drivers[vehicle].bound = True
+        self._at(when_s, what, (vehicle, detail))
+
+    def _reach(self, now_s: float, whom: tuple[str, int]) -> None:
+        vehicle, node = whom
+        self.drivers[vehicle].node = node
+        self._tell(now_s, vehicle, "position", corner=self.names[node])
+
+    def _done(self, now_s: float, whom: tuple[str, dict[str, Any]]) -> None:
+        vehicle, stop = whom
+        booking = stop["booking"]
+        kept = self.kept[booking]
+        kind = "alighted" if stop["do"] == "drop off" else "boarded"
+        if kind == "boarded" and self.day.absent[kept.rider]:
+            kind, kept.excused = "no-show", True
+        self._tell(now_s, vehicle, kind, booking=booking)
+
+    def _tell(self, now_s: float, vehicle: str, kind: str, **more: Any) -> None:
+        """Report, and go on with the plan that comes back."""
+        body = {"request_id": f"{vehicle}-{next(self._order)}", "vehicle": vehicle, "kind": kind, "at": _iso(now_s)}
+        answer = self.http.post(f"{self.base}/events", json=body | more)
+        if answer.status_code != 200:
+            raise CityloopError(f"the service refused what {vehicle} reported: {answer.text}")
+        driver = self.drivers[vehicle]
+        driver.plan, driver.bound = answer.json()["vehicle"]["plan"], False
+        driver.wakes += 1
+        self._at(now_s, "drive", (vehicle, driver.wakes))
+
+    # -- what came of it ------------------------------------------------------------------------------------------
+
+    def _get(self, path: str) -> Any:
+        return self.http.get(f"{self.base}/{path}").raise_for_status().json()
+
+    def _summary(self, took_s: float) -> dict[str, Any]:
+        owed = [kept for kept in self.kept.values() if not kept.excused]
+        waits = np.array([kept.picked_s - kept.earliest_s for kept in owed])
+        late = [k.picked_s > k.latest_s + LATE_S or k.dropped_s - k.picked_s > k.limit_s + LATE_S for k in owed]
+        lost = [not np.isfinite(kept.dropped_s) for kept in owed]
+        asked_ms = 1000 * np.array(self.took)
+        return {
+            "asked": len(self.took),
+            "booked": len(self.kept),
+            "refused": self.refused,
+            "withdrawn_or_absent": len(self.kept) - len(owed),
+            "carried": len(owed) - sum(lost),
+            "promises_broken": int(np.sum(np.array(late) | np.array(lost))),
+            "wait_mean_min": round(float(np.nanmean(waits)) / 60, 2),
+            "wait_p95_min": round(float(np.nanpercentile(waits, 95)) / 60, 2),
+            "booking_ms": {q: round(float(np.percentile(asked_ms, p)), 1) for q, p in (("median", 50), ("p99", 99))},
+            "seconds": round(took_s, 1),
+        }
+
+
+def _iso(seconds: float) -> str:
+    return (BEGIN + timedelta(seconds=seconds)).isoformat()
+
+
+def _seconds(text: str) -> float:
+    return (datetime.fromisoformat(text) - BEGIN).total_seconds()
+
+
+@contextmanager
+def served(site: TransitSite, settings: BookingSettings) -> Iterator[str]:
+    """A booking service on loopback, in a thread; its address."""
+    import uvicorn
+
+    from serving.app import create_app
+    from serving.cluster import free_ports
+
+    desk, port = Desk(site, settings), free_ports(1)[0]
+    app = create_app(Gateway([], desks={site.name: desk}))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        desk.close()
+
+
+def play(
+    ref: str, hours: float, seed: int, slower: float = 0.0, vehicles: int | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Play the beginning of a scenario's day over HTTP.
+
+    Args:
+        ref: a transit scenario.
+        hours: of it.
+        seed: of its requests.
+        slower: every street takes up to this share longer than the service thinks.
+        vehicles: how many, if not as many as the scenario has.
+        changes: of the scenario.
+
+    Raises:
+        CityloopError: if it is no transit scenario, or the service refuses what is true.
+    """
+    scenario = load_scenario(ref, **changes)
+    if not isinstance(scenario, TransitScenario):
+        raise CityloopError(f"scenario is {ref!r}: give one of transit, such as transit/hcmc")
+    site = load_site(scenario)
+    day = day_of(scenario, site, seed)
+    fleet = fleet_of(scenario, site)[:vehicles]
+    with tempfile.TemporaryDirectory() as folder:
+        database = f"sqlite:///{Path(folder) / 'bookings.db'}"
+        settings = BookingSettings(
+            database=database,
+            vehicles=fleet,
+            timezone="Asia/Ho_Chi_Minh",
+            speeds=_around_the_clock(day),
+            clock="caller",
+        )
+        with served(site, settings) as url, httpx.Client(timeout=30, trust_env=False) as http:
+            played = SimulatedDay(site, day, http, f"{url}/v1/transit/{site.name}", slower, seed)
+            return played.run(hours * 3600)
+
+
+def _around_the_clock(day: Day) -> tuple[float, ...]:
+    """The speeds of a day that begins at `BEGIN`, in equal parts from midnight to midnight."""
+    moments = np.arange(0.0, DAY_S, day.slot_s) - 3600.0 * BEGIN.hour
+    slots = np.clip(moments // day.slot_s, 0, len(day.speed) - 1).astype(int)
+    return tuple(np.where(moments < 0, 1.0, day.speed[slots]).tolist())
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenario", nargs="?", default="transit/hcmc")
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slower", type=float, default=0.0)
+    parser.add_argument("--vehicles", type=int)
+    given = parser.parse_args()
+    found = play(given.scenario, given.hours, given.seed, given.slower, given.vehicles)
+    for name, value in found.items():
+        print(f"{name:20} {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""The booking desk of one site: every request in turn, decided by the kernel and written down before it is answered.
+
+One request at a time holds the arrays. What it decides is committed with its answer, from the revision that it was
+decided on; if another process was quicker, the arrays are built anew and the request is decided again. If anything goes
+wrong in between, the arrays are built anew before the next request, so they never know more than the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from envs.transit.live import Offer
+from envs.transit.live import Trip as Way
+from envs.transit.site import TransitSite
+from serving.booking import views
+from serving.booking.changes import keep, over
+from serving.booking.offers import Refusal, offers_of, why_not
+from serving.booking.places import DAY_S, Unfit, Unknown
+from serving.booking.reports import Report, duty_of
+from serving.booking.roster import Roster
+from serving.booking.settings import BookingSettings
+from serving.booking.store import Answer, Change, Row, Stale, Store
+from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
+from serving.refusals import Busy, Conflict, Refused
+
+TRIES = 20
+"""So often a request is decided again because another process was quicker."""
+
+EARLY_S = 5.0
+"""By so much the clock of a vehicle may be ahead of the service's."""
+
+Decide = Callable[[Roster, Change, float], Any]
+"""Decides a request: changes the arrays, notes what is to be kept, and gives the answer."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trip that was asked for: the kernel's, and the walks to its stops."""
+
+    way: Way
+    walks: views.Walks
+
+
+class Desk:
+    """Books trips at one site.
+
+    Args:
+        site: the site.
+        settings: its booking.
+
+    Raises:
+        CityloopError: if the database cannot be used, or the settings do not fit the site or what is kept.
+    """
+
+    def __init__(self, site: TransitSite, settings: BookingSettings):
+        settings.check(site)
+        self.site, self.settings = site, settings
+        self._store = Store(settings.database, site.name)
+        self._lock = threading.Lock()
+        self._roster: Roster | None = None
+        self._clock = self._store.clock()
+        self._fresh(self._now(None))
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def _now(self, at: datetime | None) -> float:
+        """What time it is."""
+        if self.settings.clock == "wall":
+            return time.time()
+        self._clock = max(self._clock, at.timestamp() if at is not None else 0.0)
+        return self._clock
+
+    def _happened(self, at: datetime | None, now: float) -> float:
+        """When something that is reported happened."""
+        when = now if at is None else at.timestamp()
+        if when > now + EARLY_S:
+            raise Unfit("at", at, "that is still to come: report what has happened")
+        return min(when, now)
+
+    def _not_told(self, at: datetime | None) -> None:
+        if at is not None and self.settings.clock == "wall":
+            raise Unfit("at", at, "the service has a clock of its own: leave it out")
+
+    # -- the arrays -----------------------------------------------------------------------------------------------
+
+    def _fresh(self, now: float) -> Roster:
+        """The arrays, as new as the database, and vehicles where they should be by now."""
+        roster = self._roster
+        if roster is None or roster.revision != self._store.revision() or not roster.calendar.holds(now):
+            roster = self._roster = self._build(now)
+        roster.live.look(roster.calendar.to_s(now))
+        return roster
+
+    def _build(self, now: float) -> Roster:
+        self._store.forget(now - self.settings.keep_days * DAY_S)
+        for _ in range(TRIES):
+            try:
+                state = self._store.load()
+            except Stale:
+                continue
+            return Roster(self.site, self.settings, state, now)
+        raise Busy("service", None, "the database is busy: try again", retry_after_s=1.0)
+
+    def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
+        """Decide a request and keep what was decided; or what was decided when it came before."""
+        digest = _digest(asked)
+        with self._lock:
+            now = self._now(at)
+            for _ in range(TRIES):
+                known = self._store.answer(request_id) if request_id is not None else None
+                if known is not None:
+                    if known.digest != digest:
+                        raise Conflict(
+                            "request_id", str(request_id).partition(":")[2], "it names another: use a new one"
+                        )
+                    return known
+                roster = self._fresh(now)
+                change = Change(now)
+                try:
+                    answer = self._decided(roster, change, now, digest, decide)
+                    roster.revision = self._store.commit(roster.revision, change, request_id, answer)
+                except Stale:
+                    self._roster = None
+                    continue
+                except Refused:
+                    raise
+                except BaseException:
+                    self._roster = None
+                    raise
+                return answer
+        raise Busy("service", None, "too many processes book at once: try again", retry_after_s=1.0)
+
+    @staticmethod
+    def _decided(roster: Roster, change: Change, now: float, digest: str, decide: Decide) -> Answer:
+        try:
+            return Answer(digest, 200, decide(roster, change, now))
+        except Refusal as refusal:  # an answer like others: sent again, it is the same
+            return Answer(digest, 409, refusal.body)
+
+    # -- what riders do -------------------------------------------------------------------------------------------
+
+    def quote(self, request: QuoteRequest) -> Any:
+        """What there is; see `wire.Quote`."""
+        self._not_told(request.at)
+        with self._lock:
+            now = self._now(request.at)
+            roster = self._fresh(now)
+            asked = self._asked(request, roster, now)
+            return offers_of(roster, asked.way, asked.walks, roster.calendar.to_s(now), request.offers)
+
+    def book(self, request: BookRequest) -> Answer:
+        """Book a trip; see `wire.Booked`."""
+        self._not_told(request.at)
+
+        def decide(roster: Roster, change: Change, now: float) -> Any:
+            asked, now_s = self._asked(request, roster, now), roster.calendar.to_s(now)
+            wanted = None if request.vehicle is None else duty_of(roster, request.vehicle, asked.way.earliest_s)
+            found = roster.live.best(asked.way, now_s, wanted)
+            if found is None:
+                raise why_not(roster, asked.way, now_s, request.vehicle)
+            return self._promise(roster, change, asked, found, now)
+
+        plain = request.model_dump(mode="json", exclude={"at"})
+        return self._write(f"book:{request.request_id}", ["book", plain], request.at, decide)
+
+    def _promise(self, roster: Roster, change: Change, asked: Asked, found: Offer, now: float) -> Any:
+        r = roster.live.promise(asked.way, found, roster.calendar.to_s(now))
+        promise = roster.promise_row(r)
+        row: Row = {
+            "id": uuid.uuid4().hex,
+            "state": "confirmed",
+            **promise,
+            "party": asked.way.party,
+            "wheelchairs": asked.way.wheelchairs,
+            "walk_from_m": asked.walks.origin_m,
+            "walk_to_m": asked.walks.destination_m,
+            "promised_from": promise["origin"],
+            "promised_latest": promise["latest"],
+            "promised_limit_s": promise["limit_s"],
+            "broken_down": False,
+            "booked_at": now,
+            "first_boarded_at": None,
+            "boarded_at": None,
+            "ended_at": None,
+        }
+        roster.remember(row, r)
+        change.new.append(row)
+        change.event = {"kind": "booked", "booking": row["id"], "vehicle": roster.vehicles[found.vehicle].id}
+        keep(roster, change, found.vehicle)
+        return views.booking(roster, row)
+
+    def cancel(self, booking: str, at: datetime | None) -> Answer:
+        """Cancel a booking; whoever is aboard stays aboard."""
+        self._not_told(at)
+
+        def decide(roster: Roster, change: Change, now: float) -> Any:
+            row = self._row(roster, booking)
+            if row["state"] != "confirmed":
+                raise Conflict("booking", booking, f"it is {row['state']}: only who waits can cancel")
+            r = roster.slots.get(booking)
+            if r is not None:
+                v = int(roster.live.riders.vehicle[r])
+                roster.live.withdraw(r, roster.calendar.to_s(now))
+                keep(roster, change, v)
+            return over(roster, change, row, "cancelled", now)
+
+        return self._write(f"cancel:{booking}", ["cancel", booking], at, decide)
+
+    def booking(self, booking: str) -> Any:
+        """A booking as it is now; see `wire.Booked`."""
+        with self._lock:
+            roster = self._fresh(self._now(None))
+            return views.booking(roster, self._row(roster, booking))
+
+    # -- what vehicles do -----------------------------------------------------------------------------------------
+
+    def vehicles(self) -> Any:
+        """The fleet; see `wire.Vehicles`."""
+        with self._lock:
+            now = self._now(None)
+            roster = self._fresh(now)
+            now_s = roster.calendar.to_s(now)
+            rows = [duty_of(roster, vehicle.id, now_s) for vehicle in self.settings.vehicles]
+            shown = [views.vehicle(roster, v, now_s) for v in rows]
+            return {"time": roster.calendar.iso(now), "vehicles": shown}
+
+    def vehicle(self, vehicle: str) -> Any:
+        """One vehicle; see `wire.VehicleState`."""
+        with self._lock:
+            now = self._now(None)
+            roster = self._fresh(now)
+            now_s = roster.calendar.to_s(now)
+            return views.vehicle(roster, duty_of(roster, vehicle, now_s), now_s)
+
+    def report(self, request: EventRequest) -> Answer:
+        """What a vehicle reports; see `wire.Reported`."""
+
+        def decide(roster: Roster, change: Change, now: float) -> Any:
+            when = self._happened(request.at, now)
+            concerned = Report(roster, change, request, when, self._row).carry_out()
+            now_s = roster.calendar.to_s(now)
+            roster.live.look(now_s)
+            shown = views.vehicle(roster, duty_of(roster, request.vehicle, now_s), now_s)
+            return {"vehicle": shown, "bookings": [views.booking(roster, row) for row in concerned]}
+
+        plain = request.model_dump(mode="json", exclude={"at"})
+        # Where a vehicle was last is all that is kept of its positions; the same one sent twice changes nothing.
+        key = None if request.kind == "position" else f"event:{request.request_id}"
+        return self._write(key, ["event", plain], request.at, decide)
+
+    # -- looking things up ----------------------------------------------------------------------------------------
+
+    def _asked(self, request: Trip, roster: Roster, now: float) -> Asked:
+        ends = []
+        for name, end in (("from", request.origin), ("to", request.destination)):
+            ends.append(roster.places.end(end if isinstance(end, str) else (end.x_m, end.y_m), name))
+        (origin, origin_m), (destination, destination_m) = ends
+        if origin == destination:
+            raise Unfit("to", self.site.nodes[origin].id, "the trip ends at the stop where it begins: walk")
+        if not math.isfinite(self.site.matrices.free_s[origin, destination]):
+            raise Unfit("to", self.site.nodes[destination].id, "no road leads there from the first stop")
+        depart = now if request.depart is None else request.depart.timestamp()
+        if depart < now - EARLY_S:
+            raise Unfit("depart", request.depart, "that is past: leave it out, or give a time to come")
+        if depart > now + 3600 * self.settings.ahead_h:
+            raise Unfit("depart", request.depart, f"one may book {self.settings.ahead_h:g} h ahead: ask later")
+        earliest = max(depart, now) + origin_m / self.settings.walk_mps
+        way = Way(origin, destination, roster.calendar.to_s(earliest), request.party, request.wheelchairs)
+        return Asked(way, views.Walks(origin_m, destination_m))
+
+    def _row(self, roster: Roster, booking: str) -> Row:
+        row = roster.rows.get(booking) or self._store.booking(booking)
+        if row is None:
+            raise Unknown("booking", booking, "there is no such booking, or it was over long ago")
+        return row
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._store.close()
+
+
+def _digest(asked: Any) -> str:
+    plain = asked.model_dump(mode="json") if isinstance(asked, BaseModel) else asked
+    return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,0 +1,126 @@
+"""Places and times: names of stops and points to nodes, the clock on the wall to the kernel's seconds."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from envs.transit.site import TransitSite
+from serving.refusals import Refused
+
+DAY_S = 86_400.0
+
+
+class Unfit(Refused):
+    """A request that makes no sense here."""
+
+    status = 422
+
+
+class Unknown(Refused):
+    """A booking or vehicle that is not known."""
+
+    status = 404
+
+
+class Places:
+    """A site's corners by name, and its stops by where they are.
+
+    Args:
+        site: the site.
+        walk_m: how far one walks to a stop at most.
+    """
+
+    def __init__(self, site: TransitSite, walk_m: float):
+        self.site, self.walk_m = site, walk_m
+        self._index = {node.id: k for k, node in enumerate(site.nodes)}
+        self._at = np.array([(node.x_m, node.y_m) for node in site.nodes])
+        self._stops = np.flatnonzero([node.stop for node in site.nodes])
+
+    def node(self, name: str, field: str) -> int:
+        """A corner by name.
+
+        Raises:
+            Unfit: if there is none.
+        """
+        if name not in self._index:
+            raise Unfit(field, name, "no corner of this site: GET the site, or give a place as x_m and y_m")
+        return self._index[name]
+
+    def nearest(self, x_m: float, y_m: float) -> int:
+        """The corner nearest to a point."""
+        return int(np.hypot(*(self._at - (x_m, y_m)).T).argmin())
+
+    def stop(self, x_m: float, y_m: float, field: str) -> tuple[int, float]:
+        """The stop nearest to a point, and the metres to it.
+
+        Raises:
+            Unfit: if it is too far to walk.
+        """
+        away = np.hypot(*(self._at[self._stops] - (x_m, y_m)).T)
+        k = int(away.argmin())
+        if away[k] > self.walk_m:
+            raise Unfit(
+                field,
+                [x_m, y_m],
+                f"the nearest stop is {away[k]:.0f} m away, more than {self.walk_m:g}: walk there",
+            )
+        return int(self._stops[k]), float(away[k])
+
+    def end(self, given: str | tuple[float, float], field: str) -> tuple[int, float]:
+        """Stop and walk for one end of a trip.
+
+        Raises:
+            Unfit: if there is no such corner, or no stop near enough.
+        """
+        if isinstance(given, str):
+            node = self.node(given, field)
+            if self.site.nodes[node].stop:
+                return node, 0.0
+            return self.stop(float(self._at[node, 0]), float(self._at[node, 1]), field)
+        return self.stop(given[0], given[1], field)
+
+
+class Calendar:
+    """The kernel's seconds: from the midnight before a moment, in the site's timezone.
+
+    Args:
+        timezone: name of the zone.
+        now: a moment, in seconds since 1970.
+    """
+
+    def __init__(self, timezone: str, now: float):
+        self.zone = ZoneInfo(timezone)
+        self.day = datetime.fromtimestamp(now, self.zone).date()
+        self._midnight = self.hour(0, 0.0, absolute=True)
+
+    def date(self, days: int) -> date:
+        """The day so many days on."""
+        return self.day + timedelta(days=days)
+
+    def hour(self, days: int, hour: float, absolute: bool = False) -> float:
+        """A time of a day, so many days on: in the kernel's seconds, or in seconds since 1970."""
+        day = self.date(days)
+        moment = datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp() + 3600 * hour
+        return moment if absolute else moment - self._midnight
+
+    def holds(self, now: float) -> bool:
+        """Whether a moment is still on this day."""
+        return datetime.fromtimestamp(now, self.zone).date() == self.day
+
+    def to_s(self, moment: float) -> float:
+        """Seconds since 1970 → the kernel's."""
+        return moment - self._midnight
+
+    def to_time(self, seconds: float) -> float:
+        """The kernel's seconds → since 1970."""
+        return seconds + self._midnight
+
+    def iso(self, moment: float | None) -> str | None:
+        """Seconds since 1970 → ISO 8601, to the tenth of a second; None for none."""
+        if moment is None or not math.isfinite(moment):
+            return None
+        return datetime.fromtimestamp(round(moment, 1), self.zone).isoformat(timespec="milliseconds")

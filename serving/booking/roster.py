@@ -1,0 +1,186 @@
+"""What is kept of a site → the kernel's arrays, and back: duties, riders' slots, plans.
+
+A duty is a vehicle on one shift: a vehicle with hours has one every day, and begins each where it is stationed; one
+that always works has a single one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.transit.fleet import ABOARD, WAITING
+from envs.transit.live import LiveFleet, Trip
+from envs.transit.site import TransitSite
+from serving.booking.places import DAY_S, Calendar, Places
+from serving.booking.settings import BookingSettings, Vehicle, hours
+from serving.booking.store import Row, State
+
+ALWAYS_S = 1e7
+"""A shift without hours is from so long ago until so far ahead; the calendar begins anew every day."""
+
+
+class Roster:
+    """A site at work.
+
+    Args:
+        site: the site.
+        settings: its booking.
+        state: what is kept of it.
+        now: in seconds since 1970.
+
+    Attributes:
+        live: the vehicles; rows of its arrays are the duties.
+        duties: key of each row.
+        vehicles: whose it is.
+        rows: open bookings by id, as kept.
+        slots: their slots in the arrays; those of duties long over have none.
+
+    Raises:
+        CityloopError: if a vehicle that has riders is no longer in the settings.
+    """
+
+    def __init__(self, site: TransitSite, settings: BookingSettings, state: State, now: float):
+        self.site, self.settings, self.revision = site, settings, state.revision
+        self.calendar = Calendar(settings.timezone, now)
+        self.places = Places(site, settings.walk_m)
+        self.duties: list[str] = []
+        self.vehicles: list[Vehicle] = []
+        shifts: list[tuple[float, float]] = []
+        for vehicle in settings.vehicles:
+            for key, shift in self._duties(vehicle):
+                self.duties.append(key)
+                self.vehicles.append(vehicle)
+                shifts.append(shift)
+        days = int(settings.ahead_h // 24) + 3
+        self.live = LiveFleet(
+            site,
+            [self.places.node(vehicle.at, "at") for vehicle in self.vehicles],
+            [(vehicle.seats, vehicle.places) for vehicle in self.vehicles],
+            shifts,
+            np.tile(np.array(settings.speeds), days),
+            DAY_S / len(settings.speeds),
+        )
+        self.seen = [0.0] * len(self.duties)  # when each reported last
+        self.rows = {row["id"]: row for row in state.bookings}
+        self.slots: dict[str, int] = {}
+        self._restore(state)
+
+    def _duties(self, vehicle: Vehicle) -> list[tuple[str, tuple[float, float]]]:
+        if not vehicle.begins:
+            return [(vehicle.id, (-ALWAYS_S, ALWAYS_S))]
+        begin, end = hours(vehicle.begins), hours(vehicle.ends)
+        calendar, last = self.calendar, int(self.settings.ahead_h // 24) + 1
+        return [
+            (f"{vehicle.id}@{calendar.date(k)}", (calendar.hour(k, begin), calendar.hour(k, end)))
+            for k in range(-1, last + 1)
+        ]
+
+    def _restore(self, state: State) -> None:
+        index = {key: v for v, key in enumerate(self.duties)}
+        known = {vehicle.id for vehicle in self.settings.vehicles}
+        for key in state.plans:
+            if key.partition("@")[0] not in known:
+                raise CityloopError(
+                    f"vehicle {key.partition('@')[0]!r} has riders and is no longer in the settings: put it back"
+                )
+        fleet = self.live.fleet
+        for key, row in state.duties.items():
+            if key in index:
+                v = index[key]
+                fleet.at[v] = self.places.node(row["corner"], "corner")
+                fleet.at_s[v] = math.inf if row["out"] else self.calendar.to_s(row["at"])
+                self.seen[v] = row["seen"]
+        for row in state.bookings:
+            if row["duty"] in index:
+                self._restore_rider(row, index[row["duty"]])
+        for key, stops in state.plans.items():
+            if key in index:
+                plan = [(self.slots[stop["booking"]], stop["pick"], self._floor(stop)) for stop in stops]
+                self.live.set_plan(index[key], plan)
+
+    def _floor(self, stop: Row) -> float:
+        return self.calendar.to_s(stop["floor"]) if stop["pick"] else 0.0
+
+    def _restore_rider(self, row: Row, v: int) -> None:
+        riders, to_s = self.live.riders, self.calendar.to_s
+        r = self.live.take_slot()
+        riders = self.live.riders
+        ends = self.places.node(row["origin"], "origin"), self.places.node(row["destination"], "destination")
+        trip = Trip(*ends, to_s(row["earliest"]), row["party"], row["wheelchairs"])
+        self.live.place(r, trip, to_s(row["latest"]), row["limit_s"])
+        riders.state[r], riders.vehicle[r] = WAITING, v
+        if row["state"] == "aboard":
+            riders.state[r], riders.begin_s[r] = ABOARD, to_s(row["boarded_at"])
+            self.live.fleet.aboard[v] += riders.size[r]
+        self.slots[row["id"]] = r
+
+    # -- finding things -------------------------------------------------------------------------------------------
+
+    def duty(self, vehicle: str, now_s: float) -> int | None:
+        """The duty that a vehicle is on: the last that has begun, else its first; None: there is no such vehicle."""
+        mine = [v for v, one in enumerate(self.vehicles) if one.id == vehicle]
+        begun = [v for v in mine if self.live.fleet.shift_s[v, 0] <= now_s]
+        return begun[-1] if begun else mine[0] if mine else None
+
+    def booking_of(self, r: int) -> str:
+        """Whose slot it is."""
+        return next(booking for booking, slot in self.slots.items() if slot == r)
+
+    # -- what is to be kept ---------------------------------------------------------------------------------------
+
+    def duty_row(self, v: int) -> Row:
+        """Where a vehicle is."""
+        fleet, at_s = self.live.fleet, float(self.live.fleet.at_s[v])
+        out = not math.isfinite(at_s)
+        at = self.seen[v] if out else self.calendar.to_time(at_s)
+        return {"corner": self.site.nodes[fleet.at[v]].id, "at": at, "seen": self.seen[v], "out": out}
+
+    def plan_rows(self, v: int) -> list[Row]:
+        """A vehicle's stops."""
+        names = {r: booking for booking, r in self.slots.items()}
+        to_time = self.calendar.to_time
+        return [
+            {"booking": names[r], "pick": pick, "floor": to_time(floor_s) if pick else 0.0}
+            for r, pick, floor_s in self.live.plan(v)
+        ]
+
+    def promise_row(self, r: int) -> Row:
+        """What a rider is promised now."""
+        riders, to_time = self.live.riders, self.calendar.to_time
+        v = int(riders.vehicle[r])
+        return {
+            "duty": self.duties[v] if v >= 0 else None,
+            "origin": self.site.nodes[riders.origin[r]].id,
+            "destination": self.site.nodes[riders.destination[r]].id,
+            "earliest": to_time(float(riders.earliest_s[r])),
+            "latest": to_time(float(riders.latest_s[r])),
+            "limit_s": float(riders.limit_s[r]),
+        }
+
+    def forget(self, booking: str) -> None:
+        """A booking is over."""
+        self.rows.pop(booking)
+        self.live.give_slot(self.slots.pop(booking))
+
+    def remember(self, row: Row, r: int) -> None:
+        """A booking is new."""
+        self.rows[row["id"]], self.slots[row["id"]] = row, r
+
+    def arrivals(self) -> dict[int, float]:
+        """Slot → arrival as planned, in the kernel's seconds."""
+        fleet = self.live.fleet
+        found: dict[int, float] = {}
+        for v in np.flatnonzero(fleet.length > 0):
+            drops = ~fleet.pick[v, : fleet.length[v]]
+            ends = fleet.rider[v, : fleet.length[v]][drops], fleet.arrive_s[v, : fleet.length[v]][drops]
+            found |= dict(zip(ends[0].tolist(), ends[1].tolist(), strict=True))
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """All plans as plain data: what two rosters of one state have in common."""
+        plans = {key: self.plan_rows(v) for v, key in enumerate(self.duties) if self.live.fleet.length[v]}
+        return {"plans": plans, "bookings": {booking: self.promise_row(r) for booking, r in self.slots.items()}}

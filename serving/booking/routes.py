@@ -1,0 +1,148 @@
+"""The addresses under which trips are booked: around the desks of a gateway's sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+
+from serving.booking.desk import Desk
+from serving.booking.places import Unfit
+from serving.booking.store import Answer
+from serving.booking.wire import (
+    Booked,
+    BookRequest,
+    EventRequest,
+    Quote,
+    QuoteRequest,
+    Reported,
+    Vehicles,
+    VehicleState,
+)
+from serving.gateway import Gateway
+from serving.principal import Role
+from serving.refusals import NotServed, brief
+from serving.routes.wire import as_json, body_of, refused
+
+MAX_BODY_BYTES = 16_384
+"""Longest body that is read; a booking has some hundred bytes."""
+
+SYSTEM = "transit"
+
+Sent = TypeVar("Sent", bound=BaseModel)
+
+READS = refused(401, 403, 404, 429, 503)
+WRITES = refused(401, 403, 404, 409, 413, 422, 429, 503)
+
+TIME: TypeAdapter[datetime | None] = TypeAdapter(AwareDatetime | None)
+
+
+def add_booking(app: FastAPI, gateway: Gateway) -> None:
+    """The routes, if anything can be booked."""
+    if not gateway.desks:
+        return
+    router = APIRouter(prefix="/v1/transit/{site}", tags=["booking"])
+    _add_riders(router, gateway)
+    _add_vehicles(router, gateway)
+    app.include_router(router)
+
+
+def _add_riders(router: APIRouter, gateway: Gateway) -> None:
+    @router.post("/quotes", response_model=Quote, responses=WRITES, openapi_extra=_takes(QuoteRequest))
+    async def quote(site: str, request: Request) -> Response:
+        """Ask how a trip could be made. Promises nothing."""
+        desk = _enter(gateway, request, Role.READ, site)
+        return as_json(await run_in_threadpool(desk.quote, await _read(QuoteRequest, request)))
+
+    @router.post("/bookings", response_model=Booked, responses=WRITES, openapi_extra=_takes(BookRequest))
+    async def book(site: str, request: Request) -> Response:
+        """Book a trip. Once answered it is kept; the same request sent again gets the same answer."""
+        desk = _enter(gateway, request, Role.ACT, site)
+        return _written(await run_in_threadpool(desk.book, await _read(BookRequest, request)))
+
+    @router.get("/bookings/{booking}", response_model=Booked, responses=READS)
+    async def booking(site: str, booking: str, request: Request) -> Response:
+        """A booking as it is now."""
+        desk = _enter(gateway, request, Role.READ, site)
+        return as_json(await run_in_threadpool(desk.booking, booking))
+
+    @router.delete("/bookings/{booking}", response_model=Booked, responses=WRITES)
+    async def cancel(site: str, booking: str, request: Request) -> Response:
+        """Cancel a booking. Sent again it gets the same answer. ``at``: the time, where the caller's clock counts."""
+        desk = _enter(gateway, request, Role.ACT, site)
+        at = _checked(lambda: TIME.validate_python(request.query_params.get("at")))
+        return _written(await run_in_threadpool(desk.cancel, booking, at))
+
+
+def _add_vehicles(router: APIRouter, gateway: Gateway) -> None:
+    @router.post("/events", response_model=Reported, responses=WRITES, openapi_extra=_takes(EventRequest))
+    async def report(site: str, request: Request) -> Response:
+        """What a vehicle reports: where it is, who boarded, got off or was not there, that it broke down or is back."""
+        desk = _enter(gateway, request, Role.ACT, site)
+        return _written(await run_in_threadpool(desk.report, await _read(EventRequest, request)))
+
+    @router.get("/vehicles", response_model=Vehicles, responses=READS)
+    async def vehicles(site: str, request: Request) -> Response:
+        """Every vehicle: where it should be by now, and its plan."""
+        return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicles))
+
+    @router.get("/vehicles/{vehicle}", response_model=VehicleState, responses=READS)
+    async def vehicle(site: str, vehicle: str, request: Request) -> Response:
+        """One vehicle and its plan."""
+        return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicle, vehicle))
+
+
+def _enter(gateway: Gateway, request: Request, role: Role, site: str) -> Desk:
+    """The desk of a site, for somebody who may."""
+    gateway.enter(request.headers, role, SYSTEM, site)
+    if site not in gateway.desks:
+        raise NotServed("site", site, list(gateway.desks))
+    return gateway.desks[site]
+
+
+async def _read(model: type[Sent], request: Request) -> Sent:
+    body = await body_of(request, MAX_BODY_BYTES)
+    return _checked(lambda: model.model_validate_json(body))
+
+
+Value = TypeVar("Value")
+
+
+def _checked(parse: Callable[[], Value]) -> Value:
+    """What a body or parameter says.
+
+    Raises:
+        Unfit: naming the first field that does not fit.
+    """
+    try:
+        return parse()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Unfit(brief(field), brief(first.get("input")), first["msg"]) from None
+
+
+def _written(answer: Answer) -> Response:
+    return as_json(answer.body, answer.status)
+
+
+def _takes(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body that is read by hand, in one piece."""
+    schema = model.model_json_schema()
+    whole = _resolved(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole}}}}
+
+
+def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
+    """A schema with the parts that it refers to in their places."""
+    if isinstance(schema, list):
+        return [_resolved(one, parts) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _resolved(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {key: _resolved(value, parts) for key, value in schema.items()}

@@ -1,0 +1,174 @@
+"""What a booking service needs to know beyond its site: where bookings are kept, the vehicles, what time it is.
+
+In a configuration file this is the section ``booking`` of a site.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from envs.core.errors import CityloopError
+from envs.core.registry import load_scenario
+from envs.core.site import Frozen, Site, first_problem
+from envs.transit.scenarios import TransitScenario
+from envs.transit.site import TransitSite
+
+HOUR = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
+DAY_H = 24.0
+
+
+def hours(text: str) -> float:
+    """``"07:30"`` → 7.5.
+
+    Raises:
+        ValueError: if it is no time of a day.
+    """
+    found = HOUR.fullmatch(text)
+    value = int(found[1]) + int(found[2]) / 60 if found else DAY_H + 1
+    if value > DAY_H:
+        raise ValueError(f"{text!r} is no time of a day: give hours and minutes such as '07:30'")
+    return value
+
+
+class Vehicle(Frozen):
+    """One vehicle.
+
+    Attributes:
+        id: its name.
+        seats, places: seats, and places for wheelchairs.
+        at: corner at which it begins.
+        begins, ends: of its shift, every day, local time; empty: it always works.
+    """
+
+    id: str = Field(max_length=64, pattern=r"^[\w.:-]+$")
+    seats: int = Field(default=6, ge=1, le=200)
+    places: int = Field(default=0, ge=0, le=20)
+    at: str
+    begins: str = ""
+    ends: str = ""
+
+    @model_validator(mode="after")
+    def _shift(self) -> Vehicle:
+        if bool(self.begins) != bool(self.ends):
+            raise ValueError("begins and ends go together: give both, or neither for a vehicle that always works")
+        if self.begins and hours(self.begins) >= hours(self.ends):
+            raise ValueError(f"ends is {self.ends!r}: a shift must end after it begins, at {self.begins}")
+        return self
+
+
+class BookingSettings(Frozen):
+    """A site's booking.
+
+    Attributes:
+        database: SQLAlchemy URL; SQLite keeps a file of its own.
+        vehicles: the fleet.
+        timezone: in which shifts, speeds and answers are.
+        speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the day.
+        ahead_h: how far ahead one may book.
+        walk_m: how far a rider may have to walk to a stop, as the crow flies; 0: a stop must be named.
+        walk_mps: how fast.
+        keep_days: what is over for so long is deleted.
+        clock: ``wall``; or ``caller``: every message says what time it is, as a simulation does.
+    """
+
+    database: str = "sqlite:///bookings.db"
+    vehicles: tuple[Vehicle, ...] = Field(min_length=1)
+    timezone: str = "UTC"
+    speeds: tuple[float, ...] = (1.0,)
+    ahead_h: float = Field(default=24.0, gt=0, le=24 * 31)
+    walk_m: float = Field(default=500.0, ge=0, le=5000)
+    walk_mps: float = Field(default=1.0, gt=0, le=3)
+    keep_days: float = Field(default=30.0, gt=0)
+    clock: Literal["wall", "caller"] = "wall"
+
+    @field_validator("database")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        try:
+            url = make_url(value)
+        except ArgumentError:
+            # The text itself may hold a password.
+            raise ValueError("database is no URL: give one such as sqlite:///bookings.db") from None
+        if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+            raise ValueError("database is SQLite without a file, which forgets: give sqlite:///bookings.db")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"timezone {value!r} is unknown: give one such as Asia/Ho_Chi_Minh") from None
+        return value
+
+    @model_validator(mode="after")
+    def _sound(self) -> BookingSettings:
+        names = [vehicle.id for vehicle in self.vehicles]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two vehicles are called {twice!r}: rename one")
+        if not self.speeds or any(not 0.05 <= speed <= 5 for speed in self.speeds):
+            raise ValueError(f"speeds are {list(self.speeds)}: give numbers from 0.05 to 5")
+        return self
+
+    def check(self, site: TransitSite) -> None:
+        """Refuse vehicles that begin nowhere.
+
+        Raises:
+            CityloopError: naming the vehicle.
+        """
+        corners = {node.id for node in site.nodes}
+        for vehicle in self.vehicles:
+            if vehicle.at not in corners:
+                raise CityloopError(
+                    f"vehicle {vehicle.id!r} begins at {vehicle.at!r}, no corner of site {site.name!r}: name one"
+                )
+
+
+def fleet_of(scenario: TransitScenario, site: TransitSite) -> tuple[Vehicle, ...]:
+    """Vehicles as a scenario describes them, spread over the zones' stands; they always work."""
+    stands = [zone.stand for zone in site.zones if zone.stand >= 0]
+    crews = [crew for crew in scenario.crews for _ in range(crew.vehicles)]
+    width = len(str(len(crews)))
+    return tuple(
+        Vehicle(
+            id=f"v{k + 1:0{width}d}", seats=crew.seats, places=crew.places, at=site.nodes[stands[k % len(stands)]].id
+        )
+        for k, crew in enumerate(crews)
+    )
+
+
+def booking_of(ref: str, site: Site, given: Mapping[str, Any] | None) -> tuple[TransitSite, BookingSettings] | None:
+    """A site's booking, if its configuration has any.
+
+    Args:
+        ref: what the site comes from; a scenario brings its vehicles, unless others are given.
+        site: the site.
+        given: the section ``booking``.
+
+    Raises:
+        CityloopError: if trips cannot be booked there, or something does not fit.
+    """
+    if given is None:
+        return None
+    if not isinstance(site, TransitSite):
+        raise CityloopError(f"booking is given at {site.system}/{site.name}: trips are booked at transit sites alone")
+    content = dict(given)
+    if "vehicles" not in content and not ref.endswith(".json"):
+        scenario = load_scenario(ref)
+        assert isinstance(scenario, TransitScenario)
+        content["vehicles"] = fleet_of(scenario, site)
+    try:
+        settings = BookingSettings.model_validate(content)
+    except ValidationError as error:
+        raise CityloopError(f"booking at {site.system}/{site.name}: {first_problem(error)}") from None
+    settings.check(site)
+    return site, settings

@@ -1,0 +1,294 @@
+"""Where bookings are kept: tables, and the one transaction in which everything that belongs together is written.
+
+Every change of a site counts its revision up, and only from the revision that it was decided on: two processes cannot
+both write what they decided on the same state. A stop of a plan has the booking in its key, so that no booking can
+stand in two plans, whatever went wrong before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import sqlalchemy as sql
+from sqlalchemy import Boolean, Column, Double, Integer, String, Text
+
+from envs.core.errors import CityloopError
+
+OPEN = ("confirmed", "aboard")
+"""States of a booking that is not over."""
+
+BUSY_S = 10.0
+"""How long one process waits for another to finish writing."""
+
+TABLES = sql.MetaData()
+SITES = sql.Table(
+    "transit_sites",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("clock", Double, nullable=False),
+)
+BOOKINGS = sql.Table(
+    "transit_bookings",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("duty", String(96)),
+    # As promised at last: after a breakdown a rider may wait elsewhere, and under another promise.
+    Column("origin", String(128), nullable=False),
+    Column("destination", String(128), nullable=False),
+    Column("earliest", Double, nullable=False),
+    Column("latest", Double, nullable=False),
+    Column("limit_s", Double, nullable=False),
+    Column("party", Integer, nullable=False),
+    Column("wheelchairs", Integer, nullable=False),
+    Column("walk_from_m", Double, nullable=False),
+    Column("walk_to_m", Double, nullable=False),
+    # As promised at first.
+    Column("promised_from", String(128), nullable=False),
+    Column("promised_latest", Double, nullable=False),
+    Column("promised_limit_s", Double, nullable=False),
+    Column("broken_down", Boolean, nullable=False),
+    Column("booked_at", Double, nullable=False),
+    Column("first_boarded_at", Double),
+    Column("boarded_at", Double),
+    Column("ended_at", Double),
+)
+STOPS = sql.Table(
+    "transit_stops",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("booking", String(64), primary_key=True),
+    Column("pick", Boolean, primary_key=True),
+    Column("duty", String(96), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("floor", Double, nullable=False),
+    sql.UniqueConstraint("site", "duty", "place"),
+)
+DUTIES = sql.Table(
+    "transit_duties",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("duty", String(96), primary_key=True),
+    Column("corner", String(128), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("out", Boolean, nullable=False),
+)
+ANSWERS = sql.Table(
+    "transit_answers",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("request_id", String(128), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+EVENTS = sql.Table(
+    "transit_events",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("vehicle", String(64)),
+    Column("booking", String(64)),
+    Column("corner", String(128)),
+    Column("at", Double, nullable=False),
+)
+
+Row = dict[str, Any]
+
+
+class Stale(Exception):
+    """Somebody else has written since the state was read."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was answered to a request.
+
+    Attributes:
+        digest: of the request.
+        status: HTTP status.
+        body: the answer.
+    """
+
+    digest: str
+    status: int
+    body: Any
+
+
+@dataclass
+class Change:
+    """What one request changes; all of it is written, or nothing.
+
+    Attributes:
+        at: when, in seconds since 1970.
+        new: rows of new bookings.
+        bookings: id → columns that are now others.
+        duties: duty → where it is (``corner``, ``at``, ``seen``, ``out``).
+        plans: duty → stops (``booking``, ``pick``, ``floor``), in order.
+        event: a row of the events.
+    """
+
+    at: float
+    new: list[Row] = field(default_factory=list)
+    bookings: dict[str, Row] = field(default_factory=dict)
+    duties: dict[str, Row] = field(default_factory=dict)
+    plans: dict[str, list[Row]] = field(default_factory=dict)
+    event: Row = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """All of a site that is not over."""
+
+    revision: int
+    clock: float
+    bookings: list[Row]
+    duties: dict[str, Row]
+    plans: dict[str, list[Row]]
+
+
+class Store:
+    """One site's bookings in a database.
+
+    Args:
+        url: SQLAlchemy URL.
+        site: the site's name.
+
+    Raises:
+        CityloopError: if the database cannot be opened.
+    """
+
+    def __init__(self, url: str, site: str):
+        self.site = site
+        where = sql.engine.make_url(url)
+        lite = where.get_backend_name() == "sqlite"
+        arguments = {"timeout": BUSY_S} if lite else {}
+        try:
+            self._engine = sql.create_engine(where, connect_args=arguments, pool_pre_ping=not lite)
+            if lite:
+                sql.event.listen(self._engine, "connect", _durable)
+            TABLES.create_all(self._engine)
+            with self._engine.begin() as db:
+                if db.execute(self._mine(SITES)).first() is None:
+                    db.execute(sql.insert(SITES).values(site=site, revision=0, clock=0.0))
+        except sql.exc.IntegrityError:
+            pass  # another process has just begun with the same site
+        except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            shown = where.render_as_string(hide_password=True)
+            raise CityloopError(f"database {shown} cannot be used ({reason}): give the URL of one that can") from None
+
+    def _mine(self, table: sql.Table) -> sql.Select[Any]:
+        return sql.select(table).where(table.c.site == self.site)
+
+    def revision(self) -> int:
+        """How many changes there have been."""
+        with self._engine.connect() as db:
+            return int(db.execute(sql.select(SITES.c.revision).where(SITES.c.site == self.site)).scalar_one())
+
+    def clock(self) -> float:
+        """When the last change was, in seconds since 1970."""
+        with self._engine.connect() as db:
+            return float(db.execute(sql.select(SITES.c.clock).where(SITES.c.site == self.site)).scalar_one())
+
+    def load(self) -> State:
+        """Everything that is not over, as of one revision.
+
+        Raises:
+            Stale: if somebody wrote in between.
+        """
+        with self._engine.connect() as db:
+            head = db.execute(self._mine(SITES)).mappings().one()
+            bookings = db.execute(self._mine(BOOKINGS).where(BOOKINGS.c.state.in_(OPEN))).mappings().all()
+            duties = db.execute(self._mine(DUTIES)).mappings().all()
+            stops = db.execute(self._mine(STOPS).order_by(STOPS.c.duty, STOPS.c.place)).mappings().all()
+        if self.revision() != head["revision"]:
+            raise Stale
+        plans: dict[str, list[Row]] = {}
+        for stop in stops:
+            plans.setdefault(stop["duty"], []).append(dict(stop))
+        by_duty = {row["duty"]: dict(row) for row in duties}
+        return State(head["revision"], head["clock"], [dict(row) for row in bookings], by_duty, plans)
+
+    def answer(self, request_id: str) -> Answer | None:
+        """What was answered to a request, if it came before."""
+        query = self._mine(ANSWERS).where(ANSWERS.c.request_id == request_id)
+        with self._engine.connect() as db:
+            row = db.execute(query).mappings().first()
+        return None if row is None else Answer(row["digest"], row["status"], orjson.loads(row["body"]))
+
+    def booking(self, booking: str) -> Row | None:
+        """A booking's row."""
+        with self._engine.connect() as db:
+            row = db.execute(self._mine(BOOKINGS).where(BOOKINGS.c.id == booking)).mappings().first()
+        return None if row is None else dict(row)
+
+    def commit(self, seen: int, change: Change, request_id: str | None, answer: Answer) -> int:
+        """Write a change and the answer to its request, if that has an id; the new revision.
+
+        Raises:
+            Stale: if the site is no longer at the revision that was seen. Nothing is written then.
+        """
+        with self._engine.begin() as db:
+            # First of all, as it takes the lock: whoever comes second finds another revision.
+            counted = sql.update(SITES).where(SITES.c.site == self.site, SITES.c.revision == seen)
+            if db.execute(counted.values(revision=seen + 1, clock=change.at)).rowcount != 1:
+                raise Stale
+            for row in change.new:
+                db.execute(sql.insert(BOOKINGS).values(site=self.site, **row))
+            for booking, columns in change.bookings.items():
+                which = sql.update(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.id == booking)
+                db.execute(which.values(**columns))
+            for table, rows in ((DUTIES, change.duties), (STOPS, change.plans)):
+                for duty in rows:
+                    db.execute(sql.delete(table).where(table.c.site == self.site, table.c.duty == duty))
+            for duty, columns in change.duties.items():
+                db.execute(sql.insert(DUTIES).values(site=self.site, duty=duty, **columns))
+            stops = [
+                {"site": self.site, "duty": duty, "place": place, **stop}
+                for duty, plan in change.plans.items()
+                for place, stop in enumerate(plan)
+            ]
+            if stops:
+                db.execute(sql.insert(STOPS), stops)
+            if change.event:
+                db.execute(sql.insert(EVENTS).values(site=self.site, revision=seen + 1, at=change.at, **change.event))
+            if request_id is not None:
+                kept = {"digest": answer.digest, "status": answer.status, "body": orjson.dumps(answer.body).decode()}
+                db.execute(sql.insert(ANSWERS).values(site=self.site, request_id=request_id, at=change.at, **kept))
+        return seen + 1
+
+    def events(self, booking: str | None = None) -> list[Row]:
+        """Everything that was reported, in order; of one booking if it is named."""
+        query = self._mine(EVENTS).order_by(EVENTS.c.revision)
+        if booking is not None:
+            query = query.where(EVENTS.c.booking == booking)
+        with self._engine.connect() as db:
+            return [dict(row) for row in db.execute(query).mappings()]
+
+    def forget(self, before: float) -> None:
+        """Delete what was over before a moment."""
+        with self._engine.begin() as db:
+            over = sql.delete(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.ended_at < before)
+            db.execute(over.where(BOOKINGS.c.state.not_in(OPEN)))
+            for table in (ANSWERS, EVENTS):
+                db.execute(sql.delete(table).where(table.c.site == self.site, table.c.at < before))
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+
+
+def _durable(connection: Any, _: Any) -> None:
+    """SQLite: what is committed is on the disk, and readers do not wait for the writer."""
+    cursor = connection.cursor()
+    for setting in ("journal_mode=WAL", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {setting}")
+    cursor.close()

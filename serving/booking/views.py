@@ -1,0 +1,139 @@
+"""Offers, bookings and vehicles as they go over the wire."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from envs.transit import kernel
+from envs.transit.live import Offer
+from serving.booking.roster import Roster
+from serving.booking.store import Row
+
+LATE_S = 1.0
+"""So much later than promised is late."""
+
+
+class Walks:
+    """Metres that a rider walks to and from the stops."""
+
+    def __init__(self, origin_m: float = 0.0, destination_m: float = 0.0):
+        self.origin_m, self.destination_m = origin_m, destination_m
+
+
+def _end(roster: Roster, corner: str, walk_m: float, times: dict[str, float | None]) -> dict[str, Any]:
+    node = roster.site.nodes[roster.places.node(corner, "stop")]
+    at = {name: roster.calendar.iso(value) for name, value in times.items()}
+    return {"stop": node.id, "x_m": node.x_m, "y_m": node.y_m, "walk_m": round(walk_m, 1), **at}
+
+
+def offer(roster: Roster, found: Offer, origin: int, destination: int, walks: Walks, reasons: list[str]) -> Any:
+    """An offer; see `wire.Offered`."""
+    nodes, to_time = roster.site.nodes, roster.calendar.to_time
+    pickup = {
+        "earliest": to_time(found.earliest_s),
+        "latest": to_time(found.latest_s),
+        "expected": to_time(found.begin_s),
+        "happened": None,
+    }
+    dropoff = {
+        "earliest": None,
+        "latest": to_time(found.latest_s + found.limit_s),
+        "expected": to_time(found.arrive_s),
+        "happened": None,
+    }
+    return {
+        "vehicle": roster.vehicles[found.vehicle].id,
+        "pickup": _end(roster, nodes[origin].id, walks.origin_m, pickup),
+        "dropoff": _end(roster, nodes[destination].id, walks.destination_m, dropoff),
+        "ride_limit_s": round(found.limit_s, 1),
+        "cost_s": round(found.cost, 1),
+        "added_driving_s": round(found.driving_s, 1),
+        "others_delay_s": round(found.others_s, 1),
+        "others_delayed": found.others,
+        "shared_with": found.shared,
+        "reasons": reasons,
+    }
+
+
+def booking(roster: Roster, row: Row) -> Any:
+    """A booking, open or over; see `wire.Booked`."""
+    begin = arrive = None
+    r = roster.slots.get(row["id"])
+    if r is not None:
+        to_time, end_s = roster.calendar.to_time, roster.arrivals().get(r, math.nan)
+        begin, arrive = to_time(float(roster.live.riders.begin_s[r])), to_time(end_s)
+    boarded = row["first_boarded_at"]
+    alighted = row["ended_at"] if row["state"] == "completed" else None
+    started = row["boarded_at"] if row["boarded_at"] is not None else row["latest"]
+    pickup = {
+        "earliest": row["earliest"],
+        "latest": row["latest"],
+        "expected": begin if row["state"] == "confirmed" else None,
+        "happened": boarded,
+    }
+    dropoff = {"earliest": None, "latest": started + row["limit_s"], "expected": arrive, "happened": alighted}
+    return {
+        "id": row["id"],
+        "state": row["state"],
+        "vehicle": row["duty"].partition("@")[0] if row["duty"] else None,
+        "pickup": _end(roster, row["origin"], row["walk_from_m"], pickup),
+        "dropoff": _end(roster, row["destination"], row["walk_to_m"], dropoff),
+        "party": row["party"],
+        "wheelchairs": row["wheelchairs"],
+        "ride_limit_s": round(row["limit_s"], 1),
+        "late": _late(row, begin, arrive),
+        "broken_down": row["broken_down"],
+    }
+
+
+def _late(row: Row, begin: float | None, arrive: float | None) -> bool:
+    """Whether the first promise is, or is about to be, broken."""
+    if row["state"] in ("cancelled", "no-show"):
+        return False
+    if row["state"] == "stranded":
+        return True
+    boarded = row["first_boarded_at"] if row["first_boarded_at"] is not None else begin
+    ended = row["ended_at"] if row["ended_at"] is not None else arrive
+    if boarded is None or ended is None:
+        return False
+    limit = boarded + row["promised_limit_s"]
+    return bool(boarded > row["promised_latest"] + LATE_S or ended > limit + LATE_S)
+
+
+def vehicle(roster: Roster, v: int, now_s: float) -> Any:
+    """A vehicle; see `wire.VehicleState`."""
+    live, calendar, fleet = roster.live, roster.calendar, roster.live.fleet
+    spec, at_s = roster.vehicles[v], float(roster.live.fleet.at_s[v])
+    out = not math.isfinite(at_s)
+    names = {r: name for name, r in roster.slots.items()}
+    plan = []
+    for k, (r, pick, floor_s) in enumerate(live.plan(v)):
+        expected_s = float(fleet.arrive_s[v, k])
+        plan.append(
+            {
+                "do": "pick up" if pick else "drop off",
+                "booking": names[r],
+                "party": int(live.riders.size[r, 0]),
+                "stop": roster.site.nodes[fleet.node[v, k]].id,
+                "not_before": calendar.iso(calendar.to_time(floor_s)) if pick else None,
+                "expected": calendar.iso(calendar.to_time(max(expected_s, floor_s))),
+                "latest": calendar.iso(calendar.to_time(_latest_s(roster, r, pick))),
+            }
+        )
+    return {
+        "id": spec.id,
+        "on_duty": bool(fleet.shift_s[v, 0] <= now_s < fleet.shift_s[v, 1]),
+        "out_of_service": out,
+        "corner": roster.site.nodes[fleet.at[v]].id,
+        "reached": calendar.iso(calendar.to_time(kernel.ready_s(v, -math.inf, fleet))) if roster.seen[v] else None,
+        "seats": spec.seats,
+        "places": spec.places,
+        "aboard": int(fleet.aboard[v, 0]),
+        "plan": plan,
+    }
+
+
+def _latest_s(roster: Roster, r: int, pick: bool) -> float:
+    riders = roster.live.riders
+    return float(riders.latest_s[r] if pick else riders.begin_s[r] + riders.limit_s[r])

@@ -1,0 +1,162 @@
+"""What goes over the wire when a trip is booked. Times are ISO 8601 with an offset, in answers the site's own."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, ConfigDict, Field
+
+from serving.wire import Model
+
+Id = Annotated[str, Field(min_length=1, max_length=96, pattern=r"^[\w.:-]+$")]
+"""A name that a client gives to a request, so that it may send it twice."""
+
+Metres = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+
+KINDS = ("position", "boarded", "alighted", "no-show", "breakdown", "back")
+"""What vehicles report."""
+
+
+class Point(Model):
+    """A place in the site's own metres; the rider walks to the nearest stop. It is not kept."""
+
+    x_m: Metres
+    y_m: Metres
+
+
+class Trip(Model):
+    """A trip that somebody wants to make."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    origin: Annotated[str, Field(max_length=128)] | Point = Field(alias="from", description="a stop, or a place")
+    destination: Annotated[str, Field(max_length=128)] | Point = Field(alias="to", description="a stop, or a place")
+    depart: AwareDatetime | None = Field(default=None, description="when the party sets out; now if it is not given")
+    party: int = Field(default=1, ge=1, le=1000)
+    wheelchairs: int = Field(default=0, ge=0, le=1000)
+    at: AwareDatetime | None = Field(default=None, description="what time it is, where the caller's clock counts")
+
+
+class QuoteRequest(Trip):
+    """Asks what there is; promises nothing."""
+
+    offers: int = Field(default=3, ge=1, le=20, description="how many at most")
+
+
+class BookRequest(Trip):
+    """Books a trip. The same request sent again gets the same answer."""
+
+    request_id: Id
+    vehicle: str | None = Field(default=None, max_length=64, description="from an offer; the best one if not given")
+
+
+class EventRequest(Model):
+    """Something that a vehicle reports. The same report sent again changes nothing."""
+
+    request_id: Id
+    vehicle: str = Field(max_length=64)
+    kind: Literal["position", "boarded", "alighted", "no-show", "breakdown", "back"]
+    booking: str | None = Field(default=None, max_length=64, description="boarded, alighted, no-show: whose")
+    corner: str | None = Field(default=None, max_length=128, description="position, back: where, or the point")
+    x_m: Metres = math.nan
+    y_m: Metres = math.nan
+    at: AwareDatetime | None = Field(default=None, description="when it happened; now if it is not given")
+
+
+class Ends(Model):
+    """Where and when a party is picked up, or let off."""
+
+    stop: str
+    x_m: float
+    y_m: float
+    walk_m: float = Field(description="from the given place to the stop, or from the stop to it, as the crow flies")
+    earliest: AwareDatetime | None = Field(default=None, description="pick-up: not before")
+    latest: AwareDatetime = Field(description="promised: the vehicle is there, or the party arrives, by then")
+    expected: AwareDatetime | None = Field(default=None, description="as planned now")
+    happened: AwareDatetime | None = None
+
+
+class Offered(Model):
+    """One way to make the trip."""
+
+    vehicle: str
+    pickup: Ends
+    dropoff: Ends
+    ride_limit_s: float = Field(description="longest ride that is promised, from boarding to arrival")
+    cost_s: float = Field(description="by the site's weights; the lowest is booked unless a vehicle is named")
+    added_driving_s: float
+    others_delay_s: float = Field(description="by which others arrive later, all together; within their promises")
+    others_delayed: int
+    shared_with: int = Field(description="parties that ride along for a part of the way")
+    reasons: list[str] = Field(description="what speaks for it")
+
+
+class Why(Model):
+    """Why there is no offer."""
+
+    reason: Literal["too_large", "off_duty", "out_of_service", "too_late"]
+    mend: str
+
+
+class Quote(Model):
+    """What there is, best first; where there is nothing, why, and what would be possible later."""
+
+    offers: list[Offered]
+    refused: Why | None
+    later: list[Offered]
+
+
+class Booked(Model):
+    """A booking."""
+
+    id: str
+    state: Literal["confirmed", "aboard", "completed", "cancelled", "no-show", "stranded"]
+    vehicle: str | None
+    pickup: Ends
+    dropoff: Ends
+    party: int
+    wheelchairs: int
+    ride_limit_s: float
+    late: bool = Field(description="whether it is, or is about to be, later than first promised")
+    broken_down: bool = Field(description="whether a breakdown made a new promise necessary")
+
+
+class PlannedStop(Model):
+    """A stop of a vehicle's plan."""
+
+    do: Literal["pick up", "drop off"]
+    booking: str
+    party: int
+    stop: str
+    not_before: AwareDatetime | None
+    expected: AwareDatetime
+    latest: AwareDatetime
+
+
+class VehicleState(Model):
+    """A vehicle: where it is thought to be, and what it has to do next."""
+
+    id: str
+    on_duty: bool
+    out_of_service: bool
+    corner: str = Field(description="where it is, or that it reaches next")
+    reached: AwareDatetime | None = Field(description="when it is, or was, there")
+    seats: int
+    places: int
+    aboard: int
+    plan: list[PlannedStop]
+
+
+class Vehicles(Model):
+    """The fleet."""
+
+    time: AwareDatetime
+    vehicles: list[VehicleState]
+
+
+class Reported(Model):
+    """What a report led to."""
+
+    vehicle: VehicleState
+    bookings: list[Booked] = Field(description="those that it changed")

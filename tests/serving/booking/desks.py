@@ -1,0 +1,73 @@
+"""A street of six stops, a minute apart, two vehicles at its ends, and requests to book on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from serving.app import create_app
+from serving.booking.desk import Desk
+from serving.booking.settings import BookingSettings, Vehicle
+from serving.gateway import Gateway
+from tests.envs.transit.small import three_zones
+
+START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+VEHICLES = (Vehicle(id="red", seats=4, places=1, at="0"), Vehicle(id="blue", seats=2, at="5"))
+
+
+def at(seconds: float) -> str:
+    """So long after the start."""
+    return (START + timedelta(seconds=seconds)).isoformat()
+
+
+def since(text: str) -> float:
+    """Seconds from the start."""
+    return (datetime.fromisoformat(text) - START).total_seconds()
+
+
+def settings_of(folder: Path, **changes: Any) -> BookingSettings:
+    plain: dict[str, Any] = {"database": f"sqlite:///{folder / 'b.db'}", "vehicles": VEHICLES, "clock": "caller"}
+    return BookingSettings(**(plain | changes))
+
+
+class Client:
+    """Speaks to a desk over HTTP, without a network."""
+
+    def __init__(self, desk: Desk, access: Any = None):
+        app = create_app(Gateway([], access, desks={"street": desk}))
+        self.http, self.base, self.sent = TestClient(app, base_url="http://localhost"), "/v1/transit/street", 0
+
+    def post(self, path: str, seconds: float | None = None, **body: Any) -> Any:
+        if path != "quotes" and "request_id" not in body:
+            self.sent += 1
+            body["request_id"] = f"r{self.sent}"
+        if seconds is not None:
+            body["at"] = at(seconds)
+        return self.http.post(f"{self.base}/{path}", json=body)
+
+    def book(self, seconds: float, origin: Any, destination: Any, **more: Any) -> Any:
+        return self.post("bookings", seconds, **{"from": origin, "to": destination}, **more)
+
+    def event(self, seconds: float, vehicle: str, kind: str, **more: Any) -> Any:
+        return self.post("events", seconds, vehicle=vehicle, kind=kind, **more)
+
+    def get(self, path: str) -> Any:
+        return self.http.get(f"{self.base}/{path}")
+
+    def cancel(self, booking: str, seconds: float) -> Any:
+        return self.http.delete(f"{self.base}/bookings/{booking}", params={"at": at(seconds)})
+
+
+@contextmanager
+def desk(folder: Path, **changes: Any) -> Iterator[Desk]:
+    one = Desk(three_zones(), settings_of(folder, **changes))
+    try:
+        yield one
+    finally:
+        one.close()

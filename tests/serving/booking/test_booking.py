@@ -1,0 +1,314 @@
+"""Booking over HTTP: what is offered, promised, refused and why; what vehicles report; nothing is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.core.errors import CityloopError
+from serving.booking.desk import Desk
+from serving.booking.settings import BookingSettings, Vehicle
+from serving.principal import Grant, Principal, Role
+from tests.envs.transit.small import three_zones
+from tests.serving.booking.desks import VEHICLES, Client, at, desk, settings_of, since
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with desk(tmp_path) as one:
+        yield Client(one)
+
+
+def refusal(answer: Any) -> tuple[int, str, Any]:
+    error = answer.json()["error"]
+    assert set(error) == {"field", "value", "mend"}
+    return answer.status_code, error["field"], error["value"]
+
+
+def test_a_trip_from_quote_to_arrival(client: Client) -> None:
+    quote = client.post("quotes", 0.0, **{"from": "1", "to": "4"}).json()
+    assert [offer["vehicle"] for offer in quote["offers"]] == ["red", "blue"]
+    best = quote["offers"][0]
+    assert since(best["pickup"]["expected"]) == 60
+    assert since(best["pickup"]["latest"]) == 600
+    assert since(best["dropoff"]["expected"]) == 60 + 15 + 180
+    assert "soonest pick-up" in best["reasons"]
+    assert client.get("vehicles/red").json()["plan"] == [], "a quote promises nothing"
+
+    booked = client.book(0.0, "1", "4").json()
+    assert (booked["state"], booked["vehicle"], booked["late"]) == ("confirmed", "red", False)
+    plan = client.get("vehicles/red").json()["plan"]
+    assert [(stop["do"], stop["stop"]) for stop in plan] == [("pick up", "1"), ("drop off", "4")]
+    boarded = client.event(75.0, "red", "boarded", booking=booked["id"]).json()
+    assert (boarded["vehicle"]["aboard"], boarded["bookings"][0]["state"]) == (1, "aboard")
+    assert refusal(client.cancel(booked["id"], 80.0))[:2] == (409, "booking")
+    client.event(255.0, "red", "alighted", booking=booked["id"])
+    done = client.get(f"bookings/{booked['id']}").json()
+    assert (done["state"], done["late"]) == ("completed", False)
+    assert since(done["pickup"]["happened"]) == 60, "when boarding began"
+    assert since(done["dropoff"]["happened"]) == 255
+    red = client.get("vehicles/red").json()
+    assert (red["corner"], red["aboard"], red["plan"]) == ("4", 0, [])
+
+
+def test_the_same_request_gets_the_same_answer(client: Client) -> None:
+    first = client.book(0.0, "1", "4", request_id="a")
+    again = client.book(9.0, "1", "4", request_id="a")
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert len(client.get("vehicles/red").json()["plan"]) == 2
+    assert refusal(client.book(9.0, "1", "3", request_id="a")) == (409, "request_id", "a")
+    boarded = [client.event(75.0, "red", "boarded", booking=first.json()["id"], request_id="b") for _ in range(2)]
+    assert boarded[0].json() == boarded[1].json()
+    gone = [client.cancel(client.book(80.0, "0", "5", request_id="c").json()["id"], 90.0) for _ in range(2)]
+    assert gone[0].json() == gone[1].json()
+    assert gone[0].json()["state"] == "cancelled"
+
+
+def test_a_refused_booking_stays_refused_under_its_name(client: Client) -> None:
+    refused = [client.book(float(k), "1", "4", party=9, request_id="big") for k in range(2)]
+    assert refused[0].json() == refused[1].json()
+    assert refusal(refused[0]) == (409, "trip", "too_large")
+    assert "split the party" in refused[0].json()["error"]["mend"]
+
+
+@pytest.mark.parametrize(
+    ("trip", "answer"),
+    [
+        ({"from": "9", "to": "1"}, (422, "from", "9")),
+        ({"from": "1", "to": "1"}, (422, "to", "1")),
+        ({"from": {"x_m": 0.0, "y_m": 9000.0}, "to": "1"}, (422, "from", [0.0, 9000.0])),
+        ({"from": "1", "to": "2", "depart": at(-60)}, (422, "depart", at(-60))),
+        ({"from": "1", "to": "2", "depart": at(2 * 86400)}, (422, "depart", at(2 * 86400))),
+        ({"from": "1", "to": "2", "party": 0}, (422, "party", 0)),
+        ({"from": "1", "to": "2", "depart": "2026-03-02T08:00:00"}, (422, "depart", "2026-03-02T08:00:00")),
+        ({"from": "1", "to": "2", "name": "Ms Lan"}, (422, "name", "Ms Lan")),
+        ({"from": "1", "to": "2", "vehicle": "green"}, (404, "vehicle", "green")),
+    ],
+)
+def test_what_makes_no_sense_is_said(client: Client, trip: dict[str, Any], answer: tuple[int, str, Any]) -> None:
+    refused = client.post("bookings", 0.0, **trip)
+    status, field, value = refusal(refused)
+    assert (status, field) == answer[:2]
+    assert str(value).replace(" ", "T") == str(answer[2]).replace(" ", "T")
+
+
+def test_a_refusal_says_what_would_be_possible(tmp_path: Path) -> None:
+    """The only vehicle is full on a way of five minutes, and would be back after more than the ten of the promise."""
+    with desk(tmp_path, vehicles=(Vehicle(id="red", seats=2, at="0"),)) as one:
+        client = Client(one)
+        assert client.book(0.0, "0", "5", party=2).status_code == 200
+        quote = client.post("quotes", 0.0, **{"from": "0", "to": "5", "party": 2}).json()
+        assert quote["offers"] == []
+        assert quote["refused"]["reason"] == "too_late"
+        later = quote["later"][0]["pickup"]["earliest"]
+        assert later in quote["refused"]["mend"]
+        assert since(later) == 300
+        assert client.book(0.0, "0", "5", party=2, depart=later).status_code == 200
+
+
+def test_off_duty_and_out_of_service(tmp_path: Path) -> None:
+    shift = (Vehicle(id="red", at="0", begins="09:00", ends="12:00"),)
+    with desk(tmp_path, vehicles=shift) as one:
+        client = Client(one)
+        refused = client.book(0.0, "1", "4")
+        assert refusal(refused) == (409, "trip", "off_duty")
+        assert "09:00" in refused.json()["error"]["mend"]
+        booked = client.book(0.0, "1", "4", depart=at(3600.0)).json()
+        assert since(booked["pickup"]["expected"]) == 3600 + 60, "it begins at 0 at nine"
+        tomorrow = client.book(0.0, "1", "4", depart=at(23.9 * 3600)).json()["error"]["mend"]
+        assert "2026-03-03T09:00" in tomorrow
+        assert client.event(1.0, "red", "breakdown").status_code == 200
+    with desk(tmp_path, database=f"sqlite:///{tmp_path / 'other.db'}") as one:
+        client = Client(one)
+        for vehicle in ("red", "blue"):
+            client.event(0.0, vehicle, "breakdown")
+        assert refusal(client.book(1.0, "1", "4")) == (409, "trip", "out_of_service")
+        client.event(2.0, "red", "back", corner="2")
+        assert client.book(3.0, "1", "4").json()["vehicle"] == "red"
+
+
+def test_who_asks_from_a_place_walks_to_the_nearest_stop(client: Client) -> None:
+    booked = client.book(0.0, {"x_m": 480.0, "y_m": 200.0}, "4").json()
+    assert booked["pickup"]["stop"] == "1"
+    assert booked["pickup"]["walk_m"] == pytest.approx(201.0, abs=0.1)
+    assert since(booked["pickup"]["earliest"]) == pytest.approx(201.0, abs=0.1), "a metre a second"
+
+
+def test_events_that_cannot_be(client: Client) -> None:
+    booked = client.book(0.0, "1", "4", depart=at(600.0)).json()["id"]
+    assert refusal(client.event(1.0, "red", "alighted", booking=booked))[:2] == (409, "booking")
+    assert refusal(client.event(1.0, "blue", "boarded", booking=booked)) == (409, "vehicle", "blue")
+    assert refusal(client.event(1.0, "red", "no-show", booking=booked))[:2] == (409, "booking")
+    assert refusal(client.event(1.0, "red", "boarded"))[:2] == (422, "booking")
+    assert refusal(client.event(1.0, "red", "position"))[:2] == (422, "corner")
+    assert refusal(client.event(1.0, "green", "position", corner="1")) == (404, "vehicle", "green")
+    gone = client.event(700.0, "red", "no-show", booking=booked).json()
+    assert (gone["bookings"][0]["state"], gone["vehicle"]["plan"]) == ("no-show", [])
+
+
+def test_a_breakdown_hands_riders_over(client: Client) -> None:
+    waits, rides = (client.book(0.0, *trip).json()["id"] for trip in (("1", "4"), ("0", "3")))
+    client.event(15.0, "red", "boarded", booking=rides)
+    client.event(20.0, "red", "position", corner="0")
+    found = client.event(30.0, "red", "breakdown").json()
+    assert found["vehicle"]["out_of_service"]
+    assert {row["id"]: (row["vehicle"], row["state"]) for row in found["bookings"]} == {
+        waits: ("blue", "confirmed"),
+        rides: ("blue", "confirmed"),
+    }
+    plan = client.get("vehicles/blue").json()["plan"]
+    assert {(stop["do"], stop["booking"], stop["stop"]) for stop in plan} >= {("pick up", rides, "0")} or {
+        ("pick up", rides, "1")
+    }
+    again = client.get(f"bookings/{rides}").json()
+    assert since(again["pickup"]["happened"]) == 0, "when the rider boarded first"
+
+
+def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
+    booked = client.book(0.0, "1", "4").json()["id"]
+    client.event(500.0, "red", "position", corner="0")
+    assert not client.get(f"bookings/{booked}").json()["late"]
+    client.event(700.0, "red", "position", corner="0")
+    assert client.get(f"bookings/{booked}").json()["late"]
+
+
+def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    """After random requests: what is built from the database is what was there, down to every plan."""
+    rng = np.random.default_rng(3)
+    one = Desk(three_zones(), settings_of(tmp_path))
+    client, open_ids, now = Client(one), [], 0.0
+    for _ in range(30):
+        now += float(rng.exponential(30.0))
+        what = rng.random()
+        if what < 0.6 or not open_ids:
+            a, b = rng.choice(6, 2, replace=False)
+            answer = client.book(now, str(a), str(b), depart=at(now + float(rng.choice([0.0, 1200.0]))))
+            open_ids += [answer.json()["id"]] if answer.status_code == 200 else []
+        elif what < 0.7:
+            client.cancel(open_ids.pop(int(rng.integers(len(open_ids)))), now)
+        elif what < 0.95:
+            plan = [(v["id"], v["plan"][0]) for v in client.get("vehicles").json()["vehicles"] if v["plan"]]
+            for vehicle, stop in plan:
+                kind = "boarded" if stop["do"] == "pick up" else "alighted"
+                assert client.event(now, vehicle, kind, booking=stop["booking"]).status_code == 200
+        else:
+            client.event(now, "blue", "breakdown")
+            client.event(now, "blue", "back", corner="3")
+        before, seen = one._fresh(one._now(None)).plain(), client.get("vehicles").json()
+        one.close()
+        one = Desk(three_zones(), settings_of(tmp_path))
+        client = Client(one)
+        client.sent = int(now * 1000)
+        client.post("quotes", now, **{"from": "0", "to": "1"})
+        assert near(one._fresh(one._now(None)).plain(), before)
+        assert client.get("vehicles").json() == seen
+    assert len(before["bookings"]) > 1
+    one.close()
+
+
+def near(a: Any, b: Any) -> bool:
+    """Equal but for rounding of times."""
+    if isinstance(a, dict):
+        return set(a) == set(b) and all(near(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(near(*pair) for pair in zip(a, b, strict=True))
+    return abs(a - b) < 1e-3 if isinstance(a, float) else a == b
+
+
+def test_two_processes_on_one_database_book_no_seat_twice(tmp_path: Path) -> None:
+    """Two desks, eight threads, one vehicle with two seats: whatever is confirmed fits, and both see the same."""
+    vehicles = (Vehicle(id="red", seats=2, at="0"),)
+    desks = [Desk(three_zones(), settings_of(tmp_path, vehicles=vehicles)) for _ in range(2)]
+    clients = [Client(one) for one in desks]
+
+    def book(k: int) -> Any:
+        return clients[k % 2].book(0.0, "0", "5", request_id=f"r{k}").json()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(book, range(24)))
+    confirmed = [answer["id"] for answer in answers if "id" in answer]
+    assert len(set(confirmed)) == len(confirmed) == 2
+    assert clients[0].get("vehicles").json() == clients[1].get("vehicles").json()
+    for one in desks:
+        one.close()
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with desk(tmp_path) as one:
+        client = Client(one)
+        with monkeypatch.context() as patch:
+            patch.setattr(one._store, "commit", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+            with pytest.raises(OSError, match="disk full"):
+                client.book(0.0, "1", "4", request_id="a")
+        assert all(vehicle["plan"] == [] for vehicle in client.get("vehicles").json()["vehicles"])
+        assert client.book(1.0, "1", "4", request_id="a").json()["state"] == "confirmed"
+
+
+def test_only_who_may_can_book(tmp_path: Path) -> None:
+    class ReadOnly:
+        open = False
+
+        def authenticate(self, headers: Any) -> Principal:
+            return Principal("reader", (Grant(role=Role.READ, system="transit"),))
+
+    with desk(tmp_path) as one:
+        client = Client(one, ReadOnly())
+        assert client.get("vehicles").status_code == 200
+        assert refusal(client.book(0.0, "1", "4"))[0] == 403
+        assert client.event(0.0, "red", "breakdown").status_code == 403
+
+
+def test_nothing_is_kept_that_could_tell_who_or_where_from(tmp_path: Path) -> None:
+    with desk(tmp_path) as one:
+        client = Client(one)
+        client.book(0.0, {"x_m": 480.5, "y_m": 203.25}, "4")
+        client.event(1.0, "red", "position", x_m=77.25, y_m=1.0)
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"480.5" not in kept
+    assert b"203.25" not in kept
+    assert b"77.25" not in kept
+
+
+def test_what_is_long_over_is_deleted(tmp_path: Path) -> None:
+    with desk(tmp_path, keep_days=1.0) as one:
+        client = Client(one)
+        booked = client.book(0.0, "1", "4").json()["id"]
+        client.cancel(booked, 1.0)
+        assert client.get(f"bookings/{booked}").status_code == 200
+        assert client.post("quotes", 3 * 86400.0, **{"from": "1", "to": "4"}).status_code == 200
+        assert refusal(client.get(f"bookings/{booked}"))[0] == 404
+        assert one._store.events() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"vehicles": (*VEHICLES, VEHICLES[0])}, "two vehicles are called 'red'"),
+        ({"database": "nowhere"}, "database is no URL"),
+        ({"database": "sqlite://"}, "without a file"),
+        ({"timezone": "Mars/Base"}, "timezone 'Mars/Base' is unknown"),
+        ({"speeds": (0.0,)}, "give numbers from 0.05 to 5"),
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        settings_of(tmp_path, **changes)
+
+
+def test_a_service_that_cannot_work_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CityloopError, match="begins at 'z', no corner"):
+        Desk(three_zones(), settings_of(tmp_path, vehicles=(Vehicle(id="red", at="z"),)))
+    with pytest.raises(CityloopError, match=r"database .* cannot be used"):
+        Desk(three_zones(), settings_of(tmp_path, database="sqlite:////proc/none/b.db"))
+    with desk(tmp_path) as one:
+        Client(one).book(0.0, "1", "4")
+    with pytest.raises(CityloopError, match="vehicle 'red' has riders and is no longer in the settings"):
+        Desk(three_zones(), settings_of(tmp_path, vehicles=VEHICLES[1:]))
+    for vehicle in ({"begins": "9"}, {"begins": "09:00", "ends": "08:00"}, {"begins": "9:00", "ends": "25:00"}):
+        with pytest.raises(ValueError, match=r"ends|time of a day"):
+            BookingSettings(vehicles=({"id": "red", "at": "0", **vehicle},))

@@ -1,0 +1,17 @@
+"""A simulated morning over HTTP: every promise is kept, and where streets are slower than thought, that is seen."""
+
+from __future__ import annotations
+
+from serving.booking.demo import play
+
+
+def test_promises_are_kept() -> None:
+    found = play("transit/hcmc", 0.1, seed=1, vehicles=15)
+    assert found["asked"] > 10
+    assert found["carried"] > 0.8 * found["asked"]
+    assert found["promises_broken"] == 0
+
+
+def test_the_check_is_no_constant() -> None:
+    found = play("transit/hcmc", 0.05, seed=1, slower=5.0, vehicles=10)
+    assert found["promises_broken"] > 0

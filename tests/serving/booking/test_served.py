@@ -1,0 +1,71 @@
+"""A site whose configuration has a section ``booking``, beside what is decided there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from envs.core.errors import CityloopError
+from serving.app import create_app
+from serving.build import Plan
+from serving.config import ServiceConfig
+from tests.envs.transit.own import write
+
+
+def plan(folder: Path, booking: str, site: str = "mine.yaml") -> Plan:
+    write(folder)
+    path = folder / "city.yaml"
+    champion = "reactive" if site.endswith("yaml") else "max-pressure"
+    path.write_text(f"sites:\n  - {{site: {site}, champion: {champion}, booking: {{{booking}}}}}\n")
+    return Plan.make(ServiceConfig.load(path))
+
+
+@pytest.fixture
+def http(tmp_path: Path) -> Any:
+    gateway = plan(tmp_path, "timezone: Asia/Ho_Chi_Minh").gateway()
+    yield TestClient(create_app(gateway), base_url="http://localhost")
+    gateway.close()
+
+
+def test_a_scenario_brings_its_vehicles_and_its_folder_keeps_the_bookings(http: TestClient, tmp_path: Path) -> None:
+    site = http.get("/v1/systems").json()["systems"][0]["sites"][0]["name"]
+    base = f"/v1/transit/{site}"
+    assert [row["id"] for row in http.get(f"{base}/vehicles").json()["vehicles"]] == ["v1"]
+    booked = http.post(f"{base}/bookings", json={"request_id": "a", "from": "a", "to": "c"})
+    assert booked.status_code == 200, booked.text
+    assert booked.json()["pickup"]["latest"].endswith("+07:00")
+    assert (tmp_path / "bookings.db").is_file()
+    assert http.get(base).json()["agents"] == ["west", "east"], "the site's own address is still its own"
+
+
+def test_it_is_documented(http: TestClient) -> None:
+    described = http.get("/openapi.json").json()
+    assert "/v1/transit/{site}/bookings/{booking}" in described["paths"]
+    body = described["paths"]["/v1/transit/{site}/bookings"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(body["schema"]["required"]) == {"from", "to", "request_id"}
+    assert "$ref" not in str(body)
+    assert "bookings" in http.get("/docs").text
+
+
+def test_refusals_look_like_all_others(http: TestClient) -> None:
+    answer = http.get("/v1/transit/nowhere/vehicles")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["field"] == "site"
+    long = http.post("/v1/transit/mine/bookings", content=b" " * 20_000)
+    assert long.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("booking", "site", "words"),
+    [
+        ("", "intersections/grid2x2", "trips are booked at transit sites alone"),
+        ("wings: 2", "mine.yaml", "booking at transit/mine: .*wings"),
+        ("vehicles: [{id: red, at: z}]", "mine.yaml", "no corner of site"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(tmp_path: Path, booking: str, site: str, words: str) -> None:
+    with pytest.raises(CityloopError, match=words):
+        plan(tmp_path, booking, site).gateway(restore=False)
