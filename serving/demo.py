@@ -77,16 +77,16 @@ class _Teller:
         self._url = f"{url}/v1/{loop.site.system}/{loop.site.name}/telemetry"
         self._http = httpx.Client(timeout=TELEMETRY_TIMEOUT_S, trust_env=False)
         self._due = self._told = 0.0
-        self._cost = 0.0
+        self._costs = [0.0]
 
     def begin(self, seed: int) -> None:
-        self._cost = 0.0
+        self._costs = [0.0]
         self._due = time.monotonic()
         self._twin.begin(seed)
 
     def tick(self, plant: Plant) -> None:
         if plant.last is not None:
-            self._cost -= float(plant.last.reward.mean())
+            self._costs.append(self._costs[-1] - float(plant.last.reward.mean()))
         twin = self._twin.step()
         now = time.monotonic()
         if now - self._told >= TELEMETRY_S:
@@ -95,14 +95,15 @@ class _Teller:
         self._due = max(self._due + self._period_s, now - self._period_s)
         time.sleep(max(0.0, self._due - time.monotonic()))
 
-    def _tell(self, twin: float | None) -> None:
+    def _tell(self, twin: tuple[int, float] | None) -> None:
+        """Both costs are those after the last decision that the twin, too, has taken."""
         name = fallback_name(self._loop.site.system)
         things = [] if self._loop.world.done else [vars(thing) for thing in self._loop.world.things()]
         content = {
             "time_s": self._loop.world.time_s,
             "things": things,
-            "cost": {"label": "cost so far", "value": self._cost},
-            "twin": None if twin is None else {"controller": name, "value": twin},
+            "cost": {"label": "cost so far", "value": self._costs[-1 if twin is None else twin[0]]},
+            "twin": None if twin is None else {"controller": name, "value": twin[1]},
         }
         with suppress(httpx.HTTPError):  # people look on; the plant goes on without them
             self._http.post(self._url, json=content)
@@ -117,19 +118,21 @@ class _Twin:
         self._process = context.Process(target=_run_twin, args=(scenario, there), daemon=True)
         self._process.start()
         there.close()
-        self._ahead = 0
-        self._cost: float | None = None
+        self._seed = -1
+        self._cost: tuple[int, float] | None = None
 
     def begin(self, seed: int) -> None:
-        self._cost = None
+        self._seed, self._cost = seed, None
         self._send(seed)
 
-    def step(self) -> float | None:
-        """Go one decision further, without waiting; what the last one that is done has cost so far."""
+    def step(self) -> tuple[int, float] | None:
+        """Go one decision further, without waiting; how many are done, and what they have cost."""
         self._send(None)
         with suppress(EOFError, OSError):
             while self._pipe.poll():
-                self._cost = self._pipe.recv()
+                seed, done, cost = self._pipe.recv()
+                if seed == self._seed:  # what is left of the episode before says nothing
+                    self._cost = done, cost
         return self._cost
 
     def _send(self, what: int | None) -> None:
@@ -148,18 +151,18 @@ def _run_twin(scenario: str, pipe: Connection) -> None:
     """Play what the pipe says: a seed begins an episode, None is a decision of it."""
     loop = make_loop(scenario)
     controller = make_controller(fallback_name(loop.site.system), loop.site)
-    cost, done = 0.0, True
+    seed, taken, cost, done = -1, 0, 0.0, True
     with suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             asked = pipe.recv()
             if asked is not None:
                 controller.reset()
                 loop.reset(asked)
-                cost, done = 0.0, False
+                seed, taken, cost, done = asked, 0, 0.0, False
             elif not done:
                 step = loop.step(controller.act(loop.readings, loop.observation))
-                cost, done = cost - float(step.reward.mean()), step.done
-                pipe.send(cost)
+                taken, cost, done = taken + 1, cost - float(step.reward.mean()), step.done
+                pipe.send((seed, taken, cost))
     loop.close()
 
 

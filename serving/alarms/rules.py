@@ -12,14 +12,15 @@ from statistics import median
 
 from envs.core.conditions import Condition
 from serving.events import Change, Decision
+from serving.rollback import EVERYDAY
 
 RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
 """Ticks that a condition must hold; ticks and seconds that it must be gone."""
 
 GUARDED_TICKS, GUARDED_SHARE = 60, 0.5
-"""Of so many ticks, the share in which the guard changed a request."""
+"""Of so many ticks, the share in which the guard changed a request, for a reason that is not `EVERYDAY` there."""
 
-SILENT_PERIODS, SILENT_S = 3.0, 2.0
+SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
 
 Plant = Callable[[bytes], Iterable[Condition]]
@@ -48,7 +49,8 @@ class SiteRules:
         if self._last_s is not None:
             self._periods_s.append(max(decision.at_s - self._last_s, 0.0))
         self._last_s = decision.at_s
-        self._guarded.append(bool(decision.interventions))
+        everyday = EVERYDAY.get(decision.system, ())
+        self._guarded.append(any(change["reason"] not in everyday for change in decision.interventions))
         now = {c.key: c for c in self._of(decision)}
         for key, condition in now.items():
             self._gone.pop(key, None)

@@ -21,6 +21,13 @@ PARAMETERS = [
     {"name": "system", "in": "query", "schema": {"type": "string"}, "description": "of this system alone"},
     {"name": "site", "in": "query", "schema": {"type": "string"}, "description": "of this site alone"},
     {"name": "since", "in": "query", "schema": {"type": "number"}, "description": "seconds since 1970"},
+    {"name": "until", "in": "query", "schema": {"type": "number"}, "description": "seconds since 1970"},
+    {
+        "name": "what",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "a kind of record (decision, change, …), or what was changed (promote, …)",
+    },
     {
         "name": "limit",
         "in": "query",
@@ -48,11 +55,12 @@ def add_audit(app: FastAPI, gateway: Gateway) -> None:
         asked = request.query_params
         system, site = asked.get("system"), asked.get("site")
         gateway.enter(request.headers, Role.OPERATE, system or "", site or "")
-        since, limit = _number("since", asked.get("since")), _number("limit", asked.get("limit", str(DEFAULT)))
+        since, until = _number("since", asked.get("since")), _number("until", asked.get("until"))
+        limit = _number("limit", asked.get("limit", str(DEFAULT)))
         if limit is None or not 1 <= limit <= MOST or limit != int(limit):
             raise Unfit("limit", brief(asked.get("limit")), f"give a whole number from 1 to {MOST}")
         # It reads files.
-        found = await asyncio.to_thread(audit.recent, system, site, since, int(limit))
+        found = await asyncio.to_thread(audit.recent, system, site, since, int(limit), asked.get("what"), until)
         return as_json({"records": found})
 
 

@@ -16,6 +16,13 @@ const NAMED = new Set(["junction", "gate", "tank", "zone", "damper", "tide"]);
 /** A report of vehicles older than this is not drawn as where they are. */
 const MOVES_S = 5;
 
+/** Leaflet's canvas asks to be drawn once more while it is taken away, and then has nothing to draw on. */
+const Canvas = L.Canvas.extend({
+  _redraw() {
+    if (this._ctx) L.Canvas.prototype._redraw.call(this);
+  },
+});
+
 function layerOf(mark, renderer) {
   const options = { renderer, interactive: Boolean(mark.id || mark.label), bubblingMouseEvents: false };
   if (mark.points.length > 1) return L.polyline(mark.points.map(place), { ...options, lineCap: "round" });
@@ -61,8 +68,8 @@ export function SceneMap({ site, frame, chosen, label }) {
     });
     map.zoomControl.setPosition("topright");
     map.createPane("things").style.zIndex = 450;
-    const below = L.canvas({ padding: 0.3 });
-    const above = L.canvas({ padding: 0.3, pane: "things" });
+    const below = new Canvas({ padding: 0.3 });
+    const above = new Canvas({ padding: 0.3, pane: "things" });
     const agents = new Set(site.info.peek()?.agents ?? []);
     const named = scene.marks.filter((mark) => mark.id && NAMED.has(mark.kind)).length <= LABELLED;
     const drawn = scene.marks.map((mark) => {

@@ -35,6 +35,7 @@ function Tile({ site }) {
   const unseen = open.filter((a) => a.state !== "acknowledged");
   const worst = [...unseen].sort((a, b) => RANK[a.priority] - RANK[b.priority])[0];
   const telemetry = site.telemetry.value;
+  const byHand = Object.keys(frame?.overridden ?? {}).length;
   return (
     <a class={`tile${stale ? " is-stale" : ""}${worst ? ` alarm-${worst.priority}` : ""}`} href={`#/site/${site.ref}`}>
       <div class="tile-head">
@@ -43,6 +44,11 @@ function Tile({ site }) {
       </div>
       <div class="tile-charge">
         {frame ? <Source source={frame.source} /> : <span class="badge">waiting for its plant</span>}
+        {byHand > 0 && frame.source !== "manual" && (
+          <span class="badge source-manual">
+            <span aria-hidden="true">✋</span> {byHand} by hand
+          </span>
+        )}
         <span class="controller">{frame?.controller ?? site.controller}</span>
       </div>
       <dl class="gauges">
@@ -57,7 +63,7 @@ function Tile({ site }) {
           ))}
       </dl>
       {frame && <Trend site={site} info={info} />}
-      {telemetry?.twin && <Twin telemetry={telemetry} />}
+      {telemetry?.twin && telemetry.twin.controller !== frame?.controller && <Twin telemetry={telemetry} />}
       <div class="tile-foot">
         {worst ? (
           <span class="tile-alarm">
