@@ -454,7 +454,10 @@ def control(
     scenario: ScenarioRef,
     url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
     seed: Annotated[int, typer.Option(min=0, help="The episode's seed.")] = 0,
-    deadline_ms: Annotated[float, typer.Option(min=1, help="Time for an answer before the local fallback.")] = 1000.0,
+    deadline_ms: Annotated[float, typer.Option(min=1, help="Time for an answer before the tick is missed.")] = 1000.0,
+    after: Annotated[int, typer.Option(min=1, help="Missed ticks after which the local fallback decides.")] = 2,
+    back: Annotated[int, typer.Option(min=1, help="Answered ticks after which the service does again.")] = 3,
+    key: Annotated[str | None, typer.Option(envvar="CITYLOOP_KEY", help="API key; better in the variable.")] = None,
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:
@@ -470,7 +473,7 @@ def control(
 
     with output.quiet(), output.bar("controlling") as show:
         found = import_module("serving.control").control(
-            place, url=url, seed=seed, deadline_ms=deadline_ms, on_tick=on_tick
+            place, url=url, seed=seed, deadline_ms=deadline_ms, on_tick=on_tick, after=after, back=back, key=key
         )
     rows = [(key, number(value)) for key, value in flat(found)]
     output.show(table(f"{place.ref} driven by {url}, seed {seed}", ("what", "value"), rows, numbers=1))
@@ -482,7 +485,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="A system, monitor, training, serving, loop, audit, alarms, console, soak or fuzz.",
+            help="A system, monitor, training, serving, loop, audit, alarms, console, soak, fuzz or checks.",
             show_default=False,
         ),
     ],
@@ -507,6 +510,7 @@ def bench(
         "audit": ("serving.audit.bench", "bench_audit"),
         "soak": ("serving.soak", "bench_soak"),
         "fuzz": ("serving.fuzz", "bench_fuzz"),
+        "checks": ("serving.checks.bench", "bench_checks"),
     }
     if name not in benches:
         raise CityloopError(f"bench {name!r} is unknown: choose {', '.join(benches)}")
@@ -521,6 +525,62 @@ def bench(
         rows = [(label, number(value)) for label, value in found[title].items()]
         output.show(table(f"{found['bench']}: {title}", ("what", "value"), rows, numbers=1))
     output.emit(found)
+
+
+@app.command(
+    epilog="Example: cityloop calibrate my-policy intersections/cologne8 my-city.yaml --each regime=engineer,resco"
+)
+def calibrate(
+    controller: Annotated[str, typer.Argument(help="A bundle's folder; with -o any controller.", show_default=False)],
+    scenarios: Annotated[list[str], typer.Argument(help="SYSTEM/NAME or YAML files.", show_default=False)],
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Of each kind and scenario.", show_default="6, or 6000 ticks")
+    ] = None,
+    rate: Annotated[float, typer.Option(help="False alarms a healthy tick may raise.")] = 1e-3,
+    out: Annotated[
+        Path | None, typer.Option("--out", "--output", "-o", help="A file for sensors' limits, instead of the bundle.")
+    ] = None,
+    settings: Settings = None,
+    each: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=A,B", help="Calibrate on each scenario with each of these.")
+    ] = None,
+    as_json: AsJson = None,
+) -> None:
+    """Note in a bundle what its policy sees in healthy episodes, so that services know when it sees something else."""
+    output = Output(as_json)
+    places = [place for ref in scenarios for place in _variants(_scenario(ref, settings), each)]
+    command = shlex.join(["cityloop", *sys.argv[1:]])
+    with output.quiet(), output.bar("calibrating") as show:
+        found = import_module("training.calibrate").calibrate(
+            controller,
+            places,
+            episodes,
+            rate,
+            out,
+            command,
+            lambda done, total: show(done / total, f"{done} of {total} parts of the work"),
+        )
+    rows = [(label, found.fitted[label], f"{share:.5f}") for label, share in found.measured.items()]
+    output.show(table("envelope", ("scenario", "episodes", "false alarms a tick, on other seeds"), rows, numbers=1))
+    output.say(f"written to {out or controller}")
+    output.emit({"written": str(out or controller), "rate": rate, "fitted": found.fitted, "measured": found.measured})
+
+
+@app.command(epilog="Example: cityloop sign my-policy --key city.pem")
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="A policy bundle's folder.", show_default=False)],
+    key: Annotated[Path, typer.Option(help="Private key (PEM): openssl genpkey -algorithm ed25519 -out city.pem")],
+    as_json: AsJson = None,
+) -> None:
+    """Vouch for a bundle with an Ed25519 key; a service with trusted_keys takes no other bundles."""
+    from agents import load_policy
+    from agents.signing import sign as vouch
+
+    output = Output(as_json)
+    load_policy(bundle)
+    public = vouch(bundle, key)
+    output.say(f"signed; for the service's configuration: trusted_keys: [{public}]")
+    output.emit({"bundle": str(bundle), "key": public})
 
 
 @app.command(epilog="Example: cityloop check my-city.yaml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -38,22 +38,23 @@ def shipped_policies(system: str) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/policy.json"))}
 
 
-def make_controller(ref: str, site: Site) -> Controller:
+def make_controller(ref: str, site: Site, trusted: Sequence[str] | None = None) -> Controller:
     """A controller for a site.
 
     Args:
         ref: a baseline's name, ``policy`` (see `find_bundle`), a shipped policy's name, or the path of a bundle.
         site: the site that it is to control.
+        trusted: public keys, one of which must have signed a bundle; None: any bundle will do.
 
     Raises:
-        CityloopError: if there is no such controller, or the bundle does not fit the site's system.
+        CityloopError: if there is no such controller, or the bundle does not fit the site's system, or is not trusted.
     """
     named = rules(site.system)
     if ref in named:
         return named[ref](site)
     bundle = find_bundle(ref, site.system, site.name)
     if bundle is not None:
-        return load_policy(bundle, site.system)
+        return load_policy(bundle, site.system, trusted)
     shipped = shipped_policies(site.system)
     known = ", ".join([*named, *([POLICY] if shipped else []), *shipped])
     raise CityloopError(f"controller {ref!r} is unknown: choose {known}, or give the path of a policy bundle")
@@ -72,16 +73,17 @@ def find_bundle(ref: str, system: str, site: str) -> Path | None:
     return Path(ref) if Path(ref).is_dir() or "/" in ref else None
 
 
-def load_policy(path: str | Path, system: str | None = None) -> Controller:
+def load_policy(path: str | Path, system: str | None = None, trusted: Sequence[str] | None = None) -> Controller:
     """A policy from its bundle folder (``policy.onnx`` and ``policy.json``).
 
     Args:
         path: the bundle.
         system: refuse a bundle of another system.
+        trusted: public keys, one of which must have signed it; None: any bundle will do.
 
     Raises:
-        CityloopError: if the bundle is missing, altered, or made for another system or schema.
+        CityloopError: if the bundle is missing, altered, not trusted, or made for another system or schema.
     """
     from agents.policy import Policy
 
-    return Policy.load(Path(path), system)
+    return Policy.load(Path(path), system, trusted)

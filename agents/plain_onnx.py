@@ -1,7 +1,8 @@
-"""Whether an ONNX model is plain: operators of the standard alone, and no data in other files."""
+"""Whether an ONNX model is plain: operators of the standard alone, no data in other files, and of bounded size."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,22 @@ from envs.core.errors import CityloopError
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """The ONNX standard's own operator sets."""
+
+MAX_BYTES, MAX_NODES, MAX_ELEMENTS = 64 << 20, 20_000, 1 << 24
+"""Largest file, most operators, and most numbers of one tensor, as far as its shape is known beforehand."""
+
+UNBOUNDED = ("Loop", "Scan")
+"""Operators that may run for ever; no policy needs them."""
+
+
+def check_size(file: Path, size: int) -> None:
+    """Refuse a model that is too large to be read.
+
+    Raises:
+        CityloopError: if it is.
+    """
+    if size > MAX_BYTES:
+        raise CityloopError(f"{file} has {size} bytes, a model {MAX_BYTES} at most: export a smaller network")
 
 
 def check_plain(file: Path, model: bytes) -> None:
@@ -20,10 +37,11 @@ def check_plain(file: Path, model: bytes) -> None:
         model: its content.
 
     Raises:
-        CityloopError: naming the first thing in it that comes from elsewhere.
+        CityloopError: naming the first thing in it that comes from elsewhere, or that is too large.
     """
     import onnx
 
+    check_size(file, len(model))
     try:
         proto = onnx.load_model_from_string(model)
     except Exception as error:  # protobuf's own error class depends on its implementation
@@ -40,6 +58,26 @@ def check_plain(file: Path, model: bytes) -> None:
             raise CityloopError(
                 f"{file} uses operator {name!r} of domain {domain!r}: export it with standard operators only"
             )
+        if name in UNBOUNDED:
+            raise CityloopError(f"{file} uses operator {name!r}, which may run for ever: export it without loops")
+    if len(nodes) > MAX_NODES:
+        raise CityloopError(f"{file} has {len(nodes)} operators, {MAX_NODES} at most: export a smaller network")
+    _check_shapes(file, proto)
+
+
+def _check_shapes(file: Path, proto: Any) -> None:
+    """Refuse tensors that would fill the memory: what `Expand`, `Tile` and the like make of a few constants."""
+    import onnx
+
+    try:
+        known = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # onnx's checkers raise errors of several kinds
+        raise CityloopError(f"{file} has shapes that do not fit ({first_line(error)}): export it again") from None
+    for graph in _graphs(known.graph):
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+            if math.prod(max(size, 1) for size in sizes) > MAX_ELEMENTS:
+                raise CityloopError(f"{file} makes {value.name!r} with {sizes} numbers, too many: export it again")
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

@@ -1,8 +1,9 @@
 """The policy bundle: what a trained policy is outside the trainer.
 
-A bundle is a folder of three files: ``policy.onnx`` (observation parts → masked logits), ``policy.json`` (a
-`PolicyCard`: what it is, what it fits, where it comes from) and ``CARD.md`` (the same for people). Loading one runs no
-code of its own: no pickle, no custom operators, no files beside it. Neither torch nor Ray is needed.
+A bundle is a folder: ``policy.onnx`` (observation parts → masked logits), ``policy.json`` (a `PolicyCard`: what it is,
+what it fits, where it comes from), ``CARD.md`` (the same for people), maybe ``envelope.json`` (an `Envelope`: what it
+has seen) and ``signature.json`` (who vouches for it, see `agents.signing`). Loading one runs no code of its own: no
+pickle, no custom operators, no files beside it. Neither torch nor Ray is needed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -20,18 +21,20 @@ import numpy as np
 import onnxruntime
 from pydantic import Field, ValidationError
 
-from agents.plain_onnx import check_plain, first_line
+from agents.envelope import Envelope, read_envelope
+from agents.plain_onnx import check_plain, check_size, first_line
+from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Frozen, first_problem
 from envs.core.world import Observation, Requests
 
-FORMAT = 1
-"""Version of the bundle's layout that this code writes and reads."""
+FORMAT = 2
+"""Version of the bundle's layout that this code writes. It also reads 1, which had no envelope."""
 
-MODEL, CARD, CARD_TEXT = "policy.onnx", "policy.json", "CARD.md"
-"""Names of a bundle's files."""
+MODEL, CARD, CARD_TEXT, ENVELOPE = "policy.onnx", "policy.json", "CARD.md", "envelope.json"
+"""Names of a bundle's files, beside its signature's."""
 
 OUTPUT = "logits"
 """Name of the model's output: ``(agents, actions)``, already masked."""
@@ -74,12 +77,14 @@ class PolicyCard(Frozen):
         system: the system that it controls.
         name: a name for people and tables.
         sha256: of ``policy.onnx``; `write_bundle` fills it in.
+        envelope_sha256: of ``envelope.json``; empty: there is none.
         observation: part name → shape of one agent's part, None where the size differs from site to site.
         readings: `Schema.describe` of the readings that it was trained with.
         bounds: of the numbers that an agent sets; None: it chooses one of several.
         training: what it was trained on.
         versions: package → version it was made with.
         evaluation: what it reached on validation seeds and, added later, on test seeds.
+        calibration: what its envelope was made of, and how often a healthy tick raises a false alarm.
         created: date.
     """
 
@@ -87,12 +92,14 @@ class PolicyCard(Frozen):
     system: str
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    envelope_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     observation: dict[str, tuple[int | None, ...]] = Field(min_length=1)
     readings: list[dict[str, Any]]
     bounds: Bounds | None = None
     training: Training
     versions: dict[str, str]
     evaluation: dict[str, Any] = Field(default_factory=dict)
+    calibration: dict[str, Any] = Field(default_factory=dict)
     created: date
 
     def markdown(self) -> str:
@@ -113,6 +120,8 @@ class PolicyCard(Frozen):
         lines += ["", "Reproduce it with:", "", "```", self.training.command, "```"]
         lines += ["", "## What it sees", "", "| part | shape of one agent's |", "|---|---|", *parts]
         lines += ["", "## What it reached", "", *_outline(self.evaluation or {"not evaluated": ""})]
+        if self.calibration:
+            lines += ["", "## What it has seen", "", *_outline(self.calibration)]
         return "\n".join(lines) + "\n"
 
 
@@ -145,21 +154,23 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write_bundle(folder: Path, onnx: bytes, card: PolicyCard) -> None:
-    """Write a bundle, whole or not at all; an older bundle in its place is replaced.
+def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | None = None) -> None:
+    """Write a bundle, whole or not at all; an older bundle in its place is replaced, its signature with it.
 
     Args:
         folder: where to; its parents are made.
         onnx: the model.
-        card: its card; ``sha256`` is filled in here.
+        card: its card; checksums are filled in here.
+        envelope: the content of ``envelope.json``, if it has one.
 
     Raises:
         CityloopError: if the folder holds something that is no bundle.
     """
-    known = {MODEL, CARD, CARD_TEXT}
+    known = {MODEL, CARD, CARD_TEXT, ENVELOPE, SIGNATURE}
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= known):
         raise CityloopError(f"{folder} is not a policy bundle and is not overwritten: choose another folder")
-    card = card.model_copy(update={"sha256": hashlib.sha256(onnx).hexdigest()})
+    sums = {"sha256": _sha256(onnx), "envelope_sha256": "" if envelope is None else _sha256(envelope)}
+    card = card.model_copy(update=sums)
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -168,6 +179,8 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard) -> None:
         (new / MODEL).write_bytes(onnx)
         (new / CARD).write_text(card.model_dump_json(indent=1) + "\n")
         (new / CARD_TEXT).write_text(card.markdown())
+        if envelope is not None:
+            (new / ENVELOPE).write_bytes(envelope)
         if folder.exists():
             os.replace(folder, work / "old")
         os.replace(new, folder)
@@ -183,11 +196,31 @@ def add_results(folder: Path, results: Mapping[str, Any]) -> None:
     """
     card = Policy.load(folder).card
     card = card.model_copy(update={"evaluation": card.evaluation | dict(results)})
+    _rewrite(folder, card, _read(folder / ENVELOPE) if card.envelope_sha256 else None)
+
+
+def add_envelope(folder: Path, envelope: Envelope, facts: Mapping[str, Any]) -> None:
+    """Put an envelope into a bundle, instead of the one that it may have; the model stays as it is.
+
+    Args:
+        folder: the bundle.
+        envelope: its new envelope.
+        facts: for the card: how it came about.
+
+    Raises:
+        CityloopError: if the bundle cannot be loaded, or not be written.
+    """
+    card = Policy.load(folder).card.model_copy(update={"calibration": dict(facts)})
+    _rewrite(folder, card, envelope.model_dump_json().encode() + b"\n")
+
+
+def _rewrite(folder: Path, card: PolicyCard, envelope: bytes | None) -> None:
+    card = card.model_copy(update={"format": FORMAT})
     try:
-        write_bundle(folder, _read(folder / MODEL), card)
+        write_bundle(folder, _read(folder / MODEL), card, envelope)
     except OSError as error:
         raise CityloopError(
-            f"{folder} cannot be written ({error.strerror}): copy the bundle, and evaluate that"
+            f"{folder} cannot be written ({error.strerror}): copy the bundle, and change that"
         ) from None
 
 
@@ -198,39 +231,38 @@ class Policy:
         name: from its card.
         program: None, as the policy decides itself.
         card: its card.
+        envelope: what it has seen; None: nobody noted that.
     """
 
     program: Any = None
 
-    def __init__(self, card: PolicyCard, session: onnxruntime.InferenceSession):
-        self.card, self.name = card, card.name
+    def __init__(self, card: PolicyCard, session: onnxruntime.InferenceSession, envelope: Envelope | None = None):
+        self.card, self.name, self.envelope = card, card.name, envelope
         self._session = session
 
     @classmethod
-    def load(cls, path: Path, system: str | None = None) -> Self:
+    def load(cls, path: Path, system: str | None = None, trusted: Sequence[str] | None = None) -> Self:
         """Verify a bundle and load it.
 
         Args:
             path: its folder.
             system: refuse a bundle of another system.
+            trusted: public keys, one of which must have signed it; None: any bundle will do.
 
         Raises:
             CityloopError: saying what is wrong with it: a missing or altered file, another format, system or readings
-                schema, or a model that is not plain ONNX of the card's inputs.
+                schema, a model that is not plain ONNX of the card's inputs, or a signature that is not trusted.
         """
+        if trusted is not None:
+            check_signature(path, trusted)
         card = _read_card(path)
         _check_fit(path, card, system)
-        model = _read(path / MODEL)
-        digest = hashlib.sha256(model).hexdigest()
-        if digest != card.sha256:
-            raise CityloopError(
-                f"{path / MODEL} was altered (SHA-256 {digest[:12]}…, the card says {card.sha256[:12]}…): "
-                "export the policy again, or restore the file"
-            )
+        model = _read_model(path / MODEL)
+        _check_sum(path / MODEL, model, card.sha256, "export the policy again")
         check_plain(path / MODEL, model)
         session = _session(path, model)
-        _check_signature(path, card, session)
-        return cls(card, session)
+        _check_inputs(path, card, session)
+        return cls(card, session, _read_envelope(path, card))
 
     def reset(self) -> None:
         """Nothing to forget: a policy has no memory."""
@@ -278,6 +310,33 @@ def _read(path: Path) -> bytes:
         raise CityloopError(f"{path} cannot be read ({reason}): give a bundle with {MODEL} and {CARD}") from None
 
 
+def _read_model(file: Path) -> bytes:
+    """The model, unless it is too large to be read at all."""
+    if file.is_file():
+        check_size(file, file.stat().st_size)
+    return _read(file)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _check_sum(file: Path, content: bytes, wanted: str, mend: str) -> None:
+    digest = _sha256(content)
+    if digest != wanted:
+        raise CityloopError(
+            f"{file} was altered (SHA-256 {digest[:12]}…, the card says {wanted[:12]}…): {mend}, or restore the file"
+        )
+
+
+def _read_envelope(path: Path, card: PolicyCard) -> Envelope | None:
+    if not card.envelope_sha256:
+        return None
+    content = _read(path / ENVELOPE)
+    _check_sum(path / ENVELOPE, content, card.envelope_sha256, "calibrate the policy again")
+    return read_envelope(content, path / ENVELOPE)
+
+
 def _read_card(path: Path) -> PolicyCard:
     try:
         return PolicyCard.model_validate_json(_read(path / CARD))
@@ -286,9 +345,9 @@ def _read_card(path: Path) -> PolicyCard:
 
 
 def _check_fit(path: Path, card: PolicyCard, system: str | None) -> None:
-    if card.format != FORMAT:
+    if not 1 <= card.format <= FORMAT:
         raise CityloopError(
-            f"bundle {path} has format {card.format}, only {FORMAT} can be read: export the policy again"
+            f"bundle {path} has format {card.format}, only 1 to {FORMAT} can be read: export the policy again"
         )
     if system is not None and card.system != system:
         raise CityloopError(
@@ -320,7 +379,7 @@ def _session(path: Path, model: bytes) -> onnxruntime.InferenceSession:
         raise CityloopError(f"{path / MODEL} cannot be run ({first_line(error)}): export it again") from None
 
 
-def _check_signature(path: Path, card: PolicyCard, session: onnxruntime.InferenceSession) -> None:
+def _check_inputs(path: Path, card: PolicyCard, session: onnxruntime.InferenceSession) -> None:
     inputs = {node.name: node for node in session.get_inputs()}
     if set(inputs) != set(card.observation):
         raise CityloopError(

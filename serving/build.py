@@ -15,6 +15,7 @@ from envs.core.site import Site
 from serving.access import Access
 from serving.audit import AuditLog
 from serving.booking.opening import open_desks
+from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.gateway import Gateway
 from serving.places import load_site
@@ -88,7 +89,13 @@ class Plan:
                 access.announce()
             for config, site in places:
                 services.append(
-                    SiteService.open(site, config, store=Store(folder, site), sinks=sinks.all if sinks else ())
+                    SiteService.open(
+                        site,
+                        config,
+                        checks=InputChecks(get_system(site.system), site, settings=config.checks),
+                        store=Store(folder, site),
+                        sinks=sinks.all if sinks else (),
+                    )
                 )
             desks = open_desks([(config.site, site, config.booking) for config, site in places], restore)
         except BaseException:

@@ -1,9 +1,21 @@
-"""A client of the service: checked answers over one kept-alive connection, with a deadline for the whole request."""
+"""A plant's end of the service: checked answers in time, and a safe command at every tick whatever becomes of them.
+
+`SiteClient` is for threads, `AsyncSiteClient` for asyncio; both speak HTTP, or a WebSocket where the address begins
+with ``ws``. `decide` never raises for what the service does: see `takeover` for who decides instead, and when the
+service does again. An answer counts if it is for this tick of this episode and was there in time; a question is asked
+again only where there is time for it, which is harmless, as the same tick has the same answer.
+"""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any
+import asyncio
+import math
+import random
+import time
+import uuid
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import httpx
 import numpy as np
@@ -13,55 +25,120 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
-from envs.core.world import Commands
-from serving.deadline import Late, Worker
+from envs.core.world import Commands, Controller
+from serving.deadline import Late
 from serving.refusals import brief
+from serving.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
+from serving.transport import (
+    AsyncHttpTransport,
+    AsyncSocketTransport,
+    AsyncTransport,
+    HttpTransport,
+    Reply,
+    SocketTransport,
+    Transport,
+    Unreachable,
+)
+
+__all__ = ["AsyncSiteClient", "Decided", "Late", "SiteClient", "Unusable"]
 
 INFO_TIMEOUT_S = 10.0
 """How long a client waits for the description of a site before it says that there is no service."""
 
+BACKOFF_S, TRIES = 0.02, 4
+"""First wait before a question is asked again, doubled each time and jittered by half; and how often it is asked."""
 
-class Unusable(Exception):
-    """An answer that cannot be used, or none; its text says why."""
+BUSY = (429, 503)
+"""Answers of a service that has no time now."""
 
 
-class SiteClient:
-    """Asks a service for the commands of one site.
+@dataclass(frozen=True)
+class Ask:
+    """To be asked, within so many seconds."""
 
-    Args:
-        site: the site.
-        url: the service's address.
-        deadline_ms: how long an answer may take, from the question to the last byte.
+    left_s: float
 
-    Raises:
-        CityloopError: if the address is none.
+
+@dataclass(frozen=True)
+class Wait:
+    """To be waited."""
+
+    seconds: float
+
+
+Conversation = Generator[Ask | Wait, Reply | Exception | None, dict[str, Any]]
+"""What to do next, told what came of it; its result is the answer."""
+
+
+class Terms:
+    """What both clients have in common: addresses, questions, what is an answer, who decides. Nothing here waits.
+
+    Args: as `SiteClient`.
     """
 
-    def __init__(self, site: Site, url: str, deadline_ms: float = 1000.0):
+    def __init__(
+        self,
+        site: Site,
+        url: str,
+        deadline_ms: float = 1000.0,
+        *,
+        key: str | None = None,
+        fallback: Controller | str | None = None,
+        after: int = 2,
+        back: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ):
         self.site, self.url, self.deadline_ms = site, url.rstrip("/"), deadline_ms
-        self._base = f"{self.url}/v1/{site.system}/{site.name}"
         self._system = get_system(site.system)
-        if httpx.URL(self.url).scheme not in ("http", "https"):
+        scheme = httpx.URL(self.url).scheme
+        if scheme not in ("http", "https", "ws", "wss"):
             raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
-        # httpx's own timeouts hold for each read; a service that trickles would outlast any number of them.
-        self._worker = Worker("service client")
-        self._http = httpx.Client(timeout=deadline_ms / 1e3, trust_env=False)
+        if not deadline_ms > 0:
+            raise CityloopError(f"deadline_ms is {deadline_ms:g}: give a time above 0")
+        self.socket = scheme.startswith("ws")
+        self._path = f"/v1/{site.system}/{site.name}"
+        self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        self._clock, self._rng = clock, rng or random.Random()
+        self.takeover, self._fallback = Takeover(after, back), fallback
+        self._local: LocalControl | None = None
+        self._not_before = -math.inf
+        self._usual_s = 0.0
+        self.episode = ""
+        self._name_episode(None)
 
-    def info(self) -> dict[str, Any]:
-        """The service's description of the site; see `wire.SiteInfo`.
+    @property
+    def local(self) -> LocalControl:
+        """The guard and the fallback beside the plant; made when first needed."""
+        if self._local is None:
+            self._local = LocalControl(self.site, self._fallback)
+        return self._local
+
+    def _name_episode(self, name: str | None) -> None:
+        self.episode = name or uuid.uuid4().hex[:16]
+        self.takeover.reset()
+        if self._local is not None:
+            self._local.reset()
+
+    @property
+    def address(self) -> str:
+        """Where ticks are asked."""
+        return self.url + self._path + ("/loop" if self.socket else "/act")
+
+    @property
+    def info_address(self) -> str:
+        """Where the site is described: by HTTP, whatever ticks travel by."""
+        return "http" + self.url.removeprefix("ws" if self.socket else "http") + self._path
+
+    def described(self, status: int, body: bytes) -> dict[str, Any]:
+        """The service's description of the site.
 
         Raises:
-            CityloopError: if no service answers there, or it does not serve this site.
+            CityloopError: if it does not serve this site.
         """
-        try:
-            answer = self._http.get(self._base, timeout=INFO_TIMEOUT_S)
-            content = orjson.loads(answer.content)
-        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
-            raise CityloopError(
-                f"no service answers at {self.url} ({_why(error)}): start one with 'cityloop serve', or give its --url"
-            ) from None
-        if answer.status_code != 200 or not isinstance(content, dict):
-            raise CityloopError(f"the service at {self.url} does not serve {self._base}: {_refusal(content)}")
+        content = _json(body)
+        if status != 200 or not isinstance(content, dict):
+            raise CityloopError(f"the service at {self.url} does not serve {self._path}: {_refusal(content)}")
         if content.get("site_hash") != self.site.hash:
             raise CityloopError(
                 f"the service's site {self.site.name!r} is another than this plant's (hash {content.get('site_hash')}, "
@@ -69,32 +146,73 @@ class SiteClient:
             )
         return content
 
-    def act(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
-        """Ask for one tick; see `wire.ActAnswer`.
+    def no_service(self, error: Exception) -> CityloopError:
+        """What to say where nobody answers."""
+        return CityloopError(
+            f"no service answers at {self.url} ({str(error) or type(error).__name__}): "
+            "start one with 'cityloop serve', or give its --url"
+        )
+
+    def body(self, tick: int, time_s: float, readings: Readings) -> bytes:
+        """The question of a tick."""
+        content: dict[str, Any] = {"tick": tick, "time_s": time_s}
+        content |= {"episode": self.episode, "deadline_ms": min(self.deadline_ms, 60_000.0)}
+        return orjson.dumps(content | {"readings": self._system.readings.to_json(readings)})
+
+    def conversation(self, tick: int, time_s: float) -> Conversation:
+        """Ask until there is an answer, or no time.
 
         Raises:
-            Late: if the answer is not there in time.
-            Unusable: if it cannot be used or belongs to another tick.
+            Late: if there is none in time.
+            Unusable: if there is one that cannot be used, or the service wants to be left alone.
         """
-        body = orjson.dumps({"tick": tick, "time_s": time_s, "readings": self._system.readings.to_json(readings)})
-        answer = self._worker.run(lambda: self._post(body), self.deadline_ms / 1e3)
-        if answer.get("tick") != tick or answer.get("time_s") != time_s:
-            raise Unusable(f"it is for tick {brief(answer.get('tick'))}, not {tick}")
-        return answer
+        started, tries = self._clock(), 0
+        deadline_s = self.deadline_ms / 1e3
+        if started < self._not_before:
+            raise Unusable(f"the service asked not to be asked for another {self._not_before - started:.3g} s")
+        while True:
+            left_s = deadline_s - (self._clock() - started)
+            if left_s <= 0:
+                raise Late(f"no answer within {self.deadline_ms:g} ms")
+            asked = self._clock()
+            found = yield Ask(left_s)
+            now = self._clock()
+            if now - started > deadline_s or isinstance(found, (Late, TimeoutError)):
+                raise Late(f"no answer within {self.deadline_ms:g} ms")
+            tries += 1
+            if isinstance(found, Reply) and found.status not in BUSY:
+                self._usual_s = now - asked
+                return self._answer(found, tick, time_s)
+            why, wait_s = self._again(found, tries, now)
+            if tries >= TRIES or wait_s + self._usual_s >= deadline_s - (now - started):
+                raise Unusable(why)
+            yield Wait(wait_s)
 
-    def _post(self, body: bytes) -> dict[str, Any]:
+    def _again(self, found: Reply | Exception | None, tries: int, now_s: float) -> tuple[str, float]:
+        """Why a question is to be asked again, and when."""
+        wait_s = BACKOFF_S * 2 ** (tries - 1) * self._rng.uniform(0.5, 1.5)
+        if not isinstance(found, Reply):
+            return str(found), wait_s
+        asked_s = _seconds(found.headers.get("retry-after"))
+        if asked_s is not None:
+            self._not_before = now_s + asked_s
+            wait_s = max(asked_s, wait_s)
+        return f"status {found.status}: {_refusal(_json(found.content))}", wait_s
+
+    def _answer(self, reply: Reply, tick: int, time_s: float) -> dict[str, Any]:
         try:
-            answer = self._http.post(f"{self._base}/act", content=body)
-            content = orjson.loads(answer.content)
-        except httpx.TimeoutException:
-            raise Late(f"no answer within {self.deadline_ms:g} ms") from None
-        except (httpx.HTTPError, orjson.JSONDecodeError) as error:
-            raise Unusable(_why(error)) from None
-        if answer.status_code != 200 or not isinstance(content, dict):
-            raise Unusable(f"status {answer.status_code}: {_refusal(content)}")
+            content = orjson.loads(reply.content)
+        except orjson.JSONDecodeError as error:
+            raise Unusable(str(error)) from None
+        if reply.status != 200 or not isinstance(content, dict):
+            raise Unusable(f"status {reply.status}: {_refusal(content)}")
+        if content.get("tick") != tick or content.get("time_s") != time_s:
+            raise Unusable(f"it is for tick {brief(content.get('tick'))}, not {tick}")
+        if content.get("episode", self.episode) not in (self.episode, None):
+            raise Unusable(f"it is for episode {brief(content.get('episode'))}, not {self.episode}")
         return content
 
-    def commands(self, answer: dict[str, Any]) -> Commands:
+    def commands(self, answer: Mapping[str, Any]) -> Commands:
         """The commands of an answer, one an agent in the site's order: ``(N,)``, or ``(N, k)`` if each is k numbers.
 
         Raises:
@@ -110,18 +228,192 @@ class SiteClient:
         order = dict(zip(given, values, strict=True))
         return np.array([order[agent] for agent in self.site.agents])
 
+    def settle(
+        self, readings: Readings, answer: Mapping[str, Any] | None, missed: Exception | None, took_ms: float
+    ) -> Decided:
+        """Who decides a tick, given an answer or why there is none."""
+        local = self.local
+        if answer is not None:
+            try:
+                commands = local.passed(readings, self.commands(answer))
+            except Unusable as error:
+                missed = error
+            else:
+                if self.takeover.answered():
+                    return Decided(commands, "service", None, took_ms, answer)
+                reason = f"the service answers again: {self.takeover.answers} of {self.takeover.back} ticks"
+                return Decided(local.decide(readings), "fallback", reason, None, answer)
+        late, unsafe, reason = isinstance(missed, Late), isinstance(missed, Unsafe), str(missed)
+        held = None if self.takeover.missed() else local.held(readings)
+        if held is not None:
+            return Decided(held, "held", reason, late=late, unsafe=unsafe)
+        return Decided(local.decide(readings), "fallback", reason, late=late, unsafe=unsafe)
+
+
+class SiteClient(Terms):
+    """Asks a service for the commands of one site.
+
+    Args:
+        site: the site.
+        url: the service's address; ``http``, or ``ws`` for the WebSocket loop.
+        deadline_ms: how long an answer may take, from the question to the last byte, all tries together.
+        key: the API key, if the service wants one.
+        fallback: who decides here when the service does not; the system's own fallback if not given.
+        after: the fallback decides from so many missed ticks in a row on; before that the last safe command is held.
+        back: the service decides again once it answered so many ticks in a row.
+        clock: seconds, for tests.
+        sleep: waits, for tests.
+        rng: jitters waits.
+        transport: how ticks travel, for tests.
+
+    Raises:
+        CityloopError: if the address is none, or an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        url: str,
+        deadline_ms: float = 1000.0,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        transport: Transport | None = None,
+        **settings: Any,
+    ):
+        super().__init__(site, url, deadline_ms, **settings)
+        kind = SocketTransport if self.socket else HttpTransport
+        self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
+
+    def info(self) -> dict[str, Any]:
+        """The service's description of the site; see `wire.SiteInfo`.
+
+        Raises:
+            CityloopError: if no service answers there, or it does not serve this site.
+        """
+        try:
+            answer = httpx.get(self.info_address, timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False)
+        except httpx.HTTPError as error:
+            raise self.no_service(error) from None
+        return self.described(answer.status_code, answer.content)
+
+    def begin(self, episode: str | None = None) -> None:
+        """Begin an episode: the service is in charge, and everybody forgets what was before. Needed for all but the
+        first.
+        """
+        self._name_episode(episode)
+        if self.socket:
+            self._transport.close()  # what may still come belongs to the old one
+
+    def act(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
+        """Ask for one tick; see `wire.ActAnswer`.
+
+        Raises:
+            Late: if the answer is not there in time.
+            Unusable: if it cannot be used or belongs to another tick.
+        """
+        body, talk = self.body(tick, time_s, readings), self.conversation(tick, time_s)
+        told: Reply | Exception | None = None
+        try:
+            while True:
+                step = talk.send(told)
+                if isinstance(step, Wait):
+                    told = self._sleep(step.seconds)
+                    continue
+                try:
+                    told = self._transport.ask(body, tick, step.left_s)
+                except (Late, Unreachable) as error:
+                    told = error
+        except StopIteration as end:
+            return end.value
+
+    def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
+        """What to carry out at a tick. Never raises for what the service does."""
+        started = self._clock()
+        try:
+            answer, missed = self.act(tick, time_s, readings), None
+        except (Late, Unusable) as error:
+            answer, missed = None, error
+        return self.settle(readings, answer, missed, (self._clock() - started) * 1e3)
+
     def close(self) -> None:
         """Close the connection."""
-        self._worker.close()
-        self._http.close()
+        self._transport.close()
 
-    def __enter__(self) -> SiteClient:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class AsyncSiteClient(Terms):
+    """As `SiteClient`, for asyncio: one tick at a time."""
+
+    def __init__(
+        self,
+        site: Site,
+        url: str,
+        deadline_ms: float = 1000.0,
+        *,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+        transport: AsyncTransport | None = None,
+        **settings: Any,
+    ):
+        super().__init__(site, url, deadline_ms, **settings)
+        kind = AsyncSocketTransport if self.socket else AsyncHttpTransport
+        self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
+
+    async def info(self) -> dict[str, Any]:
+        """As `SiteClient.info`."""
+        try:
+            async with httpx.AsyncClient(timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False) as http:
+                answer = await http.get(self.info_address)
+        except httpx.HTTPError as error:
+            raise self.no_service(error) from None
+        return self.described(answer.status_code, answer.content)
+
+    async def begin(self, episode: str | None = None) -> None:
+        """As `SiteClient.begin`."""
+        self._name_episode(episode)
+        if self.socket:
+            await self._transport.close()
+
+    async def act(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
+        """As `SiteClient.act`."""
+        body, talk = self.body(tick, time_s, readings), self.conversation(tick, time_s)
+        told: Reply | Exception | None = None
+        try:
+            while True:
+                step = talk.send(told)
+                if isinstance(step, Wait):
+                    told = await self._sleep(step.seconds)
+                    continue
+                try:
+                    async with asyncio.timeout(step.left_s):
+                        told = await self._transport.ask(body, tick)
+                except (TimeoutError, Unreachable) as error:
+                    told = error
+        except StopIteration as end:
+            return end.value
+
+    async def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
+        """As `SiteClient.decide`."""
+        started = self._clock()
+        try:
+            answer, missed = await self.act(tick, time_s, readings), None
+        except (Late, Unusable) as error:
+            answer, missed = None, error
+        return self.settle(readings, answer, missed, (self._clock() - started) * 1e3)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
 
 def _width(value: Any) -> int | None:
@@ -131,8 +423,20 @@ def _width(value: Any) -> int | None:
     return 0 if type(value) in (int, float) else None
 
 
-def _why(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _json(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _seconds(text: str | None) -> float | None:
+    """A Retry-After in seconds; None if it is none, or a date."""
+    try:
+        found = float(text or "")
+    except ValueError:
+        return None
+    return min(max(found, 0.0), 3600.0) if math.isfinite(found) else None
 
 
 def _refusal(content: Any) -> str:

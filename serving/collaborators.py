@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from agents.envelope import Envelope
 from envs.core.readings import Readings
+from envs.core.world import Observation
 from serving.events import Sink
 from serving.wire import Tick
 
@@ -38,8 +40,16 @@ class Looked:
 class Checks(Protocol):
     """Looks at the readings of one site, tick after tick."""
 
+    def follow(self, envelope: Envelope | None) -> None:
+        """Hold readings against what the policy in charge has seen; None: it does not say, or is none."""
+        ...
+
     def look(self, tick: Tick, at_s: float) -> Looked:
         """What to make of a tick that arrived at ``at_s``, seconds since 1970. Deterministic in the order of ticks."""
+        ...
+
+    def judge(self, looked: Looked, observation: Observation) -> Looked:
+        """What to make of the same tick once it is encoded."""
         ...
 
     def reset(self) -> None:

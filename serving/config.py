@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from agents.signing import public_key
 from envs.core.errors import CityloopError
 from envs.core.scenario import read_yaml
 from envs.core.site import Frozen, first_problem
 from serving.audit.settings import AuditSettings
 from serving.booking.files import in_folder
+from serving.checks.settings import CheckSettings
 from serving.principal import AccessSettings
 from serving.roles import Mode, Roles
 from serving.rollback import RollbackSettings
@@ -27,12 +29,15 @@ class SiteSettings(Frozen):
         queue: ticks that may be under way at a time; one more is refused at once.
         rollback: when the fallback takes over from a policy, and when it gives back.
         checks: of the inputs.
+        trusted_keys: public keys (`cityloop sign` tells them), one of which must have signed a policy's bundle; none
+            given: any bundle that is whole will do.
     """
 
     deadline_ms: float = Field(default=100.0, gt=0, le=60_000)
     queue: int = Field(default=16, ge=1, le=1000)
     rollback: RollbackSettings = RollbackSettings()
-    checks: dict[str, Any] = Field(default_factory=dict)
+    checks: CheckSettings = CheckSettings()
+    trusted_keys: tuple[str, ...] | None = None
 
 
 class SiteConfig(SiteSettings):
@@ -52,6 +57,16 @@ class SiteConfig(SiteSettings):
     share: float = Field(default=1.0, ge=0, le=1)
     fallback: str | None = None
     booking: dict[str, Any] | None = None
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _keys(cls, keys: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for key in keys or ():
+            try:
+                public_key(key)
+            except CityloopError as error:
+                raise ValueError(str(error)) from None
+        return keys
 
     @property
     def roles(self) -> Roles:
@@ -195,6 +210,8 @@ def _access_in_folder(access: AccessSettings, folder: Path) -> AccessSettings:
 def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
     """A site whose files and bundles lie where the configuration does, if they do."""
     changes: dict[str, Any] = {}
+    if site.checks.limits is not None:
+        changes["checks"] = site.checks.model_copy(update={"limits": folder / site.checks.limits})
     if site.site.endswith((".json", ".yaml", ".yml")):
         changes["site"] = str(folder / site.site)
     for role in ("champion", "challenger", "fallback"):

@@ -1,29 +1,33 @@
 """A plant under the control of the service: simulator here, decisions over HTTP, and a way to go on when they fail.
 
-The plant has a guard and a fallback controller of its own. An answer that is late, cannot be read, belongs to another
-tick or is not safe is replaced by the local fallback's, tick by tick, so the service decides again as soon as it can.
+The plant has a guard and a fallback controller of its own, in its client. An answer that is late, cannot be read,
+belongs to another tick or is not safe is a missed tick; `takeover` says what is carried out instead, and when the
+service decides again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from agents import fallback_name, make_controller
+from agents import make_controller
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop, Step
 from envs.core.scenario import Scenario
-from envs.core.world import Controller, Requests
+from envs.core.world import Requests
 from serving.client import SiteClient, Unusable
 from serving.deadline import Late
 
 OnTick = Callable[[int, dict[str, Any]], None]
 """Told after every tick: its number, and ``{"of", "source", "reason", "latency_ms"}``."""
+
+SOURCES = {"held": "held", "fallback": "local fallback"}
+"""How commands that are not the service's are told."""
 
 
 @dataclass
@@ -32,16 +36,18 @@ class Record:
 
     Attributes:
         answered: ticks that the service's commands were used for.
+        held: ticks at which the last safe command was held.
         local_fallback: ticks that the local fallback decided.
         service_fallback: ticks answered by the service's own fallback.
         late: ticks whose answer was not there in time.
-        guard_changes: commands of the service that the local guard would not let through.
+        guard_changes: answers of the service that the local guard would not let through.
         latency_ms: of each usable answer, seen from here.
         commands: what was carried out, tick by tick; empty for a program inside the plant.
         reasons: why answers were not used, and how often.
     """
 
     answered: int = 0
+    held: int = 0
     local_fallback: int = 0
     service_fallback: int = 0
     late: int = 0
@@ -62,16 +68,15 @@ class Plant:
 
     Args:
         loop: the plant; it is not closed here.
-        client: the service.
-        fallback: who decides where the service's answer cannot be used.
+        client: asks the service, and decides without it.
 
     Attributes:
         record: what happened so far.
         last: the last step; None before the first.
     """
 
-    def __init__(self, loop: ControlLoop, client: SiteClient, fallback: Controller):
-        self.loop, self.client, self.fallback = loop, client, fallback
+    def __init__(self, loop: ControlLoop, client: SiteClient):
+        self.loop, self.client = loop, client
         self.record = Record()
         self.last: Step | None = None
 
@@ -81,11 +86,11 @@ class Plant:
         Returns:
             The last step.
         """
-        self.fallback.reset()
+        self.client.begin()
         self.loop.reset(seed, program)
         tick, total = 0, self.loop.scenario.decisions
         while True:
-            requests, source, reason = self._ask(tick, program is not None)
+            requests, source, reason = self._report(tick) if program is not None else self._ask(tick)
             self.last = step = self.loop.step(requests)
             if step.commands is not None:
                 self.record.commands.append(step.commands.tolist())
@@ -96,33 +101,38 @@ class Plant:
             if step.done:
                 return step
 
-    def _ask(self, tick: int, local_program: bool) -> tuple[Requests | None, str, str | None]:
-        """Requests for this tick, who they are from, and why not from the service."""
-        record = self.record
-        try:
-            started = time.perf_counter()
-            answer = self.client.act(tick, self.loop.world.time_s, self.loop.readings)
-            took_ms = (time.perf_counter() - started) * 1e3
-            requests = None if local_program else self._checked(answer)
-        except (Late, Unusable) as error:
-            record.late += isinstance(error, Late)
-            record.local_fallback += 1
-            record.reasons[str(error)] = record.reasons.get(str(error), 0) + 1
-            requests = None if local_program else self.fallback.act(self.loop.readings, self.loop.observation)
-            return requests, "local fallback", str(error)
-        record.answered += 1
-        record.service_fallback += answer.get("fallback") is True
-        record.latency_ms.append(took_ms)
-        return requests, "service", None
+    def _ask(self, tick: int) -> tuple[Requests, str, str | None]:
+        """Commands for this tick, whose they are, and why not the service's."""
+        record, loop = self.record, self.loop
+        decided = self.client.decide(tick, loop.world.time_s, loop.readings)
+        record.late += decided.late
+        record.guard_changes += decided.unsafe
+        if decided.source == "service":
+            self._note(decided.answer, decided.latency_ms or 0.0)
+            return decided.commands, "service", None
+        record.held += decided.source == "held"
+        record.local_fallback += decided.source == "fallback"
+        reason = decided.reason or ""
+        record.reasons[reason] = record.reasons.get(reason, 0) + 1
+        return decided.commands, SOURCES[decided.source], reason
 
-    def _checked(self, answer: dict[str, Any]) -> Requests:
-        """The service's commands, if the local guard would let all of them through."""
-        requests = self.client.commands(answer)
-        _, changes = self.loop.guard.check(self.loop.readings, requests, self.loop.mask)
-        self.record.guard_changes += len(changes)
-        if changes:
-            raise Unusable(f"the local guard does not let it through ({changes[0].reason})")
-        return requests
+    def _report(self, tick: int) -> tuple[None, str, str | None]:
+        """Tell the service what a program inside the plant sees; nobody's answer is carried out."""
+        started = time.perf_counter()
+        try:
+            answer = self.client.act(tick, self.loop.world.time_s, self.loop.readings)
+        except (Late, Unusable) as error:
+            self.record.late += isinstance(error, Late)
+            self.record.local_fallback += 1
+            self.record.reasons[str(error)] = self.record.reasons.get(str(error), 0) + 1
+            return None, SOURCES["fallback"], str(error)
+        self._note(answer, (time.perf_counter() - started) * 1e3)
+        return None, "service", None
+
+    def _note(self, answer: Mapping[str, Any], took_ms: float) -> None:
+        self.record.answered += 1
+        self.record.service_fallback += answer.get("fallback") is True
+        self.record.latency_ms.append(took_ms)
 
 
 def control(
@@ -131,6 +141,7 @@ def control(
     seed: int | None = None,
     deadline_ms: float = 1000.0,
     on_tick: OnTick | None = None,
+    **client: Any,
 ) -> dict[str, Any]:
     """Run one episode of a plant that is driven by the service.
 
@@ -140,6 +151,7 @@ def control(
         seed: of the episode; the first test seed if not given.
         deadline_ms: how long an answer may take before the local fallback decides.
         on_tick: told after every tick.
+        client: further settings of the client, such as its ``key``; see `SiteClient`.
 
     Returns:
         ``{"scenario", "hash", "seed", "controller", "kpis", "ticks"}`` and what `Record` holds.
@@ -150,9 +162,9 @@ def control(
     loop = make_loop(scenario)
     try:
         chosen = loop.scenario.seeds.test.first if seed is None else seed
-        with SiteClient(loop.site, url, deadline_ms) as client:
-            in_charge = client.info()["in_charge"]
-            plant = Plant(loop, client, make_controller(fallback_name(loop.site.system), loop.site))
+        with SiteClient(loop.site, url, deadline_ms, **client) as asking:
+            in_charge = asking.info()["in_charge"]
+            plant = Plant(loop, asking)
             last = plant.run(chosen, _program(in_charge, loop), on_tick)
     finally:
         loop.close()
@@ -162,7 +174,7 @@ def control(
         "seed": chosen,
         "controller": in_charge["controller"],
         "kpis": last.kpis,
-        "ticks": plant.record.answered + plant.record.local_fallback,
+        "ticks": plant.record.answered + plant.record.held + plant.record.local_fallback,
         **plant.record.summary(),
     }
 

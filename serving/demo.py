@@ -62,7 +62,7 @@ class Show:
         loop = make_loop(self.scenario)
         seeds = loop.scenario.seeds.test
         with _Twin(self.scenario) as twin, SiteClient(loop.site, self.url, DEADLINE_MS) as client:
-            plant = Plant(loop, client, make_controller(fallback_name(loop.site.system), loop.site))
+            plant = Plant(loop, client)
             teller = _Teller(loop, self.url, twin, PACE_S[loop.site.system] / self.pace)
             for seed in range(seeds.first, seeds.last + 1):
                 teller.begin(seed)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 import orjson
 
 from agents import POLICY, fallback_name, make_controller, shipped_policies
+from agents.envelope import Envelope
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
@@ -29,7 +30,7 @@ WARM_UP_S = 10.0
 """Deadline of the first decision, which may have to compile or load something."""
 
 
-def make_in_charge(ref: str, site: Site) -> Controller:
+def make_in_charge(ref: str, site: Site, trusted: Sequence[str] | None = None) -> Controller:
     """The controller that is to decide at a site; see `agents.make_controller`.
 
     Raises:
@@ -41,7 +42,7 @@ def make_in_charge(ref: str, site: Site) -> Controller:
             f"or choose a rule such as {fallback_name(site.system)!r}"
         )
     try:
-        return make_controller(ref, site)
+        return make_controller(ref, site, trusted)
     except (OSError, ValueError):  # what no file can be called
         raise CityloopError(
             f"controller {brief(ref)!r} cannot be looked for: give a name, or a bundle's path"
@@ -58,6 +59,7 @@ class Seat:
 
     Attributes:
         bundle: SHA-256 of its bundle; None if it is no policy.
+        envelope: what it has seen; None if nobody noted that.
         program: whether it is a program inside the plant, which decides nothing here.
         at_once: whether it decides without a thread of its own: the time of a policy's network is bounded by its
             shape, and where that is short, handing it over costs more than it takes.
@@ -73,6 +75,7 @@ class Seat:
         self.program = controller.program is not None
         card = getattr(controller, "card", None)
         self.bundle: str | None = card.sha256 if card is not None else None
+        self.envelope: Envelope | None = getattr(controller, "envelope", None)
         self.width, self.at_once = 0, False
         self._agents = len(site.agents)
         self._forget = False
@@ -80,9 +83,9 @@ class Seat:
         self._warm_up(site)
 
     @classmethod
-    def open(cls, ref: str, site: Site) -> Self:
+    def open(cls, ref: str, site: Site, trusted: Sequence[str] | None = None) -> Self:
         """A seat by a controller's name; see `make_in_charge`."""
-        return cls(make_in_charge(ref, site), site, ref)
+        return cls(make_in_charge(ref, site, trusted), site, ref)
 
     def _warm_up(self, site: Site) -> None:
         """Decide once, so that the first real tick finds everything loaded and a misfit shows before it matters."""

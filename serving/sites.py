@@ -96,7 +96,7 @@ class SiteService:
         Raises:
             CityloopError: if a controller is unknown, unfit, or fails on an empty street.
         """
-        fallback = Seat.open(config.fallback or fallback_name(site.system), site)
+        fallback = Seat.open(config.fallback or fallback_name(site.system), site, config.trusted_keys)
         return cls(Standing(site, config, config.roles, {}, fallback, store or Store(None, site)), checks, sinks)
 
     @property
@@ -239,8 +239,11 @@ class SiteService:
 
     async def _decide(self, asked: Asked) -> dict[str, Any]:
         standing = self.standing
-        looked = Looked(asked.tick.readings) if self.checks is None else self.checks.look(asked.tick, asked.at_s)
         seat, source = standing.crew.in_charge
+        looked = Looked(asked.tick.readings)
+        if self.checks is not None:
+            self.checks.follow(seat.envelope)
+            looked = self.checks.look(asked.tick, asked.at_s)
         if seat.program:
             nothing = np.empty(0)
             return self._answer(
@@ -248,6 +251,8 @@ class SiteService:
             )
         mask = self._guard.mask(looked.readings)
         observation = self._features.encode(looked.readings, mask)
+        if self.checks is not None:
+            looked = self.checks.judge(looked, observation)
         decided = await decide(standing.crew, asked, looked, observation, standing.watch.tripped)
         overridden = standing.overrides.now()
         requests = standing.overrides.onto(decided.requests, overridden)

@@ -73,7 +73,7 @@ class Standing:
         return saved
 
     def _crew(self, roles: Roles, canary: bool | None) -> Crew:
-        open_seat = partial(Seat.open, site=self.site)
+        open_seat = partial(Seat.open, site=self.site, trusted=self.settings.trusted_keys)
         seats = {
             ref: self._seats.get(ref) or open_seat(ref) for ref in (roles.champion, roles.challenger) if ref is not None
         }

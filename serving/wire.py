@@ -7,7 +7,8 @@ that shaped the readings in training.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ MAX_TICK = 2**53
 """Largest whole number that every JSON reader keeps exactly."""
 
 KEYS = ("tick", "time_s", "readings")
-OPTIONAL = ("deadline_ms", "episode")
+OPTIONAL = ("deadline_ms", "episode", "ages_s")
 
 MAX_EPISODE = 64
 """Longest name of an episode."""
@@ -68,6 +69,10 @@ class ActRequest(Model):
         max_length=MAX_EPISODE,
         description="a name of this run of the plant; a new name begins a new episode, and so does a tick number that "
         "does not rise where no name is given",
+    )
+    ages_s: dict[str, float] = Field(
+        default=None,  # type: ignore[arg-type]
+        description="column → how old its readings were when they were sent, where they are not of this moment",
     )
 
 
@@ -211,6 +216,7 @@ class Tick:
         tick, time_s, readings: as asked.
         deadline_ms: how long the answer may take; None: as long as the site's own.
         episode: the name of the plant's run, if it has one.
+        ages_s: column → how old its readings are, where they are not of this moment.
     """
 
     tick: int
@@ -218,6 +224,7 @@ class Tick:
     readings: Readings
     deadline_ms: float | None = None
     episode: str | None = None
+    ages_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def parse_tick(system: System, site: Site, body: bytes) -> Tick:
@@ -247,7 +254,7 @@ def parse_tick(system: System, site: Site, body: bytes) -> Tick:
     deadline_ms, episode = _deadline(raw), _episode(raw)
     readings = system.readings.validate(raw.get("readings"), site.axes)
     system.cross_check(site, readings)
-    return Tick(tick, float(time_s), readings, deadline_ms, episode)
+    return Tick(tick, float(time_s), readings, deadline_ms, episode, _ages(raw, readings))
 
 
 def _deadline(raw: dict[str, Any]) -> float | None:
@@ -266,6 +273,20 @@ def _episode(raw: dict[str, Any]) -> str | None:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_EPISODE:
         raise ReadingError("episode", brief(value), f"give a name of 1 to {MAX_EPISODE} characters")
     return value
+
+
+def _ages(raw: dict[str, Any], readings: Readings) -> dict[str, float]:
+    if "ages_s" not in raw:
+        return {}
+    ages = raw["ages_s"]
+    if not isinstance(ages, dict):
+        raise ReadingError("ages_s", brief(ages), "give an object: column → age in seconds")
+    for name, age in ages.items():
+        if name not in readings:
+            raise ReadingError(f"ages_s.{brief(name)}", brief(age), f"no such column; there are {', '.join(readings)}")
+        if type(age) not in (int, float) or not 0 <= age < math.inf:
+            raise ReadingError(f"ages_s.{name}", brief(age), "give an age in seconds, 0 or more")
+    return ages
 
 
 def request_schema(site: Site) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gymnasium import Space
 
 from envs.core.conditions import Condition
+from envs.core.consistency import Consistency
 from envs.core.errors import CityloopError
 from envs.core.gauges import Gauges
 from envs.core.readings import Readings, Schema
@@ -66,6 +67,7 @@ class System:
         action_space: site → what one agent may ask for.
         command: what a command sets, as the serving API calls it, e.g. ``stage``.
         cross_check: refuses readings of a site whose columns contradict each other or the site; raises `ReadingError`.
+        consistency: site → what its readings must be like over time, for whoever watches sensors.
         make_world, make_guard, make_features, make_reward: build the parts.
         make_scene: site → what it looks like.
         conditions: ``(site, readings)`` → what an operator is to be told of.
@@ -89,6 +91,7 @@ class System:
     action_space: Callable[[Any], Space[Any]]
     command: str
     cross_check: Callable[[Any, Readings], None]
+    consistency: Callable[[Any], Consistency]
     make_world: Callable[[Any, Any], World]
     make_guard: Callable[[Any], Guard]
     make_features: Callable[[Any], Features]

@@ -130,6 +130,32 @@ def _readings(loop: ControlLoop) -> str:
     return f"{len(schema.columns)} columns fit the schema and survive JSON"
 
 
+def _consistency(loop: ControlLoop) -> str:
+    site, names = loop.site, {column.name for column in loop.system.readings.columns}
+    parts = loop.system.consistency(site)
+    _need(set(parts.plausible) == names, f"consistency lacks columns {sorted(names ^ set(parts.plausible))}")
+    for axis in {column.axis for column in loop.system.readings.columns}:
+        shape = (len(site.agents), len(site.axes[axis]))
+        _need(axis in parts.concerns, f"nobody knows which agents rely on axis {axis}")
+        _need(parts.concerns[axis].shape == shape, f"concerns of axis {axis} are not {shape}")
+    before, time_s, exact = None, 0.0, {name for name, rule in parts.rules.items() if np.isfinite(rule.limit)}
+    for step in random_episode(loop):
+        if step is not None and step.done:
+            break  # nobody decides on what is read when all is over
+        now = {name: values.copy() for name, values in loop.readings.items()}
+        found = parts.residuals(before, now, loop.world.time_s - time_s)
+        _need(set(found) <= set(parts.rules), f"residuals of unknown rules {sorted(set(found) - set(parts.rules))}")
+        _need(_same(now, loop.readings), "residuals are not pure")
+        for name, values in found.items():
+            axis = parts.rules[name].axis
+            count = len(site.axes[axis]) if axis else 1
+            _need(np.shape(values) == (count,), f"residuals of {name} have shape {np.shape(values)}, not {(count,)}")
+            broken = name in exact and bool((values > parts.rules[name].limit).any())
+            _need(not broken, f"healthy readings break rule {name}: {parts.rules[name].doc}")
+        before, time_s = now, loop.world.time_s
+    return f"{len(parts.rules)} rules, {len(exact)} of them exact, hold"
+
+
 def _observations(loop: ControlLoop) -> str:
     n = len(loop.site.agents)
     for _ in random_episode(loop):
@@ -289,6 +315,7 @@ CHECKS: dict[str, Callable[[ControlLoop], str]] = {
     "scene": _scene,
     "spaces": _spaces,
     "readings": _readings,
+    "consistency": _consistency,
     "observations": _observations,
     "masks": _masks,
     "guard": _guard,

@@ -9,6 +9,7 @@ from envs.core.differentiable import Differentiable
 from envs.core.registry import System
 from envs.core.vector import Vector
 from envs.dampers.conditions import conditions
+from envs.dampers.consistency import DampersConsistency
 from envs.dampers.drawing import draw_episodes, draw_map
 from envs.dampers.features import DampersFeatures
 from envs.dampers.gauges import gauges
@@ -67,6 +68,7 @@ SYSTEM = System(
     draw_map=draw_map,
     draw_episodes=draw_episodes,
     cross_check=cross_check,
+    consistency=DampersConsistency,
     make_world=DampersWorld,
     make_guard=DampersGuard,
     make_features=DampersFeatures,

@@ -7,6 +7,7 @@ from gymnasium.spaces import Box
 
 from envs.core.registry import System
 from envs.drainage.conditions import conditions
+from envs.drainage.consistency import DrainageConsistency
 from envs.drainage.drawing import draw_map
 from envs.drainage.features import DrainageFeatures
 from envs.drainage.gauges import gauges
@@ -39,6 +40,7 @@ SYSTEM = System(
     draw_map=draw_map,
     drawn=("depth_m", "setting", "rain_mmh"),
     cross_check=cross_check,
+    consistency=DrainageConsistency,
     make_world=SwmmWorld,
     make_guard=DrainageGuard,
     make_features=DrainageFeatures,

@@ -6,6 +6,7 @@ from gymnasium.spaces import Discrete
 
 from envs.core.registry import System
 from envs.intersections.conditions import conditions
+from envs.intersections.consistency import SignalConsistency
 from envs.intersections.features import SignalFeatures
 from envs.intersections.gauges import gauges
 from envs.intersections.guard import SignalGuard
@@ -36,6 +37,7 @@ SYSTEM = System(
     drawn=("stage",),
     choices=("stage",),
     cross_check=cross_check,
+    consistency=SignalConsistency,
     make_world=SumoWorld,
     make_guard=SignalGuard,
     make_features=SignalFeatures,

@@ -7,6 +7,7 @@ from gymnasium.spaces import Box
 
 from envs.core.registry import System
 from envs.transit.conditions import conditions
+from envs.transit.consistency import TransitConsistency
 from envs.transit.drawing import draw_map
 from envs.transit.features import TransitFeatures
 from envs.transit.gauges import gauges
@@ -39,6 +40,7 @@ SYSTEM = System(
     draw_map=draw_map,
     beside=("served_pct", "ride_min", "empty_pct"),
     cross_check=cross_check,
+    consistency=TransitConsistency,
     make_world=TransitWorld,
     make_guard=TransitGuard,
     make_features=TransitFeatures,

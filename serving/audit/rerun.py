@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Observation, Requests
 from serving.audit.kept import Altered
+from serving.checks.impute import put_in
 from serving.decide import with_rows
 from serving.events import Decision, Shadowed
 from serving.overrides import Override, Overrides
@@ -229,21 +229,6 @@ class Place:
         for seat in self._seats.values():
             if isinstance(seat, Seat):
                 seat.close()
-
-
-def put_in(readings: Readings, imputed: Mapping[str, float | None]) -> Readings:
-    """Readings with what stood in for some, ``column[k]`` → value.
-
-    Raises:
-        ValueError: if there is no such reading.
-    """
-    out = {column: values.copy() for column, values in readings.items()} if imputed else readings
-    for name, value in imputed.items():
-        column, _, index = name.removesuffix("]").partition("[")
-        if column not in readings or not index.isdigit() or int(index) >= len(readings[column]):
-            raise ValueError(f"imputed value {name!r} is of no reading")
-        out[column][int(index)] = math.nan if value is None else value
-    return out
 
 
 def _array(requests: Any) -> Requests:

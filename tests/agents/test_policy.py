@@ -117,7 +117,8 @@ def test_a_broken_card_is_refused(tmp_path: Path, text: str) -> None:
 def test_another_format_system_or_schema_is_refused(tmp_path: Path) -> None:
     path = bundle(tmp_path / "tiny")
     assert "for system 'intersections', not 'drainage'" in refusal(path, "drainage")
-    assert "format 2" in refusal(bundle(tmp_path / "format", format=2))
+    assert "format 3" in refusal(bundle(tmp_path / "format", format=3))
+    assert Policy.load(bundle(tmp_path / "older", format=1)).envelope is None
     assert "system 'tides'" in refusal(bundle(tmp_path / "system", system="tides"))
     columns = get_system("intersections").readings.describe()
     assert "lacks readings column 'red_s'" in refusal(bundle(tmp_path / "less", readings=columns[:-1]))
@@ -183,3 +184,19 @@ def test_loading_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.dumps("torch") not in done.stdout.replace("'", '"')
     assert json.dumps("ray") not in done.stdout.replace("'", '"')
+
+
+def test_models_without_bounds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops, and tensors that a few bytes make huge: what a deadline alone would not save."""
+    looping = model()
+    body = onnx.helper.make_graph([], "body", [], [])
+    looping.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["x"], body=body))
+    assert "may run for ever" in refusal(bundle(tmp_path / "loop", looping))
+    huge = model()
+    huge.graph.initializer.append(onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [2], [1 << 15, 1 << 15]))
+    huge.graph.node.insert(0, onnx.helper.make_node("ConstantOfShape", ["shape"], ["much"]))
+    assert "too many" in refusal(bundle(tmp_path / "huge", huge))
+    monkeypatch.setattr("agents.plain_onnx.MAX_NODES", 3)
+    assert "operators, 3 at most" in refusal(bundle(tmp_path / "many"))
+    monkeypatch.setattr("agents.plain_onnx.MAX_BYTES", 100)
+    assert "bytes, a model 100 at most" in refusal(bundle(tmp_path / "large"))

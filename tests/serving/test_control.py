@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -163,26 +163,30 @@ def reply(content: Any, status: int = 200) -> Response:
 def test_an_answer_that_cannot_be_used_is_replaced(scenario: Scenario, change: Any, reason: str) -> None:
     """Every third answer is spoilt. The local fallback is the same rule, so the plant does not notice."""
     with mangled(scenario, lambda k, answer: change(answer) if k % 3 == 1 else reply(answer)) as url:
-        result = control(scenario, url, deadline_ms=30_000)
-    assert (result["answered"], result["local_fallback"]) == (20, 10)
+        result = control(scenario, url, deadline_ms=30_000, after=1, back=1)
+    assert (result["answered"], result["held"], result["local_fallback"]) == (20, 0, 10)
     assert all(reason in text for text in result["reasons"])
     assert result["commands"] == in_process(scenario, make_controller("max-pressure", site_of(scenario)), 0)[1]
     assert (result["guard_changes"] > 0) == (reason == "local guard")
 
 
 def test_a_late_answer_is_replaced() -> None:
-    scenario, slow, release = load_scenario(GRID, duration_s=25), Stub("slow"), threading.Event()
-    with serving(slow, scenario, deadline_ms=30_000) as url:
-        slow.then = lambda readings, observation: release.wait(30)  # type: ignore[assignment, return-value]
+    """Every question hangs: nobody waits for it, nor does the next one wait for those before."""
+    scenario, app = load_scenario(GRID, duration_s=25), FastAPI()
+
+    @app.post("/v1/intersections/grid2x2/act")
+    async def act() -> None:
+        await asyncio.Event().wait()
+
+    app.mount("/", app_of(service(site_of(scenario))))
+    with served(app, free_ports(1)[0]) as url:
         result = control(scenario, url, deadline_ms=20)
-        release.set()
     assert result["late"] == result["local_fallback"] == 5
     assert result["latency_ms"] == {"median": None, "p99": None}
 
 
 def test_the_service_decides_again_when_it_is_back(scenario: Scenario) -> None:
     site = site_of(scenario)
-    rule = make_controller("max-pressure", site)
     app, port, sources = app_of(service(site)), free_ports(1)[0], []
     with ExitStack() as first, ExitStack() as second:
 
@@ -195,7 +199,15 @@ def test_the_service_decides_again_when_it_is_back(scenario: Scenario) -> None:
 
         url = first.enter_context(served(app, port))
         result = control(scenario, url, on_tick=on_tick, deadline_ms=30_000)
-    assert sources == ["service"] * 10 + ["local fallback"] * 10 + ["service"] * 10
+    assert sources == ["service"] * 10 + ["held"] + ["local fallback"] * 11 + ["service"] * 8
+    assert (result["answered"], result["held"], result["local_fallback"]) == (18, 1, 11)
+
+
+def test_misses_that_count_at_once_leave_no_trace(scenario: Scenario) -> None:
+    """With the same rule on both sides and no hysteresis the plant does not notice who decides."""
+    rule = make_controller("max-pressure", site_of(scenario))
+    with mangled(scenario, lambda k, answer: reply(b"") if k % 4 > 1 else reply(answer)) as url:
+        result = control(scenario, url, deadline_ms=30_000, after=1, back=1)
     assert result["commands"] == in_process(scenario, rule, 0)[1]
 
 

@@ -206,6 +206,12 @@ class Far:
     def look(self, tick: Tick, at_s: float) -> Looked:
         return Looked(tick.readings, envelope=1.5)
 
+    def follow(self, envelope: Any) -> None:
+        pass
+
+    def judge(self, looked: Looked, observation: Any) -> Looked:
+        return looked
+
     def reset(self) -> None:
         pass
 

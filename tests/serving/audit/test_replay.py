@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import POLICY, fallback_name, find_bundle, make_controller, shipped_policies
-from envs import CityloopError, load_scenario
+from agents.envelope import ANYWHERE, Envelope, Limits
+from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.site import Site
 from serving.audit import AuditLog, AuditSettings, writer
@@ -25,6 +26,7 @@ from serving.audit.query import Wanted, recent
 from serving.audit.replay import Replay, replay
 from serving.audit.segments import list_segments
 from serving.audit.verify import verify
+from serving.checks import CheckSettings, InputChecks
 from serving.collaborators import Looked
 from serving.sites import SiteService
 from tests.serving.bundles import bundle
@@ -222,6 +224,12 @@ class Checks:
         imputed = {"count_veh[0]": 3.25, "near_veh[1]": None}
         return Looked(readings, imputed, ("stuck",), (1,), self.fall_back)
 
+    def follow(self, envelope: Any) -> None:
+        pass
+
+    def judge(self, looked: Looked, observation: Any) -> Looked:
+        return looked
+
     def reset(self) -> None:
         pass
 
@@ -239,6 +247,25 @@ def test_what_the_input_checks_put_in_is_replayed(logged: Logged, tmp_path: Path
     for k in range(4):
         counts = rng.integers(0, 9, len(site.axes["approach"])).astype(float).tolist()
         run(one, [body_of(tick_of(site, count_veh=counts, near_veh=counts) | {"tick": k})])
+    assert all_reproduced(logged.replay())
+
+
+def test_what_our_own_input_checks_do_is_replayed(logged: Logged, tmp_path: Path) -> None:
+    """Jumping counts: the last good value, null after that, and agents that the fallback decides."""
+    site, folder, limits = grid(), bundle(tmp_path / "tiny"), tmp_path / "limits.json"
+    logged.log.keep_bundle(folder)
+    known = Envelope(rate=1e-3, fitted={}, parts={}, limits={ANYWHERE: Limits(change={"count_veh": 1.0})})
+    limits.write_text(known.model_dump_json())
+    settings = CheckSettings(hold_ticks=1, limits=limits, respond={"signals": "report"}, fall_back_share=1.0)
+    checks = InputChecks(get_system(site.system), site, settings=settings)
+    one = logged.service(site, make_controller(str(folder), site), checks=checks)
+    rng, imputed = np.random.default_rng(0), 0
+    for k in range(8):
+        counts = rng.integers(0, 9, len(site.axes["approach"])).astype(float).tolist()
+        run(one, [body_of(tick_of(site, count_veh=counts) | {"tick": k, "time_s": 5.0 * k})])
+        assert one.last is not None
+        imputed += len(one.last["imputed"])
+    assert imputed > 8
     assert all_reproduced(logged.replay())
 
 

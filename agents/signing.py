@@ -1,0 +1,129 @@
+"""Who vouches for a bundle: an Ed25519 signature over the checksums of all its files, kept beside them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from envs.core.errors import CityloopError
+from envs.core.site import Frozen, first_problem
+
+SIGNATURE = "signature.json"
+"""Name of the file that holds it."""
+
+MAKE_KEY = "openssl genpkey -algorithm ed25519 -out KEY.pem"
+"""How a key is made."""
+
+PURPOSE = b"cityloop bundle 1\n"
+"""What is signed begins so, so that no signature over something else can stand for one over a bundle."""
+
+
+class Signature(Frozen):
+    """A signature.
+
+    Attributes:
+        key: the public key, 32 bytes in base64.
+        signature: 64 bytes in base64.
+    """
+
+    key: str
+    signature: str
+
+
+def sign(bundle: Path, key_file: Path) -> str:
+    """Sign a bundle; a signature that it has is replaced.
+
+    Args:
+        bundle: its folder.
+        key_file: a private key, PEM; `MAKE_KEY` makes one.
+
+    Returns:
+        The public key, as `check_signature` takes it.
+
+    Raises:
+        CityloopError: if the bundle cannot be read, or the key is none.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(key_file.read_bytes(), password=None)
+    except OSError as error:
+        raise CityloopError(f"key {key_file} cannot be read ({error.strerror}): make one with '{MAKE_KEY}'") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CityloopError(f"key {key_file} is no private key without password: '{MAKE_KEY}' makes one") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CityloopError(f"key {key_file} is no Ed25519 key: '{MAKE_KEY}' makes one")
+    public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    signature = base64.b64encode(key.sign(_message(bundle))).decode()
+    content = Signature(key=public, signature=signature).model_dump_json(indent=1) + "\n"
+    try:
+        (bundle / SIGNATURE).write_text(content)
+    except OSError as error:
+        raise CityloopError(f"{bundle / SIGNATURE} cannot be written ({error.strerror}): copy the bundle") from None
+    return public
+
+
+def check_signature(bundle: Path, trusted: Sequence[str]) -> str:
+    """Refuse a bundle that none of the trusted keys signed as it is.
+
+    Args:
+        bundle: its folder.
+        trusted: public keys, base64.
+
+    Returns:
+        The key that did.
+
+    Raises:
+        CityloopError: if it is not signed, by another key, or altered since; or a trusted key is none.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    known = {key: Ed25519PublicKey.from_public_bytes(public_key(key)) for key in trusted}
+    try:
+        found = Signature.model_validate_json((bundle / SIGNATURE).read_bytes())
+    except OSError:
+        raise CityloopError(f"bundle {bundle} is not signed: sign it with 'cityloop sign'") from None
+    except ValidationError as error:
+        raise CityloopError(f"{bundle / SIGNATURE}: {first_problem(error)}") from None
+    if found.key not in known:
+        raise CityloopError(f"bundle {bundle} is signed by key {found.key[:12]}…, which is not among the trusted keys")
+    try:
+        known[found.key].verify(base64.b64decode(found.signature, validate=True), _message(bundle))
+    except (InvalidSignature, binascii.Error):
+        raise CityloopError(f"bundle {bundle} was altered since it was signed: restore it, or sign it anew") from None
+    return found.key
+
+
+def public_key(text: str) -> bytes:
+    """The bytes of a public key in base64.
+
+    Raises:
+        CityloopError: if it is none.
+    """
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise CityloopError(
+            f"trusted key {text[:20]!r} is no Ed25519 public key in base64: 'cityloop sign' tells yours"
+        )
+    return key
+
+
+def _message(bundle: Path) -> bytes:
+    """What is signed: name and SHA-256 of every file but the signature."""
+    try:
+        files = sorted(path for path in bundle.iterdir() if path.name != SIGNATURE)
+        sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    except OSError as error:
+        raise CityloopError(f"bundle {bundle} cannot be read ({error.strerror}): give a bundle's folder") from None
+    return PURPOSE + "".join(sums).encode()

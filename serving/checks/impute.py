@@ -1,0 +1,31 @@
+"""Values that stand in for readings: how they are named, and how they are put in again when a decision is replayed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from envs.core.readings import Readings
+
+
+def put_in(readings: Readings, imputed: Mapping[str, float | None]) -> Readings:
+    """The readings that a policy saw.
+
+    Args:
+        readings: as they came, checked by their schema.
+        imputed: ``column[k]`` → what stood in, as the answer and the audit log tell it; None: null.
+
+    Raises:
+        ValueError: if a name is none, or there is no such reading.
+    """
+    if not imputed:
+        return readings
+    out = dict(readings)
+    for name, value in imputed.items():
+        column, _, index = name.removesuffix("]").partition("[")
+        if column not in readings or not index.isdigit() or int(index) >= len(readings[column]):
+            raise ValueError(f"imputed value {name!r} is of no reading")
+        if out[column] is readings[column]:
+            out[column] = readings[column].copy()
+        out[column][int(index)] = math.nan if value is None else value
+    return out

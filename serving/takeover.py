@@ -1,0 +1,154 @@
+"""What a plant does when the service does not answer: hold, take over, and give back. No network here.
+
+A safe command exists at every tick. On the first misses the last safe command is held, if the local guard still allows
+it; from the ``after``-th miss in a row on the local fallback decides; and once the service has answered ``back`` ticks
+in a row, it decides again. Every command passes the local guard with the readings of its own tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from agents import fallback_name, make_controller
+from envs.core.errors import CityloopError
+from envs.core.readings import Readings
+from envs.core.registry import get_system
+from envs.core.site import Site
+from envs.core.world import Commands, Controller, Requests
+
+Source = Literal["service", "held", "fallback"]
+"""Whose command it is: the service's, the last safe one once more, or the local fallback's."""
+
+
+class Unusable(Exception):
+    """An answer that cannot be used, or none; its text says why."""
+
+
+class Unsafe(Unusable):
+    """Commands that the local guard does not let through."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What to carry out.
+
+    Attributes:
+        commands: one an agent, ``(N,)`` or ``(N, k)``; passed by the local guard.
+        source: whose they are.
+        reason: why they are not the service's; None if they are.
+        latency_ms: until the answer that is carried out was there; None if none is.
+        answer: the service's, where it could be used; see `wire.ActAnswer`.
+        late: whether the answer was not there in time.
+        unsafe: whether the local guard did not let it through.
+    """
+
+    commands: Commands
+    source: Source
+    reason: str | None = None
+    latency_ms: float | None = None
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    late: bool = False
+    unsafe: bool = False
+
+
+class Takeover:
+    """Counts misses and answers.
+
+    Args:
+        after: the local fallback decides from so many misses in a row on; 1: at once.
+        back: the service decides again after so many answers in a row; 1: at once.
+
+    Attributes:
+        local: whether the local fallback is in charge.
+
+    Raises:
+        CityloopError: if one of them is not positive.
+    """
+
+    def __init__(self, after: int = 2, back: int = 3):
+        if after < 1 or back < 1:
+            raise CityloopError(f"after is {after}, back {back}: give whole numbers from 1 up")
+        self.after, self.back = after, back
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, with the service in charge."""
+        self.local, self.misses, self.answers = False, 0, 0
+
+    def answered(self) -> bool:
+        """Take note of a usable answer; says whether it is to be carried out."""
+        self.misses = 0
+        if self.local:
+            self.answers += 1
+            self.local = self.answers < self.back
+        return not self.local
+
+    def missed(self) -> bool:
+        """Take note of a miss; says whether the local fallback is to decide, else the last command is held."""
+        self.answers = 0
+        self.misses += 1
+        self.local = self.local or self.misses >= self.after
+        return self.local
+
+
+class LocalControl:
+    """The guard and the fallback beside the plant.
+
+    Args:
+        site: the site.
+        fallback: who decides here: a controller, or its name; the system's own if not given. It must decide tick by
+            tick, from readings.
+
+    Raises:
+        CityloopError: if there is no such controller, or it is a program inside the plant.
+    """
+
+    def __init__(self, site: Site, fallback: Controller | str | None = None):
+        self.site, self._system = site, get_system(site.system)
+        name = fallback or fallback_name(site.system)
+        self.fallback = make_controller(name, site) if isinstance(name, str) else name
+        if self.fallback.program is not None:
+            raise CityloopError(
+                f"fallback {self.fallback.name!r} is a program inside the plant and cannot take over within a tick: "
+                f"choose a controller such as {fallback_name(site.system)!r}"
+            )
+        self._guard, self._features = self._system.make_guard(site), self._system.make_features(site)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the episode."""
+        self.fallback.reset()
+        self._last: Commands | None = None
+
+    def passed(self, readings: Readings, requests: Requests) -> Commands:
+        """Somebody else's requests, if the guard lets all of them through.
+
+        Raises:
+            Unsafe: if it does not.
+        """
+        commands, changes = self._guard.check(readings, requests)
+        if changes:
+            raise Unsafe(f"the local guard does not let it through ({changes[0].reason})")
+        self._last = commands
+        return commands
+
+    def held(self, readings: Readings) -> Commands | None:
+        """The last command once more, or what the guard makes of it now; None: there was none."""
+        return None if self._last is None else self._guarded(readings, self._last)
+
+    def decide(self, readings: Readings) -> Commands:
+        """The fallback's command; where it fails too, what the guard does without any wish."""
+        try:
+            mask = self._guard.mask(readings)
+            requests = np.asarray(self.fallback.act(readings, self._features.encode(readings, mask)))
+        except Exception:  # whatever happens, the plant gets a command: the guard's
+            requests = np.full(len(self.site.agents), np.nan)
+        return self._guarded(readings, requests)
+
+    def _guarded(self, readings: Readings, requests: Requests) -> Commands:
+        self._last, _ = self._guard.check(readings, requests)
+        return self._last

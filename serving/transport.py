@@ -1,0 +1,241 @@
+"""How a tick's question and answer travel: HTTP, or a WebSocket for fast plants; each for threads and for asyncio.
+
+A transport asks once and waits no longer than it is told. It never hands over the answer to another question: HTTP
+pairs them by itself, and of a WebSocket's messages those of other ticks are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import httpx
+import orjson
+
+from serving.deadline import Late, Worker
+
+MAX_ANSWER_BYTES = 4 << 20
+"""Longest message that is taken in."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        status: of HTTP; 200 for a WebSocket's messages that are no error.
+        headers: of HTTP, names in lower case.
+        content: the body.
+    """
+
+    status: int
+    content: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Unreachable(Exception):
+    """Nothing came back, and the question may be asked again; its text says why."""
+
+
+class Transport(Protocol):
+    """Asks, in a thread."""
+
+    def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
+        """Ask one tick.
+
+        Raises:
+            Late: if nothing came within ``left_s``.
+            Unreachable: if the connection failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection. May be called twice."""
+        ...
+
+
+class AsyncTransport(Protocol):
+    """Asks, in an event loop; as `Transport`. Whoever calls keeps the time."""
+
+    async def ask(self, body: bytes, tick: int) -> Reply:
+        """Ask one tick."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class HttpTransport:
+    """One kept-alive connection.
+
+    Args:
+        url: of the tick.
+        headers: sent with each.
+        transport: httpx's, for tests.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], transport: httpx.BaseTransport | None = None):
+        self._url, self._headers, self._transport = url, dict(headers), transport
+        self._open()
+
+    def _open(self) -> None:
+        # httpx's own timeouts hold for each read; a service that trickles would outlast any number of them.
+        self._worker = Worker("service client")
+        self._http = httpx.Client(headers=self._headers, trust_env=False, transport=self._transport)
+
+    def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
+        """See `Transport`. What was given up on an earlier tick keeps nobody waiting: a new connection is made."""
+        if self._worker.stuck:
+            self.close()
+            self._open()
+        http = self._http
+
+        def post() -> Reply:
+            answer = http.post(self._url, content=body, timeout=left_s)
+            return Reply(answer.status_code, answer.content, answer.headers)
+
+        try:
+            return self._worker.run(post, left_s)
+        except httpx.TimeoutException:
+            raise Late("no answer in time") from None
+        except (httpx.HTTPError, RuntimeError) as error:  # the latter where a closed client is used
+            raise Unreachable(str(error) or type(error).__name__) from None
+
+    def close(self) -> None:
+        """See `Transport`."""
+        self._worker.close()
+        with suppress(Exception):  # it may be in use by what was given up
+            self._http.close()
+
+
+class AsyncHttpTransport:
+    """One kept-alive connection; see `HttpTransport`."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], transport: httpx.AsyncBaseTransport | None = None):
+        self._url = url
+        self._http = httpx.AsyncClient(headers=dict(headers), trust_env=False, transport=transport, timeout=None)
+
+    async def ask(self, body: bytes, tick: int) -> Reply:
+        """See `AsyncTransport`."""
+        try:
+            answer = await self._http.post(self._url, content=body)
+        except httpx.HTTPError as error:
+            raise Unreachable(str(error) or type(error).__name__) from None
+        return Reply(answer.status_code, answer.content, answer.headers)
+
+    async def close(self) -> None:
+        """See `AsyncTransport`."""
+        await self._http.aclose()
+
+
+class SocketTransport:
+    """A WebSocket: one message a tick, one back.
+
+    Args:
+        url: of the loop, ``ws://`` or ``wss://``.
+        headers: sent when it connects.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str]):
+        self._url, self._headers = url, dict(headers)
+        self._socket: Any = None
+
+    def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
+        """See `Transport`."""
+        from websockets.exceptions import WebSocketException
+        from websockets.sync.client import connect
+
+        until = time.monotonic() + left_s
+        try:
+            if self._socket is None:
+                self._socket = connect(
+                    self._url,
+                    additional_headers=self._headers,
+                    open_timeout=left_s,
+                    close_timeout=0.1,
+                    compression=None,
+                    max_size=MAX_ANSWER_BYTES,
+                    proxy=None,
+                )
+            self._socket.send(body.decode())
+            while True:
+                reply = _reply(self._socket.recv(timeout=max(until - time.monotonic(), 0.0)), tick)
+                if reply is not None:
+                    return reply
+        except TimeoutError:
+            raise Late("no answer in time") from None
+        except (WebSocketException, OSError) as error:
+            self.close()
+            raise Unreachable(str(error) or type(error).__name__) from None
+
+    def close(self) -> None:
+        """See `Transport`."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            with suppress(Exception):
+                socket.close()
+
+
+class AsyncSocketTransport:
+    """A WebSocket; see `SocketTransport`."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]):
+        self._url, self._headers = url, dict(headers)
+        self._socket: Any = None
+
+    async def ask(self, body: bytes, tick: int) -> Reply:
+        """See `AsyncTransport`."""
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import WebSocketException
+
+        try:
+            if self._socket is None:
+                self._socket = await connect(
+                    self._url,
+                    additional_headers=self._headers,
+                    close_timeout=0.1,
+                    compression=None,
+                    max_size=MAX_ANSWER_BYTES,
+                    proxy=None,
+                )
+            await self._socket.send(body.decode())
+            while True:
+                reply = _reply(await self._socket.recv(), tick)
+                if reply is not None:
+                    return reply
+        except (WebSocketException, OSError) as error:
+            await self.close()
+            raise Unreachable(str(error) or type(error).__name__) from None
+
+    async def close(self) -> None:
+        """See `AsyncTransport`."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            with suppress(Exception):
+                await asyncio.wait_for(socket.close(), 0.2)
+
+
+def _reply(message: str | bytes, tick: int) -> Reply | None:
+    """A message as a reply; None if it answers another tick."""
+    content = message.encode() if isinstance(message, str) else message
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return Reply(200, content)
+    if not isinstance(answer, dict):
+        return Reply(200, content)
+    told = answer.get("tick")
+    if told is not None and told != tick:
+        return None
+    problem = answer.get("error")
+    if not isinstance(problem, dict):
+        return Reply(200, content)
+    status = answer.get("status")
+    retry = answer.get("retry_after_s")
+    headers = {"retry-after": str(retry)} if isinstance(retry, (int, float)) else {}
+    return Reply(status if type(status) is int else 422, content, headers)

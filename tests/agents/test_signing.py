@@ -1,0 +1,79 @@
+"""Who vouches for a bundle: signatures of trusted keys over every file, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from agents import load_policy
+from agents.policy import add_results
+from agents.signing import SIGNATURE, sign
+from envs import CityloopError
+from tests.serving.bundles import bundle
+
+
+def pem(path: Path, key: Ed25519PrivateKey | rsa.RSAPrivateKey | None = None) -> Path:
+    key = key or Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def refusal(path: Path, trusted: list[str]) -> str:
+    with pytest.raises(CityloopError) as error:
+        load_policy(path, trusted=trusted)
+    return str(error.value)
+
+
+def test_only_what_a_trusted_key_signed_is_loaded(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+    mine, other = pem(tmp_path / "mine.pem"), pem(tmp_path / "other.pem")
+    theirs = sign(bundle(tmp_path / "another"), other)
+    assert "is not signed" in refusal(path, [theirs])
+    key = sign(path, mine)
+    assert load_policy(path, trusted=[theirs, key]).name == "tiny"
+    assert "not among the trusted keys" in refusal(path, [theirs])
+    assert "not among the trusted keys" in refusal(path, [])
+    assert load_policy(path).name == "tiny"
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "policy.json", "CARD.md", "more.txt"])
+def test_whatever_is_altered_afterwards_voids_it(tmp_path: Path, name: str) -> None:
+    path = bundle(tmp_path / "tiny")
+    key = sign(path, pem(tmp_path / "key.pem"))
+    file = path / name
+    file.write_bytes((file.read_bytes() if file.exists() else b"") + b"\n")
+    assert "altered since it was signed" in refusal(path, [key])
+
+
+def test_a_signature_of_another_bundle_or_of_nothing_is_none(tmp_path: Path) -> None:
+    path, other = bundle(tmp_path / "tiny"), bundle(tmp_path / "other", name="other")
+    key_file = pem(tmp_path / "key.pem")
+    key = sign(other, key_file)
+    (path / SIGNATURE).write_bytes((other / SIGNATURE).read_bytes())
+    assert "altered since" in refusal(path, [key])
+    for content in ("", "{}", f'{{"key": "{key}", "signature": "?"}}'):
+        (path / SIGNATURE).write_text(content)
+        refusal(path, [key])
+
+
+def test_changing_a_bundle_removes_its_signature(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+    key = sign(path, pem(tmp_path / "key.pem"))
+    add_results(path, {"test": 1.0})
+    assert "is not signed" in refusal(path, [key])
+
+
+def test_a_key_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+    with pytest.raises(CityloopError, match="openssl genpkey"):
+        sign(path, tmp_path / "absent.pem")
+    (tmp_path / "text.pem").write_text("key")
+    with pytest.raises(CityloopError, match="no private key"):
+        sign(path, tmp_path / "text.pem")
+    with pytest.raises(CityloopError, match="no Ed25519 key"):
+        sign(path, pem(tmp_path / "rsa.pem", rsa.generate_private_key(65537, 2048)))
+    assert "no Ed25519 public key" in refusal(path, ["abc"])

@@ -1,0 +1,105 @@
+"""A tick's question over a real WebSocket: answers to other ticks are dropped, and a lost connection is made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from websockets.sync.server import ServerConnection, serve
+
+from serving.deadline import Late
+from serving.transport import AsyncSocketTransport, Reply, SocketTransport, Unreachable
+
+
+def answer(tick: int) -> str:
+    return orjson.dumps({"tick": tick, "commands": {}}).decode()
+
+
+def misbehave(socket: ServerConnection) -> None:
+    """What a tick gets depends on its number."""
+    for message in socket:
+        tick = orjson.loads(message)["tick"]
+        if tick == 1:
+            socket.send(answer(0))
+            socket.send(answer(1))
+        elif tick == 2:  # comes with the next
+            continue
+        elif tick == 3:
+            socket.send(answer(2))
+            socket.send(answer(3))
+        elif tick == 4:
+            error = {"field": "queue", "value": 9, "mend": "wait"}
+            socket.send(orjson.dumps({"tick": 4, "error": error, "status": 429, "retry_after_s": 2.5}).decode())
+        elif tick == 5:
+            socket.send("\x00 garbage")
+        elif tick == 6:
+            socket.close()
+        else:
+            socket.send(answer(tick))
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serve(misbehave, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join(10)
+
+
+class Asker:
+    """Either transport, asked alike."""
+
+    def __init__(self, kind: str, url: str):
+        self.runner = asyncio.Runner()
+        self.transport: Any = SocketTransport(url, {}) if kind == "sync" else AsyncSocketTransport(url, {})
+        self.sync = kind == "sync"
+
+    def ask(self, tick: int, left_s: float = 30.0) -> Reply:
+        body = orjson.dumps({"tick": tick})
+        if self.sync:
+            return self.transport.ask(body, tick, left_s)
+
+        async def ask() -> Reply:
+            async with asyncio.timeout(left_s):
+                return await self.transport.ask(body, tick)
+
+        return self.runner.run(ask())
+
+    def close(self) -> None:
+        if self.sync:
+            self.transport.close()
+        else:
+            self.runner.run(self.transport.close())
+        self.runner.close()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_socket_gives_the_answer_to_its_own_tick_alone(kind: str, url: str) -> None:
+    asker = Asker(kind, url)
+    try:
+        assert orjson.loads(asker.ask(1).content)["tick"] == 1
+        with pytest.raises((Late, TimeoutError)):
+            asker.ask(2, 0.05)
+        assert orjson.loads(asker.ask(3).content)["tick"] == 3
+        refused = asker.ask(4)
+        assert (refused.status, refused.headers["retry-after"]) == (429, "2.5")
+        assert asker.ask(5).content == b"\x00 garbage"
+        with pytest.raises(Unreachable):
+            asker.ask(6)
+        assert orjson.loads(asker.ask(7).content)["tick"] == 7
+    finally:
+        asker.close()
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_nobody_there_is_unreachable(kind: str) -> None:
+    asker = Asker(kind, "ws://127.0.0.1:9")
+    with pytest.raises(Unreachable):
+        asker.ask(0)
+    asker.close()

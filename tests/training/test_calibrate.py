@@ -1,0 +1,78 @@
+"""Calibrating a bundle: its model stays, its envelope holds what healthy episodes do, and it loads with both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.envelope import Envelope, read_envelope
+from agents.policy import Policy
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
+from serving.checks import InputChecks
+from serving.wire import Tick
+from tests.serving.bundles import bundle
+from training.calibrate import calibrate
+
+GRID = "intersections/grid2x2"
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Envelope]:
+    path = bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+    scenario = load_scenario(GRID, duration_s=200.0)
+    return path, calibrate(path, [scenario], episodes=2, command="cityloop calibrate tiny")
+
+
+def test_the_bundle_holds_what_was_found(calibrated: tuple[Path, Envelope]) -> None:
+    path, envelope = calibrated
+    policy = Policy.load(path)
+    assert policy.envelope == envelope
+    assert set(envelope.parts) == {"approaches", "stages"}  # what never changes, or has no fixed columns, is left out
+    assert "cityloop calibrate tiny" in (path / "CARD.md").read_text()
+    assert (path / "envelope.json").stat().st_size < 100_000
+    loop = make_loop(GRID)
+    assert envelope.knows(loop.site)
+    limits = envelope.of(loop.site)
+    assert limits.change["count_veh"] >= 1
+    assert set(limits.residuals) == {"conserved", "waiting", "occupancy", "speed"}  # exact rules need no learning
+    loop.close()
+
+
+def test_episodes_that_it_was_made_of_raise_no_alarm_of_sensors(calibrated: tuple[Path, Envelope]) -> None:
+    path, envelope = calibrated
+    scenario = load_scenario(GRID, duration_s=200.0)
+    loop, policy = make_loop(scenario), Policy.load(path)
+    checks = InputChecks(loop.system, loop.site, envelope)
+    loop.reset(scenario.seeds.train.first)
+    for k in range(scenario.decisions):
+        looked = checks.look(Tick(k, loop.world.time_s, loop.readings), 0.0)
+        assert looked.findings == ()
+        assert looked.readings is loop.readings
+        assert np.isfinite(envelope.distances(loop.observation)).all()
+        loop.step(policy.act(loop.readings, loop.observation))
+    loop.close()
+
+
+def test_a_rule_gives_limits_alone(tmp_path: Path) -> None:
+    out = tmp_path / "limits.json"
+    found = calibrate("max-pressure", [load_scenario(GRID, duration_s=100.0)], episodes=1, out=out)
+    assert read_envelope(out.read_bytes(), out) == found
+    assert found.parts == {}
+    assert found.limits["*"].agent is None
+
+
+def test_what_cannot_be_calibrated_is_one_sentence(tmp_path: Path) -> None:
+    path, grid = bundle(tmp_path / "tiny"), load_scenario(GRID)
+    for scenarios, message in (
+        ([], "no scenario"),
+        ([load_scenario("drainage/estuary")], "for system 'intersections'"),
+        ([grid, load_scenario("drainage/estuary")], "is not of system"),
+        ([load_scenario("drainage/astlingen-oct2000")], "for tests alone"),
+    ):
+        with pytest.raises(CityloopError, match=message):
+            calibrate(path, scenarios)
+    with pytest.raises(CityloopError, match="rate is 2"):
+        calibrate(path, [grid], rate=2.0)
