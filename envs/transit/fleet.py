@@ -3,6 +3,8 @@
 What may be done with them, `kernel` says; how they move, `motion`. A plan is a vehicle's list of stops; a vehicle
 starts each leg as soon as it can, so a plan and a start give one schedule.
 
+What the kernel does not need does not belong here: every column that it is handed makes each of its calls dearer.
+
 For those who change this: numba's cache looks only at the file in which a compiled function stands. After a change
 here, in `clock` or in `events`, remove ``__pycache__/*.nbi``, or `kernel` and `motion` go on with the old numbers.
 """
@@ -32,7 +34,6 @@ class Fleet(NamedTuple):
         room: seats and wheelchair places, int32 ``(V, 2)``.
         aboard: what of them is taken, int32 ``(V, 2)``.
         shift_s: from when until when it works, float64 ``(V, 2)``: all stops of a plan lie within.
-        rest_s: its driver's break: begins from when until when, and how long it is, float64 ``(V, 3)``; 0: none.
         length: stops in the plan, int32 ``(V,)``.
         node, rider: of each stop, int32 ``(V, PLAN)``.
         pick: whether it is a pick-up, bool ``(V, PLAN)``.
@@ -51,7 +52,6 @@ class Fleet(NamedTuple):
     room: np.ndarray
     aboard: np.ndarray
     shift_s: np.ndarray
-    rest_s: np.ndarray
     length: np.ndarray
     node: np.ndarray
     rider: np.ndarray
@@ -76,13 +76,12 @@ class Riders(NamedTuple):
         earliest_s: when the rider wants to be picked up; later than ``known_s`` if booked beforehand.
         latest_s: end of the pick-up window that is promised.
         direct_s: of a ride without detour that begins at ``earliest_s``.
-        limit_s: longest ride that is promised, from the beginning of boarding to the arrival.
+        limit_s: longest ride that is promised, from the beginning of boarding to the arrival; inf: this is no party but
+            a driver's break, see `rests`.
         size: seats and wheelchair places that the party needs, int32 ``(R, 2)``.
         board_s, alight_s: how long the vehicle stands.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
         absent: whether nobody will be there, bool ``(R,)``.
-        walk_m: on foot to the stop and from it, float64 ``(R,)``.
-        rest: whether it is no party but a driver's break, which takes the whole vehicle; see `rests`. Bool ``(R,)``.
         state: int8 ``(R,)``.
         vehicle: who promised, int32 ``(R,)``; `NOBODY`.
         begin_s: when boarding begins, as planned or as it was, float64 ``(R,)``.
@@ -100,8 +99,6 @@ class Riders(NamedTuple):
     alight_s: np.ndarray
     cancel_s: np.ndarray
     absent: np.ndarray
-    walk_m: np.ndarray
-    rest: np.ndarray
     state: np.ndarray
     vehicle: np.ndarray
     begin_s: np.ndarray
@@ -123,7 +120,6 @@ def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray) -> Fleet:
         room=np.asarray(room, np.int32).copy(),
         aboard=np.zeros((count, 2), np.int32),
         shift_s=np.asarray(shift_s, np.float64).copy(),
-        rest_s=np.zeros((count, 3)),
         length=np.zeros(count, np.int32),
         node=np.zeros(plan, np.int32),
         rider=np.zeros(plan, np.int32),
@@ -153,9 +149,8 @@ def new_riders(
     alight_s: float | np.ndarray = 0.0,
     cancel_s: np.ndarray | None = None,
     absent: np.ndarray | None = None,
-    walk_m: np.ndarray | None = None,
 ) -> Riders:
-    """Requests that nobody has seen yet; arguments as in `Riders`, the last five optional."""
+    """Requests that nobody has seen yet; arguments as in `Riders`, the last four optional."""
     count = len(origin)
 
     def times(values: float | np.ndarray) -> np.ndarray:
@@ -174,8 +169,6 @@ def new_riders(
         alight_s=times(alight_s),
         cancel_s=times(np.inf if cancel_s is None else cancel_s),
         absent=np.zeros(count, np.bool_) if absent is None else np.asarray(absent, np.bool_).copy(),
-        walk_m=times(0.0 if walk_m is None else walk_m),
-        rest=np.zeros(count, np.bool_),
         state=np.full(count, UNKNOWN, np.int8),
         vehicle=np.full(count, NOBODY, np.int32),
         begin_s=np.full(count, np.nan),

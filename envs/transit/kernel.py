@@ -126,7 +126,7 @@ def best_place(
     direct_s = row[riders.destination[r]]
     seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
     start = count if mode == AT_THE_END else 0
-    if mode == AT_THE_END and count >= 2 and riders.rest[fleet.rider[v, count - 1]]:
+    if mode == AT_THE_END and count >= 2 and riders.limit_s[fleet.rider[v, count - 1]] == np.inf:
         start -= 2  # before a break that is still to come
     for i in range(max(start, 0), count + 1):
         if i == 0:

@@ -104,7 +104,15 @@ class Ledger:
         return found
 
 
-def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_s: float) -> dict[str, float]:
+def indicators(
+    log: Log,
+    fleet: Fleet,
+    riders: Riders,
+    zone_of: np.ndarray,
+    end_s: float,
+    walk_m: np.ndarray | None = None,
+    breaks: np.ndarray | None = None,
+) -> dict[str, float]:
     """The indicators of a finished episode.
 
     Args:
@@ -113,6 +121,8 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         riders: what was asked and promised.
         zone_of: zone of every node.
         end_s: when the service ended, for shifts that have no end.
+        walk_m: of every rider on foot, ``(R,)``; None: nobody walks.
+        breaks: of the drivers, see `rests`, ``(V, 3)``; None: there are none.
     """
     ledger = Ledger(log, riders)
     picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
@@ -125,7 +135,10 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
     hours = float(np.sum(np.clip(fleet.shift_s[:, 1], 0.0, end_s) - np.clip(fleet.shift_s[:, 0], 0.0, end_s))) / 3600
     zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
     waits, served = zones["wait_min"], zones["served_pct"]
-    broken, missed = float(broken_promises(log, fleet, riders)), float(missed_breaks(log, fleet))
+    broken, missed = (
+        float(broken_promises(log, fleet, riders)),
+        float(0 if breaks is None else missed_breaks(log, breaks)),
+    )
     return {
         "wait_min": all_waits / max(asked, 1),
         "served_pct": 100.0 * picked.sum() / max(asked, 1),
@@ -134,7 +147,7 @@ def indicators(log: Log, fleet: Fleet, riders: Riders, zone_of: np.ndarray, end_
         "wait_p95_min": float(np.percentile(wait, 95)) if len(wait) else 0.0,
         **_periods(ledger, riders),
         "ride_min": _mean(ride),
-        "walk_m": _mean(riders.walk_m[picked]),
+        "walk_m": 0.0 if walk_m is None else _mean(walk_m[picked]),
         "detour": float(ride.sum() * 60 / max(riders.direct_s[picked].sum(), 1e-9)) if len(ride) else 1.0,
         "worst_zone_wait_min": max((w for w in waits if np.isfinite(w)), default=0.0),
         "worst_zone_served_pct": min((s for s in served if np.isfinite(s)), default=100.0),
@@ -211,10 +224,10 @@ def broken_promises(log: Log, fleet: Fleet, riders: Riders) -> int:
     return broken
 
 
-def missed_breaks(log: Log, fleet: Fleet) -> int:
+def missed_breaks(log: Log, breaks: np.ndarray) -> int:
     """How many drivers had no break as they should, counted from events; a vehicle that broke down is not counted."""
     missed = 0
-    for v in np.flatnonzero(fleet.rest_s[:, 2] > 0):
+    for v in np.flatnonzero(breaks[:, 2] > 0):
         kind, time_s = log.kind[log.vehicle == v], log.time_s[log.vehicle == v]
         if (kind == events.BROKE_DOWN).any():
             continue
@@ -222,7 +235,7 @@ def missed_breaks(log: Log, fleet: Fleet) -> int:
         if len(begin) != 1 or len(end) != 1:
             missed += 1
             continue
-        first_s, last_s, length_s = fleet.rest_s[v]
+        first_s, last_s, length_s = breaks[v]
         begin_s, end_s = time_s[begin[0]], time_s[end[0]]
         got_on = ((kind == events.PICKED_UP) & (time_s <= begin_s)).sum()
         got_off = ((kind == events.DROPPED_OFF) & (time_s <= begin_s)).sum()

@@ -81,7 +81,7 @@ def _rest(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
 def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """Carry out the first stop of a plan: the vehicle is there, and it is time."""
     r, at = fleet.rider[v, 0], fleet.at[v]
-    if riders.rest[r]:
+    if rests.is_rest(r, riders):
         _rest(v, fleet, riders, roads, log)
         return
     if fleet.pick[v, 0]:

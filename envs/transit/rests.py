@@ -15,39 +15,49 @@ from envs.transit.clock import Roads, arrive
 from envs.transit.fleet import Fleet, Riders, new_riders
 
 FROM, UNTIL, LENGTH = range(3)
-"""Columns of `Fleet.rest_s`."""
+"""Columns of the breaks, ``(V, 3)``: begins from when until when, and how long it is; 0: none."""
 
 
-def with_breaks(riders: Riders, fleet: Fleet) -> Riders:
+@njit(cache=True)
+def is_rest(r: int, riders: Riders) -> bool:
+    """Whether a row is a break."""
+    return riders.limit_s[r] == np.inf
+
+
+def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
     """The same riders, and a row more for every vehicle whose driver has a break."""
-    who = np.flatnonzero(fleet.rest_s[:, LENGTH] > 0)
+    who = np.flatnonzero(breaks[:, LENGTH] > 0)
     if not len(who):
         return riders
-    begin_s, end_s, length_s = fleet.rest_s[who].T
+    begin_s, end_s, length_s = breaks[who].T
     never = np.full(len(who), np.inf)
     more = new_riders(
         fleet.at[who], fleet.at[who], never, begin_s, end_s, np.zeros(len(who)), never, fleet.room[who], length_s
     )
-    more = more._replace(rest=np.ones(len(who), np.bool_))
     return Riders(*(np.concatenate(pair) for pair in zip(riders, more, strict=True)))
 
 
-def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads) -> None:
+def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads, breaks: np.ndarray) -> None:
     """Put every break into its vehicle's plan, in which there is nothing else yet."""
-    for v, r in zip(np.flatnonzero(fleet.rest_s[:, LENGTH] > 0), np.flatnonzero(riders.rest), strict=True):
+    for v, r in zip(np.flatnonzero(breaks[:, LENGTH] > 0), np.flatnonzero(np.isinf(riders.limit_s)), strict=True):
         kernel.insert(v, r, 0, 0, 0.0, fleet, riders, roads)
 
 
 def free(fleet: Fleet, riders: Riders, now_s: float) -> np.ndarray:
     """Which vehicles have nothing to do: no plan, or one that holds a break alone that is not due; bool ``(V,)``."""
-    waits = (fleet.length == 2) & riders.rest[fleet.rider[:, 0]] & fleet.pick[:, 0] & (fleet.floor_s[:, 0] > now_s)
+    waits = (
+        (fleet.length == 2)
+        & np.isinf(riders.limit_s[fleet.rider[:, 0]])
+        & fleet.pick[:, 0]
+        & (fleet.floor_s[:, 0] > now_s)
+    )
     return (fleet.length == 0) | waits
 
 
 def last_stop(fleet: Fleet, riders: Riders) -> np.ndarray:
     """The last stop of each plan, but for a break at its end that has not begun; int ``(V,)``, -1: there is none."""
     last = fleet.length - 1
-    at_end = riders.rest[fleet.rider[np.arange(len(last)), np.maximum(last, 0)]] & (fleet.length > 2)
+    at_end = np.isinf(riders.limit_s[fleet.rider[np.arange(len(last)), np.maximum(last, 0)]]) & (fleet.length > 2)
     return last - 2 * at_end
 
 
@@ -55,7 +65,7 @@ def last_stop(fleet: Fleet, riders: Riders) -> np.ndarray:
 def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Let a break at the end of a plan be taken where the last rider gets off: it is no later there, nor farther."""
     k = fleet.length[v] - 2
-    if k < 1 or not riders.rest[fleet.rider[v, k]] or not fleet.pick[v, k]:
+    if k < 1 or not is_rest(fleet.rider[v, k], riders) or not fleet.pick[v, k]:
         return
     place(v, k, fleet.node[v, k - 1], fleet, riders)
     kernel.schedule(v, fleet, riders, roads)

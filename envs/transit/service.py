@@ -37,14 +37,20 @@ class Service:
 
     Attributes:
         asked: the requests as they came in and were promised; a breakdown changes `riders`.
+        walk_m: on foot to the stop and from it, ``(R,)``.
+        breaks: of the drivers, see `rests`, ``(V, 3)``.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self.roads = roads_of(site.matrices, day.speed, day.slot_s)
         self.fleet = self._vehicles(scenario, site, seed)
+        self.walk_m = np.zeros(len(day.origin)) if day.walk_m is None else day.walk_m
+        self.breaks = np.array(
+            [(c.rest_from_s, c.rest_until_s, c.rest_s) for c in scenario.crews for _ in range(c.vehicles)]
+        )
         self.asked = self._requests(scenario, day)
-        self.riders = rests.with_breaks(Riders(*(column.copy() for column in self.asked)), self.fleet)
-        rests.plan_breaks(self.fleet, self.riders, self.roads)
+        self.riders = rests.with_breaks(Riders(*(column.copy() for column in self.asked)), self.fleet, self.breaks)
+        rests.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
@@ -69,16 +75,12 @@ class Service:
         reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
         stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
         rows = [
-            (
-                *(crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S),
-                *(crew.rest_from_s, crew.rest_until_s, crew.rest_s),
-            )
+            (crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S)
             for crew in scenario.crews
             for _ in range(crew.vehicles)
         ]
         table = np.array(rows)
-        fleet = new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:4])
-        return fleet._replace(rest_s=table[:, 4:].copy())
+        return new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:])
 
     def _requests(self, scenario: TransitScenario, day: Day) -> Riders:
         promise, timing, roads = scenario.promise, scenario.timing, self.roads
@@ -99,7 +101,6 @@ class Service:
             alight_s=timing.alight_s,
             cancel_s=day.cancel_s,
             absent=day.absent,
-            walk_m=day.walk_m,
         )
 
     def _breakdowns(self, scenario: TransitScenario, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -28,12 +28,10 @@ def test_the_best_insertion_is_the_best_of_all_around_breaks(seed, vehicles, slo
     roads = town(rng, slots=slots)
     fleet = garage(rng, roads, vehicles)
     first = rng.uniform(650, 900, vehicles)  # all shifts have begun by then, and end later
-    fleet = fleet._replace(
-        rest_s=np.stack([first, first + rng.uniform(100, 500, vehicles), np.full(vehicles, 200.0)], 1)
-    )
+    breaks = np.stack([first, first + rng.uniform(100, 500, vehicles), np.full(vehicles, 200.0)], axis=1)
     fleet.shift_s[:, 1] += 500.0
-    riders = rests.with_breaks(crowd(rng, roads, 20), fleet)
-    rests.plan_breaks(fleet, riders, roads)
+    riders = rests.with_breaks(crowd(rng, roads, 20), fleet, breaks)
+    rests.plan_breaks(fleet, riders, roads, breaks)
     log, begins, bounds = new_log(3000), np.zeros(PLAN), np.zeros(vehicles)
     times = np.concatenate([riders.known_s[:20], riders.cancel_s[:20]])
     who = np.concatenate([np.arange(20), -1 - np.arange(20)])
@@ -57,16 +55,16 @@ def test_the_best_insertion_is_the_best_of_all_around_breaks(seed, vehicles, slo
         for v in range(vehicles):
             assert brute.play(v, brute.stops_of(v, fleet), now, fleet, riders, roads) is not None
     motion.move_all(1e6, fleet, riders, roads, log)
-    assert kpis.missed_breaks(rows(log), fleet) == 0
+    assert kpis.missed_breaks(rows(log), breaks) == 0
 
 
 def test_a_break_by_hand():
     """It is taken where the last rider before it got off, and the next is served after it."""
     roads = street()
-    fleet = new_fleet([0], [[4, 0]], [[0.0, 1e5]])._replace(rest_s=np.array([[300.0, 900.0, 600.0]]))
+    fleet, breaks = new_fleet([0], [[4, 0]], [[0.0, 1e5]]), np.array([[300.0, 900.0, 600.0]])
     ends = [0, 3], [3, 6], [0.0, 400.0], [0.0, 400.0], [600.0, 1000.0], [180.0, 180.0], [500.0, 500.0]
-    riders = rests.with_breaks(new_riders(*ends, [[1, 0]] * 2), fleet)
-    rests.plan_breaks(fleet, riders, roads)
+    riders = rests.with_breaks(new_riders(*ends, [[1, 0]] * 2), fleet, breaks)
+    rests.plan_breaks(fleet, riders, roads, breaks)
     log = new_log()
     usual = np.ones(10), kernel.EVERYWHERE, np.ones(3)
     motion.run(np.array([0.0, 400.0]), np.array([0, 1]), 5000.0, fleet, riders, roads, WEIGHTS, *usual, log)
@@ -95,13 +93,13 @@ def test_every_driver_has_a_break_and_every_promise_holds(loop, name):
 
 def test_a_missed_break_would_be_seen(loop):
     loop.episode(make_controller("reactive", loop.site), 3)
-    log, fleet = loop.world.log, loop.world.service.fleet
+    log, breaks = loop.world.log, loop.world.service.breaks
     late = log._replace(time_s=np.where(log.kind == events.RESTED, log.time_s + 7200, log.time_s))
-    assert kpis.missed_breaks(late, fleet) == 40
+    assert kpis.missed_breaks(late, breaks) == 40
     short = log._replace(time_s=np.where(log.kind == events.WENT_ON, log.time_s - 60, log.time_s))
-    assert kpis.missed_breaks(short, fleet) == 40
+    assert kpis.missed_breaks(short, breaks) == 40
     none = log._replace(kind=np.where(log.kind == events.RESTED, events.STOOD, log.kind))
-    assert kpis.missed_breaks(none, fleet) == 40
+    assert kpis.missed_breaks(none, breaks) == 40
 
 
 def test_idle_vehicles_are_idle_until_their_break(loop):

@@ -76,8 +76,8 @@ def test_a_district_whose_riders_come_from_anywhere():
     stop = np.array([node.stop for node in loop.site.nodes])
     assert stop[riders.origin].all()
     assert stop[riders.destination].all()
-    assert riders.walk_m.max() <= 2 * 600
-    assert 0.3 < (riders.walk_m > 0).mean() < 1.0
+    assert loop.world.service.walk_m.max() <= 2 * 600
+    assert 0.3 < (loop.world.service.walk_m > 0).mean() < 1.0
     loop.close()
     with pytest.raises(CityloopError, match=r"walk.metres 0: let riders walk"):
         load_scenario("transit/hcmc", district__anywhere=True)
