@@ -390,7 +390,7 @@ def serve(
         changes["access"] = {**found.access.model_dump(), "keys": keys}
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
     if write_config is not None:
-        import_module("serving.deploy").write_serve_config(found, write_config)
+        import_module("serving.cluster.deploy").write_serve_config(found, write_config)
         Output(as_json).emit({"config": str(write_config)})
         return
     import_module("serving.run").serve(found, as_json=as_json is not None)
@@ -425,8 +425,8 @@ def policy(
     as_json: AsJson = None,
 ) -> None:
     """Show or change who decides at a running service's sites. A key is taken from CITYLOOP_KEY."""
-    from serving.admin import Admin
-    from serving.operations import VERBS
+    from serving.charge.operations import VERBS
+    from serving.cluster.admin import Admin
 
     output = Output(as_json)
     if verb != "show" and verb not in VERBS:
@@ -503,13 +503,13 @@ def bench(
         "monitor": ("training.bench.monitor", "bench_monitor"),
         "transit": ("training.bench.transit", "bench_transit"),
         "training": ("training.bench.training", "bench_training"),
-        "serving": ("serving.bench", "bench_serving"),
+        "serving": ("serving.bench.ticks", "bench_serving"),
         "alarms": ("serving.alarms.bench", "bench_alarms"),
         "console": ("serving.console.bench", "bench_console"),
-        "loop": ("serving.bench_loop", "bench_loop"),
+        "loop": ("serving.bench.loop", "bench_loop"),
         "audit": ("serving.audit.bench", "bench_audit"),
-        "soak": ("serving.soak", "bench_soak"),
-        "fuzz": ("serving.fuzz", "bench_fuzz"),
+        "soak": ("serving.bench.soak", "bench_soak"),
+        "fuzz": ("serving.bench.fuzz", "bench_fuzz"),
         "checks": ("serving.checks.bench", "bench_checks"),
     }
     if name not in benches:

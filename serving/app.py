@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from serving.access.door import Door
 from serving.booking.routes import add_booking
-from serving.door import Door
 from serving.gateway import Gateway
 from serving.routes.audit import add_audit
 from serving.routes.console import add_console

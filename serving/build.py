@@ -12,16 +12,16 @@ from agents import find_bundle
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.site import Site
-from serving.access import Access
+from serving.access.entry import Access
 from serving.audit import AuditLog
 from serving.booking.opening import open_desks
+from serving.charge.state import Store
 from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.gateway import Gateway
-from serving.places import load_site
-from serving.sinks import Sinks
-from serving.sites import SiteService
-from serving.state import Store
+from serving.tick.places import load_site
+from serving.tick.sites import SiteService
+from serving.watch.sinks import Sinks
 
 
 @dataclass(frozen=True)

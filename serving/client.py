@@ -26,9 +26,9 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Controller
-from serving.deadline import Late
 from serving.refusals import brief
 from serving.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
+from serving.tick.deadline import Late
 from serving.transport import (
     AsyncHttpTransport,
     AsyncSocketTransport,

@@ -13,12 +13,12 @@ from agents.signing import public_key
 from envs.core.errors import CityloopError
 from envs.core.scenario import read_yaml
 from envs.core.site import Frozen, first_problem
+from serving.access.principal import AccessSettings
 from serving.audit.settings import AuditSettings
 from serving.booking.files import in_folder
+from serving.charge.roles import Mode, Roles
+from serving.charge.rollback import RollbackSettings
 from serving.checks.settings import CheckSettings
-from serving.principal import AccessSettings
-from serving.roles import Mode, Roles
-from serving.rollback import RollbackSettings
 
 
 class SiteSettings(Frozen):

@@ -21,7 +21,7 @@ from envs.core.loop import ControlLoop, Step
 from envs.core.scenario import Scenario
 from envs.core.world import Requests
 from serving.client import SiteClient, Unusable
-from serving.deadline import Late
+from serving.tick.deadline import Late
 
 OnTick = Callable[[int, dict[str, Any]], None]
 """Told after every tick: its number, and ``{"of", "source", "reason", "latency_ms"}``."""

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from envs.core.errors import CityloopError, ReadingError
 from envs.core.site import first_problem
-from serving.overrides import MAX_EXPIRES_S, Override
+from serving.charge.overrides import MAX_EXPIRES_S, Override
+from serving.charge.roles import Roles
 from serving.refusals import brief
-from serving.roles import Roles
 from serving.wire import Change, InCharge, Model
 
 REASON = Field(min_length=1, max_length=500, description="why; it is kept in the audit log")

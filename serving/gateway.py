@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
-from serving.access import Access
+from serving.access.entry import Access
+from serving.access.principal import Principal, Role
 from serving.alarms.watch import AlarmWatch
 from serving.collaborators import Trail
 from serving.events import Sink
-from serving.metrics import Metrics
-from serving.principal import Principal, Role
 from serving.refusals import Forbidden, NotServed
-from serving.sites import SiteService
-from serving.streams import Streams
+from serving.tick.sites import SiteService
+from serving.watch.metrics import Metrics
+from serving.watch.streams import Streams
 from serving.wire import SiteSummary, SystemSummary
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.build import Plan
-from serving.cluster import Cluster, check_port
+from serving.cluster.ray_cluster import Cluster, check_port
 from serving.config import ServiceConfig
-from serving.logs import configure
-from serving.sites import SiteService
+from serving.tick.sites import SiteService
+from serving.watch.logs import configure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import httpx
 import orjson
 
-from serving.deadline import Late, Worker
+from serving.tick.deadline import Late, Worker
 
 MAX_ANSWER_BYTES = 4 << 20
 """Longest message that is taken in."""

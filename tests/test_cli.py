@@ -263,7 +263,9 @@ def test_export_serve_control_and_bench_pass_everything_on(library, tmp_path, ca
     assert call("control", GRID, "--seed", "4", "--json") == 0
     assert calls[0][1]["seed"] == 4
     assert json.loads(capsys.readouterr().out) == found
-    library("serving.bench", "bench_serving", {"bench": "serving", "ratios": {"a / b": 2.0}, "figures": {"a": 1.0}})
+    library(
+        "serving.bench.ticks", "bench_serving", {"bench": "serving", "ratios": {"a / b": 2.0}, "figures": {"a": 1.0}}
+    )
     assert call("bench", "serving") == 0
     assert "a / b" in capsys.readouterr().out
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from serving.keys import create_key, load_keys, parse_grants, parse_life, revoke_key
+from serving.access.keys import create_key, load_keys, parse_grants, parse_life, revoke_key
 from training.terminal import Output, table
 from verbs import AsJson
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from statistics import median
 
 from envs.core.conditions import Condition
+from serving.charge.rollback import EVERYDAY
 from serving.events import Change, Decision
-from serving.rollback import EVERYDAY
 
 RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
 """Ticks that a condition must hold; ticks and seconds that it must be gone."""

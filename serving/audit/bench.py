@@ -17,12 +17,12 @@ from serving.audit.log import AuditLog
 from serving.audit.replay import replay
 from serving.audit.segments import list_segments
 from serving.audit.verify import verify
-from serving.bench import record_episode
+from serving.bench.ticks import record_episode
 from serving.build import keep_what_decides
 from serving.config import SiteConfig
 from serving.events import Event
-from serving.places import load_site
-from serving.sites import SiteService
+from serving.tick.places import load_site
+from serving.tick.sites import SiteService
 
 TICKS = 3000
 PAUSE_S = 0.001

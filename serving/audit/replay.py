@@ -23,7 +23,7 @@ from serving.audit.query import Wanted, chains, records_of
 from serving.audit.records import to_event
 from serving.audit.rerun import Outcome, Place
 from serving.events import Decision, Event, Shadowed
-from serving.seat import Seat
+from serving.tick.seat import Seat
 
 MOST_DIFFERENCES = 100
 

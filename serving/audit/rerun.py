@@ -15,12 +15,12 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Observation, Requests
 from serving.audit.kept import Altered
+from serving.charge.overrides import Override, Overrides
 from serving.checks.impute import put_in
-from serving.decide import with_rows
 from serving.events import Decision, Shadowed
-from serving.overrides import Override, Overrides
-from serving.report import commands_of, hash_of
-from serving.seat import Seat, reason_of
+from serving.tick.decide import with_rows
+from serving.tick.report import commands_of, hash_of
+from serving.tick.seat import Seat, reason_of
 from serving.wire import parse_tick
 
 REMEMBERED = 64

@@ -237,7 +237,7 @@ def served(site: TransitSite, settings: BookingSettings) -> Iterator[str]:
     import uvicorn
 
     from serving.app import create_app
-    from serving.cluster import free_ports
+    from serving.cluster.ray_cluster import free_ports
 
     desk, port = Desk(site, settings), free_ports(1)[0]
     app = create_app(Gateway([], desks={site.name: desk}))

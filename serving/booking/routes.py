@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
+from serving.access.principal import Role
 from serving.booking.desk import Desk
 from serving.booking.places import Unfit
 from serving.booking.store import Answer
@@ -24,7 +25,6 @@ from serving.booking.wire import (
     VehicleState,
 )
 from serving.gateway import Gateway
-from serving.principal import Role
 from serving.refusals import NotServed, brief
 from serving.routes.wire import as_json, body_of, refused
 

@@ -7,8 +7,8 @@ import math
 
 from fastapi import FastAPI, Request, Response
 
+from serving.access.principal import Role
 from serving.gateway import Gateway
-from serving.principal import Role
 from serving.refusals import Refused, brief
 from serving.routes.wire import as_json, refused
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field
 
 from envs.core.scene import Scene
+from serving.access.principal import Principal, Role
 from serving.alarms.book import Alarm, NoSuchAlarm
 from serving.alarms.watch import AlarmWatch
 from serving.console.files import INDEX, File, load_files
@@ -19,7 +20,6 @@ from serving.console.runs import bundles_of, curves_of, runs_of
 from serving.console.telemetry import Telemetry, TelemetryForm
 from serving.forms import Form, read_form
 from serving.gateway import Gateway
-from serving.principal import Principal, Role
 from serving.refusals import NotServed
 from serving.routes.wire import as_json, as_model, body_of, refused, takes
 from serving.wire import Model

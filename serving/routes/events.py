@@ -9,11 +9,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from serving.access import credentials
+from serving.access.entry import credentials
+from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
-from serving.principal import Principal, Role
 from serving.routes.wire import refused
-from serving.streams import Frame, Subscription
+from serving.watch.streams import Frame, Subscription
 
 KINDS = "`decision`, `shadow`, `change`, `alarm`, or `gap` where something was missed"
 

@@ -17,9 +17,9 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
 from envs.core.errors import CityloopError, ReadingError
-from serving.access import PROTOCOL, credentials
+from serving.access.entry import PROTOCOL, credentials
+from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
-from serving.principal import Principal, Role
 from serving.refusals import Busy, Refused, TooLong, problem
 from serving.routes.wire import as_json, headers_of
 from serving.wire import MAX_BODY_BYTES, MAX_LOOPS

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
-from serving.access import credentials
+from serving.access.entry import credentials
+from serving.access.principal import Principal, Role
 from serving.docs import docs_page
 from serving.gateway import Gateway
-from serving.principal import Principal, Role
 from serving.routes.wire import as_json, as_model, refused
 from serving.wire import Health, Ready, Systems, SystemSummary
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
+from serving.access.principal import Role
+from serving.charge.operations import standing_of
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
-from serving.operations import standing_of
-from serving.principal import Role
 from serving.routes.ticks import Answer, answer_tick
 from serving.routes.wire import as_model, refused, takes
-from serving.sites import SiteService
+from serving.tick.sites import SiteService
 from serving.wire import (
     ActAnswer,
     ActRequest,

@@ -14,8 +14,8 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envs.core.errors import ReadingError
+from serving.access.principal import Role
 from serving.gateway import Gateway
-from serving.principal import Role
 from serving.refusals import Refused, TooLong, brief, problem
 from serving.routes.wire import headers_of
 from serving.wire import MAX_BODY_BYTES

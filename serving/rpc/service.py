@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import grpc
 
 from envs.core.errors import CityloopError, ReadingError
-from serving.access import credentials
+from serving.access.entry import credentials
+from serving.access.limits import retry_after
+from serving.access.principal import Principal, Role
+from serving.charge.operations import standing_of
 from serving.gateway import Gateway
-from serving.limits import retry_after
-from serving.operations import standing_of
-from serving.principal import Principal, Role
 from serving.refusals import Refused, brief
 from serving.routes.service import told_to
 from serving.routes.sites import info_of

@@ -10,8 +10,8 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from starlette.testclient import TestClient
 
-from serving.fuzz import bench_fuzz
-from serving.soak import bench_soak
+from serving.bench.fuzz import bench_fuzz
+from serving.bench.soak import bench_soak
 from tests.serving.plants import app_of, grid, service
 
 pytestmark = pytest.mark.chaos

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.cluster import free_ports
-from serving.processes import title
+from serving.cluster.processes import title
+from serving.cluster.ray_cluster import free_ports
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import Running, running
 

@@ -14,12 +14,12 @@ import pytest
 
 from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
+from serving.access.keys import create_key
+from serving.access.principal import Grant, Role
 from serving.app import create_app
 from serving.build import Plan
-from serving.cluster import free_ports
+from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.keys import create_key
-from serving.principal import Grant, Role
 from tests.serving.plants import served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

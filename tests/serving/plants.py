@@ -18,13 +18,13 @@ from envs import get_system, load_scenario
 from envs.core.site import Site
 from envs.core.world import Observation, Readings, Requests
 from serving.app import create_app
+from serving.charge.roles import Roles
+from serving.charge.standing import Standing
+from serving.charge.state import Store
 from serving.config import SiteSettings
 from serving.gateway import Gateway
-from serving.roles import Roles
-from serving.seat import Seat
-from serving.sites import SiteService
-from serving.standing import Standing
-from serving.state import Store
+from serving.tick.seat import Seat
+from serving.tick.sites import SiteService
 from serving.wire import example_tick
 
 GRID = "intersections/grid2x2"

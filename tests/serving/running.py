@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from serving.processes import alive, family
+from serving.cluster.processes import alive, family
 
 START_S, STOP_S = 180, 60
 """Far more than it takes; a machine may be busy with other things."""

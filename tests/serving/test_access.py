@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.core.errors import CityloopError
-from serving.access import BEARER, Access
-from serving.keys import create_key, load_keys, revoke_key
-from serving.limits import Buckets, too_deep
-from serving.principal import ANYBODY, AccessSettings, Grant, JwtSettings, Role
+from serving.access.entry import BEARER, Access
+from serving.access.keys import create_key, load_keys, revoke_key
+from serving.access.limits import Buckets, too_deep
+from serving.access.principal import ANYBODY, AccessSettings, Grant, JwtSettings, Role
 from serving.refusals import Limited, Unauthenticated
 
 DRAINAGE = Grant(role=Role.ACT, system="drainage", site="estuary")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 import cityloop
-from serving.admin import KEY
-from serving.cluster import free_ports
+from serving.cluster.admin import KEY
+from serving.cluster.ray_cluster import free_ports
 from tests.serving.plants import app_of, grid, served, service
 
 
@@ -63,7 +63,7 @@ def test_a_service_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixtu
 
 
 def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serving.admin import Admin
+    from serving.cluster.admin import Admin
 
     monkeypatch.setenv(KEY, "secret")
     with Admin(url) as admin:

@@ -13,12 +13,12 @@ import yaml
 
 from envs import CityloopError
 from serving.build import Plan
-from serving.cluster import free_ports
+from serving.cluster.deploy import build, serve_config, write_serve_config
+from serving.cluster.proxy import bundle_tls, changes, error_page
+from serving.cluster.ray_cluster import free_ports
+from serving.cluster.replica import Replica, user_config
+from serving.cluster.shards import joined, shards_of
 from serving.config import ServiceConfig, Tls
-from serving.deploy import build, serve_config, write_serve_config
-from serving.proxy import bundle_tls, changes, error_page
-from serving.replica import Replica, user_config
-from serving.shards import joined, shards_of
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
 
@@ -94,7 +94,7 @@ def test_arguments_that_do_not_fit_are_one_sentence() -> None:
 
 
 def test_roles_come_by_user_config_and_only_where_they_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.replica.configure_logs", lambda *_: None)  # this process logs elsewhere
+    monkeypatch.setattr("serving.cluster.replica.configure_logs", lambda *_: None)  # this process logs elsewhere
     (shard,) = shards_of(Plan.make(config()))
     replica = Replica(shard)
     (service,) = replica.gateway.all

@@ -16,16 +16,16 @@ from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 
 from envs.core.site import Site
-from serving.access import Access
+from serving.access.door import HEADERS, Door
+from serving.access.entry import Access
+from serving.access.keys import create_key
+from serving.access.principal import AccessSettings, Grant, Role
 from serving.app import create_app
-from serving.cluster import free_ports
+from serving.cluster.ray_cluster import free_ports
 from serving.collaborators import Looked
-from serving.door import HEADERS, Door
 from serving.gateway import Gateway
-from serving.keys import create_key
-from serving.metrics import Metrics
-from serving.principal import AccessSettings, Grant, Role
-from serving.streams import Streams
+from serving.watch.metrics import Metrics
+from serving.watch.streams import Streams
 from serving.wire import Tick
 from tests.serving.plants import body_of, client_of, grid, served, service, tick_of
 

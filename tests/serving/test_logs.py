@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.keys import create_key
-from serving.logs import ROOT, LogSink, Receiver, Sender, configure, formatter, redact
-from serving.principal import Grant, Role
+from serving.access.keys import create_key
+from serving.access.principal import Grant, Role
+from serving.watch.logs import ROOT, LogSink, Receiver, Sender, configure, formatter, redact
 from tests.serving.test_streams import alarm, change, decision
 
 TOKEN = "cl_0123456789abcdef_" + "x" * 43

@@ -13,13 +13,13 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from envs.core.site import Site
-from serving.access import BEARER, PROTOCOL, Access
+from serving.access.entry import BEARER, PROTOCOL, Access
+from serving.access.keys import create_key, revoke_key
+from serving.access.principal import AccessSettings, Grant, Role
 from serving.app import create_app
 from serving.gateway import Gateway
-from serving.keys import create_key, revoke_key
-from serving.metrics import Metrics
-from serving.principal import AccessSettings, Grant, Role
 from serving.routes import loop as module
+from serving.watch.metrics import Metrics
 from serving.wire import MAX_BODY_BYTES, ActAnswer
 from tests.serving import plants
 from tests.serving.plants import Stub, body_of, grid, service, tick_of

@@ -18,11 +18,11 @@ from envs.core.env import make_loop
 from envs.core.registry import SYSTEMS
 from envs.core.site import Site
 from serving.events import Change, Shadowed
-from serving.metrics import MAX_REASONS, Metrics
+from serving.watch.metrics import MAX_REASONS, Metrics
 from serving.wire import example_tick
 from tests.serving.test_streams import change, decision
 
-DASHBOARDS = Path(__file__).parents[2] / "serving" / "dashboards"
+DASHBOARDS = Path(__file__).parents[2] / "serving" / "watch" / "dashboards"
 AT = {"system": "drainage", "site": "estuary"}
 
 

@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 
 from envs import CityloopError
 from envs.core.site import Site
+from serving.access.principal import Grant, Principal, Role
+from serving.charge.state import Store
 from serving.events import Change, Decision, Shadowed
-from serving.principal import Grant, Principal, Role
 from serving.refusals import Unauthenticated
-from serving.sites import SiteService
-from serving.state import Store
+from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.plants import Stub, app_of, body_of, grid, service, tick_of, wish
 
@@ -398,7 +398,7 @@ def test_a_disk_that_refuses_is_said_and_the_hand_holds(site: Site, tmp_path: Pa
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serving.state.os.replace", refuse)
+    monkeypatch.setattr("serving.charge.state.os.replace", refuse)
     assert put(client, site.agents[0]).json()["saved"] is False
     assert ask(client, site, 0)["overridden"] == {site.agents[0]: "roadworks"}
     assert list((tmp_path / "sites" / "intersections").iterdir()) == []

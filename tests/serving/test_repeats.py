@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from envs.core.site import Site
-from serving.episodes import Episodes
 from serving.refusals import Busy, Conflict
-from serving.repeats import KEPT
+from serving.tick.episodes import Episodes
+from serving.tick.repeats import KEPT
 from serving.wire import Tick
 from tests.serving.plants import Stub, body_of, grid, service, tick_of
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from serving.charge.roles import REMEMBERED, Roles
 from serving.refusals import Conflict
-from serving.roles import REMEMBERED, Roles
 from tests.serving.plants import grid
 
 

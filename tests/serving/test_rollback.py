@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.rollback import CAUSES, Conduct, RollbackSettings, Watch
+from serving.charge.rollback import CAUSES, Conduct, RollbackSettings, Watch
 
 WELL, ILL = Conduct(), Conduct(errors=1.0)
 

@@ -15,16 +15,16 @@ import pytest
 
 from envs import get_system, load_scenario
 from envs.core.site import Site
-from serving.access import Access
+from serving.access.entry import Access
+from serving.access.keys import create_key, revoke_key
+from serving.access.principal import AccessSettings, Grant, Role
 from serving.gateway import Gateway
-from serving.keys import create_key, revoke_key
-from serving.principal import AccessSettings, Grant, Role
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc import service as module
 from serving.rpc.cityloop_pb2_grpc import CityloopStub, add_CityloopServicer_to_server
 from serving.rpc.messages import body_of
 from serving.rpc.service import Rpc
-from serving.streams import Streams
+from serving.watch.streams import Streams
 from serving.wire import example_tick, parse_tick
 from tests.serving.plants import grid, service, tick_of
 

@@ -22,7 +22,7 @@ from agents import make_controller
 from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
-from serving.cluster import free_ports
+from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.control import control
 from serving.run import serve
@@ -207,6 +207,6 @@ def test_what_cannot_be_served_is_one_sentence(changes: dict[str, Any], words: s
 
 
 def test_no_shipped_policy_is_said_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.seat.shipped_policies", lambda system: {})
+    monkeypatch.setattr("serving.tick.seat.shipped_policies", lambda system: {})
     with pytest.raises(CityloopError, match="no policy ships for system 'intersections'"):
         serve(config(defaults={}))

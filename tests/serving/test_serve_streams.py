@@ -18,9 +18,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from serving.cluster import free_ports
-from serving.keys import create_key
-from serving.principal import Grant, Role
+from serving.access.keys import create_key
+from serving.access.principal import Grant, Role
+from serving.cluster.ray_cluster import free_ports
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.cityloop_pb2_grpc import CityloopStub
 from tests.serving.test_rpc import columns_of

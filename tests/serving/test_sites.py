@@ -15,8 +15,8 @@ from agents import make_controller
 from agents.policy import Policy
 from envs import CityloopError, ReadingError
 from envs.core.site import Site
-from serving.places import load_site
-from serving.sites import SiteService
+from serving.tick.places import load_site
+from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.plants import Stub, body_of, grid, service, tick_of, wish
 

@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from envs.core.errors import CityloopError
-from serving import streams as module
 from serving.alarms.book import Alarm
 from serving.events import Change, Decision, Shadowed
 from serving.refusals import Busy
-from serving.streams import Streams, Subscription
+from serving.watch import streams as module
+from serving.watch.streams import Streams, Subscription
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from serving.deadline import Late
+from serving.tick.deadline import Late
 from serving.transport import AsyncSocketTransport, Reply, SocketTransport, Unreachable
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import cityloop
-from serving.access import Access
-from serving.principal import AccessSettings, Role
+from serving.access.entry import Access
+from serving.access.principal import AccessSettings, Role
 from serving.refusals import Unauthenticated
 
 

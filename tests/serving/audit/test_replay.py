@@ -28,7 +28,7 @@ from serving.audit.segments import list_segments
 from serving.audit.verify import verify
 from serving.checks import CheckSettings, InputChecks
 from serving.collaborators import Looked
-from serving.sites import SiteService
+from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, Stub, body_of, grid, service, tick_of, wish
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from envs import CityloopError
+from serving.access.principal import Grant, Principal, Role
 from serving.app import create_app
 from serving.audit import AuditLog, log
 from serving.audit.replay import replay
@@ -17,7 +18,6 @@ from serving.audit.verify import verify
 from serving.build import Plan
 from serving.config import ServiceConfig
 from serving.gateway import Gateway
-from serving.principal import Grant, Principal, Role
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, app_of, body_of, client_of, grid, service, tick_of
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from envs.core.errors import CityloopError
+from serving.access.principal import Grant, Principal, Role
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
-from serving.principal import Grant, Principal, Role
 from tests.envs.transit.small import three_zones
 from tests.serving.booking.desks import VEHICLES, Client, at, desk, settings_of, since
 

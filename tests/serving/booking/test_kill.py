@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from serving.booking.desk import Desk
-from serving.cluster import free_ports
+from serving.cluster.ray_cluster import free_ports
 from tests.envs.transit import brute
 from tests.envs.transit.small import three_zones
 from tests.serving.booking.child import settings_in

@@ -13,13 +13,13 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.core.site import Site
 from envs.core.world import Commands, Intervention, Observation, Requests
-from serving.asked import Asked
+from serving.charge.overrides import Override
 from serving.collaborators import Looked
-from serving.decide import Decided
 from serving.events import Decision, Shadowed
-from serving.overrides import Override
-from serving.seat import Seat
-from serving.shadow import Tried
+from serving.tick.asked import Asked
+from serving.tick.decide import Decided
+from serving.tick.seat import Seat
+from serving.tick.shadow import Tried
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.core.world import Observation, Requests, as_numbers
-from serving.asked import Asked
+from serving.charge.crew import Crew
 from serving.collaborators import Looked
-from serving.crew import Crew
-from serving.deadline import Late
-from serving.seat import Seat, reason_of
+from serving.tick.asked import Asked
+from serving.tick.deadline import Late
+from serving.tick.seat import Seat, reason_of
 
 log = logging.getLogger("cityloop.serving")
 

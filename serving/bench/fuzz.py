@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import orjson
 
-from serving.bench import record_episode
-from serving.cluster import free_ports
+from serving.bench.ticks import record_episode
+from serving.cluster.processes import family, resident_bytes, title
+from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.processes import family, resident_bytes, title
 from serving.run import serve
 
 SCENARIO = "intersections/grid2x2"

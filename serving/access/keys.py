@@ -24,7 +24,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envs.core.errors import CityloopError
-from serving.principal import ALL, Grant, Principal, first_problem, read_secret_file
+from serving.access.principal import ALL, Grant, Principal, first_problem, read_secret_file
 
 log = logging.getLogger("cityloop.access")
 

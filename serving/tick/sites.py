@@ -23,20 +23,20 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Guard
-from serving.after import Afterwards
-from serving.asked import Asked
+from serving.charge.rollback import EVERYDAY, Conduct
+from serving.charge.standing import Standing
+from serving.charge.state import Store
 from serving.collaborators import Checks, Looked
 from serving.config import SiteConfig
-from serving.decide import Decided, decide
 from serving.events import Change, Event, Sink
 from serving.refusals import Busy
-from serving.repeats import Repeats
-from serving.report import Outcome, answer_of, decision_of, shadowed_of
-from serving.rollback import EVERYDAY, Conduct
-from serving.seat import WARM_UP_S, Seat, reason_of
-from serving.shadow import Tried, guarded_agents, try_out
-from serving.standing import Standing
-from serving.state import Store
+from serving.tick.after import Afterwards
+from serving.tick.asked import Asked
+from serving.tick.decide import Decided, decide
+from serving.tick.repeats import Repeats
+from serving.tick.report import Outcome, answer_of, decision_of, shadowed_of
+from serving.tick.seat import WARM_UP_S, Seat, reason_of
+from serving.tick.shadow import Tried, guarded_agents, try_out
 from serving.wire import InCharge, Tick, example_tick, parse_tick
 
 log = logging.getLogger("cityloop.serving")

@@ -37,7 +37,7 @@ def confine_worker() -> None:
     anywhere = r"(?m)^(\s*bind )(?:\*?|\{\{ config\.grpc_frontend_host \}\}):"
     template, changes = re.subn(anywhere, rf"\g<1>{LOOPBACK}:", haproxy_templates.HAPROXY_CONFIG_TEMPLATE)
     if changes != BINDS or replica.add_port_to_grpc_server is not tls_utils.add_port_to_grpc_server:
-        raise RuntimeError("this version of Ray Serve binds its ports elsewhere: serving/loopback.py must be adapted")
+        raise RuntimeError("this version of Ray Serve binds its ports elsewhere: cluster/loopback.py must be adapted")
     haproxy.HAPROXY_CONFIG_TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE = template
 
     def add_port(server: Any, address: str) -> Any:

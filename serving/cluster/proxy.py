@@ -57,7 +57,7 @@ def set_up_proxy() -> None:
     for old, new in changes():
         if template.count(old) != 1:
             raise RuntimeError(
-                "this version of Ray Serve sets HAProxy up differently: serving/proxy.py must be adapted"
+                "this version of Ray Serve sets HAProxy up differently: serving/cluster/proxy.py must be adapted"
             )
         template = template.replace(old, new)
     haproxy.HAPROXY_CONFIG_TEMPLATE = haproxy_templates.HAPROXY_CONFIG_TEMPLATE = template

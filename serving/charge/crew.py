@@ -8,9 +8,9 @@ from typing import Literal
 from agents import fallback_name
 from envs.core.errors import CityloopError
 from envs.core.site import Site
+from serving.charge.roles import Roles
 from serving.refusals import Conflict
-from serving.roles import Roles
-from serving.seat import Seat
+from serving.tick.seat import Seat
 
 Acting = Literal["champion", "canary"]
 """The roles that act."""

@@ -22,10 +22,10 @@ from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation
-from serving.cluster import free_ports
+from serving.access.keys import create_key
+from serving.access.principal import Grant, Role
+from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.keys import create_key
-from serving.principal import Grant, Role
 from serving.run import serve
 
 TICKS = 400

@@ -9,9 +9,9 @@ import yaml
 
 from envs.core.errors import CityloopError
 from serving.build import Plan
+from serving.cluster.replica import application, user_config
+from serving.cluster.shards import shards_of
 from serving.config import ServiceConfig
-from serving.replica import application, user_config
-from serving.shards import shards_of
 
 
 def build(arguments: dict[str, Any]) -> Any:
@@ -44,7 +44,7 @@ def serve_config(config: ServiceConfig) -> dict[str, Any]:
         {
             "name": shard.name,
             "route_prefix": shard.route,
-            "import_path": "serving.deploy:build",
+            "import_path": "serving.cluster.deploy:build",
             "args": {"config": resolved, "shard": shard.name},
             "deployments": [{"name": shard.name, "user_config": user_config(shard)}],
         }

@@ -14,7 +14,7 @@ from typing import Any
 from serving.build import Plan
 from serving.gateway import Gateway
 from serving.refusals import NotServed
-from serving.sites import SiteService
+from serving.tick.sites import SiteService
 from serving.wire import SystemSummary
 
 NAME = "cityloop"

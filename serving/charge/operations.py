@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from agents import POLICY, rules, shipped_policies
+from serving.charge.overrides import Override
+from serving.charge.roles import Roles
+from serving.charge.standing import reconfigured
 from serving.forms import ByHand, Overridden, OverrideRequest, Policies, RoleChange, SiteStanding
-from serving.overrides import Override
 from serving.refusals import Conflict
-from serving.report import commands_of
-from serving.roles import Roles
-from serving.sites import SiteService
-from serving.standing import reconfigured
+from serving.tick.report import commands_of
+from serving.tick.sites import SiteService
 from serving.wire import Change, example_tick
 
 VERBS = ("shadow", "canary", "promote", "demote", "rollback")

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from envs.core.errors import CityloopError
+from serving.cluster.loopback import LOOPBACK, confine_cluster, confine_worker
+from serving.cluster.options import options, quiet
+from serving.cluster.proxy import PEM, bundle_tls, set_up_proxy
+from serving.cluster.shards import shards_of
 from serving.config import ServiceConfig
-from serving.logs import Receiver
-from serving.loopback import LOOPBACK, confine_cluster, confine_worker
-from serving.options import options, quiet
-from serving.proxy import PEM, bundle_tls, set_up_proxy
-from serving.shards import shards_of
+from serving.watch.logs import Receiver
 from serving.wire import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Cluster:
         """Serve a plan's sites. Takes as long as its policies take to load."""
         from ray import serve
 
-        from serving.replica import application
+        from serving.cluster.replica import application
 
         for shard in shards_of(replace(plan, logs=self._logs.path)):
             serve.run(application(shard), name=shard.name, route_prefix=shard.route)

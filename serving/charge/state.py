@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 
 from envs.core.errors import CityloopError
 from envs.core.site import Frozen, Site, first_problem
-from serving.overrides import Override
-from serving.roles import Roles
+from serving.charge.overrides import Override
+from serving.charge.roles import Roles
 
 
 class SiteState(Frozen):

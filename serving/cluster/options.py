@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.streams import MAX_SUBSCRIBERS
+from serving.watch.streams import MAX_SUBSCRIBERS
 from serving.wire import MAX_LOOPS
 
 QUEUE = 64

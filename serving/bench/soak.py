@@ -13,10 +13,10 @@ import orjson
 
 from agents import POLICY, fallback_name, shipped_policies
 from envs.core.registry import SYSTEMS, get_system
-from serving.bench import record_episode
-from serving.cluster import free_ports
+from serving.bench.ticks import record_episode
+from serving.cluster.processes import family, open_files, resident_bytes, title
+from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.processes import family, open_files, resident_bytes, title
 from serving.run import serve
 
 PER_S = 5.0

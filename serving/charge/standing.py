@@ -10,14 +10,14 @@ from functools import partial
 
 from envs.core.errors import CityloopError
 from envs.core.site import Site
+from serving.charge.crew import Crew
+from serving.charge.overrides import Overrides
+from serving.charge.roles import REMEMBERED, Roles
+from serving.charge.rollback import Watch
+from serving.charge.state import SiteState, Store
 from serving.config import SiteSettings
-from serving.crew import Crew
-from serving.episodes import Episodes
-from serving.overrides import Overrides
-from serving.roles import REMEMBERED, Roles
-from serving.rollback import Watch
-from serving.seat import Seat
-from serving.state import SiteState, Store
+from serving.tick.episodes import Episodes
+from serving.tick.seat import Seat
 
 log = logging.getLogger("cityloop.serving")
 

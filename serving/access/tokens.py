@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from envs.core.errors import CityloopError
-from serving.principal import Grant, JwtSettings, Principal, read_secret_file
+from serving.access.principal import Grant, JwtSettings, Principal, read_secret_file
 
 MIN_SECRET = 32
 """Bytes of a secret, as RFC 7518, section 3.2, asks of HS256."""

@@ -14,13 +14,13 @@ import orjson
 
 from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
-from serving.cluster import free_ports
+from serving.access.keys import create_key
+from serving.access.principal import Grant, Role
+from serving.bench.load import Ask, Tally, press, request
+from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.keys import create_key
-from serving.load import Ask, Tally, press, request
-from serving.places import load_site
-from serving.principal import Grant, Role
 from serving.run import serve
+from serving.tick.places import load_site
 
 ROUNDS = 1500
 WARM_UP = 200

@@ -12,15 +12,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from serving.keys import KeyFile
-from serving.limits import Buckets, retry_after
-from serving.principal import (
+from serving.access.keys import KeyFile
+from serving.access.limits import Buckets, retry_after
+from serving.access.principal import (
     ANYBODY,
     AccessSettings,
     Principal,
 )
+from serving.access.tokens import Tokens
 from serving.refusals import Limited, Unauthenticated
-from serving.tokens import Tokens
 
 log = logging.getLogger("cityloop.access")
 

@@ -10,13 +10,13 @@ from starlette.types import ASGIApp
 
 from envs.core.errors import CityloopError
 from serving.app import create_app
+from serving.charge.operations import configure
+from serving.cluster.options import options
+from serving.cluster.shards import Front, Shard
 from serving.forms import read_roles
-from serving.logs import configure as configure_logs
-from serving.operations import configure
-from serving.options import options
 from serving.refusals import Refused
 from serving.rpc.service import Rpc
-from serving.shards import Front, Shard
+from serving.watch.logs import configure as configure_logs
 from serving.wire import SystemSummary
 
 log = logging.getLogger("cityloop.serving")

@@ -11,9 +11,9 @@ from serving.alarms.book import Alarm
 from serving.alarms.watch import AlarmWatch
 from serving.audit import AuditLog
 from serving.events import Sink
-from serving.logs import LogSink
-from serving.metrics import Metrics
-from serving.streams import Streams
+from serving.watch.logs import LogSink
+from serving.watch.metrics import Metrics
+from serving.watch.streams import Streams
 
 
 class Sinks:

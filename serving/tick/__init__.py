@@ -1,0 +1,1 @@
+"""One tick's way through a site: asked, checked, decided, guarded, answered, told."""

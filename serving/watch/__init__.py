@@ -1,0 +1,1 @@
+"""Who takes note of what happens: metrics, streams, the log."""
