@@ -485,7 +485,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="A system, monitor, training, serving, loop, audit, alarms, console, soak, fuzz or checks.",
+            help="A system, cordeau, monitor, training, serving, loop, audit, alarms, console, soak, fuzz or checks.",
             show_default=False,
         ),
     ],
@@ -502,6 +502,7 @@ def bench(
         "dampers": ("training.bench.dampers", "bench_dampers"),
         "monitor": ("training.bench.monitor", "bench_monitor"),
         "transit": ("training.bench.transit", "bench_transit"),
+        "cordeau": ("training.bench.cordeau", "bench_cordeau"),
         "training": ("training.bench.training", "bench_training"),
         "serving": ("serving.bench.ticks", "bench_serving"),
         "alarms": ("serving.alarms.bench", "bench_alarms"),

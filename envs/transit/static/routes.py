@@ -1,0 +1,137 @@
+"""Routes of a static problem, compiled: the times at which one can be driven, and where a request fits in best."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from envs.transit.static.problem import Problem
+
+EPS = 1e-6
+"""Minutes by which a time may pass a limit: rounding of sums."""
+
+
+class Data(NamedTuple):
+    """A problem as compiled functions read it; `data_of` makes it. Attributes as in `Problem`."""
+
+    between: np.ndarray
+    service: np.ndarray
+    load: np.ndarray
+    window: np.ndarray
+    capacity: int
+    ride: float
+    duration: float
+
+
+def data_of(problem: Problem) -> Data:
+    """A problem as compiled functions read it."""
+    rest = problem.capacity, problem.ride, problem.duration
+    return Data(np.ascontiguousarray(problem.between), problem.service, problem.load, problem.tight, *rest)
+
+
+@njit(cache=True)
+def times(route: np.ndarray, count: int, data: Data, begin: np.ndarray, place: np.ndarray) -> bool:
+    """Whether a route can be driven, and the earliest times at which it can.
+
+    Windows, driving, longest rides and the longest route bound differences of times. So from the earliest times on,
+    whatever is too early for something later is put off, and what follows is carried along, until nothing changes; more
+    often than there are stops only if it never ends (Bellman and Ford).
+
+    Args:
+        route: nodes without the depot; every drop-off after its pick-up.
+        count: how many.
+        data: the problem.
+        begin: ``(count + 2,)``, to be overwritten: when service begins, with the depot at both ends.
+        place: ``(2n + 1,)``, to be overwritten: where in the route a node is.
+    """
+    half = (len(data.load) - 1) // 2
+    aboard = 0
+    for k in range(count):
+        node = route[k]
+        aboard += data.load[node]
+        if aboard > data.capacity:
+            return False
+        place[node], begin[k + 1] = k + 1, data.window[node, 0]
+    begin[0] = begin[count + 1] = data.window[0, 0]
+    for _ in range(count + 3):
+        before = 0
+        for k in range(1, count + 2):
+            node = route[k - 1] if k <= count else 0
+            stood = data.service[before] if k > 1 else 0.0
+            begin[k] = max(begin[k], begin[k - 1] + stood + data.between[before, node])
+            if begin[k] > data.window[node, 1] + EPS:
+                return False
+            before = node
+        settled = True
+        for k in range(count, 0, -1):
+            node = route[k - 1]
+            if node > half:
+                pick = place[node - half]
+                needed = begin[k] - data.ride - data.service[node - half]
+                if begin[pick] < needed - EPS:
+                    begin[pick], settled = needed, False
+        if begin[0] < begin[count + 1] - data.duration - EPS:
+            begin[0], settled = begin[count + 1] - data.duration, False
+        if settled:
+            return True
+    return False
+
+
+@njit(cache=True)
+def length(route: np.ndarray, count: int, data: Data) -> float:
+    """Of a route, from the depot and back."""
+    total, before = 0.0, 0
+    for k in range(count):
+        total += data.between[before, route[k]]
+        before = route[k]
+    return total + data.between[before, 0]
+
+
+@njit(cache=True)
+def best_place(
+    r: int, route: np.ndarray, count: int, data: Data, trial: np.ndarray, begin: np.ndarray, place: np.ndarray
+) -> tuple[float, int, int]:
+    """By how much a route grows at least with request ``r``, and the stops before which it goes; infinite: it cannot.
+
+    Args:
+        r: the request, from 1.
+        route: nodes.
+        count: how many.
+        data: the problem.
+        trial: ``(2n + 1,)``, to be overwritten.
+        begin: ``(2n + 3,)``, to be overwritten.
+        place: ``(2n + 1,)``, to be overwritten.
+    """
+    pick, drop = r, r + (len(data.load) - 1) // 2
+    between = data.between
+    best, first, second = np.inf, -1, -1
+    soonest, before = data.window[0, 0], 0  # when a vehicle can leave the stop before, if nobody is put off
+    for i in range(count + 1):
+        if soonest + between[before, pick] > data.window[pick, 1] + EPS:
+            break
+        after = route[i] if i < count else 0
+        way = between[before, pick] + between[pick, after] - between[before, after]
+        for j in range(i, count + 1):
+            if j == i:
+                grown = between[before, pick] + between[pick, drop] + between[drop, after] - between[before, after]
+            else:
+                last, then = route[j - 1], route[j] if j < count else 0
+                grown = way + between[last, drop] + between[drop, then] - between[last, then]
+            if grown >= best:
+                continue
+            for k in range(i):
+                trial[k] = route[k]
+            trial[i] = pick
+            for k in range(i, j):
+                trial[k + 1] = route[k]
+            trial[j + 1] = drop
+            for k in range(j, count):
+                trial[k + 2] = route[k]
+            if times(trial, count + 2, data, begin, place):
+                best, first, second = grown, i, j
+        if i < count:
+            soonest = max(soonest + between[before, after], data.window[after, 0]) + data.service[after]
+            before = after
+    return best, first, second

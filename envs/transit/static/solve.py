@@ -1,0 +1,229 @@
+"""A static problem solved by insertion, ruin and recreate.
+
+Requests are inserted by regret (Potvin and Rousseau 1993): first the one that loses most if it does not get its best
+route. Then, over and over, some are taken out, alike or at random, and inserted anew (Schrimpf et al. 2000; Ropke and
+Pisinger 2006, whose measure of likeness this is); what comes out is kept by simulated annealing. Every route is checked
+exactly, so nothing that breaks a window, a ride, a seat or a shift is ever kept.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from envs.transit.static.problem import Problem
+from envs.transit.static.routes import Data, best_place, data_of, length, times
+
+UNSERVED = 1000.0
+"""What a request that nobody serves costs, in minutes."""
+
+HOT, COLD = 0.03, 1e-4
+"""Temperatures at the beginning and the end, relative to the first solution's cost."""
+
+ROUNDS = 500
+"""Between two looks at the clock."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Routes that keep everything.
+
+    Attributes:
+        cost: length of all routes.
+        routes: nodes of each without the depot; empty ones are left out.
+        begins: when service begins at each of them, with the departure from the depot before and the return after.
+        unserved: requests, from 1, that fit in nowhere.
+        first: cost of regret insertion alone, before anything is ruined.
+        found_s: seconds of search after which it was found.
+    """
+
+    cost: float
+    routes: tuple[tuple[int, ...], ...]
+    begins: tuple[tuple[float, ...], ...]
+    unserved: tuple[int, ...]
+    first: float
+    found_s: float
+
+
+@njit(cache=True)
+def _set_seed(seed: int) -> None:
+    np.random.seed(seed)
+
+
+@njit(cache=True)
+def total(routes: np.ndarray, counts: np.ndarray, data: Data) -> float:
+    """What all routes cost, and who is in none."""
+    half, served, cost = (len(data.load) - 1) // 2, 0, 0.0
+    for v in range(len(counts)):
+        if counts[v] > 0:
+            cost += length(routes[v], counts[v], data)
+        served += counts[v] // 2
+    return cost + UNSERVED * (half - served)
+
+
+@njit(cache=True)
+def _next(out: np.ndarray, cost: np.ndarray, regret: bool) -> tuple[int, int]:
+    """Who is inserted next, and into which route; -1: nobody fits in anywhere."""
+    chosen, vehicle, most = -1, -1, -np.inf
+    for r in range(1, len(out)):
+        v = int(np.argmin(cost[r]))
+        if not out[r] or not np.isfinite(cost[r, v]):
+            continue
+        worth = -cost[r, v]
+        if regret:
+            following = UNSERVED
+            for w in range(cost.shape[1]):
+                if w != v:
+                    following = min(following, cost[r, w])
+            worth += following
+        if worth > most:
+            chosen, vehicle, most = r, v, worth
+    return chosen, vehicle
+
+
+@njit(cache=True)
+def recreate(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data, regret: bool, noise: float) -> None:
+    """Insert all requests that are out, one by one, where they fit in best; who fits in nowhere stays out.
+
+    Args:
+        routes: ``(V, 2n)``.
+        counts: stops of each.
+        out: bool ``(n + 1,)``, whether a request is in no route.
+        data: the problem.
+        regret: whether the one that would lose most goes first, else the cheapest.
+        noise: share by which costs are made uncertain, so that not always the same comes out.
+    """
+    nodes, fleet = len(data.load), len(counts)
+    trial, begin, place = np.zeros(nodes, np.int64), np.zeros(nodes + 2), np.zeros(nodes, np.int64)
+    cost = np.full((len(out), fleet), np.inf)
+    first, second = np.zeros((len(out), fleet), np.int64), np.zeros((len(out), fleet), np.int64)
+    for r in range(1, len(out)):
+        if out[r]:
+            for v in range(fleet):
+                found, first[r, v], second[r, v] = best_place(r, routes[v], counts[v], data, trial, begin, place)
+                cost[r, v] = found * (1.0 + noise * np.random.random())
+    while True:
+        chosen, vehicle = _next(out, cost, regret)
+        if chosen < 0:
+            return
+        route, count, i, j = routes[vehicle], counts[vehicle], first[chosen, vehicle], second[chosen, vehicle]
+        for k in range(count - 1, j - 1, -1):
+            route[k + 2] = route[k]
+        for k in range(j - 1, i - 1, -1):
+            route[k + 1] = route[k]
+        route[i], route[j + 1] = chosen, chosen + len(out) - 1
+        counts[vehicle] = count + 2
+        out[chosen] = False
+        for r in range(1, len(out)):
+            if out[r]:
+                found, i, j = best_place(r, route, counts[vehicle], data, trial, begin, place)
+                cost[r, vehicle], first[r, vehicle], second[r, vehicle] = found, i, j
+                cost[r, vehicle] *= 1.0 + noise * np.random.random()
+
+
+@njit(cache=True)
+def ruin(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data, most: int) -> None:
+    """Take some requests out: one by chance, and others by chance or that are like it in place and time."""
+    half = len(out) - 1
+    wanted = np.random.randint(1, most + 1)
+    seed = np.random.randint(1, half + 1)
+    alike = np.random.random() < 0.7
+    score = np.random.random(half + 1)
+    if alike:
+        for r in range(1, half + 1):
+            near = data.between[seed, r] + data.between[seed + half, r + half]
+            near += abs(data.window[seed, 0] - data.window[r, 0]) + abs(data.window[seed, 1] - data.window[r, 1])
+            score[r] = near * (0.5 + np.random.random())
+    score[seed] = -1.0
+    score[0] = np.inf
+    for r in np.argsort(score)[:wanted]:
+        out[r] = True
+    for v in range(len(counts)):
+        kept = 0
+        for k in range(counts[v]):
+            node = routes[v, k]
+            if not out[node if node <= half else node - half]:
+                routes[v, kept] = node
+                kept += 1
+        counts[v] = kept
+
+
+@njit(cache=True)
+def improve(
+    routes: np.ndarray,
+    counts: np.ndarray,
+    out: np.ndarray,
+    best: np.ndarray,
+    best_counts: np.ndarray,
+    data: Data,
+    rounds: int,
+    heat: float,
+) -> None:
+    """So many rounds of ruin and recreate at one temperature, in minutes; the best solution is kept aside."""
+    half = len(out) - 1
+    now, least = total(routes, counts, data), total(best, best_counts, data)
+    most = max(1, min(half, int(0.4 * half) + 1))
+    for _ in range(rounds):
+        old, old_counts, old_out = routes.copy(), counts.copy(), out.copy()
+        ruin(routes, counts, out, data, most)
+        recreate(routes, counts, out, data, np.random.random() < 0.6, 0.3 if np.random.random() < 0.5 else 0.0)
+        cost = total(routes, counts, data)
+        if cost < least - 1e-9:
+            least = cost
+            best[:], best_counts[:] = routes, counts
+        if cost > now - heat * np.log(max(np.random.random(), 1e-12)):
+            routes[:], counts[:], out[:] = old, old_counts, old_out
+        else:
+            now = cost
+
+
+def solve(problem: Problem, seconds: float = 10.0, rounds: int | None = None, seed: int = 0) -> Solution:
+    """The best solution found.
+
+    Args:
+        problem: what is to be served.
+        seconds: of search.
+        rounds: ruin so many times instead, so that the same comes out everywhere.
+        seed: of all chance.
+    """
+    data, half = data_of(problem), problem.requests
+    _set_seed(seed)
+    routes, counts = np.zeros((problem.vehicles, 2 * half), np.int64), np.zeros(problem.vehicles, np.int64)
+    out = np.ones(half + 1, np.bool_)
+    out[0] = False
+    recreate(routes, counts, out, data, True, 0.0)
+    best, best_counts = routes.copy(), counts.copy()
+    first = least = total(routes, counts, data)
+    improve(routes, counts, out, best, best_counts, data, 0, 1.0)  # compiled before the clock runs
+    start, done, found_s = time.perf_counter(), 0, 0.0
+    while True:
+        passed_s = time.perf_counter() - start
+        share = done / rounds if rounds is not None else passed_s / seconds
+        if share >= 1.0:
+            break
+        heat = least * HOT * (COLD / HOT) ** share
+        step = ROUNDS if rounds is None else min(ROUNDS, rounds - done)
+        improve(routes, counts, out, best, best_counts, data, step, heat)
+        done += step
+        cost = total(best, best_counts, data)
+        if cost < least - 1e-9:
+            least, found_s = cost, time.perf_counter() - start
+    return _solution(data, best, best_counts, first, found_s)
+
+
+def _solution(data: Data, routes: np.ndarray, counts: np.ndarray, first: float, found_s: float) -> Solution:
+    half = (len(data.load) - 1) // 2
+    place, kept, begins, cost = np.zeros(len(data.load), np.int64), [], [], 0.0
+    for route, count in zip(routes, counts.tolist(), strict=True):
+        if count:
+            begin = np.zeros(count + 2)
+            times(route, count, data, begin, place)
+            kept.append(tuple(route[:count].tolist()))
+            begins.append(tuple(begin.tolist()))
+            cost += length(route, count, data)
+    served = {node for route in kept for node in route}
+    unserved = tuple(r for r in range(1, half + 1) if r not in served)
+    return Solution(cost, tuple(kept), tuple(begins), unserved, first, found_s)

@@ -1,0 +1,131 @@
+"""``cityloop bench cordeau``: static dial-a-ride instances of Cordeau and Laporte, beside the best that is known.
+
+``python -m training.bench.cordeau FILES`` solves files of a user's own in the same layout, and ``--prove 300`` lets
+HiGHS look for the optimum for so many seconds a file, with the cost found as a cutoff. The instances do not ship.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from envs.core.errors import CityloopError
+from envs.transit.scenarios import DATA, USUAL_DATA
+from envs.transit.static.exact import optimum
+from envs.transit.static.problem import read
+from envs.transit.static.solve import solve
+from training.terminal import Output, table
+
+OPTIMA = {"a2-16": 294.248, "b2-16": 309.406}
+"""Proven by HiGHS with ``--prove 300``. Others are not known to us: their publication's figures are not at hand."""
+
+SECONDS = 10.0
+"""Of search, for each instance."""
+
+COLUMNS = ("instance", "requests", "vehicles", "insertion", "ours", "best known", "gap (%)", "found after (s)")
+
+
+def instances() -> list[Path]:
+    """The instances, where they are at hand.
+
+    Raises:
+        CityloopError: if they are not.
+    """
+    folder = Path(os.environ.get(DATA) or USUAL_DATA).expanduser().resolve() / "transit" / "cordeau"
+    found = sorted(folder.glob("*.txt"))
+    if not found:
+        raise CityloopError(f"no instances are in {folder}: set {DATA} to the folder that holds transit/cordeau/*.txt")
+    return found
+
+
+def rows(paths: Sequence[Path], seconds: float = SECONDS, prove_s: float = 0.0) -> list[dict[str, Any]]:
+    """Solve instances.
+
+    Args:
+        paths: their files.
+        seconds: of search, for each.
+        prove_s: for HiGHS, for each; 0: it is not asked.
+
+    Returns:
+        A row an instance: ``instance``, ``requests``, ``vehicles``, ``unserved``, ``first`` (cost of regret insertion
+        alone), ``cost``, ``known`` (of the optimum, where it is known or was proven; else None), ``bound`` (what HiGHS
+        proved that no solution is below; None if not asked), ``gap_pct`` (to ``known``; None), ``found_s``.
+    """
+    found = []
+    for path in paths:
+        problem = read(path)
+        mine = solve(problem, seconds)
+        known, bound = OPTIMA.get(problem.name), None
+        if prove_s > 0:
+            exact = optimum(problem, prove_s, mine.cost if not mine.unserved else float("inf"))
+            known, bound = (exact.cost if exact.proven and exact.routes else known), exact.bound
+        whole = known is not None and not mine.unserved
+        found.append(
+            {
+                "instance": problem.name,
+                "requests": problem.requests,
+                "vehicles": problem.vehicles,
+                "unserved": len(mine.unserved),
+                "first": mine.first,
+                "cost": mine.cost,
+                "known": known,
+                "bound": bound,
+                "gap_pct": 100.0 * (mine.cost / known - 1.0) if known is not None and whole else None,
+                "found_s": mine.found_s,
+            }
+        )
+    return found
+
+
+def bench_cordeau(seconds: float = SECONDS) -> dict[str, Any]:
+    """All instances that are at hand.
+
+    Args:
+        seconds: of search, for each.
+
+    Returns:
+        ``{"bench", "ratios", "figures"}``: cost beside the best known, and beside insertion alone; costs, and after how
+        many seconds they were found.
+
+    Raises:
+        CityloopError: if there are no instances.
+    """
+    ratios, figures = {}, {}
+    for row in rows(instances(), seconds):
+        name = row["instance"]
+        if row["known"] is not None:
+            ratios[f"{name}: ours / proven optimum"] = row["cost"] / row["known"]
+        ratios[f"{name}: ours / regret insertion alone"] = row["cost"] / row["first"]
+        figures[f"{name}: cost"] = row["cost"]
+        figures[f"{name}: unserved"] = float(row["unserved"])
+        figures[f"{name}: found after (s)"] = row["found_s"]
+    return {"bench": "cordeau", "ratios": ratios, "figures": figures}
+
+
+def main() -> None:
+    """Solve instances and print a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", type=Path, nargs="*")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of search, for each")
+    parser.add_argument("--prove", type=float, default=0.0, metavar="SECONDS", help="for HiGHS, for each")
+    given = parser.parse_args()
+    try:
+        found = rows(given.files or instances(), given.seconds, given.prove)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
+    cells = []
+    for row in found:
+        bound = f"at least {row['bound']:.2f}" if row["bound"] is not None else "not known"
+        known = f"{row['known']:.2f}" if row["known"] is not None else bound
+        gap = f"{max(row['gap_pct'], 0.0):.2f}" if row["gap_pct"] is not None else ""
+        ours = f"{row['cost']:.2f}" if not row["unserved"] else f"{row['unserved']} not served"
+        cells.append((row["instance"], row["requests"], row["vehicles"], f"{row['first']:.2f}", ours, known, gap,
+                      f"{row['found_s']:.1f}"))  # fmt: skip
+    Output(None).show(table("static instances", COLUMNS, [tuple(map(str, cell)) for cell in cells], numbers=1))
+
+
+if __name__ == "__main__":
+    main()
