@@ -6,6 +6,7 @@ unless it is of high priority, so that what flickers does not ring.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from statistics import median
@@ -25,6 +26,23 @@ SILENT_PERIODS, SILENT_S = 3.0, 5.0
 
 Plant = Callable[[bytes], Iterable[Condition]]
 """The body of a tick → what holds at the plant."""
+
+
+SENSOR = re.compile(r"\w+\[\d+\] \([^)]*\)")
+"""How a finding begins that is about one sensor: column, place, and whose it is."""
+
+
+def key_of(finding: str) -> str | None:
+    """What a finding of the input checks is about, whatever the numbers in it; None: it only counts others."""
+    if (sensor := SENSOR.match(finding)) is not None:
+        return f"sensor:{sensor.group()}"
+    if finding.startswith("observations beyond"):
+        return "envelope"
+    if finding.startswith("readings contradict"):
+        return f"contradiction:{finding.rpartition(': ')[2]}"
+    if re.fullmatch(r"and \d+ more", finding):
+        return None
+    return f"inputs:{re.split(r' is |: ', finding, maxsplit=1)[0]}"
 
 
 class SiteRules:
@@ -93,7 +111,8 @@ class SiteRules:
         elif decision.fallback_reason is not None:
             yield Condition("fallback", "medium", f"the fallback decides: {decision.fallback_reason}")
         for finding in decision.findings:
-            yield Condition(f"sensor:{finding.partition(':')[0]}", "low", finding)
+            if (key := key_of(finding)) is not None:
+                yield Condition(key, "low", finding)
         share = sum(self._guarded) / GUARDED_TICKS
         if share >= GUARDED_SHARE:
             text = f"the guard changed requests in {share:.0%} of the last {GUARDED_TICKS} ticks"

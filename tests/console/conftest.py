@@ -108,8 +108,9 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
         gateway.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """A browser; no longer than it is needed, as its driver keeps an event loop running in this thread."""
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium

@@ -16,7 +16,7 @@ function axes(colours, time) {
 
 /**
  * @param data a function → uPlot's arrays [x, ...ys]; read in an effect, so signals in it are followed
- * @param lines [{label, colour, dash}], a line each of the ys
+ * @param lines [{label, colour, dash, gaps}], a line each of the ys; gaps: it is drawn across what is missing
  * @param mark a function → x of an upright line, or null
  */
 export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }) {
@@ -34,7 +34,7 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }
         width: 1.6,
         dash: line.dash,
         points: { show: false },
-        spanGaps: false,
+        spanGaps: Boolean(line.gaps),
         value: (_, value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(4)).toString()),
       }));
       const upright = {

@@ -6,7 +6,7 @@ const SOURCES = {
   champion: { text: "policy", sign: "●" },
   canary: { text: "canary", sign: "◐" },
   fallback: { text: "fallback", sign: "▲" },
-  manual: { text: "manual", sign: "✋" },
+  manual: { text: "manual", sign: "✍" },
 };
 
 /** Who is in charge, by shape and word as well as by colour. */

@@ -46,7 +46,7 @@ function Tile({ site }) {
         {frame ? <Source source={frame.source} /> : <span class="badge">waiting for its plant</span>}
         {byHand > 0 && frame.source !== "manual" && (
           <span class="badge source-manual">
-            <span aria-hidden="true">✋</span> {byHand} by hand
+            <span aria-hidden="true">✍</span> {byHand} by hand
           </span>
         )}
         <span class="controller">{frame?.controller ?? site.controller}</span>

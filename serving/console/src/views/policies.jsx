@@ -106,7 +106,10 @@ function Role({ name, of }) {
   );
 }
 
+/** A line a controller: the challenger, and the policy itself while the fallback decides. */
 function ShadowChart({ site }) {
+  const names = [...new Set(site.shadows.map((s) => s.controller))].slice(-2);
+  const share = (name) => (s) => (s.error || s.controller !== name ? null : 100 * s.differs);
   return (
     <figure>
       <figcaption>
@@ -114,10 +117,10 @@ function ShadowChart({ site }) {
       </figcaption>
       <Chart
         label="Share of commands in which the shadow differs, over time"
-        lines={[{ label: "differs", colour: "pink" }]}
+        lines={names.map((name, k) => ({ label: name, colour: ["pink", "orange"][k], gaps: true }))}
         data={() => {
           site.shadow.value;
-          return [site.shadows.map((s) => s.at_s), site.shadows.map((s) => (s.error ? null : 100 * s.differs))];
+          return [site.shadows.map((s) => s.at_s), ...names.map((name) => site.shadows.map(share(name)))];
         }}
       />
     </figure>
