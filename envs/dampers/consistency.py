@@ -10,7 +10,7 @@ from envs.core.consistency import Plausible, Rule
 from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
-LEAST = 0.05
+LEAST = 0.2
 """Disagreements count as shares of the peaks of late, and those for no less than this share of what is typical."""
 
 EXACT = 1e-6
