@@ -1,0 +1,124 @@
+"""Days of a scenario that SWMM has told of: what flows to the reservoirs, what is forecast, and what is wrong.
+
+A day begins with what tanks hold by then under the static plan. Days on which nothing overflows under it are left out:
+they teach nothing, and most days are so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.core.errors import CityloopError
+from envs.drainage.features import DrainageFeatures
+from envs.drainage.recording import Recorder
+from envs.drainage.reservoirs import Calibration
+from envs.drainage.scenarios import DrainageScenario
+from envs.drainage.sensing import Faults, Forecaster
+from envs.drainage.site import DrainageSite
+from envs.drainage.surrogate import Basin
+
+DAY_S = 86400.0
+
+LEAST_M3 = 30.0
+"""A day that overflows less under the static plan is left out."""
+
+TRIES = 3
+"""Times as many days as are wanted that are looked at, at most."""
+
+
+@dataclass(frozen=True)
+class Days:
+    """Of ``E`` days of ``T`` decisions.
+
+    Attributes:
+        inflow_cms: to each reservoir in the time that follows, ``(E, T, K)``.
+        weather: columns `features.WEATHER`, ``(E, T, N, 7)``.
+        volume_m3: what reservoirs hold at first, ``(E, K)``.
+        under_way: `Basin.under_way` at first, ``(E, lags, O)``.
+        overflow_m3: of the reservoirs under the static plan, ``(E, K)``.
+        silent: reservoirs whose sensor is silent, bool ``(E, K)``.
+        stuck: reservoirs whose sensor repeats its first value, bool ``(E, K)``.
+        stuck_gate: gates that do not move, bool ``(E, N)``.
+    """
+
+    inflow_cms: Tensor
+    weather: Tensor
+    volume_m3: Tensor
+    under_way: Tensor
+    overflow_m3: Tensor
+    silent: Tensor
+    stuck: Tensor
+    stuck_gate: Tensor
+
+    def take(self, which: Tensor) -> Self:
+        """Some of them."""
+        return type(self)(**{name: values[which] for name, values in vars(self).items()})
+
+
+class Library:
+    """Records episodes of training seeds until it has as many days as are wanted.
+
+    Args:
+        scenario: which.
+        site: its site.
+        fit: of its network.
+        count: how many days; fewer, if more than `TRIES` times as many would have to be looked at.
+        seed: draws the episodes' seeds.
+
+    Attributes:
+        days: the days.
+        seeds: the seed of the episode that each is of.
+
+    Raises:
+        CityloopError: if nothing overflows.
+    """
+
+    def __init__(self, scenario: DrainageScenario, site: DrainageSite, fit: Calibration, count: int, seed: int):
+        self._scenario, self._site, self._fit = scenario, site, fit
+        self._recorder, self._features = Recorder(scenario, site, fit.parts), DrainageFeatures(site)
+        self.decisions = min(scenario.decisions, round(DAY_S / scenario.decision_s))
+        train, rng = scenario.seeds.train, np.random.default_rng([seed, 23])
+        found: list[Days] = []
+        self.seeds: list[int] = []
+        for _ in range(TRIES * count * self.decisions // scenario.decisions + 1):
+            one = int(rng.integers(train.first, train.last + 1))
+            days = self._record(one)
+            found.append(days)
+            self.seeds += [one] * len(days.volume_m3)
+            if len(self.seeds) >= count:
+                break
+        if not self.seeds:
+            raise CityloopError(f"scenario {scenario.ref}: nothing overflows in {len(found)} episodes: let it rain more")
+        self.days = Days(*(torch.cat(parts) for parts in zip(*(vars(days).values() for days in found), strict=True)))
+
+    def _record(self, seed: int) -> Days:
+        """Those days of an episode that count."""
+        scenario, parts, steps = self._scenario, self._fit.parts, self.decisions
+        inflow = torch.from_numpy(self._recorder.inflow_cms(seed).astype(np.float32))
+        weather = torch.from_numpy(self._weather(seed))
+        faults = Faults(scenario, len(self._site.tanks), len(self._site.gates), seed)
+        wrong = [torch.from_numpy(x) for x in (faults.silent[parts.tanks], faults.stuck[parts.tanks], faults.stuck_gate)]
+        basin = Basin(self._fit, scenario.decision_s)
+        basin.begin(1)
+        static = torch.tensor([[gate.static for gate in self._site.gates]], dtype=torch.float32)
+        rows = []
+        for k in range(0, len(inflow) - steps + 1, steps):
+            volume, under_way = basin.volume_m3[0], torch.cat(basin.under_way)
+            over = sum(basin.advance(static, inflow[None, k + j])[0] for j in range(steps))
+            assert isinstance(over, Tensor)
+            if over.sum() > LEAST_M3:
+                rows.append((inflow[k : k + steps], weather[k : k + steps], volume, under_way, over, *wrong))
+        empty = (inflow[:steps], weather[:steps], volume, under_way, over, *wrong)
+        return Days(*(torch.stack(column)[: len(rows)] for column in zip(*(rows or [empty]), strict=True)))
+
+    def _weather(self, seed: int) -> np.ndarray:
+        """Columns `features.WEATHER` of an episode, ``(T, N, 7)``."""
+        scenario, rain = self._scenario, self._recorder.weather(seed)
+        forecaster = Forecaster(scenario.forecast, rain.rain_mm, scenario.decision_s, seed)
+        rates = np.array([rain.rates_mmh(k - 1) for k in range(scenario.decisions)])
+        return self._features.weather(rates, forecaster.said_mm[:-1]).astype(np.float32)
