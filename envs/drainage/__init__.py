@@ -23,7 +23,6 @@ from envs.drainage.site import DrainageSite
 from envs.drainage.world import SwmmWorld
 
 
-
 def _twin(scenario: DrainageScenario, num_envs: int, seed: int) -> Differentiable:
     from envs.drainage.twin import Twin
 

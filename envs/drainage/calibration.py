@@ -1,8 +1,8 @@
 """How much water each depth of a tank stands for, and how long it takes from tank to tank: fitted to SWMM.
 
 Pipes that back up behind a tank hold water, too, so a tank holds more than its own walls do. Each band of depths has an
-area: non-negative least squares on the balance of its water over half hours. A full tank goes on to fill the pipes behind
-it: by what the surrogate then overflows too much.
+area: non-negative least squares on the balance of its water over half hours. A full tank goes on to fill pipes behind
+it: by as much as the surrogate overflows too much without them.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from envs.drainage.kpis import CONTINUITY_PCT
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario

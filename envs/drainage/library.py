@@ -93,7 +93,9 @@ class Library:
             if len(self.seeds) >= count:
                 break
         if not self.seeds:
-            raise CityloopError(f"scenario {scenario.ref}: nothing overflows in {len(found)} episodes: let it rain more")
+            raise CityloopError(
+                f"scenario {scenario.ref}: nothing overflows in {len(found)} episodes: let more rain fall"
+            )
         self.days = Days(*(torch.cat(parts) for parts in zip(*(vars(days).values() for days in found), strict=True)))
 
     def _record(self, seed: int) -> Days:
@@ -102,7 +104,9 @@ class Library:
         inflow = torch.from_numpy(self._recorder.inflow_cms(seed).astype(np.float32))
         weather = torch.from_numpy(self._weather(seed))
         faults = Faults(scenario, len(self._site.tanks), len(self._site.gates), seed)
-        wrong = [torch.from_numpy(x) for x in (faults.silent[parts.tanks], faults.stuck[parts.tanks], faults.stuck_gate)]
+        wrong = [
+            torch.from_numpy(x) for x in (faults.silent[parts.tanks], faults.stuck[parts.tanks], faults.stuck_gate)
+        ]
         basin = Basin(self._fit, scenario.decision_s)
         basin.begin(1)
         static = torch.tensor([[gate.static for gate in self._site.gates]], dtype=torch.float32)

@@ -59,7 +59,12 @@ def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: floa
 
 
 def _passing(
-    depth_mm: float, length_s: float, start_s: float, places_m: np.ndarray, edges_s: np.ndarray, rng: np.random.Generator
+    depth_mm: float,
+    length_s: float,
+    start_s: float,
+    places_m: np.ndarray,
+    edges_s: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """One storm, ``(len(edges_s) - 1, gauges)`` in mm; see `storm`."""
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED_MPS)

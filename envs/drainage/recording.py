@@ -19,7 +19,7 @@ from envs.drainage.reservoirs import Reservoirs
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
 from envs.drainage.swmm import Swmm
-from envs.drainage.weather import Setup, Weather, set_up
+from envs.drainage.weather import Weather, set_up
 
 VAST_M2 = 1e6
 """Area of tanks that never fill."""

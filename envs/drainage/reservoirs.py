@@ -1,7 +1,7 @@
 """A network as its surrogate sees it: tanks that gates empty or fill, and the orifices that let their water out.
 
-Derived from the SWMM input alone. All else (catchments, pipes that gates do not touch, tanks of their own) reaches these
-tanks as an inflow that no decision changes, which SWMM itself tells (`recording.py`).
+Derived from the SWMM input alone. All else (catchments, other pipes and tanks) reaches these tanks as an inflow that no
+decision changes, which SWMM itself tells (`recording.py`).
 """
 
 from __future__ import annotations

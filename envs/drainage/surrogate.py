@@ -1,4 +1,4 @@
-"""A network's reservoirs as tensors: many episodes at once, to be learned through. See `reservoirs.py` for what is there.
+"""A network's reservoirs as tensors: many episodes at once, to be learned through; `reservoirs.py` says what is there.
 
 A tank's depth follows from what it holds, orifices let out what SWMM's formula says of depth and setting, what they let
 out reaches the next tank some minutes later, and what a full tank cannot hold overflows. Pipes below are taken to run

@@ -45,7 +45,9 @@ class View:
         Args:
             depth_m: as sensors say, ``(E, K)``.
             known: which sensors speak, bool ``(E, K)``.
-            settings, still_s, flow_cms: of the gates, ``(E, N)``.
+            settings: where gates stand, ``(E, N)``.
+            still_s: for how long they have, ``(E, N)``.
+            flow_cms: what they let through, ``(E, N)``.
             weather: what `DrainageFeatures.weather` says, ``(E, N, 7)``.
         """
         seen = known.float()

@@ -4,8 +4,8 @@ Ratios come from alternating runs on this machine in one go, over the same rain:
 encoded, guarded and rewarded; and a bare pyswmm loop with the same stride that carries out the very same settings and
 reads nothing. A run is timed from its first decision until SWMM is closed.
 
-The surrogate plays whole storms of test seeds, many at once, under the static plan, and is held to what overflows of them
-in SWMM, tank by tank.
+The surrogate plays whole storms of test seeds, many at once, under the static plan, and is held to what overflows of
+them in SWMM, tank by tank.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def bench_drainage(
         storms: that the surrogate is measured on.
 
     Returns:
-        ``{"bench", "ratios", "figures"}``: ours divided by the bare loop's, and decisions a second; the surrogate's speed
-        divided by SWMM's, its episodes a second, and its errors.
+        ``{"bench", "ratios", "figures"}``: ours divided by the bare loop's, and decisions a second; the surrogate's
+        speed divided by SWMM's, its episodes a second, and its errors.
     """
     ratios: dict[str, float] = {}
     figures: dict[str, float] = {}
