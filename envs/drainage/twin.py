@@ -1,8 +1,8 @@
 """A network's surrogate under control, to learn through: days of many events as one differentiable computation.
 
 Rain, forecasts, faults and the guard are the functions that the world and the loop run; the columns of `features.py`
-that depend on levels and gates are written again, on tensors (`view.py`). A gradient passes a guard that limits a request
-or holds it back as if it had not, and stops where the guard overrides it.
+that depend on levels and gates are written again, on tensors (`view.py`). A gradient passes a guard that limits a
+request or holds it back as if it had not, and stops where the guard overrides it.
 """
 
 from __future__ import annotations
