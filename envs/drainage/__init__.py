@@ -33,7 +33,7 @@ BACKPROP = {
     "workers": 96,
     "fragment": 288,
     "width": 32,
-    "learning_rate": 4e-3,
+    "learning_rate": 6e-3,
     "learning_rate_end": 2e-4,
     "averaging": 0.9,
     "validate_every": 20,

@@ -156,8 +156,8 @@ class DrainageFeatures:
         heard = np.isfinite(rain_mmh)
         rain = np.where(heard, rain_mmh / RAIN_MMH, 0.0)
         forecast = forecast_mm.reshape(*rain.shape, len(LEADS_MIN)) / FORECAST_MM
-        known = np.isfinite(forecast).all(axis=-1)
-        ahead = np.concatenate([known[..., None], np.where(known[..., None], forecast, 0.0)], axis=-1)
+        known = np.isfinite(forecast).all(axis=-1, keepdims=True)
+        ahead = np.concatenate([known, np.where(known, forecast, 0.0)], axis=-1)
         columns = np.empty((*rain.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)))
         columns[..., 0] = rain @ self._rain.T / np.maximum(heard @ self._rain.T, 1e-9)  # by the gauges that are heard
         columns[..., 1] = (rain.sum(axis=-1) / np.maximum(heard.sum(axis=-1), 1))[..., None]

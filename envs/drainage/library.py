@@ -1,11 +1,12 @@
 """Days of a scenario that SWMM has told of: what flows to the reservoirs, what is forecast, and what is wrong.
 
-A day begins with what tanks hold by then under the static plan. Days on which nothing overflows under it are left out:
-they teach nothing, and most days are so.
+A day begins with what tanks hold by then under the static plan. Days on which nothing overflows under it teach nothing,
+and most are so; nor do those on which everything overflows whatever gates do. Both are left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,11 +25,14 @@ from envs.drainage.surrogate import Basin
 
 DAY_S = 86400.0
 
-LEAST_M3 = 30.0
-"""A day that overflows less under the static plan is left out."""
+LEAST_M3, MOST_FILLS = 30.0, 2.0
+"""A day that overflows less under the static plan is left out, or more than all tanks hold so many times."""
 
 TRIES = 3
 """Times as many days as are wanted that are looked at, at most."""
+
+AT_ONCE = 16
+"""Episodes that are recorded at a time."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Library:
         scenario: which.
         site: its site.
         fit: of its network.
-        count: how many days; fewer, if more than `TRIES` times as many would have to be looked at.
+        count: how many days; about, or fewer if more than `TRIES` times as many would have to be looked at.
         seed: draws the episodes' seeds.
 
     Attributes:
@@ -85,40 +89,45 @@ class Library:
         train, rng = scenario.seeds.train, np.random.default_rng([seed, 23])
         found: list[Days] = []
         self.seeds: list[int] = []
-        for _ in range(TRIES * count * self.decisions // scenario.decisions + 1):
-            one = int(rng.integers(train.first, train.last + 1))
-            days = self._record(one)
-            found.append(days)
-            self.seeds += [one] * len(days.volume_m3)
-            if len(self.seeds) >= count:
-                break
+        looked, most = 0, TRIES * count * self.decisions
+        while len(self.seeds) < count and looked < most:
+            seeds = rng.integers(train.first, train.last + 1, AT_ONCE).tolist()
+            for one, days in self._record(seeds):
+                found.append(days)
+                self.seeds += [one] * len(days.volume_m3)
+            looked += AT_ONCE * scenario.decisions
         if not self.seeds:
             raise CityloopError(
-                f"scenario {scenario.ref}: nothing overflows in {len(found)} episodes: let more rain fall"
+                f"scenario {scenario.ref}: nothing overflows in training's episodes: let more rain fall"
             )
         self.days = Days(*(torch.cat(parts) for parts in zip(*(vars(days).values() for days in found), strict=True)))
 
-    def _record(self, seed: int) -> Days:
-        """Those days of an episode that count."""
-        scenario, parts, steps = self._scenario, self._fit.parts, self.decisions
-        inflow = torch.from_numpy(self._recorder.inflow_cms(seed).astype(np.float32))
-        weather = torch.from_numpy(self._weather(seed))
-        faults = Faults(scenario, len(self._site.tanks), len(self._site.gates), seed)
-        wrong = [
-            torch.from_numpy(x) for x in (faults.silent[parts.tanks], faults.stuck[parts.tanks], faults.stuck_gate)
-        ]
+    def _record(self, seeds: list[int]) -> Iterator[tuple[int, Days]]:
+        """Those days of some episodes that count, with the seed of each."""
+        scenario, steps = self._scenario, self.decisions
+        inflow = torch.from_numpy(np.array([self._recorder.inflow_cms(one) for one in seeds], dtype=np.float32))
+        weather = torch.from_numpy(np.array([self._weather(one) for one in seeds]))
+        wrong = [self._wrong(one) for one in seeds]
+        silent, stuck, stuck_gate = (torch.from_numpy(np.array(kind)) for kind in zip(*wrong, strict=True))
         basin = Basin(self._fit, scenario.decision_s)
-        basin.begin(1)
-        static = torch.tensor([[gate.static for gate in self._site.gates]], dtype=torch.float32)
-        rows = []
-        for k in range(0, len(inflow) - steps + 1, steps):
-            volume, under_way = basin.volume_m3[0], torch.cat(basin.under_way)
-            over = sum(basin.advance(static, inflow[None, k + j])[0] for j in range(steps))
-            assert isinstance(over, Tensor)
-            if over.sum() > LEAST_M3:
-                rows.append((inflow[k : k + steps], weather[k : k + steps], volume, under_way, over, *wrong))
-        empty = (inflow[:steps], weather[:steps], volume, under_way, over, *wrong)
-        return Days(*(torch.stack(column)[: len(rows)] for column in zip(*(rows or [empty]), strict=True)))
+        basin.begin(len(seeds))
+        static = torch.tensor([gate.static for gate in self._site.gates], dtype=torch.float32).repeat(len(seeds), 1)
+        for k in range(0, inflow.shape[1] - steps + 1, steps):
+            volume, under_way = basin.volume_m3, torch.stack(basin.under_way, dim=1)
+            over = torch.stack([basin.advance(static, inflow[:, k + j]) for j in range(steps)]).sum(dim=0)
+            parts = (inflow[:, k : k + steps], weather[:, k : k + steps], volume, under_way, over)
+            days = Days(*parts, silent, stuck, stuck_gate)
+            total, most = over.sum(dim=1), MOST_FILLS * basin.capacity_m3.sum()
+            for which in torch.nonzero((total > LEAST_M3) & (total < most)):
+                yield seeds[int(which)], days.take(which)
+
+    def _wrong(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Silent and stuck sensors of the reservoirs, and stuck gates."""
+        faults, tanks = (
+            Faults(self._scenario, len(self._site.tanks), len(self._site.gates), seed),
+            self._fit.parts.tanks,
+        )
+        return faults.silent[tanks], faults.stuck[tanks], faults.stuck_gate
 
     def _weather(self, seed: int) -> np.ndarray:
         """Columns `features.WEATHER` of an episode, ``(T, N, 7)``."""

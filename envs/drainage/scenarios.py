@@ -361,8 +361,9 @@ def _astlingen(common: dict[str, Any], event: str) -> DrainageScenario:
     if event == "days":
         storms = Storms(depth_mm=7.0, depth_spread=0.7, count=(1, 4))
         return DrainageScenario(**common, rain="storms", storms=storms, duration_s=72 * 3600)
-    rain, event = ("varied", "aug2000") if event == "varied" else ("file", event)
-    return DrainageScenario(**common, rain=rain, series=f"{event}raingage", duration_s=EVENTS[event] * 86400 - 300)
+    recorded = "aug2000" if event == "varied" else event
+    common |= {"series": f"{recorded}raingage", "duration_s": EVENTS[recorded] * 86400 - 300}
+    return DrainageScenario(**common, rain="varied" if event == "varied" else "file")
 
 
 def _pystorms(network: str) -> Path:

@@ -70,7 +70,7 @@ class Basin:
             for o, outlet in enumerate(outlets):
                 if lags[o] == lag:
                     self._into[lag][outlet.to, o] = 1.0
-        self._memory = max(lags, default=0)
+        self._memory = max([1, *lags])
         self.under_way = []
 
     def begin(self, episodes: int) -> None:

@@ -28,7 +28,7 @@ from envs.drainage.view import View
 LIBRARY = 2
 """Recorded days for each plant."""
 
-EVENT_M3 = 1500.0
+EVENT_M3 = 1000.0
 """Added to what a day overflows under the static plan, as small events would count for too much otherwise."""
 
 MOVED = 1e-6
