@@ -155,7 +155,7 @@ def oracle(
         rounds: of the search, for each.
         controllers: what it begins with; none: the rules that training is measured against.
         on_progress: called with (rounds done, rounds in all).
-        steps: of the descent through the surrogate.
+        steps: of the descent through the surrogate; 0: none.
         settings: changes to the scenario.
 
     Returns:
@@ -178,8 +178,9 @@ def oracle(
             search = Search(loop, branches, np.random.default_rng([seed, 17]))
             costs = search.costs(plans)
             with suppress(CityloopError):  # no surrogate of this network
-                plans.append(descend(world.scenario, world.site, seed, plans[int(np.argmin(costs))], steps))
-                costs += search.costs(plans[-1:])
+                if steps:
+                    plans.append(descend(world.scenario, world.site, seed, plans[int(np.argmin(costs))], steps))
+                    costs += search.costs(plans[-1:])
             plan, merged = Plan(plans[int(np.argmin(costs))], min(costs)), None
             for done in range(rounds):
                 plan, merged = search.improve(plan, merged)
