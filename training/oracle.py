@@ -1,15 +1,17 @@
 """``cityloop oracle``: how far gates could go if rain and tide were known: the best that a long search finds.
 
 Whole events are run again and again in SWMM under plans, one setting a gate and decision. The search begins with what
-the controllers did that are to be bounded, changes a plan a little at some time for some gates, and keeps what spills
-less: an evolution strategy that only ever improves (Rechenberg 1973). So it ends no worse than these controllers; it is
-no proof: a longer search may find less overflow still. Stuck gates and blocked conduits are not known to it.
+the controllers did that are to be bounded, and with what the surrogate's gradient makes of the best of that, where the
+network has a surrogate. It changes a plan a little at some time for some gates, and keeps what spills less: an
+evolution strategy that only ever improves (Rechenberg 1973). So it ends no worse than these controllers; it is no
+proof: a longer search may find less overflow still. Stuck gates and blocked conduits are not known to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ from envs.core.readings import Readings
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Observation, Requests
 from envs.drainage.world import SwmmWorld
+from training.descent import descend
 from training.episodes import Progress, cores
 from training.tracking import versions
 
@@ -141,6 +144,7 @@ def oracle(
     rounds: int = 300,
     controllers: Sequence[str] = (),
     on_progress: Progress | None = None,
+    steps: int = 60,
     **settings: Any,
 ) -> dict[str, Any]:
     """What the search reaches on every seed, through the guard.
@@ -151,6 +155,7 @@ def oracle(
         rounds: of the search, for each.
         controllers: what it begins with; none: the rules that training is measured against.
         on_progress: called with (rounds done, rounds in all).
+        steps: of the descent through the surrogate; 0: none.
         settings: changes to the scenario.
 
     Returns:
@@ -160,7 +165,8 @@ def oracle(
         CityloopError: if it is another system's, or a controller cannot be had.
     """
     loop = make_loop(scenario, **settings)
-    if not isinstance(loop.world, SwmmWorld):
+    world = loop.world
+    if not isinstance(world, SwmmWorld):
         raise CityloopError(f"scenario {loop.scenario.ref} has no oracle: give one of drainage")
     names = list(controllers) or list(references("drainage"))
     made = [make_controller(name, loop.site) for name in names]
@@ -171,6 +177,10 @@ def oracle(
             plans = [_played(loop, controller, seed) for controller in made]
             search = Search(loop, branches, np.random.default_rng([seed, 17]))
             costs = search.costs(plans)
+            with suppress(CityloopError):  # no surrogate of this network
+                if steps:
+                    plans.append(descend(world.scenario, world.site, seed, plans[int(np.argmin(costs))], steps))
+                    costs += search.costs(plans[-1:])
             plan, merged = Plan(plans[int(np.argmin(costs))], min(costs)), None
             for done in range(rounds):
                 plan, merged = search.improve(plan, merged)

@@ -66,6 +66,15 @@ def insertion(site: TransitSite) -> Controller:
     return Local(Dispatch("insertion", site.costs.tuple))
 
 
+BATCH_S = 15.0
+"""Seconds for which `batch` gathers requests."""
+
+
+def batched(site: TransitSite) -> Controller:
+    """Requests gathered and given to vehicles together, by a set partition over trips of one or two parties (HiGHS)."""
+    return Local(Dispatch("batch", site.costs.tuple, batch_s=BATCH_S))
+
+
 class _Rebalancing:
     """Base of the controllers that say where idle vehicles should stand, every so often; in between they stay.
 
@@ -177,6 +186,7 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
     "nearest": nearest,
     "least-driving": least_driving,
     "insertion": insertion,
+    "batch": batched,
     "even": Even,
     "reactive": Reactive,
     "coverage": Coverage,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
+from envs.core.differentiable import Differentiable
 from envs.core.registry import System
 from envs.drainage.conditions import conditions
 from envs.drainage.consistency import DrainageConsistency
@@ -20,6 +21,24 @@ from envs.drainage.scenarios import NAMES, DrainageScenario, load
 from envs.drainage.scene import make_scene
 from envs.drainage.site import DrainageSite
 from envs.drainage.world import SwmmWorld
+
+
+def _twin(scenario: DrainageScenario, num_envs: int, seed: int) -> Differentiable:
+    from envs.drainage.twin import Twin
+
+    return Twin(scenario, num_envs, seed)
+
+
+BACKPROP = {
+    "workers": 96,
+    "fragment": 288,
+    "width": 32,
+    "learning_rate": 6e-3,
+    "learning_rate_end": 2e-4,
+    "averaging": 0.9,
+    "validate_every": 20,
+}
+"""Training settings: a window is a day, and what a decision leads to shows hours later."""
 
 SYSTEM = System(
     name="drainage",
@@ -48,4 +67,6 @@ SYSTEM = System(
     make_scene=make_scene,
     conditions=conditions,
     gauges=gauges,
+    make_differentiable=_twin,
+    training={"backprop": BACKPROP},
 )

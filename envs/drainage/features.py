@@ -40,6 +40,9 @@ GATE_FEATURES = (
 the own tank is than the mean, and than the fullest other, of all tanks with gates; ``upstream_…``: tanks whose gates
 lead here."""
 
+WEATHER = slice(GATE_FEATURES.index("rain"), GATE_FEATURES.index("tide_above"))
+"""Those that levels and gates have no part in."""
+
 STATE_FEATURES = ("fill", "known", "setting", "rain", "forecast")
 """Columns of a central critic's state, a row a gate."""
 
@@ -77,48 +80,51 @@ class DrainageFeatures:
         even = np.full(gauges, 1.0 / max(gauges, 1))
         shares = [site.tanks[k].rain if k >= 0 and any(site.tanks[k].rain) else even for k in self._tank]
         self._rain = np.array(shares).reshape(n, gauges)
+        self._exists, self._any_tidal = self._below >= 0, bool(self._tidal.any())
+        leads = len(LEADS_MIN)
+        dry = self.weather(np.zeros(gauges), np.zeros(gauges * leads))
+        self._forecast_known = dry[:, 2].copy()
+        units = np.eye(gauges * (1 + leads))
+        mixed = self.weather(units[:, :gauges], units[:, gauges:]) - dry
+        self._mix = mixed.reshape(len(units), n * (3 + leads)).T.copy()
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all gates; see the class."""
         return {"gate": self._columns(readings)}
 
     def _columns(self, readings: Readings) -> np.ndarray:
-        depth_m = readings["depth_m"]
+        depth_m, setting = readings["depth_m"], readings["setting"]
         known = np.isfinite(depth_m)
-        seen, filled = np.zeros(len(depth_m) + 1), np.zeros(len(depth_m) + 1)  # the last for gates without a tank
+        seen, filled = np.zeros(len(known) + 1), np.zeros(len(known) + 1)  # the last for gates without a tank
         seen[:-1] = known
-        filled[:-1][known] = depth_m[known] / self._full_m[known]
+        np.divide(depth_m, self._full_m, out=filled[:-1], where=known)
         own, own_known = filled[self._tank], seen[self._tank]
-        setting = readings["setting"]
         columns = np.zeros((len(self._tank), len(GATE_FEATURES)), dtype=np.float32)
         columns[:, 0], columns[:, 1] = own_known, own
         columns[:, 2], columns[:, 3] = seen[self._below], filled[self._below]
-        fillings = filled[self._gated]
-        count = float(seen[self._gated].sum())
-        mean = float(fillings.sum()) / count if count else 0.0
-        columns[:, 4] = (own - mean) * own_known
+        fillings, heard = filled[self._gated], seen[self._gated]
+        count = float(np.add.reduce(heard))
+        mean = float(np.add.reduce(fillings)) / count if count else 0.0
         if count:
-            columns[:, 5] = (own - self._fullest_other(fillings, seen[self._gated])) * own_known
+            columns[:, 4] = (own - mean) * own_known
+            columns[:, 5] = (own - self._fullest_other(fillings, heard)) * own_known
         columns[:, 6] = mean
-        columns[:, 7] = (self._leads_here * own).max(axis=1)
-        columns[:, 8] = (self._leads_here * setting).max(axis=1)
+        columns[:, 7] = np.maximum.reduce(self._leads_here * own, axis=1)
+        columns[:, 8] = np.maximum.reduce(self._leads_here * setting, axis=1)
         columns[:, 9], columns[:, 10] = setting, self._static
         columns[:, 11] = readings["still_s"] >= self.site.timing.dwell_s
         columns[:, 12] = np.minimum(readings["still_s"] / STILL_S, 2.0)
         columns[:, 13] = readings["flow_cms"] / FLOW_CMS
-        rain = readings["rain_mmh"] / RAIN_MMH
-        heard = np.isfinite(rain)
-        rain = np.where(heard, rain, 0.0)
-        columns[:, 14] = self._rain @ rain / np.maximum(self._rain @ heard, 1e-9)  # by the gauges that are heard
-        columns[:, 15] = rain.sum() / max(np.count_nonzero(heard), 1)
-        columns[:, 16:21] = self._ahead(readings)
-        if self._tidal.any():
+        columns[:, WEATHER] = self._weather(readings["rain_mmh"], readings["forecast_mm"])
+        if self._any_tidal:
             level = np.append(self._invert_m, 0.0)[self._tank] + own * np.append(self._full_m, 0.0)[self._tank]
             tide = np.append(readings["tide_m"], 0.0)[self._tide]
             columns[:, 21] = self._tidal * (tide - level) / TIDE_M
-        columns[:, 22], columns[:, 23] = self._pump, self._below >= 0
-        columns[np.isnan(columns)] = 0.0
-        return np.clip(columns, -LARGEST, LARGEST, out=columns)
+        columns[:, 22], columns[:, 23] = self._pump, self._exists
+        silent = np.isnan(columns)
+        if np.count_nonzero(silent):
+            columns[silent] = 0.0
+        return np.minimum(np.maximum(columns, -LARGEST, out=columns), LARGEST, out=columns)
 
     def _fullest_other(self, fillings: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """For every gate the filling of the fullest other tank that has a gate; its own where there is none."""
@@ -130,14 +136,33 @@ class DrainageFeatures:
         own = np.where(self._own_gated >= 0, fillings[self._own_gated], 0.0)
         return np.where(rival < 0, own, rival)
 
-    def _ahead(self, readings: Readings) -> np.ndarray:
-        """Whether there is a forecast, and what it says for the own catchment, ``(N, 1 + leads)``."""
-        forecast = readings["forecast_mm"].reshape(-1, len(LEADS_MIN)) / FORECAST_MM
-        found = np.zeros((len(forecast), 1 + len(LEADS_MIN)))
-        found[:, 1:] = forecast
-        found[:, 0] = np.isfinite(forecast).all(axis=1)
-        found[found[:, 0] == 0.0] = 0.0
-        return self._rain @ found
+    def _weather(self, rain_mmh: np.ndarray, forecast_mm: np.ndarray) -> np.ndarray:
+        """`weather` of one moment, quicker where everything is known: then it is linear."""
+        told = np.concatenate((rain_mmh, forecast_mm))
+        found: np.ndarray = self._mix @ told
+        if np.isfinite(np.add.reduce(told)):
+            found = found.reshape(len(self._rain), -1)
+            found[:, 2] = self._forecast_known
+            return found
+        return self.weather(rain_mmh, forecast_mm)
+
+    def weather(self, rain_mmh: np.ndarray, forecast_mm: np.ndarray) -> np.ndarray:
+        """The columns `WEATHER` of all gates, ``(…, N, 7)``: what falls on the own catchment, and on all, and will.
+
+        Args:
+            rain_mmh: ``(…, gauges)``; NaN: not heard.
+            forecast_mm: ``(…, gauges * leads)``; NaN: there is none.
+        """
+        heard = np.isfinite(rain_mmh)
+        rain = np.where(heard, rain_mmh / RAIN_MMH, 0.0)
+        forecast = forecast_mm.reshape(*rain.shape, len(LEADS_MIN)) / FORECAST_MM
+        known = np.isfinite(forecast).all(axis=-1, keepdims=True)
+        ahead = np.concatenate([known, np.where(known, forecast, 0.0)], axis=-1)
+        columns = np.empty((*rain.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)))
+        columns[..., 0] = rain @ self._rain.T / np.maximum(heard @ self._rain.T, 1e-9)  # by the gauges that are heard
+        columns[..., 1] = (rain.sum(axis=-1) / np.maximum(heard.sum(axis=-1), 1))[..., None]
+        columns[..., 2:] = self._rain @ ahead
+        return columns
 
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees, float32 ``(N, 5)``: columns `STATE_FEATURES`."""

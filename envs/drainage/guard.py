@@ -27,6 +27,10 @@ TIDE_MARGIN_M = 0.05
 
 CLOSE = 1e-9
 
+REASONS = ("", "no_request", "no_level", "range", "dwell", "moves", "rate", "deadband", "tide", "dry", "all_shut")
+_, NO_REQUEST, NO_LEVEL, RANGE, DWELL, MOVES, RATE, DEADBAND, TIDE, DRY, ALL_SHUT = range(len(REASONS))
+"""Why a request is changed, and the index of each reason."""
+
 
 class DrainageGuard:
     """Checks requests of a site; see the module.
@@ -43,7 +47,9 @@ class DrainageGuard:
         self._tide = np.array([gate.tide for gate in site.gates])
         self._pump = np.array([gate.kind == "pump" for gate in site.gates])
         self._has_tank, self._tidal = self._tank >= 0, self._tide >= 0
-        self._brim_m = FULL_SHARE * np.array([tank.full_m for tank in site.tanks])
+        self._any_tidal, self._any_pump = bool(self._tidal.any()), bool(self._pump.any())
+        self._gated = np.unique(self._tank[self._has_tank])
+        self._brim_m = FULL_SHARE * np.array([site.tanks[k].full_m for k in self._gated])
         self._invert_m = np.array([tank.invert_m for tank in site.tanks])
         timing = site.timing
         self._step = timing.rate_per_min * timing.decision_s / 60.0
@@ -52,59 +58,77 @@ class DrainageGuard:
         """Settings are continuous: nothing to choose from, ``(N, 0)``."""
         return np.zeros((len(self._static), 0), dtype=bool)
 
+    def limit(self, readings: Readings, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Settings that may be carried out, and the index of the reason in `REASONS`, both ``(…, N)``; NaN: no request.
+
+        Reads one network's columns ``(N,)`` or many networks' ``(E, N)``.
+        """
+        now, timing = readings["setting"], self.site.timing
+        depth = np.full(asked.shape, np.nan)
+        if len(self._gated):
+            np.copyto(depth, readings["depth_m"][..., self._tank], where=self._has_tank)
+        wanted, why = asked.copy(), np.zeros(asked.shape, dtype=np.int8)
+        # Without a request the gate stays; with a silent level nobody knows what is right: the fail-safe position.
+        _put(wanted, why, np.isnan(asked), now, NO_REQUEST)
+        _put(wanted, why, self._has_tank & np.isnan(depth), self._fail_safe, NO_LEVEL)
+        _put(wanted, why, (wanted < 0) | (wanted > 1), np.clip(wanted, 0.0, 1.0), RANGE)
+        moving = np.abs(wanted - now) > CLOSE
+        _put(wanted, why, moving & (readings["still_s"] < timing.dwell_s), now, DWELL)
+        _put(wanted, why, moving & (readings["moves"] >= timing.moves_per_day), now, MOVES)
+        if self._step < 1.0:
+            way = wanted - now
+            limited = np.clip(now + np.sign(way) * self._step, 0.0, 1.0)
+            _put(wanted, why, np.abs(way) > self._step + CLOSE, limited, RATE)
+        _put(wanted, why, (np.abs(wanted - now) < timing.deadband - CLOSE) & (wanted != now), now, DEADBAND)
+        self._interlock(wanted, why, readings, depth)
+        return wanted, why
+
     def check(
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
         """Settings to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
-        now = readings["setting"]
-        asked = as_numbers(requests, len(now))[:, 0]
-        depth = np.append(readings["depth_m"], np.nan)[self._tank]
-        wanted, reasons = asked.copy(), [""] * len(now)
-        # Without a request the gate stays; with a silent level nobody knows what is right: the fail-safe position.
-        self._put(wanted, reasons, np.isnan(asked), now, "no_request")
-        self._put(wanted, reasons, self._has_tank & np.isnan(depth), self._fail_safe, "no_level")
-        self._put(wanted, reasons, (wanted < 0) | (wanted > 1), np.clip(wanted, 0.0, 1.0), "range")
-        way = wanted - now
-        moving, timing = np.abs(way) > CLOSE, self.site.timing
-        self._put(wanted, reasons, moving & (readings["still_s"] < timing.dwell_s), now, "dwell")
-        self._put(wanted, reasons, moving & (readings["moves"] >= timing.moves_per_day), now, "moves")
-        if self._step < 1.0:
-            way = wanted - now
-            limited = np.clip(now + np.sign(way) * self._step, 0.0, 1.0)
-            self._put(wanted, reasons, np.abs(way) > self._step + CLOSE, limited, "rate")
-        small = np.abs(wanted - now) < timing.deadband - CLOSE
-        self._put(wanted, reasons, small & (wanted != now), now, "deadband")
-        self._interlock(wanted, reasons, readings, depth)
-        changes = [
-            Intervention(self.site.agents[k], None if np.isnan(asked[k]) else float(asked[k]), float(wanted[k]), reason)
-            for k, reason in enumerate(reasons)
-            if reason and not abs(wanted[k] - asked[k]) <= CLOSE  # what was asked for is no change, whatever ruled
-        ]
+        asked = as_numbers(requests, len(self._static))[:, 0]
+        wanted, why = self.limit(readings, asked)
+        changes = []
+        for k in np.flatnonzero(why):
+            if not abs(wanted[k] - asked[k]) <= CLOSE:  # what was asked for is no change, whatever ruled
+                wish = None if np.isnan(asked[k]) else float(asked[k])
+                changes.append(Intervention(self.site.agents[k], wish, float(wanted[k]), REASONS[why[k]]))
         return wanted[:, None], changes
 
-    def _interlock(self, wanted: np.ndarray, reasons: list[str], readings: Readings, depth: np.ndarray) -> None:
+    def _interlock(self, wanted: np.ndarray, why: np.ndarray, readings: Readings, depth: np.ndarray) -> None:
         """What overrides everything, rates included."""
-        shut, unsafe = np.zeros_like(wanted), np.zeros(len(wanted), dtype=bool)
-        if self._tidal.any():
-            tide = np.append(readings["tide_m"], -np.inf)[self._tide]
-            level = np.append(self._invert_m, np.inf)[self._tank] + np.where(np.isnan(depth), 0.0, depth)
-            unsafe |= ~self._pump & self._tidal & ~(tide + TIDE_MARGIN_M <= level)  # nor is a tide that nobody knows
-            self._put(wanted, reasons, unsafe & (wanted > 0), shut, "tide")
-        if self._pump.any():
+        unsafe = np.zeros(wanted.shape, dtype=bool)
+        if self._any_tidal:
+            tide = readings["tide_m"][..., self._tide]
+            level = self._invert_m[self._tank] + np.where(np.isnan(depth), 0.0, depth)
+            free = ~self._has_tank | (tide + TIDE_MARGIN_M <= level)
+            unsafe |= ~self._pump & self._tidal & ~free  # nor is a tide that nobody knows
+            _put(wanted, why, unsafe & (wanted > 0), np.zeros_like(wanted), TIDE)
+        if self._any_pump:
             dry = self._pump & (depth < DRY_M)
-            self._put(wanted, reasons, dry & (wanted > 0), shut, "dry")
+            _put(wanted, why, dry & (wanted > 0), np.zeros_like(wanted), DRY)
             unsafe |= dry
-        for tank in np.flatnonzero(readings["depth_m"] >= self._brim_m):
-            mine = (self._tank == tank) & ~unsafe
-            if mine.any() and (wanted[mine] < SHUT).all():  # one is enough: the one that the static plan opens widest
-                one = int(np.where(mine, self._static, -1.0).argmax())
-                stands = float(readings["setting"][one])
-                ajar = min(max(self._static[one], AJAR), stands + self._step)
-                wanted[one] = stands if stands >= SHUT else ajar
-                reasons[one] = "all_shut"
+        full = readings["depth_m"][..., self._gated] >= self._brim_m
+        if np.count_nonzero(full):
+            self._open_one(wanted, why, readings["setting"], full, unsafe)
 
-    @staticmethod
-    def _put(wanted: np.ndarray, reasons: list[str], where: np.ndarray, values: np.ndarray, reason: str) -> None:
-        for k in np.flatnonzero(where):
-            wanted[k] = values[k]
-            reasons[k] = reason
+    def _open_one(
+        self, wanted: np.ndarray, why: np.ndarray, now: np.ndarray, full: np.ndarray, unsafe: np.ndarray
+    ) -> None:
+        """Of each full tank whose safe gates would all be shut, the one that the static plan opens widest."""
+        for j, tank in enumerate(self._gated):
+            mine = (self._tank == tank) & ~unsafe
+            stuck = full[..., j] & mine.any(axis=-1) & ((wanted < SHUT) | ~mine).all(axis=-1)
+            if not stuck.any():
+                continue
+            one = np.where(mine, self._static, -1.0).argmax(axis=-1)[..., None]
+            here = (np.arange(len(self._static)) == one) & stuck[..., None]
+            ajar = np.minimum(np.maximum(self._static, AJAR), now + self._step)
+            _put(wanted, why, here, np.where(now >= SHUT, now, ajar), ALL_SHUT)
+
+
+def _put(wanted: np.ndarray, why: np.ndarray, where: np.ndarray, values: np.ndarray, reason: int) -> None:
+    if np.count_nonzero(where):  # several times as quick as any()
+        np.copyto(wanted, values, where=where)
+        why[where] = reason

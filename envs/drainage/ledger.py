@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from envs.drainage.kpis import CONTINUITY_PCT
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
@@ -34,7 +32,7 @@ class Ledger:
         self._outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
-        self._over = np.zeros(2)
+        self._over = (0.0, 0.0)
         self._score, self._counted, self._peak_cms = 0.0, 0.0, 0.0
 
     def routed(self, last: bool) -> None:
@@ -44,11 +42,11 @@ class Ledger:
 
     def since_last(self) -> dict[str, Any]:
         """Since the last call: overflow ``controllable_m3`` and ``sensitive_m3``, and the ``objective``."""
-        over = np.array([self._swmm.flooded_m3(self._helped), self._swmm.flooded_m3(self._spared)])
-        more, self._over = over - self._over, over
-        self._peak_cms = max(self._peak_cms, float(self._swmm.inflows_cms(self._outfalls).sum()))
+        (helped, spared), over = self._over, (self._swmm.flooded_m3(self._helped), self._swmm.flooded_m3(self._spared))
+        self._over = over
+        self._peak_cms = max(self._peak_cms, sum(self._swmm.inflows_cms(self._outfalls).tolist()))
         cost, self._counted = self._score - self._counted, self._score
-        return {"controllable_m3": float(more[0]), "sensitive_m3": float(more[1]), "objective": cost}
+        return {"controllable_m3": over[0] - helped, "sensitive_m3": over[1] - spared, "objective": cost}
 
     @property
     def stored_m3(self) -> float:
@@ -59,9 +57,9 @@ class Ledger:
         """End the simulation: its indicators, and what happened at every node."""
         volumes, hours = self._swmm.flooded(self._nodes)
         kpis = {
-            "controllable_m3": float(self._over[0]),
+            "controllable_m3": self._over[0],
             "overflow_m3": float(volumes.sum()),
-            "sensitive_m3": float(self._over[1]),
+            "sensitive_m3": self._over[1],
             "flooded_nodes": float((volumes > 0).sum()),
             "flooded_h": float(hours.sum()),
             "peak_outflow_cms": self._peak_cms,

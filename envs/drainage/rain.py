@@ -27,7 +27,7 @@ FORMATS = {"INTENSITY", "VOLUME", "CUMULATIVE"}
 
 
 def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: float, seed: int) -> np.ndarray:
-    """A random storm.
+    """A random storm, or several one after the other.
 
     Depth and duration are lognormal; one to three bursts, each with its share of the depth, its place in the storm and
     a beta-shaped course (early, middle or late peak); the whole moves over the gauges at a random speed and direction,
@@ -44,17 +44,36 @@ def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: floa
         ``(decisions, gauges)`` in mm. What falls after the last row is lost.
     """
     rng = np.random.default_rng([seed, 11])
-    depth_mm = float(np.clip(storms.depth_mm * np.exp(storms.depth_spread * rng.standard_normal()), *LIMITS_MM))
-    length_s = 3600 * float(np.clip(storms.hours * np.exp(storms.hours_spread * rng.standard_normal()), *LIMITS_H))
-    start_s = 3600 * rng.uniform(*storms.dry_hours)
+    table = np.zeros((decisions, len(places_m)))
+    edges_s = decision_s * np.arange(decisions + 1)
+    count, start_s = 1, 0.0
+    if storms.count[1] > 1:
+        count = int(np.random.default_rng([seed, 14]).integers(storms.count[0], storms.count[1] + 1))
+    for k in range(count):
+        depth_mm = float(np.clip(storms.depth_mm * np.exp(storms.depth_spread * rng.standard_normal()), *LIMITS_MM))
+        length_s = 3600 * float(np.clip(storms.hours * np.exp(storms.hours_spread * rng.standard_normal()), *LIMITS_H))
+        start_s += 3600 * rng.uniform(*(storms.gap_hours if k else storms.dry_hours))
+        table += _passing(depth_mm, length_s, start_s, places_m, edges_s, rng)
+        start_s += length_s
+    return table
+
+
+def _passing(
+    depth_mm: float,
+    length_s: float,
+    start_s: float,
+    places_m: np.ndarray,
+    edges_s: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """One storm, ``(len(edges_s) - 1, gauges)`` in mm; see `storm`."""
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*SPEED_MPS)
     along = places_m @ np.array([np.cos(heading), np.sin(heading)])
     lag_s = (along - along.min()) / speed
     factor = np.exp(GAUGE_SPREAD * rng.standard_normal(len(places_m)))
     bursts = rng.integers(*BURSTS)
     shares = rng.dirichlet(np.full(bursts, 2.0))
-    table = np.zeros((decisions, len(places_m)))
-    edges_s = decision_s * np.arange(decisions + 1)
+    table = np.zeros((len(edges_s) - 1, len(places_m)))
     for share in shares:
         long_s = length_s * (1.0 if bursts == 1 else rng.uniform(0.25, 0.6))
         begin_s = start_s + rng.uniform(0.0, length_s - long_s)

@@ -19,6 +19,7 @@ class Faults:
         seed: which ones, and the noise.
 
     Attributes:
+        silent, stuck: which level sensors are silent, and which repeat their first value, bool ``(tanks,)``.
         stuck_gate: which gates do not move, bool ``(gates,)``.
     """
 
@@ -26,8 +27,8 @@ class Faults:
         sensors = scenario.sensors
         self._rng = np.random.default_rng([seed, 2])
         self._noise = sensors.noise
-        self._silent = self._rng.random(tanks) < sensors.dropout
-        self._stuck = self._rng.random(tanks) < sensors.stuck
+        self.silent = self._rng.random(tanks) < sensors.dropout
+        self.stuck = self._rng.random(tanks) < sensors.stuck
         self._first: np.ndarray | None = None
         self.stuck_gate = np.zeros(gates, dtype=bool)
         self.stuck_gate[self._rng.permutation(gates)[: scenario.faults.stuck_gates]] = True
@@ -37,11 +38,11 @@ class Faults:
         depth, flow = true["depth_m"].copy(), true["flow_cms"].copy()
         if self._first is None:
             self._first = depth.copy()
-        depth[self._stuck] = self._first[self._stuck]
+        depth[self.stuck] = self._first[self.stuck]
         if self._noise:
             depth *= np.maximum(self._rng.normal(1.0, self._noise, depth.shape), 0.0)
             flow *= self._rng.normal(1.0, self._noise, flow.shape)
-        depth[self._silent] = np.nan
+        depth[self.silent] = np.nan
         return {**true, "depth_m": depth, "flow_cms": flow}
 
 
@@ -52,28 +53,31 @@ class Forecaster:
         forecast: how good it is.
         table: the rain that will fall, mm, ``(decisions, gauges)``.
         decision_s: seconds of a row.
-        seed: the errors.
+        seed: the errors, and whether there is one at all.
+
+    Attributes:
+        said_mm: at every decision, and at the end, ``(decisions + 1, gauges * leads)``; NaN where there is no forecast.
     """
 
     def __init__(self, forecast: Forecast, table: np.ndarray, decision_s: float, seed: int):
-        self._forecast, self._gauges = forecast, table.shape[1]
-        self._rng = np.random.default_rng([seed, 6])
-        self._fallen = np.concatenate([np.zeros((1, table.shape[1])), np.cumsum(table, axis=0)])
-        self._ahead = 60.0 * np.array(LEADS_MIN) / decision_s
-        self._spread = forecast.error * np.sqrt(np.array(LEADS_MIN) / 60.0)
+        decisions, gauges = table.shape
+        absent = forecast.kind == "none" or np.random.default_rng([seed, 8]).random() < forecast.absent
+        if absent:
+            self.said_mm = np.full((decisions + 1, gauges * len(LEADS_MIN)), np.nan)
+            return
+        fallen = np.concatenate([np.zeros((1, gauges)), np.cumsum(table, axis=0)])
+        ends = np.arange(decisions + 1)[:, None] + 60.0 * np.array(LEADS_MIN) / decision_s
+        low = np.minimum(ends.astype(np.int64), decisions)
+        high = np.minimum(low + 1, decisions)
+        share = (ends - np.floor(ends))[..., None]
+        ahead = fallen[low] * (1 - share) + fallen[high] * share - fallen[:, None, :]
+        if forecast.kind == "degraded":
+            drawn = np.random.default_rng([seed, 6]).standard_normal((decisions + 1, len(LEADS_MIN)))
+            spread = forecast.error * np.sqrt(np.array(LEADS_MIN) / 60.0)
+            factor = np.exp(spread * drawn - spread**2 / 2)
+            ahead = np.maximum.accumulate(ahead * factor[..., None], axis=1)
+        self.said_mm = ahead.transpose(0, 2, 1).reshape(decisions + 1, -1)
 
     def __call__(self, decision: int) -> np.ndarray:
         """``(gauges * leads,)`` in mm; NaN where there is no forecast."""
-        if self._forecast.kind == "none":
-            return np.full(self._gauges * len(LEADS_MIN), np.nan)
-        ends = decision + self._ahead
-        low = np.minimum(ends.astype(np.int64), len(self._fallen) - 1)
-        high = np.minimum(low + 1, len(self._fallen) - 1)
-        share = (ends - np.floor(ends))[:, None]
-        until = self._fallen[low] * (1 - share) + self._fallen[high] * share
-        ahead = until - self._fallen[min(decision, len(self._fallen) - 1)]
-        if self._forecast.kind == "degraded":
-            drawn = self._rng.standard_normal(len(LEADS_MIN))
-            factor = np.exp(self._spread * drawn - self._spread**2 / 2)
-            ahead = np.maximum.accumulate(ahead * factor[:, None], axis=0)
-        return ahead.T.reshape(-1)
+        return self.said_mm[decision]

@@ -50,6 +50,7 @@ class Swmm:
         from swmm.toolkit import shared_enum, solver
 
         self._toolkit, self._enum, self._inp = solver, shared_enum, inp
+        self._metre, self._cms, self._cubic_metre = inp.metre, inp.cms, inp.cubic_metre
         self._simulation: Any = None
         path = folder / "model.inp"
         inp.write(path)
@@ -141,15 +142,15 @@ class Swmm:
 
     def depths_m(self, nodes: Sequence[int]) -> np.ndarray:
         """Depths of water at nodes."""
-        return self._inp.metre * self._node(nodes, self._enum.NodeResult.DEPTH)
+        return self._metre * self._node(nodes, self._enum.NodeResult.DEPTH)
 
     def heads_m(self, nodes: Sequence[int]) -> np.ndarray:
         """Levels of water over the datum at nodes."""
-        return self._inp.metre * self._node(nodes, self._enum.NodeResult.HEAD)
+        return self._metre * self._node(nodes, self._enum.NodeResult.HEAD)
 
     def inflows_cms(self, nodes: Sequence[int]) -> np.ndarray:
         """Flows into nodes."""
-        return self._inp.cms * self._node(nodes, self._enum.NodeResult.TOTAL_INFLOW)
+        return self._cms * self._node(nodes, self._enum.NodeResult.TOTAL_INFLOW)
 
     def flooding(self, node: int) -> float:
         """Rate of flooding at a node, in the input's unit of flow."""
@@ -169,7 +170,8 @@ class Swmm:
 
     def flows_cms(self, links: Sequence[int]) -> np.ndarray:
         """Flows through links."""
-        return self._inp.cms * np.array([self.flow(link) for link in links])
+        get, kind = self._toolkit.link_get_result, self._enum.LinkResult.FLOW
+        return self._cms * np.array([get(link, kind) for link in links])
 
     def settings(self, links: Sequence[int]) -> np.ndarray:
         """Where gates stand."""
@@ -186,26 +188,26 @@ class Swmm:
 
     def set_stage(self, outfall: int, level_m: float) -> None:
         """Set the level of the receiving water at an outfall."""
-        self._toolkit.outfall_set_stage(outfall, level_m / self._inp.metre)
+        self._toolkit.outfall_set_stage(outfall, level_m / self._metre)
 
     def flooded(self, nodes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Volumes that have left the network at nodes since the start, in m³, and for how many hours."""
         stats = [self._toolkit.node_get_stats(node) for node in nodes]
-        volume = np.array([one.volFlooded for one in stats]) * self._inp.cubic_metre
+        volume = np.array([one.volFlooded for one in stats]) * self._cubic_metre
         return volume, np.array([one.timeFlooded for one in stats])
 
     def flooded_m3(self, nodes: Sequence[int]) -> float:
         """Volume that has left the network at some nodes together since the start."""
         get = self._toolkit.node_get_stats
-        return float(self._inp.cubic_metre * sum(get(node).volFlooded for node in nodes))
+        return float(self._cubic_metre * sum(get(node).volFlooded for node in nodes))
 
     def inflow_m3(self, nodes: Sequence[int]) -> np.ndarray:
         """Volumes that have come into nodes since the start."""
-        return self._inp.cubic_metre * np.array([self._toolkit.node_get_total_inflow(node) for node in nodes])
+        return self._cubic_metre * np.array([self._toolkit.node_get_total_inflow(node) for node in nodes])
 
     def volumes_m3(self, nodes: Sequence[int]) -> np.ndarray:
         """What nodes hold."""
-        return self._inp.cubic_metre * self._node(nodes, self._enum.NodeResult.VOLUME)
+        return self._cubic_metre * self._node(nodes, self._enum.NodeResult.VOLUME)
 
     def _node(self, nodes: Sequence[int], kind: Any) -> np.ndarray:
         get = self._toolkit.node_get_result

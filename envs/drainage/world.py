@@ -37,7 +37,6 @@ class SwmmWorld(World):
         self._swmm: Swmm | None = None
         self._setup: Setup | None = None
         self._truth: dict[str, Any] = {}
-        self._trace: dict[str, float] = {}
         self._kpis: dict[str, float] = {}
         self._places: dict[str, dict[str, float]] = {}
 
@@ -128,11 +127,6 @@ class SwmmWorld(World):
         rain = self._weather.rates_mmh(self._decision - 1)
         tidal = self._weather.tidal
         self._truth = {**self._ledger.since_last(), "event_m3": self._event_m3, "moved": moved}
-        self._trace = {
-            "rain_mmh": float(rain.mean()) if len(rain) else 0.0,
-            "stored_m3": self._ledger.stored_m3,
-            "overflow_m3": self._truth["controllable_m3"],
-        }
         return self._faults.apply(
             {
                 "depth_m": self._swmm.depths_m(self._tanks),
@@ -170,8 +164,15 @@ class SwmmWorld(World):
         return self._last or self._decision >= self.scenario.decisions
 
     def trace(self) -> dict[str, float]:
-        """Rain, what all tanks hold, and controllable overflow since the last decision."""
-        return dict(self._trace)
+        """Rain, what all tanks hold, and controllable overflow since the last decision; empty once SWMM is closed."""
+        if self._swmm is None:
+            return {}
+        rain = self._weather.rates_mmh(self._decision - 1)
+        return {
+            "rain_mmh": float(rain.mean()) if len(rain) else 0.0,
+            "stored_m3": self._ledger.stored_m3,
+            "overflow_m3": self._truth["controllable_m3"],
+        }
 
     def _finish(self, swmm: Swmm) -> None:
         """Close the account, and SWMM with it."""

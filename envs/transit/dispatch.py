@@ -13,8 +13,10 @@ class Dispatch:
         name: what it is called.
         weights: of an insertion's cost: added driving, wait, ride, others' delay.
         pooled: whether parties may share a vehicle.
+        batch_s: requests are gathered for so long and then answered together; 0: each at once.
     """
 
     name: str
     weights: tuple[float, float, float, float]
     pooled: bool = True
+    batch_s: float = 0.0

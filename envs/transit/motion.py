@@ -135,7 +135,7 @@ def answer(
     _, v, first, second = kernel.best_insertion(r, now_s, fleet, riders, roads, weights, mode, begins, bounds)
     if v == NOBODY:
         riders.state[r] = REFUSED
-        reason = events.TOO_LATE if _fits_somewhere(r, fleet, riders) else events.TOO_LARGE
+        reason = events.TOO_LATE if fits_somewhere(r, fleet, riders) else events.TOO_LARGE
         write(log, now_s, events.REFUSED, NOBODY, r, riders.origin[r], 0.0, reason)
         return False
     note_drive(v, now_s, fleet, log)
@@ -147,7 +147,7 @@ def answer(
 
 
 @njit(cache=True)
-def _fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
+def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
     """Whether some vehicle that works when the rider wants to go has room for the party."""
     for v in range(len(fleet.at)):
         large = fleet.room[v, 0] >= riders.size[r, 0] and fleet.room[v, 1] >= riders.size[r, 1]

@@ -9,11 +9,11 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import events, journal, kernel, motion, rescue, rests
+from envs.transit import batch, events, journal, kernel, motion, rescue, rests
 from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
-from envs.transit.fleet import ABOARD, NOBODY, PLAN, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.fleet import ABOARD, NOBODY, PLAN, UNKNOWN, WAITING, Fleet, Riders, new_fleet, new_riders
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
@@ -55,6 +55,7 @@ class Service:
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
         self._mode = kernel.AT_THE_END if dispatch is not None and not dispatch.pooled else kernel.EVERYWHERE
+        self._batch_s = 0.0 if dispatch is None else dispatch.batch_s
         promise = scenario.promise
         self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
         out_s, out, back_s = self._breakdowns(scenario, seed)
@@ -135,8 +136,28 @@ class Service:
         rows = aboard + motion.EVENT_ROWS * int(last - first) + 16
         self._make_room(rows + vehicles * (rescue.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
-        motion.run(*agenda, until_s, *state, self._weights, urgency, self._mode, self._anew, self.log)
+        rules = self._weights, urgency, self._mode, self._anew, self.log
+        if self._batch_s:
+            self._run_batches(*agenda, until_s, urgency)
+        else:
+            motion.run(*agenda, until_s, *state, *rules)
         self.now_s = until_s
+
+    def _run_batches(self, when_s: np.ndarray, what: np.ndarray, until_s: float, urgency: np.ndarray) -> None:
+        """As `run`, but requests are answered together when they have been gathered; the last at the end."""
+        state = self.fleet, self.riders, self.roads
+        rules = self._weights, urgency, self._mode, self._anew, self.log
+        asks = (what >= 0) & (what < len(self.riders.origin))
+        ends = np.minimum((when_s // self._batch_s + 1) * self._batch_s, until_s)
+        for end_s in np.unique(ends):
+            mine = ends == end_s
+            others = mine & ~asks
+            motion.run(when_s[others], what[others], float(end_s), *state, *rules)
+            asked = what[mine & asks]
+            asked = asked[self.riders.state[asked] == UNKNOWN]
+            wait = self._weights[kernel.WAIT] * urgency[self.riders.origin[asked]]
+            batch.answer(asked, float(end_s), *state, self._weights, wait, self.log)
+        motion.run(when_s[:0], what[:0], until_s, *state, *rules)
 
     def reassign(self, lock_s: float, urgency: np.ndarray) -> None:
         """Insert everybody anew who is to be picked up later than ``lock_s`` from now; see `motion.reassign`."""

@@ -10,7 +10,7 @@ SHORT = {"duration_s": 8 * 3600}
 
 
 def reached(**settings):
-    found = oracle("drainage/astlingen", seeds=(0,), **{**SHORT, **settings})
+    found = oracle("drainage/astlingen", seeds=(0,), **{**SHORT, "steps": 0, **settings})
     return found["rows"][0]["controllable_m3"]
 
 
@@ -19,6 +19,11 @@ def test_it_begins_with_the_best_of_what_it_is_given_and_improves_on_it():
     both = reached(rounds=0, controllers=["static", "law"])
     assert both == pytest.approx(min(static, law), rel=1e-3)
     assert reached(rounds=6) < both
+
+
+def test_the_surrogate_knows_where_to_begin():
+    static = reached(rounds=0, controllers=["static"])
+    assert reached(rounds=0, controllers=["static"], steps=8) < static
 
 
 def test_the_number_of_processes_does_not_matter(monkeypatch):

@@ -1,0 +1,132 @@
+"""How much water each depth of a tank stands for, and how long it takes from tank to tank: fitted to SWMM.
+
+Pipes that back up behind a tank hold water, too, so a tank holds more than its own walls do. Each band of depths has an
+area: non-negative least squares on the balance of its water over half hours. A full tank goes on to fill pipes behind
+it: by as much as the surrogate overflows too much without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.drainage.inp import Inp
+from envs.drainage.recording import Recorder, Trace
+from envs.drainage.reservoirs import BANDS, Calibration, Reservoirs, reservoirs
+from envs.drainage.scenarios import DrainageScenario, Storms
+from envs.drainage.site import DrainageSite
+
+WINDOW_S = 1800
+"""Balances are taken over this: long against what pipes hold, short against what tanks do."""
+
+LAGS_S = (0.0, 150.0, 300.0, 450.0, 600.0, 900.0, 1200.0)
+"""Times from a gate to the next tank that are tried."""
+
+LEAST_SHARE = 0.2
+"""A band has at least this share of its tank's mean area."""
+
+STORMS = Storms(depth_mm=9.0, depth_spread=0.8, hours=2.5)
+RUNS, HOURS, MORE = 10, 36, 10
+"""Runs that are fitted to, how long they are, and how many more may take the place of those that lose water."""
+
+PASSES = 2
+"""Corrections of what full tanks still take: the first changes what comes to tanks below."""
+
+Run = tuple[np.ndarray, np.ndarray, Trace]
+"""Settings ``(T, N)``, inflows ``(T, K)``, and what SWMM makes of them."""
+
+
+def calibrate(scenario: DrainageScenario, site: DrainageSite) -> Calibration:
+    """Fit the surrogate of a scenario's network to SWMM, on storms of training seeds, gates moving at random.
+
+    Raises:
+        CityloopError: if there is no surrogate of it, or SWMM's runs are of no use.
+    """
+    # Rain, faults and weights change nothing about tanks: scenarios of one network share a fit.
+    plain = scenario.model_copy(
+        update={"rain": "storms", "series": "", "storms": STORMS, "duration_s": HOURS * 3600.0, "name": "fit"}
+    )
+    return _fit(plain.model_dump_json(exclude={"weights", "varied", "forecast", "sensors", "description"}), site)
+
+
+@lru_cache(maxsize=8)
+def _fit(plain: str, site: DrainageSite) -> Calibration:
+    scenario = DrainageScenario.model_validate_json(plain)
+    parts = reservoirs(Inp(scenario.inp), site, scenario.sensitive)
+    recorder, first = Recorder(scenario, site, parts), scenario.seeds.train.first
+    runs: list[Run] = []
+    for seed in range(first, first + RUNS + MORE):
+        settings = _wander(scenario, site, seed)
+        trace = recorder.trace(seed, settings)
+        if trace.valid:
+            runs.append((settings, recorder.inflow_cms(seed), trace))
+        if len(runs) == RUNS:
+            break
+    else:
+        raise CityloopError(f"{scenario.inp.name}: SWMM loses too much water to fit a surrogate to it")
+    areas, lags = zip(*(_tank(k, parts, runs, scenario.decision_s) for k in range(len(parts.names))), strict=True)
+    fit = Calibration(parts, np.array(areas), np.zeros(len(lags)), np.array(lags))
+    for _ in range(PASSES):
+        fit = replace(fit, brim_m3=np.maximum(fit.brim_m3 + _excess(fit, scenario.decision_s, runs), 0.0))
+    return fit
+
+
+def _excess(fit: Calibration, step_s: float, runs: list[Run]) -> np.ndarray:
+    """What reservoirs of the surrogate overflow more than SWMM's, the median of runs in which they do, ``(K,)``."""
+    from envs.drainage.surrogate import Basin, play
+
+    settings, inflows, traces = zip(*runs, strict=True)
+    found = play(Basin(fit, step_s), np.array(settings), np.array(inflows))
+    true = np.array([trace.overflow_m3[-1] for trace in traces])
+    columns = zip((found - true).T, true.T, strict=True)
+    return np.array([np.median(more[over > 0]) if (over > 0).any() else 0.0 for more, over in columns])
+
+
+def _wander(scenario: DrainageScenario, site: DrainageSite, seed: int) -> np.ndarray:
+    """Settings that change every hour or two, around the static ones, ``(T, N)``."""
+    rng = np.random.default_rng([seed, 17])
+    static = np.array([gate.static for gate in site.gates])
+    knots = np.clip(static * rng.uniform(0.2, 2.5, (scenario.decisions // 18 + 2, len(static))), 0.0, 1.0)
+    return np.repeat(knots, 18, axis=0)[: scenario.decisions]
+
+
+def _tank(k: int, parts: Reservoirs, runs: list[Run], step_s: float) -> tuple[np.ndarray, float]:
+    """Areas and lag of one reservoir."""
+    from scipy.optimize import nnls
+
+    above = [o for o, outlet in enumerate(parts.outlets) if outlet.to == k]
+    best: tuple[float, float, np.ndarray] | None = None
+    for lag_s in LAGS_S if above else (0.0,):
+        found, residual = nnls(*_balances(k, parts, runs, step_s, lag_s, above))
+        if best is None or residual < best[0]:
+            best = (residual, lag_s, found)
+    assert best is not None
+    return np.maximum(best[2], LEAST_SHARE * best[2].mean()), best[1]
+
+
+def _balances(
+    k: int,
+    parts: Reservoirs,
+    runs: list[Run],
+    step_s: float,
+    lag_s: float,
+    above: list[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Changes of the depth within each band, and of the volume, a row a window."""
+    every = max(1, round(WINDOW_S / step_s))
+    edges = np.linspace(0.0, parts.full_m[k], BANDS + 1)
+    below = [o for o, outlet in enumerate(parts.outlets) if outlet.source == k]
+    rows, volumes = [], []
+    for _, inflow, trace in runs:
+        times = step_s * np.arange(len(trace.flow_cms))
+        lagged = [np.interp(times - lag_s, times, trace.flow_cms[:, o]) for o in above]
+        net = np.sum(lagged, axis=0) - trace.flow_cms[:, below].sum(axis=1)
+        steps = step_s * (inflow[:, k] + (net[1:] + net[:-1]) / 2) - np.diff(trace.overflow_m3[:, k])
+        held = np.concatenate([[0.0], np.cumsum(steps)])[::every]
+        depth = trace.depth_m[::every, k, None]
+        rows.append(np.diff(np.clip(depth - edges[:-1], 0.0, np.diff(edges)), axis=0))
+        volumes.append(np.diff(held))
+    return np.concatenate(rows), np.concatenate(volumes)

@@ -1,0 +1,137 @@
+"""Days of a scenario that SWMM has told of: what flows to the reservoirs, what is forecast, and what is wrong.
+
+A day begins with what tanks hold by then under the static plan. Days on which nothing overflows under it teach nothing,
+and most are so; nor do those on which everything overflows whatever gates do. Both are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.core.errors import CityloopError
+from envs.drainage.features import DrainageFeatures
+from envs.drainage.recording import Recorder
+from envs.drainage.reservoirs import Calibration
+from envs.drainage.scenarios import DrainageScenario
+from envs.drainage.sensing import Faults, Forecaster
+from envs.drainage.site import DrainageSite
+from envs.drainage.surrogate import Basin
+
+DAY_S = 86400.0
+
+LEAST_M3, MOST_FILLS = 30.0, 2.0
+"""A day that overflows less under the static plan is left out, or more than all tanks hold so many times."""
+
+TRIES = 3
+"""Times as many days as are wanted that are looked at, at most."""
+
+AT_ONCE = 16
+"""Episodes that are recorded at a time."""
+
+
+@dataclass(frozen=True)
+class Days:
+    """Of ``E`` days of ``T`` decisions.
+
+    Attributes:
+        inflow_cms: to each reservoir in the time that follows, ``(E, T, K)``.
+        weather: columns `features.WEATHER`, ``(E, T, N, 7)``.
+        volume_m3: what reservoirs hold at first, ``(E, K)``.
+        under_way: `Basin.under_way` at first, ``(E, lags, O)``.
+        overflow_m3: of the reservoirs under the static plan, ``(E, K)``.
+        silent: reservoirs whose sensor is silent, bool ``(E, K)``.
+        stuck: reservoirs whose sensor repeats its first value, bool ``(E, K)``.
+        stuck_gate: gates that do not move, bool ``(E, N)``.
+    """
+
+    inflow_cms: Tensor
+    weather: Tensor
+    volume_m3: Tensor
+    under_way: Tensor
+    overflow_m3: Tensor
+    silent: Tensor
+    stuck: Tensor
+    stuck_gate: Tensor
+
+    def take(self, which: Tensor) -> Self:
+        """Some of them."""
+        return type(self)(**{name: values[which] for name, values in vars(self).items()})
+
+
+class Library:
+    """Records episodes of training seeds until it has as many days as are wanted.
+
+    Args:
+        scenario: which.
+        site: its site.
+        fit: of its network.
+        count: how many days; about, or fewer if more than `TRIES` times as many would have to be looked at.
+        seed: draws the episodes' seeds.
+
+    Attributes:
+        days: the days.
+        seeds: the seed of the episode that each is of.
+
+    Raises:
+        CityloopError: if nothing overflows.
+    """
+
+    def __init__(self, scenario: DrainageScenario, site: DrainageSite, fit: Calibration, count: int, seed: int):
+        self._scenario, self._site, self._fit = scenario, site, fit
+        self._recorder, self._features = Recorder(scenario, site, fit.parts), DrainageFeatures(site)
+        self.decisions = min(scenario.decisions, round(DAY_S / scenario.decision_s))
+        train, rng = scenario.seeds.train, np.random.default_rng([seed, 23])
+        found: list[Days] = []
+        self.seeds: list[int] = []
+        looked, most = 0, TRIES * count * self.decisions
+        while len(self.seeds) < count and looked < most:
+            seeds = rng.integers(train.first, train.last + 1, AT_ONCE).tolist()
+            for one, days in self._record(seeds):
+                found.append(days)
+                self.seeds += [one] * len(days.volume_m3)
+            looked += AT_ONCE * scenario.decisions
+        if not self.seeds:
+            raise CityloopError(
+                f"scenario {scenario.ref}: nothing overflows in training's episodes: let more rain fall"
+            )
+        self.days = Days(*(torch.cat(parts) for parts in zip(*(vars(days).values() for days in found), strict=True)))
+
+    def _record(self, seeds: list[int]) -> Iterator[tuple[int, Days]]:
+        """Those days of some episodes that count, with the seed of each."""
+        scenario, steps = self._scenario, self.decisions
+        inflow = torch.from_numpy(np.array([self._recorder.inflow_cms(one) for one in seeds], dtype=np.float32))
+        weather = torch.from_numpy(np.array([self._weather(one) for one in seeds]))
+        wrong = [self._wrong(one) for one in seeds]
+        silent, stuck, stuck_gate = (torch.from_numpy(np.array(kind)) for kind in zip(*wrong, strict=True))
+        basin = Basin(self._fit, scenario.decision_s)
+        basin.begin(len(seeds))
+        static = torch.tensor([gate.static for gate in self._site.gates], dtype=torch.float32).repeat(len(seeds), 1)
+        for k in range(0, inflow.shape[1] - steps + 1, steps):
+            volume, under_way = basin.volume_m3, torch.stack(basin.under_way, dim=1)
+            over = torch.stack([basin.advance(static, inflow[:, k + j]) for j in range(steps)]).sum(dim=0)
+            parts = (inflow[:, k : k + steps], weather[:, k : k + steps], volume, under_way, over)
+            days = Days(*parts, silent, stuck, stuck_gate)
+            total, most = over.sum(dim=1), MOST_FILLS * basin.capacity_m3.sum()
+            for which in torch.nonzero((total > LEAST_M3) & (total < most)):
+                yield seeds[int(which)], days.take(which)
+
+    def _wrong(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Silent and stuck sensors of the reservoirs, and stuck gates."""
+        faults, tanks = (
+            Faults(self._scenario, len(self._site.tanks), len(self._site.gates), seed),
+            self._fit.parts.tanks,
+        )
+        return faults.silent[tanks], faults.stuck[tanks], faults.stuck_gate
+
+    def _weather(self, seed: int) -> np.ndarray:
+        """Columns `features.WEATHER` of an episode, ``(T, N, 7)``."""
+        scenario, rain = self._scenario, self._recorder.weather(seed)
+        forecaster = Forecaster(scenario.forecast, rain.rain_mm, scenario.decision_s, seed)
+        rates = np.array([rain.rates_mmh(k - 1) for k in range(scenario.decisions)])
+        return self._features.weather(rates, forecaster.said_mm[:-1]).astype(np.float32)

@@ -1,0 +1,140 @@
+"""A network as its surrogate sees it: tanks that gates empty or fill, and the orifices that let their water out.
+
+Derived from the SWMM input alone. All else (catchments, other pipes and tanks) reaches these tanks as an inflow that no
+decision changes, which SWMM itself tells (`recording.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.core.errors import CityloopError
+from envs.drainage.inp import Inp
+from envs.drainage.site import DrainageSite
+
+BANDS = 10
+"""Parts of a tank's depth that have an area of their own."""
+
+WAYS_OUT = ("CONDUITS", "ORIFICES", "WEIRS", "PUMPS", "OUTLETS")
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """A rectangular orifice in a tank's side.
+
+    Attributes:
+        link: its SWMM link.
+        source: index of the reservoir that it empties.
+        to: index of the next reservoir downstream, -1: none.
+        gate: index of the site's gate that it is, -1: it stands open.
+        height_m, width_m: of its opening, when open.
+        sill_m: how high that begins over the tank's bottom.
+        discharge: coefficient of discharge.
+    """
+
+    link: str
+    source: int
+    to: int
+    gate: int
+    height_m: float
+    width_m: float
+    sill_m: float
+    discharge: float
+
+
+@dataclass(frozen=True)
+class Reservoirs:
+    """Tanks and outlets.
+
+    Attributes:
+        names: SWMM nodes of the tanks.
+        tanks: their indices in the site.
+        full_m: depths when full.
+        initial_m: depths at the start.
+        controllable: whose overflow counts, bool.
+        sensitive: which overflow into a sensitive water, bool.
+        outlets: the orifices; those that are gates in the site's order.
+    """
+
+    names: tuple[str, ...]
+    tanks: np.ndarray
+    full_m: np.ndarray
+    initial_m: np.ndarray
+    controllable: np.ndarray
+    sensitive: np.ndarray
+    outlets: tuple[Outlet, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted, for reservoirs in their order; see `calibration.py`.
+
+    Attributes:
+        parts: the reservoirs.
+        area_m2: of each band of depths, ``(K, BANDS)``.
+        brim_m3: what else a full tank takes before all overflows, ``(K,)``.
+        lag_s: how long water takes to it from the gates above, ``(K,)``.
+    """
+
+    parts: Reservoirs
+    area_m2: np.ndarray
+    brim_m3: np.ndarray
+    lag_s: np.ndarray
+
+
+def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) -> Reservoirs:
+    """The reservoirs of a site.
+
+    Raises:
+        CityloopError: if something lets water out of them that the surrogate does not know.
+    """
+    used = sorted({k for gate in site.gates for k in (gate.tank, gate.below) if k >= 0})
+    place = {tank: k for k, tank in enumerate(used)} | {-1: -1}
+    names = tuple(site.tanks[k].id for k in used)
+    storage = {row[0]: row for row in inp.rows("STORAGE")}
+    for name in names:
+        if name not in storage:
+            raise CityloopError(f"{inp.path.name}: gates draw from {name}, which is no storage: there is no surrogate")
+    gates = {gate.id: k for k, gate in enumerate(site.gates)}
+    orifices = {row[0]: row for row in inp.rows("ORIFICES")}
+    shapes = {row[0]: row for row in inp.rows("XSECTIONS")}
+    starts = {row[0]: row[1] for section in WAYS_OUT for row in inp.rows(section)}
+    links = [*gates, *(link for link, start in starts.items() if start in names and link not in gates)]
+    outlets = []
+    for link in links:
+        row, shape = orifices.get(link), shapes.get(link, [])
+        if row is None or row[3].upper() != "SIDE" or len(shape) < 4 or shape[1].upper() != "RECT_CLOSED":
+            raise CityloopError(
+                f"{inp.path.name}: {link} is no rectangular orifice in a tank's side, the only kind that the surrogate "
+                "knows: train on SWMM itself"
+            )
+        if row[1] not in names:
+            raise CityloopError(f"{inp.path.name}: {link} draws from {row[1]}, no tank: there is no surrogate")
+        source = names.index(row[1])
+        gate = gates.get(link, -1)
+        sill = 0.0 if row[4] == "*" else float(row[4]) * inp.metre
+        if inp.options.get("LINK_OFFSETS", "DEPTH").upper() == "ELEVATION" and row[4] != "*":
+            sill -= site.tanks[used[source]].invert_m
+        outlets.append(
+            Outlet(
+                link=link,
+                source=source,
+                to=place[site.gates[gate].below] if gate >= 0 else -1,
+                gate=gate,
+                height_m=float(shape[2]) * inp.metre,
+                width_m=float(shape[3]) * inp.metre,
+                sill_m=sill,
+                discharge=float(row[5]),
+            )
+        )
+    return Reservoirs(
+        names=names,
+        tanks=np.array(used),
+        full_m=np.array([site.tanks[k].full_m for k in used]),
+        initial_m=np.array([float(storage[name][3]) * inp.metre for name in names]),
+        controllable=np.array([name in site.controllable for name in names]),
+        sensitive=np.array([name in sensitive for name in names]),
+        outlets=tuple(outlets),
+    )

@@ -1,0 +1,54 @@
+"""A plan for an event that is known, by descending the surrogate's gradient: where a long search had better begin."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from envs.drainage.calibration import calibrate
+from envs.drainage.recording import Recorder
+from envs.drainage.scenarios import DrainageScenario
+from envs.drainage.site import DrainageSite
+from envs.drainage.surrogate import Basin
+
+RATE = 0.1
+"""Of Adam, on the logit of each setting."""
+
+EDGE = 0.01
+"""Settings begin at least so far from shut and from open, where a logit has no gradient."""
+
+
+def descend(
+    scenario: DrainageScenario, site: DrainageSite, seed: int, settings: np.ndarray, steps: int = 60
+) -> np.ndarray:
+    """The best settings that were met, ``(T, N)``, by what counts of their overflow on the surrogate.
+
+    Args:
+        scenario: which.
+        site: its site.
+        seed: of the episode, all of whose rain is known.
+        settings: what to begin with, ``(T, N)``.
+        steps: of the descent.
+
+    Raises:
+        CityloopError: if there is no surrogate of the network.
+    """
+    fit = calibrate(scenario, site)
+    inflow = torch.from_numpy(Recorder(scenario, site, fit.parts).inflow_cms(seed).astype(np.float32))
+    counts = torch.tensor(fit.parts.controllable, dtype=torch.float32)
+    basin = Basin(fit, scenario.decision_s)
+    start = torch.from_numpy(np.clip(settings, EDGE, 1.0 - EDGE).astype(np.float32))
+    logits = torch.logit(start).requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=RATE)
+    best, least = settings, np.inf
+    for _ in range(steps):
+        plan = torch.sigmoid(logits)
+        basin.begin(1)
+        spilled = torch.stack([basin.advance(plan[None, k], inflow[None, k]) for k in range(len(plan))]).sum(dim=0)[0]
+        overflow = spilled @ counts
+        if float(overflow.detach()) < least:
+            best, least = plan.detach().numpy().astype(np.float64), float(overflow.detach())
+        optimizer.zero_grad()
+        overflow.backward()
+        optimizer.step()
+    return best
