@@ -139,11 +139,13 @@ def heads(folder: Path) -> dict[str, Head]:
 
 def records_of(chain: Path) -> Iterator[tuple[float, dict[str, Any]]]:
     """All records of one chain in their order, each with the share of the chain that it ends."""
-    numbers = [record["n"] for record in islice(_backwards(chain, Wanted()), 1)]
-    first = None
+    last = next((record["n"] for record in _backwards(chain, Wanted())), None)
+    first, share = None, 0.0
     for record in _forwards(chain, Wanted()):
         first = record["n"] if first is None else first
-        yield min(1.0, (record["n"] - first + 1) / (numbers[0] - first + 1)), record
+        if all(type(n) is int for n in (first, record["n"], last)) and last >= first:  # else it was altered
+            share = min(1.0, max(share, (record["n"] - first + 1) / (last - first + 1)))
+        yield share, record
 
 
 def _forwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
