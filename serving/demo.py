@@ -44,7 +44,7 @@ all the simulators to run as well.
 
 TELEMETRY_TIMEOUT_S = 2.0
 
-SCENARIOS = ("intersections/cologne8", "drainage/estuary", "dampers/jansen", "transit/hcmc")
+SCENARIOS = ("intersections/cologne8", "drainage/astlingen", "dampers/jansen", "transit/hcmc")
 
 
 @dataclass(frozen=True)
