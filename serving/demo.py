@@ -204,12 +204,12 @@ def demo(
         CityloopError: if something cannot be served.
     """
     stop = stop or threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
     config = config_of(scenarios, "127.0.0.1", port, state)
     say(f"starting {len(scenarios)} plants and the service")
     handle = serve(config, block=False)
     assert handle is not None
+    if threading.current_thread() is threading.main_thread():  # Ray has put a handler of its own there meanwhile
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
     plants: list[BaseProcess] = []
     with handle:
         try:
