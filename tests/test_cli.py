@@ -116,7 +116,7 @@ def test_an_interruption_has_its_exit_code(monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cityloop, "load_scenario", interrupt)
+    monkeypatch.setattr("verbs.load_scenario", interrupt)
     assert call("evaluate", GRID) == 130
     assert capsys.readouterr().err == "Interrupted.\n"
 

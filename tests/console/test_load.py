@@ -1,4 +1,4 @@
-"""Many junctions and many vehicles at once: the page stays smooth and does not grow."""
+"""Many junctions and many vehicles at once: the page does not grow; how many frames a second it draws, is printed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def traffic(town: Path) -> Iterator[tuple[str, Traffic]]:
 
 
 @pytest.mark.slow
-def test_two_hundred_junctions_and_five_hundred_vehicles_are_smooth_and_do_not_grow(
+def test_two_hundred_junctions_and_five_hundred_vehicles_do_not_let_the_page_grow(
     browser: Any, traffic: tuple[str, Traffic]
 ) -> None:
     url, thread = traffic

@@ -1,0 +1,167 @@
+"""``cityloop serve``, ``policy`` and ``control``: a service, who decides at it, and a plant that asks it."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import envs
+from agents import POLICY, shipped_policies
+from envs import CityloopError, get_system
+from training.terminal import Output, flat, number, table
+from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
+
+SERVE_EXAMPLE = "Example: cityloop serve intersections/cologne8 --policy policy --fallback max-pressure"
+POLICY_EXAMPLE = "Example: cityloop policy canary intersections/cologne8 --policy mine --reason 'fine in the shadow'"
+CONTROL_EXAMPLE = "Example: cityloop control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0"
+
+DEFAULT_SERVED = "intersections/cologne8"
+"""Served if no scenario is named and no policy ships."""
+
+
+def serve(
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios, or site JSON files; else those of the shipped policies.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file that says all of this and more; see serving/README.md.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="The controller in charge: a name, or a bundle's path.", show_default=POLICY)
+    ] = None,
+    fallback: Annotated[str | None, typer.Option(help="Who answers when it cannot.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="8000")] = None,
+    deadline_ms: Annotated[
+        float | None,
+        typer.Option(min=1, help="Time for a decision before the fallback answers.", show_default="100"),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of what outlives the service.", show_default="runs/service")
+    ] = None,
+    audit: Annotated[Path | None, typer.Option(help="Folder of the audit log.", show_default="STATE/audit")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="The file of `cityloop keys`: who may do what.", show_default="everybody may")
+    ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of loopback for gRPC.", show_default="none")
+    ] = None,
+    log: Annotated[str | None, typer.Option(help="How the log looks: json or text.", show_default="text")] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="What has a process of its own: one, system or site.", show_default="one")
+    ] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(metavar="SERVE.yaml", help="Serve nothing: write a file for `serve deploy`.")
+    ] = None,
+    as_json: AsJson = None,
+) -> None:
+    """Serve decisions over HTTP with Ray Serve, until interrupted."""
+    from serving.config import ServiceConfig
+
+    given = {"champion": policy, "fallback": fallback, "deadline_ms": deadline_ms}
+    defaults = {key: value for key, value in given.items() if value is not None}
+    if config is not None:
+        if scenarios or defaults:
+            raise CityloopError("--config says what is served and by whom: leave scenarios and their options away")
+        found = ServiceConfig.load(config)
+    else:
+        found = ServiceConfig.make({"defaults": defaults, "sites": scenarios or _served_by_default()})
+    if config is None:
+        state = state or Path("runs/service")
+        audit = audit or state / "audit"
+    changes: dict[str, Any] = {"host": host, "port": port, "state": state, "shards": shards}
+    changes |= {"grpc_port": grpc_port, "log": log}
+    if audit is not None:
+        changes["audit"] = (found.audit.model_dump() if found.audit else {}) | {"folder": audit.absolute()}
+    if keys is not None:
+        changes["access"] = {**found.access.model_dump(), "keys": keys}
+    found = found.changed(**{key: value for key, value in changes.items() if value is not None})
+    if write_config is not None:
+        import_module("serving.cluster.deploy").write_serve_config(found, write_config)
+        Output(as_json).emit({"config": str(write_config)})
+        return
+    import_module("serving.run").serve(found, as_json=as_json is not None)
+
+
+def _served_by_default() -> list[str]:
+    """The scenarios on which the shipped policies were evaluated, or trained."""
+    refs: dict[str, None] = {}
+    for system in envs.SYSTEMS:
+        known = {f"{system}/{name}" for name in get_system(system).scenario_names}
+        for folder in shipped_policies(system).values():
+            card = json.loads((folder / "policy.json").read_bytes())
+            for ref in [*card.get("evaluation", {}), *card.get("training", {}).get("scenarios", {})]:
+                if ref in known:
+                    refs[ref] = None
+    return list(refs) or [DEFAULT_SERVED]
+
+
+def policy(
+    verb: Annotated[str, typer.Argument(help="show, shadow, canary, promote, demote or rollback.")],
+    site: Annotated[str, typer.Argument(help="SYSTEM/SITE, all sites of a SYSTEM, or all.")],
+    name: Annotated[
+        str | None, typer.Option("--policy", help="A controller's name, or a bundle's path where the service runs.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of all sites on which a canary acts.")] = 1.0,
+    now: Annotated[bool, typer.Option("--now", help="Let a canary begin within the present episode.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept in the audit log.")] = None,
+    url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
+    as_json: AsJson = None,
+) -> None:
+    """Show or change who decides at a running service's sites. A key is taken from CITYLOOP_KEY."""
+    from serving.charge.operations import VERBS
+    from serving.cluster.admin import Admin
+
+    output = Output(as_json)
+    if verb != "show" and verb not in VERBS:
+        raise CityloopError(f"verb is {verb!r}: choose show, {', '.join(VERBS)}")
+    if verb != "show" and not reason:
+        raise CityloopError("--reason is missing: say why, it is kept in the audit log")
+    with Admin(url) as admin:
+        if verb == "show":
+            found = admin.policies(site)
+        else:
+            body = {"policy": name, "share": share, "now": now, "reason": reason}
+            found = admin.change(verb, site, body)
+    rows = []
+    for place, one in found.items():
+        roles, charge = one["roles"], one["in_charge"]
+        challenger = f"{roles['challenger']} ({roles['mode']})" if roles["challenger"] else "none"
+        acts = charge["fallback"] if charge["out_of_charge"] else charge["controller"]
+        rows.append((place, acts, roles["champion"], challenger, charge["out_of_charge"] or ""))
+    output.show(table("Policies", ("site", "decides", "champion", "challenger", "out of charge because"), rows))
+    output.emit(found)
+
+
+def control(
+    scenario: ScenarioRef,
+    url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
+    seed: Annotated[int, typer.Option(min=0, help="The episode's seed.")] = 0,
+    deadline_ms: Annotated[float, typer.Option(min=1, help="Time for an answer before the tick is missed.")] = 1000.0,
+    after: Annotated[int, typer.Option(min=1, help="Missed ticks after which the local fallback decides.")] = 2,
+    back: Annotated[int, typer.Option(min=1, help="Answered ticks after which the service does again.")] = 3,
+    key: Annotated[str | None, typer.Option(envvar="CITYLOOP_KEY", help="API key; better in the variable.")] = None,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Drive a plant (the simulator) through a running service."""
+    output = Output(as_json)
+    place = chosen_scenario(scenario, settings)
+    ticks = 0
+
+    def on_tick(*_: Any) -> None:
+        nonlocal ticks
+        ticks += 1
+        show(ticks / place.decisions, f"tick {ticks} of {place.decisions}")
+
+    with output.quiet(), output.bar("controlling") as show:
+        found = import_module("serving.control").control(
+            place, url=url, seed=seed, deadline_ms=deadline_ms, on_tick=on_tick, after=after, back=back, key=key
+        )
+    rows = [(key, number(value)) for key, value in flat(found)]
+    output.show(table(f"{place.ref} driven by {url}, seed {seed}", ("what", "value"), rows, numbers=1))
+    output.emit(found)
