@@ -31,8 +31,8 @@ from serving.config import ServiceConfig
 from serving.control import Plant
 from serving.run import serve
 
-PACE_S = {"intersections": 1.0, "drainage": 1.0, "dampers": 0.05, "transit": 1.0}
-"""Seconds from one decision to the next, of a person's time."""
+FASTEST_S, SLOWEST_S = 0.05, 1.0
+"""Seconds of a person's time from one decision to the next, at least and at most; a plant's own pace where it fits."""
 
 TELEMETRY_S = 0.5
 """The least time between two reports of what moves about."""
@@ -54,7 +54,7 @@ class Show:
     Attributes:
         scenario: its reference.
         url: of the service.
-        pace: how many times as fast as `PACE_S`.
+        pace: how many times as fast as usual.
     """
 
     scenario: str
@@ -67,10 +67,14 @@ class Show:
         seeds = loop.scenario.seeds.test
         with _Twin(self.scenario) as twin, SiteClient(loop.site, self.url, DEADLINE_MS) as client:
             plant = Plant(loop, client)
-            teller = _Teller(loop, self.url, twin, PACE_S[loop.site.system] / self.pace)
+            teller = _Teller(loop, self.url, twin, _period_s(loop) / self.pace)
             for seed in range(seeds.first, seeds.last + 1):
                 teller.begin(seed)
                 plant.run(seed, None, lambda *_: teller.tick(plant))
+
+
+def _period_s(loop: ControlLoop) -> float:
+    return min(max(loop.scenario.decision_s, FASTEST_S), SLOWEST_S)
 
 
 class _Teller:

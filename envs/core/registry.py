@@ -72,6 +72,8 @@ class System:
         make_scene: site → what it looks like.
         conditions: ``(site, readings)`` → what an operator is to be told of.
         gauges: ``(site, readings)`` → a few numbers for a dashboard.
+        everyday: the guard's reasons that say nothing against whoever asked: limits of gear and site that act through
+            it every day.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
         make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
         training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
@@ -104,6 +106,7 @@ class System:
     negligible: float = 0.0
     failure_voids: bool = False
     beside: tuple[str, ...] = ()
+    everyday: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     draw_map: Callable[[Any, Mapping[str, Mapping[str, float]], str], Any] | None = None

@@ -67,6 +67,7 @@ SYSTEM = System(
     drawn=("level", "drift_est_mm", "accel_est_m_s2", "stroke_mm", "force_n"),
     draw_map=draw_map,
     draw_episodes=draw_episodes,
+    everyday=("slew", "force", "stroke", "in_doubt"),
     cross_check=cross_check,
     consistency=DampersConsistency,
     make_world=DampersWorld,

@@ -58,6 +58,7 @@ SYSTEM = System(
     command="setting",
     draw_map=draw_map,
     drawn=("depth_m", "setting", "rain_mmh"),
+    everyday=("deadband", "dwell", "moves", "rate", "tide", "dry", "no_level"),
     cross_check=cross_check,
     consistency=DrainageConsistency,
     make_world=SwmmWorld,

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable
 from statistics import median
 
 from envs.core.conditions import Condition
-from serving.charge.rollback import EVERYDAY
+from envs.core.registry import get_system
 from serving.events import Change, Decision
 
 RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
 """Ticks that a condition must hold; ticks and seconds that it must be gone."""
 
 GUARDED_TICKS, GUARDED_SHARE = 60, 0.5
-"""Of so many ticks, the share in which the guard changed a request, for a reason that is not `EVERYDAY` there."""
+"""Of so many ticks, the share in which the guard changed a request, for a reason that is not everyday
+there (`System.everyday`)."""
 
 SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
@@ -67,7 +68,7 @@ class SiteRules:
         if self._last_s is not None:
             self._periods_s.append(max(decision.at_s - self._last_s, 0.0))
         self._last_s = decision.at_s
-        everyday = EVERYDAY.get(decision.system, ())
+        everyday = get_system(decision.system).everyday
         self._guarded.append(any(change["reason"] not in everyday for change in decision.interventions))
         now = {c.key: c for c in self._of(decision)}
         for key, condition in now.items():

@@ -24,16 +24,6 @@ CAUSES = {
 """What is counted, and how it is called."""
 
 
-EVERYDAY: dict[str, tuple[str, ...]] = {
-    "drainage": ("deadband", "dwell", "moves", "rate", "tide", "dry", "no_level"),
-    "dampers": ("slew", "force", "stroke", "in_doubt"),
-}
-"""System → the guard's reasons that say nothing against a policy: limits of gear and site that act through it.
-
-The gate policy that ships wishes for what a deadband or a tide then keeps from it in most decisions, and so do rules.
-"""
-
-
 class RollbackSettings(Frozen):
     """When the fallback takes over from a policy, and when it gives back.
 
@@ -41,7 +31,7 @@ class RollbackSettings(Frozen):
         window: ticks that are looked back at.
         errors, late, outside: share of the window's ticks, 0 to 1, above which the fallback takes over.
         guarded: the same for the share of requests that the guard changed, over the window's ticks and agents.
-        everyday: the guard's reasons that do not count for that; those of `EVERYDAY` if not given.
+        everyday: the guard's reasons that do not count for that; those of the system (`System.everyday`) if not given.
         return_after: ticks that the policy must have been well for before it decides again.
         return_below: how well: this share of each rate at most.
     """

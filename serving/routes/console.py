@@ -17,11 +17,11 @@ from serving.alarms.watch import AlarmWatch
 from serving.console.files import INDEX, File, load_files
 from serving.console.past import MOST_DECISIONS, past
 from serving.console.runs import bundles_of, curves_of, runs_of
-from serving.console.telemetry import Telemetry, TelemetryForm
 from serving.forms import Form, read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed
 from serving.routes.wire import as_json, as_model, body_of, refused, takes
+from serving.telemetry import Telemetry, TelemetryForm
 from serving.wire import Model
 
 MAX_FORM_BYTES = 1 << 12

@@ -23,7 +23,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Guard
-from serving.charge.rollback import EVERYDAY, Conduct
+from serving.charge.rollback import Conduct
 from serving.charge.standing import Standing
 from serving.charge.state import Store
 from serving.collaborators import Checks, Looked
@@ -72,7 +72,7 @@ class SiteService:
         self._features = self.system.make_features(self.site)
         self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
         everyday = self.settings.rollback.everyday
-        self._everyday = frozenset(EVERYDAY.get(self.site.system, ()) if everyday is None else everyday)
+        self._everyday = frozenset(self.system.everyday if everyday is None else everyday)
         self._site_hash = self.site.hash  # of all that the site is: it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
         self._saver = ThreadPoolExecutor(1, f"{self.ref} state")

@@ -20,9 +20,9 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.alarms.book import Alarm
-from serving.console.telemetry import Telemetry
 from serving.events import Change, Decision, Event, Shadowed
 from serving.refusals import Busy
+from serving.telemetry import Telemetry
 
 MAX_SUBSCRIBERS = 32
 """Streams open at a time, in one process."""
