@@ -114,8 +114,14 @@ class Gateway:
             found.append(SystemSummary(name=name, description=system.description, command=system.command, sites=rows))
         return found
 
+    def settle(self) -> None:
+        """Let the sinks know of everything that was answered; before they are asked."""
+        for service in self.all:
+            service.settle()
+
     async def exposition(self) -> tuple[bytes, str]:
-        """The metrics and their media type; nothing where there are none."""
+        """The metrics of all that was answered, and their media type; nothing where there are none."""
+        self.settle()
         return (b"", "text/plain") if self.metrics is None else self.metrics.render()
 
     async def check(self) -> None:

@@ -202,7 +202,12 @@ class AuditLog:
         what: str | None = None,
         until: float | None = None,
     ) -> list[dict[str, Any]]:
-        """The last records that fit, of all chains in the folder, oldest first; see `query.recent`. Reads files."""
+        """The last records that fit, of all chains in the folder, oldest first; see `query.recent`.
+
+        Reads files, and waits until what was recorded so far is in them, unless the log cannot be written.
+        """
+        if self.healthy:
+            self.flush(1.0)
         return recent(self.folder, system, site, since, limit, what, until)
 
     def flush(self, timeout_s: float = 5.0) -> bool:

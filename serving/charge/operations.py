@@ -43,6 +43,7 @@ async def apply_roles(service: SiteService, roles: Roles, what: str, reason: str
     """Let roles hold, once their controllers have shown that they can decide; says whether it could be saved."""
     standing, before = service.standing, service.standing.crew.roles
     seats = await asyncio.to_thread(standing.crew.prepare, roles)
+    service.settle()  # what was answered is judged by who was in charge then
     if standing.crew.roles is not before:
         raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
     standing.take(roles, seats, at_once)

@@ -59,6 +59,7 @@ def add_audit(app: FastAPI, gateway: Gateway) -> None:
         limit = _number("limit", asked.get("limit", str(DEFAULT)))
         if limit is None or not 1 <= limit <= MOST or limit != int(limit):
             raise Unfit("limit", brief(asked.get("limit")), f"give a whole number from 1 to {MOST}")
+        gateway.settle()
         # It reads files.
         found = await asyncio.to_thread(audit.recent, system, site, since, int(limit), asked.get("what"), until)
         return as_json({"records": found})

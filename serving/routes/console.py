@@ -112,7 +112,7 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
     ) -> Response:
         """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept."""
         gateway.enter(request.headers, Role.READ, system, site)
-        gateway.find(system, site)
+        gateway.find(system, site).settle()
         asked = (system, site, since, until, limit)
         return as_json({"decisions": await asyncio.to_thread(past, gateway.audit, *asked)})
 
@@ -135,6 +135,7 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
 
 def _add_alarms(app: FastAPI, gateway: Gateway, watch: AlarmWatch) -> None:
     def visible(principal: Principal) -> AlarmList:
+        gateway.settle()
         with watch.lock:
             now_s = time.time()
             found = [a.model_copy() for a in watch.book.all(now_s) if principal.may(Role.READ, a.system, a.site)]

@@ -337,6 +337,10 @@ class SiteService:
         self.forget_answers()
         self.tell(Change(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
 
+    def settle(self) -> None:
+        """Tell now what would be told in a moment; for whoever asks what was told. In the event loop's thread."""
+        self._after.finish()
+
     def forget_answers(self) -> None:
         """Decide everything afresh, what is asked again too."""
         self._repeats.forget()
