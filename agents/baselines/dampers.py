@@ -162,7 +162,17 @@ def _law(kind: type[Law], site: DampersSite, condition: str = "") -> Controller:
 
 
 def _fixed(name: str, level: float | None, site: DampersSite, condition: str = "") -> Controller:
-    return Fixed(name, site, tuned(site.name, name, condition).get("level", 0.3) if level is None else level)
+    return Fixed(name, tuned(site.name, name, condition).get("level", 0.3) if level is None else level)
+
+
+def _profile(site: DampersSite, condition: str = "") -> Controller:
+    return Fixed("profile", profile(site, tuned(site.name, "profile", condition)))
+
+
+def profile(site: DampersSite, numbers: Mapping[str, float]) -> list[float]:
+    """A level for each damper, from numbers by storey (``storey_1`` is the lowest); without one, that of ``fixed``."""
+    usual = tuned(site.name, "fixed").get("level", 0.3)
+    return [numbers.get(f"storey_{storey + 1}", usual) for storey in site.building.storeys]
 
 
 LAWS: tuple[type[Law], ...] = (
@@ -203,7 +213,7 @@ class Controllers(dict[str, Callable[..., Controller]]):
         return partial(self[law], condition=condition)
 
 
-TUNABLE = ("fixed", *(kind.name for kind in LAWS))
+TUNABLE = ("fixed", "profile", *(kind.name for kind in LAWS))
 """Controllers with numbers to tune."""
 
 CONTROLLERS = Controllers(
@@ -212,12 +222,13 @@ CONTROLLERS = Controllers(
         "passive-off": partial(_fixed, "passive-off", 0.0),
         "passive-on": partial(_fixed, "passive-on", 1.0),
         "fixed": partial(_fixed, "fixed", None),
+        "profile": _profile,
         **{kind.name: partial(_law, kind) for kind in LAWS},
     }
 )
 """Every controller of practice."""
 
-REFERENCES = ("passive-off", "passive-on", "fixed", "mhf-continuous", "lqg")
+REFERENCES = ("passive-off", "passive-on", "fixed", "profile", "mhf-continuous", "lqg")
 """Those that training is measured against."""
 
 FALLBACK = "fixed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,25 +49,24 @@ class Law:
 
 
 class Fixed:
-    """The same level always, of every damper.
+    """The same levels always.
 
     Args:
         name: as on the command line.
-        site: how many dampers there are.
-        level: share of full voltage.
+        level: share of full voltage, of every damper or of each, ``(N,)``.
     """
 
     program: Any = None
 
-    def __init__(self, name: str, site: DampersSite, level: float):
-        self.name, self._n, self._level = name, len(site.agents), level
+    def __init__(self, name: str, level: float | Sequence[float]):
+        self.name, self._level = name, np.asarray(level, dtype=np.float64)
 
     def reset(self) -> None:
         """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Levels ``(N, 1)``, or ``(E, N, 1)`` for many buildings' readings."""
-        return np.full((*readings["level"].shape, 1), self._level)
+        return np.broadcast_to(self._level, readings["level"].shape)[..., None].copy()
 
 
 def invert(site: DampersSite, force_n: np.ndarray, rate_m_s: np.ndarray) -> np.ndarray:

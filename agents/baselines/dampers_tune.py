@@ -1,6 +1,6 @@
 """Tunes dampers' laws on training motions: ``python -m agents.baselines.dampers_tune REF… [LAW…] [CONDITION…]``
 
-A random search, then two closer ones about the best, for the least median of the headline indicator. All laws meet the
+A random search, then closer ones about the best, for the least median of the headline indicator. All laws meet the
 same motions, all trials of a law at once. Without a condition all is good; with one of `CONDITIONS` the laws are tuned
 under it, and are called ``LAW@CONDITION`` then. Writes ``dampers_tuned.json``; what else stands there stays.
 """
@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED
+from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED, profile
 from agents.baselines.dampers_shared import Fixed
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
 from envs.dampers.block import Block
 from envs.dampers.guard import DampersGuard
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.site import DampersSite, load_site
+from envs.dampers.site import load_site
 
 MOTIONS, WIDE, CLOSE, ROUNDS = 24, 15, 8, 2
-"""Training motions; trials of the wide search beside the defaults, and of each of the close ones."""
+"""Training motions; trials of the wide search beside the defaults, and of each of the close ones, and how many of these
+there are. A profile has a number for every storey, and as many times as many close ones."""
 
 FRAMES = 4
 """Sets of motions with a stiffness of their own, where that is wrong."""
@@ -41,8 +42,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "effort": (1e-4, 10.0),
     "lead_ms": (1.0, 40.0),
     "level": (0.02, 1.0),
+    "storey": (0.02, 1.0),
 }
-"""Number → where it is sought, evenly in its logarithm."""
+"""Number → where it is sought, evenly in its logarithm; ``storey`` is that of each, ``storey_1`` and so on."""
 
 Numbers = dict[str, float]
 Make = Callable[[Numbers], Controller]
@@ -97,21 +99,28 @@ class Tuner:
 def tune(tuner: Tuner, laws: Sequence[str] = TUNABLE) -> dict[str, tuple[Numbers, float]]:
     """The best numbers of laws, and what they reached there."""
     site = tuner.site
-    makers: dict[str, tuple[Numbers, Make]] = {"fixed": ({"level": 0.3}, lambda numbers: _fixed(site, numbers))}
+    storeys = {
+        f"storey_{storey + 1}": level for storey, level in zip(site.building.storeys, profile(site, {}), strict=True)
+    }
+    makers: dict[str, tuple[Numbers, Make]] = {
+        "fixed": ({"level": 0.3}, lambda numbers: Fixed("fixed", numbers["level"])),
+        "profile": (storeys, lambda numbers: Fixed("profile", profile(site, numbers))),
+    }
     for kind in LAWS:
         makers[kind.name] = (kind.DEFAULTS, lambda numbers, kind=kind: kind(site, numbers))  # type: ignore[misc]
-    return {name: _search(tuner, dict(makers[name][0]), makers[name][1]) for name in laws}
+    rounds = {"profile": ROUNDS * len(storeys)}
+    return {
+        name: _search(tuner, dict(makers[name][0]), makers[name][1], rounds=rounds.get(name, ROUNDS)) for name in laws
+    }
 
 
-def _fixed(site: DampersSite, numbers: Numbers) -> Controller:
-    return Fixed("fixed", site, numbers["level"])
-
-
-def _search(tuner: Tuner, defaults: Numbers, make: Make, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
+def _search(
+    tuner: Tuner, defaults: Numbers, make: Make, wide: int = WIDE, close: int = CLOSE, rounds: int = ROUNDS
+) -> tuple[Numbers, float]:
     rng = np.random.default_rng(0)
     trials = [defaults, *(_anywhere(defaults, rng) for _ in range(wide))]
     best, numbers = np.inf, defaults
-    for _ in range(1 + ROUNDS):
+    for _ in range(1 + rounds):
         scores = tuner.scores([make(trial) for trial in trials])
         if scores.min() < best:
             best, numbers = float(scores.min()), trials[int(scores.argmin())]
@@ -120,12 +129,16 @@ def _search(tuner: Tuner, defaults: Numbers, make: Make, wide: int = WIDE, close
 
 
 def _anywhere(numbers: Numbers, rng: np.random.Generator) -> Numbers:
-    return {key: float(np.exp(rng.uniform(*np.log(RANGES[key])))) for key in numbers}
+    return {key: float(np.exp(rng.uniform(*np.log(_range(key))))) for key in numbers}
 
 
 def _near(numbers: Numbers, rng: np.random.Generator) -> Numbers:
     moved = {key: value * float(np.exp(0.25 * rng.standard_normal())) for key, value in numbers.items()}
-    return {key: float(np.clip(value, *RANGES[key])) for key, value in moved.items()}
+    return {key: float(np.clip(value, *_range(key))) for key, value in moved.items()}
+
+
+def _range(number: str) -> tuple[float, float]:
+    return RANGES["storey" if number.startswith("storey_") else number]
 
 
 def main(words: Sequence[str]) -> None:

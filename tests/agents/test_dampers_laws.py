@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agents import make_controller, rules
-from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Friction
+from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Friction, profile
 from agents.baselines.dampers_optimal import ClippedOptimal, ContinuousLqg, Lyapunov
 from agents.baselines.dampers_shared import Fixed, invert, states
 from agents.baselines.dampers_tune import Tuner, _search, play
@@ -38,6 +38,13 @@ def test_fixed_voltages():
     np.testing.assert_array_equal(asked("passive-off"), [0, 0])
     np.testing.assert_array_equal(asked("passive-on"), [1, 1])
     assert 0 < asked("fixed")[0] < 1
+
+
+def test_a_profile_has_a_level_for_every_storey():
+    assert profile(SITE, {"storey_2": 0.9, "storey_1": 0.4}) == [0.4, 0.9]
+    usual = asked("fixed")[0]
+    assert profile(SITE, {"storey_2": 0.9, "storey_4": 0.1}) == [usual, 0.9]
+    np.testing.assert_array_equal(Fixed("profile", [0.4, 0.9]).act(readings(), {})[:, 0], [0.4, 0.9])
 
 
 def test_dissipation_is_on_while_a_force_works_against_its_own_motion():
@@ -165,8 +172,8 @@ def test_a_law_may_be_had_with_the_numbers_of_a_condition():
 def test_tuning_finds_what_is_better_under_a_condition():
     """A law tuned for a dead damper does no worse there than its defaults; the other trials see the same motions."""
     tuner = Tuner(load_scenario("dampers/jansen", duration_s=4.0), Conditions(dead=1), motions=4)
-    numbers, reached = _search(tuner, {"level": 0.3}, lambda found: Fixed("fixed", SITE, found["level"]), 5, 3)
-    at_first, again = tuner.scores([Fixed("fixed", SITE, 0.3), Fixed("fixed", SITE, numbers["level"])])
+    numbers, reached = _search(tuner, {"level": 0.3}, lambda found: Fixed("fixed", found["level"]), 5, 3)
+    at_first, again = tuner.scores([Fixed("fixed", 0.3), Fixed("fixed", numbers["level"])])
     assert reached <= at_first
     assert again == pytest.approx(reached, rel=1e-3)
 
