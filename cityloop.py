@@ -19,7 +19,8 @@ import yaml
 from typer.core import TyperGroup
 
 import envs
-from agents import POLICY, find_bundle, references, rules, shipped_policies
+from agents import POLICY, fallback_name, find_bundle, references, rules, shipped_policies
+from agents.shipped import proven_of
 from envs import CityloopError, Scenario, get_system, load_scenario
 from training.settings import ALGORITHMS
 from training.tables import evaluation_table, standings_table, trials_table
@@ -65,19 +66,31 @@ def list_(as_json: AsJson = None) -> None:
     systems = [get_system(name) for name in envs.SYSTEMS]
     scenarios = {f"{system.name}/{name}": system for system in systems for name in system.scenario_names}
     policies = {system.name: list(shipped_policies(system.name)) for system in systems}
-    controllers = {name: [*rules(name), *([POLICY] if policies[name] else [])] for name in policies}
+    controllers = {name: [*rules(name), POLICY] for name in policies}
+    proven = {name: {one: proven_of(folder) for one, folder in shipped_policies(name).items()} for name in policies}
     content = {
         "systems": [system.name for system in systems],
         "scenarios": list(scenarios),
         "controllers": controllers,
         "policies": [f"{name}/{policy}" for name, shipped in policies.items() for policy in shipped],
+        "proven": {f"{name}/{policy}": where for name, shipped in proven.items() for policy, where in shipped.items()},
+        "fallbacks": {name: fallback_name(name) for name in policies},
     }
     if as_json != STDOUT:
         out.show(table("Systems", ("system", "what it is"), [(s.name, s.description) for s in systems]))
         out.show(table("Scenarios", ("scenario", "what it is"), [(ref, _description(ref)) for ref in scenarios]))
-        rows = [(name, ", ".join(names), ", ".join(policies[name]) or "none") for name, names in controllers.items()]
-        out.show(table("Controllers", ("system", "controllers", "shipped policies"), rows))
+        rows = [(name, ", ".join(names), _meanings(name, proven[name])) for name, names in controllers.items()]
+        out.show(table("Controllers", ("system", "controllers", f"{POLICY!r} means"), rows))
+        out.say(f"{POLICY!r} is a shipped policy where it was shown to be no worse than the system's rule of practice.")
     out.emit(content)
+
+
+def _meanings(system: str, proven: dict[str, dict[str, bool]]) -> str:
+    """Which policy decides where, and who does elsewhere."""
+    places = [(pattern, name) for name, sites in proven.items() for pattern, fine in sites.items() if fine]
+    told = [f"{name} at {pattern}" for pattern, name in places if pattern != "*"]
+    anywhere = [name for pattern, name in places if pattern == "*"]
+    return "; ".join([*told, f"{(anywhere or [fallback_name(system)])[0]} {'elsewhere' if told else 'anywhere'}"])
 
 
 def _description(ref: str) -> str:
@@ -203,6 +216,10 @@ def evaluate(
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Evaluate on each scenario with each of these settings.")
     ] = None,
     card: Annotated[bool, typer.Option("--card", help="Write on the first controller's card what it reached.")] = False,
+    proven: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="With --card: sites that this vouches for, e.g. 'astlingen*'; * is any."),
+    ] = None,
     as_json: AsJson = None,
 ) -> None:
     """Run frozen controllers on the same seeds and compare them; on several scenarios, sum up how the first stands."""
@@ -211,10 +228,13 @@ def evaluate(
     system = places[0].system
     if any(place.system != system for place in places):
         raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
-    names = controllers or [*([POLICY] if shipped_policies(system) else []), *references(system)]
+    ours = [POLICY] if any(find_bundle(POLICY, system, place.name) for place in places) else []
+    names = controllers or [*ours, *references(system)]
     bundles = {place.label: find_bundle(names[0], system, place.name) for place in places}
     if card and None in bundles.values():
         raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
+    if proven is not None and not card:
+        raise CityloopError(f"--proven is {proven!r} and nothing is written on a card: add --card")
     unnamed = [key for key in parse_settings(settings) if key != "regime"]
     if card and unnamed:
         raise CityloopError(
@@ -230,10 +250,12 @@ def evaluate(
             folder = out if out is None or len(places) == 1 else out / place.label
             more = {"seeds": seeds, "split": split, "processes": processes, "out": folder, "on_progress": on_progress}
             found.append(import_module("training.evaluate").evaluate(place, names, **more))
+    if card:
+        import_module("training.proof").write_cards(found, places, bundles, proven, output.say)
     for evaluation in found:
-        if card:
-            import_module("agents.policy").add_results(bundles[evaluation.label], evaluation.for_card())
         output.show(evaluation_table(evaluation))
+        if evaluation.policy is not None:
+            output.say(f"{POLICY!r} at {evaluation.label}: {evaluation.policy}")
         output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
     if len(found) == 1:
         output.emit(found[0].to_json())

@@ -6,15 +6,27 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from agents.shipped import CHECKPOINTS, Meaning, fallback_name, meaning, shipped_policies
 from envs.core.errors import CityloopError
 from envs.core.site import Site
 from envs.core.world import Controller
 
-POLICY = "policy"
-"""The name of a system's shipped policy among its controllers."""
+__all__ = [
+    "CHECKPOINTS",
+    "POLICY",
+    "Meaning",
+    "fallback_name",
+    "find_bundle",
+    "load_policy",
+    "make_controller",
+    "meaning",
+    "references",
+    "rules",
+    "shipped_policies",
+]
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-"""Where the policies that ship lie: ``<system>/<name>/``."""
+POLICY = "policy"
+"""Among a system's controllers, whoever is known to do no harm at the site; see `meaning`."""
 
 
 def rules(system: str) -> dict[str, Callable[[Site], Controller]]:
@@ -27,22 +39,11 @@ def references(system: str) -> tuple[str, ...]:
     return tuple(import_module(f"agents.baselines.{system}").REFERENCES)
 
 
-def fallback_name(system: str) -> str:
-    """The rule-based controller that takes over when a policy cannot answer."""
-    return import_module(f"agents.baselines.{system}").FALLBACK
-
-
-def shipped_policies(system: str) -> dict[str, Path]:
-    """The bundles that ship for a system: name → folder."""
-    folder = CHECKPOINTS / system
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/policy.json"))}
-
-
 def make_controller(ref: str, site: Site, trusted: Sequence[str] | None = None) -> Controller:
     """A controller for a site.
 
     Args:
-        ref: a baseline's name, ``policy`` (see `find_bundle`), a shipped policy's name, or the path of a bundle.
+        ref: a baseline's name, ``policy`` (see `meaning`), a shipped policy's name, or the path of a bundle.
         site: the site that it is to control.
         trusted: public keys, one of which must have signed a bundle; None: any bundle will do.
 
@@ -55,19 +56,17 @@ def make_controller(ref: str, site: Site, trusted: Sequence[str] | None = None) 
     bundle = find_bundle(ref, site.system, site.name)
     if bundle is not None:
         return load_policy(bundle, site.system, trusted)
-    shipped = shipped_policies(site.system)
-    known = ", ".join([*named, *([POLICY] if shipped else []), *shipped])
+    if ref == POLICY:
+        return named[fallback_name(site.system)](site)
+    known = ", ".join([*named, POLICY, *shipped_policies(site.system)])
     raise CityloopError(f"controller {ref!r} is unknown: choose {known}, or give the path of a policy bundle")
 
 
 def find_bundle(ref: str, system: str, site: str) -> Path | None:
-    """The folder of the bundle that a controller's name, or path, stands for; None if it stands for none.
-
-    ``policy`` is the shipped policy that is called like the site, else the system's first.
-    """
+    """The folder of the bundle that a controller's name, or path, stands for at a site; None if it stands for none."""
+    if ref == POLICY:
+        return meaning(system, site).bundle
     shipped = shipped_policies(system)
-    if ref == POLICY and shipped:
-        return shipped.get(site, next(iter(shipped.values())))
     if ref in shipped:
         return shipped[ref]
     return Path(ref) if Path(ref).is_dir() or "/" in ref else None

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 
 from agents.envelope import Envelope, read_envelope
 from agents.plain_onnx import check_plain, check_size, first_line
+from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
@@ -30,11 +31,12 @@ from envs.core.registry import get_system
 from envs.core.site import Frozen, first_problem
 from envs.core.world import Observation, Requests
 
-FORMAT = 2
-"""Version of the bundle's layout that this code writes. It also reads 1, which had no envelope."""
+FORMAT = 3
+"""Version of the bundle's layout that this code writes. It also reads 1, which had no envelope, and 2, which did not
+say where a policy was shown to do no harm."""
 
-MODEL, CARD, CARD_TEXT, ENVELOPE = "policy.onnx", "policy.json", "CARD.md", "envelope.json"
-"""Names of a bundle's files, beside its signature's."""
+MODEL, CARD_TEXT, ENVELOPE = "policy.onnx", "CARD.md", "envelope.json"
+"""Names of a bundle's files, beside those of its card and its signature."""
 
 OUTPUT = "logits"
 """Name of the model's output: ``(agents, actions)``, already masked."""
@@ -84,6 +86,8 @@ class PolicyCard(Frozen):
         training: what it was trained on.
         versions: package → version it was made with.
         evaluation: what it reached on validation seeds and, added later, on test seeds.
+        proven: name of a site, or pattern of names → whether on test seeds it was no worse than the rule of practice
+            there; see `agents.shipped`.
         calibration: what its envelope was made of, and how often a healthy tick raises a false alarm.
         created: date.
     """
@@ -99,6 +103,7 @@ class PolicyCard(Frozen):
     training: Training
     versions: dict[str, str]
     evaluation: dict[str, Any] = Field(default_factory=dict)
+    proven: dict[str, bool] = Field(default_factory=dict)
     calibration: dict[str, Any] = Field(default_factory=dict)
     created: date
 
@@ -120,6 +125,10 @@ class PolicyCard(Frozen):
         lines += ["", "Reproduce it with:", "", "```", self.training.command, "```"]
         lines += ["", "## What it sees", "", "| part | shape of one agent's |", "|---|---|", *parts]
         lines += ["", "## What it reached", "", *_outline(self.evaluation or {"not evaluated": ""})]
+        if self.proven:
+            verdicts = {site: "no worse" if fine else "worse" for site, fine in self.proven.items()}
+            lines += ["", "## Beside the rule of practice", "", "| site | on test seeds |", "|---|---|"]
+            lines += [f"| `{site}` | {verdict} |" for site, verdict in verdicts.items()]
         if self.calibration:
             lines += ["", "## What it has seen", "", *_outline(self.calibration)]
         return "\n".join(lines) + "\n"
@@ -188,14 +197,20 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
         shutil.rmtree(work)
 
 
-def add_results(folder: Path, results: Mapping[str, Any]) -> None:
+def add_results(folder: Path, results: Mapping[str, Any], proven: Mapping[str, bool] | None = None) -> None:
     """Write on the card of a bundle what it reached; results of the same name are replaced.
+
+    Args:
+        folder: the bundle.
+        results: for its card's ``evaluation``.
+        proven: for its card's ``proven``.
 
     Raises:
         CityloopError: if the bundle cannot be loaded, or not be written.
     """
     card = Policy.load(folder).card
-    card = card.model_copy(update={"evaluation": card.evaluation | dict(results)})
+    update = {"evaluation": card.evaluation | dict(results), "proven": card.proven | dict(proven or {})}
+    card = card.model_copy(update=update)
     _rewrite(folder, card, _read(folder / ENVELOPE) if card.envelope_sha256 else None)
 
 

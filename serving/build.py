@@ -133,7 +133,7 @@ def keep_what_decides(audit: AuditLog, services: Sequence[SiteService]) -> None:
     """Let the log keep every site and bundle, so that what they decide can be replayed."""
     for service in services:
         crew = service.standing.crew
-        audit.keep_site(service.site, crew.fallback.name)
+        audit.keep_site(service.site, crew.fallback.name, crew.in_charge[0].why)
         for seat in crew.seats:
             folder = None if seat.bundle is None else find_bundle(seat.ref, service.site.system, service.site.name)
             if folder is not None:

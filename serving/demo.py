@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from agents import POLICY, fallback_name, make_controller, shipped_policies
+from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
@@ -175,12 +175,8 @@ def _run_twin(scenario: str, pipe: Connection) -> None:
 
 
 def config_of(scenarios: Sequence[str], host: str, port: int, state: Path) -> ServiceConfig:
-    """A service of all sites, each under its shipped policy, or its fallback where none ships."""
-    sites = []
-    for scenario in scenarios:
-        system = scenario.partition("/")[0]
-        champion = POLICY if shipped_policies(system) else fallback_name(system)
-        sites.append({"site": scenario, "champion": champion, "deadline_ms": ANSWER_MS})
+    """A service of all sites, each under the policy that is known to do no harm there, or its rule of practice."""
+    sites = [{"site": scenario, "champion": POLICY, "deadline_ms": ANSWER_MS} for scenario in scenarios]
     return ServiceConfig.make(
         {"host": host, "port": port, "state": state, "audit": {"folder": state / "audit"}, "sites": sites}
     )
@@ -212,6 +208,8 @@ def demo(
     say(f"starting {len(scenarios)} plants and the service")
     handle = serve(config, block=False)
     assert handle is not None
+    for site in handle.sites:
+        say(f"{site['system']}/{site['site']}: {site['why']}")
     if threading.current_thread() is threading.main_thread():  # Ray has put a handler of its own there meanwhile
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
     plants: list[BaseProcess] = []

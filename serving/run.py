@@ -157,7 +157,7 @@ def _announce(handle: ServeHandle, services: Sequence[SiteService]) -> None:
         how = f"bundle {charge.bundle}" if charge.bundle else "rule"
         print(
             f"{service.ref}: {len(service.site.agents)} agents, {charge.controller} ({how}), "
-            f"fallback {charge.fallback} after {charge.deadline_ms:g} ms",
+            f"fallback {charge.fallback} after {charge.deadline_ms:g} ms" + (f"; {charge.why}" if charge.why else ""),
             file=sys.stderr,
         )
     site = f"{handle.url}/v1/{services[0].ref}"

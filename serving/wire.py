@@ -126,6 +126,7 @@ class InCharge(Model):
     """Who decides at a site."""
 
     controller: str
+    why: str | None = Field(default=None, description="why it is the one, where 'policy' was asked for; else null")
     role: Literal["champion", "canary"]
     program: bool = Field(description="whether it is a program that runs inside the plant")
     bundle: str | None

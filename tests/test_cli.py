@@ -67,6 +67,8 @@ def test_list_json_is_the_contract():
     assert GRID in content["scenarios"]
     assert {"fixed", "actuated", "max-pressure"} <= set(content["controllers"]["intersections"])
     assert isinstance(content["policies"], list)
+    assert set(content["proven"]) == set(content["policies"])
+    assert content["fallbacks"]["drainage"] == "static"
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -75,6 +77,8 @@ def test_list_for_people(capsys):
     out = capsys.readouterr().out
     assert "cologne8" in out
     assert "max-pressure" in out
+    assert "gates at astlingen*" in out
+    assert "static elsewhere" in out
 
 
 @pytest.mark.parametrize(
@@ -131,6 +135,13 @@ def test_evaluate_end_to_end(tmp_path):
     folder = tmp_path / content["out"]
     assert folder.parent == tmp_path / "runs" / GRID / "evaluate"
     assert json.loads((folder / "evaluation.json").read_text()) == content
+
+
+def test_evaluate_says_whom_policy_means(tmp_path):
+    words = ("evaluate", "drainage/estuary", "-c", "policy", "-c", "efd", "--seeds", "1", "--set", "duration_s=3600")
+    done = command(*words, "--json", "out.json", cwd=tmp_path)
+    assert "'policy' at estuary: static decides, as gates did worse than it here" in done.stdout
+    assert json.loads((tmp_path / "out.json").read_text())["policy"].startswith("static decides")
 
 
 def test_evaluate_json_into_a_file(tmp_path):

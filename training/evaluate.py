@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agents import make_controller
+from agents import POLICY, make_controller, meaning
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
@@ -55,6 +55,7 @@ class Evaluation:
         controllers: controller → its result, in the order given.
         paired: every controller but the first → the first's difference to it.
         ratios: on every seed that counts, the first's value as a share of the least of the others'; empty if alone.
+        policy: whom ``policy`` means there, in a sentence; None if it was not asked for.
         episodes: the episodes themselves, by controller, then seed.
         out: the folder that was written, if any.
     """
@@ -69,6 +70,7 @@ class Evaluation:
     controllers: dict[str, Result]
     paired: dict[str, Paired]
     ratios: list[float]
+    policy: str | None = None
     episodes: list[Episode] = field(repr=False, default_factory=list)
     out: Path | None = None
 
@@ -105,6 +107,7 @@ class Evaluation:
             "controllers": {name: result.to_json() for name, result in self.controllers.items()},
             "paired": {name: asdict(paired) for name, paired in self.paired.items()},
             "ratios": self.ratios,
+            "policy": self.policy,
             "out": None if self.out is None else str(self.out),
         }
 
@@ -204,6 +207,7 @@ def _evaluation(
         controllers=results,
         paired={name: compare(values[names[0]], values[name], negligible) for name in names[1:]},
         ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], negligible) if names[1:] else [],
+        policy=meaning(loop.site.system, loop.site.name).why if POLICY in names else None,
         episodes=episodes,
     )
 

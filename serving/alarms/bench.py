@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from agents import POLICY, fallback_name, make_controller, shipped_policies
+from agents import POLICY, make_controller
 from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
 from envs.core.world import Controller
@@ -47,8 +47,7 @@ def bench_alarms(scenarios: Sequence[str] = SCENARIOS, seeds: int = 3) -> dict[s
 
 def _play(loop: ControlLoop, seeds: int) -> tuple[list[Alarm], float]:
     """What was raised, each return of it included, and how long was played."""
-    name = POLICY if shipped_policies(loop.site.system) else fallback_name(loop.site.system)
-    controller = make_controller(name, loop.site)
+    controller = make_controller(POLICY, loop.site)
     first = loop.scenario.seeds.test.first
     raised: list[Alarm] = []
     seconds = 0.0

@@ -14,7 +14,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from agents import shipped_policies
-from agents.policy import CARD, MODEL
+from agents.policy import MODEL
+from agents.shipped import CARD
 from envs.core.errors import CityloopError
 from envs.core.registry import SYSTEMS, get_system
 from envs.core.site import Site

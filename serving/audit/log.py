@@ -66,6 +66,7 @@ class _Site:
     site: str
     site_hash: str
     fallback: str
+    why: str | None
     content: bytes
 
 
@@ -125,10 +126,13 @@ class AuditLog:
         """Take note; returns at once, never raises."""
         self._take(event, RECORD_BYTES + (len(event.body) if isinstance(event, Decision) else 0))
 
-    def keep_site(self, site: Site, fallback: str) -> None:
-        """Keep a site that is served from now on, and the name of its fallback, so that decisions can be replayed."""
+    def keep_site(self, site: Site, fallback: str, why: str | None = None) -> None:
+        """Keep a site that is served from now on, and the name of its fallback, so that decisions can be replayed.
+
+        ``why`` says who decides there, and why, where ``policy`` was asked for.
+        """
         content = site.model_dump_json().encode()
-        self._take(_Site(site.system, site.name, site.hash, fallback, content), RECORD_BYTES + len(content))
+        self._take(_Site(site.system, site.name, site.hash, fallback, why, content), RECORD_BYTES + len(content))
 
     def keep_bundle(self, folder: Path) -> None:
         """Keep a bundle that is in use from now on; those that ship are kept without being told."""
@@ -319,7 +323,13 @@ class AuditLog:
         if isinstance(what, _Site):
             sha256 = kept.keep_site(self.folder, what.content)
             names = {"system": what.system, "site": what.site, "site_hash": what.site_hash}
-            return "site", {"at_s": time.time(), **names, "fallback": what.fallback, "sha256": sha256}
+            return "site", {
+                "at_s": time.time(),
+                **names,
+                "fallback": what.fallback,
+                "why": what.why,
+                "sha256": sha256,
+            }
         if isinstance(what, _Bundle):
             return self._bundle(what.folder, None)
         if isinstance(what, _Loss):

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import orjson
 
-from agents import POLICY, fallback_name, shipped_policies
+from agents import POLICY
 from envs.core.registry import SYSTEMS, get_system
 from serving.bench.ticks import record_episode
 from serving.cluster.processes import family, open_files, resident_bytes, title
@@ -46,7 +46,7 @@ def bench_soak(seconds: float = 1800.0) -> dict[str, Any]:
                 "port": free_ports(1)[0],
                 "state": Path(folder) / "state",
                 "audit": {"folder": Path(folder) / "audit"},
-                "sites": [_site(ref) for ref in refs],
+                "sites": [{"site": ref, "champion": POLICY} for ref in refs],
             }
         )
         handle = serve(config, block=False)
@@ -68,11 +68,6 @@ def bench_soak(seconds: float = 1800.0) -> dict[str, Any]:
             "open files at the end": float(end[2]),
         },
     }
-
-
-def _site(ref: str) -> dict[str, Any]:
-    system = ref.split("/", maxsplit=1)[0]
-    return {"site": ref, "champion": POLICY if shipped_policies(system) else fallback_name(system)}
 
 
 def _drive(

@@ -47,8 +47,12 @@ async def apply_roles(service: SiteService, roles: Roles, what: str, reason: str
     if standing.crew.roles is not before:
         raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
     standing.take(roles, seats, at_once)
-    bundles = {seat.ref: seat.bundle for seat in seats.values()}
-    detail = {"before": before.model_dump(), "after": roles.model_dump(), "bundles": bundles}
+    detail = {
+        "before": before.model_dump(),
+        "after": roles.model_dump(),
+        "bundles": {seat.ref: seat.bundle for seat in seats.values()},
+        "why": {seat.ref: seat.why for seat in seats.values() if seat.why},
+    }
     service.change(who, what, reason, detail)
     return await service.save()
 
@@ -95,7 +99,7 @@ def policies(service: SiteService, saved: bool = True) -> Policies:
         waiting=crew.roles.canary_acts(service.site) != crew.canary,
         rates=service.standing.watch.rates(),
         dropped=service.dropped,
-        known=[*rules(system), *([POLICY] if shipped_policies(system) else []), *shipped_policies(system)],
+        known=[*rules(system), POLICY, *shipped_policies(system)],
         saved=saved,
     )
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import orjson
 
-from agents import POLICY, fallback_name, make_controller, shipped_policies
+from agents import POLICY, make_controller, meaning
 from agents.envelope import Envelope
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
@@ -34,13 +34,8 @@ def make_in_charge(ref: str, site: Site, trusted: Sequence[str] | None = None) -
     """The controller that is to decide at a site; see `agents.make_controller`.
 
     Raises:
-        CityloopError: as there, and if it is to be the shipped policy and none ships.
+        CityloopError: as there.
     """
-    if ref == POLICY and not shipped_policies(site.system):
-        raise CityloopError(
-            f"no policy ships for system {site.system!r}: train and export one and give its path, "
-            f"or choose a rule such as {fallback_name(site.system)!r}"
-        )
     try:
         return make_controller(ref, site, trusted)
     except (OSError, ValueError):  # what no file can be called
@@ -58,6 +53,7 @@ class Seat:
         ref: how it was asked for; its name if not given.
 
     Attributes:
+        why: why it is the one, where ``policy`` was asked for; None where it was named.
         bundle: SHA-256 of its bundle; None if it is no policy.
         envelope: what it has seen; None if nobody noted that.
         program: whether it is a program inside the plant, which decides nothing here.
@@ -72,6 +68,7 @@ class Seat:
     def __init__(self, controller: Controller, site: Site, ref: str | None = None):
         self.controller, self.ref = controller, ref or controller.name
         self.name: str = controller.name
+        self.why = meaning(site.system, site.name).why if ref == POLICY else None
         self.program = controller.program is not None
         card = getattr(controller, "card", None)
         self.bundle: str | None = card.sha256 if card is not None else None

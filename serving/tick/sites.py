@@ -158,6 +158,7 @@ class SiteService:
         seat, source = self.standing.crew.in_charge
         return InCharge(
             controller=seat.name,
+            why=seat.why,
             role=source,
             program=seat.program,
             bundle=None if seat.bundle is None else seat.bundle[:12],

@@ -117,8 +117,9 @@ def test_a_broken_card_is_refused(tmp_path: Path, text: str) -> None:
 def test_another_format_system_or_schema_is_refused(tmp_path: Path) -> None:
     path = bundle(tmp_path / "tiny")
     assert "for system 'intersections', not 'drainage'" in refusal(path, "drainage")
-    assert "format 3" in refusal(bundle(tmp_path / "format", format=3))
-    assert Policy.load(bundle(tmp_path / "older", format=1)).envelope is None
+    assert "format 4" in refusal(bundle(tmp_path / "format", format=4))
+    for older in (1, 2):
+        assert Policy.load(bundle(tmp_path / f"older{older}", format=older)).card.proven == {}
     assert "system 'tides'" in refusal(bundle(tmp_path / "system", system="tides"))
     columns = get_system("intersections").readings.describe()
     assert "lacks readings column 'red_s'" in refusal(bundle(tmp_path / "less", readings=columns[:-1]))

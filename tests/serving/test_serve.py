@@ -22,6 +22,7 @@ from agents import make_controller
 from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
+from serving.build import Plan
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.control import control
@@ -206,7 +207,16 @@ def test_what_cannot_be_served_is_one_sentence(changes: dict[str, Any], words: s
     assert "\n" not in str(error.value)
 
 
-def test_no_shipped_policy_is_said_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.tick.seat.shipped_policies", lambda system: {})
-    with pytest.raises(CityloopError, match="no policy ships for system 'intersections'"):
-        serve(config(defaults={}))
+def test_whom_policy_means_is_said_clearly() -> None:
+    gateway = Plan.make(ServiceConfig.make({"sites": ["drainage/estuary", "drainage/astlingen"]})).gateway(
+        restore=False
+    )
+    try:
+        estuary, astlingen = (service.in_charge for service in gateway.all)
+        assert (estuary.controller, estuary.bundle) == ("static", None)
+        assert estuary.why is not None
+        assert estuary.why.startswith("static decides, as ")
+        assert astlingen.controller == "gates"
+        assert astlingen.why == "gates decides, as it was shown to be no worse than static at astlingen*"
+    finally:
+        gateway.close()

@@ -106,14 +106,14 @@ def all_reproduced(found: Replay) -> bool:
 def test_episodes_of_every_system_are_replayed_to_the_last_bit(system: str, logged: Logged) -> None:
     ref, names = DECIDE[system]
     site, bodies = episode(ref)
-    policies = [POLICY] if shipped_policies(system) else []
-    for name in [*policies, *names]:
+    names = [POLICY, *shipped_policies(system), *names]
+    for name in names:
         one = logged.service(site, make_controller(name, site))
         run(one, bodies)
         run(one, bodies)  # the plant begins anew, so whoever remembers must forget
     found = logged.replay()
     assert all_reproduced(found)
-    assert found.decisions == 2 * len(bodies) * (len(names) + len(policies))
+    assert found.decisions == 2 * len(bodies) * len(names)
 
 
 def test_whoever_remembers_is_replayed_from_where_it_began(logged: Logged) -> None:
@@ -394,10 +394,10 @@ def test_without_a_site_it_says_so(tmp_path: Path) -> None:
 
 def test_shipped_bundles_are_kept_without_being_told(logged: Logged) -> None:
     site, bodies = episode("drainage/theta")
-    run(logged.service(site, make_controller(POLICY, site)), bodies)
+    run(logged.service(site, make_controller("gates", site)), bodies)
     assert all_reproduced(logged.replay())
     (copy,) = (logged.folder / "kept" / "bundles").iterdir()
-    shipped = find_bundle(POLICY, "drainage", site.name)
+    shipped = find_bundle("gates", "drainage", site.name)
     assert shipped is not None
     assert {path.name for path in copy.iterdir()} == {path.name for path in shipped.iterdir()}
 

@@ -93,6 +93,7 @@ function Charge({ site, frame, past, chosen }) {
             <Source source={frame.source} /> <strong>{frame.controller}</strong>
             {frame.bundle && <code title={frame.bundle}>{frame.bundle.slice(0, 12)}</code>}
           </p>
+          {!past && frame.source !== "fallback" && state?.in_charge?.why && <p class="note">{state.in_charge.why}.</p>}
           {frame.fallback_reason && <p class="note">Why the fallback: {frame.fallback_reason}</p>}
           <dl class="facts">
             <div>

@@ -1,0 +1,96 @@
+"""The policies that ship, and what the name ``policy`` means at a site: one that was shown to do no harm there.
+
+A bundle's card says at which sites it was held to the rule of practice, the system's fallback, and whether it was no
+worse (`cityloop evaluate --card`). Where no bundle that ships was shown that, ``policy`` means the rule.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+
+from envs.core.errors import CityloopError
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+"""Where the policies that ship lie: ``<system>/<name>/``."""
+
+CARD = "policy.json"
+"""The file of a bundle that says what it is."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the name ``policy`` means at a site.
+
+    Attributes:
+        name: who decides there: a shipped policy, or a rule.
+        bundle: the policy's folder; None: it is a rule.
+        why: the same in a sentence, with the reason.
+    """
+
+    name: str
+    bundle: Path | None
+    why: str
+
+
+def shipped_policies(system: str) -> dict[str, Path]:
+    """The bundles that ship for a system: name → folder."""
+    return {path.parent.name: path.parent for path in sorted((CHECKPOINTS / system).glob(f"*/{CARD}"))}
+
+
+def fallback_name(system: str) -> str:
+    """The rule of practice: who takes over when a policy cannot answer, and whom a policy must not do worse than."""
+    return str(import_module(f"agents.baselines.{system}").FALLBACK)
+
+
+def proven_of(bundle: Path) -> dict[str, bool]:
+    """What a bundle's card says: name of a site, or a pattern of names → whether it was no worse than the rule there.
+
+    Raises:
+        CityloopError: if the card cannot be read.
+    """
+    try:
+        return dict(json.loads((bundle / CARD).read_bytes()).get("proven", {}))
+    except (OSError, ValueError, AttributeError) as error:
+        raise CityloopError(f"{bundle / CARD} cannot be read ({error}): restore the file, or export it again") from None
+
+
+def pattern_for(proven: Mapping[str, bool], site: str) -> str | None:
+    """Of names and patterns, the one that speaks of a site most closely; None if none does."""
+    fitting = [pattern for pattern in proven if site == pattern or fnmatchcase(site, pattern)]
+    return max(fitting, key=lambda pattern: (pattern == site, len(pattern)), default=None)
+
+
+def meaning(system: str, site: str) -> Meaning:
+    """What ``policy`` means at a site, by the name that it has.
+
+    Of several policies that were shown to do no harm there, the one whose card speaks of the site most closely.
+
+    Raises:
+        CityloopError: if the card of a policy that ships cannot be read.
+    """
+    rule, shipped = fallback_name(system), shipped_policies(system)
+    proven: dict[str, str] = {}
+    worse: list[str] = []
+    for name, folder in shipped.items():
+        verdicts = proven_of(folder)
+        pattern = pattern_for(verdicts, site)
+        if pattern is not None and verdicts[pattern]:
+            proven[name] = pattern
+        elif pattern is not None:
+            worse.append(name)
+    if proven:
+        name = max(proven, key=lambda name: (proven[name] == site, len(proven[name])))
+        where = "at sites that it had never seen" if proven[name] == "*" else f"at {proven[name]}"
+        return Meaning(name, shipped[name], f"{name} decides, as it was shown to be no worse than {rule} {where}")
+    if not shipped:
+        return Meaning(rule, None, f"{rule} decides, as no policy ships for {system}")
+    if worse:
+        return Meaning(rule, None, f"{rule} decides, as {' and '.join(worse)} did worse than it here")
+    ships = f"{next(iter(shipped))}, which ships, was" if len(shipped) == 1 else "no policy that ships was"
+    never = "never shown" if len(shipped) == 1 else "ever shown"
+    return Meaning(rule, None, f"{rule} decides, as {ships} {never} to be no worse than it at {site}")

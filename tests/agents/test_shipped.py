@@ -1,0 +1,87 @@
+"""What `policy` means: a policy that ships, where it was shown to do no harm; the rule of practice anywhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents import POLICY, find_bundle, make_controller, meaning, shipped
+from agents.policy import Policy, add_results
+from agents.shipped import pattern_for, proven_of
+from envs import SYSTEMS, CityloopError, get_system, load_scenario
+from tests.serving.bundles import bundle
+from tests.serving.plants import grid
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(shipped, "CHECKPOINTS", tmp_path)
+    return tmp_path / "intersections"
+
+
+def put(folder: Path, **proven: bool) -> None:
+    add_results(bundle(folder), {}, {name.replace("any", "*"): fine for name, fine in proven.items()})
+
+
+def test_without_a_policy_the_rule_decides(checkpoints: Path) -> None:
+    found = meaning("intersections", "town")
+    assert (found.name, found.bundle) == ("max-pressure", None)
+    assert found.why == "max-pressure decides, as no policy ships for intersections"
+    assert make_controller(POLICY, grid()).name == "max-pressure"
+
+
+def test_a_policy_that_was_not_tried_does_not_decide_unless_it_is_named(checkpoints: Path) -> None:
+    bundle(checkpoints / "tiny")
+    found = meaning("intersections", "town")
+    assert found.bundle is None
+    assert "tiny, which ships, was never shown to be no worse than it at town" in found.why
+    assert find_bundle("tiny", "intersections", "town") == checkpoints / "tiny"
+    assert make_controller("tiny", grid()).name == "tiny"
+
+
+def test_it_decides_where_it_was_no_worse(checkpoints: Path) -> None:
+    put(checkpoints / "tiny", town=True, hamlet=False)
+    found = meaning("intersections", "town")
+    assert (found.name, found.bundle) == ("tiny", checkpoints / "tiny")
+    assert found.why == "tiny decides, as it was shown to be no worse than max-pressure at town"
+    assert meaning("intersections", "hamlet").why == "max-pressure decides, as tiny did worse than it here"
+    assert meaning("intersections", "city").bundle is None
+
+
+def test_whoever_speaks_of_a_site_most_closely_is_heard(checkpoints: Path) -> None:
+    put(checkpoints / "all", any=True, hamlet=False)
+    put(checkpoints / "one", town=True)
+    assert meaning("intersections", "city").name == "all"
+    assert "sites that it had never seen" in meaning("intersections", "city").why
+    assert meaning("intersections", "town").name == "one"
+    assert meaning("intersections", "hamlet").name == "max-pressure"
+    assert pattern_for({"a*": True, "*": True, "ab*": False}, "abc") == "ab*"
+    assert pattern_for({"a*": True}, "b") is None
+
+
+def test_a_card_that_cannot_be_read_is_no_reason_to_let_somebody_else_decide(checkpoints: Path) -> None:
+    put(checkpoints / "tiny", town=True)
+    (checkpoints / "tiny" / "policy.json").write_text("{")
+    with pytest.raises(CityloopError, match=r"policy\.json cannot be read"):
+        meaning("intersections", "town")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_whoever_policy_means_can_decide_at_every_site(system: str) -> None:
+    for name in get_system(system).scenario_names:
+        found = meaning(system, name)
+        assert found.why.startswith(f"{found.name} decides, as ")
+        if found.bundle is not None:
+            card = Policy.load(found.bundle, system).card
+            assert card.proven == proven_of(found.bundle)
+
+
+def test_what_ships_is_used_where_it_was_tried() -> None:
+    assert meaning("drainage", "astlingen-oct2000").name == "gates"
+    assert meaning("drainage", load_scenario("drainage/astlingen-days").name).name == "gates"
+    assert meaning("drainage", "mine").name == "static"
+    assert meaning("dampers", "jansen").name == "jansen"
+    assert meaning("dampers", "yang8").name == "fixed"
+    assert meaning("intersections", "mine").name == "generalist"
+    assert meaning("transit", "hcmc").name == "reactive"

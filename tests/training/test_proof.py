@@ -1,0 +1,78 @@
+"""What an evaluation says on a bundle's card: no worse than the rule of practice, worse, or nothing at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.policy import Policy
+from envs import CityloopError, load_scenario
+from envs.core.scenario import Scenario
+from tests.serving.bundles import bundle
+from training.evaluate import Evaluation, Result
+from training.proof import no_worse, write_cards
+from training.statistics import summarise
+
+RULE = "max-pressure"
+
+
+def places(*labels: str) -> list[Scenario]:
+    return [load_scenario("intersections/grid2x2", name=label) for label in labels]
+
+
+def found(label: str, mine: float, rule: float | None = 10.0, split: str = "test") -> Evaluation:
+    values = {"tiny": mine} | ({} if rule is None else {RULE: rule})
+    return Evaluation(
+        scenario=f"intersections/{label}",
+        label=label,
+        hash="",
+        split=split,  # type: ignore[arg-type]
+        seeds=[0],
+        kpi="delay_s",
+        versions={},
+        controllers={name: Result(summarise([value]), 0, []) for name, value in values.items()},
+        paired={},
+        ratios=[],
+    )
+
+
+def test_no_worse_is_told_by_the_mean_on_test_seeds() -> None:
+    assert no_worse(found("a", 9.0)) is True
+    assert no_worse(found("a", 10.0)) is True
+    assert no_worse(found("a", 11.0)) is False
+    assert no_worse(found("a", 9.0, rule=None)) is None
+    assert no_worse(found("a", 9.0, split="validation")) is None
+
+
+def test_every_site_is_noted_by_its_name(tmp_path: Path) -> None:
+    path, said = bundle(tmp_path / "tiny"), []
+    evaluations = [found("a", 9.0), found("b", 11.0), found("c", 9.0, rule=None)]
+    write_cards(evaluations, places("a", "b", "c"), dict.fromkeys("abc", path), say=said.append)
+    card = Policy.load(path).card
+    assert card.proven == {"a": True, "b": False}
+    assert len(card.evaluation) == 3
+    assert said == ["c: whether it does harm is not noted, as that takes test seeds and -c max-pressure"]
+    assert "| `b` | worse |" in (path / "CARD.md").read_text()
+    write_cards([found("b", 9.0)], places("b"), {"b": path})
+    assert Policy.load(path).card.proven == {"a": True, "b": True}
+
+
+def test_a_wider_claim_takes_places_that_are_new_to_it_and_none_that_is_worse(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+
+    def claim(pattern: str, *evaluations: Evaluation) -> None:
+        labels = [evaluation.label for evaluation in evaluations]
+        write_cards(evaluations, places(*labels), dict.fromkeys(labels, path), pattern)
+
+    for pattern, evaluations, words in (
+        ("*", [found("a", 9.0), found("b", 11.0)], "was worse than max-pressure at b"),
+        ("a*", [found("a", 9.0), found("b", 9.0)], "b is none of these"),
+        ("*", [found("a", 9.0, rule=None)], "nothing was shown at a"),
+        ("*", [found("grid2x2", 9.0)], "was trained at all of these"),
+    ):
+        with pytest.raises(CityloopError, match=words):
+            claim(pattern, *evaluations)
+        assert Policy.load(path).card.proven == {}
+    claim("*", found("grid2x2", 9.0), found("a", 9.0))
+    assert Policy.load(path).card.proven == {"*": True}

@@ -1,0 +1,87 @@
+"""What an evaluation says of a bundle, on the bundle's card: its figures, and whether it did harm.
+
+Harm is to do worse, on test seeds, than the rule of practice that would decide otherwise, the system's fallback. Each
+site that a bundle was tried at is noted by its name. A wider claim, such as ``*`` for any site, must be asked for; it
+is refused where the evaluation does not bear it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from agents.policy import Policy, add_results
+from agents.shipped import fallback_name
+from envs.core.errors import CityloopError
+from envs.core.scenario import Scenario
+from training.evaluate import Evaluation
+
+
+def write_cards(
+    evaluations: Sequence[Evaluation],
+    places: Sequence[Scenario],
+    bundles: Mapping[str, Path | None],
+    proven: str | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write on the card of the first controller of every evaluation what it reached, and whether it did harm.
+
+    Args:
+        evaluations: as `training.evaluate.evaluate` gave them.
+        places: the scenario of each.
+        bundles: label of a scenario → the first controller's folder.
+        proven: pattern of sites' names that they are to vouch for together; None: every site for itself.
+        say: told what is not noted, and why.
+
+    Raises:
+        CityloopError: if the evaluations do not bear out the pattern; nothing is written then. Or if a bundle cannot
+            be written.
+    """
+    verdicts = {evaluation.label: no_worse(evaluation) for evaluation in evaluations}
+    if proven is not None:
+        for folder in {path for path in bundles.values() if path is not None}:
+            _check(proven, Policy.load(folder), [place for place in places if bundles[place.label] == folder], verdicts)
+    noted: dict[tuple[Path, str], bool] = {}
+    for evaluation, place in zip(evaluations, places, strict=True):
+        bundle, verdict = bundles[evaluation.label], verdicts[evaluation.label]
+        assert bundle is not None
+        if verdict is None:
+            rule = fallback_name(place.system)
+            say(f"{place.label}: whether it does harm is not noted, as that takes test seeds and -c {rule}")
+        else:  # one site under several settings: no worse under each
+            key = bundle, proven if proven is not None else place.name
+            noted[key] = noted.get(key, True) and verdict
+        mine = {site: fine for (path, site), fine in noted.items() if path == bundle}
+        add_results(bundle, evaluation.for_card(), mine)
+
+
+def no_worse(evaluation: Evaluation) -> bool | None:
+    """Whether the first controller's mean on test seeds is at most the fallback's; None if that was not tried."""
+    rule = fallback_name(evaluation.scenario.partition("/")[0])
+    first = next(iter(evaluation.controllers))
+    if evaluation.split != "test" or rule not in evaluation.controllers or first == rule:
+        return None
+    return evaluation.controllers[first].summary.mean <= evaluation.controllers[rule].summary.mean
+
+
+def _check(proven: str, policy: Policy, places: Sequence[Scenario], verdicts: Mapping[str, bool | None]) -> None:
+    """Refuse a claim that was not shown: worse somewhere, not tried everywhere, or only where it was trained."""
+    for place in places:
+        if not fnmatchcase(place.name, proven):
+            raise CityloopError(f"--proven is {proven!r} and {place.name} is none of these: leave it out")
+        if verdicts[place.label] is None:
+            raise CityloopError(
+                f"--proven is {proven!r} and nothing was shown at {place.label}: use test seeds and add "
+                f"-c {fallback_name(place.system)}"
+            )
+        if not verdicts[place.label]:
+            raise CityloopError(
+                f"--proven is {proven!r} and {policy.name} was worse than {fallback_name(place.system)} at "
+                f"{place.label}: claim less"
+            )
+    trained = policy.card.training.scenarios
+    if any(mark in proven for mark in "*?[") and all(f"{place.system}/{place.label}" in trained for place in places):
+        raise CityloopError(
+            f"--proven is {proven!r} and {policy.name} was trained at all of these: add one that is new"
+        )
