@@ -82,6 +82,7 @@ def test_what_ships_is_used_where_it_was_tried() -> None:
     assert meaning("drainage", load_scenario("drainage/astlingen-days").name).name == "gates"
     assert meaning("drainage", "mine").name == "static"
     assert meaning("dampers", "jansen").name == "jansen"
+    assert meaning("dampers", "jansen-all").name == "jansen-all"
     assert meaning("dampers", "yang8").name == "fixed"
     assert meaning("intersections", "mine").name == "generalist"
     assert meaning("transit", "hcmc").name == "reactive"
