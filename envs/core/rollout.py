@@ -45,14 +45,19 @@ def random_episode(loop: ControlLoop, seed: int = 0) -> Iterator[Step | None]:
 
 
 def timed_episode(loop: ControlLoop, seed: int) -> tuple[float, list[np.ndarray]]:
-    """Seconds that an episode of random requests takes as arrays, and the commands that were carried out."""
+    """Seconds that an episode of random requests takes as arrays, and the commands that were carried out.
+
+    Drawing requests is no part of it where they do not depend on what is allowed.
+    """
     rng = np.random.default_rng(seed)
     commands: list[np.ndarray] = []
     loop.reset(seed)
+    masked = isinstance(loop.action_space, spaces.Discrete)
+    drawn = [] if masked else [random_requests(loop, rng) for _ in range(loop.scenario.decisions)]
     start = time.perf_counter()
     done = False
     while not done:
-        step = loop.step(random_requests(loop, rng))
+        step = loop.step(random_requests(loop, rng) if masked else drawn[len(commands)])
         loop.layout.flatten(loop.observation)
         assert step.commands is not None
         commands.append(step.commands)

@@ -80,7 +80,13 @@ class DrainageFeatures:
         even = np.full(gauges, 1.0 / max(gauges, 1))
         shares = [site.tanks[k].rain if k >= 0 and any(site.tanks[k].rain) else even for k in self._tank]
         self._rain = np.array(shares).reshape(n, gauges)
-        self._exists, self._any_tidal = self._below >= 0, bool(self._tidal.any())
+        self._any_tidal, self._any_upstream = bool(self._tidal.any()), bool(self._leads_here.any())
+        self._fixed = np.zeros((n, len(GATE_FEATURES)), dtype=np.float32)  # what no reading changes
+        for name, values in {"static": self._static, "pump": self._pump, "below_exists": self._below >= 0}.items():
+            self._fixed[:, GATE_FEATURES.index(name)] = values
+        rows = np.array([0, len(site.tanks) + 1])  # where `known` and `fill` of tanks begin, one after the other
+        own, below = (np.where(tank < 0, len(site.tanks), tank)[:, None] + rows for tank in (self._tank, self._below))
+        self._levels = np.concatenate([own, below], axis=1)
         leads = len(LEADS_MIN)
         dry = self.weather(np.zeros(gauges), np.zeros(gauges * leads))
         self._forecast_known = dry[:, 2].copy()
@@ -95,13 +101,14 @@ class DrainageFeatures:
     def _columns(self, readings: Readings) -> np.ndarray:
         depth_m, setting = readings["depth_m"], readings["setting"]
         known = np.isfinite(depth_m)
-        seen, filled = np.zeros(len(known) + 1), np.zeros(len(known) + 1)  # the last for gates without a tank
+        tanks = np.zeros((2, len(known) + 1))  # the last for gates without a tank
+        seen, filled = tanks
         seen[:-1] = known
         np.divide(depth_m, self._full_m, out=filled[:-1], where=known)
-        own, own_known = filled[self._tank], seen[self._tank]
-        columns = np.zeros((len(self._tank), len(GATE_FEATURES)), dtype=np.float32)
-        columns[:, 0], columns[:, 1] = own_known, own
-        columns[:, 2], columns[:, 3] = seen[self._below], filled[self._below]
+        levels = tanks.reshape(-1)[self._levels]
+        own_known, own = levels[:, 0], levels[:, 1]
+        columns = self._fixed.copy()
+        columns[:, :4] = levels
         fillings, heard = filled[self._gated], seen[self._gated]
         count = float(np.add.reduce(heard))
         mean = float(np.add.reduce(fillings)) / count if count else 0.0
@@ -109,9 +116,10 @@ class DrainageFeatures:
             columns[:, 4] = (own - mean) * own_known
             columns[:, 5] = (own - self._fullest_other(fillings, heard)) * own_known
         columns[:, 6] = mean
-        columns[:, 7] = np.maximum.reduce(self._leads_here * own, axis=1)
-        columns[:, 8] = np.maximum.reduce(self._leads_here * setting, axis=1)
-        columns[:, 9], columns[:, 10] = setting, self._static
+        if self._any_upstream:
+            columns[:, 7] = np.maximum.reduce(self._leads_here * own, axis=1)
+            columns[:, 8] = np.maximum.reduce(self._leads_here * setting, axis=1)
+        columns[:, 9] = setting
         columns[:, 11] = readings["still_s"] >= self.site.timing.dwell_s
         columns[:, 12] = np.minimum(readings["still_s"] / STILL_S, 2.0)
         columns[:, 13] = readings["flow_cms"] / FLOW_CMS
@@ -120,7 +128,6 @@ class DrainageFeatures:
             level = np.append(self._invert_m, 0.0)[self._tank] + own * np.append(self._full_m, 0.0)[self._tank]
             tide = np.append(readings["tide_m"], 0.0)[self._tide]
             columns[:, 21] = self._tidal * (tide - level) / TIDE_M
-        columns[:, 22], columns[:, 23] = self._pump, self._exists
         silent = np.isnan(columns)
         if np.count_nonzero(silent):
             columns[silent] = 0.0

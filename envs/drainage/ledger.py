@@ -32,7 +32,7 @@ class Ledger:
         self._outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
-        self._over = (0.0, 0.0)
+        self._over = [0.0, 0.0]
         self._score, self._counted, self._peak_cms = 0.0, 0.0, 0.0
 
     def routed(self, last: bool) -> None:
@@ -42,7 +42,7 @@ class Ledger:
 
     def since_last(self) -> dict[str, Any]:
         """Since the last call: overflow ``controllable_m3`` and ``sensitive_m3``, and the ``objective``."""
-        (helped, spared), over = self._over, (self._swmm.flooded_m3(self._helped), self._swmm.flooded_m3(self._spared))
+        (helped, spared), over = self._over, self._swmm.flooded_m3(self._helped, self._spared)
         self._over = over
         self._peak_cms = max(self._peak_cms, sum(self._swmm.inflows_cms(self._outfalls).tolist()))
         cost, self._counted = self._score - self._counted, self._score

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +91,12 @@ class Swmm:
         Raises:
             CityloopError: if SWMM stops.
         """
-        simulation = self._simulation
-        if seconds is not None:
-            simulation.step_advance(int(seconds))
+        toolkit = self._toolkit
         try:
-            next(simulation)
-        except StopIteration:
-            return False
-        except Exception as error:
+            elapsed_days = toolkit.swmm_step() if seconds is None else toolkit.swmm_stride(int(seconds))
+        except Exception as error:  # the toolkit raises a class of its own for every error
             raise CityloopError(f"SWMM stopped: {_first_line(error)}") from None
-        return True
+        return bool(elapsed_days > 0.0)
 
     def save(self, path: Path) -> None:
         """Write a hot start file of this moment."""
@@ -196,10 +193,11 @@ class Swmm:
         volume = np.array([one.volFlooded for one in stats]) * self._cubic_metre
         return volume, np.array([one.timeFlooded for one in stats])
 
-    def flooded_m3(self, nodes: Sequence[int]) -> float:
-        """Volume that has left the network at some nodes together since the start."""
+    def flooded_m3(self, *groups: Sequence[int]) -> list[float]:
+        """Volume that has left the network at the nodes of each group together since the start."""
         get = self._toolkit.node_get_stats
-        return float(self._cubic_metre * sum(get(node).volFlooded for node in nodes))
+        volume = {node: get(node).volFlooded for node in dict.fromkeys(chain.from_iterable(groups))}
+        return [float(self._cubic_metre * sum([volume[node] for node in nodes])) for nodes in groups]
 
     def inflow_m3(self, nodes: Sequence[int]) -> np.ndarray:
         """Volumes that have come into nodes since the start."""
