@@ -344,7 +344,8 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="A system, cordeau, monitor, training, serving, loop, audit, alarms, console, soak, fuzz or checks.",
+            help="A system, cordeau, monitor, storeys, training, serving, loop, audit, alarms, console, soak, fuzz or "
+            "checks.",
             show_default=False,
         ),
     ],
@@ -360,6 +361,7 @@ def bench(
         "drainage": ("training.bench.drainage", "bench_drainage"),
         "dampers": ("training.bench.dampers", "bench_dampers"),
         "monitor": ("training.bench.monitor", "bench_monitor"),
+        "storeys": ("training.bench.storeys", "bench_storeys"),
         "transit": ("training.bench.transit", "bench_transit"),
         "cordeau": ("training.bench.cordeau", "bench_cordeau"),
         "training": ("training.bench.training", "bench_training"),

@@ -16,14 +16,20 @@ from serving.routes.loop import add_loop
 from serving.routes.operators import add_operators
 from serving.routes.service import add_service
 from serving.routes.sites import add_sites
+from serving.routes.structure import add_structure
 from serving.routes.ticks import Ticks
 from serving.routes.wire import add_refusals
 
 DESCRIPTION = "Closes the control loop of a city over HTTP: one tick of a site's readings in, safe commands out."
 
 
-def create_app(gateway: Gateway) -> Door:
-    """The service's routes, the hot one ahead of the others."""
+def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
+    """The service's routes, the hot one ahead of the others.
+
+    Args:
+        gateway: the sites.
+        tensorboard: where one runs, for a link.
+    """
     # The page at /docs is our own, as FastAPI's needs the public network.
     app = FastAPI(title="Cityloop", version=version("cityloop"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     add_service(app, gateway)
@@ -33,7 +39,8 @@ def create_app(gateway: Gateway) -> Door:
     add_booking(app, gateway)
     add_operators(app, gateway)
     add_audit(app, gateway)
-    add_console(app, gateway)
+    add_structure(app, gateway)
+    add_console(app, gateway, tensorboard=tensorboard)
     add_refusals(app)
     answered = None if gateway.metrics is None else gateway.metrics.answered
     return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered)

@@ -19,6 +19,7 @@ from serving.charge.state import Store
 from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.gateway import Gateway
+from serving.health.opening import open_monitors
 from serving.tick.places import load_site
 from serving.tick.sites import SiteService
 from serving.watch.sinks import Sinks
@@ -81,7 +82,10 @@ class Plan:
         folder = self.config.state if restore else None
         places = self.places()
         audit = open_log(self.config.audit) if restore else None
-        sinks = Sinks([site for _, site in places], folder, audit) if restore else None
+        sinks = None
+        if restore:
+            monitors = open_monitors([(config.monitor, site) for config, site in places])
+            sinks = Sinks([site for _, site in places], folder, audit, monitors)
         services: list[SiteService] = []
         try:
             access = Access(self.config.access)
@@ -115,6 +119,7 @@ class Plan:
             streams=sinks.streams,
             metrics=sinks.metrics,
             alarms=sinks.alarms,
+            health=sinks.health,
             sinks=sinks.all,
             desks=desks,
         )

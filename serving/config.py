@@ -48,6 +48,8 @@ class SiteConfig(SiteSettings):
         champion, challenger, mode, share: see `Roles`.
         fallback: who decides when the one in charge cannot; the system's own if not given.
         booking: of trips, at a transit site; see `booking.settings`. None: there is none.
+        monitor: who listens to a building (`agents.monitors.storeys`): a file, or ``shipped``, the one that ships for
+            it, if one does. None: nobody.
     """
 
     site: str
@@ -57,6 +59,7 @@ class SiteConfig(SiteSettings):
     share: float = Field(default=1.0, ge=0, le=1)
     fallback: str | None = None
     booking: dict[str, Any] | None = None
+    monitor: str | None = "shipped"
 
     @field_validator("trusted_keys")
     @classmethod
@@ -115,6 +118,7 @@ class ServiceConfig(Frozen):
         grpc_port: where gRPC listens, on loopback; None: nowhere.
         log: how what the service says looks.
         audit: of the audit log; None: there is none.
+        tensorboard: address of a TensorBoard that runs, for a link in the console; None: there is none.
         defaults: settings of every site that does not say otherwise.
         sites: what is served; a text is a site with default settings.
     """
@@ -129,6 +133,7 @@ class ServiceConfig(Frozen):
     grpc_port: int | None = Field(default=None, ge=1, le=65535)
     log: Literal["json", "text"] = "text"
     audit: AuditConfig | None = None
+    tensorboard: str | None = Field(default=None, pattern=r"^https?://[^\s/]+(/\S*)?$")
     defaults: dict[str, Any] = Field(default_factory=dict)
     sites: tuple[SiteConfig, ...] = Field(min_length=1)
 
@@ -218,6 +223,8 @@ def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
         ref = getattr(site, role)
         if ref is not None and "/" in ref and (folder / ref).is_dir():
             changes[role] = str(folder / ref)
+    if site.monitor is not None and site.monitor.endswith(".json"):
+        changes["monitor"] = str(folder / site.monitor)
     if site.booking is not None:
         changes["booking"] = in_folder(site.booking, folder)
     return site.model_copy(update=changes)

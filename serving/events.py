@@ -1,7 +1,8 @@
-"""What happens in the service, as plain records: every decision, and everything that a person or a rule changed.
+"""What happens in the service, as plain records: every decision, everything that a person or a rule changed, and what
+monitors heard.
 
-A `SiteService` makes them, and hands each to its sinks: the audit log, the metrics and the streams. A sink must return
-at once and never raise; what takes time it does elsewhere.
+A `SiteService` makes them, `serving.health` those of monitors, and either hands each to the sinks: the audit log, the
+metrics and the streams. A sink must return at once and never raise; what takes time it does elsewhere.
 """
 
 from __future__ import annotations
@@ -122,7 +123,23 @@ class Change:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = Decision | Shadowed | Change
+@dataclass(frozen=True)
+class Structure:
+    """What a building's health monitor made of a window.
+
+    Attributes:
+        system, site: where.
+        at_s: wall clock of the window's last tick, seconds since 1970.
+        report: as plain data, see `agents.monitors.storeys.StoreyReport`.
+    """
+
+    system: str
+    site: str
+    at_s: float
+    report: Mapping[str, Any]
+
+
+Event = Decision | Shadowed | Change | Structure
 
 
 class Sink(Protocol):

@@ -35,6 +35,8 @@ class Block:
         site: its site.
         dtype: of the simulation: float32 is twice as quick, and plenty for training.
         conditions: what is wrong in all episodes, instead of what the scenario says of their seeds.
+        factor: on the stiffness of every storey, ``(n,)``, beyond what is wrong otherwise: a damaged building, of which
+            the acquisition unit knows nothing.
 
     Attributes:
         readings: what their sensors say now, each column ``(E, …)``.
@@ -48,8 +50,10 @@ class Block:
         site: DampersSite,
         dtype: Any = np.float64,
         conditions: Conditions | None = None,
+        factor: Sequence[float] | np.ndarray = (1.0,),
     ):
         self.scenario, self.site, self.dtype, self._conditions = scenario, site, dtype, conditions
+        self._factor = np.asarray(factor, dtype=float)
         self.building, timing = site.building, scenario.timing
         self._substeps, self._dt_s = timing.substeps, timing.decision_ms / timing.substeps / 1e3
         self.acquisition = Acquisition(site)
@@ -60,7 +64,8 @@ class Block:
         """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, without force."""
         scenario, building, copies = self.scenario, self.building, len(seeds)
         wrong = circumstances(scenario, self.site, seeds, self._conditions)
-        frame = building.frame.softened(wrong.factor) if (wrong.factor != 1.0).any() else building.frame
+        factor = wrong.factor * self._factor
+        frame = building.frame.softened(factor) if (factor != 1.0).any() else building.frame
         blown = pushed(scenario, building)
         self._ground = float(blown is None)  # it stands still in the wind
         self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), pushed=blown)

@@ -13,7 +13,7 @@ from statistics import median
 
 from envs.core.conditions import Condition
 from envs.core.registry import get_system
-from serving.events import Change, Decision
+from serving.events import Change, Decision, Structure
 
 RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
 """Ticks that a condition must hold; ticks and seconds that it must be gone."""
@@ -58,6 +58,7 @@ class SiteRules:
         self._seen: dict[str, int] = {}
         self._gone: dict[str, tuple[int, float]] = {}
         self._held: dict[str, Condition] = {}
+        self._structure: dict[str, Condition] = {}
         self._guarded: deque[bool] = deque(maxlen=GUARDED_TICKS)
         self._periods_s: deque[float] = deque(maxlen=9)
         self._last_s: float | None = None
@@ -84,7 +85,7 @@ class SiteRules:
                 for table in (self._seen, self._gone, self._held):
                     table.pop(key, None)
         self._held.pop("silent", None)
-        return dict(self._held)
+        return self._held | self._structure
 
     def changed(self, change: Change) -> None:
         """Note what the service or a person changed: a rollback holds until the policy is back."""
@@ -98,7 +99,17 @@ class SiteRules:
         if self._last_s is not None and now_s - self._last_s > self.patience_s:
             text = f"no tick for {now_s - self._last_s:.0f} s: nothing is known of the plant, and nothing is decided"
             self._held["silent"] = Condition("silent", "high", text)
-        return dict(self._held)
+        return self._held | self._structure
+
+    def listened(self, heard: Structure) -> dict[str, Condition]:
+        """What holds after a window of a building's monitor: it counts how often by itself, so nothing waits here."""
+        report, self._structure = heard.report, {}
+        if report["alarm"] == "alarm":
+            place = f"s{report['location']}" if report["location"] else ""
+            self._structure["damage"] = Condition("damage", "high", report["recommendation"], place)
+        if report["deaf"] == "alarm":
+            self._structure["deaf"] = Condition("deaf", "medium", report["recommendation"])
+        return self._held | self._structure
 
     @property
     def patience_s(self) -> float:

@@ -18,7 +18,7 @@ from envs.core.registry import System, get_system
 from envs.core.site import Site
 from serving.alarms.book import Alarm, AlarmBook
 from serving.alarms.rules import Plant, SiteRules
-from serving.events import Change, Decision, Event
+from serving.events import Change, Decision, Event, Structure
 
 log = logging.getLogger("cityloop.serving")
 
@@ -86,6 +86,9 @@ class AlarmWatch:
         if isinstance(event, Decision):
             with self.lock:
                 self.book.hold(event.system, event.site, rules.decided(event), event.at_s)
+        elif isinstance(event, Structure):
+            with self.lock:
+                self.book.hold(event.system, event.site, rules.listened(event), event.at_s)
         elif isinstance(event, Change):
             rules.changed(event)
         self.look()

@@ -75,7 +75,7 @@ class _Bundle:
     folder: Path
 
 
-_Record = Decision | Shadowed | Change | _Site | _Bundle | _Loss
+_Record = Event | _Site | _Bundle | _Loss
 _Entry = tuple[_Record, int]
 
 

@@ -1,4 +1,4 @@
-"""Events as records: what the log writes of a decision, a shadow or a change, and the event that a record tells of."""
+"""Events as records: what the log writes of an event, and the event that a record tells of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from serving.events import Change, Decision, Event, Shadowed
+from serving.events import Change, Decision, Event, Shadowed, Structure
 
-KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", Change: "change"}
+KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", Change: "change", Structure: "structure"}
 """What records of events are called."""
 
 OWN = {

@@ -36,11 +36,12 @@ class Replica(Rpc):
         sys.setswitchinterval(SWITCH_S)
         configure_logs(shard.plan.config.log, shard.plan.logs)
         gateway = shard.plan.gateway()
+        self._tensorboard = shard.plan.config.tensorboard
         self.gateway = Front(gateway, shard.asks) if shard.asks else gateway
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The app; Ray Serve asks for it after the constructor."""
-        return create_app(self.gateway)
+        return create_app(self.gateway, self._tensorboard)
 
     def __del__(self) -> None:
         """Ray Serve asks for the end of a process this way."""

@@ -31,10 +31,11 @@ READS, WRITES = refused(401, 403, 404, 429), refused(401, 403, 404, 413, 422, 42
 
 
 class Me(Model):
-    """Who asks, and what they may do."""
+    """Who asks, and what they may do; and whether an audit log knows what was before they came."""
 
     name: str
     grants: list[dict[str, str]]
+    audit: bool
 
 
 class AlarmList(Model):
@@ -51,17 +52,18 @@ class Shelf(Form):
     seconds: float = Field(ge=0, le=8 * 3600, description="0 brings it back")
 
 
-def add_console(app: FastAPI, gateway: Gateway, runs: Path = Path("runs")) -> None:
+def add_console(app: FastAPI, gateway: Gateway, runs: Path = Path("runs"), tensorboard: str | None = None) -> None:
     """The routes.
 
     Args:
         app: to add them to.
         gateway: what is shown.
         runs: folder of training runs.
+        tensorboard: where one runs, for a link.
     """
     _add_page(app)
     _add_scenes(app, gateway)
-    _add_runs(app, gateway, runs)
+    _add_runs(app, gateway, runs, tensorboard)
     if gateway.alarms is not None:
         _add_alarms(app, gateway, gateway.alarms)
 
@@ -90,9 +92,10 @@ def _send(file: File, request: Request) -> Response:
 def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/me", response_model=Me, responses=refused(401, 429))
     async def me(request: Request) -> Response:
-        """Who the key belongs to, and what it may do."""
+        """Who the key belongs to, and what it may do; whether an audit log is kept here."""
         principal = gateway.access.authenticate(request.headers)
-        return as_model(Me(name=principal.name, grants=[grant.plain() for grant in principal.grants]))
+        grants = [grant.plain() for grant in principal.grants]
+        return as_model(Me(name=principal.name, grants=grants, audit=gateway.audit is not None))
 
     @app.get("/v1/{system}/{site}/scene", response_model=Scene, responses=READS)
     async def scene(system: str, site: str, request: Request) -> Response:
@@ -178,12 +181,13 @@ def _add_alarms(app: FastAPI, gateway: Gateway, watch: AlarmWatch) -> None:
         return as_model(alarm)
 
 
-def _add_runs(app: FastAPI, gateway: Gateway, folder: Path) -> None:
+def _add_runs(app: FastAPI, gateway: Gateway, folder: Path, tensorboard: str | None) -> None:
     @app.get("/v1/runs", responses=refused(401, 403, 429))
     async def runs(request: Request) -> Response:
-        """The training runs on this machine."""
+        """The training runs on this machine, and where a TensorBoard shows them, if one does."""
         gateway.enter(request.headers, Role.READ)
-        return as_json({"folder": folder.name, "runs": await asyncio.to_thread(runs_of, folder)})
+        found = await asyncio.to_thread(runs_of, folder)
+        return as_json({"folder": folder.name, "tensorboard": tensorboard, "runs": found})
 
     @app.get("/v1/runs/{name:path}", responses=READS)
     async def run(name: str, request: Request) -> Response:

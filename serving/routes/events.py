@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -15,7 +15,9 @@ from serving.gateway import Gateway
 from serving.routes.wire import refused
 from serving.watch.streams import Frame, Subscription
 
-KINDS = "`decision`, `shadow`, `change`, `alarm`, or `gap` where something was missed"
+KINDS = "`decision`, `shadow`, `change`, `structure`, `alarm`, or `gap` where something was missed"
+
+Last = Annotated[int, Query(ge=0, le=2, description="decisions of every site that a new stream begins with")]
 
 
 class EventResponse(StreamingResponse):
@@ -61,24 +63,24 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
         },
     }
 
-    def listen(request: Request, principal: Principal, wanted: Callable[[str, str], bool]) -> EventResponse:
+    def listen(request: Request, principal: Principal, wanted: Callable[[str, str], bool], last: int) -> EventResponse:
         headers = credentials(request.headers)
 
         def same() -> bool:
             return gateway.access.same(headers, principal)
 
         since = request.headers.get("last-event-id") or request.query_params.get("since")
-        return EventResponse(streams.subscribe(principal.name, wanted, since, same))
+        return EventResponse(streams.subscribe(principal.name, wanted, since, same, last))
 
     @app.get("/v1/events", **documented)
-    async def all_events(request: Request) -> Response:
+    async def all_events(request: Request, last: Last = 0) -> Response:
         """What happens at every site that the key may read, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.access.authenticate(request.headers)
-        return listen(request, principal, lambda system, site: principal.may(Role.READ, system, site))
+        return listen(request, principal, lambda system, site: principal.may(Role.READ, system, site), last)
 
     @app.get("/v1/{system}/{site}/events", **documented)
-    async def events(system: str, site: str, request: Request) -> Response:
+    async def events(system: str, site: str, request: Request, last: Last = 0) -> Response:
         """What happens at a site, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.enter(request.headers, Role.READ, system, site)
         gateway.find(system, site)
-        return listen(request, principal, lambda *place: place == (system, site))
+        return listen(request, principal, lambda *place: place == (system, site), last)

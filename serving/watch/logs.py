@@ -21,7 +21,7 @@ from typing import Any, Literal, TextIO
 import orjson
 
 from serving.alarms.book import Alarm
-from serving.events import Change, Decision, Event, Shadowed
+from serving.events import Change, Decision, Event, Shadowed, Structure
 
 Style = Literal["json", "text"]
 
@@ -183,7 +183,7 @@ class Receiver:
 
 
 class LogSink:
-    """Tells the log what people and rules changed; ticks are the audit log's."""
+    """Tells the log what people and rules changed; ticks and what monitors heard are the audit log's."""
 
     def __init__(self) -> None:
         self._log = logging.getLogger(f"{ROOT}.events")
@@ -194,7 +194,7 @@ class LogSink:
             about = {"event": event.what, "system": event.system, "site": event.site, "who": event.who}
             level = logging.WARNING if event.what == "rollback" else logging.INFO
             self._log.log(level, "%s by %s: %s", event.what, event.who, event.reason, extra=about)
-        elif not isinstance(event, (Decision, Shadowed)):
+        elif not isinstance(event, (Decision, Shadowed, Structure)):
             self._log.warning("an event of an unknown kind: %s", type(event).__name__)
 
     def alarm(self, alarm: Alarm) -> None:

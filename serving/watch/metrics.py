@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.site import Site
-from serving.events import Change, Decision, Event, Shadowed, Sources
+from serving.events import Change, Decision, Event, Shadowed, Sources, Structure
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """Of latencies: fine where a building's loop must be done, coarse where a junction's would be late."""
@@ -94,6 +94,9 @@ class Metrics:
             "envelope_score", "How far the last readings lie from what the policy was trained on; above 1: outside."
         )
         self.seen = gauge("last_tick_timestamp_seconds", "Wall clock of the last tick.")
+        self.damaged = gauge(
+            "structure_loss_probability", "That a building lost stiffness, by its last window; NaN: it was not heard."
+        )
         self.deadline = gauge("deadline_seconds", "What the last tick was to take at most.")
         self.charge = gauge("in_charge", "1 for who decided the last tick.", "source", "controller", "bundle")
         self.shadowed = counter("shadow_ticks", "Ticks that a challenger in the shadow decided, too.")
@@ -138,6 +141,9 @@ class Metrics:
         elif place in self._sites:
             if isinstance(event, Decision):
                 self._decided(place, event)
+            elif isinstance(event, Structure):
+                chance = event.report["probability"]
+                self.damaged.labels(*place).set(math.nan if chance is None else chance)
             else:
                 self._shadowed(place, event)
 

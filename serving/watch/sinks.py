@@ -1,19 +1,24 @@
-"""Whoever takes note of what happens, put together: audit, metrics, streams, alarms, the log."""
+"""Whoever takes note of what happens, put together: audit, metrics, streams, alarms, the log; and who listens."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envs.core.site import Site
 from serving.alarms.book import Alarm
 from serving.alarms.watch import AlarmWatch
 from serving.audit import AuditLog
-from serving.events import Sink
+from serving.events import Event, Sink
 from serving.watch.logs import LogSink
 from serving.watch.metrics import Metrics
 from serving.watch.streams import Streams
+
+if TYPE_CHECKING:
+    from agents.monitors.storeys import StoreyMonitor
+    from serving.health.watch import HealthWatch
 
 
 class Sinks:
@@ -23,12 +28,20 @@ class Sinks:
         sites: what is served there.
         folder: of what must outlive the process; None: nothing does.
         audit: the audit log, if there is one.
+        monitors: (system, site) → who listens there.
 
     Attributes:
         all: in the order in which they are told.
+        health: listens to buildings; None where nobody does.
     """
 
-    def __init__(self, sites: Sequence[Site], folder: Path | None, audit: AuditLog | None = None):
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        folder: Path | None,
+        audit: AuditLog | None = None,
+        monitors: Mapping[tuple[str, str], StoreyMonitor] | None = None,
+    ):
         self.metrics, self.streams, self._log = Metrics(sites), Streams(), LogSink()
         path = None if folder is None else folder / "alarms" / f"{_label(sites)}.json"
         if path is not None:
@@ -40,7 +53,10 @@ class Sinks:
         if audit is not None:
             self.metrics.watch_audit(lambda: audit.healthy, lambda: audit.status["waiting"])
         first: tuple[Sink, ...] = () if audit is None else (audit,)
-        self.all: tuple[Sink, ...] = (*first, self.metrics, self.streams, self.alarms, self._log)
+        others: tuple[Sink, ...] = (*first, self.metrics, self.streams, self.alarms, self._log)
+        self.health = _listen(monitors, folder, others) if monitors else None
+        # What listens ends first, as it may have something to tell.
+        self.all: tuple[Sink, ...] = others if self.health is None else (self.health, *others)
 
     def _alarm(self, alarm: Alarm) -> None:
         self.streams.alarm(alarm)
@@ -55,6 +71,19 @@ class Sinks:
         """Finish what is under way."""
         for sink in self.all:
             sink.close()
+
+
+def _listen(
+    monitors: Mapping[tuple[str, str], StoreyMonitor], folder: Path | None, others: Sequence[Sink]
+) -> HealthWatch:
+    """A watch that tells the other sinks what it hears."""
+    from serving.health.watch import HealthWatch
+
+    def tell(event: Event) -> None:
+        for sink in others:
+            sink.record(event)
+
+    return HealthWatch(monitors, folder, tell)
 
 
 def _label(sites: Sequence[Site]) -> str:

@@ -20,7 +20,7 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.alarms.book import Alarm
-from serving.events import Change, Decision, Event, Shadowed
+from serving.events import Change, Decision, Event, Shadowed, Structure
 from serving.refusals import Busy
 from serving.telemetry import Telemetry
 
@@ -42,7 +42,14 @@ HEARTBEAT_S = 5.0
 CHUNK_BYTES = 256 << 10
 """Events that are sent at once, at most, unless one alone is longer."""
 
-KINDS = {Decision: "decision", Shadowed: "shadow", Change: "change", Alarm: "alarm", Telemetry: "telemetry"}
+KINDS = {
+    Decision: "decision",
+    Shadowed: "shadow",
+    Change: "change",
+    Structure: "structure",
+    Alarm: "alarm",
+    Telemetry: "telemetry",
+}
 """Kind of event → its name in the stream."""
 
 
@@ -72,6 +79,11 @@ class _Entry:
     event: Event | Alarm | Telemetry | None
     size: int
     frame: Frame | None = None
+
+    @property
+    def kind(self) -> str:
+        """As of its frame."""
+        return KINDS[type(self.event)] if self.frame is None else self.frame.kind
 
 
 class _Ring:
@@ -169,6 +181,7 @@ class Streams:
         wanted: Callable[[str, str], bool],
         since: str | None = None,
         allowed: Callable[[], bool] = lambda: True,
+        last: int = 0,
     ) -> Subscription:
         """The events of the sites that are wanted.
 
@@ -177,6 +190,7 @@ class Streams:
             wanted: ``(system, site)`` → whether its events are; ``("", "")`` stands for the service as a whole.
             since: identifier of the last event that was seen (``Last-Event-ID``); None: begin now, with what rings.
             allowed: asked at every heartbeat; the stream ends where it is not.
+            last: who begins now is told so many decisions of every site first, and the last of its telemetry.
 
         Raises:
             Busy: if there are too many subscribers, or too many of that name.
@@ -193,9 +207,19 @@ class Streams:
                 if era is not None:
                     first.append(_frame(None, "gap", {"reason": "not this service's: it was started again since"}))
                 first += [_frame(None, "alarm", _content(alarm)) for alarm in ringing]
+                first += self._last_of(wanted, last) if last else []
             one = Subscription(self, name, wanted, allowed, number, first)
             self._open.add(one)
         return one
+
+    def _last_of(self, wanted: Callable[[str, str], bool], most: int) -> list[Frame]:
+        """The last decisions of every site and what its plant told last, without a place to go on from."""
+        found = []
+        for (system, site, lane), ring in self._rings.items():
+            if wanted(system, site) and lane != "rare":
+                fit = [entry for entry in ring.entries if entry.kind in ("decision", "telemetry")]
+                found += [self._framed(entry)._replace(id=None) for entry in fit[-most:]]
+        return found
 
     def _place(self, since: str | None) -> tuple[str | None, int | None]:
         """Where a subscriber left off: the era, and the number if it is of this one."""

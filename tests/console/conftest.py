@@ -20,6 +20,7 @@ from serving.app import create_app
 from serving.build import Plan
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
+from serving.gateway import Gateway
 from tests.serving.plants import served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -35,6 +36,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+TENSORBOARD = "http://127.0.0.1:6006"
+"""A link to it, which nobody follows here."""
 
 SITES = ("drainage/estuary", "intersections/cologne1", "dampers/jansen")
 
@@ -55,11 +59,13 @@ class City:
         url: of the service.
         keys: person → key.
         loops: site → simulator.
+        gateway: the service's inside.
     """
 
     url: str
     keys: dict[str, str]
     loops: dict[str, ControlLoop]
+    gateway: Gateway
     ticks: dict[str, int] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, person: str = "admin", **body: Any) -> httpx.Response:
@@ -92,6 +98,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
             "state": folder / "state",
             "audit": {"folder": folder / "audit"},
             "access": {"keys": keys},
+            "tensorboard": TENSORBOARD,
             "sites": list(SITES),
         }
     )
@@ -100,8 +107,8 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
     try:
         for loop in loops.values():
             loop.reset(loop.scenario.seeds.test.first)
-        with served(create_app(gateway), config.port) as url:
-            yield City(url, tokens, loops)
+        with served(create_app(gateway, config.tensorboard), config.port) as url:
+            yield City(url, tokens, loops, gateway)
     finally:
         for loop in loops.values():
             loop.close()

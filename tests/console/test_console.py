@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.console.conftest import SITES, City
+from tests.serving.motions import DAMAGED, decisions
 
 VIEWS = ["/", "/alarms", "/activity", "/training", *(f"/site/{ref}" for ref in SITES)]
 LATER_MS = 2000
@@ -146,6 +148,25 @@ def test_looking_back_says_that_it_is_not_now(city: City, visit: Any) -> None:
     assert page.locator(".site-main.is-past").count() == 1
     page.get_by_role("button", name="Back to now").click()
     page.locator(".site-main.is-past").wait_for(state="detached")
+
+
+def test_the_health_monitor_says_what_it_heard_and_rings_when_stiffness_is_lost(city: City, visit: Any) -> None:
+    listening = city.gateway.listening
+    assert listening is not None
+    page = visit("viewer").go("/site/dampers/jansen")
+    monitor = page.get_by_role("region", name="Health monitor")
+    monitor.get_by_text("has heard no whole window yet", exact=False).wait_for()
+    for tick in decisions([4])[0]:
+        listening.take(tick)
+    monitor.get_by_text("no alarm. Keep to the usual inspections", exact=False).wait_for()
+    assert "safe" not in monitor.inner_text().lower()
+    assert monitor.locator("figure").count() == 1 + 6
+    for tick in chain(*decisions([5, 6, 7], DAMAGED)):
+        listening.take(tick)
+    monitor.get_by_text("of the stiffness of storey 5 seems lost", exact=False).wait_for()
+    page.locator("table.alarms tr", has_text="storey 5 seems lost").wait_for()
+    # They came from a clock of long ago: a value says its age, and what is old is grey.
+    assert monitor.locator(".is-stale").count() == 1
 
 
 def test_without_a_key_nothing_is_shown_and_a_wrong_one_is_refused_in_words(city: City, browser: Any) -> None:

@@ -128,7 +128,7 @@ def _structure(report: Report) -> list[str]:
             "The building's modes could not be identified in this window: nothing can be said about damage. "
             f"{goes_on}{stands if report.alarm == 'alarm' else ''}"
         ]
-    chance = f"Probability of damage {_percent(report.probability)}"
+    chance = f"Probability of damage {percent(report.probability)}"
     if report.deaf == "alarm":
         chance = f"The building could not be heard in many of the last windows: have its sensors checked. {chance}"
     if report.alarm == "none":
@@ -165,7 +165,8 @@ def _sensors(report: Report) -> list[str]:
     return [f"Sensors left out as faulty: {listed}. Have them checked; this says nothing of the building itself."]
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
+    """A probability in words, as nobody knows one to the last digit."""
     if probability > 0.99:
         return "above 99 %"
     return "below 1 %" if probability < 0.01 else f"{probability:.0%}".replace("%", " %")

@@ -12,6 +12,10 @@ const COURSE = 3600;
 const KEPT_VALUES = 1_000_000;
 const KEPT_FRAMES = [30, 900];
 const KEPT_SHADOWS = 900;
+const KEPT_WINDOWS = 500;
+
+/** Decisions of every site that the stream begins with: two tell how often one comes. */
+const FIRST_DECISIONS = 2;
 
 /** A site's values are old after so many of its own periods without a new one, and so many seconds at least. */
 const STALE_PERIODS = 2;
@@ -41,6 +45,7 @@ export class Site {
     this.info = signal(null);
     this.scene = signal(null);
     this.state = signal(null);
+    this.structure = signal(null);
     this.period = signal(null);
     this.controller = row.controller;
     this.stale = computed(() => {
@@ -58,6 +63,7 @@ export class Site {
   add(decision) {
     const frame = frameOf(decision);
     const before = this.frames.at(-1);
+    if (before && frame.at_s === before.at_s) return; // a stream that begins anew tells the last ones again
     if (before && frame.at_s >= before.at_s) {
       const gap = frame.at_s - before.at_s;
       const old = this.period.value;
@@ -115,6 +121,16 @@ export class Site {
     });
   }
 
+  /** Ask what a building's health monitor has heard; from then on it comes by the stream. */
+  async loadStructure() {
+    this.structure.value = await ask(`${this.base}/structure?limit=${KEPT_WINDOWS}`);
+  }
+
+  addWindow(window) {
+    const before = this.structure.value;
+    if (before?.monitor) this.structure.value = { ...before, windows: [...before.windows, window].slice(-KEPT_WINDOWS) };
+  }
+
   async refresh() {
     this.state.value = await ask(`${this.base}/state`);
   }
@@ -157,6 +173,7 @@ function onEvent(kind, content) {
   const site = sites.value.get(`${content.system}/${content.site}`);
   if (kind === "decision") site?.add(content);
   else if (kind === "shadow") site?.addShadow(content);
+  else if (kind === "structure") site?.addWindow({ at_s: content.at_s, report: content.report });
   else if (kind === "telemetry") {
     if (site) site.telemetry.value = content;
   } else if (kind === "alarm") soon(refreshAlarms);
@@ -180,9 +197,12 @@ export async function start() {
   }
   sites.value = found;
   await Promise.all([refreshAlarms(), ...[...found.values()].map((site) => site.load())]);
-  stop = listen("/v1/events", onEvent, () => {
+  stop = listen(`/v1/events?last=${FIRST_DECISIONS}`, onEvent, () => {
     // What changed while nobody listened.
     refreshAlarms().catch(() => {});
-    for (const site of sites.value.values()) site.refresh().catch(() => {});
+    for (const site of sites.value.values()) {
+      site.refresh().catch(() => {});
+      if (site.structure.peek()) site.loadStructure().catch(() => {});
+    }
   });
 }

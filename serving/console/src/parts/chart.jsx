@@ -14,12 +14,20 @@ function axes(colours, time) {
   return [{ ...one, space: 70, size: 24, ...(time ? { values: times } : {}) }, { ...one, size: 46 }];
 }
 
+const FROM_ZERO = { min: { pad: 0.1, soft: 0, mode: 2 }, max: { pad: 0.1, soft: 1e-6, mode: 2 } };
+
+/** A range of y that holds some values whatever the data, and grows with it. */
+const shown = ([low, high]) => (_, least, most) => [Math.min(low, least ?? low), Math.max(high, most ?? high)];
+
 /**
  * @param data a function → uPlot's arrays [x, ...ys]; read in an effect, so signals in it are followed
- * @param lines [{label, colour, dash, gaps}], a line each of the ys; gaps: it is drawn across what is missing
+ * @param lines [{label, colour, dash, gaps, thin, dots}], a line each of the ys; gaps: it is drawn across what is missing;
+ *   dots: points are drawn too, as one alone is no line
  * @param mark a function → x of an upright line, or null
+ * @param band [above, below]: lines between which it is filled; there is no legend then
+ * @param range [low, high] that y shows at least; else from zero
  */
-export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }) {
+export function Chart({ data, lines, time = true, mark, height = HEIGHT, label, band, range }) {
   const box = useRef(null);
 
   useEffect(() => {
@@ -31,9 +39,9 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }
       const series = lines.map((line) => ({
         label: line.label,
         stroke: colours[line.colour] ?? line.colour,
-        width: 1.6,
+        width: line.thin ? 0.6 : 1.6,
         dash: line.dash,
-        points: { show: false },
+        points: { show: Boolean(line.dots), size: 4, fill: colours[line.colour] ?? line.colour },
         spanGaps: Boolean(line.gaps),
         value: (_, value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(4)).toString()),
       }));
@@ -61,9 +69,10 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label }
           mode: 1,
           width: host.clientWidth,
           height,
-          legend: { show: lines.length > 1, live: true },
+          legend: { show: lines.length > 1 && !band, live: true },
+          bands: band ? [{ series: [band[0] + 1, band[1] + 1], fill: `${colours.blue}33` }] : [],
           cursor: { points: { size: 5 }, drag: { x: false, y: false } },
-          scales: { x: { time }, y: { range: { min: { pad: 0.1, soft: 0, mode: 2 }, max: { pad: 0.1, soft: 1e-6, mode: 2 } } } },
+          scales: { x: { time }, y: { range: range ? shown(range) : FROM_ZERO } },
           axes: axes(colours, time),
           series: [{ value: (_, x) => (x === null || x === undefined ? "–" : time ? clock(x) : x) }, ...series],
           plugins: [upright],

@@ -1,12 +1,14 @@
 // A strip of the last hour: who was in charge, where the guard stepped in; drag it to look back.
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { me } from "../store.js";
 import { theme } from "../theme.js";
 import { palette } from "../systems/palette.js";
 import { clock, now, span } from "../time.js";
 
 const COLOUR = { champion: "blue", canary: "sky", fallback: "orange", manual: "pink" };
 const TALL = 44;
+const UNKEPT = "No audit log is kept here: what was before this page was opened is not known.";
 
 export function Timeline({ history }) {
   const box = useRef(null);
@@ -94,6 +96,7 @@ export function Timeline({ history }) {
       </div>
       <p class="hint">
         {history.loading.value ? "Asking for what was before… " : ""}
+        {me.value && !me.value.audit ? `${UNKEPT} ` : ""}
         {history.problem.value ? `What was before this page was opened is not shown: ${history.problem.value}. ` : ""}
         {span(last - first)} · policy low, fallback and hand high · red: the guard changed something · black: a check found
         something

@@ -14,6 +14,8 @@ function offsets(frame, info, height) {
 
 export default {
   title: "Building",
+  /** Its structure is listened to. */
+  structure: true,
   gauges: (frame) => [
     {
       key: "drift",

@@ -2,14 +2,22 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask } from "../api.js";
-import { changes } from "../store.js";
+import { changes, may, me } from "../store.js";
 import { date } from "../time.js";
 import { Empty } from "../parts/common.jsx";
 
 const older = signal([]);
 const problem = signal("");
 
+/** Why what happened before cannot be asked for; empty: it can. */
+function refusal() {
+  if (!me.value.audit) return "no audit log is kept here.";
+  return may("operate") ? "" : "reading the audit log takes the role operate.";
+}
+
 async function load() {
+  problem.value = refusal();
+  if (problem.value) return;
   try {
     const { records } = await ask("/v1/audit?what=change&limit=200");
     older.value = records;

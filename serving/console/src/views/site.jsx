@@ -11,6 +11,7 @@ import { palette } from "../systems/palette.js";
 import { AlarmTable } from "./alarms.jsx";
 import { Overrides } from "./overrides.jsx";
 import { Policies } from "./policies.jsx";
+import { Structure } from "./structure.jsx";
 import { History } from "../history.js";
 
 const CHARTED = ["blue", "orange", "green", "pink"];
@@ -58,6 +59,7 @@ export function SiteView({ site }) {
       <Timeline history={history} />
       <Gauges site={site} history={history} />
       {site.kind.loops && <Loops site={site} />}
+      {site.kind.structure && <Structure site={site} />}
       {mine.length > 0 && <AlarmTable list={mine} caption="Alarms of this site" />}
       <Policies site={site} />
       <Decision frame={shown} site={site} />

@@ -1,0 +1,149 @@
+"""The stiffness of every storey from one window, by d'Alembert's principle: what is above a storey accelerates by what
+the storey and its dampers pull.
+
+For storey k of a shear frame with lumped masses, Σ_{j ≥ k} m_j a_j + F_k + k_k d_k + c_k ḋ_k = 0, with absolute floor
+accelerations a_j, the dampers' force F_k and the drift d_k. Nothing else of the building enters, so storeys are
+estimated one by one (substructure identification, as in Xing and Mita 2012, Struct. Control Health Monit. 19:309), and
+dampers, however they are driven, are inputs that are measured. The drift is the dampers' stroke; in storeys without
+dampers it is the difference of accelerations over −ω². Both sides are noisy, so stiffness and damping are those that
+are most likely with the sensors' noise in all of them (maximum likelihood with errors in variables, in the frequency
+domain: Pintelon and Schoukens, System Identification, 2012, chapter 9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.monitors.storeys.config import StoreyConfig
+from agents.monitors.storeys.windows import Window
+
+STEPS = 12
+"""Of Gauss and Newton, from the stiffness as designed."""
+
+FARTHEST = 20.0
+"""No stiffness is looked for beyond so many times the design's, or a part of it as small."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a window says of the storeys, ``(n,)`` each.
+
+    Attributes:
+        stiffness_n_m: most likely.
+        sigma: standard deviation of its logarithm.
+        misfit: what is left over, as a multiple of what the sensors' noise explains: about 1 where all is as said.
+        missing: largest share of samples that are lost of any channel that it needs.
+    """
+
+    stiffness_n_m: np.ndarray
+    sigma: np.ndarray
+    misfit: np.ndarray
+    missing: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Balance:
+    """Every storey's balance at every frequency, e = pull + p · drift with p = k + iωc, ``(n, bins)``.
+
+    The noise of e has the variance even + slope |p|² − 2 shared Re p.
+    """
+
+    omega: np.ndarray
+    pull: np.ndarray
+    drift: np.ndarray
+    even: np.ndarray
+    slope: np.ndarray
+    shared: np.ndarray
+
+
+def estimate(config: StoreyConfig, window: Window) -> Estimate:
+    """Stiffness of all storeys from one window; see `check_window` for what it must be."""
+    balance = _balance(config, window)
+    designed = np.array(config.stiffness_n_m)
+    stiffness, damping = designed.copy(), np.zeros_like(designed)
+    for _ in range(STEPS):
+        residual, jacobian = _linear(balance, stiffness, damping)
+        normal = np.einsum("kbi,kbj->kij", jacobian.conj(), jacobian).real
+        towards = np.einsum("kbi,kb->ki", jacobian.conj(), residual).real
+        step = _solve(normal, towards)
+        stiffness = np.clip(stiffness - step[:, 0], designed / FARTHEST, designed * FARTHEST)
+        damping = damping - step[:, 1]
+    residual, jacobian = _linear(balance, stiffness, damping)
+    normal = np.einsum("kbi,kbj->kij", jacobian.conj(), jacobian).real
+    misfit = (np.abs(residual) ** 2).sum(axis=1) / (residual.shape[1] - 1)
+    spread = np.sqrt(np.maximum(np.linalg.pinv(normal)[:, 0, 0] / 2 * np.maximum(misfit, 1.0), 1e-30))
+    return Estimate(stiffness, spread / stiffness, misfit, _missing(config, window))
+
+
+def _balance(config: StoreyConfig, window: Window) -> _Balance:
+    samples = window.accel_m_s2.shape[1]
+    taper = np.hanning(samples + 2)[1:-1]
+    frequency = np.fft.rfftfreq(samples, 1.0 / config.rate_hz)
+    heard = (frequency >= config.band_hz[0]) & (frequency <= config.band_hz[1])
+    omega = 2 * np.pi * frequency[heard]
+
+    def spectrum(rows: np.ndarray) -> np.ndarray:
+        filled = _filled(rows)
+        centred = filled - filled.mean(axis=1, keepdims=True)
+        return np.asarray(np.fft.rfft(centred * taper, axis=1)[:, heard])
+
+    masses = np.array(config.masses_kg)
+    accel, stroke, force = spectrum(window.accel_m_s2), spectrum(window.stroke_m), spectrum(window.force_n)
+    above = np.cumsum((masses[:, None] * accel[1:])[::-1], axis=0)[::-1]
+    noise = config.accel_m_s2**2
+    even = noise * np.cumsum(masses[::-1] ** 2)[::-1][:, None] * np.ones_like(omega)
+    drift = -np.diff(accel, axis=0) / omega**2
+    slope = np.tile(2 * noise / omega**4, (len(masses), 1))
+    shared = noise * masses[:, None] / omega**2
+    for row, storey in enumerate(config.dampers):
+        k = storey - 1
+        above[k] += force[row]
+        even[k] += config.force_n[row] ** 2
+        drift[k], slope[k], shared[k] = stroke[row], (1e-3 * config.stroke_mm) ** 2, 0.0
+    power = (taper**2).sum()
+    return _Balance(omega, above, drift, power * even, power * slope, power * shared)
+
+
+def _linear(balance: _Balance, stiffness: np.ndarray, damping: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is left over in standard deviations, ``(n, bins)``, and its derivatives by k and c, ``(n, bins, 2)``."""
+    omega = balance.omega
+    p = stiffness[:, None] + 1j * omega * damping[:, None]
+    left = balance.pull + p * balance.drift
+    variance = balance.even + balance.slope * np.abs(p) ** 2 - 2 * balance.shared * p.real
+    by_k = 2 * balance.slope * p.real - 2 * balance.shared
+    by_c = 2 * balance.slope * omega * p.imag
+    change = np.stack([balance.drift, 1j * omega * balance.drift], axis=-1)
+    bend = np.stack([by_k, by_c], axis=-1) * (left / (2 * variance))[..., None]
+    scale = np.sqrt(variance)
+    return left / scale, (change - bend) / scale[..., None]
+
+
+def _solve(normal: np.ndarray, towards: np.ndarray) -> np.ndarray:
+    """Small systems, ``(n, 2, 2)`` and ``(n, 2)``; what is not seen at all stays as it is."""
+    scale = np.sqrt(np.maximum(np.einsum("kii->ki", normal), 1e-300))
+    unit = normal / (scale[:, :, None] * scale[:, None, :])
+    return np.asarray(np.einsum("kij,kj->ki", np.linalg.pinv(unit), towards / scale) / scale)
+
+
+def _filled(rows: np.ndarray) -> np.ndarray:
+    """Straight lines over what is missing; zero where all is."""
+    lost = np.isnan(rows)
+    if not lost.any():
+        return rows
+    filled, at = rows.copy(), np.arange(rows.shape[1])
+    for row, gone in zip(filled, lost, strict=True):
+        row[gone] = 0.0 if gone.all() else np.interp(at[gone], at[~gone], row[~gone])
+    return filled
+
+
+def _missing(config: StoreyConfig, window: Window) -> np.ndarray:
+    accel, stroke, force = (
+        np.isnan(rows).mean(axis=1) for rows in (window.accel_m_s2, window.stroke_m, window.force_n)
+    )
+    floors = np.maximum.accumulate(accel[1:][::-1])[::-1]
+    worst = np.maximum(floors, accel[:-1])
+    for row, storey in enumerate(config.dampers):
+        worst[storey - 1] = max(floors[storey - 1], stroke[row], force[row])
+    return np.asarray(worst)

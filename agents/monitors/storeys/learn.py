@@ -1,0 +1,117 @@
+"""Teaches a monitor a healthy simulated building: ``python -m agents.monitors.storeys.learn REF [-o FILE]``
+
+Training motions of a scenario, undamaged and with sensors in order, under each of its shipped policies and its fallback
+in turn, as the monitor must not mistake a change of controller for a change of structure. A real building is taught
+by `StoreyMonitor.learn` with windows of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agents import CHECKPOINTS, POLICY, fallback_name, make_controller, shipped_policies
+from agents.monitors.storeys.config import StoreyConfig
+from agents.monitors.storeys.find import FILE
+from agents.monitors.storeys.monitor import StoreyMonitor
+from agents.monitors.storeys.windows import Window, Windows
+from agents.policy import Policy
+from envs.core.errors import CityloopError
+from envs.core.readings import Readings
+from envs.core.registry import load_scenario
+from envs.core.world import Controller
+from envs.dampers.block import Block
+from envs.dampers.features import DampersFeatures
+from envs.dampers.guard import DampersGuard
+from envs.dampers.scenarios import Conditions, DampersScenario
+from envs.dampers.site import load_site
+
+MOTIONS, TOGETHER = 1200, 100
+"""Windows to learn from and to set the threshold with; motions that are simulated at once."""
+
+COLUMNS = ("ground_m_s2", "accel_m_s2", "stroke_mm", "force_n")
+
+
+def play(
+    scenario: DampersScenario,
+    config: StoreyConfig,
+    controller: Controller,
+    seeds: Sequence[int],
+    conditions: Conditions | None = None,
+    factor: Sequence[float] = (1.0,),
+) -> Iterator[Window]:
+    """Windows of simulated motions, all of them at once.
+
+    Args:
+        scenario: where.
+        config: of the monitor.
+        controller: drives the dampers.
+        seeds: a motion each.
+        conditions: what is wrong with sensors and dampers; nothing if not given.
+        factor: on the stiffness of every storey, ``(n,)``.
+    """
+    site = load_site(scenario)
+    block = Block(scenario, site, np.float32, conditions or Conditions(), factor)
+    guard, features = DampersGuard(site), DampersFeatures(site)
+    block.begin(seeds)
+    controller.reset()
+    gathered = [Windows(config) for _ in seeds]
+    while not block.done:
+        seen = block.readings
+        for k, windows in enumerate(gathered):
+            window = windows.add(block.time_s, {name: seen[name][k] for name in COLUMNS})
+            if window is not None:
+                yield window
+        block.step(guard.limit(seen, _levels(controller, seen, features))[0])
+
+
+def _levels(controller: Controller, seen: Readings, features: DampersFeatures) -> np.ndarray:
+    """What is asked of every damper, ``(E, d)``: a policy decides for each by itself, a law for rows of buildings."""
+    own, beside = features.columns(seen)
+    rows = {"damper": own.reshape(-1, own.shape[-1]), "neighbours": beside.reshape(-1, beside.shape[-1])}
+    flat = {name: values.astype(np.float32) for name, values in rows.items()}
+    asked = controller.act(seen, flat) if isinstance(controller, Policy) else controller.act(seen, {})
+    return np.asarray(asked).reshape(seen["level"].shape)
+
+
+def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
+    """A monitor of a scenario's building, learned from its training motions.
+
+    Raises:
+        CityloopError: if it is no scenario of dampers, or too little is heard.
+    """
+    scenario = load_scenario(ref)
+    if not isinstance(scenario, DampersScenario):
+        raise CityloopError(f"{ref} is no building with dampers: give one, such as dampers/jansen")
+    site = load_site(scenario)
+    config = StoreyConfig.of_site(site)
+    names = [POLICY, fallback_name("dampers")] if shipped_policies("dampers") else [fallback_name("dampers")]
+    first = scenario.seeds.train.first
+    spans = np.array_split(np.arange(first, first + motions), -(-motions // TOGETHER))
+
+    def windows() -> Iterator[Window]:
+        for k, seeds in enumerate(spans):
+            controller = make_controller(names[k % len(names)], site)
+            yield from play(scenario, config, controller, seeds.tolist())
+
+    return StoreyMonitor.learn(config, windows())
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Learn, and write the monitor."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("scenario")
+    parser.add_argument("-o", "--out", type=Path, help=f"a file; beside the site's policy, as {FILE}, if not given")
+    parser.add_argument("--motions", type=int, default=MOTIONS)
+    given = parser.parse_args(words)
+    monitor = learn(given.scenario, given.motions)
+    out = given.out or CHECKPOINTS / "dampers" / monitor.config.name / FILE
+    monitor.save(out)
+    print(f"{out}: learned from {monitor.learned.windows[0]} windows, threshold from {monitor.learned.windows[1]}")
+
+
+if __name__ == "__main__":
+    main()

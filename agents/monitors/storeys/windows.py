@@ -1,0 +1,89 @@
+"""From samples that come one by one to windows: what was measured in one motion, without a hole in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agents.monitors.storeys.config import StoreyConfig
+from envs.core.errors import CityloopError
+
+SHORTEST = 0.5
+"""Of a window's length: what ends before tells nothing."""
+
+LOST_S = 1.0
+"""Samples that are missing for longer end a window: nobody knows how the building moved."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was measured, NaN where a sample is missing.
+
+    Attributes:
+        accel_m_s2: of the ground and every floor from the first up, ``(n + 1, T)``.
+        stroke_m, force_n: of every damper, ``(d, T)``; force positive while it is stretched.
+        time_s: of the plant's clock when it began.
+    """
+
+    accel_m_s2: np.ndarray
+    stroke_m: np.ndarray
+    force_n: np.ndarray
+    time_s: float = 0.0
+
+
+def check_window(config: StoreyConfig, window: Window) -> None:
+    """Raise a `CityloopError` if a window is of another building, or too short."""
+    floors, dampers, samples = len(config.masses_kg), len(config.dampers), window.accel_m_s2.shape[-1]
+    expected = {"accel_m_s2": floors + 1, "stroke_m": dampers, "force_n": dampers}
+    for name, rows in expected.items():
+        if getattr(window, name).shape != (rows, samples):
+            raise CityloopError(f"window.{name} has shape {getattr(window, name).shape}: give ({rows}, {samples})")
+    if samples < SHORTEST * config.samples:
+        raise CityloopError(f"window has {samples} samples: give {int(SHORTEST * config.samples)} at least")
+
+
+class Windows:
+    """Gathers samples, one decision's after another, into windows.
+
+    Args:
+        config: of the building.
+    """
+
+    def __init__(self, config: StoreyConfig):
+        self._config = config
+        floors, dampers = len(config.masses_kg), len(config.dampers)
+        self._rows = {"ground_m_s2": 1, "accel_m_s2": floors, "stroke_mm": dampers, "force_n": dampers}
+        self._table = np.full((sum(self._rows.values()), config.samples), np.nan)
+        self._filled, self._began_s = 0, 0.0
+
+    def add(self, time_s: float, readings: Mapping[str, Sequence[Any]], begins: bool = False) -> Window | None:
+        """Take a sample; the window that it ends, if it ends one.
+
+        Args:
+            time_s: of the plant's clock.
+            readings: the columns of a tick, as they were sent; None where a sample was lost.
+            begins: whether another motion begins.
+        """
+        at = round((time_s - self._began_s) * self._config.rate_hz)
+        lost = at - self._filled
+        broken = begins or lost < 0 or lost > LOST_S * self._config.rate_hz
+        ended = self._end() if broken or at >= self._config.samples else None
+        if self._filled == 0:
+            self._began_s, at = time_s, 0
+        self._table[:, at] = np.array([v for name in self._rows for v in readings[name]], dtype=float)
+        self._filled = at + 1
+        return ended if ended is not None or self._filled < self._config.samples else self._end()
+
+    def _end(self) -> Window | None:
+        """What was gathered, if it is enough; the table is empty then."""
+        filled, self._filled = self._filled, 0
+        whole, self._table = self._table, np.full_like(self._table, np.nan)
+        if filled < SHORTEST * self._config.samples:
+            return None
+        floors, dampers = len(self._config.masses_kg), len(self._config.dampers)
+        split = 1 + floors + dampers
+        seen = whole[:, :filled]
+        return Window(seen[: 1 + floors], 1e-3 * seen[1 + floors : split], seen[split:], self._began_s)

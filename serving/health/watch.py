@@ -1,0 +1,164 @@
+"""Feeds buildings' monitors with what their ticks say, beside the ticks' way: a sink with a thread of its own.
+
+A tick costs its sink a place in a bounded queue; the thread gathers samples into windows, judges each, and tells what
+was heard. What does not fit into the queue is missing from a window, and the monitor says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Full, Queue
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
+from serving.events import Decision, Event, Structure
+
+log = logging.getLogger("cityloop.serving")
+
+QUEUE = 6000
+"""Ticks that may wait: a minute's of a building at 100 Hz."""
+
+KEPT = 500
+"""Reports of a site that are kept, over restarts too."""
+
+Place = tuple[str, str]
+"""System and site."""
+
+
+class HeardAt(BaseModel):
+    """What was heard in a window, and when it ended.
+
+    Attributes:
+        at_s: wall clock of its last tick, seconds since 1970.
+        report: what the monitor made of it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    at_s: float
+    report: StoreyReport
+
+
+class _Kept(BaseModel):
+    """What is written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    heard: list[HeardAt] = Field(default_factory=list)
+
+
+@dataclass
+class _Listener:
+    """One building: its monitor, the window that is being gathered, and what was heard."""
+
+    monitor: StoreyMonitor
+    windows: Windows
+    path: Path | None
+    heard: deque[HeardAt] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+
+class HealthWatch:
+    """A `Sink` that listens to buildings.
+
+    Args:
+        monitors: of the sites that have one.
+        folder: where reports are kept over restarts; None: nowhere.
+        tell: told of every report, in the watch's thread.
+    """
+
+    def __init__(
+        self,
+        monitors: Mapping[Place, StoreyMonitor],
+        folder: Path | None = None,
+        tell: Callable[[Structure], None] = lambda _: None,
+    ):
+        self._tell, self._lock = tell, threading.Lock()
+        self._listeners = {place: _open(place, monitor, folder) for place, monitor in monitors.items()}
+        self._ticks: Queue[Decision | None] = Queue(QUEUE)
+        self._thread: threading.Thread | None = None
+        if monitors:
+            self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+            self._thread.start()
+
+    def record(self, event: Event) -> None:
+        """See `Sink.record`."""
+        if isinstance(event, Decision) and (event.system, event.site) in self._listeners:
+            with suppress(Full):
+                self._ticks.put_nowait(event)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if self._thread is not None:
+            self._ticks.put(None)
+            self._thread.join()
+
+    def monitor(self, place: Place) -> StoreyMonitor | None:
+        """Who listens to a site; None: nobody."""
+        listener = self._listeners.get(place)
+        return None if listener is None else listener.monitor
+
+    def heard(self, place: Place, limit: int = KEPT) -> list[HeardAt]:
+        """The last reports of a site, oldest first."""
+        with self._lock:
+            return list(self._listeners[place].heard)[-limit:]
+
+    def _run(self) -> None:
+        while (tick := self._ticks.get()) is not None:
+            try:
+                self.take(tick)
+            except Exception:
+                log.exception("health: a tick of %s/%s could not be listened to", tick.system, tick.site)
+
+    def take(self, tick: Decision) -> None:
+        """Listen to a tick, in the thread that calls."""
+        listener = self._listeners[tick.system, tick.site]
+        window = listener.windows.add(tick.time_s, orjson.loads(tick.body)["readings"], tick.begins)
+        if window is None:
+            return
+        found = HeardAt(at_s=tick.at_s, report=listener.monitor.watch(window))
+        with self._lock:
+            listener.heard.append(found)
+            kept = _Kept(heard=list(listener.heard))
+        _keep(listener.path, kept)
+        self._tell(Structure(tick.system, tick.site, found.at_s, found.report.model_dump(mode="json")))
+
+
+def _open(place: Place, monitor: StoreyMonitor, folder: Path | None) -> _Listener:
+    """A listener that knows what was heard before: an alarm of three windows in five outlives a restart."""
+    path = None if folder is None else folder / "health" / f"{place[0]}.{place[1]}.json"
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    listener = _Listener(monitor, Windows(monitor.config), path)
+    for found in _read(path).heard:
+        listener.heard.append(found)
+        monitor.remember(found.report)
+    return listener
+
+
+def _read(path: Path | None) -> _Kept:
+    if path is None or not path.exists():
+        return _Kept()
+    try:
+        return _Kept.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):  # a broken file must not stop a service: it listens anew
+        return _Kept()
+
+
+def _keep(path: Path | None, kept: _Kept) -> None:
+    if path is None:
+        return
+    work = path.with_suffix(".new")
+    try:
+        work.write_text(kept.model_dump_json())
+        os.replace(work, path)
+    except OSError as error:
+        log.error("health: %s cannot be written (%s); it will not be known after a restart", path, error.strerror)  # noqa: TRY400
