@@ -34,13 +34,13 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
     app = FastAPI(title="Cityloop", version=version("cityloop"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     add_service(app, gateway)
     add_events(app, gateway)
+    add_console(app, gateway, tensorboard=tensorboard)  # ahead of the sites: /v1/runs/one is no system's site
     add_sites(app, gateway)
     add_loop(app, gateway)
     add_booking(app, gateway)
     add_operators(app, gateway)
     add_audit(app, gateway)
     add_structure(app, gateway)
-    add_console(app, gateway, tensorboard=tensorboard)
     add_refusals(app)
     answered = None if gateway.metrics is None else gateway.metrics.answered
     return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered)

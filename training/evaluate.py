@@ -17,8 +17,8 @@ from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import System
 from envs.core.scenario import Scenario, Split
+from envs.core.statistics import Paired, Standing, Summary, compare, seed_ratios, stand, summarise
 from training.episodes import Episode, Progress, Task, run_episodes
-from training.statistics import Paired, Standing, Summary, compare, seed_ratios, stand, summarise
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from envs.core.registry import get_system
-from training.statistics import geometric_mean
+from envs.core.statistics import geometric_mean
 from training.terminal import number, table
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Runs and evaluations on disk, and the policies that can be served, as plain data for the console.
+"""Runs on disk, and the policies that can be served, as plain data for the console.
 
-Only text files are read: ``config.yaml`` and ``metrics.csv`` of a run, ``result.json`` of an evaluation, and cards.
+Only text files are read: ``config.yaml`` and ``metrics.csv`` of a run, and cards.
 """
 
 from __future__ import annotations

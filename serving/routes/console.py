@@ -14,6 +14,7 @@ from envs.core.scene import Scene
 from serving.access.principal import Principal, Role
 from serving.alarms.book import Alarm, NoSuchAlarm
 from serving.alarms.watch import AlarmWatch
+from serving.console.evaluations import beside, evaluations_of
 from serving.console.files import INDEX, File, load_files
 from serving.console.past import MOST_DECISIONS, past
 from serving.console.runs import bundles_of, curves_of, runs_of
@@ -194,6 +195,25 @@ def _add_runs(app: FastAPI, gateway: Gateway, folder: Path, tensorboard: str | N
         """The curves of one run."""
         gateway.enter(request.headers, Role.READ)
         return as_json(await asyncio.to_thread(curves_of, folder, name))
+
+    @app.get("/v1/evaluations", responses=refused(401, 403, 429))
+    async def evaluations(request: Request) -> Response:
+        """What was evaluated on this machine, the newest first."""
+        gateway.enter(request.headers, Role.READ)
+        return as_json({"evaluations": await asyncio.to_thread(evaluations_of, folder)})
+
+    @app.get("/v1/evaluations/beside", responses=refused(401, 403, 404, 422, 429))
+    async def two(
+        request: Request,
+        first: Annotated[str, Query(description="an evaluation's name")],
+        controller: Annotated[str, Query(description="in it")],
+        second: Annotated[str, Query(description="the other's name")],
+        beside_controller: Annotated[str, Query(alias="beside", description="in that")],
+    ) -> Response:
+        """Two controllers on the same seeds: values by seed, quantiles, the paired difference with its interval."""
+        gateway.enter(request.headers, Role.READ)
+        pair = (first, controller), (second, beside_controller)
+        return as_json(await asyncio.to_thread(beside, folder, *pair))
 
     @app.get("/v1/bundles", responses=refused(401, 403, 429))
     async def bundles(request: Request) -> Response:

@@ -104,12 +104,15 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
     )
     gateway = Plan.make(config).gateway()
     loops = {ref: make_loop(ref) for ref in SITES}
+    place = pytest.MonkeyPatch()
+    place.chdir(folder)  # its runs are those that are shown
     try:
         for loop in loops.values():
             loop.reset(loop.scenario.seeds.test.first)
         with served(create_app(gateway, config.tensorboard), config.port) as url:
             yield City(url, tokens, loops, gateway)
     finally:
+        place.undo()
         for loop in loops.values():
             loop.close()
         gateway.close()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.console.conftest import SITES, City
+from tests.console.conftest import SITES, TENSORBOARD, City
 from tests.serving.motions import DAMAGED, decisions
+from tests.serving.test_console_routes import evaluation
 
 VIEWS = ["/", "/alarms", "/activity", "/training", *(f"/site/{ref}" for ref in SITES)]
 LATER_MS = 2000
@@ -167,6 +168,58 @@ def test_the_health_monitor_says_what_it_heard_and_rings_when_stiffness_is_lost(
     page.locator("table.alarms tr", has_text="storey 5 seems lost").wait_for()
     # They came from a clock of long ago: a value says its age, and what is old is grey.
     assert monitor.locator(".is-stale").count() == 1
+
+
+def test_two_policies_are_set_side_by_side_on_the_same_seeds(city: City, visit: Any) -> None:
+    page = visit("viewer").go("/training")
+    page.get_by_text("Nothing to compare yet", exact=False).wait_for()
+    evaluation(Path("runs"), "night", {"mine": [1.0, 2.0, 3.0], "fixed": [2.0, 2.5, 4.0]})
+    page.reload()
+    two = page.get_by_role("region", name="Two side by side")
+    two.get_by_text("mine is better", exact=False).first.wait_for()
+    assert "on 3 common seeds" in two.inner_text()
+    two.get_by_role("img", name="a point a seed").wait_for()
+    two.get_by_label("beside").select_option("0")
+    two.get_by_text("no difference is shown").wait_for()
+
+
+def test_tensorboard_is_linked_where_one_runs_and_nowhere_else(city: City, visit: Any) -> None:
+    run = Path("runs") / "one"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("algorithm: PPO\nscenarios:\n- system: dampers\n  name: jansen\n")
+    (run / "metrics.csv").write_text("iteration,agent_steps,elapsed_s,tag,value\n1,10,1.0,eval/score,0.9\n")
+    page = visit("viewer").go("/training")
+    link = page.get_by_role("link", name="the TensorBoard that runs")
+    link.wait_for()
+    assert link.get_attribute("href") == TENSORBOARD
+    page.route("**/v1/runs", lambda route: route.fulfill(json=route.fetch().json() | {"tensorboard": None}))
+    page.reload()
+    page.get_by_text("tensorboard --logdir", exact=False).wait_for()
+    assert link.count() == 0
+    # A run's name may have no folder in it.
+    page.get_by_role("button", name="one", exact=True).click()
+    page.get_by_role("region", name="Curves of one").wait_for()
+
+
+def test_without_an_audit_log_the_page_says_what_it_cannot_know(city: City, visit: Any) -> None:
+    page = visit("viewer").page
+    page.route("**/v1/me", lambda route: route.fulfill(json=route.fetch().json() | {"audit": False}))
+    page.goto(f"{city.url}/#/site/drainage/estuary")
+    page.get_by_text("No audit log is kept here: what was before this page was opened is not known.").wait_for()
+    page.goto(f"{city.url}/#/activity")
+    page.get_by_text("is not shown: no audit log is kept here.", exact=False).wait_for()
+
+
+def test_activity_tells_a_viewer_why_it_begins_now(city: City, visit: Any) -> None:
+    page = visit("viewer").go("/activity")
+    page.get_by_text("reading the audit log takes the role operate", exact=False).wait_for()
+
+
+def test_a_plant_that_asked_before_is_on_the_page_at_once(city: City, visit: Any) -> None:
+    for _ in range(2):
+        city.tick("intersections/cologne1")
+    page = visit("viewer").go("/")
+    page.locator(".tile", has_text="cologne1").locator(".gauges dd").first.wait_for()
 
 
 def test_without_a_key_nothing_is_shown_and_a_wrong_one_is_refused_in_words(city: City, browser: Any) -> None:

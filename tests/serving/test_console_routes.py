@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from fastapi.testclient import TestClient
 
@@ -15,6 +16,7 @@ from envs.core.scene import Scene
 from serving.app import create_app
 from serving.build import Plan
 from serving.config import ServiceConfig
+from serving.console.evaluations import Unlike, beside, evaluations_of
 from serving.console.files import FOLDER
 from serving.console.runs import curves_of, runs_of
 from serving.refusals import NotServed
@@ -124,6 +126,70 @@ def test_runs_are_read_as_they_are_written(tmp_path: Path) -> None:
     assert curves == {"eval/score": {"x": [10, 20], "y": [0.9, 0.8]}, "eval/j": {"x": [20], "y": [0.5]}}
     with pytest.raises(NotServed):
         curves_of(tmp_path, "../night/one")
+
+
+def evaluation(folder: Path, name: str, values: dict[str, list[float | None]], hash_: str = "ab") -> None:
+    """What `cityloop evaluate` leaves, as far as it is read."""
+    (folder / name).mkdir(parents=True)
+    controllers = {
+        controller: {
+            "median": 1.0,
+            "p90": 2.0,
+            "worst": 3.0,
+            "failures": 0,
+            "rows": [{"seed": seed, "delay_s": value} for seed, value in enumerate(reached)],
+        }
+        for controller, reached in values.items()
+    }
+    content = {"scenario": "intersections/x", "label": "x", "hash": hash_, "split": "test", "kpi": "delay_s"}
+    seeds = list(range(max(map(len, values.values()))))
+    (folder / name / "evaluation.json").write_bytes(
+        orjson.dumps(content | {"seeds": seeds, "controllers": controllers})
+    )
+
+
+def test_two_controllers_are_compared_on_the_seeds_that_both_have_met(tmp_path: Path) -> None:
+    evaluation(tmp_path, "a/one", {"policy": [1.0, 2.0, 3.0, None, 5.0]})
+    evaluation(tmp_path, "two", {"fixed": [2.0, 2.5, 4.0, 5.0], "other": [1.0]})
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "evaluation.json").write_text("{")
+    assert {one["name"]: set(one["controllers"]) for one in evaluations_of(tmp_path)} == {
+        "a/one": {"policy"},
+        "two": {"fixed", "other"},
+    }
+    found = beside(tmp_path, ("a/one", "policy"), ("two", "fixed"))
+    assert found["seeds"] == [0, 1, 2]
+    assert found["first"] == {"median": 2.0, "mean": 2.0, "p90": 2.8, "worst": 3.0, "values": [1.0, 2.0, 3.0]}
+    assert (found["paired"]["difference"], found["paired"]["wins"]) == (-1.0, 3)
+    assert found["paired"]["low"] <= -1.0 <= found["paired"]["high"] < 0
+
+
+def test_what_cannot_be_compared_is_refused_in_words(tmp_path: Path) -> None:
+    evaluation(tmp_path, "one", {"policy": [1.0], "dead": [None]})
+    evaluation(tmp_path, "two", {"fixed": [2.0]}, "cd")
+    for second, refusal, field in (
+        (("two", "fixed"), Unlike, "hash"),
+        (("one", "dead"), Unlike, "seeds"),
+        (("one", "nobody"), NotServed, "controller"),
+        (("../one", "policy"), NotServed, "evaluation"),
+    ):
+        with pytest.raises(refusal) as caught:
+            beside(tmp_path, ("one", "policy"), second)
+        assert caught.value.content()["error"]["field"] == field
+
+
+def test_runs_and_evaluations_have_addresses_of_their_own(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    evaluation(tmp_path / "runs", "one", {"policy": [1.0, 2.0], "fixed": [2.0, 3.0]})
+    assert [one["name"] for one in client.get("/v1/evaluations").json()["evaluations"]] == ["one"]
+    query = {"first": "one", "controller": "policy", "second": "one", "beside": "fixed"}
+    assert client.get("/v1/evaluations/beside", params=query).json()["paired"]["wins"] == 2
+    refused = client.get("/v1/evaluations/beside", params=query | {"second": "two"})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (404, "evaluation")
+    assert client.get("/v1/runs").json() == {"folder": "runs", "tensorboard": None, "runs": []}
+    assert client.get("/v1/runs/one").json()["error"]["field"] == "run"
 
 
 def test_bundles_that_ship_are_listed(client: TestClient) -> None:

@@ -17,7 +17,7 @@ from envs import get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.registry import SYSTEMS
 from envs.core.site import Site
-from serving.events import Change, Shadowed
+from serving.events import Change, Shadowed, Structure
 from serving.watch.metrics import MAX_REASONS, Metrics
 from serving.wire import example_tick
 from tests.serving.test_streams import change, decision
@@ -100,6 +100,13 @@ def test_what_is_decided_after_a_rollback_is_counted_as_such_until_the_return(me
     assert value(metrics, "fallbacks_total", **AT, cause="rolled_back") == 1
     assert value(metrics, "fallbacks_total", **AT, cause="failed") == 1
     assert value(metrics, "changes_total", **AT, what="return") == 1
+
+
+def test_what_a_monitor_hears_is_a_probability_or_unknown(metrics: Metrics) -> None:
+    for chance in (0.25, None):
+        metrics.record(Structure("drainage", "estuary", 0.0, {"probability": chance}))
+        told = value(metrics, "structure_loss_probability", **AT)
+        assert told == chance or (chance is None and told is not None and np.isnan(told))
 
 
 def test_one_is_in_charge_at_a_time(metrics: Metrics) -> None:
@@ -208,6 +215,7 @@ def test_every_query_is_one_and_asks_for_what_there_is(metrics: Metrics, site: S
     metrics.record(decision(envelope=0.5, interventions=[{"reason": "rate"}], body=body))
     metrics.watch_alarms({"high": 1, "medium": 0, "low": 4}.__getitem__)
     metrics.record(change())
+    metrics.record(Structure(*AT.values(), 0.0, {"probability": 0.5}))
     metrics.answered("/", 200)
     known = {"up": {"job", "instance"}} | {name: set() for name in metrics.names}
     for name, labels in samples(metrics):

@@ -141,6 +141,19 @@ async def test_only_what_is_wanted_is_sent() -> None:
     assert [(f.kind, f.data["site"]) for f in await read(one)] == [("decision", "harbour")]
 
 
+async def test_who_begins_may_be_told_the_last_decisions_and_goes_on_without_them() -> None:
+    streams = Streams()
+    for event in (*map(decision, range(3)), change(), decision(0, HARBOUR)):
+        streams.record(event)
+    one = streams.subscribe("ada", lambda system, site: site == "estuary", last=2)
+    streams.record(decision(3))
+    found = await read(one)
+    assert [(frame.kind, frame.data["tick"]) for frame in found] == [("decision", tick) for tick in (1, 2, 3)]
+    assert [frame.id is None for frame in found] == [True, True, False]
+    again = streams.subscribe("ada", lambda *_: True, since=found[-1].id, last=2)
+    assert await read(again) == []
+
+
 async def test_a_subscriber_goes_on_where_it_left_off() -> None:
     streams = Streams()
     first = subscribe(streams)

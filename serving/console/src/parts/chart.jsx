@@ -155,6 +155,74 @@ export function Loop({ points, label, xLabel, yLabel }) {
   return <canvas class="loop" ref={box} role="img" aria-label={label} />;
 }
 
+/** Points of one quantity over another on equal axes, with the line on which both are the same. */
+export function Scatter({ points, label, xLabel, yLabel }) {
+  const box = useRef(null);
+
+  useEffect(() => {
+    const canvas = box.current;
+    const draw = () => {
+      const ratio = devicePixelRatio || 1;
+      const [width, tall] = [canvas.clientWidth, canvas.clientHeight];
+      canvas.width = width * ratio;
+      canvas.height = tall * ratio;
+      const pen = canvas.getContext("2d");
+      pen.scale(ratio, ratio);
+      const colours = palette();
+      const list = points();
+      if (!list.length) return;
+      const flat = list.flat();
+      const [low, high] = [Math.min(...flat), Math.max(...flat)];
+      const pad = 0.06 * (high - low) || 1;
+      const left = 48;
+      const side = Math.min(width - left - 8, tall - 34);
+      const at = (value) => ((value - low + pad) / (high - low + 2 * pad)) * side;
+      const spot = ([x, y]) => [left + at(x), 8 + side - at(y)];
+      pen.strokeStyle = colours.line;
+      pen.strokeRect(left, 8, side, side);
+      pen.setLineDash([5, 4]);
+      pen.beginPath();
+      pen.moveTo(left, 8 + side);
+      pen.lineTo(left + side, 8);
+      pen.stroke();
+      pen.setLineDash([]);
+      for (const point of list) {
+        // Above and below the line are told apart by shape as well as by colour.
+        const better = point[1] <= point[0];
+        pen.strokeStyle = pen.fillStyle = better ? colours.blue : colours.orange;
+        pen.beginPath();
+        pen.arc(...spot(point), 4, 0, 2 * Math.PI);
+        if (better) pen.fill();
+        else pen.stroke();
+      }
+      pen.fillStyle = colours.muted;
+      pen.font = "11px system-ui";
+      for (const value of [low, (low + high) / 2, high]) {
+        pen.textAlign = "center";
+        pen.fillText(Number(value.toPrecision(3)), left + at(value), side + 22);
+        pen.textAlign = "right";
+        pen.fillText(Number(value.toPrecision(3)), left - 6, 12 + side - at(value));
+      }
+      pen.textAlign = "right";
+      pen.fillText(`${xLabel} →`, left + side - 4, side + 2);
+      pen.textAlign = "left";
+      pen.fillText(`↑ ${yLabel}`, left + 6, 20);
+    };
+    const end = effect(() => {
+      theme.value;
+      draw();
+    });
+    const resized = new ResizeObserver(draw);
+    resized.observe(canvas);
+    return () => {
+      end();
+      resized.disconnect();
+    };
+  }, []);
+
+  return <canvas class="scatter" ref={box} role="img" aria-label={label} />;
+}
+
 /** The course of one quantity in a few pixels, without axes: a trend, not a reading. */
 export function Spark({ values, colour = "blue", label }) {
   const box = useRef(null);

@@ -5,6 +5,7 @@ import { ask } from "../api.js";
 import { date } from "../time.js";
 import { Empty, number } from "../parts/common.jsx";
 import { Chart } from "../parts/chart.jsx";
+import { Beside } from "./beside.jsx";
 
 const runs = signal(null);
 const run = signal(null);
@@ -40,6 +41,10 @@ export function Training() {
       <section aria-label="Bundles">
         <h2>Policies that can be served</h2>
         <Bundles />
+      </section>
+      <section aria-label="Two side by side">
+        <h2>Two policies on the same seeds</h2>
+        <Beside />
       </section>
       <section aria-label="Runs">
         <h2>Runs</h2>
@@ -200,7 +205,10 @@ function Runs() {
         {found.tensorboard && (
           <>
             {" "}
-            or <a href={found.tensorboard}>TensorBoard</a>
+            or{" "}
+            <a href={found.tensorboard} target="_blank" rel="noreferrer">
+              the TensorBoard that runs
+            </a>
           </>
         )}
       </p>

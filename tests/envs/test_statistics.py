@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.statistics import Summary, bootstrap_median, compare, geometric_mean, seed_ratios, stand, summarise
+from envs.core.statistics import Summary, bootstrap_median, compare, geometric_mean, seed_ratios, stand, summarise
 
 
 def test_summary_of_known_values():

@@ -1,0 +1,99 @@
+"""Evaluations on disk (``evaluation.json``), and two controllers of them on the seeds that both have met."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from envs.core.statistics import compare, summarise
+from serving.refusals import NotServed, Refused
+
+RESULT = "evaluation.json"
+
+DEEPEST, MOST = 5, 300
+"""Folders below the runs that are looked into; evaluations that are listed, the newest."""
+
+
+class Unlike(Refused):
+    """Two that cannot be compared."""
+
+    status = 422
+
+
+def evaluations_of(folder: Path) -> list[dict[str, Any]]:
+    """What was evaluated below a folder, the newest first: name, scenario, content hash, indicator, seeds, and of every
+    controller its median, 90th percentile, worst and failures.
+    """
+    found = []
+    for path in sorted(_results(folder), key=lambda path: -path.stat().st_mtime)[:MOST]:
+        try:
+            found.append(_listed(folder, path))
+        except (OSError, ValueError, KeyError, TypeError):  # half written, or not ours
+            continue
+    return found
+
+
+def _results(folder: Path) -> list[Path]:
+    patterns = ["/".join(["*"] * depth) + f"/{RESULT}" for depth in range(1, DEEPEST + 1)]
+    return [path for pattern in patterns for path in folder.glob(pattern)]
+
+
+def _listed(root: Path, path: Path) -> dict[str, Any]:
+    content = orjson.loads(path.read_bytes())
+    return {
+        "name": path.parent.relative_to(root).as_posix(),
+        "scenario": content["scenario"],
+        "label": content["label"],
+        "hash": content["hash"],
+        "split": content["split"],
+        "seeds": len(content["seeds"]),
+        "kpi": content["kpi"],
+        "written_s": path.stat().st_mtime,
+        "controllers": {
+            name: {key: one[key] for key in ("median", "p90", "worst", "failures")}
+            for name, one in content["controllers"].items()
+        },
+    }
+
+
+def beside(folder: Path, first: tuple[str, str], second: tuple[str, str]) -> dict[str, Any]:
+    """Two controllers on the same seeds of the same scenario.
+
+    Args:
+        folder: of the runs.
+        first: an evaluation's name, and a controller's in it.
+        second: the same of the other.
+
+    Returns:
+        ``{"kpi", "seeds", "first", "second", "paired"}``: each one's values by seed, median, mean, 90th percentile and
+        worst of them; the paired difference first − second with its 95 % bootstrap interval. Less is better.
+
+    Raises:
+        NotServed: if there is no such evaluation or controller.
+        Unlike: if they are of different scenarios or indicators, or share no seed.
+    """
+    (one, mine), (other, theirs) = (_rows(folder, *each) for each in (first, second))
+    for key in ("hash", "split", "kpi"):
+        if one[key] != other[key]:
+            raise Unlike(key, f"{one[key]} and {other[key]}", "choose two evaluations of the same scenario")
+    kpi = one["kpi"]
+    seeds = [seed for seed in mine if seed in theirs and None not in (mine[seed][kpi], theirs[seed][kpi])]
+    if not seeds:
+        raise Unlike("seeds", None, "these two have met none in common: evaluate both on the same")
+    a, b = ([rows[seed][kpi] for seed in seeds] for rows in (mine, theirs))
+    told = {name: asdict(summarise(each)) | {"values": each} for name, each in (("first", a), ("second", b))}
+    return {"kpi": kpi, "seeds": seeds, **told, "paired": asdict(compare(a, b))}
+
+
+def _rows(folder: Path, name: str, controller: str) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
+    """An evaluation, and a controller's rows in it by seed."""
+    path = next((p for p in _results(folder) if p.parent.relative_to(folder).as_posix() == name), None)
+    if path is None:
+        raise NotServed("evaluation", name, [])
+    content = orjson.loads(path.read_bytes())
+    if controller not in content["controllers"]:
+        raise NotServed("controller", controller, list(content["controllers"]))
+    return content, {row["seed"]: row for row in content["controllers"][controller]["rows"]}
