@@ -9,10 +9,10 @@ import pytest
 from agents.policy import Policy
 from envs import CityloopError, load_scenario
 from envs.core.scenario import Scenario
+from envs.core.statistics import summarise
 from tests.serving.bundles import bundle
 from training.evaluate import Evaluation, Result
 from training.proof import no_worse, write_cards
-from training.statistics import summarise
 
 RULE = "max-pressure"
 

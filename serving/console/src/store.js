@@ -1,5 +1,5 @@
 // What the page knows: filled by the stream and by questions to the service, read by the views.
-import { batch, computed, signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { ask } from "./api.js";
 import { listen } from "./stream.js";
 import { now } from "./time.js";
@@ -108,17 +108,17 @@ export class Site {
     return this._painting ?? { index: {}, limits: {} };
   }
 
+  /** What its tile needs. */
   async load() {
-    const [info, scene, state] = await Promise.all([
-      this.info.value ?? ask(this.base),
-      this.scene.value ?? ask(`${this.base}/scene`),
-      ask(`${this.base}/state`),
-    ]);
-    batch(() => {
-      this.info.value = info;
-      this.scene.value = scene;
-      this.state.value = state;
-    });
+    this.info.value ??= await ask(this.base);
+  }
+
+  /** What it looks like, for its own view. */
+  async loadScene() {
+    if (this.scene.value) return;
+    const scene = await ask(`${this.base}/scene`);
+    this._painting = null;
+    this.scene.value = scene;
   }
 
   /** Ask what a building's health monitor has heard; from then on it comes by the stream. */
@@ -196,13 +196,13 @@ export async function start() {
     for (const row of system.sites) found.set(`${system.name}/${row.name}`, new Site(system, row));
   }
   sites.value = found;
-  await Promise.all([refreshAlarms(), ...[...found.values()].map((site) => site.load())]);
   stop = listen(`/v1/events?last=${FIRST_DECISIONS}`, onEvent, () => {
-    // What changed while nobody listened.
+    // What stands, or has changed while nobody listened.
     refreshAlarms().catch(() => {});
     for (const site of sites.value.values()) {
       site.refresh().catch(() => {});
       if (site.structure.peek()) site.loadStructure().catch(() => {});
     }
   });
+  await Promise.all([...found.values()].map((site) => site.load()));
 }

@@ -19,16 +19,18 @@ const CHARTED = ["blue", "orange", "green", "pink"];
 export function SiteView({ site }) {
   const history = useMemo(() => new History(site), [site]);
   const chosen = useSignal("");
+  const problem = useSignal("");
   const frame = history.shown;
   useEffect(() => {
     site.refresh().catch(() => {});
+    site.loadScene().catch((error) => (problem.value = error.message));
     return () => history.stop();
   }, [site]);
   const shown = frame.value;
   const past = history.at.value !== null;
   const stale = !past && site.stale.value;
   const mine = alarms.value.alarms.filter((a) => a.system === site.system && a.site === site.name);
-  if (!site.scene.value) return <p class="empty">Asking for the site…</p>;
+  if (!site.scene.value || !site.info.value) return <p class="empty">{problem.value || "Asking for the site…"}</p>;
   return (
     <div class="site">
       <h1>
