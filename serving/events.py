@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from envs.core.readings import Readings
+
 Sources = ("champion", "canary", "fallback", "manual")
 """Who may be in charge of a command: a policy in one of its two acting roles, the fallback, a person."""
 
@@ -45,6 +47,7 @@ class Decision:
         local: agents whose requests came from the fallback, as their own sensors could not be trusted.
         manual: agent → what a manual override asked of the guard for it, as plain data.
         envelope: how far the readings lie from what the policy was trained on; above 1 they are outside. None: unknown.
+        readings: those of the body, for whoever looks at once; not kept, so None where the event comes from a log.
     """
 
     system: str
@@ -74,6 +77,13 @@ class Decision:
     local: tuple[str, ...] = ()
     manual: Mapping[str, Any] = field(default_factory=dict)
     envelope: float | None = None
+    readings: Readings | None = field(default=None, repr=False, compare=False)
+
+    def kept(self) -> dict[str, Any]:
+        """All that is worth keeping, as plain data: the body has the readings."""
+        content = dict(vars(self))
+        del content["readings"]
+        return content
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from agents import POLICY, make_controller
 from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
+from envs.core.readings import Readings
 from envs.core.world import Controller
 from serving.alarms.book import RATE_S, Alarm, AlarmBook
 from serving.alarms.rules import SiteRules
@@ -70,9 +69,9 @@ def _episode(loop: ControlLoop, controller: Controller, seed: int, raised: list[
     begin_s, tick = loop.world.time_s, 0
     while True:
         now_s = loop.world.time_s
-        body = orjson.dumps({"readings": loop.system.readings.to_json(loop.readings)})
+        readings = loop.readings
         step = loop.step(controller.act(loop.readings, loop.observation))
-        decision = _decision(loop, controller, tick, now_s, body, [vars(change) for change in step.interventions])
+        decision = _decision(loop, controller, tick, now_s, readings, [vars(change) for change in step.interventions])
         book.hold(loop.site.system, loop.site.name, rules.decided(decision), now_s)
         tick += 1
         if step.done:
@@ -80,7 +79,7 @@ def _episode(loop: ControlLoop, controller: Controller, seed: int, raised: list[
 
 
 def _decision(
-    loop: ControlLoop, controller: Controller, tick: int, now_s: float, body: bytes, changes: list[Any]
+    loop: ControlLoop, controller: Controller, tick: int, now_s: float, readings: Readings, changes: list[Any]
 ) -> Decision:
     return Decision(
         system=loop.site.system,
@@ -90,7 +89,7 @@ def _decision(
         time_s=now_s,
         at_s=now_s,
         who="bench",
-        body=body,
+        body=b"",
         readings_hash="",
         source="champion",
         controller=controller.name,
@@ -101,4 +100,5 @@ def _decision(
         fallback_reason=None,
         latency_ms=0.0,
         deadline_ms=100.0,
+        readings=readings,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from statistics import median
 
 from envs.core.conditions import Condition
+from envs.core.readings import Readings
 from envs.core.registry import get_system
 from serving.events import Change, Decision, Structure
 
@@ -25,8 +26,8 @@ there (`System.everyday`)."""
 SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
 
-Plant = Callable[[bytes], Iterable[Condition]]
-"""The body of a tick → what holds at the plant."""
+Plant = Callable[[Readings], Iterable[Condition]]
+"""The readings of a tick → what holds at the plant."""
 
 
 SENSOR = re.compile(r"\w+\[\d+\] \([^)]*\)")
@@ -50,7 +51,7 @@ class SiteRules:
     """What holds at one site.
 
     Args:
-        plant: reads the plant's own conditions from a tick.
+        plant: tells the plant's own conditions from the readings of a tick.
     """
 
     def __init__(self, plant: Plant):
@@ -129,4 +130,5 @@ class SiteRules:
         if share >= GUARDED_SHARE:
             text = f"the guard changed requests in {share:.0%} of the last {GUARDED_TICKS} ticks"
             yield Condition("guard", "low", text)
-        yield from self._plant(decision.body)
+        if decision.readings is not None:
+            yield from self._plant(decision.readings)

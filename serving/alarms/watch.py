@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 
-import orjson
-
-from envs.core.conditions import Condition
-from envs.core.errors import CityloopError
-from envs.core.registry import System, get_system
+from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.alarms.book import Alarm, AlarmBook
 from serving.alarms.rules import Plant, SiteRules
@@ -27,6 +24,9 @@ QUEUE = 1000
 
 LOOK_S = 0.5
 """How often silence is looked for."""
+
+GATHER_S = 0.02
+"""What comes soon after an event is looked at together with it: waking up for each would cost more than the look."""
 
 
 class AlarmWatch:
@@ -50,14 +50,14 @@ class AlarmWatch:
         self.lock = threading.Lock()
         self._clock = clock
         self._rules = {(site.system, site.name): SiteRules(plant_of(site)) for site in sites}
-        self._events: Queue[Event | None] = Queue(QUEUE)
+        self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
         self._thread.start()
 
     def record(self, event: Event) -> None:
         """See `Sink.record`."""
-        with suppress(Full):
-            self._events.put_nowait(event)
+        if self._events.qsize() < QUEUE:
+            self._events.put(event)
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -65,18 +65,27 @@ class AlarmWatch:
         self._thread.join()
 
     def _run(self) -> None:
+        looked_s = time.monotonic()
         while True:
-            try:
-                event = self._events.get(timeout=LOOK_S)
-            except Empty:
+            for event in self._gathered():
+                if event is None:
+                    return
+                try:
+                    self.take(event)
+                except Exception:
+                    log.exception("alarms: an event could not be looked at")
+            if time.monotonic() - looked_s >= LOOK_S:
                 self.look()
-                continue
-            if event is None:
-                return
-            try:
-                self.take(event)
-            except Exception:
-                log.exception("alarms: an event could not be looked at")
+                looked_s = time.monotonic()
+
+    def _gathered(self) -> Iterator[Event | None]:
+        """What has come, once something has; nothing after so long a silence that it is time to look for others."""
+        with suppress(Empty):
+            first = self._events.get(timeout=LOOK_S)
+            yield first
+            time.sleep(GATHER_S)
+            while True:
+                yield self._events.get_nowait()
 
     def take(self, event: Event) -> None:
         """Look at an event, in the thread that calls."""
@@ -91,7 +100,6 @@ class AlarmWatch:
                 self.book.hold(event.system, event.site, rules.listened(event), event.at_s)
         elif isinstance(event, Change):
             rules.changed(event)
-        self.look()
 
     def acknowledge(self, number: int, who: str) -> Alarm:
         """See `AlarmBook.acknowledge`."""
@@ -112,14 +120,5 @@ class AlarmWatch:
 
 
 def plant_of(site: Site) -> Plant:
-    """What reads a site's own conditions from the body of a tick."""
-    system = get_system(site.system)
-    return lambda body: _conditions(system, site, body)
-
-
-def _conditions(system: System, site: Site, body: bytes) -> list[Condition]:
-    try:
-        readings = system.readings.validate(orjson.loads(body)["readings"], site.axes)
-    except (CityloopError, ValueError, KeyError):  # what was refused is not decided, and not looked at
-        return []
-    return system.conditions(site, readings)
+    """What tells a site's own conditions from its readings."""
+    return partial(get_system(site.system).conditions, site)

@@ -36,6 +36,9 @@ log = logging.getLogger("cityloop.audit")
 BATCH = 256
 """Records that are written at once, at most."""
 
+GATHER_S = 0.005
+"""What comes soon after a record is written together with it: a write for each would cost more than the record."""
+
 RETRY_S = 0.5
 REMIND_S = 60.0
 """How often it is repeated that the log cannot be written."""
@@ -255,6 +258,8 @@ class AuditLog:
         size = 0
         with suppress(Empty):
             entry = self._queue.get(timeout=None if until_s is None else max(0.0, until_s - time.monotonic()))
+            if isinstance(entry, tuple):
+                time.sleep(GATHER_S)
             while entry is not None:
                 if isinstance(entry, threading.Event):
                     told.append(entry)

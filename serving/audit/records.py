@@ -30,10 +30,9 @@ _CLASSES: dict[str, type[Event]] = {kind: cls for cls, kind in KINDS.items()}
 
 def to_fields(event: Event) -> dict[str, Any]:
     """The record of an event; the body as text, as it is JSON and thus UTF-8."""
-    content = dict(vars(event))
-    if isinstance(event, Decision):
-        content["body"] = event.body.decode(errors="backslashreplace")
-    return content
+    if not isinstance(event, Decision):
+        return dict(vars(event))
+    return event.kept() | {"body": event.body.decode(errors="backslashreplace")}
 
 
 def to_event(kind: str, content: Mapping[str, Any]) -> Event:

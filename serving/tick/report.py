@@ -115,6 +115,7 @@ def decision_of(site: Site, site_hash: str, outcome: Outcome, answer: Mapping[st
         begins=asked.begins,
         local=tuple(answer["local"]),
         manual={agent: one.command for agent, one in outcome.overridden.items()},
+        readings=asked.tick.readings,
     )
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -67,6 +67,9 @@ class Frame(NamedTuple):
     data: bytes
 
 
+_Kept = dict[str, Any] | Shadowed | Change | Alarm | Telemetry
+"""An event as it is kept: of a decision, its fields without the readings' arrays."""
+
 LANES = {Decision: "often", Shadowed: "often", Telemetry: "telemetry"}
 """Kind of event → the ring that it waits in; all others are rare. None pushes out what is of another ring."""
 
@@ -76,7 +79,8 @@ class _Entry:
     """An event in a ring, or its frame instead, once it was needed."""
 
     number: int
-    event: Event | Alarm | Telemetry | None
+    kind: str
+    event: _Kept | None
     size: int
     frame: Frame | None = None
 
@@ -160,12 +164,13 @@ class Streams:
     def _take(self, event: Event | Alarm | Telemetry) -> None:
         lane = LANES.get(type(event), "rare")
         size = len(event.body) if isinstance(event, Decision) else 0
+        kept = event.kept() if isinstance(event, Decision) else event
         with self._lock:
             self._last += 1
             ring = self._rings.setdefault(
                 (event.system, event.site, lane), _Ring(1 if lane == "telemetry" else HISTORY)
             )
-            ring.add(_Entry(self._last, event, size))
+            ring.add(_Entry(self._last, KINDS[type(event)], kept, size))
             everyone = list(self._open)
         for one in everyone:
             one.ring()
@@ -240,7 +245,7 @@ class Streams:
         for gone, (system, site, _) in missed:
             self.gaps += 1
             gap = {"system": system, "site": site, "reason": "this stream is read too slowly, or was away too long"}
-            entries.append(_Entry(gone, None, 0, _frame(None, "gap", gap)))
+            entries.append(_Entry(gone, "gap", None, 0, _frame(None, "gap", gap)))
         entries.sort(key=lambda entry: entry.number)
         frames: list[Frame] = []
         size = 0
@@ -257,7 +262,7 @@ class Streams:
         if entry.frame is None:
             assert entry.event is not None
             ident = f"{self._era}-{entry.number}"
-            entry.frame = _frame(ident, KINDS[type(entry.event)], _content(entry.event))
+            entry.frame = _frame(ident, entry.kind, _content(entry.event))
             entry.event = None
         return entry.frame
 
@@ -331,16 +336,17 @@ class Subscription:
         self._streams.leave(self)
 
 
-def _content(event: Event | Alarm | Telemetry) -> dict[str, Any]:
+def _content(event: _Kept) -> dict[str, Any]:
     """An event as plain data; a tick's body stands in it as it was sent."""
     if isinstance(event, (Alarm, Telemetry)):
         return event.model_dump()
-    content = {f.name: getattr(event, f.name) for f in fields(event)}
-    if isinstance(event, Decision):
-        # Lines end only outside of JSON's strings, and would end the event's.
-        body = content.pop("body").replace(b"\n", b" ").replace(b"\r", b" ")
-        content["request"] = orjson.Fragment(body)
-        content["requested"] = content.pop("requests")
+    if not isinstance(event, dict):
+        return dict(vars(event))
+    content = dict(event)
+    # Lines end only outside of JSON's strings, and would end the event's.
+    body = content.pop("body").replace(b"\n", b" ").replace(b"\r", b" ")
+    content["request"] = orjson.Fragment(body)
+    content["requested"] = content.pop("requests")
     return content
 
 

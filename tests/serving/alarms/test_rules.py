@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import orjson
 import pytest
 
 from envs.core.conditions import Condition
 from envs.core.env import make_loop
+from envs.core.readings import Readings
 from envs.core.registry import get_system, load_scenario
 from serving.alarms.rules import GUARDED_TICKS, RAISE_TICKS, RETURN_S, RETURN_TICKS, SiteRules
 from serving.alarms.watch import AlarmWatch
 from serving.events import Change, Decision
-
-BODY = b"{}"
 
 DECISION = Decision(
     system="drainage",
@@ -25,7 +23,7 @@ DECISION = Decision(
     time_s=0.0,
     at_s=0.0,
     who="scada",
-    body=BODY,
+    body=b"{}",
     readings_hash="",
     source="champion",
     controller="gates",
@@ -36,6 +34,7 @@ DECISION = Decision(
     fallback_reason=None,
     latency_ms=1.0,
     deadline_ms=100.0,
+    readings={},
 )
 
 
@@ -46,7 +45,7 @@ def decide(rules: SiteRules, ticks: int, start_s: float = 0.0, **what: object) -
     return held
 
 
-def nothing(body: bytes) -> list[Condition]:
+def nothing(readings: Readings) -> list[Condition]:
     return []
 
 
@@ -63,7 +62,7 @@ def test_a_fallback_that_lasts_is_raised_and_one_that_flickers_is_not() -> None:
 def test_the_plant_is_heard_at_once_where_it_is_urgent() -> None:
     full = Condition("full:T1", "high", "T1 is full")
     filling = Condition("filling:T2", "medium", "T2 fills")
-    rules = SiteRules(lambda body: [full, filling])
+    rules = SiteRules(lambda readings: [full, filling])
     assert set(decide(rules, 1)) == {"full:T1"}
     assert set(decide(rules, RAISE_TICKS, 10.0)) == {"full:T1", "filling:T2"}
 
@@ -120,11 +119,9 @@ def test_a_watch_reads_the_plant_from_what_was_asked(watch: AlarmWatch) -> None:
         loop = make_loop("drainage/estuary")
         loop.reset(1)
         readings = dict(loop.readings, depth_m=np.array([tank.full_m for tank in loop.site.tanks]))
-        body = orjson.dumps({"readings": loop.system.readings.to_json(readings)})
         loop.close()
-        watch.take(replace(DECISION, site="estuary", body=body, at_s=99.0))
-        watch.take(replace(DECISION, site="elsewhere", body=b"not JSON", at_s=99.0))
-        watch.take(replace(DECISION, site="estuary", body=b"not JSON", at_s=99.5))
+        watch.take(replace(DECISION, site="estuary", readings=readings, at_s=99.0))
+        watch.take(replace(DECISION, site="elsewhere", at_s=99.0))
         alarms = watch.book.all(100.0)
         assert {alarm.key for alarm in alarms} == {f"full:{tank.id}" for tank in loop.site.tanks}
     finally:
