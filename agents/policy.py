@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime
@@ -239,6 +240,11 @@ def _rewrite(folder: Path, card: PolicyCard, envelope: bytes | None) -> None:
         ) from None
 
 
+_LOADED: WeakValueDictionary[str, onnxruntime.InferenceSession] = WeakValueDictionary()
+"""Models that are in use, by their SHA-256: a city's sites often share one, and its weights then stay near the
+processor. Running a session changes nothing in it, so threads may do so at a time."""
+
+
 class Policy:
     """A policy from a bundle: a `Controller`.
 
@@ -275,7 +281,7 @@ class Policy:
         model = _read_model(path / MODEL)
         _check_sum(path / MODEL, model, card.sha256, "export the policy again")
         check_plain(path / MODEL, model)
-        session = _session(path, model)
+        session = _LOADED.get(card.sha256) or _LOADED.setdefault(card.sha256, _session(path, model))
         _check_inputs(path, card, session)
         return cls(card, session, _read_envelope(path, card))
 

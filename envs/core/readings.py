@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from types import NoneType
+from typing import Any, Self
 
 import numpy as np
 
@@ -51,6 +53,7 @@ class Schema:
     def __init__(self, *columns: Column):
         self.columns = columns
         self._by_name = {column.name: column for column in columns}
+        self._spans: dict[tuple[int, ...], _Span] = {}  # by the lengths of the columns: one a site, or fewer
 
     def __getitem__(self, name: str) -> Column:
         return self._by_name[name]
@@ -75,7 +78,30 @@ class Schema:
                 raise ReadingError(
                     f"readings.{name}", _short(raw[name]), f"no such column; there are {', '.join(self._by_name)}"
                 )
+        quick = self._at_a_glance(raw, axes)
+        if quick is not None:
+            return quick
         return {column.name: self._column(column, raw, axes[column.axis]) for column in self.columns}
+
+    def _at_a_glance(self, raw: Mapping[str, object], axes: Axes) -> Readings | None:
+        """The readings if all of them fit, in a few operations on one vector; None: look at them one by one.
+
+        A service checks every tick, and a look at each value costs more than the decision itself.
+        """
+        lists = [raw.get(column.name) for column in self.columns]
+        counts = tuple(len(axes[column.axis]) for column in self.columns)
+        if any(type(values) is not list or len(values) != n for values, n in zip(lists, counts, strict=True)):
+            return None
+        values: list[Any] = list(chain.from_iterable(lists))  # type: ignore[arg-type]
+        kinds = set(map(type, values))
+        if not kinds <= {float, int, NoneType}:
+            return None
+        try:
+            flat = np.array(values, dtype=np.float64)
+        except OverflowError:  # a whole number beyond float64
+            return None
+        span = self._spans.get(counts) or self._spans.setdefault(counts, _Span.of(self.columns, counts))
+        return span.split(flat) if span.fits(flat, values.count(None) if NoneType in kinds else 0) else None
 
     def _column(self, column: Column, raw: Mapping[str, object], ids: Sequence[str]) -> np.ndarray:
         field = f"readings.{column.name}"
@@ -88,9 +114,6 @@ class Schema:
             raise ReadingError(
                 field, f"{len(values)} values", f"give {len(ids)}, one a {column.axis}, in the site's order"
             )
-        quick = _all_fit(column, values)
-        if quick is not None:
-            return quick
         out = np.empty(len(ids))
         for k, value in enumerate(values):
             if value is None and column.nullable:
@@ -133,23 +156,47 @@ class Schema:
         return [vars(column) for column in self.columns]
 
 
-def _all_fit(column: Column, values: Sequence[object] | np.ndarray) -> np.ndarray | None:
-    """The values as an array if all of them fit at a glance; None: look at them one by one.
+@dataclass(frozen=True)
+class _Span:
+    """All columns of a site in one vector: where they lie, and what each value may be.
 
-    A service checks every tick, and a look at each value costs more than the decision itself.
+    Attributes:
+        slices: column → where it lies.
+        low, high: of every value.
+        integer: whether only a whole number makes sense there.
+        nullable: whether it may be missing.
     """
-    kinds = set(map(type, values))
-    if not kinds <= ({float, int, type(None)} if column.nullable else {float, int}):
-        return None
-    try:
-        out = np.array(values, dtype=np.float64)
-    except OverflowError:  # a whole number beyond float64
-        return None
-    fit = (out >= column.low) & (out <= column.high)
-    if column.integer:
-        fit &= out == np.floor(out)
-    silent = list(values).count(None) if type(None) in kinds else 0
-    return out if int(np.count_nonzero(fit)) + silent == len(out) else None
+
+    slices: Mapping[str, slice]
+    low: np.ndarray
+    high: np.ndarray
+    integer: np.ndarray
+    nullable: np.ndarray
+
+    @classmethod
+    def of(cls, columns: Sequence[Column], counts: Sequence[int]) -> Self:
+        """That of columns with so many values each."""
+        ends = np.cumsum(counts).tolist()
+        slices = {c.name: slice(end - n, end) for c, end, n in zip(columns, ends, counts, strict=True)}
+
+        def spread(name: str) -> np.ndarray:
+            return np.repeat([getattr(column, name) for column in columns], counts)
+
+        return cls(slices, spread("low"), spread("high"), spread("integer"), spread("nullable"))
+
+    def fits(self, flat: np.ndarray, silent: int) -> bool:
+        """Whether every value may be what it is, where so many of them are missing (NaN)."""
+        fit = (flat >= self.low) & (flat <= self.high) & ((flat == np.floor(flat)) | ~self.integer)
+        if silent:
+            missing = np.isnan(flat)
+            if np.count_nonzero(missing) != silent:  # the others are no numbers by themselves
+                return False
+            fit |= missing & self.nullable
+        return np.count_nonzero(fit) == len(fit)
+
+    def split(self, flat: np.ndarray) -> Readings:
+        """The columns, as views of the vector."""
+        return {name: flat[where] for name, where in self.slices.items()}
 
 
 def _plain(values: np.ndarray, integer: bool) -> list[float | int | None]:

@@ -24,10 +24,11 @@ def conditions(site: SignalSite, readings: Readings) -> list[Condition]:
         lane, minutes = site.approaches[k].id, stood[k] / 60
         text = f"{queue[k]:.0f} vehicles on lane {lane} have stood for {minutes:.0f} minutes"
         found.append(Condition(f"stood:{lane}", "high", text, lane))
-    inside = np.nan_to_num(readings["inside_veh"])
+    inside = np.where(np.isnan(readings["inside_veh"]), 0.0, readings["inside_veh"])
+    if inside.sum() < BLOCKED_VEH:  # nearly always: no junction can have so many
+        return found
     for junction in site.junctions:
-        mine = {movement.approach for movement in junction.movements if movement.approach >= 0}
-        count = float(inside[sorted(mine)].sum()) if mine else 0.0
+        count = float(inside[list(junction.approaches)].sum())
         if count >= BLOCKED_VEH:
             text = f"{count:.0f} vehicles stand in the middle of junction {junction.id}"
             found.append(Condition(f"blocked:{junction.id}", "medium", text, junction.id))

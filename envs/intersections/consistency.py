@@ -16,6 +16,9 @@ HEADWAY_S = 1.2
 CLEARING_S = 6.0
 """For so long after its green a movement may still be driven: the longest yellow."""
 
+_NEVER = np.array([np.inf])
+"""Since when a street's movements are red that it does not have."""
+
 COUNTS = ("count_veh", "queue_veh", "near_veh", "arrivals_veh", "inside_veh", "exit_count_veh", "exit_queue_veh")
 
 
@@ -115,7 +118,7 @@ class SignalConsistency:
     def _conserved(self, before: Readings, now: Readings, seconds: float) -> np.ndarray:
         """Vehicles that came or went beyond what can drive, by street, spread over its lanes."""
         change = np.bincount(self._arm, now["count_veh"] - before["count_veh"], len(self._lanes))
-        since = np.append(now["red_s"], np.inf)[self._arm_movements].min(axis=1)
+        since = np.concatenate((now["red_s"], _NEVER))[self._arm_movements].min(axis=1)
         driving = np.clip(seconds + CLEARING_S - since, 0.0, seconds)
         gone = -change - self._lanes * driving / HEADWAY_S
         come = change - self._lanes * seconds / HEADWAY_S

@@ -7,7 +7,7 @@ same numbers in service as in training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -43,6 +43,9 @@ others cross their path; if those stand in turn, the junction may be locked for 
 JUNCTION_FEATURES = ("decision", "min_green", "max_red")
 """Columns of the part ``junction``."""
 
+_NONE = np.zeros(1)
+"""The age of the red of no movement."""
+
 INSIDE = APPROACH_FEATURES.index("inside")
 
 VEHICLES, WAIT_S, LENGTH_M, GREEN_S, CLEARING_S, RED_S, DECISION_S = 10.0, 120.0, 150.0, 60.0, 6.0, 120.0, 10.0
@@ -63,7 +66,7 @@ class SignalFeatures:
     def __init__(self, site: SignalSite):
         junctions = site.junctions
         self.site = site
-        lanes = [_approaches(junction) for junction in junctions]
+        lanes = [junction.approaches for junction in junctions]
         n, width, stages = len(junctions), max(map(len, lanes)), max(len(j.stages) for j in junctions)
         self.shapes: Mapping[str, tuple[int, ...]] = {
             "approaches": (width, len(APPROACH_FEATURES)),
@@ -114,7 +117,7 @@ class SignalFeatures:
 
     def _approach_columns(self, readings: Readings) -> np.ndarray:
         """Features of every approach, and a last row of zeros for places where there is none."""
-        exits = np.stack([readings["exit_count_veh"], readings["exit_queue_veh"]], axis=1) / self._capacity[:, None]
+        exits = (np.array([readings["exit_count_veh"], readings["exit_queue_veh"]]) / self._capacity).T
         exits[np.isnan(exits)] = 0.0
         counts = readings["count_veh"]
         padded = np.zeros((len(counts) + 1, len(APPROACH_FEATURES)), dtype=np.float32)
@@ -139,7 +142,7 @@ class SignalFeatures:
     def _stage_columns(self, readings: Readings, mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
         columns = np.zeros((*self._exists.shape, len(STAGE_FEATURES)), dtype=np.float32)
         stage = readings["stage"].astype(np.int64)
-        red = np.append(readings["red_s"], 0.0)[self._movement_stage].max(axis=2)
+        red = np.concatenate((readings["red_s"], _NONE))[self._movement_stage].max(axis=2)
         columns[..., 0] = self._exists
         columns[self._rows, stage, 1] = 1.0
         columns[self._rows, stage, 2] = np.minimum(readings["green_s"] / GREEN_S, 2.0)
@@ -160,11 +163,7 @@ class SignalFeatures:
         return np.concatenate([sums[:, [1, 2, 4, 7, 9]], age], axis=1, dtype=np.float32)
 
 
-def _approaches(junction: Junction) -> list[int]:
-    return sorted({m.approach for m in junction.movements if m.approach >= 0})
-
-
-def _serves(junction: Junction, approaches: list[int]) -> np.ndarray:
+def _serves(junction: Junction, approaches: Sequence[int]) -> np.ndarray:
     """Share of each approach's movements that a stage serves: ``(stages, 2, approaches)``, protected and permissive."""
     shares = np.zeros((len(junction.stages), 2, len(approaches)), dtype=np.float32)
     for a, approach in enumerate(approaches):
@@ -175,7 +174,7 @@ def _serves(junction: Junction, approaches: list[int]) -> np.ndarray:
     return shares
 
 
-def _crosses(junction: Junction, approaches: list[int]) -> np.ndarray:
+def _crosses(junction: Junction, approaches: Sequence[int]) -> np.ndarray:
     """1 where a stage lets others cross the path of an approach's movements that it stops: ``(stages, approaches)``."""
     crosses = np.zeros((len(junction.stages), len(approaches)))
     for s, stage in enumerate(junction.stages):

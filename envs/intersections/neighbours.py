@@ -60,11 +60,11 @@ class Neighbours:
         A vehicle is taken to turn each way that its lane leads with equal probability.
         """
         each = vehicles[self._from] * self._weight
-        return self._arrive @ np.stack([each * green, each * (1.0 - green)], axis=1)
+        return self._arrive @ np.array([each * green, each * (1.0 - green)]).T
 
     def ahead(self, vehicles: np.ndarray, green: np.ndarray) -> np.ndarray:
         """Vehicles on the approaches that come next, and how much of them has green, ``(approaches, 2)``."""
-        return self._ahead @ np.stack([vehicles, self._of_approach @ green], axis=1)
+        return self._ahead @ np.array([vehicles, self._of_approach @ green]).T
 
 
 def _following(site: SignalSite) -> list[list[int]]:

@@ -138,6 +138,11 @@ class Junction(Frozen):
     place: Point | None = None
 
     @cached_property
+    def approaches(self) -> tuple[int, ...]:
+        """Its own among the site's approaches, as indices in their order."""
+        return tuple(sorted({movement.approach for movement in self.movements if movement.approach >= 0}))
+
+    @cached_property
     def home_stages(self) -> tuple[int, ...]:
         """For every signal index, the stage that serves it when it is overdue (-1: no stage does).
 

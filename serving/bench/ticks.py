@@ -24,7 +24,9 @@ from serving.tick.places import load_site
 
 ROUNDS = 1500
 WARM_UP = 200
-TICKS = 60
+
+TICKS = 360
+"""Ticks of a plant that are recorded: half an hour of signals, whose quiet beginning is a part of it alone."""
 
 KEY_RATE_S = 100_000.0
 """Requests a second that the key may ask: the bench shall not measure its own limit."""
@@ -54,7 +56,7 @@ def bench_serving(
     Raises:
         CityloopError: if the scenario or the policy cannot be served.
     """
-    site_path, bodies = record_episode(scenario)
+    site_path, bodies = record_episode(scenario, policy)
     with tempfile.TemporaryDirectory() as folder:
         config, key = full_service(Path(folder), scenario, policy)
         handle = serve(config, block=False)
@@ -66,6 +68,7 @@ def bench_serving(
             url = f"{handle.url}/v1/{site_path}/act"
             empty, tick = _measure(http, f"{handle.url}/empty", url, bodies, rounds)
             none, many = _press(config, site_path, bodies, key, seconds)
+            obeyed = [_in_charge(http, f"{handle.url}/v1/{site_path}-{k}") for k in range(CLIENTS)]
     return {
         "bench": "serving",
         "ratios": {
@@ -82,6 +85,7 @@ def bench_serving(
             f"{CLIENTS} clients, ticks a second": many.per_s,
             f"{CLIENTS} clients, tick p99 ms": many.quantile_ms(0.99),
             f"{CLIENTS} clients, errors but 429 and 503 with Retry-After": float(many.errors),
+            f"{CLIENTS} clients, plants whose policy is in charge at the end": float(sum(obeyed)),
             **{f"{CLIENTS} clients, status {status}": float(n) for status, n in sorted(many.statuses.items())},
         },
     }
@@ -124,29 +128,42 @@ def _press(
 
 
 def _ticks_of(host: str, path: str, bodies: list[bytes], key: str | None, episode: str) -> Ask:
-    """A plant's requests: its recorded ticks over and over, each with a number and a time of its own."""
-    ticks = [orjson.loads(body) for body in bodies]
-    step_s = ticks[1]["time_s"] - ticks[0]["time_s"]
+    """A plant's requests: its recorded ticks over and over, every time as an episode of its own.
+
+    Plants do not leap from their last tick back to their first: input checks would find that, and they would be right.
+    """
 
     def ask(number: int) -> bytes:
-        tick = ticks[number % len(ticks)]
-        moved = {**tick, "tick": number, "time_s": ticks[0]["time_s"] + number * step_s, "episode": episode}
-        return request("POST", host, path, orjson.dumps(moved), key)
+        run, tick = divmod(number, len(bodies))
+        named = b'{"episode":"%s, run %d",%s' % (episode.encode(), run, bodies[tick][1:])
+        return request("POST", host, path, named, key)
 
     return ask
 
 
-def record_episode(scenario: str) -> tuple[str, list[bytes]]:
-    """The site's address and the bodies of an episode's first ticks."""
+def _in_charge(http: httpx.Client, url: str) -> bool:
+    """Whether a site's policy decides there, and not the fallback instead of it."""
+    return http.get(f"{url}/state").raise_for_status().json()["in_charge"]["out_of_charge"] is None
+
+
+def record_episode(scenario: str, controller: str | None = None, ticks: int = TICKS) -> tuple[str, list[bytes]]:
+    """The site's address and the bodies of an episode's first ticks.
+
+    Args:
+        scenario: what is played, on its first test seed.
+        controller: who decides meanwhile: readings are what the one that is asked later would itself bring about. The
+            system's fallback if not given.
+        ticks: how many, at most.
+    """
     loop = make_loop(scenario)
     try:
-        controller = make_controller(fallback_name(loop.site.system), loop.site)
+        decides = make_controller(controller or fallback_name(loop.site.system), loop.site)
         loop.reset(loop.scenario.seeds.test.first)
         bodies = []
-        for tick in range(TICKS):
+        for tick in range(ticks):
             readings = loop.system.readings.to_json(loop.readings)
             bodies.append(orjson.dumps({"tick": tick, "time_s": loop.world.time_s, "readings": readings}))
-            if loop.step(controller.act(loop.readings, loop.observation)).done:
+            if loop.step(decides.act(loop.readings, loop.observation)).done:
                 break
         return f"{loop.site.system}/{loop.site.name}", bodies
     finally:

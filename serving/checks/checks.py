@@ -120,7 +120,7 @@ class InputChecks:
         for name, age_s in tick.ages_s.items():
             if age_s > self._max_age_s:
                 bad[self._watch.flat.slices[name]] = True
-        if late is None and not broken and not bad.any():
+        if late is None and not broken and not np.count_nonzero(bad):
             self._held[:] = 0
             self._watch.keep(seen, tick.readings)
             looked = Looked(tick.readings)
@@ -166,7 +166,7 @@ class InputChecks:
         found = {}
         for name, residual in seen.residuals.items():
             beyond = residual > self._rule_limits[name]
-            if beyond.any():
+            if np.count_nonzero(beyond):  # a third of the time of `any`, and there are many rules
                 found[name] = np.flatnonzero(beyond)
         return found
 

@@ -137,8 +137,5 @@ def shadowed_of(site: Site, command: str, asked: Asked, seat: Seat, tried: Tried
 
 def hash_of(readings: Readings) -> str:
     """SHA-256 of readings: of every column's name and the bytes of its values, in the schema's order."""
-    digest = hashlib.sha256()
-    for name, values in readings.items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
-    return digest.hexdigest()
+    parts = (name.encode() + np.asarray(values, dtype="<f8").tobytes() for name, values in readings.items())
+    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -63,6 +63,12 @@ def test_decisions_fit_any_size_and_keep_to_the_mask(tmp_path: Path, agents: int
     assert (policy.act({}, parts) == actions).all()
 
 
+def test_policies_of_one_model_share_it(tmp_path: Path) -> None:
+    first, again = Policy.load(bundle(tmp_path / "one")), Policy.load(bundle(tmp_path / "other"))
+    assert first._session is again._session
+    assert (first.logits(observation()) == again.logits(observation())).all()
+
+
 def test_decides_at_a_real_site(tmp_path: Path) -> None:
     system = get_system("intersections")
     site = system.load_site(load_scenario("intersections/grid2x2"))
