@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import orjson
 
-from agents import POLICY, fallback_name, make_controller
+from agents import POLICY, fallback_name, find_bundle, make_controller
 from envs.core.env import make_loop
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
@@ -101,13 +101,14 @@ def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfi
     sites = [site, *(site.model_copy(update={"name": f"{site.name}-{k}"}) for k in range(CLIENTS))]
     for one in sites:
         one.save(folder / f"{one.name}.json")
+    bundle = find_bundle(policy, site.system, site.name)  # the same at plants of other names
     key, _ = create_key(folder / "keys.json", "bench", [Grant(role=Role.ACT)])
     content = {
         "port": free_ports(1)[0],
         "state": folder / "state",
         "audit": {"folder": folder / "audit"},
         "access": {"keys": folder / "keys.json", "rate_s": KEY_RATE_S, "burst": KEY_RATE_S},
-        "defaults": {"champion": policy},
+        "defaults": {"champion": policy if bundle is None else str(bundle)},
         "sites": [str(folder / f"{one.name}.json") for one in sites],
     }
     return ServiceConfig.make(content), key
