@@ -67,7 +67,7 @@ class Frame(NamedTuple):
     data: bytes
 
 
-_Kept = dict[str, Any] | Shadowed | Change | Alarm | Telemetry
+_Kept = dict[str, Any] | Shadowed | Change | Structure | Alarm | Telemetry
 """An event as it is kept: of a decision, its fields without the readings' arrays."""
 
 LANES = {Decision: "often", Shadowed: "often", Telemetry: "telemetry"}
@@ -83,11 +83,6 @@ class _Entry:
     event: _Kept | None
     size: int
     frame: Frame | None = None
-
-    @property
-    def kind(self) -> str:
-        """As of its frame."""
-        return KINDS[type(self.event)] if self.frame is None else self.frame.kind
 
 
 class _Ring:
