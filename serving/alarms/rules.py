@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
+from typing import Any
 
 from envs.core.conditions import Condition
 from envs.core.readings import Readings
@@ -107,9 +108,10 @@ class SiteRules:
         report, self._structure = heard.report, {}
         if report["alarm"] == "alarm":
             place = f"s{report['location']}" if report["location"] else ""
-            self._structure["damage"] = Condition("damage", "high", report["recommendation"], place)
+            self._structure["damage"] = Condition("damage", "high", _damage(report), place)
         if report["deaf"] == "alarm":
-            self._structure["deaf"] = Condition("deaf", "medium", report["recommendation"])
+            text = "the health monitor cannot hear the building: have its sensors checked"
+            self._structure["deaf"] = Condition("deaf", "medium", text)
         return self._held | self._structure
 
     @property
@@ -132,3 +134,11 @@ class SiteRules:
             yield Condition("guard", "low", text)
         if decision.readings is not None:
             yield from self._plant(decision.readings)
+
+
+def _damage(report: Mapping[str, Any]) -> str:
+    """What an alarm of damage says; the whole of it is the report's recommendation."""
+    if report["location"] is None:  # the last window is not unusual, or was not heard
+        return "the health monitor's alarm of earlier windows stands: have the building inspected"
+    lost = 100 * (1 - report["storeys"][report["location"] - 1]["share"])
+    return f"storey {report['location']} seems to have lost {lost:.0f} % of its stiffness: have it inspected"

@@ -13,7 +13,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system, load_scenario
 from serving.alarms.rules import GUARDED_TICKS, RAISE_TICKS, RETURN_S, RETURN_TICKS, SiteRules
 from serving.alarms.watch import AlarmWatch
-from serving.events import Change, Decision
+from serving.events import Change, Decision, Structure
 
 DECISION = Decision(
     system="drainage",
@@ -140,3 +140,22 @@ def test_every_system_can_tell_from_readings_with_silent_sensors(ref: str) -> No
         assert loop.system.conditions(loop.site, silent) == []
     finally:
         loop.close()
+
+
+def heard(alarm: str, deaf: str, location: int | None) -> Structure:
+    storeys = [{"share": 0.9}, {"share": 1.0}]
+    report = {"alarm": alarm, "deaf": deaf, "location": location, "storeys": storeys}
+    return Structure("dampers", "jansen", 0.0, report)
+
+
+def test_what_a_monitor_hears_rings_as_long_as_it_says_so_and_no_tick_ends_it() -> None:
+    rules = SiteRules(lambda _: [])
+    assert rules.listened(heard("watch", "none", 1)) == {}
+    (damage,) = rules.listened(heard("alarm", "none", 1)).values()
+    assert (damage.key, damage.priority, damage.place) == ("damage", "high", "s1")
+    assert damage.text == "storey 1 seems to have lost 10 % of its stiffness: have it inspected"
+    assert set(rules.waited(1e9)) == {"damage"}
+    (stands,) = rules.listened(heard("alarm", "watch", None)).values()
+    assert "alarm of earlier windows stands" in stands.text
+    assert {c.key: c.priority for c in rules.listened(heard("none", "alarm", None)).values()} == {"deaf": "medium"}
+    assert rules.listened(heard("none", "none", None)) == {}

@@ -233,7 +233,7 @@ function Runs() {
                     {one.name}
                   </button>
                 </th>
-                <td>{one.scenarios.join(", ")}</td>
+                <td>{some([...new Set(one.scenarios)])}</td>
                 <td>{one.algorithm}</td>
                 <td class="number">{one.updates}</td>
                 <td class="number">{number(one.best, 3)}</td>
@@ -247,6 +247,12 @@ function Runs() {
     </>
   );
 }
+
+const SHOWN = 6;
+
+/** The first names of many. */
+const some = (names) =>
+  names.length > SHOWN + 1 ? `${names.slice(0, SHOWN).join(", ")} and ${names.length - SHOWN} more` : names.join(", ");
 
 function Curves() {
   const { name, curves } = run.value;
