@@ -10,11 +10,11 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Full, Queue
+from queue import Empty, SimpleQueue
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,9 @@ log = logging.getLogger("cityloop.serving")
 
 QUEUE = 6000
 """Ticks that may wait: a minute's of a building at 100 Hz."""
+
+GATHER_S = 0.5
+"""Ticks are listened to together: a thread that wakes up for each would cost the next one more than the look."""
 
 KEPT = 500
 """Reports of a site that are kept, over restarts too."""
@@ -83,7 +86,8 @@ class HealthWatch:
     ):
         self._tell, self._lock = tell, threading.Lock()
         self._listeners = {place: _open(place, monitor, folder) for place, monitor in monitors.items()}
-        self._ticks: Queue[Decision | None] = Queue(QUEUE)
+        self._ticks: SimpleQueue[Decision | None] = SimpleQueue()
+        self._over = threading.Event()
         self._thread: threading.Thread | None = None
         if monitors:
             self._thread = threading.Thread(target=self._run, name="health", daemon=True)
@@ -91,13 +95,15 @@ class HealthWatch:
 
     def record(self, event: Event) -> None:
         """See `Sink.record`."""
-        if isinstance(event, Decision) and (event.system, event.site) in self._listeners:
-            with suppress(Full):
-                self._ticks.put_nowait(event)
+        if not isinstance(event, Decision) or (event.system, event.site) not in self._listeners:
+            return
+        if self._ticks.qsize() < QUEUE:
+            self._ticks.put(event)
 
     def close(self) -> None:
         """See `Sink.close`."""
         if self._thread is not None:
+            self._over.set()
             self._ticks.put(None)
             self._thread.join()
 
@@ -112,11 +118,22 @@ class HealthWatch:
             return list(self._listeners[place].heard)[-limit:]
 
     def _run(self) -> None:
-        while (tick := self._ticks.get()) is not None:
-            try:
-                self.take(tick)
-            except Exception:
-                log.exception("health: a tick of %s/%s could not be listened to", tick.system, tick.site)
+        while True:
+            for tick in self._gathered():
+                if tick is None:
+                    return
+                try:
+                    self.take(tick)
+                except Exception:
+                    log.exception("health: a tick of %s/%s could not be listened to", tick.system, tick.site)
+
+    def _gathered(self) -> Iterator[Decision | None]:
+        """What has come, a moment after something has."""
+        yield self._ticks.get()
+        self._over.wait(GATHER_S)
+        with suppress(Empty):
+            while True:
+                yield self._ticks.get_nowait()
 
     def take(self, tick: Decision) -> None:
         """Listen to a tick, in the thread that calls."""
