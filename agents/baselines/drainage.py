@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from agents.baselines.drainage_mpc import ModelPredictive
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
-from envs.drainage.site import DrainageSite
+from envs.drainage.site import LEADS_MIN, DrainageSite
 
-TUNED = (0.99, 1.51, 2.91, 0.95, 0.77, 0.85)
-"""Six numbers of the tuned law, fitted on Astlingen's event of August 2000; see `LevelLaw`."""
+TUNED = Path(__file__).with_name("drainage_tuned.json")
+"""Numbers of laws that were tuned on a site's training storms: site → law → number (`drainage_tune`)."""
+
+
+@cache
+def tuned(site: str, law: str) -> Mapping[str, float]:
+    """A law's numbers for a site; empty if it was not tuned there."""
+    content: dict[str, dict[str, dict[str, float]]] = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
+    return content.get(site, {}).get(law, {})
 
 
 class Fixed:
@@ -40,12 +50,18 @@ class Fixed:
 class _OnLevels:
     """Base of the laws that know how full each gate's tank, and the next below, is; the static setting where they do
     not.
+
+    Args:
+        site: its gates and tanks.
+        numbers: of the law; those that were tuned for the site, else `NUMBERS`, if not given.
     """
 
     program: Any = None
     name: str
+    NUMBERS: ClassVar[Mapping[str, float]] = {}
 
-    def __init__(self, site: DrainageSite):
+    def __init__(self, site: DrainageSite, numbers: Mapping[str, float] | None = None):
+        self.numbers = {**self.NUMBERS, **(tuned(site.name, self.name) if numbers is None else numbers)}
         self.static = np.array([gate.static for gate in site.gates])
         self._reduced = np.array([gate.reduced for gate in site.gates])
         self._tank = np.array([gate.tank for gate in site.gates])
@@ -59,11 +75,11 @@ class _OnLevels:
         """Settings ``(N, 1)``."""
         depth = np.append(readings["depth_m"], np.nan)
         full = np.append(self._full_m, np.nan)
-        settings = self.settings(depth[self._tank], (depth / full)[self._tank], (depth / full)[self._below])
+        settings = self.settings(readings, (depth / full)[self._tank], (depth / full)[self._below])
         return np.where(np.isnan(settings), self.static, settings)[:, None]
 
-    def settings(self, depth_m: np.ndarray, own: np.ndarray, below: np.ndarray) -> np.ndarray:
-        """Settings from depths and fillings of the gates' tanks and of those below; NaN: the static one."""
+    def settings(self, readings: Readings, own: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """Settings from fillings of the gates' tanks and of those below; NaN: the static one."""
         raise NotImplementedError
 
 
@@ -75,7 +91,7 @@ class EqualFilling(_OnLevels):
 
     name = "efd"
 
-    def settings(self, depth_m: np.ndarray, own: np.ndarray, below: np.ndarray) -> np.ndarray:
+    def settings(self, readings: Readings, own: np.ndarray, below: np.ndarray) -> np.ndarray:
         """See `_OnLevels.settings`."""
         settings = self.static.copy()
         tanks = np.unique(self._tank[~np.isnan(own)])  # several gates may empty one
@@ -95,18 +111,51 @@ class LevelLaw(_OnLevels):
     """A tuned law: a multiple of the static setting that rises with the own level and falls with the one below.
 
     multiple = a + b (own - mean) + c (d - below) + e (own - f), clipped to settings from 0 to 1; where no tank lies
-    below, it counts as empty.
+    below, it counts as empty. The numbers are those that were fitted on Astlingen's event of August 2000, unless the
+    site has some of its own.
     """
 
     name = "law"
+    NUMBERS: ClassVar[Mapping[str, float]] = {"a": 0.99, "b": 1.51, "c": 2.91, "d": 0.95, "e": 0.77, "f": 0.85}
 
-    def settings(self, depth_m: np.ndarray, own: np.ndarray, below: np.ndarray) -> np.ndarray:
+    def settings(self, readings: Readings, own: np.ndarray, below: np.ndarray) -> np.ndarray:
         """See `_OnLevels.settings`."""
-        a, b, c, d, e, f = TUNED
+        a, b, c, d, e, f = self.numbers.values()
         mean = np.nanmean(own) if not np.isnan(own).all() else 0.0
         nothing_below = self._below < 0
         room = d - np.where(nothing_below, 0.0, below)
         return np.clip(self.static * (a + b * (own - mean) + c * room + e * (own - f)), 0.0, 1.0)
+
+
+class Hold(_OnLevels):
+    """Ponds hold back what they can, as what lies below has its own rain to carry; what will not fit goes early.
+
+    setting = static (expected - begin) / (full - begin), clipped to 0 to the static one, where a tank lies below; gates
+    that lead out of the network keep their static setting. Expected is how full the tank is, and will be by the rain
+    that is forecast there for the next two hours, at so much of the tank for 10 mm; without a forecast none is
+    expected. Once it neither rains nor will, ponds empty by the static setting while the tank below has room.
+    """
+
+    name = "hold"
+    NUMBERS: ClassVar[Mapping[str, float]] = {"begin": 0.8, "full": 1.0, "per_10mm": 0.1, "room": 0.5}
+    DRY_MM = 1.0
+    """Rain in an hour, or forecast for two, that counts as none."""
+
+    def __init__(self, site: DrainageSite, numbers: Mapping[str, float] | None = None):
+        super().__init__(site, numbers)
+        even = [1.0 / max(len(site.gauges), 1)] * len(site.gauges)
+        rain = [site.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in site.gates]
+        self._rain = np.array([shares if any(shares) else even for shares in rain]).reshape(len(rain), -1)
+
+    def settings(self, readings: Readings, own: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """See `_OnLevels.settings`."""
+        begin, full, per_10mm, room = self.numbers.values()
+        ahead_mm = np.nan_to_num(readings["forecast_mm"].reshape(-1, len(LEADS_MIN))[:, -1])
+        expected = own + per_10mm * (self._rain @ ahead_mm) / 10.0
+        share = np.clip((expected - begin) / max(full - begin, 1e-3), 0.0, 1.0)
+        dry = max(np.nan_to_num(readings["rain_mmh"]).max(initial=0.0), ahead_mm.max(initial=0.0)) < self.DRY_MM
+        share = np.where(dry & (below < room), np.maximum(share, np.sign(own)), share)  # an unknown level stays unknown
+        return np.where(self._below >= 0, self.static * share, self.static)
 
 
 class LevelPI(_OnLevels):
@@ -116,10 +165,11 @@ class LevelPI(_OnLevels):
     """
 
     name = "pi"
-    SETPOINT, PROPORTIONAL, INTEGRAL_PER_H, LIMIT_H = 0.5, 0.8, 0.2, 1.0
+    NUMBERS: ClassVar[Mapping[str, float]] = {"setpoint": 0.5, "proportional": 0.8, "integral_per_h": 0.2}
+    LIMIT_H = 1.0
 
-    def __init__(self, site: DrainageSite):
-        super().__init__(site)
+    def __init__(self, site: DrainageSite, numbers: Mapping[str, float] | None = None):
+        super().__init__(site, numbers)
         self._hours = site.timing.decision_s / 3600
         self.reset()
 
@@ -127,12 +177,13 @@ class LevelPI(_OnLevels):
         """Forget the integral."""
         self._integral = np.zeros(len(self.static))
 
-    def settings(self, depth_m: np.ndarray, own: np.ndarray, below: np.ndarray) -> np.ndarray:
+    def settings(self, readings: Readings, own: np.ndarray, below: np.ndarray) -> np.ndarray:
         """See `_OnLevels.settings`."""
-        error = own - self.SETPOINT
+        setpoint, proportional, integral_per_h = self.numbers.values()
+        error = own - setpoint
         more = self._integral + np.nan_to_num(error) * self._hours
         self._integral = np.clip(more, -self.LIMIT_H, self.LIMIT_H)
-        multiple = 1.0 + self.PROPORTIONAL * error + self.INTEGRAL_PER_H * self._integral
+        multiple = 1.0 + proportional * error + integral_per_h * self._integral
         return np.clip(self.static * multiple, 0.0, 1.0)
 
 
@@ -152,6 +203,7 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
     "pi": LevelPI,
     "efd": EqualFilling,
     "law": LevelLaw,
+    "hold": Hold,
     "mpc": ModelPredictive,
 }
 """Name → how to build the controller for a site."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.baselines.drainage import TUNED
+from agents.baselines.drainage import LevelLaw
 from agents.networks.pieces import Parts, PolicyNetwork, Shapes, mlp
 from envs.drainage.features import GATE_FEATURES
 
@@ -33,7 +33,7 @@ class GatePolicy(PolicyNetwork):
     def __init__(self, shapes: Shapes, outputs: int = 2, width: int = 64):
         super().__init__()
         self.law = nn.Linear(shapes["gate"][-1], 1)
-        a, b, c, d, e, f = TUNED
+        a, b, c, d, e, f = LevelLaw.NUMBERS.values()
         nn.init.zeros_(self.law.weight)
         nn.init.constant_(self.law.bias, a + c * d - e * f)
         with torch.no_grad():

@@ -1,9 +1,14 @@
 """The operators' controllers, by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
 from agents import make_controller
+from agents.baselines.drainage import Hold, LevelLaw, LevelPI, tuned
+from agents.baselines.drainage_tune import tune
+from envs.drainage.site import LEADS_MIN
 from tests.envs.drainage.small import READ, row
 
 
@@ -43,6 +48,53 @@ def test_pi_by_hand_and_forgets():
     assert rule.act(readings, {})[0, 0] == first
 
 
-@pytest.mark.parametrize("name", ["pi", "efd", "law"])
+@pytest.mark.parametrize("name", ["pi", "efd", "law", "hold"])
 def test_without_levels_the_static_settings(name):
     np.testing.assert_array_equal(asked(name, depth_m=[np.nan, np.nan]), [0.5, 0.4, 1.0])
+
+
+def test_a_pond_is_held_until_it_will_not_hold_what_is_forecast():
+    numbers = {"begin": 0.6, "full": 1.0, "per_10mm": 0.1, "room": 0.5}
+    rule = Hold(row(), numbers)
+    columns = len(row().gauges) * len(LEADS_MIN)
+
+    def upper(own, forecast_mm, rain_mmh=10.0, below=0.25):
+        forecast = np.full(columns, forecast_mm)
+        changed = {**READ, "depth_m": [4.0 * own, 4.0 * below], "forecast_mm": forecast, "rain_mmh": [rain_mmh, 0.0]}
+        settings = rule.act({key: np.array(values, dtype=float) for key, values in changed.items()}, {})[:, 0]
+        assert settings[2] == 1.0  # it leads out of the network
+        return settings[0]
+
+    assert upper(0.5, 0.0) == 0.0
+    assert upper(0.8, 0.0) == pytest.approx(0.5 * 0.5)
+    assert upper(0.5, 20.0) == pytest.approx(0.5 * (0.5 + 0.2 - 0.6) / 0.4)
+    assert upper(0.5, 200.0) == 0.5
+    assert upper(0.8, np.nan) == pytest.approx(0.5 * 0.5)
+    assert upper(0.5, 0.0, rain_mmh=0.0) == 0.5  # the storm is over
+    assert upper(0.5, 0.0, rain_mmh=0.0, below=0.75) == 0.0
+    assert upper(0.5, 5.0, rain_mmh=0.0) == 0.0
+
+
+def test_numbers_that_were_tuned_for_a_site_are_used_there_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("agents.baselines.drainage.TUNED", tmp_path / "tuned.json")
+    tuned.cache_clear()
+    (tmp_path / "tuned.json").write_text(json.dumps({row().name: {"pi": {"setpoint": 0.25}}}))
+    try:
+        assert LevelPI(row()).numbers == {**LevelPI.NUMBERS, "setpoint": 0.25}
+        assert LevelLaw(row()).numbers == LevelLaw.NUMBERS
+        assert LevelPI(row(), {"setpoint": 0.75}).numbers["setpoint"] == 0.75
+    finally:
+        tuned.cache_clear()
+
+
+def test_tuning_finds_no_worse_numbers_than_a_law_begins_with(monkeypatch):
+    class Made:
+        site = row()
+
+        def score(self, rule):
+            return abs(rule.numbers["setpoint"] - 0.3)
+
+    numbers, score = tune(Made(), "pi", wide=20, close=5)
+    assert score == abs(numbers["setpoint"] - 0.3)
+    assert score < 0.1
+    assert (numbers, score) == tune(Made(), "pi", wide=20, close=5)

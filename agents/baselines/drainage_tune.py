@@ -1,0 +1,114 @@
+"""Tunes laws on levels for one network: ``python -m agents.baselines.drainage_tune drainage/estuary [LAW…]``
+
+A random search, then closer ones about the best, on training storms, for the least overflow as the reward counts it:
+relative to the size of its storm, so that no single cloudburst decides. Writes ``drainage_tuned.json``; what else
+stands there stays.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from agents.baselines.drainage import TUNED, Hold, LevelLaw, LevelPI
+from envs.core.env import make_loop
+from envs.core.registry import load_scenario
+from envs.core.world import Controller
+from envs.drainage.reward import EVENT_M3, EVENT_SHARE
+from envs.drainage.scenarios import DrainageScenario
+
+LAWS: dict[str, type[LevelLaw] | type[LevelPI] | type[Hold]] = {"pi": LevelPI, "law": LevelLaw, "hold": Hold}
+"""Name → law."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "setpoint": (0.05, 1.0),
+    "proportional": (0.0, 5.0),
+    "integral_per_h": (0.0, 1.0),
+    "a": (-1.0, 2.0),
+    "b": (0.0, 4.0),
+    "c": (0.0, 6.0),
+    "d": (0.2, 1.0),
+    "e": (0.0, 8.0),
+    "f": (0.3, 1.0),
+    "begin": (0.4, 1.0),
+    "full": (0.8, 1.4),
+    "per_10mm": (0.0, 0.3),
+    "room": (0.1, 1.0),
+}
+"""Number → where it is sought."""
+
+STORMS, HOURS = 24, 12
+"""Training storms, and what is played of each at most."""
+
+WIDE, CLOSE, ROUNDS, WIDTH = 24, 8, 3, 0.12
+"""Trials of the wide search, of each closer one, how many of those there are, and how far they go."""
+
+Numbers = Mapping[str, float]
+
+
+class Storms:
+    """Training storms of a scenario, to play controllers on.
+
+    Args:
+        scenario: where.
+        count: how many.
+    """
+
+    def __init__(self, scenario: DrainageScenario, count: int = STORMS):
+        shortened = {"duration_s": min(scenario.duration_s, HOURS * 3600.0)}
+        self._loop = make_loop(scenario.override(shortened))
+        self.site = self._loop.site
+        first = scenario.seeds.train.first
+        self._seeds = range(first, first + count)
+
+    def score(self, controller: Controller) -> float:
+        """Mean over storms of the overflow, relative to each storm's size."""
+        shares = []
+        for seed in self._seeds:
+            over_m3 = self._loop.episode(controller, seed).kpis["controllable_m3"]
+            shares.append(over_m3 / (EVENT_M3 + EVENT_SHARE * self._loop.world.truth["event_m3"]))
+        return float(np.mean(shares))
+
+
+def tune(storms: Storms, law: str, wide: int = WIDE, close: int = CLOSE) -> tuple[Numbers, float]:
+    """A law's best numbers, and its score with them; the law's own are among those that are tried."""
+    kind, rng = LAWS[law], np.random.default_rng(0)
+    trials: list[Numbers] = [kind.NUMBERS, *(_anywhere(kind.NUMBERS, rng) for _ in range(wide))]
+    best, score = kind.NUMBERS, np.inf
+    for _ in range(1 + ROUNDS):
+        for trial in trials:
+            found = storms.score(kind(storms.site, trial))  # type: ignore[arg-type]
+            if found < score:
+                best, score = trial, found
+        trials = [_near(best, rng) for _ in range(close)]
+    return best, score
+
+
+def _anywhere(numbers: Numbers, rng: np.random.Generator) -> Numbers:
+    return {key: round(float(rng.uniform(*RANGES[key])), 3) for key in numbers}
+
+
+def _near(numbers: Numbers, rng: np.random.Generator) -> Numbers:
+    steps = {key: WIDTH * (RANGES[key][1] - RANGES[key][0]) * float(rng.standard_normal()) for key in numbers}
+    return {key: round(float(np.clip(value + steps[key], *RANGES[key])), 3) for key, value in numbers.items()}
+
+
+def main(words: Sequence[str]) -> None:
+    """Tune laws on a scenario, all or those named; write what was found."""
+    ref, *laws = words
+    scenario = load_scenario(ref)
+    assert isinstance(scenario, DrainageScenario)
+    storms = Storms(scenario)
+    for law in laws or LAWS:
+        numbers, score = tune(storms, law)
+        print(f"{ref} {law}: {score:.4f} with {dict(numbers)}", file=sys.stderr)
+        content = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
+        content.setdefault(scenario.name, {})[law] = dict(numbers)
+        TUNED.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
