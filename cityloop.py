@@ -23,7 +23,7 @@ from agents import POLICY, fallback_name, find_bundle, references, rules, shippe
 from agents.shipped import proven_of
 from envs import CityloopError, Scenario, get_system, load_scenario
 from training.settings import ALGORITHMS
-from training.tables import evaluation_table, standings_table, trials_table
+from training.tables import evaluation_table, figures_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, json_option, number, parse_settings, table
 from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
 from verbs import audit as audit_verbs
@@ -303,7 +303,7 @@ def referee(
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:
-    """Play a fleet's decisions in SUMO as well, beside SUMO's own dispatchers. Takes minutes a seed."""
+    """Let SUMO drive a fleet under the same dispatch, and under its own dispatchers. Takes minutes a seed."""
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
     if place.system != "transit":
@@ -311,11 +311,12 @@ def referee(
     with output.quiet():
         call = import_module("training.referee").referee
         found = call(place, controller, seeds, flow, processes=processes)
-    names = list(next(iter(found["rows"].values())))
-    rows = [(who, *(number(values[name]) for name in names)) for who, values in found["rows"].items()]
-    output.show(table(f"{place.ref}, traffic {flow:g}", ("", *names), rows, numbers=1))
+    title = f"{place.ref}, traffic {flow:g}"
+    output.show(figures_table(title, found["rows"]))
+    output.show(figures_table(f"{title}: what the mean wait is made of, in seconds", found["waits"]))
+    output.show(figures_table(f"{title}: what SUMO's vehicles drove from stop to stop, beside the plan", found["legs"]))
     apart = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in found["apart"].items())
-    output.say(f"the same decisions in SUMO against ours: {apart}")
+    output.say(f"the same dispatch in SUMO against ours: {apart}")
     output.emit(found)
 
 

@@ -1,36 +1,41 @@
-"""``cityloop referee``: the same fleet, requests and decisions in our simulator and in SUMO, side by side.
+"""``cityloop referee``: the same fleet, requests and dispatch in our simulator and in SUMO, side by side.
 
-An episode is played in our simulator; what was decided, and when, is then driven by SUMO's taxis with traffic around
-them. Decisions are not taken anew: a vehicle that is late in SUMO keeps its riders, and all after them wait. A
-dispatcher who sees that vehicles are late would do better there. SUMO's own dispatchers serve the same requests with
-the same vehicles; they promise nothing, and turn nobody away.
+SUMO drives the fleet with traffic around it twice. Once the dispatch of an episode of ours is at work there: whoever
+asks is answered by what SUMO's vehicles are doing. Once what was decided in our simulator is only carried out, at the
+same moments, whatever has become of the vehicles since: one that is late keeps its riders, and all after them wait.
+SUMO's own dispatchers serve the same requests with the same vehicles; they promise nothing, and turn nobody away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from agents import make_controller
-from envs.core.env import make_loop
 from envs.core.errors import CityloopError
+from envs.core.loop import ControlLoop
+from envs.core.registry import get_system
 from envs.transit import events
 from envs.transit.kpis import Ledger
 from envs.transit.network import day_of
-from envs.transit.referee import driving, traffic
-from envs.transit.referee.play import Played, Script, play
+from envs.transit.referee import driving, legs, traffic
+from envs.transit.referee.play import Played, play
+from envs.transit.referee.script import Script
+from envs.transit.referee.street import StreetService, StreetWorld, script_of
+from envs.transit.referee.watched import DROVE, SHARED, STARTED, STOOD, WatchedWorld
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service
-from envs.transit.site import TransitSite
-from envs.transit.world import TransitWorld
 
 STOCK = ("greedy", "greedyShared")
 """SUMO's own dispatchers that are played beside ours, with their defaults."""
 
 COLUMNS = ("asked", "served_pct", "in_time_pct", "wait_mean_s", "wait_median_s", "wait_p95_s", "ride_mean_s")
-MORE = ("total_km", "empty_km", "lost_veh", "teleports")
+
+Wait = dict[str, float]
 
 
 def referee(
@@ -52,98 +57,162 @@ def referee(
         processes: simulations at a time.
 
     Returns:
-        ``scenario``, ``seeds``, ``flow`` and ``rows``: player → its indicators, means over seeds; and ``apart``: how
-        SUMO differs from ours with the same decisions.
+        ``scenario``, ``seeds``, ``flow`` and ``rows``: player → its indicators, means over seeds; ``apart``: how the
+        same dispatch in SUMO differs from ours; ``waits``: player → what the mean wait is made of (`wait_of`); and
+        ``legs``: what was driven in SUMO beside what was planned (`legs.table`).
 
     Raises:
         CityloopError: if the scenario cannot be played in SUMO.
     """
-    traffic.needs_net(scenario)
-    if scenario.timing.reassign_s:
-        raise CityloopError("timing.reassign_s moves riders from vehicle to vehicle: set it to 0 for the referee")
-    stood = (scenario.timing.board_s + scenario.timing.alight_s) / 2
-    scenario = scenario.override({"timing.board_s": stood, "timing.alight_s": stood})  # SUMO has one duration for both
-    assert isinstance(scenario, TransitScenario)
-    chosen, mine, calls = scenario.seeds.test.take(seeds), [], []
+    scenario = _playable(scenario)
+    chosen, calls = scenario.seeds.test.take(seeds), []
+    ours, there = f"{controller}, our simulator", f"{controller}, SUMO"
+    rows: dict[str, list[dict[str, float]]] = {ours: [], there: []}
+    waits: dict[str, list[Wait]] = {ours: [], there: []}
     for seed in chosen:
-        found, script = record(scenario, controller, seed)
-        mine.append(found)
-        bare = Script(script.begins, script.seats, script.known_s, script.origins, script.destinations)
+        found, script, wait = record(scenario, controller, seed)
+        rows[ours].append(found)
+        waits[ours].append(wait)
+        bare = replace(script, promises=(), orders=(), sent=())
         calls += [(scenario, script, seed, flow, "traci"), *((scenario, bare, seed, flow, name) for name in stock)]
+    driven = []
+    for found, wait, mine in driving.apart(
+        dispatched, *((scenario, controller, seed, flow) for seed in chosen), processes=processes
+    ):
+        rows[there].append(found)
+        waits[there].append(wait)
+        driven.append(mine)
     played = iter(driving.apart(play, *calls, processes=processes))
-    rows: dict[str, list[dict[str, float]]] = {f"{controller}, our simulator": mine}
     for _, script, _, _, name in calls:
-        label = f"{controller}, SUMO" if name == "traci" else f"{name}, SUMO"
-        rows.setdefault(label, []).append(indicators(next(played), script, scenario.promise.wait_s))
+        label = f"{controller}, carried out in SUMO" if name == "traci" else f"{name}, SUMO"
+        rows.setdefault(label, []).append(indicators(next(played), script.known_s, scenario.promise.wait_s))
     means = {label: _means(found) for label, found in rows.items()}
-    ours, theirs = means[f"{controller}, our simulator"], means[f"{controller}, SUMO"]
-    apart = {name: theirs[name] / ours[name] - 1.0 for name in COLUMNS[1:] if ours[name]}
-    return {"scenario": scenario.ref, "seeds": list(chosen), "flow": flow, "rows": means, "apart": apart}
+    return {
+        "scenario": scenario.ref,
+        "seeds": list(chosen),
+        "flow": flow,
+        "rows": means,
+        "apart": {name: means[there][name] / means[ours][name] - 1.0 for name in COLUMNS[1:] if means[ours][name]},
+        "waits": {label: _means(found) for label, found in waits.items()},
+        "legs": legs.table(np.concatenate(driven), scenario.duration_s),
+    }
+
+
+def _playable(scenario: TransitScenario) -> TransitScenario:
+    """The scenario as both simulators can play it.
+
+    Raises:
+        CityloopError: if they cannot.
+    """
+    traffic.needs_net(scenario)
+    for name, value in (
+        ("timing.reassign_s", scenario.timing.reassign_s),
+        ("breakdowns.per_veh_h", scenario.breakdowns.per_veh_h),
+        *(("rest_s", crew.rest_s) for crew in scenario.crews),
+    ):
+        if value:
+            raise CityloopError(f"{name} is {value:g}: SUMO's taxis cannot do that; set it to 0 for the referee")
+    stood = (scenario.timing.board_s + scenario.timing.alight_s) / 2  # SUMO has one duration for both
+    changed = scenario.override({"timing.board_s": stood, "timing.alight_s": stood})
+    assert isinstance(changed, TransitScenario)
+    return changed
 
 
 def _means(found: list[dict[str, float]]) -> dict[str, float]:
-    names = [name for name in (*COLUMNS, *MORE) if name in found[0]]
-    return {name: float(np.mean([row[name] for row in found])) for name in names}
+    return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
 
 
-def record(scenario: TransitScenario, controller: str, seed: int) -> tuple[dict[str, float], Script]:
-    """An episode in our simulator: its indicators, and what was decided.
+def record(scenario: TransitScenario, controller: str, seed: int) -> tuple[dict[str, float], Script, Wait]:
+    """An episode in our simulator: its indicators, what was decided, and what its wait is made of.
 
     Args:
         scenario: where.
         controller: who decides.
         seed: of the episode.
     """
-    loop = make_loop(scenario)
-    site, world = loop.site, loop.world
-    assert isinstance(site, TransitSite)
-    assert isinstance(world, TransitWorld)
-    try:
-        loop.episode(make_controller(controller, site), seed)
-        return _recorded(scenario, site, world, seed)
-    finally:
-        loop.close()
-
-
-def _recorded(
-    scenario: TransitScenario, site: TransitSite, world: TransitWorld, seed: int
-) -> tuple[dict[str, float], Script]:
-    log, riders, fleet = world.log, world.service.riders, world.service.fleet
+    world = _episode(scenario, controller, seed, WatchedWorld)
+    log, service, site = world.log, world.service, world.site
     names = [node.id for node in site.nodes]
-    begins = Service(scenario, site, day_of(scenario, site, seed), seed, None).fleet.at
     rows = list(zip(log.time_s.tolist(), log.kind, log.vehicle.tolist(), log.rider.tolist(), log.node, strict=True))
-    orders: list[list[tuple[int, bool]]] = [[] for _ in begins]
+    orders: list[list[tuple[int, bool]]] = [[] for _ in service.fleet.at]
     for _, kind, v, r, _ in rows:
         if kind in (events.PICKED_UP, events.DROPPED_OFF):
             orders[v].append((r, bool(kind == events.PICKED_UP)))
-    script = Script(
-        begins=tuple(names[node] for node in begins),
-        seats=tuple(fleet.room[:, 0].tolist()),
-        known_s=tuple(riders.known_s.tolist()),
-        origins=tuple(names[node] for node in riders.origin),
-        destinations=tuple(names[node] for node in riders.destination),
+    script = script_of(
+        Service(scenario, site, day_of(scenario, site, seed), seed, None),
+        site,
         promises=tuple((time_s, v, r) for time_s, kind, v, r, _ in rows if kind == events.PROMISED),
         orders=tuple(map(tuple, orders)),
         sent=tuple((time_s, v, names[node]) for time_s, kind, v, _, node in rows if kind == events.SENT),
     )
-    ledger, drove = Ledger(log, riders), log.kind == events.DROVE
-    loaded = float(log.metres[drove & (log.load > 0)].sum())
-    ours = Played(ledger.picked_s, ledger.dropped_s, float(log.metres[drove].sum()), loaded, 0, 0, 0)
-    return indicators(ours, script, scenario.promise.wait_s), script
+    return indicators(_played(world), script.known_s, scenario.promise.wait_s), script, wait_of(world)
 
 
-def indicators(played: Played, script: Script, wait_s: float) -> dict[str, float]:
+def dispatched(
+    scenario: TransitScenario, controller: str, seed: int, flow: float
+) -> tuple[dict[str, float], Wait, np.ndarray]:
+    """The same episode with SUMO's vehicles: its indicators, what its wait is made of, and what was driven.
+
+    Args:
+        scenario: where.
+        controller: who decides.
+        seed: of the episode and of the traffic.
+        flow: vehicles an hour around, relative to the route files.
+    """
+    world = _episode(scenario, controller, seed, partial(StreetWorld, flow=flow))
+    with world:
+        service = world.service
+        assert isinstance(service, StreetService)
+        found = indicators(_played(world), service.asked.known_s, scenario.promise.wait_s)
+        return found, wait_of(world), legs.planned(service.taxis, world.site, service.roads)
+
+
+def _episode(scenario: TransitScenario, controller: str, seed: int, make_world: Any) -> WatchedWorld:
+    loop = ControlLoop(replace(get_system("transit"), make_world=make_world), scenario)
+    world = loop.world
+    assert isinstance(world, WatchedWorld)
+    loop.episode(make_controller(controller, loop.site), seed)
+    return world
+
+
+def _played(world: WatchedWorld) -> Played:
+    log, service = world.log, world.service
+    ledger, drove = Ledger(log, service.asked), log.kind == events.DROVE
+    metres, loaded_m = float(log.metres[drove].sum()), float(log.metres[drove & (log.load > 0)].sum())
+    taxis = service.taxis if isinstance(service, StreetService) else None
+    state = (taxis.teleports, len(taxis.lost), taxis.refused) if taxis is not None else ()
+    return Played(ledger.picked_s, ledger.dropped_s, metres, loaded_m, *state)
+
+
+def wait_of(world: WatchedWorld) -> Wait:
+    """What the mean wait of those picked up is made of, in seconds; the parts add up to it.
+
+    Returns:
+        ``promised``: as planned when the promise was made; then what that was put off by: ``shared``, others who were
+        put before; ``moving_off``, a vehicle that stood idle and was slow to; ``driving``, which took longer than
+        planned; ``stops``, standing longer there; and ``wait``.
+    """
+    service = world.service
+    wait_s = Ledger(world.log, service.asked).wait_s
+    there = np.isfinite(wait_s) & np.isfinite(service.planned_s)
+    names = {"shared": SHARED, "moving_off": STARTED, "driving": DROVE, "stops": STOOD}
+    moved = {name: float(service.moved_s[k, there].mean()) for name, k in names.items()}
+    promised_s = (service.planned_s - service.asked.earliest_s)[there].mean()
+    return {"promised": float(promised_s), **moved, "wait": float(wait_s[there].mean())}
+
+
+def indicators(played: Played, known_s: Sequence[float] | np.ndarray, wait_s: float) -> dict[str, float]:
     """What a service was worth; only who was brought there counts as served.
 
     Args:
         played: what became of it.
-        script: what was asked for.
+        known_s: when each request came in.
         wait_s: the promised longest wait.
     """
     there = np.isfinite(played.dropped_s) & np.isfinite(played.picked_s)
-    wait = (played.picked_s - np.array(script.known_s))[there]
+    wait = (played.picked_s - np.asarray(known_s))[there]
     ride = (played.dropped_s - played.picked_s)[there]
-    asked = len(script.known_s)
+    asked = len(known_s)
     return {
         "asked": float(asked),
         "served_pct": 100.0 * float(there.sum()) / max(asked, 1),

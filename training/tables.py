@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,13 @@ def evaluation_table(evaluation: Evaluation) -> Table:
             row.append(f"{p.ratio:.3f}" if p else "")
     title = f"{evaluation.label}: {evaluation.kpi} on {seeds} {evaluation.split} seed{'s' * (seeds > 1)}"
     return table(f"{title}, lower is better", columns, rows, numbers=1)
+
+
+def figures_table(title: str, figures: Mapping[str, Mapping[str, float]]) -> Table:
+    """One line a name, its figures in columns, all of which have the same."""
+    columns = next(iter(figures.values()))
+    rows = [(name, *(number(float(value)) for value in values.values())) for name, values in figures.items()]
+    return table(title, ("", *columns), rows, numbers=1)
 
 
 def standings_table(evaluations: Sequence[Evaluation]) -> Table:

@@ -130,17 +130,20 @@ class Service:
             urgency: factor on the weight of a wait, by origin, ``(nodes,)``.
         """
         first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
+        self._advance(self._agenda_s[first:last], self._agenda[first:last], until_s, urgency)
+
+    def _advance(self, agenda_s: np.ndarray, agenda: np.ndarray, until_s: float, urgency: np.ndarray) -> None:
+        """Let time pass; on the way happens what is given: when and what, see `motion.run`."""
         aboard = 4 * int(self.fleet.length.sum()) + 4 * len(self.fleet.at)
-        agenda = self._agenda_s[first:last], self._agenda[first:last]
-        vehicles = int((agenda[1] >= len(self.riders.origin)).sum())
-        rows = aboard + motion.EVENT_ROWS * int(last - first) + 16
+        vehicles = int((agenda >= len(self.riders.origin)).sum())
+        rows = aboard + motion.EVENT_ROWS * len(agenda) + 16
         self._make_room(rows + vehicles * (rescue.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
         rules = self._weights, urgency, self._mode, self._anew, self.log
         if self._batch_s:
-            self._run_batches(*agenda, until_s, urgency)
+            self._run_batches(agenda_s, agenda, until_s, urgency)
         else:
-            motion.run(*agenda, until_s, *state, *rules)
+            motion.run(agenda_s, agenda, until_s, *state, *rules)
         self.now_s = until_s
 
     def _run_batches(self, when_s: np.ndarray, what: np.ndarray, until_s: float, urgency: np.ndarray) -> None:

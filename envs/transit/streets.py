@@ -28,7 +28,7 @@ from envs.core.errors import CityloopError
 from envs.transit.day import Day, Town, plain_day, zones_of
 from envs.transit.measured import Measured
 from envs.transit.scenarios import Trips
-from envs.transit.site import Node, Road
+from envs.transit.site import Node, Road, TransitSite
 
 JUNCTION_S = 6.0
 
@@ -47,6 +47,9 @@ SHORTEST_M = 60.0
 LEAST_S = 0.1
 
 WITHIN, INWARD, OUTWARD = range(3)
+
+PASSING = " (passing)"
+"""Ends the name of a street's node for those who do not stop there."""
 
 
 @dataclass(frozen=True)
@@ -212,21 +215,22 @@ def _town(net: Net, delay_s: np.ndarray, stop_s: np.ndarray, zones: tuple[int, i
     """Nodes, ways and zones; and street → its stop's node.
 
     The middle of a street is one node, its stop another beside it: who passes does not pay for stopping, and who picks
-    up two at a stop pays once.
+    up two at a stop pays once. From a stop ways lead on to the next streets alone: who has pulled out is past it, and
+    comes back round the block.
     """
     kept = np.flatnonzero(net.connected)
-    served = [(int(k), float(lost)) for k, lost in zip(net.stops, stop_s, strict=True) if lost <= LONGEST_S]
+    pull_s = {int(k): float(lost) for k, lost in zip(net.stops, stop_s, strict=True) if lost <= LONGEST_S}
     at = np.array([_middle(net.edges[k].getShape()) for k in kept])
     at -= at.min(axis=0)
     cell = np.minimum((at / np.maximum(at.max(axis=0), 1.0) * zones).astype(np.int64), np.array(zones) - 1)
     names, zone = np.unique(cell[:, 1] * zones[0] + cell[:, 0], return_inverse=True)
     node = np.full(len(net.edges), -1)
     node[kept] = np.arange(len(kept))
-    stops = {k: len(kept) + i for i, (k, _) in enumerate(served)}
+    stops = {k: len(kept) + i for i, k in enumerate(pull_s)}
     places = [(k, False) for k in kept] + [(k, True) for k in stops]
     nodes = tuple(
         Node(
-            id=net.edges[k].getID() if stop else f"{net.edges[k].getID()} (passing)",
+            id=net.edges[k].getID() if stop else f"{net.edges[k].getID()}{PASSING}",
             x_m=float(at[node[k], 0]),
             y_m=float(at[node[k], 1]),
             zone=int(zone[node[k]]),
@@ -235,21 +239,29 @@ def _town(net: Net, delay_s: np.ndarray, stop_s: np.ndarray, zones: tuple[int, i
         for k, stop in places
     )
     half_s, half_m = net.free_s / 2, np.array([edge.getLength() / 2 for edge in net.edges])
-    roads = [
-        Road(
-            start=int(node[a]),
-            end=int(node[b]),
-            seconds=max(float(half_s[a] + half_s[b] + lost), LEAST_S),
-            metres=float(half_m[a] + half_m[b] + across),
-        )
-        for a, b, across, lost in zip(net.start, net.end, net.across_m, delay_s, strict=True)
-        if min(node[a], node[b]) >= 0
-    ]
-    for k, lost in served:
-        roads.append(Road(start=int(node[k]), end=stops[k], seconds=LEAST_S, metres=0.0))
-        roads.append(Road(start=stops[k], end=int(node[k]), seconds=max(lost, LEAST_S), metres=0.0))
+    roads = []
+    for a, b, across, lost in zip(net.start.tolist(), net.end.tolist(), net.across_m, delay_s, strict=True):
+        if min(node[a], node[b]) < 0:
+            continue
+        seconds = max(float(half_s[a] + half_s[b] + lost), LEAST_S)
+        metres = float(half_m[a] + half_m[b] + across)
+        roads.append(Road(start=int(node[a]), end=int(node[b]), seconds=seconds, metres=metres))
+        if a in stops:
+            roads.append(Road(start=stops[a], end=int(node[b]), seconds=seconds + pull_s[a], metres=metres))
+    roads += [Road(start=int(node[k]), end=stop, seconds=LEAST_S, metres=0.0) for k, stop in stops.items()]
     labels = [f"{chr(65 + int(name) // zones[0])}{int(name) % zones[0] + 1}" for name in names]
     return Town(nodes, tuple(roads), zones_of(labels, nodes, tuple(roads))), stops
+
+
+def street_of(node: Node) -> str:
+    """The street on which a node of such a town lies."""
+    return node.id.removesuffix(PASSING)
+
+
+def places_of(site: TransitSite) -> tuple[dict[str, int], dict[str, int]]:
+    """Street → the node of its stop, and the node of its middle for those who pass."""
+    passing = {street_of(node): k for k, node in enumerate(site.nodes) if node.id.endswith(PASSING)}
+    return {node.id: k for k, node in enumerate(site.nodes) if not node.id.endswith(PASSING)}, passing
 
 
 def _middle(shape: list[tuple[float, float]]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from envs.core.readings import Readings
 from envs.core.scene import Thing
 from envs.core.world import Commands, World
 from envs.transit import census, events, kpis
+from envs.transit.day import Day
 from envs.transit.guard import FASTER, SCORE, URGENCY
 from envs.transit.network import day_of
 from envs.transit.scenarios import TransitScenario
@@ -57,14 +58,18 @@ class TransitWorld(World):
         Raises:
             CityloopError: if a file is not what it should be.
         """
-        from envs.transit.service import Service
-
         day = day_of(self.scenario, self.site, seed)
         self._tell(day.problems)
-        self._service = Service(self.scenario, self.site, day, seed, program)
+        self._service = self._begin(day, seed, program)
         self._decision, self._seen, self._kpis, self._places = 0, 0, {}, {}
         self._truth = self._since_last(0.0)
         return self._readings()
+
+    def _begin(self, day: Day, seed: int, program: Any) -> Service:
+        """A service that is about to begin: who moves its vehicles is for a subclass to say."""
+        from envs.transit.service import Service
+
+        return Service(self.scenario, self.site, day, seed, program)
 
     def _tell(self, problems: tuple[str, ...]) -> None:
         """Say once what cannot be served."""

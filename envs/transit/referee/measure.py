@@ -23,7 +23,7 @@ from envs.core.registry import load_scenario
 from envs.transit import streets
 from envs.transit.measured import Measured, digest
 from envs.transit.referee import driving, traffic
-from envs.transit.referee.play import lane_of, middle_of
+from envs.transit.referee.script import lane_of, middle_of
 from envs.transit.referee.traffic import WARM_S
 from envs.transit.scenarios import TransitScenario
 

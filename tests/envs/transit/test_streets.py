@@ -76,6 +76,23 @@ def test_ways_follow_the_turns_that_are_allowed(files):
     assert [zone.id for zone in site.zones] == ["A1", "A2"]
 
 
+def test_who_has_pulled_out_is_past_the_stop(files):
+    site = network.load_site(load_scenario(files))
+    stop_of, passing_of = streets.places_of(site)
+    after = {street: {r.end for r in site.roads if r.start == stop} for street, stop in stop_of.items()}
+    assert after == {
+        "AB": {passing_of["BC"]},
+        "BC": {passing_of["CB"]},
+        "CB": {passing_of["BA"]},
+        "BA": {passing_of["AB"]},
+    }
+    pull_s = (
+        site.matrices.free_s[stop_of["AB"], passing_of["BC"]] - site.matrices.free_s[passing_of["AB"], passing_of["BC"]]
+    )
+    assert pull_s == pytest.approx(streets.STOP_S)
+    assert {streets.street_of(site.nodes[node]) for node in (stop_of["AB"], passing_of["AB"])} == {"AB"}
+
+
 def test_measured_times_take_the_place_of_allowances(files, tmp_path):
     net = load_scenario(files).net
     (tmp_path / "times.json").write_text(measured(net).model_dump_json())

@@ -1,0 +1,72 @@
+"""What was driven between two stands, beside what the dispatcher's travel times say of it."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from envs.transit.clock import Roads, arrive
+from envs.transit.referee.taxis import Leg, Taxis
+from envs.transit.site import TransitSite
+
+DEPART, LOADED, PLANNED, WAY, DROVE = range(5)
+"""Columns of a leg: when it began; whether anybody was aboard; seconds planned, by the shortest way; those planned for
+the streets that were driven, which are others where a vehicle was called elsewhere; and those that it took."""
+
+HOUR_S = 3600.0
+
+
+def planned(taxis: Taxis, site: TransitSite, roads: Roads) -> np.ndarray:
+    """Every leg that was driven from one street to another, ``(L, 5)``; see the columns.
+
+    Args:
+        taxis: what was driven.
+        site: the dispatcher's nodes and ways.
+        roads: its travel times.
+    """
+    seconds = {(road.start, road.end): road.seconds for road in site.roads}
+    rows = []
+    for leg in taxis.legs:
+        nodes = _nodes(leg, taxis)
+        if len(nodes) < 3 or any(pair not in seconds for pair in itertools.pairwise(nodes)):
+            continue  # it only moved a little, or by streets that the dispatcher does not know
+        free_s = roads.free_s[nodes[0], nodes[-1]], sum(seconds[pair] for pair in itertools.pairwise(nodes))
+        shortest_s, way_s = (arrive(leg.depart_s, s, roads.speed, roads.slot_s) - leg.depart_s for s in free_s)
+        rows.append((leg.depart_s, leg.loaded, shortest_s, way_s, leg.took_s))
+    return np.array(rows, float).reshape(-1, 5)
+
+
+def _nodes(leg: Leg, taxis: Taxis) -> list[int]:
+    between = [taxis.passing_of.get(street, -1) for street in leg.path[1:]]
+    return [taxis.stop_of[leg.start], *between, taxis.stop_of[leg.end]]
+
+
+def table(legs: np.ndarray, duration_s: float) -> dict[str, dict[str, float]]:
+    """Means over legs: all, those to a rider or to stand elsewhere, those with riders, and those begun in each hour.
+
+    Args:
+        legs: ``(L, 5)``; see the columns.
+        duration_s: of the service; what was driven after it belongs to the last hour.
+
+    Returns:
+        Which legs → ``legs`` (how many), ``planned_s``, ``way_s`` and ``driven_s`` (means; see the columns),
+        ``error_pct`` (``driven_s`` beyond ``way_s``, in per cent of it) and ``rms_s`` (root mean square of that over
+        single legs: signals, queues, gaps).
+    """
+    hour = np.minimum(legs[:, DEPART], duration_s - 1.0) // HOUR_S
+    parts = {"all": np.ones(len(legs), bool), "empty": legs[:, LOADED] == 0, "with riders": legs[:, LOADED] == 1}
+    parts |= {f"hour {int(h) + 1}": hour == h for h in np.unique(hour)}
+    return {name: _means(legs[mine]) for name, mine in parts.items() if mine.any()}
+
+
+def _means(legs: np.ndarray) -> dict[str, float]:
+    shortest_s, way_s, drove_s = legs[:, PLANNED:].mean(axis=0)
+    return {
+        "legs": float(len(legs)),
+        "planned_s": float(shortest_s),
+        "way_s": float(way_s),
+        "driven_s": float(drove_s),
+        "error_pct": 100.0 * float(drove_s / way_s - 1.0),
+        "rms_s": float(np.sqrt(np.mean((legs[:, DROVE] - legs[:, WAY]) ** 2))),
+    }
