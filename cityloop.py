@@ -299,6 +299,9 @@ def referee(
     controller: Annotated[str, typer.Option("--controller", "-c", help="Who decides.")] = "reactive",
     seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
     flow: Annotated[float, typer.Option(min=0, max=5, help="Traffic around, relative to the route files.")] = 0.7,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="SUMO's greedy, greedyShared or drtOnline.", show_default="the first two")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Simulations at a time.")] = 1,
     settings: Settings = None,
     as_json: AsJson = None,
@@ -309,8 +312,8 @@ def referee(
     if place.system != "transit":
         raise CityloopError(f"scenario {place.ref} is of {place.system}: the referee plays transit")
     with output.quiet():
-        call = import_module("training.referee").referee
-        found = call(place, controller, seeds, flow, processes=processes)
+        room = import_module("training.referee")
+        found = room.referee(place, controller, seeds, flow, beside or room.STOCK, processes)
     title = f"{place.ref}, traffic {flow:g}"
     output.show(figures_table(title, found["rows"]))
     output.show(figures_table(f"{title}: what the mean wait is made of, in seconds", found["waits"]))

@@ -22,7 +22,7 @@ from envs.core.registry import get_system
 from envs.transit import events
 from envs.transit.kpis import Ledger
 from envs.transit.network import day_of
-from envs.transit.referee import driving, legs, traffic
+from envs.transit.referee import driving, drt, legs, traffic
 from envs.transit.referee.play import Played, play
 from envs.transit.referee.script import Script
 from envs.transit.referee.street import StreetService, StreetWorld, script_of
@@ -32,6 +32,9 @@ from envs.transit.service import Service
 
 STOCK = ("greedy", "greedyShared")
 """SUMO's own dispatchers that are played beside ours, with their defaults."""
+
+BESIDE = (*STOCK, drt.NAME)
+"""All that can be: the last takes about as long as the service."""
 
 COLUMNS = ("asked", "served_pct", "in_time_pct", "wait_mean_s", "wait_median_s", "wait_p95_s", "ride_mean_s")
 
@@ -53,7 +56,7 @@ def referee(
         controller: who decides where idle vehicles stand.
         seeds: test seeds.
         flow: vehicles an hour around the fleet, relative to the route files.
-        stock: SUMO's dispatchers to be played as well.
+        stock: SUMO's dispatchers to be played as well, of `BESIDE`.
         processes: simulations at a time.
 
     Returns:
@@ -64,6 +67,9 @@ def referee(
     Raises:
         CityloopError: if the scenario cannot be played in SUMO.
     """
+    for name in stock:
+        if name not in BESIDE:
+            raise CityloopError(f"dispatcher {name!r} is not of SUMO: choose from {', '.join(BESIDE)}")
     scenario = _playable(scenario)
     chosen, calls = scenario.seeds.test.take(seeds), []
     ours, there = f"{controller}, our simulator", f"{controller}, SUMO"
@@ -82,7 +88,7 @@ def referee(
         rows[there].append(found)
         waits[there].append(wait)
         driven.append(mine)
-    played = iter(driving.apart(play, *calls, processes=processes))
+    played = iter(driving.apart(play_by, *calls, processes=processes))
     for _, script, _, _, name in calls:
         label = f"{controller}, carried out in SUMO" if name == "traci" else f"{name}, SUMO"
         rows.setdefault(label, []).append(indicators(next(played), script.known_s, scenario.promise.wait_s))
@@ -96,6 +102,11 @@ def referee(
         "waits": {label: _means(found) for label, found in waits.items()},
         "legs": legs.table(np.concatenate(driven), scenario.duration_s),
     }
+
+
+def play_by(scenario: TransitScenario, script: Script, seed: int, flow: float, name: str) -> Played:
+    """Drive a script: by a dispatcher of `BESIDE`, or, ``traci``, by what was decided in it."""
+    return drt.play(scenario, script, seed, flow) if name == drt.NAME else play(scenario, script, seed, flow, name)
 
 
 def _playable(scenario: TransitScenario) -> TransitScenario:

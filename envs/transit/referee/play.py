@@ -88,11 +88,28 @@ def start(
         folder: for SUMO's files.
         algorithm: SUMO's dispatch; ``traci``: whoever tells the vehicles.
     """
-    net = _net(scenario)
+    files = write_files(scenario, script, seed, flow, folder, guided=algorithm == "traci")
+    more = ["--device.taxi.dispatch-algorithm", algorithm]
+    return driving.start(driving.arguments(_net(scenario), files, seed, more))
+
+
+def write_files(
+    scenario: TransitScenario, script: Script, seed: int, flow: float, folder: Path, guided: bool
+) -> list[Path]:
+    """Write the route files of a fleet and of the traffic around it.
+
+    Args:
+        scenario: where.
+        script: vehicles and riders.
+        seed: of the traffic.
+        flow: vehicles an hour around, relative to the route files.
+        folder: for the files.
+        guided: whether somebody says by which streets vehicles go.
+    """
     files = [folder / "fleet.rou.xml", folder / "cars.rou.xml"]
-    write(scenario, streets.read_net(net), script, files[0], guided=algorithm == "traci")
+    write(scenario, streets.read_net(_net(scenario)), script, files[0], guided)
     traffic.write(scenario, files[1], seed, flow)
-    return driving.start(driving.arguments(net, files, seed, ["--device.taxi.dispatch-algorithm", algorithm]))
+    return files
 
 
 def _net(scenario: TransitScenario) -> Path:

@@ -26,6 +26,10 @@ STEP_S, BRAKE_MPS2, MARGIN_M = 1.0, 4.5, 5.0
 AT_M = 1.0
 """So near a stop a vehicle is at it."""
 
+STUCK_S = 60.0
+"""A vehicle with riders in it that has stood so long with nobody getting on or off is sent on: given a plan at the very
+moment at which somebody gets on, SUMO may have it wait for that rider for ever."""
+
 IDLE = 0
 """SUMO's state of a taxi that has nothing to do."""
 
@@ -67,6 +71,7 @@ class Taxi:
         aboard: riders in it.
         driven_m, loaded_m: since it was made, and with riders in it.
         depart_s, path: since it moved off last; None: it has not yet.
+        busy_s: when it stopped, or somebody got on or off, last.
     """
 
     road: str = ""
@@ -78,6 +83,7 @@ class Taxi:
     driven_m: float = 0.0
     loaded_m: float = 0.0
     depart_s: float | None = None
+    busy_s: float = 0.0
     path: list[str] = field(default_factory=list)
 
 
@@ -165,6 +171,10 @@ class Taxis:
         taxi.metres, taxi.stands, taxi.aboard = vehicle.getLanePosition(name), stands, aboard
         taxi.stood = road if stands else taxi.stood
         taxi.driven_m = driven_m
+        if changed or stands != stood:
+            taxi.busy_s = self.now_s
+        if stands and taxi.aboard and self.now_s == taxi.busy_s + STUCK_S:
+            vehicle.resume(name)
         return changed
 
     @property
