@@ -261,6 +261,10 @@ def evaluate(
         output.emit(found[0].to_json())
         return
     output.show(standings_table(found))
+    pair = get_system(system).trade
+    if pair is not None and len(scenarios) == 1:
+        picture = import_module("training.report").write_trade(found, pair, out or found[0].out)
+        output.say(f"{pair[1]} against {pair[0]}: {picture}")
     output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
 
 

@@ -163,6 +163,16 @@ def test_evaluate_on_several_scenarios(tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"grid2x2", "grid2x2-resco"}
 
 
+def test_settings_of_a_fleet_are_drawn_against_each_other(tmp_path):
+    words = ("evaluate", "transit/hcmc", "--each", "fleet.vehicles=2,4", "-c", "insertion", "-c", "nearest")
+    done = command(*words, "--seeds", "1", "--set", "duration_s=600", "-o", "out", "--json", "out.json", cwd=tmp_path)
+    assert "wait_mean_min against served_pct: out/trade.png" in done.stdout
+    found = json.loads((tmp_path / "out.json").read_text())["evaluations"]
+    served = [each["controllers"]["insertion"]["rows"][0]["served_pct"] for each in found]
+    assert served == sorted(served)
+    assert (tmp_path / "out" / "trade.png").stat().st_size > 10_000
+
+
 def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path):
     from tests.serving.bundles import bundle
 

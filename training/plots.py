@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,37 @@ def headline(evaluation: Evaluation, meaning: str) -> Figure:
         axes.set_xlabel(f"{label(evaluation.kpi)} an episode; lower is better")
         axes.set_title(f"{evaluation.scenario}: {label(evaluation.kpi).split(' (')[0]} on {_seeds(evaluation)}")
         figure.supxlabel(f"{evaluation.kpi}: {meaning}", size=7.5, color="0.4")
+    return figure
+
+
+def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tuple[str, str]) -> Figure:
+    """One indicator against another, a line a controller over the settings of one scenario.
+
+    Args:
+        evaluations: of the same controllers and seeds, one a setting.
+        settings: what each is told apart by.
+        pair: indicators, across and up: means over episodes.
+    """
+    across, up = pair
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 5.0), layout="constrained")
+        axes = figure.add_subplot()
+        for name, colour in colours(evaluations[0]).items():
+            rows = [evaluation.controllers[name].rows for evaluation in evaluations]
+            x, y = (np.array([np.mean([row[kpi] for row in each]) for each in rows]) for kpi in pair)
+            axes.plot(x, y, "o-", color=colour, ms=4, lw=1.2, label=short(name))
+            for setting, a, b in zip(settings, x, y, strict=True):
+                axes.annotate(setting, (a, b), xytext=(4, 4), textcoords="offset points", size=7, color=colour)
+        axes.set_ylim(bottom=0)
+        axes.grid(color="0.9")
+        axes.legend(frameon=False)
+        axes.set_xlabel(label(across))
+        axes.set_ylabel(label(up))
+        place = evaluations[0].scenario
+        axes.set_title(f"{place}: {label(up).split(' (')[0]} against {label(across).split(' (')[0]}")
+        figure.supxlabel(
+            f"means of {_seeds(evaluations[0])}; beside the points: what is changed", size=7.5, color="0.4"
+        )
     return figure
 
 

@@ -175,7 +175,7 @@ def dispatched(
         service = world.service
         assert isinstance(service, StreetService)
         found = indicators(_played(world), service.asked.known_s, scenario.promise.wait_s)
-        return found, wait_of(world), legs.planned(service.taxis, world.site, service.roads)
+        return found, wait_of(world), legs.planned(service.taxis, service.roads)
 
 
 def _episode(scenario: TransitScenario, controller: str, seed: int, make_world: Any) -> WatchedWorld:

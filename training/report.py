@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +40,24 @@ def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
         for name, picture in pictures.items():
             picture.savefig(folder / f"{name}.png", dpi=plots.DPI)
         _write_events(evaluation, pictures, folder)
+
+
+def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder: Path) -> Path:
+    """Draw one indicator against another over the settings of one scenario, as ``trade.png``; see `plots.trade`.
+
+    Args:
+        evaluations: of the same controllers and seeds, one a setting, which ends its label.
+        pair: indicators, across and up.
+        folder: an existing one.
+
+    Returns:
+        The file.
+    """
+    ends = [evaluation.label.rpartition("-")[2] for evaluation in evaluations]
+    settings = [end.lstrip(ascii_letters + "_") or end for end in ends]
+    path = folder / "trade.png"
+    plots.trade(evaluations, settings, pair).savefig(path, dpi=plots.DPI)
+    return path
 
 
 def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class System:
         negligible: of the headline indicator, where episodes are compared as ratios: less counts as this much.
         failure_voids: whether a failed episode's other indicators mean nothing, so that they are never averaged in.
         beside: indicators that tables always show beside the headline, which says little without them.
+        trade: two indicators of which one buys the other, drawn against each other where several settings of a
+            scenario are evaluated.
         kpis: indicator → what it means, its unit in its name.
         readings: the schema of what its sensors say.
         scenario_class, site_class: the types of its scenarios and sites.
@@ -106,6 +108,7 @@ class System:
     negligible: float = 0.0
     failure_voids: bool = False
     beside: tuple[str, ...] = ()
+    trade: tuple[str, str] | None = None
     everyday: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()

@@ -39,6 +39,7 @@ SYSTEM = System(
     drawn=("idle_veh", "waiting"),
     draw_map=draw_map,
     beside=("served_pct", "ride_min", "empty_pct"),
+    trade=("served_pct", "wait_mean_min"),
     cross_check=cross_check,
     consistency=TransitConsistency,
     make_world=TransitWorld,

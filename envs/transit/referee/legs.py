@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from envs.transit.clock import Roads, arrive
-from envs.transit.referee.taxis import Leg, Taxis
-from envs.transit.site import TransitSite
+from envs.transit.referee.taxis import Taxis
 
 DEPART, LOADED, PLANNED, WAY, DROVE = range(5)
 """Columns of a leg: when it began; whether anybody was aboard; seconds planned, by the shortest way; those planned for
@@ -17,29 +14,23 @@ the streets that were driven, which are others where a vehicle was called elsewh
 HOUR_S = 3600.0
 
 
-def planned(taxis: Taxis, site: TransitSite, roads: Roads) -> np.ndarray:
+def planned(taxis: Taxis, roads: Roads) -> np.ndarray:
     """Every leg that was driven from one street to another, ``(L, 5)``; see the columns.
 
     Args:
         taxis: what was driven.
-        site: the dispatcher's nodes and ways.
-        roads: its travel times.
+        roads: the dispatcher's travel times.
     """
-    seconds = {(road.start, road.end): road.seconds for road in site.roads}
     rows = []
     for leg in taxis.legs:
-        nodes = _nodes(leg, taxis)
-        if len(nodes) < 3 or any(pair not in seconds for pair in itertools.pairwise(nodes)):
+        if len(leg.path) < 2 or not all(street in taxis.passing_of for street in leg.path):
             continue  # it only moved a little, or by streets that the dispatcher does not know
-        free_s = roads.free_s[nodes[0], nodes[-1]], sum(seconds[pair] for pair in itertools.pairwise(nodes))
+        nodes = [taxis.stop_of[leg.start], *(taxis.passing_of[s] for s in leg.path[1:]), taxis.stop_of[leg.end]]
+        # Of a street that is passed within a second nothing is seen: it lies on the way between two that are.
+        free_s = roads.free_s[nodes[0], nodes[-1]], roads.free_s[nodes[:-1], nodes[1:]].sum()
         shortest_s, way_s = (arrive(leg.depart_s, s, roads.speed, roads.slot_s) - leg.depart_s for s in free_s)
         rows.append((leg.depart_s, leg.loaded, shortest_s, way_s, leg.took_s))
     return np.array(rows, float).reshape(-1, 5)
-
-
-def _nodes(leg: Leg, taxis: Taxis) -> list[int]:
-    between = [taxis.passing_of.get(street, -1) for street in leg.path[1:]]
-    return [taxis.stop_of[leg.start], *between, taxis.stop_of[leg.end]]
 
 
 def table(legs: np.ndarray, duration_s: float) -> dict[str, dict[str, float]]:
