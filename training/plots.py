@@ -131,8 +131,8 @@ def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tupl
         axes.legend(frameon=False)
         axes.set_xlabel(label(across))
         axes.set_ylabel(label(up))
-        place = evaluations[0].scenario
-        axes.set_title(f"{place}: {label(up).split(' (')[0]} against {label(across).split(' (')[0]}")
+        place, _, name = evaluations[0].scenario.rpartition("-")
+        axes.set_title(f"{place or name}: {label(up).split(' (')[0]} against {label(across).split(' (')[0]}")
         figure.supxlabel(
             f"means of {_seeds(evaluations[0])}; beside the points: what is changed", size=7.5, color="0.4"
         )
