@@ -120,6 +120,7 @@ def _playable(scenario: TransitScenario) -> TransitScenario:
         ("timing.reassign_s", scenario.timing.reassign_s),
         ("breakdowns.per_veh_h", scenario.breakdowns.per_veh_h),
         *(("rest_s", crew.rest_s) for crew in scenario.crews),
+        *(("range_km", crew.range_km) for crew in scenario.crews),
     ):
         if value:
             raise CityloopError(f"{name} is {value:g}: SUMO's taxis cannot do that; set it to 0 for the referee")

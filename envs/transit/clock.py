@@ -23,6 +23,8 @@ class Roads(NamedTuple):
         free_to_s: the same transposed, so that everything that leads to one node lies together.
         metres: length of those paths, float64 ``(N, N)``.
         hop: the next node on the path from row to column, int32 ``(N, N)``.
+        charger_m: length of the path from each node to the charger to which it is shortest, float64 ``(N,)``; inf: no
+            way leads to one. Empty where no vehicle has a range.
         speed: relative speed in every slot of the day, float64 ``(T,)``; the last holds on.
         slot_s: seconds of a slot.
         fastest: the highest of all speeds.
@@ -32,16 +34,28 @@ class Roads(NamedTuple):
     free_to_s: np.ndarray
     metres: np.ndarray
     hop: np.ndarray
+    charger_m: np.ndarray
     speed: np.ndarray
     slot_s: float
     fastest: float
 
 
-def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float) -> Roads:
-    """Shortest paths under the speeds of a day, each of which holds for ``slot_s`` seconds."""
+def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.ndarray | None = None) -> Roads:
+    """Shortest paths under the speeds of a day, each of which holds for ``slot_s`` seconds.
+
+    Args:
+        matrices: the paths.
+        speed: relative speeds, ``(T,)``.
+        slot_s: seconds of a slot.
+        chargers: nodes with a charger, ``(C,)``; None: there are none, nor is any needed.
+    """
+    charger_m = np.zeros(0)
+    if chargers is not None:
+        charger_m = np.where(np.isfinite(matrices.free_s), matrices.metres, np.inf)[:, chargers].min(axis=1)
     speed = np.ascontiguousarray(speed, dtype=np.float64)
     to_s = np.ascontiguousarray(matrices.free_s.T)
-    return Roads(matrices.free_s, to_s, matrices.metres, matrices.hop, speed, float(slot_s), float(speed.max()))
+    paths = matrices.free_s, to_s, matrices.metres, matrices.hop
+    return Roads(*paths, charger_m, speed, float(slot_s), float(speed.max()))
 
 
 @njit(cache=True)

@@ -17,6 +17,9 @@ BROKE_DOWN, REPAIRED, SET_DOWN, STRANDED = range(11, 15)
 RESTED, WENT_ON = range(15, 17)
 """A driver's break began; was over."""
 
+PLUGGED_IN, UNPLUGGED = range(17, 19)
+"""A vehicle begins to charge; ends, having gained ``metres`` of range."""
+
 NAMES = (
     "requested",
     "promised",
@@ -35,6 +38,8 @@ NAMES = (
     "stranded",
     "rested",
     "went_on",
+    "plugged_in",
+    "unplugged",
 )
 
 TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)
@@ -55,7 +60,7 @@ class Log(NamedTuple):
         time_s: when, float64.
         kind: what, int8.
         vehicle, rider, node: who and where, int32; -1: nobody, nowhere.
-        metres: of `DROVE`, float64.
+        metres: of `DROVE`, driven, and of `UNPLUGGED`, gained, float64.
         load: seats taken on the way (`DROVE`), the reason (`REFUSED`), or how (`HANDED_OVER`), int32.
         used: int64 ``(1,)``.
     """

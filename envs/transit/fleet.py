@@ -18,9 +18,13 @@ import numpy as np
 PLAN = 48
 """Stops that a vehicle's plan may hold. A vehicle whose plan is full is offered nobody more."""
 
-UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT, STRANDED = range(8)
+UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT, STRANDED, CHARGING = range(9)
 """States of a rider: not yet known; promised; in a vehicle; there; turned away; withdrew; did not show up; lost the
-vehicle by a breakdown, and nobody else could come."""
+vehicle by a breakdown, and nobody else could come; and of a row that is no party but a vehicle's stay at a charger, see
+`charging`."""
+
+LEFT, FULL, RATE = range(3)
+"""Columns of a battery: metres that it lasts now, and when full; metres gained in a second at a charger."""
 
 NOBODY = -1
 
@@ -42,6 +46,7 @@ class Fleet(NamedTuple):
         arrive_s, leave_s: the schedule, float64 ``(V, PLAN)``.
         latest_s: the latest arrival that breaks no pick-up window, no ride of who is aboard and no shift further on.
         load: seats and places taken after each stop, int32 ``(V, PLAN, 2)``.
+        battery: float64 ``(V, 3)``: `LEFT` at the node ``at``, inf: no range to be heeded; `FULL`; `RATE`.
         heading: where an idle vehicle was sent, -1: nowhere; int32 ``(V,)``.
         metres: driven since the last event, float64 ``(V,)``.
         due_s: when it has to be looked at again, float64 ``(V,)``.
@@ -62,6 +67,7 @@ class Fleet(NamedTuple):
     leave_s: np.ndarray
     latest_s: np.ndarray
     load: np.ndarray
+    battery: np.ndarray
     heading: np.ndarray
     metres: np.ndarray
     due_s: np.ndarray
@@ -77,7 +83,7 @@ class Riders(NamedTuple):
         latest_s: end of the pick-up window that is promised.
         direct_s: of a ride without detour that begins at ``earliest_s``.
         limit_s: longest ride that is promised, from the beginning of boarding to the arrival; inf: this is no party but
-            a driver's break, see `rests`.
+            a driver's break, see `rests`, or a stay at a charger, see `charging`.
         size: seats and wheelchair places that the party needs, int32 ``(R, 2)``.
         board_s, alight_s: how long the vehicle stands.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
@@ -104,13 +110,14 @@ class Riders(NamedTuple):
     begin_s: np.ndarray
 
 
-def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray) -> Fleet:
+def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray, battery: np.ndarray | None = None) -> Fleet:
     """Idle vehicles.
 
     Args:
         at: node of each, ``(V,)``.
         room: seats and wheelchair places, ``(V, 2)``.
         shift_s: from when until when each works, ``(V, 2)``.
+        battery: see `Fleet`, ``(V, 3)``; None: it never ends.
     """
     count = len(at)
     plan = (count, PLAN)
@@ -130,6 +137,7 @@ def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray) -> Fleet:
         leave_s=np.zeros(plan),
         latest_s=np.zeros(plan),
         load=np.zeros((*plan, 2), np.int32),
+        battery=np.full((count, 3), np.inf) if battery is None else np.asarray(battery, np.float64).copy(),
         heading=np.full(count, NOBODY, np.int32),
         metres=np.zeros(count),
         due_s=np.full(count, np.inf),

@@ -1,11 +1,16 @@
 """Which vehicle serves a request, and when: exact insertion into all plans, compiled.
 
-Hard constraints live here and nowhere else: pick-up windows, longest rides, seats, wheelchair places, shifts. Whoever
-asks for whatever, a plan that would break one is never made. `best_insertion` is exact: it gives what trying every
-place of every plan would give, and only skips what cannot be better. No vehicle moves here; that is `motion`.
+Hard constraints live here and nowhere else: pick-up windows, longest rides, seats, wheelchair places, shifts, and how
+far a battery lasts. Whoever asks for whatever, a plan that would break one is never made. `best_insertion` is exact: it
+gives what trying every place of every plan would give, and only skips what cannot be better. No vehicle moves here;
+that is `motion`.
 
 The search rests on two facts: travel times are shortest paths (no detour is quicker), and who leaves later never
 arrives earlier. So a pick-up that is too late at one place of a plan is too late at all later ones, and so is a ride.
+
+Of metres nothing of the kind is known (the quickest path may be a longer one), so a battery is reckoned through the
+whole plan, stop by stop, wherever an insertion would otherwise be the best so far. That is done outside the
+innermost search: what makes `_best_drop` longer makes it slower, for vehicles without a range as well.
 """
 
 from __future__ import annotations
@@ -14,10 +19,13 @@ import numpy as np
 from numba import njit
 
 from envs.transit.clock import Roads, arrive, leave_by
-from envs.transit.fleet import NOBODY, PLAN, Fleet, Riders
+from envs.transit.fleet import CHARGING, FULL, LEFT, NOBODY, PLAN, RATE, Fleet, Riders
 
 EPS = 1e-6
 """Seconds by which a time may pass a limit: rounding of sums."""
+
+EPS_M = 1e-3
+"""Metres likewise."""
 
 VEHICLE, WAIT, RIDE, OTHERS = range(4)
 """Weights of a cost: added driving (in seconds at speed 1, so that no detour is ever negative), the rider's wait and
@@ -89,7 +97,7 @@ def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
 
 
 @njit(cache=True)
-def best_place(
+def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned)
     v: int,
     r: int,
     now_s: float,
@@ -118,7 +126,7 @@ def best_place(
     Returns:
         Cost, and the stops before which to pick up and to drop off; infinite if there is nothing below ``best``.
     """
-    count = fleet.length[v]
+    count, ranged = fleet.length[v], fleet.battery[v, LEFT] < np.inf
     found, first, second = np.inf, -1, -1
     if count + 2 > PLAN:
         return found, first, second
@@ -155,7 +163,14 @@ def best_place(
         if least + waited >= limit:
             continue
         begin_s = max(to_s, riders.earliest_s[r])
-        cost, j = _best_drop(v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins)
+        refused = 0  # drop-offs, a bit each, for which the battery does not last
+        while True:
+            cost, j = _best_drop(
+                v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins, refused
+            )
+            if j < 0 or not ranged or _lasts(v, r, i, j, fleet, riders, roads):
+                break
+            refused |= 1 << j
         if j >= 0:
             found, first, second = cost, i, j
     return found, first, second
@@ -176,10 +191,12 @@ def _best_drop(
     weights: np.ndarray,
     best: float,
     begins: np.ndarray,
+    refused: int,
 ) -> tuple[float, int]:
     """Cost and place of the cheapest drop-off, where boarding begins at ``begin_s`` before stop ``i``; else -1.
 
-    ``node``: where the vehicle comes from; ``waited``: the cost of the wait; ``detour_s``: way added by the pick-up.
+    ``node``: where the vehicle comes from; ``waited``: the cost of the wait; ``detour_s``: way added by the pick-up;
+    ``refused``: places that are out of the question, a bit each.
     """
     count, found = fleet.length[v], -1
     free, destination, place = roads.free_s, riders.destination[r], riders.origin[r]
@@ -197,7 +214,7 @@ def _best_drop(
         cost += weights[VEHICLE] * added_s
         if cost < best:
             cost += weights[OTHERS] * _delay(v, r, i, j, end_s, fleet, riders, roads, begins)
-            if cost < best:
+            if cost < best and not (refused >> j) & 1:
                 best, found = cost, j
         if j == count:
             break
@@ -266,6 +283,55 @@ def _delay(
         time_s = _leave(v, k, arrive_s, fleet, riders, begins)
         place = fleet.node[v, k]
     return late_s
+
+
+@njit(cache=True)
+def _lasts(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+    """Whether the battery lasts for a plan with a request before its stops ``i`` and ``j``, and then to a charger."""
+    left_m, node = fleet.battery[v, LEFT], fleet.at[v]
+    for k in range(fleet.length[v] + 1):
+        if k == i:
+            left_m -= roads.metres[node, riders.origin[r]]
+            node = riders.origin[r]
+        if k == j:
+            left_m -= roads.metres[node, riders.destination[r]]
+            node = riders.destination[r]
+            if riders.state[r] == CHARGING:
+                left_m = charged(v, r, left_m, fleet, riders)
+        if k < fleet.length[v]:
+            left_m -= roads.metres[node, fleet.node[v, k]]
+            node, other = fleet.node[v, k], fleet.rider[v, k]
+            if riders.state[other] == CHARGING and not fleet.pick[v, k]:
+                left_m = charged(v, other, left_m, fleet, riders)
+    return left_m >= roads.charger_m[node] - EPS_M
+
+
+@njit(cache=True)
+def charged(v: int, r: int, left_m: float, fleet: Fleet, riders: Riders) -> float:
+    """Metres that a battery lasts after a stay at a charger; none, for good, if it does not last to there."""
+    if left_m < -EPS_M:
+        return -np.inf
+    return min(fleet.battery[v, FULL], left_m + fleet.battery[v, RATE] * riders.board_s[r])
+
+
+@njit(cache=True)
+def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+    """Whether the battery lasts for a plan, and then to a charger, if a rider's stops are left out (`NOBODY`: none).
+
+    It may not, as the quickest path from the stop before to the one after may be longer.
+    """
+    left_m, node = fleet.battery[v, LEFT], fleet.at[v]
+    if left_m == np.inf:
+        return True
+    for k in range(fleet.length[v]):
+        other = fleet.rider[v, k]
+        if other == r:
+            continue
+        left_m -= roads.metres[node, fleet.node[v, k]]
+        node = fleet.node[v, k]
+        if riders.state[other] == CHARGING and not fleet.pick[v, k]:
+            left_m = charged(v, other, left_m, fleet, riders)
+    return left_m >= roads.charger_m[node] - EPS_M
 
 
 @njit(cache=True)

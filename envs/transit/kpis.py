@@ -24,6 +24,9 @@ PARTS = 12
 LATE_S = 1e-3
 """Seconds by which rounding may pass a promise."""
 
+SHORT_M = 1.0
+"""Metres likewise by which a battery may seem to have lasted longer than it does."""
+
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
     "served_pct": "parties that were picked up, of those that neither mean to withdraw nor stay away",
@@ -45,7 +48,7 @@ KPIS = {
     "handed_over": "times that a party that waits was given to another vehicle",
     "parties_per_veh_h": "parties served an hour of a vehicle's shift",
     "asked": "parties that neither mean to withdraw nor stay away",
-    "refused_too_late": "refused: nobody could keep all promises",
+    "refused_too_late": "refused: nobody could keep all promises, and get to a charger",
     "refused_too_large": "refused: no vehicle on shift then takes so large a party, or its wheelchairs",
     "impossible": "rows of the requests that nobody could ever serve; not counted as asked",
     "withdrawn": "parties that cancelled",
@@ -53,10 +56,16 @@ KPIS = {
     "breakdowns": "vehicles that broke down",
     "stranded": "parties whose vehicle broke down and whom nobody else could serve; they count as refused",
     "broken_by_breakdown": "promises broken because a vehicle broke down, stranded parties among them",
+    "charges": "stays at a charger",
+    "charging_h": "hours that vehicles spent there, all together",
+    "charged_km": "range that they gained there",
+    "lowest_charge_pct": "the least that any battery had left, of its range",
+    "ran_empty": "vehicles that drove farther than their battery lasts",
+    "longest_km": "driven by the vehicle that drove most",
     "breaks": "drivers' breaks that were taken",
     "breaks_missed": "breaks that began outside their window, were cut short, or had somebody aboard",
     "broken": "promises broken by dispatch: late pick-ups, long rides, seats or places exceeded, stops outside a shift",
-    "failed": "1 if any promise was broken, or a break missed",
+    "failed": "1 if any promise was broken, a break missed, or a battery empty",
 }
 """Indicator → definition."""
 
@@ -112,6 +121,7 @@ def indicators(
     end_s: float,
     walk_m: np.ndarray | None = None,
     breaks: np.ndarray | None = None,
+    batteries: np.ndarray | None = None,
 ) -> dict[str, float]:
     """The indicators of a finished episode.
 
@@ -123,6 +133,7 @@ def indicators(
         end_s: when the service ended, for shifts that have no end.
         walk_m: of every rider on foot, ``(R,)``; None: nobody walks.
         breaks: of the drivers, see `rests`, ``(V, 3)``; None: there are none.
+        batteries: as shifts begin, see `Fleet`, ``(V, 3)``; None: they never end.
     """
     ledger = Ledger(log, riders)
     picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
@@ -139,6 +150,7 @@ def indicators(
         float(broken_promises(log, fleet, riders)),
         float(0 if breaks is None else missed_breaks(log, breaks)),
     )
+    charging = _charging(log, batteries)
     return {
         "wait_min": all_waits / max(asked, 1),
         "served_pct": 100.0 * picked.sum() / max(asked, 1),
@@ -167,11 +179,53 @@ def indicators(
         "breakdowns": float((log.kind == events.BROKE_DOWN).sum()),
         "stranded": float((ledger.stranded & ledger.steady).sum()),
         "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~_kept(ledger, riders)).sum()),
+        **charging,
+        "longest_km": float(np.bincount(log.vehicle[drove], weights=metres).max(initial=0.0)) / 1000,
         "breaks": float((log.kind == events.RESTED).sum()),
         "breaks_missed": missed,
         "broken": broken,
-        "failed": float(broken > 0 or missed > 0),
+        "failed": float(broken > 0 or missed > 0 or charging["ran_empty"] > 0),
     }
+
+
+def _charging(log: Log, batteries: np.ndarray | None) -> dict[str, float]:
+    """What vehicles did at chargers, and how far down their batteries were."""
+    ends = np.flatnonzero(log.kind == events.UNPLUGGED)
+    began_s = {}
+    seconds = 0.0
+    for k in np.flatnonzero((log.kind == events.PLUGGED_IN) | (log.kind == events.UNPLUGGED)):
+        if log.kind[k] == events.PLUGGED_IN:
+            began_s[log.vehicle[k]] = log.time_s[k]
+        else:
+            seconds += log.time_s[k] - began_s[log.vehicle[k]]
+    found = {"charges": len(ends), "charging_h": seconds / 3600, "charged_km": log.metres[ends].sum() / 1000}
+    least, empty = 100.0, 0.0
+    for v, battery in enumerate(() if batteries is None else batteries):
+        if np.isfinite(battery[0]):
+            lowest_m = lowest_left(log, v, battery)
+            least, empty = min(least, 100.0 * lowest_m / float(battery[1])), empty + (lowest_m < -SHORT_M)
+    return {**{name: float(value) for name, value in found.items()}, "lowest_charge_pct": least, "ran_empty": empty}
+
+
+def lowest_left(log: Log, v: int, battery: np.ndarray) -> float:
+    """The least that a battery had left, in metres, counted from events; below 0 if it did not last.
+
+    Args:
+        log: all rows, in the order of time.
+        v: the vehicle.
+        battery: as its shift begins, see `Fleet`, ``(3,)``.
+    """
+    left_m, full_m, _ = battery
+    lowest_m = left_m
+    for k in np.flatnonzero(log.vehicle == v):
+        if log.kind[k] == events.DROVE:
+            left_m -= log.metres[k]
+        elif log.kind[k] == events.UNPLUGGED:
+            left_m += log.metres[k]
+        elif log.kind[k] == events.REPAIRED:
+            left_m = full_m
+        lowest_m = min(lowest_m, left_m)
+    return float(lowest_m)
 
 
 def _periods(ledger: Ledger, riders: Riders) -> dict[str, float]:

@@ -17,6 +17,8 @@ from envs.transit.fleet import (
     ABSENT,
     ARRIVED,
     CANCELLED,
+    CHARGING,
+    LEFT,
     NOBODY,
     PLAN,
     REFUSED,
@@ -40,6 +42,7 @@ def move(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log
         if at != target:
             following = roads.hop[at, target]
             fleet.metres[v] += roads.metres[at, following]
+            fleet.battery[v, LEFT] -= roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
             if fleet.length[v] > 0 and fleet.heading[v] == following:  # sent here, and a break is still to come
@@ -60,17 +63,22 @@ def _stand(v: int, fleet: Fleet, log: Log) -> None:
 
 
 @njit(cache=True)
-def _rest(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
-    """Begin a driver's break, or end it."""
-    r, sign, kind = fleet.rider[v, 0], 1, events.RESTED
-    begin_s = fleet.at_s[v]
+def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Begin a driver's break or a stay at a charger, or end it."""
+    r, sign, begin_s, gained_m = fleet.rider[v, 0], 1, fleet.at_s[v], 0.0
+    charges = riders.state[r] == CHARGING
     if fleet.pick[v, 0]:
+        kind = events.PLUGGED_IN if charges else events.RESTED
         begin_s = max(begin_s, fleet.floor_s[v, 0])
         note_drive(v, begin_s, fleet, log)
         fleet.at_s[v], riders.begin_s[r] = begin_s + riders.board_s[r], begin_s
     else:
-        sign, kind = -1, events.WENT_ON
-    write(log, begin_s, kind, v, NOBODY, fleet.at[v], 0.0, 0)
+        sign, kind = -1, events.UNPLUGGED if charges else events.WENT_ON
+        if charges:
+            left_m = kernel.charged(v, r, fleet.battery[v, LEFT], fleet, riders)
+            gained_m = left_m - fleet.battery[v, LEFT]
+            fleet.battery[v, LEFT], riders.vehicle[r] = left_m, NOBODY
+    write(log, begin_s, kind, v, NOBODY, fleet.at[v], gained_m, 0)
     fleet.aboard[v, 0] += sign * riders.size[r, 0]
     fleet.aboard[v, 1] += sign * riders.size[r, 1]
     kernel.close(v, 0, fleet)
@@ -81,8 +89,11 @@ def _rest(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
 def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """Carry out the first stop of a plan: the vehicle is there, and it is time."""
     r, at = fleet.rider[v, 0], fleet.at[v]
-    if rests.is_rest(r, riders):
-        _rest(v, fleet, riders, roads, log)
+    if riders.limit_s[r] == np.inf:
+        _pause(v, fleet, riders, roads, log)
+        return
+    if riders.state[r] == CANCELLED or riders.state[r] == ABSENT:
+        _pass(v, fleet, riders, roads, log)
         return
     if fleet.pick[v, 0]:
         begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
@@ -92,7 +103,7 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None
         if riders.absent[r]:
             riders.state[r] = ABSENT
             write(log, begin_s, events.ABSENT, v, r, at, 0.0, 0)
-            kernel.remove(v, r, fleet.at_s[v], fleet, riders, roads)
+            leave_out(v, r, fleet.at_s[v], fleet, riders, roads)
             return
         riders.state[r], riders.begin_s[r] = ABOARD, begin_s
         fleet.aboard[v, 0] += riders.size[r, 0]
@@ -106,6 +117,31 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None
         fleet.aboard[v, 1] -= riders.size[r, 1]
         fleet.at_s[v] += riders.alight_s[r]
         kernel.close(v, 0, fleet)
+    kernel.schedule(v, fleet, riders, roads)
+
+
+@njit(cache=True)
+def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+    """Pass by a stop at which nobody gets on or off any more, in the time that was planned for it."""
+    r, pick = fleet.rider[v, 0], fleet.pick[v, 0]
+    begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
+    note_drive(v, begin_s, fleet, log)
+    fleet.at_s[v] = begin_s + (riders.board_s[r] if pick else riders.alight_s[r])
+    kernel.close(v, 0, fleet)
+    kernel.schedule(v, fleet, riders, roads)
+
+
+@njit(cache=True)
+def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Take a rider who withdrew, or is not there, out of a plan; or out of the vehicle alone.
+
+    Where the battery would not last for the rest of the plan without the rider's stops (see `kernel.lasts_without`),
+    the vehicle goes by them as planned.
+    """
+    if kernel.lasts_without(v, r, fleet, riders, roads):
+        kernel.remove(v, r, now_s, fleet, riders, roads)
+        return
+    riders.size[r] = 0
     kernel.schedule(v, fleet, riders, roads)
 
 
@@ -163,7 +199,7 @@ def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, l
         v = riders.vehicle[r]
         if v != NOBODY:
             note_drive(v, now_s, fleet, log)
-            kernel.remove(v, r, now_s, fleet, riders, roads)
+            leave_out(v, r, now_s, fleet, riders, roads)
             rests.settle(v, fleet, riders, roads)
         riders.state[r] = CANCELLED
         write(log, now_s, events.CANCELLED, v, r, riders.origin[r], 0.0, 0)
@@ -229,7 +265,8 @@ def reassign(
     urgency: np.ndarray,
     log: Log,
 ) -> None:
-    """Insert everybody anew who is to be picked up later than ``lock_s`` from now, in the order of their requests.
+    """Insert everybody anew who is to be picked up later than ``lock_s`` from now, in the order of their requests;
+    but nobody without whom the battery would not last for the rest of the plan.
 
     Whoever is taken out fits in again at the old place, so no promise is at risk and no insertion gets dearer.
     """
@@ -238,6 +275,8 @@ def reassign(
         if riders.state[r] != WAITING or riders.begin_s[r] <= now_s + lock_s:
             continue
         v, pick, drop = riders.vehicle[r], -1, -1
+        if not kernel.lasts_without(v, r, fleet, riders, roads):
+            continue
         for k in range(fleet.length[v]):
             if fleet.rider[v, k] == r:
                 pick, drop = (k, drop) if fleet.pick[v, k] else (pick, k)
@@ -264,7 +303,7 @@ def reassign(
 def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way.
 
-    Where its driver's break would begin too late there, it stays.
+    Where its driver's break would begin too late there, or the battery not last from there to a charger, it stays.
     """
     if not rests.can_go(v, node, now_s, fleet, riders, roads):
         return

@@ -12,7 +12,7 @@ from numba import njit
 from envs.transit import events, kernel, rests
 from envs.transit.clock import Roads, arrive
 from envs.transit.events import Log
-from envs.transit.fleet import ABOARD, NOBODY, STRANDED, WAITING, Fleet, Riders
+from envs.transit.fleet import ABOARD, CHARGING, FULL, LEFT, NOBODY, STRANDED, WAITING, Fleet, Riders
 from envs.transit.journal import note_drive, write
 
 WINDOW, FACTOR, ALLOWANCE = range(3)
@@ -60,6 +60,8 @@ def break_down(
     for state in (ABOARD, WAITING):  # who sits in it by the roadside goes first
         for k in range(count):
             r = fleet.rider[v, k]
+            if riders.state[r] == CHARGING:  # the place is free for others
+                riders.vehicle[r] = NOBODY
             # Everybody in a plan gets off once; who is waiting now may have been aboard a moment ago.
             if fleet.pick[v, k] or riders.vehicle[r] != v or riders.state[r] != state:
                 continue
@@ -114,8 +116,8 @@ def _hand_over(
 
 @njit(cache=True)
 def repair(v: int, node: int, now_s: float, fleet: Fleet, log: Log) -> None:
-    """A vehicle that was out of service is back, at a node."""
+    """A vehicle that was out of service is back, at a node, with a full battery."""
     if np.isfinite(fleet.at_s[v]):
         return
-    fleet.at[v], fleet.at_s[v] = node, now_s
+    fleet.at[v], fleet.at_s[v], fleet.battery[v, LEFT] = node, now_s, fleet.battery[v, FULL]
     write(log, now_s, events.REPAIRED, v, NOBODY, node, 0.0, 0)

@@ -12,7 +12,7 @@ from numba import njit
 
 from envs.transit import kernel
 from envs.transit.clock import Roads, arrive
-from envs.transit.fleet import Fleet, Riders, new_riders
+from envs.transit.fleet import CHARGING, LEFT, NOBODY, Fleet, Riders, new_riders
 
 FROM, UNTIL, LENGTH = range(3)
 """Columns of the breaks, ``(V, 3)``: begins from when until when, and how long it is; 0: none."""
@@ -21,7 +21,12 @@ FROM, UNTIL, LENGTH = range(3)
 @njit(cache=True)
 def is_rest(r: int, riders: Riders) -> bool:
     """Whether a row is a break."""
-    return riders.limit_s[r] == np.inf
+    return riders.limit_s[r] == np.inf and riders.state[r] != CHARGING
+
+
+def _are_rests(rows: np.ndarray, riders: Riders) -> np.ndarray:
+    """The same of many rows."""
+    return np.isinf(riders.limit_s[rows]) & (riders.state[rows] != CHARGING)
 
 
 def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
@@ -39,17 +44,15 @@ def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
 
 def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads, breaks: np.ndarray) -> None:
     """Put every break into its vehicle's plan, in which there is nothing else yet."""
-    for v, r in zip(np.flatnonzero(breaks[:, LENGTH] > 0), np.flatnonzero(np.isinf(riders.limit_s)), strict=True):
+    rows = np.flatnonzero(_are_rests(np.arange(len(riders.origin)), riders))
+    for v, r in zip(np.flatnonzero(breaks[:, LENGTH] > 0), rows, strict=True):
         kernel.insert(v, r, 0, 0, 0.0, fleet, riders, roads)
 
 
 def free(fleet: Fleet, riders: Riders, now_s: float) -> np.ndarray:
     """Which vehicles have nothing to do: no plan, or one that holds a break alone that is not due; bool ``(V,)``."""
     waits = (
-        (fleet.length == 2)
-        & np.isinf(riders.limit_s[fleet.rider[:, 0]])
-        & fleet.pick[:, 0]
-        & (fleet.floor_s[:, 0] > now_s)
+        (fleet.length == 2) & _are_rests(fleet.rider[:, 0], riders) & fleet.pick[:, 0] & (fleet.floor_s[:, 0] > now_s)
     )
     return (fleet.length == 0) | waits
 
@@ -57,7 +60,7 @@ def free(fleet: Fleet, riders: Riders, now_s: float) -> np.ndarray:
 def last_stop(fleet: Fleet, riders: Riders) -> np.ndarray:
     """The last stop of each plan, but for a break at its end that has not begun; int ``(V,)``, -1: there is none."""
     last = fleet.length - 1
-    at_end = np.isinf(riders.limit_s[fleet.rider[np.arange(len(last)), np.maximum(last, 0)]]) & (fleet.length > 2)
+    at_end = _are_rests(fleet.rider[np.arange(len(last)), np.maximum(last, 0)], riders) & (fleet.length > 2)
     return last - 2 * at_end
 
 
@@ -67,7 +70,10 @@ def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     k = fleet.length[v] - 2
     if k < 1 or not is_rest(fleet.rider[v, k], riders) or not fleet.pick[v, k]:
         return
+    before = fleet.node[v, k]
     place(v, k, fleet.node[v, k - 1], fleet, riders)
+    if not kernel.lasts_without(v, NOBODY, fleet, riders, roads):  # there a charger may be farther
+        place(v, k, before, fleet, riders)
     kernel.schedule(v, fleet, riders, roads)
 
 
@@ -81,7 +87,10 @@ def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
 
 @njit(cache=True)
 def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
-    """Whether an idle vehicle can be sent to a node and still begin its break in time there."""
+    """Whether an idle vehicle can be sent to a node, still begin its break in time there, and get to a charger."""
+    left_m = fleet.battery[v, LEFT] - roads.metres[fleet.at[v], node]
+    if left_m < np.inf and left_m < roads.charger_m[node] - kernel.EPS_M:
+        return False
     if fleet.length[v] == 0:
         return True
     start_s = kernel.ready_s(v, now_s, fleet)

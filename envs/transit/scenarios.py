@@ -49,6 +49,9 @@ class Crew(Frozen):
         begin_s, end_s: of the shift; end 0: works on until the last rider is there.
         rest_s, rest_from_s, rest_until_s: the driver's break: how long, and when it begins at the earliest and latest;
             0 s: none.
+        range_km: how far a full battery lasts; 0: there is nothing to be heeded. See `charging.py`.
+        kwh_per_km: what that takes, which says how long charging takes.
+        charged: share of its range that a vehicle has when its shift begins, drawn evenly between these two.
     """
 
     vehicles: int = Field(default=24, ge=1, le=10_000)
@@ -59,6 +62,9 @@ class Crew(Frozen):
     rest_s: float = Field(default=0.0, ge=0, le=7200)
     rest_from_s: float = Field(default=0.0, ge=0)
     rest_until_s: float = Field(default=0.0, ge=0)
+    range_km: float = Field(default=0.0, ge=0, le=2000)
+    kwh_per_km: float = Field(default=0.4, gt=0, le=10)
+    charged: tuple[float, float] = (1.0, 1.0)
 
     @model_validator(mode="after")
     def _ordered(self) -> Crew:
@@ -71,6 +77,8 @@ class Crew(Frozen):
             raise ValueError(f"a break may last until {self.rest_until_s + self.rest_s:g}, the shift {self.end_s:g}")
         if self.end_s and self.end_s <= self.begin_s:
             raise ValueError(f"end_s is {self.end_s:g}: a shift must end after it begins, at {self.begin_s:g}")
+        if not 0 < self.charged[0] <= self.charged[1] <= 1:
+            raise ValueError(f"charged is {list(self.charged)}: give two shares above 0, the smaller first, up to 1")
         return self
 
 
@@ -116,6 +124,32 @@ class Breakdowns(Frozen):
 
     per_veh_h: float = Field(default=0.0, ge=0, le=10)
     repair_s: float = Field(default=3600.0, gt=0, le=1e6)
+
+
+class Charging(Frozen):
+    """Where and when vehicles with a range charge; see `charging.py`.
+
+    Attributes:
+        stops: corners that have chargers.
+        count: where none are named, so many stands of zones, far from each other.
+        places: at each, for one vehicle at a time.
+        kw: of a place; a battery charges evenly.
+        low: who has less than this share of its range goes there as soon as its plan allows.
+        until: share at which it has charged enough.
+    """
+
+    stops: tuple[str, ...] = ()
+    count: int = Field(default=4, ge=1, le=1000)
+    places: int = Field(default=4, ge=1, le=1000)
+    kw: float = Field(default=50.0, gt=0, le=1000)
+    low: float = Field(default=0.3, gt=0, lt=1)
+    until: float = Field(default=0.8, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _upwards(self) -> Charging:
+        if self.until <= self.low:
+            raise ValueError(f"until is {self.until:g}: a vehicle that is low, at {self.low:g}, must charge to more")
+        return self
 
 
 class Costs(Frozen):
@@ -251,6 +285,7 @@ class TransitScenario(Scenario):
         promise, timing, costs: how riders are served.
         walk: to stops and from them.
         breakdowns: of vehicles.
+        charging: of those with a range.
         weights: what a policy is trained for.
         speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the episode.
     """
@@ -275,6 +310,7 @@ class TransitScenario(Scenario):
     costs: Costs = Costs()
     walk: Walk = Walk()
     breakdowns: Breakdowns = Breakdowns()
+    charging: Charging = Charging()
     weights: Weights = Weights()
     speeds: tuple[float, ...] = ()
 

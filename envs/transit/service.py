@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import batch, events, journal, kernel, motion, rescue, rests
+from envs.transit import batch, charging, events, journal, kernel, motion, rescue, rests
 from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
@@ -39,10 +39,14 @@ class Service:
         asked: the requests as they came in and were promised; a breakdown changes `riders`.
         walk_m: on foot to the stop and from it, ``(R,)``.
         breaks: of the drivers, see `rests`, ``(V, 3)``.
+        batteries: as shifts begin, see `Fleet`, ``(V, 3)``.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
-        self.roads = roads_of(site.matrices, day.speed, day.slot_s)
+        self._chargers, self._charging = charging.chargers(scenario, site), scenario.charging
+        nodes = None if self._chargers is None else self._chargers[:, 0]
+        self.roads = roads_of(site.matrices, day.speed, day.slot_s, nodes)
+        self.batteries = charging.batteries(scenario, seed)
         self.fleet = self._vehicles(scenario, site, seed)
         self.walk_m = np.zeros(len(day.origin)) if day.walk_m is None else day.walk_m
         self.breaks = np.array(
@@ -51,6 +55,7 @@ class Service:
         self.asked = self._requests(scenario, day)
         self.riders = rests.with_breaks(Riders(*(column.copy() for column in self.asked)), self.fleet, self.breaks)
         rests.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
+        self.riders, self._stay_of = charging.with_stays(self.riders, self.fleet)
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
@@ -68,20 +73,22 @@ class Service:
         for _ in day.problems:
             self._make_room(1)
             journal.write(self.log, 0.0, events.REFUSED, NOBODY, NOBODY, NOBODY, 0.0, events.IMPOSSIBLE)
+        self._charge()
 
-    @staticmethod
-    def _vehicles(scenario: TransitScenario, site: TransitSite, seed: int) -> Fleet:
+    def _vehicles(self, scenario: TransitScenario, site: TransitSite, seed: int) -> Fleet:
         rng = np.random.default_rng([seed, 1])
         stops = np.flatnonzero([node.stop for node in site.nodes])
         reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
         stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
+        if self._chargers is not None:
+            charging.check_reach(scenario, site, self.roads, stops)
         rows = [
             (crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S)
             for crew in scenario.crews
             for _ in range(crew.vehicles)
         ]
         table = np.array(rows)
-        return new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:])
+        return new_fleet(rng.choice(stops, size=len(rows)), table[:, :2], table[:, 2:], self.batteries)
 
     def _requests(self, scenario: TransitScenario, day: Day) -> Riders:
         promise, timing, roads = scenario.promise, scenario.timing, self.roads
@@ -123,12 +130,27 @@ class Service:
         self.log = events.with_room(self.log, rows)
 
     def run(self, until_s: float, urgency: np.ndarray) -> None:
-        """Let time pass, and answer all requests on the way.
+        """Let time pass, answer all requests on the way, and plan who goes to a charger next.
 
         Args:
             until_s: up to when.
             urgency: factor on the weight of a wait, by origin, ``(nodes,)``.
         """
+        self._go_on(until_s, urgency)
+        self._charge()
+
+    def _charge(self) -> None:
+        """Have vehicles that are low charge; see `charging`."""
+        if self._chargers is None:
+            return
+        who = charging.low(self.now_s, self.fleet, self.riders, self._stay_of, self._charging.low)
+        self._make_room(2 * len(who))
+        for v in who:
+            journal.note_drive(v, self.now_s, self.fleet, self.log)
+        state = self.fleet, self.riders, self.roads
+        charging.plan_stays(who, self.now_s, *state, self._stay_of, self._chargers, self._charging.until)
+
+    def _go_on(self, until_s: float, urgency: np.ndarray) -> None:
         first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
         self._advance(self._agenda_s[first:last], self._agenda[first:last], until_s, urgency)
 
@@ -172,7 +194,7 @@ class Service:
         until_s = float(self.now_s)
         busy = self.fleet.length > 0
         ends = self.fleet.leave_s[busy, self.fleet.length[busy] - 1]
-        self.run(LAST_S, np.ones(len(self.roads.free_s)))
+        self._go_on(LAST_S, np.ones(len(self.roads.free_s)))
         self.now_s = max(until_s, float(ends.max(initial=until_s)))
         self._make_room(len(self.fleet.at))
         for v in range(len(self.fleet.at)):
@@ -233,5 +255,6 @@ def warm_up() -> None:
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log)
     motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
     motion.send(0, 1, 600.0, fleet, riders, roads, log)
+    charging.plan_stays(one[:0], 600.0, fleet, riders, roads, one, np.array([[0, 1]]), 1.0)
     journal.note_drive(0, 600.0, fleet, log)
     arrive(0.0, 1.0, roads.speed, roads.slot_s)

@@ -161,7 +161,8 @@ class TransitWorld(World):
         service.finish()
         self._log = log = events.rows(service.log)
         riders, end_s = service.asked, self.scenario.duration_s
-        self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s, service.walk_m, service.breaks)
+        more = service.walk_m, service.breaks, service.batteries
+        self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s, *more)
         found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
         told = np.flatnonzero(np.isfinite(found["wait_min"]) & np.isfinite(found["served_pct"]))
         self._places = {name: {self.site.agents[k]: float(v[k]) for k in told} for name, v in found.items()}

@@ -155,17 +155,23 @@ def booking_of(ref: str, site: Site, given: Mapping[str, Any] | None) -> tuple[T
         given: the section ``booking``.
 
     Raises:
-        CityloopError: if trips cannot be booked there, or something does not fit.
+        CityloopError: if trips cannot be booked there, vehicles have a range, or something does not fit.
     """
     if given is None:
         return None
     if not isinstance(site, TransitSite):
         raise CityloopError(f"booking is given at {site.system}/{site.name}: trips are booked at transit sites alone")
     content = dict(given)
-    if "vehicles" not in content and not ref.endswith(".json"):
+    if not ref.endswith(".json"):
         scenario = load_scenario(ref)
         assert isinstance(scenario, TransitScenario)
-        content["vehicles"] = fleet_of(scenario, site)
+        far = max(crew.range_km for crew in scenario.crews)
+        if far:
+            raise CityloopError(
+                f"booking at {site.system}/{site.name}: range_km is {far:g}, and bookings are not held to what a "
+                "battery has left: leave it out, or give no booking"
+            )
+        content.setdefault("vehicles", fleet_of(scenario, site))
     try:
         settings = BookingSettings.model_validate(content)
     except ValidationError as error:

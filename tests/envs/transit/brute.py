@@ -3,9 +3,10 @@
 import itertools
 import math
 
-from envs.transit.fleet import NOBODY
+from envs.transit.fleet import CHARGING, FULL, LEFT, NOBODY, RATE
 
 EPS = 1e-6
+EPS_M = 1e-3
 
 
 def drive(start, free, speed, slot):
@@ -25,14 +26,18 @@ def stops_of(v, fleet):
 
 
 def play(v, plan, now, fleet, riders, roads):
-    """Times of a plan: rider → (begin of boarding, arrival), and seconds of driving; None if it breaks anything."""
+    """Times of a plan: rider → (begin of boarding, arrival), and seconds of driving; None if it breaks anything.
+
+    Nor may the battery end before a charger that is in the plan, or before the one nearest to the plan's end.
+    """
     clock = max(fleet.at_s[v], now, fleet.shift_s[v, 0])
     node, load, free = fleet.at[v], fleet.aboard[v].copy(), 0.0
     begins = {r: riders.begin_s[r] for r, pick, _ in plan if not pick}
-    arrivals = {}
+    arrivals, left = {}, fleet.battery[v, LEFT]
     for r, pick, floor in plan:
         target = riders.origin[r] if pick else riders.destination[r]
         free += roads.free_s[node, target]
+        left -= roads.metres[node, target]
         clock, node = drive(clock, roads.free_s[node, target], roads.speed, roads.slot_s), target
         if pick:
             if clock > riders.latest_s[r] + EPS:
@@ -47,10 +52,18 @@ def play(v, plan, now, fleet, riders, roads):
             if clock - begins[r] > riders.limit_s[r] + EPS:
                 return None
             arrivals[r] = clock
+            if riders.state[r] == CHARGING:
+                if left < -EPS_M:
+                    return None
+                left = min(fleet.battery[v, FULL], left + fleet.battery[v, RATE] * riders.board_s[r])
             clock += riders.alight_s[r]
             load = load - riders.size[r]
         if clock > fleet.shift_s[v, 1] + EPS:
             return None
+    if not plan and fleet.heading[v] != NOBODY:  # on its way to stand somewhere, and can go there anyhow
+        left, node = left - roads.metres[node, fleet.heading[v]], fleet.heading[v]
+    if left < math.inf and left < roads.charger_m[node] - EPS_M:
+        return None
     return begins, arrivals, free
 
 

@@ -10,23 +10,28 @@ from envs.transit.scenarios import Costs, Promise, Timing
 from envs.transit.site import Node, Road, TransitSite
 
 
-def street(nodes=10, seconds=60.0, metres=500.0):
+def street(nodes=10, seconds=60.0, metres=500.0, chargers=None):
     """Nodes in a row, a minute apart."""
     a = np.arange(nodes - 1)
     ends = np.concatenate([a, a + 1]), np.concatenate([a + 1, a])
     count = 2 * len(a)
-    return roads_of(Matrices(nodes, *ends, np.full(count, seconds), np.full(count, metres)), np.ones(1), 300.0)
+    matrices = Matrices(nodes, *ends, np.full(count, seconds), np.full(count, metres))
+    return roads_of(matrices, np.ones(1), 300.0, chargers)
 
 
-def town(rng, nodes=12, slots=1, slot_s=400.0):
-    """A ring with random short cuts, each way of its own length, and random speeds."""
+def town(rng, nodes=12, slots=1, slot_s=400.0, uneven=False, chargers=None):
+    """A ring with random short cuts, each way of its own length, and random speeds.
+
+    ``uneven``: short cuts are quick and far, so that the quickest way is often not the shortest.
+    """
     a = np.arange(nodes)
     start = np.concatenate([a, (a + 1) % nodes, rng.integers(nodes, size=nodes)])
     end = np.concatenate([(a + 1) % nodes, a, rng.integers(nodes, size=nodes)])
     kept = start != end
     seconds = rng.uniform(20, 150, len(start))
-    matrices = Matrices(nodes, start[kept], end[kept], seconds[kept], 8 * seconds[kept])
-    return roads_of(matrices, rng.uniform(0.4, 1.6, slots), slot_s)
+    mps = np.repeat([3.0, 30.0] if uneven else [8.0, 8.0], [2 * nodes, nodes])
+    matrices = Matrices(nodes, start[kept], end[kept], seconds[kept], (mps * seconds)[kept])
+    return roads_of(matrices, rng.uniform(0.4, 1.6, slots), slot_s, chargers)
 
 
 def crowd(rng, roads, count, until_s=1200.0, wait_s=400.0, factor=1.5, allowance_s=200.0, booked=0.3, boarding_s=15.0):
