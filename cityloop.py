@@ -7,7 +7,6 @@ and exit code 2, an interruption in 130, checks that fail in 1. Heavy libraries 
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -25,7 +24,7 @@ from envs import CityloopError, Scenario, get_system, load_scenario
 from training.settings import ALGORITHMS
 from training.tables import evaluation_table, figures_table, standings_table, trials_table
 from training.terminal import STDOUT, Output, json_option, number, parse_settings, table
-from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
+from verbs import AsJson, ScenarioRef, Settings, chosen_scenario, command_line
 from verbs import audit as audit_verbs
 from verbs import demo as demo_verbs
 from verbs import keys as keys_verbs
@@ -148,7 +147,7 @@ def train(
     }
     if workers is not None:
         common["workers"] = workers
-    common["command"] = shlex.join(["cityloop", *sys.argv[1:]])
+    common["command"] = command_line(sys.argv[1:])
     if sweep:
         if resume or algo == "sb3":
             raise CityloopError("--sweep starts trials of its own: it goes neither with --resume nor with --algo sb3")
@@ -419,7 +418,7 @@ def calibrate(
     """Note in a bundle what its policy sees in healthy episodes, so that services know when it sees something else."""
     output = Output(as_json)
     places = [place for ref in scenarios for place in _variants(chosen_scenario(ref, settings), each)]
-    command = shlex.join(["cityloop", *sys.argv[1:]])
+    command = command_line(sys.argv[1:])
     with output.quiet(), output.bar("calibrating") as show:
         found = import_module("training.calibrate").calibrate(
             controller,

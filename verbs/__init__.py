@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -22,6 +23,10 @@ Settings = Annotated[
 ]
 
 
+OUT = ("-o", "--out", "--output")
+"""How the options are spelled that say where something is written to."""
+
+
 def chosen_scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
     """A scenario by its reference, with what `Settings` change.
 
@@ -31,3 +36,19 @@ def chosen_scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
     scenario = load_scenario(ref)
     changes = parse_settings(settings)
     return scenario.override(changes) if changes else scenario
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A verb's command line as cards tell it: what was asked for, not where on this machine it was written to.
+
+    Args:
+        words: the verb and what follows.
+    """
+    kept: list[str] = []
+    for word in words:
+        name, given, _ = word.partition("=")
+        if kept and kept[-1] in OUT:
+            kept.pop()
+        elif not (given and name in OUT):
+            kept.append(word)
+    return shlex.join(["cityloop", *kept])
