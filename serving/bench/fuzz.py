@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -114,15 +115,20 @@ def _odd_tick(draw: random.Random, bodies: list[bytes]) -> bytes:
     for _ in range(draw.randrange(4)):
         kind = draw.random()
         if kind < 0.3:
-            tick[draw.choice(["tick", "time_s", "readings", "deadline_ms", "episode", "colour"])] = draw.choice(ODD)
+            tick[draw.choice(["tick", "time_s", "readings", "deadline_ms", "episode", "colour"])] = _odd(draw)
         elif isinstance(tick.get("readings"), dict) and tick["readings"]:
             column = draw.choice(list(tick["readings"]))
             values = tick["readings"][column]
             if kind < 0.5 or not isinstance(values, list) or not values:
-                tick["readings"][column] = draw.choice(ODD)
+                tick["readings"][column] = _odd(draw)
             else:
-                values[draw.randrange(len(values))] = draw.choice(ODD)
+                values[draw.randrange(len(values))] = _odd(draw)
     return _dump(tick)
+
+
+def _odd(draw: random.Random) -> Any:
+    """One of `ODD`, as a copy: what is put into it later shall not change what is drawn next."""
+    return copy.deepcopy(draw.choice(ODD))
 
 
 def _odd_form(draw: random.Random) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from serving.bench.fuzz import odd_requests
 from serving.bench.ticks import _ticks_of
 
 
@@ -19,3 +20,11 @@ def test_a_plant_that_begins_anew_says_so() -> None:
         ("turn 0, run 1", 1),
     ]
     assert [tick["time_s"] for tick in asked] == [0.0, 10.0, 20.0, 0.0, 10.0]
+
+
+def test_malice_does_not_run_dry() -> None:
+    body = orjson.dumps({"tick": 1, "time_s": 5.0, "readings": {"queue_veh": [1.0, 2.0], "blocked": [[0], [1]]}})
+    sent = list(odd_requests("intersections/grid2x2", [body], 10_000, seed=0))
+    assert len(sent) == 10_000
+    ticks = [content for _, where, content in sent if where == "/v1/intersections/grid2x2/act"]
+    assert sum(len(content) for content in ticks) < 100_000_000  # nor does what was sent pile up in what is sent next
