@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
+from serving.bench.ticks import record_episode
 from serving.cluster.processes import title
 from serving.cluster.ray_cluster import free_ports
-from tests.serving.plants import GRID, body_of, grid, tick_of
+from tests.serving.plants import GRID, body_of
 from tests.serving.running import Running, running
 
 pytestmark = pytest.mark.chaos
@@ -33,15 +35,17 @@ def test_no_tick_fails_while_every_process_is_replaced(tmp_path: Path) -> None:
     }
     failed: list[str] = []
     answered, end = 0, threading.Event()
+    ticks = [orjson.loads(body) for body in record_episode(GRID, "greedy")[1]]
     with running(content, tmp_path / "log") as found:
-        site, act = grid(), f"{found.url}/v1/{GRID}/act"
+        act = f"{found.url}/v1/{GRID}/act"
         httpx.post(f"{found.url}/v1/{GRID}/policies/promote", json={"policy": "greedy", "reason": "before"})
 
         def drive() -> None:
             nonlocal answered
             with httpx.Client(trust_env=False, timeout=10) as http:
                 while not end.wait(0.02):
-                    body = body_of(tick_of(site) | {"tick": answered, "time_s": 5.0 * answered, "episode": "roll"})
+                    run, k = divmod(answered, len(ticks))
+                    body = body_of(ticks[k] | {"episode": f"run {run}"})
                     try:
                         answer = http.post(act, content=body)
                         if answer.status_code != 200 or answer.json()["controller"] != "greedy":
