@@ -31,7 +31,7 @@ test: setup      ## fast tests
 test-all: setup  ## all tests, the slow ones included
 	$(BIN)/pytest -m "not chaos"
 
-test-chaos: setup  ## kill parts of the service under load, fuzz it, wear it down: some twenty minutes
+test-chaos: setup  ## kill parts of the service under load, fuzz it, wear it down: some forty minutes
 	$(BIN)/pytest -m chaos -s tests/chaos
 
 lint: setup      ## style and types
