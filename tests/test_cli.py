@@ -12,7 +12,7 @@ import cityloop
 from training.terminal import json_option, parse_settings
 
 GRID = "intersections/grid2x2"
-VERBS = ("list", "train", "evaluate", "export", "serve", "control", "bench", "check", "site", "policy", "replay")
+VERBS = tuple(example.split()[0] for example in cityloop.EXAMPLES)
 
 
 def call(*words):
@@ -25,7 +25,7 @@ def call(*words):
 def command(*words, cwd=None):
     """Run the command line in a process of its own."""
     line = [sys.executable, "-m", "cityloop", *words]
-    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=600, check=False)
 
 
 @pytest.fixture

@@ -1,12 +1,18 @@
-"""Verbs of the command line that need a room of their own; `cityloop.py` has one line for each."""
+"""The verbs of the command line, each thin around the library call of the same name; `cityloop.py` lists them.
+
+Results for people are tables; ``--json`` makes them data. What the user gave and cannot be used ends in one sentence
+(`CityloopError`). Heavy libraries are imported where needed. Here lies what several verbs share.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from envs import Scenario, load_scenario
 from training.terminal import parse_settings
@@ -22,9 +28,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a scenario setting (repeatable).")
 ]
 
-
-OUT = ("-o", "--out", "--output")
+OUT = ("--out", "--output", "-o")
 """How the options are spelled that say where something is written to."""
+
+NewFolder = Annotated[Path | None, typer.Option(*OUT, help="A new folder instead of one under runs/.")]
 
 
 def chosen_scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
@@ -36,6 +43,32 @@ def chosen_scenario(ref: str, settings: Sequence[str] | None) -> Scenario:
     scenario = load_scenario(ref)
     changes = parse_settings(settings)
     return scenario.override(changes) if changes else scenario
+
+
+def variants(ref: str, settings: Sequence[str] | None, each: Sequence[str] | None) -> list[Scenario]:
+    """A scenario with every combination of the values of ``--each``, told apart by their names.
+
+    Args:
+        ref: its reference.
+        settings: what ``--set`` changes in all of them.
+        each: ``KEY=A,B`` of ``--each``.
+
+    Raises:
+        CityloopError: if it is unknown, or cannot be so.
+    """
+    places = [chosen_scenario(ref, settings)]
+    for key, values in parse_settings(each).items():
+        changes = [{key: yaml.safe_load(choice)} for choice in str(values).split(",")]
+        places = [_variant(place, change) for place in places for change in changes]
+    return places
+
+
+def _variant(scenario: Scenario, change: dict[str, Any]) -> Scenario:
+    changed = scenario.override(dict(change))
+    if changed.label != scenario.label or changed == scenario:
+        return changed
+    suffix = "-".join(f"{key.rpartition('.')[2]}{value}" for key, value in change.items())
+    return changed.override({"name": f"{changed.name}-{suffix}"})
 
 
 def command_line(words: Sequence[str]) -> str:

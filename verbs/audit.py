@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into the audit log of a service, and check it.", no_args_is_help=True)
 
-REPLAY_EXAMPLE = "Example: cityloop replay runs/audit --site intersections/cologne8 --since 1d"
-
 END_S = 2.5e11
 """A time that no calendar reaches."""
 

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example: cityloop demo --pace 2"
-
 
 def demo(
     scenarios: Annotated[

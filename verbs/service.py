@@ -15,10 +15,6 @@ from envs import CityloopError, get_system
 from training.terminal import Output, flat, number, table
 from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
 
-SERVE_EXAMPLE = "Example: cityloop serve intersections/cologne8 --policy policy --fallback max-pressure"
-POLICY_EXAMPLE = "Example: cityloop policy canary intersections/cologne8 --policy mine --reason 'fine in the shadow'"
-CONTROL_EXAMPLE = "Example: cityloop control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0"
-
 DEFAULT_SERVED = "intersections/cologne8"
 """Served if no scenario is named and no policy ships."""
 

@@ -1,0 +1,151 @@
+"""``cityloop evaluate``, ``oracle`` and ``referee``: controllers beside each other, the best found, and SUMO's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agents import POLICY, find_bundle, references
+from envs import CityloopError, Scenario, get_system
+from training.tables import evaluation_table, figures_table, standings_table
+from training.terminal import Output, parse_settings, table
+from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
+
+if TYPE_CHECKING:
+    from training.evaluate import Evaluation
+
+
+def evaluate(
+    scenarios: Annotated[list[str], typer.Argument(help="SYSTEM/NAME or YAML files.", show_default=False)],
+    controllers: Annotated[
+        list[str] | None,
+        typer.Option("--controller", "-c", help="A controller or a bundle's path (repeatable); the first is compared."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many of the split's seeds.")] = 20,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    processes: Annotated[int | None, typer.Option(min=1, help="Episodes at a time.", show_default="cores")] = None,
+    out: NewFolder = None,
+    settings: Settings = None,
+    each: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=A,B", help="Evaluate on each scenario with each of these settings.")
+    ] = None,
+    card: Annotated[bool, typer.Option("--card", help="Write on the first controller's card what it reached.")] = False,
+    proven: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="With --card: sites that this vouches for, e.g. 'astlingen*'; * is any."),
+    ] = None,
+    as_json: AsJson = None,
+) -> None:
+    """Run frozen controllers on the same seeds and compare them; on several scenarios, sum up how the first stands."""
+    output = Output(as_json)
+    places = [place for ref in scenarios for place in variants(ref, settings, each)]
+    system = places[0].system
+    if any(place.system != system for place in places):
+        raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
+    ours = [POLICY] if any(find_bundle(POLICY, system, place.name) for place in places) else []
+    names = controllers or [*ours, *references(system)]
+    bundles = {place.label: find_bundle(names[0], system, place.name) for place in places}
+    if card and None in bundles.values():
+        raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
+    if proven is not None and not card:
+        raise CityloopError(f"--proven is {proven!r} and nothing is written on a card: add --card")
+    unnamed = [key for key in parse_settings(settings) if key != "regime"]
+    if card and unnamed:
+        raise CityloopError(
+            f"--card would not tell that {unnamed[0]} is changed: use --each, which names what it changes"
+        )
+    found = _evaluations(output, places, out, names, {"seeds": seeds, "split": split, "processes": processes})
+    if card:
+        import_module("training.proof").write_cards(found, places, bundles, proven, output.say)
+    if len(found) == 1:
+        output.emit(found[0].to_json())
+        return
+    output.show(standings_table(found))
+    pair = get_system(system).trade
+    if pair is not None and len(scenarios) == 1:
+        picture = import_module("training.report").write_trade(found, pair, out or found[0].out)
+        output.say(f"{pair[1]} against {pair[0]}: {picture}")
+    output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
+
+
+def _evaluations(
+    output: Output, places: Sequence[Scenario], out: Path | None, names: Sequence[str], options: dict[str, Any]
+) -> list[Evaluation]:
+    """Evaluate scenario by scenario, with one bar over all of them, and show what was found."""
+    found = []
+    with output.quiet(), output.bar("evaluating") as show:
+        for k, place in enumerate(places):
+
+            def on_progress(done: int, total: int, k: int = k, place: Scenario = place) -> None:
+                show((k + done / total) / len(places), f"{place.label}: {done} of {total} episodes")
+
+            folder = out if out is None or len(places) == 1 else out / place.label
+            more = {"out": folder, "on_progress": on_progress}
+            found.append(import_module("training.evaluate").evaluate(place, names, **options, **more))
+    for evaluation in found:
+        output.show(evaluation_table(evaluation))
+        if evaluation.policy is not None:
+            output.say(f"{POLICY!r} at {evaluation.label}: {evaluation.policy}")
+        output.say(f"rows, plots and TensorBoard events: {evaluation.out}")
+    return found
+
+
+def oracle(
+    scenario: ScenarioRef,
+    seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
+    rounds: Annotated[int, typer.Option(min=0, help="How long to search, for each seed.")] = 300,
+    controllers: Annotated[
+        list[str] | None,
+        typer.Option("--controller", "-c", help="What to begin with (repeatable).", show_default="the quick rules"),
+    ] = None,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Search for what gates could reach if rain and tide were known: the best found. Takes minutes an episode."""
+    output = Output(as_json)
+    place = chosen_scenario(scenario, settings)
+    with output.quiet(), output.bar("searching") as show:
+        found = import_module("training.oracle").oracle(
+            place,
+            place.seeds.test.take(seeds),
+            rounds,
+            controllers or (),
+            lambda done, total: show(done / total, f"{done} of {total} rounds"),
+        )
+    kpi = get_system(place.system).headline(place)
+    rows = [(str(row["seed"]), f"{row[kpi]:,.1f}") for row in found["rows"]]
+    output.show(table(f"{place.ref}: oracle", ("seed", kpi), rows, numbers=1))
+    output.emit(found)
+
+
+def referee(
+    scenario: ScenarioRef,
+    controller: Annotated[str, typer.Option("--controller", "-c", help="Who decides.")] = "reactive",
+    seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
+    flow: Annotated[float, typer.Option(min=0, max=5, help="Traffic around, relative to the route files.")] = 0.7,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="SUMO's greedy, greedyShared or drtOnline.", show_default="the first two")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Simulations at a time.")] = 1,
+    settings: Settings = None,
+    as_json: AsJson = None,
+) -> None:
+    """Let SUMO drive a fleet under the same dispatch, and under its own dispatchers. Takes minutes a seed."""
+    output = Output(as_json)
+    place = chosen_scenario(scenario, settings)
+    if place.system != "transit":
+        raise CityloopError(f"scenario {place.ref} is of {place.system}: the referee plays transit")
+    with output.quiet():
+        room = import_module("training.referee")
+        found = room.referee(place, controller, seeds, flow, beside or room.STOCK, processes)
+    title = f"{place.ref}, traffic {flow:g}"
+    output.show(figures_table(title, found["rows"]))
+    output.show(figures_table(f"{title}: what the mean wait is made of, in seconds", found["waits"]))
+    output.show(figures_table(f"{title}: what SUMO's vehicles drove from stop to stop, beside the plan", found["legs"]))
+    apart = ", ".join(f"{name} {100 * value:+.1f} %" for name, value in found["apart"].items())
+    output.say(f"the same dispatch in SUMO against ours: {apart}")
+    output.emit(found)

@@ -1,0 +1,92 @@
+"""``cityloop train``: a policy, or a sweep of trials."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from envs import CityloopError, Scenario
+from training.settings import ALGORITHMS
+from training.tables import trials_table
+from training.terminal import Output, parse_settings
+from verbs import AsJson, NewFolder, Settings, command_line, variants
+
+
+def train(
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="SYSTEM/NAME or YAML files, for one policy; not with --resume.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so much time.", show_default="30")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, exploration and episodes.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Plants of each scenario simulated at a time.", show_default="the system's")
+    ] = None,
+    out: NewFolder = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
+    algo: Annotated[
+        str, typer.Option(help="mappo or ippo (PPO in RLlib), backprop, evolution, or sb3; see the README.")
+    ] = "mappo",
+    settings: Settings = None,
+    each: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=A,B", help="Train on each scenario with each of these settings.")
+    ] = None,
+    hyper: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Change a training setting.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B", help="Try each value of a training setting; KEY=low:high, log:low:high: draw."),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Trials of a sweep that draws.", show_default="8")] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials of a sweep at a time.")] = 1,
+    as_json: AsJson = None,
+) -> None:
+    """Train a policy; the best on validation seeds is kept. TensorBoard events lie in the run's folder."""
+    output = Output(as_json)
+    if (not scenarios) == (resume is None):
+        raise CityloopError("give either scenarios to train on, or a run's folder with --resume")
+    if algo not in ALGORITHMS:
+        raise CityloopError(f"--algo is {algo!r}: choose {', '.join(ALGORITHMS)}")
+    if resume is not None and not resume.is_dir():
+        raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
+    places = [place for ref in scenarios or () for place in variants(ref, settings, each)]
+    options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "seed": seed, "out": out}
+    options |= {"command": command_line(sys.argv[1:])} | ({} if workers is None else {"workers": workers})
+    if algo == "sb3":
+        if resume or hyper or sweep or len(places) > 1:
+            raise CityloopError(
+                "--resume, --hyper, --sweep and several scenarios are not for sb3: it is a plain reference"
+            )
+        _train(output, "training.reference", "train_reference", places[0], options)
+        return
+    options |= parse_settings(hyper) | {"algorithm": algo}
+    if not sweep:
+        _train(output, "training.train", "train", places, options | {"resume": resume})
+    elif resume is not None:
+        raise CityloopError("--sweep starts trials of its own: it does not go with --resume")
+    else:
+        _sweep(output, places, sweep, options | {"samples": samples, "parallel": parallel})
+
+
+def _train(output: Output, module: str, function: str, places: Any, options: dict[str, Any]) -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
+    with output.quiet(), output.training() as on_progress:
+        run = getattr(import_module(module), function)(places, **options, on_progress=on_progress)
+    output.say(f"run: {run}\nnext: cityloop export {run}    tensorboard --logdir {run}")
+    output.emit({"run": str(run)})
+
+
+def _sweep(output: Output, places: Sequence[Scenario], items: Sequence[str], options: dict[str, Any]) -> None:
+    def on_progress(done: int, total: int, best: float) -> None:
+        show(done / total, f"{done} of {total} trials, best score {best:.4g}")
+
+    with output.quiet(), output.bar("sweeping") as show:
+        folder, trials = import_module("training.sweep").sweep(places, items, on_progress=on_progress, **options)
+    output.show(trials_table(trials))
+    output.say(f"best: {trials[0].run}\nnext: cityloop export {trials[0].run}    tensorboard --logdir {folder}")
+    output.emit({"sweep": str(folder), "trials": [vars(trial) for trial in trials], "best": vars(trials[0])})
