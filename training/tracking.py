@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import yaml
 
+from envs.core import files
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
 
@@ -74,18 +75,9 @@ def stamp() -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: readers see the old content or the new one."""
+    """Write a file whole or not at all, see `files.write_bytes`; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    files.write_bytes(path, content)
 
 
 def write_text(path: Path, content: str) -> None:

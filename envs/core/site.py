@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from envs.core.errors import CityloopError
+from envs.core.files import write_bytes
 from envs.core.readings import Axes
 
 
@@ -16,6 +17,33 @@ class Frozen(BaseModel):
     """A typed, immutable record that refuses keys it does not know, and numbers that JSON does not: inf and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to_file(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        write_bytes(path, self.model_dump_json(indent=1).encode() + b"\n")
+
+    @classmethod
+    def from_file(cls, path: Path, what: str, mend: str = "give an existing file") -> Self:
+        """Read one from JSON.
+
+        Args:
+            path: of the file.
+            what: it is.
+            mend: what to do if it is not there.
+
+        Raises:
+            CityloopError: if the file is missing or is no such thing.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise CityloopError(f"{what} {path} cannot be read ({error.strerror}): {mend}") from None
+        except ValidationError as error:
+            raise CityloopError(f"{what} {path}: {first_problem(error)}") from None
 
 
 class Site(Frozen):
@@ -56,8 +84,8 @@ class Site(Frozen):
         return None
 
     def save(self, path: Path) -> None:
-        """Write the site as JSON."""
-        path.write_text(self.model_dump_json(indent=1) + "\n")
+        """See `Frozen.to_file`."""
+        self.to_file(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -66,12 +94,7 @@ class Site(Frozen):
         Raises:
             CityloopError: if the file is missing or is no such site.
         """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise CityloopError(f"site file {path} cannot be read ({error.strerror}): give an existing file") from None
-        except ValidationError as error:
-            raise CityloopError(f"site file {path}: {first_problem(error)}") from None
+        return cls.from_file(path, "site file")
 
 
 LONG = 80

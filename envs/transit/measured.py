@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from envs.core.errors import CityloopError
 from envs.core.site import Frozen
@@ -53,11 +53,7 @@ class Measured(Frozen):
         Raises:
             CityloopError: if it cannot be read, or belongs to another network.
         """
-        try:
-            found = cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"{error.error_count()} keys are wrong"
-            raise CityloopError(f"times {path} cannot be read ({reason}): make it with {MAKE}") from None
+        found = cls.from_file(path, "times", f"make it with {MAKE}")
         if found.net != digest(net):
             raise CityloopError(f"times {path} were measured on another network than {net}: make them with {MAKE}")
         return found

@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envs.core.errors import CityloopError
+from envs.core.files import write_bytes
 from serving.access.principal import ALL, Grant, Principal, first_problem, read_secret_file
 
 log = logging.getLogger("cityloop.access")
@@ -205,25 +205,14 @@ def _changing(path: Path) -> Iterator[list[Key]]:
         keys = list(load_keys(path).keys) if path.exists() else []
         yield keys
         _write(path, Keys(keys=tuple(keys)))
-        os.fsync(folder)
     finally:
         os.close(folder)
 
 
 def _write(path: Path, keys: Keys) -> None:
     plain = {"version": keys.version, "keys": [key.plain() | {"hash": key.hash} for key in keys.keys]}
-
     try:
-        fd, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=".keys-")  # mode 600 from the start
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path.resolve())
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_bytes(path.resolve(), orjson.dumps(plain, option=orjson.OPT_INDENT_2) + b"\n", mode=0o600)
     except OSError as error:
         raise CityloopError(f"file of keys {path} cannot be written ({error.strerror}): choose another place") from None
 

@@ -6,7 +6,7 @@ happened. Shelved ones are silent until a time. Alarms of one site that come soo
 
 from __future__ import annotations
 
-import os
+import logging
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envs.core.conditions import Condition, Priority
+from envs.core.files import write_bytes
+
+log = logging.getLogger("cityloop.serving")
 
 State = Literal["raised", "acknowledged", "returned"]
 """Raised: it holds, nobody has seen it. Acknowledged: it holds. Returned: it holds no more, nobody has seen it."""
@@ -200,9 +203,11 @@ class AlarmBook:
     def _keep(self, alarm: Alarm) -> None:
         if self._path is not None:
             kept = _Kept(last=self._last, alarms=list(self._alarms.values()))
-            work = self._path.with_suffix(".new")
-            work.write_bytes(orjson.dumps(kept.model_dump()))
-            os.replace(work, self._path)
+            try:
+                write_bytes(self._path, orjson.dumps(kept.model_dump()))
+            except OSError as error:
+                why = error.strerror
+                log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
         self._changed(alarm)
 
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from envs.core.errors import CityloopError
+from envs.core.files import write_bytes
 from serving.audit.chain import Head
-from serving.audit.segments import write_atomically
 
 FILE = "anchor.json"
 """Name of a chain's anchor beside its segments; in a folder of anchors it is called after the chain."""
@@ -54,7 +54,7 @@ class Anchor:
         content = self._signed
         if key is not None:
             content["signature"] = b64encode(key.sign(orjson.dumps(self._signed))).decode()
-        write_atomically(path, orjson.dumps(content) + b"\n")
+        write_bytes(path, orjson.dumps(content) + b"\n")
 
     @classmethod
     def read(cls, path: Path) -> Anchor:

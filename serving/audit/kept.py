@@ -17,9 +17,9 @@ from agents import shipped_policies
 from agents.policy import MODEL
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
+from envs.core.files import write_bytes
 from envs.core.registry import SYSTEMS, get_system
 from envs.core.site import Site
-from serving.audit.segments import write_atomically
 
 FOLDER = "kept"
 """Where they lie in the log's folder: ``kept/sites/<sha256>.json``, ``kept/bundles/<model>-<all files>/``."""
@@ -86,7 +86,7 @@ def digest_of(files: Mapping[str, str]) -> str:
 def _keep(path: Path, content: bytes) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_bytes(path, content)
 
 
 def load_site(folder: Path, system: str, sha256: str) -> Site:

@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
 
+from envs.core.files import DRAFT, sync_folder
+
 NAME = re.compile(r"(?P<n>\d{12})-(?P<begin>\d{8}T\d{6}Z)\.jsonl(?P<gz>\.gz)?")
 BEGIN = "%Y%m%dT%H%M%SZ"
 BLOCK = 1 << 18
-TEMPORARY = ".tmp"
 
 
 def segment_name(n: int, at_s: float) -> str:
@@ -123,7 +124,7 @@ def compress(path: Path) -> None:
         OSError: if it cannot be written; the plain file stays.
     """
     target = path.with_name(f"{path.name}.gz")
-    work = path.with_name(f"{path.name}{TEMPORARY}")
+    work = path.with_name(f"{path.name}{DRAFT}")
     try:
         with (
             path.open("rb") as plain,
@@ -136,32 +137,5 @@ def compress(path: Path) -> None:
         os.replace(work, target)
         sync_folder(path.parent)
         path.unlink()
-    finally:
-        work.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names of files in a folder last."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and make it last.
-
-    Raises:
-        OSError: if it cannot be written; an older one stays.
-    """
-    work = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        with work.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(work, path)
-        sync_folder(path.parent)
     finally:
         work.unlink(missing_ok=True)

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError
+from envs.core.files import DRAFT, sync_folder
 from serving.audit.anchor import FILE, Anchor, signing_key
 from serving.audit.chain import Head, NotARecord, seal, split
 from serving.audit.origin import origin
-from serving.audit.segments import TEMPORARY, Unreadable, list_segments, segment_name, sync_folder
+from serving.audit.segments import Unreadable, list_segments, segment_name
 from serving.audit.settings import AuditSettings
 from serving.audit.tail import Tail, recover
 
@@ -71,7 +72,7 @@ class Writer:
             self.chain = self.folder.name
             self._anchor = settings.anchors / f"{self.chain}.json" if settings.anchors else self.folder / FILE
             self._anchor.parent.mkdir(parents=True, exist_ok=True)
-            for half in self.folder.glob(f"*{TEMPORARY}"):
+            for half in self.folder.glob(f"*{DRAFT}"):
                 half.unlink()
             tail = recover(self.folder)
             self.head = tail.head

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from envs.core.errors import CityloopError
+from envs.core.files import write_bytes
 from envs.core.site import Frozen, Site, first_problem
 from serving.charge.overrides import Override
 from serving.charge.roles import Roles
@@ -89,16 +89,7 @@ class Store:
         if self._path is None:
             return
         with self._lock:
-            handle, name = tempfile.mkstemp(prefix=f".{self._path.name}-", dir=self._path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(state.model_dump_json(indent=1).encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, self._path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_bytes(self._path, state.model_dump_json(indent=1).encode(), mode=0o600)
             self._seen = self._stamp()
 
     def changed(self) -> bool:

@@ -7,7 +7,6 @@ was heard. What does not fit into the queue is missing from a window, and the mo
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
+from envs.core.files import write_bytes
 from serving.events import Decision, Event, Structure
 
 log = logging.getLogger("cityloop.serving")
@@ -173,9 +173,7 @@ def _read(path: Path | None) -> _Kept:
 def _keep(path: Path | None, kept: _Kept) -> None:
     if path is None:
         return
-    work = path.with_suffix(".new")
     try:
-        work.write_text(kept.model_dump_json())
-        os.replace(work, path)
+        write_bytes(path, kept.model_dump_json().encode())
     except OSError as error:
         log.error("health: %s cannot be written (%s); it will not be known after a restart", path, error.strerror)  # noqa: TRY400

@@ -64,8 +64,10 @@ def test_it_is_kept_as_json(learned, tmp_path):
     learned.save(tmp_path / "demand.json")
     assert DemandForecast.load(tmp_path / "demand.json") == learned
     (tmp_path / "demand.json").write_text("{}")
-    with pytest.raises(CityloopError, match="learn it again"):
+    with pytest.raises(CityloopError, match="is missing"):
         DemandForecast.load(tmp_path / "demand.json")
+    with pytest.raises(CityloopError, match="learn it again"):
+        DemandForecast.load(tmp_path / "nothing.json")
 
 
 def test_what_does_not_fit_is_refused(learned):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 from scipy.optimize import minimize
 from scipy.special import gammaln
 from scipy.stats import nbinom
@@ -188,7 +188,7 @@ class DemandForecast(Frozen):
 
     def save(self, path: Path) -> None:
         """Write it as plain JSON."""
-        path.write_text(self.model_dump_json() + "\n")
+        self.to_file(path)
 
     @classmethod
     def load(cls, path: Path) -> DemandForecast:
@@ -197,10 +197,7 @@ class DemandForecast(Frozen):
         Raises:
             CityloopError: if it is something else.
         """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise CityloopError(f"forecast {path} cannot be read ({type(error).__name__}): learn it again") from None
+        return cls.from_file(path, "forecast", "learn it again")
 
 
 def profile(counts: np.ndarray) -> np.ndarray:

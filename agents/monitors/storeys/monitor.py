@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 from scipy.special import ndtri
 
 from agents.monitors.storeys.config import StoreyConfig
@@ -21,7 +21,7 @@ from agents.monitors.storeys.windows import Window, check_window
 from agents.monitors.structural.detection import Calibration, Memory, calibrate, tolerance_limit, windows_needed
 from agents.monitors.structural.report import Alarm
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen, first_problem
+from envs.core.site import Frozen
 
 FORMAT = 1
 """Version of the file's layout."""
@@ -154,9 +154,7 @@ class StoreyMonitor:
 
     def save(self, path: Path) -> None:
         """Write what was learned as JSON; the last windows are not part of it."""
-        beside = path.with_name(f".{path.name}.part")
-        beside.write_text(self.learned.model_dump_json(indent=1) + "\n")
-        beside.replace(path)
+        self.learned.to_file(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -165,14 +163,7 @@ class StoreyMonitor:
         Raises:
             CityloopError: if the file is missing or is no such thing.
         """
-        try:
-            return cls(Learned.model_validate_json(path.read_bytes()))
-        except OSError as error:
-            raise CityloopError(
-                f"monitor file {path} cannot be read ({error.strerror}): give an existing file"
-            ) from None
-        except ValidationError as error:
-            raise CityloopError(f"monitor file {path}: {first_problem(error)}") from None
+        return cls(Learned.from_file(path, "monitor file"))
 
 
 def _deaf(config: StoreyConfig, seen: Estimate, inflation: np.ndarray, misfit: np.ndarray) -> list[Deaf]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from agents.monitors.structural.config import MonitorConfig
 from agents.monitors.structural.detection import Calibration
 from agents.monitors.structural.modes import Reference
 from agents.monitors.structural.temperature import Compensation
 from agents.monitors.structural.updating import Frame
-from envs.core.errors import CityloopError
-from envs.core.site import Frozen, first_problem
+from envs.core.site import Frozen
 
 FORMAT = 1
 """Version of the file's layout."""
@@ -132,22 +130,6 @@ class Learned(Frozen):
     def calibration(self) -> Calibration:
         """The curve from statistic to probability."""
         return Calibration(self.offset, self.slope)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `StructuralMonitor.save` wrote.
-
-        Raises:
-            CityloopError: if the file is missing or is no such thing.
-        """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise CityloopError(
-                f"monitor file {path} cannot be read ({error.strerror}): give an existing file"
-            ) from None
-        except ValidationError as error:
-            raise CityloopError(f"monitor file {path}: {first_problem(error)}") from None
 
 
 def _expect(name: str, values: Any, shape: tuple[int, ...]) -> None:

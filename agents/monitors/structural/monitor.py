@@ -124,10 +124,7 @@ class StructuralMonitor:
         Raises:
             CityloopError: if nothing was learned yet.
         """
-        text = self._known().model_dump_json() + "\n"
-        beside = path.with_name(f".{path.name}.part")
-        beside.write_text(text)
-        beside.replace(path)
+        self._known().to_file(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -136,7 +133,7 @@ class StructuralMonitor:
         Raises:
             CityloopError: if the file is missing or is no such thing.
         """
-        learned = Learned.load(path)
+        learned = Learned.from_file(path, "monitor file")
         monitor = cls(learned.config)
         monitor._take(learned)
         return monitor

@@ -100,6 +100,15 @@ def test_a_broken_file_does_not_stop_the_service(tmp_path: Path) -> None:
     assert AlarmBook(path).all(1.0) == book.all(1.0)
 
 
+def test_a_full_disk_does_not_stop_alarms(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+    book = AlarmBook(tmp_path / "gone" / "alarms.json", lambda alarm: told.append(alarm.key))
+    hold(book, 1.0, FULL)
+    assert states(book) == [("full:T1", "raised")]
+    assert told == ["full:T1"]
+    assert "they will not outlive this process" in caplog.text
+
+
 def test_what_is_not_there_cannot_be_seen_to() -> None:
     book = AlarmBook()
     with pytest.raises(NoSuchAlarm):

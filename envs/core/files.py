@@ -1,0 +1,47 @@
+"""Files that are replaced as a whole: whoever reads one sees the old content or the new one, after a power cut too."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+DRAFT = ".tmp"
+"""How a file ends that is not finished; one that lies there was left by a process that was killed."""
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Replace a file, and wait until it is on the disk.
+
+    Args:
+        path: of the file; its folder is there.
+        content: all of it.
+        mode: its permissions, less those that the process withholds (umask).
+
+    Raises:
+        OSError: if it cannot be written; an older one stays.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{DRAFT}")
+    try:
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of a folder's files last.
+
+    Raises:
+        OSError: if the folder cannot be opened.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,41 @@
+"""Files are replaced as a whole, or stay as they were; records say what is wrong with theirs."""
+
+import pytest
+
+from envs.core.errors import CityloopError
+from envs.core.files import write_bytes
+from envs.core.site import Frozen
+
+
+class Pipe(Frozen):
+    """A record."""
+
+    length_m: float
+
+
+def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
+    path = tmp_path / "state.json"
+    write_bytes(path, b"old, and longer")
+    write_bytes(path, b"new", mode=0o600)
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_replaced_stays(tmp_path):
+    taken = tmp_path / "taken"
+    (taken / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="taken"):
+        write_bytes(taken, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_record_is_read_back_or_refused_with_its_name(tmp_path):
+    path = tmp_path / "pipe.json"
+    Pipe(length_m=2.5).to_file(path)
+    assert Pipe.from_file(path, "pipe") == Pipe(length_m=2.5)
+    path.write_text("{}")
+    with pytest.raises(CityloopError, match=r"pipe .*pipe.json: key 'length_m' is missing: add it"):
+        Pipe.from_file(path, "pipe")
+    with pytest.raises(CityloopError, match=r"pipe .*gone.json cannot be read \(No such file.*\): lay it anew"):
+        Pipe.from_file(tmp_path / "gone.json", "pipe", "lay it anew")
