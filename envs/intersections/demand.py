@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
+import math
 import xml.etree.ElementTree as ET
+import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,16 +19,40 @@ from envs.intersections.scenarios import Demand, SignalScenario
 RATES = ("vehsPerHour", "perHour", "probability", "number")
 """Attributes of a flow that grow with the demand."""
 
+STREAMS = ("flow", "personFlow", "containerFlow")
+"""Elements that depart from their ``begin`` on; all others that depart do so at their ``depart``."""
+
+GZIP = b"\x1f\x8b"
+"""How a compressed file begins; SUMO reads those, too."""
+
 
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
     try:
-        root = ET.parse(path).getroot()
-    except (ET.ParseError, OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        root = ET.fromstring(gzip.decompress(content) if content.startswith(GZIP) else content)
+    except (ET.ParseError, OSError, EOFError, zlib.error, ValueError) as error:
         raise CityloopError(f"route file {path} cannot be read ({error}): give a SUMO .rou.xml file") from None
     if root.tag not in ("routes", "additional"):
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
+    for flow in root:
+        if flow.tag in STREAMS:
+            _refuse_odd_rate(path, flow)
     return tuple(root)
+
+
+def _refuse_odd_rate(path: Path, flow: ET.Element) -> None:
+    """SUMO says so, too, but only once it starts, and rates are counted before that."""
+    for name in (*RATES, "period"):
+        text = flow.get(name, "1")
+        try:
+            rate = float(text[4:-1] if text.startswith("exp(") and name == "period" else text)
+        except ValueError:
+            rate = -1.0
+        if not 0 <= rate < math.inf or (name == "period" and rate == 0):
+            raise CityloopError(
+                f"route file {path}: {name} of flow {flow.get('id')!r} is {text!r}: give a number above 0"
+            )
 
 
 def read_routes(path: Path) -> tuple[ET.Element, ...]:
@@ -36,28 +65,51 @@ def read_routes(path: Path) -> tuple[ET.Element, ...]:
 
 
 def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]:
-    """The route files of a seed: the scenario's own, or varied copies of them in a folder.
+    """The route files of a seed: the scenario's own, or copies of them in a folder, varied or put in order.
+
+    SUMO ignores whatever departs earlier than something before it in the same file, so a file that is not in order of
+    departure is given to it in order.
 
     Raises:
         CityloopError: if a route file cannot be used.
     """
     demand = scenario.demand_of(seed)
     if demand == Demand():
-        for path in scenario.routes:
-            read_routes(path)
-        return list(scenario.routes)
+        return [_in_order(path, folder / f"demand{k}.rou.xml") for k, path in enumerate(scenario.routes)]
     rng = np.random.default_rng([seed, 1])
     scale = float(rng.uniform(*demand.scale))
     shift = float(rng.uniform(-demand.shift_s, demand.shift_s))
     out = []
     for k, path in enumerate(scenario.routes):
         children = read_routes(path)
-        root = ET.Element("routes")
-        root.extend(_vary(children, scenario, scale, shift, demand.jitter_s, rng))
-        target = folder / f"demand{k}.rou.xml"
-        ET.ElementTree(root).write(target, encoding="utf-8")
-        out.append(target)
+        changed = _vary(children, scenario, scale, shift, demand.jitter_s, rng)
+        out.append(_write(changed, folder / f"demand{k}.rou.xml"))
     return out
+
+
+def _write(children: Iterable[ET.Element], target: Path) -> Path:
+    root = ET.Element("routes")
+    root.extend(children)
+    ET.ElementTree(root).write(target, encoding="utf-8")
+    return target
+
+
+def _in_order(path: Path, target: Path) -> Path:
+    """The file itself if it is in order of departure, else a copy that is."""
+    children = read_routes(path)
+    times = [time_s for child in children if (time_s := departs_s(child)) is not None]
+    if all(a <= b for a, b in itertools.pairwise(times)):
+        return path
+    definitions = [child for child in children if departs_s(child) is None]
+    departing = [child for child in children if departs_s(child) is not None]
+    return _write([*definitions, *sorted(departing, key=departs_s)], target)  # type: ignore[arg-type]  # none is None
+
+
+def departs_s(element: ET.Element) -> float | None:
+    """When a child of a route file departs, or begins to; None for a definition, or what waits for something else."""
+    if element.tag in STREAMS:
+        return seconds(element.get("begin")) or 0.0
+    return seconds(element.get("depart"))
 
 
 def scheduled_vehicles(routes: list[Path]) -> list[float]:
@@ -80,10 +132,10 @@ def _vary(
     definitions: list[ET.Element] = []
     departing: list[tuple[float, int, ET.Element]] = []
     for child in children:
-        if child.tag == "flow":
-            departing.append((seconds(child.get("begin")) or 0.0, len(departing), _scaled_flow(child, scale)))
+        depart = departs_s(child)
+        if depart is not None and child.tag in STREAMS:
+            departing.append((depart, len(departing), _scaled_flow(child, scale)))
             continue
-        depart = seconds(child.get("depart"))
         if depart is None:
             definitions.append(child)
             continue

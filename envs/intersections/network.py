@@ -103,16 +103,17 @@ class _Builder:
                         self._connections[connection.getTLSID()].append(connection)
 
     def junction(self, light: Any) -> Junction | None:
-        """The junction of a traffic light, or None where it has fewer than two green stages."""
-        programs = light.getPrograms()
+        """The junction of a traffic light, or None where no program of it has two green stages."""
         connections = self._connections[light.getID()]
-        if not programs or not connections:
+        if not connections:
             return None
-        program = programs[sorted(programs)[0]]
-        phases = tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases())
         foes, yields = self._right_of_way(connections)
-        stages = _green_stages(phases, foes, yields)
-        if len(stages) < 2:
+        for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
+            phases = tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases())
+            stages = _green_stages(phases, foes, yields)
+            if len(stages) >= 2:
+                break
+        else:  # all of them are off, or blink
             return None
         movements = self._movements(connections, len(phases[0].state))
         return Junction(

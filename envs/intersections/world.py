@@ -87,7 +87,8 @@ class SumoWorld(World):
         try:
             libsumo.start(command)
         except Exception as error:  # libsumo raises its own exception classes
-            raise CityloopError(f"SUMO cannot start scenario {self.scenario.ref}: {_first_line(error)}") from None
+            why = _reported(folder / "errors.log") or _first_line(error)
+            raise CityloopError(f"SUMO cannot start scenario {self.scenario.ref}: {why}") from None
         if self._local is None:
             for junction in self.site.junctions:
                 self._switch(junction.id, "start")
@@ -186,6 +187,12 @@ class SumoWorld(World):
             self._folder = None
         if SumoWorld._running is self:
             SumoWorld._running = None
+
+
+def _reported(log: Path) -> str:
+    """What SUMO's log says went wrong first; its exceptions often say only that something did."""
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    return next((line.removeprefix("Error: ").strip() for line in lines if line.startswith("Error: ")), "")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """A network of one's own: it runs from a YAML file, and what is wrong with it is said in one sentence."""
 
+import re
 import shutil
 import subprocess
 
@@ -70,6 +71,31 @@ def test_network_without_signals(folder):
     command = [sumo_binary("netgenerate"), "--grid", "--grid.number=2", f"--output-file={folder / 'own.net.xml'}"]
     subprocess.run(command, check=True, capture_output=True)
     assert "has no traffic lights: give a network with signals" in refusal(folder / "own.yaml")
+
+
+def test_stages_are_those_of_the_program_that_sumo_would_run(folder):
+    """The last of a file; programs that are off, or blink, are passed over."""
+    before = load_site(load_scenario(folder / "own.yaml"))
+    text = (folder / "own.net.xml").read_text()
+    light = re.search(r'    <tlLogic id="A0".*?</tlLogic>\n', text, re.DOTALL)[0]
+    dark = "O" * len(before.junctions[0].program[0].state)
+    night = re.sub(r'duration="\d+"', 'duration="77"', light.replace('programID="0"', 'programID="night"'))
+    off = (
+        f'<tlLogic id="A0" type="static" programID="-off" offset="0"><phase duration="90" state="{dark}"/></tlLogic>\n'
+    )
+    (folder / "own.net.xml").write_text(text.replace(light, f"{light}{night}{off}"))
+    after = load_site(load_scenario(folder / "own.yaml"))
+    assert after.junctions[0].stages == before.junctions[0].stages
+    assert {phase.duration_s for phase in after.junctions[0].program} == {77.0}
+    assert after.junctions[1:] == before.junctions[1:]
+
+
+def test_a_comma_in_a_path_is_refused(folder):
+    comma = folder / "a,b"
+    comma.mkdir()
+    for path in list(folder.glob("own.*")):
+        shutil.copy(path, comma)
+    assert "has a comma in its path, where SUMO ends a name: rename or move it" in refusal(comma / "own.yaml")
 
 
 def test_routes_that_do_not_fit_the_network(folder):

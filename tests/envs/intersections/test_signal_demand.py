@@ -1,5 +1,6 @@
 """Demand: variations of a seed, and the counts that fixed-time plans are made from."""
 
+import gzip
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -7,7 +8,7 @@ import sumolib
 
 from envs import CityloopError, load_scenario
 from envs.intersections.counts import _poured, turn_flows
-from envs.intersections.demand import route_files, scheduled_vehicles, seconds
+from envs.intersections.demand import read_routes, route_files, scheduled_vehicles, seconds
 from envs.intersections.network import load_site
 
 ROUTES = """<routes>
@@ -40,8 +41,51 @@ def varied(scenario, folder, seed=1, **demand):
     return [child for child in ET.parse(path).getroot() if child.tag in ("vehicle", "trip", "flow")]
 
 
-def test_an_unvaried_demand_is_the_file_itself(scenario, tmp_path):
-    assert route_files(scenario, 1, tmp_path) == list(scenario.routes)
+def test_an_unvaried_demand_in_order_is_the_file_itself(scenario, tmp_path):
+    (path,) = scenario.routes
+    path.write_text(ROUTES.replace('id="b" depart="5"', 'id="b" depart="15"').replace("590", "16").replace("0.1", "1"))
+    ordered = [line for line in path.read_text().splitlines() if "<flow" not in line]
+    path.write_text("\n".join(ordered))
+    assert route_files(scenario, 1, tmp_path) == [path]
+
+
+def test_nothing_is_lost_of_a_file_out_of_order(scenario, tmp_path):
+    """SUMO ignores, without failing, whatever departs before something above it in the file."""
+    (path,) = route_files(scenario, 1, tmp_path)
+    times = departs(path)
+    assert path != scenario.routes[0]
+    assert times == [None, None, 0, 0, 0, 5, 10, 590, 700], "definitions first"
+
+
+def test_people_who_come_late_hold_nobody_up(scenario, tmp_path):
+    stream = '<personFlow id="p" begin="500" end="600" period="50"><walk edges="left0A0"/></personFlow>'
+    scenario.routes[0].write_text(ROUTES.replace("<vehicle id", f"{stream}<vehicle id", 1))
+    for demand in ({}, {"scale": [1, 1], "jitter_s": 1}):
+        changed = scenario.override({f"demand.{key}": value for key, value in demand.items()})
+        (path,) = route_files(changed, 1, tmp_path)
+        times = [time for time in departs(path) if time is not None]
+        assert times == sorted(times)
+        assert 500 in times
+
+
+def test_a_compressed_file_is_read(scenario, tmp_path):
+    packed = tmp_path / "own.rou.xml.gz"
+    packed.write_bytes(gzip.compress(ROUTES.encode()))
+    assert len(read_routes(packed)) == len(read_routes(scenario.routes[0]))
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(CityloopError, match=r"own\.rou\.xml\.gz cannot be read"):
+        read_routes(packed)
+
+
+@pytest.mark.parametrize(
+    "odd", ['vehsPerHour="many"', 'period="exp(x)"', 'probability="-1"', 'period="0"', 'number="nan"']
+)
+def test_a_flow_without_a_rate_is_refused(odd, scenario):
+    scenario.routes[0].write_text(f'<routes><flow id="q" begin="0" end="9" from="a" to="b" {odd}/></routes>')
+    name, _, value = odd.partition("=")
+    with pytest.raises(CityloopError) as error:
+        read_routes(scenario.routes[0])
+    assert f"{name} of flow 'q' is {value.strip(chr(34))!r}: give a number above 0" in str(error.value)
 
 
 def test_scale_multiplies_vehicles_and_flows(scenario, tmp_path):
