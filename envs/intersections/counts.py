@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.core.sumo import seconds
-from envs.intersections.demand import read_routes
+from envs.intersections.demand import read_routes, seconds
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -187,7 +187,7 @@ def _choose(
         if there_m < 0.0 or not np.isfinite(there_s):
             continue
         wanted_s = (until * full_m - there_m) / rate
-        begin_s = _free_from(at, places[c, 1], there_s, wanted_s, riders, row_of)
+        begin_s = free_from(at, places[c, 1], there_s, wanted_s, riders, row_of)
         end_s = fleet.shift_s[v, 1]
         if i < fleet.length[v]:  # what is planned begins no later
             next_s = riders.begin_s[fleet.rider[v, i]]
@@ -202,7 +202,7 @@ def _choose(
 
 
 @njit(cache=True)
-def _free_from(node: int, places: int, start_s: float, length_s: float, riders: Riders, row_of: np.ndarray) -> float:
+def free_from(node: int, places: int, start_s: float, length_s: float, riders: Riders, row_of: np.ndarray) -> float:
     """The earliest moment from ``start_s`` on from which a charger has a place for so long."""
     if _fits(node, places, start_s, length_s, riders, row_of):
         return start_s

@@ -20,6 +20,10 @@ RESTED, WENT_ON = range(15, 17)
 PLUGGED_IN, UNPLUGGED = range(17, 19)
 """A vehicle begins to charge; ends, having gained ``metres`` of range."""
 
+DELAYED, PROLONGED, OVERTIME = range(19, 22)
+"""Because streets took longer than known (see `unforeseen`) somebody boards late, or a break or charging begins late; a
+ride that ends is too long; a stop is served after the shift's end: by ``load`` seconds at most, rounded up."""
+
 NAMES = (
     "requested",
     "promised",
@@ -40,6 +44,9 @@ NAMES = (
     "went_on",
     "plugged_in",
     "unplugged",
+    "delayed",
+    "prolonged",
+    "overtime",
 )
 
 TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)
@@ -61,7 +68,8 @@ class Log(NamedTuple):
         kind: what, int8.
         vehicle, rider, node: who and where, int32; -1: nobody, nowhere.
         metres: of `DROVE`, driven, and of `UNPLUGGED`, gained, float64.
-        load: seats taken on the way (`DROVE`), the reason (`REFUSED`), or how (`HANDED_OVER`), int32.
+        load: seats taken on the way (`DROVE`), the reason (`REFUSED`), how (`HANDED_OVER`), or seconds (`DELAYED`,
+            `PROLONGED`, `OVERTIME`), int32.
         used: int64 ``(1,)``.
     """
 

@@ -44,7 +44,8 @@ class Fleet(NamedTuple):
         floor_s: a pick-up begins no earlier, float64 ``(V, PLAN)``.
         mate: for a drop-off the place of its pick-up in the plan, -1 where the rider is aboard; int32 ``(V, PLAN)``.
         arrive_s, leave_s: the schedule, float64 ``(V, PLAN)``.
-        latest_s: the latest arrival that breaks no pick-up window, no ride of who is aboard and no shift further on.
+        latest_s: the latest arrival that breaks no pick-up window, no ride of who is aboard and no shift further on;
+            what is late already counts as kept if it is no later than planned.
         load: seats and places taken after each stop, int32 ``(V, PLAN, 2)``.
         battery: float64 ``(V, 3)``: `LEFT` at the node ``at``, inf: no range to be heeded; `FULL`; `RATE`.
         heading: where an idle vehicle was sent, -1: nowhere; int32 ``(V,)``.
@@ -80,10 +81,10 @@ class Riders(NamedTuple):
         origin, destination: nodes, int32 ``(R,)``.
         known_s: when the request comes in.
         earliest_s: when the rider wants to be picked up; later than ``known_s`` if booked beforehand.
-        latest_s: end of the pick-up window that is promised.
+        latest_s: end of the pick-up window to which plans are held: the promise's, less a margin.
         direct_s: of a ride without detour that begins at ``earliest_s``.
-        limit_s: longest ride that is promised, from the beginning of boarding to the arrival; inf: this is no party but
-            a driver's break, see `rests`, or a stay at a charger, see `charging`.
+        limit_s: longest ride likewise, from the beginning of boarding to the arrival; inf: this is no party but a
+            driver's break, see `rests`, or a stay at a charger, see `charging`.
         size: seats and wheelchair places that the party needs, int32 ``(R, 2)``.
         board_s, alight_s: how long the vehicle stands.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.

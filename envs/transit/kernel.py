@@ -5,6 +5,10 @@ far a battery lasts. Whoever asks for whatever, a plan that would break one is n
 gives what trying every place of every plan would give, and only skips what cannot be better. No vehicle moves here;
 that is `motion`.
 
+A vehicle may be later than planned, by its driver's report (`live`) or because streets take longer than was known
+(`unforeseen`). Its plan stays: nobody is dropped. A promise that is late already may be no later than it is planned;
+so no insertion breaks a promise, nor makes one later that streets have broken (`at_latest`).
+
 The search rests on two facts: travel times are shortest paths (no detour is quicker), and who leaves later never
 arrives earlier. So a pick-up that is too late at one place of a plan is too late at all later ones, and so is a ride.
 
@@ -63,19 +67,59 @@ def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
             places -= riders.size[r, 1]
         fleet.leave_s[v, k] = now_s
         fleet.load[v, k, 0], fleet.load[v, k, 1] = seats, places
-    bound = fleet.shift_s[v, 1]
+    bound = np.inf
     for k in range(count - 1, -1, -1):
         r = fleet.rider[v, k]
-        if k < count - 1:
+        if k == count - 1:
+            bound = at_latest(fleet.shift_s[v, 1], fleet.leave_s[v, k])
+        else:
             bound = leave_by(bound, roads.free_s[fleet.node[v, k], fleet.node[v, k + 1]], roads.speed, roads.slot_s)
         if fleet.pick[v, k]:
-            bound = min(bound - riders.board_s[r], riders.latest_s[r])
+            bound = min(bound - riders.board_s[r], at_latest(riders.latest_s[r], riders.begin_s[r]))
         else:
             bound -= riders.alight_s[r]
             if fleet.mate[v, k] < 0:
-                bound = min(bound, riders.begin_s[r] + riders.limit_s[r])
+                bound = min(bound, at_latest(riders.begin_s[r] + riders.limit_s[r], fleet.arrive_s[v, k]))
         fleet.latest_s[v, k] = bound
     update_due(v, fleet)
+
+
+@njit(cache=True)
+def at_latest(limit_s: float, planned_s: float) -> float:
+    """The latest that an insertion may make of what is planned: the promise's limit, or no later if it is late."""
+    return planned_s if planned_s > limit_s + EPS else limit_s
+
+
+@njit(cache=True)
+def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """`schedule` anew where a plan's stops may now be sooner, with no ride longer than it was planned.
+
+    A rider who is picked up sooner might wait aboard for a pick-up that may not begin yet, for longer than was
+    promised. If so, pick-ups keep the times that they had.
+    """
+    planned_s, ride_s = np.zeros(PLAN), np.zeros(PLAN)
+    for k in range(fleet.length[v]):
+        planned_s[k] = riders.begin_s[fleet.rider[v, k]]
+        ride_s[k] = fleet.arrive_s[v, k] - planned_s[k]
+    schedule(v, fleet, riders, roads)
+    for k in range(fleet.length[v]):
+        if fleet.pick[v, k]:
+            continue
+        r = fleet.rider[v, k]
+        if fleet.arrive_s[v, k] - riders.begin_s[r] > at_latest(riders.limit_s[r], ride_s[k]) + EPS:
+            for m in range(fleet.length[v]):
+                if fleet.pick[v, m]:
+                    fleet.floor_s[v, m] = planned_s[m]
+            schedule(v, fleet, riders, roads)
+            return
+
+
+@njit(cache=True)
+def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """A vehicle is not where it was to be by now: it can go on from there no sooner than ``time_s``."""
+    if fleet.at_s[v] < time_s:
+        fleet.at_s[v] = time_s
+        schedule(v, fleet, riders, roads)
 
 
 @njit(cache=True)
@@ -246,7 +290,10 @@ def _too_long(v: int, k: int, first: int, arrive_s: float, fleet: Fleet, riders:
     """Whether a ride that ends at stop ``k`` would break its promise; stops from ``first`` on begin anew."""
     other, mate = fleet.rider[v, k], fleet.mate[v, k]
     begin_s = begins[mate] if mate >= first else riders.begin_s[other]
-    return arrive_s - begin_s > riders.limit_s[other] + EPS
+    if arrive_s - begin_s <= riders.limit_s[other] + EPS:
+        return False
+    planned_s = fleet.arrive_s[v, k] - riders.begin_s[other]
+    return arrive_s - begin_s > at_latest(riders.limit_s[other], planned_s) + EPS
 
 
 @njit(cache=True)
@@ -436,24 +483,10 @@ def close(v: int, place: int, fleet: Fleet) -> None:
 
 @njit(cache=True)
 def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Take a rider who withdrew, or is not there, out of a plan.
-
-    What comes after may now be sooner, and a rider who is picked up sooner might then wait aboard for a pick-up that
-    may not begin yet, for longer than was promised. If so, pick-ups keep the times that they had.
-    """
+    """Take a rider who withdrew, or is not there, out of a plan. What comes after may now be sooner: see `reckon`."""
     if fleet.length[v] == 0 or fleet.rider[v, 0] == r:
         fleet.at_s[v] = ready_s(v, now_s, fleet)
     for k in range(fleet.length[v] - 1, -1, -1):
         if fleet.rider[v, k] == r:
             close(v, k, fleet)
-    planned = np.zeros(PLAN)
-    for k in range(fleet.length[v]):
-        planned[k] = riders.begin_s[fleet.rider[v, k]]
-    schedule(v, fleet, riders, roads)
-    for k in range(fleet.length[v]):
-        if not fleet.pick[v, k] and _too_long(v, k, PLAN, fleet.arrive_s[v, k], fleet, riders, planned):
-            for m in range(fleet.length[v]):
-                if fleet.pick[v, m]:
-                    fleet.floor_s[v, m] = planned[m]
-            schedule(v, fleet, riders, roads)
-            return
+    reckon(v, fleet, riders, roads)

@@ -27,6 +27,8 @@ LATE_S = 1e-3
 SHORT_M = 1.0
 """Metres likewise by which a battery may seem to have lasted longer than it does."""
 
+Seconds = float | np.ndarray
+
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
     "served_pct": "parties that were picked up, of those that neither mean to withdraw nor stay away",
@@ -63,7 +65,13 @@ KPIS = {
     "ran_empty": "vehicles that drove farther than their battery lasts",
     "longest_km": "driven by the vehicle that drove most",
     "breaks": "drivers' breaks that were taken",
-    "breaks_missed": "breaks that began outside their window, were cut short, or had somebody aboard",
+    "breaks_late": "breaks that began late because streets took longer than known",
+    "breaks_missed": "breaks that began outside their window otherwise, were cut short, or had somebody aboard",
+    "late_by_street": "promises broken because streets took longer than known: late pick-ups, long rides",
+    "late_pct": "share of them in all parties that were picked up",
+    "late_mean_min": "by how much a pick-up was late or a ride too long, whichever is more, mean over them",
+    "late_p95_min": "its 95th percentile",
+    "overtime_min": "from shifts' ends to last stops, all together, because streets took longer than known",
     "broken": "promises broken by dispatch: late pick-ups, long rides, seats or places exceeded, stops outside a shift",
     "failed": "1 if any promise was broken, a break missed, or a battery empty",
 }
@@ -82,6 +90,7 @@ class Ledger:
         refused, withdrawn, absent: bool ``(R,)``.
         stranded: lost the vehicle by a breakdown, and nobody else could come.
         anew: was promised anew after a breakdown.
+        delayed_s, prolonged_s: by how much streets made the pick-up late and the ride too long, rounded up.
         unserved: refused or stranded.
         steady: whether the party means to come and does not withdraw, whoever dispatches: these are who is compared.
     """
@@ -99,6 +108,14 @@ class Ledger:
         self.stranded = self._which(log, events.STRANDED, count)
         self.anew = np.zeros(count, bool)
         self.anew[log.rider[(log.kind == events.HANDED_OVER) & (log.load == events.ANEW)]] = True
+        self.delayed_s, self.prolonged_s = np.zeros(count), np.zeros(count)
+        for kind, column in ((events.DELAYED, self.delayed_s), (events.PROLONGED, self.prolonged_s)):
+            mine = (log.kind == kind) & (log.rider >= 0)
+            who = log.rider[mine]
+            # Whoever had to change vehicles waits again, and that is a part of the ride.
+            again = log.time_s[mine] > self.picked_s[who] + LATE_S
+            np.add.at(column, who[~again], log.load[mine][~again])
+            np.add.at(self.prolonged_s, who[again], log.load[mine][again])
         self.picked_s[self.stranded] = np.nan
         self.unserved = self.refused | self.stranded
         self.steady = ~np.isfinite(riders.cancel_s) & ~riders.absent
@@ -180,8 +197,10 @@ def indicators(
         "stranded": float((ledger.stranded & ledger.steady).sum()),
         "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~_kept(ledger, riders)).sum()),
         **charging,
+        **_by_street(log, ledger, riders),
         "longest_km": float(np.bincount(log.vehicle[drove], weights=metres).max(initial=0.0)) / 1000,
         "breaks": float((log.kind == events.RESTED).sum()),
+        "breaks_late": float(((log.kind == events.DELAYED) & (log.rider < 0)).sum()),
         "breaks_missed": missed,
         "broken": broken,
         "failed": float(broken > 0 or missed > 0 or charging["ran_empty"] > 0),
@@ -256,16 +275,15 @@ def broken_promises(log: Log, fleet: Fleet, riders: Riders) -> int:
     """How many promises dispatch broke, counted from events: pick-up windows, rides, seats and places, shifts.
 
     A party that was promised a vehicle and neither withdrew nor stayed away must have been picked up, and let off.
-    Where a breakdown made it impossible to keep the promise, that is told apart (``broken_by_breakdown``).
+    Where a breakdown made it impossible to keep the promise, that is told apart (``broken_by_breakdown``); and so is
+    where streets took longer than known (``late_by_street``), as far as they made it late.
     """
     ledger = Ledger(log, riders)
-    promised = np.zeros(len(riders.origin), bool)
-    promised[log.rider[log.kind == events.PROMISED]] = True
-    owed = promised & ~ledger.withdrawn & ~ledger.absent
-    broken = int((owed & ~_kept(ledger, riders) & ~ledger.stranded & ~ledger.anew).sum())
+    broken = int((_owed(log, ledger, riders) & ~_kept(ledger, riders, ledger.delayed_s, ledger.prolonged_s)).sum())
     stops = (log.kind == events.PICKED_UP) | (log.kind == events.DROPPED_OFF)
     vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
-    on_duty = (time_s >= fleet.shift_s[vehicle, 0] - LATE_S) & (time_s <= fleet.shift_s[vehicle, 1] + LATE_S)
+    ends_s = fleet.shift_s[:, 1] + _overtime_s(log, len(fleet.at))
+    on_duty = (time_s >= fleet.shift_s[vehicle, 0] - LATE_S) & (time_s <= ends_s[vehicle] + LATE_S)
     broken += int((~on_duty).sum())
     stops |= log.kind == events.SET_DOWN
     vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
@@ -295,15 +313,45 @@ def missed_breaks(log: Log, breaks: np.ndarray) -> int:
         got_off = ((kind == events.DROPPED_OFF) & (time_s <= begin_s)).sum()
         worked = np.isin(kind, [events.PICKED_UP, events.DROPPED_OFF, events.DROVE]) & (time_s > begin_s)
         worked &= time_s < end_s - LATE_S
+        last_s += log.load[(log.vehicle == v) & (log.kind == events.DELAYED) & (log.rider < 0)].sum()
         in_time = first_s - LATE_S <= begin_s <= last_s + LATE_S and end_s - begin_s >= length_s - LATE_S
         missed += not in_time or got_on != got_off or worked.any()
     return missed
 
 
-def _kept(ledger: Ledger, riders: Riders) -> np.ndarray:
-    """Whose first promise was kept, as far as there was one."""
-    in_time = ledger.picked_s <= riders.latest_s + LATE_S
-    return in_time & (ledger.ride_s <= riders.limit_s + LATE_S)
+def _by_street(log: Log, ledger: Ledger, riders: Riders) -> dict[str, float]:
+    """What streets made late."""
+    owed = _owed(log, ledger, riders) & np.isfinite(ledger.picked_s)
+    late = owed & ~_kept(ledger, riders) & _kept(ledger, riders, ledger.delayed_s, ledger.prolonged_s)
+    minutes = np.maximum(ledger.picked_s - riders.latest_s, ledger.ride_s - riders.limit_s)[late] / 60
+    vehicles = int(log.vehicle.max(initial=-1)) + 1
+    return {
+        "late_by_street": float(late.sum()),
+        "late_pct": 100.0 * float(late.sum()) / max(int(owed.sum()), 1),
+        "late_mean_min": _mean(minutes),
+        "late_p95_min": float(np.percentile(minutes, 95)) if len(minutes) else 0.0,
+        "overtime_min": float(_overtime_s(log, vehicles).sum()) / 60,
+    }
+
+
+def _overtime_s(log: Log, vehicles: int) -> np.ndarray:
+    """By how much streets made each vehicle's last stop later than its shift ends, ``(V,)``."""
+    found, over = np.zeros(vehicles), log.kind == events.OVERTIME
+    np.maximum.at(found, log.vehicle[over], log.load[over])
+    return found
+
+
+def _owed(log: Log, ledger: Ledger, riders: Riders) -> np.ndarray:
+    """Who was promised a vehicle, and neither withdrew, nor stayed away, nor lost the promise by a breakdown."""
+    promised = np.zeros(len(riders.origin), bool)
+    promised[log.rider[log.kind == events.PROMISED]] = True
+    return promised & ~ledger.withdrawn & ~ledger.absent & ~ledger.stranded & ~ledger.anew
+
+
+def _kept(ledger: Ledger, riders: Riders, delayed_s: Seconds = 0.0, prolonged_s: Seconds = 0.0) -> np.ndarray:
+    """Whose first promise was kept, as far as there was one; or, but for so many seconds, ``(R,)``."""
+    in_time = ledger.picked_s <= riders.latest_s + delayed_s + LATE_S
+    return in_time & (ledger.ride_s <= riders.limit_s + prolonged_s + LATE_S)
 
 
 def _mean(values: np.ndarray) -> float:

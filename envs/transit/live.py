@@ -87,9 +87,7 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
             continue
         r = fleet.rider[v, 0]
         stands_s = riders.board_s[r] if fleet.pick[v, 0] else riders.alight_s[r]
-        if fleet.at_s[v] < now_s - stands_s:
-            fleet.at_s[v] = now_s - stands_s
-            kernel.schedule(v, fleet, riders, roads)
+        kernel.put_off(v, now_s - stands_s, fleet, riders, roads)
         return
 
 
@@ -119,7 +117,8 @@ class LiveFleet:
         self.riders = _blank(SLOTS)
         self.weights = np.array(site.costs.tuple)
         promise = site.promise
-        self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
+        self._margin_s, held = promise.margin_s, promise.held
+        self._anew = np.array([held.wait_s, held.ride_factor, held.ride_allowance_s])
         self._free = list(range(SLOTS - 1, 0, -1))
         self._begins, self._bounds = np.zeros(PLAN), np.zeros(len(self.fleet.at))
 
@@ -131,18 +130,22 @@ class LiveFleet:
     # -- asking ---------------------------------------------------------------------------------------------------
 
     def place(self, r: int, trip: Trip, latest_s: float | None = None, limit_s: float | None = None) -> None:
-        """Write a trip into a slot, with the site's promise unless another was made."""
+        """Write a trip into a slot, with the site's promise unless another was made. Plans are held to less."""
         riders, site, roads = self.riders, self.site, self.roads
         free_s = roads.free_s[trip.origin, trip.destination]
         direct_s = arrive(trip.earliest_s, free_s, roads.speed, roads.slot_s) - trip.earliest_s
         longest_s = site.promise.ride_factor * direct_s + site.promise.ride_allowance_s
         riders.origin[r], riders.destination[r] = trip.origin, trip.destination
         riders.earliest_s[r], riders.direct_s[r] = trip.earliest_s, direct_s
-        riders.latest_s[r] = trip.earliest_s + site.promise.wait_s if latest_s is None else latest_s
-        riders.limit_s[r] = longest_s if limit_s is None else limit_s
+        riders.latest_s[r] = (trip.earliest_s + site.promise.wait_s if latest_s is None else latest_s) - self._margin_s
+        riders.limit_s[r] = (longest_s if limit_s is None else limit_s) - self._margin_s
         riders.size[r] = trip.party, trip.wheelchairs
         riders.board_s[r], riders.alight_s[r] = site.timing.board_s, site.timing.alight_s
         riders.state[r], riders.vehicle[r], riders.begin_s[r] = 0, NOBODY, np.nan
+
+    def promised(self, r: int) -> tuple[float, float]:
+        """The end of the pick-up window, and the longest ride, that the rider in a slot is promised."""
+        return float(self.riders.latest_s[r]) + self._margin_s, float(self.riders.limit_s[r]) + self._margin_s
 
     def best(self, trip: Trip, now_s: float, vehicle: int | None = None) -> Offer | None:
         """The cheapest way to serve a trip, by one vehicle if it is named; None: no promise of it could be kept."""
@@ -174,16 +177,17 @@ class LiveFleet:
             shared += int(sum(fleet.mate[v, k] < 0 or fleet.mate[v, k] < i for k in range(i + 1, fleet.length[v])))
             driving_s = self._driving_s(v)
         late = {r: t - before[r] for r, t in after.items()}
+        latest_s, limit_s = self.promised(0)
         return Offer(
             vehicle=v,
             first=i,
             second=j,
             cost=float(cost),
             earliest_s=float(riders.earliest_s[0]),
-            latest_s=float(riders.latest_s[0]),
+            latest_s=latest_s,
             begin_s=begin_s,
             arrive_s=arrive_s,
-            limit_s=float(riders.limit_s[0]),
+            limit_s=limit_s,
             driving_s=driving_s - self._driving_s(v),
             others_s=sum(late.values()),
             others=sum(value > 1.0 for value in late.values()),
@@ -264,7 +268,7 @@ class LiveFleet:
         """A vehicle is at a node."""
         if np.isfinite(self.fleet.at_s[v]):
             self.fleet.at[v], self.fleet.at_s[v] = node, max(at_s, self.fleet.shift_s[v, 0])
-            kernel.schedule(v, self.fleet, self.riders, self.roads)
+            kernel.reckon(v, self.fleet, self.riders, self.roads)
 
     def board(self, r: int, at_s: float) -> None:
         """A rider has boarded, which took as long as it does; in whatever order the driver chose."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from envs.transit import events, kernel, rescue, rests
+from envs.transit import events, kernel, rescue, rests, unforeseen
 from envs.transit.clock import Roads, arrive
 from envs.transit.events import Log
 from envs.transit.fleet import (
@@ -28,30 +28,54 @@ from envs.transit.fleet import (
     Riders,
 )
 from envs.transit.journal import note_drive, write
+from envs.transit.unforeseen import Unforeseen
 
-EVENT_ROWS = 8
+EVENT_ROWS = 12
 """Rows of the log that a rider can cause at most, from request to arrival."""
 
 
 @njit(cache=True)
-def move(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def move(
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
+) -> None:
     """Let one vehicle drive, and serve stops, up to a moment."""
-    while fleet.due_s[v] <= until_s:
+    while _is_due(v, until_s, fleet, riders, roads, log, streets):
         target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
         at = fleet.at[v]
         if at != target:
             following = roads.hop[at, target]
+            if streets is not None:
+                unforeseen.enter(v, at, following, fleet.at_s[v], roads, streets)
             fleet.metres[v] += roads.metres[at, following]
             fleet.battery[v, LEFT] -= roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
-            if fleet.length[v] > 0 and fleet.heading[v] == following:  # sent here, and a break is still to come
-                _stand(v, fleet, log)
+            if streets is None:
+                _come(v, fleet, log)
         elif fleet.length[v] > 0:
-            _serve(v, fleet, riders, roads, log)
+            _serve(v, fleet, riders, roads, log, streets)
         else:
             _stand(v, fleet, log)
         kernel.update_due(v, fleet)
+
+
+@njit(cache=True)
+def _is_due(
+    v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
+) -> bool:
+    """Whether a vehicle is at a node by a moment, and has something to do there by then."""
+    if streets is not None:
+        if not unforeseen.reach(v, until_s, fleet, riders, roads, streets):
+            return False
+        _come(v, fleet, log)
+    return fleet.due_s[v] <= until_s
+
+
+@njit(cache=True)
+def _come(v: int, fleet: Fleet, log: Log) -> None:
+    """A vehicle with a break to come reaches a node: is it where it was sent?"""
+    if fleet.length[v] > 0 and fleet.heading[v] == fleet.at[v]:
+        _stand(v, fleet, log)
 
 
 @njit(cache=True)
@@ -63,10 +87,15 @@ def _stand(v: int, fleet: Fleet, log: Log) -> None:
 
 
 @njit(cache=True)
-def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
     """Begin a driver's break or a stay at a charger, or end it."""
     r, sign, begin_s, gained_m = fleet.rider[v, 0], 1, fleet.at_s[v], 0.0
     charges = riders.state[r] == CHARGING
+    if streets is not None:
+        if charges and fleet.pick[v, 0] and not unforeseen.takes_its_turn(v, fleet, riders, roads, streets):
+            return
+        if fleet.pick[v, 0]:
+            unforeseen.excuse(v, False, max(begin_s, fleet.floor_s[v, 0]), fleet, riders, streets, log)
     if fleet.pick[v, 0]:
         kind = events.PLUGGED_IN if charges else events.RESTED
         begin_s = max(begin_s, fleet.floor_s[v, 0])
@@ -86,15 +115,17 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None
 
 
 @njit(cache=True)
-def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
     """Carry out the first stop of a plan: the vehicle is there, and it is time."""
     r, at = fleet.rider[v, 0], fleet.at[v]
     if riders.limit_s[r] == np.inf:
-        _pause(v, fleet, riders, roads, log)
+        _pause(v, fleet, riders, roads, log, streets)
         return
     if riders.state[r] == CANCELLED or riders.state[r] == ABSENT:
         _pass(v, fleet, riders, roads, log)
         return
+    if streets is not None:
+        unforeseen.excuse(v, True, fleet.due_s[v], fleet, riders, streets, log)
     if fleet.pick[v, 0]:
         begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
         note_drive(v, begin_s, fleet, log)
@@ -146,11 +177,11 @@ def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads:
 
 
 @njit(cache=True)
-def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
+def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
     """Let all vehicles drive up to a moment."""
     for v in range(len(fleet.at)):
-        if fleet.due_s[v] <= until_s:
-            move(v, until_s, fleet, riders, roads, log)
+        if streets is not None or fleet.due_s[v] <= until_s:
+            move(v, until_s, fleet, riders, roads, log, streets)
 
 
 @njit(cache=True)
@@ -218,6 +249,7 @@ def run(
     mode: int,
     anew: np.ndarray,
     log: Log,
+    streets: Unforeseen | None,
 ) -> None:
     """Let time pass up to a moment, and answer what comes in on the way.
 
@@ -234,24 +266,27 @@ def run(
         mode: where a request may go in a plan.
         anew: what is promised anew after a breakdown; see `rescue`.
         log: with room for `EVENT_ROWS` rows a rider concerned and two a vehicle, and what `rescue` says.
+        streets: how long they take; None: as long as the dispatcher knows.
     """
     begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
     count, vehicles = len(riders.origin), len(fleet.at)
     for k in range(len(agenda)):
         now_s = agenda_s[k]
-        move_all(now_s, fleet, riders, roads, log)
+        move_all(now_s, fleet, riders, roads, log, streets)
         r = agenda[k]
         if r >= count + vehicles:
             v = r - count - vehicles
             rescue.repair(v, fleet.at[v], now_s, fleet, log)
         elif r >= count:
+            if streets is not None:  # its driver says when it will be at the corner where it stops
+                unforeseen.reach(r - count, np.inf, fleet, riders, roads, streets)
             rescue.break_down(r - count, now_s, fleet, riders, roads, weights, anew, begins, bounds, log)
         elif r >= 0:
             mine[kernel.WAIT] = weights[kernel.WAIT] * urgency[riders.origin[r]]
             answer(r, now_s, fleet, riders, roads, mine, mode, begins, bounds, log)
         else:
             withdraw(-1 - r, now_s, fleet, riders, roads, log)
-    move_all(until_s, fleet, riders, roads, log)
+    move_all(until_s, fleet, riders, roads, log, streets)
 
 
 @njit(cache=True)

@@ -32,11 +32,29 @@ class Promise(Frozen):
     Attributes:
         wait_s: from the wanted time until the vehicle is there, at most.
         ride_factor, ride_allowance_s: a ride takes at most this multiple of the direct one, plus so much.
+        margin_s: what of both plans keep in hand, for streets that take longer than known: whatever is planned is
+            to be so much sooner than promised, and a ride so much shorter.
     """
 
     wait_s: float = Field(default=600.0, gt=0, le=7200)
     ride_factor: float = Field(default=1.5, ge=1, le=10)
     ride_allowance_s: float = Field(default=300.0, ge=0, le=7200)
+    margin_s: float = Field(default=0.0, ge=0, le=7200)
+
+    @model_validator(mode="after")
+    def _within(self) -> Promise:
+        most_s = min(self.wait_s, self.ride_allowance_s)
+        if self.margin_s and self.margin_s >= most_s:
+            raise ValueError(
+                f"margin_s is {self.margin_s:g}: keep less in hand than wait_s and ride_allowance_s, below {most_s:g}"
+            )
+        return self
+
+    @property
+    def held(self) -> Promise:
+        """What plans are held to: the promise, less what is kept in hand."""
+        wait_s, allowance_s = self.wait_s - self.margin_s, self.ride_allowance_s - self.margin_s
+        return Promise(wait_s=wait_s, ride_factor=self.ride_factor, ride_allowance_s=allowance_s)
 
 
 class Crew(Frozen):
@@ -124,6 +142,34 @@ class Breakdowns(Frozen):
 
     per_veh_h: float = Field(default=0.0, ge=0, le=10)
     repair_s: float = Field(default=3600.0, gt=0, le=1e6)
+
+
+class Streets(Frozen):
+    """How much longer, or less long, streets take than the dispatcher knows; see `unforeseen.py`.
+
+    Attributes:
+        spread: standard deviation of the time that a street takes, as a share of what is known, which is the mean; 0:
+            it is just as known.
+        lasting_s: how long that lasts: over so many seconds its correlation falls to 1/e.
+        together: share of its variance that is common to the streets of a zone.
+        incidents_h: mean number of incidents an hour, somewhere in the town; 0: none.
+        incident_m: streets that begin within so many metres of one, as the crow flies,
+        incident_factor: take so many times as long,
+        incident_s: for so many seconds in the mean.
+    """
+
+    spread: float = Field(default=0.0, ge=0, le=3)
+    lasting_s: float = Field(default=600.0, ge=60, le=1e6)
+    together: float = Field(default=0.3, ge=0, le=1)
+    incidents_h: float = Field(default=0.0, ge=0, le=1000)
+    incident_m: float = Field(default=500.0, ge=0, le=100_000)
+    incident_factor: float = Field(default=3.0, ge=1, le=100)
+    incident_s: float = Field(default=1200.0, gt=0, le=1e6)
+
+    @property
+    def known(self) -> bool:
+        """Whether streets take just as long as the dispatcher knows."""
+        return self.spread == 0 and self.incidents_h == 0
 
 
 class Charging(Frozen):
@@ -285,6 +331,7 @@ class TransitScenario(Scenario):
         promise, timing, costs: how riders are served.
         walk: to stops and from them.
         breakdowns: of vehicles.
+        streets: how far they are from what the dispatcher knows.
         charging: of those with a range.
         weights: what a policy is trained for.
         speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the episode.
@@ -310,6 +357,7 @@ class TransitScenario(Scenario):
     costs: Costs = Costs()
     walk: Walk = Walk()
     breakdowns: Breakdowns = Breakdowns()
+    streets: Streets = Streets()
     charging: Charging = Charging()
     weights: Weights = Weights()
     speeds: tuple[float, ...] = ()

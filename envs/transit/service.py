@@ -17,6 +17,7 @@ from envs.transit.fleet import ABOARD, NOBODY, PLAN, UNKNOWN, WAITING, Fleet, Ri
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
+from envs.transit.unforeseen import Unforeseen, unforeseen
 
 FOREVER_S = 1e7
 """End of a shift that has none."""
@@ -36,7 +37,9 @@ class Service:
         dispatch: how; None: as the scenario says.
 
     Attributes:
-        asked: the requests as they came in and were promised; a breakdown changes `riders`.
+        asked: the requests as they came in and were promised.
+        riders: the same as plans are held to; a breakdown changes them.
+        streets: how long they take; None: as long as the dispatcher knows.
         walk_m: on foot to the stop and from it, ``(R,)``.
         breaks: of the drivers, see `rests`, ``(V, 3)``.
         batteries: as shifts begin, see `Fleet`, ``(V, 3)``.
@@ -53,20 +56,21 @@ class Service:
             [(c.rest_from_s, c.rest_until_s, c.rest_s) for c in scenario.crews for _ in range(c.vehicles)]
         )
         self.asked = self._requests(scenario, day)
-        self.riders = rests.with_breaks(Riders(*(column.copy() for column in self.asked)), self.fleet, self.breaks)
+        self.riders = rests.with_breaks(self._held(scenario.promise.margin_s), self.fleet, self.breaks)
         rests.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
         self.riders, self._stay_of = charging.with_stays(self.riders, self.fleet)
+        rows = len(self.riders.origin)
+        self.streets = unforeseen(scenario, site, seed, rows, self._chargers, self._stay_of)
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
         self._mode = kernel.AT_THE_END if dispatch is not None and not dispatch.pooled else kernel.EVERYWHERE
         self._batch_s = 0.0 if dispatch is None else dispatch.batch_s
-        promise = scenario.promise
+        promise = scenario.promise.held
         self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
         out_s, out, back_s = self._breakdowns(scenario, seed)
         count, vehicles = len(day.origin), len(self.fleet.at)
         times = np.concatenate([self.asked.known_s, self.asked.cancel_s, out_s, back_s])
-        rows = len(self.riders.origin)
         who = np.concatenate([np.arange(count), -1 - np.arange(count), rows + out, rows + vehicles + out])
         order = np.argsort(times, kind="stable")
         self._agenda_s, self._agenda = times[order], who[order].astype(np.int64)
@@ -110,6 +114,11 @@ class Service:
             cancel_s=day.cancel_s,
             absent=day.absent,
         )
+
+    def _held(self, margin_s: float) -> Riders:
+        """The requests as plans are held to."""
+        riders = Riders(*(column.copy() for column in self.asked))
+        return riders._replace(latest_s=riders.latest_s - margin_s, limit_s=riders.limit_s - margin_s)
 
     def _breakdowns(self, scenario: TransitScenario, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """When which vehicles break down, and when they are back: at any moment of their shifts alike."""
@@ -161,7 +170,7 @@ class Service:
         rows = aboard + motion.EVENT_ROWS * len(agenda) + 16
         self._make_room(rows + vehicles * (rescue.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
-        rules = self._weights, urgency, self._mode, self._anew, self.log
+        rules = self._weights, urgency, self._mode, self._anew, self.log, self.streets
         if self._batch_s:
             self._run_batches(agenda_s, agenda, until_s, urgency)
         else:
@@ -171,7 +180,7 @@ class Service:
     def _run_batches(self, when_s: np.ndarray, what: np.ndarray, until_s: float, urgency: np.ndarray) -> None:
         """As `run`, but requests are answered together when they have been gathered; the last at the end."""
         state = self.fleet, self.riders, self.roads
-        rules = self._weights, urgency, self._mode, self._anew, self.log
+        rules = self._weights, urgency, self._mode, self._anew, self.log, self.streets
         asks = (what >= 0) & (what < len(self.riders.origin))
         ends = np.minimum((when_s // self._batch_s + 1) * self._batch_s, until_s)
         for end_s in np.unique(ends):
@@ -195,6 +204,8 @@ class Service:
         busy = self.fleet.length > 0
         ends = self.fleet.leave_s[busy, self.fleet.length[busy] - 1]
         self._go_on(LAST_S, np.ones(len(self.roads.free_s)))
+        if self.streets is not None:  # nobody knew
+            ends = self.fleet.at_s[busy]
         self.now_s = max(until_s, float(ends.max(initial=until_s)))
         self._make_room(len(self.fleet.at))
         for v in range(len(self.fleet.at)):
@@ -242,8 +253,12 @@ class Service:
 
 
 @cache
-def warm_up() -> None:
-    """Compile everything, or load it from the cache, so that children of this process need not."""
+def warm_up(disturbed: bool = False) -> None:
+    """Compile everything, or load it from the cache, so that children of this process need not.
+
+    Args:
+        disturbed: with streets that take longer than known, too.
+    """
     ends = np.array([0, 1]), np.array([1, 0])
     roads = roads_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
     fleet = new_fleet(np.array([0]), np.array([[4, 1]]), np.array([[0.0, 1e5]]))
@@ -252,7 +267,20 @@ def warm_up() -> None:
     log = events.new_log(64)
     agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
     usual = np.ones(4), np.ones(2), kernel.EVERYWHERE, np.ones(3)
-    motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log)
+    motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log, None)
+    if disturbed:
+        streets = Unforeseen(
+            np.ones((2, 1), np.float32),
+            300.0,
+            np.array([[-1, 0], [1, -1]], np.int32),
+            np.full(1, np.inf),
+            np.zeros((1, 2)),
+            np.zeros(1),
+            0.0,
+            np.zeros((0, 2), np.int64),
+            one - 1,
+        )
+        motion.run(agenda_s[:0], agenda[:0], 500.0, fleet, riders, roads, *usual, log, streets)
     motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
     motion.send(0, 1, 600.0, fleet, riders, roads, log)
     charging.plan_stays(one[:0], 600.0, fleet, riders, roads, one, np.array([[0, 1]]), 1.0)

@@ -39,7 +39,8 @@ class TransitWorld(World):
     def __init__(self, scenario: TransitScenario, site: TransitSite):
         from envs.transit.service import warm_up
 
-        warm_up()  # here: whoever plays episodes in children of this process compiles, or loads, but once
+        # Here: whoever plays episodes in children of this process compiles, or loads, but once.
+        warm_up(disturbed=not scenario.streets.known)
         self.scenario, self.site = scenario, site
         self._service: Service | None = None
         self._told = False

@@ -151,14 +151,15 @@ class Roster:
     def promise_row(self, r: int) -> Row:
         """What a rider is promised now."""
         riders, to_time = self.live.riders, self.calendar.to_time
+        latest_s, limit_s = self.live.promised(r)
         v = int(riders.vehicle[r])
         return {
             "duty": self.duties[v] if v >= 0 else None,
             "origin": self.site.nodes[riders.origin[r]].id,
             "destination": self.site.nodes[riders.destination[r]].id,
             "earliest": to_time(float(riders.earliest_s[r])),
-            "latest": to_time(float(riders.latest_s[r])),
-            "limit_s": float(riders.limit_s[r]),
+            "latest": to_time(latest_s),
+            "limit_s": limit_s,
         }
 
     def forget(self, booking: str) -> None:

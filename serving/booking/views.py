@@ -135,5 +135,5 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
 
 
 def _latest_s(roster: Roster, r: int, pick: bool) -> float:
-    riders = roster.live.riders
-    return float(riders.latest_s[r] if pick else riders.begin_s[r] + riders.limit_s[r])
+    latest_s, limit_s = roster.live.promised(r)
+    return latest_s if pick else float(roster.live.riders.begin_s[r]) + limit_s

@@ -19,7 +19,7 @@ driving that takes longer, or less long, than planned; and standing at stops."""
 
 
 class WatchedService(Service):
-    """A fleet at work in our own simulator, where nothing but others' requests moves a planned pick-up.
+    """A fleet at work in our own simulator, where others' requests move a planned pick-up, and streets if disturbed.
 
     Args:
         scenario: who works, and what is promised.
@@ -37,19 +37,26 @@ class WatchedService(Service):
         count = len(self.asked.origin)
         self.planned_s, self.moved_s = np.full(count, np.nan), np.zeros((4, count))
 
-    def run(self, until_s: float, urgency: np.ndarray) -> None:
-        """Let time pass, request by request; see `Service.run`."""
+    def _go_on(self, until_s: float, urgency: np.ndarray) -> None:
+        """Let time pass, request by request."""
         first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
-        nothing = self._agenda_s[:0], self._agenda[:0]
         for k in range(first, last):
             one = slice(k, k + 1)
             time_s, r = float(self._agenda_s[k]), int(self._agenda[k])
-            self._advance(*nothing, time_s, urgency)
+            self._drive(time_s, urgency)
             before_s = self.riders.begin_s.copy()
             self._advance(self._agenda_s[one], self._agenda[one], time_s, urgency)
             if 0 <= r < len(self.asked.origin):
                 self._note(r, before_s)
-        self._advance(*nothing, until_s, urgency)
+        self._drive(until_s, urgency)
+
+    def _drive(self, until_s: float, urgency: np.ndarray) -> None:
+        """Let time pass in which nobody asks, and keep what streets do to those who wait."""
+        before_s = self.riders.begin_s.copy()
+        self._advance(self._agenda_s[:0], self._agenda[:0], until_s, urgency)
+        if self.streets is not None:
+            count = len(self.asked.origin)
+            self.moved_s[DROVE] += np.nan_to_num(self.riders.begin_s - before_s)[:count]
 
     def _note(self, r: int, before_s: np.ndarray) -> None:
         """Keep what a request was promised, and what that does to those who wait already."""

@@ -8,6 +8,7 @@ from envs.transit.fleet import new_fleet, new_riders
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import Costs, Promise, Timing
 from envs.transit.site import Node, Road, TransitSite
+from envs.transit.unforeseen import Unforeseen
 
 
 def street(nodes=10, seconds=60.0, metres=500.0, chargers=None):
@@ -61,6 +62,22 @@ def garage(rng, roads, count, seats=4, end_s=6000.0):
     begin = np.where(rng.random(count) < 0.2, rng.uniform(0, 600, count), 0.0)
     end = np.where(rng.random(count) < 0.2, rng.uniform(1500, 3000, count), end_s)
     return new_fleet(at, room, np.stack([begin, end], axis=1))
+
+
+def streets(rng, fleet, riders, nodes=12, spread=0.6, slots=40, slot_s=100.0, margin_s=0.0, **more):
+    """Every street takes a factor of its own in every slot, known to nobody; the mean is one."""
+    sigma = np.sqrt(np.log1p(spread**2))
+    return Unforeseen(
+        factor=np.exp(sigma * rng.standard_normal((nodes**2, slots)) - sigma**2 / 2).astype(np.float32),
+        slot_s=slot_s,
+        road=np.arange(nodes**2, dtype=np.int32).reshape(nodes, nodes),
+        there_s=np.full(len(fleet.at), np.inf),
+        late_s=np.zeros((len(riders.origin), 2)),
+        over_s=np.zeros(len(fleet.at)),
+        margin_s=margin_s,
+        chargers=more.get("chargers", np.zeros((0, 2), np.int64)),
+        stay_of=more.get("stay_of", np.full(len(fleet.at), -1)),
+    )
 
 
 READ = {

@@ -28,7 +28,7 @@ def test_after_a_breakdown_every_plan_still_keeps_its_promises(seed, slots):
     begins, bounds = np.zeros(PLAN), np.zeros(3)
     for r in range(25):
         now = riders.known_s[r]
-        motion.move_all(now, fleet, riders, roads, log)
+        motion.move_all(now, fleet, riders, roads, log, None)
         motion.answer(r, now, fleet, riders, roads, WEIGHTS, kernel.EVERYWHERE, begins, bounds, log)
         if rng.random() < 0.2:
             v = int(rng.integers(3))

@@ -81,7 +81,7 @@ def test_the_best_insertion_is_the_best_of_all_within_range(seed, vehicles, slot
     all_of = Services(seed, vehicles, slots, pauses)
     fleet, riders, roads = all_of.state
     for now, r in all_of.agenda():
-        motion.move_all(now, *all_of.state, all_of.log)
+        motion.move_all(now, *all_of.state, all_of.log, None)
         all_of.around(now)
         all_of.check(now)
         if r < 0:
@@ -96,7 +96,7 @@ def test_the_best_insertion_is_the_best_of_all_within_range(seed, vehicles, slot
             assert found[0] == pytest.approx(expected, abs=1e-5)
         motion.answer(r, now, fleet, riders, roads, WEIGHTS, *free, all_of.log)
         all_of.check(now)
-    motion.move_all(1e6, *all_of.state, all_of.log)
+    motion.move_all(1e6, *all_of.state, all_of.log, None)
     found = kpis.indicators(
         rows(all_of.log), fleet, all_of.asked, np.zeros(12, int), 9000.0, None, all_of.breaks, all_of.batteries
     )
@@ -109,7 +109,7 @@ def test_the_best_insertion_is_the_best_of_all_within_range(seed, vehicles, slot
 def test_no_battery_ends_by_a_breakdown_either(seed, vehicles):
     all_of = Services(seed, vehicles, 2, False)
     for now, r in all_of.agenda():
-        motion.move_all(now, *all_of.state, all_of.log)
+        motion.move_all(now, *all_of.state, all_of.log, None)
         all_of.around(now)
         if all_of.rng.random() < 0.15:
             v = int(all_of.rng.integers(vehicles))
@@ -123,7 +123,7 @@ def test_no_battery_ends_by_a_breakdown_either(seed, vehicles):
             how = WEIGHTS, kernel.EVERYWHERE, all_of.begins, all_of.bounds, all_of.log
             motion.answer(r, now, *all_of.state, *how)
         all_of.check(now)
-    motion.move_all(1e6, *all_of.state, all_of.log)
+    motion.move_all(1e6, *all_of.state, all_of.log, None)
     log = rows(all_of.log)
     assert all(kpis.lowest_left(log, v, all_of.batteries[v]) > -kpis.SHORT_M for v in range(vehicles))
     assert most_at_once(log) <= 1
@@ -178,7 +178,7 @@ def test_a_stay_by_hand():
     charging.plan_stays(who, 0.0, fleet, riders, roads, stay_of, places, 0.8)
     assert not len(charging.low(0.0, fleet, riders, stay_of, 0.3)), "it has a stay in its plan"
     assert not rests.free(fleet, riders, 0.0)[0]
-    motion.move_all(5000.0, fleet, riders, roads, log)
+    motion.move_all(5000.0, fleet, riders, roads, log, None)
     table = zip(*(column[: log.used[0]] for column in (log.kind, log.time_s, log.node, log.metres)), strict=True)
     found = [(events.NAMES[kind], float(time_s), int(node), float(metres)) for kind, time_s, node, metres in table]
     assert found == [("drove", 60.0, 0, 500.0), ("plugged_in", 60.0, 0, 0.0), ("unplugged", 1560.0, 0, 7500.0)]
@@ -219,7 +219,7 @@ def test_a_vehicle_goes_by_a_stop_without_which_its_battery_would_not_last():
     riders.state[:] = WAITING
     motion.withdraw(0, 0.0, fleet, riders, roads, log)
     assert fleet.length[0] == 4
-    motion.move_all(1e5, fleet, riders, roads, log)
+    motion.move_all(1e5, fleet, riders, roads, log, None)
     kind, metres = log.kind[: log.used[0]].tolist(), log.metres[: log.used[0]]
     assert metres.sum() == 300.0
     assert kind.count(events.PICKED_UP) == kind.count(events.DROPPED_OFF) == 1

@@ -34,7 +34,7 @@ def test_the_best_insertion_is_the_best_of_all(seed, vehicles, slots, weighing):
         if not np.isfinite(times[k]):
             continue
         now, r = times[k], int(who[k])
-        motion.move_all(now, fleet, riders, roads, log)
+        motion.move_all(now, fleet, riders, roads, log, None)
         if r < 0:
             motion.withdraw(-1 - r, now, fleet, riders, roads, log)
             continue

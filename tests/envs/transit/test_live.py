@@ -96,6 +96,24 @@ def test_a_vehicle_drives_on_but_serves_nobody_until_it_says_so():
     assert live.riders.state[r] == WAITING
 
 
+def test_a_margin_is_promised_and_not_planned_with():
+    """A vehicle is 180 s away. With 400 promised and 240 in hand that is too far, with 210 it is not."""
+    promise = three_zones().promise
+    assert (promise.wait_s, promise.ride_allowance_s) == (600.0, 300.0)
+    for wait_s, margin_s, able in ((600.0, 0.0, True), (400.0, 240.0, False), (400.0, 210.0, True)):
+        site = three_zones()
+        update = {"wait_s": wait_s, "margin_s": margin_s}
+        site = site.model_copy(update={"promise": promise.model_copy(update=update)})
+        live = LiveFleet(site, (0,), [(4, 1)], [(0.0, 1e6)], np.ones(1), 300.0)
+        offer = live.best(Trip(3, 5, 0.0), 0.0)
+        assert (offer is not None) is able
+        if offer is not None:
+            assert (offer.latest_s, offer.limit_s) == (wait_s, 1.5 * 120 + 300)
+            r = live.promise(Trip(3, 5, 0.0), offer, 0.0)
+            assert live.promised(r) == (wait_s, 1.5 * 120 + 300)
+            assert live.riders.latest_s[r] == wait_s - margin_s
+
+
 def test_a_report_from_elsewhere_is_believed():
     live = fleet()
     book(live, 0.0, 3, 5)

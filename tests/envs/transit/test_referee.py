@@ -97,6 +97,13 @@ def test_watching_changes_nothing():
     assert found["total_km"] == pytest.approx(kpis["total_km"])
 
 
+def test_what_streets_do_to_those_who_wait_is_counted_as_driving():
+    scenario = load_scenario("transit/cologne", duration_s=1800.0, streets__spread=0.5)
+    _, _, wait = record(scenario, "reactive", 0)
+    assert wait["driving"] != 0
+    assert sum(wait[name] for name in ("promised", "shared", "driving")) == pytest.approx(wait["wait"])
+
+
 def test_legs_are_counted_by_what_they_were_for_and_by_the_hour():
     found = legs.table(np.array([[0, 0, 50, 60, 66], [3700, 1, 100, 100, 94], [9999, 1, 100, 100, 106.0]]), 7200.0)
     assert list(found) == ["all", "empty", "with riders", "hour 1", "hour 2"]

@@ -39,7 +39,7 @@ def test_the_best_insertion_is_the_best_of_all_around_breaks(seed, vehicles, slo
         if not np.isfinite(times[k]):
             continue
         now, r = times[k], int(who[k])
-        motion.move_all(now, fleet, riders, roads, log)
+        motion.move_all(now, fleet, riders, roads, log, None)
         for v in np.flatnonzero(rests.free(fleet, riders, now)):
             if rng.random() < 0.3:
                 motion.send(int(v), int(rng.integers(12)), now, fleet, riders, roads, log)
@@ -54,7 +54,7 @@ def test_the_best_insertion_is_the_best_of_all_around_breaks(seed, vehicles, slo
         motion.answer(r, now, fleet, riders, roads, WEIGHTS, kernel.EVERYWHERE, begins, bounds, log)
         for v in range(vehicles):
             assert brute.play(v, brute.stops_of(v, fleet), now, fleet, riders, roads) is not None
-    motion.move_all(1e6, fleet, riders, roads, log)
+    motion.move_all(1e6, fleet, riders, roads, log, None)
     assert kpis.missed_breaks(rows(log), breaks) == 0
 
 
@@ -67,7 +67,7 @@ def test_a_break_by_hand():
     rests.plan_breaks(fleet, riders, roads, breaks)
     log = new_log()
     usual = np.ones(10), kernel.EVERYWHERE, np.ones(3)
-    motion.run(np.array([0.0, 400.0]), np.array([0, 1]), 5000.0, fleet, riders, roads, WEIGHTS, *usual, log)
+    motion.run(np.array([0.0, 400.0]), np.array([0, 1]), 5000.0, fleet, riders, roads, WEIGHTS, *usual, log, None)
     table = zip(*(column[: log.used[0]] for column in (log.kind, log.time_s, log.node)), strict=True)
     found = [(events.NAMES[kind], float(time_s), int(node)) for kind, time_s, node in table]
     assert ("rested", 300.0, 3) in found
