@@ -51,6 +51,15 @@ class Verbs(TyperGroup):
                 raise
             print(f"Error: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
+                raise
+            place = error.filename or "a file"
+            print(
+                f"Error: {place} cannot be used ({error.strerror or error}): make room, or give another",
+                file=sys.stderr,
+            )
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -1,5 +1,6 @@
 """The command line: the JSON contract, one sentence for what cannot be used, exit codes, and quick starts."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -97,6 +98,13 @@ def test_list_for_people(capsys):
         (("evaluate", GRID, "--set", "colour=red"), "setting 'colour' is unknown"),
         (("evaluate", GRID, "--set", "regime"), "has no '='"),
         (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
+        (("evaluate", GRID, GRID), "two scenarios are called 'grid2x2': give each once"),
+        (("evaluate", "."), ". is no scenario: give the path of a YAML file, or SYSTEM/NAME"),
+        (("train", GRID, "--minutes", "0"), "minutes is 0: give a time above 0"),
+        (("train", GRID, "--minutes", "nan"), "minutes is nan: give a time above 0"),
+        (("train", GRID, "--iterations", "0"), "iterations is 0: give one at least"),
+        (("train", GRID, "--algo", "sb3", "--minutes=-1"), "minutes is -1: give a time above 0"),
+        (("site", GRID, "-o", "/dev/null/site.json"), "/dev/null cannot be used (File exists)"),
         (("train",), "give either scenarios"),
         (("train", GRID, "--algo", "alchemy"), "--algo is 'alchemy'"),
         (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are not for sb3"),
@@ -114,6 +122,17 @@ def test_what_cannot_be_used_ends_in_one_sentence(capsys, words, sentence):
     assert sentence in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
+    def write(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("verbs.load_scenario", write)
+    assert call("evaluate", GRID) == 2
+    assert capsys.readouterr().err == (
+        "Error: a file cannot be used (No space left on device): make room, or give another\n"
+    )
 
 
 def test_an_interruption_has_its_exit_code(monkeypatch, capsys):

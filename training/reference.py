@@ -23,7 +23,7 @@ from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from training.journal import Journal
-from training.settings import Settings
+from training.settings import Settings, check_budget
 from training.tracking import RunFolder
 from training.train import Progress, describe
 from training.validate import Validator
@@ -59,8 +59,9 @@ def train_reference(
         command: the command line that asked for it, for the policy's card.
 
     Raises:
-        CityloopError: if the scenario has several agents.
+        CityloopError: if the scenario has several agents, or a bound is none.
     """
+    check_budget(minutes, iterations)
     loop = make_loop(scenario)
     agents = len(loop.site.agents)
     if agents > 1:

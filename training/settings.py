@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
 
+from envs.core.errors import CityloopError
 from envs.core.site import Frozen
 
 Algorithm = Literal["mappo", "ippo", "backprop", "evolution", "sb3"]
@@ -111,3 +113,19 @@ class Settings(Frozen):
             "entropy": (self.entropy, self.entropy_end),
         }
         return {name: start + (end - start) * fraction for name, (start, end) in pairs.items()}
+
+
+def check_budget(minutes: float | None, iterations: int | None) -> None:
+    """Make sure that a training has an end.
+
+    Args:
+        minutes: how long it takes; None: no bound.
+        iterations: how many updates; None: no bound.
+
+    Raises:
+        CityloopError: if one of them is none, negative or no number.
+    """
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise CityloopError(f"minutes is {minutes:g}: give a time above 0")
+    if iterations is not None and iterations < 1:
+        raise CityloopError(f"iterations is {iterations}: give one at least")

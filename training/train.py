@@ -23,7 +23,7 @@ from training.algorithm import Learner, Ppo, Task, ray_session, task_of
 from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
-from training.settings import ALGORITHMS, Settings
+from training.settings import ALGORITHMS, Settings, check_budget
 from training.tracking import RunFolder, read_json, versions, write_json, write_text, write_yaml
 from training.validate import Validator
 
@@ -58,8 +58,9 @@ def train(
         settings: fields of `training.settings.Settings`, over those that suit the system (`System.training`).
 
     Raises:
-        CityloopError: if a setting does not fit, or the folder is held by another run.
+        CityloopError: if a setting or a bound does not fit, or the folder is held by another run.
     """
+    check_budget(minutes, iterations)
     if resume is not None:
         folder = RunFolder.open(Path(resume))
         content = read_yaml(folder.path / "config.yaml")

@@ -46,6 +46,10 @@ def evaluate(
     system = places[0].system
     if any(place.system != system for place in places):
         raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
+    labels = [place.label for place in places]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise CityloopError(f"two scenarios are called {twice!r}: give each once, or a name of its own")
     ours = [POLICY] if any(find_bundle(POLICY, system, place.name) for place in places) else []
     names = controllers or [*ours, *references(system)]
     bundles = {place.label: find_bundle(names[0], system, place.name) for place in places}

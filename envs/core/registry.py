@@ -6,6 +6,7 @@ one line to `SYSTEMS`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,7 +20,7 @@ from envs.core.consistency import Consistency
 from envs.core.errors import CityloopError
 from envs.core.gauges import Gauges
 from envs.core.readings import Readings, Schema
-from envs.core.scenario import Scenario, read_yaml
+from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.scene import Scene
 from envs.core.site import Site
 from envs.core.world import Features, Guard, Reward, World
@@ -151,6 +152,8 @@ def load_scenario(ref: str | Path, **settings: Any) -> Scenario:
 
 def _shipped(ref: str) -> Scenario:
     system_name, _, name = ref.partition("/")
+    if system_name not in SYSTEMS and Path(ref).exists():
+        raise CityloopError(f"{ref} is no scenario: give the path of a YAML file, or SYSTEM/NAME")
     system = get_system(system_name)
     if name not in (*system.scenario_names, *system.variant_names):
         names = ", ".join(f"{system_name}/{n}" for n in system.scenario_names)
@@ -163,6 +166,10 @@ def _from_yaml(path: Path) -> Scenario:
     if "system" not in content:
         raise CityloopError(f"{path}: key 'system' is missing: add it, one of {', '.join(SYSTEMS)}")
     system = get_system(str(content["system"]))
+    if "name" not in content and not re.match(NAME, path.stem):
+        raise CityloopError(
+            f"{path}: no scenario can be called {path.stem!r}: add key 'name', of letters, digits, _ . -"
+        )
     content.setdefault("name", path.stem)
     return system.scenario_class.parse(_resolve(content, path.parent), where=str(path))
 

@@ -17,6 +17,10 @@ from envs.core.site import Frozen, first_problem
 Split = Literal["train", "validation", "test"]
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""What a scenario may be called: it becomes part of addresses and of folders."""
+
+
 class SeedRange(Frozen):
     """Seeds from ``first`` to ``last``, both included."""
 
@@ -75,7 +79,7 @@ class Scenario(Frozen):
     """
 
     system: str
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=NAME)
     description: str = ""
     duration_s: float = Field(gt=0)
     seeds: Seeds = Seeds()

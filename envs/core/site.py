@@ -97,6 +97,12 @@ class Site(Frozen):
         return cls.from_file(path, "site file")
 
 
+MENDS = {
+    **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
+    **dict.fromkeys(("dict_type", "model_type"), "give keys and their values"),
+}
+"""Kind of problem → what is to be done, where pydantic's message speaks of Python."""
+
 LONG = 80
 """Characters beyond which a part of a file is not repeated to whoever wrote it."""
 
@@ -109,7 +115,7 @@ def first_problem(error: ValidationError) -> str:
         return f"unknown key {field!r}: remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"key {field!r} is missing: add it"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = MENDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     if not field:
         return message
     value = repr(problem["input"])

@@ -106,6 +106,20 @@ def test_routes_that_do_not_fit_the_network(folder):
     loop.close()
 
 
+def test_a_file_whose_name_cannot_be_a_scenarios(folder):
+    path = folder / "my town.yaml"
+    path.write_text(YAML)
+    assert "no scenario can be called 'my town': add key 'name'" in refusal(path)
+    path.write_text(f"name: town\n{YAML}")
+    assert load_scenario(path).name == "town"
+
+
+def test_what_should_be_a_list_is_said_in_yamls_words(folder):
+    path = folder / "own.yaml"
+    path.write_text(YAML.replace("[own.rou.xml]", "own.rou.xml"))
+    assert refusal(path).endswith("own.rou.xml': give a list")
+
+
 def test_unknown_key(folder):
     (folder / "own.yaml").write_text(YAML + "colour: red\n")
     assert "unknown key 'colour': remove it or correct its spelling" in refusal(folder / "own.yaml")
