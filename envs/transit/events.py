@@ -21,8 +21,8 @@ PLUGGED_IN, UNPLUGGED = range(17, 19)
 """A vehicle begins to charge; ends, having gained ``metres`` of range."""
 
 DELAYED, PROLONGED, OVERTIME = range(19, 22)
-"""Because streets took longer than known (see `unforeseen`) somebody boards late, or a break or charging begins late; a
-ride that ends is too long; a stop is served after the shift's end: by ``load`` seconds at most, rounded up."""
+"""Because streets took longer than known (see `unforeseen`) somebody boards later than plans are held to, or a break
+begins so; a ride that ends was longer; a stop is served after the shift's end: by ``load`` seconds, rounded up."""
 
 NAMES = (
     "requested",

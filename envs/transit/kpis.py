@@ -90,7 +90,8 @@ class Ledger:
         refused, withdrawn, absent: bool ``(R,)``.
         stranded: lost the vehicle by a breakdown, and nobody else could come.
         anew: was promised anew after a breakdown.
-        delayed_s, prolonged_s: by how much streets made the pick-up late and the ride too long, rounded up.
+        delayed_s, prolonged_s: by how much streets made the pick-up later, and the ride longer, than plans are held to;
+            rounded up.
         unserved: refused or stranded.
         steady: whether the party means to come and does not withdraw, whoever dispatches: these are who is compared.
     """
@@ -139,6 +140,7 @@ def indicators(
     walk_m: np.ndarray | None = None,
     breaks: np.ndarray | None = None,
     batteries: np.ndarray | None = None,
+    margin_s: float = 0.0,
 ) -> dict[str, float]:
     """The indicators of a finished episode.
 
@@ -151,6 +153,7 @@ def indicators(
         walk_m: of every rider on foot, ``(R,)``; None: nobody walks.
         breaks: of the drivers, see `rests`, ``(V, 3)``; None: there are none.
         batteries: as shifts begin, see `Fleet`, ``(V, 3)``; None: they never end.
+        margin_s: what of a promise plans keep in hand.
     """
     ledger = Ledger(log, riders)
     picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
@@ -164,7 +167,7 @@ def indicators(
     zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
     waits, served = zones["wait_min"], zones["served_pct"]
     broken, missed = (
-        float(broken_promises(log, fleet, riders)),
+        float(broken_promises(log, fleet, riders, margin_s)),
         float(0 if breaks is None else missed_breaks(log, breaks)),
     )
     charging = _charging(log, batteries)
@@ -197,7 +200,7 @@ def indicators(
         "stranded": float((ledger.stranded & ledger.steady).sum()),
         "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~_kept(ledger, riders)).sum()),
         **charging,
-        **_by_street(log, ledger, riders),
+        **_by_street(log, ledger, riders, margin_s),
         "longest_km": float(np.bincount(log.vehicle[drove], weights=metres).max(initial=0.0)) / 1000,
         "breaks": float((log.kind == events.RESTED).sum()),
         "breaks_late": float(((log.kind == events.DELAYED) & (log.rider < 0)).sum()),
@@ -271,15 +274,15 @@ def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> d
     }
 
 
-def broken_promises(log: Log, fleet: Fleet, riders: Riders) -> int:
+def broken_promises(log: Log, fleet: Fleet, riders: Riders, margin_s: float = 0.0) -> int:
     """How many promises dispatch broke, counted from events: pick-up windows, rides, seats and places, shifts.
 
     A party that was promised a vehicle and neither withdrew nor stayed away must have been picked up, and let off.
     Where a breakdown made it impossible to keep the promise, that is told apart (``broken_by_breakdown``); and so is
-    where streets took longer than known (``late_by_street``), as far as they made it late.
+    where streets took longer than known (``late_by_street``), as far as they made it late. They may, by ``margin_s``.
     """
     ledger = Ledger(log, riders)
-    broken = int((_owed(log, ledger, riders) & ~_kept(ledger, riders, ledger.delayed_s, ledger.prolonged_s)).sum())
+    broken = int((_owed(log, ledger, riders) & ~_excused(ledger, riders, margin_s)).sum())
     stops = (log.kind == events.PICKED_UP) | (log.kind == events.DROPPED_OFF)
     vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
     ends_s = fleet.shift_s[:, 1] + _overtime_s(log, len(fleet.at))
@@ -319,10 +322,10 @@ def missed_breaks(log: Log, breaks: np.ndarray) -> int:
     return missed
 
 
-def _by_street(log: Log, ledger: Ledger, riders: Riders) -> dict[str, float]:
+def _by_street(log: Log, ledger: Ledger, riders: Riders, margin_s: float) -> dict[str, float]:
     """What streets made late."""
     owed = _owed(log, ledger, riders) & np.isfinite(ledger.picked_s)
-    late = owed & ~_kept(ledger, riders) & _kept(ledger, riders, ledger.delayed_s, ledger.prolonged_s)
+    late = owed & ~_kept(ledger, riders) & _excused(ledger, riders, margin_s)
     minutes = np.maximum(ledger.picked_s - riders.latest_s, ledger.ride_s - riders.limit_s)[late] / 60
     vehicles = int(log.vehicle.max(initial=-1)) + 1
     return {
@@ -352,6 +355,12 @@ def _kept(ledger: Ledger, riders: Riders, delayed_s: Seconds = 0.0, prolonged_s:
     """Whose first promise was kept, as far as there was one; or, but for so many seconds, ``(R,)``."""
     in_time = ledger.picked_s <= riders.latest_s + delayed_s + LATE_S
     return in_time & (ledger.ride_s <= riders.limit_s + prolonged_s + LATE_S)
+
+
+def _excused(ledger: Ledger, riders: Riders, margin_s: float) -> np.ndarray:
+    """The same, but for what streets made late."""
+    beyond = (np.maximum(seconds - margin_s, 0.0) for seconds in (ledger.delayed_s, ledger.prolonged_s))
+    return _kept(ledger, riders, *beyond)
 
 
 def _mean(values: np.ndarray) -> float:

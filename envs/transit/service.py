@@ -276,7 +276,6 @@ def warm_up(disturbed: bool = False) -> None:
             np.full(1, np.inf),
             np.zeros((1, 2)),
             np.zeros(1),
-            0.0,
             np.zeros((0, 2), np.int64),
             one - 1,
         )

@@ -49,7 +49,6 @@ class Unforeseen(NamedTuple):
             node.
         late_s: by how much streets have made a rider's pick-up, and ride, late as planned now, ``(R, 2)``.
         over_s: by how much they have made a plan end after the shift, ``(V,)``.
-        margin_s: what of that is within what was promised, as plans keep it in hand.
         chargers: see `charging`: node and places of each, ``(C, 2)``.
         stay_of: row of each vehicle's stays at them, ``(V,)``.
     """
@@ -60,7 +59,6 @@ class Unforeseen(NamedTuple):
     there_s: np.ndarray
     late_s: np.ndarray
     over_s: np.ndarray
-    margin_s: float
     chargers: np.ndarray
     stay_of: np.ndarray
 
@@ -98,7 +96,6 @@ def unforeseen(
         there_s=np.full(len(stay_of), np.inf),
         late_s=np.zeros((rows, 2)),
         over_s=np.zeros(len(stay_of)),
-        margin_s=scenario.promise.margin_s,
         chargers=np.zeros((0, 2), np.int64) if chargers is None else chargers,
         stay_of=stay_of,
     )
@@ -219,8 +216,8 @@ def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, str
         log: with room for two rows.
     """
     r, what = fleet.rider[v, 0], PICK_UP if fleet.pick[v, 0] else RIDE
-    who, margin_s = (r, streets.margin_s) if party else (NOBODY, 0.0)
-    late_s = min(streets.late_s[r, what], _late(v, 0, fleet, riders)) - margin_s
+    who = r if party else NOBODY
+    late_s = min(streets.late_s[r, what], _late(v, 0, fleet, riders))
     if late_s > 0.0:
         kind = events.DELAYED if what == PICK_UP else events.PROLONGED
         write(log, time_s, kind, v, who, fleet.at[v], 0.0, int(np.ceil(late_s)))

@@ -162,7 +162,7 @@ class TransitWorld(World):
         service.finish()
         self._log = log = events.rows(service.log)
         riders, end_s = service.asked, self.scenario.duration_s
-        more = service.walk_m, service.breaks, service.batteries
+        more = service.walk_m, service.breaks, service.batteries, self.scenario.promise.margin_s
         self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s, *more)
         found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
         told = np.flatnonzero(np.isfinite(found["wait_min"]) & np.isfinite(found["served_pct"]))

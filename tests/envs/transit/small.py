@@ -64,7 +64,7 @@ def garage(rng, roads, count, seats=4, end_s=6000.0):
     return new_fleet(at, room, np.stack([begin, end], axis=1))
 
 
-def streets(rng, fleet, riders, nodes=12, spread=0.6, slots=40, slot_s=100.0, margin_s=0.0, **more):
+def streets(rng, fleet, riders, nodes=12, spread=0.6, slots=40, slot_s=100.0, **more):
     """Every street takes a factor of its own in every slot, known to nobody; the mean is one."""
     sigma = np.sqrt(np.log1p(spread**2))
     return Unforeseen(
@@ -74,7 +74,6 @@ def streets(rng, fleet, riders, nodes=12, spread=0.6, slots=40, slot_s=100.0, ma
         there_s=np.full(len(fleet.at), np.inf),
         late_s=np.zeros((len(riders.origin), 2)),
         over_s=np.zeros(len(fleet.at)),
-        margin_s=margin_s,
         chargers=more.get("chargers", np.zeros((0, 2), np.int64)),
         stay_of=more.get("stay_of", np.full(len(fleet.at), -1)),
     )

@@ -86,14 +86,14 @@ def test_no_decision_breaks_a_promise_or_makes_a_late_one_later(seed, vehicles, 
     assert not (riders.state == WAITING).any()
 
 
-def alone(factor, margin_s=0.0, slots=1):
+def alone(factor, slots=1):
     """A vehicle at node 0 of a street that takes ``factor`` times as long; riders from 3 to 6 and from 5 to 8."""
     roads = street()
     riders = new_riders(
         *([3, 5], [6, 8], [0.0, 200.0], [0.0, 200.0], [200.0, 400.0], [180.0] * 2, [240.0] * 2, [[1, 0]] * 2)
     )
     fleet = new_fleet([0], [[4, 0]], [[0.0, 1e5]])
-    unknown = streets(np.random.default_rng(0), fleet, riders, nodes=10, slots=slots, margin_s=margin_s)
+    unknown = streets(np.random.default_rng(0), fleet, riders, nodes=10, slots=slots)
     return roads, riders, fleet, unknown._replace(factor=np.full_like(unknown.factor, factor)), new_log()
 
 
@@ -141,15 +141,19 @@ def test_a_late_plan_stays_and_nobody_is_put_before_it():
 
 def test_a_margin_is_kept_in_hand():
     """Streets are slower by a quarter: what was held to 120 s takes 150, and the promise of 160 s is kept."""
-    roads, riders, fleet, unknown, log = alone(1.25, margin_s=40.0)
-    riders.origin[0], riders.latest_s[0] = 2, 160.0 - 40.0
-    assert answer(0, 0.0, roads, riders, fleet, unknown, log)
-    motion.move_all(1e4, fleet, riders, roads, log, unknown)
+    roads, riders, fleet, unknown, log = alone(1.25)
+    riders.origin[0], riders.latest_s[0] = 2, 160.0
+    held = riders._replace(latest_s=riders.latest_s - 40.0)
+    assert answer(0, 0.0, roads, held, fleet, unknown, log)
+    motion.move_all(1e4, fleet, held, roads, log, unknown)
     rows = events.rows(log)
     assert rows.time_s[rows.kind == PICKED_UP] == [150.0]
-    assert not (rows.kind == DELAYED).any(), "30 s late by the plan's own limit, which is not the promise"
-    assert unknown.late_s[0, 0] == 30.0
-    assert rows.load[rows.kind == events.PROLONGED].tolist() == [20], "300 s in place of 240, of which 40 in hand"
+    assert rows.load[rows.kind == DELAYED].tolist() == [30], "by the plan's own limit"
+    assert rows.load[rows.kind == events.PROLONGED].tolist() == [60], "300 s in place of 240"
+    riders.limit_s[0] = 280.0
+    found = kpis.indicators(rows, fleet, riders, np.zeros(10, int), 1e4, margin_s=40.0)
+    assert (found["late_by_street"], found["broken"]) == (1, 0)
+    assert found["late_mean_min"] == pytest.approx(20 / 60), "the ride; the pick-up is within the promise"
 
 
 def test_who_is_early_lets_nobody_wait_aboard_beyond_the_promise():
@@ -207,6 +211,14 @@ ROUGH = {
         "fleet__rest_from_s": 2400.0,
         "fleet__rest_until_s": 6000.0,
         "fleet__end_s": 9000.0,
+    },
+    "all at once": {
+        "promise__margin_s": 45.0,
+        "timing__reassign_s": 60.0,
+        "breakdowns__per_veh_h": 0.3,
+        "breakdowns__repair_s": 1200.0,
+        "fleet__end_s": 9000.0,
+        "fleet__range_km": 40.0,
     },
     "electric": {"fleet__range_km": 40.0, "charging__count": 2, "charging__places": 1},
 }
