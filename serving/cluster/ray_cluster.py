@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from envs.core.errors import CityloopError
+from serving.cluster.guardian import Guardian, end_users
 from serving.cluster.loopback import LOOPBACK, confine_cluster, confine_worker
 from serving.cluster.options import options, quiet
 from serving.cluster.proxy import PEM, bundle_tls, set_up_proxy
@@ -35,9 +35,6 @@ OBJECT_STORE_BYTES = 80_000_000
 
 READY_S = 60.0
 """How long the proxy may take to hear of the replicas."""
-
-END_S = 3.0
-"""How long Ray's processes may take to end by themselves."""
 
 MAX_MESSAGE_BYTES = 2 * MAX_BODY_BYTES
 """Longest message over gRPC; Ray Serve's own limit is 2 GiB."""
@@ -83,6 +80,7 @@ class Cluster:
         self.config = config
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
+        self._guardian = Guardian(self._folder)
         self._logs = Receiver(self._folder / "logs.sock")
 
     def _configure(self) -> None:
@@ -212,9 +210,10 @@ class Cluster:
             finally:
                 ray.shutdown()
                 os.environ.pop(PEM, None)
-                _end_users(self._folder)
+                end_users(self._folder)
                 self._logs.close()
                 shutil.rmtree(self._folder, ignore_errors=True)
+                self._guardian.dismiss()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -226,31 +225,3 @@ def set_up_worker() -> None:
     """What every worker process does as it starts: a `worker_process_setup_hook`."""
     confine_worker()
     set_up_proxy()
-
-
-def _end_users(folder: Path) -> None:
-    """Wait for the processes that work in a folder to end, and end those that do not.
-
-    Ray's agents lose their parent where Ray is stopped while it starts; by their log files they are still found.
-    """
-    deadline = time.monotonic() + END_S
-    while users := _users(folder):
-        if time.monotonic() > deadline:
-            for pid in users:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            return
-        time.sleep(0.05)
-
-
-def _users(folder: Path) -> list[int]:
-    """Other processes that have a file of a folder open."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [os.readlink(link) for link in (entry / "fd").iterdir()]
-        except OSError:  # it has just ended, or is somebody else's
-            continue
-        if int(entry.name) != os.getpid() and any(link.startswith(f"{folder}/") for link in links):
-            found.append(int(entry.name))
-    return found

@@ -23,7 +23,7 @@ import pytest
 from agents import make_controller
 from envs import get_system
 from envs.core.site import Site
-from serving.cluster.processes import title
+from serving.cluster.processes import alive, title
 from serving.cluster.ray_cluster import free_ports
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import Running, running
@@ -181,3 +181,17 @@ def test_the_audit_chain_is_whole_after_all_that(service: tuple[Running, Path]) 
     _, folder = service
     report = verify(folder / "audit")
     assert report.ok, report
+
+
+def test_a_service_that_is_killed_can_be_started_again(tmp_path: Path) -> None:
+    content = {"port": free_ports(1)[0], "sites": [{"site": GRID, "champion": "max-pressure"}]}
+    with running(content, tmp_path / "log") as found:
+        members = found.family()
+        found.process.kill()
+        found.process.wait()
+        deadline = time.monotonic() + BACK_S
+        while any(map(alive, members)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert [title(pid) for pid in members if alive(pid)] == []
+    with running(content, tmp_path / "log") as found:
+        assert httpx.get(f"{found.url}/healthz", trust_env=False).status_code == 200
