@@ -10,6 +10,12 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.dampers.spectrum import G
 
+GAP = 3.0
+"""Steps of time that are so many times the usual one are a gap in the record."""
+
+PEAK_G = 10.0
+"""No ground has been recorded to shake half as hard: a file beyond that is in another unit."""
+
 UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
 """What a two-column file's second column may be in → m/s²."""
 
@@ -26,11 +32,17 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
         CityloopError: if the file cannot be read or does not hold what it should.
     """
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise CityloopError(f"record {path} cannot be read ({reason}): give an AT2 or two-column file") from None
-    return _at2(path, lines) if path.suffix.lower() == ".at2" else _columns(path, lines, UNITS[unit])
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()  # a header may be in any language
+    except OSError as error:
+        raise CityloopError(
+            f"record {path} cannot be read ({error.strerror}): give an AT2 or two-column file"
+        ) from None
+    accel, dt_s = _at2(path, lines) if path.suffix.lower() == ".at2" else _columns(path, lines, UNITS[unit])
+    peak_g = float(np.abs(accel).max()) / G
+    if not 0 < peak_g <= PEAK_G:
+        told = f"peaks at {peak_g:.4g} g" if peak_g else "never moves"
+        raise CityloopError(f"record {path} {told}: correct motion.unit ({', '.join(UNITS)}), or give another record")
+    return accel, dt_s
 
 
 def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
@@ -71,5 +83,8 @@ def _columns(path: Path, lines: list[str], factor: float) -> tuple[np.ndarray, f
     if not len(steps) or not np.isfinite([times, values]).all() or not (steps > 0).all():
         raise CityloopError(f"record {path} has {len(rows)} usable rows: give rising times and finite accelerations")
     dt_s = float(np.median(steps))
+    if steps.max() > GAP * dt_s:
+        after_s, gap_s = times[steps.argmax()], steps.max()
+        raise CityloopError(f"record {path} has a gap of {gap_s:.4g} s after {after_s:.4g} s: fill it, or cut it off")
     even = np.arange(times[0], times[-1] + dt_s / 2, dt_s)
     return factor * np.interp(even, times, values), dt_s

@@ -20,6 +20,21 @@ SECTIONS = (
 )
 """The sections that are read or changed."""
 
+NODE_SECTIONS = ("JUNCTIONS", "OUTFALLS", "DIVIDERS", "STORAGE")
+LINK_SECTIONS = ("CONDUITS", "PUMPS", "ORIFICES", "WEIRS", "OUTLETS")
+
+REFERENCES: dict[str, dict[int, tuple[str, ...]]] = {
+    "SUBCATCHMENTS": {1: ("RAINGAGES",), 2: (*NODE_SECTIONS, "SUBCATCHMENTS")},
+    "DIVIDERS": {2: LINK_SECTIONS},
+    **{section: {1: NODE_SECTIONS, 2: NODE_SECTIONS} for section in LINK_SECTIONS},
+    "COORDINATES": {0: NODE_SECTIONS},
+    "SYMBOLS": {0: ("RAINGAGES",)},
+}
+"""Section → place in its rows → the sections that define what is named there."""
+
+OF_RAIN = ("RAINFALL", "RUNOFF", "RDII")
+"""Files that hold what rain came to, in place of the input's own."""
+
 FLOW_CMS = {
     "CFS": FOOT_M**3,
     "GPM": 6.30902e-5,
@@ -38,13 +53,13 @@ class Inp:
         path: the file.
 
     Raises:
-        CityloopError: if it cannot be read, or has no sections.
+        CityloopError: if it cannot be read, has no sections, or no unit of flow that SWMM knows.
     """
 
     def __init__(self, path: Path):
         self.path = path
         try:
-            text = path.read_text(errors="replace")
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
         except OSError as error:
             raise CityloopError(f"file {path} cannot be read ({error.strerror}): give a SWMM input file") from None
         self._lines: dict[str, list[str]] = {}
@@ -57,15 +72,26 @@ class Inp:
         if "OPTIONS" not in self._lines:
             raise CityloopError(f"file {path} has no section [OPTIONS]: give a SWMM input file")
         self.options = {row[0].upper(): row[1] for row in self.rows("OPTIONS") if len(row) > 1}
+        unit = self.options.get("FLOW_UNITS", "CFS")
+        if unit.upper() not in FLOW_CMS:
+            raise CityloopError(f"{path.name}: FLOW_UNITS is {unit!r}: SWMM knows {', '.join(FLOW_CMS)}")
 
     def rows(self, section: str) -> list[list[str]]:
-        """The words of every row of a section, comments left out; empty if there is no such section."""
-        found = []
-        for line in self._lines.get(section, []):
-            words = _words(line.partition(";")[0])
-            if words:
-                found.append(words)
-        return found
+        """The words of every row of a section, comments left out; empty if there is no such section.
+
+        SWMM does not care for the case of names: those of other things are spelled as where these are defined.
+        """
+        rows = self._words_of(section)
+        for place, defined_in in REFERENCES.get(section, {}).items():
+            spelled = {row[0].casefold(): row[0] for other in defined_in for row in self._words_of(other)}
+            for row in rows:
+                if place < len(row):
+                    row[place] = spelled.get(row[place].casefold(), row[place])
+        return rows
+
+    def _words_of(self, section: str) -> list[list[str]]:
+        lines = (_words(line.partition(";")[0]) for line in self._lines.get(section, []))
+        return [words for words in lines if words]
 
     def series(self, name: str) -> list[list[str]]:
         """The words of every row of a time series, without its name; SWMM does not care for its case.
@@ -86,9 +112,15 @@ class Inp:
         return [words for line in lines if (words := line.partition(";")[0].split())]
 
     def files(self) -> list[Path]:
-        """Files that time series lie in, those that are there."""
+        """Files that time series and rain lie in, and those that are used otherwise; of these, those that are there."""
         rows = [row for row in self.rows("TIMESERIES") if len(row) > 2 and row[1].upper() == "FILE"]
-        return [path for row in rows if (path := self.path.parent / row[2]).is_file()]
+        names = [row[2] for row in [*rows, *self.used()]]
+        names += [row[5] for row in self.rows("RAINGAGES") if len(row) > 5 and row[4].upper() == "FILE"]
+        return [path for name in names if (path := self.path.parent / name).is_file()]
+
+    def used(self) -> list[list[str]]:
+        """The rows of the section of files that say what is read: ``USE``, what it holds, and its name."""
+        return [row for row in self.rows("FILES") if len(row) > 2 and row[0].upper() == "USE"]
 
     @property
     def metric(self) -> bool:
@@ -147,6 +179,18 @@ DRY = "cityloop_dry"
 """A rain series without rain, for gauges that are told at run time how much falls."""
 
 
+def refuse_rain_elsewhere(inp: Inp) -> None:
+    """Make sure that all that rain does comes through the gauges, where other rain can be told.
+
+    Raises:
+        CityloopError: if SWMM would work some of it out beforehand, or read it.
+    """
+    held = [row[1].upper() for row in inp.used() if row[1].upper() in OF_RAIN]
+    if inp.rows("RDII") or held:
+        what = f"[FILES] that say what rain came to ({held[0]})" if held else "[RDII], which SWMM works out beforehand"
+        raise CityloopError(f"{inp.path.name} has {what}: other rain than the input's would miss it; use rain: file")
+
+
 def tell_gauges(inp: Inp) -> None:
     """Make all rain gauges dry, so that rain can be told at run time."""
     rows = [[row[0], "INTENSITY", "0:05", "1.0", "TIMESERIES", DRY] for row in inp.rows("RAINGAGES")]
@@ -160,9 +204,9 @@ def strip(inp: Inp) -> None:
     used = {word.casefold() for section in sections for row in inp.rows(section) for word in row}
     inp.replace("TIMESERIES", [_found(inp, row) for row in inp.rows("TIMESERIES") if row[0].casefold() in used])
     inp.replace("RAINGAGES", [_found(inp, row) for row in inp.rows("RAINGAGES")])
-    inp.replace("FILES", [])
+    inp.replace("FILES", [[*row[:2], str((inp.path.parent / row[2]).resolve())] for row in inp.used()])
     inp.replace("CONTROLS", [])
-    inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODES", "NONE"], ["LINKS", "NONE"]])
+    inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODE_SECTIONS", "NONE"], ["LINK_SECTIONS", "NONE"]])
     inp.set_options(THREADS=1)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp
+from envs.drainage.inp import INCH_MM, Inp
 from envs.drainage.scenarios import Design, Storms, Varied
 
 BURSTS = (1, 4)
@@ -158,7 +158,7 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
     """What an input's rain series say, as a table; see the module.
 
     Raises:
-        CityloopError: if a gauge's series is missing or cannot be understood.
+        CityloopError: if a gauge's series or file is missing or cannot be understood.
     """
     rows = {row[0]: row for row in inp.rows("RAINGAGES")}
     series: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -166,12 +166,46 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
     edges_s = decision_s * np.arange(decisions + 1)
     for g, gauge in enumerate(gauges):
         row = rows[gauge]
-        if len(row) < 6 or row[4].upper() != "TIMESERIES" or row[1].upper() not in FORMATS:
+        source = row[4].upper() if len(row) > 5 and row[1].upper() in FORMATS else ""
+        if source == "TIMESERIES":
+            if row[5] not in series:
+                series[row[5]] = _series(inp, row[5], start)
+            table[:, g] = np.diff(_fallen(row, *series[row[5]], edges_s)) * inp.millimetre
+        elif source == "FILE" and len(row) > 7:
+            scale = INCH_MM if row[7].upper() == "IN" else 1.0
+            table[:, g] = np.diff(_fallen(row, *_station(inp, row[5], row[6], start), edges_s)) * scale
+        else:
             raise CityloopError(f"{inp.path.name}: rain gauge {gauge} has no time series: give one, or rain: storms")
-        if row[5] not in series:
-            series[row[5]] = _series(inp, row[5], start)
-        table[:, g] = np.diff(_fallen(row, *series[row[5]], edges_s)) * inp.millimetre
     return table
+
+
+def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.ndarray, np.ndarray]:
+    """Times in seconds from the start, and values, of a station in a file of rain as SWMM's manual has it.
+
+    Each row is a station, year, month, day, hour, minute and a value; dry intervals are left out.
+    """
+    path = inp.path.parent / name
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise CityloopError(
+            f"{inp.path.name}: file {path} of rain cannot be read ({error.strerror}): correct it"
+        ) from None
+    times, values = [], []
+    for number, line in enumerate(lines, start=1):
+        words = line.partition(";")[0].split()
+        if not words or words[0].casefold() != station.casefold():
+            continue
+        try:
+            times.append((datetime(*map(int, words[1:6])) - start).total_seconds())  # type: ignore[arg-type]
+            values.append(float(words[6]))
+        except (ValueError, TypeError, IndexError):
+            raise CityloopError(
+                f"{path}, line {number} is {line[:60]!r}: give station, year, month, day, hour, minute and a value"
+            ) from None
+    if not times:
+        raise CityloopError(f"{path} has no row of station {station!r}: correct the rain gauge")
+    return np.array(times), np.array(values)
 
 
 def _fallen(row: list[str], times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
+from envs.drainage.inp import Inp, free_pumps, refuse_rain_elsewhere, strip, tell_gauges
 from envs.drainage.rain import chicago, file_rain, gauge_places_m, moment, series_start, storm, varied
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
@@ -52,6 +52,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
     if own:
         rain_mm = file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s)
     if scenario.rain != "file":
+        refuse_rain_elsewhere(inp)
         tell_gauges(inp)
     inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
     strip(inp)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.intersections.demand import read_routes, seconds
+from envs.core.sumo import seconds
+from envs.intersections.demand import read_routes
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import math
 import xml.etree.ElementTree as ET
-import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.core.sumo import read_root, seconds
 from envs.intersections.scenarios import Demand, SignalScenario
 
 RATES = ("vehsPerHour", "perHour", "probability", "number")
@@ -22,17 +21,10 @@ RATES = ("vehsPerHour", "perHour", "probability", "number")
 STREAMS = ("flow", "personFlow", "containerFlow")
 """Elements that depart from their ``begin`` on; all others that depart do so at their ``depart``."""
 
-GZIP = b"\x1f\x8b"
-"""How a compressed file begins; SUMO reads those, too."""
-
 
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
-    try:
-        content = path.read_bytes()
-        root = ET.fromstring(gzip.decompress(content) if content.startswith(GZIP) else content)
-    except (ET.ParseError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise CityloopError(f"route file {path} cannot be read ({error}): give a SUMO .rou.xml file") from None
+    root = read_root(path)
     if root.tag not in ("routes", "additional"):
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
     for flow in root:
@@ -167,12 +159,3 @@ def _scaled_flow(flow: ET.Element, scale: float) -> ET.Element:
         else:
             changed.set("period", f"{float(period) / scale:.4f}")
     return changed
-
-
-def seconds(text: str | None) -> float | None:
-    """Read SUMO's time: seconds, or [days:]hours:minutes:seconds; None where it is no number, e.g. ``triggered``."""
-    try:
-        parts = [float(part) for part in (text or "").split(":")]
-    except ValueError:
-        return None
-    return sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))

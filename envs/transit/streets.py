@@ -25,6 +25,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from envs.core.errors import CityloopError
+from envs.core.sumo import read_root, seconds
 from envs.transit.day import Day, Town, plain_day, zones_of
 from envs.transit.measured import Measured
 from envs.transit.scenarios import Trips
@@ -273,11 +274,20 @@ def _middle(shape: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
-    """First street, last street and departure of every trip."""
+    """First street, last street and departure of every trip.
+
+    Raises:
+        CityloopError: if a file cannot be read, or holds flows, which say nothing of a single trip.
+    """
     found = []
     for path in routes:
-        for element in elements_of(path):
-            route = element.find("route")
+        root = read_root(path)
+        flow = root.find("flow")
+        if flow is not None:
+            raise CityloopError(f"{path}: flow {flow.get('id')!r} is no trip: let duarouter make vehicles of it")
+        named = {route.get("id"): route for route in root.findall("route")}
+        for element in root:
+            route = element.find("route") if element.get("route") is None else named.get(element.get("route"))
             if element.tag == "trip" and element.get("from") and element.get("to"):
                 ends = [element.attrib["from"], element.attrib["to"]]
             elif element.tag == "vehicle" and route is not None:
@@ -289,18 +299,6 @@ def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
     return found
 
 
-def elements_of(path: Path) -> ET.Element:
-    """What stands in a route file.
-
-    Raises:
-        CityloopError: if it cannot be read.
-    """
-    try:
-        return ET.parse(path).getroot()
-    except (OSError, ET.ParseError) as error:
-        raise CityloopError(f"file {path} cannot be read ({error}): give a SUMO route file") from None
-
-
 def depart_s(path: Path, element: ET.Element) -> float:
     """When a trip or vehicle begins.
 
@@ -308,11 +306,11 @@ def depart_s(path: Path, element: ET.Element) -> float:
         CityloopError: if that is no number.
     """
     text = element.get("depart", "")
-    try:
-        return float(text)
-    except ValueError:
+    time_s = seconds(text)
+    if time_s is None:
         who = f"{element.tag} {element.get('id', '')!r}"
-        raise CityloopError(f"{path}: depart of {who} is {text!r}: give seconds") from None
+        raise CityloopError(f"{path}: depart of {who} is {text!r}: give seconds")
+    return time_s
 
 
 def chance(streets: Streets, trips: Trips, duration_s: float) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,9 @@ METRES, DEGREES = ("x_m", "y_m"), ("lat", "lon")
 ROADS = ("from", "to", "seconds", "metres")
 """Columns of the roads; also ``both`` (1: it leads both ways; else one way)."""
 
+SEPARATORS = ",;\t"
+"""What may stand between the columns of a file; its heading says which."""
+
 REQUESTS = ("time_s", "from", "to")
 """Columns of the requests: when the rider wants to go, and between which corners; also ``known_s`` (when it comes in;
 else then), ``party`` (1), ``wheelchair`` (0), ``cancel_s`` (never) and ``absent`` (0). Riders who walk may begin or end
@@ -84,7 +87,7 @@ def projection_of(nodes: Path) -> Projection:
     Raises:
         CityloopError: if they are in metres.
     """
-    degrees = _columns(nodes, DEGREES)
+    degrees = _degrees(nodes)
     if degrees is None:
         raise CityloopError(f"{nodes}: GTFS stops are in degrees: give lat and lon of corners, not x_m and y_m")
     return Projection(*(degrees.min(axis=0) + degrees.max(axis=0)) / 2)
@@ -94,11 +97,20 @@ def _places(nodes: Path) -> list[tuple[float, float]]:
     """Where the corners are, in metres."""
     found = _columns(nodes, METRES)
     if found is None:
-        degrees = _columns(nodes, DEGREES)
+        degrees = _degrees(nodes)
         if degrees is None:
             raise CityloopError(f"{nodes}: column 'x_m' is missing: the first row names node, x_m, y_m (or lat, lon)")
         found = projection_of(nodes).metres(degrees[:, 0], degrees[:, 1])
     return [(float(x), float(y)) for x, y in found]
+
+
+def _degrees(nodes: Path) -> np.ndarray | None:
+    """Latitudes and longitudes of the corners, ``(n, 2)``; None if the file does not have both."""
+    degrees = _columns(nodes, DEGREES)
+    if degrees is not None and (np.abs(degrees) > (90, 180)).any():
+        lat, lon = degrees[(np.abs(degrees) > (90, 180)).any(axis=1)][0]
+        raise CityloopError(f"{nodes}: there is no place at lat {lat:g}, lon {lon:g}: correct it, or swap them")
+    return degrees
 
 
 def _columns(path: Path, names: tuple[str, str]) -> np.ndarray | None:
@@ -204,7 +216,9 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
     """Rows of a CSV file with their numbers, the heading being row 1."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            heading = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(SEPARATORS, key=heading.count))
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
                 raise CityloopError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.core.sumo import read_root
 from envs.transit import streets
 from envs.transit.scenarios import TransitScenario
 
@@ -48,7 +49,7 @@ def write(scenario: TransitScenario, path: Path, seed: int, flow: float) -> int:
     copies, spread_s = scenario.trips.stretch * flow, scenario.trips.stretch
     root, rows = ET.Element("routes"), []
     for file in scenario.routes:
-        for element in streets.elements_of(file):
+        for element in read_root(file):
             if element.tag in ("vType", "route", "vTypeDistribution"):
                 root.append(element)
             if element.tag not in ("trip", "vehicle"):

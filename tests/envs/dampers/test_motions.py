@@ -138,6 +138,12 @@ def test_two_columns_with_a_header_and_uneven_steps(tmp_path):
     assert dt_s == 1.0
 
 
+@pytest.mark.parametrize("head", [b"\xef\xbb\xbf", "Gebäude\n".encode("latin-1"), "Gebäude\n".encode()])
+def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
+    (tmp_path / "a.txt").write_bytes(head + b"0 .5\n1 1\n2 2\n")
+    np.testing.assert_allclose(read_record(tmp_path / "a.txt")[0] / G, [0.5, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
@@ -150,6 +156,9 @@ def test_two_columns_with_a_header_and_uneven_steps(tmp_path):
         ("a.csv", "0,0\n0,1\n", "rising times"),
         ("a.csv", "0,0\n1,1\ninf,0\n", "rising times"),
         ("a.csv", "nothing\n", "0 usable rows"),
+        ("a.csv", "0,0\n.1,1\n.2,1\n.3,1\n1.3,1\n1.4,1\n", "a gap of 1 s after 0.3 s"),
+        ("a.csv", "0,0\n1,294\n", "peaks at 294 g: correct motion.unit"),
+        ("a.csv", "0,0\n1,0\n", "never moves"),
     ],
 )
 def test_files_that_are_no_records_say_so(tmp_path, name, text, says):

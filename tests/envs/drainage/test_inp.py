@@ -3,7 +3,7 @@
 import pytest
 
 from envs import CityloopError
-from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
+from envs.drainage.inp import Inp, free_pumps, refuse_rain_elsewhere, strip, tell_gauges
 
 TEXT = """
 [TITLE]
@@ -122,3 +122,66 @@ def test_controlled_pumps_start_and_stop_for_nobody_else(tmp_path):
     inp = Inp(path)
     free_pumps(inp, ["P1"])
     assert inp.rows("PUMPS") == [["P1", "A", "B", "C", "ON", "0", "0"], ["P2", "A", "B", "C", "ON", "0.3", "0.1"]]
+
+
+NAMES = """
+[OPTIONS]
+FLOW_UNITS CMS
+[RAINGAGES]
+G1 VOLUME 0:05 1.0 TIMESERIES rain
+[SUBCATCHMENTS]
+S1 g1 s2 1 0 1 1 0
+S2 G1 tank 1 0 1 1 0
+[STORAGE]
+Tank 0 3 0 FUNCTIONAL 0 0 100
+[OUTFALLS]
+Sea 0 FREE
+[ORIFICES]
+gate TANK sea SIDE 0 0.65 NO
+[COORDINATES]
+tAnK 1 2
+SEA 3 4
+[SYMBOLS]
+g1 5 6
+"""
+
+
+def test_the_case_of_names_does_not_matter_as_in_swmm(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text(NAMES)
+    inp = Inp(path)
+    assert [row[:3] for row in inp.rows("SUBCATCHMENTS")] == [["S1", "G1", "S2"], ["S2", "G1", "Tank"]]
+    assert inp.rows("ORIFICES")[0][:3] == ["gate", "Tank", "Sea"]
+    assert [row[0] for row in inp.rows("COORDINATES")] == ["Tank", "Sea"]
+    assert inp.rows("SYMBOLS")[0][0] == "G1"
+
+
+def test_a_mark_at_the_beginning_of_a_file_does_not_matter(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text(NAMES.strip(), encoding="utf-8-sig")
+    assert Inp(path).metric
+
+
+def test_a_unit_that_swmm_does_not_know_is_refused(tmp_path):
+    with pytest.raises(CityloopError, match=r"a\.inp: FLOW_UNITS is 'XYZ': SWMM knows CFS, GPM"):
+        read(tmp_path, "XYZ")
+
+
+def test_a_run_reads_the_files_that_the_input_uses_and_writes_none(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text(f'{NAMES}[FILES]\nUSE HOTSTART "wet day.hsf"\nSAVE OUTFLOWS out.txt\n')
+    (tmp_path / "wet day.hsf").write_bytes(b"")
+    inp = Inp(path)
+    assert inp.files() == [tmp_path / "wet day.hsf"]
+    strip(inp)
+    assert inp.rows("FILES") == [["USE", "HOTSTART", str(tmp_path / "wet day.hsf")]]
+
+
+@pytest.mark.parametrize(("more", "what"), [("[RDII]\nTank UH 5\n", "RDII"), ("[FILES]\nUSE RUNOFF r.rof\n", "RUNOFF")])
+def test_other_rain_than_the_inputs_is_refused_where_it_would_be_missed(tmp_path, more, what):
+    path = tmp_path / "a.inp"
+    path.write_text(NAMES)
+    refuse_rain_elsewhere(Inp(path))
+    path.write_text(NAMES + more)
+    with pytest.raises(CityloopError, match=rf"{what}.*use rain: file"):
+        refuse_rain_elsewhere(Inp(path))

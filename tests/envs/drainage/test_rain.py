@@ -128,9 +128,29 @@ def test_gauges_without_a_place_are_in_the_middle_of_the_others(tmp_path):
 
 def test_a_gauge_without_a_series_is_refused(tmp_path):
     path = tmp_path / "a.inp"
-    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0 FILE rain.dat S MM\n")
+    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nG VOLUME 0:05 1.0\n")
     with pytest.raises(CityloopError, match="gauge G has no time series"):
         file_rain(Inp(path), ("G",), datetime(2020, 1, 1), 1, 300)
+
+
+@pytest.mark.parametrize(("unit", "millimetres"), [("MM", 1.0), ("IN", 25.4)])
+def test_rain_of_a_station_in_a_file_of_rain(tmp_path, unit, millimetres):
+    path, rain = tmp_path / "a.inp", tmp_path / "rain.dat"
+    path.write_text(f'[OPTIONS]\nFLOW_UNITS CFS\n[RAINGAGES]\nG INTENSITY 0:15 1.0 FILE "rain.dat" S1 {unit}\n')
+    for content, says in (
+        (None, "file .*rain.dat of rain cannot be read"),
+        ("S2 2020 1 2 0 0 4\n", "no row of station 'S1'"),
+        ("S1 2020 1 2 0 0\n", "rain.dat, line 1 is 'S1 2020 1 2 0 0': give station"),
+        ("S1 2020 13 2 0 0 4\n", "line 1 is"),
+    ):
+        if content is not None:
+            rain.write_text(content)
+        with pytest.raises(CityloopError, match=says):
+            file_rain(Inp(path), ("G",), datetime(2020, 1, 2), 12, 300)
+    rain.write_text("; rain\nS1 2020 1 2 0 15 4\ns1 2020 1 2 0 45 8\nS2 2020 1 2 0 30 99\n")
+    table = file_rain(Inp(path), ("G",), datetime(2020, 1, 2), 12, 300)
+    np.testing.assert_allclose(table[:, 0], millimetres * np.repeat([0, 4, 0, 8], 3) / 12)
+    assert Inp(path).files() == [rain]
 
 
 def test_rain_in_a_file_of_its_own_is_rain(tmp_path):

@@ -1,5 +1,6 @@
 """A SUMO network as a street graph: a street of four corners by hand, and the packaged Ingolstadt."""
 
+import gzip
 import itertools
 
 import numpy as np
@@ -126,6 +127,27 @@ def test_what_cannot_be_read_of_a_trip_is_said(files):
     streets.read.cache_clear()
     with pytest.raises(CityloopError, match="depart of vehicle 'v' is 'triggered': give seconds"):
         streets.read(scenario.net, scenario.routes, (2, 1))
+
+
+def test_routes_are_read_as_sumo_reads_them(files, tmp_path):
+    """Compressed, with times of the clock, and with routes that are named."""
+    routes = load_scenario(files).routes
+    before = streets.trips_of(routes)
+    (path,) = routes
+    vehicle = '<vehicle id="v" depart="700"><route edges="CB BA AW"/></vehicle>'
+    otherwise = '<route id="r" edges="CB BA AW"/><vehicle id="v" depart="0:11:40" route="r"/>'
+    text = path.read_text().replace(vehicle, otherwise)
+    assert otherwise in text
+    packed = tmp_path / "own.rou.xml.gz"
+    packed.write_bytes(gzip.compress(text.encode()))
+    assert streets.trips_of((packed,)) == before
+
+
+def test_flows_are_refused_as_they_are_no_trips(files):
+    (path,) = load_scenario(files).routes
+    path.write_text(path.read_text().replace("</routes>", '<flow id="f" begin="0" end="9" number="3"/></routes>'))
+    with pytest.raises(CityloopError, match="flow 'f' is no trip: let duarouter make vehicles of it"):
+        streets.trips_of((path,))
 
 
 def test_a_net_without_streets_is_refused(files):

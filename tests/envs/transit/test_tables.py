@@ -9,6 +9,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
 from envs.transit import events
+from envs.transit.tables import read_town
 from tests.envs.transit.own import NODES, REQUESTS, ROADS, write
 
 
@@ -91,6 +92,23 @@ def test_a_wrong_scenario_is_refused(tmp_path, more, problem):
     path.write_text("\n".join(line for line in path.read_text().splitlines() if line[:4] != more[:4]) + "\n" + more)
     with pytest.raises(CityloopError, match=problem):
         load_scenario(path)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_columns_may_be_separated_otherwise(tmp_path, separator):
+    usual, other = tmp_path / "usual", tmp_path / "other"
+    for folder, mark in ((usual, ","), (other, separator)):
+        folder.mkdir()
+        files = {"nodes": NODES, "roads": ROADS, "requests": REQUESTS}
+        write(folder, **{name: text.replace(",", mark) for name, text in files.items()})
+    towns = [read_town(folder / "nodes.csv", folder / "roads.csv") for folder in (usual, other)]
+    assert towns[0] == towns[1]
+
+
+def test_degrees_that_are_no_place_are_refused(tmp_path):
+    swapped = "node,lat,lon\na,114.9,4.9\nb,114.9,4.8\n"
+    with pytest.raises(CityloopError, match=r"there is no place at lat 114\.9, lon 4\.9"):
+        make_loop(load_scenario(write(tmp_path, nodes=swapped)))
 
 
 def test_files_count_for_the_hash_wherever_they_lie(tmp_path):
