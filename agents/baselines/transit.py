@@ -18,7 +18,8 @@ from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
 from envs.transit.dispatch import Dispatch
 from envs.transit.site import TransitSite
-from envs.transit.targets import NOTHING, available, demand_weights, scores_of
+from envs.transit.standby import USUAL, Reckoning
+from envs.transit.targets import NOTHING, available, demand_weights, scores_of, standby
 
 
 class Local:
@@ -75,6 +76,10 @@ def batched(site: TransitSite) -> Controller:
     return Local(Dispatch("batch", site.costs.tuple, batch_s=BATCH_S))
 
 
+PERIOD_S = 300.0
+"""Between two rebalancings in proportion to demand: tuned on training days (`transit_tune`); more often is worse."""
+
+
 class _Rebalancing:
     """Base of the controllers that say where idle vehicles should stand, every so often; in between they stay.
 
@@ -86,7 +91,7 @@ class _Rebalancing:
     program: Any = None
     name: str
 
-    def __init__(self, site: TransitSite, period_s: float = 0.0):
+    def __init__(self, site: TransitSite, period_s: float = PERIOD_S):
         self.site = site
         self._every = max(1, int(np.ceil(period_s / site.timing.decision_s)))
         self._decision = 0
@@ -171,6 +176,27 @@ class Foreseen(_Rebalancing):
         return counts + NOTHING
 
 
+class Standby(_Rebalancing):
+    """Insertion, and idle vehicles to where they shorten the wait most that the next request has to expect.
+
+    At every decision; see `envs.transit.standby`.
+
+    Args:
+        site: the service.
+        reckoning: of the expected wait.
+    """
+
+    name = "standby"
+
+    def __init__(self, site: TransitSite, reckoning: Reckoning = USUAL):
+        super().__init__(site, period_s=0.0)
+        self._reckoning = reckoning
+
+    def weights(self, readings: Readings) -> np.ndarray:
+        """See `_Rebalancing.weights`."""
+        return standby(self.site, readings, self._reckoning) + NOTHING
+
+
 class Even(_Rebalancing):
     """Insertion, and equally many idle vehicles in every zone."""
 
@@ -191,10 +217,11 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
     "reactive": Reactive,
     "coverage": Coverage,
     "forecast": Foreseen,
+    "standby": Standby,
 }
 """Name → how to build the controller for a site."""
 
-REFERENCES = ("nearest", "insertion", "reactive", "coverage")
+REFERENCES = ("nearest", "insertion", "reactive", "coverage", "standby")
 """Those that training is measured against."""
 
 FALLBACK = "reactive"

@@ -1,8 +1,9 @@
-"""How transit's rules are tuned: insertion weights and the period of rebalancing, on training seeds alone.
+"""How transit's rules are tuned: insertion weights, the period of rebalancing, standing by; on training seeds alone.
 
 ``python -m agents.baselines.transit_tune transit/nyc2015 --seeds 40`` prints a row a setting, the best last. Waits
 are shown with service, rides and empty driving beside them: weights trade one for another, and rebalancing is paid for
-in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.scenarios` by hand.
+in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.scenarios` by hand. With
+``--standby`` the reckonings of `envs.transit.standby` are tried instead.
 """
 
 from __future__ import annotations
@@ -10,20 +11,29 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
-from agents.baselines.transit import Reactive
+from agents.baselines.transit import Reactive, Standby
 from envs.core.env import make_loop
+from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.scenario import Scenario
+from envs.core.world import Controller
 from envs.transit.site import TransitSite
+from envs.transit.standby import Reckoning
 
 COSTS = ((1.0, 1.0, 1.0, 1.0), (0.5, 1.0, 0.5, 0.5), (0.3, 1.0, 0.3, 0.5), (0.3, 1.0, 0.3, 1.0), (0.5, 1.0, 0.2, 0.3))
 """Weights of an insertion's cost that are tried: added driving, wait, ride, others' delay."""
 
 PERIODS_S = (120.0, 300.0, 600.0)
+
+RECKONINGS = tuple(
+    Reckoning(taken, moving, busy)
+    for taken, moving, busy in itertools.product((0.2, 0.3, 0.4), (0.35, 0.45, 0.55), (0.2, 0.4))
+)
 
 SHOWN = ("wait_min", "served_pct", "wait_mean_min", "ride_min", "detour", "empty_km")
 
@@ -51,12 +61,37 @@ def tune(
         loop = make_loop(scenario.override({f"costs.{name}": value for name, value in names.items()}))
         assert isinstance(loop.site, TransitSite)
         try:
-            found = [loop.episode(Reactive(loop.site, period_s), seed).kpis for seed in seeds]
+            rows.append({"costs": weights, "period_s": period_s, **_means(loop, Reactive(loop.site, period_s), seeds)})
         finally:
             loop.close()
-        means = {name: float(np.mean([kpis[name] for kpis in found])) for name in SHOWN}
-        rows.append({"costs": weights, "period_s": period_s, **means})
     return sorted(rows, key=lambda row: -row["wait_min"])
+
+
+def tune_standby(
+    scenario: Scenario, seeds: Sequence[int], reckonings: Sequence[Reckoning] = RECKONINGS
+) -> list[dict[str, Any]]:
+    """Means over seeds of insertion with vehicles that stand by, for every reckoning of the wait to be expected.
+
+    Args:
+        scenario: where.
+        seeds: training seeds.
+        reckonings: what is tried.
+
+    Returns:
+        A row each, the lowest headline last: ``reckoning``, and the indicators of `SHOWN`.
+    """
+    loop = make_loop(scenario)
+    assert isinstance(loop.site, TransitSite)
+    try:
+        rows = [{"reckoning": each, **_means(loop, Standby(loop.site, each), seeds)} for each in reckonings]
+    finally:
+        loop.close()
+    return sorted(rows, key=lambda row: -row["wait_min"])
+
+
+def _means(loop: ControlLoop, rule: Controller, seeds: Sequence[int]) -> dict[str, float]:
+    found = [loop.episode(rule, seed).kpis for seed in seeds]
+    return {name: float(np.mean([kpis[name] for kpis in found])) for name in SHOWN}
 
 
 def main() -> None:
@@ -64,8 +99,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
     parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--standby", action="store_true")
     given = parser.parse_args()
     scenario = load_scenario(given.scenario)
+    if given.standby:
+        print("taken, moving, busy, least_s", *SHOWN, sep=" | ")
+        for row in tune_standby(scenario, scenario.seeds.train.take(given.seeds)):
+            print(astuple(row["reckoning"]), *(f"{row[name]:.3f}" for name in SHOWN), sep=" | ")
+        return
     print("vehicle, wait, ride, others", "period_s", *SHOWN, sep=" | ")
     for row in tune(scenario, scenario.seeds.train.take(given.seeds)):
         print(row["costs"], f"{row['period_s']:g}", *(f"{row[name]:.3f}" for name in SHOWN), sep=" | ")

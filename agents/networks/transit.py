@@ -26,7 +26,7 @@ class ZonePolicy(PolicyNetwork):
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {"zone": (None,)}
-    RULE: ClassVar[int] = ZONE_FEATURES.index("proportional")
+    RULE: ClassVar[int] = ZONE_FEATURES.index("standby")
 
     def __init__(self, shapes: Shapes, outputs: int = 4, width: int = 64):
         super().__init__()
@@ -35,7 +35,7 @@ class ZonePolicy(PolicyNetwork):
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
         # A score's unit is a factor of e^8 on a zone's share: exploration has to be much finer than of the urgency.
-        self.log_std = nn.Parameter(torch.tensor([-2.5, -1.5]))
+        self.log_std = nn.Parameter(torch.tensor([-4.0, -1.5]))
 
     def forward(self, parts: Parts) -> Tensor:
         """Means and log standard deviations ``(…, 4)`` of score and urgency, both from -1 to 1."""

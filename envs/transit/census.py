@@ -27,6 +27,7 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
     last = rests.last_stop(fleet, riders)
     soon = busy[fleet.leave_s[busy, last[busy]] <= now_s + timing.ahead_s]
     soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free
+    ends, free_s = fleet.node[soon, last[soon]], fleet.leave_s[soon, last[soon]] - now_s
     waiting = service.waiting
     here = waiting[riders.earliest_s[waiting] <= now_s]
     later = waiting[riders.earliest_s[waiting] > now_s]
@@ -38,7 +39,8 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
     return {
         "idle_veh": count(fleet.at[service.standing]),
         "inbound_veh": count(fleet.heading[service.travelling]),
-        "soon_veh": count(fleet.node[soon, last[soon]]),
+        "soon_veh": count(ends),
+        "soon_s": _mean(zone_of[ends], np.maximum(free_s, 0.0), zones),
         "busy_veh": count(fleet.at[busy]),
         "aboard": count(fleet.at[riders.vehicle[aboard]]),
         "coming": count(riders.destination[aboard]),
@@ -50,6 +52,13 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
         "time_s": np.array([now_s if np.isfinite(now_s) else duration_s]),
         "speed": np.array([speed_at(service, now_s)]),
     }
+
+
+def _mean(zone: np.ndarray, values: np.ndarray, zones: int) -> np.ndarray:
+    """Means by zone, ``(zones,)``; NaN where there are none."""
+    number = np.bincount(zone, minlength=zones)
+    total = np.bincount(zone, weights=values, minlength=zones)
+    return np.divide(total, number, out=np.full(zones, np.nan), where=number > 0)
 
 
 def speed_at(service: Service, now_s: float) -> float:

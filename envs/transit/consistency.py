@@ -38,6 +38,7 @@ class TransitConsistency:
         scale = max(site.vehicles / n, 1.0)
         self.plausible = {name: Plausible(scale, rest_low=0.0) for name in COUNTED} | {
             "expected": Plausible(scale, moves=False),
+            "soon_s": Plausible(jumps=False, moves=False, imputable=False),
             "time_s": Plausible(jumps=False, moves=False, imputable=False),
             "speed": Plausible(moves=False),
         }

@@ -13,7 +13,7 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.transit.site import TransitSite
-from envs.transit.targets import LEAST, NOTHING, available, demand_weights, scores_of
+from envs.transit.targets import LEAST, NOTHING, available, demand_weights, scores_of, standby
 
 COUNTED = (
     *("idle_veh", "inbound_veh", "soon_veh", "busy_veh", "aboard", "coming"),
@@ -33,10 +33,11 @@ ZONE_FEATURES = (
     "proportional",
     "foreseen",
     "hold",
+    "standby",
     "speed",
 )
 """Columns of the part ``zone``. ``mean_…``: over all zones. The last but one are scores (`targets`): those of shares in
-proportion to recent requests, to expected ones, and of the vehicles as they stand now."""
+proportion to recent requests, to expected ones, of the vehicles as they stand now, and after the moves of `standby`."""
 
 STATE_FEATURES = ("idle_veh", "soon_veh", "waiting", "requests", "expected", "aboard")
 """Columns of a central critic's state, a row a zone."""
@@ -52,7 +53,7 @@ class TransitFeatures:
     """Encodes the readings of a site.
 
     Parts of the observation:
-        zone ``(N, 28)``: columns `ZONE_FEATURES`.
+        zone ``(N, 29)``: columns `ZONE_FEATURES`.
     """
 
     def __init__(self, site: TransitSite):
@@ -87,6 +88,7 @@ class TransitFeatures:
             scores_of(demand_weights(readings)),
             scores_of(expected + LEAST),
             scores_of(available(readings) + NOTHING),
+            scores_of(standby(self.site, readings) + NOTHING),
             np.full(len(known), float(readings["speed"][0])),
         ]
         return np.clip(np.stack(columns, axis=1), -LARGEST, LARGEST).astype(np.float32)

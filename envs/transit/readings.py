@@ -18,6 +18,7 @@ READINGS = Schema(
     Column("idle_veh", "zone", 0, MANY, "idle vehicles that stand in the zone", integer=True),
     Column("inbound_veh", "zone", 0, MANY, "idle vehicles on their way to stand in the zone", integer=True),
     Column("soon_veh", "zone", 0, MANY, "busy vehicles that will be free in the zone soon (ahead_s)", integer=True),
+    Column("soon_s", "zone", 0, MANY, "seconds until they are, in the mean; null: there are none", nullable=True),
     Column("busy_veh", "zone", 0, MANY, "busy vehicles that are in the zone now", integer=True),
     Column("aboard", "zone", 0, MANY, "parties in vehicles that are in the zone now", integer=True),
     Column("coming", "zone", 0, MANY, "parties aboard that will get off in the zone", integer=True),

@@ -112,7 +112,7 @@ class Timing(Frozen):
         ahead_s: what is expected, booked, or soon free, is counted for so many seconds to come.
     """
 
-    decision_s: int = Field(default=300, ge=15, le=3600)
+    decision_s: int = Field(default=60, ge=15, le=3600)
     board_s: float = Field(default=15.0, ge=0, le=600)
     alight_s: float = Field(default=10.0, ge=0, le=600)
     reassign_s: float = Field(default=0.0, ge=0, le=3600)
@@ -199,7 +199,7 @@ class Charging(Frozen):
 
 
 class Costs(Frozen):
-    """What an insertion costs, by the second. The defaults, and `Timing.decision_s`, come out of
+    """What an insertion costs, by the second. The defaults come out of
     `agents.baselines.transit_tune` on training days of nyc2015.
 
     Attributes:

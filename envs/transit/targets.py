@@ -10,12 +10,17 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from envs.core.readings import Readings
+from envs.transit.site import TransitSite
+from envs.transit.standby import USUAL, Reckoning, stand_by
 
 RANGE = 8.0
 """Logarithm of the ratio of shares between a score of 1 and one of 0."""
 
 LEAST = 0.5
 """Requests that a zone is taken to have had at least: one without any still gets a vehicle now and then."""
+
+SELDOM = 0.1
+"""Requests that a zone has to expect at least."""
 
 NOTHING = 0.01
 """Vehicles that stand for none, so that there is a logarithm."""
@@ -41,6 +46,23 @@ def demand_weights(readings: Readings) -> np.ndarray:
 def available(readings: Readings) -> np.ndarray:
     """Vehicles that stand in every zone, come to stand there, or will soon be free there, ``(N,)``."""
     return readings["idle_veh"] + readings["inbound_veh"] + readings["soon_veh"]
+
+
+def expected_weights(site: TransitSite, readings: Readings) -> np.ndarray:
+    """Requests that zones have to expect, half by the recent ones and half by the past's, all above 0, ``(N,)``."""
+    recent = readings["requests"] * (site.timing.ahead_s / site.timing.recent_s)
+    usual = np.where(np.isfinite(readings["expected"]), readings["expected"], recent)
+    return 0.5 * (recent + usual) + SELDOM
+
+
+def standby(site: TransitSite, readings: Readings, reckoning: Reckoning = USUAL) -> np.ndarray:
+    """Vehicles in every zone, coming ones too, after the moves of `standby.stand_by`, ``(N,)``; they sum to all."""
+    idle, inbound, soon = (readings[name].astype(np.int64) for name in ("idle_veh", "inbound_veh", "soon_veh"))
+    coming = inbound + soon
+    later_s = np.where(soon > 0, np.nan_to_num(readings["soon_s"]), 0.0)
+    coming_s = np.divide(soon * later_s, coming, out=np.zeros(len(idle)), where=coming > 0)
+    between_s = np.where(site.stands >= 0, site.between_s, np.inf)
+    return stand_by(expected_weights(site, readings), idle, coming, coming_s, between_s, reckoning) + coming
 
 
 def counts_of(shares: np.ndarray, vehicles: int) -> np.ndarray:

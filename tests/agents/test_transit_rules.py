@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from agents import make_controller
-from agents.baselines.transit import Coverage, Even, Reactive
-from agents.baselines.transit_tune import SHOWN, tune
+from agents.baselines.transit import Coverage, Even, Reactive, Standby
+from agents.baselines.transit_tune import SHOWN, tune, tune_standby
 from agents.networks import ZonePolicy
 from envs import load_scenario
 from envs.core.env import make_loop
 from envs.transit.features import ZONE_FEATURES
+from envs.transit.standby import Reckoning
 from envs.transit.targets import counts_of, shares_of
 from tests.envs.transit.small import READ, three_zones
 
@@ -45,13 +46,25 @@ def test_coverage_puts_each_vehicle_where_it_is_most_likely_needed():
 
 def test_between_rebalancings_vehicles_stay():
     rule = Reactive(three_zones(), period_s=600.0)
-    asked = [rule.act(READINGS, {})[:, 0] for _ in range(3)]
-    np.testing.assert_array_equal(asked[0], asked[2])
+    asked = [rule.act(READINGS, {})[:, 0] for _ in range(11)]
+    np.testing.assert_array_equal(asked[0], asked[10])
     assert counts_of(shares_of(asked[1]), 6).tolist() == [2, 1, 3], "as they stand, come, and will be free"
+
+
+def test_vehicles_stand_by_where_the_next_request_waits_least():
+    """Of two idle vehicles in the west one goes to the busy middle, to which another is on its way."""
+    assert counts_of(shares(Standby(three_zones())), 6).tolist() == [1, 2, 3]
 
 
 def test_a_program_that_nobody_can_run_leaves_vehicles_where_they_are():
     assert counts_of(shares(make_controller("nearest", three_zones())), 6).tolist() == [2, 1, 3]
+
+
+def test_reactive_keeps_its_period_however_often_zones_decide(loop):
+    often, seldom = (make_loop("transit/hcmc", duration_s=3600.0, timing__decision_s=seconds) for seconds in (60, 300))
+    found = [each.episode(Reactive(each.site), 1).kpis for each in (often, seldom)]
+    assert found[0] == found[1]
+    assert found[0]["moved"] > 0
 
 
 def test_only_rebalancing_moves_idle_vehicles(loop):
@@ -72,9 +85,9 @@ def test_pooling_serves_more_and_waiting_costs_rides(loop):
     assert found["nearest"]["wait_mean_min"] < found["least-driving"]["wait_mean_min"]
 
 
-def test_an_untrained_policy_is_the_rule_of_practice(loop):
-    """With the policy's influence at zero the fleet does exactly what insertion with reactive rebalancing does."""
-    rule, policy = Reactive(loop.site), ZonePolicy({"zone": (len(ZONE_FEATURES),)})
+def test_an_untrained_policy_is_the_rule_that_it_corrects(loop):
+    """Without a correction the fleet does exactly what insertion does with vehicles that stand by."""
+    rule, policy = Standby(loop.site), ZonePolicy({"zone": (len(ZONE_FEATURES),)})
     expected = loop.episode(rule, 2).kpis
     loop.reset(2)
     step = None
@@ -101,3 +114,10 @@ def test_tuning_tries_every_pair_and_puts_the_best_last():
     assert len(rows) == 4
     assert rows[-1]["wait_min"] == min(row["wait_min"] for row in rows)
     assert set(SHOWN) <= set(rows[0])
+
+
+def test_tuning_of_standing_by_tries_every_reckoning():
+    scenario = load_scenario("transit/hcmc", duration_s=3600.0)
+    rows = tune_standby(scenario, scenario.seeds.train.take(1), (Reckoning(), Reckoning(moving=1.0, least_s=30.0)))
+    assert [row["wait_min"] for row in rows] == sorted((row["wait_min"] for row in rows), reverse=True)
+    assert {row["reckoning"] for row in rows} == {Reckoning(), Reckoning(moving=1.0, least_s=30.0)}

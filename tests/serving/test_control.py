@@ -66,7 +66,7 @@ def serving(controller: Controller | str, scenario: Scenario, deadline_ms: float
 
 @pytest.mark.parametrize(
     ("ref", "name", "duration_s", "ticks"),
-    [("drainage/astlingen", "law", 9000, 30), ("transit/hcmc", "coverage", 7200, 24)],
+    [("drainage/astlingen", "law", 9000, 30), ("transit/hcmc", "coverage", 1800, 30)],
 )
 def test_settings_over_the_wire_as_in_process(ref: str, name: str, duration_s: float, ticks: int) -> None:
     """Commands that are numbers, one an agent or several, of systems whose sensors are other ones."""

@@ -83,6 +83,7 @@ READ = {
     "idle_veh": [2, 0, 1],
     "inbound_veh": [0, 1, 0],
     "soon_veh": [0, 0, 2],
+    "soon_s": [np.nan, np.nan, 240.0],
     "busy_veh": [1, 2, 3],
     "aboard": [1, 3, 4],
     "coming": [0, 2, 1],

@@ -189,7 +189,13 @@ def test_rewards_add_up_to_what_is_reported(district):
 
 
 def test_off_shift_vehicles_do_nothing(tmp_path):
-    loop = own(tmp_path, "0,a,c,0,,0\n700,a,c,700,,0\n", more="[{vehicles: 1, begin_s: 600}]", promise="{wait_s: 900}")
+    loop = own(
+        tmp_path,
+        "0,a,c,0,,0\n700,a,c,700,,0\n",
+        more="[{vehicles: 1, begin_s: 600}]",
+        promise="{wait_s: 900}",
+        timing="{decision_s: 300}",
+    )
     loop.reset(0)
     assert loop.readings["idle_veh"].sum() == 1
     loop.step(np.zeros((2, 2)))
