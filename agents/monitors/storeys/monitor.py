@@ -18,8 +18,15 @@ from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.estimate import Estimate, estimate
 from agents.monitors.storeys.report import Deaf, StoreyHeard, StoreyReport, recommend
 from agents.monitors.storeys.windows import Window, check_window
-from agents.monitors.structural.detection import Calibration, Memory, calibrate, tolerance_limit, windows_needed
-from agents.monitors.structural.report import Alarm
+from agents.monitors.structural.detection import (
+    SIGMA_PER_MAD,
+    Calibration,
+    Memory,
+    calibrate,
+    tolerance_limit,
+    windows_needed,
+)
+from agents.monitors.structural.report import alarm_of
 from envs.core.errors import CityloopError
 from envs.core.site import Frozen
 
@@ -130,8 +137,8 @@ class StoreyMonitor:
             statistic=statistic,
             threshold=self.learned.threshold,
             unusual=unusual,
-            alarm=_alarm(unusual, persists),
-            deaf=_alarm(not heard, deaf),
+            alarm=alarm_of(unusual, persists),
+            deaf=alarm_of(not heard, deaf),
             location=int(lost.argmax()) + 1 if unusual else None,
             storeys=self._storeys(seen, why),
         )
@@ -182,12 +189,6 @@ def _deaf(config: StoreyConfig, seen: Estimate, inflation: np.ndarray, misfit: n
 def _lost(seen: Estimate, mean: np.ndarray, inflation: np.ndarray) -> np.ndarray:
     """By how many healthy standard deviations each storey is softer."""
     return np.asarray((mean - np.log(seen.stiffness_n_m)) / (inflation * seen.sigma))
-
-
-def _alarm(now: bool, persists: bool) -> Alarm:
-    if persists:
-        return "alarm"
-    return "watch" if now else "none"
 
 
 def _learn(config: StoreyConfig, found: list[Estimate]) -> Learned:
@@ -245,4 +246,4 @@ def _healthy(config: StoreyConfig, fit: list[Estimate]) -> tuple[np.ndarray, np.
         )
     value = np.where(clear, value, np.nan)
     mean = np.nanmedian(value, axis=0)
-    return mean, 1.4826 * np.nanmedian(np.abs(value - mean) / sigma, axis=0)
+    return mean, SIGMA_PER_MAD * np.nanmedian(np.abs(value - mean) / sigma, axis=0)

@@ -17,6 +17,9 @@ from scipy.stats import binom
 from agents.monitors.structural.config import Persistence
 from envs.core.errors import CityloopError
 
+SIGMA_PER_MAD = 1.4826
+"""Standard deviation of a normal scatter over its median absolute deviation: 1 / Φ⁻¹(3/4)."""
+
 
 def windows_needed(share: float, confidence: float) -> int:
     """The fewest healthy windows that can bound a share of false alarms: ln(1 - confidence) / ln(1 - share)."""

@@ -7,11 +7,12 @@ what they judge.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from agents.monitors.structural.config import MonitorConfig
-from agents.monitors.structural.detection import calibrate, tolerance_limit, windows_needed
+from agents.monitors.structural.detection import SIGMA_PER_MAD, calibrate, tolerance_limit, windows_needed
 from agents.monitors.structural.learned import Learned, LearnedAxis
 from agents.monitors.structural.modes import Matched, features, learn_reference, match, over_floors
 from agents.monitors.structural.observe import Observed, check_window, observe
@@ -46,28 +47,9 @@ def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: 
     Raises:
         CityloopError: if a window does not fit, there are too few, or no common modes are found in them.
     """
-    seen, kept_c, means, level = [], [], [], []
-    nowhere = np.zeros(len(config.channels))
-    count = 0
-    for window in windows:
-        if count == len(temperatures_c):
-            raise CityloopError(f"temperatures_c has {count} values, and there are more windows: give one for each")
-        celsius = temperatures_c[count]
-        values = check_window(config, window, celsius, f"windows[{count}]")
-        count += 1
-        mean = (
-            np.nanmean(np.where(np.isfinite(values), values, np.nan), axis=1) if np.isfinite(values).any() else nowhere
-        )
-        observed = observe(config, values, np.nan_to_num(mean))
-        if observed.faults:
-            continue  # a window with faulty channels is no measure of health
-        seen.append(_Seen(observed))
-        kept_c.append(float(celsius))
-        means.append(mean)
-        level.append(levels(observed.filled))
-    _enough(config, count, len(temperatures_c), len(seen))
+    healthy = _gather(config, windows, temperatures_c)
+    seen, temperature = healthy.seen, np.array(healthy.temperature_c)
     fit, held = slice(0, None, 2), slice(1, None, 2)
-    temperature = np.array(kept_c)
     axes = [_learn_axis(config, axis, seen[fit]) for axis in config.axes]
     frames = [axis.frame(config.masses_kg) for axis in axes]
     table = np.array([_features(config, frames, window) for window in seen])
@@ -80,10 +62,10 @@ def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: 
         return float(np.concatenate(standing(frames, evidence)).max())
 
     judged = list(zip(residual[held], temperature[held].tolist(), strict=True))
-    healthy = np.array([statistic(row, t) for row, t in judged])
+    usual = np.array([statistic(row, t) for row, t in judged])
     rng = np.random.default_rng(config.seed)
     damaged = np.array([statistic(row + _simulated(frames, rng), t) for row, t in judged for _ in range(DAMAGES)])
-    curve = calibrate(healthy, damaged)
+    curve = calibrate(usual, damaged)
     return Learned(
         config=config,
         axes=tuple(axes),
@@ -92,12 +74,12 @@ def learn(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: 
         coefficients=_table(compensation.coefficients),
         leverage=_table(compensation.leverage),
         covariance=_table(covariance),
-        threshold=tolerance_limit(healthy, config.false_alarms, config.confidence),
+        threshold=tolerance_limit(usual, config.false_alarms, config.confidence),
         offset=curve.offset,
         slope=curve.slope,
-        channel_offset=tuple(np.median(means, axis=0).tolist()),
-        level_mean=_table(np.mean(level, axis=0)),
-        level_sigma=_table(np.std(level, axis=0) + 0.05),
+        channel_offset=tuple(np.median(healthy.means, axis=0).tolist()),
+        level_mean=_table(np.mean(healthy.levels, axis=0)),
+        level_sigma=_table(np.std(healthy.levels, axis=0) + 0.05),
         windows=(len(seen[fit]), len(seen[held])),
     )
 
@@ -107,6 +89,44 @@ class _Seen:
 
     def __init__(self, observed: Observed):
         self.modes, self.used = observed.modes, observed.used
+
+
+@dataclass
+class _Healthy:
+    """What is kept of all learning windows without a faulty channel.
+
+    Attributes:
+        seen: their modes.
+        temperature_c: of each.
+        means: of the channels, m/s², ``(channels,)`` each.
+        levels: of each, see `vibration.levels`.
+    """
+
+    seen: list[_Seen] = field(default_factory=list)
+    temperature_c: list[float] = field(default_factory=list)
+    means: list[np.ndarray] = field(default_factory=list)
+    levels: list[np.ndarray] = field(default_factory=list)
+
+
+def _gather(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> _Healthy:
+    """Observe every window; one with faulty channels is no measure of health."""
+    found = _Healthy()
+    count = 0
+    for window in windows:
+        if count == len(temperatures_c):
+            raise CityloopError(f"temperatures_c has {count} values, and there are more windows: give one for each")
+        values = check_window(config, window, temperatures_c[count], f"windows[{count}]")
+        known = np.isfinite(values)
+        mean = np.nanmean(np.where(known, values, np.nan), axis=1) if known.any() else np.zeros(len(values))
+        observed = observe(config, values, np.nan_to_num(mean))
+        if not observed.faults:
+            found.seen.append(_Seen(observed))
+            found.temperature_c.append(float(temperatures_c[count]))
+            found.means.append(mean)
+            found.levels.append(levels(observed.filled))
+        count += 1
+    _enough(config, count, len(temperatures_c), len(found.seen))
+    return found
 
 
 def _enough(config: MonitorConfig, windows: int, temperatures: int, usable: int) -> None:
@@ -137,7 +157,7 @@ def _learn_axis(config: MonitorConfig, axis: str, seen: Sequence[_Seen]) -> Lear
     change = np.array([gains(reference, each)[0] for each in matched])
     change[:, np.isnan(change).all(axis=0)] = 0.0  # a channel that hardly takes part in any mode tells nothing
     mean = np.nanmedian(change, axis=0)
-    sigma = 1.4826 * np.nanmedian(np.abs(change - mean), axis=0) + 1e-3
+    sigma = SIGMA_PER_MAD * np.nanmedian(np.abs(change - mean), axis=0) + 1e-3
     return LearnedAxis(
         axis=axis,
         numbers=reference.numbers,
@@ -192,7 +212,11 @@ def robust_covariance(residual: np.ndarray, outlier: float = 6.0) -> np.ndarray:
         outlier: scaled median absolute deviations beyond which a value is no measure of scatter.
     """
     whole = ~np.isnan(residual).any(axis=1)
-    spread = 1.4826 * np.median(np.abs(residual[whole]), axis=0) + 1e-9 if whole.any() else np.zeros(residual.shape[1])
+    spread = (
+        SIGMA_PER_MAD * np.median(np.abs(residual[whole]), axis=0) + 1e-9
+        if whole.any()
+        else np.zeros(residual.shape[1])
+    )
     complete = whole & (np.nan_to_num(np.abs(residual)) < outlier * spread).all(axis=1)
     if complete.sum() < 20:
         raise CityloopError(

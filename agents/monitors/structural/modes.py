@@ -6,7 +6,7 @@ departs from the reference. What the features mean, and what the temperature doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -103,28 +103,16 @@ def learn_reference(windows: Sequence[Sequence[Mode]], floor_of: np.ndarray, flo
     flat = over_floors(shape, floor_of)
     # share of the motion that is translation: channels of a floor that move alike
     moving = np.linalg.norm(flat[:, floor_of], axis=1) > 0.9
-    found: dict[int, tuple[int, float, float, np.ndarray]] = {}
-    free = moving.copy()
+    alike = _alike(frequency, shape, window, moving, OFTEN * len(windows))
     by_frequency = []
-    while free.any():
-        near = np.abs(np.log(frequency[:, None] / frequency[free])) < SAME_HZ
-        likely = near & (mac(shape, shape[free]) > 0.9) & free[:, None]
-        members = likely[:, likely.sum(axis=0).argmax()]
-        often = len(np.unique(window[members]))
-        if often < OFTEN * len(windows):
-            break
-        free &= ~members
+    for members in alike:
         mean = np.linalg.svd(shape[members], full_matrices=False)[2][0]
         top = over_floors(mean, floor_of)[-1]
-        by_frequency.append(
-            (
-                often,
-                float(np.median(frequency[members])),
-                float(np.median(damping[members])),
-                mean * np.sign(top or 1.0),
-            )
-        )
+        often = len(np.unique(window[members]))
+        middle = float(np.median(frequency[members])), float(np.median(damping[members]))
+        by_frequency.append((often, *middle, mean * np.sign(top or 1.0)))
     by_frequency.sort(key=lambda mode: mode[1])
+    found: dict[int, tuple[int, float, float, np.ndarray]] = {}
     complete = floors == tuple(range(1, len(floors) + 1))
     for k, mode in enumerate(by_frequency):
         signs = np.sign(over_floors(mode[3], floor_of))
@@ -145,6 +133,29 @@ def learn_reference(windows: Sequence[Sequence[Mode]], floor_of: np.ndarray, flo
         shape=np.array([found[k][3] for k in numbers]),
         floor_of=floor_of,
     )
+
+
+def _alike(
+    frequency_hz: np.ndarray, shape: np.ndarray, window: np.ndarray, free: np.ndarray, least: float
+) -> Iterator[np.ndarray]:
+    """Modes that are one mode in many windows, the most frequent first, as masks ``(found,)``.
+
+    Args:
+        frequency_hz: of all that were found, ``(found,)``.
+        shape: likewise, ``(found, channels)``.
+        window: in which each was.
+        free: which may belong to one.
+        least: windows that one must be in.
+    """
+    free = free.copy()
+    while free.any():
+        near = np.abs(np.log(frequency_hz[:, None] / frequency_hz[free])) < SAME_HZ
+        likely = near & (mac(shape, shape[free]) > 0.9) & free[:, None]
+        members = likely[:, likely.sum(axis=0).argmax()]
+        if len(np.unique(window[members])) < least:
+            return
+        free &= ~members
+        yield members
 
 
 def match(reference: Reference, modes: Sequence[Mode], used: np.ndarray) -> Matched:

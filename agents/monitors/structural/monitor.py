@@ -19,7 +19,7 @@ from agents.monitors.structural.learned import Learned
 from agents.monitors.structural.learning import flat_features, learn
 from agents.monitors.structural.modes import Matched, match
 from agents.monitors.structural.observe import Observed, check_window, observe
-from agents.monitors.structural.report import Alarm, Report, SensorFault, StoreyLoss, TrackedMode, recommend
+from agents.monitors.structural.report import Alarm, Report, SensorFault, StoreyLoss, TrackedMode, alarm_of, recommend
 from agents.monitors.structural.sensors import gain_faults
 from agents.monitors.structural.updating import Estimate, estimate_losses, standing, weigh
 from agents.monitors.structural.vibration import Vibration, judge
@@ -106,8 +106,8 @@ class StructuralMonitor:
             threshold=learned.threshold,
             misfit=None if estimate is None else estimate.misfit,
             unusual=unusual,
-            alarm=_alarm(unusual, persists),
-            deaf=_alarm(not identified, deaf),
+            alarm=alarm_of(unusual, persists),
+            deaf=alarm_of(not identified, deaf),
             location=max(storeys, key=lambda storey: storey.standing) if unusual else None,
             storeys=storeys,
             modes=self._modes(matched, residual, doubt),
@@ -183,11 +183,11 @@ class StructuralMonitor:
     def _shake(self, observed: Observed, drifting: Mapping[int, float]) -> tuple[Vibration | None, Alarm]:
         rows = [row for row in range(len(self.config.channels)) if row not in observed.faults and row not in drifting]
         if not rows:
-            return None, _alarm(False, self._shaking.add(False))
+            return None, alarm_of(False, self._shaking.add(False))
         channels = [self.config.channels[row] for row in rows]
         mean, sigma = (part[:, rows] for part in self._level)
         vibration = judge(observed.filled[rows], channels, self.config.rate_hz, mean, sigma, self.config.vibration)
-        return vibration, _alarm(vibration.unusual, self._shaking.add(vibration.unusual))
+        return vibration, alarm_of(vibration.unusual, self._shaking.add(vibration.unusual))
 
     def _storeys(self, estimate: Estimate | None) -> tuple[StoreyLoss, ...]:
         if estimate is None:
@@ -229,9 +229,3 @@ class StructuralMonitor:
                     )
                 at += 1 + len(frame.reference.floors)
         return tuple(out)
-
-
-def _alarm(unusual: bool, persists: bool) -> Alarm:
-    if persists:
-        return "alarm"
-    return "watch" if unusual else "none"

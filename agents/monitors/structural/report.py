@@ -13,6 +13,13 @@ from envs.core.site import Frozen
 Alarm = Literal["none", "watch", "alarm"]
 
 
+def alarm_of(now: bool, persists: bool) -> Alarm:
+    """An alarm where something persists, a watch where it is so in this window alone."""
+    if persists:
+        return "alarm"
+    return "watch" if now else "none"
+
+
 class TrackedMode(Frozen):
     """A mode in this window.
 

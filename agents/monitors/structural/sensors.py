@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from agents.monitors.structural.config import SensorLimits
+from agents.monitors.structural.detection import SIGMA_PER_MAD
 from agents.monitors.structural.modes import Matched, Reference
 
 CONSISTENT = 0.35
@@ -77,7 +78,7 @@ def _spikes(window: np.ndarray, limit: float) -> np.ndarray:
         ok = np.isfinite(row)
         if ok.any():
             away = np.abs(row[ok] - np.median(row[ok]))
-            spread = 1.4826 * np.median(away)
+            spread = SIGMA_PER_MAD * np.median(away)
             odd[k, ok] = away > limit * (spread if spread > 0 else np.inf)
     return odd
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.monitors.structural.detection import SIGMA_PER_MAD
+
 OUTLIER = 5.0
 """Scaled median absolute deviations beyond which a healthy value is left out."""
 
@@ -73,7 +75,7 @@ def learn_compensation(temperature_c: np.ndarray, features: np.ndarray, degree: 
         for _ in range(3):
             solution = np.linalg.lstsq(basis[keep], values[keep], rcond=None)[0]
             residual = values - basis @ solution
-            spread = 1.4826 * np.median(np.abs(residual[keep])) + 1e-12
+            spread = SIGMA_PER_MAD * np.median(np.abs(residual[keep])) + 1e-12
             keep = np.abs(np.nan_to_num(residual, nan=np.inf)) < OUTLIER * spread
         columns.append(solution)
     leverage = np.linalg.pinv(basis.T @ basis)
