@@ -1,0 +1,40 @@
+"""The house keeps its floors: an import never runs upward, nor from one room of a floor into its neighbour."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent
+FLOORS = {"envs": 0, "agents": 1, "training": 2, "serving": 2, "verbs": 3, "cityloop": 4}
+"""Room → floor, see the README."""
+
+LEARNING = {"torch", "tensorboard", "stable_baselines3"}
+"""What a service is to run without."""
+
+
+def imports(path: Path) -> set[str]:
+    """First words of everything that a file imports, functions' imports and `import_module` included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and "import_module" in ast.dump(node.func):
+            found |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
+    return {name.partition(".")[0] for name in found}
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_an_import_never_runs_upward(room):
+    above = {other for other, floor in FLOORS.items() if floor >= FLOORS[room] and other != room} | {"tests"}
+    files = [HOME / "cityloop.py"] if room == "cityloop" else [*(HOME / room).rglob("*.py")]
+    assert files
+    wrong = {str(path.relative_to(HOME)): names for path in files if (names := imports(path) & above)}
+    assert wrong == {}
+
+
+def test_a_service_needs_no_learning():
+    wrong = {path.name: names for path in (HOME / "serving").rglob("*.py") if (names := imports(path) & LEARNING)}
+    assert wrong == {}
