@@ -115,7 +115,8 @@ class Search:
         """
         changes = [self._change(plan.settings) for _ in range(PROPOSALS)]
         tried = [np.clip(plan.settings + change, 0.0, 1.0) for change in changes]
-        costs = self.costs(tried if merged is None else [*tried, merged])
+        tried += [] if merged is None else [merged]
+        costs = self.costs(tried)
         helped = [k for k in range(PROPOSALS) if costs[k] < plan.cost_m3]
         together = None
         if len(helped) > 1:
@@ -123,7 +124,7 @@ class Search:
         best = int(np.argmin(costs))
         if costs[best] >= plan.cost_m3:
             return plan, None
-        return Plan(tried[best] if best < PROPOSALS else merged, costs[best]), together  # type: ignore[arg-type]
+        return Plan(tried[best], costs[best]), together
 
     def _change(self, settings: np.ndarray) -> np.ndarray:
         """A smooth bump in time, for some gates, around a moment at which there is water to be moved."""

@@ -13,7 +13,7 @@ from typing import Any
 from envs.core.errors import CityloopError
 from envs.core.scene import Point, rounded
 from envs.intersections.counts import Turns, turn_flows
-from envs.intersections.scenarios import SignalScenario
+from envs.intersections.scenarios import SignalScenario, Timing
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
     Approach,
@@ -62,10 +62,10 @@ def _load_site(
             f"network {net_file} has {len(lights)} traffic lights, none with two green stages: "
             "give programs with at least two green phases (netconvert --tls.rebuild)"
         )
-    content = {"name": name, "timing": SignalSite.model_fields["timing"].annotation.model_validate_json(timing)}  # type: ignore[union-attr]
     approaches = tuple(builder.approaches)
     return SignalSite(
-        **content,
+        name=name,
+        timing=Timing.model_validate_json(timing),
         range_m=range_m,
         junctions=tuple(junctions),
         approaches=approaches,
