@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
@@ -48,7 +48,6 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     """
     inp = Inp(scenario.inp)
     _refuse_broken(inp)
-    where = f"scenario {scenario.ref}"
     kinds = {row[0]: kind for section, kind in CONTROLLED.items() for row in inp.rows(section)}
     ends = {row[0]: (row[1], row[2]) for section in LINKS for row in inp.rows(section) if len(row) > 2}
     below: dict[str, list[str]] = {}
@@ -60,15 +59,10 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     nodes = {*storage, *outfalls, *others}
     names = scenario.gates or tuple(kinds)
     if not names:
-        raise CityloopError(f"{where}: {inp.path.name} has no orifice, weir or pump: there is nothing to control")
-    _known(where, "gates", names, kinds, "orifice, weir or pump")
-    for field in ("settings", "reduced", "fail_safe"):
-        _known(where, field, getattr(scenario, field), names, "controlled gate")
-    _known(where, "controllable", scenario.controllable, nodes, "node")
-    _known(where, "sensitive", scenario.sensitive, nodes, "node")
-    _known(where, "treatment", scenario.treatment, outfalls, "outfall")
-    conduits = [row[0] for row in inp.rows("CONDUITS")]
-    _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
+        raise CityloopError(
+            f"scenario {scenario.ref}: {inp.path.name} has no orifice, weir or pump: there is nothing to control"
+        )
+    _refuse_strangers(scenario, inp, names, kinds, nodes)
     starts = {ends[name][0] for name in names}
     storage |= {node: _junction(row) for node, row in others.items() if node in starts}
     tanks = list(storage)
@@ -104,6 +98,21 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         input=str(scenario.inp),
         **_map(inp, ends),
     )
+
+
+def _refuse_strangers(
+    scenario: DrainageScenario, inp: Inp, names: Sequence[str], kinds: Mapping[str, str], nodes: Set[str]
+) -> None:
+    """Make sure that whatever a scenario names is in the input: of gates ``names`` are controlled."""
+    where = f"scenario {scenario.ref}"
+    _known(where, "gates", names, kinds, "orifice, weir or pump")
+    for field in ("settings", "reduced", "fail_safe"):
+        _known(where, field, getattr(scenario, field), names, "controlled gate")
+    for field in ("controllable", "sensitive"):
+        _known(where, field, getattr(scenario, field), nodes, "node")
+    _known(where, "treatment", scenario.treatment, [row[0] for row in inp.rows("OUTFALLS")], "outfall")
+    conduits = [row[0] for row in inp.rows("CONDUITS")]
+    _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
 
 
 def _refuse_broken(inp: Inp) -> None:

@@ -130,12 +130,11 @@ def chicago(design: Design, gauges: int, decisions: int, decision_s: float, seed
     rng = np.random.default_rng([seed, 12])
     years, hours = (float(np.exp(rng.uniform(*np.log(bounds)))) for bounds in (design.years, design.hours))
     share, start_h = rng.uniform(*design.peak), rng.uniform(0.5, 6.0)
-    scale = design.idf.a * years**design.idf.k
     edges_h = decision_s / 3600 * np.arange(decisions + 1)
     away = edges_h - start_h - share * hours  # hours from the peak
     before, after = np.clip(-away, 0.0, share * hours), np.clip(away, 0.0, (1 - share) * hours)
-    fallen = after * scale / (after / (1 - share) + design.idf.c) ** design.idf.b
-    fallen -= before * scale / (before / share + design.idf.c) ** design.idf.b
+    fallen = after * design.idf.intensity_mmh(years, after / (1 - share))
+    fallen -= before * design.idf.intensity_mmh(years, before / share)
     return np.repeat(np.diff(fallen)[:, None], gauges, axis=1)
 
 

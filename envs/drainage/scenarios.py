@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from envs.core.errors import CityloopError
@@ -101,9 +102,9 @@ class Idf(Frozen):
     c: float = Field(default=0.4599, gt=0)
     b: float = Field(default=0.7092, gt=0, lt=1)
 
-    def intensity_mmh(self, years: float, hours: float) -> float:
-        """Mean intensity over a duration at a return period."""
-        return float(self.a * years**self.k / (hours + self.c) ** self.b)
+    def intensity_mmh(self, years: float, hours: np.ndarray) -> np.ndarray:
+        """Mean intensity over durations at a return period, mm/h."""
+        return np.asarray(self.a * years**self.k / (hours + self.c) ** self.b)
 
 
 class Design(Frozen):
