@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import select
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 
 from agents import make_controller
@@ -23,29 +17,14 @@ from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
+from serving.cluster.processes import alive
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.control import control
 from serving.run import serve
 from tests.serving.plants import GRID, body_of, grid, tick_of
-
-START_S, STOP_S = 120, 60
-"""Far more than it takes; a machine may be busy with other things."""
-
-PROGRAM = """
-import sys
-from serving.config import ServiceConfig
-from serving.run import serve
-site = {"site": sys.argv[1], "champion": "max-pressure"}
-serve(ServiceConfig.make({"port": int(sys.argv[2]), "sites": [site]}), as_json=True)
-"""
-
-
-@dataclass
-class Running:
-    process: subprocess.Popen[bytes]
-    url: str
-    said: dict[str, Any]
+from tests.serving.running import LOOPBACK, STOP_S, Running, listeners
+from tests.serving.running import running as started_service
 
 
 @pytest.fixture(scope="module")
@@ -57,68 +36,9 @@ def scenario() -> Scenario:
 def running(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     path = tmp_path_factory.mktemp("site") / "site.json"
     get_system("intersections").load_site(scenario).save(path)
-    port = free_ports(1)[0]
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path), str(port)], stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert select.select([process.stdout], [], [], START_S)[0], "it did not start in time"
-        yield Running(process, f"http://127.0.0.1:{port}", orjson.loads(process.stdout.readline()))
-    finally:
-        family = descendants(process.pid)
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        finally:
-            for pid in [process.pid, *family]:
-                if alive(pid):
-                    os.kill(pid, signal.SIGKILL)
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes under a process."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue  # it has just ended
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found[1:]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def listeners(pids: list[int]) -> dict[str, str]:
-    """Address → program of everything that these processes listen on."""
-    sockets = {}
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A":
-                sockets[fields[9]] = fields[1].split(":")[0]
-    found = {}
-    for pid in pids:
-        try:
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-        except OSError:
-            continue  # it has just ended
-        for link in links:
-            inode = link.removeprefix("socket:[").removesuffix("]")
-            if inode in sockets:
-                found[f"{name} {inode}"] = sockets[inode]
-    return found
-
-
-LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+    site = {"site": str(path), "champion": "max-pressure"}
+    with started_service({"port": free_ports(1)[0], "sites": [site]}) as service:
+        yield service
 
 
 def test_says_where_and_what_it_serves(running: Running) -> None:
@@ -130,7 +50,7 @@ def test_says_where_and_what_it_serves(running: Running) -> None:
 
 
 def test_everything_listens_on_loopback_alone(running: Running) -> None:
-    found = listeners([running.process.pid, *descendants(running.process.pid)])
+    found = listeners([running.process.pid, *running.family()])
     assert any(name.startswith("haproxy") for name in found)
     assert {name: address for name, address in found.items() if address not in LOOPBACK} == {}
 
@@ -177,7 +97,7 @@ def test_a_port_in_use_is_one_sentence(running: Running) -> None:
 
 def test_it_stops_without_a_trace(running: Running) -> None:
     """Last, as it stops the service of the others."""
-    family = descendants(running.process.pid)
+    family = running.family()
     names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in family}
     assert any(name.startswith("haproxy") for name in names)
     running.process.send_signal(signal.SIGINT)

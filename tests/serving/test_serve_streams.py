@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +19,8 @@ from serving.access.principal import Grant, Role
 from serving.cluster.ray_cluster import free_ports
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.cityloop_pb2_grpc import CityloopStub
+from tests.serving.running import LOOPBACK, Running, listeners, started
 from tests.serving.test_rpc import columns_of
-from tests.serving.test_serve import LOOPBACK, START_S, STOP_S, alive, descendants, listeners
 
 pytestmark = pytest.mark.slow
 
@@ -32,12 +28,17 @@ SITE = "dampers/jansen"
 
 
 @dataclass
-class Running:
-    process: subprocess.Popen[bytes]
-    url: str
+class Guarded:
+    """A service that wants keys, and one of them."""
+
+    service: Running
     grpc: str
     key: str
     log: Path
+
+    @property
+    def url(self) -> str:
+        return self.service.url
 
     @property
     def headers(self) -> dict[str, str]:
@@ -45,31 +46,17 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("service")
     key, _ = create_key(folder / "keys.json", "plant", [Grant(role=Role.ACT, system="dampers"), Grant(role=Role.READ)])
     port, rpc = free_ports(2)
     words = ["serve", SITE, "--port", str(port), "--grpc-port", str(rpc), "--keys", str(folder / "keys.json")]
     line = [sys.executable, "-m", "cityloop", *words, "--state", str(folder / "state"), "--log", "json", "--json"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log)
-    try:
-        assert process.stdout is not None
-        assert select.select([process.stdout], [], [], START_S)[0], "it did not start in time"
-        url = orjson.loads(process.stdout.readline())["url"]
-        yield Running(process, url, f"127.0.0.1:{rpc}", key, folder / "log")
-    finally:
-        family = descendants(process.pid)
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        finally:
-            for pid in [process.pid, *family]:
-                if alive(pid):
-                    os.kill(pid, signal.SIGKILL)
+    with started(line, folder / "log") as service:
+        yield Guarded(service, f"127.0.0.1:{rpc}", key, folder / "log")
 
 
-def test_the_loop_and_the_events_beside_it(running: Running) -> None:
+def test_the_loop_and_the_events_beside_it(running: Guarded) -> None:
     example = httpx.get(f"{running.url}/v1/{SITE}", headers=running.headers).json()["example"]
     address = f"{running.url.replace('http', 'ws', 1)}/v1/{SITE}/loop"
     with (
@@ -86,7 +73,7 @@ def test_the_loop_and_the_events_beside_it(running: Running) -> None:
     assert caught.value.response.status_code == 401
 
 
-def test_grpc(running: Running) -> None:
+def test_grpc(running: Guarded) -> None:
     system, site = SITE.split("/")
     example = httpx.get(f"{running.url}/v1/{SITE}", headers=running.headers).json()["example"]
     metadata = tuple(running.headers.items())
@@ -111,7 +98,7 @@ def test_grpc(running: Running) -> None:
         assert caught.value.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN)
 
 
-def test_metrics_tell_of_it_and_the_log_has_no_key(running: Running) -> None:
+def test_metrics_tell_of_it_and_the_log_has_no_key(running: Guarded) -> None:
     text = httpx.get(f"{running.url}/metrics", headers=running.headers).text
     assert 'cityloop_ticks_total{site="jansen",source="champion",system="dampers"}' in text
     assert 'gauge="drift_peak_mm"' in text
@@ -120,7 +107,7 @@ def test_metrics_tell_of_it_and_the_log_has_no_key(running: Running) -> None:
     assert orjson.loads(log.splitlines()[0])["logger"] == "cityloop.access"
 
 
-def test_everything_listens_on_loopback(running: Running) -> None:
-    found = listeners([running.process.pid, *descendants(running.process.pid)])
+def test_everything_listens_on_loopback(running: Guarded) -> None:
+    found = listeners([running.service.process.pid, *running.service.family()])
     assert found
     assert set(found.values()) <= set(LOOPBACK)
