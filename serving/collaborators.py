@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agents.envelope import Envelope
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from serving.events import Sink
 from serving.wire import Tick
+
+if TYPE_CHECKING:
+    from serving.audit.query import Wanted
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,6 @@ class Trail(Sink, Protocol):
         """Why it cannot write; None if it can."""
         ...
 
-    def recent(
-        self,
-        system: str | None = None,
-        site: str | None = None,
-        since: float | None = None,
-        limit: int = 100,
-        what: str | None = None,
-        until: float | None = None,
-    ) -> list[dict[str, Any]]:
-        """The last entries that fit, oldest first."""
+    def recent(self, wanted: Wanted, limit: int = 100) -> list[dict[str, Any]]:
+        """The last entries that fit, so many at most, oldest first."""
         ...

@@ -125,7 +125,7 @@ def show(
 
     output = Output(as_json)
     which = wanted(site, since, None, what)
-    found = recent(folder, which.system, which.site, which.since, last, which.what)
+    found = recent(folder, which, last)
     rows = [
         (
             record["chain"],

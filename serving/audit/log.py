@@ -24,7 +24,7 @@ from agents import find_bundle
 from agents.policy import MODEL
 from envs.core.site import Site
 from serving.audit import kept
-from serving.audit.query import recent
+from serving.audit.query import Wanted, recent
 from serving.audit.records import KINDS, to_fields
 from serving.audit.segments import compress
 from serving.audit.settings import AuditSettings
@@ -200,22 +200,14 @@ class AuditLog:
             "degraded": self.degraded,
         }
 
-    def recent(
-        self,
-        system: str | None = None,
-        site: str | None = None,
-        since: float | None = None,
-        limit: int = 100,
-        what: str | None = None,
-        until: float | None = None,
-    ) -> list[dict[str, Any]]:
+    def recent(self, wanted: Wanted, limit: int = 100) -> list[dict[str, Any]]:
         """The last records that fit, of all chains in the folder, oldest first; see `query.recent`.
 
         Reads files, and waits until what was recorded so far is in them, unless the log cannot be written.
         """
         if self.healthy:
             self.flush(1.0)
-        return recent(self.folder, system, site, since, limit, what, until)
+        return recent(self.folder, wanted, limit)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything so far is written and synced; says whether it was in time."""
@@ -316,7 +308,10 @@ class AuditLog:
                     known.add(sha256)
                     items.append(self._bundle(source(), sha256))
             try:
-                items.append(self._item(what))
+                kind, fields = self._item(what)
+                if kind == "bundle":  # told of in this batch; what decided with it may stand in the same
+                    known.add(fields["sha256"])
+                items.append((kind, fields))
             except OSError:
                 raise
             except Exception:  # nothing that somebody hands over may stop the log

@@ -72,16 +72,8 @@ class Wanted:
         return self.what is None or self.what in (record.get("kind"), record.get("what"))
 
 
-def recent(
-    folder: Path,
-    system: str | None = None,
-    site: str | None = None,
-    since: float | None = None,
-    limit: int = 100,
-    what: str | None = None,
-    until: float | None = None,
-) -> list[dict[str, Any]]:
-    """The last records that fit, oldest first, each with its ``chain`` and ``hash``.
+def recent(folder: Path, wanted: Wanted, limit: int = 100) -> list[dict[str, Any]]:
+    """The last records that fit, so many at most, oldest first, each with its ``chain`` and ``hash``.
 
     Files are read from their ends, and no further than needed. Where that is very far, a record of the kind
     ``unsearched`` stands first and tells how far the search went.
@@ -89,7 +81,6 @@ def recent(
     Raises:
         CityloopError: if there is no log.
     """
-    wanted = Wanted(system, site, since, until, what)
     each = [_backwards(chain, wanted) for chain in chains(folder)]
     merged = heapq.merge(*each, key=lambda record: -float(record["at_s"]))
     return list(islice(merged, limit))[::-1]

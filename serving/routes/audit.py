@@ -8,6 +8,7 @@ import math
 from fastapi import FastAPI, Request, Response
 
 from serving.access.principal import Role
+from serving.audit.query import Wanted
 from serving.gateway import Gateway
 from serving.refusals import Refused, brief
 from serving.routes.wire import as_json, refused
@@ -61,7 +62,7 @@ def add_audit(app: FastAPI, gateway: Gateway) -> None:
             raise Unfit("limit", brief(asked.get("limit")), f"give a whole number from 1 to {MOST}")
         gateway.settle()
         # It reads files.
-        found = await asyncio.to_thread(audit.recent, system, site, since, int(limit), asked.get("what"), until)
+        found = await asyncio.to_thread(audit.recent, Wanted(system, site, since, until, asked.get("what")), int(limit))
         return as_json({"records": found})
 
 

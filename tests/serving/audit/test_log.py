@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents import load_policy
 from envs import CityloopError
 from serving.audit import AuditLog, AuditSettings, writer
 from serving.audit import log as log_module
@@ -26,6 +27,7 @@ from serving.audit.query import Wanted, records
 from serving.audit.records import to_event
 from serving.audit.verify import verify
 from tests.serving.audit.events import change, decision, shadowed
+from tests.serving.bundles import bundle
 
 
 def lines(folder: Path, chain: str = "chain-0") -> list[dict[str, Any]]:
@@ -120,7 +122,7 @@ def test_processes_that_share_a_folder_have_a_chain_each(tmp_path: Path) -> None
         logs[k % 3].record(decision(k))
     for log in logs:
         assert log.flush()
-    assert [record["tick"] for record in logs[0].recent("intersections", limit=4)] == [2, 3, 4, 5]
+    assert [record["tick"] for record in logs[0].recent(Wanted("intersections"), 4)] == [2, 3, 4, 5]
     ticks = [record["tick"] for record in records(tmp_path, Wanted(what="decision"))]
     assert ticks == list(range(6))
     for log in logs:
@@ -405,12 +407,12 @@ def test_recent_reads_what_is_asked_for(tmp_path: Path) -> None:
             assert log.flush()
     log.record(change(site="a"))
     assert log.flush()
-    assert [r.get("tick") for r in log.recent("intersections", "b")] == [0, 4, 8, 12, 16]
-    assert [r.get("tick") for r in log.recent(site="b", limit=2)] == [12, 16]
+    assert [r.get("tick") for r in log.recent(Wanted("intersections", "b"))] == [0, 4, 8, 12, 16]
+    assert [r.get("tick") for r in log.recent(Wanted(site="b"), 2)] == [12, 16]
     since = decision(12).at_s
-    assert [r.get("tick") for r in log.recent(site="b", since=since)] == [12, 16]
-    assert log.recent("drainage") == []
-    last = log.recent(limit=1)[0]
+    assert [r.get("tick") for r in log.recent(Wanted(site="b", since=since))] == [12, 16]
+    assert log.recent(Wanted("drainage")) == []
+    last = log.recent(Wanted(), 1)[0]
     assert orjson.loads(orjson.dumps(last)) == last
     log.close()
 
@@ -421,5 +423,15 @@ def test_a_search_that_goes_too_far_says_so(tmp_path: Path, monkeypatch: pytest.
         log.record(decision(k, site="b" if k == 0 else "a"))
     assert log.flush()
     monkeypatch.setattr("serving.audit.query.SEARCHED_BYTES", 5000)
-    assert [r["kind"] for r in log.recent(site="b")] == ["unsearched"]
+    assert [r["kind"] for r in log.recent(Wanted(site="b"))] == ["unsearched"]
     log.close()
+
+
+def test_a_bundle_is_kept_once_where_its_first_decision_stands_in_the_same_batch(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "tiny")
+    log = AuditLog(tmp_path / "audit")
+    sha256 = load_policy(folder).card.sha256
+    items = log._items([(log_module._Bundle(folder), 0), (decision(0, bundle=sha256), 0)])
+    log.close()
+    assert [kind for kind, _ in items] == ["bundle", "decision"]
+    assert items[0][1]["kept"].startswith(sha256)
