@@ -1,4 +1,4 @@
-"""What a dashboard shows of a plant: a few numbers that its readings add up to, alike at every site of a system."""
+"""What dashboards and the console show of a plant: a few numbers that its readings add up to, alike at all sites."""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ from envs.dampers.site import DampersSite
 
 
 def gauges(site: DampersSite, readings: Readings) -> Gauges:
-    """Largest drift and acceleration of late by estimate, and the longest that a damper has not been heard."""
+    """Largest drift and acceleration of late by estimate, the highest command, and a damper's longest silence."""
     return {
         "drift_peak_mm": largest(readings["drift_peak_mm"]),
         "accel_peak_m_s2": largest(readings["accel_peak_m_s2"]),
+        "level": largest(readings["level"]),
         "silent_s": largest(readings["silent_s"]),
     }

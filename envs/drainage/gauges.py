@@ -10,7 +10,9 @@ from envs.drainage.site import DrainageSite
 
 
 def gauges(site: DrainageSite, readings: Readings) -> Gauges:
-    """Filling of the fullest tank and of all in the mean, tanks at their rim, rain, and movements in 24 hours."""
+    """Filling of the fullest tank and of all in the mean, tanks at their rim, most rain, flow through gates in all, and
+    movements in 24 hours.
+    """
     depth_m = readings["depth_m"]
     fill = depth_m / np.array([tank.full_m for tank in site.tanks])
     heard = np.isfinite(fill)
@@ -19,5 +21,6 @@ def gauges(site: DrainageSite, readings: Readings) -> Gauges:
         "filling": float(fill[heard].mean()) if heard.any() else float("nan"),
         "overflowing_tanks": float((fill >= 1.0).sum()) if heard.any() else float("nan"),
         "rain_mmh": largest(readings["rain_mmh"]),
+        "flow_cms": total(readings["flow_cms"]),
         "moves": total(readings["moves"]),
     }

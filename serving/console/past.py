@@ -6,7 +6,10 @@ from typing import Any
 
 import orjson
 
+from envs.core.site import Site
+from serving.audit.query import Wanted
 from serving.collaborators import Trail
+from serving.gauges import gauges_of
 
 MOST_DECISIONS = 1000
 """In one answer."""
@@ -15,15 +18,12 @@ READ = 3000
 """Records that are read for it at most: of more, the last."""
 
 
-def past(
-    audit: Trail | None, system: str, site: str, since: float, until: float | None, limit: int
-) -> list[dict[str, Any]]:
+def past(audit: Trail | None, site: Site, since: float, until: float | None, limit: int) -> list[dict[str, Any]]:
     """Decisions of a site within a time, oldest first, evenly thinned to so many; reads files.
 
     Args:
         audit: the log; None: there is none, and nothing is known.
-        system: of the site.
-        site: its name.
+        site: whose.
         since: wall clock in seconds since 1970.
         until: the same; None: now.
         limit: how many; the last is among them.
@@ -31,12 +31,14 @@ def past(
     if audit is None:
         return []
     read = 1 if limit == 1 else READ
-    found = audit.recent(system, site, since, read, "decision", until)
+    found = audit.recent(Wanted(site.system, site.name, since, until, "decision"), read)
     step = -(-len(found) // limit) or 1
-    return [_told(record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
+    return [_told(site, record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
 
 
-def _told(record: dict[str, Any]) -> dict[str, Any]:
+def _told(site: Site, record: dict[str, Any]) -> dict[str, Any]:
     """A record as the stream tells the decision: what was asked stands in it as it was sent."""
     content = {key: value for key, value in record.items() if key not in ("chain", "hash", "n", "kind")}
-    return content | {"request": orjson.Fragment(content.pop("body")), "requested": content.pop("requests", None)}
+    body = content.pop("body")
+    content |= {"request": orjson.Fragment(body), "requested": content.pop("requests", None)}
+    return content | {"gauges": gauges_of(site, body)}

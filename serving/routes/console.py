@@ -116,8 +116,9 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
     ) -> Response:
         """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept."""
         gateway.enter(request.headers, Role.READ, system, site)
-        gateway.find(system, site).settle()
-        asked = (system, site, since, until, limit)
+        service = gateway.find(system, site)
+        service.settle()
+        asked = (service.site, since, until, limit)
         return as_json({"decisions": await asyncio.to_thread(past, gateway.audit, *asked)})
 
     @app.post(

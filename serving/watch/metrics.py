@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from envs.core.errors import CityloopError
-from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.events import Change, Decision, Event, Shadowed, Sources, Structure
+from serving.gauges import gauges_of
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """Of latencies: fine where a building's loop must be done, coarse where a junction's would be late."""
@@ -250,16 +248,7 @@ class _Plants(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily("cityloop_plant", "What the last readings add up to.", labels=(*AT, "gauge"))
         for place, tick in list(self._last.items()):
-            for name, value in _gauges(self._sites[place], tick.body).items():
-                if math.isfinite(value):
+            for name, value in gauges_of(self._sites[place], tick.body).items():
+                if value is not None:
                     family.add_metric((*place, name), value)
         yield family
-
-
-def _gauges(site: Site, body: bytes) -> Mapping[str, float]:
-    system = get_system(site.system)
-    try:
-        readings = system.readings.validate(orjson.loads(body)["readings"], site.axes)
-        return system.gauges(site, readings)
-    except (CityloopError, ValueError, KeyError):  # what was answered can be read; whoever counts makes no trouble
-        return {}

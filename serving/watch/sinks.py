@@ -12,6 +12,7 @@ from serving.alarms.book import Alarm
 from serving.alarms.watch import AlarmWatch
 from serving.audit import AuditLog
 from serving.events import Event, Sink
+from serving.gauges import gauges_of
 from serving.watch.logs import LogSink
 from serving.watch.metrics import Metrics
 from serving.watch.streams import Streams
@@ -48,6 +49,8 @@ class Sinks:
             path.parent.mkdir(parents=True, exist_ok=True)
         self.alarms = AlarmWatch(sites, path, self._alarm)
         self.streams.ringing = self._ringing
+        places = {(site.system, site.name): site for site in sites}
+        self.streams.gauges = lambda place, body: gauges_of(places[place], body)
         self.metrics.watch_streams(lambda: self.streams.subscribers, lambda: self.streams.gaps)
         self.metrics.watch_alarms(lambda priority: sum(alarm.priority == priority for alarm in self._ringing()))
         if audit is not None:

@@ -129,6 +129,7 @@ class Streams:
 
     Attributes:
         ringing: tells the alarms that stand, for those who begin to listen.
+        gauges: tells what a tick's body at a ``(system, site)`` adds up to, for the first who listens.
         gaps: how often a subscriber missed something.
     """
 
@@ -141,6 +142,7 @@ class Streams:
         self._lock = threading.Lock()
         self._open: set[Subscription] = set()
         self.ringing: Callable[[], Iterable[Alarm]] = lambda: ()
+        self.gauges: Callable[[tuple[str, str], bytes], Mapping[str, float | None]] = lambda _place, _body: {}
         self.gaps = 0
         self.closed = False
 
@@ -257,9 +259,21 @@ class Streams:
         if entry.frame is None:
             assert entry.event is not None
             ident = f"{self._era}-{entry.number}"
-            entry.frame = _frame(ident, entry.kind, _content(entry.event))
+            entry.frame = _frame(ident, entry.kind, self._told(entry.event))
             entry.event = None
         return entry.frame
+
+    def _told(self, event: _Kept) -> dict[str, Any]:
+        """An event as plain data; a tick's body stands in it as it was sent, and what it adds up to beside it."""
+        if not isinstance(event, dict):
+            return _content(event)
+        content = dict(event)
+        body = content.pop("body")
+        content["gauges"] = self.gauges((event["system"], event["site"]), body)
+        # Lines end only outside of JSON's strings, and would end the event's.
+        content["request"] = orjson.Fragment(body.replace(b"\n", b" ").replace(b"\r", b" "))
+        content["requested"] = content.pop("requests")
+        return content
 
     def leave(self, one: Subscription) -> None:
         """Forget a subscriber."""
@@ -331,18 +345,8 @@ class Subscription:
         self._streams.leave(self)
 
 
-def _content(event: _Kept) -> dict[str, Any]:
-    """An event as plain data; a tick's body stands in it as it was sent."""
-    if isinstance(event, (Alarm, Telemetry)):
-        return event.model_dump()
-    if not isinstance(event, dict):
-        return dict(vars(event))
-    content = dict(event)
-    # Lines end only outside of JSON's strings, and would end the event's.
-    body = content.pop("body").replace(b"\n", b" ").replace(b"\r", b" ")
-    content["request"] = orjson.Fragment(body)
-    content["requested"] = content.pop("requests")
-    return content
+def _content(event: Shadowed | Change | Structure | Alarm | Telemetry) -> dict[str, Any]:
+    return event.model_dump() if isinstance(event, (Alarm, Telemetry)) else dict(vars(event))
 
 
 def _frame(ident: str | None, kind: str, content: Mapping[str, Any]) -> Frame:

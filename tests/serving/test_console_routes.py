@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from serving.config import ServiceConfig
 from serving.console.evaluations import Unlike, beside, evaluations_of
 from serving.console.files import FOLDER
 from serving.console.runs import curves_of, runs_of
+from serving.gauges import gauges_of
 from serving.refusals import NotServed
+from serving.tick.places import load_site
 from serving.wire import example_tick
 from tests.serving.plants import client_of, grid
 
@@ -47,6 +50,16 @@ def test_the_built_page_is_of_this_source() -> None:
         source.update(name.encode())
         source.update((here / name).read_bytes())
     assert (FOLDER / "source.txt").read_text().strip() == source.hexdigest(), "run: npm ci && npm run build"
+
+
+def test_the_page_shows_gauges_that_the_service_tells() -> None:
+    scenarios = {"intersections": "grid2x2", "drainage": "estuary", "dampers": "jansen", "transit": "hcmc"}
+    for system, scenario in scenarios.items():
+        source = (Path(serving.console.__file__).parent / "src" / "systems" / f"{system}.js").read_text()
+        shown = re.findall(r'\{ key: "(\w+)", label:', source)
+        site = load_site(f"{system}/{scenario}")
+        assert shown, system
+        assert set(shown) <= set(gauges_of(site, orjson.dumps(example_tick(site)))), system
 
 
 def test_the_page_weighs_less_than_a_megabyte() -> None:
@@ -81,6 +94,8 @@ def test_the_past_is_told_as_the_stream_told_it(client: TestClient) -> None:
     assert [one["tick"] for one in found] == list(range(6))
     assert found[0]["request"] == example_tick(grid())
     assert {"commands", "source", "interventions", "latency_ms", "at_s"} <= set(found[0])
+    assert found[0]["gauges"] == gauges_of(grid(), orjson.dumps(example_tick(grid())))
+    assert found[0]["gauges"]["queue_veh"] == 0.0
     thinned = client.get(f"{BASE}/history", params={"since": 0, "limit": 3}).json()["decisions"]
     assert [one["tick"] for one in thinned] == [1, 3, 5]
     until = client.get(f"{BASE}/history", params={"since": 0, "until": found[2]["at_s"], "limit": 1}).json()

@@ -222,18 +222,23 @@ async def test_bodies_that_are_kept_are_bounded_and_long_backlogs_come_in_parts(
     assert len([f for f in await read(one) if f.kind == "decision"]) < 10
 
 
-async def test_text_is_made_once_and_only_if_somebody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    real = module._content
-    monkeypatch.setattr(module, "_content", lambda event: made.append(event) or real(event))
+async def test_text_is_made_once_and_only_if_somebody_reads() -> None:
+    made: list[tuple[str, str]] = []
+
+    def gauges(place: tuple[str, str], _: bytes) -> dict[str, float | None]:
+        made.append(place)
+        return {"fullest": 0.5}
+
     streams = Streams()
+    streams.gauges = gauges
     streams.record(decision(0))
     assert made == []
     several = [subscribe(streams) for _ in range(3)]
     streams.record(decision(1))
     for one in several:
-        assert [f.kind for f in await read(one)] == ["decision"]
-    assert len(made) == 1
+        (tick,) = await read(one)
+        assert tick.data["gauges"] == {"fullest": 0.5}
+    assert made == [ESTUARY]
 
 
 async def test_subscribers_are_bounded_and_give_their_places_back() -> None:

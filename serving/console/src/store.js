@@ -3,7 +3,7 @@ import { computed, signal } from "@preact/signals";
 import { ask } from "./api.js";
 import { listen } from "./stream.js";
 import { now } from "./time.js";
-import { SYSTEMS } from "./systems/index.js";
+import { gaugesOf, SYSTEMS } from "./systems/index.js";
 
 /** Points of a site's course that are kept: an hour at one tick a second. */
 const COURSE = 3600;
@@ -92,7 +92,7 @@ export class Site {
       latency_ms: frame.latency_ms,
       guarded: frame.interventions.length > 0,
       found: frame.findings?.length > 0,
-      gauges: this.kind.gauges(frame, this.painting()).map((gauge) => gauge.value),
+      gauges: gaugesOf(this.kind, frame).map((gauge) => gauge.value),
     };
   }
 

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { theme } from "../theme.js";
 import { clock } from "../time.js";
 import { palette } from "../systems/palette.js";
+import { useDrawing } from "./drawing.js";
 
 const HEIGHT = 120;
 
@@ -108,161 +109,107 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label, 
 
 /** A loop of one quantity over another, drawn plainly: uPlot's lines go along x only. */
 export function Loop({ points, label, xLabel, yLabel }) {
-  const box = useRef(null);
-
-  useEffect(() => {
-    const canvas = box.current;
-    function draw() {
-      const ratio = devicePixelRatio || 1;
-      const [width, tall] = [canvas.clientWidth, canvas.clientHeight];
-      canvas.width = width * ratio;
-      canvas.height = tall * ratio;
-      const pen = canvas.getContext("2d");
-      pen.scale(ratio, ratio);
-      const colours = palette();
-      const list = points() ?? [];
-      const span = (k) => Math.max(...list.map((p) => Math.abs(p[k])), 1e-9) * 1.08;
-      const [sx, sy] = [span(0), span(1)];
-      pen.strokeStyle = colours.faint;
-      pen.beginPath();
-      pen.moveTo(0, tall / 2);
-      pen.lineTo(width, tall / 2);
-      pen.moveTo(width / 2, 0);
-      pen.lineTo(width / 2, tall);
-      pen.stroke();
-      pen.strokeStyle = colours.blue;
-      pen.lineWidth = 1.3;
-      pen.beginPath();
-      list.forEach(([x, y], k) => {
-        const at = [width / 2 + (x / sx) * (width / 2), tall / 2 - (y / sy) * (tall / 2)];
-        if (k) pen.lineTo(...at);
-        else pen.moveTo(...at);
-      });
-      pen.stroke();
-      pen.fillStyle = colours.muted;
-      pen.font = "11px system-ui";
-      pen.fillText(`${yLabel} ±${sy.toPrecision(2)}`, 4, 12);
-      pen.textAlign = "right";
-      pen.fillText(`${xLabel} ±${sx.toPrecision(2)}`, width - 4, tall - 4);
-    }
-    const end = effect(() => {
-      theme.value;
-      draw();
+  const box = useDrawing((pen, { width, tall }, colours) => {
+    const list = points() ?? [];
+    const span = (k) => Math.max(...list.map((p) => Math.abs(p[k])), 1e-9) * 1.08;
+    const [sx, sy] = [span(0), span(1)];
+    pen.strokeStyle = colours.faint;
+    pen.beginPath();
+    pen.moveTo(0, tall / 2);
+    pen.lineTo(width, tall / 2);
+    pen.moveTo(width / 2, 0);
+    pen.lineTo(width / 2, tall);
+    pen.stroke();
+    pen.strokeStyle = colours.blue;
+    pen.lineWidth = 1.3;
+    pen.beginPath();
+    list.forEach(([x, y], k) => {
+      const at = [width / 2 + (x / sx) * (width / 2), tall / 2 - (y / sy) * (tall / 2)];
+      if (k) pen.lineTo(...at);
+      else pen.moveTo(...at);
     });
-    return end;
-  }, []);
+    pen.stroke();
+    pen.fillStyle = colours.muted;
+    pen.font = "11px system-ui";
+    pen.fillText(`${yLabel} ±${sy.toPrecision(2)}`, 4, 12);
+    pen.textAlign = "right";
+    pen.fillText(`${xLabel} ±${sx.toPrecision(2)}`, width - 4, tall - 4);
+  });
 
   return <canvas class="loop" ref={box} role="img" aria-label={label} />;
 }
 
 /** Points of one quantity over another on equal axes, with the line on which both are the same. */
 export function Scatter({ points, label, xLabel, yLabel }) {
-  const box = useRef(null);
-
-  useEffect(() => {
-    const canvas = box.current;
-    const draw = () => {
-      const ratio = devicePixelRatio || 1;
-      const [width, tall] = [canvas.clientWidth, canvas.clientHeight];
-      canvas.width = width * ratio;
-      canvas.height = tall * ratio;
-      const pen = canvas.getContext("2d");
-      pen.scale(ratio, ratio);
-      const colours = palette();
-      const list = points();
-      if (!list.length) return;
-      const flat = list.flat();
-      const [low, high] = [Math.min(...flat), Math.max(...flat)];
-      const pad = 0.06 * (high - low) || 1;
-      const left = 48;
-      const side = Math.min(width - left - 8, tall - 34);
-      const at = (value) => ((value - low + pad) / (high - low + 2 * pad)) * side;
-      const spot = ([x, y]) => [left + at(x), 8 + side - at(y)];
-      pen.strokeStyle = colours.line;
-      pen.strokeRect(left, 8, side, side);
-      pen.setLineDash([5, 4]);
+  const box = useDrawing((pen, { width, tall }, colours) => {
+    const list = points();
+    if (!list.length) return;
+    const flat = list.flat();
+    const [low, high] = [Math.min(...flat), Math.max(...flat)];
+    const pad = 0.06 * (high - low) || 1;
+    const left = 48;
+    const side = Math.min(width - left - 8, tall - 34);
+    const at = (value) => ((value - low + pad) / (high - low + 2 * pad)) * side;
+    const spot = ([x, y]) => [left + at(x), 8 + side - at(y)];
+    pen.strokeStyle = colours.line;
+    pen.strokeRect(left, 8, side, side);
+    pen.setLineDash([5, 4]);
+    pen.beginPath();
+    pen.moveTo(left, 8 + side);
+    pen.lineTo(left + side, 8);
+    pen.stroke();
+    pen.setLineDash([]);
+    for (const point of list) {
+      // Above and below the line are told apart by shape as well as by colour.
+      const better = point[1] <= point[0];
+      pen.strokeStyle = pen.fillStyle = better ? colours.blue : colours.orange;
       pen.beginPath();
-      pen.moveTo(left, 8 + side);
-      pen.lineTo(left + side, 8);
-      pen.stroke();
-      pen.setLineDash([]);
-      for (const point of list) {
-        // Above and below the line are told apart by shape as well as by colour.
-        const better = point[1] <= point[0];
-        pen.strokeStyle = pen.fillStyle = better ? colours.blue : colours.orange;
-        pen.beginPath();
-        pen.arc(...spot(point), 4, 0, 2 * Math.PI);
-        if (better) pen.fill();
-        else pen.stroke();
-      }
-      pen.fillStyle = colours.muted;
-      pen.font = "11px system-ui";
-      for (const value of [low, (low + high) / 2, high]) {
-        pen.textAlign = "center";
-        pen.fillText(Number(value.toPrecision(3)), left + at(value), side + 22);
-        pen.textAlign = "right";
-        pen.fillText(Number(value.toPrecision(3)), left - 6, 12 + side - at(value));
-      }
+      pen.arc(...spot(point), 4, 0, 2 * Math.PI);
+      if (better) pen.fill();
+      else pen.stroke();
+    }
+    pen.fillStyle = colours.muted;
+    pen.font = "11px system-ui";
+    for (const value of [low, (low + high) / 2, high]) {
+      pen.textAlign = "center";
+      pen.fillText(Number(value.toPrecision(3)), left + at(value), side + 22);
       pen.textAlign = "right";
-      pen.fillText(`${xLabel} →`, left + side - 4, side + 2);
-      pen.textAlign = "left";
-      pen.fillText(`↑ ${yLabel}`, left + 6, 20);
-    };
-    const end = effect(() => {
-      theme.value;
-      draw();
-    });
-    const resized = new ResizeObserver(draw);
-    resized.observe(canvas);
-    return () => {
-      end();
-      resized.disconnect();
-    };
-  }, []);
+      pen.fillText(Number(value.toPrecision(3)), left - 6, 12 + side - at(value));
+    }
+    pen.textAlign = "right";
+    pen.fillText(`${xLabel} →`, left + side - 4, side + 2);
+    pen.textAlign = "left";
+    pen.fillText(`↑ ${yLabel}`, left + 6, 20);
+  });
 
   return <canvas class="scatter" ref={box} role="img" aria-label={label} />;
 }
 
 /** The course of one quantity in a few pixels, without axes: a trend, not a reading. */
 export function Spark({ values, colour = "blue", label }) {
-  const box = useRef(null);
-
-  useEffect(() => {
-    const canvas = box.current;
-    const draw = () => {
-      const ratio = devicePixelRatio || 1;
-      const [width, tall] = [canvas.clientWidth, canvas.clientHeight];
-      canvas.width = width * ratio;
-      canvas.height = tall * ratio;
-      const pen = canvas.getContext("2d");
-      pen.scale(ratio, ratio);
-      const list = values();
-      const found = list.filter((v) => v !== null && Number.isFinite(v));
-      if (found.length < 2) return;
-      const low = Math.min(...found, 0);
-      const high = Math.max(...found, low + 1e-9);
-      pen.strokeStyle = palette()[colour];
-      pen.lineWidth = 1.5;
-      pen.beginPath();
-      let down = false;
-      list.forEach((value, k) => {
-        if (value === null || !Number.isFinite(value)) {
-          down = false;
-          return;
-        }
-        const x = (k / (list.length - 1)) * width;
-        const y = tall - 2 - ((value - low) / (high - low)) * (tall - 4);
-        if (down) pen.lineTo(x, y);
-        else pen.moveTo(x, y);
-        down = true;
-      });
-      pen.stroke();
-    };
-    return effect(() => {
-      theme.value;
-      draw();
+  const box = useDrawing((pen, { width, tall }, colours) => {
+    const list = values();
+    const found = list.filter((v) => v !== null && Number.isFinite(v));
+    if (found.length < 2) return;
+    const low = Math.min(...found, 0);
+    const high = Math.max(...found, low + 1e-9);
+    pen.strokeStyle = colours[colour];
+    pen.lineWidth = 1.5;
+    pen.beginPath();
+    let down = false;
+    list.forEach((value, k) => {
+      if (value === null || !Number.isFinite(value)) {
+        down = false;
+        return;
+      }
+      const x = (k / (list.length - 1)) * width;
+      const y = tall - 2 - ((value - low) / (high - low)) * (tall - 4);
+      if (down) pen.lineTo(x, y);
+      else pen.moveTo(x, y);
+      down = true;
     });
-  }, []);
+    pen.stroke();
+  });
 
   return <canvas class="spark" ref={box} role="img" aria-label={label} />;
 }

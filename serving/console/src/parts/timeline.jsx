@@ -1,74 +1,50 @@
 // A strip of the last hour: who was in charge, where the guard stepped in; drag it to look back.
-import { effect } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
 import { me } from "../store.js";
-import { theme } from "../theme.js";
-import { palette } from "../systems/palette.js";
 import { clock, now, span } from "../time.js";
+import { useDrawing } from "./drawing.js";
 
 const COLOUR = { champion: "blue", canary: "sky", fallback: "orange", manual: "pink" };
 const TALL = 44;
 const UNKEPT = "No audit log is kept here: what was before this page was opened is not known.";
 
 export function Timeline({ history }) {
-  const box = useRef(null);
   const points = history.course.value;
   const first = points[0]?.at_s ?? now.value - 60;
   const last = Math.max(points.at(-1)?.at_s ?? now.value, first + 1);
   const at = history.at.value;
 
-  useEffect(() => {
-    const canvas = box.current;
-    const draw = () => {
-      const ratio = devicePixelRatio || 1;
-      const width = canvas.clientWidth;
-      canvas.width = width * ratio;
-      canvas.height = TALL * ratio;
-      const pen = canvas.getContext("2d");
-      pen.scale(ratio, ratio);
-      const colours = palette();
-      const list = history.course.value;
-      if (!list.length) return;
-      const from = list[0].at_s;
-      const to = Math.max(list.at(-1).at_s, from + 1);
-      const x = (time) => ((time - from) / (to - from)) * (width - 2) + 1;
-      const gaps = list.slice(1).map((point, k) => point.at_s - list[k].at_s);
-      const usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1] ?? 1;
-      list.forEach((point, k) => {
-        const left = x(point.at_s);
-        // A decision holds until the next, unless that never came.
-        const right = x(point.at_s + Math.min(gaps[k] ?? usual, 3 * usual));
-        pen.fillStyle = colours[COLOUR[point.source]] ?? colours.muted;
-        pen.globalAlpha = 0.85;
-        // Fallback and manual stand higher: told apart without colour, too.
-        const high = point.source === "champion" || point.source === "canary" ? 10 : 18;
-        pen.fillRect(left, TALL - 12 - high, Math.max(right - left, 1), high);
-        pen.globalAlpha = 1;
-        if (point.guarded) {
-          pen.fillStyle = colours.red;
-          pen.fillRect(left, TALL - 11, 1.5, 4);
-        }
-        if (point.found) {
-          pen.fillStyle = colours.ink;
-          pen.fillRect(left, TALL - 5, 1.5, 4);
-        }
-      });
-      const here = history.at.value;
-      if (here !== null) {
-        pen.fillStyle = colours.ink;
-        pen.fillRect(x(Math.min(Math.max(here, from), to)) - 1, 0, 2, TALL);
+  const box = useDrawing((pen, { width }, colours) => {
+    const list = history.course.value;
+    if (!list.length) return;
+    const from = list[0].at_s;
+    const to = Math.max(list.at(-1).at_s, from + 1);
+    const x = (time) => ((time - from) / (to - from)) * (width - 2) + 1;
+    const gaps = list.slice(1).map((point, k) => point.at_s - list[k].at_s);
+    const usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1] ?? 1;
+    list.forEach((point, k) => {
+      const left = x(point.at_s);
+      // A decision holds until the next, unless that never came.
+      const right = x(point.at_s + Math.min(gaps[k] ?? usual, 3 * usual));
+      pen.fillStyle = colours[COLOUR[point.source]] ?? colours.muted;
+      pen.globalAlpha = 0.85;
+      // Fallback and manual stand higher: told apart without colour, too.
+      const high = point.source === "champion" || point.source === "canary" ? 10 : 18;
+      pen.fillRect(left, TALL - 12 - high, Math.max(right - left, 1), high);
+      pen.globalAlpha = 1;
+      if (point.guarded) {
+        pen.fillStyle = colours.red;
+        pen.fillRect(left, TALL - 11, 1.5, 4);
       }
-    };
-    const end = effect(() => {
-      theme.value;
-      draw();
+      if (point.found) {
+        pen.fillStyle = colours.ink;
+        pen.fillRect(left, TALL - 5, 1.5, 4);
+      }
     });
-    const resized = new ResizeObserver(draw);
-    resized.observe(canvas);
-    return () => {
-      end();
-      resized.disconnect();
-    };
+    const here = history.at.value;
+    if (here !== null) {
+      pen.fillStyle = colours.ink;
+      pen.fillRect(x(Math.min(Math.max(here, from), to)) - 1, 0, 2, TALL);
+    }
   }, [history]);
 
   return (

@@ -1,5 +1,5 @@
 // A building from the side: floors where they are by estimate, much enlarged; dampers by their command.
-import { known, largest, mix } from "./palette.js";
+import { known, mix } from "./palette.js";
 
 /** The largest drift that was seen is drawn as this share of a storey. */
 const SHOWN = 0.3;
@@ -16,16 +16,10 @@ export default {
   title: "Building",
   /** Its structure is listened to. */
   structure: true,
-  gauges: (frame) => [
-    {
-      key: "drift",
-      label: "largest drift of late",
-      unit: "mm",
-      value: largest(frame.readings.drift_peak_mm),
-      digits: 2,
-    },
-    { key: "accel", label: "roof", unit: "m/s²", value: frame.readings.accel_est_m_s2?.at(-1) ?? null, digits: 2 },
-    { key: "level", label: "highest command", unit: "%", value: 100 * (largest(frame.readings.level) ?? 0), digits: 0 },
+  gauges: [
+    { key: "drift_peak_mm", label: "largest drift of late", unit: "mm", digits: 2 },
+    { key: "accel_peak_m_s2", label: "largest acceleration of late", unit: "m/s²", digits: 2 },
+    { key: "level", label: "highest command", unit: "%", scale: 100, digits: 0 },
   ],
   shape(mark, frame, info) {
     const ys = info.heights ?? [];

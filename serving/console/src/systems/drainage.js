@@ -1,30 +1,14 @@
 // Drainage: tanks by how full they are, gates by how far they are open, rain and tide beside them.
-import { known, largest, mix, sum } from "./palette.js";
-
-const mean = (values) => {
-  const found = (values ?? []).filter(known);
-  return found.length ? sum(found) / found.length : null;
-};
+import { known, mix } from "./palette.js";
 
 const fullM = (info, id) => info.limits.tanks?.[id]?.full_m ?? Infinity;
 
-function fullest(frame, info) {
-  const ids = [...(info.index.tank?.keys() ?? [])];
-  return largest(ids.map((id, k) => (known(frame.readings.depth_m?.[k]) ? (100 * frame.readings.depth_m[k]) / fullM(info, id) : null)));
-}
-
 export default {
   title: "Gates and tanks",
-  gauges: (frame, info) => [
-    {
-      key: "fill",
-      label: "fullest tank",
-      unit: "%",
-      value: fullest(frame, info),
-      digits: 0,
-    },
-    { key: "rain", label: "rain", unit: "mm/h", value: mean(frame.readings.rain_mmh), digits: 1 },
-    { key: "flow", label: "through gates", unit: "m³/s", value: sum(frame.readings.flow_cms), digits: 2 },
+  gauges: [
+    { key: "fullest", label: "fullest tank", unit: "%", scale: 100, digits: 0 },
+    { key: "rain_mmh", label: "most rain", unit: "mm/h", digits: 1 },
+    { key: "flow_cms", label: "through gates", unit: "m³/s", digits: 2 },
   ],
   paint(kind, id, frame, info, colours) {
     if (kind === "pipe") return { color: colours.line, weight: 2 };

@@ -1,5 +1,5 @@
 // Junctions: lanes by their queues, paths across by their signal, the stage at the middle.
-import { known, largest, mix, sum } from "./palette.js";
+import { known, mix } from "./palette.js";
 
 const FULL_VEH = 12;
 
@@ -15,10 +15,10 @@ function signal(frame, info, id) {
 
 export default {
   title: "Junctions",
-  gauges: (frame) => [
-    { key: "queue", label: "standing vehicles", unit: "veh", value: sum(frame.readings.queue_veh), digits: 0 },
-    { key: "count", label: "vehicles in sight", unit: "veh", value: sum(frame.readings.count_veh), digits: 0 },
-    { key: "wait", label: "longest red", unit: "s", value: largest(frame.readings.red_s), digits: 0 },
+  gauges: [
+    { key: "queue_veh", label: "standing vehicles", unit: "veh", digits: 0 },
+    { key: "count_veh", label: "vehicles in sight", unit: "veh", digits: 0 },
+    { key: "longest_red_s", label: "longest red", unit: "s", digits: 0 },
   ],
   paint(kind, id, frame, info, colours) {
     if (kind === "street") return { color: colours.faint, weight: 2 };

@@ -15,10 +15,3 @@ export function mix(a, b, t) {
 }
 
 export const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
-
-export const sum = (values) => (values ?? []).reduce((total, value) => total + (known(value) ? value : 0), 0);
-
-export function largest(values) {
-  const found = (values ?? []).filter(known);
-  return found.length ? Math.max(...found) : null;
-}

@@ -1,13 +1,13 @@
 // The fleet: zones by who waits and what stands idle, vehicles where they are.
-import { mix, sum } from "./palette.js";
+import { mix } from "./palette.js";
 
 export default {
   title: "Fleet",
-  gauges: (frame) => [
-    { key: "waiting", label: "parties waiting", unit: "", value: sum(frame.readings.waiting), digits: 0 },
-    { key: "aboard", label: "parties aboard", unit: "", value: sum(frame.readings.aboard), digits: 0 },
-    { key: "idle", label: "idle vehicles", unit: "veh", value: sum(frame.readings.idle_veh), digits: 0 },
-    { key: "refused", label: "refused of late", unit: "", value: sum(frame.readings.refused), digits: 0 },
+  gauges: [
+    { key: "waiting", label: "parties waiting", unit: "", digits: 0 },
+    { key: "aboard", label: "parties aboard", unit: "", digits: 0 },
+    { key: "idle_veh", label: "idle vehicles", unit: "veh", digits: 0 },
+    { key: "refused", label: "refused of late", unit: "", digits: 0 },
   ],
   paint(kind, id, frame, info, colours) {
     if (kind === "road") return { color: colours.line, weight: 1.5 };

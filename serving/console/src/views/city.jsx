@@ -3,6 +3,7 @@ import { alarms, sites } from "../store.js";
 import { now } from "../time.js";
 import { Spark } from "../parts/chart.jsx";
 import { Age, Empty, number, Priority, Source } from "../parts/common.jsx";
+import { gaugesOf } from "../systems/index.js";
 
 const RANK = { high: 0, medium: 1, low: 2 };
 
@@ -29,7 +30,6 @@ function before(a, b) {
 
 function Tile({ site }) {
   const frame = site.last.value;
-  const info = site.painting();
   const stale = site.stale.value;
   const open = openAlarms(site);
   const unseen = open.filter((a) => a.state !== "acknowledged");
@@ -53,16 +53,18 @@ function Tile({ site }) {
       </div>
       <dl class="gauges">
         {frame &&
-          site.kind.gauges(frame, info).slice(0, 3).map((gauge) => (
-            <div key={gauge.key}>
-              <dt>{gauge.label}</dt>
-              <dd>
-                {number(gauge.value, gauge.digits)} <small>{gauge.unit}</small>
-              </dd>
-            </div>
-          ))}
+          gaugesOf(site.kind, frame)
+            .slice(0, 3)
+            .map((gauge) => (
+              <div key={gauge.key}>
+                <dt>{gauge.label}</dt>
+                <dd>
+                  {number(gauge.value, gauge.digits)} <small>{gauge.unit}</small>
+                </dd>
+              </div>
+            ))}
       </dl>
-      {frame && <Trend site={site} info={info} />}
+      {frame && <Trend site={site} />}
       {telemetry?.twin && telemetry.twin.controller !== frame?.controller && <Twin telemetry={telemetry} />}
       <div class="tile-foot">
         {worst ? (
@@ -82,11 +84,12 @@ function Tile({ site }) {
 /** Ticks that a trend goes back. */
 const TREND = 120;
 
-function Trend({ site, info }) {
-  const first = (frame) => site.kind.gauges(frame, info)[0];
+function Trend({ site }) {
+  const [first] = gaugesOf(site.kind, site.last.value);
+  if (!first) return null;
   return (
     <Spark
-      label={`Trend of ${first(site.last.value).label}`}
+      label={`Trend of ${first.label}`}
       values={() => {
         site.last.value;
         return site.course.slice(-TREND).map((point) => point.gauges[0]);

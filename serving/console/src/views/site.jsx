@@ -7,6 +7,7 @@ import { Age, number, Source } from "../parts/common.jsx";
 import { Chart, Loop } from "../parts/chart.jsx";
 import { SceneMap } from "../parts/map.jsx";
 import { Timeline } from "../parts/timeline.jsx";
+import { gaugesOf } from "../systems/index.js";
 import { palette } from "../systems/palette.js";
 import { AlarmTable } from "./alarms.jsx";
 import { Overrides } from "./overrides.jsx";
@@ -97,7 +98,7 @@ function Charge({ site, frame, past, chosen }) {
             <Source source={frame.source} /> <strong>{frame.controller}</strong>
             {frame.bundle && <code title={frame.bundle}>{frame.bundle.slice(0, 12)}</code>}
           </p>
-          {!past && frame.source !== "fallback" && state?.in_charge?.why && <p class="note">{state.in_charge.why}.</p>}
+          {!past && frame.source !== "fallback" && state?.in_charge?.why && <p class="hint">{state.in_charge.why}.</p>}
           {frame.fallback_reason && <p class="note">Why the fallback: {frame.fallback_reason}</p>}
           <dl class="facts">
             <div>
@@ -142,9 +143,8 @@ function Findings({ frame }) {
 }
 
 function Gauges({ site, history }) {
-  const info = site.painting();
   const last = site.last.value;
-  const gauges = last ? site.kind.gauges(last, info) : [];
+  const gauges = last ? gaugesOf(site.kind, last) : [];
   return (
     <section class="charts" aria-label="Course of the plant">
       {gauges.map((gauge, k) => (
