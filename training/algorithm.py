@@ -166,7 +166,9 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     network = NETWORK_OF.get(scenarios[0].system, "flat")
     shapes = {name: tuple(np.max([loop.layout.shapes[name] for loop in loops], axis=0).tolist()) for name in names}
     if network == "flat" and any(loop.layout.shapes != shapes for loop in loops):
-        raise CityloopError("these scenarios' observations differ in size, and the flat network fits one size only")
+        raise CityloopError(
+            "these scenarios' observations differ in size, and the flat network fits one size only: train on one"
+        )
     action_spaces = [loop.action_space for loop in loops]
     shortest = min(scenario.decision_s for scenario in scenarios)
     plants = []

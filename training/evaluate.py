@@ -7,7 +7,7 @@ by name from the system and its world.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,99 +17,10 @@ from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import System
 from envs.core.scenario import Scenario, Split
-from envs.core.statistics import Paired, Standing, Summary, compare, seed_ratios, stand, summarise
+from envs.core.statistics import compare, seed_ratios, summarise
 from training.episodes import Episode, Progress, Task, run_episodes
+from training.evaluation import Evaluation, Result
 from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
-
-
-@dataclass(frozen=True)
-class Result:
-    """One controller's episodes.
-
-    Attributes:
-        summary: of the headline indicator. Where failed episodes mean nothing (`System.failure_voids`), a seed on
-            which any controller failed is left out for all.
-        failures: number of failed episodes (the system's failure indicator is 1).
-        rows: one a seed: ``seed``, every indicator, ``reward`` (sum over decisions of the agents' mean) and
-            ``interventions`` (requests that the guard changed).
-    """
-
-    summary: Summary
-    failures: int
-    rows: list[dict[str, float]]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {**asdict(self.summary), "failures": self.failures, "rows": self.rows}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found.
-
-    Attributes:
-        scenario, label, hash: where, what it is called among others, and its content hash.
-        split, seeds: on which seeds.
-        kpi: the headline indicator, lower is better.
-        versions: what it ran on.
-        controllers: controller → its result, in the order given.
-        paired: every controller but the first → the first's difference to it.
-        ratios: on every seed that counts, the first's value as a share of the least of the others'; empty if alone.
-        policy: whom ``policy`` means there, in a sentence; None if it was not asked for.
-        episodes: the episodes themselves, by controller, then seed.
-        out: the folder that was written, if any.
-    """
-
-    scenario: str
-    label: str
-    hash: str
-    split: Split
-    seeds: list[int]
-    kpi: str
-    versions: dict[str, str]
-    controllers: dict[str, Result]
-    paired: dict[str, Paired]
-    ratios: list[float]
-    policy: str | None = None
-    episodes: list[Episode] = field(repr=False, default_factory=list)
-    out: Path | None = None
-
-    def standing(self) -> Standing:
-        """The first controller against the best of the others."""
-        return stand(
-            {name: (result.summary, result.failures) for name, result in self.controllers.items()}, self.ratios
-        )
-
-    def for_card(self) -> dict[str, Any]:
-        """For the card of the first controller, a bundle: what it reached, beside the others."""
-        first = next(iter(self.controllers))
-        table = {
-            "this policy" if name == first else name: {
-                **{key: round(value, 2) for key, value in asdict(result.summary).items()},
-                "failures": result.failures,
-            }
-            for name, result in self.controllers.items()
-        }
-        system, count = self.scenario.partition("/")[0], len(self.seeds)
-        title = f"{self.split}: {self.kpi} on {count} seed{'s' * (count > 1)} of {system}/{self.label}"
-        return {title: table}
-
-    def to_json(self) -> dict[str, Any]:
-        """The contract of ``cityloop evaluate --json``."""
-        return {
-            "scenario": self.scenario,
-            "label": self.label,
-            "hash": self.hash,
-            "split": self.split,
-            "seeds": self.seeds,
-            "kpi": self.kpi,
-            "versions": self.versions,
-            "controllers": {name: result.to_json() for name, result in self.controllers.items()},
-            "paired": {name: asdict(paired) for name, paired in self.paired.items()},
-            "ratios": self.ratios,
-            "policy": self.policy,
-            "out": None if self.out is None else str(self.out),
-        }
 
 
 def evaluate(

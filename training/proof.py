@@ -15,7 +15,7 @@ from agents.policy import Policy, add_results
 from agents.shipped import fallback_name
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
-from training.evaluate import Evaluation
+from training.evaluation import Evaluation
 
 
 def write_cards(

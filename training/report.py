@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from string import ascii_letters
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from envs.core.loop import ControlLoop
 from training import plots
+from training.evaluation import Evaluation
 from training.tracking import staged, tensorboard, write_json, write_yaml
-
-if TYPE_CHECKING:
-    from training.evaluate import Evaluation
 
 
 def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:

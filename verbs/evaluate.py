@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from agents import POLICY, find_bundle, references
 from envs import CityloopError, Scenario, get_system
+from training.evaluation import Evaluation
 from training.tables import evaluation_table, figures_table, standings_table
 from training.terminal import Output, parse_settings, table
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
-
-if TYPE_CHECKING:
-    from training.evaluate import Evaluation
 
 
 def evaluate(

@@ -11,7 +11,7 @@ from envs import CityloopError, load_scenario
 from envs.core.scenario import Scenario
 from envs.core.statistics import summarise
 from tests.serving.bundles import bundle
-from training.evaluate import Evaluation, Result
+from training.evaluation import Evaluation, Result
 from training.proof import no_worse, write_cards
 
 RULE = "max-pressure"
