@@ -94,7 +94,10 @@ def check_signature(bundle: Path, trusted: Sequence[str]) -> str:
     except ValidationError as error:
         raise CityloopError(f"{bundle / SIGNATURE}: {first_problem(error)}") from None
     if found.key not in known:
-        raise CityloopError(f"bundle {bundle} is signed by key {found.key[:12]}…, which is not among the trusted keys")
+        raise CityloopError(
+            f"bundle {bundle} is signed by key {found.key[:12]}…, which is not among the trusted keys: sign it "
+            "with one that is, or trust it too"
+        )
     try:
         known[found.key].verify(base64.b64decode(found.signature, validate=True), _message(bundle))
     except (InvalidSignature, binascii.Error):

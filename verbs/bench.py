@@ -46,7 +46,7 @@ def bench(
     output = Output(as_json)
     module, function = BENCHES[name]
     if seconds is not None and name not in ("serving", "soak"):
-        raise CityloopError(f"--seconds is for serving and soak, not for {name}")
+        raise CityloopError(f"--seconds is for serving and soak, not for {name}: leave it out")
     more = {} if seconds is None else {"seconds": seconds}
     with output.quiet():
         found = getattr(import_module(module), function)(**more)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
-from serving.access.principal import ALL, Grant, Principal, first_problem, read_secret_file
+from serving.access.principal import ALL, Grant, Principal, problem_unquoted, read_secret_file
 
 log = logging.getLogger("cityloop.access")
 
@@ -85,7 +85,7 @@ def load_keys(path: Path) -> Keys:
     try:
         return Keys.model_validate_json(content)
     except ValidationError as error:
-        raise CityloopError(f"file of keys {path} cannot be used ({first_problem(error)}): restore it") from None
+        raise CityloopError(f"file of keys {path} cannot be used ({problem_unquoted(error)}): restore it") from None
 
 
 def create_key(
@@ -165,7 +165,9 @@ def parse_grants(texts: Sequence[str]) -> list[Grant]:
         try:
             grants.append(Grant.model_validate({"role": role, "system": system or ALL, "site": site or ALL}))
         except ValidationError as error:
-            raise CityloopError(f"grant {text!r} is none ({first_problem(error)})") from None
+            raise CityloopError(
+                f"grant {text!r} is none ({problem_unquoted(error)}): write it like act:drainage/estuary"
+            ) from None
     return grants
 
 

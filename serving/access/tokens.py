@@ -91,7 +91,9 @@ def _public(settings: JwtSettings) -> Any:
         "Ed": (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey),
     }
     if not isinstance(key, kinds[settings.algorithm[:2]]):
-        raise CityloopError(f"key of tokens {path} is of another kind than {settings.algorithm} needs")
+        raise CityloopError(
+            f"key of tokens {path} is of another kind than {settings.algorithm} needs: give one that fits"
+        )
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
         raise CityloopError(f"key of tokens {path} has {key.key_size} bits: give at least {MIN_RSA_BITS}")
     return key

@@ -205,7 +205,7 @@ class _Run:
             return Seat(self._policy(sha256), site)
         named = rules(site.system)
         if name not in named:
-            raise CityloopError(f"controller {name!r} is unknown here")
+            raise CityloopError(f"controller {name!r} is unknown here: replay it with the code that made it")
         return Seat(named[name](site), site)
 
     def _policy(self, sha256: str) -> Policy:

@@ -75,7 +75,9 @@ class Store:
             except FileNotFoundError:
                 return None
             except OSError as error:
-                raise CityloopError(f"state file {self._path} cannot be read ({error.strerror})") from None
+                raise CityloopError(
+                    f"state file {self._path} cannot be read ({error.strerror}): move it away"
+                ) from None
             except ValidationError as error:
                 problem = first_problem(error)
                 raise CityloopError(f"state file {self._path}: {problem}; or move the file away") from None

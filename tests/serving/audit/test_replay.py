@@ -169,7 +169,8 @@ def test_where_the_fallback_failed_too_it_fails_again(logged: Logged) -> None:
     stub.then = second.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
     run(one, [body_of(tick_of(site))])
     found = logged.replay()
-    assert found.partly == {"controller 'second' is unknown here": 1}  # but what the guard made of it is right
+    why = "controller 'second' is unknown here: replay it with the code that made it"
+    assert found.partly == {why: 1}  # but what the guard made of it is right
     assert found.ok
 
 
