@@ -8,7 +8,7 @@ controller was late or out of charge, and what a person commanded. Such decision
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ class _Run:
                 case "site":
                     self._site(record)
                 case "bundle":
-                    self._bundles[str(record.get("sha256"))] = record.get("kept")
+                    self._bundles[str(record.get("sha256"))] = _name(record.get("kept"))
                 case "decision" | "shadow" if self._is_wanted(record):
                     self._again(record)
             if count % 64 == 0:
@@ -162,17 +162,18 @@ class _Run:
         return not late and wanted.system in (None, record.get("system")) and wanted.site in (None, record.get("site"))
 
     def _segment(self, record: dict[str, Any]) -> None:
-        self._origin = record.get("origin", {})
-        self._bundles |= record.get("bundles", {})
+        self._origin = _table(record, "origin")
+        self._bundles |= {sha256: _name(kept_as) for sha256, kept_as in _table(record, "bundles").items()}
         if record.get("why") == "start":  # another process: nobody remembers anything, and sites are told anew
             self.close()
             self._sites = {}
-        self._sites = {**record.get("sites", {}), **self._sites}
+        sites = {ref: _facts(one) for ref, one in _table(record, "sites").items() if isinstance(one, dict)}
+        self._sites = {**sites, **self._sites}
 
     def _site(self, record: dict[str, Any]) -> None:
         system, site = record.get("system"), record.get("site")
         ref = f"{system}/{site}"
-        self._sites[ref] = {key: str(record.get(key)) for key in ("sha256", "fallback")}
+        self._sites[ref] = _facts(record)
         place = self._places.pop(ref, None)
         if isinstance(place, Place):
             place.close()
@@ -275,3 +276,18 @@ class _Run:
             if isinstance(place, Place):
                 place.close()
         self._places = {}
+
+
+def _table(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A table in a record; nothing where it was altered into something else."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _name(found: Any) -> str | None:
+    return found if isinstance(found, str) else None
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, str]:
+    """Of a site: where it is kept, and who its fallback is."""
+    return {key: str(record.get(key)) for key in ("sha256", "fallback")}

@@ -415,6 +415,21 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("name", ["origin", "sites", "bundles"])
+def test_a_segment_that_begins_with_something_else_breaks_nothing(short: Path, name: str) -> None:
+    (segment,) = list_segments(short / "chain-0")
+    whole = segment.path.read_bytes()
+    first, _, rest = whole.partition(b"\n")
+    begin = first.index(b'"%s":' % name.encode()) + len(name) + 3
+    try:
+        segment.path.write_bytes(first[:begin] + b'9,"was":' + first[begin:] + b"\n" + rest)
+        assert not verify(short).ok
+        with suppress(CityloopError):
+            replay(short)
+    finally:
+        segment.path.write_bytes(whole)
+
+
 @given(st.data())
 @settings(deadline=None, max_examples=60)
 def test_whatever_was_altered_nothing_breaks(short: Path, data: st.DataObject) -> None:
