@@ -26,6 +26,7 @@ from agents import POLICY, fallback_name, make_controller
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
+from envs.core.plant import deaf_to_interrupts
 from serving.client import SiteClient
 from serving.config import ServiceConfig
 from serving.control import Plant
@@ -124,7 +125,8 @@ class _Twin:
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         self._process = context.Process(target=_run_twin, args=(scenario, there), daemon=True)
-        self._process.start()
+        with deaf_to_interrupts():
+            self._process.start()
         there.close()
         self._seed = -1
         self._cost: tuple[int, float] | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
-import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from agents import make_controller
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
+from envs.core.plant import deaf_to_interrupts
 from envs.core.scenario import Scenario
 from envs.core.vector import one_thread_each
 from envs.core.world import Controller
@@ -150,10 +150,12 @@ class _Worker:
         context = mp.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, scenarios, make), daemon=True)
-        self.process.start()
+        with deaf_to_interrupts():
+            self.process.start()
         theirs.close()
         self.task = -1
         self.heard = time.monotonic()
+        self.begun = False
 
     def give(self, k: int, task: Task) -> None:
         self.task, self.heard = k, time.monotonic()
@@ -220,7 +222,7 @@ class EpisodePool:
     def _hear(self, worker: _Worker, task: Task) -> Episode | None:
         """An episode, or None for a sign of life."""
         where = f"controller {task.controller!r} with seed {task.seed}"
-        worker.heard = time.monotonic()
+        worker.heard, worker.begun = time.monotonic(), True
         try:
             kind, content = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -245,6 +247,8 @@ class EpisodePool:
     def close(self) -> None:
         """Stop all workers. A worker in the middle of an episode stops at its next decision."""
         for worker in self._workers:
+            if not (worker.begun or worker.pipe.poll()):  # it still imports, and has nothing to tidy up
+                worker.process.kill()
             worker.pipe.close()
         for worker in self._workers:
             worker.process.join(10)
@@ -264,7 +268,6 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
     Simulators do not leave a process as they found it: with SUMO 1.28 a later episode in the same process can part ways
     with the same episode in a fresh one. So each episode gets a process that never simulated before.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller closes the pipe
     os.dup2(2, 1)  # simulators print; standard output belongs to the caller's results
     kit = _Kit(scenarios, make)
     try:
@@ -310,7 +313,9 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
     """Play one episode, send it, and end without the parent's clean-up."""
     loop, controller = kit.prepare(task)
     try:
-        answer: tuple[str, Any] = ("ok", play(loop, controller, task, _Checker(pipe)))
+        check = _Checker(pipe)
+        check()
+        answer: tuple[str, Any] = ("ok", play(loop, controller, task, check))
         pipe.send(answer)
     except CityloopError as error:
         pipe.send(("error", str(error)))
@@ -324,10 +329,10 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
 
 
 class _Checker:
-    """Called at every decision: ends the episode when the caller has closed the pipe, else shows signs of life."""
+    """Called first and at every decision: ends the episode where the caller has closed the pipe, else shows life."""
 
     def __init__(self, pipe: Connection):
-        self._pipe, self._next = pipe, time.monotonic() + BEAT_S
+        self._pipe, self._next = pipe, time.monotonic()
 
     def __call__(self) -> None:
         if self._pipe.poll():  # nothing is ever sent during an episode, so this is the end of the pipe

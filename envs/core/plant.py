@@ -13,10 +13,10 @@ import gc
 import os
 import signal
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
+from multiprocessing import Pipe, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any, NoReturn
@@ -68,6 +68,19 @@ class Failure:
     expected: bool
 
 
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile never hear of Ctrl-C: it reaches a terminal's whole group of processes, and
+    the caller ends its own in an orderly way. From their first moment on, as they import before they can say so.
+    """
+    resource_tracker.ensure_running()  # it starts with the first, and would let interrupts in again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def views(memory: SharedMemory, fields: Fields) -> dict[str, np.ndarray]:
     """Arrays on shared memory, one after the other."""
     arrays, offset = {}, 0
@@ -79,7 +92,6 @@ def views(memory: SharedMemory, fields: Fields) -> dict[str, np.ndarray]:
 
 def work(pipe: Connection, scenario: Scenario, memory_name: str, fields: Fields, k: int) -> None:
     """The worker's life: begin episodes until the pipe says close (None), or is closed because the caller is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the caller closes the pipe
     memory = SharedMemory(name=memory_name)
     mine = {name: view[k] for name, view in views(memory, fields).items()}
     loop = make_loop(scenario)

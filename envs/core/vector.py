@@ -22,7 +22,7 @@ from gymnasium.spaces import Space
 from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout
-from envs.core.plant import Begin, Failure, Report, Step, views, work
+from envs.core.plant import Begin, Failure, Report, Step, deaf_to_interrupts, views, work
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 
@@ -249,7 +249,8 @@ class _Plant:
         self._pipe, theirs = context.Pipe()
         with one_thread_each():
             self._process = context.Process(target=work, args=(theirs, *self._arguments), daemon=True)
-            self._process.start()
+            with deaf_to_interrupts():
+                self._process.start()
         theirs.close()
 
     def begin(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from envs import CityloopError, load_scenario, vector_env
 from envs.core.env import make_loop
+from envs.core.plant import deaf_to_interrupts
 
 SHORT = {"duration_s": 60}
 GRID = "intersections/grid2x2"
@@ -188,3 +189,15 @@ def test_a_user_error_in_a_plant_is_a_sentence(tmp_path):
         plants.reset()
     with pytest.raises(CityloopError, match=r"broken\.rou\.xml"):
         vector_env(load_scenario(GRID, routes=[str(broken)]), num_envs=1)
+
+
+def test_a_worker_never_hears_of_ctrl_c_from_its_first_moment_on():
+    """It would print a trace while it imports, before it could ask to be spared."""
+    mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    process = mp.get_context("spawn").Process(target=print)
+    with deaf_to_interrupts():
+        process.start()
+    blocked = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigBlk" in line)
+    assert int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)
+    process.join()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mine
