@@ -16,6 +16,9 @@ from serving.wire import Change, InCharge, Model
 
 REASON = Field(min_length=1, max_length=500, description="why; it is kept in the audit log")
 
+KINDS = ("float", "list[float]")
+"""What pydantic adds to the place of a problem where a field may be of several kinds."""
+
 Read = TypeVar("Read", bound=BaseModel)
 
 
@@ -121,7 +124,8 @@ def read_form(form: type[Read], body: bytes) -> Read:
         return form.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "body"
+        known = [part for part in problem["loc"] if part not in KINDS]
+        field = ".".join(map(str, known)) or "body"
         raise ReadingError(brief(field), brief(problem["input"]), _mend(problem)) from None
 
 
@@ -142,4 +146,6 @@ def _mend(problem: Any) -> str:
         return "no such key: remove it or correct its spelling"
     if problem["type"] == "missing":
         return "the key is missing: add it"
+    if problem["loc"][0] == "command":
+        return "give one number, or a list of as many as the agent sets"
     return str(problem["msg"]).removeprefix("Value error, ")

@@ -68,7 +68,7 @@ class TooLong(Refused):
     status = 413
 
     def __init__(self, limit: int):
-        super().__init__("body", f"more than {limit} bytes", f"send at most {limit} bytes a tick", close=True)
+        super().__init__("body", f"more than {limit} bytes", f"send at most {limit} bytes", close=True)
 
 
 class Limited(Refused):

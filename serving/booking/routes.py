@@ -123,7 +123,9 @@ def _checked(parse: Callable[[], Value]) -> Value:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Unfit(brief(field), brief(first.get("input")), first["msg"]) from None
+        value = first.get("input")
+        value = value[:40].decode(errors="replace") if isinstance(value, bytes) else value
+        raise Unfit(brief(field), brief(value), first["msg"]) from None
 
 
 def _written(answer: Answer) -> Response:

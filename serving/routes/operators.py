@@ -67,7 +67,9 @@ def _add_overrides(app: FastAPI, gateway: Gateway) -> None:
         """Command every agent by hand, until it expires. Wins over every policy; the guard wins over it."""
         return await put(system, site, None, request)
 
-    @app.put("/v1/{system}/{site}/overrides/{agent}", response_model=Overridden, responses=WRITES, openapi_extra=wanted)
+    @app.put(
+        "/v1/{system}/{site}/overrides/{agent:path}", response_model=Overridden, responses=WRITES, openapi_extra=wanted
+    )
     async def override_agent(system: str, site: str, agent: str, request: Request) -> Response:
         """Command one agent by hand, until it expires. Wins over every policy; the guard wins over it."""
         return await put(system, site, agent, request)
@@ -77,7 +79,7 @@ def _add_overrides(app: FastAPI, gateway: Gateway) -> None:
         """End every command by hand."""
         return await release(system, site, None, request)
 
-    @app.delete("/v1/{system}/{site}/overrides/{agent}", response_model=Overridden, responses=WRITES)
+    @app.delete("/v1/{system}/{site}/overrides/{agent:path}", response_model=Overridden, responses=WRITES)
     async def release_agent(system: str, site: str, agent: str, request: Request) -> Response:
         """End one agent's command by hand."""
         return await release(system, site, agent, request)

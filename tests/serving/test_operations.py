@@ -287,6 +287,31 @@ def test_what_a_hand_asked_for_is_told(site: Site) -> None:
     assert decision.requests[1] == 1.0
 
 
+def test_an_agents_name_may_hold_a_slash(site: Site) -> None:
+    """SUMO and SWMM allow it: junctions of a grid may be called 0/0."""
+    content = site.model_dump()
+    content["junctions"][0]["id"] = "0/0"
+    named = type(site).model_validate(content)
+    client = http(service(named, Stub()))
+    assert list(put(client, "0%2F0").json()["overrides"]) == ["0/0"]
+    assert ask(client, named, 0)["commands"]["0/0"] == {"stage": 1}
+    assert client.delete(f"{BASE}/overrides/0%2F0").status_code == 200
+
+
+@pytest.mark.parametrize("command", [{"stage": 1}, None, ["a"]])
+def test_what_is_no_command_is_named_as_it_was_sent(site: Site, command: Any) -> None:
+    client = http(service(site, Stub()))
+    for answer in (
+        put(client, None, command=command),
+        client.post(f"{BASE}/overrides/check", json={"command": command}),
+    ):
+        assert answer.status_code == 422
+        problem = answer.json()["error"]
+        assert problem["field"].partition(".")[0] == "command"
+        assert problem["mend"] == "give one number, or a list of as many as the agent sets"
+        assert "float" not in problem["field"]
+
+
 def test_the_guard_wins_over_a_hand_and_says_so_beforehand(site: Site) -> None:
     client, agent = http(service(site, Stub())), site.agents[0]
     young = {"green_s": [1.0] * len(site.agents)}
@@ -334,7 +359,7 @@ def test_a_hand_wins_whoever_decides(site: Site, source: str) -> None:
     ("agent", "body", "status", "field"),
     [
         ("nobody", {}, 404, "agent"),
-        (None, {"command": "open"}, 422, "command.float"),
+        (None, {"command": "open"}, 422, "command"),
         (None, {"command": [1, 2]}, 422, "command"),
         (None, {"expires_s": 0}, 422, "expires_s"),
         (None, {"expires_s": 1e9}, 422, "expires_s"),

@@ -97,6 +97,11 @@ def test_what_makes_no_sense_is_said(client: Client, trip: dict[str, Any], answe
     assert str(value).replace(" ", "T") == str(answer[2]).replace(" ", "T")
 
 
+def test_what_is_no_json_is_repeated_as_it_was_sent(client: Client) -> None:
+    refused = client.http.post(f"{client.base}/bookings", content=b'{"from": \xff')
+    assert refusal(refused) == (422, "body", '{"from": \ufffd')
+
+
 def test_a_refusal_says_what_would_be_possible(tmp_path: Path) -> None:
     """The only vehicle is full on a way of five minutes, and would be back after more than the ten of the promise."""
     with desk(tmp_path, vehicles=(Vehicle(id="red", seats=2, at="0"),)) as one:
