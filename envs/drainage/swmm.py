@@ -48,6 +48,7 @@ class Swmm:
         seconds: float | None = None,
     ):
         from pyswmm import Simulation
+        from pyswmm.errors import MultiSimulationError
         from swmm.toolkit import shared_enum, solver
 
         self._toolkit, self._enum, self._inp = solver, shared_enum, inp
@@ -66,6 +67,8 @@ class Swmm:
             if seconds is not None:
                 self._simulation.end_time = self._simulation.start_time + timedelta(seconds=seconds)
             self._simulation.start()
+        except MultiSimulationError:
+            raise CityloopError("this process already runs a SWMM simulation: close that environment first") from None
         except Exception as error:  # pyswmm raises its own classes, and RuntimeError
             self._release()
             raise CityloopError(f"SWMM cannot start {inp.path.name}: {_reason(error, folder)}") from None

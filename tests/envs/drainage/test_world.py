@@ -64,7 +64,7 @@ def test_a_second_simulation_in_a_process_is_refused_and_the_first_goes_on():
     first, second = make_loop("drainage/astlingen"), make_loop("drainage/astlingen")
     try:
         first.reset(1)
-        with pytest.raises(CityloopError, match="SWMM cannot start"):
+        with pytest.raises(CityloopError, match="already runs a SWMM simulation: close that environment first"):
             second.reset(1)
         first.step(np.full((4, 1), 0.5))
     finally:
