@@ -144,7 +144,11 @@ class LiveFleet:
         riders.state[r], riders.vehicle[r], riders.begin_s[r] = 0, NOBODY, np.nan
 
     def promised(self, r: int) -> tuple[float, float]:
-        """The end of the pick-up window, and the longest ride, that the rider in a slot is promised."""
+        """The end of the pick-up window, and the longest ride, that the rider in a slot is promised.
+
+        The margin is in both; so whoever was aboard when a vehicle broke down, and waits again, is told of an arrival
+        that may be later than first promised, by the margin. Plans are not.
+        """
         return float(self.riders.latest_s[r]) + self._margin_s, float(self.riders.limit_s[r]) + self._margin_s
 
     def best(self, trip: Trip, now_s: float, vehicle: int | None = None) -> Offer | None:

@@ -153,9 +153,9 @@ class Streets(Frozen):
         lasting_s: how long that lasts: over so many seconds its correlation falls to 1/e.
         together: share of its variance that is common to the streets of a zone.
         incidents_h: mean number of incidents an hour, somewhere in the town; 0: none.
-        incident_m: streets that begin within so many metres of one, as the crow flies,
-        incident_factor: take so many times as long,
-        incident_s: for so many seconds in the mean.
+        incident_m: how far one reaches, to where streets begin, as the crow flies.
+        incident_factor: so many times as long those streets take.
+        incident_s: until it is over, in the mean.
     """
 
     spread: float = Field(default=0.0, ge=0, le=3)

@@ -270,14 +270,14 @@ def warm_up(disturbed: bool = False) -> None:
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log, None)
     if disturbed:
         streets = Unforeseen(
-            np.ones((2, 1), np.float32),
-            300.0,
-            np.array([[-1, 0], [1, -1]], np.int32),
-            np.full(1, np.inf),
-            np.zeros((1, 2)),
-            np.zeros(1),
-            np.zeros((0, 2), np.int64),
-            one - 1,
+            factor=np.ones((2, 1), np.float32),
+            slot_s=300.0,
+            road=np.array([[-1, 0], [1, -1]], np.int32),
+            there_s=np.full(1, np.inf),
+            late_s=np.zeros((1, 2)),
+            over_s=np.zeros(1),
+            chargers=np.zeros((0, 2), np.int64),
+            stay_of=one - 1,
         )
         motion.run(agenda_s[:0], agenda[:0], 500.0, fleet, riders, roads, *usual, log, streets)
     motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
