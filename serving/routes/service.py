@@ -19,11 +19,13 @@ from serving.wire import Health, Ready, Systems, SystemSummary
 def add_service(app: FastAPI, gateway: Gateway) -> None:
     """The routes."""
 
+    @app.head("/healthz", include_in_schema=False)  # as load balancers ask
     @app.get("/healthz", response_model=Health)
     async def healthz(request: Request) -> Response:
         """Whether the service is alive, and where the fallback decides. Where there are keys, only they see where."""
         return as_json(_told(gateway, request.headers, await gateway.health()))
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "it is not"}})
     async def readyz(request: Request) -> Response:
         """Whether the service can be relied on: every site decides an example now, state and audit can be written."""

@@ -64,6 +64,7 @@ def test_lists_and_health(client: TestClient) -> None:
     ]
     health = Health.model_validate_json(client.get("/healthz").content)
     assert (health.status, health.sites) == ("ok", {"intersections/grid2x2": "ok"})
+    assert [client.head(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
 
 
 def test_the_description_is_complete_and_the_page_needs_no_network(client: TestClient) -> None:
