@@ -13,11 +13,11 @@ from envs.transit.features import ZONE_FEATURES
 
 
 class ZonePolicy(PolicyNetwork):
-    """Where a fleet's idle vehicles should stand, and how urgent a wait is: the rule of practice plus a correction.
+    """Where a fleet's idle vehicles should stand, and how urgent a wait is: a rule plus a correction.
 
-    The first is the score of demand-proportional rebalancing (`agents.baselines.transit.Reactive`), which the features
-    hold; the correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is looked
-    at alone and alike: one policy fits any number of zones.
+    The rule is that of vehicles that stand by (`agents.baselines.transit.Standby`), whose scores the features hold; the
+    correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is looked at alone
+    and alike: one policy fits any number of zones.
 
     Args:
         shapes: the observation's parts.
@@ -34,7 +34,8 @@ class ZonePolicy(PolicyNetwork):
         self.correction = nn.Linear(width, 2)
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
-        # A score's unit is a factor of e^8 on a zone's share: exploration has to be much finer than of the urgency.
+        # A score's unit is a factor of e^8 on a zone's share: exploration has to be much finer than of the urgency, and
+        # fine enough that vehicles are seldom sent about for it every minute.
         self.log_std = nn.Parameter(torch.tensor([-4.0, -1.5]))
 
     def forward(self, parts: Parts) -> Tensor:

@@ -1,7 +1,8 @@
 """Where idle vehicles should stand: shares and scores of zones, vehicles counted out to them, and who goes where.
 
-Pure. A score is what a zone's agent may set, from -1 to 1; shares of the idle vehicles are a softmax of the scores. The
-rule of demand-proportional rebalancing is here too: features show it to a policy, whose influence of zero is just that.
+Pure. A score is what a zone's agent may set, from -1 to 1; shares of the idle vehicles are a softmax of the scores.
+What two rules go by is here too, demand-proportional rebalancing and standing by: features show both to a policy, which
+corrects the second.
 """
 
 from __future__ import annotations

@@ -85,4 +85,5 @@ def test_what_ships_is_used_where_it_was_tried() -> None:
     assert meaning("dampers", "jansen-all").name == "jansen-all"
     assert meaning("dampers", "yang8").name == "fixed"
     assert meaning("intersections", "mine").name == "generalist"
-    assert meaning("transit", "hcmc").name == "reactive"
+    assert {meaning("transit", name).name for name in ("nyc2015", "hcmc", "ingolstadt", "cologne")} == {"zones"}
+    assert meaning("transit", "mine").name == "reactive"
