@@ -19,7 +19,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen, Site, first_problem
+from envs.core.frozen import Frozen, first_problem
+from envs.core.site import Site
 from envs.core.world import Observation
 
 ANYWHERE = "*"

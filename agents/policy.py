@@ -27,9 +27,9 @@ from agents.plain_onnx import check_plain, check_size, first_line
 from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen, first_problem
 from envs.core.readings import Readings
 from envs.core.registry import get_system
-from envs.core.site import Frozen, first_problem
 from envs.core.world import Observation, Requests
 
 FORMAT = 3

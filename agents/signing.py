@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen, first_problem
+from envs.core.frozen import Frozen, first_problem
 
 SIGNATURE = "signature.json"
 """Name of the file that holds it."""

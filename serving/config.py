@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from agents.signing import public_key
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen, first_problem
 from envs.core.scenario import read_yaml
-from envs.core.site import Frozen, first_problem
 from serving.access.principal import AccessSettings
 from serving.audit.settings import AuditSettings
 from serving.booking.files import in_folder

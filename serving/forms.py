@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from envs.core.errors import CityloopError, ReadingError
-from envs.core.site import first_problem
+from envs.core.frozen import first_problem
 from serving.charge.overrides import MAX_EXPIRES_S, Override
 from serving.charge.roles import Roles
 from serving.refusals import brief

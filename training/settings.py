@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 Algorithm = Literal["mappo", "ippo", "backprop", "evolution", "sb3"]
 

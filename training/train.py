@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import first_problem
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario, read_yaml
-from envs.core.site import first_problem
 from training.algorithm import Learner, Ppo, Task, ray_session, task_of
 from training.backprop import Backprop
 from training.evolution import Evolution

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen, first_problem
+from envs.core.frozen import Frozen, first_problem
 
 Split = Literal["train", "validation", "test"]
 

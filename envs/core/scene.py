@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 Point = tuple[float, float]
 

@@ -6,44 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.frozen import Frozen
 from envs.core.readings import Axes
-
-
-class Frozen(BaseModel):
-    """A typed, immutable record that refuses keys it does not know, and numbers that JSON does not: inf and NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def to_file(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        write_bytes(path, self.model_dump_json(indent=1).encode() + b"\n")
-
-    @classmethod
-    def from_file(cls, path: Path, what: str, mend: str = "give an existing file") -> Self:
-        """Read one from JSON.
-
-        Args:
-            path: of the file.
-            what: it is.
-            mend: what to do if it is not there.
-
-        Raises:
-            CityloopError: if the file is missing or is no such thing.
-        """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise CityloopError(f"{what} {path} cannot be read ({error.strerror}): {mend}") from None
-        except ValidationError as error:
-            raise CityloopError(f"{what} {path}: {first_problem(error)}") from None
 
 
 class Site(Frozen):
@@ -95,30 +59,3 @@ class Site(Frozen):
             CityloopError: if the file is missing or is no such site.
         """
         return cls.from_file(path, "site file")
-
-
-MENDS = {
-    **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
-    **dict.fromkeys(("dict_type", "model_type"), "give keys and their values"),
-}
-"""Kind of problem → what is to be done, where pydantic's message speaks of Python."""
-
-LONG = 80
-"""Characters beyond which a part of a file is not repeated to whoever wrote it."""
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem of a pydantic error as one sentence: field, value, mend."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {field!r}: remove it or correct its spelling"
-    if problem["type"] == "missing":
-        return f"key {field!r} is missing: add it"
-    message = MENDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    if not field:
-        return message
-    value = repr(problem["input"])
-    if isinstance(problem["input"], dict) and len(value) > LONG:  # the message names what is in it
-        return f"{field}: {message}"
-    return f"{field} is {value}: {message[0].lower()}{message[1:]}"

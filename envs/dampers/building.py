@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from envs.core.frozen import Frozen
 from envs.core.scenario import read_yaml
-from envs.core.site import Frozen
 from envs.dampers.device import Device, Hysteresis, Plain
 from envs.dampers.frame import Frame, chain, modal_damping
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, model_validator
 
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 Array = Any
 """A numpy array or a torch tensor."""

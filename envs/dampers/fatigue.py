@@ -15,7 +15,7 @@ import rainflow
 from pydantic import Field
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 
 class SNCurve(Frozen):

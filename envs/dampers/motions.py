@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy.signal import bilinear, lfilter
 
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 from envs.dampers.records import UNITS, read_record
 from envs.dampers.spectrum import G, match
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
-from envs.core.site import Frozen
 from envs.dampers.building import BUILDINGS, Building, read_building
 from envs.dampers.motions import Motion
 

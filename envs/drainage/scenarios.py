@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
-from envs.core.site import Frozen
 from envs.drainage.inp import Inp
 
 Water = Literal["river", "sensitive"]

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from envs.core.frozen import Frozen
 from envs.core.readings import Axes
-from envs.core.site import Frozen, Site
+from envs.core.site import Site
 from envs.drainage.scenarios import Timing, Weights
 
 LEADS_MIN = (15, 30, 60, 120)

@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
-from envs.core.site import Frozen
 from envs.intersections.generate import generated_grid
 from envs.intersections.towns import generated_town
 

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.scene import Point
-from envs.core.site import Frozen, Site
+from envs.core.site import Site
 from envs.intersections.scenarios import Timing
 
 VEHICLE_SPACE_M = 7.5

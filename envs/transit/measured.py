@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 
 class Measured(Frozen):

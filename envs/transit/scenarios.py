@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario, SeedRange, Seeds
-from envs.core.site import Frozen
 
 DATA = "CITYLOOP_DATA"
 """Environment variable: the folder that holds ``transit/nyc2015``. The data do not ship."""

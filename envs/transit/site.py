@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from envs.core.frozen import Frozen
 from envs.core.readings import Axes
-from envs.core.site import Frozen, Site
+from envs.core.site import Site
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import Costs, Promise, Timing, Weights
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 
 class AuditSettings(Frozen):

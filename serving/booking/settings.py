@@ -15,8 +15,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen, first_problem
 from envs.core.registry import load_scenario
-from envs.core.site import Frozen, Site, first_problem
+from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 

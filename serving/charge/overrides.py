@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 from envs.core.world import Requests, as_numbers
 from serving.refusals import Conflict, NotServed, Refused, brief
 

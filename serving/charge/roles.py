@@ -14,7 +14,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from envs.core.site import Frozen, Site
+from envs.core.frozen import Frozen
+from envs.core.site import Site
 from serving.refusals import Conflict
 
 REMEMBERED = 10

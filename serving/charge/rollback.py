@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 CAUSES = {
     "errors": "the controller fails",

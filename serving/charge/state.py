@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
-from envs.core.site import Frozen, Site, first_problem
+from envs.core.frozen import Frozen, first_problem
+from envs.core.site import Site
 from serving.charge.overrides import Override
 from serving.charge.roles import Roles
 

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen
 from envs.core.registry import System
-from envs.core.site import Frozen
 
 Respond = Literal["report", "impute", "local", "fall_back"]
 """What becomes of a doubtful value: nothing but a finding; another value stands in for it; the agents that rely on it

@@ -4,7 +4,7 @@ import pytest
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 
 class Pipe(Frozen):

@@ -18,7 +18,7 @@ from scipy.special import gammaln
 from scipy.stats import nbinom
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 LEAST = 1e-3
 """Requests of a slot that are always possible, so that nothing has probability zero."""

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from agents.monitors.structural.config import Persistence
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen, first_problem
+from envs.core.frozen import Frozen, first_problem
 from envs.dampers.site import DampersSite
 
 LOW, HIGH, NYQUIST = 0.45, 1.25, 0.8

@@ -28,7 +28,7 @@ from agents.monitors.structural.detection import (
 )
 from agents.monitors.structural.report import alarm_of
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 FORMAT = 1
 """Version of the file's layout."""

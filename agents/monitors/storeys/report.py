@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agents.monitors.structural.report import Alarm, percent
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 Deaf = Literal["", "moved too little", "samples are missing", "its readings contradict each other"]
 """Why a storey is not judged."""

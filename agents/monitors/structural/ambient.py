@@ -17,7 +17,7 @@ from scipy.signal import butter, decimate, lfilter, sosfilt
 from agents.monitors.structural.config import Channel
 from agents.monitors.structural.iasc import AXES, BAY_M, FACES, HEALTHY, MASSES_KG, STOREYS, Damage, matrices
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 RATE_HZ = 200.0
 """What sensors deliver, after an anti-alias filter."""

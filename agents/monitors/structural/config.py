@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from envs.core.errors import CityloopError
-from envs.core.site import Frozen, first_problem
+from envs.core.frozen import Frozen, first_problem
 
 
 class Channel(Frozen):

@@ -12,7 +12,7 @@ from agents.monitors.structural.detection import Calibration
 from agents.monitors.structural.modes import Reference
 from agents.monitors.structural.temperature import Compensation
 from agents.monitors.structural.updating import Frame
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 FORMAT = 1
 """Version of the file's layout."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from agents.monitors.structural.vibration import Vibration
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 Alarm = Literal["none", "watch", "alarm"]
 

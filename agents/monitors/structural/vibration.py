@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.monitors.structural.config import Channel, VibrationLimits
-from envs.core.site import Frozen
+from envs.core.frozen import Frozen
 
 
 class Vibration(Frozen):
