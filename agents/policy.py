@@ -260,6 +260,8 @@ class Policy:
     def __init__(self, card: PolicyCard, session: onnxruntime.InferenceSession, envelope: Envelope | None = None):
         self.card, self.name, self.envelope = card, card.name, envelope
         self._session = session
+        if card.bounds is not None:
+            self._low, self._high = np.array(card.bounds.low), np.array(card.bounds.high)
 
     @classmethod
     def load(cls, path: Path, system: str | None = None, trusted: Sequence[str] | None = None) -> Self:
@@ -315,12 +317,12 @@ class Policy:
         Raises:
             CityloopError: as `logits`.
         """
-        outputs, bounds = self.logits(observation), self.card.bounds
-        if bounds is None:
+        outputs = self.logits(observation)
+        if self.card.bounds is None:
             best: np.ndarray = outputs.argmax(axis=1)
             return best
-        low, high = np.array(bounds.low), np.array(bounds.high)
-        return np.asarray(low + (np.clip(outputs[:, : len(low)], -1.0, 1.0) + 1.0) * (high - low) / 2)
+        low, high = self._low, self._high
+        return np.asarray(low + (outputs[:, : len(low)].clip(-1.0, 1.0) + 1.0) * (high - low) / 2)
 
 
 def _read(path: Path) -> bytes:

@@ -73,7 +73,7 @@ class DampersFeatures:
         }
         self.state_shape = (n, len(STATE_FEATURES))
         typical = building.typical
-        self._storeys, self._below = storeys, storeys - 1
+        self._storeys, self._above = _picked(storeys), _picked(storeys + 1)
         self._drift_mm, self._rate_mm_s = 1e3 * typical["drift_m"], 1e3 * typical["rate_m_s"]
         self._accel = float(typical["accel_m_s2"])
         self._omega = 2 * np.pi * float(building.frame.frequencies_hz[0])
@@ -82,34 +82,31 @@ class DampersFeatures:
         self._full_n = full_n * building.counts
         beside = np.abs(storeys[:, None] - storeys[None, :]) == 1
         self._mean_beside = beside / np.maximum(beside.sum(axis=1, keepdims=True), 1.0)
-        self._constants = {
-            "there": beside.sum(axis=1) / 2.0,
-            "height": (storeys + 1.0) / n,
-        }
+        self._there, self._height = beside.sum(axis=1) / 2.0, (storeys + 1.0) / n
         self._mount = np.zeros((n, len(storeys)))
         self._mount[storeys, np.arange(len(storeys))] = 1.0
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all dampers; see the class."""
         own, beside = self.columns(readings)
-        return {"damper": own.astype(np.float32), "neighbours": beside.astype(np.float32)}
+        return {"damper": own.astype(np.float32, order="C"), "neighbours": beside.astype(np.float32, order="C")}
 
     def columns(self, readings: Mapping[str, Array], xp: Any = np) -> tuple[Array, Array]:
         """Both parts, ``(…, N, 20)`` and ``(…, N, 6)``, in the readings' own precision."""
         storeys, constant = self._storeys, self._constant(readings["level"], xp)
-        drift, rate = readings["drift_est_mm"], readings["rate_est_mm_s"]
         drift_peak, accel_peak = readings["drift_peak_mm"], readings["accel_peak_m_s2"]
-        largest = _most(drift_peak, xp).clip(LEAST * float(self._drift_mm.max()), None)
-        most = _most(accel_peak, xp).clip(LEAST * self._accel, None)
+        largest = _most(drift_peak, LEAST * float(self._drift_mm.max()), xp)
+        most = _most(accel_peak, LEAST * self._accel, xp)
         ground = xp.where(xp.isnan(readings["ground_m_s2"]), 0.0, readings["ground_m_s2"])
         floors = xp.concatenate([ground, readings["accel_est_m_s2"]], -1)  # the ground is the floor below the first
-        own, own_rate = drift[..., storeys], rate[..., storeys]
-        above, below = floors[..., storeys + 1], floors[..., storeys]
+        own, own_rate = readings["drift_est_mm"][..., storeys], readings["rate_est_mm_s"][..., storeys]
+        above, below = floors[..., self._above], floors[..., storeys]
         force, level = readings["force_est_n"], readings["level"]
+        full_n = constant(self._full_n)
         drift_now, rate_now = own / largest, own_rate / (self._omega * largest)
-        force_now, above_now = force / constant(self._full_n), above / most
+        force_now, above_now = force / full_n, above / most
         flat = own * 0.0
-        columns = [
+        rows = [
             own / constant(self._drift_mm[storeys]),
             own_rate / constant(self._rate_mm_s[storeys]),
             force_now,
@@ -119,22 +116,28 @@ class DampersFeatures:
             ground / self._accel + flat,
             drift_now,
             rate_now,
-            force / (constant(self._full_n) * (0.05 + level)),
+            force / (full_n * (0.05 + level)),
             above_now,
             below / most,
             ground / most + flat,
-            readings["accel_est_m_s2"][..., -1:] / most + flat,
+            floors[..., -1:] / most + flat,
             drift_peak[..., storeys] / largest,
             accel_peak[..., storeys] / most,
             xp.log(largest / float(self._drift_mm.max())) / 3.0 + flat,
             xp.log(most / self._accel) / 3.0 + flat,
             readings["silent_s"] * 10.0,
-            constant(self._constants["height"]) + flat,
+            constant(self._height) + flat,
         ]
-        mean = constant(self._mean_beside.T)
-        beside = [part @ mean for part in (drift_now, rate_now, force_now, level, above_now)]
-        beside.append(constant(self._constants["there"]) + flat)
-        return xp.stack(columns, -1).clip(-LARGEST, LARGEST), xp.stack(beside, -1).clip(-LARGEST, LARGEST)
+        told = self._rows([drift_now, rate_now, force_now, level, above_now], xp) @ constant(self._mean_beside.T)
+        there = constant(self._there) + flat
+        every = xp.concatenate([self._rows(rows, xp), told, there[..., None, :]], -2).clip(-LARGEST, LARGEST)
+        columns = every.swapaxes(-1, -2)
+        return columns[..., : len(rows)], columns[..., len(rows) :]
+
+    @staticmethod
+    def _rows(rows: list[Array], xp: Any) -> Array:
+        """Stacked, ``(…, rows, N)``; in one building this is thrice as quick as ``stack``."""
+        return xp.concatenate(rows, -1).reshape(*rows[0].shape[:-1], len(rows), -1)
 
     @staticmethod
     def _constant(like: Array, xp: Any) -> Any:
@@ -144,8 +147,8 @@ class DampersFeatures:
 
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees, float32 ``(…, storeys, 5)``: columns `STATE_FEATURES`."""
-        largest = _most(readings["drift_peak_mm"], np).clip(LEAST * self._drift_mm.max(), None)
-        most = _most(readings["accel_peak_m_s2"], np).clip(LEAST * self._accel, None)
+        largest = _most(readings["drift_peak_mm"], LEAST * float(self._drift_mm.max()))
+        most = _most(readings["accel_peak_m_s2"], LEAST * self._accel)
         columns = [
             readings["drift_est_mm"] / largest,
             readings["rate_est_mm_s"] / (self._omega * largest),
@@ -156,6 +159,14 @@ class DampersFeatures:
         return np.stack(columns, -1).clip(-LARGEST, LARGEST).astype(np.float32)
 
 
-def _most(values: Array, xp: Any) -> Array:
-    """The largest along the last axis, which stays."""
-    return values.max(-1, keepdims=True) if xp is np else values.amax(-1, keepdim=True)
+def _picked(places: np.ndarray) -> Any:
+    """What picks these places of an axis: a slice where they follow each other, which takes no copy."""
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first + 1 == len(places) else places
+
+
+def _most(values: Array, least: float, xp: Any = np) -> Array:
+    """The largest along the last axis, which stays, or ``least`` if that is more."""
+    if xp is np:
+        return np.maximum(np.maximum.reduce(values, axis=-1, keepdims=True), least)
+    return values.amax(-1, keepdim=True).clip(least, None)
