@@ -4,9 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from agents.monitors.structural import StructuralMonitor
+from agents.monitors.structural import MonitorConfig, StructuralMonitor
 from agents.monitors.structural.ambient import CHANNELS, RATE_HZ, Weather, simulate_window
 from agents.monitors.structural.iasc import HEALTHY, MASSES_KG
+from agents.monitors.structural.learned import Learned
 
 SECONDS = 20.0
 CALM = Weather(per_c=((0.0, 0.0),) * 4, measured_c=0.0, load=0.0, level=0.0)
@@ -34,17 +35,11 @@ def learned_json():
     """What a monitor learned from 130 healthy windows, as JSON: tests that share it cannot disturb each other."""
     temperatures = rng(0).uniform(-5.0, 38.0, 130).tolist()
     windows = (window(0, k, temperature_c=t)[0] for k, t in enumerate(temperatures))
-    monitor = StructuralMonitor(SETTINGS).learn(windows, temperatures)
-    return monitor.learned.model_dump_json()
+    return StructuralMonitor.learn(MonitorConfig.of(**SETTINGS), windows, temperatures).learned.model_dump_json()
 
 
 def learned_monitor():
-    from agents.monitors.structural.learned import Learned
-
-    learned = Learned.model_validate_json(learned_json())
-    monitor = StructuralMonitor(learned.config)
-    monitor._take(learned)
-    return monitor
+    return StructuralMonitor(Learned.model_validate_json(learned_json()))
 
 
 def channel(name):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from agents.monitors.structural.config import Persistence
-from agents.monitors.structural.detection import Memory, calibrate, tolerance_limit, windows_needed
+from agents.monitors.detection import Memory, Persistence, calibrate, tolerance_limit, windows_needed
 from envs.core.errors import CityloopError
 from tests.monitors.buildings import rng
 

@@ -17,6 +17,7 @@ from envs.core.errors import CityloopError
 from tests.monitors.buildings import SECONDS, SETTINGS, channel, learned_monitor, rng, window
 
 FIFTH_GONE = Damage(losses={(1, "y"): 0.2})
+SOME, _ = window(15)
 
 
 @pytest.fixture
@@ -256,7 +257,7 @@ def test_it_never_calls_a_building_safe(monitor):
 )
 def test_a_wrong_configuration_ends_in_one_sentence(changes, sentence):
     with pytest.raises(CityloopError) as caught:
-        StructuralMonitor(SETTINGS | changes)
+        MonitorConfig.of(**SETTINGS | changes)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -276,18 +277,18 @@ def test_a_wrong_window_ends_in_one_sentence(monitor, record, temperature, sente
         monitor.watch(record, temperature)
 
 
-def test_it_must_have_learned_enough():
-    unlearned = StructuralMonitor(SETTINGS)
-    with pytest.raises(CityloopError, match="learned nothing yet"):
-        unlearned.watch(*window(15))
-    with pytest.raises(CityloopError, match="2 of 2 are without sensor faults, 118 are needed"):
-        unlearned.learn([window(15, k)[0] for k in range(2)], [20.0, 21.0])
-    with pytest.raises(CityloopError, match="temperatures_c has 1 values, and there are more windows"):
-        unlearned.learn([window(15, k)[0] for k in range(2)], [20.0])
-    with pytest.raises(CityloopError, match="temperatures_c has 3 values for 2 windows"):
-        unlearned.learn([window(15, k)[0] for k in range(2)], [20.0, 20.0, 20.0])
-    with pytest.raises(CityloopError, match=r"windows\[1\] has shape"):
-        unlearned.learn([window(15)[0], np.zeros((2, 9))], [20.0, 20.0])
+@pytest.mark.parametrize(
+    ("windows", "temperatures", "sentence"),
+    [
+        ([SOME, SOME], [20.0, 21.0], "2 of 2 are without sensor faults, 118 are needed"),
+        ([SOME, SOME], [20.0], "temperatures_c has 1 values, and there are more windows"),
+        ([SOME, SOME], [20.0, 20.0, 20.0], "temperatures_c has 3 values for 2 windows"),
+        ([SOME, np.zeros((2, 9))], [20.0, 20.0], r"windows\[1\] has shape"),
+    ],
+)
+def test_it_must_learn_enough(windows, temperatures, sentence):
+    with pytest.raises(CityloopError, match=sentence):
+        StructuralMonitor.learn(MonitorConfig.of(**SETTINGS), windows, temperatures)
 
 
 def test_files_that_are_no_monitors_are_refused(tmp_path):
@@ -345,7 +346,7 @@ def test_one_axis_with_one_sensor_a_floor_is_enough():
     config = MonitorConfig.of(**SETTINGS | {"channels": [CHANNELS[k].model_dump() for k in rows], "false_alarms": 0.08})
     temperatures = rng(16).uniform(0.0, 30.0, 80).tolist()
     windows = (window(16, k, temperature_c=t)[0][rows] for k, t in enumerate(temperatures))
-    monitor = StructuralMonitor(config).learn(windows, temperatures)
+    monitor = StructuralMonitor.learn(config, windows, temperatures)
     assert monitor.learned.axes[0].numbers == (1, 2, 3, 4)
     healthy = [monitor.watch(window(17, k, temperature_c=15.0)[0][rows], 15.0) for k in range(8)]
     assert sum(report.unusual for report in healthy) <= 2

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from agents.monitors.gaps import fill_gaps
 from agents.monitors.structural.config import SensorLimits
 from agents.monitors.structural.modes import Matched, Reference
-from agents.monitors.structural.sensors import channel_faults, fill_gaps, gain_faults, gains, longest_run
+from agents.monitors.structural.sensors import channel_faults, gain_faults, gains, longest_run
 from tests.monitors.buildings import rng
 
 LIMITS = SensorLimits()

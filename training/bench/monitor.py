@@ -48,10 +48,9 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A monitor that has learned in some weather, and how to test it."""
+class _Building:
+    """The benchmark building in some weather."""
 
-    monitor: StructuralMonitor
     weather: Weather
     sizes: Sizes
     symmetric: bool = True
@@ -62,17 +61,25 @@ class _Run:
         """A window and its temperature."""
         return simulate_window(rng, self.sizes.seconds, damage, self.weather, temperature_c, self.symmetric)
 
-    def learn(self, group: int) -> None:
-        """Learn from healthy windows."""
+    def learn(self, group: int, false_alarms: float) -> _Run:
+        """A monitor that learned from healthy windows."""
         low, high = self.weather.low_c, self.weather.high_c
         temperatures = np.random.default_rng([SEED, group]).uniform(low, high, self.sizes.learning).tolist()
         windows = (self.simulate(_rng(group, k), temperature_c=t)[0] for k, t in enumerate(temperatures))
-        self.monitor.learn(windows, temperatures)
+        return _Run(self, StructuralMonitor.learn(_config(false_alarms), windows, temperatures))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A building, and the monitor that learned it."""
+
+    building: _Building
+    monitor: StructuralMonitor
 
     def watch(self, group: int, damages: Sequence[Damage]) -> list[Report]:
         """Reports on so many windows, from a clean slate."""
         self.monitor.reset()
-        return [self.monitor.watch(*self.simulate(_rng(group, k), damage)) for k, damage in enumerate(damages)]
+        return [self.monitor.watch(*self.building.simulate(_rng(group, k), damage)) for k, damage in enumerate(damages)]
 
 
 def bench_monitor(sizes: Sizes | None = None, false_alarms: float = 0.01) -> dict[str, Any]:
@@ -87,8 +94,7 @@ def bench_monitor(sizes: Sizes | None = None, false_alarms: float = 0.01) -> dic
     """
     sizes = sizes or Sizes()
     figures: dict[str, float] = {}
-    run = _Run(_monitor(false_alarms), Weather(), sizes)
-    run.learn(LEARNING)
+    run = _Building(Weather(), sizes).learn(LEARNING, false_alarms)
     healthy = run.watch(TEST, [HEALTHY] * sizes.healthy)
     ratios = {"false alarms a window, healthy": _share(r.unusual for r in healthy)}
     figures["alarms (3 of 5) a window, healthy"] = _share(r.alarm == "alarm" for r in healthy)
@@ -123,15 +129,14 @@ def _rng(group: int, k: int) -> np.random.Generator:
     return np.random.default_rng([SEED, group, k])
 
 
-def _monitor(false_alarms: float) -> StructuralMonitor:
-    config = MonitorConfig(
+def _config(false_alarms: float) -> MonitorConfig:
+    return MonitorConfig(
         name="iasc-asce phase I",
         rate_hz=RATE_HZ,
         masses_kg=MASSES_KG,
         channels=CHANNELS,
         false_alarms=false_alarms,
     )
-    return StructuralMonitor(config)
 
 
 def _share(seen: Any) -> float:
@@ -173,7 +178,7 @@ def _score(reports: Sequence[Report], damages: Sequence[Damage], healthy: np.nda
 def _calibration(run: _Run, healthy: Sequence[Report]) -> dict[str, float]:
     """Damages of any storey, axis and size up to 40 %: how far probabilities are from what happens."""
     rng = np.random.default_rng([SEED, MIXED])
-    places = [(int(rng.integers(1, STOREYS + 1)), AXES[rng.integers(2)]) for _ in range(run.sizes.mixed)]
+    places = [(int(rng.integers(1, STOREYS + 1)), AXES[rng.integers(2)]) for _ in range(run.building.sizes.mixed)]
     damages = [Damage(losses={place: rng.uniform(0.0, 0.4)}) for place in places]
     damaged = run.watch(MIXED, damages)
     p = np.array([report.probability or 0.0 for report in [*healthy, *damaged]])
@@ -192,22 +197,21 @@ def _faults(run: _Run) -> dict[str, float]:
     for place, fault in enumerate(FAULTS):
         named = turned = 0
         run.monitor.reset()
-        for k in range(run.sizes.faulty):
+        for k in range(run.building.sizes.faulty):
             rng = _rng(FAULTY, place * 10_000 + k)
-            window, temperature = run.simulate(rng)
+            window, temperature = run.building.simulate(rng)
             row = k % len(CHANNELS)
             clean = run.monitor.watch(window, temperature)
             report = run.monitor.watch(spoil(window, row, fault, rng), temperature)
             named += [(each.channel, each.kind) for each in report.faults] == [(CHANNELS[row].id, fault)]
             turned += report.unusual and not clean.unusual
-        figures[f"sensor {fault}: named, and no other"] = named / run.sizes.faulty
-        figures[f"sensor {fault}: called damage, and not without it"] = turned / run.sizes.faulty
+        figures[f"sensor {fault}: named, and no other"] = named / run.building.sizes.faulty
+        figures[f"sensor {fault}: called damage, and not without it"] = turned / run.building.sizes.faulty
     return figures
 
 
 def _harsh(sizes: Sizes, false_alarms: float) -> dict[str, float]:
-    run = _Run(_monitor(false_alarms), HARSH, sizes, symmetric=False)
-    run.learn(HARSH_LEARNING)
+    run = _Building(HARSH, sizes, symmetric=False).learn(HARSH_LEARNING, false_alarms)
     healthy = run.watch(HARSH_TEST, [HEALTHY] * (sizes.healthy // 2))
     figures = {"harsh: false alarms a window, healthy": _share(r.unusual for r in healthy)}
     for k, (storey, loss) in enumerate(((1, 0.05), (1, 0.1), (1, 0.2), (STOREYS, 0.1))):

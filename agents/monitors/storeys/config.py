@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from agents.monitors.structural.config import Persistence
+from agents.monitors.detection import Persistence
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen, first_problem
 from envs.dampers.site import DampersSite

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.monitors.gaps import fill_gaps
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.windows import Window
 
@@ -85,7 +86,7 @@ def _balance(config: StoreyConfig, window: Window) -> _Balance:
     omega = 2 * np.pi * frequency[heard]
 
     def spectrum(rows: np.ndarray) -> np.ndarray:
-        filled = _filled(rows)
+        filled = np.nan_to_num(fill_gaps(rows))  # a channel without a sample makes its storeys deaf anyway
         centred = filled - filled.mean(axis=1, keepdims=True)
         return np.asarray(np.fft.rfft(centred * taper, axis=1)[:, heard])
 
@@ -125,17 +126,6 @@ def _solve(normal: np.ndarray, towards: np.ndarray) -> np.ndarray:
     scale = np.sqrt(np.maximum(np.einsum("kii->ki", normal), 1e-300))
     unit = normal / (scale[:, :, None] * scale[:, None, :])
     return np.asarray(np.einsum("kij,kj->ki", np.linalg.pinv(unit), towards / scale) / scale)
-
-
-def _filled(rows: np.ndarray) -> np.ndarray:
-    """Straight lines over what is missing; zero where all is."""
-    lost = np.isnan(rows)
-    if not lost.any():
-        return rows
-    filled, at = rows.copy(), np.arange(rows.shape[1])
-    for row, gone in zip(filled, lost, strict=True):
-        row[gone] = 0.0 if gone.all() else np.interp(at[gone], at[~gone], row[~gone])
-    return filled
 
 
 def _missing(config: StoreyConfig, window: Window) -> np.ndarray:

@@ -14,19 +14,19 @@ import numpy as np
 from pydantic import Field, FiniteFloat, model_validator
 from scipy.special import ndtri
 
-from agents.monitors.storeys.config import StoreyConfig
-from agents.monitors.storeys.estimate import Estimate, estimate
-from agents.monitors.storeys.report import Deaf, StoreyHeard, StoreyReport, recommend
-from agents.monitors.storeys.windows import Window, check_window
-from agents.monitors.structural.detection import (
+from agents.monitors.detection import (
     SIGMA_PER_MAD,
     Calibration,
     Memory,
+    alarm_of,
     calibrate,
     tolerance_limit,
     windows_needed,
 )
-from agents.monitors.structural.report import alarm_of
+from agents.monitors.storeys.config import StoreyConfig
+from agents.monitors.storeys.estimate import Estimate, estimate
+from agents.monitors.storeys.report import Deaf, StoreyHeard, StoreyReport, recommend
+from agents.monitors.storeys.windows import Window, check_window
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agents.monitors.structural.report import Alarm, percent
+from agents.monitors.detection import Alarm
+from agents.monitors.words import judged, unheard
 from envs.core.frozen import Frozen
 
 Deaf = Literal["", "moved too little", "samples are missing", "its readings contradict each other"]
@@ -76,35 +77,20 @@ def recommend(report: StoreyReport) -> str:
 
 
 def _structure(report: StoreyReport) -> str:
-    if not report.heard or report.probability is None:
-        return _unheard(report)
-    chance = f"Probability of a loss of stiffness {percent(report.probability)}"
-    if report.deaf == "alarm":
-        chance = f"The building could not be heard in many of the last windows: have its sensors checked. {chance}"
-    if report.alarm == "none":
-        return f"{chance} from this window; no alarm. Keep to the usual inspections: small losses go unheard."
-    where = ""
-    if report.location is not None:
-        lost = report.storeys[report.location - 1]
-        assert lost.share is not None
-        assert lost.low is not None
-        assert lost.high is not None
-        within = f"{_points(1 - lost.high)} to {_points(1 - lost.low)}"
-        where = f" About {_points(1 - lost.share)} ({within}) of the stiffness of storey {lost.storey} seems lost."
-    if report.alarm == "watch":
-        return f"{chance}.{where} One window is no alarm: watch the next ones, and inspect if it goes on."
-    persists = "it persists" if report.unusual else "the alarm of earlier windows stands"
-    first = ", there first" if where else ""
-    return f"{chance}; {persists}.{where} Have a structural engineer inspect the building{first}."
+    if report.probability is None:
+        reasons = " and ".join(dict.fromkeys(each.deaf for each in report.storeys if each.deaf))
+        nothing = f"Nothing can be said about the structure from this window ({reasons})."
+        return unheard(nothing, "its sensors checked", report)
+    where = None if report.location is None else _place(report.storeys[report.location - 1])
+    return judged("a loss of stiffness", report.probability, where, report)
 
 
-def _unheard(report: StoreyReport) -> str:
-    reasons = " and ".join(dict.fromkeys(each.deaf for each in report.storeys if each.deaf))
-    stands = " The alarm of earlier windows stands: have the building inspected." if report.alarm == "alarm" else ""
-    goes_on = "If this goes on while it moves, have its sensors checked."
-    if report.deaf == "alarm":
-        goes_on = "This goes on: the monitor cannot hear the building. Have its sensors checked."
-    return f"Nothing can be said about the structure from this window ({reasons}). {goes_on}{stands}"
+def _place(lost: StoreyHeard) -> str:
+    assert lost.share is not None
+    assert lost.low is not None
+    assert lost.high is not None
+    within = f"{_points(1 - lost.high)} to {_points(1 - lost.low)}"
+    return f"About {_points(1 - lost.share)} ({within}) of the stiffness of storey {lost.storey} seems lost."
 
 
 def _points(loss: float) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from agents.monitors.detection import Persistence
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen, first_problem
 
@@ -74,23 +75,6 @@ class SensorLimits(Frozen):
     quiet: float = Field(default=0.02, ge=0, lt=1)
     gain: float = Field(default=0.1, gt=0)
     sigma: float = Field(default=6.0, gt=0)
-
-
-class Persistence(Frozen):
-    """How often something must be seen before it is an alarm.
-
-    Attributes:
-        needed, of: so many windows of the last so many.
-    """
-
-    needed: int = Field(default=3, ge=1)
-    of: int = Field(default=5, ge=1)
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.needed > self.of:
-            raise ValueError(f"needed is {self.needed} of {self.of}: give at most as many as are looked at")
-        return self
 
 
 class VibrationLimits(Frozen):

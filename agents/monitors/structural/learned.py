@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, FiniteFloat, model_validator
 
+from agents.monitors.detection import Calibration
 from agents.monitors.structural.config import MonitorConfig
-from agents.monitors.structural.detection import Calibration
 from agents.monitors.structural.modes import Reference
 from agents.monitors.structural.temperature import Compensation
 from agents.monitors.structural.updating import Frame

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from agents.monitors.detection import SIGMA_PER_MAD, calibrate, tolerance_limit, windows_needed
 from agents.monitors.structural.config import MonitorConfig
-from agents.monitors.structural.detection import SIGMA_PER_MAD, calibrate, tolerance_limit, windows_needed
 from agents.monitors.structural.learned import Learned, LearnedAxis
 from agents.monitors.structural.modes import Matched, features, learn_reference, match, over_floors
 from agents.monitors.structural.observe import Observed, check_window, observe

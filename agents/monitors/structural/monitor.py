@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy.stats import norm
 
+from agents.monitors.detection import Alarm, Memory, alarm_of
 from agents.monitors.structural.config import MonitorConfig
-from agents.monitors.structural.detection import Memory
 from agents.monitors.structural.learned import Learned
 from agents.monitors.structural.learning import flat_features, learn
 from agents.monitors.structural.modes import Matched, match
 from agents.monitors.structural.observe import Observed, check_window, observe
-from agents.monitors.structural.report import Alarm, Report, SensorFault, StoreyLoss, TrackedMode, alarm_of, recommend
+from agents.monitors.structural.report import Report, SensorFault, StoreyLoss, TrackedMode, recommend
 from agents.monitors.structural.sensors import gain_faults
 from agents.monitors.structural.updating import Estimate, estimate_losses, standing, weigh
 from agents.monitors.structural.vibration import Vibration, judge
-from envs.core.errors import CityloopError
 
 IDENTIFIED = 0.5
 """Share of the reference modes that must be found before anything is said about the structure."""
@@ -33,15 +32,20 @@ class StructuralMonitor:
     """Watches a building through its floor accelerations.
 
     Args:
-        config: the building and how it is watched, or the same as plain data.
+        learned: what is known of it, see `learn` and `load`.
 
-    Raises:
-        CityloopError: if the configuration does not hold together.
+    Attributes:
+        learned: the same.
+        config: the building and how it is watched.
     """
 
-    def __init__(self, config: MonitorConfig | Mapping[str, Any]):
-        self.config = config if isinstance(config, MonitorConfig) else MonitorConfig.of(**config)
-        self.learned: Learned | None = None
+    def __init__(self, learned: Learned):
+        self.learned, self.config = learned, learned.config
+        self._frames = [axis.frame(self.config.masses_kg) for axis in learned.axes]
+        self._compensation = learned.compensation
+        self._covariance = np.array(learned.covariance)
+        self._offset = np.array(learned.channel_offset)
+        self._level = np.array(learned.level_mean), np.array(learned.level_sigma)
         self.reset()
 
     def reset(self) -> None:
@@ -51,21 +55,22 @@ class StructuralMonitor:
         self._deaf = Memory(self.config.persistence)
         self._sensors = [Memory(self.config.persistence) for _ in self.config.channels]
 
-    def learn(self, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> Self:
+    @classmethod
+    def learn(cls, config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> Self:
         """Learn from a period in which the building is known to be healthy.
 
         Windows may be a generator: one is held at a time. Every second one sets the threshold. Temperatures should
         cover what the building will see.
 
         Args:
+            config: the building and how it is watched.
             windows: accelerations ``(channels, samples)`` each, in m/s².
             temperatures_c: one for each.
 
         Raises:
             CityloopError: if a window does not fit, there are too few, or they share no modes.
         """
-        self._take(learn(self.config, windows, temperatures_c))
-        return self
+        return cls(learn(config, windows, temperatures_c))
 
     def watch(self, window: np.ndarray, temperature_c: float) -> Report:
         """Judge the next window.
@@ -75,9 +80,9 @@ class StructuralMonitor:
             temperature_c: measured.
 
         Raises:
-            CityloopError: if nothing was learned yet, or the window does not fit.
+            CityloopError: if the window does not fit.
         """
-        learned = self._known()
+        learned = self.learned
         values = check_window(self.config, window, temperature_c)
         observed = observe(self.config, values, self._offset)
         matched, drifting = self._match(observed)
@@ -119,12 +124,8 @@ class StructuralMonitor:
         return report.model_copy(update={"recommendation": recommend(report)})
 
     def save(self, path: Path) -> None:
-        """Write configuration and what was learned as JSON; the last windows are not part of it.
-
-        Raises:
-            CityloopError: if nothing was learned yet.
-        """
-        self._known().to_file(path)
+        """Write configuration and what was learned as JSON; the last windows are not part of it."""
+        self.learned.to_file(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -133,30 +134,13 @@ class StructuralMonitor:
         Raises:
             CityloopError: if the file is missing or is no such thing.
         """
-        learned = Learned.from_file(path, "monitor file")
-        monitor = cls(learned.config)
-        monitor._take(learned)
-        return monitor
-
-    def _known(self) -> Learned:
-        if self.learned is None:
-            raise CityloopError("monitor has learned nothing yet: call learn with healthy windows, or load a saved one")
-        return self.learned
-
-    def _take(self, learned: Learned) -> None:
-        self.learned = learned
-        self._frames = [axis.frame(self.config.masses_kg) for axis in learned.axes]
-        self._compensation = learned.compensation
-        self._covariance = np.array(learned.covariance)
-        self._offset = np.array(learned.channel_offset)
-        self._level = np.array(learned.level_mean), np.array(learned.level_sigma)
-        self.reset()
+        return cls(Learned.from_file(path, "monitor file"))
 
     def _match(self, observed: Observed) -> tuple[list[Matched], dict[int, float]]:
         """The window's modes, and rows whose sensitivity drifted, which no longer count in shapes."""
         matched: list[Matched] = []
         drifting: dict[int, float] = {}
-        for axis, frame in zip(self._known().axes, self._frames, strict=True):
+        for axis, frame in zip(self.learned.axes, self._frames, strict=True):
             rows = self.config.rows(axis.axis)
             each = match(frame.reference, observed.modes[axis.axis], observed.used[axis.axis])
             mean, sigma = np.array(axis.gain_mean), np.array(axis.gain_sigma)

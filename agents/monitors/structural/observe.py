@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import decimate
 
+from agents.monitors.gaps import fill_gaps
 from agents.monitors.structural.config import MonitorConfig
 from agents.monitors.structural.identification import Mode, identify
-from agents.monitors.structural.sensors import channel_faults, fill_gaps, plausible
+from agents.monitors.structural.sensors import channel_faults, plausible
 from envs.core.errors import CityloopError
 
 

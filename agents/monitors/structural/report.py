@@ -5,19 +5,10 @@ No sentence here calls a building safe: a monitor that hears nothing has not sho
 
 from __future__ import annotations
 
-from typing import Literal
-
+from agents.monitors.detection import Alarm
 from agents.monitors.structural.vibration import Vibration
+from agents.monitors.words import judged, unheard
 from envs.core.frozen import Frozen
-
-Alarm = Literal["none", "watch", "alarm"]
-
-
-def alarm_of(now: bool, persists: bool) -> Alarm:
-    """An alarm where something persists, a watch where it is so in this window alone."""
-    if persists:
-        return "alarm"
-    return "watch" if now else "none"
 
 
 class TrackedMode(Frozen):
@@ -117,7 +108,7 @@ class Report(Frozen):
 
 def recommend(report: Report) -> str:
     """What to do about a report, in words."""
-    words = [*_structure(report), *_vibration(report), *_sensors(report)]
+    words = [_structure(report), *_vibration(report), *_sensors(report)]
     if not report.learned_temperature:
         words.append(
             f"{report.temperature_c:g} °C lies outside the learned temperatures: trust the estimate of damage less."
@@ -125,33 +116,17 @@ def recommend(report: Report) -> str:
     return " ".join(words)
 
 
-def _structure(report: Report) -> list[str]:
-    if not report.identified or report.probability is None:
-        stands = " The alarm of earlier windows stands: have the building inspected."
-        goes_on = "If this goes on, have sensors and structure inspected."
-        if report.deaf == "alarm":
-            goes_on = "This goes on: the monitor cannot hear the building. Have sensors and structure inspected."
-        return [
-            "The building's modes could not be identified in this window: nothing can be said about damage. "
-            f"{goes_on}{stands if report.alarm == 'alarm' else ''}"
-        ]
-    chance = f"Probability of damage {percent(report.probability)}"
-    if report.deaf == "alarm":
-        chance = f"The building could not be heard in many of the last windows: have its sensors checked. {chance}"
-    if report.alarm == "none":
-        return [f"{chance} from this window; no alarm. Keep to the usual inspections: small losses go unheard."]
-    where = ""
-    if report.location is not None:
-        lost = report.location
-        where = (
-            f" About {lost.loss:.0%} ({lost.low:.0%} to {lost.high:.0%}) of the stiffness of storey {lost.storey} in "
-            f"{lost.axis} seems lost."
-        )
-    if report.alarm == "watch":
-        return [f"{chance}.{where} One window is no alarm: watch the next ones, and inspect if it goes on."]
-    persists = "it persists" if report.unusual else "the alarm of earlier windows stands"
-    first = ", there first" if where else ""
-    return [f"{chance}; {persists}.{where} Have a structural engineer inspect the building{first}."]
+def _structure(report: Report) -> str:
+    if report.probability is None:
+        nothing = "The building's modes could not be identified in this window: nothing can be said about damage."
+        return unheard(nothing, "sensors and structure inspected", report)
+    where = None if report.location is None else _place(report.location)
+    return judged("damage", report.probability, where, report)
+
+
+def _place(lost: StoreyLoss) -> str:
+    within = f"{lost.low:.0%} to {lost.high:.0%}"
+    return f"About {lost.loss:.0%} ({within}) of the stiffness of storey {lost.storey} in {lost.axis} seems lost."
 
 
 def _vibration(report: Report) -> list[str]:
@@ -170,10 +145,3 @@ def _sensors(report: Report) -> list[str]:
         return []
     listed = ", ".join(f"{fault.channel} ({fault.kind})" for fault in report.faults)
     return [f"Sensors left out as faulty: {listed}. Have them checked; this says nothing of the building itself."]
-
-
-def percent(probability: float) -> str:
-    """A probability in words, as nobody knows one to the last digit."""
-    if probability > 0.99:
-        return "above 99 %"
-    return "below 1 %" if probability < 0.01 else f"{probability:.0%}".replace("%", " %")

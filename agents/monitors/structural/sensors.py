@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from agents.monitors.detection import SIGMA_PER_MAD
 from agents.monitors.structural.config import SensorLimits
-from agents.monitors.structural.detection import SIGMA_PER_MAD
 from agents.monitors.structural.modes import Matched, Reference
 
 CONSISTENT = 0.35
@@ -81,17 +81,6 @@ def _spikes(window: np.ndarray, limit: float) -> np.ndarray:
             spread = SIGMA_PER_MAD * np.median(away)
             odd[k, ok] = away > limit * (spread if spread > 0 else np.inf)
     return odd
-
-
-def fill_gaps(window: np.ndarray) -> np.ndarray:
-    """A window whose few missing samples lie on straight lines between their neighbours."""
-    out = np.array(window, float)
-    moments = np.arange(out.shape[1])
-    for row in out:
-        ok = np.isfinite(row)
-        if ok.any() and not ok.all():
-            row[~ok] = np.interp(moments[~ok], moments[ok], row[ok])
-    return out
 
 
 def gains(reference: Reference, matched: Matched) -> tuple[np.ndarray, np.ndarray]:

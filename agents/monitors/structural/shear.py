@@ -10,15 +10,10 @@ from scipy.linalg import eigh
 from scipy.optimize import least_squares
 
 from envs.core.errors import CityloopError
+from envs.dampers.frame import chain
 
 MODEL_ERROR = (0.005, 0.03)
 """How closely a shear frame is expected to meet a building's frequencies (relative) and shape components."""
-
-
-def shear_stiffness(storeys_n_m: np.ndarray) -> np.ndarray:
-    """The tridiagonal stiffness of a chain clamped at the ground: ``(storeys, storeys)`` in N/m."""
-    above = np.append(storeys_n_m[1:], 0.0)
-    return np.diag(storeys_n_m + above) - np.diag(storeys_n_m[1:], 1) - np.diag(storeys_n_m[1:], -1)
 
 
 def shear_modes(masses_kg: np.ndarray, storeys_n_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +27,7 @@ def shear_modes(masses_kg: np.ndarray, storeys_n_m: np.ndarray) -> tuple[np.ndar
         Frequencies in Hz, ascending, ``(storeys,)``; shapes ``(storeys, floors)`` of unit length, positive at the roof.
     """
     root = 1.0 / np.sqrt(masses_kg)
-    values, vectors = eigh(root[:, None] * shear_stiffness(storeys_n_m) * root)
+    values, vectors = eigh(root[:, None] * chain(storeys_n_m) * root)
     shapes = (root[:, None] * vectors).T
     shapes /= np.linalg.norm(shapes, axis=1, keepdims=True) * np.where(shapes[:, -1:] < 0, -1.0, 1.0)
     return np.sqrt(np.maximum(values, 0.0)) / (2 * np.pi), shapes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.monitors.structural.detection import SIGMA_PER_MAD
+from agents.monitors.detection import SIGMA_PER_MAD
 
 OUTLIER = 5.0
 """Scaled median absolute deviations beyond which a healthy value is left out."""

@@ -1,4 +1,4 @@
-"""When a window is unusual, how probable damage is, and when it is an alarm.
+"""When a window is unusual, how probable damage is, and when it is an alarm, whatever a building is listened to with.
 
 The threshold is a distribution-free tolerance limit on healthy windows that were not learned from; the probability is
 calibrated on the same windows and on damages simulated upon them; an alarm needs persistence.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from scipy.stats import binom
 
-from agents.monitors.structural.config import Persistence
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen
 
 SIGMA_PER_MAD = 1.4826
 """Standard deviation of a normal scatter over its median absolute deviation: 1 / Φ⁻¹(3/4)."""
@@ -91,6 +93,23 @@ def calibrate(healthy: np.ndarray, damaged: np.ndarray) -> Calibration:
     return Calibration(float(offset), float(slope))
 
 
+class Persistence(Frozen):
+    """How often something must be seen before it is an alarm.
+
+    Attributes:
+        needed, of: so many windows of the last so many.
+    """
+
+    needed: int = Field(default=3, ge=1)
+    of: int = Field(default=5, ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.needed > self.of:
+            raise ValueError(f"needed is {self.needed} of {self.of}: give at most as many as are looked at")
+        return self
+
+
 @dataclass
 class Memory:
     """Counts how many of the last windows showed something.
@@ -117,3 +136,14 @@ class Memory:
     def clear(self) -> None:
         """Forget, as after an inspection."""
         self._seen.clear()
+
+
+Alarm = Literal["none", "watch", "alarm"]
+"""What is to be said: nothing, that a window was unusual, that it persists."""
+
+
+def alarm_of(now: bool, persists: bool) -> Alarm:
+    """An alarm where something persists, a watch where it is so in this window alone."""
+    if persists:
+        return "alarm"
+    return "watch" if now else "none"
