@@ -15,6 +15,7 @@ BENCHES = {
     "intersections": ("training.bench.intersections", "bench_intersections"),
     "drainage": ("training.bench.drainage", "bench_drainage"),
     "dampers": ("training.bench.dampers", "bench_dampers"),
+    "laws": ("training.bench.laws", "bench_laws"),
     "monitor": ("training.bench.monitor", "bench_monitor"),
     "storeys": ("training.bench.storeys", "bench_storeys"),
     "transit": ("training.bench.transit", "bench_transit"),

@@ -9,21 +9,65 @@ read one building's columns ``(k,)`` or many buildings' ``(E, k)``. Optimal cont
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from agents.baselines.dampers_optimal import ClippedOptimal, ContinuousLqg, Lyapunov
-from agents.baselines.dampers_shared import Fixed, Law, invert
+from agents.baselines.dampers_shared import Law, Numbers, invert
+from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
 from envs.dampers.site import DampersSite
 from envs.dampers.world import UNMOUNTED
 
 TUNED = Path(__file__).with_name("dampers_tuned.json")
+
+
+class Fixed(Law):
+    """The same level of all dampers, always."""
+
+    name = "fixed"
+    DEFAULTS: ClassVar[dict[str, float]] = {"level": 0.3}
+    level: float
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        return np.full(readings["level"].shape, self.level)
+
+
+class PassiveOff(Fixed):
+    """No voltage."""
+
+    name = "passive-off"
+    DEFAULTS: ClassVar[dict[str, float]] = {"level": 0.0}
+
+
+class PassiveOn(Fixed):
+    """Full voltage."""
+
+    name = "passive-on"
+    DEFAULTS: ClassVar[dict[str, float]] = {"level": 1.0}
+
+
+class Profile(Law):
+    """Levels that stay, one for every storey with dampers; where nobody tuned one, that of ``fixed``."""
+
+    name = "profile"
+
+    @classmethod
+    def defaults(cls, site: DampersSite) -> Numbers:
+        """See `Law.defaults`."""
+        usual = tuned(site.name, "fixed") or Fixed.DEFAULTS
+        return {f"storey_{storey + 1}": usual["level"] for storey in site.building.storeys}
+
+    def levels(self, readings: Readings) -> np.ndarray:
+        """See `Law.levels`."""
+        levels = [vars(self)[f"storey_{storey + 1}"] for storey in self.storeys]
+        return np.broadcast_to(levels, readings["level"].shape).copy()
 
 
 class Dissipation(Law):
@@ -84,7 +128,7 @@ class Friction(Law):
     name = "mhf"
     DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5, "gain": 0.5}
 
-    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+    def __init__(self, site: DampersSite, tuned: Numbers):
         super().__init__(site, tuned)
         # The gain is told in what brings full force at a typical drift, so that it means the same everywhere.
         typical = site.building.typical
@@ -144,38 +188,9 @@ class Unmounted:
         return np.zeros((self._n, 1))
 
 
-@cache
-def _tuned() -> dict[str, dict[str, dict[str, float]]]:
-    content: dict[str, dict[str, dict[str, float]]] = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
-    return content
-
-
-def tuned(site: str, law: str, condition: str = "") -> dict[str, float]:
-    """The numbers of a law at a site, from ``dampers_tuned.json``; those for good conditions if there are no others."""
-    content = _tuned()
-    plain = content.get(site, {}).get(law, {})
-    return content.get(f"{site}@{condition}", {}).get(law, plain) if condition else plain
-
-
-def _law(kind: type[Law], site: DampersSite, condition: str = "") -> Controller:
-    return kind(site, tuned(site.name, kind.name, condition))
-
-
-def _fixed(name: str, level: float | None, site: DampersSite, condition: str = "") -> Controller:
-    return Fixed(name, tuned(site.name, name, condition).get("level", 0.3) if level is None else level)
-
-
-def _profile(site: DampersSite, condition: str = "") -> Controller:
-    return Fixed("profile", profile(site, tuned(site.name, "profile", condition)))
-
-
-def profile(site: DampersSite, numbers: Mapping[str, float]) -> list[float]:
-    """A level for each damper, from numbers by storey (``storey_1`` is the lowest); without one, that of ``fixed``."""
-    usual = tuned(site.name, "fixed").get("level", 0.3)
-    return [numbers.get(f"storey_{storey + 1}", usual) for storey in site.building.storeys]
-
-
 LAWS: tuple[type[Law], ...] = (
+    Fixed,
+    Profile,
     Dissipation,
     Skyhook,
     BangBang,
@@ -185,7 +200,9 @@ LAWS: tuple[type[Law], ...] = (
     ClippedOptimal,
     ContinuousLqg,
 )
-"""Laws with numbers to tune."""
+"""Those with numbers to tune."""
+
+TUNABLE = tuple(kind.name for kind in LAWS)
 
 CONDITIONS: dict[str, dict[str, float]] = {
     "delay": {"delay_ms": 10.0},
@@ -197,9 +214,25 @@ CONDITIONS: dict[str, dict[str, float]] = {
 """Condition that laws are tuned for, too → what is wrong then."""
 
 
+def tuned(site: str, law: str, condition: str = "") -> Numbers | None:
+    """The numbers of a law at a site, from ``dampers_tuned.json``: for good conditions, or one of `CONDITIONS`."""
+    content: dict[str, dict[str, Numbers]] = json.loads(TUNED.read_text())
+    return content.get(f"{site}@{condition}" if condition else site, {}).get(law)
+
+
+def _law(kind: type[Law], site: DampersSite, condition: str = "") -> Controller:
+    found = tuned(site.name, kind.name, condition)
+    if condition and found is None:
+        raise CityloopError(
+            f"controller '{kind.name}@{condition}' has not been tuned for {site.name}: give {kind.name}, or run "
+            f"python -m agents.baselines.dampers_tune dampers/{site.name} {kind.name} {condition}"
+        )
+    return kind(site, found or {})
+
+
 class Controllers(dict[str, Callable[..., Controller]]):
     """Name → how to build the controller for a site. ``LAW@CONDITION`` has the numbers that were tuned for a condition
-    (`CONDITIONS`) where somebody did; such names are understood, not listed.
+    (`CONDITIONS`); such names are understood, not listed.
     """
 
     def __contains__(self, name: object) -> bool:
@@ -213,19 +246,10 @@ class Controllers(dict[str, Callable[..., Controller]]):
         return partial(self[law], condition=condition)
 
 
-TUNABLE = ("fixed", "profile", *(kind.name for kind in LAWS))
-"""Controllers with numbers to tune."""
+PASSIVE: tuple[type[Law], ...] = (PassiveOff, PassiveOn)
+"""Those without."""
 
-CONTROLLERS = Controllers(
-    {
-        "uncontrolled": Unmounted,
-        "passive-off": partial(_fixed, "passive-off", 0.0),
-        "passive-on": partial(_fixed, "passive-on", 1.0),
-        "fixed": partial(_fixed, "fixed", None),
-        "profile": _profile,
-        **{kind.name: partial(_law, kind) for kind in LAWS},
-    }
-)
+CONTROLLERS = Controllers({"uncontrolled": Unmounted, **{kind.name: partial(_law, kind) for kind in (*PASSIVE, *LAWS)}})
 """Every controller of practice."""
 
 REFERENCES = ("passive-off", "passive-on", "fixed", "profile", "mhf-continuous", "lqg")

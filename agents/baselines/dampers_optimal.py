@@ -6,13 +6,12 @@ frame alone. Forces of devices resist: they act on the frame through −Dᵀ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import solve_continuous_are, solve_continuous_lyapunov
 
-from agents.baselines.dampers_shared import Law, invert, states
+from agents.baselines.dampers_shared import Law, Numbers, invert, states
 from envs.core.readings import Readings
 from envs.dampers.frame import drift_matrix, hold
 from envs.dampers.site import DampersSite
@@ -37,7 +36,7 @@ class Lyapunov(Law):
     DEFAULTS: ClassVar[dict[str, float]] = {"full": 0.5, "velocity": 1.0}
     velocity: float
 
-    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+    def __init__(self, site: DampersSite, tuned: Numbers):
         super().__init__(site, tuned)
         a, b, drifts, _ = _inputs(site)
         typical, n = site.building.typical, site.building.frame.floors
@@ -64,7 +63,7 @@ class ClippedOptimal(Law):
     effort: float
     lead_ms: float
 
-    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+    def __init__(self, site: DampersSite, tuned: Numbers):
         super().__init__(site, tuned)
         building = site.building
         a, b, drifts, accels = _inputs(site)

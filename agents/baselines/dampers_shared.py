@@ -1,8 +1,8 @@
-"""What laws of dampers share: their form, fixed levels, and the voltage that brings a wanted force."""
+"""What laws of dampers share: their form, and the voltage that brings a wanted force."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,13 +11,16 @@ from envs.core.readings import Readings
 from envs.core.world import Observation, Requests
 from envs.dampers.site import DampersSite
 
+Numbers = Mapping[str, float]
+"""What a law is tuned by: number → value."""
+
 
 class Law:
     """Base of the laws: levels from readings, with a few tuned numbers that become attributes.
 
     Args:
         site: the building.
-        tuned: some of `DEFAULTS`, with other values.
+        tuned: some of its numbers, with other values than the `defaults`; others are passed over.
 
     Attributes:
         DEFAULTS: number → its value where nobody tuned it; ``full``: the highest level that is given.
@@ -30,43 +33,28 @@ class Law:
     gain: float
     leak_s: float
 
-    def __init__(self, site: DampersSite, tuned: Mapping[str, float]):
+    def __init__(self, site: DampersSite, tuned: Numbers):
         self.site, self.storeys = site, site.building.storeys
         self.decision_s = site.timing.decision_ms / 1e3
-        vars(self).update({**self.DEFAULTS, **{key: tuned[key] for key in tuned if key in self.DEFAULTS}})
+        defaults = self.defaults(site)
+        vars(self).update({**defaults, **{key: tuned[key] for key in tuned if key in defaults}})
         self.reset()
+
+    @classmethod
+    def defaults(cls, site: DampersSite) -> Numbers:
+        """Its numbers at a site where nobody tuned them."""
+        return cls.DEFAULTS
 
     def reset(self) -> None:
         """Forget the episode."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """Levels ``(N, 1)``."""
+        """Levels ``(N, 1)``, or ``(E, N, 1)`` for many buildings' readings."""
         return np.asarray(self.levels(readings), dtype=np.float64)[..., None]
 
     def levels(self, readings: Readings) -> np.ndarray:
         """Levels ``(…, N)`` from one building's readings, or many buildings'."""
         raise NotImplementedError
-
-
-class Fixed:
-    """The same levels always.
-
-    Args:
-        name: as on the command line.
-        level: share of full voltage, of every damper or of each, ``(N,)``.
-    """
-
-    program: Any = None
-
-    def __init__(self, name: str, level: float | Sequence[float]):
-        self.name, self._level = name, np.asarray(level, dtype=np.float64)
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-    def act(self, readings: Readings, observation: Observation) -> Requests:
-        """Levels ``(N, 1)``, or ``(E, N, 1)`` for many buildings' readings."""
-        return np.broadcast_to(self._level, readings["level"].shape)[..., None].copy()
 
 
 def invert(site: DampersSite, force_n: np.ndarray, rate_m_s: np.ndarray) -> np.ndarray:

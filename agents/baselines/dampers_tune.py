@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED, profile
-from agents.baselines.dampers_shared import Fixed
+from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED, tuned
+from agents.baselines.dampers_play import play
+from agents.baselines.dampers_shared import Law, Numbers
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
 from envs.dampers.block import Block
-from envs.dampers.guard import DampersGuard
 from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.site import load_site
 
@@ -45,30 +45,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "storey": (0.02, 1.0),
 }
 """Number → where it is sought, evenly in its logarithm; ``storey`` is that of each, ``storey_1`` and so on."""
-
-Numbers = dict[str, float]
-Make = Callable[[Numbers], Controller]
-
-
-def play(block: Block, controllers: Sequence[Controller], seeds: Sequence[int]) -> list[list[dict[str, float]]]:
-    """Indicators of an episode of each seed under each controller, all at once; they must read ``(E, k)``.
-
-    All are played on the stiffness and the delay of the first seed (see `Block`): where they vary, give one alone.
-    """
-    guard, count = DampersGuard(block.site), len(seeds)
-    spans = [slice(k * count, (k + 1) * count) for k in range(len(controllers))]
-    block.begin([*seeds] * len(controllers))
-    for controller in controllers:
-        controller.reset()
-    while not block.done:
-        seen = block.readings
-        asked = [
-            controller.act({name: values[span] for name, values in seen.items()}, {})[..., 0]
-            for controller, span in zip(controllers, spans, strict=True)
-        ]
-        block.step(guard.limit(seen, np.concatenate(asked))[0])
-    found = block.kpis()
-    return [found[span] for span in spans]
 
 
 class Tuner:
@@ -96,32 +72,23 @@ class Tuner:
         return np.array([np.median([kpis["j"] for one in found for kpis in one[k]]) for k in range(len(controllers))])
 
 
-def tune(tuner: Tuner, laws: Sequence[str] = TUNABLE) -> dict[str, tuple[Numbers, float]]:
-    """The best numbers of laws, and what they reached there."""
-    site = tuner.site
-    storeys = {
-        f"storey_{storey + 1}": level for storey, level in zip(site.building.storeys, profile(site, {}), strict=True)
-    }
-    makers: dict[str, tuple[Numbers, Make]] = {
-        "fixed": ({"level": 0.3}, lambda numbers: Fixed("fixed", numbers["level"])),
-        "profile": (storeys, lambda numbers: Fixed("profile", profile(site, numbers))),
-    }
-    for kind in LAWS:
-        makers[kind.name] = (kind.DEFAULTS, lambda numbers, kind=kind: kind(site, numbers))  # type: ignore[misc]
-    rounds = {"profile": ROUNDS * len(storeys)}
-    return {
-        name: _search(tuner, dict(makers[name][0]), makers[name][1], rounds=rounds.get(name, ROUNDS)) for name in laws
-    }
-
-
-def _search(
-    tuner: Tuner, defaults: Numbers, make: Make, wide: int = WIDE, close: int = CLOSE, rounds: int = ROUNDS
+def search(
+    tuner: Tuner, kind: type[Law], known: Sequence[Numbers] = (), wide: int = WIDE, close: int = CLOSE
 ) -> tuple[Numbers, float]:
-    rng = np.random.default_rng(0)
-    trials = [defaults, *(_anywhere(defaults, rng) for _ in range(wide))]
+    """The best numbers of a law, and what they reached.
+
+    Args:
+        tuner: on what.
+        kind: which law.
+        known: numbers to try beside its defaults.
+        wide: trials beside these in the first round.
+        close: trials of each later one.
+    """
+    rng, defaults = np.random.default_rng(0), kind.defaults(tuner.site)
+    trials = [defaults, *known, *(_anywhere(defaults, rng) for _ in range(wide))]
     best, numbers = np.inf, defaults
-    for _ in range(1 + rounds):
-        scores = tuner.scores([make(trial) for trial in trials])
+    for _ in range(1 + ROUNDS * len(defaults)):
+        scores = tuner.scores([kind(tuner.site, trial) for trial in trials])
         if scores.min() < best:
             best, numbers = float(scores.min()), trials[int(scores.argmin())]
         trials = [_near(numbers, rng) for _ in range(close)]
@@ -143,19 +110,24 @@ def _range(number: str) -> tuple[float, float]:
 
 def main(words: Sequence[str]) -> None:
     """Tune on every scenario: all laws, or those named, under good conditions, or those named; write what was found."""
-    laws = [word for word in words if word in TUNABLE] or TUNABLE
+    laws = [kind for kind in LAWS if kind.name in words] or LAWS
     named = [word for word in words if word in CONDITIONS] or [""]
     for ref in (word for word in words if word not in TUNABLE and word not in CONDITIONS):
         scenario = load_scenario(ref)
         assert isinstance(scenario, DampersScenario)
         for condition in named:
-            found = tune(Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {}))), laws)
-            for name, (numbers, reached) in found.items():
-                print(f"{ref} {condition} {name}: {reached:.4f} with {numbers}", file=sys.stderr)
-            content: dict[str, Any] = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
-            key = f"{scenario.name}@{condition}" if condition else scenario.name
-            content[key] = content.get(key, {}) | {name: numbers for name, (numbers, _) in found.items()}
-            TUNED.write_text(json.dumps(content, indent=1) + "\n")
+            tuner = Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {})))
+            for kind in laws:
+                known = [tuned(scenario.name, kind.name, each) for each in sorted({"", condition})]
+                numbers, reached = search(tuner, kind, [numbers for numbers in known if numbers])
+                print(f"{ref} {condition} {kind.name}: {reached:.4f} with {numbers}", file=sys.stderr)
+                _keep(f"{scenario.name}@{condition}" if condition else scenario.name, kind.name, numbers)
+
+
+def _keep(place: str, law: str, numbers: Numbers) -> None:
+    content: dict[str, Any] = json.loads(TUNED.read_text())
+    content.setdefault(place, {})[law] = dict(numbers)
+    TUNED.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

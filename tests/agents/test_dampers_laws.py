@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from agents import make_controller, rules
-from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Friction, profile
+from agents import POLICY, make_controller, rules
+from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Fixed, Friction, Profile
 from agents.baselines.dampers_optimal import ClippedOptimal, ContinuousLqg, Lyapunov
-from agents.baselines.dampers_shared import Fixed, invert, states
-from agents.baselines.dampers_tune import Tuner, _search, play
+from agents.baselines.dampers_play import play
+from agents.baselines.dampers_shared import invert, states
+from agents.baselines.dampers_tune import Tuner, search
 from agents.edge import EdgeLoop
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
@@ -41,10 +42,9 @@ def test_fixed_voltages():
 
 
 def test_a_profile_has_a_level_for_every_storey():
-    assert profile(SITE, {"storey_2": 0.9, "storey_1": 0.4}) == [0.4, 0.9]
+    np.testing.assert_array_equal(Profile(SITE, {"storey_2": 0.9, "storey_1": 0.4}).levels(readings()), [0.4, 0.9])
     usual = asked("fixed")[0]
-    assert profile(SITE, {"storey_2": 0.9, "storey_4": 0.1}) == [usual, 0.9]
-    np.testing.assert_array_equal(Fixed("profile", [0.4, 0.9]).act(readings(), {})[:, 0], [0.4, 0.9])
+    np.testing.assert_array_equal(Profile(SITE, {"storey_2": 0.9, "storey_4": 0.1}).levels(readings()), [usual, 0.9])
 
 
 def test_dissipation_is_on_while_a_force_works_against_its_own_motion():
@@ -123,13 +123,13 @@ def test_continuous_lqg_never_pushes_the_way_it_moves():
         assert ((level >= 0) & (level <= 1)).all()
 
 
-@pytest.mark.parametrize("name", [name for name in CONTROLLERS if name != "uncontrolled"])
-def test_a_law_decides_alike_for_one_building_and_for_many(name):
-    block, law = Block(SCENARIO, SITE), make_controller(name, SITE)
-    kpis, _ = play(block, [law, make_controller("fixed", SITE)], [3, 4])
+def test_controllers_decide_alike_for_one_building_and_for_many():
+    names = [POLICY, *(name for name in CONTROLLERS if name != "uncontrolled")]
+    found = play(Block(SCENARIO, SITE), [make_controller(name, SITE) for name in names], [3, 4])
     loop = make_loop(SCENARIO)
-    alone = loop.episode(make_controller(name, SITE), 4).kpis
-    assert kpis[1]["j"] == pytest.approx(alone["j"], rel=0.15)  # the sensors' noise is another in a block
+    for name, (_, kpis) in zip(names, found, strict=True):
+        alone = loop.episode(make_controller(name, SITE), 4).kpis
+        assert kpis["j"] == pytest.approx(alone["j"], rel=0.15), name  # the sensors' noise is another in a block
 
 
 def test_tuned_laws_beat_full_voltage():
@@ -167,14 +167,17 @@ def test_a_law_may_be_had_with_the_numbers_of_a_condition():
     for unknown in ("lqg@rain", "passive-on@delay", "nobody@delay"):
         with pytest.raises(CityloopError, match="is unknown"):
             make_controller(unknown, SITE)
+    with pytest.raises(CityloopError, match="'lqg@delay' has not been tuned for yang8: give lqg, or run"):
+        make_controller("lqg@delay", load_site(load_scenario("dampers/yang8")))
 
 
 def test_tuning_finds_what_is_better_under_a_condition():
-    """A law tuned for a dead damper does no worse there than its defaults; the other trials see the same motions."""
+    """A law tuned for a dead damper does no worse there than its defaults, or than what was known before; the other
+    trials see the same motions."""
     tuner = Tuner(load_scenario("dampers/jansen", duration_s=4.0), Conditions(dead=1), motions=4)
-    numbers, reached = _search(tuner, {"level": 0.3}, lambda found: Fixed("fixed", found["level"]), 5, 3)
-    at_first, again = tuner.scores([Fixed("fixed", 0.3), Fixed("fixed", numbers["level"])])
-    assert reached <= at_first
+    numbers, reached = search(tuner, Fixed, [{"level": 0.6}], 5, 3)
+    at_first, known, again = tuner.scores([Fixed(SITE, {"level": level}) for level in (0.3, 0.6, numbers["level"])])
+    assert reached <= min(at_first, known)
     assert again == pytest.approx(reached, rel=1e-3)
 
 

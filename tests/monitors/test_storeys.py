@@ -20,7 +20,7 @@ from agents.monitors.storeys import (
     find_monitor,
 )
 from agents.monitors.storeys.estimate import estimate
-from agents.monitors.storeys.learn import play
+from agents.monitors.storeys.learn import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.dampers.building import Building
@@ -64,7 +64,7 @@ def judged(monitor: StoreyMonitor, motions: int, factor: Sequence[float] = (1.0,
     monitor.reset()
     first = SCENARIO.seeds.test.first
     seeds = range(first, first + motions)
-    windows = play(SCENARIO, monitor.config, make_controller(POLICY, SITE), list(seeds), factor=factor)
+    windows = play_windows(SCENARIO, monitor.config, make_controller(POLICY, SITE), list(seeds), factor=factor)
     return [monitor.watch(window) for window in windows]
 
 

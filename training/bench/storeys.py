@@ -12,7 +12,7 @@ import numpy as np
 
 from agents import POLICY, make_controller
 from agents.monitors.storeys import SHIPPED, StoreyMonitor, StoreyReport, find_monitor
-from agents.monitors.storeys.learn import play
+from agents.monitors.storeys.learn import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.dampers.scenarios import Conditions, DampersScenario
@@ -48,7 +48,7 @@ class _Run:
         first = self.scenario.seeds.test.first
         seeds = list(range(first, first + motions))
         controller = make_controller(driver, self.site)
-        windows = play(self.scenario, self.monitor.config, controller, seeds, conditions, **more)
+        windows = play_windows(self.scenario, self.monitor.config, controller, seeds, conditions, **more)
         return [self.monitor.watch(window) for window in windows]
 
 

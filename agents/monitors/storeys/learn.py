@@ -14,18 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from agents import CHECKPOINTS, POLICY, fallback_name, make_controller, shipped_policies
+from agents.baselines.dampers_play import drive
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.find import FILE
 from agents.monitors.storeys.monitor import StoreyMonitor
 from agents.monitors.storeys.windows import Window, Windows
-from agents.policy import Policy
 from envs.core.errors import CityloopError
-from envs.core.readings import Readings
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
 from envs.dampers.block import Block
-from envs.dampers.features import DampersFeatures
-from envs.dampers.guard import DampersGuard
 from envs.dampers.scenarios import Conditions, DampersScenario
 from envs.dampers.site import load_site
 
@@ -35,7 +32,7 @@ MOTIONS, TOGETHER = 1200, 100
 COLUMNS = ("ground_m_s2", "accel_m_s2", "stroke_mm", "force_n")
 
 
-def play(
+def play_windows(
     scenario: DampersScenario,
     config: StoreyConfig,
     controller: Controller,
@@ -53,28 +50,13 @@ def play(
         conditions: what is wrong with sensors and dampers; nothing if not given.
         factor: on the stiffness of every storey, ``(n,)``.
     """
-    site = load_site(scenario)
-    block = Block(scenario, site, np.float32, conditions or Conditions(), factor)
-    guard, features = DampersGuard(site), DampersFeatures(site)
-    block.begin(seeds)
-    controller.reset()
+    block = Block(scenario, load_site(scenario), np.float32, conditions or Conditions(), factor)
     gathered = [Windows(config) for _ in seeds]
-    while not block.done:
-        seen = block.readings
+    for seen in drive(block, [controller], seeds):
         for k, windows in enumerate(gathered):
             window = windows.add(block.time_s, {name: seen[name][k] for name in COLUMNS})
             if window is not None:
                 yield window
-        block.step(guard.limit(seen, _levels(controller, seen, features))[0])
-
-
-def _levels(controller: Controller, seen: Readings, features: DampersFeatures) -> np.ndarray:
-    """What is asked of every damper, ``(E, d)``: a policy decides for each by itself, a law for rows of buildings."""
-    own, beside = features.columns(seen)
-    rows = {"damper": own.reshape(-1, own.shape[-1]), "neighbours": beside.reshape(-1, beside.shape[-1])}
-    flat = {name: values.astype(np.float32) for name, values in rows.items()}
-    asked = controller.act(seen, flat) if isinstance(controller, Policy) else controller.act(seen, {})
-    return np.asarray(asked).reshape(seen["level"].shape)
 
 
 def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
@@ -95,7 +77,7 @@ def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
     def windows() -> Iterator[Window]:
         for k, seeds in enumerate(spans):
             controller = make_controller(names[k % len(names)], site)
-            yield from play(scenario, config, controller, seeds.tolist())
+            yield from play_windows(scenario, config, controller, seeds.tolist())
 
     return StoreyMonitor.learn(config, windows())
 
