@@ -85,9 +85,8 @@ class Observer:
         motion = np.block([[drifts, np.zeros((n, n))], [np.zeros((n, n)), drifts]]) @ corrected
         kept = np.hstack([np.zeros((d + 1, 2 * n)), np.eye(d + 1), np.zeros((d + 1, n + d))])
         self.correct = np.vstack([corrected, motion, accel @ np.vstack([corrected, kept])]).astype(dtype)
-        most = [np.full(n, site.ranges["accel_m_s2"]), np.full(d, site.ranges["stroke_mm"] / 1e3)]
-        self.range = np.concatenate(most)[:, None].astype(dtype)
-        self.input_range = np.append(site.ranges["force_n"], site.ranges["accel_m_s2"])[:, None].astype(dtype)
+        most = site.sample_range[:, None].astype(dtype)
+        self.range, self.input_range = most[: n + d], most[n + d :]
 
     @staticmethod
     def _gain(site: DampersSite, moved: np.ndarray, pushed: np.ndarray, *sees: np.ndarray) -> np.ndarray:

@@ -87,16 +87,13 @@ class Plausibility:
         self._every = max(1, round(1e3 * EVERY_S / site.timing.decision_ms))
         self._step_s = self._every * site.timing.decision_ms / 1e3
         self._share = 1.0 - float(np.exp(-self._step_s / MEMORY_S))
-        own, counts = building.sensors, building.counts
-        accel, stroke = np.full(n, own.accel_m_s2), np.full(d, own.stroke_mm / 1e3)
-        force = own.force_n * counts
-        self._noise = NOISE * np.concatenate([accel, stroke, force, accel[:1]])[:, None]
-        ranges = site.ranges
-        most = [np.full(n, ranges["accel_m_s2"]), np.full(d, ranges["stroke_mm"] / 1e3)]
-        far = np.concatenate([*most, most[1], most[0][:1]])[:, None] / COARSE  # forces move as their strokes do
-        seen = np.concatenate([self._noise[: n + d], self._noise[n : n + d], self._noise[-1:]])
+        counts = building.counts
+        self._noise, self._within = NOISE * site.sample_noise[:, None], site.sample_range[:, None]
+        # A force moves as its stroke does.
+        seen, far = (
+            np.concatenate([rows[: n + d], rows[n : n + d], rows[-1:]]) for rows in (self._noise, self._within / COARSE)
+        )
         self._moved = np.maximum(seen, far)
-        self._within = np.concatenate([*most, ranges["force_n"], most[0][:1]])[:, None]
         self._device, self._counts = building.device, counts[:, None]
         self._serves = np.zeros((d, self.m), dtype=bool)
         for row, storey in enumerate(building.storeys):

@@ -89,19 +89,13 @@ class Sensors:
 
     def __init__(self, site: DampersSite, bits: int, seeds: Sequence[int], wrong: Circumstances):
         self._rng = np.random.default_rng([*seeds, 17])
-        own, n = site.building.sensors, site.building.frame.floors
-        counts = site.building.counts
-        accel = np.full(n, own.accel_m_s2)
-        spread = [accel, own.stroke_mm / 1e3 * np.ones_like(counts), own.force_n * counts, accel[:1]]
-        most = [np.full(n, site.ranges["accel_m_s2"]), np.full(len(counts), site.ranges["stroke_mm"] / 1e3)]
-        most += [site.ranges["force_n"], most[0][:1]]
-        self._spread = np.concatenate(spread)[:, None] * wrong.noise
-        self._range = np.concatenate(most)[:, None]
+        self._spread = site.sample_noise[:, None] * wrong.noise
+        self._range = site.sample_range[:, None]
         self._step = self._range / 2 ** (bits - 1)
         self._dropout, self._lossy = wrong.dropout, bool(wrong.dropout.any())
 
     def read(self, true: np.ndarray) -> np.ndarray:
-        """Samples of floor accelerations, strokes in m, forces, the ground: ``(2d + n + 1, E)`` in all; NaN: lost."""
+        """Samples of floor accelerations, strokes in m, forces, the ground: ``(n + 2d + 1, E)`` in all; NaN: lost."""
         noisy = true + self._spread * self._rng.standard_normal(true.shape)
         samples = np.round(noisy.clip(-self._range, self._range) / self._step) * self._step
         if self._lossy:

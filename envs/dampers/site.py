@@ -76,6 +76,22 @@ class DampersSite(Plain, Site):
             "force_n": 1.25 * device.rated_n * self.building.counts,
         }
 
+    @cached_property
+    def sample_range(self) -> np.ndarray:
+        """The same for every sample of a decision, see `_by_sample`."""
+        return self._by_sample(self.ranges["accel_m_s2"], self.ranges["stroke_mm"] / 1e3, self.ranges["force_n"])
+
+    @cached_property
+    def sample_noise(self) -> np.ndarray:
+        """Standard deviation of the noise of good sensors, for every sample of a decision, see `_by_sample`."""
+        own = self.building.sensors
+        return self._by_sample(own.accel_m_s2, own.stroke_mm / 1e3, own.force_n * self.building.counts)
+
+    def _by_sample(self, accel_m_s2: Any, stroke_m: Any, force_n: np.ndarray) -> np.ndarray:
+        """In the order of the acquisition unit: floors, strokes, forces, the ground, ``(n + 2d + 1,)``."""
+        floors, strokes = np.full(self.building.frame.floors, accel_m_s2), np.full(len(self.agents), stroke_m)
+        return np.concatenate([floors, strokes, force_n, [accel_m_s2]])
+
 
 def load_site(scenario: DampersScenario) -> DampersSite:
     """A scenario's site."""

@@ -40,7 +40,6 @@ LEAST = 0.04**NORM
 HEARD = 3
 """Commands that are remembered: a delay may reach back over so many decisions, less one."""
 
-
 FIXED = ("scenario", "site", "building", "_observer", "_features", "_plant", "_pushed", "_still", "_spread", "_samples")
 """What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
 
@@ -68,10 +67,8 @@ class Twin:
         self._substeps = max(1, round(decision_s / max(SUBSTEP_S, 1e-3 * scenario.timing.substep_ms) - 1e-9))
         self._dt_s = decision_s / self._substeps
         self._observer, self._features = Observer(site, np.float32), DampersFeatures(site)
-        n, d = building.frame.floors, self.agents
-        own = building.sensors
-        spread = [np.full(n, own.accel_m_s2), np.full(d, own.stroke_mm / 1e3), own.force_n * building.counts]
-        self._spread = torch.tensor(np.append(np.concatenate(spread), own.accel_m_s2), dtype=torch.float32)[:, None]
+        d = self.agents
+        self._spread = torch.from_numpy(site.sample_noise[:, None].astype(np.float32))
         blown = self._pushed = pushed(scenario, building)
         self._still = blown is not None  # the ground is, in the wind
         self._plant = Structure(building, self._dt_s, dtype=np.float32, pushed=blown)

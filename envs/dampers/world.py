@@ -19,7 +19,6 @@ from envs.dampers.site import DampersSite
 UNMOUNTED = "unmounted"
 """The program of a building whose dampers hang loose: what every ratio is measured against."""
 
-
 LEAST = 1e-30
 """Fatigue of a building that is not moved, in m³."""
 

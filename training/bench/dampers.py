@@ -2,7 +2,7 @@
 
 Simulation: substeps of the six-storey frame with dampers on two storeys, peaks kept as an episode keeps them; a batch
 beside a batch of one, both by the core's own time. Decision: observer, features, policy and guard for six dampers, in
-this process, without Ray or torch at work; the policy is the shipped one, or one of the same shape.
+this process, without Ray or torch at work; the policy is the one that ships for them, or one of the same shape.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from agents import shipped_policies
+from agents import POLICY, find_bundle
 from agents.edge import EdgeLoop
 from agents.policy import Bounds, Policy, PolicyCard, Training, write_bundle
 from envs.core.registry import load_scenario
@@ -102,7 +102,8 @@ def edge_times_s(decisions: int) -> tuple[np.ndarray, np.ndarray]:
     site = load_site(scenario)
     samples = _samples(scenario, min(decisions, scenario.decisions))
     with tempfile.TemporaryDirectory() as folder:
-        loop = EdgeLoop(site, Policy.load(_bundle(Path(folder) / "edge"), "dampers"))
+        bundle = find_bundle(POLICY, site.system, site.name) or _untrained(Path(folder) / "edge")
+        loop = EdgeLoop(site, Policy.load(bundle, site.system))
         wall, own = np.empty(decisions), np.empty(decisions)
         for k in range(-50, decisions):  # the first ones warm up
             row = samples[k % len(samples)]
@@ -126,11 +127,8 @@ def _samples(scenario: DampersScenario, decisions: int) -> np.ndarray:
     return np.array(rows)
 
 
-def _bundle(folder: Path) -> Path:
-    """The shipped policy, or one of the same shape that was never trained."""
-    shipped = shipped_policies("dampers")
-    if shipped:
-        return next(iter(shipped.values()))
+def _untrained(folder: Path) -> Path:
+    """A policy of the same shape that was never trained."""
     from agents.networks import NETWORKS
     from training.export import to_onnx
 
