@@ -85,7 +85,7 @@ def meaning(system: str, site: str) -> Meaning:
             worse.append(name)
     if proven:
         name = max(proven, key=lambda name: (proven[name] == site, len(proven[name])))
-        where = "at sites that it had never seen" if proven[name] == "*" else f"at {proven[name]}"
+        where = _where(proven[name])
         return Meaning(name, shipped[name], f"{name} decides, as it was shown to be no worse than {rule} {where}")
     if not shipped:
         return Meaning(rule, None, f"{rule} decides, as no policy ships for {system}")
@@ -94,3 +94,10 @@ def meaning(system: str, site: str) -> Meaning:
     ships = f"{next(iter(shipped))}, which ships, was" if len(shipped) == 1 else "no policy that ships was"
     never = "never shown" if len(shipped) == 1 else "ever shown"
     return Meaning(rule, None, f"{rule} decides, as {ships} {never} to be no worse than it at {site}")
+
+
+def _where(pattern: str) -> str:
+    """Where a policy was shown to do no harm, in words."""
+    if pattern == "*":
+        return "at sites that it had never seen"
+    return f"wherever a site's name begins with {pattern[:-1]}" if pattern.endswith("*") else f"at {pattern}"

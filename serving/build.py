@@ -33,11 +33,13 @@ class Plan:
         config: the configuration.
         sites: (system, site as JSON), in the order of the configuration's.
         logs: the socket of whoever prints what other processes say; None: they print it themselves.
+        numbers: the first of its alarms' numbers, and the step to the next, so that no two processes give one twice.
     """
 
     config: ServiceConfig
     sites: tuple[tuple[str, str], ...]
     logs: Path | None = None
+    numbers: tuple[int, int] = (1, 1)
 
     @classmethod
     def make(cls, config: ServiceConfig) -> Self:
@@ -85,7 +87,7 @@ class Plan:
         sinks = None
         if restore:
             monitors = open_monitors([(config.monitor, site) for config, site in places])
-            sinks = Sinks([site for _, site in places], folder, audit, monitors)
+            sinks = Sinks([site for _, site in places], folder, audit, monitors, self.numbers)
         services: list[SiteService] = []
         try:
             access = Access(self.config.access)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from serving.access.entry import Access
 from serving.access.principal import Principal, Role
+from serving.alarms.book import Alarm, NoSuchAlarm
+from serving.alarms.told import AlarmsTold
 from serving.alarms.watch import AlarmWatch
 from serving.collaborators import Trail
 from serving.events import Sink
 from serving.refusals import Forbidden, NotServed
 from serving.tick.sites import SiteService
 from serving.watch.metrics import Metrics
-from serving.watch.streams import Streams
+from serving.watch.streams import Events, Streams
 from serving.wire import SiteSummary, SystemSummary
 
 if TYPE_CHECKING:
@@ -115,6 +118,63 @@ class Gateway:
             ]
             found.append(SystemSummary(name=name, description=system.description, command=system.command, sites=rows))
         return found
+
+    @property
+    def heard(self) -> bool:
+        """Whether there are events to listen to."""
+        return self.streams is not None
+
+    @property
+    def rings(self) -> bool:
+        """Whether there are alarms."""
+        return self.alarms is not None
+
+    def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
+        """What happens at every site that somebody may read; see `Streams.subscribe`."""
+        assert self.streams is not None
+        return self.streams.subscribe(
+            principal.name, lambda *place: principal.may(Role.READ, *place), since, allowed, last
+        )
+
+    async def told(self, principal: Principal) -> AlarmsTold:
+        """The alarms of the sites that somebody may read, and how often alarms came."""
+        assert self.alarms is not None
+        self.settle()
+        return self.alarms.told(lambda *place: principal.may(Role.READ, *place))
+
+    async def alarm(self, number: int) -> Alarm | None:
+        """An alarm by its number; None if it is not there."""
+        assert self.alarms is not None
+        return self.alarms.find(number)
+
+    async def acknowledge(self, number: int, who: str) -> Alarm:
+        """Somebody has seen an alarm.
+
+        Raises:
+            NotServed: if it is not there any more.
+        """
+        alarm = await self._seen_to("acknowledge", number, who)
+        self.find(alarm.system, alarm.site).change(who, "acknowledge", alarm.text, {"alarm": number})
+        return alarm
+
+    async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
+        """Keep an alarm out of sight for a time; 0 seconds bring it back.
+
+        Raises:
+            NotServed: if it is not there any more.
+        """
+        alarm = await self._seen_to("shelve", number, who, reason, seconds)
+        what = "shelve" if seconds else "unshelve"
+        detail = {"alarm": number, "seconds": seconds}
+        self.find(alarm.system, alarm.site).change(who, what, reason or alarm.text, detail)
+        return alarm
+
+    async def _seen_to(self, verb: str, number: int, *how: Any) -> Alarm:
+        """Do something to an alarm, in a thread, as the book is written."""
+        try:
+            return cast("Alarm", await asyncio.to_thread(getattr(self.alarms, verb), number, *how))
+        except NoSuchAlarm:
+            raise NotServed("alarm", str(number), []) from None
 
     def settle(self) -> None:
         """Let the sinks know of everything that was answered; before they are asked."""

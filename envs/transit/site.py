@@ -106,11 +106,15 @@ class TransitSite(Site):
 
     @property
     def limits(self) -> dict[str, Any]:
-        """The timing, the promise, and the number of vehicles."""
+        """The timing, the promise, the number of vehicles, and what the two numbers of a zone's command mean."""
+        from envs.transit.guard import FASTER  # both know what a site is
+        from envs.transit.targets import RANGE
+
         return {
             "timing": self.timing.model_dump(),
             "promise": self.promise.model_dump(),
             "vehicles": self.vehicles,
+            "targets": {"range": RANGE, "faster": FASTER},
         }
 
     @cached_property

@@ -29,6 +29,9 @@ INCIDENT_S = 300.0
 RATE_S = 600.0
 """Alarms are counted over this time: EEMUA 191 asks for less than one."""
 
+COURSE_S = 24 * 3600.0
+"""How far back it is known when alarms came."""
+
 LONGEST_SHELF_S = 8 * 3600.0
 """A shift: nothing is out of sight for longer."""
 
@@ -72,6 +75,12 @@ class Alarm(BaseModel):
     shelved_for: str | None = None
 
 
+def urgency(alarm: Alarm, now_s: float) -> tuple[bool, bool, int, float]:
+    """A key to sort alarms by, what needs a person first: by state, priority, and time."""
+    shelved = (alarm.shelved_until_s or 0.0) > now_s
+    return shelved, alarm.state == "acknowledged", ORDER[alarm.priority], -alarm.raised_s
+
+
 class _Kept(BaseModel):
     """What is written."""
 
@@ -79,6 +88,7 @@ class _Kept(BaseModel):
 
     last: int = 0
     alarms: list[Alarm] = Field(default_factory=list)
+    came: list[float] = Field(default_factory=list)
 
 
 class NoSuchAlarm(KeyError):
@@ -91,27 +101,44 @@ class AlarmBook:
     Args:
         path: where they are kept over restarts; None: nowhere.
         changed: told of every alarm that changed.
+        first, step: its alarms have the numbers ``first``, ``first + step``, …: no two of several books have one.
     """
 
-    def __init__(self, path: Path | None = None, changed: Callable[[Alarm], None] = lambda _: None):
+    def __init__(
+        self,
+        path: Path | None = None,
+        changed: Callable[[Alarm], None] = lambda _: None,
+        first: int = 1,
+        step: int = 1,
+    ):
         self._path, self._changed = path, changed
         kept = _read(path)
-        self._last = kept.last
+        self._last, self._first, self._step = kept.last, first, step
         self._alarms = {(a.system, a.site, a.key): a for a in kept.alarms}
-        self._came: deque[float] = deque(maxlen=10_000)
+        self._came: deque[float] = deque(kept.came, maxlen=10_000)
 
     def all(self, now_s: float) -> list[Alarm]:
-        """Every alarm, what needs a person first: by state, priority, and time."""
-
-        def urgency(alarm: Alarm) -> tuple[bool, bool, int, float]:
-            shelved = (alarm.shelved_until_s or 0.0) > now_s
-            return shelved, alarm.state == "acknowledged", ORDER[alarm.priority], -alarm.raised_s
-
-        return sorted(self._alarms.values(), key=urgency)
+        """Every alarm, what needs a person first."""
+        return sorted(self._alarms.values(), key=lambda alarm: urgency(alarm, now_s))
 
     def rate(self, now_s: float) -> int:
         """Alarms that came in the last ten minutes (`RATE_S`), each return of one that still stood included."""
         return sum(now_s - RATE_S < came <= now_s for came in self._came)
+
+    def course(self, since_s: float, now_s: float) -> list[int]:
+        """Alarms that came in every ten minutes (`RATE_S`) until now, the oldest first; back to a time, a day at most.
+
+        Args:
+            since_s: nobody listened before; what is known from before that counts all the same.
+            now_s: where the last ten minutes end.
+        """
+        first_s = min([since_s, *self._came])
+        counts = [0] * min(1 + int((now_s - first_s) // RATE_S), int(COURSE_S // RATE_S))
+        for came in self._came:
+            before = int((now_s - came) // RATE_S)
+            if 0 <= before < len(counts):
+                counts[-1 - before] += 1
+        return counts
 
     def hold(self, system: str, site: str, held: dict[str, Condition], now_s: float) -> None:
         """Say what holds at a site now: new conditions are raised, those that are gone return."""
@@ -132,7 +159,7 @@ class AlarmBook:
             alarm.text, alarm.priority, alarm.count = condition.text, condition.priority, alarm.count + 1
             self._keep(alarm)
             return
-        self._last += 1
+        self._last += 1 + (self._first - self._last - 1) % self._step
         new = Alarm(
             id=self._last,
             system=system,
@@ -202,7 +229,9 @@ class AlarmBook:
 
     def _keep(self, alarm: Alarm) -> None:
         if self._path is not None:
-            kept = _Kept(last=self._last, alarms=list(self._alarms.values()))
+            while self._came and self._came[0] < self._came[-1] - COURSE_S:
+                self._came.popleft()
+            kept = _Kept(last=self._last, alarms=list(self._alarms.values()), came=list(self._came))
             try:
                 write_bytes(self._path, orjson.dumps(kept.model_dump()))
             except OSError as error:

@@ -13,8 +13,9 @@ from queue import Empty, SimpleQueue
 
 from envs.core.registry import get_system
 from envs.core.site import Site
-from serving.alarms.book import Alarm, AlarmBook
+from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm
 from serving.alarms.rules import Plant, SiteRules
+from serving.alarms.told import AlarmsTold
 from serving.events import Change, Decision, Event, Structure
 
 log = logging.getLogger("cityloop.serving")
@@ -37,6 +38,11 @@ class AlarmWatch:
         path: where alarms are kept over restarts; None: nowhere.
         changed: told of every alarm that changed, in the watch's thread.
         clock: wall clock, seconds since 1970.
+        numbers: see `AlarmBook`.
+
+    Attributes:
+        book: of all alarms; `lock` is held while it is looked at.
+        since_s: when it began to listen.
     """
 
     def __init__(
@@ -45,10 +51,11 @@ class AlarmWatch:
         path: Path | None = None,
         changed: Callable[[Alarm], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
+        numbers: tuple[int, int] = (1, 1),
     ):
-        self.book = AlarmBook(path, changed)
+        self.book = AlarmBook(path, changed, *numbers)
         self.lock = threading.Lock()
-        self._clock = clock
+        self._clock, self.since_s = clock, clock()
         self._rules = {(site.system, site.name): SiteRules(plant_of(site)) for site in sites}
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
@@ -100,6 +107,19 @@ class AlarmWatch:
                 self.book.hold(event.system, event.site, rules.listened(event), event.at_s)
         elif isinstance(event, Change):
             rules.changed(event)
+
+    def told(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
+        """The alarms of the sites that are wanted, and how often alarms came at all of them."""
+        with self.lock:
+            now_s = self._clock()
+            found = [alarm.model_copy() for alarm in self.book.all(now_s) if wanted(alarm.system, alarm.site)]
+            return AlarmsTold(found, self.book.rate(now_s), self.book.course(self.since_s, now_s))
+
+    def find(self, number: int) -> Alarm | None:
+        """The alarm of that number; None if it is not there."""
+        with self.lock, suppress(NoSuchAlarm):
+            return self.book.find(number).model_copy()
+        return None
 
     def acknowledge(self, number: int, who: str) -> Alarm:
         """See `AlarmBook.acknowledge`."""

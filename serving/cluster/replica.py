@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp
 
 from envs.core.errors import CityloopError
+from serving.access.principal import Principal
+from serving.alarms.book import Alarm
+from serving.alarms.told import AlarmsTold
 from serving.app import create_app
 from serving.charge.operations import configure
 from serving.cluster.options import options
 from serving.cluster.shards import Front, Shard
 from serving.forms import read_roles
-from serving.refusals import Refused
+from serving.refusals import NotServed, Refused
 from serving.rpc.service import Rpc
 from serving.watch.logs import configure as configure_logs
+from serving.watch.streams import Frame
 from serving.wire import SystemSummary
 
 log = logging.getLogger("cityloop.serving")
@@ -85,6 +91,35 @@ class Replica(Rpc):
     async def summaries(self) -> list[SystemSummary]:
         """For the one in front; see `Gateway`."""
         return await self.gateway.summaries()
+
+    async def events(self, principal: Principal, since: str | None, last: int) -> AsyncIterator[list[Frame]]:
+        """For the one in front, which knows whether they may still listen; see `Gateway.listen`."""
+        events = self.gateway.listen(principal, since, lambda: True, last)
+        try:
+            async for frames in events:
+                yield frames
+        finally:
+            events.close()
+
+    async def told(self, principal: Principal) -> AlarmsTold:
+        """For the one in front; see `Gateway`."""
+        return await self.gateway.told(principal)
+
+    async def alarm(self, number: int) -> Alarm | None:
+        """For the one in front; see `Gateway`."""
+        return await self.gateway.alarm(number)
+
+    async def acknowledge(self, number: int, who: str) -> Alarm | None:
+        """For the one in front; see `Gateway`. None: it is not here."""
+        with suppress(NotServed):
+            return await self.gateway.acknowledge(number, who)
+        return None
+
+    async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm | None:
+        """For the one in front; see `Gateway`. None: it is not here."""
+        with suppress(NotServed):
+            return await self.gateway.shelve(number, who, reason, seconds)
+        return None
 
 
 def application(shard: Shard) -> Any:

@@ -7,14 +7,19 @@ shard's applications take the addresses of its sites, the one in front all other
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from serving.access.principal import Principal
+from serving.alarms.book import Alarm
+from serving.alarms.told import AlarmsTold
 from serving.build import Plan
+from serving.cluster.joined import JoinedEvents
 from serving.gateway import Gateway
-from serving.refusals import NotServed
+from serving.refusals import Busy, NotServed
 from serving.tick.sites import SiteService
+from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
 from serving.wire import SystemSummary
 
 NAME = "cityloop"
@@ -44,7 +49,10 @@ def shards_of(plan: Plan) -> list[Shard]:
     parts: dict[str, list[int]] = {}
     for k, (_, site) in enumerate(plan.places()):
         parts.setdefault(site.system if plan.config.shards == "system" else f"{site.system}/{site.name}", []).append(k)
-    shards = [Shard(f"{NAME}-{key.replace('/', '-')}", f"/v1/{key}", plan.part(ks)) for key, ks in parts.items()]
+    shards = []
+    for k, (key, places) in enumerate(parts.items()):
+        part = replace(plan.part(places), numbers=(1 + k, len(parts)))
+        shards.append(Shard(f"{NAME}-{key.replace('/', '-')}", f"/v1/{key}", part))
     return [*shards, Shard(NAME, "/", plan.part(()), tuple(shard.name for shard in shards))]
 
 
@@ -59,16 +67,59 @@ class Front(Gateway):
     def __init__(self, gateway: Gateway, names: Sequence[str]):
         super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
         self._names = names
+        self._listening: list[JoinedEvents] = []
+
+    heard = rings = True  # by the shards
 
     def find(self, system: str, site: str) -> SiteService:
         """Nothing: the addresses of what is served lead elsewhere."""
         raise NotServed("site", f"{system}/{site}", ["one of those that GET /v1/systems lists"])
 
-    async def _ask(self, method: str, *args: Any) -> list[Any]:
+    def _handles(self) -> list[Any]:
         from ray import serve
 
-        handles = [serve.get_app_handle(name) for name in self._names]
-        return list(await asyncio.gather(*(getattr(handle, method).remote(*args) for handle in handles)))
+        return [serve.get_app_handle(name) for name in self._names]
+
+    async def _ask(self, method: str, *args: Any) -> list[Any]:
+        asked = (getattr(handle, method).remote(*args) for handle in self._handles())
+        return list(await asyncio.gather(*asked))
+
+    def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> JoinedEvents:
+        """See `Gateway.listen`: what every shard tells, in the order in which it comes."""
+        self._listening = [one for one in self._listening if not one.closed]
+        mine = sum(one.name == principal.name for one in self._listening)
+        if len(self._listening) >= MAX_SUBSCRIBERS or mine >= MAX_EACH:
+            raise Busy("streams", len(self._listening), "close one, or ask again later", retry_after_s=10.0)
+        handles = [handle.options(stream=True) for handle in self._handles()]
+
+        def open_(k: int, place: str | None) -> Any:
+            return handles[k].events.remote(principal, place, last)
+
+        events = JoinedEvents(principal.name, open_, len(handles), since, allowed)
+        self._listening.append(events)
+        return events
+
+    async def told(self, principal: Principal) -> AlarmsTold:
+        """See `Gateway.told`."""
+        return AlarmsTold.joined(await self._ask("told", principal))
+
+    async def alarm(self, number: int) -> Alarm | None:
+        """See `Gateway.alarm`."""
+        return next((alarm for alarm in await self._ask("alarm", number) if alarm is not None), None)
+
+    async def acknowledge(self, number: int, who: str) -> Alarm:
+        """See `Gateway.acknowledge`."""
+        return self._one(number, await self._ask("acknowledge", number, who))
+
+    async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
+        """See `Gateway.shelve`."""
+        return self._one(number, await self._ask("shelve", number, who, reason, seconds))
+
+    def _one(self, number: int, found: Sequence[Alarm | None]) -> Alarm:
+        for alarm in found:
+            if alarm is not None:
+                return alarm
+        raise NotServed("alarm", str(number), [])
 
     async def health(self) -> dict[str, Any]:
         """See `Gateway.health`."""

@@ -12,8 +12,7 @@ from pydantic import Field
 
 from envs.core.scene import Scene
 from serving.access.principal import Principal, Role
-from serving.alarms.book import Alarm, NoSuchAlarm
-from serving.alarms.watch import AlarmWatch
+from serving.alarms.book import Alarm
 from serving.console.evaluations import beside, evaluations_of
 from serving.console.files import INDEX, File, load_files
 from serving.console.past import MOST_DECISIONS, past
@@ -40,10 +39,13 @@ class Me(Model):
 
 
 class AlarmList(Model):
-    """The alarms that stand, what needs a person first, and how many came in the last ten minutes."""
+    """The alarms that stand, what needs a person first; how many came in the last ten minutes, and in every ten minutes
+    of the last day at most, the oldest first: at all sites, whoever asks.
+    """
 
     alarms: list[Alarm]
     rate: int
+    course: list[int]
 
 
 class Shelf(Form):
@@ -65,8 +67,8 @@ def add_console(app: FastAPI, gateway: Gateway, runs: Path = Path("runs"), tenso
     _add_page(app)
     _add_scenes(app, gateway)
     _add_runs(app, gateway, runs, tensorboard)
-    if gateway.alarms is not None:
-        _add_alarms(app, gateway, gateway.alarms)
+    if gateway.rings:
+        _add_alarms(app, gateway)
 
 
 def _add_page(app: FastAPI) -> None:
@@ -138,49 +140,33 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         return Response(status_code=204)
 
 
-def _add_alarms(app: FastAPI, gateway: Gateway, watch: AlarmWatch) -> None:
-    def visible(principal: Principal) -> AlarmList:
-        gateway.settle()
-        with watch.lock:
-            now_s = time.time()
-            found = [a.model_copy() for a in watch.book.all(now_s) if principal.may(Role.READ, a.system, a.site)]
-            return AlarmList(alarms=found, rate=watch.book.rate(now_s))
-
-    def found(number: int, request: Request) -> tuple[Alarm, Principal]:
-        """An alarm, for somebody who may operate its site; to others it is not there."""
-        principal = gateway.access.authenticate(request.headers)
-        try:
-            with watch.lock:
-                alarm = watch.book.find(number).model_copy()
-        except NoSuchAlarm:
-            raise NotServed("alarm", str(number), []) from None
-        gateway.enter(request.headers, Role.OPERATE, alarm.system, alarm.site)
-        return alarm, principal
+def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
+    async def enter(number: int, request: Request) -> Principal:
+        """Somebody who may operate the site of an alarm that is there; to others it is not there."""
+        gateway.access.authenticate(request.headers)
+        alarm = await gateway.alarm(number)
+        if alarm is None:
+            raise NotServed("alarm", str(number), [])
+        return gateway.enter(request.headers, Role.OPERATE, alarm.system, alarm.site)
 
     @app.get("/v1/alarms", response_model=AlarmList, responses=refused(401, 429))
     async def alarms(request: Request) -> Response:
         """The alarms of the sites that the key may read."""
-        return as_model(visible(gateway.access.authenticate(request.headers)))
+        told = await gateway.told(gateway.access.authenticate(request.headers))
+        return as_model(AlarmList(alarms=told.alarms, rate=told.rate, course=told.course))
 
     @app.post("/v1/alarms/{number}/acknowledge", response_model=Alarm, responses=WRITES)
     async def acknowledge(number: int, request: Request) -> Response:
         """Somebody has seen it."""
-        alarm, principal = found(number, request)
-        alarm = await asyncio.to_thread(watch.acknowledge, number, principal.name)
-        gateway.find(alarm.system, alarm.site).change(principal.name, "acknowledge", alarm.text, {"alarm": number})
-        return as_model(alarm)
+        principal = await enter(number, request)
+        return as_model(await gateway.acknowledge(number, principal.name))
 
     @app.post("/v1/alarms/{number}/shelve", response_model=Alarm, responses=WRITES, openapi_extra=takes(Shelf))
     async def shelve(number: int, request: Request) -> Response:
         """Keep it out of sight for a time, a shift at most."""
-        alarm, principal = found(number, request)
+        principal = await enter(number, request)
         asked = read_form(Shelf, await body_of(request, MAX_FORM_BYTES))
-        alarm = await asyncio.to_thread(watch.shelve, number, principal.name, asked.reason, asked.seconds)
-        detail = {"alarm": number, "seconds": asked.seconds}
-        gateway.find(alarm.system, alarm.site).change(
-            principal.name, "shelve" if asked.seconds else "unshelve", asked.reason or alarm.text, detail
-        )
-        return as_model(alarm)
+        return as_model(await gateway.shelve(number, principal.name, asked.reason, asked.seconds))
 
 
 def _add_runs(app: FastAPI, gateway: Gateway, folder: Path, tensorboard: str | None) -> None:

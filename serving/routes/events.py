@@ -13,7 +13,7 @@ from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
 from serving.routes.wire import refused
-from serving.watch.streams import Frame, Subscription
+from serving.watch.streams import Events, Frame
 
 KINDS = "`decision`, `shadow`, `change`, `structure`, `alarm`, or `gap` where something was missed"
 
@@ -25,7 +25,7 @@ class EventResponse(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, subscription: Subscription):
+    def __init__(self, subscription: Events):
         # A proxy that gathers an answer before it hands it on would hold events back.
         super().__init__(_lines(subscription), headers={"x-accel-buffering": "no"})
         self._subscription = subscription
@@ -38,7 +38,7 @@ class EventResponse(StreamingResponse):
             self._subscription.close()
 
 
-async def _lines(subscription: Subscription) -> AsyncIterator[bytes]:
+async def _lines(subscription: Events) -> AsyncIterator[bytes]:
     """Events as the standard has them: fields in lines, an empty line ends an event."""
     yield b"retry: 2000\n\n"
     async for frames in subscription:
@@ -52,9 +52,8 @@ def _text(frame: Frame) -> bytes:
 
 def add_events(app: FastAPI, gateway: Gateway) -> None:
     """Add the routes, if there is something to listen to."""
-    if gateway.streams is None:
+    if not gateway.heard:
         return
-    streams = gateway.streams
     documented: dict[str, Any] = {
         "response_class": StreamingResponse,
         "responses": {
@@ -63,24 +62,31 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
         },
     }
 
-    def listen(request: Request, principal: Principal, wanted: Callable[[str, str], bool], last: int) -> EventResponse:
-        headers = credentials(request.headers)
-
-        def same() -> bool:
-            return gateway.access.same(headers, principal)
-
-        since = request.headers.get("last-event-id") or request.query_params.get("since")
-        return EventResponse(streams.subscribe(principal.name, wanted, since, same, last))
-
     @app.get("/v1/events", **documented)
     async def all_events(request: Request, last: Last = 0) -> Response:
         """What happens at every site that the key may read, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.access.authenticate(request.headers)
-        return listen(request, principal, lambda system, site: principal.may(Role.READ, system, site), last)
+        return EventResponse(gateway.listen(principal, _since(request), _same(request, principal), last))
 
     @app.get("/v1/{system}/{site}/events", **documented)
     async def events(system: str, site: str, request: Request, last: Last = 0) -> Response:
         """What happens at a site, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.enter(request.headers, Role.READ, system, site)
         gateway.find(system, site)
-        return listen(request, principal, lambda *place: place == (system, site), last)
+        assert gateway.streams is not None
+        allowed = _same(request, principal)
+        return EventResponse(
+            gateway.streams.subscribe(
+                principal.name, lambda *place: place == (system, site), _since(request), allowed, last
+            )
+        )
+
+    def _same(request: Request, principal: Principal) -> Callable[[], bool]:
+        """Whether whoever asked may still listen."""
+        headers = credentials(request.headers)
+        return lambda: gateway.access.same(headers, principal)
+
+
+def _since(request: Request) -> str | None:
+    """Where a stream goes on."""
+    return request.headers.get("last-event-id") or request.query_params.get("since")

@@ -30,6 +30,7 @@ class Sinks:
         folder: of what must outlive the process; None: nothing does.
         audit: the audit log, if there is one.
         monitors: (system, site) → who listens there.
+        numbers: the first of its alarms' numbers, and the step to the next.
 
     Attributes:
         all: in the order in which they are told.
@@ -42,12 +43,13 @@ class Sinks:
         folder: Path | None,
         audit: AuditLog | None = None,
         monitors: Mapping[tuple[str, str], StoreyMonitor] | None = None,
+        numbers: tuple[int, int] = (1, 1),
     ):
         self.metrics, self.streams, self._log = Metrics(sites), Streams(), LogSink()
         path = None if folder is None else folder / "alarms" / f"{_label(sites)}.json"
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self.alarms = AlarmWatch(sites, path, self._alarm)
+        self.alarms = AlarmWatch(sites, path, self._alarm, numbers=numbers)
         self.streams.ringing = self._ringing
         places = {(site.system, site.name): site for site in sites}
         self.streams.gauges = lambda place, body: gauges_of(places[place], body)

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -287,6 +287,19 @@ class Streams:
             everyone = list(self._open)
         for one in everyone:
             one.ring()
+
+
+class Events(Protocol):
+    """Events as they happen: iterate over it, and close it."""
+
+    def __aiter__(self) -> Events: ...
+
+    async def __anext__(self) -> list[Frame]:
+        """The next events; none as a sign of life."""
+        ...
+
+    def close(self) -> None:
+        """Listen no longer. May be called twice."""
 
 
 class Subscription:

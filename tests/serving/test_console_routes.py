@@ -114,7 +114,7 @@ def test_telemetry_is_checked(client: TestClient) -> None:
 
 
 def test_an_alarm_that_is_not_there_cannot_be_acknowledged(client: TestClient) -> None:
-    assert client.get("/v1/alarms").json() == {"alarms": [], "rate": 0}
+    assert client.get("/v1/alarms").json() == {"alarms": [], "rate": 0, "course": [0]}
     assert client.post("/v1/alarms/7/acknowledge").status_code == 404
     assert client.post("/v1/alarms/x/acknowledge").json()["error"]["field"] == "number"
 

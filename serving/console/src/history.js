@@ -1,13 +1,16 @@
 // What a site was like: what came by the stream, and what the audit log tells when somebody looks back.
 import { computed, effect, signal } from "@preact/signals";
 import { ask } from "./api.js";
+import { BACK_S, spaced } from "./course.js";
+import { now } from "./time.js";
 import { frameOf } from "./store.js";
-
-/** How far back one may look, in seconds. */
-const BACK_S = 3600;
 
 /** Decisions from before that are asked for at once, spread over that time: for their course alone. */
 const ASKED = 200;
+
+/** A report of vehicles older than this, and than two of its periods, is not shown as where they are, now or then. */
+const MOVES_S = 5;
+const MOVES_PERIODS = 2;
 
 /** Dragging asks for a decision when it rests for so long. */
 const RESTS_MS = 150;
@@ -30,8 +33,20 @@ export class History {
       const at = this.at.value;
       return at === null ? this.site.last.value : (this.kept(at) ?? this.fetched.value);
     });
+    /** Vehicles as they are, or as they were where this page heard of them: [{id, x, y, load}]. */
+    this.moves = computed(() => {
+      const at = this.at.value;
+      if (at !== null) return this.site.movesAt(at, this.patience);
+      const report = this.site.telemetry.value;
+      return report && !this.movesOld.value ? report.things : [];
+    });
+    this.movesOld = computed(() => now.value - (this.site.telemetry.value?.at_s ?? Infinity) > this.patience);
     this.end = effect(() => this.fetch(this.at.value));
     this.load();
+  }
+
+  get patience() {
+    return Math.max(MOVES_S, MOVES_PERIODS * this.site.movesPeriod_s);
   }
 
   /** The decision that held at a time, if it is still here. */
@@ -51,7 +66,7 @@ export class History {
     this.loading.value = true;
     try {
       const frames = await this.past(`since=${Date.now() / 1000 - BACK_S}&limit=${ASKED}`);
-      this.older.value = frames.map((frame) => this.site.pointOf(frame));
+      this.older.value = spaced(frames.map((frame) => this.site.pointOf(frame)), this.site.period.peek());
       this.problem.value = "";
     } catch (error) {
       this.problem.value = error.message;

@@ -1,17 +1,23 @@
 // What the page knows: filled by the stream and by questions to the service, read by the views.
 import { computed, signal } from "@preact/signals";
 import { ask } from "./api.js";
+import { append, period } from "./course.js";
 import { listen } from "./stream.js";
 import { now } from "./time.js";
 import { gaugesOf, SYSTEMS } from "./systems/index.js";
-
-/** Points of a site's course that are kept: an hour at one tick a second. */
-const COURSE = 3600;
 
 /** Values of whole decisions that are kept of a site; older decisions are asked for when somebody looks back. */
 const KEPT_VALUES = 1_000_000;
 const KEPT_FRAMES = [30, 900];
 const KEPT_SHADOWS = 900;
+
+/** Numbers of vehicles' reports that are kept of a site, three a vehicle, and reports at most. */
+const KEPT_NUMBERS = 1_000_000;
+const KEPT_REPORTS = 3600;
+
+/** What was told last is shown so soon: plants may tell a hundred times a second, and nobody sees that. */
+const SHOWN_MS = 100;
+
 const KEPT_WINDOWS = 500;
 
 /** Decisions of every site that the stream begins with: two tell how often one comes. */
@@ -23,7 +29,7 @@ const STALE_S = 2;
 
 export const me = signal(null);
 export const sites = signal(new Map());
-export const alarms = signal({ alarms: [], rate: 0 });
+export const alarms = signal({ alarms: [], rate: 0, course: [] });
 export const changes = signal([]);
 export const refused = signal(null);
 
@@ -42,6 +48,8 @@ export class Site {
     this.last = signal(null);
     this.shadow = signal(null);
     this.telemetry = signal(null);
+    this.reports = [];
+    this.movesPeriod_s = null;
     this.info = signal(null);
     this.scene = signal(null);
     this.state = signal(null);
@@ -64,18 +72,38 @@ export class Site {
     const frame = frameOf(decision);
     const before = this.frames.at(-1);
     if (before && frame.at_s === before.at_s) return; // a stream that begins anew tells the last ones again
-    if (before && frame.at_s >= before.at_s) {
-      const gap = frame.at_s - before.at_s;
-      const old = this.period.value;
-      this.period.value = old === null ? gap : gap > 20 * old ? old : 0.8 * old + 0.2 * gap;
-    }
+    if (before && frame.at_s >= before.at_s) this.period.value = period(this.period.value, frame.at_s - before.at_s);
     this.frames.push(frame);
     const size = Object.values(frame.readings).reduce((total, column) => total + column.length, 1);
     const [least, most] = KEPT_FRAMES;
     trim(this.frames, Math.min(Math.max(Math.floor(KEPT_VALUES / size), least), most));
-    this.course.push(this.pointOf(frame));
-    trim(this.course, COURSE);
-    this.last.value = frame;
+    append(this.course, this.pointOf(frame), this.period.value);
+    this.newest = frame;
+    this.showing ||= setTimeout(() => this.show(), this.last.peek() ? SHOWN_MS : 0);
+  }
+
+  show() {
+    this.showing = 0;
+    this.last.value = this.newest;
+  }
+
+  /** Where vehicles are; places alone are kept, for whoever looks back. */
+  addTelemetry(report) {
+    const before = this.reports.at(-1);
+    if (before) this.movesPeriod_s = period(this.movesPeriod_s, report.at_s - before.at_s);
+    const numbers = new Float32Array(3 * report.things.length);
+    report.things.forEach(({ x, y, load }, k) => numbers.set([x, y, load], 3 * k));
+    this.reports.push({ at_s: report.at_s, numbers });
+    trim(this.reports, Math.min(KEPT_REPORTS, Math.ceil(KEPT_NUMBERS / Math.max(numbers.length, 1))));
+    this.telemetry.value = report;
+  }
+
+  /** Where vehicles were at a time, none where nothing was told shortly before: [{id, x, y, load}]. */
+  movesAt(at_s, within_s) {
+    const report = this.reports.findLast((one) => one.at_s <= at_s);
+    if (!report || at_s - report.at_s > within_s) return [];
+    const n = report.numbers;
+    return Array.from({ length: n.length / 3 }, (_, k) => ({ id: k, x: n[3 * k], y: n[3 * k + 1], load: n[3 * k + 2] }));
   }
 
   addShadow(shadow) {
@@ -90,7 +118,7 @@ export class Site {
       at_s: frame.at_s,
       source: frame.source,
       latency_ms: frame.latency_ms,
-      guarded: frame.interventions.length > 0,
+      reasons: [...new Set(frame.interventions.map((change) => change.reason))],
       found: frame.findings?.length > 0,
       gauges: gaugesOf(this.kind, frame).map((gauge) => gauge.value),
     };
@@ -174,9 +202,8 @@ function onEvent(kind, content) {
   if (kind === "decision") site?.add(content);
   else if (kind === "shadow") site?.addShadow(content);
   else if (kind === "structure") site?.addWindow({ at_s: content.at_s, report: content.report });
-  else if (kind === "telemetry") {
-    if (site) site.telemetry.value = content;
-  } else if (kind === "alarm") soon(refreshAlarms);
+  else if (kind === "telemetry") site?.addTelemetry(content);
+  else if (kind === "alarm") soon(refreshAlarms);
   else if (kind === "change") {
     changes.value = [content, ...changes.value].slice(0, 200);
     site?.refresh().catch(() => {});

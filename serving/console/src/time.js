@@ -20,14 +20,23 @@ export function span(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
-export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+const two = (value) => String(value).padStart(2, "0");
 
-export const date = (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false });
+/** The time of day here. */
+export function clock(seconds) {
+  const at = new Date(seconds * 1000);
+  return [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+}
+
+/** Day and time here, in the order in which they can be sorted. */
+export function date(seconds) {
+  const at = new Date(seconds * 1000);
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(seconds)}`;
+}
 
 /** The plant's own clock: seconds of a day, or of an episode. */
 export function plantClock(seconds) {
   const whole = Math.floor(seconds);
-  const two = (value) => String(value).padStart(2, "0");
   if (Math.abs(seconds) < 600) return `${seconds.toFixed(1)} s`;
   return `${two(Math.floor(whole / 3600))}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
 }

@@ -47,6 +47,19 @@ def test_one_that_comes_back_unseen_is_the_same_alarm_again() -> None:
     assert book.rate(603.0) == 0
 
 
+def test_how_often_alarms_came_is_known_for_a_day_over_restarts(tmp_path: Path) -> None:
+    book = AlarmBook(tmp_path / "alarms.json")
+    for now_s in (0.0, 700.0, 710.0):
+        hold(book, now_s, FULL)
+        hold(book, now_s + 1)
+    assert book.course(since_s=0.0, now_s=1199.0) == [1, 2]
+    again = AlarmBook(tmp_path / "alarms.json")
+    assert again.course(since_s=1100.0, now_s=1799.0) == [1, 2, 0]
+    hold(again, 90_000.0, FULL)
+    day = again.course(since_s=0.0, now_s=90_001.0)
+    assert (len(day), sum(day), day[-1]) == (144, 1, 1)
+
+
 def test_what_needs_a_person_comes_first() -> None:
     book = AlarmBook()
     hold(book, 1.0, SENSOR, FULL)

@@ -7,6 +7,7 @@ import { clock } from "../time.js";
 import { palette } from "../systems/palette.js";
 import { useDrawing } from "./drawing.js";
 
+
 const HEIGHT = 120;
 
 function axes(colours, time) {
@@ -15,10 +16,17 @@ function axes(colours, time) {
   return [{ ...one, space: 70, size: 24, ...(time ? { values: times } : {}) }, { ...one, size: 46 }];
 }
 
-const FROM_ZERO = { min: { pad: 0.1, soft: 0, mode: 2 }, max: { pad: 0.1, soft: 1e-6, mode: 2 } };
+/** A range of y that begins or ends at zero unless the data crosses it; where all is zero, up to one. */
+function fromZero(_, least, most) {
+  const [low, high] = [Math.min(least ?? 0, 0), Math.max(most ?? 0, 0)];
+  return low === high ? [0, 1] : [1.1 * low, 1.1 * high];
+}
 
 /** A range of y that holds some values whatever the data, and grows with it. */
 const shown = ([low, high]) => (_, least, most) => [Math.min(low, least ?? low), Math.max(high, most ?? high)];
+
+/** A range of x: that of the data; a minute around what stands alone. */
+const alone = (_, least, most) => (least === null ? [0, 1] : least === most ? [least - 30, most + 30] : [least, most]);
 
 /**
  * @param data a function → uPlot's arrays [x, ...ys]; read in an effect, so signals in it are followed
@@ -73,7 +81,7 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label, 
           legend: { show: lines.length > 1 && !band, live: true },
           bands: band ? [{ series: [band[0] + 1, band[1] + 1], fill: `${colours.blue}33` }] : [],
           cursor: { points: { size: 5 }, drag: { x: false, y: false } },
-          scales: { x: { time }, y: { range: range ? shown(range) : FROM_ZERO } },
+          scales: { x: { time, range: alone }, y: { range: range ? shown(range) : fromZero } },
           axes: axes(colours, time),
           series: [{ value: (_, x) => (x === null || x === undefined ? "–" : time ? clock(x) : x) }, ...series],
           plugins: [upright],
@@ -105,84 +113,6 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label, 
   }, [lines.map((line) => line.label).join()]);
 
   return <div class="chart" ref={box} role="img" aria-label={label} />;
-}
-
-/** A loop of one quantity over another, drawn plainly: uPlot's lines go along x only. */
-export function Loop({ points, label, xLabel, yLabel }) {
-  const box = useDrawing((pen, { width, tall }, colours) => {
-    const list = points() ?? [];
-    const span = (k) => Math.max(...list.map((p) => Math.abs(p[k])), 1e-9) * 1.08;
-    const [sx, sy] = [span(0), span(1)];
-    pen.strokeStyle = colours.faint;
-    pen.beginPath();
-    pen.moveTo(0, tall / 2);
-    pen.lineTo(width, tall / 2);
-    pen.moveTo(width / 2, 0);
-    pen.lineTo(width / 2, tall);
-    pen.stroke();
-    pen.strokeStyle = colours.blue;
-    pen.lineWidth = 1.3;
-    pen.beginPath();
-    list.forEach(([x, y], k) => {
-      const at = [width / 2 + (x / sx) * (width / 2), tall / 2 - (y / sy) * (tall / 2)];
-      if (k) pen.lineTo(...at);
-      else pen.moveTo(...at);
-    });
-    pen.stroke();
-    pen.fillStyle = colours.muted;
-    pen.font = "11px system-ui";
-    pen.fillText(`${yLabel} ±${sy.toPrecision(2)}`, 4, 12);
-    pen.textAlign = "right";
-    pen.fillText(`${xLabel} ±${sx.toPrecision(2)}`, width - 4, tall - 4);
-  });
-
-  return <canvas class="loop" ref={box} role="img" aria-label={label} />;
-}
-
-/** Points of one quantity over another on equal axes, with the line on which both are the same. */
-export function Scatter({ points, label, xLabel, yLabel }) {
-  const box = useDrawing((pen, { width, tall }, colours) => {
-    const list = points();
-    if (!list.length) return;
-    const flat = list.flat();
-    const [low, high] = [Math.min(...flat), Math.max(...flat)];
-    const pad = 0.06 * (high - low) || 1;
-    const left = 48;
-    const side = Math.min(width - left - 8, tall - 34);
-    const at = (value) => ((value - low + pad) / (high - low + 2 * pad)) * side;
-    const spot = ([x, y]) => [left + at(x), 8 + side - at(y)];
-    pen.strokeStyle = colours.line;
-    pen.strokeRect(left, 8, side, side);
-    pen.setLineDash([5, 4]);
-    pen.beginPath();
-    pen.moveTo(left, 8 + side);
-    pen.lineTo(left + side, 8);
-    pen.stroke();
-    pen.setLineDash([]);
-    for (const point of list) {
-      // Above and below the line are told apart by shape as well as by colour.
-      const better = point[1] <= point[0];
-      pen.strokeStyle = pen.fillStyle = better ? colours.blue : colours.orange;
-      pen.beginPath();
-      pen.arc(...spot(point), 4, 0, 2 * Math.PI);
-      if (better) pen.fill();
-      else pen.stroke();
-    }
-    pen.fillStyle = colours.muted;
-    pen.font = "11px system-ui";
-    for (const value of [low, (low + high) / 2, high]) {
-      pen.textAlign = "center";
-      pen.fillText(Number(value.toPrecision(3)), left + at(value), side + 22);
-      pen.textAlign = "right";
-      pen.fillText(Number(value.toPrecision(3)), left - 6, 12 + side - at(value));
-    }
-    pen.textAlign = "right";
-    pen.fillText(`${xLabel} →`, left + side - 4, side + 2);
-    pen.textAlign = "left";
-    pen.fillText(`↑ ${yLabel}`, left + 6, 20);
-  });
-
-  return <canvas class="scatter" ref={box} role="img" aria-label={label} />;
 }
 
 /** The course of one quantity in a few pixels, without axes: a trend, not a reading. */

@@ -1,5 +1,6 @@
 // Small parts that every view uses.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { me } from "../store.js";
 import { age, date, now } from "../time.js";
 
 const SOURCES = {
@@ -31,7 +32,7 @@ export function Priority({ priority }) {
 
 /** How old a value is; always said beside it. */
 export function Age({ at, stale }) {
-  if (!at) return <span class="age stale">no value yet</span>;
+  if (!at) return <span class="age">no value yet</span>;
   return (
     <time class={stale ? "age stale" : "age"} dateTime={new Date(at * 1000).toISOString()} title={date(at)}>
       {age(now.value - at)}
@@ -41,6 +42,22 @@ export function Age({ at, stale }) {
 
 export const number = (value, digits = 1) =>
   value === null || value === undefined || !Number.isFinite(value) ? "–" : value.toFixed(digits);
+
+/** A figure of a table: four digits, with a real minus; a dash where there is none. */
+export const figure = (value) =>
+  Number.isFinite(value) ? Number(value.toPrecision(4)).toLocaleString("en-GB").replace("-", "−") : "–";
+
+const UNITS = { s: "s", min: "min", pct: "%", veh: "vehicles", m: "m", mm: "mm", m3: "m³", km: "km" };
+
+/** An indicator with its unit: `wait_min` → wait (min). */
+export function indicator(name) {
+  const cut = name.lastIndexOf("_");
+  const unit = cut > 0 && UNITS[name.slice(cut + 1)];
+  return unit ? `${name.slice(0, cut).replaceAll("_", " ")} (${unit})` : name.replaceAll("_", " ");
+}
+
+/** A controller's name without the folders that lead to it. */
+export const brief = (name) => name.split("/").slice(-2).join("/");
 
 /** Asks once before something is done. `ask` is what is going to happen; children may hold more to fill in. */
 export function Confirm({ title, children, action, onDone, onClose, danger }) {
@@ -66,6 +83,9 @@ export function Confirm({ title, children, action, onDone, onClose, danger }) {
       <form onSubmit={go}>
         <h2 id="confirm-title">{title}</h2>
         {children}
+        <p class="hint">
+          As <strong>{me.value.name}</strong>; {me.value.audit ? "it stands in the audit log." : "no audit log is kept here."}
+        </p>
         {problem && (
           <p class="problem" role="alert">
             {problem}

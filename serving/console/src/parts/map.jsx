@@ -1,20 +1,21 @@
-// A scene on a plane, painted anew with every decision; vehicles move between two reports.
+// A scene on a plane, painted anew with what is shown; vehicles glide from report to report while it is now.
 import L from "leaflet";
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { theme } from "../theme.js";
 import { palette } from "../systems/palette.js";
+import { spread } from "./labels.js";
 
 const place = ([x, y]) => [y, x];
 
 /** Names stand beside marks where there are few of them. */
 const LABELLED = 40;
 
-/** Kinds that stand for agents or what they look after, and are named. */
-const NAMED = new Set(["junction", "gate", "tank", "zone", "damper", "tide"]);
+/** Labels look for room again at most so often: texts grow and shrink. */
+const SPREAD_MS = 1000;
 
-/** A report of vehicles older than this is not drawn as where they are. */
-const MOVES_S = 5;
+/** No glide takes longer. */
+const LONGEST_MS = 5000;
 
 /** Leaflet's canvas asks to be drawn once more while it is taken away, and then has nothing to draw on. */
 const Canvas = L.Canvas.extend({
@@ -44,10 +45,10 @@ function style(layer, look) {
 
 /**
  * @param site the store's Site
- * @param frame a signal: what is shown, null if nothing is known
+ * @param history the site's History: what is shown, now or then
  * @param chosen a signal: the agent that is looked at
  */
-export function SceneMap({ site, frame, chosen, label }) {
+export function SceneMap({ site, history, chosen, label }) {
   const box = useRef(null);
 
   useEffect(() => {
@@ -71,34 +72,39 @@ export function SceneMap({ site, frame, chosen, label }) {
     const below = new Canvas({ padding: 0.3 });
     const above = new Canvas({ padding: 0.3, pane: "things" });
     const agents = new Set(site.info.peek()?.agents ?? []);
-    const named = scene.marks.filter((mark) => mark.id && NAMED.has(mark.kind)).length <= LABELLED;
+    const labelled = (mark) => mark.id && kind.labelled?.(mark);
+    const named = scene.marks.filter(labelled).length <= LABELLED;
     const drawn = scene.marks.map((mark) => {
       const layer = layerOf(mark, below).addTo(map);
-      if (mark.id && NAMED.has(mark.kind)) {
-        layer.bindTooltip(named ? mark.label || mark.id : "", {
-          permanent: named,
-          direction: mark.points.length > 1 ? "center" : "right",
-          offset: mark.points.length > 1 ? [0, 0] : [10, 0],
-          className: `mark-label mark-${mark.kind}`,
-          opacity: 1,
-        });
-      } else if (mark.id || mark.label) layer.bindTooltip(mark.label || mark.id, { className: "mark-tip" });
+      const side = named && labelled(mark);
+      if (side) layer.bindTooltip("", { permanent: true, className: `mark-label mark-${mark.kind}`, opacity: 1 });
+      else if (mark.id || mark.label) layer.bindTooltip(mark.label || mark.id, { className: "mark-tip" });
       if (agents.has(mark.id)) layer.on("click", () => (chosen.value = mark.id));
-      return { mark, layer, key: "", text: null };
+      return { mark, layer, side, key: "", text: null };
     });
+    const labels = drawn.filter((item) => item.side);
+    let roomAt = 0;
+    const makeRoom = () => {
+      roomAt = performance.now();
+      spread(map, labels);
+    };
     // Streets reach far beyond what is controlled.
     const near = scene.marks.filter((mark) => mark.kind !== "street");
     const bounds = L.latLngBounds((near.length ? near : scene.marks).flatMap((mark) => mark.points.map(place)));
     const fit = () => {
       map.invalidateSize({ animate: false });
       map.fitBounds(bounds.pad(0.08), { animate: false });
+      makeRoom();
     };
     fit();
+    map.on("zoomend", makeRoom);
     const resized = new ResizeObserver(fit);
     resized.observe(host);
 
     function paint(shown) {
       const colours = palette();
+      if (shown) kind.prepare?.(shown, info);
+      let grown = false;
       for (const item of drawn) {
         const { mark, layer } = item;
         const look = kind.paint(mark.kind, mark.id, shown, info, colours);
@@ -106,11 +112,12 @@ export function SceneMap({ site, frame, chosen, label }) {
         if (key !== item.key) {
           item.key = key;
           style(layer, look);
-          write(item, look, named);
+          grown = write(item, look) || grown;
         }
         if (kind.shape && mark.points.length > 1) layer.setLatLngs(kind.shape(mark, shown, info).map(place));
       }
       highlight(chosen.peek());
+      if (grown && performance.now() - roomAt > SPREAD_MS) makeRoom();
     }
 
     let ring = null;
@@ -128,10 +135,13 @@ export function SceneMap({ site, frame, chosen, label }) {
     const ends = [
       effect(() => {
         theme.value; // colours differ
-        paint(frame.value);
+        paint(history.shown.value);
       }),
       effect(() => highlight(chosen.value)),
-      effect(() => things.report(site.telemetry.value)),
+      effect(() => {
+        theme.value;
+        things.report(history.moves.value, history.at.value === null);
+      }),
     ];
     return () => {
       for (const end of ends) end();
@@ -144,24 +154,28 @@ export function SceneMap({ site, frame, chosen, label }) {
   return <div class="map" ref={box} role="group" aria-label={label} />;
 }
 
-/** What a mark says of itself: its text beside it, or its tip under the pointer. */
-function write(item, look, named) {
-  const { mark, layer } = item;
-  const name = named ? shortened(mark.label || mark.id) : mark.label || mark.id;
-  const text = NAMED.has(mark.kind) && named ? (look.text ? `${name} · ${look.text}` : name) : (look.tip ?? name);
-  if (text && text !== item.text) {
-    item.text = text;
-    const label = document.createElement("span");
-    label.textContent = text;
-    if (layer.getTooltip()) layer.setTooltipContent(label);
-  }
+/** What a mark says of itself: its text beside it, or its tip under the pointer. → whether a label has another length */
+function write(item, look) {
+  const { mark, layer, side } = item;
+  const name = mark.label || mark.id;
+  const text = side ? [shortened(name), look.text].filter(Boolean).join(" · ") : (look.tip ?? name);
+  if (!text || text === item.text) return false;
+  const grown = side && text.length !== item.text?.length;
+  item.text = text;
+  const label = document.createElement("span");
+  label.textContent = text;
+  if (layer.getTooltip()) layer.setTooltipContent(label);
+  return grown;
 }
 
 /** Names that were joined by a program are long; the whole of them stands in the tables. */
 const shortened = (name) => (name.length > 20 ? `${name.slice(0, 9)}…${name.slice(-8)}` : name);
 
-/** Vehicles and the like: each glides from its last place to the one reported, in the time between two reports. */
-function movers(map, renderer, paint) {
+/**
+ * Vehicles and the like: while it is now, each glides from its last place to the one reported, in the time between two
+ * reports; then, each stands where it stood.
+ */
+function movers(map, renderer, look) {
   const known = new Map();
   let begun = 0;
   let lasts = 1000;
@@ -178,36 +192,39 @@ function movers(map, renderer, paint) {
     request = share < 1 && known.size ? requestAnimationFrame(glide) : 0;
   }
 
+  function put({ id, x, y, load }, colours) {
+    const to = [y, x];
+    let one = known.get(id);
+    if (!one) {
+      const layer = L.circleMarker(to, { renderer, weight: 1.5, interactive: false }).addTo(map);
+      one = { layer, at: to };
+      known.set(id, one);
+    }
+    one.from = one.at;
+    one.to = to;
+    const { fill, radius } = look?.(load, colours) ?? { fill: colours.ink, radius: 4 };
+    const key = `${fill} ${radius} ${colours.surface}`;
+    if (key === one.key) return;
+    one.key = key;
+    one.layer.setRadius(radius);
+    one.layer.setStyle({ color: colours.surface, fillColor: fill, fill: true, fillOpacity: 1 });
+  }
+
   return {
-    report(telemetry) {
-      const list = telemetry?.things ?? [];
+    report(moves, live) {
       const colours = palette();
-      const seen = new Set();
       const at = performance.now();
-      lasts = Math.min(Math.max(begun ? at - begun : 1000, 100), MOVES_S * 1000);
+      lasts = live ? Math.min(Math.max(begun ? at - begun : 1000, 100), LONGEST_MS) : 1;
       begun = at;
-      for (const thing of list) {
+      const seen = new Set();
+      for (const thing of moves) {
         seen.add(thing.id);
-        const to = [thing.y, thing.x];
-        let one = known.get(thing.id);
-        if (!one) {
-          const layer = L.circleMarker(to, { renderer, radius: 4, weight: 1.5, interactive: false }).addTo(map);
-          one = { layer, at: to, from: to, to };
-          known.set(thing.id, one);
-        }
-        one.from = one.at;
-        one.to = to;
-        const fill = paint?.(thing, colours) ?? colours.ink;
-        if (fill !== one.fill) {
-          one.fill = fill;
-          one.layer.setStyle({ color: colours.surface, fillColor: fill, fill: true, fillOpacity: 1 });
-        }
+        put(thing, colours);
       }
       for (const [id, one] of known) {
-        if (!seen.has(id)) {
-          one.layer.remove();
-          known.delete(id);
-        }
+        if (seen.has(id)) continue;
+        one.layer.remove();
+        known.delete(id);
       }
       if (!request && known.size) request = requestAnimationFrame(glide);
     },

@@ -1,13 +1,37 @@
-// A strip of the last hour: who was in charge, where the guard stepped in; drag it to look back.
+// A strip of the last hour: who was in charge, where and why the guard stepped in; drag it to look back.
 import { me } from "../store.js";
 import { clock, now, span } from "../time.js";
+import { commandText, reasonText } from "../systems/index.js";
+import { palette } from "../systems/palette.js";
 import { useDrawing } from "./drawing.js";
 
 const COLOUR = { champion: "blue", canary: "sky", fallback: "orange", manual: "pink" };
-const TALL = 44;
+const TALL = 58;
+const BASE = 30;
 const UNKEPT = "No audit log is kept here: what was before this page was opened is not known.";
 
-export function Timeline({ history }) {
+/** Room that a time takes below the strip, and steps from one to the next that people count in, in seconds. */
+const TIME_PX = 90;
+const STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 900];
+
+/** Changes by the guard that are told of a decision. */
+const TOLD = 4;
+
+function times(pen, from, to, x, width, colours) {
+  const least = ((to - from) * TIME_PX) / width;
+  const step = STEPS.find((one) => one >= least) ?? 1800;
+  pen.fillStyle = colours.muted;
+  pen.font = "11px system-ui";
+  pen.textAlign = "center";
+  for (let at = Math.ceil(from / step) * step; at <= to; at += step) {
+    const left = x(at);
+    if (left < TIME_PX / 3 || left > width - TIME_PX / 3) continue;
+    pen.fillRect(left, BASE + 11, 1, 3);
+    pen.fillText(clock(at), left, TALL - 2);
+  }
+}
+
+export function Timeline({ site, history }) {
   const points = history.course.value;
   const first = points[0]?.at_s ?? now.value - 60;
   const last = Math.max(points.at(-1)?.at_s ?? now.value, first + 1);
@@ -19,37 +43,35 @@ export function Timeline({ history }) {
     const from = list[0].at_s;
     const to = Math.max(list.at(-1).at_s, from + 1);
     const x = (time) => ((time - from) / (to - from)) * (width - 2) + 1;
-    const gaps = list.slice(1).map((point, k) => point.at_s - list[k].at_s);
-    const usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1] ?? 1;
-    list.forEach((point, k) => {
+    for (const point of list) {
       const left = x(point.at_s);
-      // A decision holds until the next, unless that never came.
-      const right = x(point.at_s + Math.min(gaps[k] ?? usual, 3 * usual));
       pen.fillStyle = colours[COLOUR[point.source]] ?? colours.muted;
-      pen.globalAlpha = 0.85;
       // Fallback and manual stand higher: told apart without colour, too.
-      const high = point.source === "champion" || point.source === "canary" ? 10 : 18;
-      pen.fillRect(left, TALL - 12 - high, Math.max(right - left, 1), high);
-      pen.globalAlpha = 1;
-      if (point.guarded) {
+      const high = point.source === "champion" || point.source === "canary" ? 12 : 24;
+      pen.fillRect(left, BASE - high, Math.max(x(Math.min(point.until_s, to)) - left + 0.3, 1), high);
+      if (point.reasons.length) {
         pen.fillStyle = colours.red;
-        pen.fillRect(left, TALL - 11, 1.5, 4);
+        pen.fillRect(left, BASE + 1, 1.5, 4);
       }
       if (point.found) {
         pen.fillStyle = colours.ink;
-        pen.fillRect(left, TALL - 5, 1.5, 4);
+        pen.fillRect(left, BASE + 6, 1.5, 4);
       }
-    });
+    }
+    times(pen, from, to, x, width, colours);
     const here = history.at.value;
     if (here !== null) {
       pen.fillStyle = colours.ink;
-      pen.fillRect(x(Math.min(Math.max(here, from), to)) - 1, 0, 2, TALL);
+      pen.fillRect(x(Math.min(Math.max(here, from), to)) - 1, 0, 2, BASE + 10);
     }
   }, [history]);
 
   return (
     <section class="timeline" aria-label="Time line">
-      <canvas ref={box} height={TALL} aria-hidden="true" />
+      <h2>
+        What was decided <small>in {points.length ? `the last ${span(last - first)}` : "the last hour: nothing yet"}</small>
+      </h2>
+      <canvas ref={box} style={{ height: `${TALL}px` }} aria-hidden="true" />
       <div class="timeline-row">
         <label>
           <span class="hidden">Look back: time</span>
@@ -70,13 +92,62 @@ export function Timeline({ history }) {
           Back to now
         </button>
       </div>
+      <p class="decided">
+        <Decided site={site} frame={history.shown.value} />
+      </p>
+      <Key />
       <p class="hint">
         {history.loading.value ? "Asking for what was before… " : ""}
         {me.value && !me.value.audit ? `${UNKEPT} ` : ""}
         {history.problem.value ? `What was before this page was opened is not shown: ${history.problem.value}. ` : ""}
-        {span(last - first)} · policy low, fallback and hand high · red: the guard changed something · black: a check found
-        something
+        <Reasons site={site} points={points} />
       </p>
     </section>
   );
+}
+
+/** Who decided what is shown, and what the guard made of it. */
+function Decided({ site, frame }) {
+  if (!frame) return "Nobody has decided anything yet.";
+  const changes = frame.interventions;
+  return (
+    <>
+      <strong>{clock(frame.at_s)}</strong> {frame.controller} decided
+      {changes.length ? ", and the guard changed: " : "; the guard let everything through."}
+      {changes
+        .slice(0, TOLD)
+        .map((one) => `${one.agent} to ${commandText(site, one.commanded)} (${reasonText(site.kind, one.reason)})`)
+        .join("; ")}
+      {changes.length > TOLD && `; and ${changes.length - TOLD} more`}
+    </>
+  );
+}
+
+function Key() {
+  const colours = palette();
+  return (
+    <ul class="legend">
+      {[
+        ["blue", "block", "policy"],
+        ["orange", "block tall", "fallback"],
+        ["pink", "block tall", "by hand"],
+        ["red", "tick", "the guard changed something"],
+        ["ink", "tick", "a check found something"],
+      ].map(([colour, shape, text]) => (
+        <li key={text}>
+          <span class={`swatch ${shape}`} style={{ color: colours[colour] }} />
+          {text}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** The guard's reasons in all that the strip shows. */
+function Reasons({ site, points }) {
+  const counts = new Map();
+  for (const reason of points.flatMap((point) => point.reasons)) counts.set(reason, (counts.get(reason) ?? 0) + 1);
+  if (!points.length || !counts.size) return points.length ? "The guard changed nothing in this time." : "";
+  const told = [...counts].sort((a, b) => b[1] - a[1]).map(([reason]) => reasonText(site.kind, reason));
+  return `Why the guard changed something in this time, the most frequent first: ${told.join("; ")}.`;
 }

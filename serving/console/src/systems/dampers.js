@@ -14,11 +14,13 @@ function offsets(frame, info, height) {
 
 export default {
   title: "Building",
+  /** Dampers by their command, storeys by their drift, beside the column on the right. */
+  labelled: (mark) => (mark.kind === "damper" ? "center" : mark.kind === "storey" && mark.points[0][0] > 0 && "right"),
   /** Its structure is listened to. */
   structure: true,
   gauges: [
-    { key: "drift_peak_mm", label: "largest drift of late", unit: "mm", digits: 2 },
-    { key: "accel_peak_m_s2", label: "largest acceleration of late", unit: "m/s²", digits: 2 },
+    { key: "drift_peak_mm", label: "peak drift", unit: "mm", digits: 2 },
+    { key: "accel_peak_m_s2", label: "peak acceleration", unit: "m/s²", digits: 2 },
     { key: "level", label: "highest command", unit: "%", scale: 100, digits: 0 },
   ],
   shape(mark, frame, info) {
@@ -36,7 +38,8 @@ export default {
     if (!frame) return { color: colours.muted, weight: 3 };
     if (kind === "storey") {
       const drift = frame.readings.drift_est_mm?.[info.index.storey.get(id)];
-      return { color: colours.muted, weight: 4, tip: `${id}: ${known(drift) ? drift.toFixed(2) : "?"} mm by estimate` };
+      const text = known(drift) ? `${drift.toFixed(2).replace("-", "−")} mm` : "?";
+      return { color: colours.muted, weight: 4, text, tip: `${id} drifts by ${text}, an estimate` };
     }
     const k = info.index.damper.get(id);
     const level = frame.readings.level?.[k] ?? 0;
@@ -46,13 +49,23 @@ export default {
       color: manual ? colours.pink : mix(colours.sky, colours.blue, level),
       weight: 3 + 6 * level,
       dash: heard ? null : "2 6",
+      text: `${(100 * level).toFixed(0)} %`,
       tip: `${id}: ${(100 * level).toFixed(0)} %, ${heard ? `${frame.readings.force_n[k].toFixed(0)} N` : "silent"}`,
     };
   },
   legend: (colours) => [
-    { color: colours.blue, text: "damper, wider with its command" },
-    { color: colours.ink, text: "floors, sway much enlarged" },
+    { color: colours.blue, text: "damper with its command, wider with it" },
+    { color: colours.muted, text: "storey with its drift; the sway is drawn much enlarged" },
   ],
+  readouts: (frame) => [{ label: "ground", value: frame.readings.ground_m_s2?.[0], unit: "m/s²", digits: 2 }],
+  fields: () => [{ label: "share of full voltage", said: (value) => `${(100 * value).toFixed(0)} %` }],
+  reasons: {
+    no_request: "nothing was asked for: the safe level",
+    in_doubt: "its sensors are in doubt: the safe level",
+    stroke: "near the end of its stroke: full voltage",
+    force: "near its rated force: no more voltage",
+    slew: "voltage changes no faster",
+  },
   loops: (frames, k) =>
     frames
       .map((frame) => [frame.readings.stroke_mm?.[k], frame.readings.force_n?.[k]])

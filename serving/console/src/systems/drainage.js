@@ -5,6 +5,7 @@ const fullM = (info, id) => info.limits.tanks?.[id]?.full_m ?? Infinity;
 
 export default {
   title: "Gates and tanks",
+  labelled: (mark) => (mark.kind === "gate" ? "center" : (mark.kind === "tank" || mark.kind === "tide") && "right"),
   gauges: [
     { key: "fullest", label: "fullest tank", unit: "%", scale: 100, digits: 0 },
     { key: "rain_mmh", label: "most rain", unit: "mm/h", digits: 1 },
@@ -17,7 +18,7 @@ export default {
     if (!frame) return { color: colours.muted, fill: colours.surface, weight: 2, radius: 9 };
     if (kind === "tide") {
       const level = frame.readings.tide_m?.[info.index.tide.get(id)];
-      return { color: colours.sky, fill: colours.sky, weight: 2, radius: 8, tip: `${id}: ${text(level, "m")}` };
+      return { color: colours.sky, fill: colours.sky, weight: 2, radius: 8, text: text(level, "m"), tip: `${id}: ${text(level, "m")}` };
     }
     if (kind === "tank") {
       const k = info.index.tank.get(id);
@@ -30,7 +31,7 @@ export default {
         fill: mix(colours.surface, color, 0.15 + 0.8 * share),
         weight: 2.5,
         radius: 12,
-        text: `${(100 * share).toFixed(0)}%`,
+        text: `${(100 * share).toFixed(0)} %`,
         tip: `${id}: ${depth.toFixed(2)} m`,
       };
     }
@@ -40,15 +41,35 @@ export default {
       color: manual ? colours.pink : setting < 0.02 ? colours.red : colours.green,
       weight: 3 + 6 * (setting ?? 0),
       dash: setting < 0.02 ? "2 6" : null,
+      text: known(setting) ? `${(100 * setting).toFixed(0)} %` : "?",
       tip: `${id}: ${(100 * setting).toFixed(0)} % open, ${text(frame.readings.flow_cms?.[info.index.gate.get(id)], "m³/s")}`,
     };
   },
   legend: (colours) => [
-    { color: colours.green, text: "gate, wider when open" },
+    { color: colours.green, text: "gate, wider the more it is open" },
     { color: colours.red, dash: true, text: "gate shut" },
-    { color: colours.blue, round: true, text: "tank" },
+    { color: colours.blue, round: true, text: "tank, with its filling" },
     { color: colours.red, round: true, text: "tank full" },
   ],
+  readouts: (frame, info) =>
+    [...(info.index.gauge?.keys() ?? [])].map((id, k) => ({
+      label: `rain ${id}`,
+      value: frame.readings.rain_mmh?.[k],
+      unit: "mm/h",
+      digits: 1,
+    })),
+  fields: () => [{ label: "opening", said: (value) => `${(100 * value).toFixed(0)} % open` }],
+  reasons: {
+    no_request: "nothing was asked for: it stays",
+    no_level: "the level is not known: its safe position",
+    dwell: "it has just moved, and rests",
+    moves: "its movements of the day are used up",
+    rate: "it moves no faster",
+    deadband: "too small a change to wear the gear",
+    tide: "the tide stands too high",
+    dry: "its tank is nearly empty",
+    all_shut: "a full tank keeps one gate open",
+  },
 };
 
 function text(value, unit) {

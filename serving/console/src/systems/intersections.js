@@ -15,6 +15,7 @@ function signal(frame, info, id) {
 
 export default {
   title: "Junctions",
+  labelled: (mark) => mark.kind === "junction" && "right",
   gauges: [
     { key: "queue_veh", label: "standing vehicles", unit: "veh", digits: 0 },
     { key: "count_veh", label: "vehicles in sight", unit: "veh", digits: 0 },
@@ -45,20 +46,31 @@ export default {
       weight: manual ? 4 : 2,
       fill: colours.surface,
       radius: 10,
-      text: `${frame.readings.stage?.[j] ?? "?"}`,
+      text: `stage ${frame.readings.stage?.[j] ?? "?"}`,
       tip: `${id}: stage ${frame.readings.stage?.[j]}, green for ${(frame.readings.green_s?.[j] ?? 0).toFixed(0)} s`,
     };
   },
-  thing: (thing, colours) => colours.blue,
+  thing: (load, colours) => ({ fill: colours.blue, radius: 4 }),
   legend: (colours) => [
     { color: colours.green, text: "green" },
     { color: colours.green, dash: true, text: "gives way" },
     { color: colours.orange, dash: true, text: "clearing" },
     { color: colours.red, text: "long queue" },
-    { color: colours.blue, round: true, text: "vehicle" },
+    { color: colours.blue, dot: true, text: "vehicle" },
   ],
+  /** Of all junctions at once only the stages that every one of them has. */
   choices(agent, info) {
-    const stages = info.limits.stages?.[agent] ?? [];
-    return stages.map((state, k) => ({ value: k, text: `stage ${k} (${state})` }));
+    const all = Object.values(info.limits.stages ?? {});
+    if (!agent) return Array.from({ length: Math.min(...all.map((one) => one.length)) }, (_, value) => ({ value, text: `stage ${value}` }));
+    return info.limits.stages[agent].map((state, value) => {
+      const green = [...state].filter((signal) => signal === "G" || signal === "g").length;
+      return { value, text: `stage ${value}: ${green} of ${state.length} ways across are green` };
+    });
+  },
+  reasons: {
+    invalid: "there is no such stage",
+    clearing: "the junction is being cleared",
+    min_green: "its shortest green is not over",
+    max_red: "somebody has waited as long as is allowed",
   },
 };

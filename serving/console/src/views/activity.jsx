@@ -27,23 +27,27 @@ async function load() {
   }
 }
 
-export function Activity() {
-  useEffect(() => {
-    load();
-  }, []);
+/** What people and rules changed, the newest first: what the audit log knows, and what came since. */
+function listed() {
   const seen = new Set();
-  const list = [...changes.value, ...older.value].filter((change) => {
+  return [...changes.value, ...older.value].filter((change) => {
     const key = `${change.at_s}${change.what}${change.site}`;
     return !seen.has(key) && seen.add(key);
   });
+}
+
+/** @param most lines that are shown; all if not given */
+export function ChangeTable({ most, caption }) {
+  useEffect(() => {
+    load();
+  }, []);
+  const list = listed().slice(0, most);
   return (
     <>
-      <h1>Activity</h1>
-      {problem.value && <p class="hint">What happened before this page was opened is not shown: {problem.value}</p>}
       {list.length ? (
         <div class="scroll">
           <table>
-            <caption class="hidden">What people and rules changed</caption>
+            <caption class={most ? "" : "hidden"}>{caption}</caption>
             <thead>
               <tr>
                 <th scope="col">When</th>
@@ -67,8 +71,20 @@ export function Activity() {
           </table>
         </div>
       ) : (
-        <Empty>Nobody has changed anything.</Empty>
+        <Empty>{problem.value ? "Nobody has changed anything since." : "Nobody has changed anything."}</Empty>
       )}
+      {problem.value && <p class="hint">What happened before this page was opened is not shown: {problem.value}</p>}
+    </>
+  );
+}
+
+export function Activity() {
+  return (
+    <>
+      <h1>
+        Activity <small>what people and rules changed, and why</small>
+      </h1>
+      <ChangeTable caption="What people and rules changed" />
     </>
   );
 }

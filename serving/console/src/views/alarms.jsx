@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { ask } from "../api.js";
 import { alarms, may, refreshAlarms } from "../store.js";
 import { clock, now, span } from "../time.js";
+import { Bars } from "../parts/bars.jsx";
 import { Age, Confirm, Empty, Priority } from "../parts/common.jsx";
 
 const STATES = { raised: "unseen", acknowledged: "seen", returned: "gone, unseen" };
@@ -37,7 +38,7 @@ function Row({ alarm, onShelve }) {
       <td>
         <Priority priority={alarm.priority} />
       </td>
-      <td>
+      <td class="what">
         {alarm.text}
         {alarm.count > 1 && <span class="hint"> · {alarm.count} times</span>}
         {shelved && (
@@ -59,12 +60,12 @@ function Row({ alarm, onShelve }) {
         {STATES[alarm.state]}
         {alarm.state === "acknowledged" && <span class="hint"> by {alarm.acknowledged_by}</span>}
       </td>
-      <td class="when">
-        {clock(alarm.raised_s)} <Age at={alarm.raised_s} />
+      <td class="since">
+        <Age at={alarm.raised_s} /> <small>{clock(alarm.raised_s)}</small>
       </td>
-      <td class="acts">
+      <td>
         {may("operate", where) && (
-          <>
+          <div class="acts">
             {alarm.state !== "acknowledged" && (
               <button type="button" onClick={seen}>
                 Acknowledge
@@ -73,15 +74,61 @@ function Row({ alarm, onShelve }) {
             <button type="button" onClick={() => onShelve(alarm)}>
               {shelved ? "Unshelve" : "Shelve"}
             </button>
-          </>
+          </div>
         )}
       </td>
     </tr>
   );
 }
 
+/** The head of alarms that came together: all of them can be seen to at once. */
+function Incident({ group, onSeen }) {
+  const [{ incident, site, system }] = group;
+  const unseen = group.filter((alarm) => alarm.state !== "acknowledged");
+  return (
+    <tr class="incident-head">
+      <th scope="rowgroup" colSpan="6">
+        <div>
+          <span>
+            Incident {incident} at {site}: {group.length} alarms, {unseen.length ? `${unseen.length} unseen` : "all seen"}
+          </span>
+          {unseen.length > 1 && may("operate", { system, name: site }) && (
+            <button type="button" onClick={() => onSeen(unseen)}>
+              Acknowledge all {unseen.length}…
+            </button>
+          )}
+        </div>
+      </th>
+    </tr>
+  );
+}
+
+/** How often alarms came: a bar every ten minutes, beside the one that a control room should hear at most. */
+function Rate() {
+  const { course } = alarms.value;
+  const hours = course.length / 6;
+  const over = course.filter((count) => count > 1).length;
+  return (
+    <figure class="rate">
+      <figcaption>
+        alarms in every ten minutes{" "}
+        <small>
+          ({course.reduce((a, b) => a + b, 0)} in the last {hours < 1.5 ? `${10 * course.length} minutes` : `${hours.toFixed(0)} hours`};{" "}
+          {over ? `more than one in ${over} of ${course.length} times ten minutes` : "never more than one"})
+        </small>
+      </figcaption>
+      <Bars
+        label={`Alarms in every ten minutes of the last ${hours.toFixed(1)} hours: ${course.join(", ")}`}
+        values={() => alarms.value.course}
+        limit={1}
+      />
+    </figure>
+  );
+}
+
 export function AlarmTable({ list, caption }) {
   const [shelving, setShelving] = useState(null);
+  const [seeing, setSeeing] = useState(null);
   const shelved = shelving && shelving.shelved_until_s > now.value;
   return (
     <>
@@ -102,13 +149,7 @@ export function AlarmTable({ list, caption }) {
           </thead>
           {groups(list).map((group) => (
             <tbody key={group[0].incident} class={group.length > 1 ? "incident" : ""}>
-              {group.length > 1 && (
-                <tr class="incident-head">
-                  <th scope="rowgroup" colSpan="6">
-                    Incident {group[0].incident} at {group[0].site}: {group.length} alarms
-                  </th>
-                </tr>
-              )}
+              {group.length > 1 && <Incident group={group} onSeen={setSeeing} />}
               {group.map((alarm) => (
                 <Row key={alarm.id} alarm={alarm} onShelve={setShelving} />
               ))}
@@ -116,6 +157,23 @@ export function AlarmTable({ list, caption }) {
           ))}
         </table>
       </div>
+      {seeing && (
+        <Confirm
+          title={`Acknowledge ${seeing.length} alarms of one incident?`}
+          action="Acknowledge all"
+          onClose={() => setSeeing(null)}
+          onDone={async () => {
+            for (const alarm of seeing) await ask(`/v1/alarms/${alarm.id}/acknowledge`, { method: "POST", body: {} });
+            await refreshAlarms();
+          }}
+        >
+          <ul class="findings">
+            {seeing.map((alarm) => (
+              <li key={alarm.id}>{alarm.text}</li>
+            ))}
+          </ul>
+        </Confirm>
+      )}
       {shelving && (
         <Confirm
           title={shelved ? "Bring it back into sight?" : "Shelve this alarm?"}
@@ -164,6 +222,7 @@ export function AlarmList() {
           {rate} in the last ten minutes; a control room should hear less than one (EEMUA 191)
         </small>
       </h1>
+      <Rate />
       {open.length ? <AlarmTable list={open} caption="Open alarms" /> : <Empty>No alarm.</Empty>}
       {shelved.length > 0 && <AlarmTable list={shelved} caption="Shelved" />}
     </>

@@ -3,16 +3,14 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask } from "../api.js";
 import { date } from "../time.js";
-import { Empty } from "../parts/common.jsx";
-import { Scatter } from "../parts/chart.jsx";
+import { brief, Empty, figure, indicator } from "../parts/common.jsx";
+import { Scatter } from "../parts/plane.jsx";
 
 const evaluations = signal(null);
 const place = signal("");
 const pair = signal([0, 1]);
 const found = signal(null);
 const problem = signal("");
-
-const said = (value) => (Number.isFinite(value) ? Number(value.toPrecision(4)).toLocaleString() : "–");
 
 async function load() {
   evaluations.value = (await ask("/v1/evaluations", { timeout: 30_000 })).evaluations;
@@ -25,7 +23,8 @@ function groups(list) {
     const key = `${one.scenario} · ${one.label} · ${one.hash.slice(0, 8)}${one.split === "test" ? "" : ` · ${one.split}`}`;
     if (!found.has(key)) found.set(key, []);
     for (const [controller, reached] of Object.entries(one.controllers)) {
-      found.get(key).push({ name: one.name, controller, seeds: one.seeds, written_s: one.written_s, ...reached });
+      const { name, seeds, written_s, kpi } = one;
+      found.get(key).push({ name, controller, seeds, written_s, kpi, ...reached });
     }
   }
   return new Map([...found].filter(([, members]) => members.length > 1));
@@ -81,13 +80,13 @@ export function Beside() {
             ))}
           </select>
         </label>
-        {["One", "beside"].map((name, k) => (
+        {["Compare", "with"].map((name, k) => (
           <label key={name}>
             {name}
             <select value={pair.value[k]} onChange={choose(k)}>
               {members.map((one, i) => (
                 <option value={i}>
-                  {one.controller}, {one.seeds} seeds, {date(one.written_s)}
+                  {brief(one.controller)}, {one.seeds} seeds, {date(one.written_s)}
                 </option>
               ))}
             </select>
@@ -100,11 +99,52 @@ export function Beside() {
         </p>
       )}
       {found.value && <Compared {...found.value} />}
+      <Reached members={members} />
     </>
   );
 }
 
-function Compared({ kpi, seeds, first, second, paired, a, b }) {
+/** Everything that was evaluated there. */
+function Reached({ members }) {
+  return (
+    <div class="scroll">
+      <table>
+        <caption>
+          All that was evaluated there: {indicator(members[0].kpi)}, less is better
+        </caption>
+        <thead>
+          <tr>
+            <th scope="col">Controller</th>
+            {["Seeds", "Median", "90th percentile", "Worst", "Failures"].map((name) => (
+              <th scope="col" class="number">
+                {name}
+              </th>
+            ))}
+            <th scope="col">Evaluated</th>
+          </tr>
+        </thead>
+        <tbody>
+          {members.map((one) => (
+            <tr key={`${one.name} ${one.controller}`}>
+              <th scope="row" title={one.controller}>
+                {brief(one.controller)}
+              </th>
+              <td class="number">{one.seeds}</td>
+              <td class="number">{figure(one.median)}</td>
+              <td class="number">{figure(one.p90)}</td>
+              <td class="number">{figure(one.worst)}</td>
+              <td class="number">{one.failures}</td>
+              <td class="when">{date(one.written_s)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Compared({ kpi, seeds, first, second, paired, ...names }) {
+  const [a, b] = [brief(names.a), brief(names.b)];
   const rows = [
     [a, first],
     [b, second],
@@ -115,33 +155,41 @@ function Compared({ kpi, seeds, first, second, paired, a, b }) {
       <div class="scroll">
         <table>
           <caption>
-            {kpi} on {seeds.length} common seeds; less is better
+            {indicator(kpi)} on {seeds.length} common seeds; less is better
           </caption>
           <thead>
             <tr>
               <th />
-              <th scope="col">median</th>
-              <th scope="col">mean</th>
-              <th scope="col">90th percentile</th>
-              <th scope="col">worst</th>
+              <th scope="col" class="number">
+                median
+              </th>
+              <th scope="col" class="number">
+                mean
+              </th>
+              <th scope="col" class="number">
+                90th percentile
+              </th>
+              <th scope="col" class="number">
+                worst
+              </th>
             </tr>
           </thead>
           <tbody>
             {rows.map(([name, one], k) => (
               <tr key={k}>
                 <th scope="row">{name}</th>
-                <td class="number">{said(one.median)}</td>
-                <td class="number">{said(one.mean)}</td>
-                <td class="number">{said(one.p90)}</td>
-                <td class="number">{said(one.worst)}</td>
+                <td class="number">{figure(one.median)}</td>
+                <td class="number">{figure(one.mean)}</td>
+                <td class="number">{figure(one.p90)}</td>
+                <td class="number">{figure(one.worst)}</td>
               </tr>
             ))}
           </tbody>
         </table>
         <p class="paired">
-          Seed by seed {a} differs from {b} by <strong>{said(paired.difference)}</strong> in the median, 95 % interval{" "}
-          {said(paired.low)} to {said(paired.high)}: <strong>{verdict}</strong>. It is better on {paired.wins} of{" "}
-          {seeds.length} seeds; the median ratio is {said(paired.ratio)}.
+          Seed by seed {a} differs from {b} by <strong>{figure(paired.difference)}</strong> in the median, 95 % interval{" "}
+          {figure(paired.low)} to {figure(paired.high)}: <strong>{verdict}</strong>. It is better on {paired.wins} of{" "}
+          {seeds.length} seeds; the median ratio is {figure(paired.ratio)}.
         </p>
       </div>
       <figure>
@@ -150,8 +198,8 @@ function Compared({ kpi, seeds, first, second, paired, a, b }) {
         </figcaption>
         <Scatter
           label={`${kpi} of ${a} over that of ${b}, a point a seed`}
-          xLabel={b}
-          yLabel={a}
+          xLabel={`${indicator(kpi)} of ${b}`}
+          yLabel={`${indicator(kpi)} of ${a}`}
           points={() => (found.value ? found.value.first.values.map((y, k) => [found.value.second.values[k], y]) : [])}
         />
       </figure>

@@ -4,6 +4,8 @@ import { now } from "../time.js";
 import { Spark } from "../parts/chart.jsx";
 import { Age, Empty, number, Priority, Source } from "../parts/common.jsx";
 import { gaugesOf } from "../systems/index.js";
+import { ChangeTable } from "./activity.jsx";
+import { AlarmTable } from "./alarms.jsx";
 
 const RANK = { high: 0, medium: 1, low: 2 };
 
@@ -65,6 +67,7 @@ function Tile({ site }) {
             ))}
       </dl>
       {frame && <Trend site={site} />}
+      {frame && <Health frame={frame} />}
       {telemetry?.twin && telemetry.twin.controller !== frame?.controller && <Twin telemetry={telemetry} />}
       <div class="tile-foot">
         {worst ? (
@@ -78,6 +81,27 @@ function Tile({ site }) {
         <Age at={frame?.at_s} stale={stale} />
       </div>
     </a>
+  );
+}
+
+/** Whether readings can be trusted, and answers come in time. */
+function Health({ frame }) {
+  const found = frame.findings?.length ?? 0;
+  return (
+    <p class="health">
+      {found ? (
+        <span class="problem">
+          <span aria-hidden="true">▲</span> {found} finding{found === 1 ? "" : "s"} in the readings
+        </span>
+      ) : (
+        <span>
+          <span aria-hidden="true">✓</span> readings trusted
+        </span>
+      )}
+      <span>
+        answers in {number(frame.latency_ms, frame.latency_ms < 10 ? 1 : 0)} of {number(frame.deadline_ms, 0)} ms
+      </span>
+    </p>
   );
 }
 
@@ -108,13 +132,33 @@ function Twin({ telemetry }) {
   return (
     <p class="twin">
       {label}: <strong>{much === "0" ? "as much as" : `${much} % ${share < 0 ? "less than" : "more than"}`}</strong>{" "}
-      {telemetry.twin.controller} beside it
+      {telemetry.twin.controller} in a twin of the plant
     </p>
+  );
+}
+
+const LATEST = 5;
+
+/** Alarms that nobody has seen yet, the most urgent first. */
+function Needs() {
+  const unseen = alarms.value.alarms.filter((a) => a.state !== "acknowledged" && !(a.shelved_until_s > now.value));
+  if (!unseen.length) return null;
+  const more = unseen.length - LATEST;
+  return (
+    <section aria-label="Unseen alarms">
+      <AlarmTable list={unseen.slice(0, LATEST)} caption="Alarms that nobody has seen yet" />
+      {more > 0 && (
+        <p class="hint">
+          <a href="#/alarms">{more} more in the list of alarms</a>
+        </p>
+      )}
+    </section>
   );
 }
 
 export function City() {
   const list = [...sites.value.values()].sort(before);
+  const waiting = list.filter((site) => site.last.value === null).length;
   const needy = list.filter((site) => urgency(site)[0] < 9 || (site.last.value && urgency(site)[1] < 2)).length;
   return (
     <>
@@ -122,7 +166,8 @@ export function City() {
         City{" "}
         <small>
           {list.length} site{list.length === 1 ? "" : "s"},{" "}
-          {needy ? `${needy} need${needy === 1 ? "s" : ""} a look` : "all quiet"} · {alarms.value.rate} alarm
+          {needy ? `${needy} need${needy === 1 ? "s" : ""} a look` : "none needs a person"}
+          {waiting ? ` · ${waiting} wait${waiting === 1 ? "s for its plant" : " for their plants"}` : ""} · {alarms.value.rate} alarm
           {alarms.value.rate === 1 ? "" : "s"} in ten minutes
         </small>
       </h1>
@@ -135,6 +180,10 @@ export function City() {
       ) : (
         <Empty>No site of yours is served here.</Empty>
       )}
+      <Needs />
+      <section aria-label="Changes of late">
+        <ChangeTable most={LATEST} caption="Changed last" />
+      </section>
     </>
   );
 }

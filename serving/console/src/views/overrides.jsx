@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ask } from "../api.js";
 import { now, span } from "../time.js";
 import { Confirm } from "../parts/common.jsx";
+import { commandText, fieldsOf, reasonText } from "../systems/index.js";
 
 const EXPIRIES = [
   [60, "1 minute"],
@@ -22,7 +23,7 @@ export function Overrides({ site, state, chosen, may }) {
       <ul class="overrides">
         {live.map((one) => (
           <li key={one.agent}>
-            <strong>{one.agent || "the whole site"}</strong> at {shown(one.command)} for {span(one.until_s - now.value)} more, by{" "}
+            <strong>{one.agent || "the whole site"}</strong> at {commandText(site, one.command)} for {span(one.until_s - now.value)} more, by{" "}
             {one.who}: {one.reason}
             {may && (
               <button type="button" onClick={() => setReleasing(one)}>
@@ -61,24 +62,20 @@ function grouped(entries, agents) {
   return list;
 }
 
-function shown(command) {
-  return Array.isArray(command) ? command.join(", ") : String(command);
-}
-
 function TakeOver({ site, chosen }) {
   const info = site.info.value;
   const agent = info.agents.includes(chosen.value) ? chosen.value : "";
   const [value, setValue] = useState(null);
   const [guard, setGuard] = useState(null);
   const [sending, setSending] = useState(false);
-  const fields = commandFields(site, agent || info.agents[0]);
+  const fields = fieldsOf(site, agent);
 
   useEffect(() => {
     setValue(null);
     setGuard(null);
   }, [agent]);
 
-  const command = value ?? fields.map((field) => (field.choices ? field.choices[0]?.value : field.low));
+  const command = value ?? present(site, agent || info.agents[0], fields);
   const plain = command.length === 1 ? command[0] : command;
   const body = (extra = {}) => ({ command: plain, ...(agent ? { agent } : {}), ...extra });
 
@@ -127,7 +124,7 @@ function TakeOver({ site, chosen }) {
                 value={command[k]}
                 onInput={(event) => setValue(replaced(command, k, Number(event.target.value)))}
               />
-              <output>{Number(command[k]).toFixed(2)}</output>
+              <output>{field.said(command[k])}</output>
             </span>
           )}
         </label>
@@ -135,7 +132,7 @@ function TakeOver({ site, chosen }) {
       <button type="submit">Check and take over…</button>
       {sending && (
         <Confirm
-          title={`Hold ${agent || "the whole site"} at ${shown(plain)}?`}
+          title={`Hold ${agent || "the whole site"} at ${commandText(site, plain)}?`}
           action="Take over"
           danger
           onClose={() => setSending(false)}
@@ -146,7 +143,7 @@ function TakeOver({ site, chosen }) {
             await site.refresh();
           }}
         >
-          <Verdict guard={guard} />
+          <Verdict site={site} guard={guard} />
           <label>
             Why
             <input name="reason" required maxLength="200" />
@@ -167,12 +164,21 @@ function TakeOver({ site, chosen }) {
   );
 }
 
+/** What an agent is commanded now, so that nothing jumps where somebody only looks; the least where nothing is known. */
+function present(site, agent, fields) {
+  const now = [site.last.peek()?.commands[agent]?.[site.command]].flat();
+  return fields.map(({ choices, low }, k) => {
+    if (!choices) return typeof now[k] === "number" ? now[k] : low;
+    return choices.some((choice) => choice.value === now[k]) ? now[k] : choices[0].value;
+  });
+}
+
 function replaced(list, k, value) {
   return list.map((old, i) => (i === k ? value : old));
 }
 
 /** What the guard says before anything is sent. */
-function Verdict({ guard }) {
+function Verdict({ site, guard }) {
   if (!guard) return null;
   if (guard.problem) return <p class="note">The guard was not asked: {guard.problem}</p>;
   const changes = guard.interventions ?? [];
@@ -183,29 +189,10 @@ function Verdict({ guard }) {
       <ul>
         {changes.slice(0, 8).map((change) => (
           <li key={change.agent}>
-            {change.agent}: {shown(change.commanded)} instead, {change.reason}
+            {change.agent}: {commandText(site, change.commanded)} instead, as {reasonText(site.kind, change.reason)}
           </li>
         ))}
       </ul>
     </div>
   );
-}
-
-/** The numbers that a command consists of: a choice, or a range each. */
-function commandFields(site, agent) {
-  const info = site.info.value;
-  const bounds = info.command;
-  if (bounds.choices) {
-    const plain = Array.from({ length: bounds.choices }, (_, value) => ({ value, text: String(value) }));
-    const named = site.kind.choices?.(agent, info);
-    return [{ label: site.command, choices: named?.length ? named : plain }];
-  }
-  const low = bounds.low ?? [0];
-  const high = bounds.high ?? [1];
-  return low.map((from, k) => ({
-    label: low.length > 1 ? `${site.command} ${k + 1}` : site.command,
-    low: from,
-    high: high[k],
-    step: (high[k] - from) / 100,
-  }));
 }

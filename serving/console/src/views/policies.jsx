@@ -11,6 +11,20 @@ const ACTS = {
   rollback: { title: "Go back to the champion before?", action: "Roll back", says: "The champion before acts again." },
 };
 
+/** What is counted of whoever is in charge, over the last ticks. */
+const RATES = {
+  errors: "failed, of late",
+  late: "too late, of late",
+  outside: "saw what it never learned, of late",
+  guarded: "changed by the guard, of late",
+};
+
+/** Who a role's name stands for: “policy” is whoever is known to do no harm here. */
+function named(role, site) {
+  const charge = site.info.value?.in_charge;
+  return role === "policy" && charge?.role === "champion" ? charge.controller : role;
+}
+
 export function Policies({ site }) {
   const [doing, setDoing] = useState(null);
   const [setting, setSetting] = useState(null);
@@ -22,12 +36,12 @@ export function Policies({ site }) {
     <section class="policies" aria-label="Policies">
       <h2>Policies</h2>
       <dl class="facts">
-        <Role name="champion" of={roles.champion} />
+        <Role name="champion" of={named(roles.champion, site)} />
         <Role name={roles.mode === "canary" ? "canary" : "in the shadow"} of={roles.challenger} />
         <Role name="fallback" of={site.state.value.in_charge?.fallback} />
         <Role name="champion before" of={before} />
         {Object.entries(site.state.value.rates ?? {}).map(([name, share]) => (
-          <Role key={name} name={`${name}, of late`} of={`${(100 * share).toFixed(0)} %`} />
+          <Role key={name} name={RATES[name] ?? name} of={`${(100 * share).toFixed(0)} %`} />
         ))}
       </dl>
       {site.shadow.value && <ShadowChart site={site} />}

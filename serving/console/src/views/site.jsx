@@ -4,11 +4,12 @@ import { useEffect, useMemo } from "preact/hooks";
 import { alarms, may } from "../store.js";
 import { clock, plantClock } from "../time.js";
 import { Age, number, Source } from "../parts/common.jsx";
-import { Chart, Loop } from "../parts/chart.jsx";
+import { Chart } from "../parts/chart.jsx";
 import { SceneMap } from "../parts/map.jsx";
+import { Loop } from "../parts/plane.jsx";
 import { Timeline } from "../parts/timeline.jsx";
-import { gaugesOf } from "../systems/index.js";
-import { palette } from "../systems/palette.js";
+import { commandText, gaugesOf, reasonText } from "../systems/index.js";
+import { known, palette } from "../systems/palette.js";
 import { AlarmTable } from "./alarms.jsx";
 import { Overrides } from "./overrides.jsx";
 import { Policies } from "./policies.jsx";
@@ -39,27 +40,14 @@ export function SiteView({ site }) {
       </h1>
       <div class={`site-main${stale ? " is-stale" : ""}${past ? " is-past" : ""}`}>
         <section class="plant" aria-label="Plant">
-          <p class="stamp" role="status">
-            {past ? (
-              <strong>
-                As it was at {shown ? clock(shown.at_s) : "a time that is not known"}: not now
-              </strong>
-            ) : stale ? (
-              <strong>
-                Old: the last value came <Age at={shown?.at_s} stale />
-              </strong>
-            ) : (
-              <>
-                Live · tick {shown?.tick} · plant {plantClock(shown?.time_s ?? 0)} · <Age at={shown?.at_s} />
-              </>
-            )}
-          </p>
-          <SceneMap site={site} frame={frame} chosen={chosen} label={`${site.kind.title} of ${site.name}`} />
+          <Stamp site={site} history={history} />
+          <SceneMap site={site} history={history} chosen={chosen} label={`${site.kind.title} of ${site.name}`} />
+          <Readouts site={site} frame={shown} />
           <Legend site={site} />
         </section>
         <Charge site={site} frame={shown} past={past} chosen={chosen} />
       </div>
-      <Timeline history={history} />
+      <Timeline site={site} history={history} />
       <Gauges site={site} history={history} />
       {site.kind.loops && <Loops site={site} />}
       {site.kind.structure && <Structure site={site} />}
@@ -70,13 +58,72 @@ export function SiteView({ site }) {
   );
 }
 
+/** Whether what is shown is now, and how old it is. */
+function Stamp({ site, history }) {
+  const shown = history.shown.value;
+  const past = history.at.value !== null;
+  if (past) {
+    const moves = site.telemetry.value?.things.length > 0 && !history.moves.value.length;
+    return (
+      <p class="stamp" role="status">
+        <strong>As it was at {shown ? clock(shown.at_s) : "a time that is not known"}: not now</strong>
+        {moves && " · where vehicles were then is not known"}
+      </p>
+    );
+  }
+  if (!shown) {
+    return (
+      <p class="stamp" role="status">
+        No plant has asked yet: this is where it stands, not how.
+      </p>
+    );
+  }
+  return (
+    <p class="stamp" role="status">
+      {site.stale.value ? (
+        <strong>
+          Old: the last value came <Age at={shown.at_s} stale />
+        </strong>
+      ) : (
+        <>
+          Live · tick {shown.tick} · the plant’s clock {plantClock(shown.time_s)} · <Age at={shown.at_s} />
+          {history.movesOld.value && (
+            <>
+              {" "}
+              · vehicles were last heard of <Age at={site.telemetry.value.at_s} stale />
+            </>
+          )}
+        </>
+      )}
+    </p>
+  );
+}
+
+/** What surrounds the plant: rain, shaking, the speed of streets. */
+function Readouts({ site, frame }) {
+  const list = frame ? (site.kind.readouts?.(frame, site.painting()) ?? []) : [];
+  if (!list.length) return null;
+  return (
+    <dl class="readouts">
+      {list.map(({ label, value, unit, digits }) => (
+        <div key={label}>
+          <dt>{label}</dt>
+          <dd>
+            {known(value) ? number(value, digits) : "silent"} <small>{unit}</small>
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
 function Legend({ site }) {
   const colours = palette();
   return (
     <ul class="legend">
       {site.kind.legend(colours).map((item) => (
         <li key={item.text}>
-          <span class={`swatch${item.dash ? " dash" : ""}${item.round ? " round" : ""}`} style={{ color: item.color }} />
+          <span class={`swatch${["dash", "round", "dot"].map((shape) => (item[shape] ? ` ${shape}` : "")).join("")}`} style={{ color: item.color }} />
           {item.text}
         </li>
       ))}
@@ -121,9 +168,9 @@ function Charge({ site, frame, past, chosen }) {
           <Findings frame={frame} />
         </>
       ) : (
-        <p class="empty">No plant has asked yet.</p>
+        <p class="empty">Nobody yet: no plant has asked.</p>
       )}
-      {!past && <Overrides site={site} frame={frame} state={state} chosen={chosen} may={may("operate", site)} />}
+      {!past && <Overrides site={site} state={state} chosen={chosen} may={may("operate", site)} />}
     </section>
   );
 }
@@ -144,7 +191,8 @@ function Findings({ frame }) {
 
 function Gauges({ site, history }) {
   const last = site.last.value;
-  const gauges = last ? gaugesOf(site.kind, last) : [];
+  if (!last) return null;
+  const gauges = gaugesOf(site.kind, last);
   return (
     <section class="charts" aria-label="Course of the plant">
       {gauges.map((gauge, k) => (
@@ -180,6 +228,7 @@ const LOOPED = 400;
 function Loops({ site }) {
   const info = site.painting();
   const ids = [...info.index.damper.keys()];
+  if (!site.last.value) return null;
   return (
     <section class="charts" aria-label="Force over stroke">
       {ids.map((id, k) => (
@@ -189,8 +238,8 @@ function Loops({ site }) {
           </figcaption>
           <Loop
             label={`Force over stroke of damper ${id}`}
-            xLabel="mm"
-            yLabel="N"
+            xLabel="stroke (mm)"
+            yLabel="force (N)"
             points={() => site.last.value && site.kind.loops(site.frames.slice(-LOOPED), k)}
           />
         </figure>
@@ -213,9 +262,9 @@ function Decision({ frame, site }) {
           <thead>
             <tr>
               <th scope="col">Agent</th>
-              <th scope="col">Command</th>
-              <th scope="col">Asked for</th>
-              <th scope="col">Why it was changed</th>
+              <th scope="col">Commanded</th>
+              <th scope="col">Asked for, if the guard changed it</th>
+              <th scope="col">Why</th>
             </tr>
           </thead>
           <tbody>
@@ -224,9 +273,13 @@ function Decision({ frame, site }) {
               return (
                 <tr key={agent}>
                   <th scope="row">{agent}</th>
-                  <td>{said(command[site.command] ?? command.program)}</td>
-                  <td>{change ? said(change.requested) : ""}</td>
-                  <td>{frame.overridden?.[agent] ? `by hand: ${frame.overridden[agent]}` : change?.reason}</td>
+                  <td>{command.program ?? commandText(site, command[site.command])}</td>
+                  <td>{change ? commandText(site, change.requested) : ""}</td>
+                  <td>
+                    {frame.overridden?.[agent]
+                      ? `by hand: ${frame.overridden[agent]}`
+                      : change && reasonText(site.kind, change.reason)}
+                  </td>
                 </tr>
               );
             })}
@@ -235,10 +288,4 @@ function Decision({ frame, site }) {
       </div>
     </details>
   );
-}
-
-function said(value) {
-  if (Array.isArray(value)) return value.map(said).join(", ");
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : value.toFixed(3);
-  return value === null || value === undefined ? "nothing that exists" : String(value);
 }

@@ -6,11 +6,11 @@ import { date } from "../time.js";
 import { Empty, number } from "../parts/common.jsx";
 import { Chart } from "../parts/chart.jsx";
 import { Beside } from "./beside.jsx";
+import { Bundles } from "./bundles.jsx";
 
 const runs = signal(null);
 const run = signal(null);
 const bundles = signal([]);
-const pair = signal(["", ""]);
 const problem = signal("");
 
 async function load() {
@@ -40,7 +40,7 @@ export function Training() {
       </h1>
       <section aria-label="Bundles">
         <h2>Policies that can be served</h2>
-        <Bundles />
+        <Bundles list={bundles.value} />
       </section>
       <section aria-label="Two side by side">
         <h2>Two policies on the same seeds</h2>
@@ -53,140 +53,6 @@ export function Training() {
     </>
   );
 }
-
-function Bundles() {
-  const list = bundles.value;
-  if (!list.length) return <Empty>None ships, and none was exported here.</Empty>;
-  const [a, b] = pair.value.map((ref) => list.find((one) => one.ref === ref));
-  const choose = (k) => (event) => (pair.value = pair.value.map((old, i) => (i === k ? event.target.value : old)));
-  return (
-    <>
-      <div class="scroll">
-        <table>
-          <caption class="hidden">Bundles</caption>
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col">System</th>
-              <th scope="col">Made</th>
-              <th scope="col">Algorithm</th>
-              <th scope="col">Decisions</th>
-              <th scope="col">SHA-256</th>
-            </tr>
-          </thead>
-          <tbody>
-            {list.map((one) => (
-              <tr key={one.ref}>
-                <th scope="row">{one.card.name}</th>
-                <td>{one.card.system}</td>
-                <td>{one.card.created}</td>
-                <td>{one.card.training.algorithm}</td>
-                <td class="number">{one.card.training.decisions.toLocaleString()}</td>
-                <td>
-                  <code title={one.card.sha256}>{one.card.sha256.slice(0, 12)}</code>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      <div class="pair">
-        {[0, 1].map((k) => (
-          <label key={k}>
-            {k ? "beside" : "Look at"}
-            <select value={pair.value[k]} onChange={choose(k)}>
-              <option value="">{k ? "none" : "choose a policy"}</option>
-              {list.map((one) => (
-                <option value={one.ref}>
-                  {one.card.system}/{one.card.name}
-                </option>
-              ))}
-            </select>
-          </label>
-        ))}
-      </div>
-      {a && <Cards a={a} b={b} />}
-    </>
-  );
-}
-
-/** What two policies reached on the same seeds: rows that both cards have, side by side. */
-function Cards({ a, b }) {
-  const rows = Object.entries(a.card.evaluation).filter(([, table]) => typeof table === "object");
-  return (
-    <>
-      {rows.map(([name, table]) => (
-        <Reached key={name} name={name} one={table} other={b?.card.evaluation[name]} a={a} b={b} />
-      ))}
-      <p class="hint">
-        Made with <code>{a.card.training.command}</code>
-      </p>
-    </>
-  );
-}
-
-function Reached({ name, one, other, a, b }) {
-  const columns = [...new Set(Object.values(one).flatMap((row) => (typeof row === "object" ? Object.keys(row) : [])))];
-  if (!columns.length) {
-    return (
-      <div class="scroll">
-        <table>
-          <caption>{name}</caption>
-          <thead>
-            <tr>
-              <th />
-              <th scope="col">{a.card.name}</th>
-              {b && <th scope="col">{b.card.name}</th>}
-            </tr>
-          </thead>
-          <tbody>
-            {Object.entries(one).map(([key, value]) => (
-              <tr key={key}>
-                <th scope="row">{key}</th>
-                <td class="number">{said(value)}</td>
-                {b && <td class="number">{said(other?.[key])}</td>}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    );
-  }
-  const rows = [
-    ...Object.entries(one).map(([key, row]) => [key === "this policy" ? a.card.name : key, row]),
-    ...(other ? Object.entries(other).filter(([key]) => key === "this policy" || !(key in one)).map(([key, row]) => [key === "this policy" ? b.card.name : key, row]) : []),
-  ];
-  return (
-    <div class="scroll">
-      <table>
-        <caption>
-          {name}
-          {b && !other && <span class="hint"> ({b.card.name} was not evaluated on these)</span>}
-        </caption>
-        <thead>
-          <tr>
-            <th />
-            {columns.map((column) => (
-              <th scope="col">{column}</th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map(([key, row]) => (
-            <tr key={key}>
-              <th scope="row">{key}</th>
-              {columns.map((column) => (
-                <td class="number">{said(row?.[column])}</td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-const said = (value) => (typeof value === "number" ? Number(value.toPrecision(4)).toLocaleString() : (value ?? "–"));
 
 function Runs() {
   const found = runs.value;
@@ -220,8 +86,12 @@ function Runs() {
               <th scope="col">Run</th>
               <th scope="col">Scenarios</th>
               <th scope="col">Algorithm</th>
-              <th scope="col">Updates</th>
-              <th scope="col">Best score</th>
+              <th scope="col" class="number">
+                Updates
+              </th>
+              <th scope="col" class="number">
+                Best score
+              </th>
               <th scope="col">Last written</th>
             </tr>
           </thead>
@@ -243,29 +113,40 @@ function Runs() {
           </tbody>
         </table>
       </div>
+      <p class="hint">
+        The score of a run is its mean indicator on validation seeds beside that of the best rule: 1 is as good as it, less is
+        better.
+      </p>
       {run.value && <Curves />}
     </>
   );
 }
 
-const SHOWN = 6;
+const SHOWN = 4;
 
-/** The first names of many. */
-const some = (names) =>
-  names.length > SHOWN + 1 ? `${names.slice(0, SHOWN).join(", ")} and ${names.length - SHOWN} more` : names.join(", ");
+/** The first of many scenarios, their system told once where it is the same. */
+function some(names) {
+  const systems = new Set(names.map((name) => name.split("/")[0]));
+  const list = systems.size === 1 ? names.map((name) => name.split("/").slice(1).join("/")) : names;
+  const told = list.length > SHOWN + 1 ? `${list.slice(0, SHOWN).join(", ")} and ${list.length - SHOWN} more` : list.join(", ");
+  return systems.size === 1 ? `${[...systems][0]}: ${told}` : told;
+}
 
 function Curves() {
   const { name, curves } = run.value;
   return (
-    <section class="charts" aria-label={`Curves of ${name}`}>
+    <section aria-label={`Curves of ${name}`}>
+      <h3>Curves of {name}</h3>
+      <div class="charts">
       {Object.entries(curves).map(([title, { x, y }]) => (
         <figure key={`${name}${title}`}>
           <figcaption>
-            {name}: {title}
+            {title} <small>over decisions of agents</small>
           </figcaption>
           <Chart label={`${title} of ${name}`} time={false} lines={[{ label: title, colour: "blue" }]} data={() => [x, y]} />
         </figure>
       ))}
+      </div>
     </section>
   );
 }

@@ -1,0 +1,32 @@
+"""The alarms of a service as somebody asks for them, whichever processes keep them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+from serving.alarms.book import Alarm, urgency
+
+
+class AlarmsTold(NamedTuple):
+    """What is told of alarms.
+
+    Attributes:
+        alarms: those that stand, what needs a person first.
+        rate: how many came in the last ten minutes.
+        course: how many came in every ten minutes until now, the oldest first.
+    """
+
+    alarms: list[Alarm]
+    rate: int
+    course: list[int]
+
+    @classmethod
+    def joined(cls, parts: Sequence[AlarmsTold]) -> AlarmsTold:
+        """What several processes tell as one: their alarms in order, their counts added, the last beside the last."""
+        now_s = time.time()
+        alarms = sorted((alarm for part in parts for alarm in part.alarms), key=lambda alarm: urgency(alarm, now_s))
+        columns = zip_longest(*(part.course[::-1] for part in parts), fillvalue=0)
+        return cls(alarms, sum(part.rate for part in parts), [sum(column) for column in columns][::-1])

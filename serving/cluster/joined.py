@@ -1,0 +1,106 @@
+"""Events of several processes as one stream, each going on from where it was left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from serving.watch.streams import HEARTBEAT_S, Frame
+
+log = logging.getLogger("cityloop.serving")
+
+SEPARATOR = ","
+"""Between the places of several streams in one identifier."""
+
+ELSEWHERE = "0-0"
+"""A place in nobody's stream: whoever is asked to go on from there says that something was missed."""
+
+WAITING = 8
+"""What waits for a slow reader, of all processes; whoever has more to tell waits too, and then tells of a gap."""
+
+AGAIN_S = 2.0
+"""A process whose stream has ended, as it is replaced, is asked again after so long."""
+
+
+class JoinedEvents:
+    """Several streams as one; see `Events`. One that ends is opened again, and goes on where it was.
+
+    Args:
+        name: who listens.
+        open_: number of a stream, and its place to go on from → its events.
+        count: of the streams.
+        since: identifier of the last event that was seen; None: begin now.
+        allowed: asked as often as signs of life come; the stream ends where it is not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_: Callable[[int, str | None], Any],
+        count: int,
+        since: str | None,
+        allowed: Callable[[], bool],
+    ):
+        self.name, self.closed = name, False
+        self._open, self._allowed = open_, allowed
+        self._places = places_of(since, count)
+        self._queue: asyncio.Queue[tuple[int, list[Frame]]] = asyncio.Queue(WAITING)
+        self._tasks = [asyncio.create_task(self._read(k)) for k in range(count)]
+        self._checked = asyncio.get_running_loop().time()
+
+    async def _read(self, k: int) -> None:
+        place = self._places[k]
+        while True:
+            source = None
+            try:
+                source = self._open(k, place)
+                async for frames in source:
+                    if frames:  # signs of life are the joined stream's own
+                        await self._queue.put((k, frames))
+                        place = next((frame.id for frame in reversed(frames) if frame.id is not None), place)
+            except Exception as error:
+                log.info("events: a process's stream ended (%s); it is asked again", type(error).__name__)
+            finally:
+                if source is not None:
+                    source.cancel()
+            await asyncio.sleep(AGAIN_S)
+
+    def __aiter__(self) -> JoinedEvents:
+        return self
+
+    async def __anext__(self) -> list[Frame]:
+        """The next events; none as a sign of life."""
+        now = asyncio.get_running_loop().time()
+        if now - self._checked >= HEARTBEAT_S:
+            self._checked = now
+            if not self._allowed():
+                raise StopAsyncIteration
+        try:
+            async with asyncio.timeout(HEARTBEAT_S):
+                k, frames = await self._queue.get()
+        except TimeoutError:
+            return []
+        return [self._placed(k, frame) for frame in frames]
+
+    def _placed(self, k: int, frame: Frame) -> Frame:
+        """A frame with the places of all streams in its identifier."""
+        if frame.id is None:
+            return frame
+        self._places[k] = frame.id
+        return frame._replace(id=SEPARATOR.join(place or "" for place in self._places))
+
+    def close(self) -> None:
+        """Listen no longer. May be called twice."""
+        self.closed = True
+        for task in self._tasks:
+            task.cancel()
+
+
+def places_of(since: str | None, count: int) -> list[str | None]:
+    """Where each of several streams is to go on; None: it begins now."""
+    if not since:
+        return [None] * count
+    places = since.split(SEPARATOR)
+    return [place or None for place in places] if len(places) == count else [ELSEWHERE] * count

@@ -1,0 +1,54 @@
+// What is kept of a site's course: a point a decision, and where these are too many, one for several that are alike.
+
+/** How far back one may look, in seconds; points that are kept of it: a second each. */
+export const BACK_S = 3600;
+const MOST = 3600;
+
+/** Decisions so many times as far apart as usual had a silence between them. */
+const RESTED = 3;
+
+/** How long from one to the next, usually; `before` is what was thought until now, null: nothing. */
+export function period(before, gap_s) {
+  if (before === null) return gap_s;
+  return gap_s > 20 * before ? before : 0.8 * before + 0.2 * gap_s;
+}
+
+/** Add a point, in place. A decision holds until the next, unless that was long in coming. */
+export function append(points, point, period_s) {
+  const usual = period_s ?? 1;
+  const before = points.at(-1);
+  if (before) before.until_s = Math.min(point.at_s, before.at_s + RESTED * usual);
+  points.push({ ...point, until_s: point.at_s + usual });
+  const old = points.findIndex((one) => one.at_s >= point.at_s - BACK_S);
+  if (old > 0) points.splice(0, old);
+  if (points.length > MOST) thin(points);
+}
+
+/** Make one of two neighbours that are alike, in the older half, in place; where none are, the oldest go. */
+function thin(points) {
+  const half = points.length >> 1;
+  const kept = [];
+  for (const point of points.splice(0, half)) {
+    const last = kept.at(-1);
+    if (last && !last.pair && last.source === point.source && last.until_s >= point.at_s) {
+      kept[kept.length - 1] = {
+        ...last,
+        pair: true,
+        until_s: point.until_s,
+        reasons: [...new Set([...last.reasons, ...point.reasons])],
+        found: last.found || point.found,
+      };
+    } else kept.push({ ...point, pair: false });
+  }
+  points.unshift(...kept.slice(-0.8 * half));
+}
+
+/** Points of decisions that were thinned evenly, each holding until the next, unless that was long in coming. */
+export function spaced(points, period_s) {
+  const gaps = points.slice(1).map((point, k) => point.at_s - points[k].at_s);
+  const usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1];
+  return points.map((point, k) => ({
+    ...point,
+    until_s: point.at_s + (gaps[k] <= RESTED * usual ? gaps[k] : (period_s ?? 1)),
+  }));
+}
