@@ -129,7 +129,7 @@ class Gateway:
         """Whether there are alarms."""
         return self.alarms is not None
 
-    def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
+    async def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
         """What happens at every site that somebody may read; see `Streams.subscribe`."""
         assert self.streams is not None
         return self.streams.subscribe(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from serving.watch.streams import HEARTBEAT_S, Frame
@@ -19,6 +20,9 @@ ELSEWHERE = "0-0"
 
 WAITING = 8
 """What waits for a slow reader, of all processes; whoever has more to tell waits too, and then tells of a gap."""
+
+OPENS_S = 1.0
+"""How long all processes may take until they listen, before those that do are heard."""
 
 AGAIN_S = 2.0
 """A process whose stream has ended, as it is replaced, is asked again after so long."""
@@ -47,6 +51,7 @@ class JoinedEvents:
         self._open, self._allowed = open_, allowed
         self._places = places_of(since, count)
         self._queue: asyncio.Queue[tuple[int, list[Frame]]] = asyncio.Queue(WAITING)
+        self._opened = [asyncio.Event() for _ in range(count)]
         self._tasks = [asyncio.create_task(self._read(k)) for k in range(count)]
         self._checked = asyncio.get_running_loop().time()
 
@@ -57,6 +62,7 @@ class JoinedEvents:
             try:
                 source = self._open(k, place)
                 async for frames in source:
+                    self._opened[k].set()
                     if frames:  # signs of life are the joined stream's own
                         await self._queue.put((k, frames))
                         place = next((frame.id for frame in reversed(frames) if frame.id is not None), place)
@@ -66,6 +72,13 @@ class JoinedEvents:
                 if source is not None:
                     source.cancel()
             await asyncio.sleep(AGAIN_S)
+
+    async def opened(self) -> None:
+        """Wait until every process listens, and nothing is missed from now on; not for long, as one may be replaced."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OPENS_S):
+                for one in self._opened:
+                    await one.wait()
 
     def __aiter__(self) -> JoinedEvents:
         return self

@@ -94,8 +94,9 @@ class Replica(Rpc):
 
     async def events(self, principal: Principal, since: str | None, last: int) -> AsyncIterator[list[Frame]]:
         """For the one in front, which knows whether they may still listen; see `Gateway.listen`."""
-        events = self.gateway.listen(principal, since, lambda: True, last)
+        events = await self.gateway.listen(principal, since, lambda: True, last)
         try:
+            yield []  # from now on nothing is missed
             async for frames in events:
                 yield frames
         finally:

@@ -84,7 +84,9 @@ class Front(Gateway):
         asked = (getattr(handle, method).remote(*args) for handle in self._handles())
         return list(await asyncio.gather(*asked))
 
-    def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> JoinedEvents:
+    async def listen(
+        self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int
+    ) -> JoinedEvents:
         """See `Gateway.listen`: what every shard tells, in the order in which it comes."""
         self._listening = [one for one in self._listening if not one.closed]
         mine = sum(one.name == principal.name for one in self._listening)
@@ -97,6 +99,11 @@ class Front(Gateway):
 
         events = JoinedEvents(principal.name, open_, len(handles), since, allowed)
         self._listening.append(events)
+        try:
+            await events.opened()
+        except asyncio.CancelledError:
+            events.close()
+            raise
         return events
 
     async def told(self, principal: Principal) -> AlarmsTold:

@@ -66,7 +66,7 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
     async def all_events(request: Request, last: Last = 0) -> Response:
         """What happens at every site that the key may read, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.access.authenticate(request.headers)
-        return EventResponse(gateway.listen(principal, _since(request), _same(request, principal), last))
+        return EventResponse(await gateway.listen(principal, _since(request), _same(request, principal), last))
 
     @app.get("/v1/{system}/{site}/events", **documented)
     async def events(system: str, site: str, request: Request, last: Last = 0) -> Response:

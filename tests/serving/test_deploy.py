@@ -187,7 +187,7 @@ def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_pa
             assert http.get("/v1/alarms").json()["alarms"] == []
             with http.stream("GET", "/v1/events") as told:  # the console's: of every site, whichever process has it
                 assert told.headers["content-type"].startswith("text/event-stream")
-                change = http.post("/v1/drainage/theta/policies/shadow", json={"policy": "static", "reason": "a look"})
+                change = http.post("/v1/drainage/theta/policies/shadow", json={"policy": "efd", "reason": "a look"})
                 assert change.status_code == 200, change.text
                 assert next(line for line in told.iter_lines() if line.startswith("event:")) == "event: change"
                 assert http.post("/v1/drainage/theta/policies/demote", json={"reason": "seen"}).status_code == 200

@@ -12,7 +12,7 @@ const Figure = ({ children }) => <td class="number">{figure(children)}</td>;
 export function Bundles({ list }) {
   if (!list.length) return <Empty>None ships, and none was exported here.</Empty>;
   const [a, b] = pair.value.map((ref) => list.find((one) => one.ref === ref));
-  const choose = (k) => (event) => (pair.value = pair.value.map((old, i) => (i === k ? event.target.value : old)));
+  const choose = (k) => (event) => (pair.value = k ? [pair.value[0], event.target.value] : [event.target.value, ""]);
   return (
     <>
       <div class="scroll">
@@ -56,11 +56,13 @@ export function Bundles({ list }) {
             {name}
             <select value={pair.value[k]} onChange={choose(k)}>
               <option value="">{k ? "none" : "choose a policy"}</option>
-              {list.map((one) => (
-                <option value={one.ref}>
-                  {one.card.system}/{one.card.name}
-                </option>
-              ))}
+              {list
+                .filter((one) => !k || (one !== a && one.card.system === a?.card.system))
+                .map((one) => (
+                  <option value={one.ref}>
+                    {one.card.system}/{one.card.name}
+                  </option>
+                ))}
             </select>
           </label>
         ))}
@@ -74,8 +76,11 @@ export function Bundles({ list }) {
 const tables = (card) =>
   Object.entries(card.evaluation).filter(([, table]) => Object.values(table).some((row) => typeof row === "object"));
 
-/** `test: delay_s on 30 seeds of intersections/cologne1` in words. */
-const titled = (title) => title.replace(/^(\w+: )?(\w+)/, (_, split = "", name) => `${split}${indicator(name)}`);
+/** `test: delay_s on 30 seeds of intersections/cologne1` → where, seeds and indicator; where: all of it, if it is another. */
+function titled(title) {
+  const [, kpi, seeds, where] = title.match(/^test: (\w+) on (\d+) seeds? of [\w-]+\/(.+)$/) ?? [];
+  return where ? { where, seeds: Number(seeds), kpi: indicator(kpi) } : { where: title };
+}
 
 function Card({ a, b }) {
   const proven = Object.entries(a.proven ?? {});
@@ -100,7 +105,7 @@ function Card({ a, b }) {
       <Overview a={a} b={b} />
       {tables(a).map(([title, table]) => (
         <details key={title}>
-          <summary>{titled(title)}</summary>
+          <summary>{titled(title).where}: everybody</summary>
           <Reached title={title} table={table} other={b?.evaluation[title]} a={a} b={b} />
         </details>
       ))}
@@ -130,10 +135,14 @@ function Overview({ a, b }) {
   return (
     <div class="scroll">
       <table>
-        <caption>What it reached: medians, less is better</caption>
+        <caption>What it reached on test seeds: medians, less is better</caption>
         <thead>
           <tr>
-            <th scope="col">Evaluated</th>
+            <th scope="col">At</th>
+            <th scope="col">Indicator</th>
+            <th scope="col" class="number">
+              Seeds
+            </th>
             <th scope="col" class="number">
               {a.name}
             </th>
@@ -157,7 +166,9 @@ function Overview({ a, b }) {
             const [best, reached] = others.reduce((x, y) => (y[1].median < x[1].median ? y : x), others[0] ?? ["", {}]);
             return (
               <tr key={title}>
-                <th scope="row">{titled(title)}</th>
+                <th scope="row">{titled(title).where}</th>
+                <td>{titled(title).kpi}</td>
+                <Figure>{titled(title).seeds}</Figure>
                 <Figure>{table[ITSELF]?.median}</Figure>
                 {b && <Figure>{b.evaluation[title]?.[ITSELF]?.median}</Figure>}
                 <td>{best && `${best}: ${figure(reached.median)}`}</td>
@@ -183,7 +194,7 @@ function Reached({ title, table, other, a, b }) {
   return (
     <div class="scroll">
       <table>
-        <caption class="hidden">{titled(title)}</caption>
+        <caption class="hidden">{title}</caption>
         <thead>
           <tr>
             <th scope="col">Controller</th>

@@ -126,7 +126,14 @@ function Trend({ site }) {
 function Twin({ telemetry }) {
   const { value, label } = telemetry.cost;
   const twin = telemetry.twin.value;
-  if (!(twin > 0)) return null;
+  if (!(twin > 0)) {
+    if (value > 0) return null;
+    return (
+      <p class="twin">
+        {label}: none yet, nor under {telemetry.twin.controller} in a twin of the plant
+      </p>
+    );
+  }
   const share = value / twin - 1;
   const much = Math.abs(share * 100).toFixed(0);
   return (

@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask } from "../api.js";
 import { date } from "../time.js";
-import { Empty, number } from "../parts/common.jsx";
+import { Empty, indicator, number } from "../parts/common.jsx";
 import { Chart } from "../parts/chart.jsx";
 import { Beside } from "./beside.jsx";
 import { Bundles } from "./bundles.jsx";
@@ -132,6 +132,19 @@ function some(names) {
   return systems.size === 1 ? `${[...systems][0]}: ${told}` : told;
 }
 
+const CURVES = {
+  "eval/score": "score on validation seeds",
+  "rollout/return_mean": "mean return of training episodes",
+  "rollout/action_change_rate": "share of decisions that change something",
+  "safety/shield_rate": "share of requests that the guard changed",
+};
+
+/** What a curve shows, in words: `eval/cologne1/delay_s` is an indicator at a scenario. */
+function curve(tag) {
+  const parts = tag.split("/").slice(1);
+  return CURVES[tag] ?? `${indicator(parts.at(-1))}${parts.length > 1 ? ` at ${parts[0]}` : ""}, validation seeds`;
+}
+
 function Curves() {
   const { name, curves } = run.value;
   return (
@@ -141,7 +154,7 @@ function Curves() {
       {Object.entries(curves).map(([title, { x, y }]) => (
         <figure key={`${name}${title}`}>
           <figcaption>
-            {title} <small>over decisions of agents</small>
+            {curve(title)} <small>over decisions of agents</small>
           </figcaption>
           <Chart label={`${title} of ${name}`} time={false} lines={[{ label: title, colour: "blue" }]} data={() => [x, y]} />
         </figure>
