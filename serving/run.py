@@ -48,9 +48,9 @@ class ServeHandle:
             for s in services
         ]
 
-    def run_empty(self, route: str) -> None:
-        """Serve an empty answer beside the sites, to measure against."""
-        self._cluster.run_empty(route)
+    def run_empty(self, name: str, as_it_comes: bool = False) -> None:
+        """Serve an empty answer beside the sites, to measure against; see `Cluster.run_empty`."""
+        self._cluster.run_empty(name, as_it_comes)
 
     def roll(self) -> None:
         """Replace every process by a new one, which is ready before the old one goes; waits until that is done."""

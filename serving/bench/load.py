@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from serving.bench.ledger import WHO, spent_s
+
 Ask = Callable[[int], bytes]
 """Number of a client's request → its bytes."""
 
@@ -30,6 +32,7 @@ class Tally:
         untold: refusals for lack of room that did not say when to ask again.
         latency_ms: of every answer.
         odd: the first answer of each status that is neither 200, 429 nor 503.
+        spent_s: processor seconds that were spent meanwhile, by each of `serving.bench.ledger.WHO`.
     """
 
     seconds: float = 0.0
@@ -37,6 +40,7 @@ class Tally:
     untold: int = 0
     latency_ms: list[float] = field(default_factory=list)
     odd: dict[int, str] = field(default_factory=dict)
+    spent_s: np.ndarray = field(default_factory=lambda: np.zeros(len(WHO)))
 
     @property
     def per_s(self) -> float:
@@ -54,7 +58,13 @@ class Tally:
         self.statuses += other.statuses
         self.untold += other.untold
         self.latency_ms += other.latency_ms
+        self.spent_s = self.spent_s + other.spent_s
         self.odd |= {status: text for status, text in other.odd.items() if status not in self.odd}
+
+    @property
+    def spent_us(self) -> dict[str, float]:
+        """Processor time of an answer, microseconds, by who spent it."""
+        return dict(zip(WHO, (self.spent_s / max(self.statuses[200], 1) * 1e6).tolist(), strict=True))
 
     def quantile_ms(self, q: float) -> float:
         """A quantile of the latency."""
@@ -71,7 +81,10 @@ def request(method: str, host: str, path: str, body: bytes = b"", key: str | Non
 
 def press(host: str, port: int, clients: Sequence[Ask], seconds: float) -> Tally:
     """Let clients ask for a while, each its next request as soon as its last is answered."""
-    return asyncio.run(_press(host, port, clients, seconds))
+    before = spent_s()
+    tally = asyncio.run(_press(host, port, clients, seconds))
+    tally.spent_s = spent_s() - before
+    return tally
 
 
 async def _press(host: str, port: int, clients: Sequence[Ask], seconds: float) -> Tally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +37,26 @@ SLICES = 6
 """How often empty requests and ticks take turns."""
 
 
+TICK, EMPTY, AS_IT_COMES = "tick", "empty", "empty-as-it-comes"
+"""What is asked: ticks, empty requests of a process with the same settings, and of one with Ray Serve's own."""
+
+
 def bench_serving(
     scenario: str = "intersections/cologne8", policy: str = POLICY, rounds: int = ROUNDS, seconds: float = SECONDS
 ) -> dict[str, Any]:
-    """Serve a scenario beside an empty deployment and ask both: in turn by one client, then by sixteen at a time.
+    """Serve a scenario beside empty deployments and ask all: in turn by one client, then by sixteen at a time.
 
     Everything that a service has is on: keys, checks of the readings, the audit log.
 
     Args:
         scenario: what is served; its ticks are recorded from a simulated episode first.
         policy: who decides.
-        rounds: requests of either kind by the one client.
-        seconds: how long sixteen clients ask, of either kind; each drives a plant of its own.
+        rounds: requests of each kind by the one client.
+        seconds: how long sixteen clients ask, of each kind; each drives a plant of its own.
 
     Returns:
-        ``{"bench", "ratios", "figures"}``; times in milliseconds, throughput in requests a second.
+        ``{"bench", "ratios", "figures"}``; times in milliseconds, throughput in requests a second, processor time of
+        a request in microseconds.
 
     Raises:
         CityloopError: if the scenario or the policy cannot be served.
@@ -63,32 +68,68 @@ def bench_serving(
         assert handle is not None
         label = f"{site_path} by {handle.sites[0]['controller']}"
         headers = {"authorization": f"Bearer {key}"}
-        with handle, httpx.Client(trust_env=False, headers=headers) as http:
-            handle.run_empty("/empty")
-            url = f"{handle.url}/v1/{site_path}/act"
-            empty, tick = _measure(http, f"{handle.url}/empty", url, bodies, rounds)
-            none, many = _press(config, site_path, bodies, key, seconds)
-            obeyed = [_in_charge(http, f"{handle.url}/v1/{site_path}-{k}") for k in range(CLIENTS)]
+        with handle, httpx.Client(trust_env=False, headers=headers, base_url=handle.url) as http:
+            handle.run_empty(EMPTY)
+            handle.run_empty(AS_IT_COMES, as_it_comes=True)
+            alone = _measure(http, f"/v1/{site_path}/act", bodies, rounds)
+            many = _press(config, site_path, bodies, key, seconds)
+            obeyed = [_in_charge(http, f"/v1/{site_path}-{k}") for k in range(CLIENTS)]
     return {
         "bench": "serving",
-        "ratios": {
-            "served tick / empty request, median": float(np.median(tick) / np.median(empty)),
-            "served tick / empty request, p99": float(np.quantile(tick, 0.99) / np.quantile(empty, 0.99)),
-            f"throughput of {CLIENTS} clients, ticks / empty requests": many.per_s / none.per_s,
-        },
+        "ratios": {name: ratio for floor in FLOORS for name, ratio in _ratios(alone, many, floor).items()},
         "figures": {
-            "empty request, median ms": float(np.median(empty)),
-            "empty request, p99 ms": float(np.quantile(empty, 0.99)),
-            f"{label}, median ms": float(np.median(tick)),
-            f"{label}, p99 ms": float(np.quantile(tick, 0.99)),
-            f"{CLIENTS} clients, empty requests a second": none.per_s,
-            f"{CLIENTS} clients, ticks a second": many.per_s,
-            f"{CLIENTS} clients, tick p99 ms": many.quantile_ms(0.99),
-            f"{CLIENTS} clients, errors but 429 and 503 with Retry-After": float(many.errors),
+            **_latencies(alone, label),
+            **_throughputs(many),
             f"{CLIENTS} clients, plants whose policy is in charge at the end": float(sum(obeyed)),
-            **{f"{CLIENTS} clients, status {status}": float(n) for status, n in sorted(many.statuses.items())},
+            **_ledger(many),
         },
     }
+
+
+FLOORS = {EMPTY: "", AS_IT_COMES: " as Ray Serve comes"}
+"""Kind of empty request → what is said of it."""
+
+
+def _ratios(alone: Mapping[str, np.ndarray], many: Mapping[str, Tally], floor: str) -> dict[str, float]:
+    """Ticks over empty requests of one kind."""
+    tick, empty, how = alone[TICK], alone[floor], FLOORS[floor]
+    return {
+        f"served tick / empty request{how}, median": float(np.median(tick) / np.median(empty)),
+        f"served tick / empty request{how}, p99": float(np.quantile(tick, 0.99) / np.quantile(empty, 0.99)),
+        f"throughput of {CLIENTS} clients, ticks / empty requests{how}": many[TICK].per_s / many[floor].per_s,
+    }
+
+
+def _latencies(alone: Mapping[str, np.ndarray], label: str) -> dict[str, float]:
+    names = _names(label)
+    quantiles = {"median": 0.5, "p99": 0.99}
+    return {
+        f"{names[kind]}, {name} ms": float(np.quantile(times, q))
+        for kind, times in alone.items()
+        for name, q in quantiles.items()
+    }
+
+
+def _names(tick: str) -> dict[str, str]:
+    """Kind of request → what it is called."""
+    return {TICK: tick, **{floor: f"empty request{how}" for floor, how in FLOORS.items()}}
+
+
+def _throughputs(many: Mapping[str, Tally]) -> dict[str, float]:
+    ticks = many[TICK]
+    return {
+        **{f"{CLIENTS} clients, empty requests{how} a second": many[floor].per_s for floor, how in FLOORS.items()},
+        f"{CLIENTS} clients, ticks a second": ticks.per_s,
+        f"{CLIENTS} clients, tick p99 ms": ticks.quantile_ms(0.99),
+        f"{CLIENTS} clients, errors but 429 and 503 with Retry-After": float(ticks.errors),
+        **{f"{CLIENTS} clients, status {status}": float(n) for status, n in sorted(ticks.statuses.items())},
+    }
+
+
+def _ledger(many: Mapping[str, Tally]) -> dict[str, float]:
+    """Who spends how much of a processor's time on a request."""
+    names = _names("tick")
+    return {f"{names[kind]}, {who}, us": us for kind, tally in many.items() for who, us in tally.spent_us.items()}
 
 
 def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfig, str]:
@@ -116,16 +157,18 @@ def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfi
 
 def _press(
     config: ServiceConfig, site_path: str, bodies: list[bytes], key: str | None, seconds: float
-) -> tuple[Tally, Tally]:
-    """What many clients got of empty requests and of ticks, in slices by turns so that a busy moment hits both."""
+) -> dict[str, Tally]:
+    """What many clients got of each kind, in slices by turns so that a busy moment hits all."""
     host = f"{config.host}:{config.port}"
-    nothing = request("GET", host, "/empty", key=key)
-    none, many = Tally(), Tally()
+    many = {kind: Tally() for kind in (*FLOORS, TICK)}
     for turn in range(SLICES):
-        none.add(press(config.host, config.port, [lambda _: nothing] * CLIENTS, seconds / SLICES))
+        for floor in FLOORS:
+            nothing = request("GET", host, f"/{floor}", key=key)
+            asks: list[Ask] = [lambda _, nothing=nothing: nothing] * CLIENTS  # type: ignore[misc]
+            many[floor].add(press(config.host, config.port, asks, seconds / SLICES))
         asks = [_ticks_of(host, f"/v1/{site_path}-{k}/act", bodies, key, f"turn {turn}") for k in range(CLIENTS)]
-        many.add(press(config.host, config.port, asks, seconds / SLICES))
-    return none, many
+        many[TICK].add(press(config.host, config.port, asks, seconds / SLICES))
+    return many
 
 
 def _ticks_of(host: str, path: str, bodies: list[bytes], key: str | None, episode: str) -> Ask:
@@ -171,18 +214,19 @@ def record_episode(scenario: str, controller: str | None = None, ticks: int = TI
         loop.close()
 
 
-def _measure(
-    http: httpx.Client, empty_url: str, tick_url: str, bodies: list[bytes], rounds: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Milliseconds of empty requests and of ticks, asked in turn so that a busy moment hits both alike."""
-    empty, tick = np.empty(rounds), np.empty(rounds)
+def _measure(http: httpx.Client, address: str, bodies: list[bytes], rounds: int) -> dict[str, np.ndarray]:
+    """Milliseconds of requests of each kind, asked in turn so that a busy moment hits all alike."""
+    asks: dict[str, Callable[[int], httpx.Response]] = {
+        **{floor: lambda _, floor=floor: http.get(f"/{floor}") for floor in FLOORS},  # type: ignore[misc]
+        TICK: lambda k: http.post(address, content=bodies[k % len(bodies)]),
+    }
+    times = {kind: np.empty(rounds) for kind in asks}
     for k in range(-WARM_UP, rounds):
-        body = bodies[k % len(bodies)]
-        a = _time(lambda: http.get(empty_url))
-        b = _time(lambda body=body: http.post(tick_url, content=body))  # type: ignore[misc]
-        if k >= 0:
-            empty[k], tick[k] = a, b
-    return empty, tick
+        for kind, ask in asks.items():
+            took = _time(lambda ask=ask, k=k: ask(k))  # type: ignore[misc]
+            if k >= 0:
+                times[kind][k] = took
+    return times
 
 
 def _time(ask: Callable[[], httpx.Response]) -> float:

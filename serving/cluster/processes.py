@@ -36,6 +36,15 @@ def title(pid: int) -> str:
         return ""
 
 
+def processor_s(pid: int) -> float:
+    """Processor time that a process has spent, seconds; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_bytes(pid: int) -> int:
     """Memory that a process holds; 0 if it has ended."""
     try:

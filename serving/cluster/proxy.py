@@ -73,6 +73,14 @@ def set_up_proxy() -> None:
 def changes() -> list[tuple[str, str]]:
     """What stands in Ray Serve's template, and what is to stand there."""
     found = [
+        # Every request would be told to a log that nobody keeps; what goes wrong still is.
+        ("    option httplog\n", "    option httplog\n    option dontlog-normal\n"),
+        # A tick has a deadline: nothing need watch whether its plant still listens, which takes two tasks a request.
+        (
+            "    # Routes endpoint\n",
+            "    http-request set-header x-request-disconnect-disabled ?1 if METH_POST { path_end /act }\n"
+            "    # Routes endpoint\n",
+        ),
         # Ray's own proxy holds requests until there is a replica: a loop shall be refused and decide by itself.
         (
             "{{ backend.fallback_server.port }} check backup\n",
