@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from serving.access.door import Door
 from serving.booking.routes import add_booking
+from serving.docs import tell_of_keys
 from serving.gateway import Gateway
 from serving.routes.audit import add_audit
 from serving.routes.console import add_console
@@ -42,5 +43,7 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
     add_audit(app, gateway)
     add_structure(app, gateway)
     add_refusals(app)
+    if not gateway.access.open:
+        tell_of_keys(app)
     answered = None if gateway.metrics is None else gateway.metrics.answered
     return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered)

@@ -1,4 +1,4 @@
-"""The page at ``/docs``: what the service answers, drawn from its own OpenAPI description.
+"""What the service answers: who is let in, as OpenAPI says it, and the page at ``/docs``, drawn from that description.
 
 FastAPI's own page loads its scripts from a public network. A control room may have none, so this one is plain HTML.
 """
@@ -9,12 +9,39 @@ from html import escape
 from typing import Any
 
 import orjson
+from fastapi import FastAPI
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733}"
     "h2{border-top:1px solid #d5dce3;padding-top:1rem}code{font-weight:600}"
     "pre{background:#f3f6f9;padding:1rem;overflow:auto}summary{cursor:pointer}"
 )
+
+
+KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "a key of `cityloop keys create`, or a signed token"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same"},
+}
+"""How to say who asks, as OpenAPI has it."""
+
+PUBLIC = ("/healthz", "/readyz")
+"""What is answered without a key; with one, in more detail."""
+
+
+def tell_of_keys(app: FastAPI) -> None:
+    """Let the description say how to show a key, where the service has keys."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = plain()
+            found["components"]["securitySchemes"] = KEYS
+            found["security"] = [{name: []} for name in KEYS]
+            for path in PUBLIC:
+                found["paths"][path]["get"]["security"] = [{}, *found["security"]]
+        return plain()
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def docs_page(openapi: dict[str, Any]) -> str:

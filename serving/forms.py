@@ -25,7 +25,8 @@ Read = TypeVar("Read", bound=BaseModel)
 class Form(BaseModel):
     """Base of what operators send."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    # Strict: `true` is no stage, and "60" no time.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class UserConfig(Form):
@@ -126,7 +127,8 @@ def read_form(form: type[Read], body: bytes) -> Read:
         problem = error.errors()[0]
         known = [part for part in problem["loc"] if part not in KINDS]
         field = ".".join(map(str, known)) or "body"
-        raise ReadingError(brief(field), brief(problem["input"]), _mend(problem)) from None
+        found = None if problem["type"] == "missing" else problem["input"]
+        raise ReadingError(brief(field), brief(found), _mend(form, problem)) from None
 
 
 def read_roles(content: Any) -> dict[str, Roles]:
@@ -141,7 +143,9 @@ def read_roles(content: Any) -> dict[str, Roles]:
         raise CityloopError(first_problem(error)) from None
 
 
-def _mend(problem: Any) -> str:
+def _mend(form: type[BaseModel], problem: Any) -> str:
+    if not problem["loc"]:
+        return f"give an object with the keys {', '.join(form.model_fields)}"
     if problem["type"] == "extra_forbidden":
         return "no such key: remove it or correct its spelling"
     if problem["type"] == "missing":

@@ -71,6 +71,24 @@ class TooLong(Refused):
         super().__init__("body", f"more than {limit} bytes", f"send at most {limit} bytes", close=True)
 
 
+class Stalled(Refused):
+    """A body that stops half way; whoever sends it is not waited for."""
+
+    status = 408
+
+    def __init__(self, seconds: float):
+        super().__init__("body", None, f"it was not whole after {seconds:g} s: send it at once", close=True)
+
+
+class Encoded(Refused):
+    """A body in an encoding that is not undone here."""
+
+    status = 415
+
+    def __init__(self, encoding: str):
+        super().__init__("content-encoding", brief(encoding), "send the body as it is, without an encoding", close=True)
+
+
 class Limited(Refused):
     """This key asks too often."""
 

@@ -109,10 +109,10 @@ class Schema:
             raise ReadingError(field, None, f"the column is missing; give {len(ids)} values ({column.doc})")
         values = raw[column.name]
         if not isinstance(values, (list, tuple, np.ndarray)):
-            raise ReadingError(field, _short(values), f"give a list of {len(ids)} values, one a {column.axis}")
+            raise ReadingError(field, _short(values), f"give a list of {len(ids)} values, one for each {column.axis}")
         if len(values) != len(ids):
             raise ReadingError(
-                field, f"{len(values)} values", f"give {len(ids)}, one a {column.axis}, in the site's order"
+                field, f"{len(values)} values", f"give {len(ids)}, one for each {column.axis}, in the site's order"
             )
         out = np.empty(len(ids))
         for k, value in enumerate(values):

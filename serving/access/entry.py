@@ -29,6 +29,13 @@ BEARER = "cityloop.bearer."
 """A browser cannot set headers of a WebSocket: it offers the subprotocols ``cityloop.v1, cityloop.bearer.TOKEN``."""
 
 
+NONE = "send a key of `cityloop keys create`: 'Authorization: Bearer KEY'"
+"""What to do without a key."""
+
+UNKNOWN = "it is not accepted: unknown, misspelt, revoked, or of another time or service; ask for another"
+"""What to do with one that lets nobody in."""
+
+
 class Access:
     """Tells who asks.
 
@@ -96,9 +103,7 @@ class Access:
         if credential and found is None and self._tokens is not None:
             found = self._tokens.principal(credential)
         if found is None:
-            raise Unauthenticated(
-                "authorization", None, "send a key of `cityloop keys create`: 'Authorization: Bearer KEY'"
-            )
+            raise Unauthenticated("authorization", None, UNKNOWN if credential else NONE)
         return found
 
     def count(self, principal: Principal) -> None:
@@ -109,7 +114,9 @@ class Access:
         """
         if self.open:  # a flood from this machine is stopped by the bounded queues; there is nobody to tell apart
             return
-        rate, burst = principal.rate_s or self.settings.rate_s, principal.burst or self.settings.burst
+        rate = principal.rate_s or self.settings.rate_s
+        # A key with a rate of its own may ask for as many seconds' worth at once as any other.
+        burst = principal.burst or max(1.0, self.settings.burst * rate / self.settings.rate_s)
         wait = self._buckets.take(principal.name, rate, burst)
         if wait:
             raise Limited("rate", None, f"ask again in {retry_after(wait)} s", retry_after_s=wait)

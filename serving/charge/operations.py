@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 
 from agents import POLICY, rules, shipped_policies
-from serving.charge.overrides import Override
+from serving.charge.overrides import Override, Unfit
 from serving.charge.roles import Roles
 from serving.charge.standing import reconfigured
 from serving.forms import ByHand, Overridden, OverrideRequest, Policies, RoleChange, SiteStanding
-from serving.refusals import Conflict
+from serving.refusals import Conflict, brief
 from serving.tick.report import commands_of
 from serving.tick.sites import SiteService
 from serving.wire import Change, example_tick
@@ -125,10 +126,11 @@ async def put_override(service: SiteService, agent: str | None, asked: OverrideR
         Refused: if it is no command, there is no such agent, or a program in the plant decides.
     """
     made = _made(service, agent, asked.command, asked.reason, who, asked.expires_s)
+    seen = guarded(service, made)
     service.standing.overrides.put(made)
     detail = {"agents": list(made), "command": asked.command, "expires_s": asked.expires_s}
     service.change(who, "override", asked.reason, detail)
-    return Overridden(overrides=made, guard=guarded(service, made), saved=await service.save())
+    return Overridden(overrides=made, guard=seen, saved=await service.save())
 
 
 async def release_override(service: SiteService, agent: str | None, who: str) -> Overridden:
@@ -159,11 +161,23 @@ def _made(
         raise Conflict(
             "agent", agent, f"program {seat.name!r} decides inside the plant: serve a controller that is overridable"
         )
-    return service.standing.overrides.make(agent, command, reason, who, expires_s)
+    made = service.standing.overrides.make(agent, command, reason, who, expires_s)
+    space = service.system.action_space(service.site)
+    if isinstance(space, Box) and not space.contains(np.reshape(command, space.shape).astype(space.dtype)):
+        raise Unfit("command", brief(command), f"give from {_plain(space.low)} to {_plain(space.high)}")
+    return made
+
+
+def _plain(bound: np.ndarray) -> str:
+    return f"{float(bound[0]):g}" if bound.size == 1 else str(bound.tolist())
 
 
 def guarded(service: SiteService, overrides: Mapping[str, Override]) -> ByHand:
-    """What the guard makes of commands by hand on the last readings; of the agents that they are for."""
+    """What the guard makes of commands by hand on the last readings; of the agents that they are for.
+
+    Raises:
+        Refused: if an agent has nothing like what it is to do, such as a stage that its junction lacks.
+    """
     tick, readings = service.seen or (None, None)
     if readings is None:
         readings = service.system.readings.validate(example_tick(service.site)["readings"], service.site.axes)
@@ -171,9 +185,14 @@ def guarded(service: SiteService, overrides: Mapping[str, Override]) -> ByHand:
     nothing = np.full((len(service.site.agents), width) if width else len(service.site.agents), np.nan)
     requests = service.standing.overrides.onto(nothing, overrides)
     commands, changes = service.guard_for_checks.check(readings, requests)
+    changes = [change for change in changes if change.agent in overrides]
+    for change in changes:
+        if change.requested is None:
+            mend = f"{change.agent} has no such {service.system.command}: choose one that it has"
+            raise Unfit("command", overrides[change.agent].command, mend)
     answer = commands_of(service.site, service.system.command, commands)
     return ByHand(
         tick=tick,
         commands={agent: answer[agent] for agent in overrides},
-        interventions=[Change(**vars(change)) for change in changes if change.agent in overrides],
+        interventions=[Change(**vars(change)) for change in changes],
     )

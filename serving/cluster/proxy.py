@@ -86,6 +86,15 @@ def changes() -> list[tuple[str, str]]:
             "{{ backend.fallback_server.port }} check backup\n",
             "{{ backend.fallback_server.port }} check backup disabled\n",
         ),
+        # Nobody keeps a connection by half a request. HAProxy's own page says so, as to whatever is no HTTP at all:
+        # what it answers below its rules cannot be put in other words.
+        ("    option httplog\n", f"    option httplog\n    timeout http-request {HEAD_WITHIN_S}s\n"),
+        # The servers behind it answer methods that they do not know in words of their own.
+        (
+            "    # Routes endpoint\n",
+            f"    http-request return status 405 content-type application/json hdr allow '{', '.join(METHODS)}' "
+            f"string '{orjson.dumps(UNKNOWN_METHOD).decode()}' if !{{ method {' '.join(METHODS)} }}\n",
+        ),
         # A proxy that has just started knows of no application; ours has every address.
         (
             "    http-request return status 404 content-type text/plain lf-string \"Path '%[path]' not found. "
@@ -101,8 +110,16 @@ def changes() -> list[tuple[str, str]]:
     return found
 
 
+HEAD_WITHIN_S = 10
+"""Time for the head of a request, from its first byte."""
+
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+"""What an address may be asked with; each says which of them it takes."""
+
 NOBODY = problem("service", None, "no replica answers now: decide locally and ask again")
 """What is told where no replica answers."""
+
+UNKNOWN_METHOD = problem("method", None, f"ask with one of {', '.join(METHODS)}")
 
 
 def error_page() -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
@@ -12,6 +13,7 @@ from serving.audit.query import Wanted
 from serving.gateway import Gateway
 from serving.refusals import Refused, brief
 from serving.routes.wire import as_json, refused
+from serving.wire import Model
 
 MOST = 1000
 """Records in one answer."""
@@ -38,6 +40,12 @@ PARAMETERS = [
 ]
 
 
+class Records(Model):
+    """Records as they stand in the log, oldest first."""
+
+    records: list[dict[str, Any]]
+
+
 class Unfit(Refused):
     """A question that cannot be answered."""
 
@@ -50,7 +58,12 @@ def add_audit(app: FastAPI, gateway: Gateway) -> None:
         return
     audit = gateway.audit
 
-    @app.get("/v1/audit", responses=refused(401, 403, 422, 429), openapi_extra={"parameters": PARAMETERS})
+    @app.get(
+        "/v1/audit",
+        response_model=Records,
+        responses=refused(401, 403, 422, 429),
+        openapi_extra={"parameters": PARAMETERS},
+    )
     async def records(request: Request) -> Response:
         """The last records of the audit log that fit, oldest first. A key for a site may ask for that site's."""
         asked = request.query_params

@@ -48,6 +48,32 @@ class AlarmList(Model):
     course: list[int]
 
 
+class Decisions(Model):
+    """Decisions as the stream told them, oldest first."""
+
+    decisions: list[dict[str, Any]]
+
+
+class RunList(Model):
+    """Training runs in a folder, and the address of a TensorBoard that shows them."""
+
+    folder: str
+    tensorboard: str | None
+    runs: list[dict[str, Any]]
+
+
+class EvaluationList(Model):
+    """Evaluations, the newest first."""
+
+    evaluations: list[dict[str, Any]]
+
+
+class BundleList(Model):
+    """Policies that can be served, with their cards."""
+
+    bundles: list[dict[str, Any]]
+
+
 class Shelf(Form):
     """Keep an alarm out of sight for a time."""
 
@@ -107,7 +133,7 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         service = gateway.find(system, site)
         return as_model(service.system.make_scene(service.site))
 
-    @app.get("/v1/{system}/{site}/history", responses=refused(401, 403, 404, 422, 429))
+    @app.get("/v1/{system}/{site}/history", response_model=Decisions, responses=refused(401, 403, 404, 422, 429))
     async def history(
         system: str,
         site: str,
@@ -170,26 +196,26 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_runs(app: FastAPI, gateway: Gateway, folder: Path, tensorboard: str | None) -> None:
-    @app.get("/v1/runs", responses=refused(401, 403, 429))
+    @app.get("/v1/runs", response_model=RunList, responses=refused(401, 403, 429))
     async def runs(request: Request) -> Response:
         """The training runs on this machine, and where a TensorBoard shows them, if one does."""
         gateway.enter(request.headers, Role.READ)
         found = await asyncio.to_thread(runs_of, folder)
         return as_json({"folder": folder.name, "tensorboard": tensorboard, "runs": found})
 
-    @app.get("/v1/runs/{name:path}", responses=READS)
+    @app.get("/v1/runs/{name:path}", response_model=dict[str, Any], responses=READS)
     async def run(name: str, request: Request) -> Response:
         """The curves of one run."""
         gateway.enter(request.headers, Role.READ)
         return as_json(await asyncio.to_thread(curves_of, folder, name))
 
-    @app.get("/v1/evaluations", responses=refused(401, 403, 429))
+    @app.get("/v1/evaluations", response_model=EvaluationList, responses=refused(401, 403, 429))
     async def evaluations(request: Request) -> Response:
         """What was evaluated on this machine, the newest first."""
         gateway.enter(request.headers, Role.READ)
         return as_json({"evaluations": await asyncio.to_thread(evaluations_of, folder)})
 
-    @app.get("/v1/evaluations/beside", responses=refused(401, 403, 404, 422, 429))
+    @app.get("/v1/evaluations/beside", response_model=dict[str, Any], responses=refused(401, 403, 404, 422, 429))
     async def two(
         request: Request,
         first: Annotated[str, Query(description="an evaluation's name")],
@@ -202,7 +228,7 @@ def _add_runs(app: FastAPI, gateway: Gateway, folder: Path, tensorboard: str | N
         pair = (first, controller), (second, beside_controller)
         return as_json(await asyncio.to_thread(beside, folder, *pair))
 
-    @app.get("/v1/bundles", responses=refused(401, 403, 429))
+    @app.get("/v1/bundles", response_model=BundleList, responses=refused(401, 403, 429))
     async def bundles(request: Request) -> Response:
         """The cards of the policies that can be served."""
         gateway.enter(request.headers, Role.READ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -18,6 +18,10 @@ from serving.watch.streams import Events, Frame
 KINDS = "`decision`, `shadow`, `change`, `structure`, `alarm`, or `gap` where something was missed"
 
 Last = Annotated[int, Query(ge=0, le=2, description="decisions of every site that a new stream begins with")]
+
+Seen = Annotated[str | None, Header(alias="Last-Event-ID", description="the last event that was seen: go on after it")]
+
+Since = Annotated[str | None, Query(description="the same, for whoever cannot set headers")]
 
 
 class EventResponse(StreamingResponse):
@@ -63,13 +67,15 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
     }
 
     @app.get("/v1/events", **documented)
-    async def all_events(request: Request, last: Last = 0) -> Response:
+    async def all_events(request: Request, seen: Seen = None, since: Since = None, last: Last = 0) -> Response:
         """What happens at every site that the key may read, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.access.authenticate(request.headers)
-        return EventResponse(await gateway.listen(principal, _since(request), _same(request, principal), last))
+        return EventResponse(await gateway.listen(principal, seen or since, _same(request, principal), last))
 
     @app.get("/v1/{system}/{site}/events", **documented)
-    async def events(system: str, site: str, request: Request, last: Last = 0) -> Response:
+    async def events(
+        system: str, site: str, request: Request, seen: Seen = None, since: Since = None, last: Last = 0
+    ) -> Response:
         """What happens at a site, as it happens. `Last-Event-ID` resumes."""
         principal = gateway.enter(request.headers, Role.READ, system, site)
         gateway.find(system, site)
@@ -77,7 +83,7 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
         allowed = _same(request, principal)
         return EventResponse(
             gateway.streams.subscribe(
-                principal.name, lambda *place: place == (system, site), _since(request), allowed, last
+                principal.name, lambda *place: place == (system, site), seen or since, allowed, last
             )
         )
 
@@ -85,8 +91,3 @@ def add_events(app: FastAPI, gateway: Gateway) -> None:
         """Whether whoever asked may still listen."""
         headers = credentials(request.headers)
         return lambda: gateway.access.same(headers, principal)
-
-
-def _since(request: Request) -> str | None:
-    """Where a stream goes on."""
-    return request.headers.get("last-event-id") or request.query_params.get("since")

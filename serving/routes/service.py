@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
@@ -44,7 +44,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
 
     if gateway.metrics is not None:
 
-        @app.get("/metrics", responses=refused(401, 403, 429))
+        @app.get("/metrics", response_class=PlainTextResponse, responses=refused(401, 403, 429))
         async def scrape(request: Request) -> Response:
             """The metrics, for Prometheus."""
             gateway.enter(request.headers, Role.READ)

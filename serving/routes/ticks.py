@@ -5,6 +5,7 @@ The framework has the same route, for the description and for whoever mounts the
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -16,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from envs.core.errors import ReadingError
 from serving.access.principal import Role
 from serving.gateway import Gateway
-from serving.refusals import Refused, TooLong, brief, problem
-from serving.routes.wire import headers_of
+from serving.refusals import Refused, Stalled, TooLong, brief, problem
+from serving.routes.wire import BODY_WITHIN_S, check_head, headers_of
 from serving.wire import MAX_BODY_BYTES
 
 log = logging.getLogger("cityloop.serving")
@@ -94,10 +95,18 @@ async def _body(headers: Mapping[str, str], receive: Receive) -> bytes | None:
 
     Raises:
         TooLong: before more than the limit is kept.
+        Encoded: if it is not sent as it is.
+        Stalled: if it does not come.
     """
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise TooLong(MAX_BODY_BYTES)
+    check_head(headers, MAX_BODY_BYTES)
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await _whole(receive)
+    except TimeoutError:
+        raise Stalled(BODY_WITHIN_S) from None
+
+
+async def _whole(receive: Receive) -> bytes | None:
     body = b""
     while True:
         message = await receive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Mapping
@@ -14,26 +15,36 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from envs.core.errors import CityloopError, ReadingError
-from serving.refusals import Refused, TooLong, brief, problem, status_of
+from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, status_of
 from serving.wire import Refusal
 
 log = logging.getLogger("cityloop.serving")
+
+BODY_WITHIN_S = 10.0
+"""Time for a body to come: one that stops half way would keep its place in the queue for good."""
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "nobody knows who asks"},
     403: {"model": Refusal, "description": "they may not"},
     404: {"model": Refusal, "description": "there is no such system, site or agent"},
+    408: {"model": Refusal, "description": "the body did not come"},
     409: {"model": Refusal, "description": "it does not go with how things stand"},
     413: {"model": Refusal, "description": "the body is too long"},
+    415: {"model": Refusal, "description": "the body is in an encoding that is not undone here"},
     422: {"model": Refusal, "description": "the body cannot be used"},
     429: {"model": Refusal, "description": "this key asks too often: see Retry-After"},
     503: {"model": Refusal, "description": "too much is under way: see Retry-After"},
 }
 
 
+BODIES = (408, 415)
+"""What may also become of a body, wherever one may be too long."""
+
+
 def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may refuse with."""
-    return {status: REFUSALS[status] for status in statuses}
+    more = BODIES if 413 in statuses else ()
+    return {status: REFUSALS[status] for status in sorted({*statuses, *more})}
 
 
 def takes(model: type[BaseModel]) -> dict[str, Any]:
@@ -48,17 +59,36 @@ async def body_of(request: Request, limit: int) -> bytes:
 
     Raises:
         TooLong: before more than the limit is kept.
+        Encoded: if it is not sent as it is.
+        Stalled: if it does not come.
     """
-    declared = request.headers.get("content-length", "")
+    check_head(request.headers, limit)
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise TooLong(limit)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Stalled(BODY_WITHIN_S) from None
+    return b"".join(chunks)
+
+
+def check_head(headers: Mapping[str, str], limit: int) -> None:
+    """Look at what is said of a body before it is read.
+
+    Raises:
+        TooLong: if it is longer than the limit.
+        Encoded: if it is not sent as it is.
+    """
+    declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise TooLong(limit)
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise TooLong(limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Encoded(encoding)
 
 
 def as_json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -78,12 +108,6 @@ def add_refusals(app: FastAPI) -> None:
     async def unusable(_: Request, error: ReadingError) -> Response:
         return as_json(problem(brief(error.field), error.value, error.mend), status_of(error))
 
-    @app.exception_handler(RequestValidationError)
-    async def misfit(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        field = str(first["loc"][-1])
-        return as_json(problem(brief(field), brief(first.get("input")), str(first["msg"])), 422)
-
     @app.exception_handler(CityloopError)
     async def unfit(_: Request, error: CityloopError) -> Response:
         return as_json(problem("body", None, str(error)), 422)
@@ -95,12 +119,14 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def unknown(_: Request, error: RequestValidationError) -> Response:
         wrong = error.errors()[0]
-        return as_json(problem(str(wrong["loc"][-1]), brief(wrong.get("input")), str(wrong["msg"])), 422)
+        return as_json(problem(brief(str(wrong["loc"][-1])), brief(wrong.get("input")), str(wrong["msg"])), 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
-        mend = "GET /docs lists what there is"
-        return as_json(problem("address", f"{request.method} {brief(request.url.path)}", mend), error.status_code)
+        allowed = (error.headers or {}).get("Allow")  # as RFC 9110 asks of every 405
+        mend = "GET /docs lists what there is" if allowed is None else f"ask with {allowed}"
+        asked = f"{request.method} {brief(request.url.path)}"
+        return as_json(problem("address", asked, mend), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from envs.core.errors import CityloopError
+from envs.core.errors import ReadingError
 from serving.alarms.book import Alarm
 from serving.events import Change, Decision, Event, Shadowed, Structure
 from serving.refusals import Busy
@@ -196,7 +196,7 @@ class Streams:
 
         Raises:
             Busy: if there are too many subscribers, or too many of that name.
-            CityloopError: if ``since`` is no identifier.
+            ReadingError: if ``since`` is no identifier.
         """
         era, number = self._place(since)
         ringing = [] if number is not None else [a for a in self.ringing() if wanted(a.system, a.site)]
@@ -229,7 +229,7 @@ class Streams:
             return None, None
         era, _, digits = since.partition("-")
         if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
-            raise CityloopError(f"Last-Event-ID is {since[:40]!r}: give the id of an event, or none")
+            raise ReadingError("Last-Event-ID", since[:40], "give the id of an event, or none")
         return era, min(int(digits), self._last) if era == self._era else None
 
     def collect(self, wanted: Callable[[str, str], bool], number: int) -> tuple[list[Frame], int]:

@@ -198,6 +198,14 @@ class TestRates:
         clock.at += 0.5
         access.authenticate(bearer(slow))
 
+    def test_a_rate_of_its_own_bounds_what_comes_at_once(self, file: Path) -> None:
+        slow = key_of(file, rate_s=2.0)  # the service's: 200 a second, 400 at once
+        access = access_of(file, clock=Clock())
+        for _ in range(4):
+            access.authenticate(bearer(slow))
+        with pytest.raises(Limited):
+            access.authenticate(bearer(slow))
+
     @given(st.lists(st.floats(0, 0.3), max_size=200))
     def test_no_more_than_the_rate_in_the_long_run(self, gaps: list[float]) -> None:
         clock = Clock(0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
         "time_s",
         "readings",
     }
-    assert set(act["responses"]) == {"200", "401", "403", "404", "409", "413", "422", "429", "503"}
+    assert set(act["responses"]) == {"200", "401", "403", "404", "408", "409", "413", "415", "422", "429", "503"}
     assert {"ActAnswer", "Refusal", "SiteInfo", "Systems", "Health"} <= set(openapi["components"]["schemas"])
     assert "HTTPValidationError" not in str(act)
     page = client.get("/docs").text
@@ -91,7 +92,7 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
         ("POST", "/v1/intersections/atlantis/act", 404, "site", "grid2x2"),
         ("GET", "/v1/intersections/atlantis", 404, "site", "grid2x2"),
         ("GET", "/v2", 404, "address", "/docs"),
-        ("GET", ACT, 405, "address", "/docs"),
+        ("GET", ACT, 405, "address", "ask with POST"),
     ],
 )
 def test_unknown_addresses_name_what_there_is(
@@ -101,6 +102,48 @@ def test_unknown_addresses_name_what_there_is(
     error = Refusal.model_validate_json(response.content).error
     assert (response.status_code, error.field) == (status, field)
     assert mend in error.mend
+
+
+def test_a_method_that_an_address_lacks_names_those_that_it_has(client: TestClient) -> None:
+    assert client.put("/v1/systems").headers["allow"] == "GET"
+
+
+def test_a_body_in_an_encoding_is_refused_by_its_name(client: TestClient) -> None:
+    for method, path in (("POST", ACT), ("PUT", "/v1/intersections/grid2x2/overrides")):
+        answer = client.request(method, path, content=b"x", headers={"content-encoding": "gzip"})
+        assert (answer.status_code, answer.json()["error"]["value"]) == (415, "gzip")
+
+
+@pytest.mark.parametrize("path", [ACT, "/v1/intersections/grid2x2/overrides/check"])
+def test_a_body_that_stops_half_way_is_not_waited_for(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ticks", "wire"):
+        monkeypatch.setattr(f"serving.routes.{module}.BODY_WITHIN_S", 0.01)
+    sent: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        parts = iter([{"type": "http.request", "body": b'{"tick":', "more_body": True}])
+
+        async def receive() -> dict[str, Any]:
+            for part in parts:
+                return part
+            return await asyncio.get_running_loop().create_future()  # never comes
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+        }
+        await app_of(service(site))(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert Refusal.model_validate_json(sent[1]["body"]).error.field == "body"
 
 
 def test_a_reading_that_cannot_be_is_named(client: TestClient, site: Site) -> None:

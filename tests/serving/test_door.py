@@ -135,6 +135,19 @@ class TestRoles:
     def client(self, keys: tuple[Path, dict[str, str]]) -> TestClient:
         return client_of(app_of(grid(), Access(AccessSettings(keys=keys[0]))))
 
+    def test_the_description_says_how_to_show_one(self, client: TestClient) -> None:
+        told = client.get("/openapi.json").json()
+        assert set(told["components"]["securitySchemes"]) == {"bearer", "key"}
+        assert told["paths"]["/healthz"]["get"]["security"][0] == {}
+
+    def test_a_key_that_lets_nobody_in_is_told_apart_from_none(self, client: TestClient) -> None:
+        mends = [
+            client.get("/v1/me", headers=headers).json()["error"]["mend"]
+            for headers in ({}, {"x-api-key": "cl_1_expired"})
+        ]
+        assert "cityloop keys create" in mends[0]
+        assert mends[1].startswith("it is not accepted")
+
     @pytest.mark.parametrize(
         ("name", "method", "path", "status"),
         [

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from envs import CityloopError
+from envs.core.registry import get_system, load_scenario
 from envs.core.site import Site
 from serving.access.principal import Grant, Principal, Role
 from serving.charge.state import Store
@@ -254,9 +255,12 @@ def test_everyday_limits_say_nothing_against_a_policy(site: Site) -> None:
 # Commands by hand.
 
 
+HAND = {"command": 1, "reason": "roadworks", "expires_s": 60}
+
+
 def put(client: TestClient, agent: str | None, **body: Any) -> Any:
     where = f"{BASE}/overrides" + (f"/{agent}" if agent else "")
-    return client.put(where, json={"command": 1, "reason": "roadworks", "expires_s": 60} | body)
+    return client.put(where, json=HAND | body)
 
 
 def test_a_hand_wins_over_the_policy_until_it_expires(site: Site) -> None:
@@ -361,6 +365,12 @@ def test_a_hand_wins_whoever_decides(site: Site, source: str) -> None:
         ("nobody", {}, 404, "agent"),
         (None, {"command": "open"}, 422, "command"),
         (None, {"command": [1, 2]}, 422, "command"),
+        (None, {"command": True}, 422, "command"),
+        (None, {"command": "1"}, 422, "command"),
+        (None, {"command": 99}, 422, "command"),
+        (None, {"command": -1}, 422, "command"),
+        (None, {"command": 0.5}, 422, "command"),
+        (None, {"expires_s": "60"}, 422, "expires_s"),
         (None, {"expires_s": 0}, 422, "expires_s"),
         (None, {"expires_s": 1e9}, 422, "expires_s"),
         (None, {"reason": ""}, 422, "reason"),
@@ -374,6 +384,19 @@ def test_what_cannot_be_a_command_by_hand_is_named(
     answer = put(client, agent, **body)
     assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), answer.text
     assert client.get(f"{BASE}/overrides").json()["overrides"] == {}
+
+
+def test_a_number_beyond_what_gear_can_do_is_named() -> None:
+    jansen = get_system("dampers").load_site(load_scenario("dampers/jansen"))
+    answer = http(service(jansen)).put("/v1/dampers/jansen/overrides/d1", json=HAND | {"command": 1.5})
+    assert answer.json() == {"error": {"field": "command", "value": 1.5, "mend": "give from 0 to 1"}}
+
+
+@pytest.mark.parametrize("body", [[], "x", 1])
+def test_a_form_that_is_no_object_is_named(site: Site, body: Any) -> None:
+    answer = http(service(site)).put(f"{BASE}/overrides", json=body)
+    mend = "give an object with the keys command, reason, expires_s"
+    assert answer.json() == {"error": {"field": "body", "value": body, "mend": mend}}
 
 
 # What outlives the process.

@@ -72,6 +72,8 @@ def test_refusals_come_through_the_proxy(running: Running) -> None:
     assert httpx.get(f"{running.url}/v1/tides/x").status_code == 404
     assert httpx.post(act, content=b" " * (3 << 20)).status_code == 413
     assert "Cityloop" in httpx.get(f"{running.url}/docs").text
+    unknown = httpx.request("BREW", f"{running.url}/docs")
+    assert (unknown.status_code, unknown.json()["error"]["field"]) == (405, "method")
 
 
 def test_many_clients_get_their_own_answers(running: Running) -> None:
