@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, Controller, Intervention, Observation, Requests, World
 
@@ -89,11 +90,13 @@ class ControlLoop:
         self.layout = Layout({name: tuple(shape) for name, shape in self.features.shapes.items()})
         self.readings: Readings = {}
         self.mask = np.zeros((0, 0), dtype=bool)
+        self._under_way = False
 
     def reset(self, seed: int, program: Any = None) -> None:
         """Start an episode; the plant's own local program decides if one is given."""
-        self._local = program is not None
+        self._local, self._under_way = program is not None, False
         self._take(self.world.reset(seed, program))
+        self._under_way = True
 
     def _take(self, readings: Readings) -> None:
         self.readings = readings
@@ -105,7 +108,13 @@ class ControlLoop:
         return self.features.encode(self.readings, self.mask)
 
     def step(self, requests: Requests | None) -> Step:
-        """Guard the requests, carry them out, advance to the next decision."""
+        """Guard the requests, carry them out, advance to the next decision.
+
+        Raises:
+            CityloopError: if no episode is under way.
+        """
+        if not self._under_way:
+            raise CityloopError("no episode is under way: call reset() before step()")
         commands: Commands | None = None
         interventions: list[Intervention] = []
         if not self._local:
@@ -113,6 +122,7 @@ class ControlLoop:
         self._take(self.world.step(commands))
         terms = self.reward.terms(self.world.truth)
         done = self.world.done
+        self._under_way = not done
         reward = np.asarray(sum(terms.values()), dtype=np.float64)
         return Step(reward, terms, commands, interventions, done, self.world.kpis() if done else {})
 
@@ -132,4 +142,5 @@ class ControlLoop:
 
     def close(self) -> None:
         """Stop the simulator."""
+        self._under_way = False
         self.world.close()

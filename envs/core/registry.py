@@ -118,6 +118,11 @@ class System:
     make_differentiable: Callable[[Any, int, int], Differentiable] | None = None
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def __reduce__(self) -> Any:
+        """By its name, where it is the one of that name: most of what it is made of are functions without one."""
+        known = self.name in SYSTEMS and get_system(self.name) is self
+        return (get_system, (self.name,)) if known else super().__reduce__()
+
     def headline(self, scenario: Scenario) -> str:
         """The indicator that a scenario's controllers are compared by, lower is better."""
         return scenario.kpi or self.kpi

@@ -1,18 +1,21 @@
 """SWMM through pyswmm: one simulation, opened on explicit temporary files, read by index, in SI units.
 
-SWMM's state is global to a process, so a second simulation in a process is refused. Values are read by the toolkit's
-index calls, which pyswmm's objects wrap at several times their cost.
+SWMM's state is global to a process, so a second simulation in a process is refused while anybody holds the first.
+Values are read by the toolkit's index calls, which pyswmm's objects wrap at several times their cost.
 """
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -39,6 +42,8 @@ class Swmm:
         CityloopError: if SWMM refuses the input, or this process already runs a simulation.
     """
 
+    _owner = 0  # the process that opened it
+
     def __init__(
         self,
         inp: Inp,
@@ -47,17 +52,17 @@ class Swmm:
         start: datetime | None = None,
         seconds: float | None = None,
     ):
-        from pyswmm import Simulation
         from pyswmm.errors import MultiSimulationError
         from swmm.toolkit import shared_enum, solver
 
         self._toolkit, self._enum, self._inp = solver, shared_enum, inp
         self._metre, self._cms, self._cubic_metre = inp.metre, inp.cms, inp.cubic_metre
         self._simulation: Any = None
+        self._owner = os.getpid()
         path = folder / "model.inp"
         inp.write(path)
         try:
-            self._simulation = Simulation(str(path), str(folder / "model.rpt"), str(folder / "model.out"))
+            self._simulation = _simulation(path, folder)
             self._simulation.__enter__()
             self._simulation.add_after_end(self._balance)
             if hot is not None:
@@ -85,6 +90,19 @@ class Swmm:
             with suppress(Exception):
                 self._simulation.__exit__()
             self._simulation = None
+
+    def __del__(self) -> None:
+        """Make room for the next simulation where nobody closed this one; a forked copy leaves it to its owner."""
+        if not sys.is_finalizing() and self._owner == os.getpid():
+            self._release()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied: SWMM is not.
+
+        Raises:
+            CityloopError: always.
+        """
+        raise CityloopError("a SWMM simulation that runs cannot be copied: copy the environment before its reset()")
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -218,6 +236,19 @@ class Swmm:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _simulation(path: Path, folder: Path) -> Any:
+    """A simulation of pyswmm's, in place of one that nobody holds any more."""
+    from pyswmm import Simulation
+    from pyswmm.errors import MultiSimulationError
+
+    files = str(path), str(folder / "model.rpt"), str(folder / "model.out")
+    try:
+        return Simulation(*files)
+    except MultiSimulationError:
+        gc.collect()
+        return Simulation(*files)
 
 
 def _reason(error: Exception, folder: Path) -> str:

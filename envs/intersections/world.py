@@ -2,14 +2,17 @@
 
 SUMO is stepped once a decision: transitions are SUMO programs that it carries out itself (see `signals.py`), and
 vehicles are read once a decision (see `detection.py`). libsumo allows one simulation a process; a second world in the
-same process is refused until the first is closed.
+same process is refused until the first is closed, or nobody holds it any more.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +28,10 @@ from envs.intersections.signals import LocalProgram, SignalController, program_i
 from envs.intersections.site import SignalSite
 
 
+def _nobody() -> SumoWorld | None:
+    return None
+
+
 class SumoWorld(World):
     """Signals of one network in SUMO.
 
@@ -33,8 +40,10 @@ class SumoWorld(World):
         site: the scenario's site.
     """
 
-    _running: ClassVar[SumoWorld | None] = None
-    """The world that holds this process's only simulation."""
+    _running: ClassVar[Callable[[], SumoWorld | None]] = _nobody
+    """The world that holds this process's only simulation, as long as anybody holds the world."""
+
+    _owner = 0  # the process that opened it
 
     def __init__(self, scenario: SignalScenario, site: SignalSite):
         self.scenario, self.site = scenario, site
@@ -51,9 +60,11 @@ class SumoWorld(World):
             CityloopError: if SUMO refuses the network or the demand, or another world is open in this process.
         """
         self.close()
-        if SumoWorld._running is not None:
+        if SumoWorld._running() is not None:
+            gc.collect()  # one that was dropped without being closed makes room
+        if SumoWorld._running() is not None:
             raise CityloopError("this process already runs a SUMO simulation: close that environment first")
-        SumoWorld._running = self
+        SumoWorld._running, self._owner = weakref.ref(self), os.getpid()
         self._folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         folder = Path(self._folder.name)
         self._seed, self._local = seed, program
@@ -185,8 +196,23 @@ class SumoWorld(World):
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
-        if SumoWorld._running is self:
-            SumoWorld._running = None
+        if SumoWorld._running() is self:
+            SumoWorld._running = _nobody
+
+    def __del__(self) -> None:
+        """Make room for the next simulation where nobody closed this one; a forked copy leaves it to its owner."""
+        if not sys.is_finalizing() and self._owner == os.getpid():
+            self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy begins with.
+
+        Raises:
+            CityloopError: while SUMO runs, which nobody can copy.
+        """
+        if self._sumo is not None:
+            raise CityloopError("a SUMO simulation that runs cannot be copied: copy the environment before its reset()")
+        return self.__dict__.copy()
 
 
 def _reported(log: Path) -> str:

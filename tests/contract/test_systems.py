@@ -1,5 +1,6 @@
 """Every system keeps the contract: ours, PettingZoo's, Gymnasium's and stable-baselines3's. Run over the registry."""
 
+import pickle
 import warnings
 
 import gymnasium
@@ -9,7 +10,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import envs
-from envs import SYSTEMS, CityGymEnv, load_scenario, parallel_env
+from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
 from envs.core.testing import check_system
 from tests.contract.remote import RemoteEnv
 
@@ -78,3 +79,27 @@ def test_gymnasium_make(ref):
         assert observation in env.observation_space
     finally:
         env.close()
+
+
+def test_an_environment_can_be_copied_before_its_first_episode(ref):
+    env = CityGymEnv(short(ref))
+    copy = pickle.loads(pickle.dumps(env))
+    assert copy.loop.site.hash == env.loop.site.hash
+    assert copy.loop.system is env.loop.system
+
+
+def test_a_simulator_that_nobody_holds_makes_room():
+    for _ in range(2):
+        CityGymEnv(short("intersections/grid2x2")).reset(seed=1)
+    with CityGymEnv(short("intersections/grid2x2")) as held:
+        held.reset(seed=1)
+        with pytest.raises(CityloopError, match="already runs a SUMO simulation"):
+            CityGymEnv(short("intersections/grid2x2")).reset(seed=1)
+
+
+def test_no_step_without_an_episode(joint):
+    action = joint.action_space.sample()
+    for begin_and_end in (lambda: None, lambda: (joint.reset(), joint.close())):
+        begin_and_end()
+        with pytest.raises(CityloopError, match=r"call reset\(\) before step\(\)"):
+            joint.step(action)

@@ -72,6 +72,14 @@ def test_a_second_simulation_in_a_process_is_refused_and_the_first_goes_on():
         second.close()
 
 
+def test_a_simulation_that_nobody_holds_makes_room():
+    first = make_loop("drainage/astlingen")
+    first.reset(1)
+    del first
+    with make_loop("drainage/astlingen").world as world:
+        world.reset(1)
+
+
 def test_a_stuck_gate_does_not_move_and_the_reading_says_so():
     loop = make_loop("drainage/astlingen", faults__stuck_gates=1)
     try:
