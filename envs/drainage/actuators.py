@@ -34,15 +34,14 @@ class Actuators:
 
     def move(self, wanted: np.ndarray, now_s: float) -> np.ndarray:
         """Go to setpoints ``(N,)``; how far each gate moved."""
-        way = np.where(self._stuck, 0.0, wanted - self.settings)
-        way[np.abs(way) < LEAST] = 0.0
-        for k in np.flatnonzero(way):
+        moved: np.ndarray = np.abs(wanted - self.settings)
+        moved[self._stuck | (moved < LEAST)] = 0.0
+        for k in moved.nonzero()[0].tolist():
             self.settings[k] = wanted[k]
             self._still_s[k] = 0.0
             self._recent[k].append(now_s)
+            self.movement += float(moved[k])
             self.moves += 1
-        moved = np.abs(way)
-        self.movement += float(moved.sum())
         return moved
 
     def rest(self, seconds: float) -> None:

@@ -1,6 +1,10 @@
 """Readings → what a policy sees of a gate: its tank, the tank below, the others, the rain.
 
-Every gate is described alike, so one policy fits any number of gates. All scales are fixed.
+Every gate is described alike, so one policy fits any number of gates. All scales are fixed. Columns are reckoned by
+compiled code (numba), as a plant is asked for them at every decision.
+
+For those who change this: numba's cache looks only at the file in which a compiled function stands. After a change of
+`LEADS_MIN` remove ``__pycache__/features*.nb*``.
 """
 
 from __future__ import annotations
@@ -8,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numba import float32, from_dtype, njit, void
+from numba import float64 as real
+from numba import int64 as whole
 
 from envs.core.readings import Readings
 from envs.core.world import Observation
-from envs.drainage.site import LEADS_MIN, DrainageSite
+from envs.drainage.site import LEADS_MIN, DrainageSite, Gate
 
 GATE_FEATURES = (
     "known",
@@ -40,6 +47,11 @@ GATE_FEATURES = (
 the own tank is than the mean, and than the fullest other, of all tanks with gates; ``upstream_…``: tanks whose gates
 lead here."""
 
+KNOWN, FILL, BELOW_KNOWN, BELOW_FILL, ABOVE_MEAN, ABOVE_FULLEST, MEAN_FILL, UPSTREAM_FILL = range(8)
+UPSTREAM_OPEN, SETTING, STATIC, MOVING_ALLOWED, STILL, FLOW, RAIN = range(8, GATE_FEATURES.index("rain") + 1)
+TIDE_ABOVE, PUMP, BELOW_EXISTS = range(GATE_FEATURES.index("tide_above"), len(GATE_FEATURES))
+"""Their indices."""
+
 WEATHER = slice(GATE_FEATURES.index("rain"), GATE_FEATURES.index("tide_above"))
 """Those that levels and gates have no part in."""
 
@@ -51,6 +63,15 @@ RAIN_MMH, FORECAST_MM, FLOW_CMS, STILL_S, TIDE_M = 20.0, 10.0, 1.0, 3600.0, 2.0
 
 LARGEST = 10.0
 """Features are kept within this, either way."""
+
+TOLD = ("depth_m", "setting", "still_s", "flow_cms", "rain_mmh", "forecast_mm", "tide_m")
+"""The readings that they are reckoned from."""
+
+GATE = np.dtype([(name, np.int64) for name in ("tank", "below", "tide", "pump")] + [("static", np.float64)])
+"""What the columns need of a gate; -1: there is none."""
+
+TANK = np.dtype([("full_m", np.float64), ("invert_m", np.float64), ("gated", np.int64)])
+"""And of a tank; ``gated``: whether it has a gate."""
 
 
 class DrainageFeatures:
@@ -65,93 +86,26 @@ class DrainageFeatures:
         n = len(site.gates)
         self.shapes: Mapping[str, tuple[int, ...]] = {"gate": (len(GATE_FEATURES),)}
         self.state_shape = (n, len(STATE_FEATURES))
-        self._tank = np.array([gate.tank for gate in site.gates])
-        self._below = np.array([gate.below for gate in site.gates])
-        self._tide = np.array([gate.tide for gate in site.gates])
-        self._tidal = self._tide >= 0
-        self._static = np.array([gate.static for gate in site.gates])
-        self._pump = np.array([gate.kind == "pump" for gate in site.gates], dtype=float)
-        self._full_m = np.array([tank.full_m for tank in site.tanks])
-        self._invert_m = np.array([tank.invert_m for tank in site.tanks])
-        self._gated = np.unique(self._tank[self._tank >= 0])
-        self._own_gated = np.where(self._tank >= 0, np.searchsorted(self._gated, self._tank), -1)
-        self._leads_here = (self._below[None, :] == self._tank[:, None]) & (self._tank[:, None] >= 0)
+        self._gates = np.array([_about(gate) for gate in site.gates], dtype=GATE)
+        gated = {gate.tank for gate in site.gates}
+        tanks = [(tank.full_m, tank.invert_m, k in gated) for k, tank in enumerate(site.tanks)]
+        self._tanks = np.array(tanks, dtype=TANK)
         gauges = len(site.gauges)
         even = np.full(gauges, 1.0 / max(gauges, 1))
-        shares = [site.tanks[k].rain if k >= 0 and any(site.tanks[k].rain) else even for k in self._tank]
-        self._rain = np.array(shares).reshape(n, gauges)
-        self._any_tidal, self._any_upstream = bool(self._tidal.any()), bool(self._leads_here.any())
-        self._fixed = np.zeros((n, len(GATE_FEATURES)), dtype=np.float32)  # what no reading changes
-        for name, values in {"static": self._static, "pump": self._pump, "below_exists": self._below >= 0}.items():
-            self._fixed[:, GATE_FEATURES.index(name)] = values
-        rows = np.array([0, len(site.tanks) + 1])  # where `known` and `fill` of tanks begin, one after the other
-        own, below = (np.where(tank < 0, len(site.tanks), tank)[:, None] + rows for tank in (self._tank, self._below))
-        self._levels = np.concatenate([own, below], axis=1)
-        leads = len(LEADS_MIN)
-        dry = self.weather(np.zeros(gauges), np.zeros(gauges * leads))
-        self._forecast_known = dry[:, 2].copy()
-        units = np.eye(gauges * (1 + leads))
-        mixed = self.weather(units[:, :gauges], units[:, gauges:]) - dry
-        self._mix = mixed.reshape(len(units), n * (3 + leads)).T.copy()
+        own = [site.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in site.gates]
+        self._rain = np.array([shares if any(shares) else even for shares in own], dtype=np.float64).reshape(n, gauges)
+        self._dwell_s = float(site.timing.dwell_s)
+        self._width = len(site.tanks) + 3 * n + gauges * (1 + len(LEADS_MIN)) + len(site.tides)
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all gates; see the class."""
         return {"gate": self._columns(readings)}
 
     def _columns(self, readings: Readings) -> np.ndarray:
-        depth_m, setting = readings["depth_m"], readings["setting"]
-        known = np.isfinite(depth_m)
-        tanks = np.zeros((2, len(known) + 1))  # the last for gates without a tank
-        seen, filled = tanks
-        seen[:-1] = known
-        np.divide(depth_m, self._full_m, out=filled[:-1], where=known)
-        levels = tanks.reshape(-1)[self._levels]
-        own_known, own = levels[:, 0], levels[:, 1]
-        columns = self._fixed.copy()
-        columns[:, :4] = levels
-        fillings, heard = filled[self._gated], seen[self._gated]
-        count = float(np.add.reduce(heard))
-        mean = float(np.add.reduce(fillings)) / count if count else 0.0
-        if count:
-            columns[:, 4] = (own - mean) * own_known
-            columns[:, 5] = (own - self._fullest_other(fillings, heard)) * own_known
-        columns[:, 6] = mean
-        if self._any_upstream:
-            columns[:, 7] = np.maximum.reduce(self._leads_here * own, axis=1)
-            columns[:, 8] = np.maximum.reduce(self._leads_here * setting, axis=1)
-        columns[:, 9] = setting
-        columns[:, 11] = readings["still_s"] >= self.site.timing.dwell_s
-        columns[:, 12] = np.minimum(readings["still_s"] / STILL_S, 2.0)
-        columns[:, 13] = readings["flow_cms"] / FLOW_CMS
-        columns[:, WEATHER] = self._weather(readings["rain_mmh"], readings["forecast_mm"])
-        if self._any_tidal:
-            level = np.append(self._invert_m, 0.0)[self._tank] + own * np.append(self._full_m, 0.0)[self._tank]
-            tide = np.append(readings["tide_m"], 0.0)[self._tide]
-            columns[:, 21] = self._tidal * (tide - level) / TIDE_M
-        silent = np.isnan(columns)
-        if np.count_nonzero(silent):
-            columns[silent] = 0.0
-        return np.minimum(np.maximum(columns, -LARGEST, out=columns), LARGEST, out=columns)
-
-    def _fullest_other(self, fillings: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """For every gate the filling of the fullest other tank that has a gate; its own where there is none."""
-        fillings = np.where(seen > 0, fillings, -1.0)
-        order = fillings.argsort()
-        first = order[-1]
-        second = fillings[order[-2]] if len(order) > 1 else -1.0
-        rival = np.where(self._own_gated == first, second, fillings[first])
-        own = np.where(self._own_gated >= 0, fillings[self._own_gated], 0.0)
-        return np.where(rival < 0, own, rival)
-
-    def _weather(self, rain_mmh: np.ndarray, forecast_mm: np.ndarray) -> np.ndarray:
-        """`weather` of one moment, quicker where everything is known: then it is linear."""
-        told = np.concatenate((rain_mmh, forecast_mm))
-        found: np.ndarray = self._mix @ told
-        if np.isfinite(np.add.reduce(told)):
-            found = found.reshape(len(self._rain), -1)
-            found[:, 2] = self._forecast_known
-            return found
-        return self.weather(rain_mmh, forecast_mm)
+        told = np.concatenate([readings[name] for name in TOLD], dtype=np.float64).reshape(self._width)
+        columns = np.zeros((len(self._gates), len(GATE_FEATURES)), dtype=np.float32)
+        _fill(told, self._gates, self._tanks, self._rain, self._dwell_s, columns)
+        return columns
 
     def weather(self, rain_mmh: np.ndarray, forecast_mm: np.ndarray) -> np.ndarray:
         """The columns `WEATHER` of all gates, ``(…, N, 7)``: what falls on the own catchment, and on all, and will.
@@ -160,18 +114,103 @@ class DrainageFeatures:
             rain_mmh: ``(…, gauges)``; NaN: not heard.
             forecast_mm: ``(…, gauges * leads)``; NaN: there is none.
         """
-        heard = np.isfinite(rain_mmh)
-        rain = np.where(heard, rain_mmh / RAIN_MMH, 0.0)
-        forecast = forecast_mm.reshape(*rain.shape, len(LEADS_MIN)) / FORECAST_MM
-        known = np.isfinite(forecast).all(axis=-1, keepdims=True)
-        ahead = np.concatenate([known, np.where(known, forecast, 0.0)], axis=-1)
-        columns = np.empty((*rain.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)))
-        columns[..., 0] = rain @ self._rain.T / np.maximum(heard @ self._rain.T, 1e-9)  # by the gauges that are heard
-        columns[..., 1] = (rain.sum(axis=-1) / np.maximum(heard.sum(axis=-1), 1))[..., None]
-        columns[..., 2:] = self._rain @ ahead
+        told = np.concatenate([rain_mmh, forecast_mm], axis=-1, dtype=np.float64)
+        columns = np.zeros((*told.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)), dtype=np.float32)
+        moments, tables = told.reshape(-1, told.shape[-1]), columns.reshape(-1, *columns.shape[-2:])
+        for moment, table in zip(moments, tables, strict=True):
+            _fill_weather(moment, self._rain, table, 0)
         return columns
 
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees, float32 ``(N, 5)``: columns `STATE_FEATURES`."""
         columns = self._columns(readings)
         return columns[:, [1, 0, 9, 14, GATE_FEATURES.index("forecast_60")]]
+
+
+def _about(gate: Gate) -> tuple[float, ...]:
+    """A row of `GATE`."""
+    return (gate.tank, gate.below, gate.tide, gate.kind == "pump", gate.static)
+
+
+_row, _table = real[::1], float32[:, ::1]
+
+
+@njit(void(_row, real[:, ::1], _table, whole), cache=True)
+def _fill_weather(told: np.ndarray, shares: np.ndarray, columns: np.ndarray, first: int) -> None:
+    """Fill the columns `WEATHER`, which begin at ``first``; ``told``: rain at all gauges, then forecasts at each."""
+    gauges, leads = shares.shape[1], len(LEADS_MIN)
+    everywhere, heard = 0.0, 0
+    for g in range(gauges):
+        if np.isfinite(told[g]):
+            everywhere, heard = everywhere + told[g] / RAIN_MMH, heard + 1
+    for k in range(len(shares)):
+        here, share_heard = 0.0, 0.0
+        for g in range(gauges):
+            share, ahead = shares[k, g], told[gauges + g * leads : gauges + (g + 1) * leads]
+            if np.isfinite(told[g]):
+                here, share_heard = here + share * told[g] / RAIN_MMH, share_heard + share
+            if np.isfinite(ahead).all():
+                columns[k, first + 2] += share
+                for j in range(leads):
+                    columns[k, first + 3 + j] += share * ahead[j] / FORECAST_MM
+        columns[k, first] = here / max(share_heard, 1e-9)  # by the gauges that are heard
+        columns[k, first + 1] = everywhere / max(heard, 1)
+
+
+@njit(cache=True)
+def _filling(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> tuple[float, float]:
+    """Whether a tank's level is known, and how full it is."""
+    if tank < 0 or np.isnan(depth_m[tank]):
+        return 0.0, 0.0
+    return 1.0, depth_m[tank] / tanks[tank].full_m
+
+
+@njit(cache=True)
+def _lead(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> float:
+    """How much fuller a tank is than the fullest other that has a gate and is heard; 0 if there is none."""
+    fill, rival = _filling(tank, depth_m, tanks)[1], -1.0
+    for k in range(len(tanks)):
+        known, other = _filling(k, depth_m, tanks)
+        if tanks[k].gated and known and k != tank:
+            rival = max(rival, other)
+    return fill - rival if rival >= 0.0 else 0.0
+
+
+@njit(void(_row, from_dtype(GATE)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
+def _fill(
+    told: np.ndarray, gates: np.ndarray, tanks: np.ndarray, shares: np.ndarray, dwell_s: float, columns: np.ndarray
+) -> None:
+    """Fill all columns; ``told``: what `TOLD` names, one after the other."""
+    m, n = len(tanks), len(gates)
+    depth_m, drives = told[:m], told[m : m + 3 * n]
+    setting, still_s, flow_cms = drives[:n], drives[n : 2 * n], drives[2 * n :]
+    ends = m + 3 * n + shares.shape[1] * (1 + len(LEADS_MIN))
+    tide_m = told[ends:]
+    _fill_weather(told[m + 3 * n : ends], shares, columns, RAIN)
+    filled, heard = 0.0, 0.0
+    for k in range(m):
+        if tanks[k].gated:
+            known, fill = _filling(k, depth_m, tanks)
+            filled, heard = filled + fill, heard + known
+    mean = filled / max(heard, 1.0)
+    for k in range(n):
+        gate, seen = gates[k], columns[k]
+        known, fill = _filling(gate.tank, depth_m, tanks)
+        seen[KNOWN], seen[FILL] = known, fill
+        seen[BELOW_KNOWN], seen[BELOW_FILL] = _filling(gate.below, depth_m, tanks)
+        if known:
+            seen[ABOVE_MEAN], seen[ABOVE_FULLEST] = fill - mean, _lead(gate.tank, depth_m, tanks)
+        seen[MEAN_FILL] = mean
+        for j in range(n):
+            if gate.tank >= 0 and gates[j].below == gate.tank:
+                seen[UPSTREAM_FILL] = max(seen[UPSTREAM_FILL], _filling(gates[j].tank, depth_m, tanks)[1])
+                seen[UPSTREAM_OPEN] = max(seen[UPSTREAM_OPEN], setting[j])
+        seen[SETTING], seen[STATIC], seen[FLOW] = setting[k], gate.static, flow_cms[k] / FLOW_CMS
+        seen[MOVING_ALLOWED], seen[STILL] = still_s[k] >= dwell_s, min(still_s[k] / STILL_S, 2.0)
+        if gate.tide >= 0:
+            level = tanks[gate.tank].invert_m + fill * tanks[gate.tank].full_m if gate.tank >= 0 else 0.0
+            seen[TIDE_ABOVE] = (tide_m[gate.tide] - level) / TIDE_M
+        seen[PUMP], seen[BELOW_EXISTS] = gate.pump, gate.below >= 0
+        for column in range(columns.shape[1]):
+            value = seen[column]
+            seen[column] = 0.0 if np.isnan(value) else min(max(value, -LARGEST), LARGEST)

@@ -2,16 +2,19 @@
 
 Whatever a policy asks for, a gate moves no faster, no more often and no further than its operator allows; it never
 opens against a tide that stands above the tank; a pump whose level is known never runs dry; the gates of a full tank
-are never all shut.
+are never all shut. The rules are compiled (numba), as training asks them for hundreds of networks at a time.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numba import float64 as real
+from numba import from_dtype, int8, njit, void
+from numba import int64 as whole
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests, as_numbers
-from envs.drainage.site import DrainageSite
+from envs.drainage.site import DrainageSite, Gate
 
 DRY_M = 0.05
 """A pump whose tank holds less is stopped."""
@@ -27,6 +30,12 @@ TIDE_MARGIN_M = 0.05
 
 CLOSE = 1e-9
 
+GATE = np.dtype(
+    [(name, np.int64) for name in ("tank", "tide", "pump")]
+    + [(name, np.float64) for name in ("static", "fail_safe", "invert_m", "brim_m")]
+)
+"""What the rules know of a gate, and of the bottom of its tank and the depth from which that counts as full."""
+
 REASONS = ("", "no_request", "no_level", "range", "dwell", "moves", "rate", "deadband", "tide", "dry", "all_shut")
 _, NO_REQUEST, NO_LEVEL, RANGE, DWELL, MOVES, RATE, DEADBAND, TIDE, DRY, ALL_SHUT = range(len(REASONS))
 """Why a request is changed, and the index of each reason."""
@@ -41,94 +50,135 @@ class DrainageGuard:
 
     def __init__(self, site: DrainageSite):
         self.site = site
-        self._static = np.array([gate.static for gate in site.gates])
-        self._tank = np.array([gate.tank for gate in site.gates])
-        self._fail_safe = np.array([gate.fail_safe for gate in site.gates])
-        self._tide = np.array([gate.tide for gate in site.gates])
-        self._pump = np.array([gate.kind == "pump" for gate in site.gates])
-        self._has_tank, self._tidal = self._tank >= 0, self._tide >= 0
-        self._any_tidal, self._any_pump = bool(self._tidal.any()), bool(self._pump.any())
-        self._gated = np.unique(self._tank[self._has_tank])
-        self._brim_m = FULL_SHARE * np.array([site.tanks[k].full_m for k in self._gated])
-        self._invert_m = np.array([tank.invert_m for tank in site.tanks])
+        self._gates = np.array([_about(gate, site) for gate in site.gates], dtype=GATE)
+        tidal = any(gate.tide >= 0 for gate in site.gates)
+        self._told = ("setting", "still_s", "moves", "depth_m", *(("tide_m",) if tidal else ()))
         timing = site.timing
-        self._step = timing.rate_per_min * timing.decision_s / 60.0
+        step = timing.rate_per_min * timing.decision_s / 60.0
+        self._width = 3 * len(site.gates) + len(site.tanks) + (len(site.tides) if tidal else 0)
+        self._limits = (step, float(timing.dwell_s), float(timing.moves_per_day), float(timing.deadband))
 
     def mask(self, readings: Readings) -> np.ndarray:
         """Settings are continuous: nothing to choose from, ``(N, 0)``."""
-        return np.zeros((len(self._static), 0), dtype=bool)
+        return np.zeros((len(self._gates), 0), dtype=bool)
 
     def limit(self, readings: Readings, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Settings that may be carried out, and the index of the reason in `REASONS`, both ``(…, N)``; NaN: no request.
 
         Reads one network's columns ``(N,)`` or many networks' ``(E, N)``.
         """
-        now, timing = readings["setting"], self.site.timing
-        depth = np.full(asked.shape, np.nan)
-        if len(self._gated):
-            np.copyto(depth, readings["depth_m"][..., self._tank], where=self._has_tank)
-        wanted, why = asked.copy(), np.zeros(asked.shape, dtype=np.int8)
-        # Without a request the gate stays; with a silent level nobody knows what is right: the fail-safe position.
-        _put(wanted, why, np.isnan(asked), now, NO_REQUEST)
-        _put(wanted, why, self._has_tank & np.isnan(depth), self._fail_safe, NO_LEVEL)
-        _put(wanted, why, (wanted < 0) | (wanted > 1), np.clip(wanted, 0.0, 1.0), RANGE)
-        moving = np.abs(wanted - now) > CLOSE
-        _put(wanted, why, moving & (readings["still_s"] < timing.dwell_s), now, DWELL)
-        _put(wanted, why, moving & (readings["moves"] >= timing.moves_per_day), now, MOVES)
-        if self._step < 1.0:
-            way = wanted - now
-            limited = np.clip(now + np.sign(way) * self._step, 0.0, 1.0)
-            _put(wanted, why, np.abs(way) > self._step + CLOSE, limited, RATE)
-        _put(wanted, why, (np.abs(wanted - now) < timing.deadband - CLOSE) & (wanted != now), now, DEADBAND)
-        self._interlock(wanted, why, readings, depth)
+        told = np.concatenate([readings[name] for name in self._told], axis=-1, dtype=np.float64)
+        wanted, why = np.array(asked, dtype=np.float64, order="C"), np.zeros(asked.shape, dtype=np.int8)
+        count = len(self._gates)
+        rows = (told.reshape(-1, self._width), wanted.reshape(-1, count), why.reshape(-1, count))
+        _limit(*rows, self._gates, len(self.site.tanks), *self._limits)
         return wanted, why
 
     def check(
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
         """Settings to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
-        asked = as_numbers(requests, len(self._static))[:, 0]
+        asked = as_numbers(requests, len(self._gates))[:, 0]
         wanted, why = self.limit(readings, asked)
         changes = []
-        for k in np.flatnonzero(why):
+        for k in why.nonzero()[0].tolist():
             if not abs(wanted[k] - asked[k]) <= CLOSE:  # what was asked for is no change, whatever ruled
                 wish = None if np.isnan(asked[k]) else float(asked[k])
                 changes.append(Intervention(self.site.agents[k], wish, float(wanted[k]), REASONS[why[k]]))
         return wanted[:, None], changes
 
-    def _interlock(self, wanted: np.ndarray, why: np.ndarray, readings: Readings, depth: np.ndarray) -> None:
-        """What overrides everything, rates included."""
-        unsafe = np.zeros(wanted.shape, dtype=bool)
-        if self._any_tidal:
-            tide = readings["tide_m"][..., self._tide]
-            level = self._invert_m[self._tank] + np.where(np.isnan(depth), 0.0, depth)
-            free = ~self._has_tank | (tide + TIDE_MARGIN_M <= level)
-            unsafe |= ~self._pump & self._tidal & ~free  # nor is a tide that nobody knows
-            _put(wanted, why, unsafe & (wanted > 0), np.zeros_like(wanted), TIDE)
-        if self._any_pump:
-            dry = self._pump & (depth < DRY_M)
-            _put(wanted, why, dry & (wanted > 0), np.zeros_like(wanted), DRY)
-            unsafe |= dry
-        full = readings["depth_m"][..., self._gated] >= self._brim_m
-        if np.count_nonzero(full):
-            self._open_one(wanted, why, readings["setting"], full, unsafe)
 
-    def _open_one(
-        self, wanted: np.ndarray, why: np.ndarray, now: np.ndarray, full: np.ndarray, unsafe: np.ndarray
-    ) -> None:
-        """Of each full tank whose safe gates would all be shut, the one that the static plan opens widest."""
-        for j, tank in enumerate(self._gated):
-            mine = (self._tank == tank) & ~unsafe
-            stuck = full[..., j] & mine.any(axis=-1) & ((wanted < SHUT) | ~mine).all(axis=-1)
-            if not stuck.any():
-                continue
-            one = np.where(mine, self._static, -1.0).argmax(axis=-1)[..., None]
-            here = (np.arange(len(self._static)) == one) & stuck[..., None]
-            ajar = np.minimum(np.maximum(self._static, AJAR), now + self._step)
-            _put(wanted, why, here, np.where(now >= SHUT, now, ajar), ALL_SHUT)
+def _about(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
+    """A row of `GATE`."""
+    tank = site.tanks[gate.tank] if gate.tank >= 0 else None
+    depths = (tank.invert_m, FULL_SHARE * tank.full_m) if tank else (0.0, 0.0)
+    return (gate.tank, gate.tide, gate.kind == "pump", gate.static, gate.fail_safe, *depths)
 
 
-def _put(wanted: np.ndarray, why: np.ndarray, where: np.ndarray, values: np.ndarray, reason: int) -> None:
-    if np.count_nonzero(where):  # several times as quick as any()
-        np.copyto(wanted, values, where=where)
-        why[where] = reason
+@njit(cache=True)
+def _setting(
+    asked: float,
+    now: float,
+    still_s: float,
+    moves: float,
+    known: bool,
+    fail_safe: float,
+    step: float,
+    dwell_s: float,
+    most: float,
+    deadband: float,
+) -> tuple[float, int]:
+    """What a gate may be set to, by all rules but the interlocks, and why."""
+    wanted, why = asked, 0
+    if np.isnan(asked):  # without a request the gate stays
+        wanted, why = now, NO_REQUEST
+    if not known:  # with a silent level nobody knows what is right
+        wanted, why = fail_safe, NO_LEVEL
+    if wanted < 0.0 or wanted > 1.0:
+        wanted, why = min(max(wanted, 0.0), 1.0), RANGE
+    if abs(wanted - now) > CLOSE and moves >= most:
+        wanted, why = now, MOVES
+    if abs(wanted - now) > CLOSE and still_s < dwell_s:
+        wanted, why = now, DWELL
+    if abs(wanted - now) > step + CLOSE:
+        wanted, why = (min(now + step, 1.0) if wanted > now else max(now - step, 0.0)), RATE
+    if wanted != now and abs(wanted - now) < deadband - CLOSE:
+        wanted, why = now, DEADBAND
+    return wanted, why
+
+
+@njit(cache=True)
+def _lets_go(k: int, wanted: np.ndarray, unsafe: np.ndarray, gates: np.ndarray) -> bool:
+    """Whether a full tank's gate is to open: its safe ones are all shut, and the static plan opens none wider."""
+    for j in range(len(gates)):
+        if gates[j].tank != gates[k].tank or unsafe[j]:
+            continue
+        if wanted[j] >= SHUT or gates[j].static > gates[k].static or (gates[j].static == gates[k].static and j < k):
+            return False
+    return not unsafe[k]
+
+
+_rows = real[:, ::1]
+
+
+@njit(void(_rows, _rows, int8[:, ::1], from_dtype(GATE)[::1], whole, real, real, real, real), cache=True)
+def _limit(
+    told: np.ndarray,
+    wanted: np.ndarray,
+    why: np.ndarray,
+    gates: np.ndarray,
+    tanks: int,
+    step: float,
+    dwell_s: float,
+    most: float,
+    deadband: float,
+) -> None:
+    """Change what is wanted, a row a network; ``told``: settings, rests, moves, depths and tides, side by side.
+
+    Its types are given, so it is compiled before a plant waits for it.
+    """
+    n = len(gates)
+    unsafe = np.empty(n, np.bool_)
+    for e in range(len(told)):
+        now, still_s, moves = told[e, :n], told[e, n : 2 * n], told[e, 2 * n : 3 * n]
+        depth_m, tide_m = told[e, 3 * n : 3 * n + tanks], told[e, 3 * n + tanks :]
+        for k in range(n):
+            gate = gates[k]
+            depth = depth_m[gate.tank] if gate.tank >= 0 else np.nan
+            known = gate.tank < 0 or not np.isnan(depth)
+            wanted[e, k], why[e, k] = _setting(
+                wanted[e, k], now[k], still_s[k], moves[k], known, gate.fail_safe, step, dwell_s, most, deadband
+            )
+            # Interlocks, which override everything, rates included:
+            dry, against = gate.pump > 0 and depth < DRY_M, False
+            if gate.tide >= 0 and gate.tank >= 0 and not gate.pump:
+                level_m = gate.invert_m + (depth if known else 0.0)
+                against = not tide_m[gate.tide] + TIDE_MARGIN_M <= level_m  # nor does it open to an unknown tide
+            unsafe[k] = dry or against
+            if unsafe[k] and wanted[e, k] > 0.0:
+                wanted[e, k], why[e, k] = 0.0, DRY if dry else TIDE
+        for k in range(n):
+            gate = gates[k]
+            if gate.tank >= 0 and depth_m[gate.tank] >= gate.brim_m and _lets_go(k, wanted[e], unsafe, gates):
+                ajar = min(max(gate.static, AJAR), now[k] + step)
+                wanted[e, k], why[e, k] = now[k] if now[k] >= SHUT else ajar, ALL_SHUT

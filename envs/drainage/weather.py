@@ -96,6 +96,8 @@ class Weather:
             self.rain_mm = chicago(scenario.design, len(site.gauges), *length, seed)
         else:
             self.rain_mm = storm(scenario.storms, gauge_places_m(setup.inp, site.gauges), *length, seed)
+        dry = np.zeros((1, self.rain_mm.shape[1]))
+        self._rates_mmh = np.concatenate([dry, self.rain_mm * 3600.0 / self._step_s])
 
     def event_m3(self, site: DrainageSite) -> float:
         """The rain on all catchments of the site's tanks."""
@@ -105,9 +107,7 @@ class Weather:
 
     def rates_mmh(self, decision: int) -> np.ndarray:
         """Rain of the time that followed a decision, ``(gauges,)``; none before the first."""
-        if decision < 0:
-            return np.zeros(self.rain_mm.shape[1])
-        return np.asarray(self.rain_mm[decision] * 3600.0 / self._step_s)
+        return self._rates_mmh[decision + 1]
 
     def tide_m(self, decision: float) -> np.ndarray:
         """Level of the receiving waters at a decision, or between two, ``(tides,)``."""

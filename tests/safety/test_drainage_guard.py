@@ -61,6 +61,18 @@ def test_an_interlock_is_stronger_than_the_deadband():
     assert drives.settings[LOWER] == 0, "the drive carries out what the guard commands, however little it is"
 
 
+def test_many_networks_at_once_are_each_limited_as_alone():
+    asked = np.array([[0.9, 0.4, 1.0], [np.nan, 2.0, 0.0], [0.0, 0.0, 0.0]])
+    depth_m = np.array([[1.0, 2.0], [3.9, np.nan], [3.9, 0.01]])
+    seen = readings(setting=[[0.5, 0.4, 1.0]] * 3, depth_m=depth_m, tide_m=[[-5.0], [4.5], [np.nan]])
+    seen |= {"still_s": np.full((3, 3), 3600.0), "moves": np.zeros((3, 3))}
+    guard = DrainageGuard(row())
+    settings, why = guard.limit(seen, asked)
+    for e in range(3):
+        alone = guard.limit({name: values[e] for name, values in seen.items() if values.ndim == 2}, asked[e])
+        np.testing.assert_array_equal(alone, (settings[e], why[e]))
+
+
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 share = st.floats(0, 1)
 depth = st.one_of(st.floats(0, 8), st.just(float("nan")))
