@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from envs import CityloopError
-from training.terminal import json_option
+from training.terminal import json_option, open_streams
 from verbs import audit, bench, bundles, catalogue, demo, evaluate, keys, service, train
 
 EXAMPLES: dict[str, Callable[..., None]] = {
@@ -54,7 +54,7 @@ class Verbs(TyperGroup):
         except OSError as error:
             if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
                 raise
-            place = error.filename or "a file"
+            place = error.filename or "the output"
             print(
                 f"Error: {place} cannot be used ({error.strerror or error}): make room, or give another",
                 file=sys.stderr,
@@ -81,6 +81,7 @@ app.add_typer(keys.app, name="keys")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    open_streams()
     app(args=json_option(sys.argv[1:] if arguments is None else arguments), prog_name="cityloop")
 
 

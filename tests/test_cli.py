@@ -112,6 +112,7 @@ def test_list_for_people(capsys):
         (("export", "nowhere"), "run folder nowhere does not exist"),
         (("bench", "press"), "bench 'press' is unknown"),
         (("check", "nothing"), "'nothing' is no scenario"),
+        (("keys", "create", "x", "--rate", "inf"), "rate is inf: give requests a second, above 0"),
         (("site", "intersections/atlantis"), "is unknown"),
     ],
 )
@@ -131,8 +132,29 @@ def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr("verbs.load_scenario", write)
     assert call("evaluate", GRID) == 2
     assert capsys.readouterr().err == (
-        "Error: a file cannot be used (No space left on device): make room, or give another\n"
+        "Error: the output cannot be used (No space left on device): make room, or give another\n"
     )
+
+
+def test_a_stream_that_is_closed_is_no_fault():
+    script = (
+        "import sys; sys.stdout = None; from training.terminal import open_streams; open_streams(); print('unseen')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("system: dampers\nduration_s: 1\nduration_s: 2\n", "at line 3 (key 'duration_s' is given twice): correct it"),
+        ("system: dampers\n\tduration_s: 1\n", "at line 2 (found character '\\t' that cannot start any token)"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, text, problem):
+    (tmp_path / "own.yaml").write_text(text)
+    assert call("check", str(tmp_path / "own.yaml")) == 2
+    assert problem in capsys.readouterr().err
 
 
 def test_an_interruption_has_its_exit_code(monkeypatch, capsys):

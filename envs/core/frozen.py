@@ -47,6 +47,7 @@ class Frozen(BaseModel):
 MENDS = {
     **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
     **dict.fromkeys(("dict_type", "model_type"), "give keys and their values"),
+    "path_type": "give a file's path",
 }
 """Kind of problem → what is to be done, where pydantic's message speaks of Python."""
 
@@ -63,6 +64,8 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"key {field!r} is missing: add it"
     message = MENDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "too_short":
+        message = f"give at least {problem['ctx']['min_length']}"
     if not field:
         return message
     value = repr(problem["input"])

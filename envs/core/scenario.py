@@ -169,17 +169,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds one mapping.
 
     Raises:
-        CityloopError: if the file is missing, is not YAML, or holds something else.
+        CityloopError: if the file is missing, is not YAML, gives a key twice, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise CityloopError(f"file {path} cannot be read ({reason}): give an existing YAML file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
-        raise CityloopError(f"file {path} is not valid YAML{line}: correct it") from None
+        problem = getattr(error, "problem", None)
+        reason = f" ({problem})" if problem else ""
+        raise CityloopError(f"file {path} is not valid YAML{line}{reason}: correct it") from None
     if not isinstance(content, dict):
         raise CityloopError(f"file {path} holds {type(content).__name__}, not a mapping: write 'key: value' lines")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data, of which no key is given twice: the last one would win without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return node

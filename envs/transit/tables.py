@@ -10,6 +10,7 @@ import csv
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -218,18 +219,29 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             heading = file.readline()
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=max(SEPARATORS, key=heading.count))
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            reader = csv.DictReader(file, delimiter=max(SEPARATORS, key=heading.count), skipinitialspace=True)
+            names = list(reader.fieldnames or ())
+            missing = [name for name in columns if name not in names]
             if missing:
                 raise CityloopError(
                     f"{path}: column {missing[0]!r} is missing: the first row names {', '.join(columns)}"
                 )
-            rows: list[tuple[int, Row]] = []
-            for row in reader:
-                rows.append((reader.line_num, {key: value or "" for key, value in row.items() if key is not None}))
-            return rows
+            twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+            if twice:
+                raise CityloopError(f"{path}: column {twice[0]!r} is there twice: leave one out")
+            return [(reader.line_num, _row(row, path, reader.line_num, len(names))) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CityloopError(f"file {path} cannot be read ({error}): give a CSV file in UTF-8") from None
+
+
+def _row(row: Mapping[str | None, Any], path: Path, number: int, columns: int) -> Row:
+    """A row by its columns; values beyond the last one would be a decimal comma that moved all the others."""
+    if any(row.get(None) or ()):
+        raise CityloopError(
+            f"{path}, row {number} has {columns + len(row[None])} values, the first row {columns}: "
+            "write decimals with a point, and quote what holds a separator"
+        )
+    return {key: value or "" for key, value in row.items() if key is not None}
 
 
 def _number(text: str, path: Path, row: int, column: str) -> float:

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import hmac
 import logging
+import math
 import os
 import re
 import secrets
@@ -110,8 +111,10 @@ def create_key(
         The key, which is nowhere else, and what is kept of it.
 
     Raises:
-        CityloopError: if the name is taken or cannot be one, or the file cannot be used.
+        CityloopError: if the name is taken or cannot be one, the rate is none, or the file cannot be used.
     """
+    if rate_s is not None and not 0 < rate_s < math.inf:
+        raise CityloopError(f"rate is {rate_s}: give requests a second, above 0")
     if not NAME.fullmatch(name) or name in ("anonymous", "service"):
         raise CityloopError(f"name {name!r} cannot be a key's: use letters, digits, '.', '_', '@' and '-'")
     now = time.time()

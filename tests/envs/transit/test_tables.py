@@ -69,6 +69,8 @@ def test_an_impossible_row_is_named_and_the_rest_is_served(tmp_path, caplog, row
         ({"requests": "time_s,from,to\n60,a,zz\n"}, "no request can be served; requests.csv, row 2: to is 'zz'"),
         ({"requests": REQUESTS.replace("time_s", "when")}, "column 'time_s' is missing"),
         ({"nodes": NODES.replace(",1\n", ",yes\n", 1)}, "row 2: stop is 'yes': give 1 or 0"),
+        ({"nodes": NODES + "f,1,5,2,5,west,1\n"}, "row 7 has 7 values, the first row 5: write decimals with a point"),
+        ({"requests": "time_s,from,to,to\n60,a,b,c\n"}, "column 'to' is there twice: leave one out"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path, files, problem):
