@@ -14,14 +14,9 @@ from pydantic import TypeAdapter
 
 from envs.core.site import Site
 from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
-from tests.serving.plants import Stub, app_of, body_of, client_of, grid, service, tick_of, wish
+from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
 
 ACT = "/v1/intersections/grid2x2/act"
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return grid()
 
 
 @pytest.fixture(scope="module")

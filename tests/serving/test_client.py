@@ -20,14 +20,9 @@ from envs.core.site import Site
 from serving.client import AsyncSiteClient, Decided, Late, SiteClient, Unusable
 from serving.takeover import LocalControl, Takeover
 from serving.transport import Reply, Unreachable
-from tests.serving.plants import body_of, grid, tick_of
+from tests.serving.plants import body_of, tick_of
 
 DEADLINE_S = 1.0
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return grid()
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,6 @@ ACT = "/v1/intersections/grid2x2/act"
 URL = "http://127.0.0.1"
 
 
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return grid()
-
-
 def app_of(site: Site, access: Access | None = None) -> FastAPI:
     metrics, streams = Metrics([site]), Streams(most_each=2)
     services = [service(site, sinks=(metrics, streams))]

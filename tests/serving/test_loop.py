@@ -22,15 +22,10 @@ from serving.routes import loop as module
 from serving.watch.metrics import Metrics
 from serving.wire import MAX_BODY_BYTES, ActAnswer
 from tests.serving import plants
-from tests.serving.plants import Stub, body_of, grid, service, tick_of
+from tests.serving.plants import Stub, body_of, service, tick_of
 
 HOST = "ws://127.0.0.1"
 LOOP = f"{HOST}/v1/intersections/grid2x2/loop"
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return grid()
 
 
 def client_of(site: Site, controller: Any = None, access: Access | None = None, **more: Any) -> TestClient:

@@ -13,12 +13,7 @@ from serving.refusals import Busy, Conflict
 from serving.tick.episodes import Episodes
 from serving.tick.repeats import KEPT
 from serving.wire import Tick
-from tests.serving.plants import Stub, body_of, grid, service, tick_of
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return grid()
+from tests.serving.plants import Stub, body_of, service, tick_of
 
 
 class Counting(Stub):

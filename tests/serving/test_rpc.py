@@ -26,7 +26,7 @@ from serving.rpc.messages import body_of
 from serving.rpc.service import Rpc
 from serving.watch.streams import Streams
 from serving.wire import example_tick, parse_tick
-from tests.serving.plants import grid, service, tick_of
+from tests.serving.plants import service, tick_of
 
 pytestmark = pytest.mark.anyio
 
@@ -37,11 +37,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return grid()
 
 
 class Served(Rpc):

@@ -1,0 +1,66 @@
+"""Roles and commands by hand outlive the process; a configuration that changed wins over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from envs import CityloopError
+from envs.core.site import Site
+from serving.charge.state import Store
+from tests.serving.bundles import bundle
+from tests.serving.operators import Clock, ask, change, http, put
+from tests.serving.plants import Stub, service
+
+
+def test_roles_and_hands_outlive_the_process(site: Site, tmp_path: Path) -> None:
+    clock, agent = Clock(), site.agents[0]
+
+    def start() -> TestClient:
+        return http(service(site, store=Store(tmp_path, site), clock=clock))
+
+    client = start()
+    assert change(client, "promote", policy="greedy").json()["saved"]
+    assert put(client, agent).json()["saved"]
+    client = start()
+    answer = ask(client, site, 0)
+    assert (answer["controller"], answer["overridden"]) == ("greedy", {agent: "roadworks"})
+    assert change(client, "rollback").json()["roles"]["champion"] == "max-pressure"
+
+
+def test_the_configuration_holds_again_once_it_changes(site: Site, tmp_path: Path) -> None:
+    change(http(service(site, store=Store(tmp_path, site))), "promote", policy="greedy")
+    other = service(site, Stub("other"), store=Store(tmp_path, site))
+    assert other.standing.crew.roles.champion == "other"
+    assert other.standing.crew.roles.former == ("max-pressure", "greedy")
+
+
+def test_a_policy_that_is_gone_does_not_keep_the_service_from_starting(site: Site, tmp_path: Path) -> None:
+    path = bundle(tmp_path / "tiny")
+    change(http(service(site, store=Store(tmp_path / "state", site))), "promote", policy=str(path))
+    (path / "policy.onnx").write_bytes(b"altered")
+    one = service(site, store=Store(tmp_path / "state", site))
+    assert one.in_charge.controller == "max-pressure"
+
+
+def test_a_state_file_that_is_none_is_one_sentence(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "sites" / "intersections" / "grid2x2.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    with pytest.raises(CityloopError, match="move the file away"):
+        service(site, store=Store(tmp_path, site))
+
+
+def test_a_disk_that_refuses_is_said_and_the_hand_holds(site: Site, tmp_path: Path, monkeypatch: Any) -> None:
+    client = http(service(site, store=Store(tmp_path, site)))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("serving.charge.state.os.replace", refuse)
+    assert put(client, site.agents[0]).json()["saved"] is False
+    assert ask(client, site, 0)["overridden"] == {site.agents[0]: "roadworks"}
+    assert list((tmp_path / "sites" / "intersections").iterdir()) == []

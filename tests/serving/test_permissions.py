@@ -1,0 +1,111 @@
+"""How things stand at a site, and who may see or change what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from envs.core.site import Site
+from serving.access.principal import Grant, Principal, Role
+from serving.refusals import Unauthenticated
+from tests.serving.operators import BASE, HOME, Clock, ask, failing, http
+from tests.serving.plants import Stub, body_of, service, tick_of
+
+
+def test_the_state_tells_the_last_answer_and_how_old_it_is(site: Site) -> None:
+    clock = Clock()
+    client = http(service(site, clock=clock))
+    assert client.get(f"{BASE}/state").json()["last"] is None
+    answer = ask(client, site, 3)
+    clock.now_s += 2.5
+    state = client.get(f"{BASE}/state").json()
+    assert (state["last"], state["age_s"]) == (answer, 2.5)
+    assert state["roles"]["champion"] == "max-pressure"
+
+
+class Keys:
+    """A key names its role, and the place where it holds: ``operate@drainage/*``."""
+
+    open = False
+
+    def authenticate(self, headers: Any) -> Principal:
+        found = headers.get("authorization", "").removeprefix("Bearer ")
+        if not found:
+            raise Unauthenticated("key", None, "send one")
+        role, _, place = found.partition("@")
+        system, _, site = (place or "*/*").partition("/")
+        return Principal(found, (Grant(role=Role[role.upper()], system=system, site=site),))
+
+
+ROUTES: list[tuple[str, str, Role, Any]] = [
+    ("GET", "", Role.READ, None),
+    ("GET", "/state", Role.READ, None),
+    ("GET", "/overrides", Role.READ, None),
+    ("GET", "/policies", Role.READ, None),
+    ("POST", "/overrides/check", Role.READ, {"command": 1}),
+    ("POST", "/act", Role.ACT, "tick"),
+    ("PUT", "/overrides", Role.OPERATE, {"command": 1, "reason": "x", "expires_s": 9}),
+    ("DELETE", "/overrides", Role.OPERATE, None),
+    ("POST", "/policies/promote", Role.ADMINISTER, {"policy": "greedy", "reason": "x"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "needed", "body"), ROUTES, ids=[f"{m} {p}" for m, p, _, _ in ROUTES])
+def test_every_address_asks_for_its_role_and_no_less(
+    site: Site, method: str, path: str, needed: Role, body: Any
+) -> None:
+    from serving.app import create_app
+    from serving.gateway import Gateway
+
+    client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
+
+    def status(key: str | None) -> int:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        content = body_of(tick_of(site)) if body == "tick" else None
+        more: dict[str, Any] = {"content": content} if content else {} if body is None else {"json": body}
+        return client.request(method, BASE + path, headers=headers, **more).status_code
+
+    assert status(None) == 401
+    for role in Role:
+        expected = status(role.name.lower())
+        assert (expected == 403) == (role < needed), role
+    assert status("administer@drainage/*") == 403
+    assert status("administer@intersections/other") == 403
+    assert status("administer@intersections/grid2x2") != 403
+
+
+def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> None:
+    from serving.app import create_app
+    from serving.gateway import Gateway
+
+    client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
+    assert client.get("/healthz").json() == {"status": "ok", "sites": {}, "audit": ""}
+    assert "grid2x2" in client.get("/healthz", headers={"authorization": "Bearer read"}).text
+    assert client.get("/readyz").status_code == 200
+    systems = client.get("/v1/systems", headers={"authorization": "Bearer read@drainage/*"}).json()
+    assert systems == {"systems": []}
+
+
+def test_ready_means_that_state_can_be_saved_and_every_site_decides(site: Site, monkeypatch: Any) -> None:
+    one = service(site)
+    client = http(one)
+    assert client.get("/readyz").json() == {"status": "ready", "faults": {}}
+    monkeypatch.setattr(one.standing.store, "writable", lambda: False)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["faults"] == {"intersections/grid2x2": "its state cannot be saved"}
+    monkeypatch.undo()
+    monkeypatch.setattr(one.guard_for_checks, "check", failing)
+    assert client.get("/readyz").json()["faults"] == {"intersections/grid2x2": "failed with TypeError"}
+
+
+def test_a_fallback_that_decides_is_degraded_not_unready(site: Site) -> None:
+    policy = Stub("policy")
+    one = service(site, policy, rollback={"window": 1, "errors": 0})
+    client = http(one)
+    policy.then = failing
+    assert one.act(body_of(tick_of(site)))["fallback"]
+    assert client.get("/healthz").json()["status"] == "degraded"
+    assert client.get("/readyz").status_code == 200

@@ -1,0 +1,190 @@
+"""Who decides, as operators change it over HTTP and as the service changes it itself."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs.core.site import Site
+from serving.charge.state import Store
+from serving.events import Change, Decision, Shadowed
+from serving.tick.sites import SiteService
+from tests.serving.bundles import bundle
+from tests.serving.operators import Book, ask, change, failing, http
+from tests.serving.plants import Stub, body_of, service, tick_of, wish
+
+
+def test_a_policy_is_promoted_and_rolled_back_between_two_ticks(site: Site, tmp_path: Path) -> None:
+    book = Book()
+    client = http(service(site, sinks=[book]))
+    path = str(bundle(tmp_path / "tiny"))
+    assert ask(client, site, 0)["controller"] == "max-pressure"
+    answer = change(client, "promote", policy=path)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["roles"]["former"] == ["max-pressure"]
+    assert ask(client, site, 1)["controller"] == "tiny"
+    assert change(client, "rollback").json()["in_charge"]["controller"] == "max-pressure"
+    assert ask(client, site, 2)["controller"] == "max-pressure"
+    assert book.changes() == [("anonymous", "promote"), ("anonymous", "rollback")]
+    assert book.of(Change)[0].reason == "test"
+
+
+def test_an_answer_is_not_repeated_once_another_is_in_charge(site: Site) -> None:
+    client = http(service(site))
+    assert ask(client, site, 0)["controller"] == "max-pressure"
+    change(client, "promote", policy="greedy")
+    assert ask(client, site, 0)["controller"] == "greedy"
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "status", "field"),
+    [
+        ("promote", {}, 409, "policy"),
+        ("demote", {}, 409, "policy"),
+        ("rollback", {}, 409, "policy"),
+        ("shadow", {"policy": "max-pressure"}, 409, "policy"),
+        ("promote", {"policy": "no/such/bundle"}, 422, "body"),
+        ("promote", {"policy": "oracle"}, 422, "body"),
+        ("promote", {"policy": "o" * 500}, 422, "body"),
+        ("promote", {"policy": "a\u0000b"}, 422, "body"),
+        ("promote", {"policy": "fixed"}, 409, "policy"),
+        ("promote", {"policy": "greedy", "reason": ""}, 422, "reason"),
+        ("canary", {"policy": "greedy", "share": 2}, 422, "share"),
+        ("canary", {"policy": "greedy", "colour": 2}, 422, "colour"),
+        ("dismiss", {}, 422, "verb"),
+    ],
+)
+def test_what_cannot_be_changed_is_named(site: Site, verb: str, body: Any, status: int, field: str) -> None:
+    client = http(service(site))
+    answer = change(client, verb, **body)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), answer.text
+    assert ask(client, site, 0)["controller"] == "max-pressure"
+
+
+def test_a_shadow_is_asked_after_the_answer_and_never_obeyed(site: Site) -> None:
+    book, champion, challenger = Book(), Stub("champion"), Stub("challenger")
+    one = service(site, champion, challenger=challenger, sinks=[book])
+    champion.then, challenger.then = wish(site, 0), wish(site, 1)
+
+    async def some() -> list[dict[str, Any]]:
+        answers = []
+        for tick in range(3):
+            answers.append(await one.act_async(body_of(tick_of(site) | {"tick": tick})))
+            while len(book.of(Shadowed)) <= tick:
+                await asyncio.sleep(0.001)
+        return answers
+
+    answers = asyncio.run(some())
+    assert {answer["controller"] for answer in answers} == {"champion"}
+    shadowed = book.of(Shadowed)
+    assert [(event.tick, event.controller, event.differs, event.error) for event in shadowed] == [
+        (tick, "challenger", 1.0, None) for tick in range(3)
+    ]
+    assert [event.controller for event in book.of(Decision)] == ["champion"] * 3
+
+
+def test_a_shadow_that_fails_is_told_and_harms_nobody(site: Site) -> None:
+    book, challenger = Book(), Stub("challenger")
+    one = service(site, challenger=challenger, sinks=[book])
+    challenger.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]
+
+    async def once() -> dict[str, Any]:
+        answer = await one.act_async(body_of(tick_of(site)))
+        while not book.of(Shadowed):
+            await asyncio.sleep(0.001)
+        return answer
+
+    assert not asyncio.run(once())["fallback"]
+    assert book.of(Shadowed)[0].error == "failed with ZeroDivisionError"
+    assert book.of(Shadowed)[0].commands == {}
+
+
+def test_a_canary_waits_for_the_next_episode_and_leaves_at_once(site: Site) -> None:
+    client = http(service(site))
+    assert ask(client, site, 4)["source"] == "champion"
+    answer = change(client, "canary", policy="greedy").json()
+    assert answer["waiting"]
+    assert ask(client, site, 5)["source"] == "champion"
+    begun = ask(client, site, 0)
+    assert (begun["source"], begun["controller"]) == ("canary", "greedy")
+    assert change(client, "demote").json()["in_charge"]["controller"] == "max-pressure"
+    assert ask(client, site, 1)["source"] == "champion"
+
+
+def test_a_canary_may_be_told_not_to_wait(site: Site) -> None:
+    client = http(service(site))
+    ask(client, site, 4)
+    change(client, "canary", policy="greedy", now=True)
+    assert ask(client, site, 5)["source"] == "canary"
+    assert change(client, "promote").json()["roles"]["champion"] == "greedy"
+    assert ask(client, site, 6)["source"] == "champion"
+
+
+# Rollback.
+
+
+def drive(one: SiteService, site: Site, ticks: range, book: Book) -> list[str]:
+    """Ask tick after tick, each once the last has had its consequences; says who decided."""
+
+    async def all_of_them() -> list[str]:
+        sources = []
+        for tick in ticks:
+            tripped = one.standing.watch.tripped is not None
+            seen = len(book.of(Shadowed))
+            sources.append((await one.act_async(body_of(tick_of(site) | {"tick": tick})))["source"])
+            while len(book.of(Decision)) <= tick or (tripped and len(book.of(Shadowed)) == seen):
+                await asyncio.sleep(0.001)
+        return sources
+
+    return asyncio.run(all_of_them())
+
+
+RATES = {"window": 10, "errors": 0.2, "return_after": 5}
+
+
+def test_a_policy_that_keeps_failing_is_out_of_charge_until_it_has_been_well(site: Site, tmp_path: Path) -> None:
+    book, policy, store = Book(), Stub("policy"), Store(tmp_path, site)
+    one = service(site, policy, sinks=[book], rollback=RATES, store=store)
+    policy.then = failing
+    assert drive(one, site, range(4), book) == ["fallback"] * 4
+    assert one.degraded == "the controller fails: 0.3 over 10 ticks, 0.2 is allowed"
+    assert book.changes() == [("service", "rollback")]
+    assert asyncio.run(one.save())
+    saved = store.load()
+    assert saved is not None
+    assert saved.tripped == one.degraded
+    policy.then = None
+    assert drive(one, site, range(4, 9), book) == ["fallback"] * 5
+    assert book.changes() == [("service", "rollback"), ("service", "return")]
+    assert drive(one, site, range(9, 12), book) == ["champion"] * 3
+    assert one.degraded is None
+
+
+def test_a_canary_that_fails_gives_way_to_the_champion(site: Site) -> None:
+    book, champion, canary = Book(), Stub("champion"), Stub("canary")
+    one = service(site, champion, challenger=canary, roles={"mode": "canary"}, sinks=[book], rollback=RATES)
+    canary.then = failing
+    assert drive(one, site, range(3), book) == ["fallback"] * 3
+    assert drive(one, site, range(3, 5), book) == ["champion"] * 2
+    assert one.standing.crew.roles.challenger is None
+    assert book.of(Change)[0].detail["role"] == "canary"
+
+
+def test_a_guard_that_changes_too_much_takes_the_policy_out_of_charge(site: Site) -> None:
+    book, policy = Book(), Stub("policy")
+    one = service(site, policy, sinks=[book], rollback={"window": 10, "guarded": 0.3, "return_after": 5})
+    policy.then = wish(site, 99)
+    assert drive(one, site, range(5), book) == ["champion"] * 4 + ["fallback"]
+    assert one.degraded is not None
+    assert one.degraded.startswith("the guard changes its requests")
+
+
+def test_everyday_limits_say_nothing_against_a_policy(site: Site) -> None:
+    book, policy = Book(), Stub("policy")
+    rates = {"window": 10, "guarded": 0.3, "return_after": 5, "everyday": ["invalid"]}
+    one = service(site, policy, sinks=[book], rollback=rates)
+    policy.then = wish(site, 99)
+    assert drive(one, site, range(12), book) == ["champion"] * 12
