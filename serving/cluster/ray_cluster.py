@@ -86,8 +86,11 @@ class Cluster:
         self._guardian = Guardian(self._folder)
         self._logs = Receiver(self._folder / "logs.sock")
 
-    def _configure(self) -> None:
-        """Settings that Ray Serve reads from the environment of every process; whoever set one keeps it."""
+    def configure(self) -> None:
+        """Settings that Ray Serve reads from the environment of every process; whoever set one keeps it.
+
+        Done by ``with``; for whoever starts a Ray of another shape.
+        """
         metrics, stats, inner, inner_grpc = free_ports(4)
         proxy = self._folder / "proxy"
         settings = {
@@ -130,7 +133,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         try:
-            self._configure()
+            self.configure()
             self._start()
         except BaseException:
             self.close()
