@@ -6,9 +6,9 @@ from training.bench.dampers import bench_dampers, edge_times_s
 
 
 def test_every_figure_is_measured():
-    found = bench_dampers(substeps=50, repeats=1, decisions=20)
+    found = bench_dampers(50, 1, decisions=20, updates=1, learners=["backprop"], workers=8, fragment=8)
     assert found["bench"] == "dampers"
-    assert len(found["figures"]) == 6
+    assert len(found["figures"]) == 8
     assert all(value > 0 for value in [*found["figures"].values(), *found["ratios"].values()])
 
 

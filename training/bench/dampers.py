@@ -1,14 +1,17 @@
-"""``cityloop bench dampers``: how many buildings a core simulates, and how long a decision takes beside the drivers.
+"""``cityloop bench dampers``: how quickly a core simulates buildings, a policy learns from them, and drivers are told.
 
 Simulation: substeps of the six-storey frame with dampers on two storeys, peaks kept as an episode keeps them; a batch
-beside a batch of one, both by the core's own time. Decision: observer, features, policy and guard for six dampers, in
-this process, without Ray or torch at work; the policy is the one that ships for them, or one of the same shape.
+beside a batch of one, both by the core's own time. Learning: whole updates of PPO and of back-propagation with their
+own settings, by the clock and by the time of all cores. Decision: observer, features, policy and guard for six dampers,
+in this process, without Ray or torch at work; the policy is the one that ships for them, or one of the same shape.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -26,17 +29,28 @@ from envs.dampers.features import DampersFeatures
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import load_site
 from envs.dampers.structure import Structure
+from training.settings import Settings
 
 BATCH = 1024
 
 
-def bench_dampers(substeps: int = 2000, repeats: int = 5, decisions: int = 3000) -> dict[str, Any]:
-    """Measure simulation and decisions.
+def bench_dampers(
+    substeps: int = 2000,
+    repeats: int = 5,
+    decisions: int = 3000,
+    updates: int = 7,
+    learners: Sequence[str] = ("mappo", "backprop"),
+    **settings: Any,
+) -> dict[str, Any]:
+    """Measure simulation, training and decisions.
 
     Args:
         substeps: of each run of the simulation.
         repeats: of every run; medians are reported.
         decisions: at the edge that are timed.
+        updates: of each learner.
+        learners: algorithms that are measured.
+        settings: of the learners, instead of their own.
 
     Returns:
         ``{"bench", "ratios", "figures"}``.
@@ -49,6 +63,11 @@ def bench_dampers(substeps: int = 2000, repeats: int = 5, decisions: int = 3000)
         rates[copies] = median(simulate(scenario, copies, count) for _ in range(repeats))
     wall_us, own_us = (1e6 * times for times in edge_times_s(decisions))
     whole = median(episodes(scenario, BATCH, max(20, substeps // 50)) for _ in range(repeats))
+    learned = {}
+    for name in learners:
+        by_clock, by_cores = training_rates(scenario, name, updates, **settings)
+        learned[f"training, {name} (decisions of agents/s)"] = by_clock
+        learned[f"training, {name} (decisions of agents/s of a core)"] = by_cores
     return {
         "bench": "dampers",
         "ratios": {f"batch of {BATCH} / batch of one": rates[BATCH] / rates[1]},
@@ -56,6 +75,7 @@ def bench_dampers(substeps: int = 2000, repeats: int = 5, decisions: int = 3000)
             f"simulation, batch of {BATCH} (substeps/s)": rates[BATCH],
             "simulation, batch of one (substeps/s)": rates[1],
             f"with sensors, observer and indicators, batch of {BATCH} (substeps/s)": whole,
+            **learned,
             "edge decision, six dampers, median (us)": float(np.median(wall_us)),
             "edge decision, six dampers, p99 (us)": float(np.quantile(wall_us, 0.99)),
             "edge decision, six dampers, p99 of the core's own time (us)": float(np.quantile(own_us, 0.99)),
@@ -90,6 +110,36 @@ def episodes(scenario: DampersScenario, copies: int, decisions: int) -> float:
     for level in levels:
         block.step(level)
     return copies * decisions * short.timing.substeps / (time.process_time() - start)
+
+
+def training_rates(scenario: DampersScenario, algorithm: str, updates: int, **changes: Any) -> tuple[float, float]:
+    """Decisions of agents that enter an update, for each second by the clock, and for each of a core's time.
+
+    Args:
+        scenario: where.
+        algorithm: whose own settings for dampers they are.
+        updates: after one that warms up; the median counts.
+        changes: to the algorithm's own settings.
+    """
+    from training.algorithm import Ppo, ray_session, task_of
+    from training.backprop import Backprop
+
+    kind = Backprop if algorithm == "backprop" else Ppo
+    settings = Settings.model_validate({**SYSTEM.training[algorithm], "algorithm": algorithm, **changes})
+    task, clock, cores = task_of([scenario], settings), [], []
+    session = nullcontext() if kind is Backprop else ray_session(cpus=1)
+    with tempfile.TemporaryDirectory() as folder, session:
+        learner = kind(task, [scenario], settings, Path(folder))
+        try:
+            for _ in range(1 + updates):
+                start, busy = time.perf_counter(), time.process_time()
+                learner.update(0.0)
+                clock.append(time.perf_counter() - start)
+                cores.append(time.process_time() - busy)
+        finally:
+            learner.stop()
+    decisions = task.plants[0].num_envs * settings.fragment * task.agents[0]
+    return decisions / median(clock[1:]), decisions / median(cores[1:])
 
 
 def edge_times_s(decisions: int) -> tuple[np.ndarray, np.ndarray]:
