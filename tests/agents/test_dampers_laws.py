@@ -1,5 +1,8 @@
 """The laws of practice, by hand and against each other; the edge loop decides as the simulated loop does."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -146,16 +149,14 @@ def test_the_edge_decides_as_the_loop_does():
     loop, edge = make_loop(SCENARIO), EdgeLoop(SITE, make_controller("lqg", SITE))
     law = make_controller("lqg", SITE)
     loop.reset(5)
-    for _ in range(100):
+    for k in range(100):
         seen = loop.readings
         parts = [seen["accel_m_s2"], 1e-3 * seen["stroke_mm"], seen["force_n"], seen["ground_m_s2"]]
-        if _:  # the first samples are those at rest, which both begin with
-            levels, changes = edge.decide(np.concatenate(parts))
+        levels, changes = edge.decide(np.concatenate(parts))
+        if k:  # the first samples are those at rest, which the loop has taken once more
             expected, _ = loop.guard.check(seen, law.act(seen, {}))
             np.testing.assert_allclose(levels, expected[:, 0], atol=1e-9)
             assert not changes
-        else:
-            levels, _ = edge.decide(np.concatenate(parts))
         loop.step(levels[:, None])
 
 
@@ -201,11 +202,7 @@ def test_the_edge_falls_back_when_its_controller_fails_and_refuses_what_does_not
 
 
 def test_the_edge_needs_neither_torch_nor_ray():
-    import subprocess
-    import sys
-
-    script = (
-        "import agents.edge, agents.baselines.dampers, agents.policy, sys; print({'torch', 'ray'} & set(sys.modules))"
-    )
+    rooms = "agents.edge, agents.baselines.dampers, agents.policy"
+    script = f"import {rooms}, sys; print({{'torch', 'ray'}} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
