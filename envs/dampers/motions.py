@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from scipy.signal import bilinear, lfilter
 
 from envs.core.frozen import Frozen
 from envs.dampers.records import UNITS, read_record
@@ -178,6 +177,8 @@ def clough_penzien(noise: np.ndarray, soil: tuple[float, float, float, float], d
         soil: ω_g, ζ_g, ω_f, ζ_f.
         dt_s: between samples.
     """
+    from scipy.signal import bilinear, lfilter  # takes as long to import as all of ours together
+
     wg, zg, wf, zf = soil
     passed = lfilter(*bilinear([2 * zg * wg, wg**2], [1.0, 2 * zg * wg, wg**2], 1 / dt_s), noise)
     return np.asarray(lfilter(*bilinear([1.0, 0.0, 0.0], [1.0, 2 * zf * wf, wf**2], 1 / dt_s), passed))
