@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from numba import njit
 from scipy.optimize import LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import coo_array
 
 from envs.transit import events, kernel, motion, rests
 from envs.transit.clock import Roads
+from envs.transit.compiled import compiled
 from envs.transit.events import Log
 from envs.transit.fleet import NOBODY, PLAN, REFUSED, WAITING, Fleet, Riders
 from envs.transit.journal import note_drive, write
@@ -29,7 +29,7 @@ Trip = tuple[int, tuple[int, ...], float]
 """Vehicle, riders in the order in which they are inserted, and cost."""
 
 
-@njit(cache=True)
+@compiled
 def prices(
     asked: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, weights: np.ndarray, wait: np.ndarray
 ) -> np.ndarray:
@@ -56,7 +56,7 @@ def prices(
     return found
 
 
-@njit(cache=True)
+@compiled
 def give(
     r: int,
     v: int,

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from envs.core.errors import CityloopError
 from envs.transit import kernel
 from envs.transit.clock import Roads, arrive, leave_by
+from envs.transit.compiled import compiled, within
 from envs.transit.fleet import CHARGING, FULL, LEFT, NOBODY, PLAN, RATE, Fleet, Riders, new_riders
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 LEAST_S = 600.0
 """No shorter stay is planned, unless no longer one is needed: before a booking, or the end of a shift."""
-
-EVEN = np.ones(4)
-"""Weights by which a stay finds its place in a plan; there is one at most that begins when its charger is free."""
 
 
 # -- what a scenario says ---------------------------------------------------------------------------------------------
@@ -121,7 +118,7 @@ def low(now_s: float, fleet: Fleet, riders: Riders, row_of: np.ndarray, share: f
     return who[np.argsort(left[who] / full[who], kind="stable")]
 
 
-@njit(cache=True)
+@compiled
 def plan_stays(
     who: np.ndarray,
     now_s: float,
@@ -144,7 +141,10 @@ def plan_stays(
         places: node and number of places of each charger, ``(C, 2)``.
         until: share of its range up to which a vehicle charges.
     """
-    begins = np.zeros(PLAN)
+    begins, even = (
+        np.zeros(PLAN),
+        np.ones(4),
+    )  # one place at most begins when its charger is free: weights do not matter
     for v in who:
         node, free_s, left_m = fleet.at[v], kernel.ready_s(v, now_s, fleet), fleet.battery[v, LEFT]
         for i in range(fleet.length[v] + 1):
@@ -156,14 +156,14 @@ def plan_stays(
                 continue
             r = row_of[v]
             _, first, second = kernel.best_place(
-                v, r, now_s, fleet, riders, roads, EVEN, kernel.EVERYWHERE, np.inf, begins
+                v, r, now_s, fleet, riders, roads, even, kernel.EVERYWHERE, np.inf, begins
             )
             if first >= 0 and first == second:
                 kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
                 break
 
 
-@njit(cache=True)
+@within
 def _choose(
     v: int,
     i: int,
@@ -201,7 +201,7 @@ def _choose(
     return soonest_s < np.inf
 
 
-@njit(cache=True)
+@within
 def free_from(node: int, places: int, start_s: float, length_s: float, riders: Riders, row_of: np.ndarray) -> float:
     """The earliest moment from ``start_s`` on from which a charger has a place for so long."""
     if _fits(node, places, start_s, length_s, riders, row_of):
@@ -215,13 +215,13 @@ def free_from(node: int, places: int, start_s: float, length_s: float, riders: R
     return soonest_s
 
 
-@njit(cache=True)
+@within
 def _taken(r: int, node: int, riders: Riders) -> bool:
     """Whether a row is a stay at a charger that is planned or goes on."""
     return r != NOBODY and riders.vehicle[r] != NOBODY and riders.origin[r] == node
 
 
-@njit(cache=True)
+@within
 def _fits(node: int, places: int, begin_s: float, length_s: float, riders: Riders, row_of: np.ndarray) -> bool:
     """Whether a place is free from a moment on for so long: then, and whenever another stay begins."""
     if _there(node, begin_s, riders, row_of) >= places:
@@ -233,7 +233,7 @@ def _fits(node: int, places: int, begin_s: float, length_s: float, riders: Rider
     return True
 
 
-@njit(cache=True)
+@within
 def _there(node: int, time_s: float, riders: Riders, row_of: np.ndarray) -> int:
     """How many places are taken at a moment."""
     count = 0

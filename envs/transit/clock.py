@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from envs.transit.compiled import compiled
 from envs.transit.matrices import Matrices
 
 
@@ -58,7 +58,7 @@ def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.
     return Roads(*paths, charger_m, speed, float(slot_s), float(speed.max()))
 
 
-@njit(cache=True)
+@compiled
 def arrive(start_s: float, free_s: float, speed: np.ndarray, slot_s: float) -> float:
     """When who starts at ``start_s`` has driven what takes ``free_s`` at speed 1."""
     last = len(speed) - 1
@@ -75,7 +75,7 @@ def arrive(start_s: float, free_s: float, speed: np.ndarray, slot_s: float) -> f
     return start_s + free_s / speed[last]
 
 
-@njit(cache=True)
+@compiled
 def leave_by(end_s: float, free_s: float, speed: np.ndarray, slot_s: float) -> float:
     """The latest start from which `arrive` gives no more than ``end_s``."""
     last = len(speed) - 1

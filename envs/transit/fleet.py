@@ -11,7 +11,7 @@ here, in `clock` or in `events`, remove ``__pycache__/*.nbi``, or `kernel` and `
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -26,19 +26,20 @@ vehicle by a breakdown, and nobody else could come; and of a row that is no part
 LEFT, FULL, RATE = range(3)
 """Columns of a battery: metres that it lasts now, and when full; metres gained in a second at a charger."""
 
-NOBODY = -1
+NOBODY = cast(int, np.int64(-1))
+"""No rider, no vehicle, no node. No plain -1: numba would compile functions for that very number, and then for all."""
 
 
 class Fleet(NamedTuple):
     """``V`` vehicles. Times are seconds from the start of the episode.
 
     Attributes:
-        at: node at which the vehicle stands, or that it reaches next; int32 ``(V,)``.
+        at: node at which the vehicle stands, or that it reaches next; int64 ``(V,)``.
         at_s: when it is (or was) there, free to go on; float64 ``(V,)``; inf: it is out of service.
         room: seats and wheelchair places, int32 ``(V, 2)``.
         aboard: what of them is taken, int32 ``(V, 2)``.
         shift_s: from when until when it works, float64 ``(V, 2)``: all stops of a plan lie within.
-        length: stops in the plan, int32 ``(V,)``.
+        length: stops in the plan, int64 ``(V,)``.
         node, rider: of each stop, int32 ``(V, PLAN)``.
         pick: whether it is a pick-up, bool ``(V, PLAN)``.
         floor_s: a pick-up begins no earlier, float64 ``(V, PLAN)``.
@@ -48,7 +49,7 @@ class Fleet(NamedTuple):
             what is late already counts as kept if it is no later than planned.
         load: seats and places taken after each stop, int32 ``(V, PLAN, 2)``.
         battery: float64 ``(V, 3)``: `LEFT` at the node ``at``, inf: no range to be heeded; `FULL`; `RATE`.
-        heading: where an idle vehicle was sent, -1: nowhere; int32 ``(V,)``.
+        heading: where an idle vehicle was sent, -1: nowhere; int64 ``(V,)``.
         metres: driven since the last event, float64 ``(V,)``.
         due_s: when it has to be looked at again, float64 ``(V,)``.
     """
@@ -78,7 +79,7 @@ class Riders(NamedTuple):
     """``R`` requests, in the order in which they become known.
 
     Attributes:
-        origin, destination: nodes, int32 ``(R,)``.
+        origin, destination: nodes, int64 ``(R,)``.
         known_s: when the request comes in.
         earliest_s: when the rider wants to be picked up; later than ``known_s`` if booked beforehand.
         latest_s: end of the pick-up window to which plans are held: the promise's, less a margin.
@@ -90,7 +91,7 @@ class Riders(NamedTuple):
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
         absent: whether nobody will be there, bool ``(R,)``.
         state: int8 ``(R,)``.
-        vehicle: who promised, int32 ``(R,)``; `NOBODY`.
+        vehicle: who promised, int64 ``(R,)``; `NOBODY`.
         begin_s: when boarding begins, as planned or as it was, float64 ``(R,)``.
     """
 
@@ -123,12 +124,12 @@ def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray, battery: np
     count = len(at)
     plan = (count, PLAN)
     return Fleet(
-        at=np.asarray(at, np.int32).copy(),
+        at=np.asarray(at, np.int64).copy(),
         at_s=np.zeros(count),
         room=np.asarray(room, np.int32).copy(),
         aboard=np.zeros((count, 2), np.int32),
         shift_s=np.asarray(shift_s, np.float64).copy(),
-        length=np.zeros(count, np.int32),
+        length=np.zeros(count, np.int64),
         node=np.zeros(plan, np.int32),
         rider=np.zeros(plan, np.int32),
         pick=np.zeros(plan, np.bool_),
@@ -139,7 +140,7 @@ def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray, battery: np
         latest_s=np.zeros(plan),
         load=np.zeros((*plan, 2), np.int32),
         battery=np.full((count, 3), np.inf) if battery is None else np.asarray(battery, np.float64).copy(),
-        heading=np.full(count, NOBODY, np.int32),
+        heading=np.full(count, NOBODY, np.int64),
         metres=np.zeros(count),
         due_s=np.full(count, np.inf),
     )
@@ -166,8 +167,8 @@ def new_riders(
         return np.broadcast_to(np.asarray(values, np.float64), (count,)).copy()
 
     return Riders(
-        origin=np.asarray(origin, np.int32).copy(),
-        destination=np.asarray(destination, np.int32).copy(),
+        origin=np.asarray(origin, np.int64).copy(),
+        destination=np.asarray(destination, np.int64).copy(),
         known_s=times(known_s),
         earliest_s=times(earliest_s),
         latest_s=times(latest_s),
@@ -179,6 +180,6 @@ def new_riders(
         cancel_s=times(np.inf if cancel_s is None else cancel_s),
         absent=np.zeros(count, np.bool_) if absent is None else np.asarray(absent, np.bool_).copy(),
         state=np.full(count, UNKNOWN, np.int8),
-        vehicle=np.full(count, NOBODY, np.int32),
+        vehicle=np.full(count, NOBODY, np.int64),
         begin_s=np.full(count, np.nan),
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from numba import njit
+import numpy as np
 
 from envs.transit import events
+from envs.transit.compiled import compiled
 from envs.transit.events import Log
 from envs.transit.fleet import NOBODY, Fleet
 
 
-@njit(cache=True)
+@compiled
 def write(log: Log, time_s: float, kind: int, v: int, r: int, node: int, metres: float, load: int) -> None:
     """Append an event. The caller sees to it that there is room."""
     k = log.used[0]
@@ -18,9 +19,9 @@ def write(log: Log, time_s: float, kind: int, v: int, r: int, node: int, metres:
     log.used[0] = k + 1
 
 
-@njit(cache=True)
+@compiled
 def note_drive(v: int, time_s: float, fleet: Fleet, log: Log) -> None:
     """Write down what a vehicle has driven since the last event."""
     if fleet.metres[v] > 0.0:
-        write(log, time_s, events.DROVE, v, NOBODY, fleet.at[v], fleet.metres[v], fleet.aboard[v, 0])
+        write(log, time_s, events.DROVE, v, NOBODY, fleet.at[v], fleet.metres[v], np.int64(fleet.aboard[v, 0]))
         fleet.metres[v] = 0.0

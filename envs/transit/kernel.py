@@ -20,9 +20,9 @@ innermost search: what makes `_best_drop` longer makes it slower, for vehicles w
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from envs.transit.clock import Roads, arrive, leave_by
+from envs.transit.compiled import compiled, within
 from envs.transit.fleet import CHARGING, FULL, LEFT, NOBODY, PLAN, RATE, Fleet, Riders
 
 EPS = 1e-6
@@ -39,7 +39,7 @@ EVERYWHERE, AT_THE_END = 0, 1
 """Where a request may go in a plan: at any two places; or after all others, so that no two parties share a vehicle."""
 
 
-@njit(cache=True)
+@compiled
 def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Compute the times and loads of a vehicle's plan anew, from where the vehicle is."""
     count = fleet.length[v]
@@ -84,13 +84,13 @@ def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     update_due(v, fleet)
 
 
-@njit(cache=True)
+@compiled
 def at_latest(limit_s: float, planned_s: float) -> float:
     """The latest that an insertion may make of what is planned: the promise's limit, or no later if it is late."""
     return planned_s if planned_s > limit_s + EPS else limit_s
 
 
-@njit(cache=True)
+@compiled
 def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """`schedule` anew where a plan's stops may now be sooner, with no ride longer than it was planned.
 
@@ -114,7 +114,7 @@ def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
             return
 
 
-@njit(cache=True)
+@within
 def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """A vehicle is not where it was to be by now: it can go on from there no sooner than ``time_s``."""
     if fleet.at_s[v] < time_s:
@@ -122,7 +122,7 @@ def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -
         schedule(v, fleet, riders, roads)
 
 
-@njit(cache=True)
+@within
 def update_due(v: int, fleet: Fleet) -> None:
     """When a vehicle next reaches a node, or serves a stop."""
     target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
@@ -134,13 +134,13 @@ def update_due(v: int, fleet: Fleet) -> None:
         fleet.due_s[v] = max(fleet.at_s[v], fleet.floor_s[v, 0])
 
 
-@njit(cache=True)
+@compiled
 def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
     """From when on a vehicle may leave the node at which it is, or which it reaches next."""
     return max(fleet.at_s[v], now_s, fleet.shift_s[v, 0])
 
 
-@njit(cache=True)
+@compiled
 def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned)
     v: int,
     r: int,
@@ -207,7 +207,7 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
         if least + waited >= limit:
             continue
         begin_s = max(to_s, riders.earliest_s[r])
-        refused = 0  # drop-offs, a bit each, for which the battery does not last
+        refused = np.int64(0)  # drop-offs, a bit each, for which the battery does not last
         while True:
             cost, j = _best_drop(
                 v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins, refused
@@ -220,7 +220,7 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
     return found, first, second
 
 
-@njit(cache=True)
+@within
 def _best_drop(
     v: int,
     r: int,
@@ -275,7 +275,7 @@ def _best_drop(
     return best, found
 
 
-@njit(cache=True)
+@within
 def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> float:
     """When a vehicle leaves stop ``k`` if it comes at ``arrive_s``; a pick-up's new beginning is noted."""
     other = fleet.rider[v, k]
@@ -285,7 +285,7 @@ def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins
     return begins[k] + riders.board_s[other]
 
 
-@njit(cache=True)
+@within
 def _too_long(v: int, k: int, first: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> bool:
     """Whether a ride that ends at stop ``k`` would break its promise; stops from ``first`` on begin anew."""
     other, mate = fleet.rider[v, k], fleet.mate[v, k]
@@ -296,7 +296,7 @@ def _too_long(v: int, k: int, first: int, arrive_s: float, fleet: Fleet, riders:
     return arrive_s - begin_s > at_latest(riders.limit_s[other], planned_s) + EPS
 
 
-@njit(cache=True)
+@within
 def _delay(
     v: int,
     r: int,
@@ -332,7 +332,7 @@ def _delay(
     return late_s
 
 
-@njit(cache=True)
+@within
 def _lasts(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
     """Whether the battery lasts for a plan with a request before its stops ``i`` and ``j``, and then to a charger."""
     left_m, node = fleet.battery[v, LEFT], fleet.at[v]
@@ -344,24 +344,24 @@ def _lasts(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roads: 
             left_m -= roads.metres[node, riders.destination[r]]
             node = riders.destination[r]
             if riders.state[r] == CHARGING:
-                left_m = charged(v, r, left_m, fleet, riders)
+                left_m = charged(v, riders.board_s[r], left_m, fleet)
         if k < fleet.length[v]:
             left_m -= roads.metres[node, fleet.node[v, k]]
             node, other = fleet.node[v, k], fleet.rider[v, k]
             if riders.state[other] == CHARGING and not fleet.pick[v, k]:
-                left_m = charged(v, other, left_m, fleet, riders)
+                left_m = charged(v, riders.board_s[other], left_m, fleet)
     return left_m >= roads.charger_m[node] - EPS_M
 
 
-@njit(cache=True)
-def charged(v: int, r: int, left_m: float, fleet: Fleet, riders: Riders) -> float:
+@within
+def charged(v: int, stays_s: float, left_m: float, fleet: Fleet) -> float:
     """Metres that a battery lasts after a stay at a charger; none, for good, if it does not last to there."""
     if left_m < -EPS_M:
         return -np.inf
-    return min(fleet.battery[v, FULL], left_m + fleet.battery[v, RATE] * riders.board_s[r])
+    return min(fleet.battery[v, FULL], left_m + fleet.battery[v, RATE] * stays_s)
 
 
-@njit(cache=True)
+@within
 def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
     """Whether the battery lasts for a plan, and then to a charger, if a rider's stops are left out (`NOBODY`: none).
 
@@ -377,11 +377,11 @@ def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) ->
         left_m -= roads.metres[node, fleet.node[v, k]]
         node = fleet.node[v, k]
         if riders.state[other] == CHARGING and not fleet.pick[v, k]:
-            left_m = charged(v, other, left_m, fleet, riders)
+            left_m = charged(v, riders.board_s[other], left_m, fleet)
     return left_m >= roads.charger_m[node] - EPS_M
 
 
-@njit(cache=True)
+@compiled
 def best_insertion(
     r: int,
     now_s: float,
@@ -446,7 +446,7 @@ def best_insertion(
     return best, vehicle, first, second
 
 
-@njit(cache=True)
+@compiled
 def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Put a request into a plan, before the stops that `best_place` named."""
     if first == 0:  # else what the vehicle is about goes on
@@ -462,7 +462,7 @@ def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, 
     schedule(v, fleet, riders, roads)
 
 
-@njit(cache=True)
+@within
 def _open(v: int, place: int, fleet: Fleet) -> None:
     """Make room for one more stop before ``place``."""
     for k in range(fleet.length[v], place, -1):
@@ -471,7 +471,7 @@ def _open(v: int, place: int, fleet: Fleet) -> None:
     fleet.length[v] += 1
 
 
-@njit(cache=True)
+@compiled
 def close(v: int, place: int, fleet: Fleet) -> None:
     """Take a stop out of a plan; the schedule is then to be computed anew."""
     for k in range(place, fleet.length[v] - 1):
@@ -481,7 +481,17 @@ def close(v: int, place: int, fleet: Fleet) -> None:
     fleet.length[v] -= 1
 
 
-@njit(cache=True)
+@within
+def stops_of(v: int, r: int, fleet: Fleet) -> tuple[int, int]:
+    """The stops of a plan where a rider who waits is picked up and dropped off."""
+    pick, drop = fleet.length[v], fleet.length[v]
+    for k in range(fleet.length[v]):
+        if fleet.rider[v, k] == r:
+            pick, drop = (k, drop) if fleet.pick[v, k] else (pick, k)
+    return pick, drop
+
+
+@compiled
 def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Take a rider who withdrew, or is not there, out of a plan. What comes after may now be sooner: see `reckon`."""
     if fleet.length[v] == 0 or fleet.rider[v, 0] == r:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from envs.transit import events, kernel, rescue
 from envs.transit.clock import Roads, arrive, roads_of
+from envs.transit.compiled import compiled
 from envs.transit.fleet import ABOARD, ARRIVED, NOBODY, PLAN, WAITING, Fleet, Riders, new_fleet, new_riders
 from envs.transit.site import TransitSite
 
@@ -70,7 +70,7 @@ class Offer:
     shared: int
 
 
-@njit(cache=True)
+@compiled
 def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Where a vehicle should be by now if it does as planned: it drives on, but serves no stop before it says so.
 

@@ -7,10 +7,10 @@ two nodes can be given another plan, or another place to stand at, from the node
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from envs.transit import events, kernel, rescue, rests, unforeseen
 from envs.transit.clock import Roads, arrive
+from envs.transit.compiled import compiled, within
 from envs.transit.events import Log
 from envs.transit.fleet import (
     ABOARD,
@@ -34,7 +34,7 @@ EVENT_ROWS = 12
 """Rows of the log that a rider can cause at most, from request to arrival."""
 
 
-@njit(cache=True)
+@within
 def move(
     v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
 ) -> None:
@@ -59,7 +59,7 @@ def move(
         kernel.update_due(v, fleet)
 
 
-@njit(cache=True)
+@within
 def _is_due(
     v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
 ) -> bool:
@@ -71,14 +71,14 @@ def _is_due(
     return fleet.due_s[v] <= until_s
 
 
-@njit(cache=True)
+@within
 def _come(v: int, fleet: Fleet, log: Log) -> None:
     """A vehicle with a break to come reaches a node: is it where it was sent?"""
     if fleet.length[v] > 0 and fleet.heading[v] == fleet.at[v]:
         _stand(v, fleet, log)
 
 
-@njit(cache=True)
+@within
 def _stand(v: int, fleet: Fleet, log: Log) -> None:
     """An idle vehicle is where it was sent."""
     note_drive(v, fleet.at_s[v], fleet, log)
@@ -86,7 +86,7 @@ def _stand(v: int, fleet: Fleet, log: Log) -> None:
     fleet.heading[v] = NOBODY
 
 
-@njit(cache=True)
+@within
 def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
     """Begin a driver's break or a stay at a charger, or end it."""
     r, sign, begin_s, gained_m = fleet.rider[v, 0], 1, fleet.at_s[v], 0.0
@@ -104,7 +104,7 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
     else:
         sign, kind = -1, events.UNPLUGGED if charges else events.WENT_ON
         if charges:
-            left_m = kernel.charged(v, r, fleet.battery[v, LEFT], fleet, riders)
+            left_m = kernel.charged(v, riders.board_s[r], fleet.battery[v, LEFT], fleet)
             gained_m = left_m - fleet.battery[v, LEFT]
             fleet.battery[v, LEFT], riders.vehicle[r] = left_m, NOBODY
     write(log, begin_s, kind, v, NOBODY, fleet.at[v], gained_m, 0)
@@ -114,10 +114,10 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
     kernel.schedule(v, fleet, riders, roads)
 
 
-@njit(cache=True)
+@within
 def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
     """Carry out the first stop of a plan: the vehicle is there, and it is time."""
-    r, at = fleet.rider[v, 0], fleet.at[v]
+    r, at = np.int64(fleet.rider[v, 0]), fleet.at[v]
     if riders.limit_s[r] == np.inf:
         _pause(v, fleet, riders, roads, log, streets)
         return
@@ -151,7 +151,7 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
     kernel.schedule(v, fleet, riders, roads)
 
 
-@njit(cache=True)
+@within
 def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """Pass by a stop at which nobody gets on or off any more, in the time that was planned for it."""
     r, pick = fleet.rider[v, 0], fleet.pick[v, 0]
@@ -162,7 +162,7 @@ def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     kernel.schedule(v, fleet, riders, roads)
 
 
-@njit(cache=True)
+@within
 def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Take a rider who withdrew, or is not there, out of a plan; or out of the vehicle alone.
 
@@ -176,7 +176,7 @@ def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads:
     kernel.schedule(v, fleet, riders, roads)
 
 
-@njit(cache=True)
+@compiled
 def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
     """Let all vehicles drive up to a moment."""
     for v in range(len(fleet.at)):
@@ -184,7 +184,7 @@ def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Lo
             move(v, until_s, fleet, riders, roads, log, streets)
 
 
-@njit(cache=True)
+@compiled
 def answer(
     r: int,
     now_s: float,
@@ -213,7 +213,7 @@ def answer(
     return True
 
 
-@njit(cache=True)
+@compiled
 def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
     """Whether some vehicle that works when the rider wants to go has room for the party."""
     for v in range(len(fleet.at)):
@@ -223,7 +223,7 @@ def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
     return False
 
 
-@njit(cache=True)
+@compiled
 def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """A rider cancels, unless aboard by now."""
     if riders.state[r] == UNKNOWN or riders.state[r] == WAITING:
@@ -236,7 +236,7 @@ def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, l
         write(log, now_s, events.CANCELLED, v, r, riders.origin[r], 0.0, 0)
 
 
-@njit(cache=True)
+@compiled
 def run(
     agenda_s: np.ndarray,
     agenda: np.ndarray,
@@ -289,7 +289,7 @@ def run(
     move_all(until_s, fleet, riders, roads, log, streets)
 
 
-@njit(cache=True)
+@compiled
 def reassign(
     lock_s: float,
     now_s: float,
@@ -309,12 +309,10 @@ def reassign(
     for r in range(len(riders.origin)):
         if riders.state[r] != WAITING or riders.begin_s[r] <= now_s + lock_s:
             continue
-        v, pick, drop = riders.vehicle[r], -1, -1
+        v = riders.vehicle[r]
         if not kernel.lasts_without(v, r, fleet, riders, roads):
             continue
-        for k in range(fleet.length[v]):
-            if fleet.rider[v, k] == r:
-                pick, drop = (k, drop) if fleet.pick[v, k] else (pick, k)
+        pick, drop = kernel.stops_of(v, r, fleet)
         floor_s = fleet.floor_s[v, pick]
         note_drive(v, now_s, fleet, log)
         kernel.remove(v, r, now_s, fleet, riders, roads)
@@ -334,7 +332,7 @@ def reassign(
         rests.settle(other, fleet, riders, roads)
 
 
-@njit(cache=True)
+@compiled
 def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way.
 

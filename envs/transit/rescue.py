@@ -7,10 +7,10 @@ made anew from now on, and whatever is then late is the breakdown's fault. No ot
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from envs.transit import events, kernel, rests
 from envs.transit.clock import Roads, arrive
+from envs.transit.compiled import compiled, within
 from envs.transit.events import Log
 from envs.transit.fleet import ABOARD, CHARGING, FULL, LEFT, NOBODY, STRANDED, WAITING, Fleet, Riders
 from envs.transit.journal import note_drive, write
@@ -23,7 +23,7 @@ EVENT_ROWS = 3
 """Rows of the log that a breakdown causes for each stop of the plan at most; and two for the vehicle."""
 
 
-@njit(cache=True)
+@compiled
 def break_down(
     v: int,
     now_s: float,
@@ -59,7 +59,7 @@ def break_down(
     fleet.at_s[v] = fleet.due_s[v] = np.inf
     for state in (ABOARD, WAITING):  # who sits in it by the roadside goes first
         for k in range(count):
-            r = fleet.rider[v, k]
+            r = np.int64(fleet.rider[v, k])
             if riders.state[r] == CHARGING:  # the place is free for others
                 riders.vehicle[r] = NOBODY
             # Everybody in a plan gets off once; who is waiting now may have been aboard a moment ago.
@@ -71,7 +71,7 @@ def break_down(
             _hand_over(r, now_s, out_s, fleet, riders, roads, weights, anew, begins, bounds, log)
 
 
-@njit(cache=True)
+@within
 def _hand_over(
     r: int,
     now_s: float,
@@ -114,7 +114,7 @@ def _hand_over(
     write(log, now_s, events.STRANDED, NOBODY, r, riders.origin[r], 0.0, 0)
 
 
-@njit(cache=True)
+@compiled
 def repair(v: int, node: int, now_s: float, fleet: Fleet, log: Log) -> None:
     """A vehicle that was out of service is back, at a node, with a full battery."""
     if np.isfinite(fleet.at_s[v]):

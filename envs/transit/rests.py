@@ -8,17 +8,17 @@ before it got off, or where the vehicle was sent.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from envs.transit import kernel
 from envs.transit.clock import Roads, arrive
+from envs.transit.compiled import compiled, within
 from envs.transit.fleet import CHARGING, LEFT, NOBODY, Fleet, Riders, new_riders
 
 FROM, UNTIL, LENGTH = range(3)
 """Columns of the breaks, ``(V, 3)``: begins from when until when, and how long it is; 0: none."""
 
 
-@njit(cache=True)
+@within
 def is_rest(r: int, riders: Riders) -> bool:
     """Whether a row is a break."""
     return riders.limit_s[r] == np.inf and riders.state[r] != CHARGING
@@ -64,20 +64,20 @@ def last_stop(fleet: Fleet, riders: Riders) -> np.ndarray:
     return last - 2 * at_end
 
 
-@njit(cache=True)
+@compiled
 def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Let a break at the end of a plan be taken where the last rider gets off: it is no later there, nor farther."""
     k = fleet.length[v] - 2
     if k < 1 or not is_rest(fleet.rider[v, k], riders) or not fleet.pick[v, k]:
         return
-    before = fleet.node[v, k]
-    place(v, k, fleet.node[v, k - 1], fleet, riders)
+    before, after = np.int64(fleet.node[v, k]), np.int64(fleet.node[v, k - 1])
+    place(v, k, after, fleet, riders)
     if not kernel.lasts_without(v, NOBODY, fleet, riders, roads):  # there a charger may be farther
         place(v, k, before, fleet, riders)
     kernel.schedule(v, fleet, riders, roads)
 
 
-@njit(cache=True)
+@within
 def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
     """Move a break, whose stops are ``k`` and the next, to a node."""
     r = fleet.rider[v, k]
@@ -85,7 +85,7 @@ def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
     fleet.node[v, k] = fleet.node[v, k + 1] = node
 
 
-@njit(cache=True)
+@within
 def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
     """Whether an idle vehicle can be sent to a node, still begin its break in time there, and get to a charger."""
     left_m = fleet.battery[v, LEFT] - roads.metres[fleet.at[v], node]

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+
+from envs.transit.compiled import compiled, within
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def stand_by(
     return _moved(demand / demand.sum(), idle.astype(np.int64), at, late_s, way_s, there, *numbers)
 
 
-@njit(cache=True)
+@compiled
 def _moved(
     share: np.ndarray,
     idle: np.ndarray,
@@ -110,7 +111,7 @@ def _moved(
     return targets
 
 
-@njit(cache=True)
+@within
 def _nearest(at: np.ndarray, late_s: np.ndarray, way_s: np.ndarray) -> np.ndarray:
     """Seconds from the nearest vehicles to every zone, ascending, one more than matter, ``(N, NEAREST + 1)``."""
     zones = way_s.shape[0]
@@ -124,7 +125,7 @@ def _nearest(at: np.ndarray, late_s: np.ndarray, way_s: np.ndarray) -> np.ndarra
     return near_s
 
 
-@njit(cache=True)
+@within
 def _expected_s(
     share: np.ndarray, near_s: np.ndarray, without_s: np.ndarray, with_s: np.ndarray, taken: float
 ) -> float:

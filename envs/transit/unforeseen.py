@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.signal import lfilter
 
 from envs.transit import charging, events, kernel
 from envs.transit.clock import Roads, arrive
+from envs.transit.compiled import within
 from envs.transit.events import Log
 from envs.transit.fleet import NOBODY, PLAN, Fleet, Riders
 from envs.transit.journal import write
@@ -140,7 +140,7 @@ def _waves(count: int, slots: int, rng: np.random.Generator) -> np.ndarray:
 # -- compiled: under way ----------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@within
 def enter(v: int, start: int, end: int, time_s: float, roads: Roads, streets: Unforeseen) -> None:
     """A vehicle enters a road."""
     slot = min(int(time_s // streets.slot_s), streets.factor.shape[1] - 1)
@@ -148,7 +148,7 @@ def enter(v: int, start: int, end: int, time_s: float, roads: Roads, streets: Un
     streets.there_s[v] = arrive(time_s, takes_s, roads.speed, roads.slot_s)
 
 
-@njit(cache=True)
+@within
 def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> bool:
     """Whether a vehicle is at its node by a moment; what the dispatcher learns by then is reckoned with.
 
@@ -166,7 +166,7 @@ def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, st
     return True
 
 
-@njit(cache=True)
+@within
 def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> None:
     """A vehicle is at its node at another time than was reckoned; what that makes late is the streets' doing."""
     if at_s != fleet.at_s[v]:
@@ -174,7 +174,7 @@ def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: Roads, stree
         _reckon(v, fleet, riders, roads, streets)
 
 
-@njit(cache=True)
+@within
 def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> None:
     before_s = np.zeros(PLAN)
     for k in range(fleet.length[v]):
@@ -187,7 +187,7 @@ def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unfores
     streets.over_s[v] = min(streets.over_s[v], over_s) + _over(v, fleet) - over_s
 
 
-@njit(cache=True)
+@within
 def _late(v: int, k: int, fleet: Fleet, riders: Riders) -> float:
     """By how much a stop is later than its rider's pick-up, or ride, is held to."""
     r = fleet.rider[v, k]
@@ -196,13 +196,13 @@ def _late(v: int, k: int, fleet: Fleet, riders: Riders) -> float:
     return max(0.0, fleet.arrive_s[v, k] - riders.begin_s[r] - riders.limit_s[r])
 
 
-@njit(cache=True)
+@within
 def _over(v: int, fleet: Fleet) -> float:
     """By how much a plan ends after the shift."""
     return max(0.0, fleet.leave_s[v, fleet.length[v] - 1] - fleet.shift_s[v, 1]) if fleet.length[v] > 0 else 0.0
 
 
-@njit(cache=True)
+@within
 def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, streets: Unforeseen, log: Log) -> None:
     """Write down what of the first stop of a plan, which is about to be served, streets have made late.
 
@@ -226,7 +226,7 @@ def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, str
         write(log, time_s, events.OVERTIME, v, who, fleet.at[v], 0.0, int(np.ceil(over_s)))
 
 
-@njit(cache=True)
+@within
 def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> bool:
     """Whether a vehicle that comes late to a charger finds a place that is free as long as it is to stay.
 

@@ -86,7 +86,7 @@ def test_what_cannot_be_kept_is_not_promised(change, promised):
     _, v, i, j = asked(0, 0.0, fleet, riders, roads)
     if v != NOBODY:
         kernel.insert(v, 0, i, j, 0.0, fleet, riders, roads)
-    assert (asked(1, 0.0, fleet, riders, roads)[1] != NOBODY) is promised
+    assert (asked(1, 0.0, fleet, riders, roads)[1] != NOBODY) == promised
 
 
 def test_a_cancelled_stop_lets_nobody_wait_aboard_beyond_the_promise():
