@@ -71,6 +71,7 @@ class Episode:
         drawn: the readings that the system wants drawn, at every decision, e.g. ``stage``, each ``(T, …)``; int64 for
             choices, float32 for amounts.
         places: what happened where: indicator → place → value.
+        periods: what happened when: period → indicator → value.
     """
 
     controller: str
@@ -82,6 +83,7 @@ class Episode:
     trace: dict[str, np.ndarray]
     drawn: dict[str, np.ndarray]
     places: dict[str, dict[str, float]] = field(default_factory=dict)
+    periods: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[[], None]) -> Episode:
@@ -115,6 +117,7 @@ def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[
         trace=trace,
         drawn=history,
         places=loop.world.places(),
+        periods=loop.world.periods(),
     )
 
 

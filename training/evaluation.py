@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from envs.core.scenario import Split
 from envs.core.statistics import Paired, Standing, Summary, stand
 from training.episodes import Episode
@@ -69,6 +71,19 @@ class Evaluation:
             {name: (result.summary, result.failures) for name, result in self.controllers.items()}, self.ratios
         )
 
+    def periods(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Period → controller → indicator → mean over its episodes; empty where the world knows no periods."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for name in self.controllers:
+            mine = [episode.periods for episode in self.episodes if episode.controller == name]
+            for period in dict.fromkeys(period for one in mine for period in one):
+                told = [one[period] for one in mine if period in one]  # nobody may have asked then on some seeds
+                found.setdefault(period, {})[name] = {
+                    indicator: float(np.mean([values[indicator] for values in told if indicator in values]))
+                    for indicator in dict.fromkeys(indicator for values in told for indicator in values)
+                }
+        return found
+
     def for_card(self) -> dict[str, Any]:
         """For the card of the first controller, a bundle: what it reached, beside the others."""
         first = next(iter(self.controllers))
@@ -96,6 +111,7 @@ class Evaluation:
             "controllers": {name: result.to_json() for name, result in self.controllers.items()},
             "paired": {name: asdict(paired) for name, paired in self.paired.items()},
             "ratios": self.ratios,
+            "periods": self.periods(),
             "policy": self.policy,
             "out": None if self.out is None else str(self.out),
         }

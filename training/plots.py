@@ -138,6 +138,26 @@ def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tupl
     return figure
 
 
+def periods(evaluation: Evaluation) -> Figure:
+    """The headline indicator in every period of the service, a bar a controller: means over its episodes."""
+    with mpl.rc_context(STYLE):
+        found = evaluation.periods()
+        figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        width = 0.8 / len(evaluation.controllers)
+        for k, (name, colour) in enumerate(colours(evaluation).items()):
+            values = [means.get(name, {}).get(evaluation.kpi, np.nan) for means in found.values()]
+            bars = axes.bar(np.arange(len(found)) - 0.4 + (k + 0.5) * width, values, width, color=colour)
+            axes.bar_label(bars, fmt="%.3g", size=8)
+            bars.set_label(short(name))
+        axes.set_xticks(range(len(found)), list(found))
+        axes.tick_params(axis="x", length=0)
+        axes.set_ylabel(f"{label(evaluation.kpi)}, mean")
+        axes.set_title(f"{evaluation.scenario}: by period, on {_seeds(evaluation)}")
+        axes.legend(frameon=False, ncols=3, loc="upper left", bbox_to_anchor=(0, -0.1))
+    return figure
+
+
 def _paint(box: dict[str, Any], colour: str) -> None:
     for patch in box["boxes"]:
         patch.set(facecolor=colour, alpha=0.25, edgecolor=colour)

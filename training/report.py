@@ -18,7 +18,7 @@ from training.tracking import staged, tensorboard, write_json, write_yaml
 
 
 def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
-    """Write ``scenario.yaml``, rows, places, ``evaluation.json``, pictures and TensorBoard events.
+    """Write ``scenario.yaml``, rows, places, periods, ``evaluation.json``, pictures and TensorBoard events.
 
     Args:
         evaluation: what was found.
@@ -35,6 +35,7 @@ def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
         write_json(folder / "evaluation.json", evaluation.to_json())
         _write_tables(rows, folder)
         _write_places(evaluation, folder)
+        _write_periods(evaluation, folder)
         for name, picture in pictures.items():
             picture.savefig(folder / f"{name}.png", dpi=plots.DPI)
         _write_events(evaluation, pictures, folder)
@@ -60,6 +61,8 @@ def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder
 
 def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
     pictures: dict[str, Any] = {evaluation.kpi: plots.headline(evaluation, loop.system.kpis[evaluation.kpi])}
+    if evaluation.periods():
+        pictures["periods"] = plots.periods(evaluation)
     over_time = plots.over_time(evaluation)
     if over_time is not None:
         pictures["over_time"] = over_time
@@ -108,6 +111,20 @@ def _write_places(evaluation: Evaluation, folder: Path) -> None:
             for place in played.places[indicators[0]]:
                 values = [played.places[indicator][place] for indicator in indicators]
                 table.writerow([played.controller, played.seed, place, *values])
+
+
+def _write_periods(evaluation: Evaluation, folder: Path) -> None:
+    """``periods.csv``: what happened when, one row a controller, seed and period; nothing where no world tells."""
+    rows = [
+        {"controller": played.controller, "seed": played.seed, "period": period, **values}
+        for played in evaluation.episodes
+        for period, values in played.periods.items()
+    ]
+    if rows:
+        with (folder / "periods.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, list(dict.fromkeys(column for row in rows for column in row)))
+            table.writeheader()
+            table.writerows(rows)
 
 
 def _write_events(evaluation: Evaluation, pictures: dict[str, Any], folder: Path) -> None:

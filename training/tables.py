@@ -43,6 +43,20 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     return table(f"{title}, lower is better", columns, rows, numbers=1)
 
 
+def periods_table(evaluation: Evaluation) -> Table:
+    """One line a period and controller: means of its indicators. Only where the world knows periods."""
+    found, names = evaluation.periods(), list(evaluation.controllers)
+    columns = list(dict.fromkeys(each for means in found.values() for values in means.values() for each in values))
+    rows = [
+        (period, _label(name, names), *(f"{values[each]:.2f}" if each in values else "" for each in columns))
+        for period, means in found.items()
+        for name, values in means.items()
+    ]
+    return table(
+        f"{evaluation.label}: by period of the service, means", ("period", "controller", *columns), rows, numbers=2
+    )
+
+
 def figures_table(title: str, figures: Mapping[str, Mapping[str, float]]) -> Table:
     """One line a name, its figures in columns, all of which have the same."""
     columns = next(iter(figures.values()))

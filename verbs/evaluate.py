@@ -12,7 +12,7 @@ import typer
 from agents import POLICY, find_bundle, references
 from envs import CityloopError, Scenario, get_system
 from training.evaluation import Evaluation
-from training.tables import evaluation_table, figures_table, standings_table
+from training.tables import evaluation_table, figures_table, periods_table, standings_table
 from training.terminal import Output, parse_settings, table
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
 
@@ -90,6 +90,8 @@ def _evaluations(
             found.append(import_module("training.evaluate").evaluate(place, names, **options, **more))
     for evaluation in found:
         output.show(evaluation_table(evaluation))
+        if evaluation.periods():
+            output.show(periods_table(evaluation))
         if evaluation.policy is not None:
             output.say(f"{POLICY!r} at {evaluation.label}: {evaluation.policy}")
         output.say(f"rows, plots and TensorBoard events: {evaluation.out}")

@@ -92,6 +92,10 @@ class World(ABC):
         """What happened where in the finished episode: indicator with its unit → place → value."""
         return {}
 
+    def periods(self) -> dict[str, dict[str, float]]:
+        """What happened when in the finished episode: period → indicator with its unit → value."""
+        return {}
+
     def trace(self) -> dict[str, float]:
         """A few totals of this moment, for plots over time."""
         return {}

@@ -15,6 +15,7 @@ from envs.transit import census, events, kpis
 from envs.transit.day import Day
 from envs.transit.guard import FASTER, SCORE, URGENCY
 from envs.transit.network import day_of
+from envs.transit.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from envs.transit.targets import available, counts_of, moves, shares_of
@@ -47,6 +48,8 @@ class TransitWorld(World):
         self._truth: dict[str, Any] = {}
         self._kpis: dict[str, float] = {}
         self._places: dict[str, dict[str, float]] = {}
+        self._quarters = periods(scenario, site)
+        self._periods: dict[str, dict[str, float]] = {}
         self._log: events.Log | None = None
 
     def reset(self, seed: int, program: Any = None) -> Readings:
@@ -62,7 +65,8 @@ class TransitWorld(World):
         day = day_of(self.scenario, self.site, seed)
         self._tell(day.problems)
         self._service = self._begin(day, seed, program)
-        self._decision, self._seen, self._kpis, self._places = 0, 0, {}, {}
+        self._decision, self._seen = 0, 0
+        self._kpis, self._places, self._periods = {}, {}, {}
         self._truth = self._since_last(0.0)
         return self._readings()
 
@@ -167,6 +171,7 @@ class TransitWorld(World):
         found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
         told = np.flatnonzero(np.isfinite(found["wait_min"]) & np.isfinite(found["served_pct"]))
         self._places = {name: {self.site.agents[k]: float(v[k]) for k in told} for name, v in found.items()}
+        self._periods = by_period(log, riders, self._quarters)
 
     def kpis(self) -> dict[str, float]:
         """The finished episode's indicators; see `kpis.KPIS`."""
@@ -175,6 +180,10 @@ class TransitWorld(World):
     def places(self) -> dict[str, dict[str, float]]:
         """Mean wait in every zone, and the share served there; zones with few parties are left out."""
         return {indicator: dict(values) for indicator, values in self._places.items()}
+
+    def periods(self) -> dict[str, dict[str, float]]:
+        """Indicators of each period of the service; see `periods`."""
+        return {period: dict(values) for period, values in self._periods.items()}
 
     @property
     def log(self) -> events.Log:

@@ -1,7 +1,8 @@
 """What stands in an evaluation's table."""
 
 from training.evaluate import evaluate
-from training.tables import evaluation_table
+from training.plots import periods
+from training.tables import evaluation_table, periods_table
 
 
 def test_a_wait_never_stands_without_its_service():
@@ -11,3 +12,10 @@ def test_a_wait_never_stands_without_its_service():
     served = [row["served_pct"] for row in found.controllers["reactive"].rows]
     assert columns["served_pct"][0] == f"{sum(served) / 2:.2f}"
     assert len(columns["empty_pct"]) == 2
+    told = found.periods()
+    assert list(told) == ["inward", "both ways", "outward"]
+    assert sum(means["reactive"]["asked"] for means in told.values()) == sum(
+        row["asked"] for row in found.controllers["reactive"].rows
+    ) / len(found.seeds)
+    assert periods_table(found).row_count == 3 * len(found.controllers)
+    assert len(periods(found).axes[0].patches) == 3 * len(found.controllers)

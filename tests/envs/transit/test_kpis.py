@@ -7,6 +7,7 @@ from envs.transit import kpis
 from envs.transit.events import DROPPED_OFF, DROVE, PICKED_UP, PROMISED, REFUSED, TOO_LARGE, TOO_LATE, new_log, rows
 from envs.transit.fleet import new_fleet, new_riders
 from envs.transit.motion import write
+from envs.transit.periods import by_period
 
 ZONE_OF = np.array([0, 0, 1])
 
@@ -58,6 +59,32 @@ def test_waits_rides_and_kilometres():
     assert (found["total_km"], found["empty_km"], found["empty_pct"]) == (1.0, 0.2, 20)
     assert found["parties_per_veh_h"] == 2
     assert (found["refused_too_late"], found["refused_too_large"], found["broken"]) == (1, 0, 0)
+
+
+def test_a_party_belongs_to_the_period_in_which_it_wants_to_go():
+    log, _, riders = episode(
+        [0, 890, 2000],
+        [
+            (890, REFUSED, 1, 0, TOO_LATE),
+            (920, DROVE, -1, 400, 0),
+            (920, PICKED_UP, 0, 0, 0),
+            (1100, DROPPED_OFF, 0, 0, 0),
+        ],
+    )
+    riders.cancel_s[2] = 2100.0  # means to withdraw: is compared with nobody
+    first = np.array([True, False, False])
+    found = by_period(log, riders, {"peak": first, "off-peak": ~first})
+    assert found["peak"] == pytest.approx(
+        {
+            "wait_min": (920 / 60 + kpis.REFUSED_MIN) / 2,
+            "served_pct": 50,
+            "empty_km": 0,
+            "asked": 2,
+            "wait_mean_min": 920 / 60,
+            "ride_min": 3,
+        }
+    )
+    assert "off-peak" not in found, "nobody asked then"
 
 
 def test_refusing_makes_nobody_better():
