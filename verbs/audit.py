@@ -159,7 +159,7 @@ def replay(
     with output.bar("replaying") as show:
         found = run(folder, wanted(site, since, until), bundle, show)
     rows = [(f"by the {source}: equal to the last bit", f"{count:,}") for source, count in found.reproduced.items()]
-    rows += [(f"the guard's part alone is equal: {why}", f"{count:,}") for why, count in found.partly.items()]
+    rows += [(f"equal as far as they could be made again: {why}", f"{count:,}") for why, count in found.partly.items()]
     rows += [("differ", f"{found.different:,}")]
     rows += [(f"in the shadow: {kind}", f"{count:,}") for kind, count in found.shadows.items()]
     output.show(table(f"{found.decisions:,} decisions of {folder}", ("decisions", "how many"), rows, numbers=1))

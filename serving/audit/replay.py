@@ -59,7 +59,7 @@ class Replay:
         reproduced: of them, those that came out equal to the last bit, from the body to the commands; by source.
         given: of those, the ones whose fallback decided for a reason that is taken as recorded.
         inferred: of those, the ones that are only equal if the controller had begun anew, which no record tells.
-        partly: why not everything of a decision could be made once more → how many; the guard's part was equal.
+        partly: why not everything of a decision could be made once more → how many; what could be, was equal.
         different: how many came out otherwise.
         shadows: controllers in the shadow: how many were reproduced, partly, different.
         differences: the first of them.
@@ -136,7 +136,7 @@ class _Run:
         self._folder, self._chain, self._wanted, self._given, self._found = folder, chain, wanted, given, found
         self._sites: dict[str, dict[str, str]] = {}
         self._bundles: dict[str, str | None] = {}
-        self._places: dict[str, Place | str] = {}
+        self._places: dict[str, Place | Outcome] = {}
         self._policies: dict[str, Policy] = {}
         self._origin: dict[str, str] = {}
         self.used = False
@@ -181,19 +181,19 @@ class _Run:
         if isinstance(place, Place):
             place.begin()
 
-    def _place(self, system: str, ref: str) -> Place | str:
-        """The site of a record, or why it is not known."""
+    def _place(self, system: str, ref: str) -> Place | Outcome:
+        """The site of a record, or what that comes to: it was never told of, or what was kept of it is gone."""
         if ref not in self._places:
             kept_as = self._sites.get(ref)
             if kept_as is None:
-                return "the log does not hold its site"
+                return Outcome(unsure="the log does not hold its site")
             try:
                 site = kept.load_site(self._folder, system, kept_as["sha256"])
                 self._places[ref] = Place(
                     site, kept_as["fallback"], lambda name, sha256: self._seat(site, name, sha256)
                 )
             except CityloopError as error:
-                self._places[ref] = str(error)
+                self._places[ref] = Outcome("site", str(error))
         return self._places[ref]
 
     def _seat(self, site: Site, name: str, sha256: str | None) -> Seat:
@@ -235,8 +235,8 @@ class _Run:
     def _outcome(self, event: Event) -> Outcome:
         assert isinstance(event, (Decision, Shadowed))
         place = self._place(event.system, f"{event.system}/{event.site}")
-        if isinstance(place, str):
-            return Outcome(unsure=place)
+        if isinstance(place, Outcome):
+            return place
         try:
             if isinstance(event, Shadowed):
                 return place.shadow(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -380,6 +381,15 @@ def test_a_bundle_that_is_not_kept_can_be_given(logged: Logged, tmp_path: Path) 
     assert found.ok
     assert "give it with --bundle" in next(iter(found.partly))
     assert all_reproduced(replay(logged.folder, bundle=folder))
+
+
+def test_a_site_that_is_gone_from_the_log_is_no_success(logged: Logged) -> None:
+    run(logged.service(grid()), [body_of(tick_of(grid()))])
+    logged.log.close()
+    shutil.rmtree(logged.folder / "kept" / "sites")
+    found = replay(logged.folder)
+    assert (found.ok, found.different) == (False, 1)
+    assert "the log's folder is not complete" in found.differences[0].what
 
 
 def test_without_a_site_it_says_so(tmp_path: Path) -> None:
