@@ -157,6 +157,12 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, text, problem):
     assert problem in capsys.readouterr().err
 
 
+def test_an_interruption_before_a_verb_runs_is_told_likewise():
+    script = "import sys, cityloop; sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "Interrupted.\n"
+
+
 def test_an_interruption_has_its_exit_code(monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
