@@ -1,28 +1,44 @@
 """How often a control room would hear an alarm: whole episodes of every system as they are, nothing broken.
 
-EEMUA 191 asks for less than one alarm in ten minutes. The plant's own clock counts, not this machine's.
+EEMUA 191 asks for less than one alarm in ten minutes. The plant's own clock counts, not this machine's. All that a
+service listens with is there: the plant's conditions, input checks with what the policy has seen, a building's monitor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
+
+import orjson
 
 from agents import POLICY, make_controller
 from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
 from envs.core.readings import Readings
-from envs.core.world import Controller
 from serving.alarms.book import RATE_S, Alarm, AlarmBook
 from serving.alarms.rules import SiteRules
 from serving.alarms.watch import plant_of
-from serving.events import Decision
+from serving.checks import InputChecks
+from serving.collaborators import Looked
+from serving.events import Decision, Structure
+from serving.health.opening import SHIPPED, open_monitors
+from serving.health.watch import HealthWatch
+from serving.wire import Tick
 
 SCENARIOS = ("intersections/cologne8", "drainage/astlingen", "drainage/estuary", "dampers/jansen", "transit/hcmc")
 
+SEEDS, HOURS = 3, 1.0
+"""Episodes of every scenario, at least; and hours of its clock, as far as there are test seeds."""
 
-def bench_alarms(scenarios: Sequence[str] = SCENARIOS, seeds: int = 3) -> dict[str, Any]:
+
+def bench_alarms(scenarios: Sequence[str] = SCENARIOS, seeds: int = SEEDS, hours: float = HOURS) -> dict[str, Any]:
     """Play test seeds of scenarios with their shipped policies, the fallback where none ships, and count alarms.
+
+    Args:
+        scenarios: what is played.
+        seeds: episodes of each, at least.
+        hours: of each plant's clock, at least, unless there are no more test seeds.
 
     Returns:
         ``{"bench", "ratios", "figures"}``: for every scenario alarms in ten minutes against EEMUA's one.
@@ -32,11 +48,8 @@ def bench_alarms(scenarios: Sequence[str] = SCENARIOS, seeds: int = 3) -> dict[s
     """
     ratios, figures = {}, {}
     for ref in scenarios:
-        loop = make_loop(ref)
-        try:
-            alarms, seconds = _play(loop, seeds)
-        finally:
-            loop.close()
+        with closing(make_loop(ref)) as loop:
+            alarms, seconds = _play(loop, seeds, 3600 * hours)
         ratios[f"{ref}: alarms in ten minutes / one"] = len(alarms) * RATE_S / seconds
         figures[f"{ref}: hours played"] = seconds / 3600
         for priority in ("high", "medium", "low"):
@@ -44,61 +57,95 @@ def bench_alarms(scenarios: Sequence[str] = SCENARIOS, seeds: int = 3) -> dict[s
     return {"bench": "alarms", "ratios": ratios, "figures": figures}
 
 
-def _play(loop: ControlLoop, seeds: int) -> tuple[list[Alarm], float]:
+def _play(loop: ControlLoop, seeds: int, least_s: float) -> tuple[list[Alarm], float]:
     """What was raised, each return of it included, and how long was played."""
-    controller = make_controller(POLICY, loop.site)
-    first = loop.scenario.seeds.test.first
-    raised: list[Alarm] = []
-    seconds = 0.0
-    for seed in range(first, first + seeds):
-        seconds += _episode(loop, controller, seed, raised)
-    return raised, seconds
+    test, seconds = loop.scenario.seeds.test, 0.0
+    with closing(_Room(loop)) as room:
+        for seed in range(test.first, test.last + 1):
+            if seed >= test.first + seeds and seconds >= least_s:
+                break
+            seconds += room.episode(seed)
+    return room.raised, seconds
 
 
-def _episode(loop: ControlLoop, controller: Controller, seed: int, raised: list[Alarm]) -> float:
-    seen: dict[int, int] = {}
+class _Room:
+    """A control room, and what it has heard: its clock goes on from episode to episode.
 
-    def note(alarm: Alarm) -> None:
-        if alarm.state == "raised" and seen.get(alarm.id) != alarm.count:
-            seen[alarm.id] = alarm.count
-            raised.append(alarm.model_copy())
+    Attributes:
+        raised: alarms, each return of one that stood included.
+    """
 
-    rules, book = SiteRules(plant_of(loop.site)), AlarmBook(changed=note)
-    controller.reset()
-    loop.reset(seed)
-    begin_s, tick = loop.world.time_s, 0
-    while True:
-        now_s = loop.world.time_s
-        readings = loop.readings
-        step = loop.step(controller.act(loop.readings, loop.observation))
-        decision = _decision(loop, controller, tick, now_s, readings, [vars(change) for change in step.interventions])
-        book.hold(loop.site.system, loop.site.name, rules.decided(decision), now_s)
-        tick += 1
-        if step.done:
-            return now_s - begin_s + loop.scenario.decision_s
+    def __init__(self, loop: ControlLoop):
+        self.raised: list[Alarm] = []
+        self._loop, self._controller = loop, make_controller(POLICY, loop.site)
+        self._checks = InputChecks(loop.system, loop.site, getattr(self._controller, "envelope", None))
+        self._health = HealthWatch(open_monitors([(SHIPPED, loop.site)]), tell=self._listened)
+        self._counted: dict[int, int] = {}
 
+    def close(self) -> None:
+        """Listen no longer."""
+        self._health.close()
 
-def _decision(
-    loop: ControlLoop, controller: Controller, tick: int, now_s: float, readings: Readings, changes: list[Any]
-) -> Decision:
-    return Decision(
-        system=loop.site.system,
-        site=loop.site.name,
-        site_hash=loop.site.hash,
-        tick=tick,
-        time_s=now_s,
-        at_s=now_s,
-        who="bench",
-        body=b"",
-        readings_hash="",
-        source="champion",
-        controller=controller.name,
-        bundle=None,
-        requests=None,
-        commands={},
-        interventions=changes,
-        fallback_reason=None,
-        latency_ms=0.0,
-        deadline_ms=100.0,
-        readings=readings,
-    )
+    def episode(self, seed: int) -> float:
+        """Play one from an empty book on; seconds of the plant's clock."""
+        loop = self._loop
+        self._rules, self._book = SiteRules(plant_of(loop.site)), AlarmBook(changed=self._note)
+        self._counted.clear()
+        self._controller.reset()
+        self._checks.reset()
+        loop.reset(seed)
+        begin_s = loop.world.time_s
+        for decision in self._decisions():
+            self._book.hold(decision.system, decision.site, self._rules.decided(decision), decision.at_s)
+            if self._health.monitor((decision.system, decision.site)) is not None:
+                self._health.take(decision)
+        return decision.at_s - begin_s + loop.scenario.decision_s
+
+    def _decisions(self) -> Iterator[Decision]:
+        loop, tick, done = self._loop, 0, False
+        while not done:
+            now_s, readings = loop.world.time_s, loop.readings
+            looked = self._look(Tick(tick, now_s, readings))
+            step = loop.step(self._controller.act(loop.readings, loop.observation))
+            yield self._decision(tick, now_s, readings, looked, [vars(change) for change in step.interventions])
+            tick, done = tick + 1, step.done
+
+    def _look(self, tick: Tick) -> Looked:
+        """What input checks make of a tick; what stands in for readings is seen by nobody here."""
+        looked = self._checks.look(tick, tick.time_s)
+        observation = self._loop.features.encode(looked.readings, self._loop.guard.mask(looked.readings))
+        return self._checks.judge(looked, observation)
+
+    def _decision(self, tick: int, now_s: float, readings: Readings, looked: Looked, changes: list[Any]) -> Decision:
+        site = self._loop.site
+        return Decision(
+            system=site.system,
+            site=site.name,
+            site_hash="",
+            tick=tick,
+            time_s=now_s,
+            at_s=now_s,
+            who="bench",
+            body=orjson.dumps({"readings": self._loop.system.readings.to_json(readings)}),
+            readings_hash="",
+            source="champion",
+            controller=self._controller.name,
+            bundle=None,
+            requests=None,
+            commands={},
+            interventions=changes,
+            fallback_reason=looked.fall_back,
+            latency_ms=0.0,
+            deadline_ms=100.0,
+            findings=looked.findings,
+            begins=tick == 0,
+            readings=readings,
+        )
+
+    def _listened(self, heard: Structure) -> None:
+        self._book.hold(heard.system, heard.site, self._rules.listened(heard), heard.at_s)
+
+    def _note(self, alarm: Alarm) -> None:
+        if alarm.state == "raised" and self._counted.get(alarm.id) != alarm.count:
+            self._counted[alarm.id] = alarm.count
+            self.raised.append(alarm.model_copy())
