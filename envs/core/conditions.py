@@ -22,9 +22,11 @@ class Condition:
         priority: how soon a person should act.
         text: in words, with the value.
         place: identifier of the mark in the scene that it is about; empty: the whole site.
+        beneath: key of a worse condition of the same thing: while an alarm of that stands, this one says nothing new.
     """
 
     key: str
     priority: Priority
     text: str
     place: str = ""
+    beneath: str = ""

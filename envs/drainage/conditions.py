@@ -20,5 +20,5 @@ def conditions(site: DrainageSite, readings: Readings) -> list[Condition]:
             found.append(Condition(f"full:{tank.id}", "high", text, tank.id))
         elif fill >= NEARLY_FULL:
             text = f"{tank.id} is nearly full ({depth_m:.2f} of {tank.full_m:.2f} m)"
-            found.append(Condition(f"filling:{tank.id}", "medium", text, tank.id))
+            found.append(Condition(f"filling:{tank.id}", "medium", text, tank.id, beneath=f"full:{tank.id}"))
     return found

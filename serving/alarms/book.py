@@ -143,6 +143,8 @@ class AlarmBook:
     def hold(self, system: str, site: str, held: dict[str, Condition], now_s: float) -> None:
         """Say what holds at a site now: new conditions are raised, those that are gone return."""
         for key, condition in held.items():
+            if (system, site, condition.beneath) in self._alarms and (system, site, key) not in self._alarms:
+                continue
             self._raise(system, site, condition, now_s, self._alarms.get((system, site, key)))
         for alarm in [a for (s, p, _), a in self._alarms.items() if (s, p) == (system, site)]:
             if alarm.returned_s is None and alarm.key not in held:

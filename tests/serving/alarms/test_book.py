@@ -47,6 +47,21 @@ def test_one_that_comes_back_unseen_is_the_same_alarm_again() -> None:
     assert book.rate(603.0) == 0
 
 
+def test_what_is_less_than_an_alarm_that_stands_is_no_alarm() -> None:
+    book, filling = AlarmBook(), Condition("filling:T1", "medium", "T1 is nearly full", "T1", beneath="full:T1")
+    hold(book, 1.0, filling)
+    hold(book, 2.0, FULL)
+    assert states(book) == [("full:T1", "raised"), ("filling:T1", "returned")]
+    for alarm in book.all(2.0):
+        book.acknowledge(alarm.id, "ana", 3.0)
+    hold(book, 4.0, FULL, filling)  # it goes down, and is not gone yet
+    assert states(book) == [("full:T1", "acknowledged")]
+    hold(book, 20.0, filling)
+    assert states(book) == []
+    hold(book, 21.0, filling)
+    assert states(book) == [("filling:T1", "raised")]
+
+
 def test_how_often_alarms_came_is_known_for_a_day_over_restarts(tmp_path: Path) -> None:
     book = AlarmBook(tmp_path / "alarms.json")
     for now_s in (0.0, 700.0, 710.0):
