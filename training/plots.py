@@ -125,6 +125,7 @@ def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tupl
             axes.plot(x, y, "o-", color=colour, ms=4, lw=1.2, label=short(name))
             for setting, a, b in zip(settings, x, y, strict=True):
                 axes.annotate(setting, (a, b), xytext=(4, 4), textcoords="offset points", size=7, color=colour)
+        axes.margins(x=0.1)
         axes.set_ylim(bottom=0)
         axes.grid(color="0.9")
         axes.legend(frameon=False)

@@ -45,18 +45,26 @@ def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder
     """Draw one indicator against another over the settings of one scenario, as ``trade.png``; see `plots.trade`.
 
     Args:
-        evaluations: of the same controllers and seeds, one a setting, which ends its label.
+        evaluations: of the same controllers and seeds, one a setting, which ends its label unless it is the scenario's.
         pair: indicators, across and up.
         folder: an existing one.
 
     Returns:
         The file.
     """
-    ends = [evaluation.label.rpartition("-")[2] for evaluation in evaluations]
-    settings = [end.lstrip(ascii_letters + "_") or end for end in ends]
+    labels = [evaluation.label for evaluation in evaluations]
+    settings = [_setting(label, labels) for label in labels]
     path = folder / "trade.png"
     plots.trade(evaluations, settings, pair).savefig(path, dpi=plots.DPI)
     return path
+
+
+def _setting(label: str, labels: Sequence[str]) -> str:
+    """What is changed, as a label says it; nothing where others are this scenario, changed."""
+    if any(other.startswith(f"{label}-") for other in labels):
+        return "unchanged"
+    end = label.rpartition("-")[2]
+    return end.lstrip(ascii_letters + "_") or end
 
 
 def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:

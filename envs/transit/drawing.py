@@ -27,6 +27,9 @@ LARGEST = 700.0
 
 BLUE = "#0072B2"
 
+TINTS = "viridis_r"
+"""Colours from least to most."""
+
 
 def draw_map(site: TransitSite, found: Mapping[str, Mapping[str, float]], indicator: str) -> Any:
     """A panel a controller; the number and the colour at a zone are its value.
@@ -44,6 +47,7 @@ def draw_map(site: TransitSite, found: Mapping[str, Mapping[str, float]], indica
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     values = [value for places in found.values() for value in places.values()]
     low, high = min(values, default=0.0), max(values, default=1.0)
+    digits = 2 if high < 10 else 1
     places = [_place(site, zone) for zone in range(len(site.zones))]
     shown = None
     for axes, (name, zones) in zip(panels, found.items(), strict=False):
@@ -52,14 +56,15 @@ def draw_map(site: TransitSite, found: Mapping[str, Mapping[str, float]], indica
         if drawn:
             at = np.array([place for place, _ in drawn])
             tints = [value for _, value in drawn]
-            shown = axes.scatter(*at.T, c=tints, vmin=low, vmax=high, s=LARGEST, cmap="viridis_r", alpha=0.8, zorder=3)
+            shown = axes.scatter(*at.T, c=tints, vmin=low, vmax=high, s=LARGEST, cmap=TINTS, zorder=3)
         for place, value in drawn:
-            axes.annotate(f"{value:.3g}", place, size=8, ha="center", va="center", zorder=4)
+            ink = "black" if shown is None or _light(shown.to_rgba(value)) else "white"
+            axes.annotate(f"{value:.{digits}f}", place, size=8, color=ink, ha="center", va="center", zorder=4)
         axes.set_title(name, size=10, loc="left")
     for axes in panels[len(found) :]:
         axes.set_axis_off()
     if shown is not None:
-        figure.colorbar(shown, ax=list(panels), shrink=0.6)
+        figure.colorbar(shown, ax=list(panels), shrink=0.6, label=TITLES.get(indicator, indicator))
     figure.suptitle(f"transit/{site.name}: {TITLES.get(indicator, indicator)} by zone, mean over seeds", size=11)
     return figure
 
@@ -99,6 +104,14 @@ def draw_episode(world: TransitWorld) -> Any:
     bars.set_title(f"{kpis['served_pct']:.1f} % of {kpis['asked']:.0f} served", size=10, loc="left")
     figure.suptitle(f"transit/{site.name}: one episode", size=11)
     return figure
+
+
+def _light(colour: tuple[float, ...]) -> bool:
+    """Whether black is read more easily on a colour than white: by its relative luminance (WCAG 2)."""
+    values = np.array(colour[:3])
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    return (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05)
 
 
 def _shape(site: TransitSite) -> float:

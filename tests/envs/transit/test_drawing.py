@@ -20,7 +20,7 @@ def test_a_panel_a_controller_with_every_zones_value(loop):
     figure = draw_map(loop.site, found, "wait_min")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[:2] == ["one", "other"]
-    assert [text.get_text() for text in figure.axes[1].texts] == ["7"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["7.00"]
     assert len(figure.axes[0].texts) == len(found["one"])
 
 
