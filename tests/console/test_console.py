@@ -57,6 +57,14 @@ def test_a_plant_that_asks_is_live_and_one_that_falls_silent_is_not_shown_as_now
     page.locator(".tile.is-stale", has_text="estuary").wait_for()
 
 
+def test_a_lost_stream_is_said_and_greys_the_page(city: City, visit: Any) -> None:
+    page = visit("viewer").page
+    page.route("**/v1/events*", lambda route: route.fulfill(content_type="text/event-stream", body=": still here\n\n"))
+    page.goto(f"{city.url}/#/")
+    page.get_by_text("connection lost: nothing here is current", exact=False).wait_for()
+    assert page.locator("main.lost").count() == 1
+
+
 def test_an_alarm_is_there_within_two_seconds_and_acknowledging_it_survives_a_reload(city: City, visit: Any) -> None:
     page = visit("operator").go("/alarms")
     city.tick("drainage/estuary", depth_m=full(city))
@@ -78,6 +86,7 @@ def test_a_hand_is_asked_once_named_seen_after_a_reload_and_gone_when_it_expires
     page.get_by_label("What").select_option(agent)
     page.get_by_role("button", name="Check and take over").click()
     dialog = page.get_by_role("dialog")
+    assert "As operator; it stands in the audit log." in dialog.inner_text()
     dialog.get_by_label("Why").fill("weeds in the sluice")
     dialog.get_by_role("button", name="Take over").click()
     held = page.locator(".overrides li", has_text="weeds in the sluice")
@@ -267,3 +276,5 @@ def test_nothing_is_wider_than_the_screen(
             name = view.strip("/").replace("/", "-") or "city"
             page.screenshot(path=screenshots / f"{name}-{theme}-{size[0]}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], view
+        # The bar hides nothing of what a view begins with.
+        assert page.locator("h1").bounding_box()["y"] >= page.locator("header.bar").bounding_box()["height"], view

@@ -21,7 +21,8 @@ import { Training } from "./views/training.jsx";
 const address = signal(location.hash.slice(1) || "/");
 addEventListener("hashchange", () => {
   address.value = location.hash.slice(1) || "/";
-  document.getElementById("view")?.focus();
+  document.getElementById("view")?.focus({ preventScroll: true });
+  scrollTo(0, 0); // the bar would hide what a view begins with
 });
 
 const PLACES = [

@@ -75,7 +75,7 @@ function TakeOver({ site, chosen }) {
     setGuard(null);
   }, [agent]);
 
-  const command = value ?? present(site, agent || info.agents[0], fields);
+  const command = value ?? present(site, agent ? [agent] : info.agents, fields);
   const plain = command.length === 1 ? command[0] : command;
   const body = (extra = {}) => ({ command: plain, ...(agent ? { agent } : {}), ...extra });
 
@@ -164,12 +164,13 @@ function TakeOver({ site, chosen }) {
   );
 }
 
-/** What an agent is commanded now, so that nothing jumps where somebody only looks; the least where nothing is known. */
-function present(site, agent, fields) {
-  const now = [site.last.peek()?.commands[agent]?.[site.command]].flat();
+/** What agents are commanded now, in the mean, so that nothing jumps where somebody only looks; else the least. */
+function present(site, agents, fields) {
+  const commands = agents.map((agent) => [site.last.peek()?.commands[agent]?.[site.command]].flat());
   return fields.map(({ choices, low }, k) => {
-    if (!choices) return typeof now[k] === "number" ? now[k] : low;
-    return choices.some((choice) => choice.value === now[k]) ? now[k] : choices[0].value;
+    const now = commands.map((command) => command[k]).filter((one) => typeof one === "number");
+    if (!choices) return now.length ? now.reduce((sum, one) => sum + one, 0) / now.length : low;
+    return choices.some((choice) => choice.value === now[0]) ? now[0] : choices[0].value;
   });
 }
 
