@@ -10,12 +10,12 @@ const SOURCES = {
   manual: { text: "manual", sign: "✍" },
 };
 
-/** Who is in charge, by shape and word as well as by colour. */
-export function Source({ source }) {
-  const { text, sign } = SOURCES[source] ?? { text: "unknown", sign: "?" };
+/** Who is in charge of a decision, by shape and word as well as by colour: a champion without a bundle is a rule. */
+export function Source({ frame }) {
+  const { text, sign } = SOURCES[frame.source] ?? { text: "unknown", sign: "?" };
   return (
-    <span class={`badge source-${source ?? "unknown"}`}>
-      <span aria-hidden="true">{sign}</span> {text}
+    <span class={`badge source-${frame.source ?? "unknown"}`}>
+      <span aria-hidden="true">{sign}</span> {frame.source === "champion" && !frame.bundle ? "rule" : text}
     </span>
   );
 }

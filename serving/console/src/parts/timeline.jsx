@@ -128,7 +128,7 @@ function Key() {
   return (
     <ul class="legend">
       {[
-        ["blue", "block", "policy"],
+        ["blue", "block", "policy or rule"],
         ["orange", "block tall", "fallback"],
         ["pink", "block tall", "by hand"],
         ["red", "tick", "the guard changed something"],

@@ -38,7 +38,7 @@ export default {
     if (!frame) return { color: colours.muted, weight: 3 };
     if (kind === "storey") {
       const drift = frame.readings.drift_est_mm?.[info.index.storey.get(id)];
-      const text = known(drift) ? `${drift.toFixed(2).replace("-", "−")} mm` : "?";
+      const text = known(drift) ? `${drift.toFixed(2).replace(/^-(?=.*[1-9])/, "−").replace("-", "")} mm` : "?";
       return { color: colours.muted, weight: 4, text, tip: `${id} drifts by ${text}, an estimate` };
     }
     const k = info.index.damper.get(id);

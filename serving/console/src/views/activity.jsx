@@ -30,10 +30,12 @@ async function load() {
 /** What people and rules changed, the newest first: what the audit log knows, and what came since. */
 function listed() {
   const seen = new Set();
-  return [...changes.value, ...older.value].filter((change) => {
-    const key = `${change.at_s}${change.what}${change.site}`;
-    return !seen.has(key) && seen.add(key);
-  });
+  return [...changes.value, ...older.value]
+    .filter((change) => {
+      const key = `${change.at_s}${change.what}${change.site}`;
+      return !seen.has(key) && seen.add(key);
+    })
+    .sort((a, b) => b.at_s - a.at_s);
 }
 
 /** @param most lines that are shown; all if not given */

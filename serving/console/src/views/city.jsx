@@ -45,7 +45,7 @@ function Tile({ site }) {
         <span class="kind">{site.kind.title ?? site.system}</span>
       </div>
       <div class="tile-charge">
-        {frame ? <Source source={frame.source} /> : <span class="badge">waiting for its plant</span>}
+        {frame ? <Source frame={frame} /> : <span class="badge">waiting for its plant</span>}
         {byHand > 0 && frame.source !== "manual" && (
           <span class="badge source-manual">
             <span aria-hidden="true">✍</span> {byHand} by hand
@@ -67,7 +67,7 @@ function Tile({ site }) {
             ))}
       </dl>
       {frame && <Trend site={site} />}
-      {frame && <Health frame={frame} />}
+      {frame && !stale && <Health frame={frame} />}
       {telemetry?.twin && telemetry.twin.controller !== frame?.controller && <Twin telemetry={telemetry} />}
       <div class="tile-foot">
         {worst ? (

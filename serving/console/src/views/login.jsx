@@ -28,7 +28,7 @@ export function Login({ problem }) {
             <p class="hint">It stays in this tab. Who runs the service makes keys with “cityloop keys create”.</p>
             {sessionStorage.getItem("cityloop.key") && (
               <p class="problem" role="alert">
-                That key is not let in: {problem.message}
+                {problem.status === 401 ? "That key is not known here, or no longer." : `That key is not let in: ${problem.message}`}
               </p>
             )}
             <button class="primary">Enter</button>

@@ -142,7 +142,7 @@ function Charge({ site, frame, past, chosen }) {
       {frame ? (
         <>
           <p>
-            <Source source={frame.source} /> <strong>{frame.controller}</strong>
+            <Source frame={frame} /> <strong>{frame.controller}</strong>
             {frame.bundle && <code title={frame.bundle}>{frame.bundle.slice(0, 12)}</code>}
           </p>
           {!past && frame.source !== "fallback" && state?.in_charge?.why && <p class="hint">{state.in_charge.why}.</p>}
