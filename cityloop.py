@@ -12,11 +12,15 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+NO_MEMORY = "Error: memory ran out: allow for more, or do less at a time"
+
 
 def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say that it was interrupted: what is imported below takes a second or more, and Ctrl-C may come meanwhile."""
+    """Say what may happen while what is below is imported, which takes a second or more, like any other time."""
     if issubclass(kind, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
+    elif issubclass(kind, MemoryError):
+        print(NO_MEMORY, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -71,6 +75,9 @@ class Verbs(TyperGroup):
                 f"Error: {place} cannot be used ({error.strerror or error}): make room, or give another",
                 file=sys.stderr,
             )
+            raise typer.Exit(2) from None
+        except MemoryError:
+            print(NO_MEMORY, file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)

@@ -131,10 +131,12 @@ class VectorEnv:
         lost: plants that died so far.
 
     Raises:
-        CityloopError: if the scenario cannot be used.
+        CityloopError: if the scenario cannot be used, or there is no plant.
     """
 
     def __init__(self, scenario: str | Scenario, num_envs: int, seed: int = 0, **settings: Any):
+        if not isinstance(num_envs, int) or num_envs < 1:
+            raise CityloopError(f"num_envs is {num_envs!r}: give a whole number from 1 on")
         loop = make_loop(scenario, **settings)
         self.loop, self.num_envs, self._seed = loop, num_envs, seed
         self.agents, self.layout = len(loop.site.agents), loop.layout
@@ -167,7 +169,14 @@ class VectorEnv:
         return self.receive()
 
     def send(self, requests: np.ndarray) -> None:
-        """Begin a step; `receive` ends it. In between the caller may compute."""
+        """Begin a step; `receive` ends it. In between the caller may compute.
+
+        Raises:
+            CityloopError: if there are not as many requests as plants and agents.
+        """
+        found = np.shape(requests)
+        if found[:2] != (self.num_envs, self.agents):
+            raise CityloopError(f"requests have shape {found}: give ({self.num_envs}, {self.agents}), or more axes")
         for plant, rows in zip(self._plants, requests, strict=True):
             plant.step(np.array(rows))
 

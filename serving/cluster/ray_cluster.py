@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import resource
 import shutil
 import socket
 import tempfile
@@ -58,6 +59,21 @@ def check_port(host: str, port: int) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CityloopError(f"port {port} on {host} cannot be used ({reason}): choose another with --port") from None
+
+
+LEAST_FILES = 256
+"""Files that Ray and HAProxy have open at a time, with room for a few clients: with fewer they wait for ever."""
+
+
+def check_files() -> None:
+    """See to it that enough files may be open.
+
+    Raises:
+        CityloopError: if this machine allows for too few.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < LEAST_FILES:
+        raise CityloopError(f"a process may open {soft} files here: allow for more with 'ulimit -n 4096'")
 
 
 def free_ports(count: int) -> list[int]:
@@ -133,6 +149,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         try:
+            check_files()
             self.configure()
             self._start()
         except BaseException:

@@ -187,8 +187,17 @@ def test_a_user_error_in_a_plant_is_a_sentence(tmp_path):
     broken.write_text("<routes><vehicle")
     with vector_env(load_scenario(GRID), num_envs=1, **SHORT) as plants:
         plants.reset()
+        for wrong in (np.zeros((2, 4)), None, "x"):
+            with pytest.raises(CityloopError, match=r"give \(1, 4\), or more axes"):
+                plants.step(wrong)
     with pytest.raises(CityloopError, match=r"broken\.rou\.xml"):
         vector_env(load_scenario(GRID, routes=[str(broken)]), num_envs=1)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_how_many_plants_is_a_number_from_one_on(count):
+    with pytest.raises(CityloopError, match=f"num_envs is {count}: give a whole number"):
+        vector_env("dampers/dyke", count)
 
 
 def test_a_worker_never_hears_of_ctrl_c_from_its_first_moment_on():

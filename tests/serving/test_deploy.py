@@ -15,7 +15,7 @@ from envs import CityloopError
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.proxy import bundle_tls, changes, error_page
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ray_cluster import check_files, free_ports
 from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import joined, shards_of
 from serving.config import ServiceConfig, Tls
@@ -131,6 +131,12 @@ def test_what_is_changed_of_ray_serve_is_there_to_be_changed(monkeypatch: pytest
 
     monkeypatch.setenv("CITYLOOP_TLS_PEM", "/x.pem")
     assert {HAPROXY_CONFIG_TEMPLATE.count(old) for old, _ in changes()} == {1}
+
+
+def test_too_few_files_are_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (64, 64))
+    with pytest.raises(CityloopError, match="may open 64 files here: allow for more with 'ulimit -n 4096'"):
+        check_files()
 
 
 def test_what_haproxy_says_of_itself_is_a_refusal_of_ours() -> None:
