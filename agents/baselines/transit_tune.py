@@ -2,7 +2,7 @@
 
 ``python -m agents.baselines.transit_tune transit/nyc2015 --seeds 40`` prints a row a setting, the best last. Waits
 are shown with service, rides and empty driving beside them: weights trade one for another, and rebalancing is paid for
-in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.scenarios` by hand. With
+in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.terms` by hand. With
 ``--standby`` the reckonings of `envs.transit.standby` are tried instead, and what is chosen is written there.
 """
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from envs.transit.day import Day, Town, zones_of
 from envs.transit.matrices import Matrices
-from envs.transit.scenarios import District
 from envs.transit.site import Node, Road
+from envs.transit.sources import District
 
 STREET_MS, AVENUE_MS, RING_MS = 4.5, 7.0, 8.5
 """Free speeds, stops at junctions included."""

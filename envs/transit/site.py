@@ -15,7 +15,7 @@ from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.transit.matrices import Matrices
-from envs.transit.scenarios import Costs, Promise, Timing, Weights
+from envs.transit.terms import Costs, Promise, Timing, Weights
 
 
 class Node(Frozen):

@@ -28,8 +28,8 @@ from envs.core.errors import CityloopError
 from envs.core.sumo import read_root, seconds
 from envs.transit.day import Day, Town, plain_day, zones_of
 from envs.transit.measured import Measured
-from envs.transit.scenarios import Trips
 from envs.transit.site import Node, Road, TransitSite
+from envs.transit.sources import Trips
 
 JUNCTION_S = 6.0
 

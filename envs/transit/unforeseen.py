@@ -25,8 +25,9 @@ from envs.transit.fleet import NOBODY, PLAN, Fleet, Riders
 from envs.transit.journal import write
 
 if TYPE_CHECKING:
-    from envs.transit.scenarios import Streets, TransitScenario
+    from envs.transit.scenarios import TransitScenario
     from envs.transit.site import TransitSite
+    from envs.transit.terms import Streets
 
 SAMPLES = 4
 """So many draws of a factor while it lasts."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from envs.transit.day import Day
 from envs.transit.matrices import Matrices
-from envs.transit.scenarios import Walk
 from envs.transit.site import Node
+from envs.transit.terms import Walk
 
 WEARY = 2.0
 """A second on foot counts as so many in the vehicle, where stops are chosen (Wardman 2004: about two)."""

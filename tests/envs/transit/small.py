@@ -6,8 +6,8 @@ from envs.transit.clock import roads_of
 from envs.transit.day import zones_of
 from envs.transit.fleet import new_fleet, new_riders
 from envs.transit.matrices import Matrices
-from envs.transit.scenarios import Costs, Promise, Timing
 from envs.transit.site import Node, Road, TransitSite
+from envs.transit.terms import Costs, Promise, Timing
 from envs.transit.unforeseen import Unforeseen
 
 

@@ -6,7 +6,7 @@ import pytest
 from envs import CityloopError, load_scenario
 from envs.transit import district, network
 from envs.transit.matrices import Matrices
-from envs.transit.scenarios import District, Rain
+from envs.transit.sources import District, Rain
 
 DAY_S = 14 * 3600.0
 

@@ -11,7 +11,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit import network, streets
 from envs.transit.measured import Measured, digest
-from envs.transit.scenarios import Trips
+from envs.transit.sources import Trips
 
 CORNERS = {"W": 0, "A": 300, "B": 600, "C": 900, "E": 1200}
 

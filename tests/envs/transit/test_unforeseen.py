@@ -13,7 +13,7 @@ from envs.transit import events, kernel, kpis, motion, rescue
 from envs.transit.events import DELAYED, DROPPED_OFF, PICKED_UP, new_log
 from envs.transit.fleet import NOBODY, PLAN, WAITING, new_fleet, new_riders
 from envs.transit.network import load_site
-from envs.transit.scenarios import Streets
+from envs.transit.terms import Streets
 from envs.transit.unforeseen import SAMPLES, factors
 from tests.envs.transit import brute
 from tests.envs.transit.small import crowd, garage, street, streets, town

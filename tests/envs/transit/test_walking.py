@@ -11,8 +11,8 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit.day import plain_day
-from envs.transit.scenarios import Walk
 from envs.transit.site import Node
+from envs.transit.terms import Walk
 from envs.transit.walking import WEARY, Stops, to_stops
 from tests.envs.transit.own import NODES, REQUESTS, write
 from tests.envs.transit.small import town
