@@ -53,6 +53,8 @@ class Admin:
                 f"no service answers at {self.url} ({error or type(error).__name__}): start one with 'cityloop serve', "
                 "or give its --url"
             ) from None
+        if answer.status_code == 401:
+            raise CityloopError(f"{self.url} does not know who asks: put a key that it accepts in {KEY}")
         if answer.status_code >= 400:
             problem = content.get("error", {}) if isinstance(content, dict) else {}
             raise CityloopError(f"{problem.get('field')} is {brief(problem.get('value'))!r}: {problem.get('mend')}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 import cityloop
@@ -60,6 +61,14 @@ def test_what_cannot_be_done_is_one_sentence(
 def test_a_service_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(f"http://127.0.0.1:{free_ports(1)[0]}", "show", "all") == 2
     assert "no service answers" in capsys.readouterr().err
+
+
+def test_without_a_key_it_is_said_where_to_put_one(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpx.Client.request", lambda *_, **__: httpx.Response(401, json={"error": {}}))
+    assert call(url, "show", "all") == 2
+    assert f"put a key that it accepts in {KEY}" in capsys.readouterr().err
 
 
 def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
