@@ -151,6 +151,10 @@ class Building(Plain):
         return {"accel_m_s2": np.array(accel), "drift_m": drift, "rate_m_s": omega[0] * drift}
 
 
+LEAST, MOST = 1e-3, 1e15
+"""Masses in kg and stiffnesses in N/m between which the equations can be solved, far beyond what anybody builds."""
+
+
 def _one_of(building: Building, *names: str) -> None:
     given = [name for name in names if getattr(building, name) is not None]
     if len(given) != 1:
@@ -160,8 +164,8 @@ def _one_of(building: Building, *names: str) -> None:
 def _sized(building: Building, n: int) -> None:
     for name in ("mass_kg", "stiffness_n_m"):
         for value in getattr(building, name) or ():
-            if not value > 0:
-                raise ValueError(f"{name} holds {value:g}: give numbers above 0")
+            if not LEAST <= value <= MOST:
+                raise ValueError(f"{name} holds {value:g}: give numbers above 0, from {LEAST:g} to {MOST:g}")
     for name in ("stiffness_n_m", "damping_n_s_m", "damping_ratio"):
         values = getattr(building, name)
         if isinstance(values, tuple) and len(values) != n:
