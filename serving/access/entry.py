@@ -29,6 +29,9 @@ BEARER = "cityloop.bearer."
 """A browser cannot set headers of a WebSocket: it offers the subprotocols ``cityloop.v1, cityloop.bearer.TOKEN``."""
 
 
+BURST_S = 2.0
+"""What a key with a rate of its own may ask for at once: so many seconds' worth."""
+
 NONE = "send a key of `cityloop keys create`: 'Authorization: Bearer KEY'"
 """What to do without a key."""
 
@@ -114,9 +117,9 @@ class Access:
         """
         if self.open:  # a flood from this machine is stopped by the bounded queues; there is nobody to tell apart
             return
-        rate = principal.rate_s or self.settings.rate_s
-        # A key with a rate of its own may ask for as many seconds' worth at once as any other.
-        burst = principal.burst or max(1.0, self.settings.burst * rate / self.settings.rate_s)
+        rate, burst = principal.rate_s or self.settings.rate_s, principal.burst or self.settings.burst
+        if principal.rate_s and not principal.burst:  # the service's burst would let a slow key ask for minutes' worth
+            burst = min(burst, max(1.0, BURST_S * rate))
         wait = self._buckets.take(principal.name, rate, burst)
         if wait:
             raise Limited("rate", None, f"ask again in {retry_after(wait)} s", retry_after_s=wait)
