@@ -11,5 +11,6 @@ def write(folder, nodes=NODES, roads=ROADS, requests=REQUESTS, more=""):
         (folder / f"{name}.csv").write_text(text)
     text = "system: transit\nnodes: nodes.csv\nroads: roads.csv\nrequests: requests.csv\nduration_s: 1200\n"
     path = folder / "mine.yaml"
-    path.write_text(text + "fleet: {vehicles: 1, seats: 4}\ntiming: {board_s: 0, alight_s: 0}\n" + more)
+    usual = {"fleet": "{vehicles: 1, seats: 4}", "timing": "{board_s: 0, alight_s: 0}"}
+    path.write_text(text + "".join(f"{key}: {value}\n" for key, value in usual.items() if f"{key}:" not in more) + more)
     return path
