@@ -1,14 +1,15 @@
 """How often a control room would hear an alarm: whole episodes of every system as they are, nothing broken.
 
-EEMUA 191 asks for less than one alarm in ten minutes. The plant's own clock counts, not this machine's. All that a
-service listens with is there: the plant's conditions, input checks with what the policy has seen, a building's monitor.
+EEMUA 191 asks for less than one alarm in ten minutes of normal running: episodes that failed are counted apart. The
+plant's own clock counts, not this machine's. All that a service listens with is there: the plant's conditions, input
+checks with what the policy has seen, a building's monitor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -41,7 +42,8 @@ def bench_alarms(scenarios: Sequence[str] = SCENARIOS, seeds: int = SEEDS, hours
         hours: of each plant's clock, at least, unless there are no more test seeds.
 
     Returns:
-        ``{"bench", "ratios", "figures"}``: for every scenario alarms in ten minutes against EEMUA's one.
+        ``{"bench", "ratios", "figures"}``: for every scenario alarms in ten minutes against EEMUA's one, in episodes
+        that did not fail (`System.failure`), none if all did; how many did, and how many alarms were heard in those.
 
     Raises:
         CityloopError: if a scenario cannot be played.
@@ -49,34 +51,42 @@ def bench_alarms(scenarios: Sequence[str] = SCENARIOS, seeds: int = SEEDS, hours
     ratios, figures = {}, {}
     for ref in scenarios:
         with closing(make_loop(ref)) as loop:
-            alarms, seconds = _play(loop, seeds, 3600 * hours)
-        ratios[f"{ref}: alarms in ten minutes / one"] = len(alarms) * RATE_S / seconds
+            played = _play(loop, seeds, 3600 * hours)
+        well, failed = ([one for one in played if one.failed is which] for which in (False, True))
+        alarms, seconds = [alarm for one in well for alarm in one.raised], sum(one.seconds for one in well)
+        if well:
+            ratios[f"{ref}: alarms in ten minutes / one"] = len(alarms) * RATE_S / seconds
         figures[f"{ref}: hours played"] = seconds / 3600
         for priority in ("high", "medium", "low"):
             figures[f"{ref}: {priority}"] = sum(alarm.priority == priority for alarm in alarms)
+        figures[f"{ref}: episodes that failed"] = len(failed)
+        figures[f"{ref}: alarms in those"] = sum(len(one.raised) for one in failed)
     return {"bench": "alarms", "ratios": ratios, "figures": figures}
 
 
-def _play(loop: ControlLoop, seeds: int, least_s: float) -> tuple[list[Alarm], float]:
-    """What was raised, each return of it included, and how long was played."""
-    test, seconds = loop.scenario.seeds.test, 0.0
+class _Played(NamedTuple):
+    """An episode: what was raised, each return of it included; seconds of the plant's clock; whether it failed."""
+
+    raised: list[Alarm]
+    seconds: float
+    failed: bool
+
+
+def _play(loop: ControlLoop, seeds: int, least_s: float) -> list[_Played]:
+    test, played = loop.scenario.seeds.test, list[_Played]()
     with closing(_Room(loop)) as room:
         for seed in range(test.first, test.last + 1):
-            if seed >= test.first + seeds and seconds >= least_s:
+            if len(played) >= seeds and sum(one.seconds for one in played) >= least_s:
                 break
-            seconds += room.episode(seed)
-    return room.raised, seconds
+            played.append(room.episode(seed))
+    return played
 
 
 class _Room:
-    """A control room, and what it has heard: its clock goes on from episode to episode.
-
-    Attributes:
-        raised: alarms, each return of one that stood included.
-    """
+    """A control room over a plant."""
 
     def __init__(self, loop: ControlLoop):
-        self.raised: list[Alarm] = []
+        self._raised: list[Alarm] = []
         self._loop, self._controller = loop, make_controller(POLICY, loop.site)
         self._checks = InputChecks(loop.system, loop.site, getattr(self._controller, "envelope", None))
         self._health = HealthWatch(open_monitors([(SHIPPED, loop.site)]), tell=self._listened)
@@ -86,9 +96,9 @@ class _Room:
         """Listen no longer."""
         self._health.close()
 
-    def episode(self, seed: int) -> float:
-        """Play one from an empty book on; seconds of the plant's clock."""
-        loop = self._loop
+    def episode(self, seed: int) -> _Played:
+        """Play one from an empty book on."""
+        loop, self._raised = self._loop, []
         self._rules, self._book = SiteRules(plant_of(loop.site)), AlarmBook(changed=self._note)
         self._counted.clear()
         self._controller.reset()
@@ -99,7 +109,8 @@ class _Room:
             self._book.hold(decision.system, decision.site, self._rules.decided(decision), decision.at_s)
             if self._health.monitor((decision.system, decision.site)) is not None:
                 self._health.take(decision)
-        return decision.at_s - begin_s + loop.scenario.decision_s
+        seconds = decision.at_s - begin_s + loop.scenario.decision_s
+        return _Played(self._raised, seconds, self._kpis[loop.system.failure] > 0)
 
     def _decisions(self) -> Iterator[Decision]:
         loop, tick, done = self._loop, 0, False
@@ -108,7 +119,7 @@ class _Room:
             looked = self._look(Tick(tick, now_s, readings))
             step = loop.step(self._controller.act(loop.readings, loop.observation))
             yield self._decision(tick, now_s, readings, looked, [vars(change) for change in step.interventions])
-            tick, done = tick + 1, step.done
+            tick, done, self._kpis = tick + 1, step.done, step.kpis
 
     def _look(self, tick: Tick) -> Looked:
         """What input checks make of a tick; what stands in for readings is seen by nobody here."""
@@ -148,4 +159,4 @@ class _Room:
     def _note(self, alarm: Alarm) -> None:
         if alarm.state == "raised" and self._counted.get(alarm.id) != alarm.count:
             self._counted[alarm.id] = alarm.count
-            self.raised.append(alarm.model_copy())
+            self._raised.append(alarm.model_copy())
