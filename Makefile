@@ -25,8 +25,8 @@ demo: setup      ## all systems, each driven by its simulator through one servic
 stop:            ## stop the service that `make run` left running
 	@bash scripts/stop.sh
 
-test: setup      ## fast tests
-	$(BIN)/pytest
+test: setup      ## fast tests, files shared out among two processes
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: setup  ## all tests, the slow ones included
 	$(BIN)/pytest -m "not chaos"
