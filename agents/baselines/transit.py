@@ -18,8 +18,11 @@ from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
 from envs.transit.dispatch import Dispatch
 from envs.transit.site import TransitSite
-from envs.transit.standby import USUAL, Reckoning
+from envs.transit.standby import USUAL as RECKONING
+from envs.transit.standby import Reckoning
 from envs.transit.targets import NOTHING, available, demand_weights, scores_of, standby
+from envs.transit.urgency import USUAL as HASTE
+from envs.transit.urgency import Haste, urgency
 
 
 class Local:
@@ -42,9 +45,9 @@ class Local:
         return _settings(available(readings) + NOTHING)
 
 
-def _settings(weights: np.ndarray) -> Requests:
-    """Shares in proportion to weights as scores, and no urgency, ``(N, 2)``."""
-    return np.stack([scores_of(weights), np.zeros(len(weights))], axis=1)
+def _settings(weights: np.ndarray, urgency: float = 0.0) -> Requests:
+    """Shares in proportion to weights as scores, and everywhere the same urgency, ``(N, 2)``."""
+    return np.stack([scores_of(weights), np.full(len(weights), urgency)], axis=1)
 
 
 def solo(site: TransitSite) -> Controller:
@@ -176,25 +179,31 @@ class Foreseen(_Rebalancing):
         return counts + NOTHING
 
 
-class Standby(_Rebalancing):
+class Standby:
     """Insertion, and idle vehicles to where they shorten the wait most that the next request has to expect.
 
-    At every decision; see `envs.transit.standby`.
+    At every decision; see `envs.transit.standby`. A wait weighs the more, the fewer riders wait for each vehicle; see
+    `envs.transit.urgency`.
 
     Args:
         site: the service.
         reckoning: of the expected wait.
+        haste: how urgent a wait is.
     """
 
+    program: Any = None
     name = "standby"
 
-    def __init__(self, site: TransitSite, reckoning: Reckoning = USUAL):
-        super().__init__(site, period_s=0.0)
-        self._reckoning = reckoning
+    def __init__(self, site: TransitSite, reckoning: Reckoning = RECKONING, haste: Haste = HASTE):
+        self.site, self._reckoning, self._haste = site, reckoning, haste
 
-    def weights(self, readings: Readings) -> np.ndarray:
-        """See `_Rebalancing.weights`."""
-        return standby(self.site, readings, self._reckoning) + NOTHING
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def act(self, readings: Readings, observation: Observation) -> Requests:
+        """Scores and urgency, ``(N, 2)``."""
+        vehicles = standby(self.site, readings, self._reckoning)
+        return _settings(vehicles + NOTHING, urgency(self.site, readings, self._haste))
 
 
 class Even(_Rebalancing):

@@ -3,7 +3,8 @@
 ``python -m agents.baselines.transit_tune transit/nyc2015 --seeds 40`` prints a row a setting, the best last. Waits
 are shown with service, rides and empty driving beside them: weights trade one for another, and rebalancing is paid for
 in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.terms` by hand. With
-``--standby`` the reckonings of `envs.transit.standby` are tried instead, and what is chosen is written there.
+``--standby`` the reckonings of `envs.transit.standby` are tried instead, with ``--urgency`` how a wait's weight follows
+from what a vehicle's time is worth (`envs.transit.urgency`), and what is chosen is written there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from envs.core.scenario import Scenario
 from envs.core.world import Controller
 from envs.transit.site import TransitSite
 from envs.transit.standby import Reckoning
+from envs.transit.urgency import Haste
 
 COSTS = ((1.0, 1.0, 1.0, 1.0), (0.5, 1.0, 0.5, 0.5), (0.3, 1.0, 0.3, 0.5), (0.3, 1.0, 0.3, 1.0), (0.5, 1.0, 0.2, 0.3))
 """Weights of an insertion's cost that are tried: added driving, wait, ride, others' delay."""
@@ -33,6 +35,11 @@ PERIODS_S = (120.0, 300.0, 600.0)
 RECKONINGS = tuple(
     Reckoning(taken, moving, busy)
     for taken, moving, busy in itertools.product((0.2, 0.3, 0.4), (0.35, 0.45, 0.55), (0.2, 0.4))
+)
+
+HASTES = (
+    Haste(power=0.0),
+    *(Haste(usual, power) for usual, power in itertools.product((0.5, 1.0, 2.0), (0.05, 0.1, 0.15))),
 )
 
 SHOWN = ("wait_min", "served_pct", "wait_mean_min", "ride_min", "detour", "empty_km")
@@ -68,22 +75,27 @@ def tune(
 
 
 def tune_standby(
-    scenario: Scenario, seeds: Sequence[int], reckonings: Sequence[Reckoning] = RECKONINGS
+    scenario: Scenario, seeds: Sequence[int], tried: Sequence[Reckoning | Haste] = RECKONINGS
 ) -> list[dict[str, Any]]:
-    """Means over seeds of insertion with vehicles that stand by, for every reckoning of the wait to be expected.
+    """Means over seeds of insertion with vehicles that stand by, for every way to reckon a wait or its urgency.
 
     Args:
         scenario: where.
         seeds: training seeds.
-        reckonings: what is tried.
+        tried: numbers of one or the other; the other's are the usual ones.
 
     Returns:
-        A row each, the lowest headline last: ``reckoning``, and the indicators of `SHOWN`.
+        A row each, the lowest headline last: ``tried``, and the indicators of `SHOWN`.
     """
     loop = make_loop(scenario)
-    assert isinstance(loop.site, TransitSite)
+    site = loop.site
+    assert isinstance(site, TransitSite)
+
+    def rule(each: Reckoning | Haste) -> Standby:
+        return Standby(site, each) if isinstance(each, Reckoning) else Standby(site, haste=each)
+
     try:
-        rows = [{"reckoning": each, **_means(loop, Standby(loop.site, each), seeds)} for each in reckonings]
+        rows = [{"tried": each, **_means(loop, rule(each), seeds)} for each in tried]
     finally:
         loop.close()
     return sorted(rows, key=lambda row: -row["wait_min"])
@@ -100,12 +112,14 @@ def main() -> None:
     parser.add_argument("scenario")
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--standby", action="store_true")
+    parser.add_argument("--urgency", action="store_true")
     given = parser.parse_args()
     scenario = load_scenario(given.scenario)
-    if given.standby:
-        print("taken, moving, busy, least_s", *SHOWN, sep=" | ")
-        for row in tune_standby(scenario, scenario.seeds.train.take(given.seeds)):
-            print(astuple(row["reckoning"]), *(f"{row[name]:.3f}" for name in SHOWN), sep=" | ")
+    if given.standby or given.urgency:
+        tried: Sequence[Reckoning | Haste] = HASTES if given.urgency else RECKONINGS
+        print(", ".join(asdict(tried[0])), *SHOWN, sep=" | ")
+        for row in tune_standby(scenario, scenario.seeds.train.take(given.seeds), tried):
+            print(astuple(row["tried"]), *(f"{row[name]:.3f}" for name in SHOWN), sep=" | ")
         return
     print("vehicle, wait, ride, others", "period_s", *SHOWN, sep=" | ")
     for row in tune(scenario, scenario.seeds.train.take(given.seeds)):

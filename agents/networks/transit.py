@@ -15,8 +15,8 @@ from envs.transit.features import ZONE_FEATURES
 class ZonePolicy(PolicyNetwork):
     """Where a fleet's idle vehicles should stand, and how urgent a wait is: a rule plus a correction.
 
-    The rule is that of vehicles that stand by (`agents.baselines.transit.Standby`), whose scores the features hold; the
-    correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is looked at alone
+    The rule is that of vehicles that stand by (`agents.baselines.transit.Standby`): the features hold its scores and its
+    urgency. The correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is looked at alone
     and alike: one policy fits any number of zones.
 
     Args:
@@ -26,7 +26,7 @@ class ZonePolicy(PolicyNetwork):
     """
 
     DIMS: Mapping[str, tuple[str | None, ...]] = {"zone": (None,)}
-    RULE: ClassVar[int] = ZONE_FEATURES.index("standby")
+    RULE: ClassVar[list[int]] = [ZONE_FEATURES.index(name) for name in ("standby", "urgency")]
 
     def __init__(self, shapes: Shapes, outputs: int = 4, width: int = 64):
         super().__init__()
@@ -41,6 +41,5 @@ class ZonePolicy(PolicyNetwork):
     def forward(self, parts: Parts) -> Tensor:
         """Means and log standard deviations ``(…, 4)`` of score and urgency, both from -1 to 1."""
         zones = parts["zone"]
-        rule = zones[..., self.RULE : self.RULE + 1]
-        mean = torch.cat([rule, torch.zeros_like(rule)], dim=-1) + self.correction(self.hidden(zones))
+        mean = zones[..., self.RULE] + self.correction(self.hidden(zones))
         return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)

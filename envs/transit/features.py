@@ -14,6 +14,7 @@ from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.transit.site import TransitSite
 from envs.transit.targets import LEAST, NOTHING, available, demand_weights, scores_of, standby
+from envs.transit.urgency import urgency
 
 COUNTED = (
     *("idle_veh", "inbound_veh", "soon_veh", "busy_veh", "aboard", "coming"),
@@ -34,10 +35,12 @@ ZONE_FEATURES = (
     "foreseen",
     "hold",
     "standby",
+    "urgency",
     "speed",
 )
-"""Columns of the part ``zone``. ``mean_…``: over all zones. The last but one are scores (`targets`): those of shares in
-proportion to recent requests, to expected ones, of the vehicles as they stand now, and after the moves of `standby`."""
+"""Columns of the part ``zone``. ``mean_…``: over all zones. The last but two and those before are scores (`targets`): of
+shares in proportion to recent requests, to expected ones, of the vehicles as they stand now, and after the moves of
+`standby`. ``urgency``: what `urgency` says, the same everywhere."""
 
 STATE_FEATURES = ("idle_veh", "soon_veh", "waiting", "requests", "expected", "aboard")
 """Columns of a central critic's state, a row a zone."""
@@ -53,7 +56,7 @@ class TransitFeatures:
     """Encodes the readings of a site.
 
     Parts of the observation:
-        zone ``(N, 29)``: columns `ZONE_FEATURES`.
+        zone ``(N, 30)``: columns `ZONE_FEATURES`.
     """
 
     def __init__(self, site: TransitSite):
@@ -89,6 +92,7 @@ class TransitFeatures:
             scores_of(expected + LEAST),
             scores_of(available(readings) + NOTHING),
             scores_of(standby(self.site, readings) + NOTHING),
+            np.full(len(known), urgency(self.site, readings)),
             np.full(len(known), float(readings["speed"][0])),
         ]
         return np.clip(np.stack(columns, axis=1), -LARGEST, LARGEST).astype(np.float32)

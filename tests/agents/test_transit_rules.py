@@ -61,7 +61,8 @@ def test_a_program_that_nobody_can_run_leaves_vehicles_where_they_are():
 
 
 def test_reactive_keeps_its_period_however_often_zones_decide(loop):
-    often, seldom = (make_loop("transit/hcmc", duration_s=3600.0, timing__decision_s=seconds) for seconds in (60, 300))
+    kept = {"duration_s": 3600.0, "timing__reassign_s": 0.0}  # who waits is given to others at every decision
+    often, seldom = (make_loop("transit/hcmc", timing__decision_s=seconds, **kept) for seconds in (60, 300))
     found = [each.episode(Reactive(each.site), 1).kpis for each in (often, seldom)]
     assert found[0] == found[1]
     assert found[0]["moved"] > 0
@@ -120,4 +121,4 @@ def test_tuning_of_standing_by_tries_every_reckoning():
     scenario = load_scenario("transit/hcmc", duration_s=3600.0)
     rows = tune_standby(scenario, scenario.seeds.train.take(1), (Reckoning(), Reckoning(moving=1.0, least_s=30.0)))
     assert [row["wait_min"] for row in rows] == sorted((row["wait_min"] for row in rows), reverse=True)
-    assert {row["reckoning"] for row in rows} == {Reckoning(), Reckoning(moving=1.0, least_s=30.0)}
+    assert {row["tried"] for row in rows} == {Reckoning(), Reckoning(moving=1.0, least_s=30.0)}
