@@ -15,9 +15,9 @@ from envs.transit.features import ZONE_FEATURES
 class ZonePolicy(PolicyNetwork):
     """Where a fleet's idle vehicles should stand, and how urgent a wait is: a rule plus a correction.
 
-    The rule is that of vehicles that stand by (`agents.baselines.transit.Standby`): the features hold its scores and its
-    urgency. The correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is looked at alone
-    and alike: one policy fits any number of zones.
+    The rule is that of vehicles that stand by (`agents.baselines.transit.Standby`): features hold its scores and its
+    urgency. The correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is
+    looked at alone and alike: one policy fits any number of zones.
 
     Args:
         shapes: the observation's parts.

@@ -38,9 +38,9 @@ ZONE_FEATURES = (
     "urgency",
     "speed",
 )
-"""Columns of the part ``zone``. ``mean_…``: over all zones. The last but two and those before are scores (`targets`): of
+"""Columns of the part ``zone``. ``mean_…``: over all zones. The four before ``urgency`` are scores (`targets`), those of
 shares in proportion to recent requests, to expected ones, of the vehicles as they stand now, and after the moves of
-`standby`. ``urgency``: what `urgency` says, the same everywhere."""
+`standby`; ``urgency`` is what `urgency` says, the same everywhere."""
 
 STATE_FEATURES = ("idle_veh", "soon_veh", "waiting", "requests", "expected", "aboard")
 """Columns of a central critic's state, a row a zone."""

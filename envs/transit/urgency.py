@@ -1,11 +1,11 @@
 """How urgent a wait is: by what a vehicle's time is worth at the moment. Pure.
 
 An insertion weighs a rider's wait against driving, and against the time of others, by costs that stay the same
-(`terms.Costs`). What a vehicle's time is worth does not. Where riders come at a rate r and wait for W in the mean, r W of
-them wait at a time (Little 1961). If waits go with a negative power a of the number of vehicles V, one vehicle less adds,
-for every second that it is missing, a r W / V seconds of waiting: a times the riders who wait for each vehicle. Where
-hardly anybody waits, a vehicle may as well be quick, whatever that takes; where many do, or are turned away, haste for
-the one is dear to all others.
+(`terms.Costs`). What a vehicle's time is worth does not. Where riders come at a rate r and wait for W in the mean,
+r W of them wait at a time (Little 1961). If waits go with a negative power a of the number of vehicles V, one vehicle
+less adds, for every second that it is missing, a r W / V seconds of waiting: a times the riders who wait for each
+vehicle. Where hardly anybody waits, a vehicle may as well be quick, whatever that takes; where many do, or are turned
+away, haste for the one is dear to all others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ AT_LEAST = 0.5
 
 
 def urgency(site: TransitSite, readings: Readings, haste: Haste = USUAL) -> float:
-    """What every zone may set as its urgency: of the factor on a wait's weight the logarithm to the base `guard.FASTER`.
+    """What zones may set as their urgency: of the factor on a wait's weight the logarithm to the base `guard.FASTER`.
 
     Riders who were refused count as waiting for `kpis.REFUSED_MIN` minutes, as in the headline.
     """

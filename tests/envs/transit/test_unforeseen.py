@@ -229,7 +229,8 @@ def rough():
     """Episodes on streets that scatter, with incidents: name → indicators and events."""
     found = {}
     for name, more in ROUGH.items():
-        changes = {"streets__spread": 0.5, "streets__incidents_h": 2.0, "district__booked": 0.3} | more
+        changes = {"streets__spread": 0.5, "streets__incidents_h": 2.0, "district__booked": 0.3}
+        changes |= {"timing__reassign_s": 0.0} | more
         loop = make_loop("transit/hcmc", duration_s=HOURS, fleet__vehicles=25, **changes)
         controllers = ["reactive"] if name != "plain" else ["reactive", "batch", "solo"]
         for controller in controllers:
