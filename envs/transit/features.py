@@ -38,8 +38,8 @@ ZONE_FEATURES = (
     "urgency",
     "speed",
 )
-"""Columns of the part ``zone``. ``mean_…``: over all zones. The four before ``urgency`` are scores (`targets`), those of
-shares in proportion to recent requests, to expected ones, of the vehicles as they stand now, and after the moves of
+"""Columns of the part ``zone``. ``mean_…``: over all zones. The four before ``urgency`` are scores (`targets`), those
+of shares in proportion to recent requests, to expected ones, of the vehicles as they stand now, and after the moves of
 `standby`; ``urgency`` is what `urgency` says, the same everywhere."""
 
 STATE_FEATURES = ("idle_veh", "soon_veh", "waiting", "requests", "expected", "aboard")
