@@ -29,7 +29,7 @@ class Haste:
         power: of the ratio of that number to the present one, which is the factor on the weight.
     """
 
-    usual: float = 1.0
+    usual: float = 1.5
     power: float = 0.1
 
 
