@@ -49,7 +49,9 @@ export default {
     { color: colours.green, text: "gate, wider the more it is open" },
     { color: colours.red, dash: true, text: "gate shut" },
     { color: colours.blue, round: true, text: "tank, with its filling" },
-    { color: colours.red, round: true, text: "tank full" },
+    { color: colours.orange, round: true, text: "above 70 %" },
+    { color: colours.red, round: true, text: "full" },
+    { color: colours.muted, round: true, text: "outfall" },
   ],
   readouts: (frame, info) =>
     [...(info.index.gauge?.keys() ?? [])].map((id, k) => ({
