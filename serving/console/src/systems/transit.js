@@ -43,7 +43,7 @@ export default {
   },
   thing: (load, colours) => ({ fill: load > 0 ? colours.ink : colours.green, radius: 4 + Math.min(load, 4) / 2 }),
   legend: (colours) => [
-    { color: colours.blue, round: true, text: "zone: idle vehicles / wanted there; darker: more parties wait" },
+    { color: colours.blue, round: true, text: "zone: idle vehicles / wanted there; deeper: more parties wait" },
     { color: colours.orange, round: true, text: "four parties and more wait" },
     { color: colours.green, dot: true, text: "vehicle, empty" },
     { color: colours.ink, dot: true, text: "vehicle with riders, larger with more" },

@@ -7,13 +7,16 @@ import { Bars } from "../parts/bars.jsx";
 import { Asked, Confirm } from "../parts/ask.jsx";
 import { Age, Empty, Priority } from "../parts/common.jsx";
 
-function groups(list) {
+/** Incidents in the order of the first alarm of each: all of its alarms, and those among the first so many. */
+function incidents(list, most) {
   const found = new Map();
-  for (const alarm of list) {
-    if (!found.has(alarm.incident)) found.set(alarm.incident, []);
-    found.get(alarm.incident).push(alarm);
-  }
-  return [...found.values()];
+  list.forEach((alarm, k) => {
+    if (!found.has(alarm.incident)) found.set(alarm.incident, { incident: alarm.incident, all: [], shown: [] });
+    const { all, shown } = found.get(alarm.incident);
+    all.push(alarm);
+    if (k < most) shown.push(alarm);
+  });
+  return [...found.values()].filter(({ shown }) => shown.length);
 }
 
 async function acknowledge(alarms) {
@@ -127,8 +130,11 @@ function Rate() {
   );
 }
 
-/** @param sited whether each alarm says where it is */
-export function AlarmTable({ list, caption, sited = true }) {
+/**
+ * @param sited whether each alarm says where it is
+ * @param most so many of them are shown; what is said of their incidents is of all
+ */
+export function AlarmTable({ list, caption, sited = true, most = Infinity }) {
   const [shelving, setShelving] = useState(null);
   const [all, setAll] = useState(null);
   const shelved = shelving && shelving.shelved_until_s > now.value;
@@ -149,10 +155,10 @@ export function AlarmTable({ list, caption, sited = true }) {
               </th>
             </tr>
           </thead>
-          {groups(list).map((group) => (
-            <tbody key={group[0].incident} class={group.length > 1 ? "incident" : ""}>
-              {group.length > 1 && <Incident group={group} columns={sited ? 6 : 5} onAll={setAll} />}
-              {group.map((alarm) => (
+          {incidents(list, most).map(({ incident, all, shown }) => (
+            <tbody key={incident} class={all.length > 1 ? "incident" : ""}>
+              {all.length > 1 && <Incident group={all} columns={sited ? 6 : 5} onAll={setAll} />}
+              {shown.map((alarm) => (
                 <Row key={alarm.id} alarm={alarm} sited={sited} onShelve={setShelving} />
               ))}
             </tbody>

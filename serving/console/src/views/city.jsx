@@ -154,7 +154,7 @@ function Needs() {
   const more = unseen.length - LATEST;
   return (
     <section aria-label="Alarms to acknowledge">
-      <AlarmTable list={unseen.slice(0, LATEST)} caption="Alarms that nobody has acknowledged yet" />
+      <AlarmTable list={unseen} most={LATEST} caption="Alarms that nobody has acknowledged yet" />
       {more > 0 && (
         <p class="hint">
           <a href="#/alarms">{more} more in the list of alarms</a>

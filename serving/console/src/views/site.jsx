@@ -187,7 +187,7 @@ function Findings({ frame }) {
   return (
     <>
       <h2>What the input checks found</h2>
-      <ul class="findings" tabIndex="0" aria-label="What the input checks found">
+      <ul class="findings" tabIndex="0" aria-label="Findings of the input checks">
         {frame.findings.map((text) => (
           <li key={text}>{text}</li>
         ))}
