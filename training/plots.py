@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +219,7 @@ def _told_apart(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tu
     return list(colours(evaluation).items())
 
 
-def _legend(figure: Figure, evaluation: Evaluation, panels: Sequence[Any]) -> None:
+def _legend(figure: Figure, evaluation: Evaluation, panels: Iterable[Any]) -> None:
     """A line a controller, and one for what is alike under all, if something is, below the panels."""
     handles = [Line2D([], [], color=colour, lw=1.6, label=short(name)) for name, colour in colours(evaluation).items()]
     if any(line.get_color() == ALIKE for axes in panels for line in axes.lines):
