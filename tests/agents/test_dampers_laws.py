@@ -201,8 +201,8 @@ def test_the_edge_falls_back_when_its_controller_fails_and_refuses_what_does_not
         edge.decide(np.zeros(10))
 
 
-def test_the_edge_needs_neither_torch_nor_ray():
+def test_the_edge_needs_neither_torch_nor_ray_nor_a_compiler():
     rooms = "agents.edge, agents.baselines.dampers, agents.policy"
-    script = f"import {rooms}, sys; print({{'torch', 'ray'}} & set(sys.modules))"
+    script = f"import {rooms}, sys; print({{'torch', 'ray', 'numba'}} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
