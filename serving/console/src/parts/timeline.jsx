@@ -122,7 +122,7 @@ function Decided({ site, frame }) {
   const changes = frame.interventions;
   return (
     <>
-      <strong>{clock(frame.at_s)}</strong> {frame.controller} decided
+      <strong>{clock(frame.at_s)}</strong> {frame.source === "manual" ? "everything was held by hand" : `${frame.controller} decided`}
       {changes.length ? ", and the guard changed: " : "; the guard let everything through."}
       {changes
         .slice(0, TOLD)
@@ -139,6 +139,7 @@ function Key() {
     <ul class="legend">
       {[
         ["blue", "block", "policy or rule"],
+        ["sky", "block", "canary"],
         ["orange", "block tall", "fallback"],
         ["pink", "block tall", "by hand; thin: some agents"],
         ["red", "tick", "the guard changed something"],

@@ -160,7 +160,7 @@ function Compared({ kpi, seeds, first, second, paired, ...names }) {
           </caption>
           <thead>
             <tr>
-              <th />
+              <td />
               <th scope="col" class="number">
                 median
               </th>

@@ -11,6 +11,9 @@ const ITSELF = "this policy";
 /** Where a bundle lies: one that ships is called by its name, any other by its folder. */
 const from = (ref) => (ref.includes("/") ? ref : "shipped");
 
+/** A bundle's card, its name with where it lies if another has the same. */
+const called = ({ ref, card }, other) => (other?.card.name === card.name ? { ...card, name: `${card.name}, ${from(ref)}` } : card);
+
 const Figure = ({ children }) => <td class="number">{figure(children)}</td>;
 
 export function Bundles({ list }) {
@@ -75,7 +78,7 @@ export function Bundles({ list }) {
           </label>
         ))}
       </div>
-      {a && <Card a={a.card} b={b?.card} />}
+      {a && <Card a={called(a, b)} b={b && called(b, a)} />}
     </>
   );
 }

@@ -51,7 +51,10 @@ function Tile({ site }) {
             <span aria-hidden="true">✍</span> {byHand} by hand
           </span>
         )}
-        <span class="controller">{frame?.controller ?? site.controller}</span>
+        <span class="controller">
+          {frame?.source === "manual" && "instead of "}
+          {frame?.controller ?? site.controller}
+        </span>
       </div>
       <dl class="gauges">
         {frame &&

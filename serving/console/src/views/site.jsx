@@ -18,6 +18,9 @@ import { History } from "../history.js";
 
 const CHARTED = ["blue", "orange", "green", "pink"];
 
+/** Sources of decisions of which it is told why their controller makes them. */
+const DECIDES = new Set(["champion", "canary"]);
+
 /** How often a site that is looked at is asked what the stream does not tell: how whoever is in charge has done. */
 const REFRESHED_MS = 5000;
 
@@ -150,10 +153,11 @@ function Charge({ site, frame, past, chosen }) {
       {frame ? (
         <>
           <p>
-            <Source frame={frame} /> <strong>{frame.controller}</strong>
+            <Source frame={frame} /> {frame.source === "manual" && "instead of "}
+            <strong>{frame.controller}</strong>
             {frame.bundle && <code title={frame.bundle}>{frame.bundle.slice(0, 12)}</code>}
           </p>
-          {!past && frame.source !== "fallback" && state?.in_charge?.why && <p class="hint">{state.in_charge.why}.</p>}
+          {!past && DECIDES.has(frame.source) && state?.in_charge?.why && <p class="hint">{state.in_charge.why}.</p>}
           {frame.fallback_reason && <p class="note">Why the fallback: {frame.fallback_reason}</p>}
           <dl class="facts">
             <div>
