@@ -145,8 +145,7 @@ class Twin:
         powers = self._powers
         for _ in range(decisions):
             self._read()
-            own, beside = self._features.columns(self._readings(), torch)
-            levels = policy({"damper": own, "neighbours": beside})
+            levels = policy(self._features.columns(self._readings(), torch))
             self._levels = [*self._levels[1:], levels.reshape(self._groups, self._each, -1).transpose(1, 2)]
             powers = powers + self._advance()
         cost = (powers + LEAST).pow(1.0 / NORM).mean()

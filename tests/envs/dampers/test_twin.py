@@ -46,9 +46,8 @@ def test_the_twin_sees_what_the_world_sees(monkeypatch, kind):
 
     def policy(parts):
         nonlocal k, worst
-        own, beside = features.columns(block.readings)
-        worst = max(worst, float(abs(own - parts["damper"].numpy()).max()))
-        worst = max(worst, float(abs(beside - parts["neighbours"].numpy()).max()))
+        for name, part in features.columns(block.readings).items():
+            worst = max(worst, float(abs(part - parts[name].numpy()).max()))
         block.step(levels[k])
         k += 1
         return torch.from_numpy(levels[k - 1].astype(np.float32))

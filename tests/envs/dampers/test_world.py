@@ -195,7 +195,7 @@ def test_features_of_neighbours_are_those_of_adjacent_storeys():
     block = block_of("dampers/jansen-all", seeds=[0])
     for _ in range(100):
         block.step(np.linspace(0, 1, 6)[None])
-    own, beside = features.columns({name: row[0] for name, row in block.readings.items()})
+    own, beside, _ = features.columns({name: row[0] for name, row in block.readings.items()}).values()
     level, told = own[:, DAMPER_FEATURES.index("level")], beside[:, NEIGHBOUR_FEATURES.index("level")]
     assert told[0] == pytest.approx(level[1])
     assert told[2] == pytest.approx((level[1] + level[3]) / 2)
@@ -209,7 +209,7 @@ def test_features_do_not_tell_a_motions_strength_but_by_its_size():
     run(block)
     readings = {name: row[0] for name, row in block.readings.items()}
     linear = {k: v * 2 if k.endswith(("_mm", "_mm_s", "_m_s2")) else v for k, v in readings.items()}
-    once, twice = (DampersFeatures(site).columns(each)[0] for each in (readings, linear))
+    once, twice = (DampersFeatures(site).columns(each)["damper"] for each in (readings, linear))
     for name in ("drift_now", "rate_now", "above_now", "storey_share"):
         np.testing.assert_allclose(once[:, DAMPER_FEATURES.index(name)], twice[:, DAMPER_FEATURES.index(name)])
     moved = (twice - once)[:, DAMPER_FEATURES.index("drift_size")]
