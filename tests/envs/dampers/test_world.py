@@ -133,8 +133,12 @@ def test_stiffness_error_changes_the_plant_and_not_the_model():
 def test_training_seeds_vary_and_others_do_not():
     scenario = load_scenario("dampers/jansen")
     site = load_site(scenario)
-    delays = [circumstances(scenario, site, [scenario.seeds.train.first + k]).delay_ms for k in range(20)]
-    assert len(set(delays)) == 20
+    wrong = [circumstances(scenario, site, [scenario.seeds.train.first + k]) for k in range(40)]
+    good = [one for one in wrong if one.delay_ms == 0]
+    assert 0.5 * scenario.variety.good < len(good) / len(wrong) < 1.5 * scenario.variety.good
+    assert all((one.factor == 1.0).all() and one.alive.all() and not one.dropout.any() for one in good)
+    delays = {one.delay_ms for one in wrong}
+    assert len(delays) == 1 + len(wrong) - len(good)
     assert max(delays) <= scenario.variety.delay_ms
     assert all(circumstances(scenario, site, [seed]).delay_ms == 0 for seed in (0, 20_000))
 
