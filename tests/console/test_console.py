@@ -76,6 +76,7 @@ def test_an_alarm_is_there_within_two_seconds_and_acknowledging_it_asks_once_and
     row = page.locator("tr", has_text=told)
     row.get_by_role("button", name="Acknowledge").dblclick()  # a hand that slipped acts for nobody
     assert "Acknowledge as operator?" in row.get_by_role("group").inner_text()
+    assert serious(page) == []
     row.get_by_role("button", name="Yes").focus()
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.textContent") == "Acknowledge"
@@ -110,6 +111,7 @@ def test_a_hand_is_asked_once_named_seen_after_a_reload_and_gone_when_it_expires
     page.get_by_role("button", name="Check and take over").click()
     dialog = page.get_by_role("dialog")
     assert "As operator; it stands in the audit log." in dialog.inner_text()
+    assert serious(page) == []
     dialog.get_by_label("Why").fill("weeds in the sluice")
     dialog.get_by_role("button", name="Take over").click()
     held = page.locator(".overrides li", has_text="weeds in the sluice")
