@@ -165,7 +165,7 @@ class Gateway:
         """
         alarm = await self._seen_to("shelve", number, who, reason, seconds)
         what = "shelve" if seconds else "unshelve"
-        detail = {"alarm": number, "seconds": seconds}
+        detail = {"alarm": number, "text": alarm.text, "seconds": seconds}
         self.find(alarm.system, alarm.site).change(who, what, reason or alarm.text, detail)
         return alarm
 

@@ -46,6 +46,7 @@ class Backprop:
         if system.make_differentiable is None:
             raise CityloopError(f"plants of {system.name} cannot be learned through: choose another --algo")
         torch.manual_seed(settings.seed)
+        torch.set_flush_denormal(True)  # what dies away in a plant at rest would cost ten times as much as what moves
         self._settings, make = settings, system.make_differentiable
         outputs = ActionCodec(task.action_space).inputs
         self._network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from envs.core.colours import COLOURS
 from training.episodes import Episode
 from training.evaluation import Evaluation
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
-"""Okabe and Ito's palette: told apart by colour-blind readers too."""
+ALIKE = "0.35"
+"""What is drawn once, as it is the same under every controller: rain, a ground that shakes."""
 
 UNITS = {
     "s": "s",
@@ -34,6 +36,9 @@ UNITS = {
     "s2": "m/s²",
 }
 """Last part of a name → unit."""
+
+WORDS = {"accel": "acceleration", "est": "estimate"}
+"""Parts of names that are short for something."""
 
 STYLE = {
     "font.size": 10,
@@ -57,8 +62,17 @@ def label(name: str) -> str:
     """A name with its unit as an axis label: ``standing_veh`` → ``standing (vehicles)``."""
     words, _, unit = name.replace("_m_s2", "_s2").rpartition("_")
     if not words or unit not in UNITS:
-        return name.replace("_", " ")
-    return f"{words.replace('_', ' ')} ({UNITS[unit]})"
+        return _plain(name)
+    return f"{_plain(words)} ({UNITS[unit]})"
+
+
+def _plain(name: str) -> str:
+    return " ".join(WORDS.get(word, word) for word in name.split("_"))
+
+
+def _brief(value: float) -> str:
+    """A number with three digits that count, in full: 10,700 and not 1.07e+04."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{float(f'{value:.3g}'):,.0f}"
 
 
 def short(controller: str) -> str:
@@ -93,9 +107,8 @@ def headline(evaluation: Evaluation, meaning: str) -> Figure:
                 lw=0.4,
                 zorder=3,
             )
-            axes.annotate(
-                f"{np.median(values):.3g}", (float(np.median(values)), k - 0.3), ha="center", va="bottom", size=9
-            )
+            median = float(np.median(values))
+            axes.annotate(_brief(median), (median, k - 0.3), ha="center", va="bottom", size=9)
         axes.set_yticks(range(len(names)), [short(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.7)
         axes.set_xlim(left=0)
@@ -125,7 +138,7 @@ def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tupl
             axes.plot(x, y, "o-", color=colour, ms=4, lw=1.2, label=short(name))
             for setting, a, b in zip(settings, x, y, strict=True):
                 axes.annotate(setting, (a, b), xytext=(4, 4), textcoords="offset points", size=7, color=colour)
-        axes.margins(x=0.1)
+        axes.margins(x=0.12, y=0.1)
         axes.set_ylim(bottom=0)
         axes.grid(color="0.9")
         axes.legend(frameon=False)
@@ -149,7 +162,7 @@ def periods(evaluation: Evaluation) -> Figure:
         for k, (name, colour) in enumerate(colours(evaluation).items()):
             values = [means.get(name, {}).get(evaluation.kpi, np.nan) for means in found.values()]
             bars = axes.bar(np.arange(len(found)) - 0.4 + (k + 0.5) * width, values, width, color=colour)
-            axes.bar_label(bars, fmt="%.3g", size=8)
+            axes.bar_label(bars, fmt=_brief, size=8)
             bars.set_label(short(name))
         axes.set_xticks(range(len(found)), list(found))
         axes.tick_params(axis="x", length=0)
@@ -182,20 +195,36 @@ def over_time(evaluation: Evaluation) -> Figure | None:
         figure = Figure(figsize=(8, 2.3 * len(traces) + 0.6), layout="constrained")
         panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
         for axes, trace in zip(panels, traces, strict=True):
-            for name, colour in colours(evaluation).items():
-                since, unit, values = _stack(evaluation, name, trace)
+            stacks = {name: _stack(evaluation, name, trace) for name in evaluation.controllers}
+            for name, colour in _told_apart({name: values for name, (*_, values) in stacks.items()}, evaluation):
+                since, unit, values = stacks[name]
                 low, high = np.percentile(values, [10, 90], axis=0)
                 axes.fill_between(since, low, high, color=colour, alpha=0.15, lw=0)
-                axes.plot(since, values.mean(axis=0), color=colour, lw=1.6, label=short(name))
+                axes.plot(since, values.mean(axis=0), color=colour, lw=1.6)
             axes.set_ylabel(label(trace))
             axes.set_ylim(bottom=0)
             axes.margins(x=0)
             axes.grid(color="0.92")
         panels[-1].set_xlabel(f"time since the start ({unit})")
         panels[0].set_title(f"{evaluation.scenario}: mean and 10th to 90th percentile of {_seeds(evaluation)}")
-        handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), frameon=False)
+        _legend(figure, evaluation, panels)
     return figure
+
+
+def _told_apart(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Controllers that are drawn with their colours: the first alone, in grey, where all have the same values."""
+    first, *others = found.values()
+    if others and all(np.array_equal(first, other, equal_nan=True) for other in others):
+        return [(next(iter(found)), ALIKE)]
+    return list(colours(evaluation).items())
+
+
+def _legend(figure: Figure, evaluation: Evaluation, panels: Iterable[Any]) -> None:
+    """A line a controller, and one for what is alike under all, if something is, below the panels."""
+    handles = [Line2D([], [], color=colour, lw=1.6, label=short(name)) for name, colour in colours(evaluation).items()]
+    if any(line.get_color() == ALIKE for axes in panels for line in axes.lines):
+        handles.append(Line2D([], [], color=ALIKE, lw=1.6, label="the same under all"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
 
 
 def _since(time_s: np.ndarray) -> tuple[np.ndarray, str]:
@@ -252,10 +281,11 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, max(1.3 * len(names) + 1.0, 2.6)), layout="constrained")
         panels = figure.subplots(max(len(names), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        for played, colour in zip(episodes, colours(evaluation).values(), strict=True):
-            since, unit = _since(played.time_s)
+        by_name = {played.controller: played for played in episodes}
+        for name, colour in _told_apart({name: one.drawn[column] for name, one in by_name.items()}, evaluation):
+            since, unit = _since(by_name[name].time_s)
             for k, axes in enumerate(panels[: len(names)]):
-                axes.plot(since, played.drawn[column][:, k], color=colour, lw=1.2, label=short(played.controller))
+                axes.plot(since, by_name[name].drawn[column][:, k], color=colour, lw=1.2)
         for name, axes in zip(names, panels, strict=False):
             axes.set_title(_clip(name), size=9)
             _from_zero(axes)
@@ -264,8 +294,7 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
         panels[-1].set_xlabel(f"time since the start ({unit})")
         figure.supylabel(label(column), size=10)
         figure.suptitle(f"{evaluation.scenario}: {label(column)}, seed {evaluation.seeds[0]}", size=11, weight="bold")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6) or 1, frameon=False)
+        _legend(figure, evaluation, panels)
     return figure
 
 
@@ -277,21 +306,22 @@ def episode(played: Episode, name: str) -> Figure:
         name: where it was.
     """
     whole = {name: values for name, values in played.drawn.items() if np.issubdtype(values.dtype, np.integer)}
-    lines = {name: values for name, values in played.drawn.items() if name not in whole}
-    rows = len(played.trace) + len(played.drawn)
+    lines = [(label(name), values) for name, values in played.trace.items()]
+    lines += [(f"{label(name)},\neach", values) for name, values in played.drawn.items() if name not in whole]
     with mpl.rc_context(STYLE):
         agents = max((states.shape[1] for states in whole.values()), default=0)
-        heights = [1.6] * (len(played.trace) + len(lines)) + [0.6 + 0.18 * agents] * len(whole)
+        heights = [1.6] * len(lines) + [0.6 + 0.18 * agents] * len(whole)
         figure = Figure(figsize=(9, sum(heights) + 0.8), layout="constrained")
-        panels = figure.subplots(rows, 1, squeeze=False, height_ratios=heights)[:, 0]
+        panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         since, unit = ((played.time_s - played.time_s[0]) / 60, "min") if whole else _since(played.time_s)
-        for axes, (trace, values) in zip(panels, {**played.trace, **lines}.items(), strict=False):
-            axes.plot(since, values, lw=1.4, **({"color": COLOURS[0]} if values.ndim == 1 else {}))
-            axes.set_ylabel(label(trace))
+        for axes, (what, values) in zip(panels, lines, strict=False):
+            axes.set_prop_cycle(color=COLOURS)
+            axes.plot(since, values, lw=1.4 if values.ndim == 1 else 0.9)
+            axes.set_ylabel(what, size=9)
             _from_zero(axes)
             axes.margins(x=0)
             axes.grid(color="0.92")
-        for axes, (column, states) in zip(panels[rows - len(whole) :], whole.items(), strict=True):
+        for axes, (column, states) in zip(panels[len(lines) :], whole.items(), strict=True):
             _bars(axes, played.time_s, states)
             axes.set_ylabel(f"{column} of every agent")
             axes.set_yticks([])

@@ -1,7 +1,7 @@
 """Laws that are designed from the building's model with scipy: Lyapunov, clipped-optimal and continuous LQG.
 
 States are the observer's (`envs.dampers.observer`, the Kalman filter of the LQG); gains come from the site's elastic
-frame alone. Forces of devices resist: they act on the frame through −Dᵀ.
+frame alone (`envs.dampers.regulator`).
 """
 
 from __future__ import annotations
@@ -9,21 +9,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import solve_continuous_are, solve_continuous_lyapunov
+from scipy.linalg import solve_continuous_lyapunov
 
 from agents.baselines.dampers_shared import Law, Numbers, invert, states
 from envs.core.readings import Readings
-from envs.dampers.frame import drift_matrix, hold
+from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.site import DampersSite
-
-
-def _inputs(site: DampersSite) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A, B of the dampers' forces ``(2n, d)``, and drifts ``(n, 2n)`` and accelerations ``(n, 2n)`` of the state."""
-    frame = site.building.frame
-    n = frame.floors
-    a, b = frame.continuous
-    drifts = drift_matrix(n)
-    return a, -b[:, :n] @ drifts.T[:, site.building.storeys], np.hstack([drifts, np.zeros((n, n))]), a[n:]
 
 
 class Lyapunov(Law):
@@ -38,7 +29,7 @@ class Lyapunov(Law):
 
     def __init__(self, site: DampersSite, tuned: Numbers):
         super().__init__(site, tuned)
-        a, b, drifts, _ = _inputs(site)
+        a, b, drifts, _ = actuated(site)
         typical, n = site.building.typical, site.building.frame.floors
         shares = drifts / typical["drift_m"][:, None]
         rates = np.roll(drifts, n, axis=1) / typical["rate_m_s"][:, None]
@@ -53,8 +44,7 @@ class Lyapunov(Law):
 class ClippedOptimal(Law):
     """Clipped-optimal control (Dyke et al. 1996): full while the device pushes less, and the same way, as LQG wants.
 
-    The regulator weighs drifts, accelerations by ``accel``, both in typical sizes, and forces by ``effort``, in full
-    ones.
+    Its numbers are the regulator's (`envs.dampers.regulator.Weights`).
     """
 
     name = "clipped-optimal"
@@ -65,24 +55,12 @@ class ClippedOptimal(Law):
 
     def __init__(self, site: DampersSite, tuned: Numbers):
         super().__init__(site, tuned)
-        building = site.building
-        a, b, drifts, accels = _inputs(site)
-        typical, n = building.typical, building.frame.floors
-        shares = drifts / typical["drift_m"][:, None]
-        root = np.sqrt(self.accel) / float(typical["accel_m_s2"])
-        felt, direct = root * accels, root * b[n:]
-        full_n = building.device.strongest_n(typical["rate_m_s"][self.storeys], 1.0) * building.counts
-        q = shares.T @ shares + felt.T @ felt
-        r = direct.T @ direct + self.effort * np.diag(1.0 / full_n**2)
-        s = felt.T @ direct
-        p = solve_continuous_are(a, b, q, r, s=s)
-        gain = np.linalg.solve(r, b.T @ p + s.T)
-        moved, pushed = hold(a, b, max(self.lead_ms, 1e-6) / 1e3)
-        self._of_state, self._of_force = -(gain @ moved).T, -(gain @ pushed).T
+        self._gain = regulator(site, Weights(self.accel, self.effort, self.lead_ms))
 
     def wanted(self, readings: Readings) -> np.ndarray:
         """The force that the regulator wants, ``lead_ms`` from now with the present forces until then, ``(…, d)``."""
-        return np.asarray(states(readings) @ self._of_state + readings["force_est_n"] @ self._of_force)
+        told = [readings[name] for name in ("drift_est_mm", "rate_est_mm_s", "force_est_n")]
+        return np.asarray(np.concatenate(told, axis=-1) @ self._gain)
 
     def levels(self, readings: Readings) -> np.ndarray:
         """See `Law.levels`."""

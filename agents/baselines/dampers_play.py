@@ -57,6 +57,6 @@ def _asked(controller: Controller, seen: Readings, features: DampersFeatures) ->
     """Levels ``(E, d)``: a policy decides for each damper by itself, a law for rows of buildings."""
     if not isinstance(controller, Policy):
         return controller.act(seen, {})[..., 0]
-    parts = zip(("damper", "neighbours"), features.columns(seen), strict=True)
-    rows = {name: part.reshape(-1, part.shape[-1]).astype(np.float32) for name, part in parts}
+    parts = features.columns(seen)
+    rows = {name: part.reshape(-1, part.shape[-1]).astype(np.float32) for name, part in parts.items()}
     return controller.act(seen, rows).reshape(seen["level"].shape)

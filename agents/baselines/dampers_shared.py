@@ -9,6 +9,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Observation, Requests
+from envs.dampers.regulator import settled
 from envs.dampers.site import DampersSite
 
 Numbers = Mapping[str, float]
@@ -65,10 +66,7 @@ def invert(site: DampersSite, force_n: np.ndarray, rate_m_s: np.ndarray) -> np.n
         force_n: wanted of all devices of a storey together, not negative.
         rate_m_s: how fast they are moved.
     """
-    building = site.building
-    none = building.device.strongest_n(rate_m_s, 0.0)
-    full = building.device.strongest_n(rate_m_s, 1.0)
-    return np.asarray((force_n / building.counts - none) / (full - none))
+    return np.asarray(settled(site.building.device, force_n / site.building.counts, rate_m_s))
 
 
 def states(readings: Readings) -> np.ndarray:

@@ -176,12 +176,10 @@ class _Model:
             nodes = swmm.nodes(site.controllable)
             levels = [()] * len(task.settings) if task.tide_m is None else task.tide_m
             for settings, rain, sea in zip(task.settings, task.rain_mmh, levels, strict=True):
-                for gate, setting in zip(gates, settings, strict=True):
-                    swmm.set_setting(gate, setting)
-                for gauge, rate in zip(gauges, rain, strict=True):
-                    swmm.set_rain(gauge, rate)
-                for outfall, level in zip(tides, sea, strict=False):
-                    swmm.set_stage(outfall, level)
+                swmm.set_settings(gates, np.array(settings, dtype=np.float64))
+                swmm.set_rain(gauges, np.array(rain, dtype=np.float64))
+                if len(sea):
+                    swmm.set_stages(tides, np.array(sea, dtype=np.float64))
                 swmm.advance(step_s)
             if task.save is not None:
                 swmm.save(task.save)

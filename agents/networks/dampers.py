@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from agents.networks.pieces import Parts, PolicyNetwork, Shapes
+from envs.dampers.features import FRAME_FEATURES
 
 
 class DamperPolicy(PolicyNetwork):
-    """The voltage of each damper, from what it feels itself and what the dampers beside it say.
+    """The voltage of each damper: that of a regulator plus a correction, from what the damper feels itself, what the
+    dampers beside it say, and how the whole frame moves.
 
-    Every damper is looked at alike: one policy fits any number of them, in any building. Untrained, it holds about a
-    third of full voltage, which no building minds.
+    The correction's last layer starts at zero, so an untrained policy is an LQG with a voltage in between. Every
+    damper is looked at alike: one policy fits any number of them, in any building.
 
     Args:
         shapes: the observation's parts.
@@ -23,23 +25,24 @@ class DamperPolicy(PolicyNetwork):
         width: of the hidden layers.
     """
 
-    DIMS: Mapping[str, tuple[str | None, ...]] = {"damper": (None,), "neighbours": (None,)}
+    DIMS: Mapping[str, tuple[str | None, ...]] = {"damper": (None,), "neighbours": (None,), "frame": (None,)}
+    RULE: ClassVar[int] = FRAME_FEATURES.index("level_soon")
     BEYOND: ClassVar[float] = 0.1
     """What is left of a mean beyond none and full: enough to learn the way back, too little to get lost."""
 
     def __init__(self, shapes: Shapes, outputs: int = 2, width: int = 64):
         super().__init__()
-        size = shapes["damper"][-1] + shapes["neighbours"][-1]
+        size = sum(shapes[name][-1] for name in self.DIMS)
         self.hidden = nn.Sequential(nn.Linear(size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh())
-        self.level = nn.Linear(width, 1)
-        nn.init.normal_(self.level.weight, std=0.01)
-        nn.init.constant_(self.level.bias, -0.35)
+        self.correction = nn.Linear(width, 1)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
         self.log_std = nn.Parameter(torch.tensor(-1.0))
 
     def forward(self, parts: Parts) -> Tensor:
         """Mean and log standard deviation ``(…, 2)``; the mean in units of `training.actions`: -1 none, 1 full."""
-        seen = torch.cat([parts["damper"], parts["neighbours"]], dim=-1)
-        mean = self.level(self.hidden(seen))
+        rule = 2.0 * parts["frame"][..., self.RULE : self.RULE + 1] - 1.0
+        mean = rule + self.correction(self.hidden(torch.cat([parts[name] for name in self.DIMS], dim=-1)))
         within = mean.clamp(-1.0, 1.0)
         mean = within + self.BEYOND * (mean - within)
         return torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)

@@ -128,6 +128,18 @@ class System:
         return scenario.kpi or self.kpi
 
 
+def later(module: str, name: str) -> Callable[..., Any]:
+    """What a module makes, called by its name; the module is imported when it is first asked.
+
+    For parts of a system that bring a compiler: whoever looks at another system need not wait for it.
+    """
+
+    def make(*given: Any) -> Any:
+        return getattr(import_module(module), name)(*given)
+
+    return make
+
+
 def get_system(name: str) -> System:
     """The system of that name.
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from envs.core.colours import COLOURS
 from envs.dampers.kpis import BARE
 from envs.dampers.site import DampersSite
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
-UNITS = {
-    "drift_mm": "peak drift (mm)",
-    "accel_m_s2": "peak acceleration (m/s²)",
-    "fatigue": "fatigue from drift cycles, worst storey without dampers = 1",
+TITLES = {
+    "drift_mm": ("peak drift", "peak drift (mm)"),
+    "accel_m_s2": ("peak acceleration", "peak acceleration (m/s²)"),
+    "fatigue": ("fatigue from drift cycles", "share of the worst storey's without dampers"),
 }
+"""Indicator → what it is, and what is measured along the axis."""
 
 
 def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indicator: str) -> Any:
@@ -35,15 +36,16 @@ def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indica
     heights = np.arange(1, len(places) + 1)
     axes.plot([first[place + BARE] for place in places], heights, "k--", lw=1.2, label="no dampers")
     for k, (name, values) in enumerate(found.items()):
-        axes.plot([values[place] for place in places], heights, "o-", ms=4, color=COLOURS[k % 8], label=name)
-    for storey in site.building.storeys + 1:
-        axes.axhspan(storey - 0.15, storey + 0.15, color="0.9", zorder=0)
+        axes.plot([values[place] for place in places], heights, "o-", ms=4, color=_colour(k), label=name)
+    for k, storey in enumerate(site.building.storeys + 1):
+        axes.axhspan(storey - 0.15, storey + 0.15, color="0.9", zorder=0, label=None if k else "storeys with dampers")
     axes.set_yticks(heights, places)
     axes.set_ylabel("floor" if indicator.startswith("accel") else "storey")
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"{UNITS.get(indicator, indicator)}, mean over seeds; shaded: storeys with dampers")
-    axes.legend(fontsize=8, frameon=False)
-    figure.suptitle(f"dampers/{site.name}", size=11)
+    what, axis = TITLES.get(indicator, (indicator, indicator))
+    axes.set_xlabel(axis)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.suptitle(f"dampers/{site.name}: {what}, mean over seeds", size=11, weight="bold")
     return figure
 
 
@@ -66,13 +68,14 @@ def _loops(site: DampersSite, found: Mapping[str, Mapping[str, np.ndarray]]) -> 
     panels = figure.subplots(rows, columns, squeeze=False, sharex="col", sharey="col")
     for k, (line, (name, seen)) in enumerate(zip(panels, found.items(), strict=True)):
         for axes, stroke, force, agent in zip(line, seen["stroke_mm"].T, seen["force_n"].T, site.agents, strict=True):
-            axes.plot(stroke, force, lw=0.6, color=COLOURS[k % 8])
+            axes.plot(stroke, force, lw=0.6, color=_colour(k))
             axes.set_title(f"{name}: {agent}", size=9, loc="left")
             axes.grid(color="0.92")
     for axes in panels[-1]:
         axes.set_xlabel("stroke (mm)")
     for axes in panels[:, 0]:
         axes.set_ylabel("force (N)")
+    figure.suptitle(f"dampers/{site.name}: force over stroke, one motion", size=11, weight="bold")
     return figure
 
 
@@ -84,11 +87,18 @@ def _spectra(site: DampersSite, found: Mapping[str, Mapping[str, np.ndarray]], s
     for k, (name, seen) in enumerate(found.items()):
         roof = np.nan_to_num(seen["accel_est_m_s2"][:, -1])
         frequencies = np.fft.rfftfreq(len(roof), step_s)
-        axes.semilogy(frequencies[1:], abs(np.fft.rfft(roof))[1:] * step_s, lw=0.9, color=COLOURS[k % 8], label=name)
-    for frequency in site.building.frame.frequencies_hz:
-        axes.axvline(frequency, color="0.8", lw=0.8, zorder=0)
+        axes.semilogy(frequencies[1:], abs(np.fft.rfft(roof))[1:] * step_s, lw=0.9, color=_colour(k), label=name)
+    for k, frequency in enumerate(site.building.frame.frequencies_hz):
+        label = None if k else "natural frequencies without dampers"
+        axes.axvline(frequency, color="0.7", lw=0.8, ls="--", zorder=0, label=label)
     axes.set_xlim(0, min(0.5 / step_s, 1.5 * float(site.building.frame.frequencies_hz[-1])))
-    axes.set_xlabel("frequency (Hz); lines: the bare frame's")
-    axes.set_ylabel("roof acceleration, Fourier amplitude (m/s)")
+    axes.set_xlabel("frequency (Hz)")
+    axes.set_ylabel("Fourier amplitude (m/s)")
     axes.legend(fontsize=8, frameon=False)
+    figure.suptitle(f"dampers/{site.name}: acceleration of the roof, one motion", size=11, weight="bold")
     return figure
+
+
+def _colour(k: int) -> str:
+    """That of the k-th controller."""
+    return COLOURS[k % len(COLOURS)]

@@ -15,6 +15,7 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.dampers.device import Array
+from envs.dampers.regulator import Weights, regulator, settled
 from envs.dampers.site import DampersSite
 
 DAMPER_FEATURES = (
@@ -46,6 +47,27 @@ peaks as shares of the building's; ``…_size``: logarithms of those peaks."""
 NEIGHBOUR_FEATURES = ("drift_now", "rate_now", "force_now", "level", "above_now", "there")
 """Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and how many there are of two."""
 
+REGULATORS = {"now": Weights(0.03, 1.7, 1.0), "soon": Weights(0.03, 1.7, 7.0), "late": Weights(0.2, 2.1, 15.0)}
+"""Regulators that policies hear of, after how late commands arrive: what a search found for LQG on the six-storey frame
+without delay and with 10 ms, and the former for half as much."""
+
+MODES = 3
+"""Of the frame, that are told of; zeros for those that it has not."""
+
+FRAME_FEATURES = (
+    *(f"{what}_{k + 1}" for what in ("drift", "rate") for k in range(MODES)),
+    *(f"{what}_{when}" for what in ("wanted", "level") for when in REGULATORS),
+)
+"""Columns of the part ``frame``, from estimates of all floors: what each mode adds to the own storey's drift, and its
+rate, as shares of the largest drift of late; forces that regulators want, as shares of full force, and the levels that
+bring them, none where the damper would have to push the way it is moved."""
+
+PARTS = {"damper": DAMPER_FEATURES, "neighbours": NEIGHBOUR_FEATURES, "frame": FRAME_FEATURES}
+"""Part of the observation → its columns."""
+
+NONE, DRIFT, ACCEL, LEVEL = range(4)
+"""What a column is a share of: nothing, the largest drift of late, the largest acceleration, its damper's level."""
+
 STATE_FEATURES = ("drift_now", "rate_now", "accel_now", "force_now", "level")
 """Columns of a central critic's state, a row a storey."""
 
@@ -56,94 +78,154 @@ LEAST = 1e-3
 """Peaks are taken for no less than this share of what is typical: at rest there is only noise."""
 
 
+Sums = dict[str, tuple[int, dict[str, np.ndarray]]]
+"""Column → what it is a share of, and what each reading of a kind adds to it for each damper, ``(readings, N)``."""
+
+
 class DampersFeatures:
     """Encodes the readings of a site.
 
     Parts of the observation:
         damper ``(N, 20)``: columns `DAMPER_FEATURES`.
         neighbours ``(N, 6)``: columns `NEIGHBOUR_FEATURES`.
+        frame ``(N, 12)``: columns `FRAME_FEATURES`.
+
+    Every column but the levels is a sum of readings as a share of some size: one product gives them all.
     """
 
     def __init__(self, site: DampersSite):
         self.site, building = site, site.building
         n, storeys = building.frame.floors, building.storeys
-        self.shapes: Mapping[str, tuple[int, ...]] = {
-            "damper": (len(DAMPER_FEATURES),),
-            "neighbours": (len(NEIGHBOUR_FEATURES),),
-        }
+        self.shapes: Mapping[str, tuple[int, ...]] = {name: (len(columns),) for name, columns in PARTS.items()}
         self.state_shape = (n, len(STATE_FEATURES))
         typical = building.typical
-        self._storeys, self._above = _picked(storeys), _picked(storeys + 1)
+        self._storeys, self._picked = storeys, _picked(storeys)
         self._drift_mm, self._rate_mm_s = 1e3 * typical["drift_m"], 1e3 * typical["rate_m_s"]
         self._accel = float(typical["accel_m_s2"])
         self._omega = 2 * np.pi * float(building.frame.frequencies_hz[0])
-        device = building.device
-        full_n = device.strongest_n(typical["rate_m_s"][storeys], 1.0)
-        self._full_n = full_n * building.counts
-        beside = np.abs(storeys[:, None] - storeys[None, :]) == 1
-        self._mean_beside = beside / np.maximum(beside.sum(axis=1, keepdims=True), 1.0)
-        self._there, self._height = beside.sum(axis=1) / 2.0, (storeys + 1.0) / n
+        self._full_n = building.device.strongest_n(typical["rate_m_s"][storeys], 1.0) * building.counts
         self._mount = np.zeros((n, len(storeys)))
         self._mount[storeys, np.arange(len(storeys))] = 1.0
+        self._sums, self._size_of = self._table()
+        self._one_n = self._full_n / building.counts
+        self._tensors: dict[str, Array] = {}  # the same, for torch
+
+    def _table(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each reading adds to each column of each damper, ``(readings, N columns)``, and which of the sizes
+        (`NONE`, …) each is a share of, ``(N columns,)``.
+        """
+        own, d = self._mount, len(self._storeys)
+        n = len(own)
+        sums = self._own_sums() | self._sums_beside() | self._sums_of_frame()
+        rows = {"drift": n, "rate": n, "floors": n + 1, "force": d, "level": d, "silent": d}
+        rows |= {"drift_peak": n, "accel_peak": n, "size": 3}
+        starts = dict(zip(rows, np.cumsum([0, *rows.values()]), strict=False))
+        table = np.zeros((sum(rows.values()), d, len(sums)))
+        for column, (_, weights) in enumerate(sums.values()):
+            for name, each in weights.items():
+                table[starts[name] : starts[name] + rows[name], :, column] = each
+        kinds = np.array([kind for kind, _ in sums.values()])
+        return table.reshape(len(table), -1), np.where(kinds == LEVEL, LEVEL + np.arange(d)[:, None], kinds).ravel()
+
+    def _own_sums(self) -> Sums:
+        """Columns of the part ``damper``; ``floors`` are the ground's acceleration and all floors'."""
+        own, accel, n, d = self._mount, self._accel, len(self._mount), len(self._storeys)
+        above, below = np.pad(own, ((1, 0), (0, 0))), np.pad(own, ((0, 1), (0, 0)))
+        ground, roof = (np.eye(n + 1)[:, [floor]].repeat(d, axis=1) for floor in (0, n))
+        log_drift, log_accel, one = (np.eye(3)[:, [k]].repeat(d, axis=1) for k in range(3))
+        force = np.diag(1.0 / self._full_n)
+        found: list[tuple[int, dict[str, np.ndarray]]] = [
+            (NONE, {"drift": own / self._drift_mm[self._storeys]}),
+            (NONE, {"rate": own / self._rate_mm_s[self._storeys]}),
+            (NONE, {"force": force}),
+            (NONE, {"level": np.eye(d)}),
+            (NONE, {"floors": above / accel}),
+            (NONE, {"floors": below / accel}),
+            (NONE, {"floors": ground / accel}),
+            (DRIFT, {"drift": own}),
+            (DRIFT, {"rate": own / self._omega}),
+            (LEVEL, {"force": force}),
+            (ACCEL, {"floors": above}),
+            (ACCEL, {"floors": below}),
+            (ACCEL, {"floors": ground}),
+            (ACCEL, {"floors": roof}),
+            (DRIFT, {"drift_peak": own}),
+            (ACCEL, {"accel_peak": own}),
+            (NONE, {"size": log_drift / 3.0}),
+            (NONE, {"size": log_accel / 3.0}),
+            (NONE, {"silent": 10.0 * np.eye(d)}),
+            (NONE, {"size": one * (self._storeys + 1.0) / n}),
+        ]
+        return dict(zip(DAMPER_FEATURES, found, strict=True))
+
+    def _sums_beside(self) -> Sums:
+        """Columns of the part ``neighbours``."""
+        own, d = self._mount, len(self._storeys)
+        beside = np.abs(self._storeys[:, None] - self._storeys[None, :]) == 1
+        there = beside.sum(axis=0)
+        mean = beside / np.maximum(there, 1.0)
+        found: list[tuple[int, dict[str, np.ndarray]]] = [
+            (DRIFT, {"drift": own @ mean}),
+            (DRIFT, {"rate": own @ mean / self._omega}),
+            (NONE, {"force": mean / self._full_n[:, None]}),
+            (NONE, {"level": mean}),
+            (ACCEL, {"floors": np.pad(own @ mean, ((1, 0), (0, 0)))}),
+            (NONE, {"size": np.vstack([np.zeros((2, d)), there / 2.0])}),
+        ]
+        return {f"{name} beside": one for name, one in zip(NEIGHBOUR_FEATURES, found, strict=True)}
+
+    def _sums_of_frame(self) -> Sums:
+        """Columns of the part ``frame``, but for the levels."""
+        frame, storeys, n = self.site.building.frame, self._storeys, len(self._mount)
+        omega, shapes = frame.modes
+        drifts = np.diff(shapes, axis=0, prepend=0.0)
+        below = np.triu(np.ones((n, n)))  # a floor's displacement is the sum of the drifts below it
+        moved = [np.outer(below @ (frame.mass_kg * shapes[:, k]), drifts[storeys, k]) for k in range(min(MODES, n))]
+        moved += [np.zeros_like(self._mount)] * (MODES - len(moved))
+        omega = np.pad(omega, (0, MODES), constant_values=1.0)
+        found: list[tuple[int, dict[str, np.ndarray]]] = [(DRIFT, {"drift": one}) for one in moved]
+        found += [(DRIFT, {"rate": one / omega[k]}) for k, one in enumerate(moved)]
+        for weights in REGULATORS.values():
+            gain = np.vsplit(regulator(self.site, weights) / self._full_n, [n, 2 * n])
+            found.append((NONE, dict(zip(("drift", "rate", "force"), gain, strict=True))))
+        return {f"{name} of frame": one for name, one in zip(FRAME_FEATURES, found, strict=False)}
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all dampers; see the class."""
-        own, beside = self.columns(readings)
-        return {"damper": own.astype(np.float32, order="C"), "neighbours": beside.astype(np.float32, order="C")}
+        return {name: part.astype(np.float32, order="C") for name, part in self.columns(readings).items()}
 
-    def columns(self, readings: Mapping[str, Array], xp: Any = np) -> tuple[Array, Array]:
-        """Both parts, ``(…, N, 20)`` and ``(…, N, 6)``, in the readings' own precision."""
-        storeys, constant = self._storeys, self._constant(readings["level"], xp)
+    def columns(self, readings: Mapping[str, Array], xp: Any = np) -> dict[str, Array]:
+        """All parts, each ``(…, N, columns)``, in the readings' own precision."""
+        level = readings["level"]
         drift_peak, accel_peak = readings["drift_peak_mm"], readings["accel_peak_m_s2"]
-        largest = _most(drift_peak, LEAST * float(self._drift_mm.max()), xp)
-        most = _most(accel_peak, LEAST * self._accel, xp)
+        drift = _most(drift_peak, LEAST * float(self._drift_mm.max()), xp)
+        accel = _most(accel_peak, LEAST * self._accel, xp)
         ground = xp.where(xp.isnan(readings["ground_m_s2"]), 0.0, readings["ground_m_s2"])
-        floors = xp.concatenate([ground, readings["accel_est_m_s2"]], -1)  # the ground is the floor below the first
-        own, own_rate = readings["drift_est_mm"][..., storeys], readings["rate_est_mm_s"][..., storeys]
-        above, below = floors[..., self._above], floors[..., storeys]
-        force, level = readings["force_est_n"], readings["level"]
-        full_n = constant(self._full_n)
-        drift_now, rate_now = own / largest, own_rate / (self._omega * largest)
-        force_now, above_now = force / full_n, above / most
-        flat = own * 0.0
-        rows = [
-            own / constant(self._drift_mm[storeys]),
-            own_rate / constant(self._rate_mm_s[storeys]),
-            force_now,
-            level,
-            above / self._accel,
-            below / self._accel,
-            ground / self._accel + flat,
-            drift_now,
-            rate_now,
-            force / (full_n * (0.05 + level)),
-            above_now,
-            below / most,
-            ground / most + flat,
-            floors[..., -1:] / most + flat,
-            drift_peak[..., storeys] / largest,
-            accel_peak[..., storeys] / most,
-            xp.log(largest / float(self._drift_mm.max())) / 3.0 + flat,
-            xp.log(most / self._accel) / 3.0 + flat,
-            readings["silent_s"] * 10.0,
-            constant(self._height) + flat,
-        ]
-        told = self._rows([drift_now, rate_now, force_now, level, above_now], xp) @ constant(self._mean_beside.T)
-        there = constant(self._there) + flat
-        every = xp.concatenate([self._rows(rows, xp), told, there[..., None, :]], -2).clip(-LARGEST, LARGEST)
-        columns = every.swapaxes(-1, -2)
-        return columns[..., : len(rows)], columns[..., len(rows) :]
+        one = drift * 0.0 + 1.0
+        logs = [xp.log(drift / float(self._drift_mm.max())), xp.log(accel / self._accel)]
+        motion = [readings["drift_est_mm"], readings["rate_est_mm_s"], ground, readings["accel_est_m_s2"]]
+        dampers = [readings["force_est_n"], level, readings["silent_s"]]
+        every = xp.concatenate([*motion, *dampers, drift_peak, accel_peak, *logs, one], -1)
+        size = xp.concatenate([one, drift, accel, 0.05 + level], -1)
+        sums, size_of, one_n = (self._as(name, every, xp) for name in ("_sums", "_size_of", "_one_n"))
+        shares = ((every @ sums) / size[..., size_of]).clip(-LARGEST, LARGEST).reshape(*level.shape, -1)
+        own, beside = len(DAMPER_FEATURES), len(DAMPER_FEATURES) + len(NEIGHBOUR_FEATURES)
+        wanted = shares[..., -len(REGULATORS) :]
+        rate = 1e-3 * readings["rate_est_mm_s"][..., self._picked, None]
+        brings = settled(self.site.building.device, abs(wanted) * one_n[:, None], rate).clip(0.0, 1.0)
+        brings = xp.where(wanted * rate > 0, brings, 0.0)
+        parts = shares[..., :own], shares[..., own:beside], xp.concatenate([shares[..., beside:], brings], -1)
+        return dict(zip(PARTS, parts, strict=True))
 
-    @staticmethod
-    def _rows(rows: list[Array], xp: Any) -> Array:
-        """Stacked, ``(…, rows, N)``; in one building this is thrice as quick as ``stack``."""
-        return xp.concatenate(rows, -1).reshape(*rows[0].shape[:-1], len(rows), -1)
-
-    @staticmethod
-    def _constant(like: Array, xp: Any) -> Any:
+    def _as(self, name: str, like: Array, xp: Any) -> Array:
+        """One of the constants, for tensors as a tensor."""
+        found = vars(self)[name]
         if xp is np:
-            return lambda values: values
-        return lambda values: xp.as_tensor(values, dtype=like.dtype)
+            return found
+        if name not in self._tensors:
+            whole = np.issubdtype(found.dtype, np.integer)
+            self._tensors[name] = xp.as_tensor(found, dtype=None if whole else like.dtype)
+        return self._tensors[name]
 
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees, float32 ``(…, storeys, 5)``: columns `STATE_FEATURES`."""

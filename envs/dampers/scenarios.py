@@ -60,11 +60,13 @@ class Variety(Frozen):
     """How conditions vary over training episodes: each is drawn evenly between good and this; zero keeps it good.
 
     Attributes:
+        good: share of episodes in which nothing is wrong at all.
         delay_ms, dropout, stiffness: largest.
         noise: largest multiple.
         dead: share of episodes with one dead damper.
     """
 
+    good: float = Field(default=0.4, ge=0, le=1)
     delay_ms: float = Field(default=12.0, ge=0, le=100)
     dropout: float = Field(default=0.15, ge=0, le=0.9)
     noise: float = Field(default=4.0, ge=1, le=100)

@@ -68,6 +68,8 @@ class _Draw:
 
     def _varied(self, variety: Variety) -> Conditions:
         rng = self.rng
+        if rng.random() < variety.good:
+            return Conditions()
         return Conditions(
             delay_ms=float(rng.uniform(0, variety.delay_ms)),
             dropout=float(rng.uniform(0, variety.dropout)),

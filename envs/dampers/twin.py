@@ -19,6 +19,8 @@ from envs.core.errors import CityloopError
 from envs.dampers.block import pushed, shaken
 from envs.dampers.device import Inside
 from envs.dampers.features import DampersFeatures
+from envs.dampers.frame import drift_matrix
+from envs.dampers.kernel import Decision, fits, plan
 from envs.dampers.observer import Estimate, Observer
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.sensing import circumstances
@@ -40,7 +42,10 @@ LEAST = 0.04**NORM
 HEARD = 3
 """Commands that are remembered: a delay may reach back over so many decisions, less one."""
 
-FIXED = ("scenario", "site", "building", "_observer", "_features", "_plant", "_pushed", "_still", "_spread", "_samples")
+FIXED = (
+    *("scenario", "site", "building", "_observer", "_features", "_plant", "_plan", "_moved"),
+    *("_pushed", "_still", "_spread", "_samples"),
+)
 """What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
 
 
@@ -72,6 +77,9 @@ class Twin:
         blown = self._pushed = pushed(scenario, building)
         self._still = blown is not None  # the ground is, in the wind
         self._plant = Structure(building, self._dt_s, dtype=np.float32, pushed=blown)
+        self._plan = plan(building, self._dt_s, NORM) if fits(building) else None
+        drifts = drift_matrix(building.frame.floors)[building.storeys].astype(np.float32)
+        self._moved = torch.from_numpy(np.kron(np.eye(2, dtype=np.float32), drifts))
         self._matrices = torch.empty(self._groups, *self._plant.matrix.shape)
         shape = (self._groups, self._each)
         self._loads = torch.zeros(*shape, scenario.decisions * self._substeps + 1)
@@ -145,8 +153,7 @@ class Twin:
         powers = self._powers
         for _ in range(decisions):
             self._read()
-            own, beside = self._features.columns(self._readings(), torch)
-            levels = policy({"damper": own, "neighbours": beside})
+            levels = policy(self._features.columns(self._readings(), torch))
             self._levels = [*self._levels[1:], levels.reshape(self._groups, self._each, -1).transpose(1, 2)]
             powers = powers + self._advance()
         cost = (powers + LEAST).pow(1.0 / NORM).mean()
@@ -169,20 +176,32 @@ class Twin:
         """One decision of all buildings; the powers that it adds, ``(groups, each, 2)``."""
         at = self._step * self._substeps
         index = at[:, None, None] + torch.arange(self._substeps)[None, None, :]
-        loads = self._loads.gather(2, index.expand(-1, self._each, -1))
-        late, rest = self._whole[:, None, :], self._rest[:, None, :]
+        loads = self._loads.gather(2, index.expand(-1, self._each, -1)).transpose(1, 2).contiguous()
+        late = self._whole[:, None, :]
         before = torch.where(late == 0, self._levels[-2], self._levels[-3])
         after = torch.where(late == 0, self._levels[-1], self._levels[-2])
         full = self._alive * self.building.device.full_v
-        before, after = before * full, after * full
-        n, found = self.building.frame.floors, []
-        for k in range(self._substeps):
-            volts = torch.where(k < rest, before, after)
-            self._moment, seen = self._plant.step(self._moment, volts, loads[:, None, :, k], self._matrices, torch)
-            found.append(seen[:, : 2 * n])
+        unit = self._unit.transpose(1, 2).contiguous()
         self._step = self._step + 1
-        shares = torch.stack(found).unflatten(2, (2, n)) / self._unit.transpose(1, 2)[None, :, :, None]
-        return shares.pow(NORM).mean(dim=0).sum(dim=2).transpose(1, 2) * (self._substeps * self._dt_s / 0.01)
+        powers = self._steps(before * full, after * full, loads, unit)
+        return powers.transpose(1, 2) * (self._dt_s / 0.01)
+
+    def _steps(self, before: Tensor, after: Tensor, loads: Tensor, unit: Tensor) -> Tensor:
+        """All substeps of a decision; Σ over them and places of (|y| / peak undamped)^p, ``(groups, 2, each)``."""
+        n, moment, inside = self.building.frame.floors, self._moment, self._moment.inside
+        if self._plan is not None:
+            x, u, z, force, powers = Decision.apply(
+                moment.x, inside.u, inside.z, before, after, self._rest, loads, self._matrices, unit, self._plan
+            )
+            stroke, rate = (self._moved @ x).chunk(2, dim=1)
+            self._moment = moment._replace(x=x, stroke=stroke, rate=rate, inside=Inside(u, z, inside.y), force=force)
+            return powers
+        found = []
+        for k in range(self._substeps):
+            volts = torch.where(k < self._rest[:, None, :], before, after)
+            self._moment, seen = self._plant.step(self._moment, volts, loads[:, k, None], self._matrices, torch)
+            found.append(seen[:, : 2 * n])
+        return (torch.stack(found).unflatten(2, (2, n)) / unit[None, :, :, None]).pow(NORM).sum(dim=(0, 3))
 
     def _read(self) -> None:
         """Samples of all sensors, and what the observer makes of them."""

@@ -107,8 +107,7 @@ class DampersVector:
 
     def _look(self, k: int, observation: np.ndarray, state: np.ndarray) -> None:
         readings, span = self._blocks[k].readings, self._spans[k]
-        own, beside = self._features.columns(readings)
-        observation[span] = np.concatenate([own, beside], axis=-1)
+        observation[span] = np.concatenate(list(self._features.columns(readings).values()), axis=-1)
         state[span] = self._features.state(readings)
 
     def step(self, requests: np.ndarray) -> Batch:

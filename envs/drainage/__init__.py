@@ -6,13 +6,10 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.core.differentiable import Differentiable
-from envs.core.registry import System
+from envs.core.registry import System, later
 from envs.drainage.conditions import conditions
-from envs.drainage.consistency import DrainageConsistency
 from envs.drainage.drawing import draw_map
-from envs.drainage.features import DrainageFeatures
 from envs.drainage.gauges import gauges
-from envs.drainage.guard import DrainageGuard
 from envs.drainage.kpis import KPIS
 from envs.drainage.network import load_site
 from envs.drainage.readings import READINGS, cross_check
@@ -60,10 +57,10 @@ SYSTEM = System(
     drawn=("depth_m", "setting", "rain_mmh"),
     everyday=("deadband", "dwell", "moves", "rate", "tide", "dry", "no_level"),
     cross_check=cross_check,
-    consistency=DrainageConsistency,
+    consistency=later("envs.drainage.consistency", "DrainageConsistency"),
     make_world=SwmmWorld,
-    make_guard=DrainageGuard,
-    make_features=DrainageFeatures,
+    make_guard=later("envs.drainage.guard", "DrainageGuard"),
+    make_features=later("envs.drainage.features", "DrainageFeatures"),
     make_reward=DrainageReward,
     make_scene=make_scene,
     conditions=conditions,

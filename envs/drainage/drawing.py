@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from envs.drainage.site import DrainageSite
+from envs.drainage.site import DrainageSite, Node
 
 MARKERS = {"junction": ("o", 14), "storage": ("s", 60), "outfall": ("v", 50)}
 """Kind of node → matplotlib's marker, and its size."""
@@ -15,8 +16,11 @@ PANEL_IN = 5.5
 """Width of a panel in inches; its height follows the network's shape."""
 
 GATE = "#0072B2"
-LARGEST = 900.0
-"""Area of the largest circle, in points."""
+LARGEST, LEAST = 900.0, 0.002
+"""Area of the largest circle, in points; a smaller share of the largest value is not drawn."""
+
+NEAR = 0.07
+"""Names stand in each other's way within this share of the network's width."""
 
 
 def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indicator: str) -> Any:
@@ -38,22 +42,37 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
     figure = Figure(figsize=(PANEL_IN * columns, (tall + 0.5) * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     most = max((value for values in found.values() for value in values.values()), default=0.0) or 1.0
+    near = NEAR * width
     for axes, (name, values) in zip(panels, found.items(), strict=False):
         _network(axes, site)
-        for node in site.nodes:
-            value = values.get(node.id, 0.0)
-            if value > 0.002 * most:
-                axes.scatter(node.x, node.y, s=LARGEST * value / most, color="#D55E00", alpha=0.45, lw=0, zorder=3)
-                text = f"{node.id}: {_number(value)}"
-                at = {"xytext": (0, 5), "textcoords": "offset points"}
-                axes.annotate(text, (node.x, node.y), size=7, ha="center", va="bottom", zorder=5, **at)
+        told = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST * most]
+        for node in told:
+            value = values[node.id]
+            area = LARGEST * value / most
+            axes.scatter(node.x, node.y, s=area, color="#D55E00", alpha=0.45, lw=0, zorder=3)
+            beside = any(_above(node, other, near) for other in told)
+            _name(axes, node, f"{node.id}: {_number(value)}", area, beside)
         axes.set_title(f"{name}: {_number(sum(values.values()))} in all", size=10, loc="left")
     for axes in panels[count:]:
         axes.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
-    figure.suptitle(f"drainage/{site.name}: {UNITS.get(indicator, indicator)} at every node, mean over seeds", size=11)
+    title = f"drainage/{site.name}: {UNITS.get(indicator, indicator)} at every node, mean over seeds"
+    figure.suptitle(title, size=11, weight="bold")
     return figure
+
+
+def _above(node: Node, other: Node, near: float) -> bool:
+    """Whether another node stands where this one's name would: above it, and near."""
+    return 0.0 < other.y - node.y < near and abs(other.x - node.x) < 2 * near
+
+
+def _name(axes: Any, node: Node, text: str, area: float, beside: bool) -> None:
+    """A node's name outside its circle of that area in points: above it, or beside it."""
+    away = max((area / math.pi) ** 0.5, 4.0) + 1.5
+    place, ha, va = ((away, 0), "left", "center") if beside else ((0, away), "center", "bottom")
+    at = {"xytext": place, "textcoords": "offset points", "ha": ha, "va": va}
+    axes.annotate(text, (node.x, node.y), size=7, zorder=5, **at)
 
 
 def _number(value: float) -> str:
@@ -68,9 +87,11 @@ def _network(axes: Any, site: DrainageSite) -> None:
         gate = link.id in controlled
         axes.plot([a.x, b.x], [a.y, b.y], color=GATE if gate else "0.75", lw=3.0 if gate else 1.2, zorder=1)
         if gate:
-            at = {"xytext": (0, -5), "textcoords": "offset points"}
+            steep = abs(b.y - a.y) > abs(b.x - a.x)
+            place, ha, va = ((6, 0), "left", "center") if steep else ((0, -5), "center", "top")
+            at = {"xytext": place, "textcoords": "offset points", "ha": ha, "va": va}
             middle = ((a.x + b.x) / 2, (a.y + b.y) / 2)
-            axes.annotate(link.id, middle, size=7, ha="center", va="top", color=GATE, zorder=5, **at)
+            axes.annotate(link.id, middle, size=7, color=GATE, zorder=5, **at)
     axes.plot([], [], color=GATE, lw=3.0, label="controlled")
     for kind, (marker, size) in MARKERS.items():
         mine = [node for node in site.nodes if node.kind == kind]

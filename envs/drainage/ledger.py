@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from envs.drainage.kpis import CONTINUITY_PCT
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
@@ -27,12 +29,14 @@ class Ledger:
         self._swmm = swmm
         self._names = swmm.inner_nodes
         self._nodes = swmm.nodes(self._names)
-        self._helped, self._spared = swmm.nodes(site.controllable), swmm.nodes(scenario.sensitive)
+        self._spilling = swmm.nodes(dict.fromkeys([*site.controllable, *scenario.sensitive]))
+        kinds = swmm.nodes(site.controllable), swmm.nodes(scenario.sensitive)
+        self._counts = np.array([np.isin(self._spilling, kind) for kind in kinds], dtype=np.float64)
         self._treated = swmm.nodes(scenario.treatment or site.outfalls)
         self._outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
-        self._over = [0.0, 0.0]
+        self._over = np.zeros(2)
         self._score, self._counted, self._peak_cms = 0.0, 0.0, 0.0
 
     def routed(self, last: bool) -> None:
@@ -42,11 +46,11 @@ class Ledger:
 
     def since_last(self) -> dict[str, Any]:
         """Since the last call: overflow ``controllable_m3`` and ``sensitive_m3``, and the ``objective``."""
-        (helped, spared), over = self._over, self._swmm.flooded_m3(self._helped, self._spared)
-        self._over = over
-        self._peak_cms = max(self._peak_cms, sum(self._swmm.inflows_cms(self._outfalls).tolist()))
+        before, self._over = self._over, self._counts @ self._swmm.flooded(self._spilling)[0]
+        helped, spared = (self._over - before).tolist()
+        self._peak_cms = max(self._peak_cms, float(self._swmm.inflows_cms(self._outfalls).sum()))
         cost, self._counted = self._score - self._counted, self._score
-        return {"controllable_m3": over[0] - helped, "sensitive_m3": over[1] - spared, "objective": cost}
+        return {"controllable_m3": helped, "sensitive_m3": spared, "objective": cost}
 
     @property
     def stored_m3(self) -> float:
@@ -57,9 +61,9 @@ class Ledger:
         """End the simulation: its indicators, and what happened at every node."""
         volumes, hours = self._swmm.flooded(self._nodes)
         kpis = {
-            "controllable_m3": self._over[0],
+            "controllable_m3": float(self._over[0]),
             "overflow_m3": float(volumes.sum()),
-            "sensitive_m3": self._over[1],
+            "sensitive_m3": float(self._over[1]),
             "flooded_nodes": float((volumes > 0).sum()),
             "flooded_h": float(hours.sum()),
             "peak_outflow_cms": self._peak_cms,

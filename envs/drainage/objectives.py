@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+
 from envs.drainage.swmm import Swmm
 
 FLOODED = 1e6
@@ -18,12 +20,12 @@ class Theta:
     """Flow behind both basins above 0.5 m³/s, times ten; a million for every step in which a basin floods."""
 
     def __init__(self, swmm: Swmm):
-        self._swmm, self._outlet, self._basins = swmm, swmm.links(["8"])[0], swmm.nodes(["P1", "P2"])
+        self._swmm, self._outlet, self._basins = swmm, swmm.links(["8"]), swmm.nodes(["P1", "P2"])
 
     def step(self, last: bool) -> float:
         """What a routing step costs."""
-        flooded = sum(self._swmm.flooding(node) > 0 for node in self._basins)
-        return 10.0 * max(0.0, self._swmm.flow(self._outlet) - 0.5) + FLOODED * flooded
+        flooded = np.count_nonzero(self._swmm.flooding(self._basins) > 0)
+        return 10.0 * max(0.0, float(self._swmm.flows(self._outlet)[0]) - 0.5) + FLOODED * flooded
 
 
 class Alpha:
@@ -48,8 +50,8 @@ class Alpha:
         now = self._swmm.time
         seconds = (now - (self._before if self._steps > 1 else self._start)).total_seconds()
         self._before, self._steps = now, self._steps + 1
-        spilled = sum(max(0.0, seconds * self._swmm.flow(weir)) for weir in self._weirs)
-        return spilled + FLOODED * sum(max(0.0, self._swmm.flooding(node)) for node in self._nodes)
+        spilled = float(np.maximum(0.0, seconds * self._swmm.flows(self._weirs)).sum())
+        return spilled + FLOODED * float(np.maximum(0.0, self._swmm.flooding(self._nodes)).sum())
 
 
 class Gamma:
@@ -64,9 +66,9 @@ class Gamma:
 
     def step(self, last: bool) -> float:
         """What a routing step costs."""
-        cost = sum(max(0.0, self._swmm.flow(link) - 4.0) for link in self._outlets)
-        cost += FLOODED * sum(self._swmm.flooding(node) > 0 for node in self._ponds)
-        return cost + (7e5 * sum(self._swmm.depth(node) > 0.1 for node in self._ponds) if last else 0.0)
+        cost = float(np.maximum(0.0, self._swmm.flows(self._outlets) - 4.0).sum())
+        cost += FLOODED * np.count_nonzero(self._swmm.flooding(self._ponds) > 0)
+        return cost + (7e5 * np.count_nonzero(self._swmm.depths(self._ponds) > 0.1) if last else 0.0)
 
 
 class Epsilon:
@@ -82,13 +84,13 @@ class Epsilon:
 
     def __init__(self, swmm: Swmm):
         self._swmm = swmm
-        self._node, self._outlet = swmm.nodes(["001"])[0], swmm.links(["001"])[0]
+        self._node, self._outlet = swmm.nodes(["001"])[0], swmm.links(["001"])
         self._nodes = swmm.nodes(self.NODES)
 
     def step(self, last: bool) -> float:
         """What a routing step costs."""
-        load = self._swmm.quality(self._node) * self._swmm.flow(self._outlet) * self.KG
-        return max(0.0, load - 1.075) + 1e9 * sum(self._swmm.flooding(node) > 0 for node in self._nodes)
+        load = self._swmm.quality(self._node) * float(self._swmm.flows(self._outlet)[0]) * self.KG
+        return max(0.0, load - 1.075) + 1e9 * np.count_nonzero(self._swmm.flooding(self._nodes) > 0)
 
 
 class Objective(Protocol):

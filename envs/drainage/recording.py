@@ -107,9 +107,8 @@ class Recorder:
         return swmm
 
     def _settle(self, swmm: Swmm, settings: np.ndarray) -> None:
-        for link, setting in zip(self._gates, settings.tolist(), strict=True):
-            swmm.set_setting(link, setting)
+        swmm.set_settings(self._gates, np.array(settings, dtype=np.float64))
 
     def _advance(self, swmm: Swmm, weather: Weather, decision: int) -> None:
-        weather.tell(swmm, decision, self._gauges, [])
+        weather.tell(swmm, decision, self._gauges, swmm.nodes(()))
         swmm.advance(self._scenario.decision_s)

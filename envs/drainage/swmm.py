@@ -1,7 +1,7 @@
 """SWMM through pyswmm: one simulation, opened on explicit temporary files, read by index, in SI units.
 
 SWMM's state is global to a process, so a second simulation in a process is refused while anybody holds the first.
-Values are read by the toolkit's index calls, which pyswmm's objects wrap at several times their cost.
+Values are read and set many at a time, by index (`values.py`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,10 +21,14 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp
 
+Places = np.ndarray
+"""SWMM's indices of nodes, links or gauges, int32 ``(n,)``."""
+
 
 def load() -> None:
     """Load SWMM, which otherwise the first simulation of a process does."""
     import_module("pyswmm")
+    import_module("envs.drainage.values")
 
 
 class Swmm:
@@ -55,7 +58,9 @@ class Swmm:
         from pyswmm.errors import MultiSimulationError
         from swmm.toolkit import shared_enum, solver
 
-        self._toolkit, self._enum, self._inp = solver, shared_enum, inp
+        from envs.drainage import values
+
+        self._toolkit, self._enum, self._values, self._inp = solver, shared_enum, values, inp
         self._metre, self._cms, self._cubic_metre = inp.metre, inp.cms, inp.cubic_metre
         self._simulation: Any = None
         self._owner = os.getpid()
@@ -146,91 +151,98 @@ class Swmm:
         """All nodes but the outfalls."""
         return [row[0] for section in ("JUNCTIONS", "STORAGE", "DIVIDERS") for row in self._inp.rows(section)]
 
-    def nodes(self, names: Iterable[str]) -> list[int]:
+    def nodes(self, names: Iterable[str]) -> Places:
         """Indices of nodes."""
-        return [self._toolkit.project_get_index(self._enum.ObjectType.NODE, name) for name in names]
+        return self._indices(self._enum.ObjectType.NODE, names)
 
-    def links(self, names: Iterable[str]) -> list[int]:
+    def links(self, names: Iterable[str]) -> Places:
         """Indices of links."""
-        return [self._toolkit.project_get_index(self._enum.ObjectType.LINK, name) for name in names]
+        return self._indices(self._enum.ObjectType.LINK, names)
 
-    def gauges(self, names: Iterable[str]) -> list[int]:
+    def gauges(self, names: Iterable[str]) -> Places:
         """Indices of rain gauges."""
-        return [self._toolkit.project_get_index(self._enum.ObjectType.GAGE, name) for name in names]
+        return self._indices(self._enum.ObjectType.GAGE, names)
 
-    def depths_m(self, nodes: Sequence[int]) -> np.ndarray:
+    def _indices(self, kind: Any, names: Iterable[str]) -> Places:
+        return np.array([self._toolkit.project_get_index(kind, name) for name in names], dtype=np.int32)
+
+    def depths_m(self, nodes: Places) -> np.ndarray:
         """Depths of water at nodes."""
-        return self._metre * self._node(nodes, self._enum.NodeResult.DEPTH)
+        return self._metre * self.depths(nodes)
 
-    def heads_m(self, nodes: Sequence[int]) -> np.ndarray:
+    def depths(self, nodes: Places) -> np.ndarray:
+        """The same in the input's unit of length."""
+        return self._node(nodes, self._enum.NodeResult.DEPTH)
+
+    def heads_m(self, nodes: Places) -> np.ndarray:
         """Levels of water over the datum at nodes."""
         return self._metre * self._node(nodes, self._enum.NodeResult.HEAD)
 
-    def inflows_cms(self, nodes: Sequence[int]) -> np.ndarray:
+    def inflows_cms(self, nodes: Places) -> np.ndarray:
         """Flows into nodes."""
         return self._cms * self._node(nodes, self._enum.NodeResult.TOTAL_INFLOW)
 
-    def flooding(self, node: int) -> float:
-        """Rate of flooding at a node, in the input's unit of flow."""
-        return float(self._toolkit.node_get_result(node, self._enum.NodeResult.FLOOD))
-
-    def quality(self, node: int) -> float:
-        """Concentration of the input's first pollutant at a node, in its own unit."""
-        return float(self._toolkit.node_get_pollutant(node, self._enum.NodePollutant.QUALITY)[0])
-
-    def depth(self, node: int) -> float:
-        """Depth at a node, in the input's unit of length."""
-        return float(self._toolkit.node_get_result(node, self._enum.NodeResult.DEPTH))
-
-    def flow(self, link: int) -> float:
-        """Flow through a link, in the input's unit of flow."""
-        return float(self._toolkit.link_get_result(link, self._enum.LinkResult.FLOW))
-
-    def flows_cms(self, links: Sequence[int]) -> np.ndarray:
-        """Flows through links."""
-        get, kind = self._toolkit.link_get_result, self._enum.LinkResult.FLOW
-        return self._cms * np.array([get(link, kind) for link in links])
-
-    def settings(self, links: Sequence[int]) -> np.ndarray:
-        """Where gates stand."""
-        get, kind = self._toolkit.link_get_result, self._enum.LinkResult.TARGET_SETTING
-        return np.array([get(link, kind) for link in links])
-
-    def set_setting(self, link: int, setting: float) -> None:
-        """Move a gate."""
-        self._toolkit.link_set_target_setting(link, float(setting))
-
-    def set_rain(self, gauge: int, rate_mmh: float) -> None:
-        """Let it rain on a gauge until told otherwise."""
-        self._toolkit.raingage_set_precipitation(gauge, rate_mmh / self._inp.millimetre)
-
-    def set_stage(self, outfall: int, level_m: float) -> None:
-        """Set the level of the receiving water at an outfall."""
-        self._toolkit.outfall_set_stage(outfall, level_m / self._metre)
-
-    def flooded(self, nodes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Volumes that have left the network at nodes since the start, in m³, and for how many hours."""
-        stats = [self._toolkit.node_get_stats(node) for node in nodes]
-        volume = np.array([one.volFlooded for one in stats]) * self._cubic_metre
-        return volume, np.array([one.timeFlooded for one in stats])
-
-    def flooded_m3(self, *groups: Sequence[int]) -> list[float]:
-        """Volume that has left the network at the nodes of each group together since the start."""
-        get = self._toolkit.node_get_stats
-        volume = {node: get(node).volFlooded for node in dict.fromkeys(chain.from_iterable(groups))}
-        return [float(self._cubic_metre * sum([volume[node] for node in nodes])) for nodes in groups]
-
-    def inflow_m3(self, nodes: Sequence[int]) -> np.ndarray:
-        """Volumes that have come into nodes since the start."""
-        return self._cubic_metre * np.array([self._toolkit.node_get_total_inflow(node) for node in nodes])
-
-    def volumes_m3(self, nodes: Sequence[int]) -> np.ndarray:
+    def volumes_m3(self, nodes: Places) -> np.ndarray:
         """What nodes hold."""
         return self._cubic_metre * self._node(nodes, self._enum.NodeResult.VOLUME)
 
-    def _node(self, nodes: Sequence[int], kind: Any) -> np.ndarray:
-        get = self._toolkit.node_get_result
-        return np.array([get(node, kind) for node in nodes])
+    def flooding(self, nodes: Places) -> np.ndarray:
+        """Rates of flooding at nodes, in the input's unit of flow."""
+        return self._node(nodes, self._enum.NodeResult.FLOOD)
+
+    def quality(self, node: int) -> float:
+        """Concentration of the input's first pollutant at a node, in its own unit."""
+        return float(self._toolkit.node_get_pollutant(int(node), self._enum.NodePollutant.QUALITY)[0])
+
+    def flooded(self, nodes: Places) -> tuple[np.ndarray, np.ndarray]:
+        """Volumes that have left the network at nodes since the start, in m³, and for how many hours."""
+        volume, hours = np.empty(len(nodes)), np.empty(len(nodes))
+        _understood(self._values.node_flooding(nodes, volume, hours))
+        return self._cubic_metre * volume, hours
+
+    def inflow_m3(self, nodes: Places) -> np.ndarray:
+        """Volumes that have come into nodes since the start."""
+        volume = np.empty(len(nodes))
+        _understood(self._values.node_inflows(nodes, volume))
+        return self._cubic_metre * volume
+
+    def _node(self, nodes: Places, kind: Any) -> np.ndarray:
+        found = np.empty(len(nodes))
+        _understood(self._values.node_results(nodes, kind.value, found))
+        return found
+
+    def flows(self, links: Places) -> np.ndarray:
+        """Flows through links, in the input's unit of flow."""
+        found = np.empty(len(links))
+        _understood(self._values.link_results(links, self._enum.LinkResult.FLOW.value, found))
+        return found
+
+    def flows_cms(self, links: Places) -> np.ndarray:
+        """Flows through links."""
+        return self._cms * self.flows(links)
+
+    def set_settings(self, links: Places, settings: np.ndarray) -> None:
+        """Move gates."""
+        self._set(self._values.set_links, links, settings)
+
+    def set_rain(self, gauges: Places, rates_mmh: np.ndarray) -> None:
+        """Let it rain on gauges until told otherwise."""
+        self._set(self._values.set_gauges, gauges, rates_mmh / self._inp.millimetre)
+
+    def set_stages(self, outfalls: Places, levels_m: np.ndarray) -> None:
+        """Set levels of the receiving waters at outfalls."""
+        self._set(self._values.set_stages, outfalls, levels_m / self._metre)
+
+    def _set(self, function: Callable[[Places, np.ndarray], int], places: Places, values: np.ndarray) -> None:
+        if len(values) != len(places):
+            raise ValueError(f"{len(values)} values for {len(places)} places")
+        _understood(function(places, values))
+
+
+def _understood(code: int) -> None:
+    """Raise what SWMM says is wrong with a value that was read or set."""
+    if code:
+        raise CityloopError(f"SWMM does not know a node, link or gauge any more, or what was set there (error {code})")
 
 
 def _first_line(error: Exception) -> str:

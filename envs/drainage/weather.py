@@ -13,7 +13,7 @@ from envs.drainage.inp import Inp, free_pumps, refuse_rain_elsewhere, strip, tel
 from envs.drainage.rain import chicago, file_rain, gauge_places_m, moment, series_start, storm, varied
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
-from envs.drainage.swmm import Swmm
+from envs.drainage.swmm import Places, Swmm
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,9 @@ class Weather:
         level = tide.mean_m + tide.amplitude_m * np.sin(2 * np.pi * (hours / tide.hours + self._phase))
         return np.full(self._tides, level)
 
-    def tell(self, swmm: Swmm, decision: int, gauges: list[int], tides: list[int]) -> None:
+    def tell(self, swmm: Swmm, decision: int, gauges: Places, tides: Places) -> None:
         """Set rain and tide for the time that follows a decision; the tide is that of its middle."""
         if self._told:
-            for gauge, rate in zip(gauges, self.rates_mmh(decision), strict=True):
-                swmm.set_rain(gauge, rate)
+            swmm.set_rain(gauges, self.rates_mmh(decision))
         if self.tidal:
-            for outfall, level in zip(tides, self.tide_m(decision + 0.5), strict=True):
-                swmm.set_stage(outfall, level)
+            swmm.set_stages(tides, self.tide_m(decision + 0.5))

@@ -94,8 +94,7 @@ class SwmmWorld(World):
 
     def _set_gates(self) -> None:
         assert self._swmm is not None
-        for link, setting in zip(self._gates, self._actuators.settings.tolist(), strict=True):
-            self._swmm.set_setting(link, setting)
+        self._swmm.set_settings(self._gates, self._actuators.settings)
 
     def step(self, commands: Commands | None) -> Readings:
         """Move the gates, let it rain, advance one decision; see `World.step`."""

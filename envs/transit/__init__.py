@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
-from envs.core.registry import System
+from envs.core.registry import System, later
 from envs.transit.conditions import conditions
 from envs.transit.consistency import TransitConsistency
 from envs.transit.drawing import draw_map
-from envs.transit.features import TransitFeatures
 from envs.transit.gauges import gauges
-from envs.transit.guard import TransitGuard
 from envs.transit.kpis import KPIS
 from envs.transit.network import load_site
 from envs.transit.readings import READINGS, cross_check
@@ -19,7 +17,6 @@ from envs.transit.reward import TransitReward
 from envs.transit.scenarios import NAMES, TransitScenario, load
 from envs.transit.scene import make_scene
 from envs.transit.site import TransitSite
-from envs.transit.world import TransitWorld
 
 SYSTEM = System(
     name="transit",
@@ -42,9 +39,9 @@ SYSTEM = System(
     trade=("served_pct", "wait_mean_min"),
     cross_check=cross_check,
     consistency=TransitConsistency,
-    make_world=TransitWorld,
-    make_guard=TransitGuard,
-    make_features=TransitFeatures,
+    make_world=later("envs.transit.world", "TransitWorld"),
+    make_guard=later("envs.transit.guard", "TransitGuard"),
+    make_features=later("envs.transit.features", "TransitFeatures"),
     make_reward=TransitReward,
     make_scene=make_scene,
     conditions=conditions,

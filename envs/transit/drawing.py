@@ -65,7 +65,8 @@ def draw_map(site: TransitSite, found: Mapping[str, Mapping[str, float]], indica
         axes.set_axis_off()
     if shown is not None:
         figure.colorbar(shown, ax=list(panels), shrink=0.6, label=TITLES.get(indicator, indicator))
-    figure.suptitle(f"transit/{site.name}: {TITLES.get(indicator, indicator)} by zone, mean over seeds", size=11)
+    title = f"transit/{site.name}: {TITLES.get(indicator, indicator)} by zone, mean over seeds"
+    figure.suptitle(title, size=11, weight="bold")
     return figure
 
 
@@ -102,7 +103,7 @@ def draw_episode(world: TransitWorld) -> Any:
     bars.set_ylabel("parties")
     kpis = world.kpis()
     bars.set_title(f"{kpis['served_pct']:.1f} % of {kpis['asked']:.0f} served", size=10, loc="left")
-    figure.suptitle(f"transit/{site.name}: one episode", size=11)
+    figure.suptitle(f"transit/{site.name}: one episode", size=11, weight="bold")
     return figure
 
 

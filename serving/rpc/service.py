@@ -123,7 +123,7 @@ class Rpc:
     async def Events(self, request: pb.EventsRequest, grpc_context: Context) -> AsyncIterator[pb.Event]:
         """What happens at the sites that the key may read, as it happens."""
         try:
-            subscription = self._subscribe(request, grpc_context)
+            subscription = await self._subscribe(request, grpc_context)
         except Exception as error:
             _refuse(grpc_context, error)
             return
@@ -136,23 +136,25 @@ class Rpc:
         finally:
             subscription.close()
 
-    def _subscribe(self, request: pb.EventsRequest, context: Context) -> Any:
+    async def _subscribe(self, request: pb.EventsRequest, context: Context) -> Any:
+        """Events of one site, or of all that the key may read, wherever their processes are."""
         gateway, headers, one = self.gateway, credentials(_headers(context)), (request.system, request.site)
         if any(one):
             principal = gateway.enter(headers, Role.READ, *one)
             gateway.find(*one)
         else:
             principal = gateway.access.authenticate(headers)
-        if gateway.streams is None:
+        if not gateway.heard:
             raise CityloopError("this service has no streams: start it with them")
-
-        def wanted(system: str, site: str) -> bool:
-            return (system, site) == one if any(one) else principal.may(Role.READ, system, site)
+        since = request.since or None
 
         def same() -> bool:
             return gateway.access.same(headers, principal)
 
-        return gateway.streams.subscribe(principal.name, wanted, request.since or None, same)
+        if not any(one):
+            return await gateway.listen(principal, since, same, 0)
+        assert gateway.streams is not None  # it has a site
+        return gateway.streams.subscribe(principal.name, lambda *place: place == one, since, same)
 
     async def Health(self, request: pb.HealthRequest, grpc_context: Context) -> pb.HealthAnswer:
         """Whether the service can be relied on; where the fallback decides, to those with a key."""

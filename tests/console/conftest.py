@@ -73,6 +73,11 @@ class City:
         headers = {"authorization": f"Bearer {self.keys[person]}"}
         return httpx.request(method, f"{self.url}{path}", headers=headers, json=body or None, trust_env=False)
 
+    def changed(self) -> list[tuple[str, str, str]]:
+        """Who did what, and why, as the audit log has it, the oldest first."""
+        records = self.ask("GET", "/v1/audit?what=change").json()["records"]
+        return [(record["who"], record["what"], record["reason"]) for record in records]
+
     def tick(self, ref: str, **readings: list[float | None]) -> dict[str, Any]:
         """Let a plant ask and go one decision further; readings may be put in the place of its own."""
         loop, number = self.loops[ref], self.ticks.get(ref, 0)

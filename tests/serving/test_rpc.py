@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from envs.core.site import Site
 from serving.access.entry import Access
 from serving.access.keys import create_key, revoke_key
 from serving.access.principal import AccessSettings, Grant, Role
+from serving.cluster.joined import JoinedEvents
+from serving.cluster.shards import Front
 from serving.gateway import Gateway
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc import service as module
 from serving.rpc.cityloop_pb2_grpc import CityloopStub, add_CityloopServicer_to_server
 from serving.rpc.messages import body_of
 from serving.rpc.service import Rpc
-from serving.watch.streams import Streams
+from serving.watch.streams import Frame, Streams
 from serving.wire import example_tick, parse_tick
 from tests.serving.plants import service, tick_of
+from tests.serving.test_joined import Source
 
 pytestmark = pytest.mark.anyio
 
@@ -172,6 +175,20 @@ async def test_events_are_streamed_and_resumed(site: Site) -> None:
         again = stub.Events(pb.EventsRequest(**HERE, since=heard.id))
         assert orjson.loads((await again.read()).json)["tick"] == 2
         again.cancel()
+
+
+async def test_in_front_of_processes_the_events_of_all_of_them_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    front = Front(Gateway([]), ["one", "two"])
+    sources = [Source([Frame("a-1", "decision", b"{}")], [Frame("a-2", "alarm", b"{}")]), Source()]
+
+    async def listen(_: Any, since: str | None, allowed: Callable[[], bool], last: int) -> JoinedEvents:
+        return JoinedEvents("ana", lambda k, _: sources[k], len(sources), since, allowed)
+
+    monkeypatch.setattr(front, "listen", listen)
+    async with Served(front) as stub:
+        events = stub.Events(pb.EventsRequest())
+        assert [(await events.read()).kind for _ in range(2)] == ["decision", "alarm"]
+        events.cancel()
 
 
 class TestWhoMay:

@@ -180,6 +180,8 @@ def bad(site: Site, column: str, value: Any, at: int = 0) -> dict[str, Any]:
         (lambda s: b"[" * 5000, "body"),
         (lambda s: [], "body"),
         (lambda s: tick_of(s) | {"colour": "red"}, "colour"),
+        (lambda s: body_of(tick_of(s)).replace(b"{", b'{"tick":0,', 1), "tick"),
+        (lambda s: body_of(tick_of(s)).replace(b'"readings":{', b'"readings":{"queue_veh":[],'), "queue_veh"),
         (lambda s: {"time_s": 0, "readings": {}}, "tick"),
         (lambda s: tick_of(s) | {"tick": True}, "tick"),
         (lambda s: tick_of(s) | {"tick": 1.5}, "tick"),
@@ -211,6 +213,10 @@ def test_what_cannot_be_is_refused_by_name(site: Site, change: Callable[[Site], 
         service(site).act(tick if isinstance(tick, bytes) else body_of(tick))
     assert error.value.field.startswith(field)
     assert error.value.mend
+
+
+def test_a_name_of_an_episode_may_look_like_keys(site: Site) -> None:
+    assert not answer(service(site), tick_of(site) | {"episode": '2026-11-26T18:00:00 "tick":0'})["fallback"]
 
 
 def test_silent_sensors_are_accepted(site: Site) -> None:

@@ -37,6 +37,7 @@ function thin(points) {
         until_s: point.until_s,
         reasons: [...new Set([...last.reasons, ...point.reasons])],
         found: last.found || point.found,
+        hand: last.hand || point.hand,
       };
     } else kept.push({ ...point, pair: false });
   }

@@ -120,6 +120,7 @@ export class Site {
       latency_ms: frame.latency_ms,
       reasons: [...new Set(frame.interventions.map((change) => change.reason))],
       found: frame.findings?.length > 0,
+      hand: Object.keys(frame.overridden ?? {}).length > 0,
       gauges: gaugesOf(this.kind, frame).map((gauge) => gauge.value),
     };
   }

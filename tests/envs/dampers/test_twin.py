@@ -46,9 +46,8 @@ def test_the_twin_sees_what_the_world_sees(monkeypatch, kind):
 
     def policy(parts):
         nonlocal k, worst
-        own, beside = features.columns(block.readings)
-        worst = max(worst, float(abs(own - parts["damper"].numpy()).max()))
-        worst = max(worst, float(abs(beside - parts["neighbours"].numpy()).max()))
+        for name, part in features.columns(block.readings).items():
+            worst = max(worst, float(abs(part - parts[name].numpy()).max()))
         block.step(levels[k])
         k += 1
         return torch.from_numpy(levels[k - 1].astype(np.float32))
@@ -56,6 +55,22 @@ def test_the_twin_sees_what_the_world_sees(monkeypatch, kind):
     twin.window(policy, 150)
     assert worst < 0.05
     np.testing.assert_allclose(twin._moment.x[0].numpy(), block._moment.x, rtol=0.02, atol=1e-5)
+
+
+def test_compiled_steps_are_those_of_tensors():
+    """The same motions, circumstances and voltages: the same cost, and the same slope of it."""
+    found = []
+    for compiled in (True, False):
+        twin = Twin(load_scenario("dampers/jansen", duration_s=2.0), 8, 0)
+        assert twin._plan is not None
+        twin._plan = twin._plan if compiled else None
+        asked = torch.linspace(0.2, 0.8, 60, requires_grad=True)
+        levels = iter(asked)
+        window = twin.window(lambda parts: next(levels) + 0.1 * parts["damper"][..., 0], 60)  # noqa: B023
+        window.cost.backward()
+        found.append((float(window.cost.detach()), asked.grad))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
 
 
 def test_gradients_are_those_of_finite_differences():

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agents import POLICY, fallback_name, find_bundle, make_controller, shipped_policies
 from agents.envelope import ANYWHERE, Envelope, Limits
@@ -24,16 +19,15 @@ from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.site import Site
 from serving.audit import AuditLog, AuditSettings, writer
-from serving.audit.query import Wanted, recent
-from serving.audit.replay import Replay, replay
-from serving.audit.segments import list_segments
+from serving.audit.query import Wanted
+from serving.audit.replay import replay
 from serving.audit.verify import verify
 from serving.checks import CheckSettings, InputChecks
 from serving.collaborators import Looked
-from serving.events import Event, Shadowed, Sink
-from serving.tick.sites import SiteService
+from serving.events import Event, Shadowed
+from tests.serving.audit.logs import Logged, all_reproduced, run
 from tests.serving.bundles import bundle
-from tests.serving.plants import GRID, Stub, body_of, grid, service, tick_of, wish
+from tests.serving.plants import GRID, Stub, body_of, grid, service, tick_of
 
 TICKS = 8
 
@@ -62,45 +56,6 @@ def episode(ref: str) -> tuple[Site, tuple[bytes, ...]]:
         return loop.site, tuple(found)
     finally:
         loop.close()
-
-
-class Logged:
-    """A log, and services that write to it."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.log = folder, AuditLog(folder)
-        self._open: list[SiteService] = []
-
-    def service(
-        self, site: Site, controller: Any = None, fallback: Any = None, beside: Sequence[Sink] = (), **more: Any
-    ) -> SiteService:
-        one = service(site, controller, fallback, sinks=(self.log, *beside), **more)
-        self._open.append(one)
-        self.log.keep_site(site, one.standing.crew.fallback.name)
-        return one
-
-    def replay(self, *arguments: Any) -> Replay:
-        for one in self._open:
-            one.close()
-        self.log.close()
-        return replay(self.folder, *arguments)
-
-
-@pytest.fixture
-def logged(tmp_path: Path) -> Logged:
-    return Logged(tmp_path / "audit")
-
-
-def run(one: SiteService, bodies: Sequence[bytes]) -> None:
-    for body in bodies:
-        one.act(body)
-
-
-def all_reproduced(found: Replay) -> bool:
-    assert not found.differences
-    assert not found.partly
-    assert not found.inferred
-    return sum(found.reproduced.values()) == found.decisions
 
 
 @pytest.mark.parametrize("system", DECIDE)
@@ -306,66 +261,6 @@ def test_controllers_in_the_shadow_are_replayed(logged: Logged, tmp_path: Path) 
     assert found.shadows == {"reproduced": len(bodies)}
 
 
-def altered(folder: Path, edit: Callable[[bytes], bytes]) -> None:
-    (segment,) = list_segments(folder / "chain-0")
-    segment.path.write_bytes(edit(segment.path.read_bytes()))
-
-
-def test_a_command_that_was_altered_is_found(logged: Logged) -> None:
-    site = grid()
-    run(logged.service(site), [body_of(tick_of(site) | {"tick": k}) for k in range(2)])
-    logged.log.close()
-    agent = site.agents[1]
-    altered(
-        logged.folder,
-        lambda text: text.replace(f'"{agent}":{{"stage":0}}'.encode(), f'"{agent}":{{"stage":1}}'.encode(), 1),
-    )
-    (difference,) = logged.replay().differences
-    assert (difference.record, difference.tick, difference.step) == (3, 0, "commands")
-    assert difference.what == f'{agent}: recorded {{"stage":1}}, replayed {{"stage":0}}'
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "step"),
-    [
-        (b'\\"green_s\\":[20.0', b'\\"green_s\\":[21.0', "readings"),
-        (b'\\"green_s\\":[20.0', b'\\"green_s\\":[-1.0', "body"),
-        (b'"requests":[0', b'"requests":[1', "requests"),
-        (b'"interventions":[]', b'"interventions":[{}]', "interventions"),
-        (b'"tick":0,"time_s"', b'"tick":5,"time_s"', "body"),
-    ],
-)
-def test_whatever_is_altered_the_first_step_that_differs_is_named(
-    logged: Logged, old: bytes, new: bytes, step: str
-) -> None:
-    site = grid()
-    stub = Stub("max-pressure")
-    one = logged.service(site, stub)
-    stub.then = wish(site, 0)
-    run(one, [body_of(tick_of(site, count_veh=[0.0] * len(site.axes["approach"])))])
-    logged.log.close()
-    assert logged.replay().ok
-    altered(logged.folder, lambda text: text.replace(old, new, 1))
-    (difference,) = logged.replay().differences
-    assert difference.step == step
-
-
-def test_an_altered_copy_of_a_bundle_is_found(logged: Logged, tmp_path: Path) -> None:
-    site = grid()
-    folder = bundle(tmp_path / "tiny")
-    logged.log.keep_bundle(folder)
-    run(logged.service(site, make_controller(str(folder), site)), [body_of(tick_of(site))])
-    assert all_reproduced(logged.replay())
-    (copy,) = (logged.folder / "kept" / "bundles").iterdir()
-    card = copy / "policy.json"
-    card.write_bytes(card.read_bytes().replace(b'"name":"tiny"', b'"name":"tony"').replace(b'"tiny"', b'"tony"'))
-    (difference,) = logged.replay().differences
-    assert difference.step == "bundle"
-    assert "was altered" in difference.what
-    found = replay(logged.folder, bundle=folder)  # the original still does
-    assert found.ok
-
-
 def test_a_bundle_that_made_no_decision_is_refused(logged: Logged, tmp_path: Path) -> None:
     site = grid()
     run(logged.service(site), [body_of(tick_of(site))])
@@ -383,26 +278,6 @@ def test_a_bundle_that_is_not_kept_can_be_given(logged: Logged, tmp_path: Path) 
     assert all_reproduced(replay(logged.folder, bundle=folder))
 
 
-def test_a_site_that_is_gone_from_the_log_is_no_success(logged: Logged) -> None:
-    run(logged.service(grid()), [body_of(tick_of(grid()))])
-    logged.log.close()
-    shutil.rmtree(logged.folder / "kept" / "sites")
-    found = replay(logged.folder)
-    assert (found.ok, found.different) == (False, 1)
-    assert "the log's folder is not complete" in found.differences[0].what
-
-
-def test_without_a_site_it_says_so(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path)
-    one = service(grid(), sinks=(log,))
-    run(one, [body_of(tick_of(grid()))])
-    one.close()
-    log.close()
-    assert replay(tmp_path).partly == {"the log does not hold its site": 1}
-    with pytest.raises(CityloopError, match="no decision that fits"):
-        replay(tmp_path, Wanted(site="elsewhere"))
-
-
 def test_shipped_bundles_are_kept_without_being_told(logged: Logged) -> None:
     site, bodies = episode("drainage/theta")
     run(logged.service(site, make_controller("gates", site)), bodies)
@@ -411,49 +286,3 @@ def test_shipped_bundles_are_kept_without_being_told(logged: Logged) -> None:
     shipped = find_bundle("gates", "drainage", site.name)
     assert shipped is not None
     assert {path.name for path in copy.iterdir()} == {path.name for path in shipped.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("short") / "audit"
-    log = AuditLog(folder, AuditSettings(compress=False))
-    one = service(grid(), sinks=(log,))
-    log.keep_site(grid(), "max-pressure")
-    run(one, [body_of(tick_of(grid()) | {"tick": k}) for k in range(2)])
-    one.close()
-    log.close()
-    return folder
-
-
-@pytest.mark.parametrize("name", ["origin", "sites", "bundles"])
-def test_a_segment_that_begins_with_something_else_breaks_nothing(short: Path, name: str) -> None:
-    (segment,) = list_segments(short / "chain-0")
-    whole = segment.path.read_bytes()
-    first, _, rest = whole.partition(b"\n")
-    begin = first.index(b'"%s":' % name.encode()) + len(name) + 3
-    try:
-        segment.path.write_bytes(first[:begin] + b'9,"was":' + first[begin:] + b"\n" + rest)
-        assert not verify(short).ok
-        with suppress(CityloopError):
-            replay(short)
-    finally:
-        segment.path.write_bytes(whole)
-
-
-@given(st.data())
-@settings(deadline=None, max_examples=60)
-def test_whatever_was_altered_nothing_breaks(short: Path, data: st.DataObject) -> None:
-    (segment,) = list_segments(short / "chain-0")
-    whole = segment.path.read_bytes()
-    at = data.draw(st.integers(0, len(whole) - 1))
-    size, put_in = (
-        data.draw(st.integers(0, 30)),
-        data.draw(st.sampled_from([b"", b"9", b"null", b"[]", b'"', b"e9", b"\n"])),
-    )
-    segment.path.write_bytes(whole[:at] + put_in + whole[at + size :])
-    try:
-        for look in (verify, replay, partial(recent, wanted=Wanted())):
-            with suppress(CityloopError):
-                look(short)
-    finally:
-        segment.path.write_bytes(whole)

@@ -5,6 +5,9 @@ const LEFT = 26;
 const BELOW = 18;
 const ABOVE = 8;
 
+/** Room that a number takes, one above the other. */
+const NAME_PX = 12;
+
 /** Bars of an hour, and hours between two names of times. */
 const HOUR = 6;
 const NAMED = [1, 2, 3, 6];
@@ -40,7 +43,12 @@ export function Bars({ values, limit, label }) {
     pen.setLineDash([]);
     pen.fillStyle = colours.muted;
     pen.textAlign = "right";
-    for (const count of new Set([0, limit, most])) pen.fillText(count, LEFT - 5, y(count) + 4);
+    let above = -Infinity;
+    for (const count of [most, limit, 0]) {
+      if (y(count) - above < NAME_PX) continue;
+      pen.fillText(count, LEFT - 5, y(count) + 4);
+      above = y(count);
+    }
     const hours = Math.floor(shown / HOUR);
     const step = NAMED.find((one) => hours / one <= 8) ?? 12;
     pen.textAlign = "center";

@@ -7,13 +7,15 @@ import { clock } from "../time.js";
 import { palette } from "../systems/palette.js";
 import { useDrawing } from "./drawing.js";
 
-
 const HEIGHT = 120;
+
+/** Steps from one time that is named to the next, in seconds: none below a second, as names end there. */
+const STEPS = [1, 2, 5, 10, 15, 30, ...[1, 2, 5, 10, 15, 30].map((minutes) => 60 * minutes), 3600, 7200, 14400, 28800, 86400];
 
 function axes(colours, time) {
   const one = { stroke: colours.muted, grid: { stroke: colours.faint, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   const times = (_, splits) => splits.map((at) => clock(at));
-  return [{ ...one, space: 70, size: 24, ...(time ? { values: times } : {}) }, { ...one, size: 46 }];
+  return [{ ...one, space: 70, size: 24, ...(time ? { values: times, incrs: STEPS } : {}) }, { ...one, size: 46 }];
 }
 
 /** A range of y that begins or ends at zero unless the data crosses it; where all is zero, up to one. */
@@ -26,7 +28,7 @@ function fromZero(_, least, most) {
 const shown = ([low, high]) => (_, least, most) => [Math.min(low, least ?? low), Math.max(high, most ?? high)];
 
 /** A range of x: that of the data; a minute around what stands alone. */
-const alone = (_, least, most) => (least === null ? [0, 1] : least === most ? [least - 30, most + 30] : [least, most]);
+const alone = ({ data: [x] }) => (x.length > 1 ? [x[0], x.at(-1)] : x.length ? [x[0] - 30, x[0] + 30] : [0, 1]);
 
 /**
  * @param data a function → uPlot's arrays [x, ...ys]; read in an effect, so signals in it are followed
@@ -115,8 +117,13 @@ export function Chart({ data, lines, time = true, mark, height = HEIGHT, label, 
   return <div class="chart" ref={box} role="img" aria-label={label} />;
 }
 
-/** The course of one quantity in a few pixels, without axes: a trend, not a reading. */
-export function Spark({ values, colour = "blue", label }) {
+/**
+ * The course of one quantity in a few pixels, without axes: a trend, not a reading.
+ *
+ * @param values a function → the last values, the newest last
+ * @param least where there are fewer they fill less of it, from the right
+ */
+export function Spark({ values, least = 20, colour = "blue", label }) {
   const box = useDrawing((pen, { width, tall }, colours) => {
     const list = values();
     const found = list.filter((v) => v !== null && Number.isFinite(v));
@@ -132,7 +139,7 @@ export function Spark({ values, colour = "blue", label }) {
         down = false;
         return;
       }
-      const x = (k / (list.length - 1)) * width;
+      const x = width - ((list.length - 1 - k) / (Math.max(list.length, least) - 1)) * width;
       const y = tall - 2 - ((value - low) / (high - low)) * (tall - 4);
       if (down) pen.lineTo(x, y);
       else pen.moveTo(x, y);
@@ -141,5 +148,5 @@ export function Spark({ values, colour = "blue", label }) {
     pen.stroke();
   });
 
-  return <canvas class="spark" ref={box} role="img" aria-label={label} />;
+  return <canvas class="spark" ref={box} role="img" aria-label={label} title={label} />;
 }

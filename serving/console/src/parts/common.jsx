@@ -1,6 +1,4 @@
 // Small parts that every view uses.
-import { useEffect, useRef, useState } from "preact/hooks";
-import { me } from "../store.js";
 import { age, date, now } from "../time.js";
 
 const SOURCES = {
@@ -40,69 +38,36 @@ export function Age({ at, stale }) {
   );
 }
 
+/** A value with so many digits and a real minus, none before nought; a dash where there is none. */
 export const number = (value, digits = 1) =>
-  value === null || value === undefined || !Number.isFinite(value) ? "–" : value.toFixed(digits);
+  Number.isFinite(value) ? value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "") : "–";
 
 /** A figure of a table: four digits, with a real minus; a dash where there is none. */
-export const figure = (value) =>
-  Number.isFinite(value) ? Number(value.toPrecision(4)).toLocaleString("en-GB").replace("-", "−") : "–";
+export const figure = (value, digits = 4) =>
+  Number.isFinite(value) ? Number(value.toPrecision(digits)).toLocaleString("en-GB").replace("-", "−") : "–";
+
+/** How long an answer took, and how long it may. */
+export const taken = (frame) =>
+  `${number(frame.latency_ms, frame.latency_ms < 10 ? 1 : 0)} ms (limit ${number(frame.deadline_ms, 0)})`;
 
 const UNITS = { s: "s", min: "min", pct: "%", veh: "vehicles", m: "m", mm: "mm", m3: "m³", km: "km" };
 
+/** Indicators whose names say too little. */
+const INDICATORS = { j: "drift and acceleration, 1 without dampers", controllable: "overflow that gates can influence" };
+
+/** The unit of an indicator, empty where it has none: `wait_min` → min. */
+export const unitOf = (name) => UNITS[name.split("_").slice(1).pop()] ?? "";
+
 /** An indicator with its unit: `wait_min` → wait (min). */
 export function indicator(name) {
-  const cut = name.lastIndexOf("_");
-  const unit = cut > 0 && UNITS[name.slice(cut + 1)];
-  return unit ? `${name.slice(0, cut).replaceAll("_", " ")} (${unit})` : name.replaceAll("_", " ");
+  const unit = unitOf(name);
+  const plain = unit ? name.slice(0, name.lastIndexOf("_")) : name;
+  const told = INDICATORS[plain] ?? plain.replaceAll("_", " ");
+  return unit ? `${told} (${unit})` : told;
 }
 
 /** A controller's name without the folders that lead to it. */
 export const brief = (name) => name.split("/").slice(-2).join("/");
-
-/** Asks once before something is done. `ask` is what is going to happen; children may hold more to fill in. */
-export function Confirm({ title, children, action, onDone, onClose, danger }) {
-  const box = useRef(null);
-  const [problem, setProblem] = useState("");
-  const [busy, setBusy] = useState(false);
-  useEffect(() => box.current?.showModal(), []);
-  const go = async (event) => {
-    event.preventDefault();
-    setBusy(true);
-    setProblem("");
-    try {
-      await onDone(Object.fromEntries(new FormData(event.target)));
-      onClose();
-    } catch (error) {
-      setProblem(error.message);
-    } finally {
-      setBusy(false);
-    }
-  };
-  return (
-    <dialog ref={box} class="confirm" onClose={onClose} aria-labelledby="confirm-title">
-      <form onSubmit={go}>
-        <h2 id="confirm-title">{title}</h2>
-        {children}
-        <p class="hint">
-          As <strong>{me.value.name}</strong>; {me.value.audit ? "it stands in the audit log." : "no audit log is kept here."}
-        </p>
-        {problem && (
-          <p class="problem" role="alert">
-            {problem}
-          </p>
-        )}
-        <div class="buttons">
-          <button type="button" onClick={() => box.current.close()}>
-            Cancel
-          </button>
-          <button type="submit" class={danger ? "danger" : "primary"} disabled={busy}>
-            {action}
-          </button>
-        </div>
-      </form>
-    </dialog>
-  );
-}
 
 export function Empty({ children }) {
   return <p class="empty">{children}</p>;

@@ -10,7 +10,7 @@ const RIGHT = 10;
 function rounded([low, high], count) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((one) => one * power >= rough);
+  const step = power * [1, 2, 2.5, 5, 10].find((one) => one * power >= rough);
   const first = Math.ceil(low / step);
   return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, k) => Number(((first + k) * step).toPrecision(6)));
 }
@@ -36,7 +36,7 @@ function axes(pen, field, [xs, ys], [xLabel, yLabel], colours) {
   }
   pen.fillText(xLabel, left + width / 2, top + height + 28);
   pen.textAlign = "right";
-  for (const value of rounded(ys, height / 40)) {
+  for (const value of rounded(ys, height / 30)) {
     line(pen, [left, y(value)], [left + width, y(value)]);
     pen.fillText(signed(value), left - 6, y(value) + 4);
   }

@@ -8,6 +8,10 @@ import { useDrawing } from "./drawing.js";
 const COLOUR = { champion: "blue", canary: "sky", fallback: "orange", manual: "pink" };
 const TALL = 58;
 const BASE = 30;
+
+/** How high a policy's decisions stand; what stands above them where some agents are held by hand. */
+const LOW = 12;
+const SOME = 4;
 const UNKEPT = "No audit log is kept here: what was before this page was opened is not known.";
 
 /** Room that a time takes below the strip, and steps from one to the next that people count in, in seconds. */
@@ -44,11 +48,17 @@ export function Timeline({ site, history }) {
     const to = Math.max(list.at(-1).at_s, from + 1);
     const x = (time) => ((time - from) / (to - from)) * (width - 2) + 1;
     for (const point of list) {
-      const left = x(point.at_s);
+      // Whole pixels: between halves the ground would shine through.
+      const left = Math.floor(x(point.at_s));
+      const wide = Math.max(Math.ceil(x(Math.min(point.until_s, to))) - left, 1);
       pen.fillStyle = colours[COLOUR[point.source]] ?? colours.muted;
       // Fallback and manual stand higher: told apart without colour, too.
-      const high = point.source === "champion" || point.source === "canary" ? 12 : 24;
-      pen.fillRect(left, BASE - high, Math.max(x(Math.min(point.until_s, to)) - left + 0.3, 1), high);
+      const high = point.source === "champion" || point.source === "canary" ? LOW : 2 * LOW;
+      pen.fillRect(left, BASE - high, wide, high);
+      if (point.hand && high === LOW) {
+        pen.fillStyle = colours.pink;
+        pen.fillRect(left, BASE - LOW - SOME, wide, SOME);
+      }
       if (point.reasons.length) {
         pen.fillStyle = colours.red;
         pen.fillRect(left, BASE + 1, 1.5, 4);
@@ -112,7 +122,7 @@ function Decided({ site, frame }) {
   const changes = frame.interventions;
   return (
     <>
-      <strong>{clock(frame.at_s)}</strong> {frame.controller} decided
+      <strong>{clock(frame.at_s)}</strong> {frame.source === "manual" ? "everything was held by hand" : `${frame.controller} decided`}
       {changes.length ? ", and the guard changed: " : "; the guard let everything through."}
       {changes
         .slice(0, TOLD)
@@ -129,8 +139,9 @@ function Key() {
     <ul class="legend">
       {[
         ["blue", "block", "policy or rule"],
+        ["sky", "block", "canary"],
         ["orange", "block tall", "fallback"],
-        ["pink", "block tall", "by hand"],
+        ["pink", "block tall", "by hand; thin: some agents"],
         ["red", "tick", "the guard changed something"],
         ["ink", "tick", "a check found something"],
       ].map(([colour, shape, text]) => (

@@ -1,4 +1,5 @@
 // A building from the side: floors where they are by estimate, much enlarged; dampers by their command.
+import { number } from "../parts/common.jsx";
 import { known, mix } from "./palette.js";
 
 /** The largest drift that was seen is drawn as this share of a storey. */
@@ -38,7 +39,7 @@ export default {
     if (!frame) return { color: colours.muted, weight: 3 };
     if (kind === "storey") {
       const drift = frame.readings.drift_est_mm?.[info.index.storey.get(id)];
-      const text = known(drift) ? `${drift.toFixed(2).replace(/^-(?=.*[1-9])/, "−").replace("-", "")} mm` : "?";
+      const text = known(drift) ? `${number(drift, 2)} mm` : "?";
       return { color: colours.muted, weight: 4, text, tip: `${id} drifts by ${text}, an estimate` };
     }
     const k = info.index.damper.get(id);
@@ -50,7 +51,7 @@ export default {
       weight: 3 + 6 * level,
       dash: heard ? null : "2 6",
       text: `${(100 * level).toFixed(0)} %`,
-      tip: `${id}: ${(100 * level).toFixed(0)} %, ${heard ? `${frame.readings.force_n[k].toFixed(0)} N` : "silent"}`,
+      tip: `${id}: ${(100 * level).toFixed(0)} %, ${heard ? `${number(frame.readings.force_n[k], 0)} N` : "silent"}`,
     };
   },
   legend: (colours) => [

@@ -1,4 +1,5 @@
 // Drainage: tanks by how full they are, gates by how far they are open, rain and tide beside them.
+import { number } from "../parts/common.jsx";
 import { known, mix } from "./palette.js";
 
 const fullM = (info, id) => info.limits.tanks?.[id]?.full_m ?? Infinity;
@@ -49,7 +50,10 @@ export default {
     { color: colours.green, text: "gate, wider the more it is open" },
     { color: colours.red, dash: true, text: "gate shut" },
     { color: colours.blue, round: true, text: "tank, with its filling" },
-    { color: colours.red, round: true, text: "tank full" },
+    { color: colours.orange, round: true, text: "above 70 %" },
+    { color: colours.red, round: true, text: "full" },
+    { color: colours.muted, round: true, text: "outfall" },
+    { color: colours.sky, dot: true, text: "tide, with its level" },
   ],
   readouts: (frame, info) =>
     [...(info.index.gauge?.keys() ?? [])].map((id, k) => ({
@@ -73,5 +77,5 @@ export default {
 };
 
 function text(value, unit) {
-  return known(value) ? `${value.toFixed(2)} ${unit}` : "not known";
+  return known(value) ? `${number(value, 2)} ${unit}` : "not known";
 }

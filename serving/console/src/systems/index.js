@@ -34,7 +34,7 @@ export function gaugesOf(kind, frame) {
  * What a person sets of an agent, a field a number of its command: a choice, or a range with the words for a value.
  *
  * @param agent its name; empty: of all agents at once
- * @return [{label, choices: [{value, text}]} or {label, low, high, step, said}]
+ * @return [{label, choices: [{value, text}]} or {label, low, high, step, said}]; `fixed`: what it is, as nobody sets it
  */
 export function fieldsOf(site, agent) {
   const info = site.info.value;
@@ -43,7 +43,7 @@ export function fieldsOf(site, agent) {
     const plain = Array.from({ length: choices }, (_, value) => ({ value, text: `${name} ${value}` }));
     return [{ label: name, choices: site.kind.choices?.(agent, info) ?? plain }];
   }
-  const fields = site.kind.fields?.(info) ?? low.map((_, k) => ({ label: low.length > 1 ? `${name} ${k + 1}` : name }));
+  const fields = site.kind.fields?.(info, agent) ?? low.map((_, k) => ({ label: low.length > 1 ? `${name} ${k + 1}` : name }));
   return fields.map((field, k) => ({
     low: low[k],
     high: high[k],

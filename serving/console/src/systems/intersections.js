@@ -55,6 +55,7 @@ export default {
     { color: colours.green, text: "green" },
     { color: colours.green, dash: true, text: "gives way" },
     { color: colours.orange, dash: true, text: "clearing" },
+    { color: colours.yellow, text: "queue" },
     { color: colours.red, text: "long queue" },
     { color: colours.blue, dot: true, text: "vehicle" },
   ],
@@ -64,7 +65,7 @@ export default {
     if (!agent) return Array.from({ length: Math.min(...all.map((one) => one.length)) }, (_, value) => ({ value, text: `stage ${value}` }));
     return info.limits.stages[agent].map((state, value) => {
       const green = [...state].filter((signal) => signal === "G" || signal === "g").length;
-      return { value, text: `stage ${value}: ${green} of ${state.length} ways across are green` };
+      return { value, text: `stage ${value}: ${green} of ${state.length} ways green` };
     });
   },
   reasons: {

@@ -43,18 +43,20 @@ export default {
   },
   thing: (load, colours) => ({ fill: load > 0 ? colours.ink : colours.green, radius: 4 + Math.min(load, 4) / 2 }),
   legend: (colours) => [
-    { color: colours.blue, round: true, text: "zone: idle vehicles / wanted there" },
-    { color: colours.orange, round: true, text: "many wait" },
+    { color: colours.blue, round: true, text: "zone: idle vehicles / wanted there; deeper: more parties wait" },
+    { color: colours.orange, round: true, text: "four parties and more wait" },
     { color: colours.green, dot: true, text: "vehicle, empty" },
     { color: colours.ink, dot: true, text: "vehicle with riders, larger with more" },
   ],
   readouts: (frame) => [{ label: "speed on the streets", value: 100 * frame.readings.speed?.[0], unit: "% of free flow", digits: 0 }],
-  fields(info) {
+  /** Of all zones at once no share is set: they would have equal ones, whatever it is. */
+  fields(info, agent) {
     const { range, faster } = info.limits.targets;
     return [
       {
         label: "share of idle vehicles, beside a usual zone’s",
         short: "share",
+        ...(agent ? {} : { fixed: 0 }),
         said: (value) => `× ${Number(Math.exp(range * value).toPrecision(2))}`,
       },
       { label: "how much a wait counts here", short: "a wait counts", said: (value) => `× ${(faster ** value).toFixed(2)}` },

@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask } from "../api.js";
 import { changes, may, me } from "../store.js";
-import { date } from "../time.js";
+import { date, span } from "../time.js";
 import { Empty } from "../parts/common.jsx";
 
 const older = signal([]);
@@ -38,6 +38,28 @@ function listed() {
     .sort((a, b) => b.at_s - a.at_s);
 }
 
+const all = (agents) => (agents.length > 3 ? `${agents.length} agents` : agents.join(", "));
+
+/** What was done, by the name that the audit log has for it; what is not here is told by that name. */
+const DEEDS = {
+  override: ({ agents, expires_s }) => `took over ${all(agents)} for ${span(expires_s)}`,
+  release: ({ agents }) => `handed back ${all(agents)}`,
+  acknowledge: (_, alarm) => `acknowledged: ${alarm}`,
+  shelve: ({ seconds, text = "an alarm" }) => `shelved for ${span(seconds)}: ${text}`,
+  unshelve: ({ text = "an alarm" }) => `brought back into sight: ${text}`,
+  shadow: ({ after }) => `let ${after.challenger} watch in the shadow`,
+  canary: ({ after }) => `let ${after.challenger} decide as a canary`,
+  promote: ({ after }) => `made ${after.champion} champion`,
+  demote: ({ before }) => `sent ${before.challenger} away`,
+  rollback: ({ after, from, to }) => (after ? `went back to ${after.champion}` : `let ${to} decide instead of ${from}`),
+  return: ({ to }) => `let ${to} decide again`,
+};
+
+const deed = ({ what, detail, reason }) => DEEDS[what]?.(detail, reason) ?? what;
+
+/** Deeds that nobody has to give a reason for. */
+const PLAIN = new Set(["acknowledge", "unshelve", "release"]);
+
 /** @param most lines that are shown; all if not given */
 export function ChangeTable({ most, caption }) {
   useEffect(() => {
@@ -64,9 +86,9 @@ export function ChangeTable({ most, caption }) {
                 <tr key={`${change.at_s}${change.what}${change.site}`}>
                   <td class="when">{date(change.at_s)}</td>
                   <td>{change.who}</td>
-                  <td>{change.what}</td>
+                  <td>{deed(change)}</td>
                   <td>{change.site ? <a href={`#/site/${change.system}/${change.site}`}>{change.site}</a> : "the service"}</td>
-                  <td>{change.reason}</td>
+                  <td>{PLAIN.has(change.what) ? "" : change.reason}</td>
                 </tr>
               ))}
             </tbody>

@@ -1,38 +1,45 @@
-// The list of alarms: seen to, shelved, grouped by incident.
+// The list of alarms: acknowledged, shelved, grouped by incident.
 import { useState } from "preact/hooks";
 import { ask } from "../api.js";
 import { alarms, may, refreshAlarms } from "../store.js";
 import { clock, now, span } from "../time.js";
 import { Bars } from "../parts/bars.jsx";
-import { Age, Confirm, Empty, Priority } from "../parts/common.jsx";
+import { Asked, Confirm } from "../parts/ask.jsx";
+import { Age, Empty, Priority } from "../parts/common.jsx";
 
-const STATES = { raised: "unseen", acknowledged: "seen", returned: "gone, unseen" };
-
-function groups(list) {
+/** Incidents in the order of the first alarm of each: all of its alarms, and those among the first so many. */
+function incidents(list, most) {
   const found = new Map();
-  for (const alarm of list) {
-    if (!found.has(alarm.incident)) found.set(alarm.incident, []);
-    found.get(alarm.incident).push(alarm);
-  }
-  return [...found.values()];
+  list.forEach((alarm, k) => {
+    if (!found.has(alarm.incident)) found.set(alarm.incident, { incident: alarm.incident, all: [], shown: [] });
+    const { all, shown } = found.get(alarm.incident);
+    all.push(alarm);
+    if (k < most) shown.push(alarm);
+  });
+  return [...found.values()].filter(({ shown }) => shown.length);
 }
 
-export async function acknowledge(alarm) {
-  await ask(`/v1/alarms/${alarm.id}/acknowledge`, { method: "POST", body: {} });
+async function acknowledge(alarms) {
+  for (const alarm of alarms) await ask(`/v1/alarms/${alarm.id}/acknowledge`, { method: "POST", body: {} });
   await refreshAlarms();
 }
 
-function Row({ alarm, onShelve }) {
-  const [problem, setProblem] = useState("");
-  const where = { system: alarm.system, name: alarm.site };
+/** Whether it holds, whether somebody has acknowledged it, and since when. */
+function State({ alarm }) {
+  if (alarm.state === "raised") return "not acknowledged";
+  const returned = alarm.state === "returned";
+  return (
+    <>
+      {alarm.state}{" "}
+      <small>
+        {returned ? `${clock(alarm.returned_s)}, not acknowledged` : `by ${alarm.acknowledged_by}, ${clock(alarm.acknowledged_s)}`}
+      </small>
+    </>
+  );
+}
+
+function Row({ alarm, sited, onShelve }) {
   const shelved = alarm.shelved_until_s > now.value;
-  const seen = async () => {
-    try {
-      await acknowledge(alarm);
-    } catch (error) {
-      setProblem(error.message);
-    }
-  };
   return (
     <tr class={`state-${alarm.state}${shelved ? " shelved" : ""}`}>
       <td>
@@ -47,53 +54,50 @@ function Row({ alarm, onShelve }) {
             · shelved by {alarm.shelved_by} for {span(alarm.shelved_until_s - now.value)}: {alarm.shelved_for}
           </span>
         )}
-        {problem && (
-          <span class="problem" role="alert">
-            {problem}
-          </span>
-        )}
       </td>
-      <td>
-        <a href={`#/site/${alarm.system}/${alarm.site}`}>{alarm.site}</a>
-      </td>
-      <td>
-        {STATES[alarm.state]}
-        {alarm.state === "acknowledged" && <span class="hint"> by {alarm.acknowledged_by}</span>}
+      {sited && (
+        <td>
+          <a href={`#/site/${alarm.system}/${alarm.site}`}>{alarm.site}</a>
+        </td>
+      )}
+      <td class="state">
+        <State alarm={alarm} />
       </td>
       <td class="since">
         <Age at={alarm.raised_s} /> <small>{clock(alarm.raised_s)}</small>
       </td>
-      <td>
-        {may("operate", where) && (
-          <div class="acts">
-            {alarm.state !== "acknowledged" && (
-              <button type="button" onClick={seen}>
-                Acknowledge
-              </button>
-            )}
-            <button type="button" onClick={() => onShelve(alarm)}>
-              {shelved ? "Unshelve" : "Shelve"}
-            </button>
-          </div>
-        )}
-      </td>
+      <td>{may("operate", { system: alarm.system, name: alarm.site }) && <Acts alarm={alarm} shelved={shelved} onShelve={onShelve} />}</td>
     </tr>
   );
 }
 
-/** The head of alarms that came together: all of them can be seen to at once. */
-function Incident({ group, onSeen }) {
+function Acts({ alarm, shelved, onShelve }) {
+  const shelve = (
+    <button type="button" class="second" onClick={() => onShelve(alarm)}>
+      {shelved ? "Unshelve…" : "Shelve…"}
+    </button>
+  );
+  if (alarm.state === "acknowledged") return <div class="acts">{shelve}</div>;
+  return (
+    <Asked action="Acknowledge" of={alarm.text} onDone={() => acknowledge([alarm])}>
+      {shelve}
+    </Asked>
+  );
+}
+
+/** The head of alarms that came together: all of them can be acknowledged at once. */
+function Incident({ group, columns, onAll }) {
   const [{ incident, site, system }] = group;
   const unseen = group.filter((alarm) => alarm.state !== "acknowledged");
   return (
     <tr class="incident-head">
-      <th scope="rowgroup" colSpan="6">
+      <th scope="rowgroup" colSpan={columns}>
         <div>
           <span>
-            Incident {incident} at {site}: {group.length} alarms, {unseen.length ? `${unseen.length} unseen` : "all seen"}
+            Incident {incident} at {site}: {group.length} alarms, {unseen.length ? `${unseen.length} not acknowledged` : "all acknowledged"}
           </span>
           {unseen.length > 1 && may("operate", { system, name: site }) && (
-            <button type="button" onClick={() => onSeen(unseen)}>
+            <button type="button" onClick={() => onAll(unseen)}>
               Acknowledge all {unseen.length}…
             </button>
           )}
@@ -114,7 +118,7 @@ function Rate() {
         alarms in every ten minutes{" "}
         <small>
           ({course.reduce((a, b) => a + b, 0)} in the last {hours < 1.5 ? `${10 * course.length} minutes` : `${hours.toFixed(0)} hours`};{" "}
-          {over ? `more than one in ${over} of ${course.length} times ten minutes` : "never more than one"})
+          {over ? `more than one in ${over} of ${course.length}` : "never more than one"})
         </small>
       </figcaption>
       <Bars
@@ -126,9 +130,13 @@ function Rate() {
   );
 }
 
-export function AlarmTable({ list, caption }) {
+/**
+ * @param sited whether each alarm says where it is
+ * @param most so many of them are shown; what is said of their incidents is of all
+ */
+export function AlarmTable({ list, caption, sited = true, most = Infinity }) {
   const [shelving, setShelving] = useState(null);
-  const [seeing, setSeeing] = useState(null);
+  const [all, setAll] = useState(null);
   const shelved = shelving && shelving.shelved_until_s > now.value;
   return (
     <>
@@ -139,36 +147,33 @@ export function AlarmTable({ list, caption }) {
             <tr>
               <th scope="col">Priority</th>
               <th scope="col">What</th>
-              <th scope="col">Site</th>
+              {sited && <th scope="col">Site</th>}
               <th scope="col">State</th>
-              <th scope="col">Since</th>
+              <th scope="col">Raised</th>
               <th scope="col">
                 <span class="hidden">Actions</span>
               </th>
             </tr>
           </thead>
-          {groups(list).map((group) => (
-            <tbody key={group[0].incident} class={group.length > 1 ? "incident" : ""}>
-              {group.length > 1 && <Incident group={group} onSeen={setSeeing} />}
-              {group.map((alarm) => (
-                <Row key={alarm.id} alarm={alarm} onShelve={setShelving} />
+          {incidents(list, most).map(({ incident, all, shown }) => (
+            <tbody key={incident} class={all.length > 1 ? "incident" : ""}>
+              {all.length > 1 && <Incident group={all} columns={sited ? 6 : 5} onAll={setAll} />}
+              {shown.map((alarm) => (
+                <Row key={alarm.id} alarm={alarm} sited={sited} onShelve={setShelving} />
               ))}
             </tbody>
           ))}
         </table>
       </div>
-      {seeing && (
+      {all && (
         <Confirm
-          title={`Acknowledge ${seeing.length} alarms of one incident?`}
+          title={`Acknowledge ${all.length} alarms of one incident?`}
           action="Acknowledge all"
-          onClose={() => setSeeing(null)}
-          onDone={async () => {
-            for (const alarm of seeing) await ask(`/v1/alarms/${alarm.id}/acknowledge`, { method: "POST", body: {} });
-            await refreshAlarms();
-          }}
+          onClose={() => setAll(null)}
+          onDone={() => acknowledge(all)}
         >
           <ul class="findings">
-            {seeing.map((alarm) => (
+            {all.map((alarm) => (
               <li key={alarm.id}>{alarm.text}</li>
             ))}
           </ul>

@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask } from "../api.js";
 import { date } from "../time.js";
-import { brief, Empty, figure, indicator } from "../parts/common.jsx";
+import { brief, Empty, figure, indicator, unitOf } from "../parts/common.jsx";
 import { Scatter } from "../parts/plane.jsx";
 
 const evaluations = signal(null);
@@ -20,7 +20,8 @@ async function load() {
 function groups(list) {
   const found = new Map();
   for (const one of list) {
-    const key = `${one.scenario} · ${one.label} · ${one.hash.slice(0, 8)}${one.split === "test" ? "" : ` · ${one.split}`}`;
+    const label = one.scenario.endsWith(`/${one.label}`) ? "" : ` · ${one.label}`;
+    const key = `${one.scenario}${label} · ${one.hash.slice(0, 8)}${one.split === "test" ? "" : ` · ${one.split}`}`;
     if (!found.has(key)) found.set(key, []);
     for (const [controller, reached] of Object.entries(one.controllers)) {
       const { name, seeds, written_s, kpi } = one;
@@ -159,7 +160,7 @@ function Compared({ kpi, seeds, first, second, paired, ...names }) {
           </caption>
           <thead>
             <tr>
-              <th />
+              <td />
               <th scope="col" class="number">
                 median
               </th>
@@ -187,8 +188,11 @@ function Compared({ kpi, seeds, first, second, paired, ...names }) {
           </tbody>
         </table>
         <p class="paired">
-          Seed by seed {a} differs from {b} by <strong>{figure(paired.difference)}</strong> in the median, 95 % interval{" "}
-          {figure(paired.low)} to {figure(paired.high)}: <strong>{verdict}</strong>. It is better on {paired.wins} of{" "}
+          Seed by seed {a} differs from {b} by{" "}
+          <strong>
+            {figure(paired.difference)} {unitOf(kpi)}
+          </strong>{" "}
+          in the median, 95 % interval {figure(paired.low)} to {figure(paired.high)}: <strong>{verdict}</strong>. It is better on {paired.wins} of{" "}
           {seeds.length} seeds; the median ratio is {figure(paired.ratio)}.
         </p>
       </div>

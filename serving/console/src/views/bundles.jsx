@@ -1,11 +1,18 @@
 // Policies that can be served: their cards, and what two of them reached on the same seeds.
 import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { Empty, figure, indicator } from "../parts/common.jsx";
 
 const pair = signal(["", ""]);
 
 /** What stands for the bundle itself in the tables of its card. */
 const ITSELF = "this policy";
+
+/** Where a bundle lies: one that ships is called by its name, any other by its folder. */
+const from = (ref) => (ref.includes("/") ? ref : "shipped");
+
+/** A bundle's card, its name with where it lies if another has the same. */
+const called = ({ ref, card }, other) => (other?.card.name === card.name ? { ...card, name: `${card.name}, ${from(ref)}` } : card);
 
 const Figure = ({ children }) => <td class="number">{figure(children)}</td>;
 
@@ -21,13 +28,16 @@ export function Bundles({ list }) {
           <thead>
             <tr>
               <th scope="col">Name</th>
+              <th scope="col">From</th>
               <th scope="col">System</th>
               <th scope="col">Made</th>
               <th scope="col">Algorithm</th>
               <th scope="col" class="number">
                 Decisions
               </th>
-              <th scope="col">SHA-256</th>
+              <th scope="col" class="rare">
+                SHA-256
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -38,11 +48,12 @@ export function Bundles({ list }) {
                     {card.name}
                   </button>
                 </th>
+                <td>{from(ref)}</td>
                 <td>{card.system}</td>
                 <td class="when">{card.created}</td>
                 <td>{card.training.algorithm}</td>
                 <td class="number">{card.training.decisions.toLocaleString("en-GB")}</td>
-                <td>
+                <td class="rare">
                   <code title={card.sha256}>{card.sha256.slice(0, 12)}</code>
                 </td>
               </tr>
@@ -60,14 +71,14 @@ export function Bundles({ list }) {
                 .filter((one) => !k || (one !== a && one.card.system === a?.card.system))
                 .map((one) => (
                   <option value={one.ref}>
-                    {one.card.system}/{one.card.name}
+                    {one.card.system}/{one.card.name}, {from(one.ref)}
                   </option>
                 ))}
             </select>
           </label>
         ))}
       </div>
-      {a && <Card a={a.card} b={b?.card} />}
+      {a && <Card a={called(a, b)} b={b && called(b, a)} />}
     </>
   );
 }
@@ -84,8 +95,10 @@ function titled(title) {
 
 function Card({ a, b }) {
   const proven = Object.entries(a.proven ?? {});
+  const box = useRef(null);
+  useEffect(() => box.current.scrollIntoView({ block: "nearest" }), [a.sha256]);
   return (
-    <section class="card" aria-label={`Card of ${a.name}`}>
+    <section class="card" ref={box} aria-label={`Card of ${a.name}`}>
       <h3>{a.name}</h3>
       <dl class="facts">
         <Fact name="trained on">{counted(Object.keys(a.training.scenarios ?? {}))}</Fact>
@@ -95,13 +108,12 @@ function Card({ a, b }) {
         <Fact name="worse at">{counted(proven.filter(([, fine]) => !fine).map(([site]) => site))}</Fact>
         <Fact name="made with">
           {Object.entries(a.versions)
-            .map(([name, version]) => `${name} ${version}`)
+            .map(([name, version]) => `${name} ${shortened(version)}`)
             .join(", ")}
         </Fact>
       </dl>
-      <p class="hint">
-        Made again with <code>{a.training.command}</code>
-      </p>
+      <p class="hint">Made again with</p>
+      <pre>{a.training.command}</pre>
       <Overview a={a} b={b} />
       {tables(a).map(([title, table]) => (
         <details key={title}>
@@ -112,6 +124,9 @@ function Card({ a, b }) {
     </section>
   );
 }
+
+/** A commit by its first twelve digits; other versions as they are. */
+const shortened = (version) => version.replace(/^([0-9a-f]{12})[0-9a-f]{28}/, "$1");
 
 function Fact({ name, children }) {
   if (!children) return null;

@@ -2,7 +2,7 @@
 import { alarms, sites } from "../store.js";
 import { now } from "../time.js";
 import { Spark } from "../parts/chart.jsx";
-import { Age, Empty, number, Priority, Source } from "../parts/common.jsx";
+import { Age, Empty, number, Priority, Source, taken } from "../parts/common.jsx";
 import { gaugesOf } from "../systems/index.js";
 import { ChangeTable } from "./activity.jsx";
 import { AlarmTable } from "./alarms.jsx";
@@ -15,7 +15,7 @@ function openAlarms(site) {
   );
 }
 
-/** Lower comes first: unseen alarms by priority, silence, fallback or a hand on it, then the rest. */
+/** Lower comes first: alarms that nobody has acknowledged by priority, silence, fallback or a hand on it, then the rest. */
 function urgency(site) {
   const unseen = openAlarms(site).filter((a) => a.state !== "acknowledged");
   const worst = Math.min(9, ...unseen.map((a) => RANK[a.priority]));
@@ -51,7 +51,10 @@ function Tile({ site }) {
             <span aria-hidden="true">✍</span> {byHand} by hand
           </span>
         )}
-        <span class="controller">{frame?.controller ?? site.controller}</span>
+        <span class="controller">
+          {frame?.source === "manual" && "instead of "}
+          {frame?.controller ?? site.controller}
+        </span>
       </div>
       <dl class="gauges">
         {frame &&
@@ -72,11 +75,12 @@ function Tile({ site }) {
       <div class="tile-foot">
         {worst ? (
           <span class="tile-alarm">
-            <Priority priority={worst.priority} /> {worst.text}
+            <Priority priority={worst.priority} /> {worst.state === "returned" && <em>returned: </em>}
+            {worst.text}
             {unseen.length > 1 && <> and {unseen.length - 1} more</>}
           </span>
         ) : (
-          <span>{open.length ? `${open.length} alarm${open.length > 1 ? "s" : ""}, seen` : frame ? "no alarm" : ""}</span>
+          <span>{open.length ? `${open.length} alarm${open.length > 1 ? "s" : ""}, acknowledged` : frame ? "no alarm" : ""}</span>
         )}
         <Age at={frame?.at_s} stale={stale} />
       </div>
@@ -99,7 +103,7 @@ function Health({ frame }) {
         </span>
       )}
       <span>
-        answers in {number(frame.latency_ms, frame.latency_ms < 10 ? 1 : 0)} of {number(frame.deadline_ms, 0)} ms
+        answered in {taken(frame)}
       </span>
     </p>
   );
@@ -113,7 +117,7 @@ function Trend({ site }) {
   if (!first) return null;
   return (
     <Spark
-      label={`Trend of ${first.label}`}
+      label={`Trend of ${first.label}, ${TREND} ticks at most`}
       values={() => {
         site.last.value;
         return site.course.slice(-TREND).map((point) => point.gauges[0]);
@@ -130,7 +134,7 @@ function Twin({ telemetry }) {
     if (value > 0) return null;
     return (
       <p class="twin">
-        {label}: none yet, nor under {telemetry.twin.controller} in a twin of the plant
+        {label}: none yet, nor under {telemetry.twin.controller}, the fallback, simulated beside it
       </p>
     );
   }
@@ -139,21 +143,21 @@ function Twin({ telemetry }) {
   return (
     <p class="twin">
       {label}: <strong>{much === "0" ? "as much as" : `${much} % ${share < 0 ? "less than" : "more than"}`}</strong>{" "}
-      {telemetry.twin.controller} in a twin of the plant
+      under {telemetry.twin.controller}, the fallback, simulated beside it
     </p>
   );
 }
 
 const LATEST = 5;
 
-/** Alarms that nobody has seen yet, the most urgent first. */
+/** Alarms that nobody has acknowledged yet, the most urgent first. */
 function Needs() {
   const unseen = alarms.value.alarms.filter((a) => a.state !== "acknowledged" && !(a.shelved_until_s > now.value));
   if (!unseen.length) return null;
   const more = unseen.length - LATEST;
   return (
-    <section aria-label="Unseen alarms">
-      <AlarmTable list={unseen.slice(0, LATEST)} caption="Alarms that nobody has seen yet" />
+    <section aria-label="Alarms to acknowledge">
+      <AlarmTable list={unseen} most={LATEST} caption="Alarms that nobody has acknowledged yet" />
       {more > 0 && (
         <p class="hint">
           <a href="#/alarms">{more} more in the list of alarms</a>

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { ask } from "../api.js";
 import { now, span } from "../time.js";
-import { Confirm } from "../parts/common.jsx";
+import { Confirm } from "../parts/ask.jsx";
 import { commandText, fieldsOf, reasonText } from "../systems/index.js";
 
 const EXPIRIES = [
@@ -105,7 +105,7 @@ function TakeOver({ site, chosen }) {
           ))}
         </select>
       </label>
-      {fields.map((field, k) => (
+      {fields.map((field, k) => field.fixed === undefined && (
         <label key={k}>
           {field.label}
           {field.choices ? (
@@ -167,7 +167,8 @@ function TakeOver({ site, chosen }) {
 /** What agents are commanded now, in the mean, so that nothing jumps where somebody only looks; else the least. */
 function present(site, agents, fields) {
   const commands = agents.map((agent) => [site.last.peek()?.commands[agent]?.[site.command]].flat());
-  return fields.map(({ choices, low }, k) => {
+  return fields.map(({ choices, low, fixed }, k) => {
+    if (fixed !== undefined) return fixed;
     const now = commands.map((command) => command[k]).filter((one) => typeof one === "number");
     if (!choices) return now.length ? now.reduce((sum, one) => sum + one, 0) / now.length : low;
     return choices.some((choice) => choice.value === now[0]) ? now[0] : choices[0].value;

@@ -1,27 +1,41 @@
 // Who acts, who watches: champion, challenger, fallback; how often they differ; promote, demote, roll back.
-import { useState } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
 import { ask } from "../api.js";
 import { may } from "../store.js";
-import { Confirm } from "../parts/common.jsx";
+import { Confirm } from "../parts/ask.jsx";
 import { Chart } from "../parts/chart.jsx";
 
+/** What may be done with roles; `title` asks it of the one whom it is about, `says` what comes of it. */
 const ACTS = {
-  promote: { title: "Let the challenger act here?", action: "Promote", says: "The challenger becomes the champion with the next episode." },
-  demote: { title: "Send the challenger away?", action: "Demote", says: "The champion goes on alone." },
-  rollback: { title: "Go back to the champion before?", action: "Roll back", says: "The champion before acts again." },
+  promote: {
+    title: ({ challenger }) => `Let ${challenger} act here?`,
+    action: "Promote",
+    says: "It becomes the champion at once; who was it before is remembered.",
+  },
+  demote: {
+    title: ({ challenger }) => `Send ${challenger} away?`,
+    action: "Demote",
+    says: "The champion goes on alone.",
+  },
+  rollback: {
+    title: ({ former }) => `Go back to ${former.at(-1)}?`,
+    action: "Roll back",
+    says: "It is the champion again, at once.",
+  },
 };
 
-/** What is counted of whoever is in charge, over the last ticks. */
+/** What is counted of whoever is in charge, over the ticks that its watch looks back at. */
 const RATES = {
-  errors: "failed, of late",
-  late: "too late, of late",
-  outside: "saw what it never learned, of late",
-  guarded: "changed by the guard, of late",
+  errors: "failed",
+  late: "too late",
+  outside: "saw what it never learned",
+  guarded: "changed by the guard, everyday reasons aside",
 };
 
 /** Who a role's name stands for: “policy” is whoever is known to do no harm here. */
 function named(role, site) {
-  const charge = site.info.value?.in_charge;
+  const charge = site.state.value?.in_charge;
   return role === "policy" && charge?.role === "champion" ? charge.controller : role;
 }
 
@@ -34,12 +48,17 @@ export function Policies({ site }) {
   const allowed = may("administer", site);
   return (
     <section class="policies" aria-label="Policies">
-      <h2>Policies</h2>
+      <h2>
+        Policies <small>as of now</small>
+      </h2>
       <dl class="facts">
         <Role name="champion" of={named(roles.champion, site)} />
         <Role name={roles.mode === "canary" ? "canary" : "in the shadow"} of={roles.challenger} />
         <Role name="fallback" of={site.state.value.in_charge?.fallback} />
         <Role name="champion before" of={before} />
+      </dl>
+      <h3>The one in charge, of late</h3>
+      <dl class="facts">
         {Object.entries(site.state.value.rates ?? {}).map(([name, share]) => (
           <Role key={name} name={RATES[name] ?? name} of={`${(100 * share).toFixed(0)} %`} />
         ))}
@@ -69,7 +88,7 @@ export function Policies({ site }) {
       )}
       {doing && (
         <Confirm
-          title={ACTS[doing].title}
+          title={ACTS[doing].title(roles)}
           action={ACTS[doing].action}
           danger
           onClose={() => setDoing(null)}
@@ -98,8 +117,9 @@ export function Policies({ site }) {
           <p>It decides every tick beside the champion. Nothing of it is carried out.</p>
           <label>
             Controller's name or bundle's path
-            <input name="policy" required maxLength="200" />
+            <input name="policy" required maxLength="200" list="controllers" autocomplete="off" />
           </label>
+          <Controllers site={site} />
           <label>
             Why
             <input name="reason" required maxLength="200" />
@@ -107,6 +127,26 @@ export function Policies({ site }) {
         </Confirm>
       )}
     </section>
+  );
+}
+
+/** What can be named: controllers of the system, and bundles on the service's machine. */
+function Controllers({ site }) {
+  const names = useSignal([]);
+  useEffect(() => {
+    Promise.all([ask(`${site.base}/policies`), ask("/v1/bundles")])
+      .then(([{ known }, { bundles }]) => {
+        const mine = bundles.filter((one) => one.card.system === site.system).map((one) => one.ref);
+        names.value = [...new Set([...known, ...mine])];
+      })
+      .catch(() => {}); // whoever knows a name can write it
+  }, [site]);
+  return (
+    <datalist id="controllers">
+      {names.value.map((name) => (
+        <option value={name} />
+      ))}
+    </datalist>
   );
 }
 
@@ -127,7 +167,7 @@ function ShadowChart({ site }) {
   return (
     <figure>
       <figcaption>
-        commands in which the shadow would have differed <small>(%)</small>
+        commands in which {names.join(" and ")} would have differed from the champion’s <small>(%)</small>
       </figcaption>
       <Chart
         label="Share of commands in which the shadow differs, over time"

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { alarms, may } from "../store.js";
 import { clock, plantClock } from "../time.js";
-import { Age, number, Source } from "../parts/common.jsx";
+import { Age, number, Source, taken } from "../parts/common.jsx";
 import { Chart } from "../parts/chart.jsx";
 import { SceneMap } from "../parts/map.jsx";
 import { Loop } from "../parts/plane.jsx";
@@ -18,15 +18,26 @@ import { History } from "../history.js";
 
 const CHARTED = ["blue", "orange", "green", "pink"];
 
+/** Sources of decisions of which it is told why their controller makes them. */
+const DECIDES = new Set(["champion", "canary"]);
+
+/** How often a site that is looked at is asked what the stream does not tell: how whoever is in charge has done. */
+const REFRESHED_MS = 5000;
+
 export function SiteView({ site }) {
   const history = useMemo(() => new History(site), [site]);
   const chosen = useSignal("");
   const problem = useSignal("");
   const frame = history.shown;
   useEffect(() => {
-    site.refresh().catch(() => {});
+    const refresh = () => site.refresh().catch(() => {});
+    refresh();
+    const again = setInterval(refresh, REFRESHED_MS);
     site.loadScene().catch((error) => (problem.value = error.message));
-    return () => history.stop();
+    return () => {
+      clearInterval(again);
+      history.stop();
+    };
   }, [site]);
   const shown = frame.value;
   const past = history.at.value !== null;
@@ -51,7 +62,7 @@ export function SiteView({ site }) {
       <Gauges site={site} history={history} />
       {site.kind.loops && <Loops site={site} />}
       {site.kind.structure && <Structure site={site} />}
-      {mine.length > 0 && <AlarmTable list={mine} caption="Alarms of this site" />}
+      {mine.length > 0 && <AlarmTable list={mine} caption={past ? "Alarms of this site, as of now" : "Alarms of this site"} sited={false} />}
       <Policies site={site} />
       <Decision frame={shown} site={site} />
     </div>
@@ -128,7 +139,7 @@ function Legend({ site }) {
         </li>
       ))}
       <li>
-        <span class="swatch round" style={{ color: colours.pink }} /> by hand
+        <span class="swatch block tall" style={{ color: colours.pink }} /> by hand
       </li>
     </ul>
   );
@@ -142,17 +153,16 @@ function Charge({ site, frame, past, chosen }) {
       {frame ? (
         <>
           <p>
-            <Source frame={frame} /> <strong>{frame.controller}</strong>
+            <Source frame={frame} /> {frame.source === "manual" && "instead of "}
+            <strong>{frame.controller}</strong>
             {frame.bundle && <code title={frame.bundle}>{frame.bundle.slice(0, 12)}</code>}
           </p>
-          {!past && frame.source !== "fallback" && state?.in_charge?.why && <p class="hint">{state.in_charge.why}.</p>}
+          {!past && DECIDES.has(frame.source) && state?.in_charge?.why && <p class="hint">{state.in_charge.why}.</p>}
           {frame.fallback_reason && <p class="note">Why the fallback: {frame.fallback_reason}</p>}
           <dl class="facts">
             <div>
               <dt>answered in</dt>
-              <dd>
-                {number(frame.latency_ms, 1)} of {number(frame.deadline_ms, 0)} ms
-              </dd>
+              <dd>{taken(frame)}</dd>
             </div>
             <div>
               <dt>asked by</dt>
@@ -165,27 +175,28 @@ function Charge({ site, frame, past, chosen }) {
               </dd>
             </div>
           </dl>
-          <Findings frame={frame} />
         </>
       ) : (
         <p class="empty">Nobody yet: no plant has asked.</p>
       )}
       {!past && <Overrides site={site} state={state} chosen={chosen} may={may("operate", site)} />}
+      {frame && <Findings frame={frame} />}
     </section>
   );
 }
 
+/** Below what one sets by hand, in room that does not grow: findings come and go, and nothing is to move under a hand. */
 function Findings({ frame }) {
   if (!frame.findings?.length) return null;
   return (
-    <details open>
-      <summary>What the input checks found ({frame.findings.length})</summary>
-      <ul class="findings">
-        {frame.findings.slice(0, 12).map((text) => (
+    <>
+      <h2>What the input checks found</h2>
+      <ul class="findings" tabIndex="0" aria-label="Findings of the input checks">
+        {frame.findings.map((text) => (
           <li key={text}>{text}</li>
         ))}
       </ul>
-    </details>
+    </>
   );
 }
 

@@ -41,15 +41,18 @@ export function Structure({ site }) {
   );
 }
 
-/** How long from one report to the next, usually; null: there is only one. */
-function period(windows) {
+/** How long from one report to the next, usually; after the first: as long as a window takes by the clock here. */
+function period(site, monitor, windows) {
   const gaps = windows.slice(1).map((one, k) => one.at_s - windows[k].at_s);
-  return gaps.length ? [...gaps].sort((a, b) => a - b)[gaps.length >> 1] : null;
+  if (gaps.length) return [...gaps].sort((a, b) => a - b)[gaps.length >> 1];
+  const [first, last] = [site.frames[0], site.frames.at(-1)];
+  const pace = (last?.at_s - first?.at_s) / (last?.time_s - first?.time_s);
+  return monitor.window_s * (pace > 0 && Number.isFinite(pace) ? pace : 1);
 }
 
 function Heard({ site, monitor, windows }) {
   const { at_s, report } = windows.at(-1);
-  const stale = now.value - at_s > Math.max(STALE_PERIODS * (period(windows) ?? 0), STALE_S);
+  const stale = now.value - at_s > Math.max(STALE_PERIODS * period(site, monitor, windows), STALE_S);
   const alarm = ALARMS[report.alarm];
   const silent = report.storeys.filter((storey) => storey.deaf);
   return (
@@ -74,10 +77,10 @@ function Heard({ site, monitor, windows }) {
       <p class="recommendation">{report.recommendation}</p>
       <div class="charts">
         <figure>
-          <figcaption>probability of a loss of stiffness, by window</figcaption>
+          <figcaption>probability of a loss of stiffness</figcaption>
           <Chart
             label="Probability of a loss of stiffness over time"
-            lines={[{ label: "probability", colour: "orange" }]}
+            lines={[{ label: "probability", colour: "orange", dots: true }]}
             data={() => columns(site, (heard) => [heard.probability])}
             range={[0, 1]}
           />

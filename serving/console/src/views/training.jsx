@@ -1,9 +1,9 @@
 // Runs with their curves and tables, bundles with their cards, and two policies side by side.
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { ask } from "../api.js";
 import { date } from "../time.js";
-import { Empty, indicator, number } from "../parts/common.jsx";
+import { Empty, figure, indicator, number } from "../parts/common.jsx";
 import { Chart } from "../parts/chart.jsx";
 import { Beside } from "./beside.jsx";
 import { Bundles } from "./bundles.jsx";
@@ -105,7 +105,7 @@ function Runs() {
                 </th>
                 <td>{some([...new Set(one.scenarios)])}</td>
                 <td>{one.algorithm}</td>
-                <td class="number">{one.updates}</td>
+                <td class="number">{figure(one.updates, 7)}</td>
                 <td class="number">{number(one.best, 3)}</td>
                 <td class="when">{date(one.written_s)}</td>
               </tr>
@@ -142,23 +142,25 @@ const CURVES = {
 /** What a curve shows, in words: `eval/cologne1/delay_s` is an indicator at a scenario. */
 function curve(tag) {
   const parts = tag.split("/").slice(1);
-  return CURVES[tag] ?? `${indicator(parts.at(-1))}${parts.length > 1 ? ` at ${parts[0]}` : ""}, validation seeds`;
+  return CURVES[tag] ?? `${indicator(parts.at(-1))}${parts.length > 1 ? ` at ${parts[0]}` : ""}`;
 }
 
 function Curves() {
   const { name, curves } = run.value;
+  const box = useRef(null);
+  useEffect(() => box.current.scrollIntoView({ block: "nearest" }), [name]);
   return (
-    <section aria-label={`Curves of ${name}`}>
-      <h3>Curves of {name}</h3>
+    <section class="curves" ref={box} aria-label={`Curves of ${name}`}>
+      <h3>
+        Curves of {name} <small>over decisions of agents; indicators are of validation seeds</small>
+      </h3>
       <div class="charts">
-      {Object.entries(curves).map(([title, { x, y }]) => (
-        <figure key={`${name}${title}`}>
-          <figcaption>
-            {curve(title)} <small>over decisions of agents</small>
-          </figcaption>
-          <Chart label={`${title} of ${name}`} time={false} lines={[{ label: title, colour: "blue" }]} data={() => [x, y]} />
-        </figure>
-      ))}
+        {Object.entries(curves).map(([title, { x, y }]) => (
+          <figure key={`${name}${title}`}>
+            <figcaption>{curve(title)}</figcaption>
+            <Chart label={`${title} of ${name}`} time={false} lines={[{ label: title, colour: "blue" }]} data={() => [x, y]} />
+          </figure>
+        ))}
       </div>
     </section>
   );

@@ -1,0 +1,76 @@
+"""The linear quadratic regulator of a building: the forces that its dampers should have now, and the level for each.
+
+Gains come from the site's elastic frame alone; the state is the observer's estimate. Forces of devices resist: they act
+on the frame through −Dᵀ. The optimal laws (`agents.baselines.dampers_optimal`) follow it, and features tell of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_continuous_are
+
+from envs.dampers.device import Array, Device
+from envs.dampers.frame import drift_matrix, hold
+from envs.dampers.site import DampersSite
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a regulator weighs beside drifts, all in typical sizes.
+
+    Attributes:
+        accel: of absolute accelerations.
+        effort: of forces, in full ones.
+        lead_ms: how far ahead it looks: to the state expected then, if forces stay as they are.
+    """
+
+    accel: float
+    effort: float
+    lead_ms: float
+
+
+def actuated(site: DampersSite) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A, B of the dampers' forces ``(2n, d)``, and drifts ``(n, 2n)`` and accelerations ``(n, 2n)`` of the state."""
+    frame = site.building.frame
+    n = frame.floors
+    a, b = frame.continuous
+    drifts = drift_matrix(n)
+    return a, -b[:, :n] @ drifts.T[:, site.building.storeys], np.hstack([drifts, np.zeros((n, n))]), a[n:]
+
+
+def regulator(site: DampersSite, weights: Weights) -> np.ndarray:
+    """What each estimate adds to the forces that the dampers of each storey should have together, ``(2n + d, d)`` in N.
+
+    Rows: drifts in mm, their rates in mm/s, and present forces in N, as readings have them. The gain is that of the
+    continuous regulator, from its algebraic Riccati equation.
+    """
+    building = site.building
+    a, b, drifts, accels = actuated(site)
+    typical, n = building.typical, building.frame.floors
+    shares = drifts / typical["drift_m"][:, None]
+    root = np.sqrt(weights.accel) / float(typical["accel_m_s2"])
+    felt, direct = root * accels, root * b[n:]
+    full_n = building.device.strongest_n(typical["rate_m_s"][building.storeys], 1.0) * building.counts
+    q = shares.T @ shares + felt.T @ felt
+    r = direct.T @ direct + weights.effort * np.diag(1.0 / full_n**2)
+    s = felt.T @ direct
+    p = solve_continuous_are(a, b, q, r, s=s)
+    gain = np.linalg.solve(r, b.T @ p + s.T)
+    moved, pushed = hold(a, b, max(weights.lead_ms, 1e-6) / 1e3)
+    of_state, of_force = -(gain @ moved).T, -(gain @ pushed).T
+    below = np.triu(np.ones((n, n)))  # a floor's displacement is the sum of the drifts below it
+    return np.vstack([1e-3 * below @ of_state[:n], 1e-3 * below @ of_state[n:], of_force])
+
+
+def settled(device: Device, force_n: Array, rate_m_s: Array) -> Array:
+    """The level at which a device settles at a force, by the simple model; not bounded; of the arguments' shape.
+
+    Args:
+        device: its model.
+        force_n: of one device, not negative.
+        rate_m_s: how fast it is moved.
+    """
+    none = device.strongest_n(rate_m_s, 0.0)
+    return (force_n - none) / (device.strongest_n(rate_m_s, 1.0) - none)

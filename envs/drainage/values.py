@@ -1,0 +1,110 @@
+"""SWMM's values, many at a time: compiled code (numba) that calls SWMM's own C interface.
+
+Its toolkit gives Python one value a call, at a microsecond or two each: after SWMM itself that took longest of a
+decision. Importing this loads SWMM's library. Places are SWMM's indices, int32 ``(n,)``; values are in its units.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numpy as np
+import swmm.toolkit
+from numba import float64 as real
+from numba import int32, njit, types
+
+from envs.core.errors import CityloopError
+
+
+def _library() -> Path:
+    """SWMM's shared library, which the toolkit brings along; the one that Python's calls go to, too."""
+    found = sorted(Path(swmm.toolkit.__file__).parent.glob("*swmm5*"))
+    if not found:
+        raise CityloopError("swmm-toolkit has no library swmm5: install it anew")
+    return found[0]
+
+
+llvm.load_library_permanently(str(_library()))  # before anything below is compiled, or read from numba's cache
+
+_get = int32(int32, int32, types.voidptr)  # place, kind, where to
+_node = types.ExternalFunction("swmm_getNodeResult", _get)
+_link = types.ExternalFunction("swmm_getLinkResult", _get)
+_stats = types.ExternalFunction("swmm_getNodeStats", int32(int32, types.voidptr))
+_inflow = types.ExternalFunction("swmm_getNodeTotalInflow", int32(int32, types.voidptr))
+_set = int32(int32, real)
+_setting = types.ExternalFunction("swmm_setLinkSetting", _set)
+_rain = types.ExternalFunction("swmm_setGagePrecip", _set)
+_stage = types.ExternalFunction("swmm_setOutfallStage", _set)
+
+NODE_STATS = 16
+"""Size of SWMM's ``SM_NodeStats`` in doubles: fifteen, and an integer."""
+
+FLOODED, FLOODED_H = 4, 5
+"""Where its volume that left the network stands, and for how many hours that went on."""
+
+_places, _values = types.Array(int32, 1, "C", readonly=True), real[::1]
+
+
+@njit(int32(_places, int32, _values), cache=True)
+def node_results(nodes: np.ndarray, kind: int, out: np.ndarray) -> int:
+    """Read one kind of ``NodeResult`` at nodes; what SWMM says is wrong, or 0."""
+    wrong = 0
+    for k in range(len(nodes)):
+        wrong |= _node(nodes[k], kind, out[k:].ctypes)
+    return wrong
+
+
+@njit(int32(_places, int32, _values), cache=True)
+def link_results(links: np.ndarray, kind: int, out: np.ndarray) -> int:
+    """Read one kind of ``LinkResult`` at links; what SWMM says is wrong, or 0."""
+    wrong = 0
+    for k in range(len(links)):
+        wrong |= _link(links[k], kind, out[k:].ctypes)
+    return wrong
+
+
+@njit(int32(_places, _values), cache=True)
+def node_inflows(nodes: np.ndarray, out: np.ndarray) -> int:
+    """Volumes that came into nodes since the start; what SWMM says is wrong, or 0."""
+    wrong = 0
+    for k in range(len(nodes)):
+        wrong |= _inflow(nodes[k], out[k:].ctypes)
+    return wrong
+
+
+@njit(int32(_places, _values, _values), cache=True)
+def node_flooding(nodes: np.ndarray, volume: np.ndarray, hours: np.ndarray) -> int:
+    """Volumes that left the network at nodes since the start, and for how long; what SWMM says is wrong, or 0."""
+    wrong, stats = 0, np.zeros(NODE_STATS)
+    for k in range(len(nodes)):
+        wrong |= _stats(nodes[k], stats.ctypes)
+        volume[k], hours[k] = stats[FLOODED], stats[FLOODED_H]
+    return wrong
+
+
+@njit(int32(_places, _values), cache=True)
+def set_links(links: np.ndarray, settings: np.ndarray) -> int:
+    """Move gates, weirs and pumps; what SWMM says is wrong, or 0."""
+    wrong = 0
+    for k in range(len(links)):
+        wrong |= _setting(links[k], settings[k])
+    return wrong
+
+
+@njit(int32(_places, _values), cache=True)
+def set_gauges(gauges: np.ndarray, rates: np.ndarray) -> int:
+    """Let it rain; what SWMM says is wrong, or 0."""
+    wrong = 0
+    for k in range(len(gauges)):
+        wrong |= _rain(gauges[k], rates[k])
+    return wrong
+
+
+@njit(int32(_places, _values), cache=True)
+def set_stages(outfalls: np.ndarray, levels: np.ndarray) -> int:
+    """Set levels of receiving waters; what SWMM says is wrong, or 0."""
+    wrong = 0
+    for k in range(len(outfalls)):
+        wrong |= _stage(outfalls[k], levels[k])
+    return wrong

@@ -1,0 +1,44 @@
+"""Pictures: every panel shows something, and axes say what is measured in which unit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training import plots
+from training.episodes import Episode
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("standing_veh", "standing (vehicles)"),
+        ("accel_est_m_s2", "acceleration estimate (m/s²)"),
+        ("drift_mm", "drift (mm)"),
+        ("stage", "stage"),
+    ],
+)
+def test_an_axis_says_what_is_measured_and_its_unit(name: str, told: str) -> None:
+    assert plots.label(name) == told
+
+
+def test_a_total_and_the_readings_that_it_sums_have_a_panel_each() -> None:
+    time_s = np.arange(4) * 60.0
+    played = Episode(
+        controller="static",
+        seed=3,
+        kpis={},
+        reward=0.0,
+        interventions=0,
+        time_s=time_s,
+        trace={"rain_mmh": np.ones(4), "stored_m3": np.arange(4.0)},
+        drawn={"rain_mmh": np.ones((4, 2)), "depth_m": np.ones((4, 3))},
+    )
+    panels = plots.episode(played, "astlingen").axes
+    assert [len(axes.lines) for axes in panels] == [1, 1, 2, 3]
+    assert [axes.get_ylabel() for axes in panels] == [
+        "rain (mm/h)",
+        "stored (m³)",
+        "rain (mm/h),\neach",
+        "depth (m),\neach",
+    ]
