@@ -21,6 +21,9 @@ from envs.dampers.building import Building
 FAST = {"contract", "reassoc", "nsz"}
 """Sums may be reordered, and multiplied at once; what is no number stays none."""
 
+within = njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+"""For what only compiled code calls."""
+
 
 class Plan(NamedTuple):
     """What is the same at every decision.
@@ -82,7 +85,7 @@ class Decision(torch.autograd.Function):
         return *map(torch.from_numpy, found), None, None, None, None, None
 
 
-@njit(cache=True, fastmath=FAST)
+@within
 def _power(share, norm):  # type: ignore[no-untyped-def]
     """share^norm of a whole norm, by squaring."""
     result = np.float32(1.0)
@@ -94,7 +97,7 @@ def _power(share, norm):  # type: ignore[no-untyped-def]
     return result
 
 
-@njit(cache=True, fastmath=FAST)
+@within
 def _devices(x, u, z, volts, storeys, counts, device, rates, raws, forces):  # type: ignore[no-untyped-def]
     """Dampers of a group in a step, in place: u, z, rates, z before it was bounded, and forces of each storey."""
     n = len(x) // 2
@@ -112,7 +115,7 @@ def _devices(x, u, z, volts, storeys, counts, device, rates, raws, forces):  # t
             forces[k, e] = min(max(pull, -rated), rated) * counts[k]
 
 
-@njit(cache=True, fastmath=FAST)
+@within
 def _product(matrix, rows, x, force, load, out):  # type: ignore[no-untyped-def]
     """Rows of the matrix times state, forces and load of a group, in place."""
     m, d = len(x), len(force)
@@ -128,7 +131,7 @@ def _product(matrix, rows, x, force, load, out):  # type: ignore[no-untyped-def]
                 out[i, e] += row[m + j] * force[j, e]
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
 def _ahead(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm, x_end, u_end, z_end, f_end, powers
 ):
@@ -154,14 +157,14 @@ def _ahead(  # type: ignore[no-untyped-def]
         x_end[g] = here
 
 
-@njit(cache=True)
+@within
 def _choose(before, after, rest, step, volts):  # type: ignore[no-untyped-def]
     for k in range(len(volts)):
         for e in range(volts.shape[1]):
             volts[k, e] = before[k, e] if step < rest[e] else after[k, e]
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
 def _back(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm,
     of_x, of_u, of_z, of_force, of_powers, dx, du, dz, dbefore, dafter,
@@ -214,7 +217,7 @@ def _back(  # type: ignore[no-untyped-def]
         dx[g] = now
 
 
-@njit(cache=True, fastmath=FAST)
+@within
 def _powers_back(seen, unit, norm, of_powers):  # type: ignore[no-untyped-def]
     """Slopes of what is seen, in its place, from those of its powers."""
     n = len(seen) // 2
@@ -225,7 +228,7 @@ def _powers_back(seen, unit, norm, of_powers):  # type: ignore[no-untyped-def]
             seen[i, e] = slope if share > 0 else -slope
 
 
-@njit(cache=True, fastmath=FAST)
+@within
 def _product_back(matrix, rows, of_out, of_x, of_force):  # type: ignore[no-untyped-def]
     """What slopes of a product add to those of state and forces."""
     m, d = len(of_x), len(of_force)
@@ -239,7 +242,7 @@ def _product_back(matrix, rows, of_out, of_x, of_force):  # type: ignore[no-unty
                 of_force[j, e] += row[m + j] * of_out[i, e]
 
 
-@njit(cache=True, fastmath=FAST)
+@within
 def _devices_back(  # type: ignore[no-untyped-def]
     of_x, of_u, of_z, of_volts, of_force, u_end, z, z_end, storeys, counts, device, rates, raws
 ):
