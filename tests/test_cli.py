@@ -109,6 +109,7 @@ def test_list_for_people(capsys):
         (("train", GRID, "--algo", "alchemy"), "--algo is 'alchemy'"),
         (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are not for sb3"),
         (("train", "--resume", "nowhere"), "run folder nowhere does not exist"),
+        (("train", GRID, "--start", "nowhere"), "run folder nowhere does not exist"),
         (("export", "nowhere"), "run folder nowhere does not exist"),
         (("bench", "press"), "bench 'press' is unknown"),
         (("check", "nothing"), "'nothing' is no scenario"),
@@ -311,6 +312,8 @@ def test_train_resumes_and_trains_the_reference(library, tmp_path):
     calls = library("training.train", "train", tmp_path)
     assert call("train", "--resume", str(tmp_path)) == 0
     assert calls[0][1]["resume"] == tmp_path
+    assert call("train", GRID, "--start", str(tmp_path)) == 0
+    assert calls[1][1]["start"] == tmp_path
     calls = library("training.reference", "train_reference", tmp_path)
     assert call("train", GRID, "--algo", "sb3", "--minutes", "1") == 0
     assert calls[0][1]["minutes"] == 1

@@ -32,6 +32,7 @@ from training.learner import CooperativeLearner
 from training.module import CooperativeModule
 from training.runner import BatchedRunner, Plants
 from training.settings import PROCESSES, Settings
+from training.start import Start
 
 
 class Learner(Protocol):
@@ -39,6 +40,10 @@ class Learner(Protocol):
 
     def update(self, fraction: float) -> Mapping[str, Any]:
         """Sample and learn once, a fraction of the budget being spent; figures as `training.journal` reads them."""
+        ...
+
+    def begin(self, start: Start) -> None:
+        """Begin with what another run learned."""
         ...
 
     @property
@@ -203,6 +208,12 @@ class Ppo:
 
     def __init__(self, task: Task, scenarios: Sequence[Scenario], settings: Settings, folder: Path):
         self._algorithm = build_algorithm(task, settings, folder)
+        self._labels = [plants.label for plants in task.plants]
+
+    def begin(self, start: Start) -> None:
+        """See `Learner.begin`; the critic goes on as well, if there was one."""
+        self._algorithm.learner_group.foreach_learner(lambda learner: learner.begin(start, self._labels))
+        share_weights(self._algorithm)
 
     def update(self, fraction: float) -> Mapping[str, Any]:
         """See `Learner.update`."""
@@ -310,12 +321,17 @@ def learned_policy(algorithm: PPO) -> PolicyNetwork:
 
 
 def restore(algorithm: PPO, checkpoint: Path) -> None:
-    """Go on from a checkpoint of RLlib's, with the weights that it holds on every runner.
+    """Go on from a checkpoint of RLlib's, with the weights that it holds on every runner."""
+    algorithm.restore_from_path(str(checkpoint))
+    share_weights(algorithm)
+
+
+def share_weights(algorithm: PPO) -> None:
+    """Give every runner the learner's weights, and wait for it.
 
     RLlib 2.60 lets remote runners sample with their initial weights after a restore: it drops the message that brings
-    them the saved ones while an earlier one is on its way. So they are sent again here, and waited for.
+    them the saved ones while an earlier one is on its way.
     """
-    algorithm.restore_from_path(str(checkpoint))
     path = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
     weights = algorithm.learner_group.get_state(components=path, inference_only=True)[COMPONENT_LEARNER]
     state = {COMPONENT_RL_MODULE: weights[COMPONENT_RL_MODULE]}  # without a number: taken over whatever came before

@@ -23,6 +23,7 @@ from envs.core.scenario import Scenario
 from training.actions import ActionCodec
 from training.algorithm import Task
 from training.settings import Settings
+from training.start import Start, adopt
 
 STATE = "learner.pt"
 """Name of the file in a checkpoint."""
@@ -84,6 +85,11 @@ class Backprop:
             "learning_rate": self._optimizer.param_groups[0]["lr"],
         }
         return {"env_runners": {}, "learners": {"default_policy": figures}}
+
+    def begin(self, start: Start) -> None:
+        """See `Learner.begin`."""
+        for network in (self._network, self._averaged.module):
+            adopt(network, start.policy, start.run)
 
     @property
     def policy(self) -> PolicyNetwork:

@@ -28,6 +28,7 @@ from training.algorithm import Task
 from training.episodes import EpisodePool, cores
 from training.episodes import Task as Episode
 from training.settings import Settings
+from training.start import Start, adopt
 from training.tracking import write_bytes
 from training.validate import WEIGHTS, NetworkController, load_network, write_weights
 
@@ -118,6 +119,13 @@ class Evolution:
         seeds, count = scenario.seeds.train, self._settings.workers
         done = count * (self._updates + self._settings.seed * SEED_STRIDE)
         return [seeds.first + (done + k) % (seeds.last - seeds.first + 1) for k in range(count)]
+
+    def begin(self, start: Start) -> None:
+        """See `Learner.begin`."""
+        for network in (self._network, self._averaged.module):
+            adopt(network, start.policy, start.run)
+        with torch.no_grad():
+            self._point.copy_(parameters_to_vector(self._network.parameters()) / self._scale)
 
     @property
     def policy(self) -> PolicyNetwork:

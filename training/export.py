@@ -188,7 +188,7 @@ def _card(
         training=Training(
             scenarios={f"{scenario.system}/{scenario.label}": scenario.hash for scenario in scenarios},
             seeds=f"{first.seeds.train.first} to {first.seeds.train.last}",
-            decisions=best["agent_steps"],
+            decisions=config.get("start", {}).get("decisions", 0) + best["agent_steps"],
             algorithm=config["algorithm"],
             command=f"{config['command'] or 'training.train.train'}\ncityloop export RUN --update {best['iteration']}",
         ),

@@ -23,6 +23,7 @@ from training.actions import ActionCodec
 from training.fragment import Fragment, advantages
 from training.module import STATE, CooperativeModule
 from training.settings import Settings
+from training.start import Start, adopt
 
 SHUFFLE = "shuffle"
 FIGURES = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
@@ -99,6 +100,22 @@ class CooperativeLearner(PPOTorchLearner):
         for _, optimizer in self.get_optimizers_for_module(DEFAULT_MODULE_ID):
             for group in optimizer.param_groups:
                 group["lr"] = now["learning_rate"]
+
+    def begin(self, start: Start, labels: Sequence[str]) -> None:
+        """Begin with what another run learned.
+
+        Args:
+            start: that.
+            labels: of this run's scenarios; those that the other had as well keep the moments of their returns.
+        """
+        one = self._one
+        for policy in (one.policy, one.averaged.module):
+            adopt(policy, start.policy, start.run)
+        if start.critic:
+            adopt(one.critic, start.critic, start.run)
+            for k, label in enumerate(labels):
+                for name, value in start.returns.get(label, {}).items():
+                    getattr(one.returns, name)[k] = value
 
     # -- fragments → rows ---------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import ALGORITHMS, Settings, check_budget
+from training.start import Start, read_start
 from training.tracking import RunFolder, read_json, versions, write_json, write_text, write_yaml
 from training.validate import Validator
 
@@ -41,6 +42,7 @@ def train(
     iterations: int | None = None,
     out: Path | None = None,
     resume: Path | None = None,
+    start: Path | None = None,
     on_progress: Progress | None = None,
     command: str = "",
     **settings: Any,
@@ -53,6 +55,7 @@ def train(
         iterations: stop after so many updates.
         out: the run's folder instead of a new one under ``runs/``.
         resume: a run's folder to go on with, from its last checkpoint.
+        start: the folder of a run whose best policy a new run is to begin with, and with its critic if it has one.
         on_progress: told after every update.
         command: the command line that asked for it, for the policy's card.
         settings: fields of `training.settings.Settings`, over those that suit the system (`System.training`).
@@ -61,6 +64,9 @@ def train(
         CityloopError: if a setting or a bound does not fit, or the folder is held by another run.
     """
     check_budget(minutes, iterations)
+    if resume is not None and start is not None:
+        raise CityloopError("a run that goes on has begun: give either a run to resume or one to start from")
+    learned = None if start is None else read_start(Path(start))
     if resume is not None:
         folder = RunFolder.open(Path(resume))
         content = read_yaml(folder.path / "config.yaml")
@@ -82,7 +88,7 @@ def train(
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
     with folder, ray, closing(_Run(places, chosen, folder.path, budget)) as run:
         if resume is None:
-            run.start(command)
+            run.start(command, learned)
         else:
             run.resume()
             if budget != content["budget"]:  # what it takes to do the same again is no longer what it was
@@ -123,16 +129,19 @@ def describe(
     settings: Settings,
     budget: Mapping[str, Any],
     command: str,
+    start: Start | None = None,
 ) -> None:
     """Write a run's ``config.yaml`` and ``versions.json``: all that it takes to do the same again."""
     content = {
-        "command": command,
+        "command": command if start is None else f"{start.command}\n{command}",
         "algorithm": ALGORITHMS[settings.algorithm],
         "network": network,
         "scenarios": [scenario.model_dump(mode="json") for scenario in scenarios],
         "settings": settings.model_dump(),
         "budget": dict(budget),
     }
+    if start is not None:
+        content["start"] = {"run": str(start.run), "decisions": start.decisions}
     write_yaml(folder / "config.yaml", content)
     write_json(folder / "versions.json", versions())
 
@@ -165,9 +174,11 @@ class _Run:
         self._decisions = sum(n * agents for n, agents in zip(each, self.task.agents, strict=True))
         self._sim_s = sum(n * scenario.decision_s for n, scenario in zip(each, scenarios, strict=True))
 
-    def start(self, command: str) -> None:
-        """Write down what is to be done, and run the rules for comparison."""
-        describe(self.folder, self.task.network, self.scenarios, self.settings, self.budget, command)
+    def start(self, command: str, learned: Start | None = None) -> None:
+        """Write down what is to be done, take over what another run learned, and run the rules for comparison."""
+        describe(self.folder, self.task.network, self.scenarios, self.settings, self.budget, command, learned)
+        if learned is not None:
+            self.learner.begin(learned)
         self._journal(None)
 
     def _journal(self, at: tuple[int, int] | None) -> None:

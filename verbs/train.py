@@ -30,6 +30,9 @@ def train(
     ] = None,
     out: NewFolder = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Begin with what another run learned, from its folder.")
+    ] = None,
     algo: Annotated[
         str, typer.Option(help="mappo or ippo (PPO in RLlib), backprop, evolution, or sb3; see the README.")
     ] = "mappo",
@@ -52,19 +55,20 @@ def train(
         raise CityloopError("give either scenarios to train on, or a run's folder with --resume")
     if algo not in ALGORITHMS:
         raise CityloopError(f"--algo is {algo!r}: choose {', '.join(ALGORITHMS)}")
-    if resume is not None and not resume.is_dir():
-        raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
+    for run in (resume, start):
+        if run is not None and not run.is_dir():
+            raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     places = [place for ref in scenarios or () for place in variants(ref, settings, each)]
     options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "seed": seed, "out": out}
     options |= {"command": command_line(sys.argv[1:])} | ({} if workers is None else {"workers": workers})
     if algo == "sb3":
-        if resume or hyper or sweep or len(places) > 1:
+        if resume or start or hyper or sweep or len(places) > 1:
             raise CityloopError(
-                "--resume, --hyper, --sweep and several scenarios are not for sb3: it is a plain reference"
+                "--resume, --start, --hyper, --sweep and several scenarios are not for sb3: it is a plain reference"
             )
         _train(output, "training.reference", "train_reference", places[0], options)
         return
-    options |= parse_settings(hyper) | {"algorithm": algo}
+    options |= parse_settings(hyper) | {"algorithm": algo} | ({} if start is None else {"start": start.resolve()})
     if not sweep:
         _train(output, "training.train", "train", places, options | {"resume": resume})
     elif resume is not None:

@@ -1,6 +1,7 @@
 """Learning through the world: it learns, repeats itself, goes on where it stopped, and ends in a bundle that acts."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from training.algorithm import task_of
 from training.backprop import Backprop
 from training.export import export
 from training.settings import Settings
+from training.start import Start
 from training.train import train
 
 SMALL = {"algorithm": "backprop", "workers": 16, "fragment": 25, "width": 8, "learning_rate": 1e-2, "averaging": 0.5}
@@ -64,6 +66,15 @@ def test_it_goes_on_where_it_stopped(tmp_path):
     second = learner()
     second.restore(tmp_path / "a")
     assert costs(second, 4) == ahead
+
+
+def test_it_begins_with_what_another_run_learned():
+    first, second = learner(), learner(seed=1)
+    costs(first, 2)
+    second.begin(Start(Path("run"), {name: w.numpy() for name, w in first.policy.state_dict().items()}, 0, ""))
+    for name, weight in first.policy.state_dict().items():
+        torch.testing.assert_close(second.policy.state_dict()[name], weight)
+        torch.testing.assert_close(second._network.state_dict()[name], weight)
 
 
 def test_a_system_that_cannot_be_learned_through_says_so():

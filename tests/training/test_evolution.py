@@ -14,6 +14,7 @@ from training import evolution
 from training.algorithm import task_of
 from training.evolution import SEED_STRIDE, Evolution, direction, scale_of
 from training.settings import Settings
+from training.start import Start
 from training.train import train
 from training.validate import load_network
 
@@ -70,6 +71,17 @@ def test_a_name_stands_for_the_present_policy_moved_both_ways(scenario, tmp_path
     np.testing.assert_allclose((found["0.1"] + found["-0.1"]) / 2, present, atol=1e-6)
     step = (found["0.1"] - present) / (0.1 * scale_of(learner._network).numpy())
     np.testing.assert_allclose(step, direction(7, len(step)), atol=1e-4)
+
+
+def test_it_begins_with_what_another_run_learned(scenario, tmp_path):
+    first, second = (
+        Evolution(task_of([scenario], settings), [scenario], settings, tmp_path / str(settings.seed))
+        for settings in (SETTINGS, SETTINGS.model_copy(update={"seed": 1}))
+    )
+    second.begin(Start(tmp_path, {name: w.numpy() for name, w in first.policy.state_dict().items()}, 0, ""))
+    wanted = parameters_to_vector(first.policy.parameters()).detach()
+    torch.testing.assert_close(parameters_to_vector(second.policy.parameters()).detach(), wanted)
+    torch.testing.assert_close((second._point * second._scale).detach(), wanted)
 
 
 def test_every_update_plays_other_training_episodes_and_other_runs_others_still(scenario, tmp_path):

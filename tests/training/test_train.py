@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from agents import make_controller
+from agents.policy import Policy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import read_yaml
 from training.export import export
+from training.start import adopt, read_start
 from training.tracking import read_json
 from training.train import train
 
@@ -113,6 +117,33 @@ def test_best_policy_exports_and_controls(run, scenario):
     loop = make_loop(scenario)
     step = loop.episode(make_controller(str(bundle), loop.site), seed=1)
     assert np.isfinite(step.kpis["delay_s"])
+
+
+def test_a_run_starts_from_what_another_learned(run, scenario, tmp_path):
+    folder, _ = run
+    still = {**SMALL, "learning_rate": 1e-12, "learning_rate_end": 0, "epochs": 1}
+    again = train(scenario, iterations=1, out=tmp_path / "again", start=folder, command="cityloop train", **still)
+    for name, weight in weights(folder).items():
+        np.testing.assert_allclose(weights(again)[name], weight, atol=1e-6)
+    before, after = read_start(folder), read_start(again)
+    for name, weight in before.critic.items():
+        np.testing.assert_allclose(after.critic[name], weight, atol=1e-6)
+    assert after.decisions > before.decisions > 0
+    assert before.returns[scenario.label]["weight"] < after.returns[scenario.label]["weight"]
+    assert Policy.load(export(again)).card.training.decisions == after.decisions
+    with pytest.raises(CityloopError, match="the same --hyper width"):
+        train(scenario, iterations=1, out=tmp_path / "wider", start=folder, **{**SMALL, "width": 24})
+    with pytest.raises(CityloopError, match="either a run to resume or one to start from"):
+        train(resume=folder, start=folder, iterations=9)
+    with pytest.raises(CityloopError, match="has no validated policy"):
+        train(scenario, iterations=1, out=tmp_path / "none", start=tmp_path, **SMALL)
+
+
+def test_inputs_that_came_later_begin_without_effect():
+    narrow, wide = nn.Linear(3, 2), nn.Linear(5, 2)
+    adopt(wide, {name: value.detach().numpy() for name, value in narrow.state_dict().items()}, Path("run"))
+    seen = torch.randn(4, 5)
+    torch.testing.assert_close(wide(seen), narrow(seen[:, :3]))
 
 
 def test_resume_goes_on_where_it_stopped(run):

@@ -1,0 +1,99 @@
+"""What another run learned, to begin with: to tune a policy to a place of one's own, or to go on with more to see."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from envs.core.errors import CityloopError
+from envs.core.registry import get_system
+from envs.core.scenario import read_yaml
+from training.tracking import read_json
+from training.validate import WEIGHTS
+
+MODULE = Path("learner_group/learner/rl_module/default_policy/module_state.pkl")
+"""Where RLlib keeps the weights in a checkpoint."""
+
+Weights = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run has learned.
+
+    Attributes:
+        run: its folder.
+        policy: weights of its best policy.
+        decisions: that they have seen.
+        command: the command lines that made the run.
+        critic: weights of its critic; none if it has none.
+        returns: label of a scenario → moments of its returns (fields of `training.module.RunningMoments`).
+    """
+
+    run: Path
+    policy: Weights
+    decisions: int
+    command: str
+    critic: Weights = field(default_factory=dict)
+    returns: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def read_start(run: Path) -> Start:
+    """What a run's folder holds; like `cityloop train --resume` it trusts a folder of one's own, with its pickle.
+
+    Raises:
+        CityloopError: if there is no validated policy in it.
+    """
+    weights = run / "best" / WEIGHTS
+    if not weights.is_file():
+        raise CityloopError(f"{run} has no validated policy (no best/{WEIGHTS}): give the folder of a longer run")
+    with np.load(weights) as arrays:
+        policy = {name: arrays[name] for name in arrays.files}
+    content, best = read_yaml(run / "config.yaml"), read_json(run / "best" / "best.json")
+    before = content.get("start", {}).get("decisions", 0)
+    critic, returns = _critic(run, [_label(plain, run) for plain in content["scenarios"]])
+    return Start(run, policy, before + best["agent_steps"], content["command"], critic, returns)
+
+
+def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, float]]]:
+    """Weights of the critic in the last checkpoint, and moments of returns; nothing if it is no PPO's."""
+    pointer = run / "checkpoints" / "latest"
+    file = pointer.parent / pointer.read_text().strip() / MODULE if pointer.is_file() else pointer
+    if file == pointer or not file.is_file():
+        return {}, {}
+    state = pickle.loads(file.read_bytes())
+    returns = {name.removeprefix("returns."): value for name, value in state.items() if name.startswith("returns.")}
+    moments = {label: {name: float(value[k]) for name, value in returns.items()} for k, label in enumerate(labels)}
+    return {name.removeprefix("critic."): value for name, value in state.items() if name.startswith("critic.")}, moments
+
+
+def _label(plain: Mapping[str, Any], run: Path) -> str:
+    """How a scenario of ``config.yaml`` is called; not at all if its files are no longer there."""
+    try:
+        return get_system(plain["system"]).scenario_class.parse(plain, str(run)).label
+    except CityloopError:
+        return ""
+
+
+def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:
+    """Take over weights by name. Inputs that a layer has got since, behind those it had, begin without effect.
+
+    Raises:
+        CityloopError: if the networks differ otherwise.
+    """
+    grown = {}
+    for name, tensor in network.state_dict().items():
+        old = torch.from_numpy(np.asarray(weights[name])) if name in weights else torch.empty(0)
+        more = old.ndim == tensor.ndim > 1 and old.shape[:-1] == tensor.shape[:-1] and old.shape[-1] < tensor.shape[-1]
+        if old.shape != tensor.shape and not more:
+            raise CityloopError(
+                f"{run} learned another network ({name} differs): give a run of this system and the same --hyper width"
+            )
+        grown[name] = torch.nn.functional.pad(old, (0, tensor.shape[-1] - old.shape[-1])) if more else old
+    network.load_state_dict(grown)
