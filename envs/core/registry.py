@@ -36,7 +36,7 @@ SYSTEMS = {
     "transit": "envs.transit",
 }
 
-FILES = (".xml", ".xml.gz", ".inp", ".csv", ".at2", ".txt", ".dat")
+FILES = (".xml", ".gz", ".inp", ".csv", ".at2", ".txt", ".dat", ".json", ".zip")
 """What ends so in a scenario's YAML is a file's name."""
 
 

@@ -1,4 +1,4 @@
-"""SUMO's route files as SUMO itself takes them: plain or compressed, times as seconds or as a clock."""
+"""SUMO's route and additional files as SUMO itself takes them: plain or compressed, times as seconds or as a clock."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ GZIP = b"\x1f\x8b"
 """How a compressed file begins."""
 
 
-def read_root(path: Path) -> ET.Element:
-    """The root of a route file.
+def read_root(path: Path, kind: str = "route file", ending: str = ".rou.xml") -> ET.Element:
+    """The root of a file of a kind.
 
     Raises:
-        CityloopError: if it cannot be read or parsed.
+        CityloopError: if it cannot be read or parsed, or includes another, which nobody would read but SUMO.
     """
     try:
         content = path.read_bytes()
-        return ET.fromstring(gzip.decompress(content) if content.startswith(GZIP) else content)
+        root = ET.fromstring(gzip.decompress(content) if content.startswith(GZIP) else content)
     except (ET.ParseError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise CityloopError(f"route file {path} cannot be read ({error}): give a SUMO .rou.xml file") from None
+        raise CityloopError(f"{kind} {path} cannot be read ({error}): give a SUMO {ending} file") from None
+    included = root.find("include")
+    if included is not None:
+        raise CityloopError(f"{kind} {path} includes {included.get('href')!r}: name that file itself in the scenario")
+    return root
 
 
 def seconds(text: str | None) -> float | None:

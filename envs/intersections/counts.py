@@ -1,13 +1,14 @@
 """Traffic counts that a fixed-time plan is made from: what a route file sends over every movement, in vehicles/h.
 
-Vehicles and flows with routes are counted along them. Trips are routed first, over the quickest path of the empty
-network as SUMO does. The scenario's own demand is counted, never the varied demand of a seed.
+Vehicles and flows with routes are counted along them, wherever in the files these are defined. Trips are routed first,
+over the quickest path of the empty network as SUMO does. The scenario's own demand is counted, never the varied demand
+of a seed.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,35 +21,44 @@ from envs.intersections.demand import read_routes
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+ROUTES = ("route", "routeDistribution")
+"""Elements that say which way vehicles go."""
+
+Choices = list[tuple[list[str], float]]
+"""Routes, as edges, and the share of vehicles that takes each."""
+
 Turns = dict[tuple[str, str], float]
 """(lane at the stop line, edge that it leads into) → vehicles an hour."""
 
 
-def turn_flows(net: Any, routes: Iterable[Path], begin_s: float, duration_s: float) -> Turns:
+def turn_flows(net: Any, files: Iterable[Path], begin_s: float, duration_s: float) -> Turns:
     """Vehicles an hour that take each turn, lane by lane.
 
     Args:
         net: a network as sumolib reads it.
-        routes: SUMO route files.
+        files: SUMO route files, and additional ones, whose routes vehicles of others may take.
         begin_s: start of the window that is counted.
         duration_s: its length.
 
     Raises:
-        CityloopError: if a route file cannot be used.
+        CityloopError: if a file cannot be used.
     """
+    children = [child for path in files for child in read_routes(path)]
+    named = {name: _choices(child) for child in children if child.tag in ROUTES and (name := child.get("id"))}
     edges: dict[tuple[str, str], float] = defaultdict(float)
     trips: dict[tuple[str, str], float] = defaultdict(float)
-    for path in routes:
-        children = read_routes(path)
-        named = {child.get("id"): child.get("edges", "").split() for child in children if child.tag == "route"}
-        for child in children:
-            weight = _vehicles(child, begin_s, duration_s)
-            if weight == 0:
-                continue
-            route = _route(child, named)
+    for child in children:
+        weight = _vehicles(child, begin_s, duration_s)
+        if weight == 0:
+            continue
+        routes = _routes(child, named)
+        for route, share in routes:
+            for pair in pairwise(route):
+                edges[pair] += weight * share
+        if not routes:
             stops = [child.get("from", ""), *child.get("via", "").split(), child.get("to", "")]
-            for pair in pairwise(route or stops):
-                (edges if route else trips)[pair] += weight
+            for pair in pairwise(stops):
+                trips[pair] += weight
     for quickest, weight in _quickest(net, trips):
         for pair in pairwise(quickest):
             edges[pair] += weight
@@ -82,9 +92,19 @@ def _rate_per_s(flow: Element, length_s: float) -> float:
     return 1 / float(period) if period else 0.0
 
 
-def _route(child: Element, named: dict[str | None, list[str]]) -> list[str]:
-    inner = child.find("route")
-    return inner.get("edges", "").split() if inner is not None else named.get(child.get("route"), [])
+def _routes(child: Element, named: Mapping[str, Choices]) -> Choices:
+    """The routes that an element's vehicles take; none for a trip, which has ends alone."""
+    inner = next((part for part in child if part.tag in ROUTES), None)
+    return _choices(inner) if inner is not None else named.get(child.get("route", ""), [])
+
+
+def _choices(element: Element) -> Choices:
+    """A route, or those of a distribution with their shares, evenly where it gives none."""
+    if element.tag == "route":
+        return [(element.get("edges", "").split(), 1.0)]
+    routes = [(part.get("edges", "").split(), seconds(part.get("probability", "1")) or 0.0) for part in element]
+    total = sum(share for _, share in routes) or 1.0
+    return [(route, share / total) for route, share in routes]
 
 
 def _quickest(net: Any, trips: dict[tuple[str, str], float]) -> Iterator[tuple[list[str], float]]:

@@ -25,7 +25,7 @@ STREAMS = ("flow", "personFlow", "containerFlow")
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
     root = read_root(path)
-    if root.tag not in ("routes", "additional"):
+    if root.tag not in ("routes", "trips", "additional", "add"):
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
     for flow in root:
         if flow.tag in STREAMS:

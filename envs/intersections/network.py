@@ -5,6 +5,7 @@ Reads the network with sumolib (a parser; no simulator is started).
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from envs.core.errors import CityloopError
 from envs.core.scene import Point, rounded
+from envs.core.sumo import read_root, seconds
 from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.scenarios import SignalScenario, Timing
 from envs.intersections.site import (
@@ -25,6 +27,8 @@ from envs.intersections.site import (
     SignalSite,
 )
 
+LOGGER = logging.getLogger(__name__)
+
 EXIT_RANGE_M = 60.0
 """How far behind a junction room for vehicles is watched."""
 
@@ -35,10 +39,11 @@ def load_site(scenario: SignalScenario) -> SignalSite:
     Raises:
         CityloopError: if the network or a route file cannot be read, or no signal has two green stages.
     """
-    stamps = tuple(path.stat().st_mtime_ns for path in (scenario.net, *scenario.routes))
+    stamps = tuple(path.stat().st_mtime_ns for path in scenario.files())
+    files = (scenario.routes, scenario.additional)
     window_s = (scenario.begin_s, scenario.duration_s)
     timing = scenario.timing.model_dump_json()
-    return _load_site(scenario.name, scenario.net, scenario.routes, stamps, window_s, timing, scenario.sensors.range_m)
+    return _load_site(scenario.name, scenario.net, *files, stamps, window_s, timing, scenario.sensors.range_m)
 
 
 @lru_cache(maxsize=32)
@@ -46,16 +51,19 @@ def _load_site(
     name: str,
     net_file: Path,
     routes: tuple[Path, ...],
+    additional: tuple[Path, ...],
     stamps: tuple[int, ...],
     window_s: tuple[float, float],
     timing: str,
     range_m: float,
 ) -> SignalSite:
     net = _read_net(net_file)
+    for path in additional:
+        _add_programs(net, path)
     lights = sorted(net.getTrafficLights(), key=lambda light: light.getID())
     if not lights:
         raise CityloopError(f"network {net_file} has no traffic lights: give a network with signals")
-    builder = _Builder(net, range_m, turn_flows(net, routes, *window_s))
+    builder = _Builder(net, range_m, turn_flows(net, (*routes, *additional), *window_s))
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
         raise CityloopError(
@@ -84,6 +92,26 @@ def _read_net(path: Path) -> Any:
         raise CityloopError(f"network {path} cannot be read ({detail}): give a SUMO .net.xml file") from None
 
 
+def _add_programs(net: Any, path: Path) -> None:
+    """Add the programs of an additional file to those of the network, which SUMO takes them for, too."""
+    from sumolib.net import TLSProgram
+
+    root = read_root(path, "additional file", ".add.xml")
+    if root.find("WAUT") is not None:
+        raise CityloopError(
+            f"additional file {path} switches programs by the clock (WAUT), whoever decides: leave that out"
+        )
+    lights = {light.getID(): light for light in net.getTrafficLights()}
+    for logic in root.iter("tlLogic"):
+        if logic.get("id") not in lights:
+            continue  # SUMO will say so
+        name, offset_s = logic.get("programID", "0"), seconds(logic.get("offset")) or 0.0
+        program = TLSProgram(name, offset_s, logic.get("type", "static"))
+        for phase in logic.iter("phase"):
+            program.addPhase(phase.get("state", ""), seconds(phase.get("duration")) or 0.0)
+        lights[logic.get("id")].addProgram(program)
+
+
 class _Builder:
     """Builds junctions and collects the approaches and exits that they share."""
 
@@ -110,10 +138,20 @@ class _Builder:
         foes, yields = self._right_of_way(connections)
         for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
             phases = tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases())
+            _refuse_short(light.getID(), program, connections)
             stages = _green_stages(phases, foes, yields)
             if len(stages) >= 2:
                 break
         else:  # all of them are off, or blink
+            return None
+        unserved = _unserved(phases, stages)
+        if unserved:
+            LOGGER.warning(
+                "signal %s keeps its program: no stage serves link %s safely, as by the network neither it nor what "
+                "crosses it gives way: correct program or right of way",
+                light.getID(),
+                ", ".join(map(str, unserved)),
+            )
             return None
         movements = self._movements(connections, len(phases[0].state))
         return Junction(
@@ -260,6 +298,17 @@ class _Builder:
         return lanes, total
 
 
+def _refuse_short(light: str, program: Any, connections: list[Any]) -> None:
+    """SUMO says so, too, but only once it starts, and a site is made before that."""
+    links = 1 + max(connection.getTLLinkIndex() for connection in connections)
+    for phase in program.getPhases():
+        if len(phase.state) < links:
+            raise CityloopError(
+                f"signal {light}, program {program._id!r}: state {phase.state!r} has {len(phase.state)} letters, and "
+                f"there are {links} links: give a letter for each"
+            )
+
+
 def _middle(connections: list[Any]) -> Point:
     """Where a signal's junctions are, in the mean."""
     places = {connection.getJunction().getID(): connection.getJunction().getCoord() for connection in connections}
@@ -286,18 +335,33 @@ def _green_stages(
     where it says nothing, the stage is left out.
     """
     stages: list[str] = []
-    for phase in phases:
-        state = phase.state
-        if any(s in "yYuoO" for s in state) or not any(s in "Gg" for s in state):
-            continue
+    for state in _greens(phases):
         safe = safe_stage(state, foes, yields)
         if safe is not None and safe not in stages:
             stages.append(safe)
     return tuple(stages)
 
 
+def _greens(phases: tuple[Phase, ...]) -> list[str]:
+    """The states of a program with green and without yellow."""
+    states = [phase.state for phase in phases]
+    return [state for state in states if any(s in "Gg" for s in state) and not any(s in "yYuoO" for s in state)]
+
+
+def _unserved(phases: tuple[Phase, ...], stages: tuple[str, ...]) -> list[int]:
+    """Links that a program serves and none of the stages does."""
+    lit = [
+        [any(state[k] in "Gg" for state in states) for k in range(len(phases[0].state))]
+        for states in (_greens(phases), stages)
+    ]
+    return [k for k, (before, after) in enumerate(zip(*lit, strict=True)) if before and not after]
+
+
 def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, int]]) -> str | None:
-    """The stage with permissive greens where right of way demands it; None if two greens conflict without a rule."""
+    """The stage with permissive greens where right of way demands it; None if two greens conflict without a rule.
+
+    A permissive green that crosses a protected one, and does not give way to it by the network, is left out.
+    """
     signals = list(state)
     for a, b in sorted(foes):
         if signals[a] not in "Gg" or signals[b] not in "Gg":
@@ -308,6 +372,8 @@ def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, in
             signals[b] = "g"
         elif (a, b) in yields:
             signals[a] = signals[b] = "g"
+        elif "g" in (signals[a], signals[b]) and signals[a] != signals[b]:
+            signals[a if signals[a] == "g" else b] = "r"  # it was to give way, and does not by the network
         else:
             return None
     return "".join(signals)

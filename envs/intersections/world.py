@@ -12,7 +12,8 @@ import os
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +27,9 @@ from envs.intersections.kpis import GridlockWatch, read_kpis
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.signals import LocalProgram, SignalController, program_id, sumo_programs
 from envs.intersections.site import SignalSite
+
+STDERR = 2
+"""The file descriptor; not `sys.stderr`, which SUMO does not know."""
 
 
 def _nobody() -> SumoWorld | None:
@@ -93,10 +97,11 @@ class SumoWorld(World):
         command += ["--tripinfo-output", str(folder / "trips.xml"), "--tripinfo-output.write-unfinished"]
         command += ["--tripinfo-output.write-undeparted", "--statistic-output", str(folder / "statistics.xml")]
         command += ["--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never"]
-        command += ["--message-log", os.devnull, "--error-log", str(folder / "errors.log")]
+        command += ["--message-log", os.devnull]
         self._sumo = libsumo
         try:
-            libsumo.start(command)
+            with _errors_into(folder / "errors.log"):
+                libsumo.start(command)
         except Exception as error:  # libsumo raises its own exception classes
             why = _reported(folder / "errors.log") or _first_line(error)
             raise CityloopError(f"SUMO cannot start scenario {self.scenario.ref}: {why}") from None
@@ -213,6 +218,23 @@ class SumoWorld(World):
         if self._sumo is not None:
             raise CityloopError("a SUMO simulation that runs cannot be copied: copy the environment before its reset()")
         return self.__dict__.copy()
+
+
+@contextmanager
+def _errors_into(log: Path) -> Iterator[None]:
+    """Take what is written as an error meanwhile into a file: SUMO writes its own (``--error-log``) only as it ends."""
+    try:
+        usual = os.dup(STDERR)
+    except OSError:  # somebody closed it
+        yield
+        return
+    try:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), STDERR)
+            yield
+    finally:
+        os.dup2(usual, STDERR)
+        os.close(usual)
 
 
 def _reported(log: Path) -> str:

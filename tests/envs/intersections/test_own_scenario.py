@@ -10,7 +10,7 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.intersections.generate import generated_grid, sumo_binary
-from envs.intersections.network import load_site
+from envs.intersections.network import load_site, safe_stage
 
 YAML = """
 system: intersections
@@ -88,6 +88,44 @@ def test_stages_are_those_of_the_program_that_sumo_would_run(folder):
     assert after.junctions[0].stages == before.junctions[0].stages
     assert {phase.duration_s for phase in after.junctions[0].program} == {77.0}
     assert after.junctions[1:] == before.junctions[1:]
+
+
+def test_a_program_of_an_additional_file_is_the_one_that_sumo_runs(folder):
+    text = (folder / "own.net.xml").read_text()
+    light = re.search(r'<tlLogic id="A0".*?</tlLogic>', text, re.DOTALL)[0].replace('programID="0"', 'programID="new"')
+    program = re.sub(r'duration="\d+"', 'duration="77"', light).replace(' offset="0"', "")
+    (folder / "tls.add.xml").write_text(f"<additional>{program}</additional>")
+    (folder / "own.yaml").write_text(f"{YAML}additional: [tls.add.xml]\n")
+    site = load_site(load_scenario(folder / "own.yaml"))
+    assert {phase.duration_s for phase in site.junctions[0].program} == {77.0}
+    (folder / "tls.add.xml").write_text('<additional><WAUT id="w"/></additional>')
+    assert "switches programs by the clock (WAUT)" in refusal(folder / "own.yaml")
+
+
+def test_a_state_with_too_few_letters(folder):
+    text = (folder / "own.net.xml").read_text()
+    (folder / "own.net.xml").write_text(re.sub(r'state="(\w+)\w"', r'state="\1"', text, count=1))
+    assert re.search(r"signal A0, program '0': state '\w+' has \d+ letters", refusal(folder / "own.yaml"))
+
+
+def test_a_green_that_neither_gives_way_nor_is_given_way_to(folder):
+    """It is not shown; what keeps its protected green is."""
+    foes = {(0, 1)}
+    assert safe_stage("gG", foes, set()) == "rG"
+    assert safe_stage("GG", foes, set()) is None
+    assert safe_stage("GG", foes, {(0, 1)}) == "gG"
+
+
+def test_what_sumo_itself_says_is_passed_on(folder, capfd):
+    (folder / "more.add.xml").write_text(
+        '<additional><inductionLoop id="d" lane="none_0" pos="1" file="d.xml"/></additional>'
+    )
+    (folder / "own.yaml").write_text(f"{YAML}additional: [more.add.xml]\n")
+    loop = make_loop(str(folder / "own.yaml"))
+    with pytest.raises(CityloopError, match="none_0"):
+        loop.reset(1)
+    loop.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_comma_in_a_path_is_refused(folder):

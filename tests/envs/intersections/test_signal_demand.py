@@ -175,3 +175,20 @@ def test_the_site_carries_the_counts(scenario):
 )
 def test_drivers_even_out_the_lanes(loads, flow, shares):
     assert _poured(loads, flow) == pytest.approx(shares)
+
+
+def test_routes_are_counted_wherever_they_are_defined(scenario, tmp_path):
+    routes, defined = scenario.routes[0], tmp_path / "defined.add.xml"
+    ways = '<route edges="left0A0 A0B0" probability="3"/><route edges="left0A0 A0A1" probability="1"/>'
+    defined.write_text(f'<additional><routeDistribution id="either">{ways}</routeDistribution></additional>')
+    routes.write_text('<trips><flow id="f" begin="0" end="600" number="80" route="either"/></trips>')
+    net = sumolib.net.readNet(str(scenario.net))
+    flows = turn_flows(net, [routes, defined], 0, 600)
+    assert sum(flow for (_, edge), flow in flows.items() if edge == "A0B0") == pytest.approx(360)
+    assert sum(flow for (_, edge), flow in flows.items() if edge == "A0A1") == pytest.approx(120)
+
+
+def test_a_file_within_a_file_is_refused(scenario):
+    scenario.routes[0].write_text('<routes><include href="other.rou.xml"/></routes>')
+    with pytest.raises(CityloopError, match=r"includes 'other\.rou\.xml': name that file itself in the scenario"):
+        read_routes(scenario.routes[0])
