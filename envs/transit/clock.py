@@ -49,13 +49,16 @@ def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.
         slot_s: seconds of a slot.
         chargers: nodes with a charger, ``(C,)``; None: there are none, nor is any needed.
     """
-    charger_m = np.zeros(0)
-    if chargers is not None:
-        charger_m = np.where(np.isfinite(matrices.free_s), matrices.metres, np.inf)[:, chargers].min(axis=1)
+    to_charger_m = np.zeros(0) if chargers is None else charger_m(matrices, chargers)
     speed = np.ascontiguousarray(speed, dtype=np.float64)
     to_s = np.ascontiguousarray(matrices.free_s.T)
     paths = matrices.free_s, to_s, matrices.metres, matrices.hop
-    return Roads(*paths, charger_m, speed, float(slot_s), float(speed.max()))
+    return Roads(*paths, to_charger_m, speed, float(slot_s), float(speed.max()))
+
+
+def charger_m(matrices: Matrices, chargers: np.ndarray) -> np.ndarray:
+    """Length of the path from each node to the charger to which it is shortest, ``(N,)``; inf: no way leads to one."""
+    return np.where(np.isfinite(matrices.free_s), matrices.metres, np.inf)[:, chargers].min(axis=1)
 
 
 @compiled

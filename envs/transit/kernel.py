@@ -361,7 +361,7 @@ def charged(v: int, stays_s: float, left_m: float, fleet: Fleet) -> float:
     return min(fleet.battery[v, FULL], left_m + fleet.battery[v, RATE] * stays_s)
 
 
-@within
+@compiled
 def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
     """Whether the battery lasts for a plan, and then to a charger, if a rider's stops are left out (`NOBODY`: none).
 

@@ -1,80 +1,52 @@
 """A fleet whose vehicles are real: the kernel's arrays, held to what vehicles report and where they should be by now.
 
 Here are seconds, indices and physics. Who may book, what is kept where, and what time it is, others know. A rider has a
-slot in the arrays from the promise until it is over; slot 0 is for trying things out.
+slot in the arrays from the promise until it is over; slot 0 is for trying things out. What batteries have left, and who
+charges, is in `stays`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from envs.transit import events, kernel, rescue
+from envs.transit import charging, events, kernel, motion, rescue
+from envs.transit.charging import Chargers
 from envs.transit.clock import Roads, arrive, roads_of
 from envs.transit.compiled import compiled
-from envs.transit.fleet import ABOARD, ARRIVED, NOBODY, PLAN, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.fleet import (
+    ABOARD,
+    ARRIVED,
+    CANCELLED,
+    CHARGING,
+    LEFT,
+    NOBODY,
+    PLAN,
+    WAITING,
+    Fleet,
+    Riders,
+    new_fleet,
+    new_riders,
+)
+from envs.transit.offers import Offer, Trip, offer_of
 from envs.transit.site import TransitSite
+from envs.transit.stays import Batteries
+from envs.transit.terms import Charging
+
+USUAL = Charging()
+"""Terms of charging unless others are given."""
 
 SLOTS = 256
 """Slots for riders at first; they double whenever they are all taken."""
-
-
-@dataclass(frozen=True)
-class Trip:
-    """What somebody asks for.
-
-    Attributes:
-        origin, destination: nodes.
-        earliest_s: when the party wants to be picked up.
-        party, wheelchairs: seats and wheelchair places that it needs.
-    """
-
-    origin: int
-    destination: int
-    earliest_s: float
-    party: int = 1
-    wheelchairs: int = 0
-
-
-@dataclass(frozen=True)
-class Offer:
-    """How a vehicle would serve a trip.
-
-    Attributes:
-        vehicle: which.
-        first, second: stops of its plan before which to pick up and to drop off.
-        cost: by the scenario's weights.
-        earliest_s, latest_s: the pick-up's window.
-        begin_s, arrive_s: pick-up and arrival as planned.
-        limit_s: the longest ride that is promised.
-        driving_s: added driving, at free flow.
-        others_s, others: by how much others arrive later in all, and how many do.
-        shared: how many parties ride along for a part of the way.
-    """
-
-    vehicle: int
-    first: int
-    second: int
-    cost: float
-    earliest_s: float
-    latest_s: float
-    begin_s: float
-    arrive_s: float
-    limit_s: float
-    driving_s: float
-    others_s: float
-    others: int
-    shared: int
 
 
 @compiled
 def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Where a vehicle should be by now if it does as planned: it drives on, but serves no stop before it says so.
 
-    At a stop it stays until it reports; if that takes longer than boarding does, the rest of the plan gets later.
+    At a stop it stays until it reports; if that takes longer than boarding does, the rest of the plan gets later. At a
+    charger it reports twice. By a stop of a rider who withdrew it just passes.
     """
     while np.isfinite(fleet.at_s[v]) and fleet.length[v] > 0:
         at, target = fleet.at[v], fleet.node[v, 0]
@@ -82,11 +54,20 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
             if fleet.at_s[v] > now_s:
                 return
             following = roads.hop[at, target]
+            fleet.battery[v, LEFT] -= roads.metres[at, following]
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
             continue
         r = fleet.rider[v, 0]
+        if riders.state[r] == CANCELLED:
+            if fleet.at_s[v] > now_s:
+                return
+            kernel.close(v, 0, fleet)
+            kernel.schedule(v, fleet, riders, roads)
+            continue
         stands_s = riders.board_s[r] if fleet.pick[v, 0] else riders.alight_s[r]
+        if riders.state[r] == CHARGING:
+            stands_s = 0.0
         kernel.put_off(v, now_s - stands_s, fleet, riders, roads)
         return
 
@@ -100,6 +81,11 @@ class LiveFleet:
         room: seats and wheelchair places of each, ``(V, 2)``.
         shift_s: from when until when each works, ``(V, 2)``.
         speed, slot_s: relative speeds, each for so many seconds.
+        battery: as their shifts begin, see `Fleet`, ``(V, 3)``; None: none has a range to be heeded.
+        terms: of charging.
+
+    Raises:
+        CityloopError: if a charger is at no corner.
     """
 
     def __init__(
@@ -110,11 +96,16 @@ class LiveFleet:
         shift_s: Sequence[tuple[float, float]],
         speed: np.ndarray,
         slot_s: float,
+        battery: np.ndarray | None = None,
+        terms: Charging = USUAL,
     ):
         self.site = site
-        self.roads = roads_of(site.matrices, speed, slot_s)
-        self.fleet = new_fleet(np.array(at), np.array(room), np.array(shift_s))
-        self.riders = _blank(SLOTS)
+        self.ranged = battery is not None and bool(np.isfinite(battery[:, LEFT]).any())
+        places = charging.places_of(terms, site) if self.ranged else charging.NOWHERE
+        self.roads = roads_of(site.matrices, speed, slot_s, places[:, 0] if self.ranged else None)
+        self.fleet = new_fleet(np.array(at), np.array(room), np.array(shift_s), battery)
+        self.riders, stay_of = charging.with_stays(_blank(SLOTS), self.fleet)
+        self.batteries = Batteries(self.fleet, Chargers(places, stay_of, terms.low, terms.until))
         self.weights = np.array(site.costs.tuple)
         promise = site.promise
         self._margin_s, held = promise.margin_s, promise.held
@@ -126,6 +117,7 @@ class LiveFleet:
         """Move every vehicle to where it should be by now."""
         for v in np.flatnonzero(self.fleet.length > 0):
             follow(v, now_s, self.fleet, self.riders, self.roads)
+        self.batteries.put_off(self.riders)
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -160,7 +152,18 @@ class LiveFleet:
         else:
             cost, i, j = kernel.best_place(vehicle, 0, now_s, *state, np.inf, self._begins)
             v = vehicle if i >= 0 else NOBODY
-        return None if v == NOBODY else self._offer(v, i, j, cost, now_s)
+        if v == NOBODY:
+            return None
+        return offer_of(v, i, j, cost, now_s, self.fleet, self.riders, self.roads, self._margin_s)
+
+    def best_if_charged(self, trip: Trip, now_s: float, vehicle: int | None = None) -> Offer | None:
+        """The same if batteries lasted for ever."""
+        left_m = self.fleet.battery[:, LEFT].copy()
+        self.fleet.battery[:, LEFT] = np.inf
+        try:
+            return self.best(trip, now_s, vehicle)
+        finally:
+            self.fleet.battery[:, LEFT] = left_m
 
     def all(self, trip: Trip, now_s: float) -> list[Offer]:
         """The cheapest way of every vehicle that can serve a trip, cheapest first."""
@@ -168,59 +171,6 @@ class LiveFleet:
         able = np.flatnonzero((room[:, 0] >= trip.party) & (room[:, 1] >= trip.wheelchairs))
         found = [offer for v in able if (offer := self.best(trip, now_s, int(v))) is not None]
         return sorted(found, key=lambda offer: (offer.cost, offer.vehicle))
-
-    def _offer(self, v: int, i: int, j: int, cost: float, now_s: float) -> Offer:
-        """What an insertion would mean, by carrying it out and taking it back."""
-        fleet, riders = self.fleet, self.riders
-        before = dict(self._arrivals(v))
-        with self._undone(v):
-            kernel.insert(v, 0, i, j, now_s, fleet, riders, self.roads)
-            after = dict(self._arrivals(v))
-            begin_s, arrive_s = float(riders.begin_s[0]), after.pop(0)
-            shared = int(sum(bool(fleet.pick[v, k]) for k in range(i + 1, j + 1)))
-            shared += int(sum(fleet.mate[v, k] < 0 or fleet.mate[v, k] < i for k in range(i + 1, fleet.length[v])))
-            driving_s = self._driving_s(v)
-        late = {r: t - before[r] for r, t in after.items()}
-        latest_s, limit_s = self.promised(0)
-        return Offer(
-            vehicle=v,
-            first=i,
-            second=j,
-            cost=float(cost),
-            earliest_s=float(riders.earliest_s[0]),
-            latest_s=latest_s,
-            begin_s=begin_s,
-            arrive_s=arrive_s,
-            limit_s=limit_s,
-            driving_s=driving_s - self._driving_s(v),
-            others_s=sum(late.values()),
-            others=sum(value > 1.0 for value in late.values()),
-            shared=shared,
-        )
-
-    def _arrivals(self, v: int) -> Iterator[tuple[int, float]]:
-        fleet = self.fleet
-        for k in range(fleet.length[v]):
-            if not fleet.pick[v, k]:
-                yield int(fleet.rider[v, k]), float(fleet.arrive_s[v, k])
-
-    def _driving_s(self, v: int) -> float:
-        """Seconds of driving that a plan needs at free flow."""
-        nodes = np.concatenate([self.fleet.at[v : v + 1], self.fleet.node[v, : self.fleet.length[v]]])
-        return float(self.roads.free_s[nodes[:-1], nodes[1:]].sum())
-
-    @contextmanager
-    def _undone(self, v: int) -> Iterator[None]:
-        """Whatever happens to a vehicle and its riders within is taken back."""
-        mine = np.unique(np.append(self.fleet.rider[v, : self.fleet.length[v]], 0))
-        kept = [column[v].copy() for column in self.fleet]
-        begins = self.riders.begin_s[mine].copy()
-        try:
-            yield
-        finally:
-            for column, value in zip(self.fleet, kept, strict=True):
-                column[v] = value
-            self.riders.begin_s[mine] = begins
 
     # -- promising ------------------------------------------------------------------------------------------------
 
@@ -263,21 +213,90 @@ class LiveFleet:
         ]
 
     def withdraw(self, r: int, now_s: float) -> None:
-        """Take a rider who is not aboard out of the plan: by cancellation, or because nobody came."""
-        kernel.remove(int(self.riders.vehicle[r]), r, now_s, self.fleet, self.riders, self.roads)
+        """Take a rider who is not aboard out of the plan: by cancellation, or because nobody came.
+
+        Where the battery would not last without the rider's stops, the vehicle passes by them: see `passes`.
+        """
+        motion.withdraw(r, now_s, self.fleet, self.riders, self.roads, events.new_log(4))
+        if self.passes(r):
+            self.let_pass(r)
+            kernel.reckon(int(self.riders.vehicle[r]), self.fleet, self.riders, self.roads)
+
+    def passes(self, r: int) -> bool:
+        """Whether a vehicle still passes by a stop of a rider who has withdrawn."""
+        v = int(self.riders.vehicle[r])
+        return v != NOBODY and any(slot == r for slot, _, _ in self.plan(v))
+
+    def let_pass(self, r: int) -> None:
+        """A rider who has withdrawn takes neither room nor time, whenever the vehicle passes by."""
+        riders, v = self.riders, int(self.riders.vehicle[r])
+        riders.state[r], riders.size[r] = CANCELLED, 0
+        riders.board_s[r] = riders.alight_s[r] = 0.0
+        mine = self.fleet.rider[v, : self.fleet.length[v]] == r
+        self.fleet.floor_s[v, : self.fleet.length[v]][mine] = 0.0
+
+    def decide(self, now_s: float, waiting: Sequence[int]) -> dict[int, int]:
+        """What a dispatch centre does at every decision: who is low is to charge, and who waits may change vehicles.
+
+        Without ``timing.reassign_s`` only those change whose vehicle's battery does not last for its plan.
+
+        Args:
+            now_s: the present; vehicles are where they should be by now, see `look`.
+            waiting: slots of riders who wait, in the order of their requests.
+
+        Returns:
+            Slot → the vehicle that it was with before, of those who changed.
+        """
+        fleet, riders, roads = self.fleet, self.riders, self.roads
+        if self.ranged:
+            self._charge(now_s)
+        lock_s, short = self.site.timing.reassign_s, set(self._short())
+        before = {r: int(riders.vehicle[r]) for r in waiting if lock_s or int(riders.vehicle[r]) in short}
+        log, urgency = events.new_log(3 * len(before) + 1), np.ones(len(roads.free_s))
+        rows = np.array(list(before), np.int64)
+        motion.reassign(rows, lock_s, now_s, fleet, riders, roads, self.weights, urgency, log)
+        return {r: v for r, v in before.items() if riders.vehicle[r] != v}
+
+    def _charge(self, now_s: float) -> None:
+        """Put stays at chargers into the plans of vehicles that are low, or whose batteries do not last for them."""
+        chargers = self.batteries.chargers
+        low = charging.low(now_s, self.fleet, self.riders, chargers).tolist()
+        short = [v for v in self._short() if v not in low and self.batteries.stay(v, self.riders) is None]
+        who = np.array(low + short, np.int64)
+        charging.plan_stays(who, now_s, self.fleet, self.riders, self.roads, chargers)
+
+    def lasts(self, v: int) -> bool:
+        """Whether a vehicle's battery lasts for its plan, and then to a charger."""
+        return bool(kernel.lasts_without(v, NOBODY, self.fleet, self.riders, self.roads))
+
+    def _short(self) -> list[int]:
+        """Vehicles in service whose batteries do not last for their plans."""
+        ranged = np.flatnonzero((self.batteries.chargers.stay_of != NOBODY) & np.isfinite(self.fleet.at_s))
+        return [v for v in ranged.tolist() if not self.lasts(v)]
 
     # -- what vehicles report ---------------------------------------------------------------------------------------
 
     def report(self, v: int, node: int, at_s: float) -> None:
-        """A vehicle is at a node."""
+        """A vehicle is at a node. Who charges stays there until it reports something else, or from elsewhere."""
+        if self.batteries.plugged(v, self.fleet):
+            if node == self.fleet.at[v]:
+                return
+            self.unplug(v, at_s)
         if np.isfinite(self.fleet.at_s[v]):
+            self.batteries.reach(v, node, self.fleet, self.roads)
             self.fleet.at[v], self.fleet.at_s[v] = node, max(at_s, self.fleet.shift_s[v, 0])
             kernel.reckon(v, self.fleet, self.riders, self.roads)
 
+    def read(self, v: int, share: float, at_s: float) -> None:
+        """A vehicle says what share of its range is left, 0 to 1."""
+        self.batteries.read(v, share, at_s, self.fleet, self.riders)
+
     def board(self, r: int, at_s: float) -> None:
         """A rider has boarded, which took as long as it does; in whatever order the driver chose."""
-        v = int(self.riders.vehicle[r])
-        self.riders.state[r], self.riders.begin_s[r] = ABOARD, at_s - self.riders.board_s[r]
+        v, begin_s = int(self.riders.vehicle[r]), at_s - self.riders.board_s[r]
+        if self.batteries.plugged(v, self.fleet):
+            self.unplug(v, begin_s)
+        self.riders.state[r], self.riders.begin_s[r] = ABOARD, begin_s
         self.fleet.aboard[v] += self.riders.size[r]
         self._close(v, r, True)
         self.report(v, int(self.riders.origin[r]), at_s)
@@ -289,6 +308,20 @@ class LiveFleet:
         self.fleet.aboard[v] -= self.riders.size[r]
         self._close(v, r, False)
         self.report(v, int(self.riders.destination[r]), at_s)
+
+    def plug_in(self, v: int, at_s: float) -> None:
+        """A vehicle begins the stay at a charger that is in its plan; whatever was to come before comes after."""
+        r = int(self.batteries.chargers.stay_of[v])
+        self.report(v, int(self.riders.origin[r]), at_s)
+        self.batteries.begin(v, at_s, self.fleet, self.riders)
+        self.set_plan(v, [(r, False, 0.0), *(stop for stop in self.plan(v) if stop[0] != r)])
+
+    def unplug(self, v: int, at_s: float) -> None:
+        """A vehicle ends its stay at a charger, and goes on."""
+        r = int(self.batteries.chargers.stay_of[v])
+        self.batteries.end(v, at_s, self.fleet, self.riders)
+        self._close(v, r, False)
+        self.report(v, int(self.riders.origin[r]), at_s)
 
     def _close(self, v: int, r: int, pick: bool) -> None:
         k = next(k for k, stop in enumerate(self.plan(v)) if stop[:2] == (r, pick))
@@ -305,8 +338,11 @@ class LiveFleet:
         return {int(r): names[kind, how] for kind, how, r in rows if r >= 0 and (kind, how) in names}
 
     def repair(self, v: int, node: int, now_s: float) -> None:
-        """A vehicle is back in service, at a node."""
+        """A vehicle is back in service, at a node; its battery as it was, until it says otherwise."""
+        left_m = self.fleet.battery[v, LEFT]
         rescue.repair(v, node, now_s, self.fleet, events.new_log(4))
+        self.fleet.battery[v, LEFT] = left_m
+        self.batteries.reach(v, int(self.fleet.at[v]), self.fleet, self.roads)
 
 
 def _blank(count: int) -> Riders:

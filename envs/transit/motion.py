@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit import events, kernel, rescue, rests, unforeseen
+from envs.transit import charging, events, kernel, rescue, rests, unforeseen
 from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import compiled, within
 from envs.transit.events import Log
@@ -104,9 +104,7 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
     else:
         sign, kind = -1, events.UNPLUGGED if charges else events.WENT_ON
         if charges:
-            left_m = kernel.charged(v, riders.board_s[r], fleet.battery[v, LEFT], fleet)
-            gained_m = left_m - fleet.battery[v, LEFT]
-            fleet.battery[v, LEFT], riders.vehicle[r] = left_m, NOBODY
+            gained_m = charging.end_stay(v, np.int64(r), fleet, riders)
     write(log, begin_s, kind, v, NOBODY, fleet.at[v], gained_m, 0)
     fleet.aboard[v, 0] += sign * riders.size[r, 0]
     fleet.aboard[v, 1] += sign * riders.size[r, 1]
@@ -291,6 +289,7 @@ def run(
 
 @compiled
 def reassign(
+    who: np.ndarray,
     lock_s: float,
     now_s: float,
     fleet: Fleet,
@@ -300,17 +299,26 @@ def reassign(
     urgency: np.ndarray,
     log: Log,
 ) -> None:
-    """Insert everybody anew who is to be picked up later than ``lock_s`` from now, in the order of their requests;
-    but nobody without whom the battery would not last for the rest of the plan.
+    """Insert everybody anew who is to be picked up later than ``lock_s`` from now; but nobody without whom the battery
+    would not last for the rest of the plan, unless it does not last as it is.
 
     Whoever is taken out fits in again at the old place, so no promise is at risk and no insertion gets dearer.
+
+    Args:
+        who: riders who wait, in the order in which they are inserted.
+        lock_s: who is picked up sooner stays.
+        now_s: the present.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
+        weights: of an insertion's cost, ``(4,)``.
+        urgency: factor on the weight of a wait, by origin, ``(N,)``.
+        log: with room for three rows a rider.
     """
     begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
-    for r in range(len(riders.origin)):
-        if riders.state[r] != WAITING or riders.begin_s[r] <= now_s + lock_s:
-            continue
+    for r in who:
         v = riders.vehicle[r]
-        if not kernel.lasts_without(v, r, fleet, riders, roads):
+        if riders.begin_s[r] <= now_s + lock_s or _needs(v, r, fleet, riders, roads):
             continue
         pick, drop = kernel.stops_of(v, r, fleet)
         floor_s = fleet.floor_s[v, pick]
@@ -330,6 +338,14 @@ def reassign(
             write(log, now_s, events.HANDED_OVER, other, r, riders.origin[r], 0.0, 0)
         kernel.insert(other, r, first, second, now_s, fleet, riders, roads)
         rests.settle(other, fleet, riders, roads)
+
+
+@within
+def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+    """Whether a vehicle's battery lasts for its plan, but would not without a rider's stops."""
+    if kernel.lasts_without(v, r, fleet, riders, roads):
+        return False
+    return kernel.lasts_without(v, NOBODY, fleet, riders, roads)
 
 
 @compiled

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 
 from envs.transit import batch, charging, events, journal, kernel, motion, rescue, rests
+from envs.transit.charging import Chargers
 from envs.transit.clock import arrive, roads_of
 from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
@@ -46,9 +47,9 @@ class Service:
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
-        self._chargers, self._charging = charging.chargers(scenario, site), scenario.charging
-        nodes = None if self._chargers is None else self._chargers[:, 0]
-        self.roads = roads_of(site.matrices, day.speed, day.slot_s, nodes)
+        self._ranged = any(crew.range_km for crew in scenario.crews)
+        places = charging.places_of(scenario.charging, site) if self._ranged else charging.NOWHERE
+        self.roads = roads_of(site.matrices, day.speed, day.slot_s, places[:, 0] if self._ranged else None)
         self.batteries = charging.batteries(scenario, seed)
         self.fleet = self._vehicles(scenario, site, seed)
         self.walk_m = np.zeros(len(day.origin)) if day.walk_m is None else day.walk_m
@@ -58,9 +59,10 @@ class Service:
         self.asked = self._requests(scenario, day)
         self.riders = rests.with_breaks(self._held(scenario.promise.margin_s), self.fleet, self.breaks)
         rests.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
-        self.riders, self._stay_of = charging.with_stays(self.riders, self.fleet)
+        self.riders, stay_of = charging.with_stays(self.riders, self.fleet)
+        self._chargers = Chargers(places, stay_of, scenario.charging.low, scenario.charging.until)
         rows = len(self.riders.origin)
-        self.streets = unforeseen(scenario, site, seed, rows, self._chargers, self._stay_of)
+        self.streets = unforeseen(scenario, site, seed, rows, self._chargers)
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
@@ -84,7 +86,7 @@ class Service:
         stops = np.flatnonzero([node.stop for node in site.nodes])
         reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
         stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
-        if self._chargers is not None:
+        if self._ranged:
             charging.check_reach(scenario, site, self.roads, stops)
         rows = [
             (crew.seats, crew.places, crew.begin_s, crew.end_s or FOREVER_S)
@@ -150,14 +152,13 @@ class Service:
 
     def _charge(self) -> None:
         """Have vehicles that are low charge; see `charging`."""
-        if self._chargers is None:
+        if not self._ranged:
             return
-        who = charging.low(self.now_s, self.fleet, self.riders, self._stay_of, self._charging.low)
+        who = charging.low(self.now_s, self.fleet, self.riders, self._chargers)
         self._make_room(2 * len(who))
         for v in who:
             journal.note_drive(v, self.now_s, self.fleet, self.log)
-        state = self.fleet, self.riders, self.roads
-        charging.plan_stays(who, self.now_s, *state, self._stay_of, self._chargers, self._charging.until)
+        charging.plan_stays(who, self.now_s, self.fleet, self.riders, self.roads, self._chargers)
 
     def _go_on(self, until_s: float, urgency: np.ndarray) -> None:
         first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
@@ -195,8 +196,10 @@ class Service:
 
     def reassign(self, lock_s: float, urgency: np.ndarray) -> None:
         """Insert everybody anew who is to be picked up later than ``lock_s`` from now; see `motion.reassign`."""
-        self._make_room(3 * len(self.waiting))
-        motion.reassign(lock_s, self.now_s, self.fleet, self.riders, self.roads, self._weights, urgency, self.log)
+        who = self.waiting
+        self._make_room(3 * len(who))
+        state = self.fleet, self.riders, self.roads
+        motion.reassign(who, lock_s, self.now_s, *state, self._weights, urgency, self.log)
 
     def finish(self) -> None:
         """Serve whoever is still promised something, and write down what was driven."""
@@ -268,6 +271,7 @@ def warm_up(disturbed: bool = False) -> None:
     agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
     usual = np.ones(4), np.ones(2), kernel.EVERYWHERE, np.ones(3)
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log, None)
+    chargers = Chargers(charging.NOWHERE, one - 1, 0.0, 1.0)
     if disturbed:
         streets = Unforeseen(
             factor=np.ones((2, 1), np.float32),
@@ -276,12 +280,11 @@ def warm_up(disturbed: bool = False) -> None:
             there_s=np.full(1, np.inf),
             late_s=np.zeros((1, 2)),
             over_s=np.zeros(1),
-            chargers=np.zeros((0, 2), np.int64),
-            stay_of=one - 1,
+            chargers=chargers,
         )
         motion.run(agenda_s[:0], agenda[:0], 500.0, fleet, riders, roads, *usual, log, streets)
-    motion.reassign(1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
+    motion.reassign(one[:0], 1.0, 500.0, fleet, riders, roads, np.ones(4), np.ones(2), log)
     motion.send(0, 1, 600.0, fleet, riders, roads, log)
-    charging.plan_stays(one[:0], 600.0, fleet, riders, roads, one, np.array([[0, 1]]), 1.0)
+    charging.plan_stays(one[:0], 600.0, fleet, riders, roads, chargers)
     journal.note_drive(0, 600.0, fleet, log)
     arrive(0.0, 1.0, roads.speed, roads.slot_s)

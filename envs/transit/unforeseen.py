@@ -18,6 +18,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from envs.transit import charging, events, kernel
+from envs.transit.charging import Chargers
 from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import within
 from envs.transit.events import Log
@@ -50,8 +51,7 @@ class Unforeseen(NamedTuple):
             node.
         late_s: by how much streets have made a rider's pick-up, and ride, late as planned now, ``(R, 2)``.
         over_s: by how much they have made a plan end after the shift, ``(V,)``.
-        chargers: see `charging`: node and places of each, ``(C, 2)``.
-        stay_of: row of each vehicle's stays at them, ``(V,)``.
+        chargers: see `charging`.
     """
 
     factor: np.ndarray
@@ -60,17 +60,11 @@ class Unforeseen(NamedTuple):
     there_s: np.ndarray
     late_s: np.ndarray
     over_s: np.ndarray
-    chargers: np.ndarray
-    stay_of: np.ndarray
+    chargers: Chargers
 
 
 def unforeseen(
-    scenario: TransitScenario,
-    site: TransitSite,
-    seed: int,
-    rows: int,
-    chargers: np.ndarray | None,
-    stay_of: np.ndarray,
+    scenario: TransitScenario, site: TransitSite, seed: int, rows: int, chargers: Chargers
 ) -> Unforeseen | None:
     """What streets do in an episode; None: just what the dispatcher knows.
 
@@ -79,8 +73,7 @@ def unforeseen(
         site: the streets.
         seed: of the episode.
         rows: of riders, breaks and stays.
-        chargers: see `Unforeseen`; None: there are none.
-        stay_of: see `Unforeseen`.
+        chargers: of the fleet.
     """
     if scenario.streets.known:
         return None
@@ -94,11 +87,10 @@ def unforeseen(
         factor=factors(scenario.streets, site, starts, slots, np.random.default_rng([seed, 5])),
         slot_s=slot_s,
         road=road,
-        there_s=np.full(len(stay_of), np.inf),
+        there_s=np.full(len(chargers.stay_of), np.inf),
         late_s=np.zeros((rows, 2)),
-        over_s=np.zeros(len(stay_of)),
-        chargers=np.zeros((0, 2), np.int64) if chargers is None else chargers,
-        stay_of=stay_of,
+        over_s=np.zeros(len(chargers.stay_of)),
+        chargers=chargers,
     )
 
 
@@ -237,12 +229,10 @@ def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: 
     begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
     if begin_s <= riders.earliest_s[r] + kernel.EPS:
         return True
-    places = 0
-    for c in range(len(streets.chargers)):
-        if streets.chargers[c, 0] == at:
-            places = streets.chargers[c, 1]
-    riders.vehicle[r] = NOBODY  # its own place is no hindrance
-    free_s = charging.free_from(at, places, begin_s, riders.board_s[r], riders, streets.stay_of)
+    free_s, riders.vehicle[r] = begin_s, NOBODY  # its own place is no hindrance
+    for c in range(len(streets.chargers.places)):
+        if streets.chargers.places[c, 0] == at:
+            free_s = charging.free_from(c, begin_s, riders.board_s[r], riders, streets.chargers)
     riders.vehicle[r] = v
     riders.earliest_s[r] = riders.latest_s[r] = free_s
     if free_s > begin_s:

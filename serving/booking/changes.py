@@ -5,20 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 from serving.booking import views
-from serving.booking.roster import Roster
+from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Change, Row
 
 
 def keep(roster: Roster, change: Change, v: int) -> None:
-    """A vehicle's place and plan are to be written."""
+    """A vehicle's place, plan and battery are to be written."""
     key = roster.duties[v]
+    roster.name_stay(v)
     change.duties[key], change.plans[key] = roster.duty_row(v), roster.plan_rows(v)
+    if roster.live.batteries.has(v):
+        change.batteries[key] = roster.battery_row(v)
 
 
 def note(change: Change, row: Row, columns: Row) -> None:
     """Columns of a booking are to be written."""
     row |= columns
     change.bookings[row["id"]] = change.bookings.get(row["id"], {}) | columns
+
+
+def hand_over(change: Change, row: Row, columns: Row, why: str) -> None:
+    """The same, where a booking may be with another vehicle now, or with none: the rider is told which, and why."""
+    before, now = (vehicle_of(duty) for duty in (row["duty"], columns["duty"]))
+    note(change, row, columns)
+    if now == before:
+        return
+    number = len(row["handovers"])
+    told = {"booking": row["id"], "number": number, "vehicle": now, "instead_of": before, "why": why, "at": change.at}
+    row["handovers"].append(told)
+    change.handovers.append(told)
 
 
 def over(roster: Roster, change: Change, row: Row, state: str, when: float) -> Any:

@@ -2,7 +2,8 @@
 
 ``python -m serving.booking.demo transit/hcmc --hours 2`` starts a service of its own on loopback, with a database in a
 temporary folder, and tells it what time it is. What was promised is compared with what the drivers did, not with what
-the service says that they did. ``--slower 0.1`` lets every street take up to 10 % longer than the service thinks.
+the service says that they did; their batteries are their own, too. ``--slower 0.1`` lets every street take up to 10 %
+longer than the service thinks, ``--range-km 60 --charged 0.4`` makes the vehicles electric.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
+from envs.transit.charging import battery
 from envs.transit.clock import arrive
 from envs.transit.day import Day
 from envs.transit.network import day_of, load_site
@@ -32,7 +34,7 @@ from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from serving.booking.desk import Desk
 from serving.booking.places import DAY_S
-from serving.booking.settings import BookingSettings, fleet_of
+from serving.booking.settings import BookingSettings, Vehicle, fleet_of
 from serving.gateway import Gateway
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))
@@ -42,14 +44,35 @@ LATE_S = 1.5
 """Seconds by which a promise may be passed: times go over the wire to the tenth of a second, once a stop."""
 
 
+LOOK_S = 30.0
+"""So often drivers look at their plans, which may have changed."""
+
+
 @dataclass
 class Driver:
     """Drives as the plan says, in a world of its own."""
 
     node: int
+    full_m: float
+    left_m: float
+    rate: float  # metres gained in a second at a charger
     plan: list[dict[str, Any]] = field(default_factory=list)
+    seen_s: float = 0.0  # when it was looked at
     wakes: int = 0
     bound: bool = False  # between two corners, or busy at a stop: not to be disturbed
+    plugged_s: float = np.nan
+    charges: int = 0
+    lowest_m: float = np.inf
+
+    def drive(self, metres: float) -> None:
+        """Go so far."""
+        self.left_m -= metres
+        self.lowest_m = min(self.lowest_m, self.left_m)
+
+    def unplug(self, now_s: float) -> None:
+        """Having charged since it was plugged in."""
+        self.left_m = min(self.full_m, self.left_m + self.rate * (now_s - self.plugged_s))
+        self.charges += 1
 
 
 @dataclass
@@ -71,13 +94,23 @@ class SimulatedDay:
     Args:
         site: where.
         day: who asks when.
+        settings: the vehicles.
         http: speaks to the service.
         base: address of the site.
         slower: every street takes up to this share longer than the site says.
         seed: of that.
     """
 
-    def __init__(self, site: TransitSite, day: Day, http: httpx.Client, base: str, slower: float, seed: int):
+    def __init__(
+        self,
+        site: TransitSite,
+        day: Day,
+        settings: BookingSettings,
+        http: httpx.Client,
+        base: str,
+        slower: float,
+        seed: int,
+    ):
         self.site, self.day, self.http, self.base = site, day, http, base
         self.slower, self.rng = slower, np.random.default_rng([seed, 7])
         self.names = [node.id for node in site.nodes]
@@ -88,8 +121,11 @@ class SimulatedDay:
         self.took: list[float] = []
         self._order = itertools.count()
         self._agenda: list[tuple[float, int, str, Any]] = []
-        shown = self._get("vehicles")["vehicles"]
-        self.drivers = {row["id"]: Driver(self.nodes[row["corner"]]) for row in shown}
+        self.drivers = {vehicle.id: self._driver(vehicle, settings.charging.kw) for vehicle in settings.vehicles}
+
+    def _driver(self, vehicle: Vehicle, kw: float) -> Driver:
+        left_m, full_m, rate = battery(vehicle.range_km, vehicle.kwh_per_km, vehicle.charged, kw)
+        return Driver(self.nodes[vehicle.at], full_m, left_m, rate)
 
     def run(self, until_s: float) -> dict[str, Any]:
         """Play the day up to a moment, and until the last rider is there; what came of it."""
@@ -98,6 +134,7 @@ class SimulatedDay:
                 self._at(float(known_s), "ask", r)
                 if np.isfinite(self.day.cancel_s[r]):
                     self._at(float(self.day.cancel_s[r]), "cancel", r)
+        self._at(0.0, "look", until_s)
         started = time.perf_counter()
         while self._agenda:
             now_s, _, what, whom = heapq.heappop(self._agenda)
@@ -138,18 +175,38 @@ class SimulatedDay:
 
     # -- drivers --------------------------------------------------------------------------------------------------
 
+    def _look(self, now_s: float, until_s: float) -> None:
+        """All drivers look at their plans: riders may have been given to others."""
+        shown = self._get("vehicles")["vehicles"]
+        for row in shown:
+            self._take(now_s, row["id"], row["plan"])
+        if now_s < until_s or any(row["plan"] for row in shown):
+            self._at(now_s + LOOK_S, "look", until_s)
+
     def _new_plan(self, now_s: float, vehicle: str) -> None:
+        self._take(now_s, vehicle, self._get(f"vehicles/{vehicle}")["plan"])
+
+    def _take(self, now_s: float, vehicle: str, plan: list[dict[str, Any]]) -> None:
+        """A driver has a plan, and goes about it if there is nothing else to be done first."""
         driver = self.drivers[vehicle]
-        driver.plan = self._get(f"vehicles/{vehicle}")["plan"]
+        driver.plan, driver.seen_s = plan, now_s
         if not driver.bound:
-            driver.wakes += 1
-            self._at(now_s, "drive", (vehicle, driver.wakes))
+            self._wake(now_s, vehicle)
+
+    def _wake(self, when_s: float, vehicle: str) -> None:
+        driver = self.drivers[vehicle]
+        driver.wakes += 1
+        self._at(when_s, "drive", (vehicle, driver.wakes))
 
     def _drive(self, now_s: float, whom: tuple[str, int]) -> None:
         """A driver is at a corner, with nothing under way: on to the next, or serve the stop here."""
         vehicle, wake = whom
         driver = self.drivers[vehicle]
-        if wake != driver.wakes or not driver.plan:
+        if wake != driver.wakes:
+            return
+        if driver.seen_s < now_s:
+            driver.plan, driver.seen_s = self._get(f"vehicles/{vehicle}")["plan"], now_s
+        if not driver.plan:
             return
         stop = driver.plan[0]
         target = self.nodes[stop["stop"]]
@@ -158,16 +215,30 @@ class SimulatedDay:
             following = int(matrices.hop[driver.node, target])
             free_s = float(matrices.free_s[driver.node, following]) * (1 + self.slower * self.rng.random())
             there_s = arrive(now_s, free_s, self.day.speed, self.day.slot_s)
+            driver.drive(float(matrices.metres[driver.node, following]))
             self._go(there_s, "reach", vehicle, following)
         elif stop["do"] == "drop off":
             self.kept[stop["booking"]].dropped_s = now_s
             self._go(now_s + self.site.timing.alight_s, "done", vehicle, stop)
-        elif now_s < _seconds(stop["not_before"]):
-            driver.wakes += 1
-            self._at(_seconds(stop["not_before"]), "drive", (vehicle, driver.wakes))
-        else:
+        elif stop["do"] == "pass":  # by the second in which the service knows it, too
+            self._wake(now_s + 1.0, vehicle)
+        elif (then_s := _seconds(stop["expected" if stop["do"] == "unplug" else "not_before"])) > now_s:
+            self._wake(then_s, vehicle)
+        elif stop["do"] == "pick up":
             self.kept[stop["booking"]].picked_s = now_s
             self._go(now_s + self.site.timing.board_s, "done", vehicle, stop)
+        else:
+            self._charge(now_s, vehicle, stop["do"])
+
+    def _charge(self, now_s: float, vehicle: str, does: str) -> None:
+        """A driver is at a charger, and plugs in, or unplugs."""
+        driver = self.drivers[vehicle]
+        if does == "unplug":
+            driver.unplug(now_s)
+            self._tell(now_s, vehicle, "unplugged", charge=driver.left_m / driver.full_m)
+        else:
+            driver.plugged_s = now_s
+            self._tell(now_s, vehicle, "plugged-in")
 
     def _go(self, when_s: float, what: str, vehicle: str, detail: Any) -> None:
         self.drivers[vehicle].bound = True
@@ -193,10 +264,8 @@ class SimulatedDay:
         answer = self.http.post(f"{self.base}/events", json=body | more)
         if answer.status_code != 200:
             raise CityloopError(f"the service refused what {vehicle} reported: {answer.text}")
-        driver = self.drivers[vehicle]
-        driver.plan, driver.bound = answer.json()["vehicle"]["plan"], False
-        driver.wakes += 1
-        self._at(now_s, "drive", (vehicle, driver.wakes))
+        self.drivers[vehicle].bound = False
+        self._take(now_s, vehicle, answer.json()["vehicle"]["plan"])
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
@@ -209,6 +278,7 @@ class SimulatedDay:
         late = [k.picked_s > k.latest_s + LATE_S or k.dropped_s - k.picked_s > k.limit_s + LATE_S for k in owed]
         lost = [not np.isfinite(kept.dropped_s) for kept in owed]
         asked_ms = 1000 * np.array(self.took)
+        handed = sum(len(self._get(f"bookings/{booking}")["handed_over"]) for booking in self.kept)
         return {
             "asked": len(self.took),
             "booked": len(self.kept),
@@ -219,7 +289,20 @@ class SimulatedDay:
             "wait_mean_min": round(float(np.nanmean(waits)) / 60, 2),
             "wait_p95_min": round(float(np.nanpercentile(waits, 95)) / 60, 2),
             "booking_ms": {q: round(float(np.percentile(asked_ms, p)), 1) for q, p in (("median", 50), ("p99", 99))},
+            "handed_over": handed,
             "seconds": round(took_s, 1),
+        } | self._batteries()
+
+    def _batteries(self) -> dict[str, Any]:
+        """What became of those of electric vehicles."""
+        electric = [driver for driver in self.drivers.values() if np.isfinite(driver.full_m)]
+        if not electric:
+            return {}
+        lowest = [min(driver.lowest_m, driver.left_m) / driver.full_m for driver in electric]
+        return {
+            "charges": sum(driver.charges for driver in electric),
+            "lowest_charge_pct": round(100 * min(lowest), 1),
+            "ran_empty": sum(share < 0 for share in lowest),
         }
 
 
@@ -281,12 +364,13 @@ def play(
         settings = BookingSettings(
             database=database,
             vehicles=fleet,
+            charging=scenario.charging,
             timezone="Asia/Ho_Chi_Minh",
             speeds=_around_the_clock(day),
             clock="caller",
         )
         with served(site, settings) as url, httpx.Client(timeout=30, trust_env=False) as http:
-            played = SimulatedDay(site, day, http, f"{url}/v1/transit/{site.name}", slower, seed)
+            played = SimulatedDay(site, day, settings, http, f"{url}/v1/transit/{site.name}", slower, seed)
             return played.run(hours * 3600)
 
 
@@ -305,8 +389,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slower", type=float, default=0.0)
     parser.add_argument("--vehicles", type=int)
+    parser.add_argument("--range-km", type=float, default=0.0)
+    parser.add_argument("--charged", type=float, default=1.0)
     given = parser.parse_args()
-    found = play(given.scenario, given.hours, given.seed, given.slower, given.vehicles)
+    electric = {"fleet__range_km": given.range_km, "fleet__charged": (given.charged, given.charged)}
+    found = play(given.scenario, given.hours, given.seed, given.slower, given.vehicles, **electric)
     for name, value in found.items():
         print(f"{name:20} {value}")
 

@@ -20,10 +20,10 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from envs.transit.live import Offer
-from envs.transit.live import Trip as Way
+from envs.transit.offers import Offer
+from envs.transit.offers import Trip as Way
 from envs.transit.site import TransitSite
-from serving.booking import views
+from serving.booking import rounds, views
 from serving.booking.changes import keep, over
 from serving.booking.offers import Refusal, offers_of, why_not
 from serving.booking.places import DAY_S, Unfit, Unknown
@@ -95,12 +95,31 @@ class Desk:
     # -- the arrays -----------------------------------------------------------------------------------------------
 
     def _fresh(self, now: float) -> Roster:
-        """The arrays, as new as the database, and vehicles where they should be by now."""
-        roster = self._roster
-        if roster is None or roster.revision != self._store.revision() or not roster.calendar.holds(now):
-            roster = self._roster = self._build(now)
-        roster.live.look(roster.calendar.to_s(now))
-        return roster
+        """The arrays, as new as the database, and vehicles where they should be by now; see `rounds`, too."""
+        for _ in range(TRIES):
+            roster = self._roster
+            if roster is None or roster.revision != self._store.revision() or not roster.calendar.holds(now):
+                roster = self._roster = self._build(now)
+            roster.look(now)
+            try:
+                if rounds.due(roster, now):
+                    self._decide(roster, now)
+            except Stale:
+                self._roster = None
+                continue
+            except BaseException:
+                self._roster = None
+                raise
+            return roster
+        raise _busy()
+
+    def _decide(self, roster: Roster, now: float) -> None:
+        """Look through all plans; what is changed is written at once."""
+        change = Change(now)
+        rounds.decide(roster, change, now)
+        if change.plans:
+            roster.revision = self._store.commit(roster.revision, change)
+        roster.decided = now
 
     def _build(self, now: float) -> Roster:
         self._store.forget(now - self.settings.keep_days * DAY_S)
@@ -110,7 +129,7 @@ class Desk:
             except Stale:
                 continue
             return Roster(self.site, self.settings, state, now)
-        raise Busy("service", None, "the database is busy: try again", retry_after_s=1.0)
+        raise _busy()
 
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
         """Decide a request and keep what was decided; or what was decided when it came before."""
@@ -139,7 +158,7 @@ class Desk:
                     self._roster = None
                     raise
                 return answer
-        raise Busy("service", None, "too many processes book at once: try again", retry_after_s=1.0)
+        raise _busy()
 
     @staticmethod
     def _decided(roster: Roster, change: Change, now: float, digest: str, decide: Decide) -> Answer:
@@ -193,6 +212,7 @@ class Desk:
             "first_boarded_at": None,
             "boarded_at": None,
             "ended_at": None,
+            "handovers": [],
         }
         roster.remember(row, r)
         change.new.append(row)
@@ -288,6 +308,10 @@ class Desk:
     def close(self) -> None:
         """Let go of the database."""
         self._store.close()
+
+
+def _busy() -> Busy:
+    return Busy("service", None, "too many processes book at once: try again", retry_after_s=1.0)
 
 
 def _digest(asked: Any) -> str:

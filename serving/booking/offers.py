@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit.live import Offer, Trip
+from envs.transit.offers import Offer, Trip
 from serving.booking import views
 from serving.booking.roster import Roster
 
@@ -104,10 +104,11 @@ def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later:
     if later is None:
         later, _ = soonest(roster, way, now_s)
     until = calendar.iso(calendar.to_time(latest_s))
+    reason, able = "too_late", f"{subject} can pick up by {until} within all promises"
+    duty = None if vehicle is None else roster.duty(vehicle, way.earliest_s)
+    if roster.live.ranged and roster.live.best_if_charged(way, now_s, duty) is not None:
+        reason, able = "no_charge", f"{subject} that can pick up by {until} has enough charge for the trip"
     if later is None:
-        hour = f"or in the next {STEP_S * STEPS / 60:.0f} minutes"
-        mend = f"{subject} can pick up by {until} {hour} within all promises: ask for another time"
-    else:
-        first = calendar.iso(calendar.to_time(later.earliest_s))
-        mend = f"{subject} can pick up by {until} within all promises: set out at {first} instead"
-    return Refusal("too_late", mend)
+        minutes = STEP_S * STEPS / 60
+        return Refusal(reason, f"{able}, nor in the next {minutes:.0f} minutes: ask for another time")
+    return Refusal(reason, f"{able}: set out at {calendar.iso(calendar.to_time(later.earliest_s))} instead")

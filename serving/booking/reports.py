@@ -1,4 +1,4 @@
-"""What a vehicle reports, carried out: where it is, who boarded or got off or was not there, breakdowns and repairs."""
+"""What a vehicle reports, carried out: where it is, who boarded or got off or was not there, charging, breakdowns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from envs.transit.fleet import ABOARD, WAITING
-from serving.booking.changes import keep, note, over
+from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster
 from serving.booking.store import Change, Row
@@ -59,13 +59,11 @@ class Report:
             Refused: if it cannot be so; nothing is changed then.
         """
         request, roster = self.request, self.roster
-        what = {"boarded": self._boarded, "alighted": self._alighted, "no-show": self._no_show}
-        if request.kind in what:
-            found = what[request.kind]()
-        elif request.booking is not None:
-            raise Unfit("booking", request.booking, f"{request.kind} concerns the whole vehicle: leave it out")
-        else:
-            found = {"position": self._position, "breakdown": self._breakdown, "back": self._back}[request.kind]()
+        if request.charge is not None and not roster.live.batteries.has(self.v):
+            raise Unfit("charge", request.charge, f"{request.vehicle} has no range_km in the settings: leave it out")
+        found = self._kind()()
+        if request.charge is not None and self.when >= roster.seen[self.v]:
+            roster.live.read(self.v, request.charge, self.when_s)
         roster.seen[self.v] = max(roster.seen[self.v], self.when)
         keep(roster, self.change, self.v)
         if request.kind != "position":
@@ -73,6 +71,22 @@ class Report:
             names = {"kind": request.kind, "vehicle": request.vehicle, "booking": request.booking, "corner": corner}
             self.change.event = names
         return found
+
+    def _kind(self) -> Callable[[], list[Row]]:
+        """What carries out a report of its kind."""
+        kind, booking = self.request.kind, self.request.booking
+        riders = {"boarded": self._boarded, "alighted": self._alighted, "no-show": self._no_show}
+        if kind in riders:
+            return riders[kind]
+        if booking is not None:
+            raise Unfit("booking", booking, f"{kind} concerns the whole vehicle: leave it out")
+        return {
+            "position": self._position,
+            "plugged-in": self._plugged_in,
+            "unplugged": self._unplugged,
+            "breakdown": self._breakdown,
+            "back": self._back,
+        }[kind]
 
     def _where(self) -> int:
         request, places = self.request, self.roster.places
@@ -126,6 +140,28 @@ class Report:
         over(self.roster, self.change, row, "no-show", self.when)
         return [row]
 
+    def _plugged_in(self) -> list[Row]:
+        live = self.roster.live
+        if live.batteries.plugged(self.v, live.fleet):
+            raise Conflict("vehicle", self.request.vehicle, "it charges already: report unplugged before")
+        if live.batteries.stay(self.v, live.riders) is None:
+            mend = "its plan holds no stay at a charger: report its position and charge instead"
+            raise Conflict("vehicle", self.request.vehicle, mend)
+        if live.fleet.aboard[self.v].any():
+            raise Conflict("vehicle", self.request.vehicle, "a party is aboard: report first that it has got off")
+        live.plug_in(self.v, self.when_s)
+        return []
+
+    def _unplugged(self) -> list[Row]:
+        live = self.roster.live
+        mine = [v for v, vehicle in enumerate(self.roster.vehicles) if vehicle.id == self.request.vehicle]
+        plugged = [v for v in mine if live.batteries.plugged(v, live.fleet)]  # maybe since the shift before
+        if not plugged:
+            raise Conflict("vehicle", self.request.vehicle, "it does not charge: report plugged-in before")
+        self.v = plugged[0]
+        live.unplug(self.v, self.when_s)
+        return []
+
     def _breakdown(self) -> list[Row]:
         roster, found = self.roster, []
         names = {r: name for name, r in roster.slots.items()}
@@ -134,10 +170,10 @@ class Report:
             found.append(row)
             columns = roster.promise_row(r) | {"broken_down": row["broken_down"] or outcome != "kept"}
             if outcome == "stranded":
-                note(self.change, row, columns)
+                hand_over(self.change, row, columns, "breakdown")
                 over(roster, self.change, row, "stranded", self.when)
                 continue
-            note(self.change, row, columns | {"state": "confirmed", "boarded_at": None})
+            hand_over(self.change, row, columns | {"state": "confirmed", "boarded_at": None}, "breakdown")
             keep(roster, self.change, int(roster.live.riders.vehicle[r]))
         return found
 

@@ -7,20 +7,29 @@ that always works has a single one.
 from __future__ import annotations
 
 import math
+import uuid
 from typing import Any
 
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.transit.charging import battery
 from envs.transit.fleet import ABOARD, WAITING
-from envs.transit.live import LiveFleet, Trip
+from envs.transit.live import LiveFleet
+from envs.transit.offers import Trip
 from envs.transit.site import TransitSite
+from envs.transit.stays import Gauge, Stay
 from serving.booking.places import DAY_S, Calendar, Places
 from serving.booking.settings import BookingSettings, Vehicle, hours
-from serving.booking.store import Row, State
+from serving.booking.store import OPEN, Row, State
 
 ALWAYS_S = 1e7
 """A shift without hours is from so long ago until so far ahead; the calendar begins anew every day."""
+
+
+def vehicle_of(duty: str | None) -> str | None:
+    """Whose duty it is; None: nobody's."""
+    return duty.partition("@")[0] if duty else None
 
 
 class Roster:
@@ -38,6 +47,9 @@ class Roster:
         vehicles: whose it is.
         rows: open bookings by id, as kept.
         slots: their slots in the arrays; those of duties long over have none.
+        passed: slots of bookings that were withdrawn, and by whose stops a vehicle still passes (`LiveFleet.passes`).
+        stays: name of each duty's stay at a charger; none: none is planned.
+        decided: when plans were last looked through as a whole, see `rounds`.
 
     Raises:
         CityloopError: if a vehicle that has riders is no longer in the settings.
@@ -63,10 +75,15 @@ class Roster:
             shifts,
             np.tile(np.array(settings.speeds), days),
             DAY_S / len(settings.speeds),
+            np.array([self._battery(vehicle) for vehicle in self.vehicles]),
+            settings.charging,
         )
         self.seen = [0.0] * len(self.duties)  # when each reported last
         self.rows = {row["id"]: row for row in state.bookings}
         self.slots: dict[str, int] = {}
+        self.passed: dict[str, int] = {}
+        self.stays: dict[int, str] = {}
+        self.decided = state.clock
         self._restore(state)
 
     def _duties(self, vehicle: Vehicle) -> list[tuple[str, tuple[float, float]]]:
@@ -79,14 +96,15 @@ class Roster:
             for k in range(-1, last + 1)
         ]
 
+    def _battery(self, vehicle: Vehicle) -> tuple[float, float, float]:
+        return battery(vehicle.range_km, vehicle.kwh_per_km, vehicle.charged, self.settings.charging.kw)
+
     def _restore(self, state: State) -> None:
         index = {key: v for v, key in enumerate(self.duties)}
         known = {vehicle.id for vehicle in self.settings.vehicles}
-        for key in state.plans:
-            if key.partition("@")[0] not in known:
-                raise CityloopError(
-                    f"vehicle {key.partition('@')[0]!r} has riders and is no longer in the settings: put it back"
-                )
+        for vehicle in map(vehicle_of, state.plans):
+            if vehicle not in known:
+                raise CityloopError(f"vehicle {vehicle!r} has riders and is no longer in the settings: put it back")
         fleet = self.live.fleet
         for key, row in state.duties.items():
             if key in index:
@@ -97,10 +115,20 @@ class Roster:
         for row in state.bookings:
             if row["duty"] in index:
                 self._restore_rider(row, index[row["duty"]])
+        for key, row in state.batteries.items():
+            if key in index and self.live.batteries.has(index[key]):
+                picks = {stop["booking"] for stop in state.plans.get(key, ()) if stop["pick"]}
+                self._restore_battery(index[key], row, plugged=row["stay"] not in picks)
+        names = {name: r for r, name in self.names.items()}
         for key, stops in state.plans.items():
-            if key in index:
-                plan = [(self.slots[stop["booking"]], stop["pick"], self._floor(stop)) for stop in stops]
+            if key in index:  # of a vehicle that has no range any more, stays are left out
+                mine = [stop for stop in stops if stop["booking"] in names]
+                plan = [(names[stop["booking"]], stop["pick"], self._floor(stop)) for stop in mine]
                 self.live.set_plan(index[key], plan)
+        for r in self.passed.values():
+            self.live.let_pass(r)
+        for v in {int(self.live.riders.vehicle[r]) for r in self.passed.values()}:
+            self.live.set_plan(v, self.live.plan(v))
 
     def _floor(self, stop: Row) -> float:
         return self.calendar.to_s(stop["floor"]) if stop["pick"] else 0.0
@@ -113,10 +141,23 @@ class Roster:
         trip = Trip(*ends, to_s(row["earliest"]), row["party"], row["wheelchairs"])
         self.live.place(r, trip, to_s(row["latest"]), row["limit_s"])
         riders.state[r], riders.vehicle[r] = WAITING, v
+        if row["state"] not in OPEN:
+            del self.rows[row["id"]]
+            self.passed[row["id"]] = r
+            return
         if row["state"] == "aboard":
             riders.state[r], riders.begin_s[r] = ABOARD, to_s(row["boarded_at"])
             self.live.fleet.aboard[v] += riders.size[r]
         self.slots[row["id"]] = r
+
+    def _restore_battery(self, v: int, row: Row, plugged: bool) -> None:
+        live = self.live
+        gauge = Gauge(row["left_m"], self.places.node(row["seen_at"], "seen_at"), row["seen_m"])
+        live.batteries.set_gauge(v, gauge, live.fleet)
+        if row["stay"] is not None:
+            stay = Stay(self.places.node(row["charger"], "charger"), self.calendar.to_s(row["begin"]), row["length_s"])
+            live.batteries.set_stay(v, stay, plugged, live.fleet, live.riders)
+            self.stays[v] = row["stay"]
 
     # -- finding things -------------------------------------------------------------------------------------------
 
@@ -126,9 +167,19 @@ class Roster:
         begun = [v for v in mine if self.live.fleet.shift_s[v, 0] <= now_s]
         return begun[-1] if begun else mine[0] if mine else None
 
-    def booking_of(self, r: int) -> str:
-        """Whose slot it is."""
-        return next(booking for booking, slot in self.slots.items() if slot == r)
+    @property
+    def names(self) -> dict[int, str]:
+        """Slot → what stands in a plan: a booking, or a stay at a charger."""
+        stay_of = self.live.batteries.chargers.stay_of
+        bookings = {r: name for name, r in (self.slots | self.passed).items()}
+        return bookings | {int(stay_of[v]): name for v, name in self.stays.items()}
+
+    def look(self, now: float) -> None:
+        """Vehicles are where they should be by now, in seconds since 1970."""
+        self.live.look(self.calendar.to_s(now))
+        for booking, r in list(self.passed.items()):
+            if not self.live.passes(r):
+                self.live.give_slot(self.passed.pop(booking))
 
     # -- what is to be kept ---------------------------------------------------------------------------------------
 
@@ -141,12 +192,29 @@ class Roster:
 
     def plan_rows(self, v: int) -> list[Row]:
         """A vehicle's stops."""
-        names = {r: booking for booking, r in self.slots.items()}
-        to_time = self.calendar.to_time
+        names, to_time = self.names, self.calendar.to_time
         return [
             {"booking": names[r], "pick": pick, "floor": to_time(floor_s) if pick else 0.0}
             for r, pick, floor_s in self.live.plan(v)
         ]
+
+    def battery_row(self, v: int) -> Row:
+        """What a vehicle's battery has left, and its stay at a charger."""
+        batteries, nodes = self.live.batteries, self.site.nodes
+        gauge, stay = batteries.gauge(v, self.live.fleet), batteries.stay(v, self.live.riders)
+        row = {"left_m": gauge.left_m, "seen_at": nodes[gauge.seen_at].id, "seen_m": gauge.seen_m}
+        if stay is None:
+            return row
+        begin = self.calendar.to_time(stay.begin_s)
+        more = {"charger": nodes[stay.node].id, "begin": begin, "length_s": stay.length_s}
+        return row | {"stay": self.stays[v]} | more
+
+    def name_stay(self, v: int) -> None:
+        """A vehicle's stay at a charger has a name from when it is planned until it is over."""
+        if self.live.batteries.stay(v, self.live.riders) is None:
+            self.stays.pop(v, None)
+        else:
+            self.stays.setdefault(v, uuid.uuid4().hex)
 
     def promise_row(self, r: int) -> Row:
         """What a rider is promised now."""
@@ -165,7 +233,11 @@ class Roster:
     def forget(self, booking: str) -> None:
         """A booking is over."""
         self.rows.pop(booking)
-        self.live.give_slot(self.slots.pop(booking))
+        r = self.slots.pop(booking)
+        if self.live.passes(r):
+            self.passed[booking] = r
+        else:
+            self.live.give_slot(r)
 
     def remember(self, row: Row, r: int) -> None:
         """A booking is new."""

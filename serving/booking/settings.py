@@ -18,8 +18,11 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen, first_problem
 from envs.core.registry import load_scenario
 from envs.core.site import Site
+from envs.transit.charging import places_of
+from envs.transit.clock import charger_m
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
+from envs.transit.terms import Charging
 
 HOUR = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)")
 DAY_H = 24.0
@@ -46,6 +49,9 @@ class Vehicle(Frozen):
         seats, places: seats, and places for wheelchairs.
         at: corner at which it begins.
         begins, ends: of its shift, every day, local time; empty: it always works.
+        range_km: how far a full battery lasts; 0: there is nothing to be heeded.
+        kwh_per_km: what that takes, which says how long charging takes.
+        charged: share of its range that it has when a shift begins.
     """
 
     id: str = Field(max_length=64, pattern=r"^[\w.:-]+$")
@@ -54,6 +60,9 @@ class Vehicle(Frozen):
     at: str
     begins: str = ""
     ends: str = ""
+    range_km: float = Field(default=0.0, ge=0, le=2000)
+    kwh_per_km: float = Field(default=0.4, gt=0, le=10)
+    charged: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _shift(self) -> Vehicle:
@@ -70,6 +79,7 @@ class BookingSettings(Frozen):
     Attributes:
         database: SQLAlchemy URL; SQLite keeps a file of its own.
         vehicles: the fleet.
+        charging: where and when those with a range charge.
         timezone: in which shifts, speeds and answers are.
         speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the day.
         ahead_h: how far ahead one may book.
@@ -81,6 +91,7 @@ class BookingSettings(Frozen):
 
     database: str = "sqlite:///bookings.db"
     vehicles: tuple[Vehicle, ...] = Field(min_length=1)
+    charging: Charging = Charging()
     timezone: str = "UTC"
     speeds: tuple[float, ...] = (1.0,)
     ahead_h: float = Field(default=24.0, gt=0, le=24 * 31)
@@ -121,27 +132,47 @@ class BookingSettings(Frozen):
         return self
 
     def check(self, site: TransitSite) -> None:
-        """Refuse vehicles that begin nowhere.
+        """Refuse vehicles that begin nowhere, and chargers that are nowhere or too far from where they begin.
 
         Raises:
-            CityloopError: naming the vehicle.
+            CityloopError: naming the vehicle, or the charger.
         """
-        corners = {node.id for node in site.nodes}
+        corners = {node.id: k for k, node in enumerate(site.nodes)}
         for vehicle in self.vehicles:
             if vehicle.at not in corners:
                 raise CityloopError(
                     f"vehicle {vehicle.id!r} begins at {vehicle.at!r}, no corner of site {site.name!r}: name one"
                 )
+        ranged = [vehicle for vehicle in self.vehicles if vehicle.range_km]
+        if not ranged:
+            return
+        to_m = charger_m(site.matrices, places_of(self.charging, site)[:, 0])
+        for vehicle in ranged:
+            left_km, far_km = vehicle.charged * vehicle.range_km, to_m[corners[vehicle.at]] / 1000
+            if left_km < far_km:
+                raise CityloopError(
+                    f"vehicle {vehicle.id!r} begins with {left_km:g} km left, and it is {far_km:.1f} km to a charger: "
+                    "raise its range_km or charged, or add to charging.stops"
+                )
 
 
 def fleet_of(scenario: TransitScenario, site: TransitSite) -> tuple[Vehicle, ...]:
-    """Vehicles as a scenario describes them, spread over the zones' stands; they always work."""
+    """Vehicles as a scenario describes them, spread over the zones' stands; they always work.
+
+    Of what their batteries may have as a shift begins they have the least.
+    """
     stands = [zone.stand for zone in site.zones if zone.stand >= 0]
     crews = [crew for crew in scenario.crews for _ in range(crew.vehicles)]
     width = len(str(len(crews)))
     return tuple(
         Vehicle(
-            id=f"v{k + 1:0{width}d}", seats=crew.seats, places=crew.places, at=site.nodes[stands[k % len(stands)]].id
+            id=f"v{k + 1:0{width}d}",
+            seats=crew.seats,
+            places=crew.places,
+            at=site.nodes[stands[k % len(stands)]].id,
+            range_km=crew.range_km,
+            kwh_per_km=crew.kwh_per_km,
+            charged=crew.charged[0],
         )
         for k, crew in enumerate(crews)
     )
@@ -151,12 +182,12 @@ def booking_of(ref: str, site: Site, given: Mapping[str, Any] | None) -> tuple[T
     """A site's booking, if its configuration has any.
 
     Args:
-        ref: what the site comes from; a scenario brings its vehicles, unless others are given.
+        ref: what the site comes from; a scenario brings its vehicles and chargers, unless others are given.
         site: the site.
         given: the section ``booking``.
 
     Raises:
-        CityloopError: if trips cannot be booked there, vehicles have a range, or something does not fit.
+        CityloopError: if trips cannot be booked there, or something does not fit.
     """
     if given is None:
         return None
@@ -166,13 +197,8 @@ def booking_of(ref: str, site: Site, given: Mapping[str, Any] | None) -> tuple[T
     if not ref.endswith(".json"):
         scenario = load_scenario(ref)
         assert isinstance(scenario, TransitScenario)
-        far = max(crew.range_km for crew in scenario.crews)
-        if far:
-            raise CityloopError(
-                f"booking at {site.system}/{site.name}: range_km is {far:g}, and bookings are not held to what a "
-                "battery has left: leave it out, or give no booking"
-            )
         content.setdefault("vehicles", fleet_of(scenario, site))
+        content.setdefault("charging", scenario.charging)
     try:
         settings = BookingSettings.model_validate(content)
     except ValidationError as error:

@@ -78,6 +78,31 @@ DUTIES = sql.Table(
     Column("seen", Double, nullable=False),
     Column("out", Boolean, nullable=False),
 )
+BATTERIES = sql.Table(
+    "transit_batteries",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("duty", String(96), primary_key=True),
+    Column("left_m", Double, nullable=False),
+    Column("seen_at", String(128), nullable=False),
+    Column("seen_m", Double, nullable=False),
+    # The stay at a charger that is in the plan, which names it as it names bookings.
+    Column("stay", String(64)),
+    Column("charger", String(128)),
+    Column("begin", Double),
+    Column("length_s", Double),
+)
+HANDOVERS = sql.Table(
+    "transit_handovers",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("booking", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("vehicle", String(64)),
+    Column("instead_of", String(64), nullable=False),
+    Column("why", String(16), nullable=False),
+    Column("at", Double, nullable=False),
+)
 ANSWERS = sql.Table(
     "transit_answers",
     TABLES,
@@ -131,7 +156,9 @@ class Change:
         new: rows of new bookings.
         bookings: id → columns that are now others.
         duties: duty → where it is (``corner``, ``at``, ``seen``, ``out``).
-        plans: duty → stops (``booking``, ``pick``, ``floor``), in order.
+        plans: duty → stops (``booking``, ``pick``, ``floor``), in order; a stay at a charger stands for a booking.
+        batteries: duty → what its battery has left, and its stay at a charger; of those with a range.
+        handovers: which booking was given to another vehicle.
         event: a row of the events.
     """
 
@@ -140,18 +167,28 @@ class Change:
     bookings: dict[str, Row] = field(default_factory=dict)
     duties: dict[str, Row] = field(default_factory=dict)
     plans: dict[str, list[Row]] = field(default_factory=dict)
+    batteries: dict[str, Row] = field(default_factory=dict)
+    handovers: list[Row] = field(default_factory=list)
     event: Row = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class State:
-    """All of a site that is not over."""
+    """All of a site that is not over.
+
+    Attributes:
+        revision: how many changes there have been.
+        clock: when the last was, in seconds since 1970.
+        bookings: open ones, and others by whose stops a vehicle still passes; see `Store.booking`.
+        duties, plans, batteries: by duty, as `Change` has them.
+    """
 
     revision: int
     clock: float
     bookings: list[Row]
     duties: dict[str, Row]
     plans: dict[str, list[Row]]
+    batteries: dict[str, Row]
 
 
 class Store:
@@ -206,16 +243,30 @@ class Store:
         """
         with self._engine.connect() as db:
             head = db.execute(self._mine(SITES)).mappings().one()
-            bookings = db.execute(self._mine(BOOKINGS).where(BOOKINGS.c.state.in_(OPEN))).mappings().all()
+            planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
+            current = sql.or_(BOOKINGS.c.state.in_(OPEN), BOOKINGS.c.id.in_(planned))
+            bookings = self._bookings(db, current)
             duties = db.execute(self._mine(DUTIES)).mappings().all()
+            batteries = db.execute(self._mine(BATTERIES)).mappings().all()
             stops = db.execute(self._mine(STOPS).order_by(STOPS.c.duty, STOPS.c.place)).mappings().all()
         if self.revision() != head["revision"]:
             raise Stale
         plans: dict[str, list[Row]] = {}
         for stop in stops:
             plans.setdefault(stop["duty"], []).append(dict(stop))
-        by_duty = {row["duty"]: dict(row) for row in duties}
-        return State(head["revision"], head["clock"], [dict(row) for row in bookings], by_duty, plans)
+        by_duty = [{row["duty"]: dict(row) for row in rows} for rows in (duties, batteries)]
+        return State(head["revision"], head["clock"], bookings, by_duty[0], plans, by_duty[1])
+
+    def _bookings(self, db: sql.Connection, which: sql.ColumnElement[bool]) -> list[Row]:
+        """Rows of bookings, and as ``handovers`` in each, in order, when it was given to another vehicle."""
+        found: dict[str, Row] = {}
+        for row in db.execute(self._mine(BOOKINGS).where(which)).mappings():
+            found[row["id"]] = dict(row) | {"handovers": []}
+        mine = sql.select(BOOKINGS.c.id).where(BOOKINGS.c.site == self.site, which)
+        query = self._mine(HANDOVERS).where(HANDOVERS.c.booking.in_(mine)).order_by(HANDOVERS.c.number)
+        for row in db.execute(query).mappings():
+            found[row["booking"]]["handovers"].append(dict(row))
+        return list(found.values())
 
     def answer(self, request_id: str) -> Answer | None:
         """What was answered to a request, if it came before."""
@@ -225,12 +276,12 @@ class Store:
         return None if row is None else Answer(row["digest"], row["status"], orjson.loads(row["body"]))
 
     def booking(self, booking: str) -> Row | None:
-        """A booking's row."""
+        """A booking's row, with its ``handovers``; None: there is no such booking."""
         with self._engine.connect() as db:
-            row = db.execute(self._mine(BOOKINGS).where(BOOKINGS.c.id == booking)).mappings().first()
-        return None if row is None else dict(row)
+            found = self._bookings(db, BOOKINGS.c.id == booking)
+        return found[0] if found else None
 
-    def commit(self, seen: int, change: Change, request_id: str | None, answer: Answer) -> int:
+    def commit(self, seen: int, change: Change, request_id: str | None = None, answer: Answer | None = None) -> int:
         """Write a change and the answer to its request, if that has an id; the new revision.
 
         Raises:
@@ -242,28 +293,36 @@ class Store:
             if db.execute(counted.values(revision=seen + 1, clock=change.at)).rowcount != 1:
                 raise Stale
             for row in change.new:
-                db.execute(sql.insert(BOOKINGS).values(site=self.site, **row))
+                columns = {name: value for name, value in row.items() if name in BOOKINGS.c}
+                db.execute(sql.insert(BOOKINGS).values(site=self.site, **columns))
             for booking, columns in change.bookings.items():
                 which = sql.update(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.id == booking)
                 db.execute(which.values(**columns))
-            for table, rows in ((DUTIES, change.duties), (STOPS, change.plans)):
-                for duty in rows:
-                    db.execute(sql.delete(table).where(table.c.site == self.site, table.c.duty == duty))
-            for duty, columns in change.duties.items():
-                db.execute(sql.insert(DUTIES).values(site=self.site, duty=duty, **columns))
-            stops = [
-                {"site": self.site, "duty": duty, "place": place, **stop}
-                for duty, plan in change.plans.items()
-                for place, stop in enumerate(plan)
-            ]
-            if stops:
-                db.execute(sql.insert(STOPS), stops)
+            self._write_duties(db, change)
+            for row in change.handovers:
+                db.execute(sql.insert(HANDOVERS).values(site=self.site, **row))
             if change.event:
                 db.execute(sql.insert(EVENTS).values(site=self.site, revision=seen + 1, at=change.at, **change.event))
-            if request_id is not None:
+            if request_id is not None and answer is not None:
                 kept = {"digest": answer.digest, "status": answer.status, "body": orjson.dumps(answer.body).decode()}
                 db.execute(sql.insert(ANSWERS).values(site=self.site, request_id=request_id, at=change.at, **kept))
         return seen + 1
+
+    def _write_duties(self, db: sql.Connection, change: Change) -> None:
+        """Where vehicles are, their plans and batteries: as they are now, in place of what was."""
+        for table, changed in ((DUTIES, change.duties), (STOPS, change.plans), (BATTERIES, change.batteries)):
+            for duty in changed:
+                db.execute(sql.delete(table).where(table.c.site == self.site, table.c.duty == duty))
+        for table, rows in ((DUTIES, change.duties), (BATTERIES, change.batteries)):
+            for duty, columns in rows.items():
+                db.execute(sql.insert(table).values(site=self.site, duty=duty, **columns))
+        stops = [
+            {"site": self.site, "duty": duty, "place": place, **stop}
+            for duty, plan in change.plans.items()
+            for place, stop in enumerate(plan)
+        ]
+        if stops:
+            db.execute(sql.insert(STOPS), stops)
 
     def events(self, booking: str | None = None) -> list[Row]:
         """Everything that was reported, in order; of one booking if it is named."""
@@ -277,7 +336,11 @@ class Store:
         """Delete what was over before a moment."""
         with self._engine.begin() as db:
             over = sql.delete(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.ended_at < before)
-            db.execute(over.where(BOOKINGS.c.state.not_in(OPEN)))
+            planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
+            db.execute(over.where(BOOKINGS.c.state.not_in(OPEN), BOOKINGS.c.id.not_in(planned)))
+            kept = sql.select(BOOKINGS.c.id).where(BOOKINGS.c.site == self.site)
+            gone = sql.delete(HANDOVERS).where(HANDOVERS.c.site == self.site, HANDOVERS.c.booking.not_in(kept))
+            db.execute(gone)
             for table in (ANSWERS, EVENTS):
                 db.execute(sql.delete(table).where(table.c.site == self.site, table.c.at < before))
 

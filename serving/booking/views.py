@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from envs.transit import kernel
-from envs.transit.live import Offer
-from serving.booking.roster import Roster
+from envs.transit.fleet import CANCELLED, CHARGING
+from envs.transit.offers import Offer
+from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Row
 
 LATE_S = 1.0
@@ -76,7 +77,7 @@ def booking(roster: Roster, row: Row) -> Any:
     return {
         "id": row["id"],
         "state": row["state"],
-        "vehicle": row["duty"].partition("@")[0] if row["duty"] else None,
+        "vehicle": vehicle_of(row["duty"]),
         "pickup": _end(roster, row["origin"], row["walk_from_m"], pickup),
         "dropoff": _end(roster, row["destination"], row["walk_to_m"], dropoff),
         "party": row["party"],
@@ -84,6 +85,10 @@ def booking(roster: Roster, row: Row) -> Any:
         "ride_limit_s": round(row["limit_s"], 1),
         "late": _late(row, begin, arrive),
         "broken_down": row["broken_down"],
+        "handed_over": [
+            {name: told[name] for name in ("vehicle", "instead_of", "why")} | {"at": roster.calendar.iso(told["at"])}
+            for told in row["handovers"]
+        ],
     }
 
 
@@ -105,32 +110,41 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
     """A vehicle; see `wire.VehicleState`."""
     live, calendar, fleet = roster.live, roster.calendar, roster.live.fleet
     spec, at_s = roster.vehicles[v], float(roster.live.fleet.at_s[v])
-    out = not math.isfinite(at_s)
-    names = {r: name for name, r in roster.slots.items()}
-    plan = []
-    for k, (r, pick, floor_s) in enumerate(live.plan(v)):
-        expected_s = float(fleet.arrive_s[v, k])
-        plan.append(
-            {
-                "do": "pick up" if pick else "drop off",
-                "booking": names[r],
-                "party": int(live.riders.size[r, 0]),
-                "stop": roster.site.nodes[fleet.node[v, k]].id,
-                "not_before": calendar.iso(calendar.to_time(floor_s)) if pick else None,
-                "expected": calendar.iso(calendar.to_time(max(expected_s, floor_s))),
-                "latest": calendar.iso(calendar.to_time(_latest_s(roster, r, pick))),
-            }
-        )
+    ranged, names = live.batteries.has(v), roster.names
     return {
         "id": spec.id,
         "on_duty": bool(fleet.shift_s[v, 0] <= now_s < fleet.shift_s[v, 1]),
-        "out_of_service": out,
+        "out_of_service": not math.isfinite(at_s),
         "corner": roster.site.nodes[fleet.at[v]].id,
         "reached": calendar.iso(calendar.to_time(kernel.ready_s(v, -math.inf, fleet))) if roster.seen[v] else None,
         "seats": spec.seats,
         "places": spec.places,
-        "aboard": int(fleet.aboard[v, 0]),
-        "plan": plan,
+        "aboard": 0 if live.batteries.plugged(v, fleet) else int(fleet.aboard[v, 0]),
+        "charge": round(live.batteries.share(v, now_s, fleet, live.riders), 3) if ranged else None,
+        "charges": live.batteries.plugged(v, fleet),
+        "short_of_charge": ranged and not live.lasts(v),
+        "plan": [_stop(roster, v, k, names) for k in range(fleet.length[v])],
+    }
+
+
+def _stop(roster: Roster, v: int, k: int, names: dict[int, str]) -> Any:
+    """A stop of a vehicle's plan; see `wire.PlannedStop`."""
+    live, calendar, fleet = roster.live, roster.calendar, roster.live.fleet
+    r, pick, floor_s = int(fleet.rider[v, k]), bool(fleet.pick[v, k]), float(fleet.floor_s[v, k])
+    state = live.riders.state[r]
+    rides = state not in (CHARGING, CANCELLED)
+    does = "pick up" if pick else "drop off"
+    if not rides:
+        does = "pass" if state == CANCELLED else "plug in" if pick else "unplug"
+    expected_s = max(float(fleet.arrive_s[v, k]), floor_s)
+    return {
+        "do": does,
+        "booking": None if state == CHARGING else names[r],
+        "party": int(live.riders.size[r, 0]) if rides else 0,
+        "stop": roster.site.nodes[fleet.node[v, k]].id,
+        "not_before": calendar.iso(calendar.to_time(floor_s)) if pick and state != CANCELLED else None,
+        "expected": calendar.iso(calendar.to_time(expected_s)),
+        "latest": calendar.iso(calendar.to_time(_latest_s(roster, r, pick))) if rides else None,
     }
 
 

@@ -14,9 +14,6 @@ Id = Annotated[str, Field(min_length=1, max_length=96, pattern=r"^[\w.:-]+$")]
 
 Metres = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 
-KINDS = ("position", "boarded", "alighted", "no-show", "breakdown", "back")
-"""What vehicles report."""
-
 
 class Point(Model):
     """A place in the site's own metres; the rider walks to the nearest stop. It is not kept."""
@@ -56,11 +53,18 @@ class EventRequest(Model):
 
     request_id: Id
     vehicle: str = Field(max_length=64)
-    kind: Literal["position", "boarded", "alighted", "no-show", "breakdown", "back"]
+    kind: Literal["position", "boarded", "alighted", "no-show", "plugged-in", "unplugged", "breakdown", "back"]
     booking: str | None = Field(default=None, max_length=64, description="boarded, alighted, no-show: whose")
     corner: str | None = Field(default=None, max_length=128, description="position, back: where, or the point")
     x_m: Metres = math.nan
     y_m: Metres = math.nan
+    charge: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="share of its range that is left, with whatever it reports; reckoned by the way if not given",
+    )
     at: AwareDatetime | None = Field(default=None, description="when it happened; now if it is not given")
 
 
@@ -95,7 +99,9 @@ class Offered(Model):
 class Why(Model):
     """Why there is no offer."""
 
-    reason: Literal["too_large", "off_duty", "out_of_service", "too_late"]
+    reason: Literal["too_large", "off_duty", "out_of_service", "no_charge", "too_late"] = Field(
+        description="no vehicle is large enough; works then; is in service; has enough charge; can be there in time"
+    )
     mend: str
 
 
@@ -107,12 +113,21 @@ class Quote(Model):
     later: list[Offered]
 
 
+class HandedOver(Model):
+    """A rider who waited was given to another vehicle, and is promised what was promised, unless one broke down."""
+
+    at: AwareDatetime
+    vehicle: str | None = Field(description="which comes now; null: none can, the booking is stranded")
+    instead_of: str
+    why: Literal["reassigned", "breakdown"]
+
+
 class Booked(Model):
     """A booking."""
 
     id: str
     state: Literal["confirmed", "aboard", "completed", "cancelled", "no-show", "stranded"]
-    vehicle: str | None
+    vehicle: str | None = Field(description="which comes; another may, within the promise, until it is about to")
     pickup: Ends
     dropoff: Ends
     party: int
@@ -120,18 +135,21 @@ class Booked(Model):
     ride_limit_s: float
     late: bool = Field(description="whether it is, or is about to be, later than first promised")
     broken_down: bool = Field(description="whether a breakdown made a new promise necessary")
+    handed_over: list[HandedOver] = Field(description="to which vehicles it was given since it was booked, in order")
 
 
 class PlannedStop(Model):
     """A stop of a vehicle's plan."""
 
-    do: Literal["pick up", "drop off"]
-    booking: str
+    do: Literal["pick up", "drop off", "plug in", "unplug", "pass"] = Field(
+        description="pass: nobody is there any more, but by another way the battery would not last"
+    )
+    booking: str | None = Field(description="null at a charger")
     party: int
     stop: str
     not_before: AwareDatetime | None
     expected: AwareDatetime
-    latest: AwareDatetime
+    latest: AwareDatetime | None = Field(description="by when it is promised; null where nothing is")
 
 
 class VehicleState(Model):
@@ -145,6 +163,9 @@ class VehicleState(Model):
     seats: int
     places: int
     aboard: int
+    charge: float | None = Field(description="share of its range that it should have left; null: it has none to heed")
+    charges: bool = Field(description="whether it is at a charger, plugged in")
+    short_of_charge: bool = Field(description="whether that does not last for its plan, and to a charger after it")
     plan: list[PlannedStop]
 
 

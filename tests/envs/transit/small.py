@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from envs.transit import charging
+from envs.transit.charging import Chargers
 from envs.transit.clock import roads_of
 from envs.transit.day import zones_of
-from envs.transit.fleet import new_fleet, new_riders
+from envs.transit.fleet import NOBODY, new_fleet, new_riders
 from envs.transit.matrices import Matrices
 from envs.transit.site import Node, Road, TransitSite
 from envs.transit.terms import Costs, Promise, Timing
@@ -64,7 +66,7 @@ def garage(rng, roads, count, seats=4, end_s=6000.0):
     return new_fleet(at, room, np.stack([begin, end], axis=1))
 
 
-def streets(rng, fleet, riders, nodes=12, spread=0.6, slots=40, slot_s=100.0, **more):
+def streets(rng, fleet, riders, nodes=12, spread=0.6, slots=40, slot_s=100.0):
     """Every street takes a factor of its own in every slot, known to nobody; the mean is one."""
     sigma = np.sqrt(np.log1p(spread**2))
     return Unforeseen(
@@ -74,8 +76,7 @@ def streets(rng, fleet, riders, nodes=12, spread=0.6, slots=40, slot_s=100.0, **
         there_s=np.full(len(fleet.at), np.inf),
         late_s=np.zeros((len(riders.origin), 2)),
         over_s=np.zeros(len(fleet.at)),
-        chargers=more.get("chargers", np.zeros((0, 2), np.int64)),
-        stay_of=more.get("stay_of", np.full(len(fleet.at), -1)),
+        chargers=Chargers(charging.NOWHERE, np.full(len(fleet.at), NOBODY), 0.0, 1.0),
     )
 
 

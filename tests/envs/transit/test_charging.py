@@ -9,12 +9,11 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit import charging, events, kernel, kpis, motion, rescue, rests
+from envs.transit.charging import Chargers
 from envs.transit.clock import roads_of
 from envs.transit.events import new_log, rows
 from envs.transit.fleet import FULL, LEFT, NOBODY, PLAN, WAITING, new_fleet, new_riders
 from envs.transit.matrices import Matrices
-from envs.transit.network import load_site
-from serving.booking.settings import booking_of
 from tests.envs.transit import brute
 from tests.envs.transit.own import write
 from tests.envs.transit.small import crowd, garage, street, town
@@ -63,10 +62,11 @@ class Services:
             if self.rng.random() < 0.4:
                 motion.send(int(v), int(self.rng.integers(12)), now, *self.state, self.log)
         if self.rng.random() < 0.2:
-            motion.reassign(30.0, now, *self.state, WEIGHTS, np.ones(12), self.log)
+            waits = np.flatnonzero(self.riders.state == WAITING)
+            motion.reassign(waits, 30.0, now, *self.state, WEIGHTS, np.ones(12), self.log)
         if self.rng.random() < 0.5:
-            who = charging.low(now, self.fleet, self.riders, self.stay_of, self.rng.uniform(0.3, 0.8))
-            charging.plan_stays(who, now, *self.state, self.stay_of, self.places, 0.9)
+            chargers = Chargers(self.places, self.stay_of, self.rng.uniform(0.3, 0.8), 0.9)
+            charging.plan_stays(charging.low(now, self.fleet, self.riders, chargers), now, *self.state, chargers)
 
     def check(self, now):
         """Every plan keeps every promise, played in plain Python; and so does the battery from here to a charger."""
@@ -148,7 +148,8 @@ def on_a_street(left_m, riders, at=0, charger=0):
     """One vehicle on a street of ten corners, 500 m and a minute apart, with a charger; 10 km of range when full."""
     roads = street(chargers=np.array([charger]))
     fleet = new_fleet([at], [[4, 0]], [[0.0, 1e5]], [[left_m, 10_000.0, 5.0]])
-    return (fleet, *charging.with_stays(new_riders(*riders), fleet), roads)
+    riders, stay_of = charging.with_stays(new_riders(*riders), fleet)
+    return fleet, riders, Chargers(np.array([[charger, 1]]), stay_of, 0.3, 0.8), roads
 
 
 TO_THE_END = [0], [9], [0.0], [0.0], [600.0], [540.0], [900.0], [[1, 0]]
@@ -172,11 +173,10 @@ def test_nor_is_an_idle_vehicle_sent_there():
 
 def test_a_stay_by_hand():
     """500 m from a charger with 1 km left: there after a minute with 500 m, 7.5 km at 5 m/s until four fifths."""
-    fleet, riders, stay_of, roads = on_a_street(1000.0, TO_THE_END, at=1)
-    log, places = new_log(), np.array([[0, 1]])
-    who = charging.low(0.0, fleet, riders, stay_of, 0.3)
-    charging.plan_stays(who, 0.0, fleet, riders, roads, stay_of, places, 0.8)
-    assert not len(charging.low(0.0, fleet, riders, stay_of, 0.3)), "it has a stay in its plan"
+    fleet, riders, chargers, roads = on_a_street(1000.0, TO_THE_END, at=1)
+    log, who = new_log(), charging.low(0.0, fleet, riders, chargers)
+    charging.plan_stays(who, 0.0, fleet, riders, roads, chargers)
+    assert not len(charging.low(0.0, fleet, riders, chargers)), "it has a stay in its plan"
     assert not rests.free(fleet, riders, 0.0)[0]
     motion.move_all(5000.0, fleet, riders, roads, log, None)
     table = zip(*(column[: log.used[0]] for column in (log.kind, log.time_s, log.node, log.metres)), strict=True)
@@ -190,19 +190,21 @@ def test_who_finds_all_places_taken_begins_when_one_is_free():
     battery = [[1000.0, 10_000.0, 5.0], [500.0, 10_000.0, 5.0]]
     fleet = new_fleet([1, 0], [[4, 0]] * 2, [[0.0, 1e5]] * 2, battery)
     riders, stay_of = charging.with_stays(new_riders(*TO_THE_END), fleet)
-    who = charging.low(0.0, fleet, riders, stay_of, 0.3)
+    chargers = Chargers(np.array([[0, 1]]), stay_of, 0.3, 0.8)
+    who = charging.low(0.0, fleet, riders, chargers)
     assert who.tolist() == [1, 0], "the emptiest first"
-    charging.plan_stays(who, 0.0, fleet, riders, roads, stay_of, np.array([[0, 1]]), 0.8)
+    charging.plan_stays(who, 0.0, fleet, riders, roads, chargers)
     assert fleet.floor_s[[1, 0], 0].tolist() == [0.0, 1500.0]
 
 
 def test_who_has_a_booking_charges_before_it_as_long_as_there_is_time():
     """Booked for 1500 s at corner 2, two minutes from the charger where the vehicle stands: it may stay until then."""
     booked = [2], [4], [0.0], [1500.0], [2100.0], [120.0], [900.0], [[1, 0]]
-    fleet, riders, stay_of, roads = on_a_street(2500.0, booked)
+    fleet, riders, chargers, roads = on_a_street(2500.0, booked)
+    stay = chargers.stay_of[0]
     kernel.insert(0, 0, 0, 0, 0.0, fleet, riders, roads)
-    charging.plan_stays(np.array([0]), 0.0, fleet, riders, roads, stay_of, np.array([[0, 1]]), 1.0)
-    assert (fleet.rider[0, 0], riders.board_s[stay_of[0]]) == (stay_of[0], 1500.0 - 120.0)
+    charging.plan_stays(np.array([0]), 0.0, fleet, riders, roads, chargers._replace(until=1.0))
+    assert (fleet.rider[0, 0], riders.board_s[stay]) == (stay, 1500.0 - 120.0)
     assert riders.begin_s[0] == 1500.0
 
 
@@ -287,11 +289,7 @@ def test_impossible_batteries_are_refused(tmp_path, fleet, more, words):
         load_scenario(path)
 
 
-def test_what_knows_no_batteries_says_so(tmp_path):
-    path = write(tmp_path)
-    path.write_text(path.read_text().replace("seats: 4", "seats: 4, range_km: 60"))
-    with pytest.raises(CityloopError, match="range_km is 60, and bookings are not held to what a battery has left"):
-        booking_of(str(path), load_site(load_scenario(path)), {})
+def test_what_knows_no_batteries_says_so():
     with pytest.raises(CityloopError, match="range_km is 60: SUMO's taxis cannot do that"):
         referee(load_scenario("transit/cologne", fleet__range_km=60.0), seeds=1)
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.transit.fleet import ABOARD, ARRIVED, WAITING
-from envs.transit.live import SLOTS, LiveFleet, Trip
+from envs.transit.live import SLOTS, LiveFleet
+from envs.transit.offers import Trip
 from tests.envs.transit import brute
 from tests.envs.transit.small import three_zones
 

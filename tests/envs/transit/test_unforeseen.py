@@ -72,7 +72,8 @@ def test_no_decision_breaks_a_promise_or_makes_a_late_one_later(seed, vehicles, 
         nothing_is_worse(before, lateness(now, fleet, riders, roads))
         if rng.random() < 0.3:
             before = lateness(now, fleet, riders, roads)
-            motion.reassign(60.0, now, fleet, riders, roads, WEIGHTS, np.ones(12), log)
+            waits = np.flatnonzero(riders.state == WAITING)
+            motion.reassign(waits, 60.0, now, fleet, riders, roads, WEIGHTS, np.ones(12), log)
             nothing_is_worse(before, lateness(now, fleet, riders, roads))
         if rng.random() < 0.1:
             before, v = lateness(now, fleet, riders, roads), int(rng.integers(vehicles))
@@ -264,7 +265,7 @@ def test_a_margin_makes_fewer_late(rough):
 
 def test_no_charger_has_more_vehicles_than_places(rough):
     _, log, service = rough["electric"]
-    nodes = service._chargers[:, 0]
+    nodes = service._chargers.places[:, 0]
     for node in nodes:
         mine = (log.node == node) & np.isin(log.kind, [events.PLUGGED_IN, events.UNPLUGGED])
         sign = np.where(log.kind[mine] == events.PLUGGED_IN, 1, -1)
