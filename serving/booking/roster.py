@@ -256,4 +256,7 @@ class Roster:
     def plain(self) -> dict[str, Any]:
         """All plans as plain data: what two rosters of one state have in common."""
         plans = {key: self.plan_rows(v) for v, key in enumerate(self.duties) if self.live.fleet.length[v]}
-        return {"plans": plans, "bookings": {booking: self.promise_row(r) for booking, r in self.slots.items()}}
+        promises = {booking: self.promise_row(r) for booking, r in self.slots.items()}
+        ranged = [v for v in range(len(self.duties)) if self.live.batteries.has(v)]
+        batteries = {self.duties[v]: self.battery_row(v) for v in ranged}
+        return {"plans": plans, "bookings": promises, "batteries": batteries}

@@ -5,16 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.transit.fleet import ABOARD, ARRIVED, WAITING
+from envs.transit.fleet import ABOARD, ARRIVED, CHARGING, LEFT, WAITING
 from envs.transit.live import SLOTS, LiveFleet
 from envs.transit.offers import Trip
+from envs.transit.terms import Charging
 from tests.envs.transit import brute
 from tests.envs.transit.small import three_zones
 
 
-def fleet(at=(0,), seats=4, places=1, shift=(0.0, 1e6), **site):
+def fleet(at=(0,), seats=4, places=1, shift=(0.0, 1e6), battery=None, chargers=("0",), reassign_s=0.0):
+    """``battery``: (metres left, metres when full, metres gained in a second), of each vehicle or of all."""
     count = len(at)
-    return LiveFleet(three_zones(**site), at, [(seats, places)] * count, [shift] * count, np.ones(1), 300.0)
+    site = three_zones()
+    site = site.model_copy(update={"timing": site.timing.model_copy(update={"reassign_s": reassign_s})})
+    full = None if battery is None else np.broadcast_to(np.array(battery, float), (count, 3))
+    terms = Charging(stops=chargers, places=1, low=0.5, until=0.9)
+    return LiveFleet(site, at, [(seats, places)] * count, [shift] * count, np.ones(1), 300.0, full, terms)
 
 
 def book(live, now, origin, destination, earliest=None, party=1):
@@ -38,16 +44,24 @@ def test_an_offer_says_what_it_means_and_changes_nothing():
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(st.integers(0, 2**31))
-def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed):
-    """Random bookings, cancellations and breakdowns; vehicles do as planned. Each plan is played in plain Python."""
+@given(st.integers(0, 2**31), st.booleans())
+def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, electric):
+    """Random bookings, cancellations, breakdowns and decisions; vehicles do as planned. Each plan is played in plain
+    Python, with its battery, and every promise stays what it was."""
     rng = np.random.default_rng(seed)
-    live = fleet(at=(0, 2, 5), seats=3)
-    now, known = 0.0, []
+    battery = [(share * 9000.0, 9000.0, 20.0) for share in (0.4, 0.6, 0.9)] if electric else None
+    live = fleet(at=(0, 2, 5), seats=3, battery=battery, reassign_s=60.0)
+    now, known, promised = 0.0, [], {}
     for _ in range(40):
         now += rng.exponential(60.0)
         serve(live, now)
         what = rng.random()
+        waits = [r for r in known if live.riders.state[r] == WAITING]
+        if rng.random() < 0.5:
+            promised = {r: live.promised(r) for r in waits}
+            moved = live.decide(now, waits)
+            assert {r: live.promised(r) for r in waits} == promised
+            assert all(live.riders.vehicle[r] != v for r, v in moved.items())
         waiting = [r for r in known if live.riders.state[r] == WAITING]
         if what < 0.15 and waiting:
             r = waiting[rng.integers(len(waiting))]
@@ -65,7 +79,8 @@ def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed):
         for v in range(3):
             stops = brute.stops_of(v, live.fleet)
             assert brute.play(v, stops, 0.0, live.fleet, live.riders, live.roads) is not None
-        kept = [r for v in range(3) for r, pick, _ in live.plan(v) if not pick]
+        stops = [stop for v in range(3) for stop in live.plan(v)]
+        kept = [r for r, pick, _ in stops if not pick and live.riders.state[r] != CHARGING]
         assert sorted(kept) == sorted(r for r in known if live.riders.state[r] in (WAITING, ABOARD))
 
 
@@ -74,12 +89,18 @@ def serve(live, now):
     fleet = live.fleet
     while True:
         leave = np.where(fleet.length > 0, fleet.leave_s[:, 0], np.inf)
+        for v in np.flatnonzero(live.riders.state[fleet.rider[:, 0]] == CHARGING):
+            if fleet.length[v] and fleet.pick[v, 0]:  # which it reports when it begins
+                leave[v] = live.riders.begin_s[fleet.rider[v, 0]]
         v, moment = int(leave.argmin()), float(leave.min())
         if moment > now:
             return live.look(now)
         live.look(moment)
         r, pick, _ = live.plan(v)[0]
-        if pick:
+        if live.riders.state[r] == CHARGING:
+            (live.plug_in if pick else live.unplug)(v, moment)
+            assert live.fleet.battery[v, LEFT] >= 0
+        elif pick:
             live.board(r, moment)
         else:
             live.alight(r, moment)
@@ -149,6 +170,78 @@ def test_who_was_aboard_is_picked_up_where_the_vehicle_stands():
     assert live.fleet.aboard[0, 0] == 0
     # It ends within the ride that was promised: 1.5 times four minutes and five more.
     assert live.riders.latest_s[r] + live.riders.limit_s[r] == 1.5 * 240 + 300
+
+
+def test_who_waits_is_given_to_a_vehicle_that_comes_sooner():
+    """Red, at 0, is to be at 4 in four minutes; then blue comes back into service next to the rider."""
+    for reassign_s in (0.0, 60.0):
+        live = fleet(at=(0, 5), reassign_s=reassign_s)
+        live.break_down(1, 0.0)
+        r = book(live, 0.0, 4, 2)
+        promised = live.promised(r)
+        live.repair(1, 5, 10.0)
+        assert live.decide(10.0, [r]) == ({r: 0} if reassign_s else {})
+        assert (live.riders.vehicle[r], live.promised(r)) == (1 if reassign_s else 0, promised)
+    live.look(75.0)
+    assert live.decide(75.0, [r]) == {}, "blue is there"
+
+
+ELECTRIC = 2000.0, 5000.0, 5.0
+
+
+def test_a_live_battery_is_reckoned_by_the_way_until_it_is_read():
+    live = fleet(battery=(3500.0, 5000.0, 5.0))
+    book(live, 0.0, 2, 3)
+    live.look(90.0)
+    assert live.fleet.battery[0, LEFT] == 2500.0, "on its way to 2, where it is next"
+    live.report(0, 1, 90.0)
+    assert live.fleet.battery[0, LEFT] == 3000.0, "it has come to 1 alone"
+    live.report(0, 2, 150.0)
+    live.read(0, 0.5, 150.0)
+    assert (live.fleet.battery[0, LEFT], live.batteries.share(0, 150.0, live.fleet, live.riders)) == (2500.0, 0.5)
+    assert live.lasts(0)
+    live.read(0, 0.2, 150.0)
+    assert not live.lasts(0), "a ride of 500 m, and 1500 to the charger"
+
+
+def test_a_live_stay_by_hand():
+    """1 km from the charger with 2 km left: there after two minutes; to nine tenths it takes 700 s."""
+    live = fleet(at=(2,), battery=ELECTRIC)
+    live.decide(0.0, [])
+    stay = live.batteries.stay(0, live.riders)
+    assert (stay.node, stay.begin_s, stay.length_s) == (0, 120.0, 700.0)
+    live.look(150.0)
+    assert live.batteries.stay(0, live.riders).begin_s == 150.0, "it is late"
+    live.plug_in(0, 150.0)
+    live.report(0, 0, 200.0)
+    assert live.batteries.plugged(0, live.fleet)
+    assert live.batteries.share(0, 250.0, live.fleet, live.riders) == 1500 / 5000
+    assert book(live, 249.0, 0, 1) is None, "it takes no one until 850 s, a second more than is promised"
+    live.read(0, 0.5, 250.0)
+    live.unplug(0, 350.0)
+    assert (live.fleet.battery[0, LEFT], live.fleet.aboard[0, 0], live.plan(0)) == (3000.0, 0, [])
+    assert book(live, 350.0, 0, 1) is not None
+
+
+def test_who_drives_off_has_unplugged():
+    live = fleet(at=(0,), battery=ELECTRIC)
+    live.decide(0.0, [])
+    live.plug_in(0, 0.0)
+    live.report(0, 1, 160.0)
+    assert (live.fleet.battery[0, LEFT], live.plan(0)) == (2000 + 5 * 160 - 500, [])
+
+
+def test_a_vehicle_that_has_less_than_it_was_thought_to_gives_riders_up():
+    """By its own account red cannot make it to 5 and back; blue can. Nothing else makes anybody change vehicles."""
+    live = fleet(at=(3, 4), battery=(5000.0, 5000.0, 5.0))
+    live.break_down(1, 0.0)
+    r = book(live, 0.0, 5, 4, earliest=900.0)
+    live.repair(1, 4, 1.0)
+    assert live.decide(1.0, [r]) == {}
+    live.read(0, 0.32, 1.0)
+    live.batteries.chargers.places[:, 1] = 0  # no place at the charger
+    assert live.decide(1.0, [r]) == {r: 0}
+    assert (live.lasts(0), live.lasts(1)) == (True, True)
 
 
 def test_slots_grow_and_are_used_again():

@@ -10,6 +10,8 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from envs.transit.site import TransitSite
+from envs.transit.terms import Charging
 from serving.app import create_app
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
@@ -19,6 +21,10 @@ from tests.envs.transit.small import three_zones
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
 VEHICLES = (Vehicle(id="red", seats=4, places=1, at="0"), Vehicle(id="blue", seats=2, at="5"))
+
+ELECTRIC = tuple(one.model_copy(update={"range_km": 6.0, "charged": 0.75}) for one in VEHICLES)
+CHARGING = Charging(stops=("0",), places=1, low=0.5)
+"""A charger at one end of the street, where one vehicle at a time gains 35 m in a second."""
 
 
 def at(seconds: float) -> str:
@@ -64,9 +70,15 @@ class Client:
         return self.http.delete(f"{self.base}/bookings/{booking}", params={"at": at(seconds)})
 
 
+def reassigned() -> TransitSite:
+    """The street; who waits and is not picked up within a minute may be given to another vehicle, every minute."""
+    site = three_zones()
+    return site.model_copy(update={"timing": site.timing.model_copy(update={"reassign_s": 60.0})})
+
+
 @contextmanager
-def desk(folder: Path, **changes: Any) -> Iterator[Desk]:
-    one = Desk(three_zones(), settings_of(folder, **changes))
+def desk(folder: Path, site: TransitSite | None = None, **changes: Any) -> Iterator[Desk]:
+    one = Desk(site or three_zones(), settings_of(folder, **changes))
     try:
         yield one
     finally:

@@ -11,11 +11,22 @@ import numpy as np
 import pytest
 
 from envs.core.errors import CityloopError
+from envs.transit.terms import Charging
 from serving.access.principal import Grant, Principal, Role
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
 from tests.envs.transit.small import three_zones
-from tests.serving.booking.desks import VEHICLES, Client, at, desk, settings_of, since
+from tests.serving.booking.desks import (
+    CHARGING,
+    ELECTRIC,
+    VEHICLES,
+    Client,
+    at,
+    desk,
+    reassigned,
+    settings_of,
+    since,
+)
 
 
 @pytest.fixture
@@ -182,10 +193,15 @@ def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
     assert client.get(f"bookings/{booked}").json()["late"]
 
 
+DOES = {"pick up": "boarded", "drop off": "alighted", "plug in": "plugged-in", "unplug": "unplugged"}
+
+
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    """After random requests: what is built from the database is what was there, down to every plan."""
+    """After random requests of electric vehicles' riders, who are reassigned: what is built from the database is what
+    was there, down to every plan, stay at the charger and battery."""
     rng = np.random.default_rng(3)
-    one = Desk(three_zones(), settings_of(tmp_path))
+    settings = settings_of(tmp_path, vehicles=ELECTRIC, charging=CHARGING)
+    one, stays = Desk(reassigned(), settings), 0
     client, open_ids, now = Client(one), [], 0.0
     for _ in range(30):
         now += float(rng.exponential(30.0))
@@ -197,23 +213,77 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         elif what < 0.7:
             client.cancel(open_ids.pop(int(rng.integers(len(open_ids)))), now)
         elif what < 0.95:
+            client.post("quotes", now, **{"from": "0", "to": "1"})  # with which plans are looked through
             plan = [(v["id"], v["plan"][0]) for v in client.get("vehicles").json()["vehicles"] if v["plan"]]
             for vehicle, stop in plan:
-                kind = "boarded" if stop["do"] == "pick up" else "alighted"
-                assert client.event(now, vehicle, kind, booking=stop["booking"]).status_code == 200
+                whose = {} if stop["booking"] is None else {"booking": stop["booking"]}
+                assert client.event(now, vehicle, DOES[stop["do"]], **whose).status_code == 200
         else:
             client.event(now, "blue", "breakdown")
             client.event(now, "blue", "back", corner="3")
         before, seen = one._fresh(one._now(None)).plain(), client.get("vehicles").json()
+        stays += sum("charger" in row for row in before["batteries"].values())
         one.close()
-        one = Desk(three_zones(), settings_of(tmp_path))
+        one = Desk(reassigned(), settings)
         client = Client(one)
         client.sent = int(now * 1000)
         client.post("quotes", now, **{"from": "0", "to": "1"})
         assert near(one._fresh(one._now(None)).plain(), before)
         assert client.get("vehicles").json() == seen
     assert len(before["bookings"]) > 1
+    assert stays > 3
     one.close()
+
+
+def test_who_waits_is_told_which_vehicle_comes_now(tmp_path: Path) -> None:
+    """Blue is back next to a rider for whom red was to come: the promise stays, and so does what was told."""
+    with desk(tmp_path, reassigned()) as one:
+        client = Client(one)
+        client.event(0.0, "blue", "breakdown")
+        booked = client.book(1.0, "4", "2").json()
+        client.event(2.0, "blue", "back", corner="5")
+        assert client.get(f"bookings/{booked['id']}").json()["vehicle"] == "red", "until the minute is over"
+        client.post("quotes", 60.0, **{"from": "0", "to": "1"})
+        told = client.get(f"bookings/{booked['id']}").json()
+    assert (booked["vehicle"], booked["handed_over"], told["vehicle"]) == ("red", [], "blue")
+    moved = {"at": told["handed_over"][0]["at"], "vehicle": "blue", "instead_of": "red", "why": "reassigned"}
+    assert (told["handed_over"], since(moved["at"])) == ([moved], 60.0)
+    assert told["pickup"]["latest"] == booked["pickup"]["latest"]
+    assert told["ride_limit_s"] == booked["ride_limit_s"]
+    with desk(tmp_path, reassigned()) as one:
+        client = Client(one)
+        assert client.get(f"bookings/{booked['id']}").json() == told
+        assert client.event(61.0, "red", "boarded", booking=booked["id"]).status_code == 409
+        assert client.event(200.0, "blue", "boarded", booking=booked["id"]).status_code == 200
+        client.event(350.0, "blue", "alighted", booking=booked["id"])
+        assert client.get(f"bookings/{booked['id']}").json()["handed_over"] == [moved], "when it is over, too"
+
+
+def test_an_electric_vehicle_is_booked_as_far_as_its_battery_lasts(tmp_path: Path) -> None:
+    """Red, at the charger, has 2.4 km and charges to 4.8: it could go to 4 and come back, but not to 5."""
+    red = ELECTRIC[0].model_copy(update={"charged": 0.4})
+    with desk(tmp_path, vehicles=(red,), charging=CHARGING) as one:
+        client = Client(one)
+        assert client.post("quotes", 0.0, **{"from": "0", "to": "5"}).json()["refused"]["reason"] == "no_charge"
+        shown = client.get("vehicles/red").json()
+        assert (shown["charge"], shown["charges"], shown["short_of_charge"]) == (0.4, False, False)
+        assert [stop["do"] for stop in shown["plan"]] == ["plug in", "unplug"], "it is low"
+        assert refusal(client.event(1.0, "red", "unplugged")) == (409, "vehicle", "red")
+        assert client.event(1.0, "red", "plugged-in").json()["vehicle"]["charges"]
+        assert refusal(client.book(2.0, "0", "5")) == (409, "trip", "no_charge")
+        booked = client.book(2.0, "0", "4").json()
+        assert since(booked["pickup"]["expected"]) > 60, "when it has charged"
+        left = client.event(62.0, "red", "position", corner="0", charge=0.9).json()["vehicle"]
+        assert (left["charge"], left["charges"]) == (0.9, True)
+        gone = client.event(70.0, "red", "unplugged", charge=0.95).json()["vehicle"]
+        assert [stop["do"] for stop in gone["plan"]] == ["pick up", "drop off"]
+    with desk(tmp_path, vehicles=(red,), charging=CHARGING) as one:
+        client = Client(one)
+        assert client.get("vehicles/red").json()["charge"] == 0.95
+        poor = client.event(71.0, "red", "position", corner="0", charge=0.1).json()["vehicle"]
+        assert poor["short_of_charge"]
+    with desk(tmp_path, database=f"sqlite:///{tmp_path / 'other.db'}") as one:
+        assert refusal(Client(one).event(0.0, "red", "position", corner="1", charge=0.5)) == (422, "charge", 0.5)
 
 
 def near(a: Any, b: Any) -> bool:
@@ -310,6 +380,15 @@ def test_a_service_that_cannot_work_says_so(tmp_path: Path) -> None:
         Desk(three_zones(), settings_of(tmp_path, vehicles=(Vehicle(id="red", at="z"),)))
     with pytest.raises(CityloopError, match=r"database .* cannot be used"):
         Desk(three_zones(), settings_of(tmp_path, database="sqlite:////proc/none/b.db"))
+    for changes, words in (
+        ({"charging": Charging(stops=("z",))}, "charging.stops names 'z', no corner of 'street'"),
+        (
+            {"vehicles": (Vehicle(id="red", at="0", range_km=2.0),), "charging": Charging(stops=("5",))},
+            r"vehicle 'red' begins with 2 km left, and it is 2.5 km to a charger: raise its range_km",
+        ),
+    ):
+        with pytest.raises(CityloopError, match=words):
+            Desk(three_zones(), settings_of(tmp_path, **({"vehicles": ELECTRIC} | changes)))
     with desk(tmp_path) as one:
         Client(one).book(0.0, "1", "4")
     with pytest.raises(CityloopError, match="vehicle 'red' has riders and is no longer in the settings"):

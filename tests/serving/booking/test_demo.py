@@ -6,10 +6,14 @@ from serving.booking.demo import play
 
 
 def test_promises_are_kept() -> None:
-    found = play("transit/hcmc", 0.1, seed=1, vehicles=15)
+    """By electric vehicles, who soon have to charge, and whose riders are reassigned."""
+    electric = {"fleet__range_km": 60.0, "fleet__charged": (0.33, 0.33)}
+    found = play("transit/hcmc", 0.1, seed=1, vehicles=15, **electric)
     assert found["asked"] > 10
     assert found["carried"] > 0.8 * found["asked"]
-    assert found["promises_broken"] == 0
+    assert found["handed_over"] > 0
+    assert (found["promises_broken"], found["ran_empty"]) == (0, 0)
+    assert found["charges"] > 0
 
 
 def test_the_check_is_no_constant() -> None:
