@@ -66,7 +66,7 @@ def _add_riders(router: APIRouter, gateway: Gateway) -> None:
 
     @router.get("/bookings/{booking}", response_model=Booked, responses=READS)
     async def booking(site: str, booking: str, request: Request) -> Response:
-        """A booking as it is now."""
+        """A booking as it is now: which vehicle comes, and to which it was given since it was booked."""
         desk = _enter(gateway, request, Role.READ, site)
         return as_json(await run_in_threadpool(desk.booking, booking))
 
@@ -81,13 +81,15 @@ def _add_riders(router: APIRouter, gateway: Gateway) -> None:
 def _add_vehicles(router: APIRouter, gateway: Gateway) -> None:
     @router.post("/events", response_model=Reported, responses=WRITES, openapi_extra=_takes(EventRequest))
     async def report(site: str, request: Request) -> Response:
-        """What a vehicle reports: where it is, who boarded, got off or was not there, that it broke down or is back."""
+        """What a vehicle reports: where it is, who boarded, got off or was not there, that it charges or goes on, broke
+        down or is back; and what its battery has left, if it knows.
+        """
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.report, await _read(EventRequest, request)))
 
     @router.get("/vehicles", response_model=Vehicles, responses=READS)
     async def vehicles(site: str, request: Request) -> Response:
-        """Every vehicle: where it should be by now, and its plan."""
+        """Every vehicle: where it should be by now, what its battery has left, and its plan."""
         return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicles))
 
     @router.get("/vehicles/{vehicle}", response_model=VehicleState, responses=READS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from envs.transit.site import TransitSite
+from envs.transit.site import Node, Road, TransitSite, Zone
 from envs.transit.terms import Charging
 from serving.app import create_app
 from serving.booking.desk import Desk
@@ -74,6 +74,15 @@ def reassigned() -> TransitSite:
     """The street; who waits and is not picked up within a minute may be given to another vehicle, every minute."""
     site = three_zones()
     return site.model_copy(update={"timing": site.timing.model_copy(update={"reassign_s": 60.0})})
+
+
+def detour() -> TransitSite:
+    """From a by b to c it is 200 m; the quickest way from a to c is 10 km long."""
+    nodes = tuple(Node(id=name, x_m=100.0 * k, y_m=0.0, zone=0) for k, name in enumerate("abc"))
+    ways = (0, 1, 60, 100), (1, 2, 60, 100), (0, 2, 100, 10_000), (2, 0, 500, 100), (1, 0, 60, 100)
+    roads = tuple(Road(start=a, end=b, seconds=s, metres=m) for a, b, s, m in ways)
+    zones = (Zone(id="all", stand=0),)
+    return three_zones().model_copy(update={"nodes": nodes, "roads": roads, "zones": zones})
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from tests.serving.booking.desks import (
     Client,
     at,
     desk,
+    detour,
     reassigned,
     settings_of,
     since,
@@ -284,6 +285,26 @@ def test_an_electric_vehicle_is_booked_as_far_as_its_battery_lasts(tmp_path: Pat
         assert poor["short_of_charge"]
     with desk(tmp_path, database=f"sqlite:///{tmp_path / 'other.db'}") as one:
         assert refusal(Client(one).event(0.0, "red", "position", corner="1", charge=0.5)) == (422, "charge", 0.5)
+
+
+def test_a_stop_without_which_a_battery_would_not_last_is_passed(tmp_path: Path) -> None:
+    """Who cancels is not picked up at b, but to c, where another waits, the vehicle has to go by b all the same."""
+    one_km = (Vehicle(id="red", at="a", range_km=1.0),)
+    plain: dict[str, Any] = {"vehicles": one_km, "charging": Charging(stops=("a",), low=0.1)}
+    with desk(tmp_path, detour(), **plain) as one:
+        client = Client(one)
+        gone = client.book(0.0, "b", "c").json()["id"]
+        stays = client.book(0.0, "c", "a").json()["id"]
+        assert client.cancel(gone, 1.0).json()["state"] == "cancelled"
+        plan = client.get("vehicles/red").json()["plan"]
+        assert [(stop["do"], stop["stop"]) for stop in plan[:3]] == [("pass", "b"), ("pass", "c"), ("pick up", "c")]
+    with desk(tmp_path, detour(), **plain) as one:
+        client = Client(one)
+        assert client.get("vehicles/red").json()["plan"] == plan
+        client.event(61.0, "red", "position", corner="b")
+        left = client.event(130.0, "red", "position", corner="c").json()["vehicle"]
+        assert ([stop["booking"] for stop in left["plan"]], left["charge"]) == ([stays, stays], 0.8)
+        assert client.get(f"bookings/{gone}").json()["state"] == "cancelled"
 
 
 def near(a: Any, b: Any) -> bool:
