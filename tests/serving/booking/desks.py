@@ -77,9 +77,9 @@ def reassigned() -> TransitSite:
 
 
 def detour() -> TransitSite:
-    """From a by b to c it is 200 m; the quickest way from a to c is 10 km long."""
-    nodes = tuple(Node(id=name, x_m=100.0 * k, y_m=0.0, zone=0) for k, name in enumerate("abc"))
-    ways = (0, 1, 60, 100), (1, 2, 60, 100), (0, 2, 100, 10_000), (2, 0, 500, 100), (1, 0, 60, 100)
+    """From z by a and b to c it is 300 m; the quickest way from a to c is 10 km long."""
+    nodes = tuple(Node(id=name, x_m=100.0 * k, y_m=0.0, zone=0) for k, name in enumerate("zabc"))
+    ways = (0, 1, 60, 100), (1, 2, 60, 100), (2, 3, 60, 100), (1, 3, 100, 10_000), (3, 0, 500, 100), (2, 0, 60, 100)
     roads = tuple(Road(start=a, end=b, seconds=s, metres=m) for a, b, s, m in ways)
     zones = (Zone(id="all", stand=0),)
     return three_zones().model_copy(update={"nodes": nodes, "roads": roads, "zones": zones})

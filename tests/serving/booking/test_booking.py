@@ -289,21 +289,21 @@ def test_an_electric_vehicle_is_booked_as_far_as_its_battery_lasts(tmp_path: Pat
 
 def test_a_stop_without_which_a_battery_would_not_last_is_passed(tmp_path: Path) -> None:
     """Who cancels is not picked up at b, but to c, where another waits, the vehicle has to go by b all the same."""
-    one_km = (Vehicle(id="red", at="a", range_km=1.0),)
-    plain: dict[str, Any] = {"vehicles": one_km, "charging": Charging(stops=("a",), low=0.1)}
+    one_km = (Vehicle(id="red", at="z", range_km=1.0),)
+    plain: dict[str, Any] = {"vehicles": one_km, "charging": Charging(stops=("z",), low=0.1)}
     with desk(tmp_path, detour(), **plain) as one:
         client = Client(one)
         gone = client.book(0.0, "b", "c").json()["id"]
-        stays = client.book(0.0, "c", "a").json()["id"]
+        stays = client.book(0.0, "c", "z").json()["id"]
         assert client.cancel(gone, 1.0).json()["state"] == "cancelled"
         plan = client.get("vehicles/red").json()["plan"]
         assert [(stop["do"], stop["stop"]) for stop in plan[:3]] == [("pass", "b"), ("pass", "c"), ("pick up", "c")]
     with desk(tmp_path, detour(), **plain) as one:
         client = Client(one)
         assert client.get("vehicles/red").json()["plan"] == plan
-        client.event(61.0, "red", "position", corner="b")
-        left = client.event(130.0, "red", "position", corner="c").json()["vehicle"]
-        assert ([stop["booking"] for stop in left["plan"]], left["charge"]) == ([stays, stays], 0.8)
+        client.event(121.0, "red", "position", corner="b")
+        left = client.event(190.0, "red", "position", corner="c").json()["vehicle"]
+        assert ([stop["booking"] for stop in left["plan"]], left["charge"]) == ([stays, stays], 0.7)
         assert client.get(f"bookings/{gone}").json()["state"] == "cancelled"
 
 
