@@ -58,7 +58,8 @@ class Backprop:
 
     def _levels(self, parts: dict[str, Tensor]) -> Tensor:
         """Means of the policy as levels from 0 to 1; beyond its range the gradient passes as if there were none."""
-        mean: Tensor = self._network(parts)[..., 0]
+        seen = {name: torch.lerp(part.detach(), part, self._settings.feedback) for name, part in parts.items()}
+        mean: Tensor = self._network(seen)[..., 0]
         bounded = mean + (mean.clamp(-1.0, 1.0) - mean).detach()
         return (bounded + 1.0) / 2
 

@@ -41,6 +41,8 @@ class Settings(Frozen):
         rows: agents' decisions a step that each scenario brings at least: those with few agents get more plants.
         runners: Ray actors that sample, each with plants of its own; 0: this process samples.
         fragment: decisions of each plant between two updates; of ``backprop``, what a gradient reaches back over.
+        feedback: of ``backprop``, how much of a gradient passes through what a policy sees of the plant. In a loop that
+            is closed so often, all of it may grow without bound over a long window; 0: through the plant alone.
         width: of the networks' hidden layers.
         gamma: discount a decision, at the shortest decision interval of the run's scenarios. A scenario that decides
             k times as seldom is discounted by ``gamma**k``, so that a second is worth the same everywhere.
@@ -77,6 +79,7 @@ class Settings(Frozen):
     rows: int = Field(default=1, ge=1, le=4096)
     runners: int = Field(default=0, ge=0, le=1024)
     fragment: int = Field(default=120, ge=8)
+    feedback: float = Field(default=1.0, ge=0, le=1)
     width: int = Field(default=64, ge=8)
     gamma: float = Field(default=0.97, gt=0, lt=1)
     gae_lambda: float = Field(default=0.95, ge=0, le=1)

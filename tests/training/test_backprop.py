@@ -9,6 +9,7 @@ import torch
 from agents.policy import Policy
 from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
+from envs.dampers.features import PARTS
 from envs.dampers.twin import Twin
 from training.algorithm import task_of
 from training.backprop import Backprop
@@ -50,6 +51,20 @@ def test_costs_fall_where_more_voltage_helps():
     assert full < before < off
     costs(trained, 6)
     assert cost(trained._levels) < before - 0.25 * (before - full)
+
+
+def test_so_much_of_a_gradient_passes_through_what_is_seen():
+    found = {}
+    for share in (1.0, 0.5, 0.0):
+        trained = learner(feedback=share)
+        for weight in trained._network.parameters():
+            torch.nn.init.constant_(weight, 0.01)  # an untrained policy corrects nothing, whatever it sees
+        parts = {n: torch.ones(4, 2, len(columns), requires_grad=True) for n, columns in PARTS.items()}
+        trained._levels(parts).sum().backward()
+        found[share] = parts["damper"].grad
+    assert found[1.0].abs().max() > 0
+    torch.testing.assert_close(found[0.5], 0.5 * found[1.0])
+    assert not found[0.0].any()
 
 
 def test_the_same_seed_learns_the_same():
