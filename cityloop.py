@@ -70,7 +70,7 @@ class Verbs(TyperGroup):
         except OSError as error:
             if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
                 raise
-            place = error.filename or "the output"
+            place = error.filename2 or error.filename or "the output"
             print(
                 f"Error: {place} cannot be used ({error.strerror or error}): make room, or give another",
                 file=sys.stderr,

@@ -166,6 +166,9 @@ def _sized(building: Building, n: int) -> None:
         for value in getattr(building, name) or ():
             if not LEAST <= value <= MOST:
                 raise ValueError(f"{name} holds {value:g}: give numbers above 0, from {LEAST:g} to {MOST:g}")
+    for ratio in np.atleast_1d(building.damping_ratio or 0.0).tolist():
+        if ratio >= 1:
+            raise ValueError(f"damping_ratio is {ratio:g}: give a share of critical damping, 0.03 for 3 %")
     for name in ("stiffness_n_m", "damping_n_s_m", "damping_ratio"):
         values = getattr(building, name)
         if isinstance(values, tuple) and len(values) != n:

@@ -154,6 +154,17 @@ def draw(motion: Motion, duration_s: float, dt_s: float, first_s: float, seed: i
     return np.asarray(shaken * peak / max(float(np.abs(shaken).max()), 1e-12))
 
 
+def recorded_s(motion: Motion) -> float:
+    """How long a record runs, in seconds.
+
+    Raises:
+        CityloopError: if it cannot be read.
+    """
+    assert motion.record is not None
+    recorded, dt_s = read_record(motion.record, motion.unit)
+    return round((len(recorded) - 1) * dt_s / motion.speed, 6)
+
+
 def _record(motion: Motion, times: np.ndarray) -> np.ndarray:
     assert motion.record is not None
     recorded, dt_s = read_record(motion.record, motion.unit)

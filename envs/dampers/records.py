@@ -24,8 +24,8 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
     """Acceleration in m/s² ``(T,)`` and seconds between samples, from an AT2 or a two-column file.
 
     Args:
-        path: ``*.AT2`` in g, or time in s and acceleration, separated by comma, semicolon or blanks; a header is
-            passed over.
+        path: ``*.AT2``, or what has its fourth line, in g; or time in s and acceleration, separated by comma, semicolon
+            or blanks. A header is passed over.
         unit: of the second column, a key of `UNITS`; AT2 files are in g.
 
     Raises:
@@ -37,7 +37,8 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
         raise CityloopError(
             f"record {path} cannot be read ({error.strerror}): give an AT2 or two-column file"
         ) from None
-    accel, dt_s = _at2(path, lines) if path.suffix.lower() == ".at2" else _columns(path, lines, UNITS[unit])
+    at2 = path.suffix.lower() == ".at2" or "NPTS" in "".join(lines[3:4]).upper()
+    accel, dt_s = _at2(path, lines) if at2 else _columns(path, lines, UNITS[unit])
     peak_g = float(np.abs(accel).max()) / G
     if not 0 < peak_g <= PEAK_G:
         told = f"peaks at {peak_g:.4g} g" if peak_g else "never moves"
@@ -62,9 +63,9 @@ def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     except ValueError as error:
         raise CityloopError(f"record {path} holds something that is no number ({error}): correct it") from None
     finite = int(np.isfinite(values).sum())
-    if finite < max(n, len(values)) or n < 2 or not dt_s > 0:
+    if not finite == len(values) == n or n < 2 or not dt_s > 0:
         raise CityloopError(f"record {path} has {finite} finite values, its head says {n} of {dt_s:g} s: mend it")
-    return G * values[:n], dt_s
+    return G * values, dt_s
 
 
 def _columns(path: Path, lines: list[str], factor: float) -> tuple[np.ndarray, float]:
@@ -81,7 +82,9 @@ def _columns(path: Path, lines: list[str], factor: float) -> tuple[np.ndarray, f
     times, values = np.array(rows).T if len(rows) > 1 else (np.zeros(0), np.zeros(0))
     steps = np.diff(times)
     if not len(steps) or not np.isfinite([times, values]).all() or not (steps > 0).all():
-        raise CityloopError(f"record {path} has {len(rows)} usable rows: give rising times and finite accelerations")
+        raise CityloopError(
+            f"record {path} has {len(rows)} usable rows: give rising times, finite accelerations and decimal points"
+        )
     dt_s = float(np.median(steps))
     if steps.max() > GAP * dt_s:
         after_s, gap_s = times[steps.argmax()], steps.max()

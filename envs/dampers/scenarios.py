@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.dampers.building import BUILDINGS, Building, read_building
-from envs.dampers.motions import Motion
+from envs.dampers.motions import Motion, recorded_s
 
 
 class Timing(Frozen):
@@ -96,6 +96,18 @@ class DampersScenario(Scenario):
     conditions: Conditions = Conditions()
     variety: Variety = Variety()
     bits: int = Field(default=16, ge=8, le=32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_long_as_its_record(cls, content: Any) -> Any:
+        """An episode lasts as long as its record where the scenario does not say."""
+        if not isinstance(content, dict) or "duration_s" in content:
+            return content
+        try:
+            motion = Motion.model_validate(content.get("motion", {}))
+        except ValidationError:
+            return content  # it is told with the rest
+        return content if motion.record is None else content | {"duration_s": recorded_s(motion)}
 
     @field_validator("building", mode="before")
     @classmethod

@@ -8,11 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import model_validator
 
+from envs.core.errors import CityloopError
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.dampers.building import Building
 from envs.dampers.device import Plain
 from envs.dampers.scenarios import DampersScenario, Timing
+from envs.dampers.structure import growth
 
 SAFE_LEVEL = 0.3
 """Share of full voltage that the guard falls back to where nobody has tuned one: between doing nothing and too much."""
@@ -93,6 +95,20 @@ class DampersSite(Plain, Site):
         return np.concatenate([floors, strokes, force_n, [accel_m_s2]])
 
 
+STEADY = 1.001
+"""What `growth` may come to: one, but for rounding."""
+
+
 def load_site(scenario: DampersScenario) -> DampersSite:
-    """A scenario's site."""
-    return DampersSite(name=scenario.name, timing=scenario.timing, building=scenario.mounted)
+    """A scenario's site.
+
+    Raises:
+        CityloopError: if dampers are too stiff beside the masses for the simulation's step.
+    """
+    building, substep_ms = scenario.mounted, scenario.timing.substep_ms
+    if building.device.model == "simple" and growth(building, substep_ms / 1e3) > STEADY:
+        raise CityloopError(
+            f"scenario {scenario.ref}: timing.substep_ms is {substep_ms:g}, too long for dampers so stiff beside "
+            f"floors of {min(building.mass_kg):g} kg: correct mass_kg, the device or how many there are, or shorten it"
+        )
+    return DampersSite(name=scenario.name, timing=scenario.timing, building=building)

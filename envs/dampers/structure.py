@@ -155,6 +155,24 @@ class Structure:
         return self.matrix[-2 * self.n - 1 :] @ np.concatenate([*parts, load])
 
 
+def growth(building: Building, dt_s: float) -> float:
+    """By what a step multiplies motion at most, at full voltage and while devices' hysteresis is elastic.
+
+    The spectral radius of the step of state and hysteretic variable: beyond one, the step is too long for how stiff
+    the dampers are beside the masses. Of simple devices; others count as their like of the simple model.
+    """
+    whole, device = Structure(building, dt_s), building.device
+    a = 2 * whole.n
+    moved, pushed = whole.matrix[:a, :a], whole.matrix[:a, a : a + whole.d]
+    rates = np.hstack([np.zeros((whole.d, whole.n)), drift_matrix(whole.n)[whole.storeys]])
+    viscous = building.counts * (device.c0a_n_s_m + device.c0b_n_s_mv * device.full_v)
+    hysteretic = building.counts * (device.alpha_a_n_m + device.alpha_b_n_mv * device.full_v)
+    remembered = dt_s * device.z.a * rates
+    force = viscous[:, None] * rates + hysteretic[:, None] * remembered
+    step = np.block([[moved + pushed @ force, pushed * hysteretic], [remembered, np.eye(whole.d)]])
+    return float(np.abs(np.linalg.eigvals(step)).max())
+
+
 def uncontrolled(
     building: Building, frame: Frame, loads: np.ndarray, dt_s: float, pushed: np.ndarray | None = None
 ) -> np.ndarray:

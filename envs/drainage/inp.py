@@ -17,6 +17,7 @@ FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
 SECTIONS = (
     *("OPTIONS", "RAINGAGES", "SUBCATCHMENTS", "JUNCTIONS", "OUTFALLS", "DIVIDERS", "STORAGE", "CONDUITS", "PUMPS"),
     *("ORIFICES", "WEIRS", "OUTLETS", "CONTROLS", "TIMESERIES", "REPORT", "FILES", "COORDINATES", "SYMBOLS"),
+    "TEMPERATURE",
 )
 """The sections that are read or changed."""
 
@@ -59,7 +60,7 @@ class Inp:
     def __init__(self, path: Path):
         self.path = path
         try:
-            text = path.read_text(encoding="utf-8-sig", errors="replace")
+            text = _decoded(path.read_bytes())
         except OSError as error:
             raise CityloopError(f"file {path} cannot be read ({error.strerror}): give a SWMM input file") from None
         self._lines: dict[str, list[str]] = {}
@@ -116,6 +117,7 @@ class Inp:
         rows = [row for row in self.rows("TIMESERIES") if len(row) > 2 and row[1].upper() == "FILE"]
         names = [row[2] for row in [*rows, *self.used()]]
         names += [row[5] for row in self.rows("RAINGAGES") if len(row) > 5 and row[4].upper() == "FILE"]
+        names += [row[1] for row in self.rows("TEMPERATURE") if len(row) > 1 and row[0].upper() == "FILE"]
         return [path for name in names if (path := self.path.parent / name).is_file()]
 
     def used(self) -> list[list[str]]:
@@ -172,7 +174,7 @@ class Inp:
     def write(self, path: Path) -> None:
         """Write the input to another file."""
         parts = [f"[{section}]\n" + "\n".join(lines) + "\n" for section, lines in self._lines.items()]
-        path.write_text("\n".join(parts))
+        path.write_text("\n".join(parts), encoding="utf-8")
 
 
 DRY = "cityloop_dry"
@@ -185,6 +187,8 @@ def refuse_rain_elsewhere(inp: Inp) -> None:
     Raises:
         CityloopError: if SWMM would work some of it out beforehand, or read it.
     """
+    if inp.options.get("IGNORE_RAINFALL", "NO").upper() == "YES":
+        raise CityloopError(f"{inp.path.name}: IGNORE_RAINFALL is YES, and no rain would fall: set it to NO")
     held = [row[1].upper() for row in inp.used() if row[1].upper() in OF_RAIN]
     if inp.rows("RDII") or held:
         what = f"[FILES] that say what rain came to ({held[0]})" if held else "[RDII], which SWMM works out beforehand"
@@ -204,6 +208,8 @@ def strip(inp: Inp) -> None:
     used = {word.casefold() for section in sections for row in inp.rows(section) for word in row}
     inp.replace("TIMESERIES", [_found(inp, row) for row in inp.rows("TIMESERIES") if row[0].casefold() in used])
     inp.replace("RAINGAGES", [_found(inp, row) for row in inp.rows("RAINGAGES")])
+    if "TEMPERATURE" in inp.sections:
+        inp.replace("TEMPERATURE", [_found(inp, row) for row in inp.rows("TEMPERATURE")])
     inp.replace("FILES", [[*row[:2], str((inp.path.parent / row[2]).resolve())] for row in inp.used()])
     inp.replace("CONTROLS", [])
     inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODE_SECTIONS", "NONE"], ["LINK_SECTIONS", "NONE"]])
@@ -223,6 +229,14 @@ def _found(inp: Inp, row: list[str]) -> list[str]:
         if word.upper() == "FILE":
             row[k + 1] = str((inp.path.parent / row[k + 1]).resolve())
     return row
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a file in UTF-8, or else in Latin-1, where no two names become one."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def _section(header: str) -> str:

@@ -197,7 +197,7 @@ def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.nda
             continue
         try:
             times.append((datetime(*map(int, words[1:6])) - start).total_seconds())  # type: ignore[arg-type]
-            values.append(float(words[6]))
+            values.append(_amount(words[6]))
         except (ValueError, TypeError, IndexError):
             raise CityloopError(
                 f"{path}, line {number} is {line[:60]!r}: give station, year, month, day, hour, minute and a value"
@@ -248,7 +248,7 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
                     since_s = (_day(words.pop(0)) - start).total_seconds()
                 time, value, *words = words
                 times.append(since_s + _seconds(time))
-                values.append(float(value))
+                values.append(_amount(value))
         except ValueError:
             raise CityloopError(
                 f"{inp.path.name}: time series {name} has a row {' '.join([name, *row])!r}: correct it"
@@ -256,6 +256,14 @@ def _series(inp: Inp, name: str, start: datetime) -> tuple[np.ndarray, np.ndarra
     if not times:
         raise CityloopError(f"{inp.path.name}: time series {name} is empty or missing: give it values")
     return np.array(times), np.array(values)
+
+
+def _amount(word: str) -> float:
+    """A number from 0 on, else a `ValueError`: SWMM would take others, and lose water or make some."""
+    value = float(word)
+    if not 0 <= value < np.inf:
+        raise ValueError(word)
+    return value
 
 
 def _is_date(word: str) -> bool:

@@ -251,6 +251,16 @@ class DrainageScenario(Scenario):
     sensors: Sensors = Sensors()
     faults: Faults = Faults()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_long_as_its_input(cls, content: Any) -> Any:
+        """An episode lasts as long as the input says where the scenario does not."""
+        if not isinstance(content, dict) or {"duration_s", "series"} & set(content):
+            return content
+        path = Path(str(content.get("inp", "")))
+        seconds = input_s(Inp(path)) if path.is_file() else 0.0
+        return content | {"duration_s": seconds} if seconds > 0 else content
+
     @model_validator(mode="after")
     def _readable(self) -> DrainageScenario:
         if not self.inp.is_file():
@@ -288,6 +298,16 @@ class DrainageScenario(Scenario):
     def files(self) -> list[Path]:
         """The SWMM input, and the files of its time series."""
         return [self.inp, *Inp(self.inp).files()]
+
+
+def input_s(inp: Inp) -> float:
+    """How long an input's run lasts in seconds; 0 where it does not say."""
+    from envs.drainage.rain import moment
+
+    if "END_DATE" not in inp.options:
+        return 0.0
+    start, end = (moment(inp, f"{key}_DATE", f"{key}_TIME") for key in ("START", "END"))
+    return (end - start).total_seconds()
 
 
 ASTLINGEN: dict[str, Any] = {

@@ -37,13 +37,18 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
     """The setup of a scenario.
 
     Raises:
-        CityloopError: if its rain cannot be read.
+        CityloopError: if its rain cannot be read, or its tide would reach nothing.
     """
     inp = Inp(scenario.inp)
     start, end = (moment(inp, f"{key}_DATE", f"{key}_TIME") for key in ("START", "END"))
     own, rain_mm = scenario.rain in ("file", "varied"), None
     if not own and not site.gauges:
         raise CityloopError(f"scenario {scenario.ref}: {scenario.inp.name} has no rain gauge: add one, or rain: file")
+    if scenario.tide.amplitude_m and not site.tides:
+        raise CityloopError(
+            f"scenario {scenario.ref}: tide.amplitude_m is {scenario.tide.amplitude_m:g}, and no outfall of "
+            f"{inp.path.name} has a level: make one FIXED, or leave tide out"
+        )
     if own and scenario.series:
         rows = inp.rows("RAINGAGES")
         names = [f"{scenario.series}{k}" for k in range(1, len(rows) + 1)]

@@ -173,7 +173,7 @@ def indicators(
     charging = _charging(log, batteries)
     return {
         "wait_min": all_waits / max(asked, 1),
-        "served_pct": 100.0 * picked.sum() / max(asked, 1),
+        "served_pct": 100.0 * picked.sum() / asked if asked else 100.0,
         "wait_mean_min": _mean(wait),
         "wait_median_min": float(np.median(wait)) if len(wait) else 0.0,
         "wait_p95_min": float(np.percentile(wait, 95)) if len(wait) else 0.0,

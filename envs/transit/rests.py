@@ -26,6 +26,8 @@ def is_rest(r: int, riders: Riders) -> bool:
 
 def _are_rests(rows: np.ndarray, riders: Riders) -> np.ndarray:
     """The same of many rows."""
+    if not len(riders.limit_s):  # nobody asks for anything
+        return np.zeros(len(rows), dtype=bool)
     return np.isinf(riders.limit_s[rows]) & (riders.state[rows] != CHARGING)
 
 

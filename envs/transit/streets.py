@@ -327,6 +327,11 @@ def usual(streets: Streets, trips: Trips, duration_s: float, slot_s: float) -> n
     zone = np.array([node.zone for node in streets.town.nodes])[streets.origin]
     table = np.zeros((int(np.ceil(duration_s / slot_s)), len(streets.town.zones)))
     within = share > 0
+    if not within.any():
+        raise CityloopError(
+            f"no trip begins from {trips.begin_s:g} s to {trips.begin_s + duration_s / trips.stretch:g} s of the route "
+            "files: set trips.begin_s and duration_s to when they have any"
+        )
     np.add.at(table, ((time_s[within] // slot_s).astype(np.int64), zone[within]), share[within])
     return table
 

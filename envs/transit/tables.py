@@ -220,7 +220,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
             heading = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(SEPARATORS, key=heading.count), skipinitialspace=True)
-            names = list(reader.fieldnames or ())
+            names = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             missing = [name for name in columns if name not in names]
             if missing:
                 raise CityloopError(

@@ -6,6 +6,8 @@ import pytest
 from envs import CityloopError, load_scenario
 from envs.dampers.building import BUILDINGS
 from envs.dampers.scenarios import NAMES, DampersScenario
+from envs.dampers.site import load_site
+from envs.dampers.structure import growth
 from tests.envs.dampers.shaken import building
 
 PUBLISHED_HZ = {
@@ -105,3 +107,19 @@ def test_dampers_of_a_scenario_replace_the_buildings_own():
     scenario = load_scenario("dampers/jansen-all")
     assert list(scenario.mounted.dampers) == [1, 2, 3, 4, 5, 6]
     assert list(scenario.building.dampers) == [1, 2]
+
+
+def test_an_episode_lasts_as_long_as_its_record_if_nothing_else_is_said(tmp_path):
+    (tmp_path / "quake.csv").write_text("".join(f"{0.02 * k:.2f},{(-1) ** k * 0.1}\n" for k in range(2001)))
+    text = OWN.replace("duration_s: 5\n", "") + "motion: {kind: record, record: quake.csv}\n"
+    assert own(tmp_path, text).duration_s == 40
+    assert own(tmp_path, text + "duration_s: 7\n").duration_s == 7
+    assert own(tmp_path, OWN.replace("duration_s: 5\n", "")).duration_s == 30
+
+
+def test_dampers_too_stiff_for_the_step_are_refused(tmp_path):
+    """With masses in tonnes the step would have made energy: j of 13 000."""
+    scenario = own(tmp_path, OWN.replace("[20000, 18000]", "[20, 18]"))
+    with pytest.raises(CityloopError, match=r"substep_ms is 1, too long for dampers so stiff beside floors of 18 kg"):
+        load_site(scenario)
+    assert growth(building("ohtori20"), 1e-3) == pytest.approx(1, abs=1e-6)

@@ -150,6 +150,8 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
         ("a.AT2", "x\ny\nz\nnothing\n1 2\n", "line 4 is 'nothing'"),
         ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .0.1\n1 2\n", "line 4 is 'NPTS= 2, DT= .0.1'"),
         ("a.AT2", "x\ny\nz\nNPTS= 9, DT= .01\n1 2\n", "has 2 finite values, its head says 9"),
+        ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .01\n1 2 3\n", "has 3 finite values, its head says 2"),
+        ("a.txt", "x\ny\nz\nNPTS= 9, DT= .01\n1 2\n", "has 2 finite values, its head says 9"),
         ("a.AT2", "x\ny\nz\nNPTS= 3, DT= .01\n1 nan 2\n", "has 2 finite values, its head says 3"),
         ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .01\n1 two\n", "no number"),
         ("a.csv", "0,0\n1,1\nbroken\n", "line 3 is 'broken'"),

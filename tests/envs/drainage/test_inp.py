@@ -185,3 +185,23 @@ def test_other_rain_than_the_inputs_is_refused_where_it_would_be_missed(tmp_path
     path.write_text(NAMES + more)
     with pytest.raises(CityloopError, match=rf"{what}.*use rain: file"):
         refuse_rain_elsewhere(Inp(path))
+
+
+def test_names_in_another_encoding_stay_apart(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_bytes("[OPTIONS]\nFLOW_UNITS CMS\n[STORAGE]\nSüd 0 1\nSïd 0 1\n".encode("latin-1"))
+    assert [row[0] for row in Inp(path).rows("STORAGE")] == ["Süd", "Sïd"]
+
+
+def test_a_file_of_the_climate_is_found_from_elsewhere(inp, tmp_path):
+    (tmp_path / "climate.dat").write_text("")
+    inp.replace("TEMPERATURE", [["FILE", "climate.dat"]])
+    assert inp.files() == [tmp_path / "climate.dat"]
+    strip(inp)
+    assert inp.rows("TEMPERATURE") == [["FILE", str(tmp_path / "climate.dat")]]
+
+
+def test_rain_that_swmm_would_ignore_is_refused(inp):
+    inp.set_options(IGNORE_RAINFALL="YES")
+    with pytest.raises(CityloopError, match="IGNORE_RAINFALL is YES, and no rain would fall: set it to NO"):
+        refuse_rain_elsewhere(inp)

@@ -7,6 +7,7 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
 
 
@@ -128,3 +129,19 @@ def test_a_network_without_gates(folder):
     text = (folder / "own.inp").read_text()
     (folder / "own.inp").write_text(text.replace("[ORIFICES]", "[NOTHING]"))
     assert "there is nothing to control" in refusal(folder)
+
+
+def test_an_episode_lasts_as_long_as_the_input_if_nothing_else_is_said(folder):
+    text = (folder / "own.inp").read_text()
+    (folder / "own.yaml").write_text("system: drainage\ninp: own.inp\n")
+    inp = Inp(folder / "own.inp")
+    inp.set_options(START_DATE="06/01/2020", START_TIME="22:00", END_DATE="06/03/2020", END_TIME="01:00")
+    inp.write(folder / "own.inp")
+    assert load_scenario(folder / "own.yaml").duration_s == 27 * 3600
+    (folder / "own.yaml").write_text(YAML)
+    (folder / "own.inp").write_text(text)
+    assert load_scenario(folder / "own.yaml").duration_s == 7200
+
+
+def test_a_tide_that_no_outfall_feels_is_refused(folder):
+    assert "no outfall of own.inp has a level: make one FIXED" in refusal(folder, tide__amplitude_m=1)

@@ -196,3 +196,13 @@ def test_ingolstadt_is_served_by_what_the_package_brings():
     kpis = loop.episode(make_controller("reactive", loop.site), 0).kpis
     assert kpis["asked"] > 100
     assert kpis["broken"] == 0
+
+
+def test_a_window_without_trips_is_refused_and_a_day_without_riders_passes(files):
+    with pytest.raises(
+        CityloopError, match=r"no trip begins from 5000 s to 6200 s of the route files: set trips.begin_s"
+    ):
+        make_loop(load_scenario(files, trips__begin_s=5000))
+    loop = make_loop(load_scenario(files, trips__share=1e-9))
+    kpis = loop.episode(make_controller("reactive", loop.site), seed=1).kpis
+    assert (kpis["served_pct"], kpis["wait_min"]) == (100, 0)
