@@ -152,6 +152,10 @@ class Scenario(Frozen):
             place[last] = value
         return self.parse(content, where=f"scenario {self.ref}")
 
+    def shortened(self, duration_s: float) -> Self:
+        """The same, cut to a time in which something happens."""
+        return self.override({"duration_s": duration_s})
+
     @classmethod
     def parse(cls, content: object, where: str) -> Self:
         """Build a scenario from plain data.

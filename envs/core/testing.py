@@ -61,7 +61,7 @@ def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) ->
     """
     whole = make_loop(scenario if isinstance(scenario, Scenario) else str(scenario))
     cut = min(whole.scenario.duration_s, decisions * whole.scenario.decision_s)
-    short = whole.scenario.override({"duration_s": cut})
+    short = whole.scenario.shortened(cut)
     return [_run(name, check, short) for name, check in CHECKS.items()]
 
 

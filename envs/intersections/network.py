@@ -144,6 +144,12 @@ class _Builder:
                 break
         else:  # all of them are off, or blink
             return None
+        if program.getType() == "NEMA":
+            LOGGER.warning(
+                "signal %s has a NEMA program: the phases of its rings become stages one by one, never two together; "
+                "give a static program whose phases are what both rings show",
+                light.getID(),
+            )
         unserved = _unserved(phases, stages)
         if unserved:
             LOGGER.warning(

@@ -186,6 +186,16 @@ class SignalScenario(Scenario):
         """What is wrong with the detectors in a seed's episode."""
         return (self.training_sensors if seed in self.seeds.train else self.sensors).drawn(seed)
 
+    def shortened(self, duration_s: float) -> SignalScenario:
+        """The same, cut to a time from the first departure on: before that there is nothing to count."""
+        from envs.intersections.demand import STREAMS, departs_s, read_routes
+
+        children = [child for path in self.routes for child in read_routes(path)]
+        departs = [(time_s, child.tag in STREAMS) for child in children if (time_s := departs_s(child)) is not None]
+        starts = [max(time_s, self.begin_s) for time_s, goes_on in departs if goes_on or time_s >= self.begin_s]
+        begin_s = min([*starts, self.begin_s + self.duration_s - duration_s]) if starts else self.begin_s
+        return self.override({"begin_s": begin_s, "duration_s": duration_s})
+
     def override(self, settings: dict[str, object]) -> SignalScenario:
         """As `Scenario.override`; changing the regime brings that regime's timing."""
         scenario = self

@@ -128,6 +128,19 @@ def test_what_sumo_itself_says_is_passed_on(folder, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_a_check_begins_where_traffic_does(folder):
+    scenario = load_scenario(folder / "own.yaml", duration_s=900)
+    for text, begin_s in (
+        ('<trip id="a" depart="400" from="left0A0" to="A0B0"/>', 400),
+        ('<trip id="a" depart="890" from="left0A0" to="A0B0"/>', 780),
+        ('<flow id="a" begin="0" period="9" from="left0A0" to="A0B0"/>', 0),
+        ("", 0),
+    ):
+        (folder / "own.rou.xml").write_text(f"<routes>{text}</routes>")
+        short = scenario.shortened(120)
+        assert (short.begin_s, short.duration_s) == (begin_s, 120)
+
+
 def test_a_comma_in_a_path_is_refused(folder):
     comma = folder / "a,b"
     comma.mkdir()

@@ -107,6 +107,15 @@ def test_columns_may_be_separated_otherwise(tmp_path, separator):
     assert towns[0] == towns[1]
 
 
+def test_names_of_columns_may_have_blanks_around_them(tmp_path):
+    usual = read_town(*_files(write(tmp_path)))
+    assert read_town(*_files(write(tmp_path, nodes=NODES.replace("node,x_m", "node , x_m ")))) == usual
+
+
+def _files(path):
+    return path.parent / "nodes.csv", path.parent / "roads.csv"
+
+
 def test_degrees_that_are_no_place_are_refused(tmp_path):
     swapped = "node,lat,lon\na,114.9,4.9\nb,114.9,4.8\n"
     with pytest.raises(CityloopError, match=r"there is no place at lat 114\.9, lon 4\.9"):
