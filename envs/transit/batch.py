@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import coo_array
 
-from envs.transit import events, kernel, motion, rests
+from envs.transit import events, kernel, motion, plans, rests
 from envs.transit.clock import Roads
 from envs.transit.compiled import compiled
 from envs.transit.events import Log
@@ -71,7 +71,7 @@ def give(
     _, first, second = kernel.best_place(v, r, now_s, fleet, riders, roads, weights, kernel.EVERYWHERE, np.inf, begins)
     if first < 0:
         return False
-    kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+    plans.insert(v, r, first, second, now_s, fleet, riders, roads)
     rests.settle(v, fleet, riders, roads)
     return True
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.transit import kernel
+from envs.transit import kernel, plans, reach
 from envs.transit.clock import Roads, arrive, leave_by
 from envs.transit.compiled import compiled, within
 from envs.transit.fleet import CHARGING, FULL, LEFT, NOBODY, PLAN, RATE, Fleet, Riders, new_riders
@@ -170,7 +170,7 @@ def plan_stays(who: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, road
                 v, r, now_s, fleet, riders, roads, even, kernel.EVERYWHERE, np.inf, begins
             )
             if first >= 0 and first == second:
-                kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+                plans.insert(v, r, first, second, now_s, fleet, riders, roads)
                 break
 
 
@@ -206,7 +206,7 @@ def _before(v: int, i: int, now_s: float, fleet: Fleet, roads: Roads) -> tuple[i
         left_m -= roads.metres[node, fleet.node[v, k]]
         node = fleet.node[v, k]
     if i == 0:
-        return node, kernel.ready_s(v, now_s, fleet), left_m, fleet.aboard[v, 0]
+        return node, plans.ready_s(v, now_s, fleet), left_m, fleet.aboard[v, 0]
     return node, fleet.leave_s[v, i - 1], left_m, fleet.load[v, i - 1, 0]
 
 
@@ -266,7 +266,7 @@ def _there(c: int, time_s: float, riders: Riders, chargers: Chargers) -> int:
 @compiled
 def end_stay(v: int, r: int, fleet: Fleet, riders: Riders) -> float:
     """A vehicle has charged for as long as a row's stay takes, and its place is free; metres that it gained."""
-    left_m = kernel.charged(v, riders.board_s[r], fleet.battery[v, LEFT], fleet)
+    left_m = reach.charged(v, riders.board_s[r], fleet.battery[v, LEFT], fleet)
     gained_m = left_m - fleet.battery[v, LEFT]
     fleet.battery[v, LEFT], riders.vehicle[r] = left_m, NOBODY
     return gained_m

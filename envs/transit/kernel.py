@@ -1,35 +1,26 @@
 """Which vehicle serves a request, and when: exact insertion into all plans, compiled.
 
-Hard constraints live here and nowhere else: pick-up windows, longest rides, seats, wheelchair places, shifts, and how
-far a battery lasts. Whoever asks for whatever, a plan that would break one is never made. `best_insertion` is exact: it
-gives what trying every place of every plan would give, and only skips what cannot be better. No vehicle moves here;
-that is `motion`.
-
-A vehicle may be later than planned, by its driver's report (`live`) or because streets take longer than was known
-(`unforeseen`). Its plan stays: nobody is dropped. A promise that is late already may be no later than it is planned;
-so no insertion breaks a promise, nor makes one later that streets have broken (`at_latest`).
+Hard constraints are kept here: pick-up windows, longest rides, seats, wheelchair places, shifts, and how far a battery
+lasts. Whoever asks for whatever, a plan that would break one is never made. `best_insertion` is exact: it gives what
+trying every place of every plan would give, and only skips what cannot be better. What a plan is, `plans` says; no
+vehicle moves here, that is `motion`.
 
 The search rests on two facts: travel times are shortest paths (no detour is quicker), and who leaves later never
 arrives earlier. So a pick-up that is too late at one place of a plan is too late at all later ones, and so is a ride.
-
-Of metres nothing of the kind is known (the quickest path may be a longer one), so a battery is reckoned through the
-whole plan, stop by stop, wherever an insertion would otherwise be the best so far. That is done outside the
-innermost search: what makes `_best_drop` longer makes it slower, for vehicles without a range as well.
+Of metres nothing of the kind is known, so whether the battery lasts (`reach`) is asked wherever an insertion would
+otherwise be the best so far. That is done outside the innermost search: what makes `_best_drop` longer makes it slower,
+for vehicles without a range as well.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.transit.clock import Roads, arrive, leave_by
+from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import compiled, within
-from envs.transit.fleet import CHARGING, FULL, LEFT, NOBODY, PLAN, RATE, Fleet, Riders
-
-EPS = 1e-6
-"""Seconds by which a time may pass a limit: rounding of sums."""
-
-EPS_M = 1e-3
-"""Metres likewise."""
+from envs.transit.fleet import LEFT, NOBODY, PLAN, Fleet, Riders
+from envs.transit.plans import EPS, at_latest, ready_s
+from envs.transit.reach import lasts_with
 
 VEHICLE, WAIT, RIDE, OTHERS = range(4)
 """Weights of a cost: added driving (in seconds at speed 1, so that no detour is ever negative), the rider's wait and
@@ -40,104 +31,68 @@ EVERYWHERE, AT_THE_END = 0, 1
 
 
 @compiled
-def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Compute the times and loads of a vehicle's plan anew, from where the vehicle is."""
-    count = fleet.length[v]
-    node, now_s = fleet.at[v], fleet.at_s[v]
-    seats, places = fleet.aboard[v, 0], fleet.aboard[v, 1]
-    for k in range(count):
-        r = fleet.rider[v, k]
-        now_s = arrive(now_s, roads.free_s[node, fleet.node[v, k]], roads.speed, roads.slot_s)
-        node = fleet.node[v, k]
-        fleet.arrive_s[v, k] = now_s
-        if fleet.pick[v, k]:
-            now_s = max(now_s, fleet.floor_s[v, k])
-            riders.begin_s[r] = now_s
-            fleet.mate[v, k] = k
-            now_s += riders.board_s[r]
-            seats += riders.size[r, 0]
-            places += riders.size[r, 1]
-        else:
-            fleet.mate[v, k] = -1
-            for m in range(k):
-                if fleet.rider[v, m] == r:
-                    fleet.mate[v, k] = m
-            now_s += riders.alight_s[r]
-            seats -= riders.size[r, 0]
-            places -= riders.size[r, 1]
-        fleet.leave_s[v, k] = now_s
-        fleet.load[v, k, 0], fleet.load[v, k, 1] = seats, places
-    bound = np.inf
-    for k in range(count - 1, -1, -1):
-        r = fleet.rider[v, k]
-        if k == count - 1:
-            bound = at_latest(fleet.shift_s[v, 1], fleet.leave_s[v, k])
-        else:
-            bound = leave_by(bound, roads.free_s[fleet.node[v, k], fleet.node[v, k + 1]], roads.speed, roads.slot_s)
-        if fleet.pick[v, k]:
-            bound = min(bound - riders.board_s[r], at_latest(riders.latest_s[r], riders.begin_s[r]))
-        else:
-            bound -= riders.alight_s[r]
-            if fleet.mate[v, k] < 0:
-                bound = min(bound, at_latest(riders.begin_s[r] + riders.limit_s[r], fleet.arrive_s[v, k]))
-        fleet.latest_s[v, k] = bound
-    update_due(v, fleet)
+def best_insertion(
+    r: int,
+    now_s: float,
+    fleet: Fleet,
+    riders: Riders,
+    roads: Roads,
+    weights: np.ndarray,
+    mode: int,
+    begins: np.ndarray,
+    bounds: np.ndarray,
+) -> tuple[float, int, int, int]:
+    """The cheapest feasible insertion of a request into all plans.
 
+    Args:
+        r: the rider.
+        now_s: the present.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+        roads: travel times.
+        weights: of the cost, ``(4,)``, none negative.
+        mode: `EVERYWHERE` or `AT_THE_END`.
+        begins: ``(PLAN,)``, to be overwritten.
+        bounds: ``(V,)``, likewise.
 
-@compiled
-def at_latest(limit_s: float, planned_s: float) -> float:
-    """The latest that an insertion may make of what is planned: the promise's limit, or no later if it is late."""
-    return planned_s if planned_s > limit_s + EPS else limit_s
-
-
-@compiled
-def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """`schedule` anew where a plan's stops may now be sooner, with no ride longer than it was planned.
-
-    A rider who is picked up sooner might wait aboard for a pick-up that may not begin yet, for longer than was
-    promised. If so, pick-ups keep the times that they had.
+    Returns:
+        Cost, vehicle, and the stops before which to pick up and to drop off; vehicle -1 if nobody can.
     """
-    planned_s, ride_s = np.zeros(PLAN), np.zeros(PLAN)
-    for k in range(fleet.length[v]):
-        planned_s[k] = riders.begin_s[fleet.rider[v, k]]
-        ride_s[k] = fleet.arrive_s[v, k] - planned_s[k]
-    schedule(v, fleet, riders, roads)
-    for k in range(fleet.length[v]):
-        if fleet.pick[v, k]:
+    origin = riders.origin[r]
+    column, speed, slot_s = roads.free_to_s[origin], roads.speed, roads.slot_s
+    free_s = roads.free_s[origin, riders.destination[r]]
+    direct_s = free_s / roads.fastest
+    best, vehicle, first, second = np.inf, NOBODY, -1, -1
+    # A lower bound of every vehicle's cost. Nobody is there sooner than by driving straight to the rider.
+    promising = NOBODY
+    for v in range(len(fleet.at)):
+        bounds[v] = np.inf
+        if fleet.room[v, 0] < riders.size[r, 0] or fleet.room[v, 1] < riders.size[r, 1]:
             continue
-        r = fleet.rider[v, k]
-        if fleet.arrive_s[v, k] - riders.begin_s[r] > at_latest(riders.limit_s[r], ride_s[k]) + EPS:
-            for m in range(fleet.length[v]):
-                if fleet.pick[v, m]:
-                    fleet.floor_s[v, m] = planned_s[m]
-            schedule(v, fleet, riders, roads)
-            return
-
-
-@within
-def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """A vehicle is not where it was to be by now: it can go on from there no sooner than ``time_s``."""
-    if fleet.at_s[v] < time_s:
-        fleet.at_s[v] = time_s
-        schedule(v, fleet, riders, roads)
-
-
-@within
-def update_due(v: int, fleet: Fleet) -> None:
-    """When a vehicle next reaches a node, or serves a stop."""
-    target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
-    if target == NOBODY:
-        fleet.due_s[v] = np.inf
-    elif fleet.at[v] != target or fleet.length[v] == 0 or not fleet.pick[v, 0]:
-        fleet.due_s[v] = fleet.at_s[v]
-    else:
-        fleet.due_s[v] = max(fleet.at_s[v], fleet.floor_s[v, 0])
-
-
-@compiled
-def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
-    """From when on a vehicle may leave the node at which it is, or which it reaches next."""
-    return max(fleet.at_s[v], now_s, fleet.shift_s[v, 0])
+        start_s = ready_s(v, now_s, fleet)
+        if start_s + column[fleet.at[v]] / roads.fastest > riders.latest_s[r] + EPS:
+            continue
+        to_s = arrive(start_s, column[fleet.at[v]], speed, slot_s)
+        if to_s > riders.latest_s[r] + EPS:
+            continue
+        bound = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r]) + weights[RIDE] * direct_s
+        if fleet.length[v] == 0:
+            bound += weights[VEHICLE] * (column[fleet.at[v]] + free_s)
+        bounds[v] = bound
+        if promising == NOBODY or bound < bounds[promising]:
+            promising = v
+    if promising == NOBODY:
+        return best, vehicle, first, second
+    best, first, second = best_place(promising, r, now_s, fleet, riders, roads, weights, mode, best, begins)
+    if first >= 0:
+        vehicle = promising
+    for v in range(len(fleet.at)):
+        if bounds[v] >= best or v == promising:
+            continue
+        cost, i, j = best_place(v, r, now_s, fleet, riders, roads, weights, mode, best, begins)
+        if i >= 0:
+            best, vehicle, first, second = cost, v, i, j
+    return best, vehicle, first, second
 
 
 @compiled
@@ -212,7 +167,7 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
             cost, j = _best_drop(
                 v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins, refused
             )
-            if j < 0 or not ranged or _lasts(v, r, i, j, fleet, riders, roads):
+            if j < 0 or not ranged or lasts_with(v, r, i, j, fleet, riders, roads):
                 break
             refused |= 1 << j
         if j >= 0:
@@ -330,173 +285,3 @@ def _delay(
         time_s = _leave(v, k, arrive_s, fleet, riders, begins)
         place = fleet.node[v, k]
     return late_s
-
-
-@within
-def _lasts(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
-    """Whether the battery lasts for a plan with a request before its stops ``i`` and ``j``, and then to a charger."""
-    left_m, node = fleet.battery[v, LEFT], fleet.at[v]
-    for k in range(fleet.length[v] + 1):
-        if k == i:
-            left_m -= roads.metres[node, riders.origin[r]]
-            node = riders.origin[r]
-        if k == j:
-            left_m -= roads.metres[node, riders.destination[r]]
-            node = riders.destination[r]
-            if riders.state[r] == CHARGING:
-                left_m = charged(v, riders.board_s[r], left_m, fleet)
-        if k < fleet.length[v]:
-            left_m -= roads.metres[node, fleet.node[v, k]]
-            node, other = fleet.node[v, k], fleet.rider[v, k]
-            if riders.state[other] == CHARGING and not fleet.pick[v, k]:
-                left_m = charged(v, riders.board_s[other], left_m, fleet)
-    return left_m >= roads.charger_m[node] - EPS_M
-
-
-@within
-def charged(v: int, stays_s: float, left_m: float, fleet: Fleet) -> float:
-    """Metres that a battery lasts after a stay at a charger; none, for good, if it does not last to there."""
-    if left_m < -EPS_M:
-        return -np.inf
-    return min(fleet.battery[v, FULL], left_m + fleet.battery[v, RATE] * stays_s)
-
-
-@compiled
-def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
-    """Whether the battery lasts for a plan, and then to a charger, if a rider's stops are left out (`NOBODY`: none).
-
-    It may not, as the quickest path from the stop before to the one after may be longer.
-    """
-    left_m, node = fleet.battery[v, LEFT], fleet.at[v]
-    if left_m == np.inf:
-        return True
-    for k in range(fleet.length[v]):
-        other = fleet.rider[v, k]
-        if other == r:
-            continue
-        left_m -= roads.metres[node, fleet.node[v, k]]
-        node = fleet.node[v, k]
-        if riders.state[other] == CHARGING and not fleet.pick[v, k]:
-            left_m = charged(v, riders.board_s[other], left_m, fleet)
-    return left_m >= roads.charger_m[node] - EPS_M
-
-
-@compiled
-def best_insertion(
-    r: int,
-    now_s: float,
-    fleet: Fleet,
-    riders: Riders,
-    roads: Roads,
-    weights: np.ndarray,
-    mode: int,
-    begins: np.ndarray,
-    bounds: np.ndarray,
-) -> tuple[float, int, int, int]:
-    """The cheapest feasible insertion of a request into all plans.
-
-    Args:
-        r: the rider.
-        now_s: the present.
-        fleet: the state of all vehicles.
-        riders: the state of all riders.
-        roads: travel times.
-        weights: of the cost, ``(4,)``, none negative.
-        mode: `EVERYWHERE` or `AT_THE_END`.
-        begins: ``(PLAN,)``, to be overwritten.
-        bounds: ``(V,)``, likewise.
-
-    Returns:
-        Cost, vehicle, and the stops before which to pick up and to drop off; vehicle -1 if nobody can.
-    """
-    origin = riders.origin[r]
-    column, speed, slot_s = roads.free_to_s[origin], roads.speed, roads.slot_s
-    free_s = roads.free_s[origin, riders.destination[r]]
-    direct_s = free_s / roads.fastest
-    best, vehicle, first, second = np.inf, NOBODY, -1, -1
-    # A lower bound of every vehicle's cost. Nobody is there sooner than by driving straight to the rider.
-    promising = NOBODY
-    for v in range(len(fleet.at)):
-        bounds[v] = np.inf
-        if fleet.room[v, 0] < riders.size[r, 0] or fleet.room[v, 1] < riders.size[r, 1]:
-            continue
-        start_s = ready_s(v, now_s, fleet)
-        if start_s + column[fleet.at[v]] / roads.fastest > riders.latest_s[r] + EPS:
-            continue
-        to_s = arrive(start_s, column[fleet.at[v]], speed, slot_s)
-        if to_s > riders.latest_s[r] + EPS:
-            continue
-        bound = weights[WAIT] * max(0.0, to_s - riders.earliest_s[r]) + weights[RIDE] * direct_s
-        if fleet.length[v] == 0:
-            bound += weights[VEHICLE] * (column[fleet.at[v]] + free_s)
-        bounds[v] = bound
-        if promising == NOBODY or bound < bounds[promising]:
-            promising = v
-    if promising == NOBODY:
-        return best, vehicle, first, second
-    best, first, second = best_place(promising, r, now_s, fleet, riders, roads, weights, mode, best, begins)
-    if first >= 0:
-        vehicle = promising
-    for v in range(len(fleet.at)):
-        if bounds[v] >= best or v == promising:
-            continue
-        cost, i, j = best_place(v, r, now_s, fleet, riders, roads, weights, mode, best, begins)
-        if i >= 0:
-            best, vehicle, first, second = cost, v, i, j
-    return best, vehicle, first, second
-
-
-@compiled
-def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Put a request into a plan, before the stops that `best_place` named."""
-    if first == 0:  # else what the vehicle is about goes on
-        fleet.at_s[v] = ready_s(v, now_s, fleet)
-    _open(v, second, fleet)
-    fleet.node[v, second], fleet.rider[v, second], fleet.pick[v, second] = riders.destination[r], r, False
-    fleet.floor_s[v, second] = 0.0
-    _open(v, first, fleet)
-    fleet.node[v, first], fleet.rider[v, first], fleet.pick[v, first] = riders.origin[r], r, True
-    fleet.floor_s[v, first] = riders.earliest_s[r]
-    fleet.heading[v] = NOBODY
-    riders.vehicle[r] = v
-    schedule(v, fleet, riders, roads)
-
-
-@within
-def _open(v: int, place: int, fleet: Fleet) -> None:
-    """Make room for one more stop before ``place``."""
-    for k in range(fleet.length[v], place, -1):
-        fleet.node[v, k], fleet.rider[v, k] = fleet.node[v, k - 1], fleet.rider[v, k - 1]
-        fleet.pick[v, k], fleet.floor_s[v, k] = fleet.pick[v, k - 1], fleet.floor_s[v, k - 1]
-    fleet.length[v] += 1
-
-
-@compiled
-def close(v: int, place: int, fleet: Fleet) -> None:
-    """Take a stop out of a plan; the schedule is then to be computed anew."""
-    for k in range(place, fleet.length[v] - 1):
-        fleet.node[v, k], fleet.rider[v, k] = fleet.node[v, k + 1], fleet.rider[v, k + 1]
-        fleet.pick[v, k], fleet.floor_s[v, k] = fleet.pick[v, k + 1], fleet.floor_s[v, k + 1]
-        fleet.arrive_s[v, k], fleet.leave_s[v, k] = fleet.arrive_s[v, k + 1], fleet.leave_s[v, k + 1]
-    fleet.length[v] -= 1
-
-
-@within
-def stops_of(v: int, r: int, fleet: Fleet) -> tuple[int, int]:
-    """The stops of a plan where a rider who waits is picked up and dropped off."""
-    pick, drop = fleet.length[v], fleet.length[v]
-    for k in range(fleet.length[v]):
-        if fleet.rider[v, k] == r:
-            pick, drop = (k, drop) if fleet.pick[v, k] else (pick, k)
-    return pick, drop
-
-
-@compiled
-def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Take a rider who withdrew, or is not there, out of a plan. What comes after may now be sooner: see `reckon`."""
-    if fleet.length[v] == 0 or fleet.rider[v, 0] == r:
-        fleet.at_s[v] = ready_s(v, now_s, fleet)
-    for k in range(fleet.length[v] - 1, -1, -1):
-        if fleet.rider[v, k] == r:
-            close(v, k, fleet)
-    reckon(v, fleet, riders, roads)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.transit import charging, events, kernel, motion, rescue
+from envs.transit import charging, events, kernel, motion, plans, reach, rescue
 from envs.transit.charging import Chargers
 from envs.transit.clock import Roads, arrive, roads_of
 from envs.transit.compiled import compiled
@@ -62,13 +62,13 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
         if riders.state[r] == CANCELLED:
             if fleet.at_s[v] > now_s:
                 return
-            kernel.close(v, 0, fleet)
-            kernel.schedule(v, fleet, riders, roads)
+            plans.close(v, 0, fleet)
+            plans.schedule(v, fleet, riders, roads)
             continue
         stands_s = riders.board_s[r] if fleet.pick[v, 0] else riders.alight_s[r]
         if riders.state[r] == CHARGING:
             stands_s = 0.0
-        kernel.put_off(v, now_s - stands_s, fleet, riders, roads)
+        plans.put_off(v, now_s - stands_s, fleet, riders, roads)
         return
 
 
@@ -178,7 +178,7 @@ class LiveFleet:
         """Put a trip into a plan as offered; the rider's slot."""
         r = self.take_slot()
         self.place(r, trip)
-        kernel.insert(offer.vehicle, r, offer.first, offer.second, now_s, self.fleet, self.riders, self.roads)
+        plans.insert(offer.vehicle, r, offer.first, offer.second, now_s, self.fleet, self.riders, self.roads)
         self.riders.state[r] = WAITING
         return r
 
@@ -203,7 +203,7 @@ class LiveFleet:
             fleet.rider[v, k], fleet.pick[v, k], fleet.floor_s[v, k] = r, pick, floor_s
             riders.vehicle[r] = v
         fleet.length[v] = len(stops)
-        kernel.schedule(v, fleet, riders, self.roads)
+        plans.schedule(v, fleet, riders, self.roads)
 
     def plan(self, v: int) -> list[tuple[int, bool, float]]:
         """A vehicle's plan, as `set_plan` takes it."""
@@ -220,7 +220,7 @@ class LiveFleet:
         motion.withdraw(r, now_s, self.fleet, self.riders, self.roads, events.new_log(4))
         if self.passes(r):
             self.let_pass(r)
-            kernel.reckon(int(self.riders.vehicle[r]), self.fleet, self.riders, self.roads)
+            plans.reckon(int(self.riders.vehicle[r]), self.fleet, self.riders, self.roads)
 
     def passes(self, r: int) -> bool:
         """Whether a vehicle still passes by a stop of a rider who has withdrawn."""
@@ -267,7 +267,7 @@ class LiveFleet:
 
     def lasts(self, v: int) -> bool:
         """Whether a vehicle's battery lasts for its plan, and then to a charger."""
-        return bool(kernel.lasts_without(v, NOBODY, self.fleet, self.riders, self.roads))
+        return bool(reach.lasts_without(v, NOBODY, self.fleet, self.riders, self.roads))
 
     def _short(self) -> list[int]:
         """Vehicles in service whose batteries do not last for their plans."""
@@ -285,7 +285,7 @@ class LiveFleet:
         if np.isfinite(self.fleet.at_s[v]):
             self.batteries.reach(v, node, self.fleet, self.roads)
             self.fleet.at[v], self.fleet.at_s[v] = node, max(at_s, self.fleet.shift_s[v, 0])
-            kernel.reckon(v, self.fleet, self.riders, self.roads)
+            plans.reckon(v, self.fleet, self.riders, self.roads)
 
     def read(self, v: int, share: float, at_s: float) -> None:
         """A vehicle says what share of its range is left, 0 to 1."""
@@ -325,7 +325,7 @@ class LiveFleet:
 
     def _close(self, v: int, r: int, pick: bool) -> None:
         k = next(k for k, stop in enumerate(self.plan(v)) if stop[:2] == (r, pick))
-        kernel.close(v, k, self.fleet)
+        plans.close(v, k, self.fleet)
 
     def break_down(self, v: int, now_s: float) -> dict[int, str]:
         """A vehicle is out of service; what became of its riders by slot: ``kept``, ``anew`` or ``stranded``."""

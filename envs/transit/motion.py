@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit import charging, events, kernel, rescue, rests, unforeseen
+from envs.transit import charging, events, kernel, plans, reach, rescue, rests, unforeseen
 from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import compiled, within
 from envs.transit.events import Log
@@ -56,7 +56,7 @@ def move(
             _serve(v, fleet, riders, roads, log, streets)
         else:
             _stand(v, fleet, log)
-        kernel.update_due(v, fleet)
+        plans.update_due(v, fleet)
 
 
 @within
@@ -108,8 +108,8 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
     write(log, begin_s, kind, v, NOBODY, fleet.at[v], gained_m, 0)
     fleet.aboard[v, 0] += sign * riders.size[r, 0]
     fleet.aboard[v, 1] += sign * riders.size[r, 1]
-    kernel.close(v, 0, fleet)
-    kernel.schedule(v, fleet, riders, roads)
+    plans.close(v, 0, fleet)
+    plans.schedule(v, fleet, riders, roads)
 
 
 @within
@@ -128,7 +128,7 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
         begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
         note_drive(v, begin_s, fleet, log)
         fleet.at_s[v] = begin_s + riders.board_s[r]
-        kernel.close(v, 0, fleet)
+        plans.close(v, 0, fleet)
         if riders.absent[r]:
             riders.state[r] = ABSENT
             write(log, begin_s, events.ABSENT, v, r, at, 0.0, 0)
@@ -145,8 +145,8 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
         fleet.aboard[v, 0] -= riders.size[r, 0]
         fleet.aboard[v, 1] -= riders.size[r, 1]
         fleet.at_s[v] += riders.alight_s[r]
-        kernel.close(v, 0, fleet)
-    kernel.schedule(v, fleet, riders, roads)
+        plans.close(v, 0, fleet)
+    plans.schedule(v, fleet, riders, roads)
 
 
 @within
@@ -156,22 +156,22 @@ def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
     begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
     note_drive(v, begin_s, fleet, log)
     fleet.at_s[v] = begin_s + (riders.board_s[r] if pick else riders.alight_s[r])
-    kernel.close(v, 0, fleet)
-    kernel.schedule(v, fleet, riders, roads)
+    plans.close(v, 0, fleet)
+    plans.schedule(v, fleet, riders, roads)
 
 
 @within
 def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Take a rider who withdrew, or is not there, out of a plan; or out of the vehicle alone.
 
-    Where the battery would not last for the rest of the plan without the rider's stops (see `kernel.lasts_without`),
+    Where the battery would not last for the rest of the plan without the rider's stops (see `reach.lasts_without`),
     the vehicle goes by them as planned.
     """
-    if kernel.lasts_without(v, r, fleet, riders, roads):
-        kernel.remove(v, r, now_s, fleet, riders, roads)
+    if reach.lasts_without(v, r, fleet, riders, roads):
+        plans.remove(v, r, now_s, fleet, riders, roads)
         return
     riders.size[r] = 0
-    kernel.schedule(v, fleet, riders, roads)
+    plans.schedule(v, fleet, riders, roads)
 
 
 @compiled
@@ -204,7 +204,7 @@ def answer(
         write(log, now_s, events.REFUSED, NOBODY, r, riders.origin[r], 0.0, reason)
         return False
     note_drive(v, now_s, fleet, log)
-    kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+    plans.insert(v, r, first, second, now_s, fleet, riders, roads)
     rests.settle(v, fleet, riders, roads)
     riders.state[r] = WAITING
     write(log, now_s, events.PROMISED, v, r, riders.origin[r], 0.0, 0)
@@ -320,32 +320,32 @@ def reassign(
         v = riders.vehicle[r]
         if riders.begin_s[r] <= now_s + lock_s or _needs(v, r, fleet, riders, roads):
             continue
-        pick, drop = kernel.stops_of(v, r, fleet)
+        pick, drop = plans.stops_of(v, r, fleet)
         floor_s = fleet.floor_s[v, pick]
         note_drive(v, now_s, fleet, log)
-        kernel.remove(v, r, now_s, fleet, riders, roads)
+        plans.remove(v, r, now_s, fleet, riders, roads)
         mine[kernel.WAIT] = weights[kernel.WAIT] * urgency[riders.origin[r]]
         _, other, first, second = kernel.best_insertion(
             r, now_s, fleet, riders, roads, mine, kernel.EVERYWHERE, begins, bounds
         )
         if other == NOBODY:  # by rounding, or because the old pick-up had to be later than the rider wanted
-            kernel.insert(v, r, pick, drop - 1, now_s, fleet, riders, roads)
+            plans.insert(v, r, pick, drop - 1, now_s, fleet, riders, roads)
             fleet.floor_s[v, pick] = floor_s
-            kernel.schedule(v, fleet, riders, roads)
+            plans.schedule(v, fleet, riders, roads)
             continue
         if other != v:
             note_drive(other, now_s, fleet, log)
             write(log, now_s, events.HANDED_OVER, other, r, riders.origin[r], 0.0, 0)
-        kernel.insert(other, r, first, second, now_s, fleet, riders, roads)
+        plans.insert(other, r, first, second, now_s, fleet, riders, roads)
         rests.settle(other, fleet, riders, roads)
 
 
 @within
 def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
     """Whether a vehicle's battery lasts for its plan, but would not without a rider's stops."""
-    if kernel.lasts_without(v, r, fleet, riders, roads):
+    if reach.lasts_without(v, r, fleet, riders, roads):
         return False
-    return kernel.lasts_without(v, NOBODY, fleet, riders, roads)
+    return reach.lasts_without(v, NOBODY, fleet, riders, roads)
 
 
 @compiled
@@ -357,10 +357,10 @@ def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: R
     if not rests.can_go(v, node, now_s, fleet, riders, roads):
         return
     note_drive(v, now_s, fleet, log)
-    fleet.at_s[v] = kernel.ready_s(v, now_s, fleet)
+    fleet.at_s[v] = plans.ready_s(v, now_s, fleet)
     if fleet.length[v] > 0:
         rests.place(v, 0, node, fleet, riders)
-        kernel.schedule(v, fleet, riders, roads)
+        plans.schedule(v, fleet, riders, roads)
     fleet.heading[v] = node
     write(log, now_s, events.SENT, v, NOBODY, node, 0.0, 0)
-    kernel.update_due(v, fleet)
+    plans.update_due(v, fleet)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.transit import kernel
+from envs.transit import plans
 from envs.transit.clock import Roads
 from envs.transit.fleet import Fleet, Riders
 
@@ -87,7 +87,7 @@ def offer_of(
     """
     before = dict(_arrivals(v, fleet))
     with _undone(v, fleet, riders):
-        kernel.insert(v, 0, first, second, now_s, fleet, riders, roads)
+        plans.insert(v, 0, first, second, now_s, fleet, riders, roads)
         after = dict(_arrivals(v, fleet))
         begin_s, arrive_s = float(riders.begin_s[0]), after.pop(0)
         shared = int(sum(bool(fleet.pick[v, k]) for k in range(first + 1, second + 1)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit import events, kernel, rests
+from envs.transit import events, kernel, plans, rests
 from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import compiled, within
 from envs.transit.events import Log
@@ -106,7 +106,7 @@ def _hand_over(
         )
         if v != NOBODY:
             note_drive(v, now_s, fleet, log)
-            kernel.insert(v, r, first, second, now_s, fleet, riders, roads)
+            plans.insert(v, r, first, second, now_s, fleet, riders, roads)
             rests.settle(v, fleet, riders, roads)
             write(log, now_s, events.HANDED_OVER, v, r, riders.origin[r], 0.0, how)
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit import kernel
+from envs.transit import plans, reach
 from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import compiled, within
 from envs.transit.fleet import CHARGING, LEFT, NOBODY, Fleet, Riders, new_riders
@@ -48,7 +48,7 @@ def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads, breaks: np.ndarray) 
     """Put every break into its vehicle's plan, in which there is nothing else yet."""
     rows = np.flatnonzero(_are_rests(np.arange(len(riders.origin)), riders))
     for v, r in zip(np.flatnonzero(breaks[:, LENGTH] > 0), rows, strict=True):
-        kernel.insert(v, r, 0, 0, 0.0, fleet, riders, roads)
+        plans.insert(v, r, 0, 0, 0.0, fleet, riders, roads)
 
 
 def free(fleet: Fleet, riders: Riders, now_s: float) -> np.ndarray:
@@ -74,9 +74,9 @@ def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
         return
     before, after = np.int64(fleet.node[v, k]), np.int64(fleet.node[v, k - 1])
     place(v, k, after, fleet, riders)
-    if not kernel.lasts_without(v, NOBODY, fleet, riders, roads):  # there a charger may be farther
+    if not reach.lasts_without(v, NOBODY, fleet, riders, roads):  # there a charger may be farther
         place(v, k, before, fleet, riders)
-    kernel.schedule(v, fleet, riders, roads)
+    plans.schedule(v, fleet, riders, roads)
 
 
 @within
@@ -91,11 +91,11 @@ def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
 def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
     """Whether an idle vehicle can be sent to a node, still begin its break in time there, and get to a charger."""
     left_m = fleet.battery[v, LEFT] - roads.metres[fleet.at[v], node]
-    if left_m < np.inf and left_m < roads.charger_m[node] - kernel.EPS_M:
+    if left_m < np.inf and left_m < roads.charger_m[node] - reach.EPS_M:
         return False
     if fleet.length[v] == 0:
         return True
-    start_s = kernel.ready_s(v, now_s, fleet)
+    start_s = plans.ready_s(v, now_s, fleet)
     there_s = arrive(start_s, roads.free_s[fleet.at[v], node], roads.speed, roads.slot_s)
     r = fleet.rider[v, 0]
     return (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.signal import lfilter
 
-from envs.transit import charging, events, kernel
+from envs.transit import charging, events, plans
 from envs.transit.charging import Chargers
 from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import within
@@ -173,7 +173,7 @@ def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unfores
     for k in range(fleet.length[v]):
         before_s[k] = _late(v, k, fleet, riders)
     over_s = _over(v, fleet)
-    kernel.reckon(v, fleet, riders, roads)
+    plans.reckon(v, fleet, riders, roads)
     for k in range(fleet.length[v]):
         r, what = fleet.rider[v, k], PICK_UP if fleet.pick[v, k] else RIDE
         streets.late_s[r, what] = min(streets.late_s[r, what], before_s[k]) + _late(v, k, fleet, riders) - before_s[k]
@@ -227,7 +227,7 @@ def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: 
     """
     r, at = fleet.rider[v, 0], fleet.at[v]
     begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
-    if begin_s <= riders.earliest_s[r] + kernel.EPS:
+    if begin_s <= riders.earliest_s[r] + plans.EPS:
         return True
     free_s, riders.vehicle[r] = begin_s, NOBODY  # its own place is no hindrance
     for c in range(len(streets.chargers.places)):

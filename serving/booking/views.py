@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from envs.transit import kernel
+from envs.transit import plans
 from envs.transit.fleet import CANCELLED, CHARGING
 from envs.transit.offers import Offer
 from serving.booking.roster import Roster, vehicle_of
@@ -116,7 +116,7 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
         "on_duty": bool(fleet.shift_s[v, 0] <= now_s < fleet.shift_s[v, 1]),
         "out_of_service": not math.isfinite(at_s),
         "corner": roster.site.nodes[fleet.at[v]].id,
-        "reached": calendar.iso(calendar.to_time(kernel.ready_s(v, -math.inf, fleet))) if roster.seen[v] else None,
+        "reached": calendar.iso(calendar.to_time(plans.ready_s(v, -math.inf, fleet))) if roster.seen[v] else None,
         "seats": spec.seats,
         "places": spec.places,
         "aboard": 0 if live.batteries.plugged(v, fleet) else int(fleet.aboard[v, 0]),

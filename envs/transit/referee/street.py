@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit import events, journal, kernel, motion, streets
+from envs.transit import events, journal, kernel, motion, plans, streets
 from envs.transit.clock import arrive
 from envs.transit.day import Day
 from envs.transit.fleet import ABOARD, ARRIVED, NOBODY, PLAN, WAITING
@@ -152,7 +152,7 @@ class StreetService(WatchedService):
 
     def _close(self, v: int, r: int, pick: bool) -> None:
         fleet, count = self.fleet, self.fleet.length[v]
-        kernel.close(v, int(np.flatnonzero((fleet.rider[v, :count] == r) & (fleet.pick[v, :count] == pick))[0]), fleet)
+        plans.close(v, int(np.flatnonzero((fleet.rider[v, :count] == r) & (fleet.pick[v, :count] == pick))[0]), fleet)
 
     def _drove(self, v: int, now_s: float) -> None:
         driven_m = self.taxis.taxis[v].driven_m
@@ -175,7 +175,7 @@ class StreetService(WatchedService):
         elif taxi.there:
             self._waits[v] = False
             fleet.at[v], fleet.at_s[v] = self._next(v, now_s)
-        kernel.schedule(v, fleet, self.riders, self.roads)
+        plans.schedule(v, fleet, self.riders, self.roads)
 
     def _next(self, v: int, now_s: float) -> tuple[int, float]:
         """The node that a driving vehicle reaches next, and when, if the rest of its way takes as usual."""

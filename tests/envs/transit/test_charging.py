@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.transit import charging, events, kernel, kpis, motion, rescue, rests
+from envs.transit import charging, events, kernel, kpis, motion, plans, rescue, rests
 from envs.transit.charging import Chargers
 from envs.transit.clock import roads_of
 from envs.transit.events import new_log, rows
@@ -202,7 +202,7 @@ def test_who_has_a_booking_charges_before_it_as_long_as_there_is_time():
     booked = [2], [4], [0.0], [1500.0], [2100.0], [120.0], [900.0], [[1, 0]]
     fleet, riders, chargers, roads = on_a_street(2500.0, booked)
     stay = chargers.stay_of[0]
-    kernel.insert(0, 0, 0, 0, 0.0, fleet, riders, roads)
+    plans.insert(0, 0, 0, 0, 0.0, fleet, riders, roads)
     charging.plan_stays(np.array([0]), 0.0, fleet, riders, roads, chargers._replace(until=1.0))
     assert (fleet.rider[0, 0], riders.board_s[stay]) == (stay, 1500.0 - 120.0)
     assert riders.begin_s[0] == 1500.0
@@ -216,8 +216,8 @@ def test_a_vehicle_goes_by_a_stop_without_which_its_battery_would_not_last():
     fleet = new_fleet([0], [[4, 0]], [[0.0, 1e5]], [[1000.0, 1000.0, 5.0]])
     asked = [1, 2], [2, 0], [0.0] * 2, [0.0] * 2, [600.0] * 2, [60.0, 500.0], [900.0] * 2, [[1, 0]] * 2
     riders, log = new_riders(*asked), new_log()
-    kernel.insert(0, 0, 0, 0, 0.0, fleet, riders, roads)
-    kernel.insert(0, 1, 1, 2, 0.0, fleet, riders, roads)
+    plans.insert(0, 0, 0, 0, 0.0, fleet, riders, roads)
+    plans.insert(0, 1, 1, 2, 0.0, fleet, riders, roads)
     riders.state[:] = WAITING
     motion.withdraw(0, 0.0, fleet, riders, roads, log)
     assert fleet.length[0] == 4

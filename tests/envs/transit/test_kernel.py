@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.transit import clock, kernel, motion
+from envs.transit import clock, kernel, motion, plans
 from envs.transit.events import new_log
 from envs.transit.fleet import NOBODY, PLAN, new_fleet, new_riders
 from tests.envs.transit import brute
@@ -43,7 +43,7 @@ def test_the_best_insertion_is_the_best_of_all(seed, vehicles, slots, weighing):
         assert (v == NOBODY) == (expected == np.inf)
         if v != NOBODY:
             assert cost == pytest.approx(expected, abs=1e-5)
-            kernel.insert(v, r, i, j, now, fleet, riders, roads)
+            plans.insert(v, r, i, j, now, fleet, riders, roads)
             riders.state[r] = 1
             for other in range(vehicles):
                 plan = brute.stops_of(other, fleet)
@@ -59,7 +59,7 @@ def test_pooling_a_rider_on_the_way_by_hand():
     fleet = new_fleet([0], [[4, 0]], [[0.0, 1e5]])
     cost, v, i, j = asked(0, 0.0, fleet, riders, roads)
     assert (cost, v, i, j) == (1.0 * 540 + 0.5 * 540, 0, 0, 0)
-    kernel.insert(v, 0, i, j, 0.0, fleet, riders, roads)
+    plans.insert(v, 0, i, j, 0.0, fleet, riders, roads)
     cost, v, i, j = asked(1, 0.0, fleet, riders, roads)
     assert (i, j) == (1, 1)
     assert cost == 180.0 + 0.5 * 180.0  # three minutes of waiting, three of riding, nobody later, nothing driven more
@@ -85,7 +85,7 @@ def test_what_cannot_be_kept_is_not_promised(change, promised):
     fleet = new_fleet([0], change.get("room", [[2, 0]]), change.get("shift_s", [[0.0, 1e5]]))
     _, v, i, j = asked(0, 0.0, fleet, riders, roads)
     if v != NOBODY:
-        kernel.insert(v, 0, i, j, 0.0, fleet, riders, roads)
+        plans.insert(v, 0, i, j, 0.0, fleet, riders, roads)
     assert (asked(1, 0.0, fleet, riders, roads)[1] != NOBODY) == promised
 
 
@@ -99,7 +99,7 @@ def test_a_cancelled_stop_lets_nobody_wait_aboard_beyond_the_promise():
     )
     fleet = new_fleet([4], [[4, 0]], [[0.0, 1e5]])
     for r, places in enumerate([(0, 0), (2, 2), (3, 4)]):
-        kernel.insert(0, r, *places, 0.0, fleet, riders, roads)
+        plans.insert(0, r, *places, 0.0, fleet, riders, roads)
     assert [riders.begin_s[1], fleet.arrive_s[0, 4]] == [480.0, 1120.0]
     motion.withdraw(0, 0.0, fleet, riders, roads, new_log())
     assert fleet.length[0] == 4

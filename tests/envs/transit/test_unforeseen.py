@@ -9,7 +9,7 @@ from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.transit import events, kernel, kpis, motion, rescue
+from envs.transit import events, kernel, kpis, motion, plans, rescue
 from envs.transit.events import DELAYED, DROPPED_OFF, PICKED_UP, new_log
 from envs.transit.fleet import NOBODY, PLAN, WAITING, new_fleet, new_riders
 from envs.transit.network import load_site
@@ -132,7 +132,7 @@ def test_a_late_plan_stays_and_nobody_is_put_before_it():
     riders.limit_s[0] = 200.0
     assert answer(0, 0.0, *all_of)
     motion.move_all(200.0, fleet, riders, roads, log, all_of[3])
-    assert kernel.at_latest(riders.latest_s[0], riders.begin_s[0]) > riders.latest_s[0]
+    assert plans.at_latest(riders.latest_s[0], riders.begin_s[0]) > riders.latest_s[0]
     riders.latest_s[1] = 1000.0
     assert answer(1, 200.0, *all_of)
     assert fleet.rider[0, :4].tolist() == [0, 0, 1, 1], "the first keeps its times"
@@ -163,7 +163,7 @@ def test_who_is_early_lets_nobody_wait_aboard_beyond_the_promise():
     riders.earliest_s[1], riders.latest_s[1] = 300.0, 400.0
     riders.limit_s[0] = 185.0
     assert answer(0, 0.0, roads, riders, fleet, unknown, log)
-    kernel.insert(0, 1, 1, 2, 0.0, fleet, riders, roads)
+    plans.insert(0, 1, 1, 2, 0.0, fleet, riders, roads)
     riders.state[1] = WAITING
     motion.move_all(1e4, fleet, riders, roads, log, unknown)
     rows = events.rows(log)
