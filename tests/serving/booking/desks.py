@@ -46,8 +46,13 @@ class Client:
     """Speaks to a desk over HTTP, without a network."""
 
     def __init__(self, desk: Desk, access: Any = None):
-        app = create_app(Gateway([], access, desks={"street": desk}))
+        self.gateway = Gateway([], access, desks={"street": desk})
+        app = create_app(self.gateway)
         self.http, self.base, self.sent = TestClient(app, base_url="http://localhost"), "/v1/transit/street", 0
+
+    def turn_to(self, desk: Desk) -> None:
+        """Another desk, at the same address."""
+        self.gateway.desks["street"] = desk
 
     def post(self, path: str, seconds: float | None = None, **body: Any) -> Any:
         if path != "quotes" and "request_id" not in body:

@@ -226,8 +226,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         stays += sum("charger" in row for row in before["batteries"].values())
         one.close()
         one = Desk(reassigned(), settings)
-        client = Client(one)
-        client.sent = int(now * 1000)
+        client.turn_to(one)
         client.post("quotes", now, **{"from": "0", "to": "1"})
         assert near(one._fresh(one._now(None)).plain(), before)
         assert client.get("vehicles").json() == seen
