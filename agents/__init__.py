@@ -69,7 +69,7 @@ def find_bundle(ref: str, system: str, site: str) -> Path | None:
     shipped = shipped_policies(system)
     if ref in shipped:
         return shipped[ref]
-    return Path(ref) if Path(ref).is_dir() or "/" in ref else None
+    return Path(ref) if ref and (Path(ref).is_dir() or "/" in ref) else None
 
 
 def load_policy(path: str | Path, system: str | None = None, trusted: Sequence[str] | None = None) -> Controller:

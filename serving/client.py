@@ -137,6 +137,11 @@ class Terms:
             CityloopError: if it does not serve this site.
         """
         content = _json(body)
+        if status in BUSY:
+            raise CityloopError(
+                f"the service at {self.url} has no time for {self._path} now (status {status}): "
+                "it may be starting still; ask again, or see its /readyz"
+            )
         if status != 200 or not isinstance(content, dict):
             raise CityloopError(f"the service at {self.url} does not serve {self._path}: {_refusal(content)}")
         if content.get("site_hash") != self.site.hash:

@@ -37,6 +37,7 @@ def test_a_policy_that_was_not_tried_does_not_decide_unless_it_is_named(checkpoi
     assert found.bundle is None
     assert "tiny, which ships, was never shown to be no worse than it at town" in found.why
     assert find_bundle("tiny", "intersections", "town") == checkpoints / "tiny"
+    assert find_bundle("", "intersections", "town") is None
     assert make_controller("tiny", grid()).name == "tiny"
 
 

@@ -320,6 +320,13 @@ def test_settings_that_cannot_be_are_one_sentence(site: Site) -> None:
         LocalControl(site, "fixed")
 
 
+@pytest.mark.parametrize(("status", "wanted"), [(503, "may be starting still"), (404, "does not serve")])
+def test_a_service_that_is_not_ready_says_so_instead_of_refusing_the_site(status: int, wanted: str, site: Site) -> None:
+    client = SiteClient(site, "http://127.0.0.1:1")
+    with pytest.raises(CityloopError, match=wanted):
+        client.described(status, b'{"error": {"field": "service", "value": null, "mend": "ask again"}}')
+
+
 def test_a_key_is_sent_and_never_shown(site: Site) -> None:
     client = SiteClient(site, "ws://x", key="secret")
     assert client._headers == {"authorization": "Bearer secret"}
