@@ -48,7 +48,7 @@ def read_start(run: Path) -> Start:
     """What a run's folder holds; like `cityloop train --resume` it trusts a folder of one's own, with its pickle.
 
     Raises:
-        CityloopError: if there is no validated policy in it.
+        CityloopError: if there is no validated policy in it, or another version made it.
     """
     weights = run / "best" / WEIGHTS
     if not weights.is_file():
@@ -56,6 +56,8 @@ def read_start(run: Path) -> Start:
     with np.load(weights) as arrays:
         policy = {name: arrays[name] for name in arrays.files}
     content, best = read_yaml(run / "config.yaml"), read_json(run / "best" / "best.json")
+    if "scenarios" not in content:
+        raise CityloopError(f"{run} was made by another version of the trainer: train it anew")
     before = content.get("start", {}).get("decisions", 0)
     critic, returns = _critic(run, [_label(plain, run) for plain in content["scenarios"]])
     return Start(run, policy, before + best["agent_steps"], content["command"], critic, returns)
@@ -93,7 +95,8 @@ def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:
         more = old.ndim == tensor.ndim > 1 and old.shape[:-1] == tensor.shape[:-1] and old.shape[-1] < tensor.shape[-1]
         if old.shape != tensor.shape and not more:
             raise CityloopError(
-                f"{run} learned another network ({name} differs): give a run of this system and the same --hyper width"
+                f"{run} learned another network ({name} differs): give a run of this system and --algo, and the same "
+                "--hyper width"
             )
         grown[name] = torch.nn.functional.pad(old, (0, tensor.shape[-1] - old.shape[-1])) if more else old
     network.load_state_dict(grown)

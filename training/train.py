@@ -175,10 +175,10 @@ class _Run:
         self._sim_s = sum(n * scenario.decision_s for n, scenario in zip(each, scenarios, strict=True))
 
     def start(self, command: str, learned: Start | None = None) -> None:
-        """Write down what is to be done, take over what another run learned, and run the rules for comparison."""
-        describe(self.folder, self.task.network, self.scenarios, self.settings, self.budget, command, learned)
+        """Take over what another run learned, write down what is to be done, and run the rules for comparison."""
         if learned is not None:
             self.learner.begin(learned)
+        describe(self.folder, self.task.network, self.scenarios, self.settings, self.budget, command, learned)
         self._journal(None)
 
     def _journal(self, at: tuple[int, int] | None) -> None:

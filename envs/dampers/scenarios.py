@@ -7,10 +7,14 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.dampers.building import BUILDINGS, Building, read_building
 from envs.dampers.motions import Motion, recorded_s
+
+LONGEST_S = 600.0
+"""No episode lasts longer."""
 
 
 class Timing(Frozen):
@@ -88,7 +92,7 @@ class DampersScenario(Scenario):
     """
 
     system: Literal["dampers"] = "dampers"
-    duration_s: float = Field(default=30.0, gt=0, le=600)
+    duration_s: float = Field(default=30.0, gt=0, le=LONGEST_S)
     building: Building
     dampers: dict[int, int] = Field(default_factory=dict)
     motion: Motion = Motion()
@@ -107,7 +111,12 @@ class DampersScenario(Scenario):
             motion = Motion.model_validate(content.get("motion", {}))
         except ValidationError:
             return content  # it is told with the rest
-        return content if motion.record is None else content | {"duration_s": recorded_s(motion)}
+        if motion.record is None:
+            return content
+        length_s = recorded_s(motion)
+        if length_s > LONGEST_S:
+            raise CityloopError(f"record {motion.record} lasts {length_s:g} s: give duration_s, {LONGEST_S:g} at most")
+        return content | {"duration_s": length_s}
 
     @field_validator("building", mode="before")
     @classmethod

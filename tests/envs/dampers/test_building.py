@@ -114,6 +114,8 @@ def test_an_episode_lasts_as_long_as_its_record_if_nothing_else_is_said(tmp_path
     text = OWN.replace("duration_s: 5\n", "") + "motion: {kind: record, record: quake.csv}\n"
     assert own(tmp_path, text).duration_s == 40
     assert own(tmp_path, text + "duration_s: 7\n").duration_s == 7
+    with pytest.raises(CityloopError, match="lasts 4000 s: give duration_s, 600 at most"):
+        own(tmp_path, text.replace("kind: record", "kind: record, speed: 0.01"))
     assert own(tmp_path, OWN.replace("duration_s: 5\n", "")).duration_s == 30
 
 
