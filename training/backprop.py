@@ -8,7 +8,8 @@ averaged over updates like PPO's, and everything about a run is the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +30,16 @@ STATE = "learner.pt"
 """Name of the file in a checkpoint."""
 
 
+@contextmanager
+def _tiny_is_zero() -> Iterator[None]:
+    """In here denormal numbers are zero: what dies away in a plant at rest would cost ten times what moves does."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)  # the caller's arithmetic is not ours to change
+
+
 class Backprop:
     """A `training.algorithm.Learner`.
 
@@ -47,7 +58,6 @@ class Backprop:
         if system.make_differentiable is None:
             raise CityloopError(f"plants of {system.name} cannot be learned through: choose another --algo")
         torch.manual_seed(settings.seed)
-        torch.set_flush_denormal(True)  # what dies away in a plant at rest would cost ten times as much as what moves
         self._settings, make = settings, system.make_differentiable
         outputs = ActionCodec(task.action_space).inputs
         self._network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)
@@ -63,6 +73,7 @@ class Backprop:
         bounded = mean + (mean.clamp(-1.0, 1.0) - mean).detach()
         return (bounded + 1.0) / 2
 
+    @_tiny_is_zero()
     def update(self, fraction: float) -> Mapping[str, Any]:
         """See `Learner.update`."""
         for group in self._optimizer.param_groups:

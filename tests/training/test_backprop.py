@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +91,12 @@ def test_it_begins_with_what_another_run_learned():
     for name, weight in first.policy.state_dict().items():
         torch.testing.assert_close(second.policy.state_dict()[name], weight)
         torch.testing.assert_close(second._network.state_dict()[name], weight)
+
+
+def test_the_callers_arithmetic_stays_as_it_was():
+    costs(learner(), 1)
+    assert np.float64(5e-324) * 1.0 > 0
+    assert torch.tensor(1e-45) * 1.0 > 0
 
 
 def test_a_system_that_cannot_be_learned_through_says_so():
