@@ -213,8 +213,10 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if error is not None and [each.name for each in self.path.iterdir()] == [LOCK]:
+            (self.path / LOCK).unlink()  # refused before it began: the next try finds an empty folder
 
 
 def tensorboard(folder: Path, purge_after: int | None = None) -> Any:

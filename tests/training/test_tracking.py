@@ -85,6 +85,17 @@ def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path, scenario):
     RunFolder.open(run.path).close()
 
 
+def test_what_is_refused_before_it_began_leaves_its_folder_to_the_next(tmp_path, scenario):
+    path = tmp_path / "run"
+    with pytest.raises(CityloopError, match="no such plant"), RunFolder.create([scenario], "mappo", 0, out=path):
+        raise CityloopError("no such plant")
+    run = RunFolder.create([scenario], "mappo", 0, out=path)
+    write_text(path / "config.yaml", "what was done so far stays\n")
+    with pytest.raises(CityloopError, match="cut off"), run:
+        raise CityloopError("cut off")
+    RunFolder.open(path).close()
+
+
 def test_the_lock_ends_with_its_process(tmp_path, scenario):
     path = tmp_path / "run"
     RunFolder.create([scenario], "mappo", 0, out=path).close()
