@@ -74,6 +74,7 @@ def test_a_building_of_ones_own(tmp_path):
         ("mass_kg: [20000, 18000]", "mass_kg: [20000, -1]", "mass_kg holds -1: give numbers above 0"),
         ("mass_kg: [20000, 18000]", "mass_kg: [20000, 1.0e+308]", r"mass_kg holds 1e\+308: give numbers .* to 1e\+15"),
         ("stiffness_n_m: [2.0e+7, 1.5e+7]", "stiffness_n_m: [2.0e+7]", "stiffness_n_m has 1 values"),
+        ("stiffness_n_m: [2.0e+7, 1.5e+7]", "stiffness_n_m: [2.0e+4, 1.5e+4]", "own weight: give stiffness_n_m in N/m"),
         ("dampers: {1: 4}", "dampers: {3: 4}", "dampers name storey 3: there are storeys 1 to 2"),
         ("dampers: {1: 4}", "dampers: {1: 0}", "dampers.1 is 0"),
         ("damping_ratio: 0.03", "damping_ratio: 0.03\n  damping_n_s_m: [1, 1]", "give exactly one of them"),
