@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from gymnasium import Space
 
@@ -37,7 +37,7 @@ SYSTEMS = {
 }
 
 FILES = (".xml", ".gz", ".inp", ".csv", ".at2", ".txt", ".dat", ".json", ".zip")
-"""What ends so in a scenario's YAML is a file's name."""
+"""What ends so in a scenario's YAML is a file's name, wherever it stands."""
 
 
 @dataclass(frozen=True)
@@ -188,15 +188,28 @@ def _from_yaml(path: Path) -> Scenario:
             f"{path}: no scenario can be called {path.stem!r}: add key 'name', of letters, digits, _ . -"
         )
     content.setdefault("name", path.stem)
-    return system.scenario_class.parse(_resolve(content, path.parent), where=str(path))
+    return system.scenario_class.parse(_resolve(content, path.parent, system.scenario_class), where=str(path))
 
 
-def _resolve(value: Any, folder: Path) -> Any:
-    """Make file names in a YAML file, at any depth, relative to that file."""
+def _resolve(value: Any, folder: Path, kind: type[Scenario] | None = None) -> Any:
+    """Make names of files in a YAML file, at any depth, relative to that file; where a scenario of a kind takes a path,
+    it may be a folder's, too.
+    """
     if isinstance(value, dict):
-        return {key: _resolve(v, folder) for key, v in value.items()}
+        takes = (
+            set() if kind is None else {name for name, field in kind.model_fields.items() if _path(field.annotation)}
+        )
+        return {key: _placed(v, folder) if key in takes else _resolve(v, folder) for key, v in value.items()}
     if isinstance(value, list):
         return [_resolve(v, folder) for v in value]
-    if isinstance(value, str) and value.lower().endswith(FILES):
-        return str((folder / value).resolve())
-    return value
+    return _placed(value, folder) if isinstance(value, str) and value.lower().endswith(FILES) else value
+
+
+def _path(annotation: Any) -> bool:
+    return Path in (annotation, *get_args(annotation))
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_placed(v, folder) for v in value]
+    return str((folder / value).resolve()) if isinstance(value, str) else value

@@ -32,7 +32,7 @@ class TransitScenario(Scenario):
 
     Attributes:
         district: a generated one; None: what the files say.
-        days: folder of taxi days in the layout of nyc2015, absolute or from where one runs; see `taxi.py`.
+        days: folder of taxi days in the layout of nyc2015, see `taxi.py`.
         nodes, roads, requests: CSV files of a user's own; see `tables.py`.
         gtfs: a feed, zip or folder, whose stops are the published ones on those corners; see `gtfs.py`.
         snap_m: how far such a stop may be from a corner.

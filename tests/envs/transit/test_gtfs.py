@@ -46,6 +46,13 @@ def test_published_stops(tmp_path, caplog, zipped):
     assert kpis["walk_m"] == pytest.approx(1000 / 2, rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["feed", "./feed"])
+def test_a_feeds_folder_lies_beside_the_yaml(tmp_path, name):
+    path = feed(tmp_path)
+    mine = load_scenario(write(tmp_path, nodes=NODES, more=f"gtfs: {name}\nwalk: {{metres: 600, mps: 1}}\n"))
+    assert mine.gtfs == path.resolve()
+
+
 def test_degrees_are_metres(tmp_path):
     """A minute of latitude is a nautical mile."""
     import numpy as np
