@@ -23,6 +23,7 @@ class Fragment:
         reward: float32 ``(T, E, N)``, scaled.
         done: bool ``(T, E)``, whether the episode ended with this step.
         terminated: bool ``(T, E)``, whether it ended because nothing follows, rather than at a limit of time.
+        locked: bool ``(T, E)``, whether it ended because what follows is for ever like this step.
         last_observation, last_state: ``(K, N, size)`` and ``(K, *state_shape)``, what the K ended episodes ended with,
             in the order of ``np.argwhere(done)``.
     """
@@ -36,6 +37,7 @@ class Fragment:
     reward: np.ndarray
     done: np.ndarray
     terminated: np.ndarray
+    locked: np.ndarray
     last_observation: np.ndarray
     last_state: np.ndarray
 
@@ -56,7 +58,9 @@ def advantages(
     Args:
         fragment: the steps.
         values: ``(T + 1, E, N)``, of its observations.
-        last_values: ``(K, N)``, of what its ended episodes ended with; not used where they terminated.
+        last_values: ``(K, N)``, of what its ended episodes ended with; not used where they terminated, nor
+            where they locked: of a plant that nothing moves any more a critic never sees what it goes on to cost, so it
+            thinks too well of it, and a policy that cannot do without queues would learn to seek it.
         gamma: discount a step.
         lambda_: decay.
 
@@ -66,6 +70,8 @@ def advantages(
     following = values[1:].copy()
     ends = fragment.done.nonzero()
     following[ends] = last_values * ~fragment.terminated[ends][:, None]
+    if fragment.locked.any():
+        following[fragment.locked] = fragment.reward[fragment.locked] / (1.0 - gamma)
     delta = fragment.reward + gamma * following - values[:-1]
     carried = gamma * lambda_ * ~fragment.done[..., None]
     found = np.empty_like(delta)

@@ -66,6 +66,7 @@ class Track:
             reward=np.empty(each, np.float32),
             done=np.zeros(steps, bool),
             terminated=np.zeros(steps, bool),
+            locked=np.zeros(steps, bool),
             last_observation=np.empty((0, plants.agents, plants.layout.size), np.float32),
             last_state=np.empty((0, *plants.state_shape), np.float32),
         )
@@ -89,6 +90,8 @@ class Track:
             self.fragment.done[t] = batch.done
             if batch.terminated is not None:
                 self.fragment.terminated[t] = batch.terminated & batch.done
+            if batch.locked is not None:
+                self.fragment.locked[t] = batch.locked & batch.done
             self._last.append((batch.last_observation[batch.done], batch.last_state[batch.done]))
             for k in np.flatnonzero(batch.done):
                 ended.append((float(self.returns[k]), batch.kpis[k]))

@@ -41,6 +41,7 @@ class Report:
     done: bool = False
     kpis: dict[str, float] = field(default_factory=dict)
     interventions: int = 0
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _play(pipe: Connection, loop: ControlLoop, mine: dict[str, np.ndarray], begi
     while isinstance(message := pipe.recv(), Step):
         step = loop.step(message.requests)
         mine["reward"][:] = step.reward
-        report = Report(step.done, step.kpis, len(step.interventions))
+        report = Report(step.done, step.kpis, len(step.interventions), step.done and loop.world.locked)
         if step.done:
             _see(loop, mine, "last_")
             return Begin(message.next_seed, report=report)

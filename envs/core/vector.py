@@ -48,6 +48,7 @@ class Batch:
         kpis: for each plant the indicators of the episode that has just ended, else empty.
         interventions: number of requests that the guard changed, ``(E,)``.
         terminated: bool ``(E,)``, whether it ended because nothing follows; None: all end at their limit of time.
+        locked: bool ``(E,)``, whether it ended because more of the same follows (`World.locked`); None: never.
     """
 
     observation: np.ndarray
@@ -59,6 +60,7 @@ class Batch:
     kpis: list[dict[str, float]]
     interventions: np.ndarray
     terminated: np.ndarray | None = None
+    locked: np.ndarray | None = None
 
 
 class Vector(Protocol):
@@ -193,6 +195,7 @@ class VectorEnv:
             done=np.array([report.done for report in reports]),
             kpis=[report.kpis for report in reports],
             interventions=np.array([report.interventions for report in reports]),
+            locked=np.array([report.locked for report in reports]),
         )
 
     def _answer(self, k: int) -> Report:

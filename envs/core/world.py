@@ -84,6 +84,13 @@ class World(ABC):
     def done(self) -> bool:
         """Whether the episode is over."""
 
+    @property
+    def locked(self) -> bool:
+        """Whether the episode ended before its time because nothing moves any more: what the last decision cost, all
+        that would have followed cost, too.
+        """
+        return False
+
     @abstractmethod
     def kpis(self) -> dict[str, float]:
         """Key performance indicators of the finished episode, named with their unit."""

@@ -163,7 +163,12 @@ class SumoWorld(World):
     @property
     def done(self) -> bool:
         """Whether the scenario's time is up, or, in training, the network is locked: nothing more is to be learned."""
-        return self._time_s >= self._end_s or (self._stops_early and self._gridlock.locked)
+        return self._time_s >= self._end_s or self.locked
+
+    @property
+    def locked(self) -> bool:
+        """See `World.locked`: of training seeds, where the scenario says so."""
+        return self._stops_early and self._gridlock.locked
 
     def trace(self) -> dict[str, float]:
         """Vehicles running, standing and waiting to enter at this moment."""

@@ -9,7 +9,7 @@ from envs.core.loop import Layout
 from training.fragment import Fragment, advantages
 
 
-def fragment(steps, plants, agents, seed, ends=0.3, terminates=0.5):
+def fragment(steps, plants, agents, seed, ends=0.3, terminates=0.5, locks=0.0):
     rng = np.random.default_rng(seed)
     done = rng.random((steps, plants)) < ends
     ended = int(done.sum())
@@ -23,6 +23,7 @@ def fragment(steps, plants, agents, seed, ends=0.3, terminates=0.5):
         reward=rng.standard_normal((steps, plants, agents)).astype(np.float32),
         done=done,
         terminated=done & (rng.random(done.shape) < terminates),
+        locked=done & (rng.random(done.shape) < locks),
         last_observation=rng.random((ended, agents, 2)).astype(np.float32),
         last_state=rng.random((ended, 1, 1)).astype(np.float32),
     )

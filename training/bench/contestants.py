@@ -143,6 +143,7 @@ class PlainTorch:
             layout=layout,
             **whole,
             terminated=np.zeros_like(whole["done"]),
+            locked=np.zeros_like(whole["done"]),
             last_observation=np.concatenate(observations),
             last_state=np.concatenate(states),
         )
