@@ -108,6 +108,7 @@ def test_list_for_people(capsys):
         (("train",), "give either scenarios"),
         (("train", GRID, "--algo", "alchemy"), "--algo is 'alchemy'"),
         (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are not for sb3"),
+        (("train", GRID, "--update", "40"), "--update is 40: it says which policy of a run to begin with"),
         (("train", "--resume", "nowhere"), "run folder nowhere does not exist"),
         (("train", GRID, "--start", "nowhere"), "run folder nowhere does not exist"),
         (("export", "nowhere"), "run folder nowhere does not exist"),

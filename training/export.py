@@ -24,7 +24,7 @@ from envs.core.site import Site
 from training.actions import ActionCodec
 from training.tracking import read_json
 from training.train import read_config
-from training.validate import load_network
+from training.validate import kept, load_network
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -43,7 +43,6 @@ def export(run: Path, out: Path | None = None, name: str | None = None, update: 
         run: a folder that `training.train.train` made.
         out: the bundle's folder; ``<run>/policy`` if not given.
         name: the policy's name; that of the scenario if not given, or ``generalist`` if there are several.
-
         update: after which it was validated; None: the best.
 
     Returns:
@@ -53,15 +52,7 @@ def export(run: Path, out: Path | None = None, name: str | None = None, update: 
         CityloopError: if the run has no such policy, or the export would decide otherwise than the policy.
     """
     run = Path(run)
-    kept = sorted(path.name for path in (run / "candidates").glob("*") if (path / "weights.npz").is_file())
-    source = run / ("best" if update is None else f"candidates/{update:06d}")
-    weights_file = source / "weights.npz"
-    if not weights_file.is_file():
-        if update is None or not kept:
-            raise CityloopError(f"run {run} has no validated policy (no best/weights.npz): train it longer")
-        raise CityloopError(
-            f"run {run} kept no policy of update {update}: choose {', '.join(str(int(k)) for k in kept)}"
-        )
+    weights_file, facts = kept(run, update)
     config = read_yaml(run / "config.yaml")
     settings, scenarios = read_config(config, str(run))
     scenario, loop = scenarios[0], make_loop(scenarios[0])
@@ -70,7 +61,6 @@ def export(run: Path, out: Path | None = None, name: str | None = None, update: 
     content = to_onnx(policy, loop.layout.shapes)
     folder = Path(out) if out is not None else run / "policy"
     name = name or (scenario.name if len(scenarios) == 1 else "generalist")
-    facts = read_json(source / ("best.json" if update is None else "facts.json"))
     card = _card(run, config, scenarios, name, loop.layout.shapes, policy.DIMS, facts, loop.site)
     with tempfile.TemporaryDirectory() as work:
         draft = Path(work) / card.name

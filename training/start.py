@@ -14,8 +14,7 @@ import torch
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import read_yaml
-from training.tracking import read_json
-from training.validate import WEIGHTS
+from training.validate import kept
 
 MODULE = Path("learner_group/learner/rl_module/default_policy/module_state.pkl")
 """Where RLlib keeps the weights in a checkpoint."""
@@ -29,7 +28,7 @@ class Start:
 
     Attributes:
         run: its folder.
-        policy: weights of its best policy.
+        policy: weights of its best policy, or of another that it kept.
         decisions: that they have seen.
         command: the command lines that made the run.
         critic: weights of its critic; none if it has none.
@@ -44,23 +43,25 @@ class Start:
     returns: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def read_start(run: Path) -> Start:
+def read_start(run: Path, update: int | None = None) -> Start:
     """What a run's folder holds; like `cityloop train --resume` it trusts a folder of one's own, with its pickle.
 
+    Args:
+        run: the folder.
+        update: the policy that was validated after it, instead of the best; the critic is always the last one.
+
     Raises:
-        CityloopError: if there is no validated policy in it, or another version made it.
+        CityloopError: if there is no such policy in it, or another version made it.
     """
-    weights = run / "best" / WEIGHTS
-    if not weights.is_file():
-        raise CityloopError(f"{run} has no validated policy (no best/{WEIGHTS}): give the folder of a longer run")
+    weights, facts = kept(run, update)
     with np.load(weights) as arrays:
         policy = {name: arrays[name] for name in arrays.files}
-    content, best = read_yaml(run / "config.yaml"), read_json(run / "best" / "best.json")
+    content = read_yaml(run / "config.yaml")
     if "scenarios" not in content:
         raise CityloopError(f"{run} was made by another version of the trainer: train it anew")
     before = content.get("start", {}).get("decisions", 0)
     critic, returns = _critic(run, [_label(plain, run) for plain in content["scenarios"]])
-    return Start(run, policy, before + best["agent_steps"], content["command"], critic, returns)
+    return Start(run, policy, before + facts["agent_steps"], content["command"], critic, returns)
 
 
 def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, float]]]:

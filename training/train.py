@@ -43,6 +43,7 @@ def train(
     out: Path | None = None,
     resume: Path | None = None,
     start: Path | None = None,
+    start_update: int | None = None,
     on_progress: Progress | None = None,
     command: str = "",
     **settings: Any,
@@ -56,6 +57,7 @@ def train(
         out: the run's folder instead of a new one under ``runs/``.
         resume: a run's folder to go on with, from its last checkpoint.
         start: the folder of a run whose best policy a new run is to begin with, and with its critic if it has one.
+        start_update: begin with the policy that it kept after this update, not with its best.
         on_progress: told after every update.
         command: the command line that asked for it, for the policy's card.
         settings: fields of `training.settings.Settings`, over those that suit the system (`System.training`).
@@ -66,7 +68,7 @@ def train(
     check_budget(minutes, iterations)
     if resume is not None and start is not None:
         raise CityloopError("a run that goes on has begun: give either a run to resume or one to start from")
-    learned = None if start is None else read_start(Path(start))
+    learned = None if start is None else read_start(Path(start), start_update)
     if resume is not None:
         folder = RunFolder.open(Path(resume))
         content = read_yaml(folder.path / "config.yaml")

@@ -19,6 +19,7 @@ import torch
 
 from agents import make_controller, references
 from agents.networks import NETWORKS, PolicyNetwork
+from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
@@ -74,6 +75,26 @@ class NetworkController:
             parts = {name: torch.from_numpy(np.asarray(part, np.float32)) for name, part in observation.items()}
             outputs = self._policy(parts).numpy()
         return self._codec.requests(self._codec.best(outputs))
+
+
+def kept(run: Path, update: int | None = None) -> tuple[Path, dict[str, Any]]:
+    """The weights of a run's best policy, or of another that it kept, and how it came to be (``iteration``, …).
+
+    Args:
+        run: its folder.
+        update: after which it was validated; None: the best.
+
+    Raises:
+        CityloopError: if the run has no such policy.
+    """
+    source = run / ("best" if update is None else f"candidates/{update:06d}")
+    if not (source / WEIGHTS).is_file():
+        others = sorted(int(path.parent.name) for path in (run / "candidates").glob(f"*/{WEIGHTS}"))
+        if update is None or not others:
+            raise CityloopError(f"run {run} has no validated policy (no best/{WEIGHTS}): train it longer")
+        raise CityloopError(f"run {run} kept no policy of update {update}: choose {', '.join(map(str, others))}")
+    facts: dict[str, Any] = read_json(source / ("best.json" if update is None else "facts.json"))
+    return source / WEIGHTS, facts
 
 
 def load_network(

@@ -33,6 +33,9 @@ def train(
     start: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Begin with what another run learned, from its folder.")
     ] = None,
+    update: Annotated[
+        int | None, typer.Option(help="With --start: the policy that was validated after this update, not the best.")
+    ] = None,
     algo: Annotated[
         str, typer.Option(help="mappo or ippo (PPO in RLlib), backprop, evolution, or sb3; see the README.")
     ] = "mappo",
@@ -58,6 +61,8 @@ def train(
     for run in (resume, start):
         if run is not None and not run.is_dir():
             raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
+    if update is not None and start is None:
+        raise CityloopError(f"--update is {update}: it says which policy of a run to begin with, so give --start, too")
     places = [place for ref in scenarios or () for place in variants(ref, settings, each)]
     options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "seed": seed, "out": out}
     options |= {"command": command_line(sys.argv[1:])} | ({} if workers is None else {"workers": workers})
@@ -68,7 +73,9 @@ def train(
             )
         _train(output, "training.reference", "train_reference", places[0], options)
         return
-    options |= parse_settings(hyper) | {"algorithm": algo} | ({} if start is None else {"start": start.resolve()})
+    options |= parse_settings(hyper) | {"algorithm": algo}
+    if start is not None:
+        options |= {"start": start.resolve(), "start_update": update}
     if not sweep:
         _train(output, "training.train", "train", places, options | {"resume": resume})
     elif resume is not None:

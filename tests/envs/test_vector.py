@@ -69,6 +69,17 @@ def test_next_episode_follows_and_the_last_observation_is_kept(batches):
     assert batches[10].kpis == [{}, {}]
 
 
+@pytest.mark.parametrize(("seed", "locked"), [(100_000, True), (0, False)])
+def test_plants_that_nothing_moves_any_more_say_so(seed, locked):
+    """One street has green for ever: of a training seed that ends an episode, of a test seed it does not."""
+    with vector_env(GRID, num_envs=1, seed=seed, regime="resco") as plants:
+        plants.reset()
+        ends = [plants.step(np.zeros((1, plants.agents), dtype=int)) for _ in range(plants.loop.scenario.decisions)]
+    assert [t + 1 for t, batch in enumerate(ends) if batch.done[0]] == [57 if locked else 60]
+    assert [batch.locked[0] for batch in ends if batch.done[0]] == [locked]
+    assert [batch.kpis[0]["gridlock"] for batch in ends if batch.done[0]] == [1]
+
+
 def test_nothing_is_left_behind():
     before = shared_memory()
     plants = vector_env(GRID, num_envs=2, **SHORT)

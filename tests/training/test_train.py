@@ -139,6 +139,17 @@ def test_a_run_starts_from_what_another_learned(run, scenario, tmp_path):
         train(scenario, iterations=1, out=tmp_path / "none", start=tmp_path, **SMALL)
 
 
+def test_a_run_starts_from_another_policy_than_the_best(run):
+    folder, _ = run
+    for path in (folder / "candidates").iterdir():
+        start = read_start(folder, int(path.name))
+        with np.load(path / "weights.npz") as kept:
+            assert all((kept[name] == weight).all() for name, weight in start.policy.items())
+        assert start.decisions == read_json(path / "facts.json")["agent_steps"]
+    with pytest.raises(CityloopError, match="kept no policy of update 999: choose "):
+        read_start(folder, 999)
+
+
 def test_inputs_that_came_later_begin_without_effect():
     narrow, wide = nn.Linear(3, 2), nn.Linear(5, 2)
     adopt(wide, {name: value.detach().numpy() for name, value in narrow.state_dict().items()}, Path("run"))
