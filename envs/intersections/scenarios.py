@@ -134,7 +134,7 @@ class SignalScenario(Scenario):
         sensors: what detectors can do.
         training_sensors: the same for the training seeds instead (the range is always that of ``sensors``).
         training_stops_when_locked: whether an episode of a training seed ends once half of all vehicles have stood for
-            five minutes.
+            five minutes; whoever learns is charged for what would have followed.
         teleport_s: seconds of standstill after which SUMO removes a vehicle; -1: never.
     """
 
