@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from agents import find_bundle
 from envs.core.errors import CityloopError
+from envs.core.files import make_folder
 from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.access.entry import Access
@@ -72,6 +73,17 @@ class Plan:
         sites = [get_system(system).site_class.model_validate_json(text) for system, text in self.sites]
         return list(zip(self.config.sites, sites, strict=True))
 
+    def check_folders(self) -> None:
+        """Make sure that whoever serves this may write where it is told to.
+
+        Raises:
+            CityloopError: if a folder cannot be made or written.
+        """
+        audit = self.config.audit
+        for called, folder in (("state", self.config.state), ("audit", audit.folder if audit else None)):
+            if folder is not None:
+                make_folder(folder, f"{called} folder")
+
     def gateway(self, restore: bool = True) -> Gateway:
         """A gateway with its services.
 
@@ -81,6 +93,8 @@ class Plan:
         Raises:
             CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
         """
+        if restore:
+            self.check_folders()
         folder = self.config.state if restore else None
         places = self.places()
         audit = open_log(self.config.audit) if restore else None

@@ -89,6 +89,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     plan = Plan.make(config)
     services = plan.gateway(restore=False).all
     check_port(config.host, config.port)
+    plan.check_folders()
     if not block:
         return _start(plan, services)
     signals, out = SimpleQueue[int](), sys.stdout
@@ -100,8 +101,11 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
             if as_json:
                 print(orjson.dumps({"url": handle.url, "sites": handle.sites}).decode(), file=out, flush=True)
             while signals.get() == signal.SIGHUP:
-                handle.roll()
-                print("every process is new", file=sys.stderr)
+                try:
+                    handle.roll()
+                    print("every process is new", file=sys.stderr)
+                except CityloopError as error:  # a plant must not lose its service to an update that fails
+                    print(f"no process is new, the old ones go on: {error}", file=sys.stderr)
         print("stopped", file=sys.stderr)
     return None
 

@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from envs.core.errors import CityloopError
+
 DRAFT = ".tmp"
 """How a file ends that is not finished; one that lies there was left by a process that was killed."""
 
@@ -32,6 +34,25 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path, called: str) -> None:
+    """Make a folder, unless it is there, and make sure that files can be put there.
+
+    Args:
+        folder: the folder; those above it are made as well.
+        called: what it is to whoever named it, for the message.
+
+    Raises:
+        CityloopError: if it cannot be made, or one may not write there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        why = None if os.access(folder, os.W_OK | os.X_OK) else "one may not write there"
+    except OSError as error:
+        why = error.strerror
+    if why is not None:
+        raise CityloopError(f"{called} {folder} cannot be written ({why}): give one that can")
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.files import make_folder, write_bytes
 from envs.core.frozen import Frozen, first_problem
 from envs.core.site import Site
 from serving.charge.overrides import Override
@@ -54,12 +54,7 @@ class Store:
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
         if self._path is not None:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise CityloopError(
-                    f"state folder {folder} cannot be written ({error.strerror}): choose another with --state"
-                ) from None
+            make_folder(self._path.parent, "state folder")
 
     def load(self) -> SiteState | None:
         """The state as it was last saved; None if it never was.

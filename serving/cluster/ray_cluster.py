@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from contextlib import redirect_stdout, suppress
@@ -76,6 +77,35 @@ def check_files() -> None:
         raise CityloopError(f"a process may open {soft} files here: allow for more with 'ulimit -n 4096'")
 
 
+AUTH = "RAY_AUTH_MODE"
+"""Environment: how Ray finds out who may reach it. Read once, when it is imported."""
+
+
+def check_ray() -> None:
+    """Make sure that this process can still start a Ray of the service's own.
+
+    Raises:
+        CityloopError: if it runs one already, or has imported Ray without the service's settings.
+    """
+    ray = sys.modules.get("ray")
+    if ray is None:
+        return
+    if ray.is_initialized():
+        raise CityloopError("Ray runs in this process already: serve in another, or call ray.shutdown() before")
+    if AUTH not in os.environ:
+        raise CityloopError(
+            f"Ray was imported before it could be told how to serve safely: serve in another process, import ray "
+            f"later, or set {AUTH}=token before Python starts"
+        )
+
+
+def refusal_in(said: str) -> CityloopError | None:
+    """What a process refused when it could not begin, of what Ray passes on: traces, the last of which counts."""
+    name = f"{CityloopError.__module__}.{CityloopError.__qualname__}: "
+    last = said.rstrip().rsplit("\n", 1)[-1]
+    return CityloopError(last.removeprefix(name)) if last.startswith(name) else None
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody listens on at this moment."""
     sockets = [socket.socket() for _ in range(count)]
@@ -140,7 +170,7 @@ class Cluster:
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
             "RAY_USAGE_STATS_ENABLED": "0",
             # Whoever reaches Ray itself may run anything: also on loopback only with its token.
-            "RAY_AUTH_MODE": "token",
+            AUTH: "token",
         }
         if self.config.tls is not None:
             os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
@@ -150,6 +180,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         try:
             check_files()
+            check_ray()
             self.configure()
             self._start()
         except BaseException:
@@ -187,13 +218,23 @@ class Cluster:
         return {"port": self.config.grpc_port, "grpc_servicer_functions": [servicer], "enable_reflection": False}
 
     def run(self, plan: Plan) -> None:
-        """Serve a plan's sites. Takes as long as its policies take to load."""
+        """Serve a plan's sites. Takes as long as its policies take to load.
+
+        Raises:
+            CityloopError: if a process cannot begin; those that served before go on.
+            RuntimeError: if one fails for what is nobody's mistake but ours.
+        """
         from ray import serve
 
         from serving.cluster.replica import application
 
         for shard in shards_of(replace(plan, logs=self._logs.path)):
-            serve.run(application(shard), name=shard.name, route_prefix=shard.route)
+            try:
+                serve.run(application(shard), name=shard.name, route_prefix=shard.route)
+            except RuntimeError as error:
+                found = serve.status().applications[shard.name].deployments.values()
+                said = "\n".join(one.message for one in found) or str(error)
+                raise refusal_in(said) or RuntimeError(said) from None
 
     def wait_until_ready(self, plan: Plan) -> None:
         """Wait until the proxy has heard of every replica.

@@ -68,3 +68,23 @@ def test_no_tick_fails_while_every_process_is_replaced(tmp_path: Path) -> None:
             thread.join(15)
     assert failed == []
     assert answered > 50
+
+
+def test_an_update_that_cannot_begin_leaves_the_old_processes(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    saved, log = state / "sites" / f"{GRID}.json", tmp_path / "log"
+    with running({"port": free_ports(1)[0], "state": state, "sites": [GRID]}, log) as found:
+        before, deadline = replicas(found), time.monotonic() + ROLLED_S
+        saved.write_text("{")
+        os.kill(found.process.pid, signal.SIGHUP)
+        while "no process is new, the old ones go on: state file" not in log.read_text():
+            assert time.monotonic() < deadline, "it does not say that the update failed"
+            time.sleep(0.2)
+        assert httpx.get(f"{found.url}/healthz").json()["status"] == "ok"
+        assert before <= replicas(found)
+        saved.unlink()
+        os.kill(found.process.pid, signal.SIGHUP)
+        while replicas(found) & before:
+            assert time.monotonic() < deadline + ROLLED_S, "what failed once stays in the way"
+            time.sleep(0.2)
+        assert httpx.get(f"{found.url}/healthz").json()["status"] == "ok"

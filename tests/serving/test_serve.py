@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,7 +20,7 @@ from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
 from serving.cluster.processes import alive
-from serving.cluster.ray_cluster import free_ports
+from serving.cluster.ray_cluster import check_ray, free_ports, refusal_in
 from serving.config import ServiceConfig
 from serving.control import control
 from serving.run import serve
@@ -127,6 +129,33 @@ def test_what_cannot_be_served_is_one_sentence(changes: dict[str, Any], words: s
     with pytest.raises(CityloopError, match=words) as error:
         serve(config(**({"port": free_ports(1)[0]} | changes)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("called", ["state", "audit"])
+def test_folders_that_cannot_be_written_are_refused_before_ray_starts(tmp_path: Path, called: str) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "folder"
+    change = {"audit": {"folder": folder}} if called == "audit" else {"state": folder}
+    with pytest.raises(CityloopError, match=rf"{called} folder {folder} cannot be written \(Not a directory\)"):
+        serve(config(port=free_ports(1)[0], **change))
+
+
+@pytest.mark.parametrize(("runs", "words"), [(True, "runs in this process already"), (False, "was imported before")])
+def test_a_ray_that_came_first_is_one_sentence(monkeypatch: pytest.MonkeyPatch, runs: bool, words: str) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: runs))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(CityloopError, match=words):
+        check_ray()
+    if not runs:
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        check_ray()
+
+
+def test_what_a_process_refuses_is_found_in_what_ray_says() -> None:
+    said = "The deployment failed. Error:\nTraceback …\n  File …\n    raise CityloopError\n"
+    found = refusal_in(said + "envs.core.errors.CityloopError: state file x: Invalid JSON; or move the file away\n")
+    assert str(found) == "state file x: Invalid JSON; or move the file away"
+    assert refusal_in(said + "KeyError: 'x'") is None, "our own mistakes keep their trace"
 
 
 def test_whom_policy_means_is_said_clearly() -> None:
