@@ -92,15 +92,21 @@ class Gateway:
         return await self.find(system, site).act_async(body, principal.name)
 
     async def health(self) -> dict[str, Any]:
-        """Whether the service works, and at which sites the fallback decides and why."""
+        """Whether the service works, at which sites the fallback decides or nothing can be booked, and why."""
         sites = {service.ref: service.degraded or "ok" for service in self.all}
+        sites |= {ref: fault for ref, desk in self._booking() if (fault := desk.fault) is not None}
         audit = None if self.audit is None else self.audit.degraded
         well = audit is None and set(sites.values()) <= {"ok"}
         return {"status": "ok" if well else "degraded", "sites": sites, "audit": audit or "ok"}
 
+    def _booking(self) -> list[tuple[str, Desk]]:
+        """The desks, by the ``system/site`` whose trips they book."""
+        return [(f"transit/{site}", desk) for site, desk in self.desks.items()]
+
     async def ready(self) -> dict[str, Any]:
-        """Whether the service can be relied on: every site decides, state can be saved, the audit log writes."""
-        faults = {service.ref: fault for service in self.all if (fault := await service.fault()) is not None}
+        """Whether the service can be relied on: every site decides; state, bookings and audit log can be written."""
+        faults = {ref: fault for ref, desk in self._booking() if (fault := await asyncio.to_thread(desk.check))}
+        faults |= {service.ref: fault for service in self.all if (fault := await service.fault()) is not None}
         if self.audit is not None and self.audit.degraded is not None:
             faults["audit"] = self.audit.degraded
         return {"status": "unready" if faults else "ready", "faults": faults}

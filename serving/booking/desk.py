@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,7 +31,7 @@ from serving.booking.places import DAY_S, Unfit, Unknown
 from serving.booking.reports import Report, duty_of
 from serving.booking.roster import Roster
 from serving.booking.settings import BookingSettings
-from serving.booking.store import Answer, Change, Row, Stale, Store
+from serving.booking.store import Answer, Change, Row, Stale, Store, Unusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
 from serving.refusals import Busy, Conflict, Refused
 
@@ -107,6 +108,10 @@ class Desk:
             except Stale:
                 self._roster = None
                 continue
+            except Unusable:  # plans stand as they were written, and whoever drives by them may still ask
+                roster = self._roster = self._build(now)
+                roster.look(now)
+                roster.decided = now
             except BaseException:
                 self._roster = None
                 raise
@@ -122,7 +127,8 @@ class Desk:
         roster.decided = now
 
     def _build(self, now: float) -> Roster:
-        self._store.forget(now - self.settings.keep_days * DAY_S)
+        with suppress(Unusable):  # it can wait
+            self._store.forget(now - self.settings.keep_days * DAY_S)
         for _ in range(TRIES):
             try:
                 state = self._store.load()
@@ -152,6 +158,9 @@ class Desk:
                 except Stale:
                     self._roster = None
                     continue
+                except Unusable:
+                    self._roster = None
+                    raise
                 except Refused:
                     raise
                 except BaseException:
@@ -304,6 +313,18 @@ class Desk:
         if row is None:
             raise Unknown("booking", booking, "there is no such booking, or it was over long ago")
         return row
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be booked; None if it can, as far as was seen."""
+        return None if self._store.fault is None else f"nothing can be booked ({self._store.fault})"
+
+    def check(self) -> str | None:
+        """The same after another look, if there was a fault."""
+        if self._store.fault is not None:
+            with suppress(Unusable):
+                self._store.check()
+        return self.fault
 
     def close(self) -> None:
         """Let go of the database."""

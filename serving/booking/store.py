@@ -7,6 +7,10 @@ stand in two plans, whatever went wrong before.
 
 from __future__ import annotations
 
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +19,21 @@ import sqlalchemy as sql
 from sqlalchemy import Boolean, Column, Double, Integer, String, Text
 
 from envs.core.errors import CityloopError
+from serving.refusals import Busy
+
+log = logging.getLogger("cityloop.serving")
 
 OPEN = ("confirmed", "aboard")
 """States of a booking that is not over."""
 
 BUSY_S = 10.0
 """How long one process waits for another to finish writing."""
+
+AGAIN_S = 5.0
+"""When a request may be sent again for which the database could not be used."""
+
+CHECK_BYTES = 65_536
+"""What is written to see whether anything can be; a booking takes a few thousand."""
 
 TABLES = sql.MetaData()
 SITES = sql.Table(
@@ -191,12 +204,23 @@ class State:
     batteries: dict[str, Row]
 
 
+class Unusable(Busy):
+    """The database cannot be read or written at this moment: its disk is full, its server is away."""
+
+    def __init__(self, why: str):
+        mend = f"it cannot be used now ({why}): send the same request again later"
+        super().__init__("database", None, mend, retry_after_s=AGAIN_S)
+
+
 class Store:
-    """One site's bookings in a database.
+    """One site's bookings in a database. Everything but opening it may raise `Unusable`.
 
     Args:
         url: SQLAlchemy URL.
         site: the site's name.
+
+    Attributes:
+        fault: why the database could not be used; None from the moment something was written again.
 
     Raises:
         CityloopError: if the database cannot be opened.
@@ -204,6 +228,7 @@ class Store:
 
     def __init__(self, url: str, site: str):
         self.site = site
+        self.fault: str | None = None
         where = sql.engine.make_url(url)
         lite = where.get_backend_name() == "sqlite"
         arguments = {"timeout": BUSY_S} if lite else {}
@@ -218,21 +243,56 @@ class Store:
         except sql.exc.IntegrityError:
             pass  # another process has just begun with the same site
         except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            reason = _reason(error)
             shown = where.render_as_string(hide_password=True)
             raise CityloopError(f"database {shown} cannot be used ({reason}): give the URL of one that can") from None
+
+    @contextmanager
+    def _using(self, begun: AbstractContextManager[sql.Connection]) -> Iterator[sql.Connection]:
+        try:
+            with begun as db:
+                yield db
+        except (sql.exc.OperationalError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
+            why = _reason(error)
+            if self.fault is None:
+                log.error("bookings at %s: the database cannot be used (%s)", self.site, why)  # noqa: TRY400
+            self.fault = why
+            raise Unusable(why) from None
+
+    def _reading(self) -> AbstractContextManager[sql.Connection]:
+        return self._using(self._engine.connect())
+
+    @contextmanager
+    def _writing(self) -> Iterator[sql.Connection]:
+        """A transaction: all of it is written, or nothing."""
+        with self._using(self._engine.begin()) as db:
+            yield db
+        if self.fault is not None:
+            log.warning("bookings at %s: the database can be used again", self.site)
+            self.fault = None
+
+    def check(self) -> None:
+        """Write as much as some bookings need, and take it back: where that works, there is no `fault` any more.
+
+        Less would not do: a single page may still fit into what a file has to spare on a disk that is full.
+        """
+        row = {"site": self.site, "request_id": f"check:{uuid.uuid4().hex}", "at": 0.0, "digest": "", "status": 0}
+        with self._writing() as db:
+            db.execute(sql.insert(ANSWERS).values(**row, body="x" * CHECK_BYTES))
+        with self._writing() as db:
+            db.execute(sql.delete(ANSWERS).where(ANSWERS.c.request_id == row["request_id"]))
 
     def _mine(self, table: sql.Table) -> sql.Select[Any]:
         return sql.select(table).where(table.c.site == self.site)
 
     def revision(self) -> int:
         """How many changes there have been."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return int(db.execute(sql.select(SITES.c.revision).where(SITES.c.site == self.site)).scalar_one())
 
     def clock(self) -> float:
         """When the last change was, in seconds since 1970."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return float(db.execute(sql.select(SITES.c.clock).where(SITES.c.site == self.site)).scalar_one())
 
     def load(self) -> State:
@@ -241,7 +301,7 @@ class Store:
         Raises:
             Stale: if somebody wrote in between.
         """
-        with self._engine.connect() as db:
+        with self._reading() as db:
             head = db.execute(self._mine(SITES)).mappings().one()
             planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
             current = sql.or_(BOOKINGS.c.state.in_(OPEN), BOOKINGS.c.id.in_(planned))
@@ -271,13 +331,13 @@ class Store:
     def answer(self, request_id: str) -> Answer | None:
         """What was answered to a request, if it came before."""
         query = self._mine(ANSWERS).where(ANSWERS.c.request_id == request_id)
-        with self._engine.connect() as db:
+        with self._reading() as db:
             row = db.execute(query).mappings().first()
         return None if row is None else Answer(row["digest"], row["status"], orjson.loads(row["body"]))
 
     def booking(self, booking: str) -> Row | None:
         """A booking's row, with its ``handovers``; None: there is no such booking."""
-        with self._engine.connect() as db:
+        with self._reading() as db:
             found = self._bookings(db, BOOKINGS.c.id == booking)
         return found[0] if found else None
 
@@ -287,7 +347,7 @@ class Store:
         Raises:
             Stale: if the site is no longer at the revision that was seen. Nothing is written then.
         """
-        with self._engine.begin() as db:
+        with self._writing() as db:
             # First of all, as it takes the lock: whoever comes second finds another revision.
             counted = sql.update(SITES).where(SITES.c.site == self.site, SITES.c.revision == seen)
             if db.execute(counted.values(revision=seen + 1, clock=change.at)).rowcount != 1:
@@ -329,12 +389,12 @@ class Store:
         query = self._mine(EVENTS).order_by(EVENTS.c.revision)
         if booking is not None:
             query = query.where(EVENTS.c.booking == booking)
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return [dict(row) for row in db.execute(query).mappings()]
 
     def forget(self, before: float) -> None:
         """Delete what was over before a moment."""
-        with self._engine.begin() as db:
+        with self._using(self._engine.begin()) as db:  # where nothing is over this writes nothing, and shows nothing
             over = sql.delete(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.ended_at < before)
             planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
             db.execute(over.where(BOOKINGS.c.state.not_in(OPEN), BOOKINGS.c.id.not_in(planned)))
@@ -347,6 +407,11 @@ class Store:
     def close(self) -> None:
         """Let go of the connections."""
         self._engine.dispose()
+
+
+def _reason(error: Exception) -> str:
+    """What the database itself said, in a line."""
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def _durable(connection: Any, _: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ def test_a_scenario_brings_its_vehicles_and_its_folder_keeps_the_bookings(http: 
     assert booked.json()["pickup"]["latest"].endswith("+07:00")
     assert (tmp_path / "bookings.db").is_file()
     assert http.get(base).json()["agents"] == ["west", "east"], "the site's own address is still its own"
+
+
+def test_what_the_page_says_works_as_it_stands(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "serving" / "booking" / "README.md").read_text()
+    (config,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    ((path, body),) = re.findall(r"curl -s localhost:8000(\S+) -d '(.*)'", text)
+    (tmp_path / "city.yaml").write_text(config)
+    gateway = Plan.make(ServiceConfig.load(tmp_path / "city.yaml")).gateway()
+    try:
+        booked = TestClient(create_app(gateway), base_url="http://localhost").post(path, content=body)
+        assert booked.status_code == 200, booked.text
+    finally:
+        gateway.close()
 
 
 def test_it_is_documented(http: TestClient) -> None:

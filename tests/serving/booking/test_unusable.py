@@ -1,0 +1,88 @@
+"""A database that cannot be written any more: nothing is booked, nothing is lost, and it is said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sql
+
+from serving.booking.desk import Desk
+from tests.serving.booking.desks import Client, desk, reassigned
+
+WHY = "attempt to write a readonly database"
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Desk]:
+    with desk(tmp_path, reassigned()) as found:
+        yield found
+
+
+@contextmanager
+def read_only(one: Desk) -> Iterator[None]:
+    """As on a disk that is full or was mounted anew: what is there can be read, and that is all."""
+    engine, state = one._store._engine, "on"
+
+    def pragma(connection: sql.engine.interfaces.DBAPIConnection, *_: object) -> None:
+        connection.cursor().execute(f"PRAGMA query_only = {state}")
+
+    sql.event.listen(engine, "checkout", pragma)
+    yield
+    state = "off"
+
+
+def test_who_books_is_told_to_come_again_and_then_gets_the_same_trip(one: Desk) -> None:
+    client = Client(one)
+    before = client.book(0.0, "0", "3").json()
+    with read_only(one):
+        refused = client.book(10.0, "1", "4", request_id="mine")
+        cancelled = client.cancel(before["id"], 11.0)
+        again = client.book(12.0, "0", "3", request_id="r1").json()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert refused.json()["error"]["field"] == "database"
+    assert WHY in refused.json()["error"]["mend"]
+    assert cancelled.status_code == 503
+    assert again == before, "what was answered once is answered again"
+    booked = client.book(20.0, "1", "4", request_id="mine")
+    assert booked.status_code == 200
+    planned = {stop["booking"] for row in client.get("vehicles").json()["vehicles"] for stop in row["plan"]}
+    assert planned == {before["id"], booked.json()["id"]}
+
+
+def test_drivers_still_get_the_plans_that_were_written(one: Desk) -> None:
+    """Blue should take over from red after a minute; as that cannot be written, red comes, as was promised."""
+    client = Client(one)
+    client.event(0.0, "blue", "breakdown")
+    booked = client.book(1.0, "4", "2").json()
+    client.event(2.0, "blue", "back", corner="5")
+    with read_only(one):
+        assert client.post("quotes", 60.0, **{"from": "0", "to": "1"}).status_code == 200
+        assert client.get(f"bookings/{booked['id']}").json()["vehicle"] == "red"
+        assert client.get("vehicles/red").json()["plan"][0]["booking"] == booked["id"]
+    client.post("quotes", 120.0, **{"from": "0", "to": "1"})
+    assert client.get(f"bookings/{booked['id']}").json()["vehicle"] == "blue"
+
+
+def test_health_says_so_until_it_can_be_written(one: Desk) -> None:
+    client, told = Client(one), {"transit/street": f"nothing can be booked ({WHY})"}
+    with read_only(one):
+        assert client.http.get("/readyz").status_code == 200, "nobody has tried"
+        client.book(0.0, "0", "3")
+        ready, health = client.http.get("/readyz"), client.http.get("/healthz")
+        assert (ready.status_code, ready.json()["faults"]) == (503, told)
+        assert (health.status_code, health.json()["status"], health.json()["sites"]) == (200, "degraded", told)
+    assert client.http.get("/readyz").status_code == 200
+    assert client.http.get("/healthz").json()["status"] == "ok"
+
+
+def test_a_look_leaves_nothing_behind(one: Desk) -> None:
+    with read_only(one):
+        Client(one).book(0.0, "0", "3")
+    revision = one._store.revision()
+    assert one.check() is None
+    assert one._store.revision() == revision
+    with one._store._engine.connect() as db:
+        assert db.execute(sql.text("SELECT count(*) FROM transit_answers")).scalar_one() == 0
