@@ -9,8 +9,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager, redirect_stdout
-from queue import SimpleQueue
+from contextlib import contextmanager, redirect_stdout, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
             _announce(handle, services)
             if as_json:
                 print(orjson.dumps({"url": handle.url, "sites": handle.sites}).decode(), file=out, flush=True)
-            while signals.get() == signal.SIGHUP:
+            while _next(signals) == signal.SIGHUP:
                 try:
                     handle.roll()
                     print("every process is new", file=sys.stderr)
@@ -129,6 +129,9 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What the service listens to: two that end it, and one that replaces its processes."""
 
+AWAKE_S = 0.5
+"""How often whoever waits for one of them looks up."""
+
 
 @contextmanager
 def _told_to_stop() -> Iterator[None]:
@@ -153,6 +156,13 @@ def _listen(signals: SimpleQueue[int]) -> None:
     """From here on a signal ends the wait, and another one does not disturb the cleaning up."""
     for number in SIGNALS:
         signal.signal(number, lambda number, _: signals.put(number))
+
+
+def _next(signals: SimpleQueue[int]) -> int:
+    """The next signal. A wait without end may sleep through one that reached another thread; its handler runs here."""
+    while True:
+        with suppress(Empty):
+            return signals.get(timeout=AWAKE_S)
 
 
 def _announce(handle: ServeHandle, services: Sequence[SiteService]) -> None:
