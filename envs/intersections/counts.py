@@ -1,8 +1,8 @@
 """Traffic counts that a fixed-time plan is made from: what a route file sends over every movement, in vehicles/h.
 
 Vehicles and flows with routes are counted along them, wherever in the files these are defined. Trips are routed first,
-over the quickest path of the empty network as SUMO does. The scenario's own demand is counted, never the varied demand
-of a seed.
+over the quickest path of the empty network as SUMO does, between edges, junctions or zones (``taz``). The demand is the
+scenario's own, never that of a seed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ROUTES = ("route", "routeDistribution")
 """Elements that say which way vehicles go."""
+
+Ends = tuple[str, ...]
+"""Edges on any of which a trip, or a leg of it, may begin or end."""
 
 Choices = list[tuple[list[str], float]]
 """Routes, as edges, and the share of vehicles that takes each."""
@@ -45,8 +48,9 @@ def turn_flows(net: Any, files: Iterable[Path], begin_s: float, duration_s: floa
     """
     children = [child for path in files for child in read_routes(path)]
     named = {name: _choices(child) for child in children if child.tag in ROUTES and (name := child.get("id"))}
+    zones = {child.get("id", ""): child for child in children if child.tag == "taz"}
     edges: dict[tuple[str, str], float] = defaultdict(float)
-    trips: dict[tuple[str, str], float] = defaultdict(float)
+    trips: dict[tuple[Ends, Ends], float] = defaultdict(float)
     for child in children:
         weight = _vehicles(child, begin_s, duration_s)
         if weight == 0:
@@ -56,9 +60,10 @@ def turn_flows(net: Any, files: Iterable[Path], begin_s: float, duration_s: floa
             for pair in pairwise(route):
                 edges[pair] += weight * share
         if not routes:
-            stops = [child.get("from", ""), *child.get("via", "").split(), child.get("to", "")]
-            for pair in pairwise(stops):
-                trips[pair] += weight
+            via = [(edge,) for edge in child.get("via", "").split()]
+            stops = [_ends(child, "from", net, zones), *via, _ends(child, "to", net, zones)]
+            for leg in pairwise(stops):
+                trips[leg] += weight
     for quickest, weight in _quickest(net, trips):
         for pair in pairwise(quickest):
             edges[pair] += weight
@@ -107,7 +112,19 @@ def _choices(element: Element) -> Choices:
     return [(route, share / total) for route, share in routes]
 
 
-def _quickest(net: Any, trips: dict[tuple[str, str], float]) -> Iterator[tuple[list[str], float]]:
+def _ends(trip: Element, way: str, net: Any, zones: Mapping[str, Element]) -> Ends:
+    """Where a trip begins (``way`` is ``from``) or ends (``to``): on its edge, at its junction, or in its zone."""
+    outward = way == "from"
+    if (junction := trip.get(f"{way}Junction")) is not None and net.hasNode(junction):
+        node = net.getNode(junction)
+        return tuple(edge.getID() for edge in (node.getOutgoing() if outward else node.getIncoming()))
+    if (zone := zones.get(trip.get(f"{way}Taz", ""))) is not None:
+        named = [part.get("id", "") for part in zone if part.tag == ("tazSource" if outward else "tazSink")]
+        return tuple(zone.get("edges", "").split() or named)
+    return (trip.get(way, ""),)
+
+
+def _quickest(net: Any, trips: Mapping[tuple[Ends, Ends], float]) -> Iterator[tuple[list[str], float]]:
     """The quickest path of every trip on the empty network, as edges, with its weight; without one, it is left out."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import dijkstra
@@ -115,23 +132,29 @@ def _quickest(net: Any, trips: dict[tuple[str, str], float]) -> Iterator[tuple[l
     roads = [edge for edge in net.getEdges(withInternal=False) if edge.allows("passenger")]
     ids = [edge.getID() for edge in roads]
     index = {name: k for k, name in enumerate(ids)}
-    known = [(pair, weight) for pair, weight in trips.items() if pair[0] in index and pair[1] in index]
+    legs = [
+        ([index[name] for name in starts if name in index], [index[name] for name in ends if name in index], weight)
+        for (starts, ends), weight in trips.items()
+    ]
+    known = [leg for leg in legs if leg[0] and leg[1]]
     if not known:
         return
     arcs = [(k, index[n.getID()]) for k, e in enumerate(roads) for n in e.getAllowedOutgoing("passenger")]
     tails, heads = np.array(arcs).reshape(-1, 2).T
     time_s = np.array([edge.getLength() / edge.getSpeed() for edge in roads])
     graph = csr_array((time_s[heads], (tails, heads)), shape=(len(roads), len(roads)))
-    starts = sorted({index[start] for (start, _), _ in known})
-    row = {start: k for k, start in enumerate(starts)}
-    _, before = dijkstra(graph, indices=starts, return_predecessors=True)
-    for (start, end), weight in known:
-        path, here = [end], before[row[index[start]], index[end]]
-        while here >= 0:
-            path.append(ids[here])
-            here = before[row[index[start]], here]
-        if path[-1] == start:
-            yield path[::-1], weight
+    origins = sorted({start for starts, _, _ in known for start in starts})
+    row = {start: k for k, start in enumerate(origins)}
+    away_s, before = dijkstra(graph, indices=origins, return_predecessors=True)
+    for starts, ends, weight in known:
+        total_s = time_s[starts][:, None] + away_s[np.ix_([row[start] for start in starts], ends)]
+        first, last = np.unravel_index(total_s.argmin(), total_s.shape)
+        if np.isinf(total_s[first, last]):
+            continue
+        path = [ends[last]]
+        while path[-1] != starts[first]:
+            path.append(int(before[row[starts[first]], path[-1]]))
+        yield [ids[k] for k in reversed(path)], weight
 
 
 def _over_lanes(net: Any, hourly: dict[tuple[str, str], float]) -> Turns:

@@ -104,6 +104,12 @@ def departs_s(element: ET.Element) -> float | None:
     return seconds(element.get("depart"))
 
 
+def names_junctions(routes: Iterable[Path]) -> bool:
+    """Whether a trip begins or ends at a junction, which SUMO allows only if it is told to."""
+    ends = ("fromJunction", "toJunction")
+    return any(name in child.attrib for path in routes for child in read_routes(path) for name in ends)
+
+
 def scheduled_vehicles(routes: list[Path]) -> list[float]:
     """Departure times of the ``<vehicle>`` elements of route files (trips and flows not counted), in seconds."""
     children = [child for path in routes for child in read_routes(path)]

@@ -21,7 +21,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.scene import Thing
 from envs.core.world import Commands, World
-from envs.intersections.demand import route_files
+from envs.intersections.demand import names_junctions, route_files
 from envs.intersections.detection import Detection, Faults
 from envs.intersections.kpis import GridlockWatch, read_kpis
 from envs.intersections.scenarios import SignalScenario
@@ -97,7 +97,7 @@ class SumoWorld(World):
         command += ["--tripinfo-output", str(folder / "trips.xml"), "--tripinfo-output.write-unfinished"]
         command += ["--tripinfo-output.write-undeparted", "--statistic-output", str(folder / "statistics.xml")]
         command += ["--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never"]
-        command += ["--message-log", os.devnull]
+        command += ["--message-log", os.devnull, *(["--junction-taz"] if names_junctions(self.scenario.routes) else [])]
         self._sumo = libsumo
         try:
             with _errors_into(folder / "errors.log"):

@@ -44,6 +44,18 @@ def test_a_network_of_ones_own_runs(folder):
     assert kpis["due_veh"] > 0
 
 
+def test_trips_between_junctions_and_zones_run(folder):
+    """SUMO knows junctions as ends of trips only if it is told so."""
+    (folder / "own.rou.xml").write_text(
+        '<routes><flow id="a" begin="0" end="60" number="5" fromJunction="left0" toJunction="top1"/>'
+        '<flow id="b" begin="0" end="60" number="5" fromTaz="west" toJunction="top1"/></routes>'
+    )
+    (folder / "zones.add.xml").write_text('<additional><taz id="west" edges="left0A0 left1A1"/></additional>')
+    (folder / "own.yaml").write_text(YAML + "additional: [zones.add.xml]\n")
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.episode(make_controller("webster", loop.site), seed=1).kpis["due_veh"] == 10
+
+
 def test_the_hash_follows_content_and_not_place(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("elsewhere")
     for path in folder.iterdir():

@@ -188,6 +188,33 @@ def test_routes_are_counted_wherever_they_are_defined(scenario, tmp_path):
     assert sum(flow for (_, edge), flow in flows.items() if edge == "A0A1") == pytest.approx(120)
 
 
+@pytest.mark.parametrize(
+    "ends",
+    [
+        'from="left0A0" to="A1top0"',
+        'fromJunction="left0" to="A1top0"',
+        'from="left0A0" toJunction="top0"',
+        'fromTaz="west" toTaz="north"',
+        'from="left0A0" toTaz="any"',
+    ],
+)
+def test_trips_between_edges_junctions_and_zones_are_counted(scenario, tmp_path, ends):
+    """From the west to the north over A0 and A1; of two ways into a zone the quicker one, as SUMO chooses."""
+    routes, zones = scenario.routes[0], tmp_path / "zones.add.xml"
+    west, north = '<taz id="west" edges="left0A0"/>', '<taz id="north"><tazSink id="A1top0" weight="1"/></taz>'
+    zones.write_text(f'<additional>{west}{north}<taz id="any" edges="A1top0 B1top1"/></additional>')
+    routes.write_text(f'<routes><flow id="f" begin="0" end="600" number="80" {ends}/></routes>')
+    net = sumolib.net.readNet(str(scenario.net))
+    flows = turn_flows(net, [routes, zones], 0, 600)
+    assert {edge for _, edge in flows} == {"A0A1", "A1top0"}
+    assert sum(flow for (_, edge), flow in flows.items() if edge == "A0A1") == pytest.approx(480)
+
+
+def test_a_trip_that_nothing_leads_to_is_not_counted(scenario):
+    scenario.routes[0].write_text('<routes><trip id="t" depart="0" from="A1top0" toJunction="nowhere"/></routes>')
+    assert turn_flows(sumolib.net.readNet(str(scenario.net)), scenario.routes, 0, 600) == {}
+
+
 def test_a_file_within_a_file_is_refused(scenario):
     scenario.routes[0].write_text('<routes><include href="other.rou.xml"/></routes>')
     with pytest.raises(CityloopError, match=r"includes 'other\.rou\.xml': name that file itself in the scenario"):
