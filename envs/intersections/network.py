@@ -15,6 +15,7 @@ from envs.core.errors import CityloopError
 from envs.core.scene import Point, rounded
 from envs.core.sumo import read_root, seconds
 from envs.intersections.counts import Turns, turn_flows
+from envs.intersections.rings import shown_together
 from envs.intersections.scenarios import SignalScenario, Timing
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
@@ -108,7 +109,10 @@ def _add_programs(net: Any, path: Path) -> None:
         name, offset_s = logic.get("programID", "0"), seconds(logic.get("offset")) or 0.0
         program = TLSProgram(name, offset_s, logic.get("type", "static"))
         for phase in logic.iter("phase"):
-            program.addPhase(phase.get("state", ""), seconds(phase.get("duration")) or 0.0)
+            lasts = [seconds(phase.get(name)) or 0.0 for name in ("duration", "minDur", "maxDur")]
+            program.addPhase(phase.get("state", ""), *lasts, name=phase.get("name", ""))
+        for param in logic.iter("param"):
+            program.setParam(param.get("key"), param.get("value", ""))
         lights[logic.get("id")].addProgram(program)
 
 
@@ -137,19 +141,13 @@ class _Builder:
             return None
         foes, yields = self._right_of_way(connections)
         for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
-            phases = tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases())
             _refuse_short(light.getID(), program, connections)
-            stages = _green_stages(phases, foes, yields)
+            phases, besides = _phases(light.getID(), program)
+            stages = _green_stages((*phases, *besides), foes, yields)
             if len(stages) >= 2:
                 break
         else:  # all of them are off, or blink
             return None
-        if program.getType() == "NEMA":
-            LOGGER.warning(
-                "signal %s has a NEMA program: the phases of its rings become stages one by one, never two together; "
-                "give a static program whose phases are what both rings show",
-                light.getID(),
-            )
         unserved = _unserved(phases, stages)
         if unserved:
             LOGGER.warning(
@@ -302,6 +300,14 @@ class _Builder:
             lanes.append(lane.getID())
             total += lane.getLength()
         return lanes, total
+
+
+def _phases(light: str, program: Any) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:
+    """What a program shows in turn, and what it can show besides."""
+    if program.getType() == "NEMA":
+        in_turn, besides = shown_together(light, program)
+        return tuple(in_turn), tuple(besides)
+    return tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases()), ()
 
 
 def _refuse_short(light: str, program: Any, connections: list[Any]) -> None:
