@@ -30,6 +30,7 @@ class LocalProgram:
         bounds_s: junction → (shortest, longest) green of each phase, for actuated logic.
         params: parameters of SUMO's logic.
         successors: junction → for each phase those that may follow, where it is not simply the next.
+        loops: lane at a stop line → (lane, metres from its beginning) of its detector, for actuated logic.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LocalProgram:
     bounds_s: dict[str, tuple[tuple[float, float], ...]]
     params: dict[str, str]
     successors: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    loops: dict[str, tuple[str, float]] = field(default_factory=dict)
 
 
 def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list[Phase]:
@@ -61,12 +63,20 @@ def program_id(old: int, new: int) -> str:
     return f"{old}>{new}"
 
 
+def loop_id(stop: str) -> str:
+    """The id of the detector of a lane at a stop line, where that is not SUMO's own."""
+    return f"loop:{stop}"
+
+
 def sumo_programs(site: SignalSite, local: LocalProgram | None) -> str:
     """The SUMO additional file with every transition of every junction, or with the local program instead."""
     lines = ["<additional>"]
+    for stop, (lane, at_m) in local.loops.items() if local is not None else ():
+        where = f'lane={quoteattr(lane)} pos="{at_m:.2f}"'
+        lines.append(f'<inductionLoop id={quoteattr(loop_id(stop))} {where} period="86400" file="NUL"/>')
     for junction in site.junctions:
         if local is not None:
-            lines.append(_local_xml(junction, local))
+            lines.append(_local_xml(site, junction, local))
             continue
         stages = range(len(junction.stages))
         for old in stages:
@@ -85,9 +95,12 @@ def _program_xml(light: str, name: str, phases: list[Phase]) -> str:
     return f'<tlLogic id={quoteattr(light)} type="static" programID={quoteattr(name)} offset="0">{body}</tlLogic>'
 
 
-def _local_xml(junction: Junction, local: LocalProgram) -> str:
+def _local_xml(site: SignalSite, junction: Junction, local: LocalProgram) -> str:
     bounds = local.bounds_s.get(junction.id)
     body = "".join(f'<param key="{key}" value="{value}"/>' for key, value in local.params.items())
+    for lane in (site.approaches[approach].id for approach in junction.approaches):
+        if lane in local.loops:
+            body += f"<param key={quoteattr(lane)} value={quoteattr(loop_id(lane))}/>"
     successors = local.successors.get(junction.id)
     for k, phase in enumerate(local.phases[junction.id]):
         limits = f' minDur="{bounds[k][0]:g}" maxDur="{bounds[k][1]:g}"' if bounds else ""
