@@ -64,7 +64,8 @@ class Episode:
     Attributes:
         controller, seed: the task.
         kpis: the plant's indicators.
-        reward: sum over decisions of the agents' mean reward.
+        reward: sum over decisions of the agents' mean reward. Where nothing moves any more and a training episode ends
+            before its time (`World.locked`), every decision that is left counts like the last.
         interventions: number of requests that the guard changed.
         time_s: simulated time of every decision, ``(T,)``.
         trace: the world's totals at every decision, each ``(T,)``.
@@ -105,6 +106,8 @@ def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[
         step = loop.step(None if controller.program is not None else controller.act(loop.readings, loop.observation))
         reward += float(step.reward.mean())
         interventions += len(step.interventions)
+    if loop.world.locked:
+        reward += (loop.scenario.decisions - len(times)) * float(step.reward.mean())
     trace = {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
     history = {name: np.array(values) for name, values in drawn.items()}
     return Episode(

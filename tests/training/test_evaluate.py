@@ -40,6 +40,31 @@ def found(scenario, tmp_path_factory):
     return result
 
 
+class Stuck:
+    """One street has green for ever."""
+
+    name, program = "stuck", None
+
+    def reset(self):
+        pass
+
+    def act(self, readings, observation):
+        return np.zeros(len(observation["action_mask"]), dtype=np.int64)
+
+
+@pytest.mark.parametrize(("seed", "decisions"), [(100_000, 57), (0, 60)])
+def test_a_training_episode_that_locks_is_charged_for_the_rest_of_its_time(seed, decisions):
+    loop = make_loop("intersections/grid2x2", regime="resco")
+    try:
+        found = episodes.play(loop, Stuck(), Task("stuck", seed), lambda: None)
+        loop.reset(seed)
+        rewards = [float(loop.step(np.zeros(4, dtype=np.int64)).reward.mean()) for _ in range(decisions)]
+    finally:
+        loop.close()
+    assert len(found.time_s) == decisions
+    assert found.reward == pytest.approx(sum(rewards) + (60 - decisions) * rewards[-1])
+
+
 def test_json_is_the_contract(found, scenario):
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert (content["scenario"], content["hash"], content["kpi"]) == (scenario.ref, scenario.hash, "delay_s")
