@@ -123,7 +123,8 @@ def actuated(site: SignalSite) -> LocalPlan:
         any stage after any other            29        41        28           23           45      109
         no skipping, jam-threshold 30        41        53        53           26           57        -
 
-    That was before detectors of short lanes lay where `loops` puts them, which changes these little.
+    That was before detectors of short lanes lay where `loops` puts them. On test seeds this changes these by 4 % at
+    most, and ingolstadt21, where most lanes are short, either way: 91 to 77 s in the mean (resco), 163 to 189.
 
     With a jam threshold the detectors of lanes with a permissive green count too, and a waiting left turn holds an
     empty green. Gaps of 2 s and 1.5 s, detector gaps of 1 s and 3 s, a maximum green of 30 s, and SUMO's delay-based
