@@ -109,6 +109,7 @@ class Desk:
                 self._roster = None
                 continue
             except Unusable:  # plans stand as they were written, and whoever drives by them may still ask
+                self._roster = None
                 roster = self._roster = self._build(now)
                 roster.look(now)
                 roster.decided = now

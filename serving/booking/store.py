@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -205,11 +205,12 @@ class State:
 
 
 class Unusable(Busy):
-    """The database cannot be read or written at this moment: its disk is full, its server is away."""
+    """The database cannot be read or written at this moment: its disk is full, its server is away. The log says why."""
 
-    def __init__(self, why: str):
-        mend = f"it cannot be used now ({why}): send the same request again later"
-        super().__init__("database", None, mend, retry_after_s=AGAIN_S)
+    def __init__(self) -> None:
+        super().__init__(
+            "database", None, "it cannot be used now: send the same request again later", retry_after_s=AGAIN_S
+        )
 
 
 class Store:
@@ -248,24 +249,24 @@ class Store:
             raise CityloopError(f"database {shown} cannot be used ({reason}): give the URL of one that can") from None
 
     @contextmanager
-    def _using(self, begun: AbstractContextManager[sql.Connection]) -> Iterator[sql.Connection]:
+    def _using(self, begin: Callable[[], AbstractContextManager[sql.Connection]]) -> Iterator[sql.Connection]:
         try:
-            with begun as db:
+            with begin() as db:
                 yield db
         except (sql.exc.OperationalError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
             why = _reason(error)
             if self.fault is None:
                 log.error("bookings at %s: the database cannot be used (%s)", self.site, why)  # noqa: TRY400
             self.fault = why
-            raise Unusable(why) from None
+            raise Unusable from None
 
     def _reading(self) -> AbstractContextManager[sql.Connection]:
-        return self._using(self._engine.connect())
+        return self._using(self._engine.connect)
 
     @contextmanager
     def _writing(self) -> Iterator[sql.Connection]:
         """A transaction: all of it is written, or nothing."""
-        with self._using(self._engine.begin()) as db:
+        with self._using(self._engine.begin) as db:
             yield db
         if self.fault is not None:
             log.warning("bookings at %s: the database can be used again", self.site)
@@ -394,7 +395,7 @@ class Store:
 
     def forget(self, before: float) -> None:
         """Delete what was over before a moment."""
-        with self._using(self._engine.begin()) as db:  # where nothing is over this writes nothing, and shows nothing
+        with self._using(self._engine.begin) as db:  # where nothing is over this writes nothing, and shows nothing
             over = sql.delete(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.ended_at < before)
             planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
             db.execute(over.where(BOOKINGS.c.state.not_in(OPEN), BOOKINGS.c.id.not_in(planned)))
