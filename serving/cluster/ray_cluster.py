@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import random
 import resource
 import shutil
 import socket
@@ -106,16 +107,24 @@ def refusal_in(said: str) -> CityloopError | None:
     return CityloopError(last.removeprefix(name)) if last.startswith(name) else None
 
 
+PORTS = range(20_000, 32_000)
+"""Where ports are looked for: below those that Linux gives to outgoing connections, and beside Ray's own (52365)."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of loopback that nobody listens on at this moment.
+
+    Raises:
+        CityloopError: if there are not so many.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise CityloopError(f"this machine has no {count} free ports from {PORTS.start} to {PORTS.stop - 1}: close some")
 
 
 class Cluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
 from serving.cluster.processes import alive
-from serving.cluster.ray_cluster import check_ray, free_ports, refusal_in
+from serving.cluster.ray_cluster import PORTS, check_ray, free_ports, refusal_in
 from serving.config import ServiceConfig
 from serving.control import control
 from serving.run import serve
@@ -174,3 +175,13 @@ def test_whom_policy_means_is_said_clearly() -> None:
         )
     finally:
         gateway.close()
+
+
+def test_free_ports_are_different_and_nobody_listens_there() -> None:
+    found = free_ports(50)
+    assert len(set(found)) == 50
+    assert set(found) <= set(PORTS)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", found[0]))
+        taken.listen()
+        assert found[0] not in free_ports(len(PORTS) // 2)
