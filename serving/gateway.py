@@ -94,7 +94,9 @@ class Gateway:
     async def health(self) -> dict[str, Any]:
         """Whether the service works, at which sites the fallback decides or nothing can be booked, and why."""
         sites = {service.ref: service.degraded or "ok" for service in self.all}
-        sites |= {ref: fault for ref, desk in self._booking() if (fault := desk.fault) is not None}
+        for ref, desk in self._booking():
+            if desk.fault is not None:
+                sites[ref] = desk.fault if sites.get(ref, "ok") == "ok" else f"{sites[ref]}; {desk.fault}"
         audit = None if self.audit is None else self.audit.degraded
         well = audit is None and set(sites.values()) <= {"ok"}
         return {"status": "ok" if well else "degraded", "sites": sites, "audit": audit or "ok"}

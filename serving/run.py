@@ -104,8 +104,8 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
                 try:
                     handle.roll()
                     print("every process is new", file=sys.stderr)
-                except CityloopError as error:  # a plant must not lose its service to an update that fails
-                    print(f"no process is new, the old ones go on: {error}", file=sys.stderr)
+                except (CityloopError, RuntimeError) as error:  # no plant loses its service to an update that fails
+                    print(f"not every process is new, the old ones go on: {error}", file=sys.stderr)
         print("stopped", file=sys.stderr)
     return None
 

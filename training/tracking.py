@@ -117,12 +117,7 @@ def refuse_taken(path: Path) -> None:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise CityloopError(f"{path} exists already: give a new or an empty folder")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CityloopError(f"folder {path} cannot be made ({error.strerror}): give one that you may write") from None
-    if not os.access(path.parent, os.W_OK):
-        raise CityloopError(f"folder {path} cannot be made (permission denied): give one that you may write")
+    files.make_folder(path.parent, "folder")
 
 
 def free_path(parent: Path, name: str) -> Path:

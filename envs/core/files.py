@@ -52,7 +52,7 @@ def make_folder(folder: Path, called: str) -> None:
     except OSError as error:
         why = error.strerror
     if why is not None:
-        raise CityloopError(f"{called} {folder} cannot be written ({why}): give one that can")
+        raise CityloopError(f"{called} {folder} cannot be made or written ({why}): give one that you may write")
 
 
 def sync_folder(folder: Path) -> None:

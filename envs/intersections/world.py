@@ -85,6 +85,10 @@ class SumoWorld(World):
         self._gridlock = GridlockWatch()
         return self._observe()
 
+    @property
+    def _junction_ends(self) -> bool:
+        return names_junctions((*self.scenario.routes, *self.scenario.additional))
+
     def _start(self, folder: Path, seed: int) -> None:
         import libsumo
 
@@ -97,7 +101,7 @@ class SumoWorld(World):
         command += ["--tripinfo-output", str(folder / "trips.xml"), "--tripinfo-output.write-unfinished"]
         command += ["--tripinfo-output.write-undeparted", "--statistic-output", str(folder / "statistics.xml")]
         command += ["--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never"]
-        command += ["--message-log", os.devnull, *(["--junction-taz"] if names_junctions(self.scenario.routes) else [])]
+        command += ["--message-log", os.devnull, *(["--junction-taz"] if self._junction_ends else [])]
         self._sumo = libsumo
         try:
             with _errors_into(folder / "errors.log"):

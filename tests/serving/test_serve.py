@@ -137,7 +137,7 @@ def test_folders_that_cannot_be_written_are_refused_before_ray_starts(tmp_path: 
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "folder"
     change = {"audit": {"folder": folder}} if called == "audit" else {"state": folder}
-    with pytest.raises(CityloopError, match=rf"{called} folder {folder} cannot be written \(Not a directory\)"):
+    with pytest.raises(CityloopError, match=rf"{called} folder {folder} cannot be made or written \(Not a directory\)"):
         serve(config(port=free_ports(1)[0], **change))
 
 
