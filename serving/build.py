@@ -15,7 +15,7 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.access.entry import Access
 from serving.audit import AuditLog
-from serving.booking.opening import open_desks
+from serving.booking.opening import open_desks, staffed
 from serving.charge.state import Store
 from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
@@ -51,7 +51,7 @@ class Plan:
         """
         found: dict[str, Site] = {}
         for one in config.sites:
-            site = load_site(one.site)
+            site = staffed(load_site(one.site), one.booking)
             address = f"{site.system}/{site.name}"
             if address in found:
                 raise CityloopError(f"two sites are called {address}: rename one of them")
@@ -117,7 +117,8 @@ class Plan:
                         sinks=sinks.all if sinks else (),
                     )
                 )
-            desks = open_desks([(config.site, site, config.booking) for config, site in places], restore)
+            bookings = [(config.site, site, config.booking) for config, site in places]
+            desks = open_desks(bookings, {service.ref: service for service in services}, restore)
         except BaseException:
             for service in services:
                 service.close()

@@ -2,55 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from envs.core.readings import Readings
 from envs.transit import events, rests
-from envs.transit.fleet import REFUSED
+from envs.transit.clock import Roads
+from envs.transit.fleet import ABOARD, REFUSED, WAITING, Fleet, Riders
 from envs.transit.site import TransitSite
 
 if TYPE_CHECKING:
     from envs.transit.service import Service
 
 
-def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
-    """The readings of this moment."""
-    fleet, riders, now_s, timing = service.fleet, service.riders, service.now_s, site.timing
-    zone_of, zones = site.zone_of, len(site.zones)
+@dataclass(frozen=True)
+class Moment:
+    """What counts at a moment, beside the arrays of a fleet and its riders.
 
-    def count(nodes: np.ndarray) -> np.ndarray:
+    Attributes:
+        now_s: when, by the arrays' clock.
+        time_s: seconds since the service began.
+        standing, travelling: which vehicles have nothing to do and stand ready, or are on their way to stand
+            somewhere, bool ``(V,)``.
+        asked: origins of the requests of the past ``recent_s``, nodes.
+        refused: of those that were refused.
+        expected: requests to be expected, ``(N,)``; NaN: unknown.
+        speed: on the streets, relative to free flow.
+    """
+
+    now_s: float
+    time_s: float
+    standing: np.ndarray
+    travelling: np.ndarray
+    asked: np.ndarray
+    refused: np.ndarray
+    expected: np.ndarray
+    speed: float
+
+
+def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
+    """The readings of this moment of a simulated service."""
+    riders, now_s, timing = service.riders, service.now_s, site.timing
+    first, until = np.searchsorted(riders.known_s, [now_s - timing.recent_s, now_s], side="left")
+    recent = np.arange(first, until)
+    moment = Moment(
+        now_s,
+        now_s if np.isfinite(now_s) else duration_s,
+        service.standing,
+        service.travelling,
+        riders.origin[recent],
+        riders.origin[recent[riders.state[recent] == REFUSED]],
+        site.expected(now_s, timing.ahead_s),
+        speed_at(service.roads, now_s),
+    )
+    return count(site, service.fleet, riders, moment)
+
+
+def count(site: TransitSite, fleet: Fleet, riders: Riders, moment: Moment) -> Readings:
+    """The readings of a moment, of any fleet."""
+    now_s, timing, zone_of, zones = moment.now_s, site.timing, site.zone_of, len(site.zones)
+
+    def by_zone(nodes: np.ndarray) -> np.ndarray:
         return np.bincount(zone_of[nodes], minlength=zones).astype(np.float64)
 
-    busy = np.flatnonzero(~service.free & (fleet.shift_s[:, 0] <= now_s))
+    busy = np.flatnonzero(~rests.free(fleet, riders, now_s) & (fleet.shift_s[:, 0] <= now_s))
     last = rests.last_stop(fleet, riders)
     soon = busy[fleet.leave_s[busy, last[busy]] <= now_s + timing.ahead_s]
     soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free
     ends, free_s = fleet.node[soon, last[soon]], fleet.leave_s[soon, last[soon]] - now_s
-    waiting = service.waiting
+    waiting, aboard = (np.flatnonzero(riders.state == state) for state in (WAITING, ABOARD))
     here = waiting[riders.earliest_s[waiting] <= now_s]
     later = waiting[riders.earliest_s[waiting] > now_s]
     later = later[riders.earliest_s[later] <= now_s + timing.ahead_s]
-    aboard = service.aboard
-    first, until = np.searchsorted(riders.known_s, [now_s - timing.recent_s, now_s], side="left")
-    recent = np.arange(first, until)
-    expected = site.expected(now_s, timing.ahead_s)
     return {
-        "idle_veh": count(fleet.at[service.standing]),
-        "inbound_veh": count(fleet.heading[service.travelling]),
-        "soon_veh": count(ends),
+        "idle_veh": by_zone(fleet.at[moment.standing]),
+        "inbound_veh": by_zone(fleet.heading[moment.travelling]),
+        "soon_veh": by_zone(ends),
         "soon_s": _mean(zone_of[ends], np.maximum(free_s, 0.0), zones),
-        "busy_veh": count(fleet.at[busy]),
-        "aboard": count(fleet.at[riders.vehicle[aboard]]),
-        "coming": count(riders.destination[aboard]),
-        "waiting": count(riders.origin[here]),
-        "booked": count(riders.origin[later]),
-        "requests": count(riders.origin[recent]),
-        "refused": count(riders.origin[recent[riders.state[recent] == REFUSED]]),
-        "expected": expected,
-        "time_s": np.array([now_s if np.isfinite(now_s) else duration_s]),
-        "speed": np.array([speed_at(service, now_s)]),
+        "busy_veh": by_zone(fleet.at[busy]),
+        "aboard": by_zone(fleet.at[riders.vehicle[aboard]]),
+        "coming": by_zone(riders.destination[aboard]),
+        "waiting": by_zone(riders.origin[here]),
+        "booked": by_zone(riders.origin[later]),
+        "requests": by_zone(moment.asked),
+        "refused": by_zone(moment.refused),
+        "expected": moment.expected,
+        "time_s": np.array([moment.time_s]),
+        "speed": np.array([moment.speed]),
     }
 
 
@@ -61,10 +101,9 @@ def _mean(zone: np.ndarray, values: np.ndarray, zones: int) -> np.ndarray:
     return np.divide(total, number, out=np.full(zones, np.nan), where=number > 0)
 
 
-def speed_at(service: Service, now_s: float) -> float:
-    """How fast streets are driven now, relative to free flow."""
-    speed = service.roads.speed
-    return float(speed[min(int(now_s // service.roads.slot_s), len(speed) - 1)])
+def speed_at(roads: Roads, now_s: float) -> float:
+    """How fast streets are driven at a moment, relative to free flow."""
+    return float(roads.speed[np.clip(int(now_s // roads.slot_s), 0, len(roads.speed) - 1)])
 
 
 def since(service: Service, site: TransitSite, before_s: float, seen: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Here are seconds, indices and physics. Who may book, what is kept where, and what time it is, others know. A rider has a
 slot in the arrays from the promise until it is over; slot 0 is for trying things out. What batteries have left, and who
-charges, is in `stays`.
+charges, is in `stays`; who has nothing to do, and stands by where, in `idlers`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from envs.transit.fleet import (
     new_fleet,
     new_riders,
 )
+from envs.transit.guard import FASTER
+from envs.transit.idlers import Idlers
 from envs.transit.offers import Offer, Trip, offer_of
 from envs.transit.site import TransitSite
 from envs.transit.stays import Batteries
@@ -46,10 +48,10 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
     """Where a vehicle should be by now if it does as planned: it drives on, but serves no stop before it says so.
 
     At a stop it stays until it reports; if that takes longer than boarding does, the rest of the plan gets later. At a
-    charger it reports twice. By a stop of a rider who withdrew it just passes.
+    charger it reports twice. By a stop of a rider who withdrew it just passes. With no plan it goes where it was sent.
     """
-    while np.isfinite(fleet.at_s[v]) and fleet.length[v] > 0:
-        at, target = fleet.at[v], fleet.node[v, 0]
+    while np.isfinite(fleet.at_s[v]) and (fleet.length[v] > 0 or fleet.heading[v] != NOBODY):
+        at, target = fleet.at[v], fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
         if at != target:
             if fleet.at_s[v] > now_s:
                 return
@@ -58,6 +60,8 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
             fleet.at_s[v] = arrive(fleet.at_s[v], roads.free_s[at, following], roads.speed, roads.slot_s)
             fleet.at[v] = following
             continue
+        if fleet.length[v] == 0:
+            return
         r = fleet.rider[v, 0]
         if riders.state[r] == CANCELLED:
             if fleet.at_s[v] > now_s:
@@ -106,7 +110,8 @@ class LiveFleet:
         self.fleet = new_fleet(np.array(at), np.array(room), np.array(shift_s), battery)
         self.riders, stay_of = charging.with_stays(_blank(SLOTS), self.fleet)
         self.batteries = Batteries(self.fleet, Chargers(places, stay_of, terms.low, terms.until))
-        self.weights = np.array(site.costs.tuple)
+        self.idlers = Idlers(site, self.fleet, self.roads)
+        self.weights, self.urgency = np.array(site.costs.tuple), np.ones(len(site.nodes))
         promise = site.promise
         self._margin_s, held = promise.margin_s, promise.held
         self._anew = np.array([held.wait_s, held.ride_factor, held.ride_allowance_s])
@@ -115,7 +120,7 @@ class LiveFleet:
 
     def look(self, now_s: float) -> None:
         """Move every vehicle to where it should be by now."""
-        for v in np.flatnonzero(self.fleet.length > 0):
+        for v in np.flatnonzero((self.fleet.length > 0) | (self.fleet.heading != NOBODY)):
             follow(v, now_s, self.fleet, self.riders, self.roads)
         self.batteries.put_off(self.riders)
 
@@ -146,7 +151,9 @@ class LiveFleet:
     def best(self, trip: Trip, now_s: float, vehicle: int | None = None) -> Offer | None:
         """The cheapest way to serve a trip, by one vehicle if it is named; None: no promise of it could be kept."""
         self.place(0, trip)
-        state = self.fleet, self.riders, self.roads, self.weights, kernel.EVERYWHERE
+        weights = self.weights.copy()
+        weights[kernel.WAIT] *= self.urgency[trip.origin]
+        state = self.fleet, self.riders, self.roads, weights, kernel.EVERYWHERE
         if vehicle is None:
             cost, v, i, j = kernel.best_insertion(0, now_s, *state, self._begins, self._bounds)
         else:
@@ -235,8 +242,18 @@ class LiveFleet:
         mine = self.fleet.rider[v, : self.fleet.length[v]] == r
         self.fleet.floor_s[v, : self.fleet.length[v]][mine] = 0.0
 
-    def decide(self, now_s: float, waiting: Sequence[int]) -> dict[int, int]:
-        """What a dispatch centre does at every decision: who is low is to charge, and who waits may change vehicles.
+    def see_to_batteries(self, now_s: float) -> None:
+        """Put stays at chargers into the plans of vehicles that are low, or whose batteries do not last for them."""
+        if not self.ranged:
+            return
+        chargers = self.batteries.chargers
+        low = charging.low(now_s, self.fleet, self.riders, chargers).tolist()
+        short = [v for v in self._short() if v not in low and self.batteries.stay(v, self.riders) is None]
+        who = np.array(low + short, np.int64)
+        charging.plan_stays(who, now_s, self.fleet, self.riders, self.roads, chargers)
+
+    def reassign(self, now_s: float, waiting: Sequence[int]) -> dict[int, int]:
+        """Who waits may change vehicles.
 
         Without ``timing.reassign_s`` only those change whose vehicle's battery does not last for its plan.
 
@@ -248,22 +265,19 @@ class LiveFleet:
             Slot → the vehicle that it was with before, of those who changed.
         """
         fleet, riders, roads = self.fleet, self.riders, self.roads
-        if self.ranged:
-            self._charge(now_s)
         lock_s, short = self.site.timing.reassign_s, set(self._short())
         before = {r: int(riders.vehicle[r]) for r in waiting if lock_s or int(riders.vehicle[r]) in short}
-        log, urgency = events.new_log(3 * len(before) + 1), np.ones(len(roads.free_s))
-        rows = np.array(list(before), np.int64)
-        motion.reassign(rows, lock_s, now_s, fleet, riders, roads, self.weights, urgency, log)
+        log, rows = events.new_log(3 * len(before) + 1), np.array(list(before), np.int64)
+        motion.reassign(rows, lock_s, now_s, fleet, riders, roads, self.weights, self.urgency, log)
         return {r: v for r, v in before.items() if riders.vehicle[r] != v}
 
-    def _charge(self, now_s: float) -> None:
-        """Put stays at chargers into the plans of vehicles that are low, or whose batteries do not last for them."""
-        chargers = self.batteries.chargers
-        low = charging.low(now_s, self.fleet, self.riders, chargers).tolist()
-        short = [v for v in self._short() if v not in low and self.batteries.stay(v, self.riders) is None]
-        who = np.array(low + short, np.int64)
-        charging.plan_stays(who, now_s, self.fleet, self.riders, self.roads, chargers)
+    def hurry(self, urgency: np.ndarray) -> None:
+        """From now on waits count as zones want it.
+
+        Args:
+            urgency: of each zone, -1 to 1; 0: as usual, ``(N,)``.
+        """
+        self.urgency = FASTER ** urgency[self.site.zone_of]
 
     def lasts(self, v: int) -> bool:
         """Whether a vehicle's battery lasts for its plan, and then to a charger."""
@@ -285,6 +299,8 @@ class LiveFleet:
         if np.isfinite(self.fleet.at_s[v]):
             self.batteries.reach(v, node, self.fleet, self.roads)
             self.fleet.at[v], self.fleet.at_s[v] = node, max(at_s, self.fleet.shift_s[v, 0])
+            if self.fleet.heading[v] == node:
+                self.fleet.heading[v] = NOBODY
             plans.reckon(v, self.fleet, self.riders, self.roads)
 
     def read(self, v: int, share: float, at_s: float) -> None:

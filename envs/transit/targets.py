@@ -76,6 +76,33 @@ def counts_of(shares: np.ndarray, vehicles: int) -> np.ndarray:
     return counts
 
 
+def sends(
+    site: TransitSite, readings: Readings, scores: np.ndarray, at: np.ndarray, free_s: np.ndarray
+) -> list[tuple[int, int]]:
+    """Which idle vehicle is to stand by where, so that every zone has its share.
+
+    Args:
+        site: the service.
+        readings: of this moment.
+        scores: what zones ask for, -1 to 1, ``(N,)``.
+        at: nodes at which idle vehicles stand, ``(I,)``.
+        free_s: from node to node, ``(nodes, nodes)``.
+
+    Returns:
+        Pairs of idle vehicle and node.
+    """
+    open_zones = site.stands >= 0
+    if not open_zones.any():
+        return []
+    shares = np.where(open_zones, shares_of(scores), 0.0)
+    targets = counts_of(shares / shares.sum(), int(available(readings).sum()))
+    to_s = np.where(open_zones, free_s[np.ix_(at, np.maximum(site.stands, 0))], np.inf)
+    here = readings["idle_veh"].astype(np.int64)
+    coming = (readings["inbound_veh"] + readings["soon_veh"]).astype(np.int64)
+    found = moves(targets, here, coming, site.zone_of[at], to_s)
+    return [(k, int(site.stands[zone])) for k, zone in found]
+
+
 def moves(
     targets: np.ndarray, here: np.ndarray, coming: np.ndarray, zone: np.ndarray, to_s: np.ndarray
 ) -> list[tuple[int, int]]:

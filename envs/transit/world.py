@@ -18,7 +18,7 @@ from envs.transit.network import day_of
 from envs.transit.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
-from envs.transit.targets import available, counts_of, moves, shares_of
+from envs.transit.targets import sends
 
 if TYPE_CHECKING:
     from envs.transit.service import Service
@@ -111,20 +111,10 @@ class TransitWorld(World):
 
     def _rebalance(self, scores: np.ndarray) -> None:
         """Send idle vehicles from zones that have too many to zones that have too few."""
-        service, site = self.service, self.site
-        open_zones = site.stands >= 0
-        if not open_zones.any():
-            return
-        now = self._now
-        shares = np.where(open_zones, shares_of(scores), 0.0)
-        targets = counts_of(shares / shares.sum(), int(available(now).sum()))
+        service = self.service
         idle = np.flatnonzero(service.standing)
-        at = service.fleet.at[idle]
-        to_s = np.where(open_zones, service.roads.free_s[np.ix_(at, np.maximum(site.stands, 0))], np.inf)
-        here = now["idle_veh"].astype(np.int64)
-        coming = (now["inbound_veh"] + now["soon_veh"]).astype(np.int64)
-        for k, zone in moves(targets, here, coming, site.zone_of[at], to_s):
-            service.send(int(idle[k]), int(site.stands[zone]))
+        for k, node in sends(self.site, self._now, scores, service.fleet.at[idle], service.roads.free_s):
+            service.send(int(idle[k]), node)
 
     def _readings(self) -> Readings:
         self._now = census.take(self.service, self.site, self.scenario.duration_s)

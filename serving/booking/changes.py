@@ -10,12 +10,16 @@ from serving.booking.store import Change, Row
 
 
 def keep(roster: Roster, change: Change, v: int) -> None:
-    """A vehicle's place, plan and battery are to be written."""
+    """A vehicle's place, plan and battery, and where it is to stand by, are to be written."""
     key = roster.duties[v]
     roster.name_stay(v)
     change.duties[key], change.plans[key] = roster.duty_row(v), roster.plan_rows(v)
     if roster.live.batteries.has(v):
         change.batteries[key] = roster.battery_row(v)
+    if (row := roster.sent_row(v)) is not None:
+        change.sent[key] = row
+    else:
+        change.sent.pop(key, None)
 
 
 def note(change: Change, row: Row, columns: Row) -> None:

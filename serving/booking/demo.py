@@ -35,7 +35,10 @@ from envs.transit.site import TransitSite
 from serving.booking.desk import Desk
 from serving.booking.places import DAY_S
 from serving.booking.settings import BookingSettings, Vehicle, fleet_of
+from serving.booking.zones import Zones
+from serving.config import SiteConfig
 from serving.gateway import Gateway
+from serving.tick.sites import SiteService
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))
 """When the day begins."""
@@ -43,6 +46,8 @@ BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))
 LATE_S = 1.5
 """Seconds by which a promise may be passed: times go over the wire to the tenth of a second, once a stop."""
 
+
+STAND_BY = "stand by"
 
 LOOK_S = 30.0
 """So often drivers look at their plans, which may have changed."""
@@ -180,7 +185,7 @@ class SimulatedDay:
         shown = self._get("vehicles")["vehicles"]
         for row in shown:
             self._take(now_s, row["id"], row["plan"])
-        if now_s < until_s or any(row["plan"] for row in shown):
+        if now_s < until_s or any(stop["do"] != STAND_BY for row in shown for stop in row["plan"]):
             self._at(now_s + LOOK_S, "look", until_s)
 
     def _new_plan(self, now_s: float, vehicle: str) -> None:
@@ -217,6 +222,8 @@ class SimulatedDay:
             there_s = arrive(now_s, free_s, self.day.speed, self.day.slot_s)
             driver.drive(float(matrices.metres[driver.node, following]))
             self._go(there_s, "reach", vehicle, following)
+        elif stop["do"] == STAND_BY:
+            self._tell(now_s, vehicle, "position", corner=self.names[target])
         elif stop["do"] == "drop off":
             self.kept[stop["booking"]].dropped_s = now_s
             self._go(now_s + self.site.timing.alight_s, "done", vehicle, stop)
@@ -315,15 +322,17 @@ def _seconds(text: str) -> float:
 
 
 @contextmanager
-def served(site: TransitSite, settings: BookingSettings) -> Iterator[str]:
-    """A booking service on loopback, in a thread; its address."""
+def served(site: TransitSite, settings: BookingSettings, ref: str, controller: str) -> Iterator[str]:
+    """A booking service on loopback, in a thread, where a controller says where vehicles stand by; its address."""
     import uvicorn
 
     from serving.app import create_app
     from serving.cluster.ray_cluster import free_ports
 
+    service = SiteService.open(site, SiteConfig(site=ref, champion=controller))
     desk, port = Desk(site, settings), free_ports(1)[0]
-    app = create_app(Gateway([], desks={site.name: desk}))
+    desk.zones = Zones(service) if settings.standby else None
+    app = create_app(Gateway([service], desks={site.name: desk}))
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -335,10 +344,17 @@ def served(site: TransitSite, settings: BookingSettings) -> Iterator[str]:
         server.should_exit = True
         thread.join(10)
         desk.close()
+        service.close()
 
 
 def play(
-    ref: str, hours: float, seed: int, slower: float = 0.0, vehicles: int | None = None, **changes: Any
+    ref: str,
+    hours: float,
+    seed: int,
+    slower: float = 0.0,
+    vehicles: int | None = None,
+    controller: str | None = "policy",
+    **changes: Any,
 ) -> dict[str, Any]:
     """Play the beginning of a scenario's day over HTTP.
 
@@ -348,6 +364,7 @@ def play(
         seed: of its requests.
         slower: every street takes up to this share longer than the service thinks.
         vehicles: how many, if not as many as the scenario has.
+        controller: who says where vehicles without riders stand by; None: they stay where they are.
         changes: of the scenario.
 
     Raises:
@@ -359,6 +376,7 @@ def play(
     site = load_site(scenario)
     day = day_of(scenario, site, seed)
     fleet = fleet_of(scenario, site)[:vehicles]
+    site = site.model_copy(update={"vehicles": len(fleet)})
     with tempfile.TemporaryDirectory() as folder:
         database = f"sqlite:///{Path(folder) / 'bookings.db'}"
         settings = BookingSettings(
@@ -367,9 +385,14 @@ def play(
             charging=scenario.charging,
             timezone="Asia/Ho_Chi_Minh",
             speeds=_around_the_clock(day),
+            usual_from=f"{BEGIN:%H:%M}",
+            standby=controller is not None,
             clock="caller",
         )
-        with served(site, settings) as url, httpx.Client(timeout=30, trust_env=False) as http:
+        with (
+            served(site, settings, ref, controller or "policy") as url,
+            httpx.Client(timeout=30, trust_env=False) as http,
+        ):
             played = SimulatedDay(site, day, settings, http, f"{url}/v1/transit/{site.name}", slower, seed)
             return played.run(hours * 3600)
 
@@ -389,11 +412,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slower", type=float, default=0.0)
     parser.add_argument("--vehicles", type=int)
+    parser.add_argument("--controller", default="policy", help="who says where vehicles without riders stand by")
+    parser.add_argument("--stay", action="store_true", help="they stay where they are")
     parser.add_argument("--range-km", type=float, default=0.0)
     parser.add_argument("--charged", type=float, default=1.0)
     given = parser.parse_args()
     electric = {"fleet__range_km": given.range_km, "fleet__charged": (given.charged, given.charged)}
-    found = play(given.scenario, given.hours, given.seed, given.slower, given.vehicles, **electric)
+    controller = None if given.stay else given.controller
+    found = play(given.scenario, given.hours, given.seed, given.slower, given.vehicles, controller, **electric)
     for name, value in found.items():
         print(f"{name:20} {value}")
 

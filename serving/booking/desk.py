@@ -33,6 +33,7 @@ from serving.booking.roster import Roster
 from serving.booking.settings import BookingSettings
 from serving.booking.store import Answer, Change, Row, Stale, Store, Unusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
+from serving.booking.zones import Zones
 from serving.refusals import Busy, Conflict, Refused
 
 TRIES = 20
@@ -60,6 +61,9 @@ class Desk:
         site: the site.
         settings: its booking.
 
+    Attributes:
+        zones: who says where idle vehicles stand by; None: they stay where they are.
+
     Raises:
         CityloopError: if the database cannot be used, or the settings do not fit the site or what is kept.
     """
@@ -70,6 +74,7 @@ class Desk:
         self._store = Store(settings.database, site.name)
         self._lock = threading.Lock()
         self._roster: Roster | None = None
+        self.zones: Zones | None = None
         self._clock = self._store.clock()
         self._fresh(self._now(None))
 
@@ -103,7 +108,7 @@ class Desk:
                 roster = self._roster = self._build(now)
             roster.look(now)
             try:
-                if rounds.due(roster, now):
+                if rounds.due(roster, now, self.zones):
                     self._decide(roster, now)
             except Stale:
                 self._roster = None
@@ -122,8 +127,9 @@ class Desk:
     def _decide(self, roster: Roster, now: float) -> None:
         """Look through all plans; what is changed is written at once."""
         change = Change(now)
-        rounds.decide(roster, change, now)
-        if change.plans:
+        asked = {} if self.zones is None else self._store.asked(now - self.site.timing.recent_s)
+        rounds.decide(roster, change, now, self.zones, asked)
+        if change.plans or change.urgencies is not None:
             roster.revision = self._store.commit(roster.revision, change)
         roster.decided = now
 
@@ -197,6 +203,7 @@ class Desk:
             wanted = None if request.vehicle is None else duty_of(roster, request.vehicle, asked.way.earliest_s)
             found = roster.live.best(asked.way, now_s, wanted)
             if found is None:
+                change.event = {"kind": "refused", "corner": self.site.nodes[asked.way.origin].id}
                 raise why_not(roster, asked.way, now_s, request.vehicle)
             return self._promise(roster, change, asked, found, now)
 
@@ -226,7 +233,8 @@ class Desk:
         }
         roster.remember(row, r)
         change.new.append(row)
-        change.event = {"kind": "booked", "booking": row["id"], "vehicle": roster.vehicles[found.vehicle].id}
+        names = {"booking": row["id"], "vehicle": roster.vehicles[found.vehicle].id, "corner": promise["origin"]}
+        change.event = {"kind": "booked"} | names
         keep(roster, change, found.vehicle)
         return views.booking(roster, row)
 

@@ -6,15 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.core.site import Site
+from envs.transit.site import TransitSite
 from serving.booking.desk import Desk
 from serving.booking.settings import booking_of
+from serving.booking.zones import Zones
+from serving.tick.sites import SiteService
 
 
-def open_desks(places: Sequence[tuple[str, Site, Mapping[str, Any] | None]], restore: bool = True) -> dict[str, Desk]:
+def staffed(site: Site, given: Mapping[str, Any] | None) -> Site:
+    """A site with as many vehicles as its section ``booking`` names, if it names any."""
+    vehicles = None if given is None else given.get("vehicles")
+    if not isinstance(site, TransitSite) or not isinstance(vehicles, list) or not vehicles:
+        return site
+    return site.model_copy(update={"vehicles": len(vehicles)})
+
+
+def open_desks(
+    places: Sequence[tuple[str, Site, Mapping[str, Any] | None]],
+    services: Mapping[str, SiteService],
+    restore: bool = True,
+) -> dict[str, Desk]:
     """A desk a site where trips are booked, by its name.
 
     Args:
         places: what each site comes from, the site, and its section ``booking``.
+        services: of all sites, by ``system/site``: who decides where vehicles stand by.
         restore: take up what is kept; otherwise touch no database, and only look whether everything fits.
 
     Raises:
@@ -24,7 +40,8 @@ def open_desks(places: Sequence[tuple[str, Site, Mapping[str, Any] | None]], res
     desks: dict[str, Desk] = {}
     try:
         for site, one in settings if restore else ():
-            desks[site.name] = Desk(site, one)
+            desk = desks[site.name] = Desk(site, one)
+            desk.zones = Zones(services[f"{site.system}/{site.name}"]) if one.standby else None
     except BaseException:
         for desk in desks.values():
             desk.close()

@@ -107,6 +107,11 @@ class Calendar:
         moment = datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp() + 3600 * hour
         return moment if absolute else moment - self._midnight
 
+    def service_day(self, hour: float, now: float) -> tuple[str, float]:
+        """Which day of the service it is, where days begin at an hour, and for how many seconds it has been."""
+        day = 0 if self.hour(0, hour, absolute=True) <= now else -1
+        return self.date(day).isoformat(), now - self.hour(day, hour, absolute=True)
+
     def holds(self, now: float) -> bool:
         """Whether a moment is still on this day."""
         return datetime.fromtimestamp(now, self.zone).date() == self.day

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.transit.charging import battery
-from envs.transit.fleet import ABOARD, WAITING
+from envs.transit.fleet import ABOARD, NOBODY, WAITING
 from envs.transit.live import LiveFleet
 from envs.transit.offers import Trip
 from envs.transit.site import TransitSite
@@ -25,6 +26,9 @@ from serving.booking.store import OPEN, Row, State
 
 ALWAYS_S = 1e7
 """A shift without hours is from so long ago until so far ahead; the calendar begins anew every day."""
+
+
+MIDNIGHT = "0:00"
 
 
 def vehicle_of(duty: str | None) -> str | None:
@@ -49,6 +53,7 @@ class Roster:
         slots: their slots in the arrays; those of duties long over have none.
         passed: slots of bookings that were withdrawn, and by whose stops a vehicle still passes (`LiveFleet.passes`).
         stays: name of each duty's stay at a charger; none: none is planned.
+        urgencies: what zones asked for last, see `rounds`; empty: nothing.
         decided: when plans were last looked through as a whole, see `rounds`.
 
     Raises:
@@ -83,6 +88,7 @@ class Roster:
         self.slots: dict[str, int] = {}
         self.passed: dict[str, int] = {}
         self.stays: dict[int, str] = {}
+        self.urgencies: dict[str, float] = {}
         self.decided = state.clock
         self._restore(state)
 
@@ -119,6 +125,11 @@ class Roster:
             if key in index and self.live.batteries.has(index[key]):
                 picks = {stop["booking"] for stop in state.plans.get(key, ()) if stop["pick"]}
                 self._restore_battery(index[key], row, plugged=row["stay"] not in picks)
+        self._restore_plans(state, index)
+        if self.settings.standby:
+            self.hurry(state.urgencies)
+
+    def _restore_plans(self, state: State, index: Mapping[str, int]) -> None:
         names = {name: r for r, name in self.names.items()}
         for key, stops in state.plans.items():
             if key in index:  # of a vehicle that has no range any more, stays are left out
@@ -129,6 +140,9 @@ class Roster:
             self.live.let_pass(r)
         for v in {int(self.live.riders.vehicle[r]) for r in self.passed.values()}:
             self.live.set_plan(v, self.live.plan(v))
+        for key, row in state.sent.items():
+            if key in index:
+                self.live.fleet.heading[index[key]] = self.places.node(row["node"], "node")
 
     def _floor(self, stop: Row) -> float:
         return self.calendar.to_s(stop["floor"]) if stop["pick"] else 0.0
@@ -181,6 +195,21 @@ class Roster:
             if not self.live.passes(r):
                 self.live.give_slot(self.passed.pop(booking))
 
+    def service_day(self, now: float) -> tuple[str, float]:
+        """The day of the service, and for how many seconds it has been, as its usual demand is told."""
+        return self.calendar.service_day(hours(self.settings.usual_from or MIDNIGHT), now)
+
+    def hurry(self, urgencies: Mapping[str, float]) -> None:
+        """What zones ask for from now on; as usual where they ask for nothing."""
+        self.urgencies = dict(urgencies)
+        self.live.hurry(np.array([urgencies.get(zone, 0.0) for zone in self.site.agents]))
+
+    def origins(self, asked: Mapping[str, Sequence[str]]) -> tuple[list[int], list[int]]:
+        """Nodes from which people wanted to go: all of them, and those who were refused."""
+        index = {node.id: k for k, node in enumerate(self.site.nodes)}
+        booked, refused = ([index[name] for name in asked[kind] if name in index] for kind in ("booked", "refused"))
+        return booked + refused, refused
+
     # -- what is to be kept ---------------------------------------------------------------------------------------
 
     def duty_row(self, v: int) -> Row:
@@ -197,6 +226,11 @@ class Roster:
             {"booking": names[r], "pick": pick, "floor": to_time(floor_s) if pick else 0.0}
             for r, pick, floor_s in self.live.plan(v)
         ]
+
+    def sent_row(self, v: int) -> Row | None:
+        """Where a vehicle is to stand by; None: nowhere but where it is."""
+        heading = int(self.live.fleet.heading[v])
+        return None if heading == NOBODY else {"node": self.site.nodes[heading].id}
 
     def battery_row(self, v: int) -> Row:
         """What a vehicle's battery has left, and its stay at a charger."""
@@ -257,6 +291,8 @@ class Roster:
         """All plans as plain data: what two rosters of one state have in common."""
         plans = {key: self.plan_rows(v) for v, key in enumerate(self.duties) if self.live.fleet.length[v]}
         promises = {booking: self.promise_row(r) for booking, r in self.slots.items()}
-        ranged = [v for v in range(len(self.duties)) if self.live.batteries.has(v)]
-        batteries = {self.duties[v]: self.battery_row(v) for v in ranged}
-        return {"plans": plans, "bookings": promises, "batteries": batteries}
+        every = range(len(self.duties))
+        batteries = {self.duties[v]: self.battery_row(v) for v in every if self.live.batteries.has(v)}
+        sent = {self.duties[v]: row for v in every if (row := self.sent_row(v)) is not None}
+        zones = {"sent": sent, "urgencies": self.urgencies}
+        return {"plans": plans, "bookings": promises, "batteries": batteries} | zones

@@ -1,4 +1,4 @@
-"""What a dispatch centre does every `timing.decision_s`, whoever asks for what: see `LiveFleet.decide`.
+"""What a dispatch centre decides every `timing.decision_s`: who charges, who stands by where, who changes vehicles.
 
 There is no clock that runs by itself: the first message after each such moment brings it about, before it is dealt
 with. Of several processes one does it, as the site's revision says: every change before the moment was made without it,
@@ -7,25 +7,38 @@ every one after it with it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from envs.transit.guard import SCORE, URGENCY
 from serving.booking.changes import hand_over, keep
 from serving.booking.roster import Roster
 from serving.booking.store import Change
+from serving.booking.zones import Zones
+
+Asked = Mapping[str, Sequence[str]]
+"""Origins of the requests of the past ``timing.recent_s``: those ``booked`` and those ``refused``."""
 
 
-def due(roster: Roster, now: float) -> bool:
+def due(roster: Roster, now: float, zones: Zones | None) -> bool:
     """Whether there is something to decide as a whole, and it has not been since the last moment for it."""
     timing = roster.site.timing
-    wanted = timing.reassign_s > 0 or roster.live.ranged
+    wanted = timing.reassign_s > 0 or roster.live.ranged or zones is not None
     return wanted and now // timing.decision_s > roster.decided // timing.decision_s
 
 
-def decide(roster: Roster, change: Change, now: float) -> None:
-    """Have vehicles that are low charge, and give riders who wait to others where the scenario lets them be."""
-    live, rows = roster.live, roster.rows
+def decide(roster: Roster, change: Change, now: float, zones: Zones | None, asked: Asked) -> None:
+    """Have vehicles that are low charge and idle ones stand by where zones want them, and give riders who wait to
+    others where the scenario lets them be.
+    """
+    live, rows, now_s = roster.live, roster.rows, roster.calendar.to_s(now)
     before = [_plan(roster, v) for v in range(len(roster.duties))]
+    live.idlers.end_shifts(now_s)
+    live.see_to_batteries(now_s)
+    if zones is not None:
+        _stand_by(roster, change, now, zones, asked)
     waiting = [row for row in rows.values() if row["state"] == "confirmed" and row["id"] in roster.slots]
     slots = [roster.slots[row["id"]] for row in sorted(waiting, key=lambda row: row["booked_at"])]
-    moved, names = live.decide(roster.calendar.to_s(now), slots), roster.names
+    moved, names = live.reassign(now_s, slots), roster.names
     for r in moved:
         hand_over(change, rows[names[r]], roster.promise_row(r), "reassigned")
     for v, plan in enumerate(before):
@@ -33,6 +46,22 @@ def decide(roster: Roster, change: Change, now: float) -> None:
             keep(roster, change, v)
 
 
-def _plan(roster: Roster, v: int) -> tuple[list[tuple[int, bool, float]], float]:
-    """A vehicle's plan, and from when on it carries it out."""
-    return roster.live.plan(v), float(roster.live.fleet.at_s[v])
+def _stand_by(roster: Roster, change: Change, now: float, zones: Zones, asked: Asked) -> None:
+    """Ask the zones' controller, and carry out what it wants."""
+    live, now_s = roster.live, roster.calendar.to_s(now)
+    day, time_s = roster.service_day(now)
+    readings = live.idlers.census(now_s, time_s, live.riders, *roster.origins(asked))
+    commands = zones.ask(day, time_s, int(now // roster.site.timing.decision_s), readings)
+    urgencies: dict[str, float] = {}
+    if commands is not None:
+        live.idlers.send(now_s, live.riders, readings, commands[:, SCORE])
+        urgencies = dict(zip(roster.site.agents, commands[:, URGENCY].tolist(), strict=True))
+    if urgencies != roster.urgencies:
+        change.urgencies = urgencies
+        roster.hurry(urgencies)
+
+
+def _plan(roster: Roster, v: int) -> tuple[list[tuple[int, bool, float]], float, int]:
+    """A vehicle's plan, from when on it carries it out, and where it is to stand by."""
+    fleet = roster.live.fleet
+    return roster.live.plan(v), float(fleet.at_s[v]), int(fleet.heading[v])

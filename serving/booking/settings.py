@@ -82,6 +82,8 @@ class BookingSettings(Frozen):
         charging: where and when those with a range charge.
         timezone: in which shifts, speeds and answers are.
         speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the day.
+        standby: whether vehicles without riders are sent to where the site's controller wants them.
+        usual_from: local time at which the scenario begins, whose usual demand is then expected; empty: none is known.
         ahead_h: how far ahead one may book.
         walk_m: how far a rider may have to walk to a stop, as the crow flies; 0: a stop must be named.
         walk_mps: how fast.
@@ -94,6 +96,8 @@ class BookingSettings(Frozen):
     charging: Charging = Charging()
     timezone: str = "UTC"
     speeds: tuple[float, ...] = (1.0,)
+    standby: bool = True
+    usual_from: str = ""
     ahead_h: float = Field(default=24.0, gt=0, le=24 * 31)
     walk_m: float = Field(default=500.0, ge=0, le=5000)
     walk_mps: float = Field(default=1.0, gt=0, le=3)
@@ -119,6 +123,13 @@ class BookingSettings(Frozen):
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
             raise ValueError(f"timezone {value!r} is unknown: give one such as Asia/Ho_Chi_Minh") from None
+        return value
+
+    @field_validator("usual_from")
+    @classmethod
+    def _hour(cls, value: str) -> str:
+        if value:
+            hours(value)
         return value
 
     @model_validator(mode="after")

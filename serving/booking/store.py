@@ -116,6 +116,21 @@ HANDOVERS = sql.Table(
     Column("why", String(16), nullable=False),
     Column("at", Double, nullable=False),
 )
+SENT = sql.Table(
+    "transit_sent",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("duty", String(96), primary_key=True),
+    # Where a vehicle without riders is to stand by.
+    Column("node", String(128), nullable=False),
+)
+URGENCIES = sql.Table(
+    "transit_urgencies",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("zone", String(128), primary_key=True),
+    Column("urgency", Double, nullable=False),
+)
 ANSWERS = sql.Table(
     "transit_answers",
     TABLES,
@@ -171,6 +186,8 @@ class Change:
         duties: duty → where it is (``corner``, ``at``, ``seen``, ``out``).
         plans: duty → stops (``booking``, ``pick``, ``floor``), in order; a stay at a charger stands for a booking.
         batteries: duty → what its battery has left, and its stay at a charger; of those with a range.
+        sent: duty → where it is to stand by (``node``); none for those of `plans` that are not here.
+        urgencies: zone → what its controller asked for last, if that is something else now; None: it is not.
         handovers: which booking was given to another vehicle.
         event: a row of the events.
     """
@@ -181,6 +198,8 @@ class Change:
     duties: dict[str, Row] = field(default_factory=dict)
     plans: dict[str, list[Row]] = field(default_factory=dict)
     batteries: dict[str, Row] = field(default_factory=dict)
+    sent: dict[str, Row] = field(default_factory=dict)
+    urgencies: dict[str, float] | None = None
     handovers: list[Row] = field(default_factory=list)
     event: Row = field(default_factory=dict)
 
@@ -193,7 +212,8 @@ class State:
         revision: how many changes there have been.
         clock: when the last was, in seconds since 1970.
         bookings: open ones, and others by whose stops a vehicle still passes; see `Store.booking`.
-        duties, plans, batteries: by duty, as `Change` has them.
+        duties, plans, batteries, sent: by duty, as `Change` has them.
+        urgencies: zone → what its controller asked for last; empty: nothing.
     """
 
     revision: int
@@ -202,6 +222,8 @@ class State:
     duties: dict[str, Row]
     plans: dict[str, list[Row]]
     batteries: dict[str, Row]
+    sent: dict[str, Row]
+    urgencies: dict[str, float]
 
 
 class Unusable(Busy):
@@ -309,14 +331,16 @@ class Store:
             bookings = self._bookings(db, current)
             duties = db.execute(self._mine(DUTIES)).mappings().all()
             batteries = db.execute(self._mine(BATTERIES)).mappings().all()
+            sent = db.execute(self._mine(SENT)).mappings().all()
+            urgencies = {row["zone"]: row["urgency"] for row in db.execute(self._mine(URGENCIES)).mappings()}
             stops = db.execute(self._mine(STOPS).order_by(STOPS.c.duty, STOPS.c.place)).mappings().all()
         if self.revision() != head["revision"]:
             raise Stale
         plans: dict[str, list[Row]] = {}
         for stop in stops:
             plans.setdefault(stop["duty"], []).append(dict(stop))
-        by_duty = [{row["duty"]: dict(row) for row in rows} for rows in (duties, batteries)]
-        return State(head["revision"], head["clock"], bookings, by_duty[0], plans, by_duty[1])
+        where, charge, posts = ({row["duty"]: dict(row) for row in rows} for rows in (duties, batteries, sent))
+        return State(head["revision"], head["clock"], bookings, where, plans, charge, posts, urgencies)
 
     def _bookings(self, db: sql.Connection, which: sql.ColumnElement[bool]) -> list[Row]:
         """Rows of bookings, and as ``handovers`` in each, in order, when it was given to another vehicle."""
@@ -360,6 +384,10 @@ class Store:
                 which = sql.update(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.id == booking)
                 db.execute(which.values(**columns))
             self._write_duties(db, change)
+            if change.urgencies is not None:
+                db.execute(sql.delete(URGENCIES).where(URGENCIES.c.site == self.site))
+            for zone, urgency in (change.urgencies or {}).items():
+                db.execute(sql.insert(URGENCIES).values(site=self.site, zone=zone, urgency=urgency))
             for row in change.handovers:
                 db.execute(sql.insert(HANDOVERS).values(site=self.site, **row))
             if change.event:
@@ -370,11 +398,12 @@ class Store:
         return seen + 1
 
     def _write_duties(self, db: sql.Connection, change: Change) -> None:
-        """Where vehicles are, their plans and batteries: as they are now, in place of what was."""
-        for table, changed in ((DUTIES, change.duties), (STOPS, change.plans), (BATTERIES, change.batteries)):
+        """Where vehicles are, their plans and batteries, and where they go: as it is now, in place of what was."""
+        tables = (DUTIES, change.duties), (STOPS, change.plans), (BATTERIES, change.batteries), (SENT, change.plans)
+        for table, changed in tables:
             for duty in changed:
                 db.execute(sql.delete(table).where(table.c.site == self.site, table.c.duty == duty))
-        for table, rows in ((DUTIES, change.duties), (BATTERIES, change.batteries)):
+        for table, rows in ((DUTIES, change.duties), (BATTERIES, change.batteries), (SENT, change.sent)):
             for duty, columns in rows.items():
                 db.execute(sql.insert(table).values(site=self.site, duty=duty, **columns))
         stops = [
@@ -384,6 +413,16 @@ class Store:
         ]
         if stops:
             db.execute(sql.insert(STOPS), stops)
+
+    def asked(self, since: float) -> dict[str, list[str]]:
+        """Origins of the requests since a moment: ``booked`` and ``refused``."""
+        found: dict[str, list[str]] = {"booked": [], "refused": []}
+        which = EVENTS.c.kind.in_(found), EVENTS.c.at >= since, EVENTS.c.corner.is_not(None)
+        query = sql.select(EVENTS.c.kind, EVENTS.c.corner).where(EVENTS.c.site == self.site, *which)
+        with self._reading() as db:
+            for kind, corner in db.execute(query):
+                found[kind].append(corner)
+        return found
 
     def events(self, booking: str | None = None) -> list[Row]:
         """Everything that was reported, in order; of one booking if it is named."""

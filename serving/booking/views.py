@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from envs.transit import plans
-from envs.transit.fleet import CANCELLED, CHARGING
+from envs.transit.fleet import CANCELLED, CHARGING, NOBODY
 from envs.transit.offers import Offer
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Row
@@ -123,8 +123,19 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
         "charge": round(live.batteries.share(v, now_s, fleet, live.riders), 3) if ranged else None,
         "charges": live.batteries.plugged(v, fleet),
         "short_of_charge": ranged and not live.lasts(v),
-        "plan": [_stop(roster, v, k, names) for k in range(fleet.length[v])],
+        "plan": [_stop(roster, v, k, names) for k in range(fleet.length[v])] or _stand_by(roster, v),
     }
+
+
+def _stand_by(roster: Roster, v: int) -> list[Any]:
+    """Where a vehicle without a plan is to stand by, if it was sent anywhere and has not said that it is there."""
+    heading = int(roster.live.fleet.heading[v])
+    if heading == NOBODY:
+        return []
+    calendar = roster.calendar
+    there = calendar.iso(calendar.to_time(roster.live.idlers.arrive_s(v)))
+    stop = {"do": "stand by", "booking": None, "party": 0, "stop": roster.site.nodes[heading].id}
+    return [stop | {"not_before": None, "expected": there, "latest": None}]
 
 
 def _stop(roster: Roster, v: int, k: int, names: dict[int, str]) -> Any:

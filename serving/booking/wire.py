@@ -141,10 +141,11 @@ class Booked(Model):
 class PlannedStop(Model):
     """A stop of a vehicle's plan."""
 
-    do: Literal["pick up", "drop off", "plug in", "unplug", "pass"] = Field(
-        description="pass: nobody is there any more, but by another way the battery would not last"
+    do: Literal["pick up", "drop off", "plug in", "unplug", "pass", "stand by"] = Field(
+        description="pass: nobody is there any more, but by another way the battery would not last; stand by: the "
+        "vehicle has no riders, and is wanted there for the next: report its position on the way and once it is there"
     )
-    booking: str | None = Field(description="null at a charger")
+    booking: str | None = Field(description="null at a charger, and to stand by")
     party: int
     stop: str
     not_before: AwareDatetime | None

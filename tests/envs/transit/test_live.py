@@ -59,7 +59,8 @@ def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, ele
         waits = [r for r in known if live.riders.state[r] == WAITING]
         if rng.random() < 0.5:
             promised = {r: live.promised(r) for r in waits}
-            moved = live.decide(now, waits)
+            live.see_to_batteries(now)
+            moved = live.reassign(now, waits)
             assert {r: live.promised(r) for r in waits} == promised
             assert all(live.riders.vehicle[r] != v for r, v in moved.items())
         waiting = [r for r in known if live.riders.state[r] == WAITING]
@@ -180,10 +181,10 @@ def test_who_waits_is_given_to_a_vehicle_that_comes_sooner():
         r = book(live, 0.0, 4, 2)
         promised = live.promised(r)
         live.repair(1, 5, 10.0)
-        assert live.decide(10.0, [r]) == ({r: 0} if reassign_s else {})
+        assert live.reassign(10.0, [r]) == ({r: 0} if reassign_s else {})
         assert (live.riders.vehicle[r], live.promised(r)) == (1 if reassign_s else 0, promised)
     live.look(75.0)
-    assert live.decide(75.0, [r]) == {}, "blue is there"
+    assert live.reassign(75.0, [r]) == {}, "blue is there"
 
 
 ELECTRIC = 2000.0, 5000.0, 5.0
@@ -207,7 +208,7 @@ def test_a_live_battery_is_reckoned_by_the_way_until_it_is_read():
 def test_a_live_stay_by_hand():
     """1 km from the charger with 2 km left: there after two minutes; to nine tenths it takes 700 s."""
     live = fleet(at=(2,), battery=ELECTRIC)
-    live.decide(0.0, [])
+    live.see_to_batteries(0.0)
     stay = live.batteries.stay(0, live.riders)
     assert (stay.node, stay.begin_s, stay.length_s) == (0, 120.0, 700.0)
     live.look(150.0)
@@ -225,7 +226,7 @@ def test_a_live_stay_by_hand():
 
 def test_who_drives_off_has_unplugged():
     live = fleet(at=(0,), battery=ELECTRIC)
-    live.decide(0.0, [])
+    live.see_to_batteries(0.0)
     live.plug_in(0, 0.0)
     live.report(0, 1, 160.0)
     assert (live.fleet.battery[0, LEFT], live.plan(0)) == (2000 + 5 * 160 - 500, [])
@@ -237,10 +238,10 @@ def test_a_vehicle_that_has_less_than_it_was_thought_to_gives_riders_up():
     live.break_down(1, 0.0)
     r = book(live, 0.0, 5, 4, earliest=900.0)
     live.repair(1, 4, 1.0)
-    assert live.decide(1.0, [r]) == {}
+    assert live.reassign(1.0, [r]) == {}
     live.read(0, 0.32, 1.0)
     live.batteries.chargers.places[:, 1] = 0  # no place at the charger
-    assert live.decide(1.0, [r]) == {r: 0}
+    assert live.reassign(1.0, [r]) == {r: 0}
     assert (live.lasts(0), live.lasts(1)) == (True, True)
 
 

@@ -1,0 +1,69 @@
+"""What zones ask for: a site's own controller, told what the desk knows of its fleet, by the way of any other tick.
+
+So input checks, guard, fallback, commands by hand, audit log, alarms and the page at ``/`` are those of the site.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from anyio import from_thread
+
+from envs.core.errors import CityloopError
+from envs.core.readings import Readings
+from envs.core.registry import get_system
+from envs.core.world import Commands
+from serving.refusals import Refused
+from serving.tick.sites import SiteService
+
+log = logging.getLogger("cityloop.serving")
+
+WHO = "booking"
+"""Who asks, in the audit log."""
+
+
+class Zones:
+    """The controller of a site's zones.
+
+    Args:
+        service: the site.
+    """
+
+    def __init__(self, service: SiteService):
+        self._service = service
+        self._command = get_system(service.site.system).command
+        self._fault: str | None = None
+
+    def ask(self, day: str, time_s: float, tick: int, readings: Readings) -> Commands | None:
+        """What zones want now, ``(N, 2)``; None: nothing, as whoever decides here is no controller of zones.
+
+        Args:
+            day: of the service; with each controllers begin anew.
+            time_s: seconds since it began.
+            tick: number of the decision.
+            readings: see `envs.transit.readings`.
+        """
+        plain = get_system(self._service.site.system).readings.to_json(readings)
+        body = orjson.dumps({"tick": tick, "time_s": time_s, "episode": day, "readings": plain})
+        try:
+            answer = self._act(body)
+        except (CityloopError, Refused) as error:  # vehicles stay where they are: nobody was promised less
+            if self._fault != str(error):
+                log.warning("bookings at %s: zones cannot be asked (%s)", self._service.site.name, error)
+            self._fault = str(error)
+            return None
+        self._fault = None
+        wanted = [answer["commands"][zone].get(self._command) for zone in self._service.site.agents]
+        return None if None in wanted else np.array(wanted)
+
+    def _act(self, body: bytes) -> Mapping[str, Any]:
+        """Ask in the event loop, for which this thread decides a request; where there is none, without."""
+        try:
+            from_thread.check_cancelled()
+        except RuntimeError:
+            return self._service.act(body, WHO)
+        return from_thread.run(self._service.act_async, body, WHO)

@@ -1,0 +1,168 @@
+"""Vehicles without riders stand by where the site's own controller wants them, and that outlives the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sql
+
+from serving.booking import store
+from serving.booking.desk import Desk
+from serving.booking.settings import Vehicle
+from serving.booking.zones import WHO, Zones
+from serving.build import Plan
+from serving.config import ServiceConfig, SiteConfig
+from serving.events import Decision
+from serving.tick.sites import SiteService
+from tests.envs.transit.own import write
+from tests.envs.transit.small import three_zones
+from tests.serving.booking.desks import Client, settings_of, since
+
+RED = (Vehicle(id="red", at="0"),)
+"""Alone, at one end of the street."""
+
+
+class Told:
+    """A sink."""
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+
+    def record(self, event: Any) -> None:
+        if isinstance(event, Decision):
+            self.decisions.append(event)
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def street(folder: Path, champion: str = "standby", told: Told | None = None, **changes: Any) -> Iterator[Client]:
+    """Booking on a street, whose last zone has all the demand, from eight o'clock on."""
+    site = three_zones(usual=((0.0, 0.0, 60.0),) * 12, slot_s=300.0).model_copy(update={"vehicles": 1})
+    sinks = () if told is None else (told,)
+    service = SiteService.open(site, SiteConfig(site="transit/street", champion=champion), sinks=sinks)
+    one = Desk(site, settings_of(folder, **({"vehicles": RED, "usual_from": "8:00"} | changes)))
+    one.zones = Zones(service) if one.settings.standby else None
+    try:
+        yield Client(one)
+    finally:
+        one.close()
+        service.close()
+
+
+def look(client: Client, seconds: float) -> Any:
+    """Red, after a message at a time."""
+    client.post("quotes", seconds, **{"from": "0", "to": "1"})
+    return client.get("vehicles/red").json()
+
+
+def test_an_idle_vehicle_is_sent_where_it_will_be_needed(tmp_path: Path) -> None:
+    told = Told()
+    with street(tmp_path, told=told) as client:
+        (stop,) = look(client, 0.0)["plan"]
+        assert (stop["do"], stop["stop"], stop["booking"], stop["latest"]) == ("stand by", "4", None, None)
+        assert since(stop["expected"]) == 240.0
+        assert look(client, 90.0)["corner"] == "2", "it is on its way"
+        client.event(240.0, "red", "position", corner="4")
+        assert look(client, 250.0)["plan"] == []
+    first = told.decisions[0]
+    assert (first.who, first.controller, first.source, first.time_s) == (WHO, "standby", "champion", 0.0)
+    assert first.episode == "2026-03-02", "the service's day, for which controllers begin anew"
+
+
+def test_it_shortens_the_wait_of_who_comes_next(tmp_path: Path) -> None:
+    waits = []
+    for standby in (False, True):
+        (tmp_path / str(standby)).mkdir()
+        with street(tmp_path / str(standby), standby=standby) as client:
+            look(client, 0.0)
+            client.event(241.0, "red", "position", corner="4" if standby else "0")
+            waits.append(since(client.book(300.0, "5", "3").json()["pickup"]["expected"]) - 300.0)
+    assert waits == [300.0, 60.0]
+
+
+def test_a_rider_on_the_way_comes_first(tmp_path: Path) -> None:
+    with street(tmp_path) as client:
+        look(client, 0.0)
+        assert client.book(90.0, "2", "1").json()["vehicle"] == "red"
+        assert [stop["do"] for stop in look(client, 91.0)["plan"]] == ["pick up", "drop off"]
+
+
+def test_a_restart_remembers_who_was_sent_where_and_what_hurries(tmp_path: Path) -> None:
+    plans = []
+    for seconds in (0.0, 59.0):  # no new decision in between
+        with street(tmp_path) as client:
+            plans.append(look(client, seconds)["plan"])
+            desk = client.gateway.desks["street"]
+            roster = desk._fresh(desk._now(None))
+            assert np.isfinite(roster.live.urgency).all()
+            plans.append(roster.urgencies)
+    assert plans[0] == plans[2] != []
+    assert plans[1] == plans[3] != {}
+
+
+def test_who_decides_nothing_for_zones_moves_nobody(tmp_path: Path) -> None:
+    with street(tmp_path, standby=False) as client:
+        assert look(client, 0.0)["plan"] == []
+
+
+def test_where_zones_cannot_be_asked_bookings_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A site that knows of one vehicle, and a fleet of three: the contradiction is told once, not every minute."""
+    three = tuple(Vehicle(id=f"v{k}", at="0") for k in range(3))
+    with street(tmp_path, vehicles=three) as client:
+        for seconds in (0.0, 60.0, 120.0):
+            assert client.book(seconds, "0", "1").status_code == 200
+    assert [record.message for record in caplog.records if "zones cannot be asked" in record.message] == [
+        "bookings at street: zones cannot be asked (readings.idle_veh + inbound_veh + busy_veh is 3.0: "
+        "the fleet has 1 vehicles: count each once)"
+    ]
+
+
+def test_refusals_are_demand_too(tmp_path: Path) -> None:
+    told = Told()
+    with street(tmp_path, told=told) as client:
+        assert client.book(0.0, "0", "1", party=50).status_code == 409
+        assert client.book(1.0, "2", "1").status_code == 200
+        look(client, 61.0)
+    asked = told.decisions[-1].readings
+    assert (asked["requests"].tolist(), asked["refused"].tolist()) == ([1, 1, 0], [1, 0, 0])
+
+
+def test_a_database_from_before_is_taken_up(tmp_path: Path) -> None:
+    with street(tmp_path, standby=False) as client:
+        booked = client.book(0.0, "2", "3").json()["id"]
+    engine = sql.create_engine(f"sqlite:///{tmp_path / 'b.db'}")
+    with engine.begin() as db:
+        for table in (store.SENT, store.URGENCIES):
+            table.drop(db)
+        db.execute(sql.update(store.EVENTS).values(corner=None))  # of bookings it was not kept
+    engine.dispose()
+    with street(tmp_path) as client:
+        look(client, 60.0)
+        assert client.get(f"bookings/{booked}").json()["state"] == "confirmed"
+
+
+def test_a_service_asks_its_own_site(tmp_path: Path) -> None:
+    """By its configuration: with as many vehicles as are booked on."""
+    write(tmp_path)
+    vehicles = "vehicles: [{id: red, at: a}, {id: blue, at: a}, {id: gold, at: a}]"
+    path = tmp_path / "city.yaml"
+    path.write_text(f"sites:\n  - {{site: mine.yaml, champion: standby, booking: {{{vehicles}, clock: caller}}}}\n")
+    gateway = Plan.make(ServiceConfig.load(path)).gateway()
+    try:
+        (service,) = gateway.all
+        assert service.site.vehicles == 3
+        client = Client(gateway.desks["mine"])
+        client.gateway.desks["mine"] = gateway.desks["mine"]
+        client.base = "/v1/transit/mine"
+        client.post("quotes", 0.0, **{"from": "a", "to": "c"})
+        assert service.last is not None
+        assert service.last["controller"] == "standby"
+    finally:
+        gateway.close()
