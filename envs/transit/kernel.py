@@ -19,7 +19,7 @@ import numpy as np
 from envs.transit.clock import Roads, arrive
 from envs.transit.compiled import compiled, within
 from envs.transit.fleet import LEFT, NOBODY, PLAN, Fleet, Riders
-from envs.transit.plans import EPS, at_latest, ready_s
+from envs.transit.plans import EPS, at_latest, ready_s, serves
 from envs.transit.reach import lasts_with
 
 VEHICLE, WAIT, RIDE, OTHERS = range(4)
@@ -137,6 +137,8 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
         start -= 2  # before a break that is still to come
     for i in range(max(start, 0), count + 1):
         if i == 0:
+            if serves(v, now_s, fleet):
+                continue
             node, start_s = fleet.at[v], ready_s(v, now_s, fleet)
             taken, wheeled = fleet.aboard[v, 0], fleet.aboard[v, 1]
         else:

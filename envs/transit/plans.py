@@ -123,6 +123,16 @@ def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
     return max(fleet.at_s[v], now_s, fleet.shift_s[v, 0])
 
 
+@within
+def serves(v: int, now_s: float, fleet: Fleet) -> bool:
+    """Whether a vehicle is at its first stop and it is time: it serves it, so nothing can go before.
+
+    A simulated vehicle has by then; a real one does from when it is there until it says that it has.
+    """
+    there = fleet.length[v] > 0 and fleet.at[v] == fleet.node[v, 0]
+    return there and fleet.at_s[v] <= now_s and fleet.floor_s[v, 0] <= now_s
+
+
 @compiled
 def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Put a request into a plan, before the stops that `best_place` named."""

@@ -253,3 +253,16 @@ def test_slots_grow_and_are_used_again():
     assert len(live.riders.origin) == 4 * SLOTS
     live.give_slot(taken[5])
     assert live.take_slot() == taken[5]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_nothing_goes_before_a_stop_that_is_being_served(there):
+    """Red is at 3, where a rider boards, which it reports when it is done: by then who waits at 2 comes after."""
+    live = fleet(at=(3,))
+    r = book(live, 0.0, 3, 5)
+    if not there:
+        live.report(0, 2, 0.0)
+    live.look(10.0)
+    first = live.best(Trip(2, 1, 10.0), 10.0).first
+    assert (first > 0) == there
+    assert live.plan(0)[0][:2] == (r, True)

@@ -12,7 +12,10 @@ from envs.transit.terms import Charging, Timing
 from serving.app import create_app
 from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
+from serving.booking.zones import Zones
+from serving.config import SiteConfig
 from serving.gateway import Gateway
+from serving.tick.sites import SiteService
 from tests.envs.transit.small import three_zones
 
 VEHICLES = 40
@@ -26,11 +29,14 @@ def settings_in(folder: Path) -> BookingSettings:
 
 
 def site() -> TransitSite:
-    """Where riders who wait are given to other vehicles, and vehicles sent to charge, every 15 seconds."""
-    street = three_zones()
-    return street.model_copy(update={"timing": Timing(decision_s=15, reassign_s=15.0)})
+    """Where riders who wait are given to other vehicles, vehicles sent to charge or to stand by, every 15 s."""
+    timing = Timing(decision_s=15, reassign_s=15.0)
+    return three_zones().model_copy(update={"timing": timing, "vehicles": VEHICLES})
 
 
 if __name__ == "__main__":
     desk = Desk(site(), settings_in(Path(sys.argv[1])))
-    uvicorn.run(create_app(Gateway([], desks={"street": desk})), port=int(sys.argv[2]), log_level="error")
+    service = SiteService.open(desk.site, SiteConfig(site="transit/street", champion="standby"))
+    desk.zones = Zones(service)
+    gateway = Gateway([service], desks={"street": desk})
+    uvicorn.run(create_app(gateway), port=int(sys.argv[2]), log_level="error")
