@@ -36,8 +36,12 @@ GROUPS = 8
 NORM = 20.0
 """Exponent of the norm over time that stands for a peak: large enough for peaks to rule, small enough to be smooth."""
 
-LEAST = 0.04**NORM
-"""Of the sum under that norm's root, so that it has a slope at rest: smaller peaks than this share count as much."""
+LEAST = 0.04
+"""Peaks below this share of those without dampers count as much as it, so that there is a slope at rest."""
+
+BEARS, SURELY = 0.8, 0.5
+"""Shares of the peak that a motion comes to: what stays below the first bears on no peak, if that is known from the
+motion's first pass; what stays below the second, if it is guessed from the motions before."""
 
 HEARD = 3
 """Commands that are remembered: a delay may reach back over so many decisions, less one."""
@@ -91,7 +95,8 @@ class Twin:
         self._moment = self._grouped(self._plant.rest(self._each, torch))
         self._estimate = Estimate(*(part for part in self._observer.rest(num_envs, torch)))
         self._levels = [torch.zeros(self._groups, d, self._each)] * HEARD
-        self._powers = torch.zeros(*shape, 2)
+        self._powers, self._bears = torch.zeros(*shape, 2), torch.zeros(*shape, 2)
+        self._second = [True] * self._groups
         self._over: list[int] = []
         for group in range(self._groups):
             self._begin(group)
@@ -106,7 +111,29 @@ class Twin:
         return Moment(wide(x), wide(stroke), wide(rate), Inside(*map(wide, inside)), wide(force), wide(h), wide(rates))
 
     def _begin(self, group: int) -> None:
-        """New motions, circumstances and stiffness for a group, at rest."""
+        """A group at rest: with its motions once more, or with new ones."""
+        peaks = self._peaks(self._powers[group])
+        self._second[group] = not self._second[group]
+        if self._second[group]:
+            self._bears[group] = BEARS * peaks
+        else:
+            self._bears[group] = SURELY * peaks.mean(dim=0)
+            self._draw(group)
+        self._step[group] = 0
+        self._powers[group] = 0.0
+        for part in (*self._moment[:3], *self._moment.inside, *self._moment[4:], *self._levels):
+            part[group] = 0.0
+        here = slice(group * self._each, (group + 1) * self._each)
+        for part in self._estimate:
+            part[:, here] = 0.0
+
+    @staticmethod
+    def _peaks(powers: Tensor) -> Tensor:
+        """The norms that stand for peaks, as shares of those without dampers."""
+        return (powers + LEAST**NORM).pow(1.0 / NORM)
+
+    def _draw(self, group: int) -> None:
+        """New motions, circumstances and stiffness for a group."""
         scenario, building = self.scenario, self.building
         train = scenario.seeds.train
         seeds = self._rng.integers(train.first, train.last + 1, self._each).tolist()
@@ -125,19 +152,14 @@ class Twin:
         late = np.array([round(one.delay_ms / 1e3 / self._dt_s) for one in wrong])
         late = np.minimum(late, (HEARD - 1) * self._substeps - 1)
         self._whole[group], self._rest[group] = (torch.from_numpy(part) for part in np.divmod(late, self._substeps))
-        self._step[group] = 0
-        self._powers[group] = 0.0
-        for part in (*self._moment[:3], *self._moment.inside, *self._moment[4:], *self._levels):
-            part[group] = 0.0
-        here = slice(group * self._each, (group + 1) * self._each)
-        for part in self._estimate:
-            part[:, here] = 0.0
 
     def window(self, policy: Levels, decisions: int) -> Window:
         """Take decisions in all buildings, from where the last window ended; what they cost.
 
-        A building's cost is ½ Σ over drift and acceleration of (Σ over time and places of (|y| / peak without
-        dampers)^p)^(1/p), the sum running from the episode's start: what went before counts, and bears no gradient.
+        A building's cost is the logarithm of ½ Σ over drift and acceleration of (Σ over time and places of (|y| / peak
+        without dampers)^p)^(1/p), the sum running from the episode's start: what went before counts, and bears no
+        gradient. Added to that sum is what the motion's peak is known to exceed: else the slope of each window would be
+        that of a whole motion, though all but the strongest leave the peak as it is. So motions are played twice.
 
         Args:
             policy: observation parts ``(E, N, …)`` → levels from 0 to 1, ``(E, N)``.
@@ -156,10 +178,10 @@ class Twin:
             levels = policy(self._features.columns(self._readings(), torch))
             self._levels = [*self._levels[1:], levels.reshape(self._groups, self._each, -1).transpose(1, 2)]
             powers = powers + self._advance()
-        cost = (powers + LEAST).pow(1.0 / NORM).mean()
+        cost = (powers + self._bears.clamp(min=LEAST) ** NORM).pow(1.0 / NORM).mean(dim=-1).log().mean()
         self._powers = powers.detach()
         over = [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
-        reached = float((self._powers[over] + LEAST).pow(1.0 / NORM).mean()) if over else float("nan")
+        reached = float(self._peaks(self._powers[over]).mean()) if over else float("nan")
         self._over = over
         return Window(cost, reached, decisions * self.num_envs * self.agents)
 
