@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.transit import census, events, motion
+from envs.transit import census, events, motion, rests
 from envs.transit.clock import Roads, arrive
 from envs.transit.fleet import NOBODY, Fleet, Riders
 from envs.transit.site import TransitSite
@@ -29,11 +29,11 @@ class Idlers:
     def __init__(self, site: TransitSite, fleet: Fleet, roads: Roads):
         self.site, self._fleet, self._roads = site, fleet, roads
 
-    def who(self, now_s: float) -> tuple[np.ndarray, np.ndarray]:
+    def who(self, now_s: float, riders: Riders) -> tuple[np.ndarray, np.ndarray]:
         """Which stand ready to be sent somewhere, and which are on their way to where they were; bool ``(V,)``."""
         fleet = self._fleet
         on_duty = (fleet.shift_s[:, 0] <= now_s) & (now_s < fleet.shift_s[:, 1]) & np.isfinite(fleet.at_s)
-        free = on_duty & (fleet.length == 0)
+        free = on_duty & rests.free(fleet, riders, now_s)
         under_way = (fleet.heading != NOBODY) & ((fleet.heading != fleet.at) | (fleet.at_s > now_s))
         return free & ~under_way, free & under_way
 
@@ -54,7 +54,7 @@ class Idlers:
         expected = site.expected(time_s, site.timing.ahead_s) if time_s < usual_s else unknown
         nodes = [np.array(who, np.int64) for who in (asked, refused)]
         speed = census.speed_at(self._roads, now_s)
-        moment = census.Moment(now_s, time_s, *self.who(now_s), nodes[0], nodes[1], expected, speed)
+        moment = census.Moment(now_s, time_s, *self.who(now_s, riders), nodes[0], nodes[1], expected, speed)
         return census.count(site, self._fleet, riders, moment)
 
     def send(self, now_s: float, riders: Riders, readings: Readings, scores: np.ndarray) -> None:
@@ -67,14 +67,10 @@ class Idlers:
             scores: what zones ask for, -1 to 1, ``(N,)``.
         """
         fleet, roads = self._fleet, self._roads
-        standing = np.flatnonzero(self.who(now_s)[0])
+        standing = np.flatnonzero(self.who(now_s, riders)[0])
         log = events.new_log(4 * len(standing) + 1)
         for k, node in sends(self.site, readings, scores, fleet.at[standing], roads.free_s):
             motion.send(int(standing[k]), node, now_s, fleet, riders, roads, log)
-
-    def end_shifts(self, now_s: float) -> None:
-        """Whose shift is over is on the way nowhere any more."""
-        self._fleet.heading[self._fleet.shift_s[:, 1] <= now_s] = NOBODY
 
     def arrive_s(self, v: int) -> float:
         """When a vehicle is where it was sent."""

@@ -2,7 +2,7 @@
 
 Here are seconds, indices and physics. Who may book, what is kept where, and what time it is, others know. A rider has a
 slot in the arrays from the promise until it is over; slot 0 is for trying things out. What batteries have left, and who
-charges, is in `stays`; who has nothing to do, and stands by where, in `idlers`.
+charges, is in `stays`; drivers' breaks are in `pauses`; who has nothing to do, and stands by where, in `idlers`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.transit import charging, events, kernel, motion, plans, reach, rescue
+from envs.transit import charging, events, kernel, motion, plans, reach, rescue, rests
 from envs.transit.charging import Chargers
 from envs.transit.clock import Roads, arrive, roads_of
 from envs.transit.compiled import compiled
@@ -19,7 +19,6 @@ from envs.transit.fleet import (
     ABOARD,
     ARRIVED,
     CANCELLED,
-    CHARGING,
     LEFT,
     NOBODY,
     PLAN,
@@ -32,6 +31,7 @@ from envs.transit.fleet import (
 from envs.transit.guard import FASTER
 from envs.transit.idlers import Idlers
 from envs.transit.offers import Offer, Trip, offer_of
+from envs.transit.pauses import Pauses
 from envs.transit.site import TransitSite
 from envs.transit.stays import Batteries
 from envs.transit.terms import Charging
@@ -70,7 +70,7 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
             plans.schedule(v, fleet, riders, roads)
             continue
         stands_s = riders.board_s[r] if fleet.pick[v, 0] else riders.alight_s[r]
-        if riders.state[r] == CHARGING:
+        if riders.limit_s[r] == np.inf:  # a break or a stay at a charger
             stands_s = 0.0
         plans.put_off(v, now_s - stands_s, fleet, riders, roads)
         return
@@ -87,6 +87,7 @@ class LiveFleet:
         speed, slot_s: relative speeds, each for so many seconds.
         battery: as their shifts begin, see `Fleet`, ``(V, 3)``; None: none has a range to be heeded.
         terms: of charging.
+        breaks: of the drivers, see `rests`, ``(V, 3)``; None: they have none. `plan_break` plans them.
 
     Raises:
         CityloopError: if a charger is at no corner.
@@ -102,13 +103,17 @@ class LiveFleet:
         slot_s: float,
         battery: np.ndarray | None = None,
         terms: Charging = USUAL,
+        breaks: np.ndarray | None = None,
     ):
         self.site = site
         self.ranged = battery is not None and bool(np.isfinite(battery[:, LEFT]).any())
         places = charging.places_of(terms, site) if self.ranged else charging.NOWHERE
         self.roads = roads_of(site.matrices, speed, slot_s, places[:, 0] if self.ranged else None)
         self.fleet = new_fleet(np.array(at), np.array(room), np.array(shift_s), battery)
-        self.riders, stay_of = charging.with_stays(_blank(SLOTS), self.fleet)
+        breaks = np.zeros((len(at), 3)) if breaks is None else breaks
+        self.pauses = Pauses(self.fleet, breaks, SLOTS)
+        riders = rests.with_breaks(_blank(SLOTS), self.fleet, breaks)
+        self.riders, stay_of = charging.with_stays(riders, self.fleet)
         self.batteries = Batteries(self.fleet, Chargers(places, stay_of, terms.low, terms.until))
         self.idlers = Idlers(site, self.fleet, self.roads)
         self.weights, self.urgency = np.array(site.costs.tuple), np.ones(len(site.nodes))
@@ -186,6 +191,7 @@ class LiveFleet:
         r = self.take_slot()
         self.place(r, trip)
         plans.insert(offer.vehicle, r, offer.first, offer.second, now_s, self.fleet, self.riders, self.roads)
+        rests.settle(offer.vehicle, self.fleet, self.riders, self.roads)
         self.riders.state[r] = WAITING
         return r
 
@@ -242,6 +248,13 @@ class LiveFleet:
         mine = self.fleet.rider[v, : self.fleet.length[v]] == r
         self.fleet.floor_s[v, : self.fleet.length[v]][mine] = 0.0
 
+    def end_shifts(self, now_s: float) -> None:
+        """Whose shift is over is on the way nowhere any more, and has no break to come."""
+        for v in np.flatnonzero(self.fleet.shift_s[:, 1] <= now_s).tolist():
+            self.fleet.heading[v] = NOBODY
+            if self.pauses.to_come(v):
+                plans.remove(v, int(self.pauses.row_of[v]), now_s, self.fleet, self.riders, self.roads)
+
     def see_to_batteries(self, now_s: float) -> None:
         """Put stays at chargers into the plans of vehicles that are low, or whose batteries do not last for them."""
         if not self.ranged:
@@ -291,11 +304,11 @@ class LiveFleet:
     # -- what vehicles report ---------------------------------------------------------------------------------------
 
     def report(self, v: int, node: int, at_s: float) -> None:
-        """A vehicle is at a node. Who charges stays there until it reports something else, or from elsewhere."""
-        if self.batteries.plugged(v, self.fleet):
+        """A vehicle is at a node. Who charges, or has a break, stays until it reports something else, or elsewhere."""
+        if self.batteries.plugged(v, self.fleet) or self.pauses.under_way(v):
             if node == self.fleet.at[v]:
                 return
-            self.unplug(v, at_s)
+            self._go_on(v, at_s)
         if np.isfinite(self.fleet.at_s[v]):
             self.batteries.reach(v, node, self.fleet, self.roads)
             self.fleet.at[v], self.fleet.at_s[v] = node, max(at_s, self.fleet.shift_s[v, 0])
@@ -310,8 +323,7 @@ class LiveFleet:
     def board(self, r: int, at_s: float) -> None:
         """A rider has boarded, which took as long as it does; in whatever order the driver chose."""
         v, begin_s = int(self.riders.vehicle[r]), at_s - self.riders.board_s[r]
-        if self.batteries.plugged(v, self.fleet):
-            self.unplug(v, begin_s)
+        self._go_on(v, begin_s)
         self.riders.state[r], self.riders.begin_s[r] = ABOARD, begin_s
         self.fleet.aboard[v] += self.riders.size[r]
         self._close(v, r, True)
@@ -338,6 +350,30 @@ class LiveFleet:
         self.batteries.end(v, at_s, self.fleet, self.riders)
         self._close(v, r, False)
         self.report(v, int(self.riders.origin[r]), at_s)
+
+    def _go_on(self, v: int, at_s: float) -> None:
+        """End whatever a vehicle stands for, if it does: it does something else."""
+        if self.batteries.plugged(v, self.fleet):
+            self.unplug(v, at_s)
+        elif self.pauses.under_way(v):
+            self.end_break(v, at_s)
+
+    def plan_break(self, v: int, now_s: float) -> bool:
+        """Put a driver's break into the plan; False: it does not fit in, for what was promised before."""
+        return self.pauses.plan(v, now_s, self.riders, self.roads)
+
+    def begin_break(self, v: int, node: int, at_s: float) -> None:
+        """A driver begins the break that is in the plan; whatever was to come before comes after."""
+        r = int(self.pauses.row_of[v])
+        self.report(v, node, at_s)
+        self.pauses.begin(v, at_s, self.riders)
+        self.set_plan(v, [(r, False, 0.0), *(stop for stop in self.plan(v) if stop[0] != r)])
+
+    def end_break(self, v: int, at_s: float) -> None:
+        """A driver's break is over, and the vehicle goes on."""
+        self.pauses.end(v, self.riders)
+        self._close(v, int(self.pauses.row_of[v]), False)
+        self.report(v, int(self.fleet.at[v]), at_s)
 
     def _close(self, v: int, r: int, pick: bool) -> None:
         k = next(k for k, stop in enumerate(self.plan(v)) if stop[:2] == (r, pick))

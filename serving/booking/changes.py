@@ -10,16 +10,18 @@ from serving.booking.store import Change, Row
 
 
 def keep(roster: Roster, change: Change, v: int) -> None:
-    """A vehicle's place, plan and battery, and where it is to stand by, are to be written."""
+    """A vehicle's place, plan, battery and break, and where it is to stand by, are to be written."""
     key = roster.duties[v]
     roster.name_stay(v)
     change.duties[key], change.plans[key] = roster.duty_row(v), roster.plan_rows(v)
-    if roster.live.batteries.has(v):
-        change.batteries[key] = roster.battery_row(v)
-    if (row := roster.sent_row(v)) is not None:
-        change.sent[key] = row
-    else:
-        change.sent.pop(key, None)
+    for kept, row in (
+        (change.batteries, roster.battery_row(v)),
+        (change.breaks, roster.break_row(v)),
+        (change.sent, roster.sent_row(v)),
+    ):
+        kept.pop(key, None)
+        if row is not None:
+            kept[key] = row
 
 
 def note(change: Change, row: Row, columns: Row) -> None:

@@ -34,7 +34,7 @@ from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from serving.booking.desk import Desk
 from serving.booking.places import DAY_S
-from serving.booking.settings import BookingSettings, Vehicle, fleet_of
+from serving.booking.settings import BookingSettings, Vehicle, fleet_of, hours
 from serving.booking.zones import Zones
 from serving.config import SiteConfig
 from serving.gateway import Gateway
@@ -47,7 +47,9 @@ LATE_S = 1.5
 """Seconds by which a promise may be passed: times go over the wire to the tenth of a second, once a stop."""
 
 
-STAND_BY = "stand by"
+STAND_BY, BREAKS = "stand by", {"begin break": "break-began", "end break": "break-ended"}
+"""What drivers do beside serving riders and charging; and how they report it."""
+
 
 LOOK_S = 30.0
 """So often drivers look at their plans, which may have changed."""
@@ -66,6 +68,7 @@ class Driver:
     wakes: int = 0
     bound: bool = False  # between two corners, or busy at a stop: not to be disturbed
     plugged_s: float = np.nan
+    breaks_s: list[float] = field(default_factory=list)  # when each began or ended
     charges: int = 0
     lowest_m: float = np.inf
 
@@ -117,7 +120,7 @@ class SimulatedDay:
         seed: int,
     ):
         self.site, self.day, self.http, self.base = site, day, http, base
-        self.slower, self.rng = slower, np.random.default_rng([seed, 7])
+        self.vehicles, self.slower, self.rng = settings.vehicles, slower, np.random.default_rng([seed, 7])
         self.names = [node.id for node in site.nodes]
         self.nodes = {name: k for k, name in enumerate(self.names)}
         self.kept: dict[str, Kept] = {}
@@ -229,11 +232,14 @@ class SimulatedDay:
             self._go(now_s + self.site.timing.alight_s, "done", vehicle, stop)
         elif stop["do"] == "pass":  # by the second in which the service knows it, too
             self._wake(now_s + 1.0, vehicle)
-        elif (then_s := _seconds(stop["expected" if stop["do"] == "unplug" else "not_before"])) > now_s:
+        elif (then_s := _seconds(stop["not_before"] or stop["expected"])) > now_s:
             self._wake(then_s, vehicle)
         elif stop["do"] == "pick up":
             self.kept[stop["booking"]].picked_s = now_s
             self._go(now_s + self.site.timing.board_s, "done", vehicle, stop)
+        elif stop["do"] in BREAKS:
+            driver.breaks_s.append(now_s)
+            self._tell(now_s, vehicle, BREAKS[stop["do"]])
         else:
             self._charge(now_s, vehicle, stop["do"])
 
@@ -286,19 +292,38 @@ class SimulatedDay:
         lost = [not np.isfinite(kept.dropped_s) for kept in owed]
         asked_ms = 1000 * np.array(self.took)
         handed = sum(len(self._get(f"bookings/{booking}")["handed_over"]) for booking in self.kept)
-        return {
-            "asked": len(self.took),
-            "booked": len(self.kept),
-            "refused": self.refused,
-            "withdrawn_or_absent": len(self.kept) - len(owed),
-            "carried": len(owed) - sum(lost),
-            "promises_broken": int(np.sum(np.array(late) | np.array(lost))),
-            "wait_mean_min": round(float(np.nanmean(waits)) / 60, 2),
-            "wait_p95_min": round(float(np.nanpercentile(waits, 95)) / 60, 2),
-            "booking_ms": {q: round(float(np.percentile(asked_ms, p)), 1) for q, p in (("median", 50), ("p99", 99))},
-            "handed_over": handed,
-            "seconds": round(took_s, 1),
-        } | self._batteries()
+        return (
+            {
+                "asked": len(self.took),
+                "booked": len(self.kept),
+                "refused": self.refused,
+                "withdrawn_or_absent": len(self.kept) - len(owed),
+                "carried": len(owed) - sum(lost),
+                "promises_broken": int(np.sum(np.array(late) | np.array(lost))),
+                "wait_mean_min": round(float(np.nanmean(waits)) / 60, 2),
+                "wait_p95_min": round(float(np.nanpercentile(waits, 95)) / 60, 2),
+                "booking_ms": {
+                    q: round(float(np.percentile(asked_ms, p)), 1) for q, p in (("median", 50), ("p99", 99))
+                },
+                "handed_over": handed,
+                "seconds": round(took_s, 1),
+            }
+            | self._batteries()
+            | self._breaks()
+        )
+
+    def _breaks(self) -> dict[str, Any]:
+        """What became of drivers' breaks: how many were as long as they should be, and begun in time."""
+        owed = [vehicle for vehicle in self.vehicles if vehicle.rest_min]
+        if not owed:
+            return {}
+        had = 0
+        for vehicle in owed:
+            first_s, last_s = (3600.0 * (hours(text) - BEGIN.hour) for text in (vehicle.rest_from, vehicle.rest_until))
+            begin_s, end_s, *_ = [*self.drivers[vehicle.id].breaks_s, np.nan, np.nan]
+            in_time = first_s <= begin_s <= last_s + LATE_S
+            had += in_time and end_s - begin_s >= 60.0 * vehicle.rest_min - LATE_S
+        return {"breaks": f"{had} of {len(owed)}"}
 
     def _batteries(self) -> dict[str, Any]:
         """What became of those of electric vehicles."""
@@ -354,6 +379,7 @@ def play(
     slower: float = 0.0,
     vehicles: int | None = None,
     controller: str | None = "policy",
+    rest_min: float = 0.0,
     **changes: Any,
 ) -> dict[str, Any]:
     """Play the beginning of a scenario's day over HTTP.
@@ -365,6 +391,7 @@ def play(
         slower: every street takes up to this share longer than the service thinks.
         vehicles: how many, if not as many as the scenario has.
         controller: who says where vehicles without riders stand by; None: they stay where they are.
+        rest_min: of every driver's break, in the middle of the time that is played.
         changes: of the scenario.
 
     Raises:
@@ -375,7 +402,7 @@ def play(
         raise CityloopError(f"scenario is {ref!r}: give one of transit, such as transit/hcmc")
     site = load_site(scenario)
     day = day_of(scenario, site, seed)
-    fleet = fleet_of(scenario, site)[:vehicles]
+    fleet = tuple(_with_rest(vehicle, hours, rest_min) for vehicle in fleet_of(scenario, site)[:vehicles])
     site = site.model_copy(update={"vehicles": len(fleet)})
     with tempfile.TemporaryDirectory() as folder:
         database = f"sqlite:///{Path(folder) / 'bookings.db'}"
@@ -397,6 +424,15 @@ def play(
             return played.run(hours * 3600)
 
 
+def _with_rest(vehicle: Vehicle, played_h: float, rest_min: float) -> Vehicle:
+    """The vehicle, whose driver has a break that begins in the second or third quarter of the time that is played."""
+    if not rest_min:
+        return vehicle
+    first, last = (f"{BEGIN + timedelta(hours=played_h * share):%H:%M}" for share in (0.25, 0.75))
+    changes = {"begins": f"{BEGIN:%H:%M}", "ends": "24:00", "rest_min": rest_min}
+    return vehicle.model_copy(update=changes | {"rest_from": first, "rest_until": last})
+
+
 def _around_the_clock(day: Day) -> tuple[float, ...]:
     """The speeds of a day that begins at `BEGIN`, in equal parts from midnight to midnight."""
     moments = np.arange(0.0, DAY_S, day.slot_s) - 3600.0 * BEGIN.hour
@@ -414,12 +450,14 @@ def main() -> None:
     parser.add_argument("--vehicles", type=int)
     parser.add_argument("--controller", default="policy", help="who says where vehicles without riders stand by")
     parser.add_argument("--stay", action="store_true", help="they stay where they are")
+    parser.add_argument("--rest-min", type=float, default=0.0, help="of every driver's break")
     parser.add_argument("--range-km", type=float, default=0.0)
     parser.add_argument("--charged", type=float, default=1.0)
     given = parser.parse_args()
     electric = {"fleet__range_km": given.range_km, "fleet__charged": (given.charged, given.charged)}
     controller = None if given.stay else given.controller
-    found = play(given.scenario, given.hours, given.seed, given.slower, given.vehicles, controller, **electric)
+    often = given.slower, given.vehicles, controller, given.rest_min
+    found = play(given.scenario, given.hours, given.seed, *often, **electric)
     for name, value in found.items():
         print(f"{name:20} {value}")
 

@@ -1,4 +1,4 @@
-"""What a vehicle reports, carried out: where it is, who boarded or got off or was not there, charging, breakdowns."""
+"""What a vehicle reports, carried out: where it is; who boarded, got off, was absent; stays, breaks, breakdowns."""
 
 from __future__ import annotations
 
@@ -84,6 +84,8 @@ class Report:
             "position": self._position,
             "plugged-in": self._plugged_in,
             "unplugged": self._unplugged,
+            "break-began": self._break_began,
+            "break-ended": self._break_ended,
             "breakdown": self._breakdown,
             "back": self._back,
         }[kind]
@@ -160,6 +162,34 @@ class Report:
             raise Conflict("vehicle", self.request.vehicle, "it does not charge: report plugged-in before")
         self.v = plugged[0]
         live.unplug(self.v, self.when_s)
+        return []
+
+    def _break_began(self) -> list[Row]:
+        live, vehicle = self.roster.live, self.request.vehicle
+        if live.pauses.under_way(self.v):
+            raise Conflict("vehicle", vehicle, "its driver has a break already: report break-ended before")
+        if not live.pauses.to_come(self.v):
+            raise Conflict("vehicle", vehicle, "its plan holds no break: report its position instead")
+        if live.batteries.plugged(self.v, live.fleet):
+            raise Conflict("vehicle", vehicle, "it charges: report unplugged before")
+        if live.fleet.aboard[self.v].any():
+            raise Conflict("vehicle", vehicle, "a party is aboard: report first that it has got off")
+        first_s = float(live.riders.earliest_s[live.pauses.row_of[self.v]])
+        if self.when_s < first_s:
+            iso = self.roster.calendar.iso(self.roster.calendar.to_time(first_s))
+            raise Conflict("vehicle", vehicle, f"the break begins at {iso} at the earliest: wait")
+        told = self.request.corner is not None or math.isfinite(self.request.x_m)
+        live.begin_break(self.v, self._where() if told else int(live.fleet.at[self.v]), self.when_s)
+        return []
+
+    def _break_ended(self) -> list[Row]:
+        live = self.roster.live
+        mine = [v for v, vehicle in enumerate(self.roster.vehicles) if vehicle.id == self.request.vehicle]
+        resting = [v for v in mine if live.pauses.under_way(v)]  # maybe since the shift before
+        if not resting:
+            raise Conflict("vehicle", self.request.vehicle, "its driver has no break: report break-began before")
+        self.v = resting[0]
+        live.end_break(self.v, self.when_s)
         return []
 
     def _breakdown(self) -> list[Row]:

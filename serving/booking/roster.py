@@ -6,9 +6,11 @@ that always works has a single one.
 
 from __future__ import annotations
 
+import logging
 import math
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,14 @@ from envs.transit.charging import battery
 from envs.transit.fleet import ABOARD, NOBODY, WAITING
 from envs.transit.live import LiveFleet
 from envs.transit.offers import Trip
+from envs.transit.pauses import Pause
 from envs.transit.site import TransitSite
 from envs.transit.stays import Gauge, Stay
 from serving.booking.places import DAY_S, Calendar, Places
 from serving.booking.settings import BookingSettings, Vehicle, hours
 from serving.booking.store import OPEN, Row, State
+
+log = logging.getLogger("cityloop.serving")
 
 ALWAYS_S = 1e7
 """A shift without hours is from so long ago until so far ahead; the calendar begins anew every day."""
@@ -34,6 +39,11 @@ MIDNIGHT = "0:00"
 def vehicle_of(duty: str | None) -> str | None:
     """Whose duty it is; None: nobody's."""
     return duty.partition("@")[0] if duty else None
+
+
+def rest_name(duty: str) -> str:
+    """What stands for a duty's break in its plan: as long as a booking's name, and always the same."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, duty).hex
 
 
 class Roster:
@@ -53,6 +63,7 @@ class Roster:
         slots: their slots in the arrays; those of duties long over have none.
         passed: slots of bookings that were withdrawn, and by whose stops a vehicle still passes (`LiveFleet.passes`).
         stays: name of each duty's stay at a charger; none: none is planned.
+        planned: duties whose break was put into the plan, or found no room, since then; none of it is kept.
         urgencies: what zones asked for last, see `rounds`; empty: nothing.
         decided: when plans were last looked through as a whole, see `rounds`.
 
@@ -82,6 +93,7 @@ class Roster:
             DAY_S / len(settings.speeds),
             np.array([self._battery(vehicle) for vehicle in self.vehicles]),
             settings.charging,
+            np.array([self._break(key, vehicle) for key, vehicle in zip(self.duties, self.vehicles, strict=True)]),
         )
         self.seen = [0.0] * len(self.duties)  # when each reported last
         self.rows = {row["id"]: row for row in state.bookings}
@@ -89,8 +101,9 @@ class Roster:
         self.passed: dict[str, int] = {}
         self.stays: dict[int, str] = {}
         self.urgencies: dict[str, float] = {}
+        self.planned: list[int] = []
         self.decided = state.clock
-        self._restore(state)
+        self._restore(state, self.calendar.to_s(now))
 
     def _duties(self, vehicle: Vehicle) -> list[tuple[str, tuple[float, float]]]:
         if not vehicle.begins:
@@ -102,10 +115,18 @@ class Roster:
             for k in range(-1, last + 1)
         ]
 
+    def _break(self, duty: str, vehicle: Vehicle) -> tuple[float, float, float]:
+        """From when until when a duty's break begins, and how long it is, in the kernel's seconds; 0: there is none."""
+        if not vehicle.rest_min:
+            return 0.0, 0.0, 0.0
+        day = (date.fromisoformat(duty.rpartition("@")[2]) - self.calendar.day).days
+        first_s, last_s = (self.calendar.hour(day, hours(text)) for text in (vehicle.rest_from, vehicle.rest_until))
+        return first_s, last_s, 60.0 * vehicle.rest_min
+
     def _battery(self, vehicle: Vehicle) -> tuple[float, float, float]:
         return battery(vehicle.range_km, vehicle.kwh_per_km, vehicle.charged, self.settings.charging.kw)
 
-    def _restore(self, state: State) -> None:
+    def _restore(self, state: State, now_s: float) -> None:
         index = {key: v for v, key in enumerate(self.duties)}
         known = {vehicle.id for vehicle in self.settings.vehicles}
         for vehicle in map(vehicle_of, state.plans):
@@ -125,7 +146,9 @@ class Roster:
             if key in index and self.live.batteries.has(index[key]):
                 picks = {stop["booking"] for stop in state.plans.get(key, ()) if stop["pick"]}
                 self._restore_battery(index[key], row, plugged=row["stay"] not in picks)
+        self._restore_breaks(state, index)
         self._restore_plans(state, index)
+        self._plan_breaks(state, now_s)
         if self.settings.standby:
             self.hurry(state.urgencies)
 
@@ -134,8 +157,8 @@ class Roster:
         for key, stops in state.plans.items():
             if key in index:  # of a vehicle that has no range any more, stays are left out
                 mine = [stop for stop in stops if stop["booking"] in names]
-                plan = [(names[stop["booking"]], stop["pick"], self._floor(stop)) for stop in mine]
-                self.live.set_plan(index[key], plan)
+                rows = [(names[stop["booking"]], stop) for stop in mine]
+                self.live.set_plan(index[key], [(r, stop["pick"], self._floor(r, stop)) for r, stop in rows])
         for r in self.passed.values():
             self.live.let_pass(r)
         for v in {int(self.live.riders.vehicle[r]) for r in self.passed.values()}:
@@ -144,8 +167,12 @@ class Roster:
             if key in index:
                 self.live.fleet.heading[index[key]] = self.places.node(row["node"], "node")
 
-    def _floor(self, stop: Row) -> float:
-        return self.calendar.to_s(stop["floor"]) if stop["pick"] else 0.0
+    def _floor(self, r: int, stop: Row) -> float:
+        """When a stop of a plan may begin; a break as the settings say now."""
+        if not stop["pick"]:
+            return 0.0
+        rests = r in self.live.pauses.row_of
+        return float(self.live.riders.earliest_s[r]) if rests else self.calendar.to_s(stop["floor"])
 
     def _restore_rider(self, row: Row, v: int) -> None:
         riders, to_s = self.live.riders, self.calendar.to_s
@@ -163,6 +190,24 @@ class Roster:
             riders.state[r], riders.begin_s[r] = ABOARD, to_s(row["boarded_at"])
             self.live.fleet.aboard[v] += riders.size[r]
         self.slots[row["id"]] = r
+
+    def _restore_breaks(self, state: State, index: Mapping[str, int]) -> None:
+        for key, row in state.breaks.items():
+            if key in index and self.live.pauses.has(index[key]):
+                begin_s = None if row["begin"] is None else self.calendar.to_s(row["begin"])
+                pause = Pause(self.places.node(row["rest"], "rest"), begin_s, row["over"])
+                self.live.pauses.restore(index[key], pause, self.live.riders)
+
+    def _plan_breaks(self, state: State, now_s: float) -> None:
+        """Breaks of which nothing is kept go into plans, unless it is too late for them."""
+        live = self.live
+        for v, key in enumerate(self.duties):
+            r = live.pauses.row_of[v]
+            if r == NOBODY or key in state.breaks or live.riders.latest_s[r] < now_s:
+                continue
+            self.planned.append(v)
+            if not live.plan_break(v, now_s):
+                log.warning("%s has riders who leave no room for its driver's break: it has none", key)
 
     def _restore_battery(self, v: int, row: Row, plugged: bool) -> None:
         live = self.live
@@ -183,10 +228,12 @@ class Roster:
 
     @property
     def names(self) -> dict[int, str]:
-        """Slot → what stands in a plan: a booking, or a stay at a charger."""
+        """Slot → what stands in a plan: a booking, a driver's break, or a stay at a charger."""
         stay_of = self.live.batteries.chargers.stay_of
+        rest_of = self.live.pauses.row_of
         bookings = {r: name for name, r in (self.slots | self.passed).items()}
-        return bookings | {int(stay_of[v]): name for v, name in self.stays.items()}
+        rests = {int(rest_of[v]): rest_name(key) for v, key in enumerate(self.duties) if rest_of[v] != NOBODY}
+        return bookings | rests | {int(stay_of[v]): name for v, name in self.stays.items()}
 
     def look(self, now: float) -> None:
         """Vehicles are where they should be by now, in seconds since 1970."""
@@ -232,9 +279,19 @@ class Roster:
         heading = int(self.live.fleet.heading[v])
         return None if heading == NOBODY else {"node": self.site.nodes[heading].id}
 
-    def battery_row(self, v: int) -> Row:
-        """What a vehicle's battery has left, and its stay at a charger."""
+    def break_row(self, v: int) -> Row | None:
+        """The driver's break; None: there is none."""
+        pause, calendar = self.live.pauses.pause(v, self.live.riders), self.calendar
+        if pause is None:
+            return None
+        begin = None if pause.begin_s is None else calendar.to_time(pause.begin_s)
+        return {"rest": self.site.nodes[pause.node].id, "begin": begin, "over": pause.over}
+
+    def battery_row(self, v: int) -> Row | None:
+        """What a vehicle's battery has left, and its stay at a charger; None: it has no range to be heeded."""
         batteries, nodes = self.live.batteries, self.site.nodes
+        if not batteries.has(v):
+            return None
         gauge, stay = batteries.gauge(v, self.live.fleet), batteries.stay(v, self.live.riders)
         row = {"left_m": gauge.left_m, "seen_at": nodes[gauge.seen_at].id, "seen_m": gauge.seen_m}
         if stay is None:
@@ -292,7 +349,9 @@ class Roster:
         plans = {key: self.plan_rows(v) for v, key in enumerate(self.duties) if self.live.fleet.length[v]}
         promises = {booking: self.promise_row(r) for booking, r in self.slots.items()}
         every = range(len(self.duties))
-        batteries = {self.duties[v]: self.battery_row(v) for v in every if self.live.batteries.has(v)}
-        sent = {self.duties[v]: row for v in every if (row := self.sent_row(v)) is not None}
-        zones = {"sent": sent, "urgencies": self.urgencies}
-        return {"plans": plans, "bookings": promises, "batteries": batteries} | zones
+        kept = {"batteries": self.battery_row, "breaks": self.break_row, "sent": self.sent_row}
+        rows = {
+            name: {self.duties[v]: row for v in every if (row := row_of(v)) is not None}
+            for name, row_of in kept.items()
+        }
+        return {"plans": plans, "bookings": promises, "urgencies": self.urgencies} | rows

@@ -22,7 +22,7 @@ Asked = Mapping[str, Sequence[str]]
 def due(roster: Roster, now: float, zones: Zones | None) -> bool:
     """Whether there is something to decide as a whole, and it has not been since the last moment for it."""
     timing = roster.site.timing
-    wanted = timing.reassign_s > 0 or roster.live.ranged or zones is not None
+    wanted = timing.reassign_s > 0 or roster.live.ranged or zones is not None or bool(roster.live.pauses)
     return wanted and now // timing.decision_s > roster.decided // timing.decision_s
 
 
@@ -32,7 +32,7 @@ def decide(roster: Roster, change: Change, now: float, zones: Zones | None, aske
     """
     live, rows, now_s = roster.live, roster.rows, roster.calendar.to_s(now)
     before = [_plan(roster, v) for v in range(len(roster.duties))]
-    live.idlers.end_shifts(now_s)
+    live.end_shifts(now_s)
     live.see_to_batteries(now_s)
     if zones is not None:
         _stand_by(roster, change, now, zones, asked)
@@ -41,8 +41,10 @@ def decide(roster: Roster, change: Change, now: float, zones: Zones | None, aske
     moved, names = live.reassign(now_s, slots), roster.names
     for r in moved:
         hand_over(change, rows[names[r]], roster.promise_row(r), "reassigned")
+    begun = [v for v in roster.planned if live.fleet.shift_s[v, 0] <= now_s]
+    roster.planned = [v for v in roster.planned if v not in begun]
     for v, plan in enumerate(before):
-        if _plan(roster, v) != plan:
+        if _plan(roster, v) != plan or v in begun:
             keep(roster, change, v)
 
 

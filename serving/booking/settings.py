@@ -49,6 +49,8 @@ class Vehicle(Frozen):
         seats, places: seats, and places for wheelchairs.
         at: corner at which it begins.
         begins, ends: of its shift, every day, local time; empty: it always works.
+        rest_min, rest_from, rest_until: the driver's break on every shift: how many minutes, and when it begins at the
+            earliest and latest, local time; 0: none.
         range_km: how far a full battery lasts; 0: there is nothing to be heeded.
         kwh_per_km: what that takes, which says how long charging takes.
         charged: share of its range that it has when a shift begins.
@@ -60,6 +62,9 @@ class Vehicle(Frozen):
     at: str
     begins: str = ""
     ends: str = ""
+    rest_min: float = Field(default=0.0, ge=0, le=600)
+    rest_from: str = ""
+    rest_until: str = ""
     range_km: float = Field(default=0.0, ge=0, le=2000)
     kwh_per_km: float = Field(default=0.4, gt=0, le=10)
     charged: float = Field(default=1.0, gt=0, le=1)
@@ -70,6 +75,21 @@ class Vehicle(Frozen):
             raise ValueError("begins and ends go together: give both, or neither for a vehicle that always works")
         if self.begins and hours(self.begins) >= hours(self.ends):
             raise ValueError(f"ends is {self.ends!r}: a shift must end after it begins, at {self.begins}")
+        return self
+
+    @model_validator(mode="after")
+    def _rest(self) -> Vehicle:
+        given = bool(self.rest_min), bool(self.rest_from), bool(self.rest_until)
+        if any(given) and not (all(given) and self.begins):
+            raise ValueError("rest_min, rest_from, rest_until go together, and with begins and ends: give all, or none")
+        if not any(given):
+            return self
+        first, last = hours(self.rest_from), hours(self.rest_until)
+        if not hours(self.begins) <= first <= last or last + self.rest_min / 60 > hours(self.ends):
+            raise ValueError(
+                f"a break of {self.rest_min:g} min begins from {self.rest_from} to {self.rest_until}: "
+                f"let all of that lie within the shift, {self.begins} to {self.ends}"
+            )
         return self
 
 

@@ -116,6 +116,16 @@ HANDOVERS = sql.Table(
     Column("why", String(16), nullable=False),
     Column("at", Double, nullable=False),
 )
+BREAKS = sql.Table(
+    "transit_breaks",
+    TABLES,
+    Column("site", String(128), primary_key=True),
+    Column("duty", String(96), primary_key=True),
+    # Where the driver's break is to be taken, or is.
+    Column("rest", String(128), nullable=False),
+    Column("begin", Double),
+    Column("over", Boolean, nullable=False),
+)
 SENT = sql.Table(
     "transit_sent",
     TABLES,
@@ -183,10 +193,12 @@ class Change:
         at: when, in seconds since 1970.
         new: rows of new bookings.
         bookings: id → columns that are now others.
+        plans: duty → stops (``booking``, ``pick``, ``floor``), in order; a stay at a charger, or a break, stands for a
+            booking. Of these duties, and of no others, all of the following is written.
         duties: duty → where it is (``corner``, ``at``, ``seen``, ``out``).
-        plans: duty → stops (``booking``, ``pick``, ``floor``), in order; a stay at a charger stands for a booking.
         batteries: duty → what its battery has left, and its stay at a charger; of those with a range.
-        sent: duty → where it is to stand by (``node``); none for those of `plans` that are not here.
+        breaks: duty → where its driver's break is, when it began, and whether it is over; of those that have one.
+        sent: duty → where it is to stand by (``node``); of those that were sent somewhere.
         urgencies: zone → what its controller asked for last, if that is something else now; None: it is not.
         handovers: which booking was given to another vehicle.
         event: a row of the events.
@@ -198,6 +210,7 @@ class Change:
     duties: dict[str, Row] = field(default_factory=dict)
     plans: dict[str, list[Row]] = field(default_factory=dict)
     batteries: dict[str, Row] = field(default_factory=dict)
+    breaks: dict[str, Row] = field(default_factory=dict)
     sent: dict[str, Row] = field(default_factory=dict)
     urgencies: dict[str, float] | None = None
     handovers: list[Row] = field(default_factory=list)
@@ -212,7 +225,7 @@ class State:
         revision: how many changes there have been.
         clock: when the last was, in seconds since 1970.
         bookings: open ones, and others by whose stops a vehicle still passes; see `Store.booking`.
-        duties, plans, batteries, sent: by duty, as `Change` has them.
+        duties, plans, batteries, breaks, sent: by duty, as `Change` has them.
         urgencies: zone → what its controller asked for last; empty: nothing.
     """
 
@@ -222,6 +235,7 @@ class State:
     duties: dict[str, Row]
     plans: dict[str, list[Row]]
     batteries: dict[str, Row]
+    breaks: dict[str, Row]
     sent: dict[str, Row]
     urgencies: dict[str, float]
 
@@ -329,9 +343,8 @@ class Store:
             planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
             current = sql.or_(BOOKINGS.c.state.in_(OPEN), BOOKINGS.c.id.in_(planned))
             bookings = self._bookings(db, current)
-            duties = db.execute(self._mine(DUTIES)).mappings().all()
-            batteries = db.execute(self._mine(BATTERIES)).mappings().all()
-            sent = db.execute(self._mine(SENT)).mappings().all()
+            tables = DUTIES, BATTERIES, BREAKS, SENT
+            by_duty = [{row["duty"]: dict(row) for row in db.execute(self._mine(table)).mappings()} for table in tables]
             urgencies = {row["zone"]: row["urgency"] for row in db.execute(self._mine(URGENCIES)).mappings()}
             stops = db.execute(self._mine(STOPS).order_by(STOPS.c.duty, STOPS.c.place)).mappings().all()
         if self.revision() != head["revision"]:
@@ -339,8 +352,8 @@ class Store:
         plans: dict[str, list[Row]] = {}
         for stop in stops:
             plans.setdefault(stop["duty"], []).append(dict(stop))
-        where, charge, posts = ({row["duty"]: dict(row) for row in rows} for rows in (duties, batteries, sent))
-        return State(head["revision"], head["clock"], bookings, where, plans, charge, posts, urgencies)
+        duties, batteries, breaks, sent = by_duty
+        return State(head["revision"], head["clock"], bookings, duties, plans, batteries, breaks, sent, urgencies)
 
     def _bookings(self, db: sql.Connection, which: sql.ColumnElement[bool]) -> list[Row]:
         """Rows of bookings, and as ``handovers`` in each, in order, when it was given to another vehicle."""
@@ -399,12 +412,12 @@ class Store:
 
     def _write_duties(self, db: sql.Connection, change: Change) -> None:
         """Where vehicles are, their plans and batteries, and where they go: as it is now, in place of what was."""
-        tables = (DUTIES, change.duties), (STOPS, change.plans), (BATTERIES, change.batteries), (SENT, change.plans)
-        for table, changed in tables:
-            for duty in changed:
+        rows = {DUTIES: change.duties, BATTERIES: change.batteries, BREAKS: change.breaks, SENT: change.sent}
+        for table in (*rows, STOPS):
+            for duty in change.plans:
                 db.execute(sql.delete(table).where(table.c.site == self.site, table.c.duty == duty))
-        for table, rows in ((DUTIES, change.duties), (BATTERIES, change.batteries), (SENT, change.sent)):
-            for duty, columns in rows.items():
+        for table, mine in rows.items():
+            for duty, columns in mine.items():
                 db.execute(sql.insert(table).values(site=self.site, duty=duty, **columns))
         stops = [
             {"site": self.site, "duty": duty, "place": place, **stop}

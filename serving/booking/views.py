@@ -119,16 +119,17 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
         "reached": calendar.iso(calendar.to_time(plans.ready_s(v, -math.inf, fleet))) if roster.seen[v] else None,
         "seats": spec.seats,
         "places": spec.places,
-        "aboard": 0 if live.batteries.plugged(v, fleet) else int(fleet.aboard[v, 0]),
+        "aboard": 0 if live.batteries.plugged(v, fleet) or live.pauses.under_way(v) else int(fleet.aboard[v, 0]),
         "charge": round(live.batteries.share(v, now_s, fleet, live.riders), 3) if ranged else None,
         "charges": live.batteries.plugged(v, fleet),
         "short_of_charge": ranged and not live.lasts(v),
-        "plan": [_stop(roster, v, k, names) for k in range(fleet.length[v])] or _stand_by(roster, v),
+        "on_break": live.pauses.under_way(v),
+        "plan": _stand_by(roster, v) + [_stop(roster, v, k, names) for k in range(fleet.length[v])],
     }
 
 
 def _stand_by(roster: Roster, v: int) -> list[Any]:
-    """Where a vehicle without a plan is to stand by, if it was sent anywhere and has not said that it is there."""
+    """Where a vehicle without riders is to stand by, if it was sent anywhere and has not said that it is there."""
     heading = int(roster.live.fleet.heading[v])
     if heading == NOBODY:
         return []
@@ -142,21 +143,30 @@ def _stop(roster: Roster, v: int, k: int, names: dict[int, str]) -> Any:
     """A stop of a vehicle's plan; see `wire.PlannedStop`."""
     live, calendar, fleet = roster.live, roster.calendar, roster.live.fleet
     r, pick, floor_s = int(fleet.rider[v, k]), bool(fleet.pick[v, k]), float(fleet.floor_s[v, k])
-    state = live.riders.state[r]
-    rides = state not in (CHARGING, CANCELLED)
-    does = "pick up" if pick else "drop off"
-    if not rides:
-        does = "pass" if state == CANCELLED else "plug in" if pick else "unplug"
-    expected_s = max(float(fleet.arrive_s[v, k]), floor_s)
+    does = _does(roster, r, pick)
+    rides, begins = does in ("pick up", "drop off"), does in ("pick up", "plug in", "begin break")
+    latest_s = _latest_s(roster, r, pick) if rides else float(live.riders.latest_s[r])
     return {
         "do": does,
-        "booking": None if state == CHARGING else names[r],
+        "booking": names[r] if rides or does == "pass" else None,
         "party": int(live.riders.size[r, 0]) if rides else 0,
         "stop": roster.site.nodes[fleet.node[v, k]].id,
-        "not_before": calendar.iso(calendar.to_time(floor_s)) if pick and state != CANCELLED else None,
-        "expected": calendar.iso(calendar.to_time(expected_s)),
-        "latest": calendar.iso(calendar.to_time(_latest_s(roster, r, pick))) if rides else None,
+        "not_before": calendar.iso(calendar.to_time(floor_s)) if begins else None,
+        "expected": calendar.iso(calendar.to_time(max(float(fleet.arrive_s[v, k]), floor_s))),
+        "latest": calendar.iso(calendar.to_time(latest_s)) if rides or does == "begin break" else None,
     }
+
+
+def _does(roster: Roster, r: int, pick: bool) -> str:
+    """What a vehicle does at a stop."""
+    riders = roster.live.riders
+    if riders.state[r] == CANCELLED:
+        return "pass"
+    if riders.state[r] == CHARGING:
+        return "plug in" if pick else "unplug"
+    if math.isinf(riders.limit_s[r]):
+        return "begin break" if pick else "end break"
+    return "pick up" if pick else "drop off"
 
 
 def _latest_s(roster: Roster, r: int, pick: bool) -> float:

@@ -53,9 +53,24 @@ class EventRequest(Model):
 
     request_id: Id
     vehicle: str = Field(max_length=64)
-    kind: Literal["position", "boarded", "alighted", "no-show", "plugged-in", "unplugged", "breakdown", "back"]
+    kind: Literal[
+        "position",
+        "boarded",
+        "alighted",
+        "no-show",
+        "plugged-in",
+        "unplugged",
+        "break-began",
+        "break-ended",
+        "breakdown",
+        "back",
+    ]
     booking: str | None = Field(default=None, max_length=64, description="boarded, alighted, no-show: whose")
-    corner: str | None = Field(default=None, max_length=128, description="position, back: where, or the point")
+    corner: str | None = Field(
+        default=None,
+        max_length=128,
+        description="position, back: where, or the point; break-began: if it is not where it should be",
+    )
     x_m: Metres = math.nan
     y_m: Metres = math.nan
     charge: float | None = Field(
@@ -141,11 +156,11 @@ class Booked(Model):
 class PlannedStop(Model):
     """A stop of a vehicle's plan."""
 
-    do: Literal["pick up", "drop off", "plug in", "unplug", "pass", "stand by"] = Field(
+    do: Literal["pick up", "drop off", "plug in", "unplug", "begin break", "end break", "stand by", "pass"] = Field(
         description="pass: nobody is there any more, but by another way the battery would not last; stand by: the "
         "vehicle has no riders, and is wanted there for the next: report its position on the way and once it is there"
     )
-    booking: str | None = Field(description="null at a charger, and to stand by")
+    booking: str | None = Field(description="null at a charger, for a break, and to stand by")
     party: int
     stop: str
     not_before: AwareDatetime | None
@@ -167,6 +182,7 @@ class VehicleState(Model):
     charge: float | None = Field(description="share of its range that it should have left; null: it has none to heed")
     charges: bool = Field(description="whether it is at a charger, plugged in")
     short_of_charge: bool = Field(description="whether that does not last for its plan, and to a charger after it")
+    on_break: bool = Field(description="whether its driver has a break")
     plan: list[PlannedStop]
 
 

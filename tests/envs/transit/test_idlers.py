@@ -74,7 +74,7 @@ def test_a_report_from_elsewhere_changes_where_it_is_and_not_where_it_goes():
     live.look(241.0)
     live.report(0, 3, 241.0)
     assert (live.fleet.heading[0], live.idlers.arrive_s(0)) == (4, 301.0)
-    assert live.idlers.who(241.0)[1].tolist() == [True]
+    assert live.idlers.who(241.0, live.riders)[1].tolist() == [True]
 
 
 def test_a_rider_on_the_way_is_served_from_the_next_corner():
@@ -85,15 +85,15 @@ def test_a_rider_on_the_way_is_served_from_the_next_corner():
     assert offer.begin_s == 120.0
     live.promise(Trip(2, 1, 90.0), offer, 90.0)
     assert live.fleet.heading[0] == NOBODY
-    assert not np.any(live.idlers.who(90.0))
+    assert not np.any(live.idlers.who(90.0, live.riders))
 
 
 def test_whose_shift_is_over_or_battery_too_low_goes_nowhere():
     late = fleet(shift=(0.0, 200.0))
     send(late, 0.0)
-    late.idlers.end_shifts(199.0)
+    late.end_shifts(199.0)
     assert late.fleet.heading[0] == 4
-    late.idlers.end_shifts(200.0)
+    late.end_shifts(200.0)
     assert late.fleet.heading[0] == NOBODY
     low = fleet(battery=(3000.0, 10_000.0, 5.0))
     send(low, 0.0)

@@ -13,14 +13,18 @@ from tests.envs.transit import brute
 from tests.envs.transit.small import three_zones
 
 
-def fleet(at=(0,), seats=4, places=1, shift=(0.0, 1e6), battery=None, chargers=("0",), reassign_s=0.0):
-    """``battery``: (metres left, metres when full, metres gained in a second), of each vehicle or of all."""
+def fleet(at=(0,), seats=4, places=1, shift=(0.0, 1e6), battery=None, chargers=("0",), reassign_s=0.0, rest=None):
+    """``battery``: (metres left, metres when full, metres gained in a second), of each vehicle or of all; ``rest``: of
+    all drivers, begun from when until when, and how long."""
     count = len(at)
     site = three_zones()
     site = site.model_copy(update={"timing": site.timing.model_copy(update={"reassign_s": reassign_s})})
     full = None if battery is None else np.broadcast_to(np.array(battery, float), (count, 3))
     terms = Charging(stops=chargers, places=1, low=0.5, until=0.9)
-    return LiveFleet(site, at, [(seats, places)] * count, [shift] * count, np.ones(1), 300.0, full, terms)
+    breaks = None if rest is None else np.tile(np.array(rest, float), (count, 1))
+    live = LiveFleet(site, at, [(seats, places)] * count, [shift] * count, np.ones(1), 300.0, full, terms, breaks)
+    assert rest is None or all(live.plan_break(v, 0.0) for v in range(count))
+    return live
 
 
 def book(live, now, origin, destination, earliest=None, party=1):
@@ -44,14 +48,15 @@ def test_an_offer_says_what_it_means_and_changes_nothing():
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(st.integers(0, 2**31), st.booleans())
-def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, electric):
-    """Random bookings, cancellations, breakdowns and decisions; vehicles do as planned. Each plan is played in plain
-    Python, with its battery, and every promise stays what it was."""
+@given(st.integers(0, 2**31), st.booleans(), st.booleans())
+def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, electric, tired):
+    """Random bookings, cancellations, breakdowns and decisions, idle vehicles sent about; vehicles do as planned. Each
+    plan is played in plain Python, with its battery and break, and every promise stays what it was."""
     rng = np.random.default_rng(seed)
     battery = [(share * 9000.0, 9000.0, 20.0) for share in (0.4, 0.6, 0.9)] if electric else None
-    live = fleet(at=(0, 2, 5), seats=3, battery=battery, reassign_s=60.0)
-    now, known, promised = 0.0, [], {}
+    rest = (900.0, 1500.0, 300.0) if tired else None
+    live = fleet(at=(0, 2, 5), seats=3, battery=battery, reassign_s=60.0, rest=rest)
+    now, known, promised, broken = 0.0, [], {}, set()
     for _ in range(40):
         now += rng.exponential(60.0)
         serve(live, now)
@@ -60,6 +65,8 @@ def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, ele
         if rng.random() < 0.5:
             promised = {r: live.promised(r) for r in waits}
             live.see_to_batteries(now)
+            readings = live.idlers.census(now, now, live.riders, [], [])
+            live.idlers.send(now, live.riders, readings, rng.uniform(-1, 1, 3))
             moved = live.reassign(now, waits)
             assert {r: live.promised(r) for r in waits} == promised
             assert all(live.riders.vehicle[r] != v for r, v in moved.items())
@@ -70,6 +77,7 @@ def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, ele
             live.riders.state[r] = ARRIVED
         elif what < 0.2:
             v = int(rng.integers(3))
+            broken.add(v)
             live.break_down(v, now)
             assert live.fleet.length[v] == 0
             live.repair(v, int(live.fleet.at[v]), now + 1.0)
@@ -81,8 +89,11 @@ def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, ele
             stops = brute.stops_of(v, live.fleet)
             assert brute.play(v, stops, 0.0, live.fleet, live.riders, live.roads) is not None
         stops = [stop for v in range(3) for stop in live.plan(v)]
-        kept = [r for r, pick, _ in stops if not pick and live.riders.state[r] != CHARGING]
+        kept = [r for r, pick, _ in stops if not pick and np.isfinite(live.riders.limit_s[r])]
         assert sorted(kept) == sorted(r for r in known if live.riders.state[r] in (WAITING, ABOARD))
+    pauses = [live.pauses.pause(v, live.riders) for v in range(3) if tired and v not in broken]
+    assert all(now < 1500.0 or not live.pauses.to_come(v) for v in range(3))
+    assert all(now < 1800.0 or pause.over for pause in pauses)
 
 
 def serve(live, now):
@@ -90,8 +101,8 @@ def serve(live, now):
     fleet = live.fleet
     while True:
         leave = np.where(fleet.length > 0, fleet.leave_s[:, 0], np.inf)
-        for v in np.flatnonzero(live.riders.state[fleet.rider[:, 0]] == CHARGING):
-            if fleet.length[v] and fleet.pick[v, 0]:  # which it reports when it begins
+        for v in np.flatnonzero(np.isinf(live.riders.limit_s[fleet.rider[:, 0]])):
+            if fleet.length[v] and fleet.pick[v, 0]:  # a stay or break, which it reports when it begins
                 leave[v] = live.riders.begin_s[fleet.rider[v, 0]]
         v, moment = int(leave.argmin()), float(leave.min())
         if moment > now:
@@ -101,6 +112,10 @@ def serve(live, now):
         if live.riders.state[r] == CHARGING:
             (live.plug_in if pick else live.unplug)(v, moment)
             assert live.fleet.battery[v, LEFT] >= 0
+        elif np.isinf(live.riders.limit_s[r]) and pick:
+            live.begin_break(v, int(fleet.node[v, 0]), moment)
+        elif np.isinf(live.riders.limit_s[r]):
+            live.end_break(v, moment)
         elif pick:
             live.board(r, moment)
         else:
@@ -266,3 +281,55 @@ def test_nothing_goes_before_a_stop_that_is_being_served(there):
     first = live.best(Trip(2, 1, 10.0), 10.0).first
     assert (first > 0) == there
     assert live.plan(0)[0][:2] == (r, True)
+
+
+REST = 600.0, 1200.0, 900.0
+
+
+def test_a_break_by_hand():
+    """From ten minutes on, for a quarter of an hour, where the last rider gets off; nothing comes in between."""
+    live = fleet(rest=REST)
+    r = book(live, 0.0, 0, 2)
+    assert [(who == r, pick) for who, pick, _ in live.plan(0)] == [
+        (True, True),
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
+    live.board(r, 15.0)
+    live.look(136.0)
+    live.alight(r, 145.0)
+    assert live.pauses.pause(0, live.riders).node == 2
+    assert live.idlers.who(200.0, live.riders)[0][0], "it is idle until then"
+    live.look(630.0)
+    assert live.pauses.to_come(0), "its driver says when it begins"
+    live.begin_break(0, 2, 640.0)
+    assert (live.pauses.under_way(0), live.pauses.pause(0, live.riders).begin_s) == (True, 640.0)
+    assert not live.idlers.who(700.0, live.riders)[0][0]
+    assert live.best(Trip(2, 3, 700.0), 700.0) is None, "it goes on at 1 540 s, and ten minutes are promised"
+    assert live.best(Trip(2, 3, 950.0), 950.0).begin_s == 1540.0
+    live.look(1600.0)
+    live.end_break(0, 1610.0)
+    assert live.pauses.pause(0, live.riders).over
+    assert (live.plan(0), live.fleet.aboard[0, 0], live.fleet.at_s[0]) == ([], 0, 1610.0)
+
+
+def test_who_goes_on_without_a_word_has_ended_the_break():
+    for on in (lambda live, r: live.report(0, 3, 900.0), lambda live, r: live.board(r, 1560.0)):
+        live = fleet(rest=REST)
+        live.look(600.0)
+        live.begin_break(0, 0, 600.0)
+        r = book(live, 890.0, 0, 3, 1000.0)
+        on(live, r)
+        assert live.pauses.pause(0, live.riders).over
+        assert not live.fleet.aboard[0, 0] or live.riders.state[r] == ABOARD
+
+
+def test_a_break_that_does_not_fit_in_is_not_planned():
+    """It would have to begin within a minute, and who was promised a ride cannot wait until it is over."""
+    breaks = np.array([[0.0, 60.0, 900.0]])
+    live = LiveFleet(three_zones(), [0], [(4, 1)], [(0.0, 1e6)], np.ones(1), 300.0, breaks=breaks)
+    r = book(live, 0.0, 0, 5)
+    assert not live.plan_break(0, 0.0)
+    assert [stop[0] for stop in live.plan(0)] == [r, r]
+    assert live.pauses.pause(0, live.riders).over

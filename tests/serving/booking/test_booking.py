@@ -195,14 +195,17 @@ def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
 
 
 DOES = {"pick up": "boarded", "drop off": "alighted", "plug in": "plugged-in", "unplug": "unplugged"}
+DOES |= {"begin break": "break-began", "end break": "break-ended"}
 
 
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    """After random requests of electric vehicles' riders, who are reassigned: what is built from the database is what
-    was there, down to every plan, stay at the charger and battery."""
+    """After random requests of electric vehicles' riders, who are reassigned, and breaks: what is built from the
+    database is what was there, down to every plan, stay at the charger, battery and break."""
     rng = np.random.default_rng(3)
-    settings = settings_of(tmp_path, vehicles=ELECTRIC, charging=CHARGING)
-    one, stays = Desk(reassigned(), settings), 0
+    rest = {"begins": "8:00", "ends": "12:00", "rest_min": 2.0, "rest_from": "8:05", "rest_until": "8:30"}
+    vehicles = tuple(one.model_copy(update=rest) for one in ELECTRIC)
+    settings = settings_of(tmp_path, vehicles=vehicles, charging=CHARGING)
+    one, stays, breaks = Desk(reassigned(), settings), 0, set()
     client, open_ids, now = Client(one), [], 0.0
     for _ in range(30):
         now += float(rng.exponential(30.0))
@@ -218,7 +221,10 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
             plan = [(v["id"], v["plan"][0]) for v in client.get("vehicles").json()["vehicles"] if v["plan"]]
             for vehicle, stop in plan:
                 whose = {} if stop["booking"] is None else {"booking": stop["booking"]}
-                assert client.event(now, vehicle, DOES[stop["do"]], **whose).status_code == 200
+                early = stop["do"] == "begin break" and since(stop["not_before"]) > now
+                told = client.event(now, vehicle, DOES[stop["do"]], **whose)
+                assert told.status_code == (409 if early else 200), told.text
+                breaks |= set() if early else {(vehicle, stop["do"])}
         else:
             client.event(now, "blue", "breakdown")
             client.event(now, "blue", "back", corner="3")
@@ -232,6 +238,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
         assert client.get("vehicles").json() == seen
     assert len(before["bookings"]) > 1
     assert stays > 3
+    assert breaks >= {("red", "begin break"), ("red", "end break")}
     one.close()
 
 

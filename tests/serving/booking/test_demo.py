@@ -6,14 +6,15 @@ from serving.booking.demo import play
 
 
 def test_promises_are_kept() -> None:
-    """By electric vehicles, who soon have to charge, and whose riders are reassigned."""
+    """By electric vehicles, who soon have to charge, and whose drivers have breaks; riders are reassigned."""
     electric = {"fleet__range_km": 60.0, "fleet__charged": (0.33, 0.33)}
-    found = play("transit/hcmc", 0.1, seed=1, vehicles=15, **electric)
+    found = play("transit/hcmc", 0.1, seed=1, vehicles=15, rest_min=1.0, **electric)
     assert found["asked"] > 10
     assert found["carried"] > 0.8 * found["asked"]
     assert found["handed_over"] > 0
     assert (found["promises_broken"], found["ran_empty"]) == (0, 0)
     assert found["charges"] > 0
+    assert found["breaks"] == "15 of 15"
 
 
 def test_the_check_is_no_constant() -> None:
