@@ -101,3 +101,23 @@ def test_windows_go_on_and_episodes_begin_anew():
     assert [float(twin.window(idle, 40).cost.detach()) for _ in range(3)] == ahead
     with pytest.raises(CityloopError, match="fragment is 101"):
         twin.window(idle, 101)
+
+
+def test_motions_are_played_twice_and_then_only_what_bears_on_the_peak_counts():
+    """What builds up to the peak has a slope in the first pass, and next to none once the peak is known."""
+    twin = Twin(load_scenario("dampers/jansen", duration_s=6.0, variety={**GOOD}), 1, 0)
+    slopes, motions = [], []
+    for _ in range(3):
+        levels = torch.full((6,), 0.3, requires_grad=True)
+        for level in levels.split(1):
+            twin.window(lambda parts, level=level: level.expand(parts["damper"].shape[:2]), 100).cost.backward()
+            if len(motions) == len(slopes):
+                motions.append(twin._loads.clone())
+        slopes.append(levels.grad.abs())
+    peak = int(slopes[1].argmax())
+    assert peak > 0
+    assert slopes[0][0] > 0.1
+    assert slopes[1][0] < 1e-3 * slopes[0][0]
+    assert slopes[1][peak] > 0.5 * slopes[0][peak]
+    assert torch.equal(motions[0], motions[1])
+    assert not torch.equal(motions[1], motions[2])
