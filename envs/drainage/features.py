@@ -2,23 +2,24 @@
 
 Every gate is described alike, so one policy fits any number of gates. All scales are fixed. Columns are reckoned by
 compiled code (numba), as a plant is asked for them at every decision.
-
-For those who change this: numba's cache looks only at the file in which a compiled function stands. After a change of
-`LEADS_MIN` remove ``__pycache__/features*.nb*``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numba import float32, from_dtype, njit, void
 from numba import float64 as real
 from numba import int64 as whole
 
+from envs.core.compiled import forget_stale
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.drainage.site import LEADS_MIN, DrainageSite, Gate
+
+forget_stale(Path(__file__).parent)
 
 GATE_FEATURES = (
     "known",

@@ -7,7 +7,13 @@ whole numbers that are passed on are int64, ``np.int64(…)`` of those that plan
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from numba import njit
+
+from envs.core.compiled import forget_stale
+
+forget_stale(Path(__file__).parent)
 
 compiled = njit(cache=True, no_cfunc_wrapper=True)
 """Of functions that Python calls, too."""

@@ -4,9 +4,6 @@ What may be done with them, `plans` and `kernel` say; how they move, `motion`. A
 vehicle starts each leg as soon as it can, so a plan and a start give one schedule.
 
 What the kernel does not need does not belong here: every column that it is handed makes each of its calls dearer.
-
-For those who change this: numba's cache looks only at the file in which a compiled function stands. After a change
-here, in `clock`, `events`, `plans` or `reach`, remove ``__pycache__/*.nbi``, or whatever calls it goes on with the old.
 """
 
 from __future__ import annotations

@@ -214,11 +214,15 @@ class Cluster:
             _temp_dir=str(self._folder),
         )
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        serve.start(
-            http_options={"host": self.config.host, "port": self.config.port},
-            grpc_options=self._grpc_options(),
-            logging_config=quiet(),
-        )
+        try:
+            serve.start(
+                http_options={"host": self.config.host, "port": self.config.port},
+                grpc_options=self._grpc_options(),
+                logging_config=quiet(),
+            )
+        except TimeoutError as error:
+            why = str(error).rstrip(".")
+            raise CityloopError(f"Ray did not start ({why}): try again when this machine has less to do") from None
 
     def _grpc_options(self) -> dict[str, Any] | None:
         if self.config.grpc_port is None:

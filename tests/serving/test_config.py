@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,25 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("sites: 3\n")
     with pytest.raises(CityloopError, match=r"bad\.yaml: sites"):
         ServiceConfig.load(tmp_path / "bad.yaml")
+
+
+def test_a_machine_too_busy_for_ray_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """In a process of its own, as this one must not import Ray."""
+    script = """
+import ray
+from ray import serve
+from envs.core.errors import CityloopError
+from serving.cluster.ray_cluster import Cluster
+from serving.config import ServiceConfig
+
+def late(**options):
+    raise TimeoutError("HTTP proxies not available after 60s.")
+
+ray.init, serve.start = lambda **options: None, late
+try:
+    Cluster(ServiceConfig(sites=[{"site": "transit/hcmc"}]))._start()
+except CityloopError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "Ray did not start (HTTP proxies not available after 60s): try again" in said.stdout, said.stderr
