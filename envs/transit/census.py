@@ -24,8 +24,8 @@ class Moment:
     Attributes:
         now_s: when, by the arrays' clock.
         time_s: seconds since the service began.
-        standing, travelling: which vehicles have nothing to do and stand ready, or are on their way to stand
-            somewhere, bool ``(V,)``.
+        busy, standing, travelling: which vehicles have something to do; which have not, and stand ready, or are on
+            their way to stand somewhere, bool ``(V,)``.
         asked: origins of the requests of the past ``recent_s``, nodes.
         refused: of those that were refused.
         expected: requests to be expected, ``(N,)``; NaN: unknown.
@@ -34,6 +34,7 @@ class Moment:
 
     now_s: float
     time_s: float
+    busy: np.ndarray
     standing: np.ndarray
     travelling: np.ndarray
     asked: np.ndarray
@@ -50,6 +51,7 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
     moment = Moment(
         now_s,
         now_s if np.isfinite(now_s) else duration_s,
+        ~service.free & (service.fleet.shift_s[:, 0] <= now_s),
         service.standing,
         service.travelling,
         riders.origin[recent],
@@ -67,7 +69,7 @@ def count(site: TransitSite, fleet: Fleet, riders: Riders, moment: Moment) -> Re
     def by_zone(nodes: np.ndarray) -> np.ndarray:
         return np.bincount(zone_of[nodes], minlength=zones).astype(np.float64)
 
-    busy = np.flatnonzero(~rests.free(fleet, riders, now_s) & (fleet.shift_s[:, 0] <= now_s))
+    busy = np.flatnonzero(moment.busy)
     last = rests.last_stop(fleet, riders)
     soon = busy[fleet.leave_s[busy, last[busy]] <= now_s + timing.ahead_s]
     soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free

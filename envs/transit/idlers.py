@@ -37,6 +37,16 @@ class Idlers:
         under_way = (fleet.heading != NOBODY) & ((fleet.heading != fleet.at) | (fleet.at_s > now_s))
         return free & ~under_way, free & under_way
 
+    def _busy(self, now_s: float, riders: Riders) -> np.ndarray:
+        """Which have something to do, bool ``(V,)``; whose shift is over only if they have riders, as nobody reports
+        any more what else there was.
+        """
+        fleet = self._fleet
+        planned = np.arange(fleet.rider.shape[1]) < fleet.length[:, None]
+        carries = (planned & np.isfinite(riders.limit_s[fleet.rider])).any(axis=1)
+        begun, goes_on = fleet.shift_s[:, 0] <= now_s, fleet.shift_s[:, 1] > now_s
+        return begun & ~rests.free(fleet, riders, now_s) & (goes_on | carries)
+
     def census(
         self, now_s: float, time_s: float, riders: Riders, asked: Sequence[int], refused: Sequence[int]
     ) -> Readings:
@@ -54,7 +64,8 @@ class Idlers:
         expected = site.expected(time_s, site.timing.ahead_s) if time_s < usual_s else unknown
         nodes = [np.array(who, np.int64) for who in (asked, refused)]
         speed = census.speed_at(self._roads, now_s)
-        moment = census.Moment(now_s, time_s, *self.who(now_s, riders), nodes[0], nodes[1], expected, speed)
+        kinds = self._busy(now_s, riders), *self.who(now_s, riders)
+        moment = census.Moment(now_s, time_s, *kinds, nodes[0], nodes[1], expected, speed)
         return census.count(site, self._fleet, riders, moment)
 
     def send(self, now_s: float, riders: Riders, readings: Readings, scores: np.ndarray) -> None:

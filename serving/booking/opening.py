@@ -16,7 +16,7 @@ from serving.tick.sites import SiteService
 def staffed(site: Site, given: Mapping[str, Any] | None) -> Site:
     """A site with as many vehicles as its section ``booking`` names, if it names any."""
     vehicles = None if given is None else given.get("vehicles")
-    if not isinstance(site, TransitSite) or not isinstance(vehicles, list) or not vehicles:
+    if not isinstance(site, TransitSite) or not isinstance(vehicles, list | tuple) or not vehicles:
         return site
     return site.model_copy(update={"vehicles": len(vehicles)})
 

@@ -120,3 +120,12 @@ def test_urgency_weighs_the_wait_of_who_asks_there():
     assert live.best(Trip(1, 3, 0.0), 0.0).cost > usual
     live.hurry(np.zeros(3))
     assert live.best(Trip(1, 3, 0.0), 0.0).cost == usual
+
+
+def test_what_nobody_reported_is_no_vehicle_when_the_shift_is_over():
+    breaks = np.array([[0.0, 60.0, 100.0]])
+    live = LiveFleet(three_zones(), (0,), [(4, 1)], [(0.0, 200.0)], np.ones(1), 300.0, breaks=breaks)
+    assert live.plan_break(0, 0.0)
+    live.begin_break(0, 0, 0.0)
+    counted = [live.idlers.census(t, t, live.riders, [], [])["busy_veh"].sum() for t in (50.0, 199.0, 201.0)]
+    assert counted == [1, 1, 0]
