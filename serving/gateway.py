@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from starlette.concurrency import run_in_threadpool
+
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from serving.access.entry import Access
@@ -53,6 +55,7 @@ class Gateway:
         self.access = access or Access()
         self.audit, self.streams, self.metrics, self.alarms, self.listening = audit, streams, metrics, alarms, health
         self.desks = dict(desks or {})
+        self._looking: asyncio.Future[None] | None = None
         self.systems: dict[str, dict[str, SiteService]] = {}
         for service in services:
             self.systems.setdefault(service.site.system, {})[service.site.name] = service
@@ -195,14 +198,21 @@ class Gateway:
         return (b"", "text/plain") if self.metrics is None else self.metrics.render()
 
     async def check(self) -> None:
-        """Decide something cheap at every site.
+        """Decide something cheap at every site, and what is due where trips are booked; every few seconds.
 
         Raises:
-            CityloopError: if one cannot; a supervisor then replaces this process.
+            CityloopError: if a site cannot; a supervisor then replaces this process.
         """
         for service in self.all:
             if (fault := await service.cannot_decide()) is not None:
                 raise CityloopError(f"{service.ref}: {fault}")
+        if self._looking is None or self._looking.done():  # not waited for: a database may take its time
+            self._looking = asyncio.ensure_future(self._look())
+
+    async def _look(self) -> None:
+        """Let desks decide what they decide for all, if nobody's message does."""
+        for desk in self.desks.values():
+            await run_in_threadpool(desk.look)
 
     def close(self) -> None:
         """Finish what is under way at every site and in every sink."""

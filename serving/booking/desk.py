@@ -297,6 +297,12 @@ class Desk:
         key = None if request.kind == "position" else f"event:{request.request_id}"
         return self._write(key, ["event", plain], request.at, decide)
 
+    def look(self) -> None:
+        """What is to be decided for all is, where the time has come and nobody else's message has brought it about."""
+        if self.settings.clock == "wall":
+            with self._lock, suppress(Busy):
+                self._fresh(self._now(None))
+
     # -- looking things up ----------------------------------------------------------------------------------------
 
     def _asked(self, request: Trip, roster: Roster, now: float) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,3 +167,19 @@ def test_a_service_asks_its_own_site(tmp_path: Path) -> None:
         assert service.last["controller"] == "standby"
     finally:
         gateway.close()
+
+
+def test_a_service_that_nobody_speaks_to_decides_all_the_same(tmp_path: Path) -> None:
+    """By the wall's clock, whenever its health is looked at; where the clock is the caller's, only when told."""
+    for clock, decides in (("wall", True), ("caller", False)):
+        with street(tmp_path, clock=clock, database=f"sqlite:///{tmp_path / clock}.db") as client:
+            desk, (service,) = client.gateway.desks["street"], [client.gateway.desks["street"].zones._service]
+            assert service.last is None
+            desk._roster.decided = 0.0
+
+            async def check(gateway: Any = client.gateway) -> None:
+                await gateway.check()
+                await gateway._looking
+
+            asyncio.run(check())
+            assert (service.last is not None) == decides
