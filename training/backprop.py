@@ -26,6 +26,10 @@ from training.algorithm import Task
 from training.settings import Settings
 from training.start import Start, adopt
 
+ASTRAY = 20.0
+"""A gradient of so many times `grad_clip` tells nothing: the loop through plants and policy has become unstable, where
+slopes grow without bound. The policy then goes back to the mean of its last updates."""
+
 STATE = "learner.pt"
 """Name of the file in a checkpoint."""
 
@@ -86,9 +90,11 @@ class Backprop:
             costs.append(float(found.cost.detach()))
             reached.append(found.reached)
         norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._settings.grad_clip)
-        if torch.isfinite(norm):  # one bad window must not ruin a long run
+        if float(norm) < ASTRAY * self._settings.grad_clip:
             self._optimizer.step()
             self._averaged.update_parameters(self._network)
+        else:  # one bad window must not ruin a long run
+            self._network.load_state_dict(self._averaged.module.state_dict())
         ended = [value for value in reached if math.isfinite(value)]
         figures = {
             "cost": sum(costs) / len(costs),
