@@ -56,6 +56,19 @@ def test_costs_fall_where_more_voltage_helps():
     assert cost(trained._levels) < before - 0.5 * (before - full)
 
 
+def test_a_policy_that_went_astray_goes_back_to_the_mean_of_its_updates():
+    """A gradient far beyond what is usual moves nothing: it comes from a loop that has become unstable."""
+    trained = learner()
+    costs(trained, 2)
+    mean = [part.clone() for part in trained.policy.parameters()]
+    assert any(not torch.equal(*pair) for pair in zip(mean, trained._network.parameters(), strict=True))
+    trained._settings = trained._settings.model_copy(update={"grad_clip": 1e-9})
+    costs(trained, 1)
+    for one, other, before in zip(trained._network.parameters(), trained.policy.parameters(), mean, strict=True):
+        assert torch.equal(one, other)
+        assert torch.equal(other, before)
+
+
 def test_so_much_of_a_gradient_passes_through_what_is_seen():
     found = {}
     for share in (1.0, 0.5, 0.0):
