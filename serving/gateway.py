@@ -210,9 +210,11 @@ class Gateway:
             self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
-        """Let desks decide what they decide for all, if nobody's message does."""
+        """Let desks decide what they decide for all, if nobody's message does, and tell where vehicles are."""
         for desk in self.desks.values():
-            await run_in_threadpool(desk.look)
+            told = await run_in_threadpool(desk.look)
+            if told is not None and self.streams is not None:
+                self.streams.telemetry(told)
 
     def close(self) -> None:
         """Finish what is under way at every site and in every sink."""

@@ -35,6 +35,7 @@ from serving.booking.store import Answer, Change, Row, Stale, Store, Unusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
 from serving.booking.zones import Zones
 from serving.refusals import Busy, Conflict, Refused
+from serving.telemetry import MOST_THINGS, Telemetry
 
 TRIES = 20
 """So often a request is decided again because another process was quicker."""
@@ -297,11 +298,29 @@ class Desk:
         key = None if request.kind == "position" else f"event:{request.request_id}"
         return self._write(key, ["event", plain], request.at, decide)
 
-    def look(self) -> None:
-        """What is to be decided for all is, where the time has come and nobody else's message has brought it about."""
-        if self.settings.clock == "wall":
-            with self._lock, suppress(Busy):
-                self._fresh(self._now(None))
+    def look(self) -> Telemetry | None:
+        """Decide what is to be decided for all, where the time has come and no message has brought it about; and tell
+        people who look on where vehicles are. None: the clock is the caller's, so nobody knows what is due, or others
+        are at it.
+        """
+        if self.settings.clock != "wall":
+            return None
+        with self._lock, suppress(Busy):
+            now = self._now(None)
+            roster = self._fresh(now)
+            day_s, now_s = roster.service_day(now)[1], roster.calendar.to_s(now)
+            rows = [duty_of(roster, vehicle.id, now_s) for vehicle in self.settings.vehicles]
+            things = [thing for v in rows if (thing := views.thing(roster, v, now_s)) is not None]
+            return Telemetry(
+                system=self.site.system,
+                site=self.site.name,
+                at_s=now,
+                time_s=day_s,
+                things=things[:MOST_THINGS],
+                cost=None,
+                twin=None,
+            )
+        return None
 
     # -- looking things up ----------------------------------------------------------------------------------------
 

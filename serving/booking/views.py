@@ -10,6 +10,7 @@ from envs.transit.fleet import CANCELLED, CHARGING, NOBODY
 from envs.transit.offers import Offer
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Row
+from serving.telemetry import ThingForm
 
 LATE_S = 1.0
 """So much later than promised is late."""
@@ -119,13 +120,29 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
         "reached": calendar.iso(calendar.to_time(plans.ready_s(v, -math.inf, fleet))) if roster.seen[v] else None,
         "seats": spec.seats,
         "places": spec.places,
-        "aboard": 0 if live.batteries.plugged(v, fleet) or live.pauses.under_way(v) else int(fleet.aboard[v, 0]),
+        "aboard": _aboard(roster, v),
         "charge": round(live.batteries.share(v, now_s, fleet, live.riders), 3) if ranged else None,
         "charges": live.batteries.plugged(v, fleet),
         "short_of_charge": ranged and not live.lasts(v),
         "on_break": live.pauses.under_way(v),
         "plan": _stand_by(roster, v) + [_stop(roster, v, k, names) for k in range(fleet.length[v])],
     }
+
+
+def thing(roster: Roster, v: int, now_s: float) -> ThingForm | None:
+    """A vehicle on the page: at the corner where it is, or that it reaches next; None: it does not work now."""
+    fleet = roster.live.fleet
+    if not fleet.shift_s[v, 0] <= now_s < fleet.shift_s[v, 1] or not math.isfinite(fleet.at_s[v]):
+        return None
+    node = roster.site.nodes[fleet.at[v]]
+    return ThingForm(id=roster.vehicles[v].id, x=node.x_m, y=node.y_m, load=_aboard(roster, v))
+
+
+def _aboard(roster: Roster, v: int) -> int:
+    """Riders in a vehicle, whose seats a break or a stay at a charger takes, too."""
+    live = roster.live
+    stands = live.batteries.plugged(v, live.fleet) or live.pauses.under_way(v)
+    return 0 if stands else int(live.fleet.aboard[v, 0])
 
 
 def _stand_by(roster: Roster, v: int) -> list[Any]:
