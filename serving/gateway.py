@@ -123,7 +123,11 @@ class Gateway:
             system = get_system(name)
             rows = [
                 SiteSummary(
-                    name=site, url=f"/v1/{name}/{site}", agents=len(s.site.agents), controller=s.in_charge.controller
+                    name=site,
+                    url=f"/v1/{name}/{site}",
+                    agents=len(s.site.agents),
+                    controller=s.in_charge.controller,
+                    interval_s=s.interval_s,
                 )
                 for site, s in sites.items()
             ]

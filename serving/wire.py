@@ -143,6 +143,7 @@ class SiteSummary(Model):
     url: str
     agents: int
     controller: str
+    interval_s: float = Field(description="usual time between two of its ticks")
 
 
 class SystemSummary(Model):

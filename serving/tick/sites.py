@@ -55,6 +55,7 @@ class SiteService:
         clock: wall clock, seconds since 1970.
 
     Attributes:
+        interval_s: usual time between two ticks.
         last: the last answer; None before the first.
         dropped: ticks that a shadow had no time for.
     """
@@ -73,6 +74,7 @@ class SiteService:
         self._after, self._repeats, self._under_way = Afterwards(), Repeats(), 0
         everyday = self.settings.rollback.everyday
         self._everyday = frozenset(self.system.everyday if everyday is None else everyday)
+        self.interval_s = self.system.consistency(self.site).interval_s
         self._site_hash = self.site.hash  # of all that the site is: it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
         self._saver = ThreadPoolExecutor(1, f"{self.ref} state")

@@ -55,6 +55,7 @@ def test_the_site_tells_all_that_a_client_needs(client: TestClient, site: Site) 
 
 def test_lists_and_health(client: TestClient) -> None:
     systems = Systems.model_validate_json(client.get("/v1/systems").content)
+    assert systems.systems[0].sites[0].interval_s == 5.0, "signals are decided every five seconds"
     assert [(s.name, s.command, [site.name for site in s.sites]) for s in systems.systems] == [
         ("intersections", "stage", ["grid2x2"])
     ]

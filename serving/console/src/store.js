@@ -23,7 +23,8 @@ const KEPT_WINDOWS = 500;
 /** Decisions of every site that the stream begins with: two tell how often one comes. */
 const FIRST_DECISIONS = 2;
 
-/** A site's values are old after so many of its own periods without a new one, and so many seconds at least. */
+/** A site's values are old after so many of its own periods without a new one, and so many seconds at least; until two
+ * ticks have told the period it is the usual one. */
 const STALE_PERIODS = 2;
 const STALE_S = 2;
 
@@ -56,12 +57,13 @@ export class Site {
     this.structure = signal(null);
     this.period = signal(null);
     this.controller = row.controller;
+    this.interval_s = row.interval_s;
     this.stale = computed(() => {
       const frame = this.last.value;
       if (!frame) return true;
       return now.value - frame.at_s > this.patience.value;
     });
-    this.patience = computed(() => Math.max(STALE_PERIODS * (this.period.value ?? 0), STALE_S));
+    this.patience = computed(() => Math.max(STALE_PERIODS * (this.period.value ?? this.interval_s), STALE_S));
   }
 
   get kind() {
