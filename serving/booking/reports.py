@@ -156,7 +156,7 @@ class Report:
 
     def _unplugged(self) -> list[Row]:
         live = self.roster.live
-        mine = [v for v, vehicle in enumerate(self.roster.vehicles) if vehicle.id == self.request.vehicle]
+        mine = self.roster.rows_of[self.request.vehicle]
         plugged = [v for v in mine if live.batteries.plugged(v, live.fleet)]  # maybe since the shift before
         if not plugged:
             raise Conflict("vehicle", self.request.vehicle, "it does not charge: report plugged-in before")
@@ -184,7 +184,7 @@ class Report:
 
     def _break_ended(self) -> list[Row]:
         live = self.roster.live
-        mine = [v for v, vehicle in enumerate(self.roster.vehicles) if vehicle.id == self.request.vehicle]
+        mine = self.roster.rows_of[self.request.vehicle]
         resting = [v for v in mine if live.pauses.under_way(v)]  # maybe since the shift before
         if not resting:
             raise Conflict("vehicle", self.request.vehicle, "its driver has no break: report break-began before")

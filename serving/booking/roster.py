@@ -59,6 +59,7 @@ class Roster:
         live: the vehicles; rows of its arrays are the duties.
         duties: key of each row.
         vehicles: whose it is.
+        rows_of: rows of each vehicle's duties, by its name, in order of time.
         rows: open bookings by id, as kept.
         slots: their slots in the arrays; those of duties long over have none.
         passed: slots of bookings that were withdrawn, and by whose stops a vehicle still passes (`LiveFleet.passes`).
@@ -77,10 +78,12 @@ class Roster:
         self.places = Places(site, settings.walk_m)
         self.duties: list[str] = []
         self.vehicles: list[Vehicle] = []
+        self.rows_of: dict[str, list[int]] = {}
         shifts: list[tuple[float, float]] = []
         for vehicle in settings.vehicles:
             for key, shift in self._duties(vehicle):
                 self.duties.append(key)
+                self.rows_of.setdefault(vehicle.id, []).append(len(self.vehicles))
                 self.vehicles.append(vehicle)
                 shifts.append(shift)
         days = int(settings.ahead_h // 24) + 3
@@ -95,6 +98,10 @@ class Roster:
             settings.charging,
             np.array([self._break(key, vehicle) for key, vehicle in zip(self.duties, self.vehicles, strict=True)]),
         )
+        rows = enumerate(self.live.pauses.row_of.tolist())
+        self._rests = {r: rest_name(self.duties[v]) for v, r in rows if r != NOBODY}
+        self._stay_rows = {r: v for v, r in enumerate(self.live.batteries.chargers.stay_of.tolist()) if r != NOBODY}
+        self._booked: dict[int, str] = {}
         self.seen = [0.0] * len(self.duties)  # when each reported last
         self.rows = {row["id"]: row for row in state.bookings}
         self.slots: dict[str, int] = {}
@@ -153,7 +160,8 @@ class Roster:
             self.hurry(state.urgencies)
 
     def _restore_plans(self, state: State, index: Mapping[str, int]) -> None:
-        names = {name: r for r, name in self.names.items()}
+        stays = {name: int(self.live.batteries.chargers.stay_of[v]) for v, name in self.stays.items()}
+        names = stays | {name: r for named in (self._rests, self._booked) for r, name in named.items()}
         for key, stops in state.plans.items():
             if key in index:  # of a vehicle that has no range any more, stays are left out
                 mine = [stop for stop in stops if stop["booking"] in names]
@@ -182,6 +190,7 @@ class Roster:
         trip = Trip(*ends, to_s(row["earliest"]), row["party"], row["wheelchairs"])
         self.live.place(r, trip, to_s(row["latest"]), row["limit_s"])
         riders.state[r], riders.vehicle[r] = WAITING, v
+        self._booked[r] = row["id"]
         if row["state"] not in OPEN:
             del self.rows[row["id"]]
             self.passed[row["id"]] = r
@@ -222,25 +231,22 @@ class Roster:
 
     def duty(self, vehicle: str, now_s: float) -> int | None:
         """The duty that a vehicle is on: the last that has begun, else its first; None: there is no such vehicle."""
-        mine = [v for v, one in enumerate(self.vehicles) if one.id == vehicle]
+        mine = self.rows_of.get(vehicle, [])
         begun = [v for v in mine if self.live.fleet.shift_s[v, 0] <= now_s]
         return begun[-1] if begun else mine[0] if mine else None
 
-    @property
-    def names(self) -> dict[int, str]:
-        """Slot → what stands in a plan: a booking, a driver's break, or a stay at a charger."""
-        stay_of = self.live.batteries.chargers.stay_of
-        rest_of = self.live.pauses.row_of
-        bookings = {r: name for name, r in (self.slots | self.passed).items()}
-        rests = {int(rest_of[v]): rest_name(key) for v, key in enumerate(self.duties) if rest_of[v] != NOBODY}
-        return bookings | rests | {int(stay_of[v]): name for v, name in self.stays.items()}
+    def name(self, r: int) -> str:
+        """What stands in a plan for a slot: a booking, a driver's break, or a stay at a charger."""
+        if r in self._rests:
+            return self._rests[r]
+        return self.stays[self._stay_rows[r]] if r in self._stay_rows else self._booked[r]
 
     def look(self, now: float) -> None:
         """Vehicles are where they should be by now, in seconds since 1970."""
         self.live.look(self.calendar.to_s(now))
         for booking, r in list(self.passed.items()):
             if not self.live.passes(r):
-                self.live.give_slot(self.passed.pop(booking))
+                self._give_slot(self.passed.pop(booking))
 
     def service_day(self, now: float) -> tuple[str, float]:
         """The day of the service, and for how many seconds it has been, as its usual demand is told."""
@@ -268,9 +274,9 @@ class Roster:
 
     def plan_rows(self, v: int) -> list[Row]:
         """A vehicle's stops."""
-        names, to_time = self.names, self.calendar.to_time
+        to_time = self.calendar.to_time
         return [
-            {"booking": names[r], "pick": pick, "floor": to_time(floor_s) if pick else 0.0}
+            {"booking": self.name(r), "pick": pick, "floor": to_time(floor_s) if pick else 0.0}
             for r, pick, floor_s in self.live.plan(v)
         ]
 
@@ -328,11 +334,15 @@ class Roster:
         if self.live.passes(r):
             self.passed[booking] = r
         else:
-            self.live.give_slot(r)
+            self._give_slot(r)
+
+    def _give_slot(self, r: int) -> None:
+        del self._booked[r]
+        self.live.give_slot(r)
 
     def remember(self, row: Row, r: int) -> None:
         """A booking is new."""
-        self.rows[row["id"]], self.slots[row["id"]] = row, r
+        self.rows[row["id"]], self.slots[row["id"]], self._booked[r] = row, r, row["id"]
 
     def arrivals(self) -> dict[int, float]:
         """Slot → arrival as planned, in the kernel's seconds."""

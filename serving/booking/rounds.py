@@ -13,7 +13,7 @@ from envs.transit.guard import SCORE, URGENCY
 from serving.booking.changes import hand_over, keep
 from serving.booking.roster import Roster
 from serving.booking.store import Change
-from serving.booking.zones import Zones
+from serving.booking.zones import Unasked, Zones
 
 Asked = Mapping[str, Sequence[str]]
 """Origins of the requests of the past ``timing.recent_s``: those ``booked`` and those ``refused``."""
@@ -38,9 +38,8 @@ def decide(roster: Roster, change: Change, now: float, zones: Zones | None, aske
         _stand_by(roster, change, now, zones, asked)
     waiting = [row for row in rows.values() if row["state"] == "confirmed" and row["id"] in roster.slots]
     slots = [roster.slots[row["id"]] for row in sorted(waiting, key=lambda row: row["booked_at"])]
-    moved, names = live.reassign(now_s, slots), roster.names
-    for r in moved:
-        hand_over(change, rows[names[r]], roster.promise_row(r), "reassigned")
+    for r in live.reassign(now_s, slots):
+        hand_over(change, rows[roster.name(r)], roster.promise_row(r), "reassigned")
     begun = [v for v in roster.planned if live.fleet.shift_s[v, 0] <= now_s]
     roster.planned = [v for v in roster.planned if v not in begun]
     for v, plan in enumerate(before):
@@ -53,7 +52,10 @@ def _stand_by(roster: Roster, change: Change, now: float, zones: Zones, asked: A
     live, now_s = roster.live, roster.calendar.to_s(now)
     day, time_s = roster.service_day(now)
     readings = live.idlers.census(now_s, time_s, live.riders, *roster.origins(asked))
-    commands = zones.ask(day, time_s, int(now // roster.site.timing.decision_s), readings)
+    try:
+        commands = zones.ask(day, time_s, int(now // roster.site.timing.decision_s), readings)
+    except Unasked:  # all stays as it is: nobody was promised less
+        return
     urgencies: dict[str, float] = {}
     if commands is not None:
         live.idlers.send(now_s, live.riders, readings, commands[:, SCORE])

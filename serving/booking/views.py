@@ -111,7 +111,7 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
     """A vehicle; see `wire.VehicleState`."""
     live, calendar, fleet = roster.live, roster.calendar, roster.live.fleet
     spec, at_s = roster.vehicles[v], float(roster.live.fleet.at_s[v])
-    ranged, names = live.batteries.has(v), roster.names
+    ranged = live.batteries.has(v)
     return {
         "id": spec.id,
         "on_duty": bool(fleet.shift_s[v, 0] <= now_s < fleet.shift_s[v, 1]),
@@ -125,7 +125,7 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
         "charges": live.batteries.plugged(v, fleet),
         "short_of_charge": ranged and not live.lasts(v),
         "on_break": live.pauses.under_way(v),
-        "plan": _stand_by(roster, v) + [_stop(roster, v, k, names) for k in range(fleet.length[v])],
+        "plan": _stand_by(roster, v) + [_stop(roster, v, k) for k in range(fleet.length[v])],
     }
 
 
@@ -156,7 +156,7 @@ def _stand_by(roster: Roster, v: int) -> list[Any]:
     return [stop | {"not_before": None, "expected": there, "latest": None}]
 
 
-def _stop(roster: Roster, v: int, k: int, names: dict[int, str]) -> Any:
+def _stop(roster: Roster, v: int, k: int) -> Any:
     """A stop of a vehicle's plan; see `wire.PlannedStop`."""
     live, calendar, fleet = roster.live, roster.calendar, roster.live.fleet
     r, pick, floor_s = int(fleet.rider[v, k]), bool(fleet.pick[v, k]), float(fleet.floor_s[v, k])
@@ -165,7 +165,7 @@ def _stop(roster: Roster, v: int, k: int, names: dict[int, str]) -> Any:
     latest_s = _latest_s(roster, r, pick) if rides else float(live.riders.latest_s[r])
     return {
         "do": does,
-        "booking": names[r] if rides or does == "pass" else None,
+        "booking": roster.name(r) if rides or does == "pass" else None,
         "party": int(live.riders.size[r, 0]) if rides else 0,
         "stop": roster.site.nodes[fleet.node[v, k]].id,
         "not_before": calendar.iso(calendar.to_time(floor_s)) if begins else None,

@@ -26,6 +26,10 @@ WHO = "booking"
 """Who asks, in the audit log."""
 
 
+class Unasked(Exception):
+    """Nobody knows what zones want: the log says why."""
+
+
 class Zones:
     """The controller of a site's zones.
 
@@ -39,23 +43,26 @@ class Zones:
         self._fault: str | None = None
 
     def ask(self, day: str, time_s: float, tick: int, readings: Readings) -> Commands | None:
-        """What zones want now, ``(N, 2)``; None: nothing, as whoever decides here is no controller of zones.
+        """What zones want now, ``(N, 2)``; None: whoever decides here wants nothing of zones.
 
         Args:
             day: of the service; with each controllers begin anew.
             time_s: seconds since it began.
             tick: number of the decision.
             readings: see `envs.transit.readings`.
+
+        Raises:
+            Unasked: if it cannot be asked.
         """
         plain = get_system(self._service.site.system).readings.to_json(readings)
         body = orjson.dumps({"tick": tick, "time_s": time_s, "episode": day, "readings": plain})
         try:
             answer = self._act(body)
-        except (CityloopError, Refused) as error:  # vehicles stay where they are: nobody was promised less
+        except (CityloopError, Refused) as error:
             if self._fault != str(error):
                 log.warning("bookings at %s: zones cannot be asked (%s)", self._service.site.name, error)
             self._fault = str(error)
-            return None
+            raise Unasked from None
         self._fault = None
         wanted = [answer["commands"][zone].get(self._command) for zone in self._service.site.agents]
         return None if None in wanted else np.array(wanted)
