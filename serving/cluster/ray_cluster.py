@@ -107,6 +107,13 @@ def refusal_in(said: str) -> CityloopError | None:
     return CityloopError(last.removeprefix(name)) if last.startswith(name) else None
 
 
+def _reason(said: str) -> str:
+    """What is wrong, in a line of what Ray or its proxy said: the first that names an address, else the last."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    bound = [line[line.index("cannot bind") :] for line in lines if "cannot bind" in line]
+    return (bound or lines[-1:] or ["it gives no reason"])[0].replace("(", "").replace(")", "").rstrip(".")
+
+
 PORTS = range(20_000, 32_000)
 """Where ports are looked for: below those that Linux gives to outgoing connections, and beside Ray's own (52365)."""
 
@@ -220,9 +227,10 @@ class Cluster:
                 grpc_options=self._grpc_options(),
                 logging_config=quiet(),
             )
-        except TimeoutError as error:
-            why = str(error).rstrip(".")
-            raise CityloopError(f"Ray did not start ({why}): try again when this machine has less to do") from None
+        except (TimeoutError, ray.exceptions.RayError) as error:
+            raise CityloopError(
+                f"Ray did not start ({_reason(str(error))}): try again, or free what it needs"
+            ) from None
 
     def _grpc_options(self) -> dict[str, Any] | None:
         if self.config.grpc_port is None:

@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         ServiceConfig.load(tmp_path / "bad.yaml")
 
 
-def test_a_machine_too_busy_for_ray_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_proxy_that_does_not_start_is_told_in_a_sentence(tmp_path: Path) -> None:
     """In a process of its own, as this one must not import Ray."""
     script = """
 import ray
@@ -97,14 +97,24 @@ from envs.core.errors import CityloopError
 from serving.cluster.ray_cluster import Cluster
 from serving.config import ServiceConfig
 
-def late(**options):
-    raise TimeoutError("HTTP proxies not available after 60s.")
+late = TimeoutError("HTTP proxies not available after 60s.")
+taken = ray.exceptions.RayError('''ray::ready()
+  File "haproxy.py", line 2107, in _reload_haproxy
+RuntimeError: HAProxy crashed during startup:
+[ALERT] : Binding [haproxy.cfg:48] for frontend stats: cannot bind socket (Address already in use) for [127.0.0.1:30819]
+[ALERT] : [haproxy.main()] Some protocols failed to start their listeners! Exiting.''')
+for error in (late, taken):
+    def start(**options):
+        raise error
 
-ray.init, serve.start = lambda **options: None, late
-try:
-    Cluster(ServiceConfig(sites=[{"site": "transit/hcmc"}]))._start()
-except CityloopError as error:
-    print(error)
+    ray.init, serve.start = lambda **options: None, start
+    try:
+        Cluster(ServiceConfig(sites=[{"site": "transit/hcmc"}]))._start()
+    except CityloopError as told:
+        print(told)
 """
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "Ray did not start (HTTP proxies not available after 60s): try again" in said.stdout, said.stderr
+    assert said.stdout.splitlines() == [
+        "Ray did not start (HTTP proxies not available after 60s): try again, or free what it needs",
+        "Ray did not start (cannot bind socket Address already in use for [127.0.0.1:30819]): try again, or free what it needs",
+    ], said.stderr
