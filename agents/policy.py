@@ -39,6 +39,9 @@ say where a policy was shown to do no harm."""
 MODEL, CARD_TEXT, ENVELOPE = "policy.onnx", "CARD.md", "envelope.json"
 """Names of a bundle's files, beside those of its card and its signature."""
 
+BESIDE = ("storeys.json",)
+"""What may lie in a bundle's folder and is no part of it: the monitor of the building that it is for."""
+
 OUTPUT = "logits"
 """Name of the model's output: ``(agents, actions)``, already masked."""
 
@@ -165,7 +168,8 @@ def _text(value: Any) -> str:
 
 
 def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | None = None) -> None:
-    """Write a bundle, whole or not at all; an older bundle in its place is replaced, its signature with it.
+    """Write a bundle, whole or not at all; an older bundle in its place is replaced, its signature with it. What lies
+    `BESIDE` it stays.
 
     Args:
         folder: where to; its parents are made.
@@ -176,7 +180,7 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
     Raises:
         CityloopError: if the folder holds something that is no bundle.
     """
-    known = {MODEL, CARD, CARD_TEXT, ENVELOPE, SIGNATURE}
+    known = {MODEL, CARD, CARD_TEXT, ENVELOPE, SIGNATURE, *BESIDE}
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= known):
         raise CityloopError(f"{folder} is not a policy bundle and is not overwritten: choose another folder")
     sums = {"sha256": _sha256(onnx), "envelope_sha256": "" if envelope is None else _sha256(envelope)}
@@ -191,6 +195,9 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
         (new / CARD_TEXT).write_text(card.markdown())
         if envelope is not None:
             (new / ENVELOPE).write_bytes(envelope)
+        for name in BESIDE:
+            if (folder / name).is_file():
+                shutil.copy2(folder / name, new)
         if folder.exists():
             os.replace(folder, work / "old")
         os.replace(new, folder)

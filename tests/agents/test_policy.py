@@ -80,8 +80,10 @@ def test_decides_at_a_real_site(tmp_path: Path) -> None:
 
 def test_a_bundle_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
     path = bundle(tmp_path / "tiny")
+    (path / "storeys.json").write_text("a monitor")
     bundle(path, name="newer")
     assert Policy.load(path).name == "newer"
+    assert (path / "storeys.json").read_text() == "a monitor", "which is the building's, not the policy's"
     (path / "diary.txt").write_text("mine")
     with pytest.raises(CityloopError, match="not a policy bundle"):
         bundle(path)
