@@ -185,4 +185,4 @@ def test_a_service_that_nobody_speaks_to_decides_all_the_same(tmp_path: Path) ->
             assert (service.last is not None) == decides
             told = desk.look()
             assert (told is not None) == decides
-            assert told is None or [(one.id, one.x, one.load) for one in told.things] == [("red", 0.0, 0.0)]
+            assert told is None or [(one.id, one.load) for one in told.things] == [("red", 0.0)]
