@@ -146,6 +146,7 @@ class Cluster:
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
         self._guardian = Guardian(self._folder)
+        self._ours: list[str] = []
         self._logs = Receiver(self._folder / "logs.sock")
 
     def configure(self) -> None:
@@ -190,8 +191,8 @@ class Cluster:
         }
         if self.config.tls is not None:
             os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
-        for key, value in settings.items():
-            os.environ.setdefault(key, value)
+        self._ours = [key for key in settings if key not in os.environ]
+        os.environ.update({key: settings[key] for key in self._ours})
 
     def __enter__(self) -> Cluster:
         try:
@@ -307,7 +308,9 @@ class Cluster:
                     serve.shutdown()
             finally:
                 ray.shutdown()
-                os.environ.pop(PEM, None)
+                for key in (PEM, *self._ours):  # else the next service, or a child of this process, had our ports
+                    os.environ.pop(key, None)
+                self._ours = []
                 end_users(self._folder)
                 self._logs.close()
                 shutil.rmtree(self._folder, ignore_errors=True)
