@@ -146,7 +146,7 @@ class Cluster:
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
         self._guardian = Guardian(self._folder)
-        self._ours: list[str] = []
+        self._own: list[str] = []  # settings in the environment that are this service's alone
         self._logs = Receiver(self._folder / "logs.sock")
 
     def configure(self) -> None:
@@ -156,10 +156,7 @@ class Cluster:
         """
         metrics, stats, inner, inner_grpc = free_ports(4)
         proxy = self._folder / "proxy"
-        settings = {
-            # HAProxy answers an empty request in a tenth of the time of Serve's Python proxy (0.7 against 8.5 ms).
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            # Two services on one machine must not share files or ports.
+        own = {  # two services on one machine must not share files or ports
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
@@ -169,6 +166,10 @@ class Cluster:
             "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(inner),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(inner_grpc),
+        }
+        settings = {
+            # HAProxy answers an empty request in a tenth of the time of Serve's Python proxy (0.7 against 8.5 ms).
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
             "RAY_SERVE_HAPROXY_NBTHREAD": "1",
             # A tick that changes threads on its way in, and again on its way out, costs its process a tenth to a fifth
@@ -191,8 +192,10 @@ class Cluster:
         }
         if self.config.tls is not None:
             os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
-        self._ours = [key for key in settings if key not in os.environ]
-        os.environ.update({key: settings[key] for key in self._ours})
+        self._own = [key for key in own if key not in os.environ]
+        os.environ.update({key: own[key] for key in self._own})
+        for key, value in settings.items():
+            os.environ.setdefault(key, value)
 
     def __enter__(self) -> Cluster:
         try:
@@ -308,9 +311,9 @@ class Cluster:
                     serve.shutdown()
             finally:
                 ray.shutdown()
-                for key in (PEM, *self._ours):  # else the next service, or a child of this process, had our ports
+                for key in (PEM, *self._own):  # not all: what Ray read when it was imported holds for its next start
                     os.environ.pop(key, None)
-                self._ours = []
+                self._own = []
                 end_users(self._folder)
                 self._logs.close()
                 shutil.rmtree(self._folder, ignore_errors=True)

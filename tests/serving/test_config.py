@@ -118,3 +118,25 @@ for error in (late, taken):
         "Ray did not start (HTTP proxies not available after 60s)",
         "Ray did not start (cannot bind socket Address already in use for [127.0.0.1:30819])",
     ], said.stderr
+
+
+def test_a_service_that_has_ended_leaves_its_ports_to_nobody() -> None:
+    """Neither to the children of its process nor to the next service there, which may begin all the same. In a process
+    of its own, as this one must not import Ray."""
+    script = """
+import os
+from serving.cluster.ray_cluster import Cluster, check_ray
+from serving.config import ServiceConfig
+
+config, before = ServiceConfig(sites=[{"site": "transit/hcmc"}]), set(os.environ)
+one = Cluster(config)
+one.configure()
+print("RAY_SERVE_HAPROXY_STATS_PORT" in os.environ)
+one.close()
+left = set(os.environ) - before
+print([key for key in left if key.endswith(("_PORT", "_LOC", "_PATH", "_BASE", "_FILE"))])
+check_ray()
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert said.stdout.splitlines() == ["True", "[]"], said.stderr
+    assert said.returncode == 0, said.stderr
