@@ -2,7 +2,7 @@
 
 Here are seconds, indices and physics. Who may book, what is kept where, and what time it is, others know. A rider has a
 slot in the arrays from the promise until it is over; slot 0 is for trying things out. What batteries have left, and who
-charges, is in `stays`; drivers' breaks are in `pauses`; who has nothing to do, and stands by where, in `idlers`.
+charges, is in `stays`; drivers' breaks are in `breaks`; who has nothing to do, and stands by where, in `idle`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.transit import charging, events, kernel, motion, plans, reach, rescue, rests
+from envs.transit.breaks import Breaks
 from envs.transit.charging import Chargers
 from envs.transit.clock import Roads, arrive, roads_of
 from envs.transit.compiled import compiled
@@ -29,9 +30,8 @@ from envs.transit.fleet import (
     new_riders,
 )
 from envs.transit.guard import FASTER
-from envs.transit.idlers import Idlers
+from envs.transit.idle import IdleVehicles
 from envs.transit.offers import Offer, Trip, offer_of
-from envs.transit.pauses import Pauses
 from envs.transit.site import TransitSite
 from envs.transit.stays import Batteries
 from envs.transit.terms import Charging
@@ -111,11 +111,11 @@ class LiveFleet:
         self.roads = roads_of(site.matrices, speed, slot_s, places[:, 0] if self.ranged else None)
         self.fleet = new_fleet(np.array(at), np.array(room), np.array(shift_s), battery)
         breaks = np.zeros((len(at), 3)) if breaks is None else breaks
-        self.pauses = Pauses(self.fleet, breaks, SLOTS)
+        self.breaks = Breaks(self.fleet, breaks, SLOTS)
         riders = rests.with_breaks(_blank(SLOTS), self.fleet, breaks)
         self.riders, stay_of = charging.with_stays(riders, self.fleet)
         self.batteries = Batteries(self.fleet, Chargers(places, stay_of, terms.low, terms.until))
-        self.idlers = Idlers(site, self.fleet, self.roads)
+        self.idle = IdleVehicles(site, self.fleet, self.roads)
         self.weights, self.urgency = np.array(site.costs.tuple), np.ones(len(site.nodes))
         promise = site.promise
         self._margin_s, held = promise.margin_s, promise.held
@@ -252,8 +252,8 @@ class LiveFleet:
         """Whose shift is over is on the way nowhere any more, and has no break to come."""
         for v in np.flatnonzero(self.fleet.shift_s[:, 1] <= now_s).tolist():
             self.fleet.heading[v] = NOBODY
-            if self.pauses.to_come(v):
-                plans.remove(v, int(self.pauses.row_of[v]), now_s, self.fleet, self.riders, self.roads)
+            if self.breaks.to_come(v):
+                plans.remove(v, int(self.breaks.row_of[v]), now_s, self.fleet, self.riders, self.roads)
 
     def see_to_batteries(self, now_s: float) -> None:
         """Put stays at chargers into the plans of vehicles that are low, or whose batteries do not last for them."""
@@ -305,7 +305,7 @@ class LiveFleet:
 
     def report(self, v: int, node: int, at_s: float) -> None:
         """A vehicle is at a node. Who charges, or has a break, stays until it reports something else, or elsewhere."""
-        if self.batteries.plugged(v, self.fleet) or self.pauses.under_way(v):
+        if self.batteries.plugged(v, self.fleet) or self.breaks.under_way(v):
             if node == self.fleet.at[v]:
                 return
             self._go_on(v, at_s)
@@ -355,24 +355,24 @@ class LiveFleet:
         """End whatever a vehicle stands for, if it does: it does something else."""
         if self.batteries.plugged(v, self.fleet):
             self.unplug(v, at_s)
-        elif self.pauses.under_way(v):
+        elif self.breaks.under_way(v):
             self.end_break(v, at_s)
 
     def plan_break(self, v: int, now_s: float) -> bool:
         """Put a driver's break into the plan; False: it does not fit in, for what was promised before."""
-        return self.pauses.plan(v, now_s, self.riders, self.roads)
+        return self.breaks.plan(v, now_s, self.riders, self.roads)
 
     def begin_break(self, v: int, node: int, at_s: float) -> None:
         """A driver begins the break that is in the plan; whatever was to come before comes after."""
-        r = int(self.pauses.row_of[v])
+        r = int(self.breaks.row_of[v])
         self.report(v, node, at_s)
-        self.pauses.begin(v, at_s, self.riders)
+        self.breaks.begin(v, at_s, self.riders)
         self.set_plan(v, [(r, False, 0.0), *(stop for stop in self.plan(v) if stop[0] != r)])
 
     def end_break(self, v: int, at_s: float) -> None:
         """A driver's break is over, and the vehicle goes on."""
-        self.pauses.end(v, self.riders)
-        self._close(v, int(self.pauses.row_of[v]), False)
+        self.breaks.end(v, self.riders)
+        self._close(v, int(self.breaks.row_of[v]), False)
         self.report(v, int(self.fleet.at[v]), at_s)
 
     def _close(self, v: int, r: int, pick: bool) -> None:

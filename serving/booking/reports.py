@@ -166,15 +166,15 @@ class Report:
 
     def _break_began(self) -> list[Row]:
         live, vehicle = self.roster.live, self.request.vehicle
-        if live.pauses.under_way(self.v):
+        if live.breaks.under_way(self.v):
             raise Conflict("vehicle", vehicle, "its driver has a break already: report break-ended before")
-        if not live.pauses.to_come(self.v):
+        if not live.breaks.to_come(self.v):
             raise Conflict("vehicle", vehicle, "its plan holds no break: report its position instead")
         if live.batteries.plugged(self.v, live.fleet):
             raise Conflict("vehicle", vehicle, "it charges: report unplugged before")
         if live.fleet.aboard[self.v].any():
             raise Conflict("vehicle", vehicle, "a party is aboard: report first that it has got off")
-        first_s = float(live.riders.earliest_s[live.pauses.row_of[self.v]])
+        first_s = float(live.riders.earliest_s[live.breaks.row_of[self.v]])
         if self.when_s < first_s:
             iso = self.roster.calendar.iso(self.roster.calendar.to_time(first_s))
             raise Conflict("vehicle", vehicle, f"the break begins at {iso} at the earliest: wait")
@@ -185,7 +185,7 @@ class Report:
     def _break_ended(self) -> list[Row]:
         live = self.roster.live
         mine = self.roster.rows_of[self.request.vehicle]
-        resting = [v for v in mine if live.pauses.under_way(v)]  # maybe since the shift before
+        resting = [v for v in mine if live.breaks.under_way(v)]  # maybe since the shift before
         if not resting:
             raise Conflict("vehicle", self.request.vehicle, "its driver has no break: report break-began before")
         self.v = resting[0]

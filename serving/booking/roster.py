@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.transit.breaks import Break
 from envs.transit.charging import battery
 from envs.transit.fleet import ABOARD, NOBODY, WAITING
 from envs.transit.live import LiveFleet
 from envs.transit.offers import Trip
-from envs.transit.pauses import Pause
 from envs.transit.site import TransitSite
 from envs.transit.stays import Gauge, Stay
 from serving.booking.places import DAY_S, Calendar, Places
@@ -98,7 +98,7 @@ class Roster:
             settings.charging,
             np.array([self._break(key, vehicle) for key, vehicle in zip(self.duties, self.vehicles, strict=True)]),
         )
-        rows = enumerate(self.live.pauses.row_of.tolist())
+        rows = enumerate(self.live.breaks.row_of.tolist())
         self._rests = {r: rest_name(self.duties[v]) for v, r in rows if r != NOBODY}
         self._stay_rows = {r: v for v, r in enumerate(self.live.batteries.chargers.stay_of.tolist()) if r != NOBODY}
         self._booked: dict[int, str] = {}
@@ -173,13 +173,13 @@ class Roster:
             self.live.set_plan(v, self.live.plan(v))
         for key, row in state.sent.items():
             if key in index:
-                self.live.fleet.heading[index[key]] = self.places.node(row["node"], "node")
+                self.live.fleet.heading[index[key]] = self.places.node(row["corner"], "corner")
 
     def _floor(self, r: int, stop: Row) -> float:
         """When a stop of a plan may begin; a break as the settings say now."""
         if not stop["pick"]:
             return 0.0
-        rests = r in self.live.pauses.row_of
+        rests = r in self.live.breaks.row_of
         return float(self.live.riders.earliest_s[r]) if rests else self.calendar.to_s(stop["floor"])
 
     def _restore_rider(self, row: Row, v: int) -> None:
@@ -202,16 +202,16 @@ class Roster:
 
     def _restore_breaks(self, state: State, index: Mapping[str, int]) -> None:
         for key, row in state.breaks.items():
-            if key in index and self.live.pauses.has(index[key]):
+            if key in index and self.live.breaks.has(index[key]):
                 begin_s = None if row["begin"] is None else self.calendar.to_s(row["begin"])
-                pause = Pause(self.places.node(row["rest"], "rest"), begin_s, row["over"])
-                self.live.pauses.restore(index[key], pause, self.live.riders)
+                one = Break(self.places.node(row["corner"], "corner"), begin_s, row["over"])
+                self.live.breaks.restore(index[key], one, self.live.riders)
 
     def _plan_breaks(self, state: State, now_s: float) -> None:
         """Breaks of which nothing is kept go into plans, unless it is too late for them."""
         live = self.live
         for v, key in enumerate(self.duties):
-            r = live.pauses.row_of[v]
+            r = live.breaks.row_of[v]
             if r == NOBODY or key in state.breaks or live.riders.latest_s[r] < now_s:
                 continue
             self.planned.append(v)
@@ -283,15 +283,15 @@ class Roster:
     def sent_row(self, v: int) -> Row | None:
         """Where a vehicle is to stand by; None: nowhere but where it is."""
         heading = int(self.live.fleet.heading[v])
-        return None if heading == NOBODY else {"node": self.site.nodes[heading].id}
+        return None if heading == NOBODY else {"corner": self.site.nodes[heading].id}
 
     def break_row(self, v: int) -> Row | None:
         """The driver's break; None: there is none."""
-        pause, calendar = self.live.pauses.pause(v, self.live.riders), self.calendar
-        if pause is None:
+        one, calendar = self.live.breaks.of(v, self.live.riders), self.calendar
+        if one is None:
             return None
-        begin = None if pause.begin_s is None else calendar.to_time(pause.begin_s)
-        return {"rest": self.site.nodes[pause.node].id, "begin": begin, "over": pause.over}
+        begin = None if one.begin_s is None else calendar.to_time(one.begin_s)
+        return {"corner": self.site.nodes[one.node].id, "begin": begin, "over": one.over}
 
     def battery_row(self, v: int) -> Row | None:
         """What a vehicle's battery has left, and its stay at a charger; None: it has no range to be heeded."""

@@ -22,7 +22,7 @@ Asked = Mapping[str, Sequence[str]]
 def due(roster: Roster, now: float, zones: Zones | None) -> bool:
     """Whether there is something to decide as a whole, and it has not been since the last moment for it."""
     timing = roster.site.timing
-    wanted = timing.reassign_s > 0 or roster.live.ranged or zones is not None or bool(roster.live.pauses)
+    wanted = timing.reassign_s > 0 or roster.live.ranged or zones is not None or bool(roster.live.breaks)
     return wanted and now // timing.decision_s > roster.decided // timing.decision_s
 
 
@@ -40,7 +40,7 @@ def decide(roster: Roster, change: Change, now: float, zones: Zones | None, aske
     slots = [roster.slots[row["id"]] for row in sorted(waiting, key=lambda row: row["booked_at"])]
     for r in live.reassign(now_s, slots):
         hand_over(change, rows[roster.name(r)], roster.promise_row(r), "reassigned")
-    begun = [v for v in roster.planned if live.fleet.shift_s[v, 0] <= now_s]
+    begun = {v for v in roster.planned if live.fleet.shift_s[v, 0] <= now_s}
     roster.planned = [v for v in roster.planned if v not in begun]
     for v, plan in enumerate(before):
         if _plan(roster, v) != plan or v in begun:
@@ -51,14 +51,14 @@ def _stand_by(roster: Roster, change: Change, now: float, zones: Zones, asked: A
     """Ask the zones' controller, and carry out what it wants."""
     live, now_s = roster.live, roster.calendar.to_s(now)
     day, time_s = roster.service_day(now)
-    readings = live.idlers.census(now_s, time_s, live.riders, *roster.origins(asked))
+    readings = live.idle.census(now_s, time_s, live.riders, *roster.origins(asked))
     try:
         commands = zones.ask(day, time_s, int(now // roster.site.timing.decision_s), readings)
     except Unasked:  # all stays as it is: nobody was promised less
         return
     urgencies: dict[str, float] = {}
     if commands is not None:
-        live.idlers.send(now_s, live.riders, readings, commands[:, SCORE])
+        live.idle.send(now_s, live.riders, readings, commands[:, SCORE])
         urgencies = dict(zip(roster.site.agents, commands[:, URGENCY].tolist(), strict=True))
     if urgencies != roster.urgencies:
         change.urgencies = urgencies

@@ -1,4 +1,4 @@
-"""Where bookings are kept: tables, and the one transaction in which everything that belongs together is written.
+"""Where bookings are kept, and the one transaction in which everything that belongs together is written.
 
 Every change of a site counts its revision up, and only from the revision that it was decided on: two processes cannot
 both write what they decided on the same state. A stop of a plan has the booking in its key, so that no booking can
@@ -16,9 +16,22 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sql
-from sqlalchemy import Boolean, Column, Double, Integer, String, Text
 
 from envs.core.errors import CityloopError
+from serving.booking.tables import (
+    ANSWERS,
+    BATTERIES,
+    BOOKINGS,
+    BREAKS,
+    DUTIES,
+    EVENTS,
+    HANDOVERS,
+    SENT,
+    SITES,
+    STOPS,
+    TABLES,
+    URGENCIES,
+)
 from serving.refusals import Busy
 
 log = logging.getLogger("cityloop.serving")
@@ -34,134 +47,6 @@ AGAIN_S = 5.0
 
 CHECK_BYTES = 65_536
 """What is written to see whether anything can be; a booking takes a few thousand."""
-
-TABLES = sql.MetaData()
-SITES = sql.Table(
-    "transit_sites",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("revision", Integer, nullable=False),
-    Column("clock", Double, nullable=False),
-)
-BOOKINGS = sql.Table(
-    "transit_bookings",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("id", String(64), primary_key=True),
-    Column("state", String(16), nullable=False, index=True),
-    Column("duty", String(96)),
-    # As promised at last: after a breakdown a rider may wait elsewhere, and under another promise.
-    Column("origin", String(128), nullable=False),
-    Column("destination", String(128), nullable=False),
-    Column("earliest", Double, nullable=False),
-    Column("latest", Double, nullable=False),
-    Column("limit_s", Double, nullable=False),
-    Column("party", Integer, nullable=False),
-    Column("wheelchairs", Integer, nullable=False),
-    Column("walk_from_m", Double, nullable=False),
-    Column("walk_to_m", Double, nullable=False),
-    # As promised at first.
-    Column("promised_from", String(128), nullable=False),
-    Column("promised_latest", Double, nullable=False),
-    Column("promised_limit_s", Double, nullable=False),
-    Column("broken_down", Boolean, nullable=False),
-    Column("booked_at", Double, nullable=False),
-    Column("first_boarded_at", Double),
-    Column("boarded_at", Double),
-    Column("ended_at", Double),
-)
-STOPS = sql.Table(
-    "transit_stops",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("booking", String(64), primary_key=True),
-    Column("pick", Boolean, primary_key=True),
-    Column("duty", String(96), nullable=False),
-    Column("place", Integer, nullable=False),
-    Column("floor", Double, nullable=False),
-    sql.UniqueConstraint("site", "duty", "place"),
-)
-DUTIES = sql.Table(
-    "transit_duties",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("duty", String(96), primary_key=True),
-    Column("corner", String(128), nullable=False),
-    Column("at", Double, nullable=False),
-    Column("seen", Double, nullable=False),
-    Column("out", Boolean, nullable=False),
-)
-BATTERIES = sql.Table(
-    "transit_batteries",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("duty", String(96), primary_key=True),
-    Column("left_m", Double, nullable=False),
-    Column("seen_at", String(128), nullable=False),
-    Column("seen_m", Double, nullable=False),
-    # The stay at a charger that is in the plan, which names it as it names bookings.
-    Column("stay", String(64)),
-    Column("charger", String(128)),
-    Column("begin", Double),
-    Column("length_s", Double),
-)
-HANDOVERS = sql.Table(
-    "transit_handovers",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("booking", String(64), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("vehicle", String(64)),
-    Column("instead_of", String(64), nullable=False),
-    Column("why", String(16), nullable=False),
-    Column("at", Double, nullable=False),
-)
-BREAKS = sql.Table(
-    "transit_breaks",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("duty", String(96), primary_key=True),
-    # Where the driver's break is to be taken, or is.
-    Column("rest", String(128), nullable=False),
-    Column("begin", Double),
-    Column("over", Boolean, nullable=False),
-)
-SENT = sql.Table(
-    "transit_sent",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("duty", String(96), primary_key=True),
-    # Where a vehicle without riders is to stand by.
-    Column("node", String(128), nullable=False),
-)
-URGENCIES = sql.Table(
-    "transit_urgencies",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("zone", String(128), primary_key=True),
-    Column("urgency", Double, nullable=False),
-)
-ANSWERS = sql.Table(
-    "transit_answers",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("request_id", String(128), primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("at", Double, nullable=False),
-)
-EVENTS = sql.Table(
-    "transit_events",
-    TABLES,
-    Column("site", String(128), primary_key=True),
-    Column("revision", Integer, primary_key=True, autoincrement=False),
-    Column("kind", String(32), nullable=False),
-    Column("vehicle", String(64)),
-    Column("booking", String(64)),
-    Column("corner", String(128)),
-    Column("at", Double, nullable=False),
-)
 
 Row = dict[str, Any]
 
@@ -197,8 +82,8 @@ class Change:
             booking. Of these duties, and of no others, all of the following is written.
         duties: duty → where it is (``corner``, ``at``, ``seen``, ``out``).
         batteries: duty → what its battery has left, and its stay at a charger; of those with a range.
-        breaks: duty → where its driver's break is, when it began, and whether it is over; of those that have one.
-        sent: duty → where it is to stand by (``node``); of those that were sent somewhere.
+        breaks: duty → where its driver's break is (``corner``), when it began (``begin``) and whether it is ``over``.
+        sent: duty → where it is to stand by (``corner``); of those that were sent somewhere.
         urgencies: zone → what its controller asked for last, if that is something else now; None: it is not.
         handovers: which booking was given to another vehicle.
         event: a row of the events.

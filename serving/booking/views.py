@@ -124,7 +124,7 @@ def vehicle(roster: Roster, v: int, now_s: float) -> Any:
         "charge": round(live.batteries.share(v, now_s, fleet, live.riders), 3) if ranged else None,
         "charges": live.batteries.plugged(v, fleet),
         "short_of_charge": ranged and not live.lasts(v),
-        "on_break": live.pauses.under_way(v),
+        "on_break": live.breaks.under_way(v),
         "plan": _stand_by(roster, v) + [_stop(roster, v, k) for k in range(fleet.length[v])],
     }
 
@@ -141,7 +141,7 @@ def thing(roster: Roster, v: int, now_s: float) -> ThingForm | None:
 def _aboard(roster: Roster, v: int) -> int:
     """Riders in a vehicle, whose seats a break or a stay at a charger takes, too."""
     live = roster.live
-    stands = live.batteries.plugged(v, live.fleet) or live.pauses.under_way(v)
+    stands = live.batteries.plugged(v, live.fleet) or live.breaks.under_way(v)
     return 0 if stands else int(live.fleet.aboard[v, 0])
 
 
@@ -151,7 +151,7 @@ def _stand_by(roster: Roster, v: int) -> list[Any]:
     if heading == NOBODY:
         return []
     calendar = roster.calendar
-    there = calendar.iso(calendar.to_time(roster.live.idlers.arrive_s(v)))
+    there = calendar.iso(calendar.to_time(roster.live.idle.arrive_s(v)))
     stop = {"do": "stand by", "booking": None, "party": 0, "stop": roster.site.nodes[heading].id}
     return [stop | {"not_before": None, "expected": there, "latest": None}]
 

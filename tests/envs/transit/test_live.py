@@ -65,8 +65,8 @@ def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, ele
         if rng.random() < 0.5:
             promised = {r: live.promised(r) for r in waits}
             live.see_to_batteries(now)
-            readings = live.idlers.census(now, now, live.riders, [], [])
-            live.idlers.send(now, live.riders, readings, rng.uniform(-1, 1, 3))
+            readings = live.idle.census(now, now, live.riders, [], [])
+            live.idle.send(now, live.riders, readings, rng.uniform(-1, 1, 3))
             moved = live.reassign(now, waits)
             assert {r: live.promised(r) for r in waits} == promised
             assert all(live.riders.vehicle[r] != v for r, v in moved.items())
@@ -91,9 +91,9 @@ def test_whatever_happens_plans_keep_every_promise_of_vehicles_on_time(seed, ele
         stops = [stop for v in range(3) for stop in live.plan(v)]
         kept = [r for r, pick, _ in stops if not pick and np.isfinite(live.riders.limit_s[r])]
         assert sorted(kept) == sorted(r for r in known if live.riders.state[r] in (WAITING, ABOARD))
-    pauses = [live.pauses.pause(v, live.riders) for v in range(3) if tired and v not in broken]
-    assert all(now < 1500.0 or not live.pauses.to_come(v) for v in range(3))
-    assert all(now < 1800.0 or pause.over for pause in pauses)
+    found = [live.breaks.of(v, live.riders) for v in range(3) if tired and v not in broken]
+    assert all(now < 1500.0 or not live.breaks.to_come(v) for v in range(3))
+    assert all(now < 1800.0 or one.over for one in found)
 
 
 def serve(live, now):
@@ -299,18 +299,18 @@ def test_a_break_by_hand():
     live.board(r, 15.0)
     live.look(136.0)
     live.alight(r, 145.0)
-    assert live.pauses.pause(0, live.riders).node == 2
-    assert live.idlers.who(200.0, live.riders)[0][0], "it is idle until then"
+    assert live.breaks.of(0, live.riders).node == 2
+    assert live.idle.who(200.0, live.riders)[0][0], "it is idle until then"
     live.look(630.0)
-    assert live.pauses.to_come(0), "its driver says when it begins"
+    assert live.breaks.to_come(0), "its driver says when it begins"
     live.begin_break(0, 2, 640.0)
-    assert (live.pauses.under_way(0), live.pauses.pause(0, live.riders).begin_s) == (True, 640.0)
-    assert not live.idlers.who(700.0, live.riders)[0][0]
+    assert (live.breaks.under_way(0), live.breaks.of(0, live.riders).begin_s) == (True, 640.0)
+    assert not live.idle.who(700.0, live.riders)[0][0]
     assert live.best(Trip(2, 3, 700.0), 700.0) is None, "it goes on at 1 540 s, and ten minutes are promised"
     assert live.best(Trip(2, 3, 950.0), 950.0).begin_s == 1540.0
     live.look(1600.0)
     live.end_break(0, 1610.0)
-    assert live.pauses.pause(0, live.riders).over
+    assert live.breaks.of(0, live.riders).over
     assert (live.plan(0), live.fleet.aboard[0, 0], live.fleet.at_s[0]) == ([], 0, 1610.0)
 
 
@@ -321,7 +321,7 @@ def test_who_goes_on_without_a_word_has_ended_the_break():
         live.begin_break(0, 0, 600.0)
         r = book(live, 890.0, 0, 3, 1000.0)
         on(live, r)
-        assert live.pauses.pause(0, live.riders).over
+        assert live.breaks.of(0, live.riders).over
         assert not live.fleet.aboard[0, 0] or live.riders.state[r] == ABOARD
 
 
@@ -332,4 +332,4 @@ def test_a_break_that_does_not_fit_in_is_not_planned():
     r = book(live, 0.0, 0, 5)
     assert not live.plan_break(0, 0.0)
     assert [stop[0] for stop in live.plan(0)] == [r, r]
-    assert live.pauses.pause(0, live.riders).over
+    assert live.breaks.of(0, live.riders).over

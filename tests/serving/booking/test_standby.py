@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sql
 
-from serving.booking import store
+from serving.booking import tables
 from serving.booking.desk import Desk
 from serving.booking.settings import Vehicle
 from serving.booking.zones import WHO, Zones
@@ -140,9 +140,9 @@ def test_a_database_from_before_is_taken_up(tmp_path: Path) -> None:
         booked = client.book(0.0, "2", "3").json()["id"]
     engine = sql.create_engine(f"sqlite:///{tmp_path / 'b.db'}")
     with engine.begin() as db:
-        for table in (store.SENT, store.URGENCIES):
+        for table in (tables.SENT, tables.URGENCIES):
             table.drop(db)
-        db.execute(sql.update(store.EVENTS).values(corner=None))  # of bookings it was not kept
+        db.execute(sql.update(tables.EVENTS).values(corner=None))  # of bookings it was not kept
     engine.dispose()
     with street(tmp_path) as client:
         look(client, 60.0)

@@ -16,7 +16,7 @@ from envs.transit.fleet import NOBODY, PLAN, Fleet, Riders
 
 
 @dataclass(frozen=True)
-class Pause:
+class Break:
     """What is known of a vehicle's break.
 
     Attributes:
@@ -30,7 +30,7 @@ class Pause:
     over: bool = False
 
 
-class Pauses:
+class Breaks:
     """Breaks of a live fleet.
 
     Args:
@@ -66,13 +66,13 @@ class Pauses:
         """Whether the driver has a break now."""
         return self._stops(v) == [False]
 
-    def pause(self, v: int, riders: Riders) -> Pause | None:
+    def of(self, v: int, riders: Riders) -> Break | None:
         """What is known of a vehicle's break; None: there is none."""
         if not self.has(v):
             return None
         r = self.row_of[v]
         begun = float(riders.begin_s[r]) if self.under_way(v) else None
-        return Pause(int(riders.origin[r]), begun, over=not self._stops(v))
+        return Break(int(riders.origin[r]), begun, over=not self._stops(v))
 
     def plan(self, v: int, now_s: float, riders: Riders, roads: Roads) -> bool:
         """Put a break into a vehicle's plan where nobody is aboard and no promise is broken; whether it could be."""
@@ -86,13 +86,13 @@ class Pauses:
         rests.settle(v, fleet, riders, roads)
         return True
 
-    def restore(self, v: int, pause: Pause, riders: Riders) -> None:
+    def restore(self, v: int, one: Break, riders: Riders) -> None:
         """What was known of a break before; its stops are to be put into the plan."""
         r = self.row_of[v]
-        riders.origin[r] = riders.destination[r] = pause.node
+        riders.origin[r] = riders.destination[r] = one.node
         riders.vehicle[r] = v
-        if pause.begin_s is not None and not pause.over:
-            riders.begin_s[r] = pause.begin_s
+        if one.begin_s is not None and not one.over:
+            riders.begin_s[r] = one.begin_s
             self._fleet.aboard[v] += riders.size[r]
 
     def begin(self, v: int, at_s: float, riders: Riders) -> None:

@@ -6,7 +6,7 @@ import pytest
 from envs.core.registry import load_scenario
 from envs.transit import census
 from envs.transit.fleet import NOBODY, Fleet, Riders
-from envs.transit.idlers import Idlers
+from envs.transit.idle import IdleVehicles
 from envs.transit.live import LiveFleet
 from envs.transit.network import load_site
 from envs.transit.offers import Trip
@@ -25,8 +25,8 @@ def fleet(at=(0,), shift=(0.0, 1e6), battery=None):
 
 
 def send(live, now_s, scores=EAST):
-    readings = live.idlers.census(now_s, now_s, live.riders, [], [])
-    live.idlers.send(now_s, live.riders, readings, scores)
+    readings = live.idle.census(now_s, now_s, live.riders, [], [])
+    live.idle.send(now_s, live.riders, readings, scores)
     return readings
 
 
@@ -45,7 +45,9 @@ def test_a_live_fleet_is_counted_as_a_simulated_one_is():
         )
         asked = service.riders.origin[since]
         refused = service.riders.origin[since & (service.riders.state == 4)]
-        live = Idlers(site, copied[0], service.roads).census(service.now_s, service.now_s, copied[1], asked, refused)
+        live = IdleVehicles(site, copied[0], service.roads).census(
+            service.now_s, service.now_s, copied[1], asked, refused
+        )
         assert set(live) == set(readings)
         for name, values in readings.items():
             np.testing.assert_allclose(live[name], values, err_msg=name)
@@ -57,11 +59,11 @@ def test_who_was_sent_drives_on_and_is_there_once_it_should_be():
     live = fleet()
     assert send(live, 0.0)["idle_veh"].tolist() == [1, 0, 0]
     live.look(90.0)
-    assert (live.fleet.at[0], live.fleet.at_s[0], live.idlers.arrive_s(0)) == (2, 120.0, 240.0)
-    under_way = live.idlers.census(90.0, 90.0, live.riders, [], [])
+    assert (live.fleet.at[0], live.fleet.at_s[0], live.idle.arrive_s(0)) == (2, 120.0, 240.0)
+    under_way = live.idle.census(90.0, 90.0, live.riders, [], [])
     assert (under_way["idle_veh"].sum(), under_way["inbound_veh"].tolist()) == (0, [0, 0, 1])
     live.look(241.0)
-    there = live.idlers.census(241.0, 241.0, live.riders, [], [])
+    there = live.idle.census(241.0, 241.0, live.riders, [], [])
     assert (there["idle_veh"].tolist(), there["inbound_veh"].sum()) == ([0, 0, 1], 0)
     assert live.fleet.heading[0] == 4, "its plan names the place until it says that it is there"
     live.report(0, 4, 250.0)
@@ -73,8 +75,8 @@ def test_a_report_from_elsewhere_changes_where_it_is_and_not_where_it_goes():
     send(live, 0.0)
     live.look(241.0)
     live.report(0, 3, 241.0)
-    assert (live.fleet.heading[0], live.idlers.arrive_s(0)) == (4, 301.0)
-    assert live.idlers.who(241.0, live.riders)[1].tolist() == [True]
+    assert (live.fleet.heading[0], live.idle.arrive_s(0)) == (4, 301.0)
+    assert live.idle.who(241.0, live.riders)[1].tolist() == [True]
 
 
 def test_a_rider_on_the_way_is_served_from_the_next_corner():
@@ -85,7 +87,7 @@ def test_a_rider_on_the_way_is_served_from_the_next_corner():
     assert offer.begin_s == 120.0
     live.promise(Trip(2, 1, 90.0), offer, 90.0)
     assert live.fleet.heading[0] == NOBODY
-    assert not np.any(live.idlers.who(90.0, live.riders))
+    assert not np.any(live.idle.who(90.0, live.riders))
 
 
 def test_whose_shift_is_over_or_battery_too_low_goes_nowhere():
@@ -104,7 +106,7 @@ def test_whose_shift_is_over_or_battery_too_low_goes_nowhere():
 def test_beyond_the_usual_day_nobody_knows_what_to_expect(slots, known):
     site = three_zones().model_copy(update={"usual": ((1.0, 2.0, 3.0),) * slots, "slot_s": 300.0})
     live = LiveFleet(site, (0,), [(4, 1)], [(0.0, 1e6)], np.ones(1), 300.0)
-    expected = live.idlers.census(0.0, 300.0, live.riders, [], [])["expected"]
+    expected = live.idle.census(0.0, 300.0, live.riders, [], [])["expected"]
     assert np.isfinite(expected).all() == known
 
 
@@ -127,5 +129,5 @@ def test_what_nobody_reported_is_no_vehicle_when_the_shift_is_over():
     live = LiveFleet(three_zones(), (0,), [(4, 1)], [(0.0, 200.0)], np.ones(1), 300.0, breaks=breaks)
     assert live.plan_break(0, 0.0)
     live.begin_break(0, 0, 0.0)
-    counted = [live.idlers.census(t, t, live.riders, [], [])["busy_veh"].sum() for t in (50.0, 199.0, 201.0)]
+    counted = [live.idle.census(t, t, live.riders, [], [])["busy_veh"].sum() for t in (50.0, 199.0, 201.0)]
     assert counted == [1, 1, 0]

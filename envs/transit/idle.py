@@ -17,7 +17,7 @@ from envs.transit.site import TransitSite
 from envs.transit.targets import sends
 
 
-class Idlers:
+class IdleVehicles:
     """Of a live fleet, whose vehicles are where they should be by now.
 
     Args:
