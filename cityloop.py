@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from errno import EACCES, EPERM, EROFS
 from types import TracebackType
 from typing import Any
 
@@ -71,10 +72,9 @@ class Verbs(TyperGroup):
             if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
                 raise
             place = error.filename2 or error.filename or "the output"
-            print(
-                f"Error: {place} cannot be used ({error.strerror or error}): make room, or give another",
-                file=sys.stderr,
-            )
+            forbidden = error.errno in (EACCES, EPERM, EROFS)
+            mend = "give one that you may write" if forbidden else "make room, or give another"
+            print(f"Error: {place} cannot be used ({error.strerror or error}): {mend}", file=sys.stderr)
             raise typer.Exit(2) from None
         except MemoryError:
             print(NO_MEMORY, file=sys.stderr)

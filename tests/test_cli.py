@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import types
@@ -127,15 +128,17 @@ def test_what_cannot_be_used_ends_in_one_sentence(capsys, words, sentence):
     assert captured.out == ""
 
 
-def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [(errno.ENOSPC, "make room, or give another"), (errno.EROFS, "give one that you may write")],
+)
+def test_what_cannot_be_written_is_one_sentence(monkeypatch, capsys, error, mend):
     def write(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr("verbs.load_scenario", write)
     assert call("evaluate", GRID) == 2
-    assert capsys.readouterr().err == (
-        "Error: the output cannot be used (No space left on device): make room, or give another\n"
-    )
+    assert capsys.readouterr().err == f"Error: the output cannot be used ({os.strerror(error)}): {mend}\n"
 
 
 def test_a_stream_that_is_closed_is_no_fault():

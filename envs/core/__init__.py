@@ -1,5 +1,5 @@
 """The contract that every system fulfils, and everything that needs no system to be known."""
 
-from envs.core.compiled import find_cache
+from envs.core.cache import find_caches
 
-find_cache()  # before any system brings numba
+find_caches()  # before anything brings numba or matplotlib

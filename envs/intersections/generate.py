@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.core.cache import cache_folder
 from envs.core.errors import CityloopError
 
 BLOCK_M = 150
@@ -18,9 +19,10 @@ DEMAND_S = 600
 VEHICLES_PER_ENTRY_H = 300
 
 
-def cache_folder() -> Path:
-    """Where generated networks are kept: ``$CITYLOOP_CACHE``, or ``~/.cache/cityloop``."""
-    return Path(os.environ.get("CITYLOOP_CACHE", Path.home() / ".cache" / "cityloop"))
+def networks_folder() -> Path:
+    """Where generated networks are kept: ``$CITYLOOP_CACHE``, or where everything is that can be made again."""
+    named = os.environ.get("CITYLOOP_CACHE")
+    return Path(named) if named else cache_folder()
 
 
 def sumo_binary(name: str) -> str:
@@ -52,7 +54,7 @@ def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path,
         name: of the files, without an ending.
         make: writes a network and a route file to the two paths it gets, whose folder it may use.
     """
-    folder = cache_folder()
+    folder = networks_folder()
     net, routes = folder / f"{name}.net.xml", folder / f"{name}.rou.xml"
     if not (net.is_file() and routes.is_file()):
         folder.mkdir(parents=True, exist_ok=True)
