@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from functools import lru_cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -173,19 +174,19 @@ class _Builder:
         """Pairs of signal indices that cross or merge (i < j), and pairs (i, j) in which i gives way to j."""
         foes: set[tuple[int, int]] = set()
         yields: set[tuple[int, int]] = set()
-        by_node: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
+        by_node: dict[str, list[Any]] = defaultdict(list)
         for connection in connections:
-            node = connection.getJunction()
-            by_node[node.getID()].append((connection.getTLLinkIndex(), node.getLinkIndex(connection), node))
+            by_node[connection.getJunction().getID()].append(connection)
         for members in by_node.values():
-            for a, row_a, node in members:
-                for b, row_b, _ in members:
-                    if a == b or row_a not in node._foes or row_b < 0:
-                        continue
-                    if node.areFoes(row_a, row_b):
-                        foes.add((min(a, b), max(a, b)))
-                    if node._prohibits[row_a][-(row_b + 1)] == "1":
-                        yields.add((a, b))
+            node = members[0].getJunction()
+            links = [(c.getTLLinkIndex(), node.getLinkIndex(c), c.getToLane()) for c in members]
+            for (a, row_a, to_a), (b, row_b, to_b) in permutations(links, 2):
+                if a == b:
+                    continue
+                if _told(node._prohibits, row_a, row_b):
+                    yields.add((a, b))
+                if _cross(node, row_a, row_b, to_a is to_b):
+                    foes.add((min(a, b), max(a, b)))
         return foes, yields
 
     def _movements(self, connections: list[Any], count: int) -> tuple[Movement, ...]:
@@ -300,6 +301,23 @@ class _Builder:
             lanes.append(lane.getID())
             total += lane.getLength()
         return lanes, total
+
+
+def _told(table: dict[int, str], row: int, column: int) -> bool | None:
+    """What a junction's right-of-way table says of two of its links; None: nothing."""
+    return None if row not in table or column < 0 else table[row][-(column + 1)] == "1"
+
+
+def _cross(node: Any, a: int, b: int, merge: bool) -> bool:
+    """Whether two links of a junction, by their rows, cross or lead into one lane (``merge``).
+
+    Of a turn into the lane beside a tram's or a bus's and one into that, netconvert names the second in the row of the
+    first, not the first in that of the second, and lets neither give way: their ways do not meet.
+    """
+    said = _told(node._foes, a, b), _told(node._foes, b, a)
+    if set(said) == {True, False}:
+        return merge or bool(_told(node._prohibits, a, b) or _told(node._prohibits, b, a))
+    return any(said)
 
 
 def _phases(light: str, program: Any) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:

@@ -9,7 +9,7 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.intersections.generate import generated_grid, sumo_binary
+from envs.intersections.generate import generated_grid, run_sumo_program, sumo_binary
 from envs.intersections.network import load_site, safe_stage
 
 YAML = """
@@ -126,6 +126,41 @@ def test_a_green_that_neither_gives_way_nor_is_given_way_to(folder):
     assert safe_stage("gG", foes, set()) == "rG"
     assert safe_stage("GG", foes, set()) is None
     assert safe_stage("GG", foes, {(0, 1)}) == "gG"
+
+
+def test_lanes_for_trams_or_buses_in_the_middle(folder):
+    """Who turns into the lane beside it, and what turns into it, give way to nobody, and need not: both are served."""
+    ends = {"w": (-300, 0), "e": (300, 0), "n": (0, 300), "s": (0, -300)}
+    nodes = "".join(f'<node id="{name}" x="{x}" y="{y}"/>' for name, (x, y) in ends.items())
+    (folder / "n.nod.xml").write_text(f'<nodes><node id="c" x="0" y="0" type="traffic_light"/>{nodes}</nodes>')
+    edges = ""
+    for name in ends:
+        lanes = (3, '<lane index="2" allow="tram"/>') if name in "we" else (2, "")
+        edges += "".join(
+            f'<edge id="{a}{b}" from="{a}" to="{b}" numLanes="{lanes[0]}">{lanes[1]}</edge>'
+            for a, b in ((name, "c"), ("c", name))
+        )
+    (folder / "e.edg.xml").write_text(f"<edges>{edges}</edges>")
+    files = f"--node-files={folder / 'n.nod.xml'}", f"--edge-files={folder / 'e.edg.xml'}"
+    run_sumo_program("netconvert", *files, "--no-turnarounds", f"--output-file={folder / 'own.net.xml'}")
+    flows = '<flow id="car" begin="0" end="60" number="9" from="nc" to="cs"/>'
+    flows += '<flow id="tram" type="t" begin="0" end="60" number="3" from="wc" to="ce"/>'
+    (folder / "own.rou.xml").write_text(f'<routes><vType id="t" vClass="tram"/>{flows}</routes>')
+    loop = make_loop(str(folder / "own.yaml"))
+    (junction,) = loop.site.junctions
+    into = [{loop.site.exits[k].id for k in movement.exits} for movement in junction.movements]
+    (beside,) = [k for k, lanes in enumerate(into) if lanes == {"cw_0"} and approach(loop.site, k) == "nc_0"]
+    (tram,) = [k for k, lanes in enumerate(into) if lanes == {"cw_2"} and approach(loop.site, k) == "sc_1"]
+    (merging,) = [k for k, lanes in enumerate(into) if lanes == {"cw_0"} and approach(loop.site, k) == "sc_1"]
+    assert (beside, tram) not in junction.foes
+    assert (beside, merging) in junction.foes
+    assert any(stage[beside] in "Gg" and stage[tram] in "Gg" for stage in junction.stages)
+    kpis = loop.episode(make_controller("max-pressure", loop.site), seed=1).kpis
+    assert kpis["due_veh"] == 12
+
+
+def approach(site, k):
+    return site.approaches[site.junctions[0].movements[k].approach].id
 
 
 def test_what_sumo_itself_says_is_passed_on(folder, capfd):
