@@ -173,7 +173,7 @@ class Roster:
             self.live.set_plan(v, self.live.plan(v))
         for key, row in state.sent.items():
             if key in index:
-                self.live.fleet.heading[index[key]] = self.places.node(row["corner"], "corner")
+                self.live.fleet.heading[index[key]] = self.places.node(row["node"], "node")
 
     def _floor(self, r: int, stop: Row) -> float:
         """When a stop of a plan may begin; a break as the settings say now."""
@@ -204,7 +204,7 @@ class Roster:
         for key, row in state.breaks.items():
             if key in index and self.live.breaks.has(index[key]):
                 begin_s = None if row["begin"] is None else self.calendar.to_s(row["begin"])
-                one = Break(self.places.node(row["corner"], "corner"), begin_s, row["over"])
+                one = Break(self.places.node(row["rest"], "rest"), begin_s, row["over"])
                 self.live.breaks.restore(index[key], one, self.live.riders)
 
     def _plan_breaks(self, state: State, now_s: float) -> None:
@@ -283,7 +283,7 @@ class Roster:
     def sent_row(self, v: int) -> Row | None:
         """Where a vehicle is to stand by; None: nowhere but where it is."""
         heading = int(self.live.fleet.heading[v])
-        return None if heading == NOBODY else {"corner": self.site.nodes[heading].id}
+        return None if heading == NOBODY else {"node": self.site.nodes[heading].id}
 
     def break_row(self, v: int) -> Row | None:
         """The driver's break; None: there is none."""
@@ -291,7 +291,7 @@ class Roster:
         if one is None:
             return None
         begin = None if one.begin_s is None else calendar.to_time(one.begin_s)
-        return {"corner": self.site.nodes[one.node].id, "begin": begin, "over": one.over}
+        return {"rest": self.site.nodes[one.node].id, "begin": begin, "over": one.over}
 
     def battery_row(self, v: int) -> Row | None:
         """What a vehicle's battery has left, and its stay at a charger; None: it has no range to be heeded."""

@@ -82,8 +82,8 @@ class Change:
             booking. Of these duties, and of no others, all of the following is written.
         duties: duty → where it is (``corner``, ``at``, ``seen``, ``out``).
         batteries: duty → what its battery has left, and its stay at a charger; of those with a range.
-        breaks: duty → where its driver's break is (``corner``), when it began (``begin``) and whether it is ``over``.
-        sent: duty → where it is to stand by (``corner``); of those that were sent somewhere.
+        breaks: duty → where its driver's break is (``rest``), when it began (``begin``) and whether it is ``over``.
+        sent: duty → where it is to stand by (``node``); of those that were sent somewhere.
         urgencies: zone → what its controller asked for last, if that is something else now; None: it is not.
         handovers: which booking was given to another vehicle.
         event: a row of the events.

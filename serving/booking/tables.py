@@ -1,4 +1,7 @@
-"""The tables of bookings: what is kept, under which keys. Times are in seconds since 1970, corners are named."""
+"""The tables of bookings: what is kept, under which keys. Times are in seconds since 1970, corners are named.
+
+Databases outlive the code: a column keeps the name under which it was once kept.
+"""
 
 from __future__ import annotations
 
@@ -87,14 +90,14 @@ HANDOVERS = _of_site(
 BREAKS = _of_duties(
     "transit_breaks",
     # Where the driver's break is to be taken, or is.
-    Column("corner", String(128), nullable=False),
+    Column("rest", String(128), nullable=False),
     Column("begin", Double),
     Column("over", Boolean, nullable=False),
 )
 SENT = _of_duties(
     "transit_sent",
     # Where a vehicle without riders is to stand by.
-    Column("corner", String(128), nullable=False),
+    Column("node", String(128), nullable=False),
 )
 URGENCIES = _of_site(
     "transit_urgencies",

@@ -149,6 +149,22 @@ def test_a_database_from_before_is_taken_up(tmp_path: Path) -> None:
         assert client.get(f"bookings/{booked}").json()["state"] == "confirmed"
 
 
+def test_a_database_that_an_earlier_release_made_is_taken_up(tmp_path: Path) -> None:
+    """Its tables, column for column, as they were made then; what they hold is read."""
+    engine = sql.create_engine(f"sqlite:///{tmp_path / 'b.db'}")
+    keys = "site VARCHAR(128) NOT NULL, duty VARCHAR(96) NOT NULL"
+    with engine.begin() as db:
+        for name, columns in (
+            ("breaks", 'rest VARCHAR(128) NOT NULL, "begin" DOUBLE, "over" BOOLEAN NOT NULL'),
+            ("sent", "node VARCHAR(128) NOT NULL"),
+        ):
+            db.execute(sql.text(f"CREATE TABLE transit_{name} ({keys}, {columns}, PRIMARY KEY (site, duty))"))
+    engine.dispose()
+    for _ in range(2):
+        with street(tmp_path) as client:
+            assert [stop["do"] for stop in look(client, 0.0)["plan"]] == ["stand by"]
+
+
 def test_a_service_asks_its_own_site(tmp_path: Path) -> None:
     """By its configuration: with as many vehicles as are booked on."""
     write(tmp_path)
