@@ -22,7 +22,7 @@ def find_caches() -> None:
     code, settings = Path(__file__).parents[1], Path(os.environ.get("XDG_CONFIG_HOME") or _home(".config"))
     places = (NUMBA, "numba", (code, _user_cache())), (MATPLOTLIB, "matplotlib", (settings,))
     for variable, name, usual in places:
-        if variable not in os.environ and not any(_can_be_made(folder) for folder in usual):
+        if variable not in os.environ and not any(can_be_made(folder) for folder in usual):
             with suppress(OSError):  # nowhere to write: they say so where it matters
                 os.environ[variable] = str(cache_folder() / name)
 
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
         OSError: if nothing can be written anywhere.
     """
     usual = _user_cache()
-    return usual / "cityloop" if _can_be_made(usual) else _own_folder()
+    return usual / "cityloop" if can_be_made(usual) else _own_folder()
 
 
 def _user_cache() -> Path:
@@ -45,7 +45,8 @@ def _home(name: str) -> str:
     return os.path.expanduser(f"~/{name}")
 
 
-def _can_be_made(folder: Path) -> bool:
+def can_be_made(folder: Path) -> bool:
+    """Whether this user may write in a folder, or make it where it is not there."""
     there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
     return folder.is_absolute() and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 

@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import resource
+import secrets
 import shutil
 import socket
 import sys
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from envs.core.cache import can_be_made
 from envs.core.errors import CityloopError
 from serving.cluster.guardian import Guardian, end_users
 from serving.cluster.loopback import LOOPBACK, confine_cluster, confine_worker
@@ -80,6 +82,9 @@ def check_files() -> None:
 
 AUTH = "RAY_AUTH_MODE"
 """Environment: how Ray finds out who may reach it. Read once, when it is imported."""
+
+TOKEN = "RAY_AUTH_TOKEN"
+"""Environment: the token itself; without it Ray makes one, and keeps it in the user's home for all services."""
 
 
 def check_ray() -> None:
@@ -186,10 +191,14 @@ class Cluster:
             # One that starts on a busy machine may take longer than the five seconds that Ray gives it.
             "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
-            "RAY_USAGE_STATS_ENABLED": "0",
+            # Ray's own default is 15, with which anything else that runs on the machine goes first: a plant waits, and
+            # beside two busy processes on two cores no service even begins.
+            "RAY_worker_niceness": "0",
             # Whoever reaches Ray itself may run anything: also on loopback only with its token.
             AUTH: "token",
         }
+        if not can_be_made(Path(os.path.expanduser("~")) / ".ray"):  # where Ray keeps the token
+            settings[TOKEN] = secrets.token_hex(32)
         if self.config.tls is not None:
             os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
         self._own = [key for key in own if key not in os.environ]

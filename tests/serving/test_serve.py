@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -40,8 +41,10 @@ def running(scenario: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Ite
     path = tmp_path_factory.mktemp("site") / "site.json"
     get_system("intersections").load_site(scenario).save(path)
     site = {"site": str(path), "champion": "max-pressure"}
-    with started_service({"port": free_ports(1)[0], "sites": [site]}) as service:
-        yield service
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(path))  # which is no folder: an account without a home, as services often have
+        with started_service({"port": free_ports(1)[0], "sites": [site]}) as service:
+            yield service
 
 
 def test_says_where_and_what_it_serves(running: Running) -> None:
@@ -56,6 +59,11 @@ def test_everything_listens_on_loopback_alone(running: Running) -> None:
     found = listeners([running.process.pid, *running.family()])
     assert any(name.startswith("haproxy") for name in found)
     assert {name: address for name, address in found.items() if address not in LOOPBACK} == {}
+
+
+def test_nothing_of_it_gives_way_to_whoever_started_it(running: Running) -> None:
+    ours, members = os.getpriority(os.PRIO_PROCESS, 0), [running.process.pid, *running.family()]
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in members if alive(pid)} == {ours}
 
 
 def test_a_plant_is_driven_as_in_process(running: Running, scenario: Scenario) -> None:
