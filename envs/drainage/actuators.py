@@ -24,19 +24,22 @@ class Actuators:
         settings: where they stand.
         movement: sum of all changes so far.
         moves: how many there were.
+        moving: whether any gate did at last.
     """
 
     def __init__(self, settings: np.ndarray, stuck: np.ndarray):
         self.settings, self._stuck = settings.copy(), stuck
         self._still_s = np.full(len(settings), DAY_S)
         self._recent: list[deque[float]] = [deque() for _ in settings]
-        self.movement, self.moves = 0.0, 0
+        self.movement, self.moves, self.moving = 0.0, 0, False
 
     def move(self, wanted: np.ndarray, now_s: float) -> np.ndarray:
         """Go to setpoints ``(N,)``; how far each gate moved."""
         moved: np.ndarray = np.abs(wanted - self.settings)
         moved[self._stuck | (moved < LEAST)] = 0.0
-        for k in moved.nonzero()[0].tolist():
+        moving = moved.nonzero()[0].tolist()
+        self.moving = bool(moving)
+        for k in moving:
             self.settings[k] = wanted[k]
             self._still_s[k] = 0.0
             self._recent[k].append(now_s)

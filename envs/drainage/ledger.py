@@ -23,17 +23,18 @@ class Ledger:
 
     Attributes:
         fine: whether a published objective is summed, which takes routing steps one by one.
+        spilling, outfalls: nodes whose floods and inflows `since_last` wants to know.
     """
 
     def __init__(self, swmm: Swmm, scenario: DrainageScenario, site: DrainageSite):
         self._swmm = swmm
         self._names = swmm.inner_nodes
         self._nodes = swmm.nodes(self._names)
-        self._spilling = swmm.nodes(dict.fromkeys([*site.controllable, *scenario.sensitive]))
+        self.spilling = swmm.nodes(dict.fromkeys([*site.controllable, *scenario.sensitive]))
         kinds = swmm.nodes(site.controllable), swmm.nodes(scenario.sensitive)
-        self._counts = np.array([np.isin(self._spilling, kind) for kind in kinds], dtype=np.float64)
+        self._counts = np.array([np.isin(self.spilling, kind) for kind in kinds], dtype=np.float64)
         self._treated = swmm.nodes(scenario.treatment or site.outfalls)
-        self._outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
+        self.outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
         self._over = np.zeros(2)
@@ -44,11 +45,16 @@ class Ledger:
         if self._objective is not None:
             self._score += self._objective.step(last)
 
-    def since_last(self) -> dict[str, Any]:
-        """Since the last call: overflow ``controllable_m3`` and ``sensitive_m3``, and the ``objective``."""
-        before, self._over = self._over, self._counts @ self._swmm.flooded(self._spilling)[0]
+    def since_last(self, flooded_m3: np.ndarray, inflows_cms: np.ndarray) -> dict[str, Any]:
+        """Since the last call: overflow ``controllable_m3`` and ``sensitive_m3``, and the ``objective``.
+
+        Args:
+            flooded_m3: what has left the network at the nodes `spilling` since the start.
+            inflows_cms: what comes to the nodes `outfalls` now.
+        """
+        before, self._over = self._over, self._counts @ flooded_m3
         helped, spared = (self._over - before).tolist()
-        self._peak_cms = max(self._peak_cms, float(self._swmm.inflows_cms(self._outfalls).sum()))
+        self._peak_cms = max(self._peak_cms, float(inflows_cms.sum()))
         cost, self._counted = self._score - self._counted, self._score
         return {"controllable_m3": helped, "sensitive_m3": spared, "objective": cost}
 

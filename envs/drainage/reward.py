@@ -32,11 +32,10 @@ class DrainageReward:
     def terms(self, truth: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Named terms, already weighted; see the class."""
         weights, size_m3 = self._weights, EVENT_M3 + EVENT_SHARE * truth["event_m3"]
-        terms = {
-            "overflow": np.full(self._n, -weights.overflow * truth["controllable_m3"] / size_m3),
-            "sensitive": np.full(self._n, -weights.sensitive * truth["sensitive_m3"] / size_m3),
-            "movement": -weights.movement * truth["moved"],
-        }
+        shared = np.empty((2, self._n))
+        shared[0] = -weights.overflow * truth["controllable_m3"] / size_m3
+        shared[1] = -weights.sensitive * truth["sensitive_m3"] / size_m3
+        terms = {"overflow": shared[0], "sensitive": shared[1], "movement": -weights.movement * truth["moved"]}
         if weights.objective:
             terms["objective"] = np.full(self._n, -weights.objective * truth["objective"])
         return terms

@@ -9,10 +9,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -174,14 +175,6 @@ class Swmm:
         """The same in the input's unit of length."""
         return self._node(nodes, self._enum.NodeResult.DEPTH)
 
-    def heads_m(self, nodes: Places) -> np.ndarray:
-        """Levels of water over the datum at nodes."""
-        return self._metre * self._node(nodes, self._enum.NodeResult.HEAD)
-
-    def inflows_cms(self, nodes: Places) -> np.ndarray:
-        """Flows into nodes."""
-        return self._cms * self._node(nodes, self._enum.NodeResult.TOTAL_INFLOW)
-
     def volumes_m3(self, nodes: Places) -> np.ndarray:
         """What nodes hold."""
         return self._cubic_metre * self._node(nodes, self._enum.NodeResult.VOLUME)
@@ -221,6 +214,22 @@ class Swmm:
         """Flows through links."""
         return self._cms * self.flows(links)
 
+    def meter(
+        self, depths_m: Places, heads_m: Places, inflows_cms: Places, flooded_m3: Places, flows_cms: Places
+    ) -> Meter:
+        """What reads all of these at once: the first four of nodes, the last of links; heads are over the datum."""
+        values, node, link = self._values, self._enum.NodeResult, self._enum.LinkResult
+        return Meter(
+            values,
+            (
+                ("depths_m", depths_m, values.NODE + node.DEPTH.value, self._metre),
+                ("heads_m", heads_m, values.NODE + node.HEAD.value, self._metre),
+                ("inflows_cms", inflows_cms, values.NODE + node.TOTAL_INFLOW.value, self._cms),
+                ("flooded_m3", flooded_m3, values.FLOODING, self._cubic_metre),
+                ("flows_cms", flows_cms, values.LINK + link.FLOW.value, self._cms),
+            ),
+        )
+
     def set_settings(self, links: Places, settings: np.ndarray) -> None:
         """Move gates."""
         self._set(self._values.set_links, links, settings)
@@ -237,6 +246,28 @@ class Swmm:
         if len(values) != len(places):
             raise ValueError(f"{len(values)} values for {len(places)} places")
         _understood(function(places, values))
+
+
+class Meter:
+    """Values of one simulation that are read together at every decision, in one call.
+
+    Args:
+        values: the module that calls SWMM.
+        rows: names, places, kinds as `values.read_all` has them, and factors to units of ours.
+    """
+
+    def __init__(self, values: Any, rows: Sequence[tuple[str, Places, int, float]]):
+        self._read, ends = values.read_all, np.cumsum([0, *(len(places) for _, places, _, _ in rows)]).tolist()
+        self._slices = {row[0]: slice(*span) for row, span in zip(rows, pairwise(ends), strict=True)}
+        self._places = np.concatenate([places for _, places, _, _ in rows])
+        self._kinds = np.concatenate([np.full(len(places), kind, dtype=np.int32) for _, places, kind, _ in rows])
+        self._factors = np.concatenate([np.full(len(places), factor) for _, places, _, factor in rows])
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        """What stands there now, by the names that it was made with."""
+        found = np.empty(len(self._places))
+        _understood(self._read(self._places, self._kinds, self._factors, found))
+        return {name: found[span] for name, span in self._slices.items()}
 
 
 def _understood(code: int) -> None:

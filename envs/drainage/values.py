@@ -43,7 +43,29 @@ NODE_STATS = 16
 FLOODED, FLOODED_H = 4, 5
 """Where its volume that left the network stands, and for how many hours that went on."""
 
-_places, _values = types.Array(int32, 1, "C", readonly=True), real[::1]
+_places, _factors = types.Array(int32, 1, "C", readonly=True), types.Array(real, 1, "C", readonly=True)
+_values = real[::1]
+
+
+NODE, LINK, FLOODING = 0, 1000, 2000
+"""Kinds of values, as `read_all` takes them: what is added to a ``NodeResult`` or a ``LinkResult``, and volumes that
+left the network at nodes."""
+
+
+@njit(int32(_places, _places, _factors, _values), cache=True)
+def read_all(places: np.ndarray, kinds: np.ndarray, factors: np.ndarray, out: np.ndarray) -> int:
+    """Read values of any kinds, each times its factor; what SWMM says is wrong, or 0."""
+    wrong, stats = 0, np.zeros(NODE_STATS)
+    for k in range(len(places)):
+        if kinds[k] >= FLOODING:
+            wrong |= _stats(places[k], stats.ctypes)
+            out[k] = stats[FLOODED]
+        elif kinds[k] >= LINK:
+            wrong |= _link(places[k], kinds[k] - LINK, out[k:].ctypes)
+        else:
+            wrong |= _node(places[k], kinds[k] - NODE, out[k:].ctypes)
+        out[k] *= factors[k]
+    return wrong
 
 
 @njit(int32(_places, int32, _values), cache=True)

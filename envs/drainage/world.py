@@ -86,9 +86,10 @@ class SwmmWorld(World):
     def _start(self, folder: Path) -> None:
         swmm = self._swmm = Swmm(self.setup.inp, folder)
         self._gates = swmm.links(self.site.agents)
-        self._tanks = swmm.nodes(tank.id for tank in self.site.tanks)
         self._gauges, self._tides = swmm.gauges(self.site.gauges), swmm.nodes(self.site.tides)
         self._ledger = Ledger(swmm, self.scenario, self.site)
+        tanks = swmm.nodes(tank.id for tank in self.site.tanks)
+        self._meter = swmm.meter(tanks, self._tides, self._ledger.outfalls, self._ledger.spilling, self._gates)
         self._set_gates()
         self._weather.tell(swmm, 0, self._gauges, self._tides)
 
@@ -100,7 +101,7 @@ class SwmmWorld(World):
         """Move the gates, let it rain, advance one decision; see `World.step`."""
         assert self._swmm is not None
         moved = self._actuators.move(np.asarray(commands, dtype=np.float64).reshape(-1), self.time_s)
-        if moved.any():
+        if self._actuators.moving:
             self._set_gates()
         self._weather.tell(self._swmm, self._decision, self._gauges, self._tides)
         self._advance(self._swmm)
@@ -122,18 +123,17 @@ class SwmmWorld(World):
             self._ledger.routed(self._last)
 
     def _observe(self, moved: np.ndarray) -> Readings:
-        assert self._swmm is not None
-        rain = self._weather.rates_mmh(self._decision - 1)
-        tidal = self._weather.tidal
-        self._truth = {**self._ledger.since_last(), "event_m3": self._event_m3, "moved": moved}
+        seen, tidal = self._meter(), self._weather.tidal
+        since = self._ledger.since_last(seen["flooded_m3"], seen["inflows_cms"])
+        self._truth = {**since, "event_m3": self._event_m3, "moved": moved}
         return self._faults.apply(
             {
-                "depth_m": self._swmm.depths_m(self._tanks),
-                "flow_cms": self._swmm.flows_cms(self._gates),
+                "depth_m": seen["depths_m"],
+                "flow_cms": seen["flows_cms"],
                 **self._actuators.readings(self.time_s),
-                "rain_mmh": rain,
+                "rain_mmh": self._weather.rates_mmh(self._decision - 1),
                 "forecast_mm": self._forecaster(self._decision),
-                "tide_m": self._weather.tide_m(self._decision) if tidal else self._swmm.heads_m(self._tides),
+                "tide_m": self._weather.tide_m(self._decision) if tidal else seen["heads_m"],
             }
         )
 
