@@ -15,8 +15,9 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 from pydantic import BaseModel
@@ -42,6 +43,9 @@ TRIES = 20
 
 EARLY_S = 5.0
 """By so much the clock of a vehicle may be ahead of the service's."""
+
+LATEST = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
+"""No caller's clock goes on to this."""
 
 Decide = Callable[[Roster, Change, float], Any]
 """Decides a request: changes the arrays, notes what is to be kept, and gives the answer."""
@@ -82,10 +86,21 @@ class Desk:
     # -- time -----------------------------------------------------------------------------------------------------
 
     def _now(self, at: datetime | None) -> float:
-        """What time it is."""
+        """What time it is. Where the clock is the caller's, it goes on to what the message says.
+
+        Raises:
+            Unfit: if that is so much later that all that is booked would be forgotten.
+        """
         if self.settings.clock == "wall":
             return time.time()
-        self._clock = max(self._clock, at.timestamp() if at is not None else 0.0)
+        told = self._clock if at is None else at.timestamp()
+        if told >= LATEST:
+            raise Unfit("at", at, "give a time before the year 2200")
+        if self._clock and told - self._clock > self.settings.keep_days * DAY_S:
+            last = datetime.fromtimestamp(self._clock, ZoneInfo(self.settings.timezone)).isoformat(timespec="seconds")
+            kept = f"what is over is kept for {self.settings.keep_days:g} days"
+            raise Unfit("at", at, f"the last message came at {last}, and {kept}: go on in smaller steps")
+        self._clock = max(self._clock, told)
         return self._clock
 
     def _happened(self, at: datetime | None, now: float) -> float:

@@ -382,9 +382,23 @@ def test_what_is_long_over_is_deleted(tmp_path: Path) -> None:
         booked = client.book(0.0, "1", "4").json()["id"]
         client.cancel(booked, 1.0)
         assert client.get(f"bookings/{booked}").status_code == 200
-        assert client.post("quotes", 3 * 86400.0, **{"from": "1", "to": "4"}).status_code == 200
+        for days in (0.9, 1.8):
+            assert client.event(days * 86400.0, "red", "position", corner="0").status_code == 200
         assert refusal(client.get(f"bookings/{booked}"))[0] == 404
         assert one._store.events() == []
+
+
+def test_no_message_takes_time_so_far_that_bookings_are_forgotten(client: Client) -> None:
+    """Or that no day could be told."""
+    trip = {"from": "1", "to": "4"}
+    for first in ("2200-01-01T00:00:00Z", "9999-12-31T23:59:59+00:00"):
+        assert refusal(client.http.post(f"{client.base}/quotes", json=trip | {"at": first}))[:2] == (422, "at")
+    booked, far = client.book(0.0, "1", "4").json(), 30 * 86400.0 + 1
+    for refused in (client.post("quotes", far, **trip), client.book(far, "1", "4"), client.cancel(booked["id"], far)):
+        assert refusal(refused)[:2] == (422, "at")
+        assert "what is over is kept for 30 days: go on in smaller steps" in refused.json()["error"]["mend"]
+    assert client.get(f"bookings/{booked['id']}").json() == booked
+    assert since(client.get("vehicles").json()["time"]) == 0.0
 
 
 @pytest.mark.parametrize(
