@@ -6,6 +6,7 @@ the delay of their circumstances (the first seed draws them): then one matrix mo
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +24,9 @@ from envs.dampers.sensing import Sensors, circumstances
 from envs.dampers.site import DampersSite
 from envs.dampers.structure import Structure, uncontrolled
 
-SAMPLE_S = 0.005
-"""Ground motions are made at such steps, or finer ones where substeps are, and are straight in between."""
+SAMPLE_S, PER_PERIOD = 0.005, 50
+"""Loads are made at such steps, or at finer ones, of which a stiff building's first period has so many, and are straight
+in between; records are taken at every substep, as what they hold between two samples would be lost."""
 
 
 class Block:
@@ -56,6 +58,7 @@ class Block:
         self._factor = np.asarray(factor, dtype=float)
         self.building, timing = site.building, scenario.timing
         self._substeps, self._dt_s = timing.substeps, timing.decision_ms / timing.substeps / 1e3
+        self._samples = samples(scenario, site.building)
         self.acquisition = Acquisition(site)
         self.readings: Readings = {}
         self.truth: dict[str, np.ndarray] = {}
@@ -93,7 +96,7 @@ class Block:
     @property
     def alone_m(self) -> np.ndarray:
         """Drifts of the building without dampers after every decision, ``(E, n, decisions)``."""
-        each, last = round(self.scenario.decision_s / _sample_s(self.scenario)), self.scenario.decisions
+        each, last = self._samples, self.scenario.decisions
         return np.asarray(self._alone[:, : self.building.frame.floors, each : each * last + 1 : each])
 
     @property
@@ -172,7 +175,7 @@ def shaken(
     """The load of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to the building
     without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
     """
-    sample_s = _sample_s(scenario)
+    sample_s = scenario.decision_s / samples(scenario, building)
     length_s = scenario.decisions * scenario.decision_s
     first_s = 1.0 / float(building.frame.frequencies_hz[0])
     drawn = np.array([draw(scenario.motion, length_s + 2 * sample_s, sample_s, first_s, seed) for seed in seeds])
@@ -183,5 +186,9 @@ def shaken(
     return loads, uncontrolled(building, frame, drawn, sample_s, pushed(scenario, building))
 
 
-def _sample_s(scenario: DampersScenario) -> float:
-    return min(SAMPLE_S, scenario.decision_s)
+def samples(scenario: DampersScenario, building: Building) -> int:
+    """Samples of the load in a decision; see `SAMPLE_S`."""
+    if scenario.motion.kind == "record":
+        return scenario.timing.substeps
+    step_s = min(SAMPLE_S, 1.0 / float(building.frame.frequencies_hz[0]) / PER_PERIOD)
+    return min(math.ceil(scenario.decision_s / step_s - 1e-9), scenario.timing.substeps)

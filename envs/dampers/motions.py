@@ -86,7 +86,7 @@ class Motion(Frozen):
         decay_1_s: how fast it falls, shortest and longest of a uniform draw.
         period_s: of harmonic motions and of a basin; None: the building's first.
         record: AT2 or two-column file.
-        unit: of a two-column file's acceleration.
+        unit: of a record's accelerations.
         factor: on a record's acceleration, before a peak or spectrum is asked for.
         speed: how many times faster than recorded it runs (Dyke 1996: 5).
         scaled: whether a record is scaled to ``pga_g``, too; else it comes as it is.

@@ -17,19 +17,32 @@ PEAK_G = 10.0
 """No ground has been recorded to shake half as hard: a file beyond that is in another unit."""
 
 UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
-"""What a two-column file's second column may be in → m/s²."""
+"""What accelerations may be in → m/s²."""
+
+SAID = {
+    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)|\bgals?\b",
+    "m/s2": r"(?<!c)\bm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)",
+    "g": r"\bin (units of )?g\b|[(\[]g[)\]]",
+}
+"""How a file's head names them."""
+
+OTHER = r"\b(velocity|displacement) time"
+"""What a file's head says that holds no accelerations, as PEER has it."""
+
+RISING = 10
+"""So many values that rise one after the other are no accelerations, but times."""
 
 
 def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
     """Acceleration in m/s² ``(T,)`` and seconds between samples, from an AT2 or a two-column file.
 
     Args:
-        path: ``*.AT2``, or what has its fourth line, in g; or time in s and acceleration, separated by comma, semicolon
+        path: ``*.AT2``, or what has its fourth line; or time in s and acceleration, separated by comma, semicolon
             or blanks. A header is passed over.
-        unit: of the second column, a key of `UNITS`; AT2 files are in g.
+        unit: of the accelerations, a key of `UNITS`.
 
     Raises:
-        CityloopError: if the file cannot be read or does not hold what it should.
+        CityloopError: if the file cannot be read, does not hold what it should, or names another unit itself.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()  # a header may be in any language
@@ -38,12 +51,40 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
             f"record {path} cannot be read ({error.strerror}): give an AT2 or two-column file"
         ) from None
     at2 = path.suffix.lower() == ".at2" or "NPTS" in "".join(lines[3:4]).upper()
-    accel, dt_s = _at2(path, lines) if at2 else _columns(path, lines, UNITS[unit])
+    _check_head(path, lines[:4] if at2 else _head(lines), unit)
+    values, dt_s = _at2(path, lines) if at2 else _columns(path, lines)
+    accel = UNITS[unit] * values
     peak_g = float(np.abs(accel).max()) / G
     if not 0 < peak_g <= PEAK_G:
         told = f"peaks at {peak_g:.4g} g" if peak_g else "never moves"
         raise CityloopError(f"record {path} {told}: correct motion.unit ({', '.join(UNITS)}), or give another record")
     return accel, dt_s
+
+
+def _head(lines: list[str]) -> list[str]:
+    """What stands before a file's first numbers."""
+    first = next((k for k, line in enumerate(lines) if _numbers(line) is not None), len(lines))
+    return lines[:first]
+
+
+def _check_head(path: Path, head: list[str], unit: str) -> None:
+    """Refuse a file whose head names another unit, or no acceleration at all."""
+    text = "\n".join(head).lower()
+    other = re.search(OTHER, text)
+    if other:
+        raise CityloopError(f"record {path} holds a {other[1]}: give the file of accelerations")
+    said = next((name for name, words in SAID.items() if re.search(words, text)), unit)
+    if said != unit:
+        raise CityloopError(f"record {path} says that it is in {said}, and motion.unit is {unit}: set it to {said}")
+
+
+def _numbers(line: str) -> tuple[float, float] | None:
+    """The first two numbers of a line; None if it does not begin with two."""
+    words = re.split(r"[,;\s]+", line.strip())
+    try:
+        return float(words[0]), float(words[1])
+    except (ValueError, IndexError):
+        return None
 
 
 def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
@@ -65,29 +106,31 @@ def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     finite = int(np.isfinite(values).sum())
     if not finite == len(values) == n or n < 2 or not dt_s > 0:
         raise CityloopError(f"record {path} has {finite} finite values, its head says {n} of {dt_s:g} s: mend it")
-    return G * values, dt_s
+    return values, dt_s
 
 
-def _columns(path: Path, lines: list[str], factor: float) -> tuple[np.ndarray, float]:
-    rows = []
+def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
+    rows: list[tuple[float, float]] = []
     for number, line in enumerate(lines, start=1):
-        words = re.split(r"[,;\s]+", line.strip())
-        try:
-            rows.append((float(words[0]), float(words[1])))
-        except (ValueError, IndexError):
+        row, where = _numbers(line), f"record {path}, line {number} is {line.strip()[:60]!r}"
+        if row is None:
             if rows and line.strip():
-                raise CityloopError(
-                    f"record {path}, line {number} is {line[:60]!r}: give time and acceleration"
-                ) from None
-    times, values = np.array(rows).T if len(rows) > 1 else (np.zeros(0), np.zeros(0))
+                raise CityloopError(f"{where}: give time and acceleration")
+            continue
+        if not np.isfinite(row).all():
+            raise CityloopError(f"{where}: give numbers, or leave the line out and fill the gap")
+        if rows and row[0] <= rows[-1][0]:
+            raise CityloopError(f"{where}: give times that rise, and decimal points")
+        rows.append(row)
+    if len(rows) < 2:
+        raise CityloopError(f"record {path} has {len(rows)} rows of numbers: give time and acceleration in each")
+    times, values = np.array(rows).T
+    if len(rows) >= RISING and (np.diff(values) > 0).all():
+        raise CityloopError(f"record {path} has a second column that only rises, as times do: leave out the first")
     steps = np.diff(times)
-    if not len(steps) or not np.isfinite([times, values]).all() or not (steps > 0).all():
-        raise CityloopError(
-            f"record {path} has {len(rows)} usable rows: give rising times, finite accelerations and decimal points"
-        )
     dt_s = float(np.median(steps))
     if steps.max() > GAP * dt_s:
         after_s, gap_s = times[steps.argmax()], steps.max()
         raise CityloopError(f"record {path} has a gap of {gap_s:.4g} s after {after_s:.4g} s: fill it, or cut it off")
     even = np.arange(times[0], times[-1] + dt_s / 2, dt_s)
-    return factor * np.interp(even, times, values), dt_s
+    return np.interp(even, times, values), dt_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -117,6 +117,14 @@ class DampersScenario(Scenario):
         if length_s > LONGEST_S:
             raise CityloopError(f"record {motion.record} lasts {length_s:g} s: give duration_s, {LONGEST_S:g} at most")
         return content | {"duration_s": length_s}
+
+    def override(self, settings: dict[str, Any]) -> Self:
+        """As `Scenario.override`; another record, or speed of one, brings its length, unless that is set, too."""
+        changed = super().override(settings)
+        if "duration_s" in settings or not {"motion.record", "motion.speed"} & set(settings):
+            return changed
+        content = changed.model_dump(mode="json", exclude={"duration_s"})
+        return self.parse(content if changed.motion.record else content | {"duration_s": changed.duration_s}, self.ref)
 
     @field_validator("building", mode="before")
     @classmethod

@@ -132,6 +132,15 @@ def test_at2_of_both_ages(tmp_path):
         assert dt_s == 0.01
 
 
+def test_accelerations_are_in_the_unit_that_is_named(tmp_path):
+    body = "PEER\nHoliday\nACCELERATION TIME SERIES IN UNITS OF {}\nNPTS= 2, DT= .01\n 10 -20\n"
+    for unit, said in (("cm/s2", "CM/S/S"), ("cm/s2", "CM/SEC^2"), ("m/s2", "M/S2"), ("cm/s2", "nothing")):
+        values, _ = read_record(write(tmp_path, "a.AT2", body.format(said)), unit)
+        np.testing.assert_allclose(values, np.array([10.0, -20.0]) * {"cm/s2": 0.01, "m/s2": 1.0}[unit])
+    with pytest.raises(CityloopError, match=r"in g, and motion\.unit is m/s2: set it to g"):
+        read_record(write(tmp_path, "a.AT2", body.format("G")), "m/s2")
+
+
 def test_two_columns_with_a_header_and_uneven_steps(tmp_path):
     values, dt_s = read_record(write(tmp_path, "a.csv", "time,acc\n0,0\n1,10\n2,20\n4,40\n"), "cm/s2")
     np.testing.assert_allclose(values, [0, 0.1, 0.2, 0.3, 0.4])
@@ -155,9 +164,14 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
         ("a.AT2", "x\ny\nz\nNPTS= 3, DT= .01\n1 nan 2\n", "has 2 finite values, its head says 3"),
         ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .01\n1 two\n", "no number"),
         ("a.csv", "0,0\n1,1\nbroken\n", "line 3 is 'broken'"),
-        ("a.csv", "0,0\n0,1\n", "rising times"),
-        ("a.csv", "0,0\n1,1\ninf,0\n", "rising times"),
-        ("a.csv", "nothing\n", "0 usable rows"),
+        ("a.csv", "0,0\n0,1\n", "line 2 is '0,1': give times that rise"),
+        ("a.csv", "0,0\n1,1\ninf,0\n", "line 3 is 'inf,0': give numbers"),
+        ("a.csv", "nothing\n", "0 rows of numbers"),
+        ("a.csv", "".join(f"{k},{k / 100},0.1\n" for k in range(12)), "second column that only rises"),
+        ("a.csv", "time [s],acceleration [m/s^2]\n0,0\n1,1\n", "in m/s2, and motion.unit is g: set it to m/s2"),
+        ("a.csv", "t;a (cm/sec2)\n0;0\n1;1\n", "in cm/s2, and motion.unit is g"),
+        ("a.AT2", "x\ny\nVELOCITY TIME SERIES IN UNITS OF CM/S\nNPTS= 2, DT= .01\n1 2\n", "holds a velocity"),
+        ("a.AT2", "x\ny\nACCELERATION IN UNITS OF CM/S/S\nNPTS= 2, DT= .01\n1 2\n", "set it to cm/s2"),
         ("a.csv", "0,0\n.1,1\n.2,1\n.3,1\n1.3,1\n1.4,1\n", "a gap of 1 s after 0.3 s"),
         ("a.csv", "0,0\n1,294\n", "peaks at 294 g: correct motion.unit"),
         ("a.csv", "0,0\n1,0\n", "never moves"),

@@ -7,13 +7,16 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
-from envs.dampers.block import Block
+from envs.dampers.block import Block, samples
+from envs.dampers.building import Building
 from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
 from envs.dampers.kpis import BARE
+from envs.dampers.motions import draw
 from envs.dampers.observer import Observer
 from envs.dampers.scenarios import NAMES
 from envs.dampers.sensing import Sensors, circumstances
 from envs.dampers.site import load_site
+from envs.dampers.structure import uncontrolled
 from envs.dampers.vector import DampersVector
 from envs.dampers.world import UNMOUNTED
 
@@ -178,6 +181,43 @@ def test_indicators_are_those_of_the_motion_that_was_seen():
     assert kpis["dissipated_j"] > 0
     growth = seen["drift_growth"].sum() + seen["accel_growth"].sum()
     assert growth == pytest.approx(2 * kpis["j"], rel=0.02)
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Ten seconds of noise at 100 Hz: five times as fast it is finer than a load is made at elsewhere."""
+    values = np.random.default_rng(0).uniform(-1.0, 1.0, 1001)
+    path = tmp_path / "noise.txt"
+    path.write_text("".join(f"{k / 100:.2f} {value:.6f}\n" for k, value in enumerate(values)))
+    return path
+
+
+def test_of_a_record_nothing_is_lost_between_samples(record):
+    motion = {"motion.kind": "record", "motion.record": str(record), "motion.speed": 5.0}
+    scenario = load_scenario("dampers/dyke", **motion, **{"timing.decision_ms": 10.0})
+    assert scenario.duration_s == 2.0, "as long as its record"
+    block = Block(scenario, load_site(scenario))
+    block.begin([0])
+    fine = draw(scenario.motion, scenario.duration_s, 1e-4, 1.0, 0)[None]
+    true = np.abs(uncontrolled(block.building, block.building.frame, fine, 1e-4)).max(axis=2).T
+    np.testing.assert_allclose(block.tally.alone, true, rtol=0.01)
+
+
+def test_another_record_brings_its_length_unless_that_is_set_too(record):
+    asked = {"motion.kind": "record", "motion.record": str(record)}
+    assert load_scenario("dampers/jansen", **asked).duration_s == 10.0
+    assert load_scenario("dampers/jansen", **asked).override({"motion.speed": 4.0}).duration_s == 2.5
+    assert load_scenario("dampers/jansen", **asked, duration_s=3.0).duration_s == 3.0
+    assert load_scenario("dampers/jansen", **{"motion.speed": 4.0}).duration_s == 30.0, "there is no record"
+
+
+def test_a_stiff_building_is_shaken_finely_enough():
+    """Or its peaks without dampers, beside which it is held, would fall between two samples."""
+    scenario = load_scenario("dampers/jansen")
+    soft, masses = scenario.building, [mass / 60 for mass in scenario.building.mass_kg]
+    stiff = Building.model_validate(soft.model_dump() | {"mass_kg": masses})
+    assert stiff.frame.frequencies_hz[0] > 7 * soft.frame.frequencies_hz[0]
+    assert (samples(scenario, soft), samples(scenario, stiff)) == (2, 6)
 
 
 def test_without_any_motion_nothing_is_divided_by_nothing():
