@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Self, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from envs.core.errors import CityloopError, ReadingError
-from envs.core.frozen import first_problem
+from envs.core.frozen import first_problem, problem_of
 from serving.charge.overrides import MAX_EXPIRES_S, Override
 from serving.charge.roles import Roles
 from serving.refusals import brief
 from serving.wire import Change, InCharge, Model
 
-REASON = Field(min_length=1, max_length=500, description="why; it is kept in the audit log")
-
-KINDS = ("float", "list[float]")
-"""What pydantic adds to the place of a problem where a field may be of several kinds."""
+REASON = Field(pattern=r"\S", max_length=500, description="why; it is kept in the audit log")
 
 Read = TypeVar("Read", bound=BaseModel)
 
@@ -111,8 +109,13 @@ class SiteStanding(Model):
         return self
 
 
-def read_form(form: type[Read], body: bytes) -> Read:
-    """What an operator sent.
+def read_form(form: type[Read], body: bytes, kinds: Collection[str] = ()) -> Read:
+    """What somebody sent.
+
+    Args:
+        form: what it is to be.
+        body: JSON.
+        kinds: names of models of which a field may be one.
 
     Raises:
         ReadingError: naming the first thing that does not fit.
@@ -124,11 +127,9 @@ def read_form(form: type[Read], body: bytes) -> Read:
     try:
         return form.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        known = [part for part in problem["loc"] if part not in KINDS]
-        field = ".".join(map(str, known)) or "body"
+        field, problem = problem_of(error, kinds)
         found = None if problem["type"] == "missing" else problem["input"]
-        raise ReadingError(brief(field), brief(found), _mend(form, problem)) from None
+        raise ReadingError(brief(field or "body"), brief(found), _mend(form, problem)) from None
 
 
 def read_roles(content: Any) -> dict[str, Roles]:
@@ -150,6 +151,8 @@ def _mend(form: type[BaseModel], problem: Any) -> str:
         return "no such key: remove it or correct its spelling"
     if problem["type"] == "missing":
         return "the key is missing: add it"
+    if problem["loc"][0] == "reason":
+        return "say why, in 1 to 500 characters"
     if problem["loc"][0] == "command":
         return "give one number, or a list of as many as the agent sets"
     return str(problem["msg"]).removeprefix("Value error, ")

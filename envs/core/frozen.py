@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
+
+KIND = re.compile(r"bool|int|float|str|constrained-\w+|(?:list|tuple|dict)\[.*\]|function-.*")
+"""How pydantic names, in the place of a problem, one of the kinds that a field may be of."""
 
 
 class Frozen(BaseModel):
@@ -55,10 +60,30 @@ LONG = 80
 """Characters beyond which a part of a file is not repeated to whoever wrote it."""
 
 
+def problem_of(error: ValidationError, kinds: Collection[str] = ()) -> tuple[str, Any]:
+    """The first field of a pydantic error, dotted, and what is wrong with it as pydantic has it.
+
+    Of a field that may be of several kinds pydantic says what is wrong with it as each of them, and names the kind in
+    its place: meant is the kind that fits best, whose problem lies deepest.
+
+    Args:
+        error: it.
+        kinds: names of models among such kinds.
+    """
+
+    def place(problem: Any) -> list[str]:
+        return [str(part) for part in problem["loc"] if not (part in kinds or KIND.fullmatch(str(part)))]
+
+    first, *rest = error.errors(include_url=False)
+    begin = place(first)
+    nearest = [first, *(one for one in rest if place(one)[: len(begin)] == begin)]
+    meant = max(nearest, key=lambda one: len(one["loc"]))
+    return ".".join(place(meant)), meant
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem of a pydantic error as one sentence: field, value, mend."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
+    field, problem = problem_of(error)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {field!r}: remove it or correct its spelling"
     if problem["type"] == "missing":

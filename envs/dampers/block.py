@@ -25,8 +25,8 @@ from envs.dampers.site import DampersSite
 from envs.dampers.structure import Structure, uncontrolled
 
 SAMPLE_S, PER_PERIOD = 0.005, 50
-"""Loads are made at such steps, or at finer ones, of which a stiff building's first period has so many, and are straight
-in between; records are taken at every substep, as what they hold between two samples would be lost."""
+"""Loads are made at such steps, or at finer ones, of which a stiff building's first period has so many, and are
+straight in between; records are taken at every substep, as what they hold between two samples would be lost."""
 
 
 class Block:

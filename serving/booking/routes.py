@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,12 +17,14 @@ from serving.booking.wire import (
     Booked,
     BookRequest,
     EventRequest,
+    Point,
     Quote,
     QuoteRequest,
     Reported,
     Vehicles,
     VehicleState,
 )
+from serving.forms import read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed, brief
 from serving.routes.wire import as_json, body_of, refused
@@ -74,8 +75,7 @@ def _add_riders(router: APIRouter, gateway: Gateway) -> None:
     async def cancel(site: str, booking: str, request: Request) -> Response:
         """Cancel a booking. Sent again it gets the same answer. ``at``: the time, where the caller's clock counts."""
         desk = _enter(gateway, request, Role.ACT, site)
-        at = _checked(lambda: TIME.validate_python(request.query_params.get("at")))
-        return _written(await run_in_threadpool(desk.cancel, booking, at))
+        return _written(await run_in_threadpool(desk.cancel, booking, _time(request)))
 
 
 def _add_vehicles(router: APIRouter, gateway: Gateway) -> None:
@@ -107,27 +107,16 @@ def _enter(gateway: Gateway, request: Request, role: Role, site: str) -> Desk:
 
 
 async def _read(model: type[Sent], request: Request) -> Sent:
-    body = await body_of(request, MAX_BODY_BYTES)
-    return _checked(lambda: model.model_validate_json(body))
+    return read_form(model, await body_of(request, MAX_BODY_BYTES), (Point.__name__,))
 
 
-Value = TypeVar("Value")
-
-
-def _checked(parse: Callable[[], Value]) -> Value:
-    """What a body or parameter says.
-
-    Raises:
-        Unfit: naming the first field that does not fit.
-    """
+def _time(request: Request) -> datetime | None:
+    """The query's ``at``."""
+    told = request.query_params.get("at")
     try:
-        return parse()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "body"
-        value = first.get("input")
-        value = value[:40].decode(errors="replace") if isinstance(value, bytes) else value
-        raise Unfit(brief(field), brief(value), first["msg"]) from None
+        return TIME.validate_python(told)
+    except ValidationError:
+        raise Unfit("at", brief(told), "give a time in ISO 8601 with an offset, 2026-11-27T08:00:00+08:00") from None
 
 
 def _written(answer: Answer) -> Response:

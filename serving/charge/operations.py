@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from agents import POLICY, rules, shipped_policies
+from envs.core.errors import CityloopError, ReadingError
 from serving.charge.overrides import Override, Unfit
 from serving.charge.roles import Roles
 from serving.charge.standing import reconfigured
@@ -27,12 +28,15 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
     """Change who has which role, without a tick that waits for it.
 
     Raises:
-        CityloopError: if the policy cannot be used.
+        ReadingError: if the policy cannot be used.
         Conflict: if it does not go with how things stand.
     """
     before = service.standing.crew.roles
     roles = _changed(before, verb, change)
-    saved = await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
+    try:
+        saved = await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
+    except CityloopError as error:
+        raise ReadingError("policy", brief(change.policy or roles.champion), str(error)) from None
     return policies(service, saved)
 
 

@@ -138,8 +138,10 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
         system: str,
         site: str,
         request: Request,
-        since: Annotated[float, Query(description="seconds since 1970")],
-        until: Annotated[float | None, Query(description="seconds since 1970; now if not given")] = None,
+        since: Annotated[float, Query(allow_inf_nan=False, description="seconds since 1970")],
+        until: Annotated[
+            float | None, Query(allow_inf_nan=False, description="seconds since 1970; now if not given")
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_DECISIONS, description="how many, evenly thinned")] = 200,
     ) -> Response:
         """Decisions of the past, as the stream told them, oldest first; none where no audit log is kept."""

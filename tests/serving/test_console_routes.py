@@ -100,7 +100,7 @@ def test_the_past_is_told_as_the_stream_told_it(client: TestClient) -> None:
     assert [one["tick"] for one in thinned] == [1, 3, 5]
     until = client.get(f"{BASE}/history", params={"since": 0, "until": found[2]["at_s"], "limit": 1}).json()
     assert [one["tick"] for one in until["decisions"]] == [2]
-    for bad in ({}, {"since": "x"}, {"since": 0, "limit": 0}):
+    for bad in ({}, {"since": "x"}, {"since": "nan"}, {"since": 0, "until": "inf"}, {"since": 0, "limit": 0}):
         refused = client.get(f"{BASE}/history", params=bad)
         assert (refused.status_code, set(refused.json()["error"])) == (422, {"field", "value", "mend"})
 

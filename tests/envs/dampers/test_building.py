@@ -78,6 +78,7 @@ def test_a_building_of_ones_own(tmp_path):
         ("dampers: {1: 4}", "dampers: {3: 4}", "dampers name storey 3: there are storeys 1 to 2"),
         ("dampers: {1: 4}", "dampers: {1: 0}", "dampers.1 is 0"),
         ("damping_ratio: 0.03", "damping_ratio: 0.03\n  damping_n_s_m: [1, 1]", "give exactly one of them"),
+        ("damping_ratio: 0.03", "damping_ratio: [0.02, .nan]", r"damping_ratio\.1 is nan: input should be a finite"),
         ("damping_ratio: 0.03", "damping_n_s_m: [-5000, 1]", "its damping feeds energy"),
         ("  mass_kg:", "  tuned: 1\n  mass_kg:", "unknown key 'building.tuned'"),
         ("mass_kg: [20000, 18000]", "mass_kg: [20000, .inf]", r"building.mass_kg.1 is inf: input should be a finite"),
