@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
@@ -149,6 +150,19 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+LARGEST_EXIT = 191
+"""Exit codes above it are signals."""
+
+
+def _how_it_ended(code: int | None) -> str:
+    """What became of a process without a word; a fork server gives a signal's number as 256 less it, else negative."""
+    number = (256 - code if code > LARGEST_EXIT else -code) if code is not None else 0
+    with suppress(ValueError):
+        name = signal.Signals(number).name
+        return f"was killed ({name}); is there enough memory?" if name == "SIGKILL" else f"crashed ({name})"
+    return f"ended (exit code {code}); is there enough memory?"
+
+
 class _Worker:
     """The caller's end of one process."""
 
@@ -233,8 +247,7 @@ class EpisodePool:
             kind, content = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join(5)
-            code = worker.process.exitcode
-            raise CityloopError(f"{where}: its process died (exit code {code}); is there enough memory?") from None
+            raise CityloopError(f"{where}: its process {_how_it_ended(worker.process.exitcode)}") from None
         if kind == "error":
             raise CityloopError(f"{where}: {content}")
         if kind == "trace":

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
@@ -16,10 +16,23 @@ KIND = re.compile(r"bool|int|float|str|constrained-\w+|(?:list|tuple|dict)\[.*\]
 """How pydantic names, in the place of a problem, one of the kinds that a field may be of."""
 
 
+NUMBERS = (int, float, int | None, float | None)
+"""Annotations of fields that hold a number."""
+
+
 class Frozen(BaseModel):
     """A typed, immutable record that refuses keys it does not know, and numbers that JSON does not: inf and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, content: Any) -> Any:
+        """Pydantic takes ``true`` for 1."""
+        for name, field in cls.model_fields.items() if isinstance(content, dict) else ():
+            if isinstance(content.get(name), bool) and field.annotation in NUMBERS:
+                raise ValueError(f"{name} is {str(content[name]).lower()}: give a number")
+        return content
 
     def to_file(self, path: Path) -> None:
         """Write it as JSON, whole or not at all.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.sumo import seconds
-from envs.intersections.demand import read_routes
+from envs.intersections.demand import period_value, read_routes
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -92,9 +92,9 @@ def _rate_per_s(flow: Element, length_s: float) -> float:
     if "number" in flow.attrib:
         return float(flow.attrib["number"]) / max(length_s, 1.0)
     period = flow.get("period", "")
-    if period.startswith("exp("):
-        return float(period[4:-1])
-    return 1 / float(period) if period else 0.0
+    if not period:
+        return 0.0
+    return period_value(period) if period.startswith("exp(") else 1 / period_value(period)
 
 
 def _routes(child: Element, named: Mapping[str, Choices]) -> Choices:
@@ -141,7 +141,7 @@ def _quickest(net: Any, trips: Mapping[tuple[Ends, Ends], float]) -> Iterator[tu
         return
     arcs = [(k, index[n.getID()]) for k, e in enumerate(roads) for n in e.getAllowedOutgoing("passenger")]
     tails, heads = np.array(arcs).reshape(-1, 2).T
-    time_s = np.array([edge.getLength() / edge.getSpeed() for edge in roads])
+    time_s = np.array([edge.getLength() / max(edge.getSpeed(), 0.1) for edge in roads])
     graph = csr_array((time_s[heads], (tails, heads)), shape=(len(roads), len(roads)))
     origins = sorted({start for starts, _, _ in known for start in starts})
     row = {start: k for k, start in enumerate(origins)}

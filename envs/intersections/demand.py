@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,15 +22,35 @@ STREAMS = ("flow", "personFlow", "containerFlow")
 """Elements that depart from their ``begin`` on; all others that depart do so at their ``depart``."""
 
 
+ROOTS = ("routes", "trips", "additional", "add", "tazs", "tlLogics")
+"""Roots of route and additional files that are read; SUMO itself minds none."""
+
+
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
     root = read_root(path)
-    if root.tag not in ("routes", "trips", "additional", "add"):
+    if root.tag not in ROOTS:
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
-    for flow in root:
+    children = tuple(_flat(root))
+    for flow in children:
         if flow.tag in STREAMS:
             _refuse_odd_rate(path, flow)
-    return tuple(root)
+    return children
+
+
+def _flat(root: ET.Element) -> Iterator[ET.Element]:
+    """The children of a root, and those of what only groups them; flows of an interval begin and end with it."""
+    for child in root:
+        if child.tag == "interval":
+            for flow in child:
+                flow.attrib.update(
+                    {key: value for key, value in child.attrib.items() if key not in ("id", *flow.attrib)}
+                )
+                yield flow
+        elif child.tag == "tazs":
+            yield from child
+        else:
+            yield child
 
 
 def _refuse_odd_rate(path: Path, flow: ET.Element) -> None:
@@ -38,13 +58,27 @@ def _refuse_odd_rate(path: Path, flow: ET.Element) -> None:
     for name in (*RATES, "period"):
         text = flow.get(name, "1")
         try:
-            rate = float(text[4:-1] if text.startswith("exp(") and name == "period" else text)
+            rate = period_value(text) if name == "period" else float(text)
         except ValueError:
             rate = -1.0
         if not 0 <= rate < math.inf or (name == "period" and rate == 0):
             raise CityloopError(
                 f"route file {path}: {name} of flow {flow.get('id')!r} is {text!r}: give a number above 0"
             )
+
+
+def period_value(text: str) -> float:
+    """The number in a flow's period: seconds, or of ``exp(RATE)`` the rate a second.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if text.startswith("exp("):
+        return float(text[4:-1])
+    found = seconds(text)
+    if found is None:
+        raise ValueError(text)
+    return found
 
 
 def read_routes(path: Path) -> tuple[ET.Element, ...]:
@@ -92,9 +126,23 @@ def _in_order(path: Path, target: Path) -> Path:
     times = [time_s for child in children if (time_s := departs_s(child)) is not None]
     if all(a <= b for a, b in itertools.pairwise(times)):
         return path
-    definitions = [child for child in children if departs_s(child) is None]
-    departing = [child for child in children if departs_s(child) is not None]
-    return _write([*definitions, *sorted(departing, key=departs_s)], target)  # type: ignore[arg-type]  # none is None
+    when = {child.get("id"): departs_s(child) for child in children if child.tag == "vehicle"}
+    definitions, departing = [], []
+    for child in children:
+        time_s = when.get(rides_from(child)) if departs_s(child) is None else departs_s(child)
+        if time_s is None:
+            definitions.append(child)
+        else:
+            departing.append((time_s, rides_from(child) is not None, child))
+    return _write([*definitions, *(child for *_, child in sorted(departing, key=lambda one: one[:2]))], target)
+
+
+def rides_from(element: ET.Element) -> str | None:
+    """The vehicle that somebody is aboard of from the beginning, and not told before it: who departs ``triggered``."""
+    first = next(iter(element), None)
+    if element.tag not in ("person", "container") or element.get("depart") != "triggered" or first is None:
+        return None
+    return first.get("lines")
 
 
 def departs_s(element: ET.Element) -> float | None:
@@ -129,13 +177,15 @@ def _vary(
     begin, length = scenario.begin_s, scenario.duration_s
     definitions: list[ET.Element] = []
     departing: list[tuple[float, int, ET.Element]] = []
+    aboard = [child for child in children if rides_from(child) is not None]
+    when: dict[str | None, float] = {}
     for child in children:
         depart = departs_s(child)
         if depart is not None and child.tag in STREAMS:
             departing.append((depart, len(departing), _scaled_flow(child, scale)))
             continue
         if depart is None:
-            definitions.append(child)
+            definitions += [child] if rides_from(child) is None else []
             continue
         if not begin <= depart < begin + length:
             continue
@@ -146,8 +196,13 @@ def _vary(
             element = ET.Element(child.tag, {**child.attrib, "depart": f"{moved:.2f}"})
             if copy:
                 element.set("id", f"{child.get('id')}.{copy}")
+            else:
+                when[child.get("id")] = round(moved, 2)
             element.extend(child)
             departing.append((round(moved, 2), len(departing), element))
+    for child in aboard:  # without their vehicle they are not there either
+        if (vehicle := rides_from(child)) in when:
+            departing.append((when[vehicle], len(departing), child))
     return definitions + [element for _, _, element in sorted(departing, key=lambda item: item[:2])]
 
 
@@ -157,11 +212,12 @@ def _scaled_flow(flow: ET.Element, scale: float) -> ET.Element:
     for name in RATES:
         if name in changed.attrib:
             value = float(changed.attrib[name]) * scale
+            value = min(value, 1.0) if name == "probability" else value
             changed.set(name, str(round(value)) if name == "number" else f"{value:.6f}")
     if "period" in changed.attrib:
         period = changed.attrib["period"]
         if period.startswith("exp("):
-            changed.set("period", f"exp({float(period[4:-1]) * scale:.6f})")
+            changed.set("period", f"exp({period_value(period) * scale:.6f})")
         else:
-            changed.set("period", f"{float(period) / scale:.4f}")
+            changed.set("period", f"{period_value(period) / scale:.4f}")
     return changed

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ from envs.intersections.site import (
 )
 
 LOGGER = logging.getLogger(__name__)
+
+UNGROUP = "give each connection a link of its own (netconvert --tls.ungroup-signals)"
+"""What mends a signal whose links are of several lanes, or of vehicles and walkers at once."""
+
+UNSEEN_SHARE = 0.35
+"""Where more than a third of a signal's lanes are not seen, it is said."""
+
+NEMA_YELLOW_S = 3.0
+"""Yellow between two greens of a NEMA program, where it runs as a fixed one."""
 
 EXIT_RANGE_M = 60.0
 """How far behind a junction room for vehicles is watched."""
@@ -68,10 +78,17 @@ def _load_site(
     builder = _Builder(net, range_m, turn_flows(net, (*routes, *additional), *window_s))
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
+        light, why = next(iter(builder.kept.items()), ("", "none has two green stages"))
         raise CityloopError(
-            f"network {net_file} has {len(lights)} traffic lights, none with two green stages: "
-            "give programs with at least two green phases (netconvert --tls.rebuild)"
+            f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: "
+            + (
+                f"signal {light}: {why}"
+                if light
+                else f"{why}: give programs with two green phases (netconvert --tls.rebuild)"
+            )
         )
+    for light, why in builder.kept.items():
+        LOGGER.warning("signal %s keeps its program: %s", light, why)
     approaches = tuple(builder.approaches)
     return SignalSite(
         name=name,
@@ -107,23 +124,32 @@ def _add_programs(net: Any, path: Path) -> None:
     for logic in root.iter("tlLogic"):
         if logic.get("id") not in lights:
             continue  # SUMO will say so
-        name, offset_s = logic.get("programID", "0"), seconds(logic.get("offset")) or 0.0
-        program = TLSProgram(name, offset_s, logic.get("type", "static"))
+        light, name, offset = lights[logic.get("id")], logic.get("programID", "0"), logic.get("offset")
+        program = light.getPrograms().get(name)
+        if program is None or logic.find("phase") is not None:
+            program = TLSProgram(name, 0.0, logic.get("type", "static"))
+            light.addProgram(program)
+        if offset is not None:  # without phases it is that of the program that is there: SUMO's tlsCoordinator does so
+            program._offset = seconds(offset) or 0.0
         for phase in logic.iter("phase"):
             lasts = [seconds(phase.get(name)) or 0.0 for name in ("duration", "minDur", "maxDur")]
             program.addPhase(phase.get("state", ""), *lasts, name=phase.get("name", ""))
         for param in logic.iter("param"):
             program.setParam(param.get("key"), param.get("value", ""))
-        lights[logic.get("id")].addProgram(program)
 
 
 class _Builder:
-    """Builds junctions and collects the approaches and exits that they share."""
+    """Builds junctions and collects the approaches and exits that they share.
+
+    Attributes:
+        kept: signals that keep their programs, and why, where that is to be said.
+    """
 
     def __init__(self, net: Any, range_m: float, flows: Turns):
         self.net, self.range_m, self.flows = net, range_m, flows
         self.approaches: list[Approach] = []
         self.exits: list[Exit] = []
+        self.kept: dict[str, str] = {}
         self._approach_index: dict[str, int] = {}
         self._exit_index: dict[str, int] = {}
         self._connections: dict[str, list[Any]] = defaultdict(list)
@@ -136,11 +162,20 @@ class _Builder:
                         self._connections[connection.getTLSID()].append(connection)
 
     def junction(self, light: Any) -> Junction | None:
-        """The junction of a traffic light, or None where no program of it has two green stages."""
+        """The junction of a traffic light, or None where it keeps its program: no safe stages can be told from it."""
         connections = self._connections[light.getID()]
         if not connections:
             return None
-        foes, yields = self._right_of_way(connections)
+        unfit = self._mixed(connections) or self._crossed(light.getID(), connections)
+        if unfit:
+            self.kept[light.getID()] = unfit
+            return None
+        try:
+            foes, yields = self._right_of_way(connections)
+        except LookupError:  # sumolib looks for a link where there is none
+            raise CityloopError(
+                f"signal {light.getID()}: its connections do not fit its node: make the network anew with netconvert"
+            ) from None
         for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
             _refuse_short(light.getID(), program, connections)
             phases, besides = _phases(light.getID(), program)
@@ -151,13 +186,12 @@ class _Builder:
             return None
         unserved = _unserved(phases, stages)
         if unserved:
-            LOGGER.warning(
-                "signal %s keeps its program: no stage serves link %s safely, as by the network neither it nor what "
-                "crosses it gives way: correct program or right of way",
-                light.getID(),
-                ", ".join(map(str, unserved)),
+            self.kept[light.getID()] = (
+                f"no stage serves link {', '.join(map(str, unserved))} safely, as by the network neither it nor what "
+                "crosses it gives way: correct program or right of way"
             )
             return None
+        self._tell(light.getID(), program, connections)
         movements = self._movements(connections, len(phases[0].state))
         return Junction(
             id=light.getID(),
@@ -169,6 +203,53 @@ class _Builder:
             offset_s=float(program.getOffset()),
             place=_middle(connections),
         )
+
+    def _mixed(self, connections: list[Any]) -> str:
+        """Why vehicles and walkers cannot be told apart, if one index is both's: they need other lights in between."""
+        walk: dict[int, set[bool]] = defaultdict(set)
+        for connection in connections:
+            walk[connection.getTLLinkIndex()].add(_crossing(connection) is not None)
+        both = [k for k, kinds in walk.items() if len(kinds) > 1]
+        if not both:
+            return ""
+        return f"link {', '.join(map(str, sorted(both)))} is of vehicles and walkers at once: {UNGROUP}"
+
+    def _crossed(self, light: str, connections: list[Any]) -> str:
+        """Why its greens are not its own affair, if another signal has some across its ways at the same node."""
+        for node in {connection.getJunction() for connection in connections}:
+            ours = [c for c in connections if c.getJunction() is node]
+            others = [c for c in node.getConnections() if c.getTLSID() not in ("", light)]
+            for a, b in product(ours, others):
+                if _cross(node, node.getLinkIndex(a), node.getLinkIndex(b), a.getToLane() is b.getToLane()):
+                    return (
+                        f"at node {node.getID()} signal {b.getTLSID()} gives green across its ways: "
+                        "give a node one signal (netconvert --tls.rebuild)"
+                    )
+        return ""
+
+    def _tell(self, light: str, program: Any, connections: list[Any]) -> None:
+        """Say what is lost of a signal that is controlled."""
+        phases = program.getPhases()
+        if program.getType() not in ("static", "NEMA") or any(phase.next for phase in phases):
+            LOGGER.warning(
+                "signal %s has a program of type %s%s: `fixed` runs its phases in turn, as long as they say",
+                light,
+                program.getType(),
+                ", with phases out of turn" if any(phase.next for phase in phases) else "",
+            )
+        lanes: dict[int, list[str]] = defaultdict(list)
+        for connection in connections:
+            if _crossing(connection) is None:
+                lanes[connection.getTLLinkIndex()].append(connection.getFromLane().getID())
+        every = {lane for members in lanes.values() for lane in members}
+        unseen = sorted(every - {first for first, *_ in lanes.values()})
+        if len(unseen) > UNSEEN_SHARE * len(every):
+            LOGGER.warning(
+                "signal %s: nobody sees lane %s, as its link is another lane's, too: %s",
+                light,
+                ", ".join(unseen),
+                UNGROUP,
+            )
 
     def _right_of_way(self, connections: list[Any]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
         """Pairs of signal indices that cross or merge (i < j), and pairs (i, j) in which i gives way to j."""
@@ -199,9 +280,9 @@ class _Builder:
         if not connections:
             return Movement(approach=-1, exits=(), speed_mps=13.9, width_m=0.0)
         first = connections[0]
-        to_edge = first.getTo()
-        if to_edge.getFunction() == "crossing":
-            width = max(lane.getLength() for lane in to_edge.getLanes())
+        crossing = _crossing(first)
+        if crossing is not None:
+            width = max(lane.getLength() for lane in crossing.getLanes())
             return Movement(approach=-1, exits=(), speed_mps=1.2, width_m=width, crossing=True)
         return Movement(
             approach=self._approach(first.getFromLane()),
@@ -303,6 +384,12 @@ class _Builder:
         return lanes, total
 
 
+def _crossing(connection: Any) -> Any:
+    """The crossing that a connection leads walkers to, or comes from; None for vehicles."""
+    ends = (connection.getTo(), connection.getFrom())
+    return next((edge for edge in ends if edge.getFunction() == "crossing"), None)
+
+
 def _told(table: dict[int, str], row: int, column: int) -> bool | None:
     """What a junction's right-of-way table says of two of its links; None: nothing."""
     return None if row not in table or column < 0 else table[row][-(column + 1)] == "1"
@@ -324,8 +411,18 @@ def _phases(light: str, program: Any) -> tuple[tuple[Phase, ...], tuple[Phase, .
     """What a program shows in turn, and what it can show besides."""
     if program.getType() == "NEMA":
         in_turn, besides = shown_together(light, program)
-        return tuple(in_turn), tuple(besides)
+        return tuple(_with_yellow(in_turn)), tuple(besides)
     return tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases()), ()
+
+
+def _with_yellow(phases: Sequence[Phase]) -> Iterator[Phase]:
+    """Greens in turn, and a yellow for what loses its green after each: SUMO's NEMA logic has its own, in no phase."""
+    for now, then in zip(phases, [*phases[1:], phases[0]], strict=True):
+        yield now
+        pairs = list(zip(now.state, then.state, strict=True))
+        state = "".join("y" if a in "Gg" and b not in "Gg" else a for a, b in pairs)
+        if "y" in state:
+            yield Phase(state=state, duration_s=NEMA_YELLOW_S)
 
 
 def _refuse_short(light: str, program: Any, connections: list[Any]) -> None:
@@ -365,34 +462,33 @@ def _green_stages(
     where it says nothing, the stage is left out.
     """
     stages: list[str] = []
-    for state in _greens(phases):
-        safe = safe_stage(state, foes, yields)
+    for phase in phases:
+        safe = safe_stage(phase.state, foes, yields)
         if safe is not None and safe not in stages:
             stages.append(safe)
     return tuple(stages)
 
 
-def _greens(phases: tuple[Phase, ...]) -> list[str]:
-    """The states of a program with green and without yellow."""
-    states = [phase.state for phase in phases]
-    return [state for state in states if any(s in "Gg" for s in state) and not any(s in "yYuoO" for s in state)]
-
-
 def _unserved(phases: tuple[Phase, ...], stages: tuple[str, ...]) -> list[int]:
     """Links that a program serves and none of the stages does."""
+    states = [phase.state for phase in phases if any(signal in "Gg" for signal in phase.state)]
     lit = [
-        [any(state[k] in "Gg" for state in states) for k in range(len(phases[0].state))]
-        for states in (_greens(phases), stages)
+        [any(state[k] in served for state in states) for k in range(len(phases[0].state))]
+        for served, states in (("GgoO", states), ("Gg", stages))
     ]
     return [k for k, (before, after) in enumerate(zip(*lit, strict=True)) if before and not after]
 
 
 def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, int]]) -> str | None:
-    """The stage with permissive greens where right of way demands it; None if two greens conflict without a rule.
+    """The stage with permissive greens where right of way demands it.
 
-    A permissive green that crosses a protected one, and does not give way to it by the network, is left out.
+    None if two greens conflict without a rule, or for what is no stage: without green, or with yellow. Beside greens, a
+    light that is off or blinks (`o`, `O`) lets drivers through who give way: a permissive green. One that crosses a
+    protected green, and does not give way to it by the network, is left out.
     """
-    signals = list(state)
+    if not any(signal in "Gg" for signal in state) or any(signal in "yYu" for signal in state):
+        return None
+    signals = ["g" if signal in "oO" else signal for signal in state]
     for a, b in sorted(foes):
         if signals[a] not in "Gg" or signals[b] not in "Gg":
             continue

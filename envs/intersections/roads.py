@@ -42,7 +42,7 @@ class Roads:
         self.inside = np.full(len(lanes), -1)
         for junction in site.junctions:
             links = sumo.trafficlight.getControlledLinks(junction.id)
-            for movement, paths in zip(junction.movements, links, strict=True):
+            for movement, paths in zip(junction.movements, links, strict=False):  # states may have letters to spare
                 for _, _, via in paths:
                     self._claim(via, movement.approach, forks, lanes)
         self._edges: dict[str, np.ndarray] = {}

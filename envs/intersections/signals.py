@@ -58,9 +58,21 @@ def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list
     return [phase for phase in phases if phase.duration_s > 0]
 
 
+OURS = "cityloop:"
+"""How ids of programs begin that are written here: a network may have a `fixed` of its own."""
+
+START = f"{OURS}start"
+"""The id of the SUMO program that shows the first stage."""
+
+
 def program_id(old: int, new: int) -> str:
     """The id of the SUMO program that goes from one stage to another."""
-    return f"{old}>{new}"
+    return f"{OURS}{old}>{new}"
+
+
+def local_id(local: LocalProgram) -> str:
+    """The id of the SUMO program that is a local one."""
+    return OURS + local.name
 
 
 def loop_id(stop: str) -> str:
@@ -86,7 +98,7 @@ def sumo_programs(site: SignalSite, local: LocalProgram | None) -> str:
                     phases.append(Phase(state=junction.stages[new], duration_s=HOLD_S))
                     lines.append(_program_xml(junction.id, program_id(old, new), phases))
         start = [Phase(state=junction.stages[0], duration_s=HOLD_S)]
-        lines.append(_program_xml(junction.id, "start", start))
+        lines.append(_program_xml(junction.id, START, start))
     return "\n".join([*lines, "</additional>"])
 
 
@@ -106,8 +118,8 @@ def _local_xml(site: SignalSite, junction: Junction, local: LocalProgram) -> str
         limits = f' minDur="{bounds[k][0]:g}" maxDur="{bounds[k][1]:g}"' if bounds else ""
         onward = f' next="{" ".join(map(str, successors[k]))}"' if successors else ""
         body += f'<phase duration="{phase.duration_s:g}" state="{phase.state}"{limits}{onward}/>'
-    head = f'id={quoteattr(junction.id)} type="{local.kind}" programID={quoteattr(local.name)}'
-    return f'<tlLogic {head} offset="{local.offsets_s[junction.id]:g}">{body}</tlLogic>'
+    head = f'id={quoteattr(junction.id)} type="{local.kind}" programID={quoteattr(local_id(local))}'
+    return f'<tlLogic {head} offset="{local.offsets_s[junction.id]:.2f}">{body}</tlLogic>'
 
 
 class SignalController:

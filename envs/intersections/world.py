@@ -25,7 +25,7 @@ from envs.intersections.demand import names_junctions, route_files
 from envs.intersections.detection import Detection, Faults
 from envs.intersections.kpis import GridlockWatch, read_kpis
 from envs.intersections.scenarios import SignalScenario
-from envs.intersections.signals import LocalProgram, SignalController, program_id, sumo_programs
+from envs.intersections.signals import START, LocalProgram, SignalController, local_id, program_id, sumo_programs
 from envs.intersections.site import SignalSite
 
 STDERR = 2
@@ -97,7 +97,7 @@ class SumoWorld(World):
         additional = [*self.scenario.additional, folder / "signals.add.xml"]
         command = ["sumo", "--net-file", str(self.scenario.net), "--route-files", ",".join(map(str, routes))]
         command += ["--additional-files", ",".join(map(str, additional)), "--seed", str(seed)]
-        command += ["--begin", f"{self._time_s:g}", "--time-to-teleport", str(self.scenario.teleport_s)]
+        command += ["--begin", f"{self._time_s:.2f}", "--time-to-teleport", str(self.scenario.teleport_s)]
         command += ["--tripinfo-output", str(folder / "trips.xml"), "--tripinfo-output.write-unfinished"]
         command += ["--tripinfo-output.write-undeparted", "--statistic-output", str(folder / "statistics.xml")]
         command += ["--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never"]
@@ -111,10 +111,10 @@ class SumoWorld(World):
             raise CityloopError(f"SUMO cannot start scenario {self.scenario.ref}: {why}") from None
         if self._local is None:
             for junction in self.site.junctions:
-                self._switch(junction.id, "start")
+                self._switch(junction.id, START)
         else:
             for junction in self.site.junctions:
-                libsumo.trafficlight.setProgram(junction.id, self._local.name)
+                libsumo.trafficlight.setProgram(junction.id, local_id(self._local))
         self._controller = SignalController(self.site, self._time_s)
         self._detection.start(libsumo)
 

@@ -219,7 +219,7 @@ def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
             multiprocessing.active_children()[0].kill()
 
     tasks = [Task("greedy", seed) for seed in range(40)]
-    with pytest.raises(CityloopError, match="its process died"):
+    with pytest.raises(CityloopError, match=r"its process was killed \(SIGKILL\); is there enough memory"):
         run_episodes(scenario, tasks, processes=1, on_progress=murder)
     assert multiprocessing.active_children() == []
 

@@ -22,7 +22,7 @@ from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.rollout import timed_episode
 from envs.intersections.scenarios import SignalScenario
-from envs.intersections.signals import SignalController, program_id, sumo_programs
+from envs.intersections.signals import START, SignalController, program_id, sumo_programs
 from training.bench.sumo_rl import decisions_per_s
 
 PEER_SCENARIO = "intersections/cologne8"
@@ -155,7 +155,7 @@ def bare(loop: ControlLoop, plan: Switches) -> float:
         libsumo.start([*command, "--error-log", os.devnull])
         try:
             for light in loop.site.agents:
-                _switch(light, "start")
+                _switch(light, START)
             now, start = scenario.begin_s, time.perf_counter()
             for changes in plan:
                 for light, program in changes:

@@ -128,6 +128,95 @@ def test_a_green_that_neither_gives_way_nor_is_given_way_to(folder):
     assert safe_stage("GG", foes, {(0, 1)}) == "gG"
 
 
+def test_a_light_that_blinks_beside_greens_lets_through(folder):
+    """Whoever gives way; a stage without it would leave some approach red for ever."""
+    net = folder / "own.net.xml"
+    before = load_site(load_scenario(folder / "own.yaml")).junctions[0]
+    link = before.stages[0].index("G")
+    blinking = before.stages[0][:link] + "o" + before.stages[0][link + 1 :]
+    light = re.search(r'<tlLogic id="A0".*?</tlLogic>', net.read_text(), re.DOTALL)[0]
+    net.write_text(net.read_text().replace(light, light.replace(before.stages[0], blinking)))
+    after = load_site(load_scenario(folder / "own.yaml")).junctions[0]
+    assert after.stages == (blinking.replace("o", "g"), *before.stages[1:])
+
+
+def test_two_signals_at_one_node_keep_their_programs(folder, caplog):
+    """Neither knows of the other's greens across its ways, which their programs are made for."""
+    net = folder / "own.net.xml"
+    text = net.read_text()
+    for old in re.findall(r'<connection [^>]*tl="A0" linkIndex="[01]"[^>]*>', text):
+        text = text.replace(old, old.replace('tl="A0"', 'tl="twin"'))
+    light = re.search(r'<tlLogic id="A0".*?</tlLogic>', text, re.DOTALL)[0]
+    net.write_text(text.replace(light, light + light.replace('id="A0"', 'id="twin"')))
+    site = load_site(load_scenario(folder / "own.yaml"))
+    assert site.agents == ("A1", "B0", "B1")
+    for name, other in (("A0", "twin"), ("twin", "A0")):
+        assert f"signal {name} keeps its program: at node A0 signal {other} gives green across its ways" in caplog.text
+
+
+def test_a_link_of_vehicles_and_walkers_at_once(folder):
+    grid = ["--grid", "--grid.number=1", "--grid.attach-length=200", "--sidewalks.guess", "--crossings.guess"]
+    run_sumo_program("netgenerate", *grid, "--default-junction-type=traffic_light", f"-o={folder / 'own.net.xml'}")
+    text = (folder / "own.net.xml").read_text()
+    crossing = re.search(r'<connection from=":A0_w\d" to=":A0_c\d"[^>]*tl="A0" linkIndex="(\d+)"[^>]*>', text)
+    (folder / "own.net.xml").write_text(text.replace(crossing[0], crossing[0].replace(f'"{crossing[1]}"', '"0"')))
+    sentence = refusal(folder / "own.yaml")
+    assert "signal A0: link 0 is of vehicles and walkers at once: give each connection a link of its own" in sentence
+
+
+def test_links_of_several_lanes_are_seen_in_one_alone(folder, caplog):
+    net = folder / "own.net.xml"
+    grid = ["--grid", "--grid.number=1", "--grid.attach-length=200", "--default.lanenumber=4"]
+    run_sumo_program("netgenerate", *grid, "--default-junction-type=traffic_light", f"-o={net}")
+    run_sumo_program("netconvert", f"--sumo-net-file={net}", "--tls.group-signals", f"--output-file={net}")
+    load_site(load_scenario(folder / "own.yaml"))
+    assert "signal A0: nobody sees lane " in caplog.text
+    assert "(netconvert --tls.ungroup-signals)" in caplog.text
+
+
+def test_a_program_that_waits_for_vehicles_is_said_to_be_run_by_the_clock(folder, caplog):
+    net = folder / "own.net.xml"
+    net.write_text(net.read_text().replace('id="A0" type="static"', 'id="A0" type="actuated"'))
+    load_site(load_scenario(folder / "own.yaml"))
+    assert "signal A0 has a program of type actuated: `fixed` runs its phases in turn" in caplog.text
+
+
+def test_an_offset_alone_is_that_of_the_program_that_is_there(folder):
+    """What SUMO's tlsCoordinator writes."""
+    (folder / "tls.add.xml").write_text('<additional><tlLogic id="A0" programID="0" offset="17"/></additional>')
+    (folder / "own.yaml").write_text(f"{YAML}additional: [tls.add.xml]\n")
+    first, *others = load_site(load_scenario(folder / "own.yaml")).junctions
+    assert [first.offset_s, *(junction.offset_s for junction in others)] == [17, 0, 0, 0]
+    assert first.stages == others[0].stages
+
+
+@pytest.mark.parametrize("name", ["fixed", "webster", "0>1", "start"])
+def test_programs_may_be_called_like_ours_and_have_letters_to_spare(folder, name):
+    net = folder / "own.net.xml"
+    text = re.sub(r'(<phase [^>]*state="\w+)', r"\1rr", net.read_text())
+    net.write_text(text.replace('programID="0"', f'programID="{name}"'))
+    loop = make_loop(str(folder / "own.yaml"))
+    for controller in ("fixed", "greedy"):
+        assert loop.episode(make_controller(controller, loop.site), seed=1).kpis["due_veh"] > 0
+
+
+def test_it_begins_when_it_is_to_begin(folder):
+    """To the hundredth of a second, however late."""
+    (folder / "own.rou.xml").write_text(
+        '<routes><trip id="a" depart="1234560.25" from="left0A0" to="A0B0"/>'
+        '<trip id="b" depart="1234567" from="left0A0" to="A0B0"/></routes>'
+    )
+    loop = make_loop(load_scenario(folder / "own.yaml", begin_s=1234567.0))
+    loop.reset(1)
+    assert loop.world.time_s == 1234567.0
+    assert loop.episode(make_controller("fixed", loop.site), seed=1).kpis["due_veh"] == 1
+
+
+@pytest.mark.parametrize("key", ["teleport_s", "timing.decision_s", "begin_s"])
+def test_no_number_is_true(folder, key):
+    assert f"{key.rpartition('.')[2]} is true: give a number" in refusal(folder / "own.yaml", **{key: True})
+
+
 def test_lanes_for_trams_or_buses_in_the_middle(folder):
     """Who turns into the lane beside it, and what turns into it, give way to nobody, and need not: both are served."""
     ends = {"w": (-300, 0), "e": (300, 0), "n": (0, 300), "s": (0, -300)}

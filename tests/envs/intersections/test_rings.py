@@ -70,7 +70,8 @@ def test_opposite_roads_have_green_together(folder):
     site = load_site(load_scenario(folder / "own.yaml"))
     for junction in site.junctions:
         assert len(junction.stages) == 2
-        assert [phase.duration_s for phase in junction.program] == [50, 50]
+        assert [phase.duration_s for phase in junction.program] == [50, 3, 50, 3], "with yellows, as a fixed program"
+        assert ["y" in phase.state for phase in junction.program] == [False, True, False, True]
         roads = [{m.approach for m, c in zip(junction.movements, s, strict=True) if c in "Gg"} for s in junction.stages]
         assert [len(found) for found in roads] == [2, 2]
         assert set.union(*roads) == {m.approach for m in junction.movements}
@@ -86,4 +87,4 @@ def test_a_program_of_an_additional_file_too(folder):
         file.write("additional: [more.add.xml]\n")
     after = load_site(load_scenario(folder / "own.yaml")).junctions[0]
     assert after.stages == before.stages
-    assert [phase.duration_s for phase in after.program] == [30, 30]
+    assert [phase.duration_s for phase in after.program] == [30, 3, 30, 3]

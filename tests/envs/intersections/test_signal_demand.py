@@ -69,6 +69,43 @@ def test_people_who_come_late_hold_nobody_up(scenario, tmp_path):
         assert 500 in times
 
 
+def test_who_is_aboard_from_the_beginning_comes_with_the_vehicle(scenario, tmp_path):
+    rider = '<person id="r{0}" depart="triggered"><ride from="left0A0" to="A0B0" lines="{0}"/></person>'
+    riders = rider.format("late") + rider.format("a")
+    scenario.routes[0].write_text(ROUTES.replace("</routes>", f"{riders}</routes>"))
+    (path,) = route_files(scenario, 1, tmp_path)
+    order = [child.get("id") for child in ET.parse(path).getroot()]
+    assert order[order.index("a") + 1] == "ra"
+    assert order[order.index("late") + 1] == "rlate"
+    for k, scale in enumerate((2, 0.01)):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        (path,) = route_files(scenario.override({"demand.scale": [scale, scale]}), 1, folder)
+        order = [child.get("id") for child in ET.parse(path).getroot()]
+        assert ("ra" in order) == ("a" in order) == (scale == 2), "nobody waits for a vehicle that is not there"
+        assert "ra" not in order or order.index("ra") > order.index("a")
+
+
+def test_no_flow_is_more_probable_than_one(scenario, tmp_path):
+    scenario.routes[0].write_text('<routes><flow id="q" begin="0" end="9" from="a" to="b" probability="0.9"/></routes>')
+    (flow,) = varied(scenario, tmp_path / "v", scale=[1.3, 1.3])
+    assert float(flow.get("probability")) == 1.0
+
+
+def test_what_is_grouped_counts_too(scenario, tmp_path):
+    """Flows of an interval, zones of a group; a period may be told by the clock."""
+    flow = '<flow id="q" period="0:00:10" from="left0A0" to="A0B0"/>'
+    scenario.routes[0].write_text(f'<routes><interval begin="0" end="300">{flow}</interval></routes>')
+    net = sumolib.net.readNet(str(scenario.net), withInternal=True)
+    turns = turn_flows(net, scenario.routes, 0.0, 600.0)
+    assert sum(turns.values()) == pytest.approx(30 * 6)
+    (changed,) = varied(scenario, tmp_path / "v", scale=[2, 2])
+    assert (changed.get("begin"), changed.get("end"), float(changed.get("period"))) == ("0", "300", 5.0)
+    zones = tmp_path / "zones.add.xml"
+    zones.write_text('<tazs><taz id="west" edges="left0A0"/></tazs>')
+    assert [zone.get("id") for zone in read_routes(zones)] == ["west"]
+
+
 def test_a_compressed_file_is_read(scenario, tmp_path):
     packed = tmp_path / "own.rou.xml.gz"
     packed.write_bytes(gzip.compress(ROUTES.encode()))
