@@ -22,6 +22,11 @@ STREAMS = ("flow", "personFlow", "containerFlow")
 """Elements that depart from their ``begin`` on; all others that depart do so at their ``depart``."""
 
 
+LOOPS = ("inductionLoop", "e1Detector", "instantInductionLoop", "laneAreaDetector", "e2Detector")
+GATES = ("entryExitDetector", "e3Detector", "edgeData", "laneData", "routeProbe", "vTypeProbe")
+WRITES = dict.fromkeys((*LOOPS, *GATES), "file") | {"calibrator": "output", "timedEvent": "dest"}
+"""Elements of additional files that write, and the attribute that says where to."""
+
 ROOTS = ("routes", "trips", "additional", "add", "tazs", "tlLogics")
 """Roots of route and additional files that are read; SUMO itself minds none."""
 
@@ -150,6 +155,24 @@ def departs_s(element: ET.Element) -> float | None:
     if element.tag in STREAMS:
         return seconds(element.get("begin")) or 0.0
     return seconds(element.get("depart"))
+
+
+def quiet_files(additional: Iterable[Path], folder: Path) -> list[Path]:
+    """Additional files, or copies in a folder of those that would write files.
+
+    What they write would stay beside the user's own, and episodes that run at once would write the same.
+    """
+    out = []
+    for k, path in enumerate(additional):
+        root = read_root(path, "additional file", ".add.xml")
+        writing = [(one, name) for one in root.iter() if (name := WRITES.get(one.tag)) and one.get(name)]
+        for element, name in writing:
+            element.set(name, "NUL")
+        quiet = folder / f"additional{k}.add.xml" if writing else path
+        if writing:
+            ET.ElementTree(root).write(quiet, encoding="utf-8")
+        out.append(quiet)
+    return out
 
 
 def names_junctions(routes: Iterable[Path]) -> bool:

@@ -21,7 +21,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.scene import Thing
 from envs.core.world import Commands, World
-from envs.intersections.demand import names_junctions, route_files
+from envs.intersections.demand import names_junctions, quiet_files, route_files
 from envs.intersections.detection import Detection, Faults
 from envs.intersections.kpis import GridlockWatch, read_kpis
 from envs.intersections.scenarios import SignalScenario
@@ -94,7 +94,7 @@ class SumoWorld(World):
 
         (folder / "signals.add.xml").write_text(sumo_programs(self.site, self._local))
         routes = self._routes = route_files(self.scenario, seed, folder)
-        additional = [*self.scenario.additional, folder / "signals.add.xml"]
+        additional = [*quiet_files(self.scenario.additional, folder), folder / "signals.add.xml"]
         command = ["sumo", "--net-file", str(self.scenario.net), "--route-files", ",".join(map(str, routes))]
         command += ["--additional-files", ",".join(map(str, additional)), "--seed", str(seed)]
         command += ["--begin", f"{self._time_s:.2f}", "--time-to-teleport", str(self.scenario.teleport_s)]

@@ -264,6 +264,18 @@ def test_what_sumo_itself_says_is_passed_on(folder, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_detectors_of_ones_own_write_nothing_beside_the_files(folder):
+    (folder / "more.add.xml").write_text(
+        '<additional><inductionLoop id="d" lane="left0A0_0" pos="1" period="30" file="d.xml"/>'
+        '<edgeData id="e" file="e.xml"/><timedEvent type="SaveTLSStates" source="A0" dest="t.xml"/></additional>'
+    )
+    (folder / "own.yaml").write_text(f"{YAML}additional: [more.add.xml]\n")
+    before = sorted(folder.iterdir())
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.episode(make_controller("greedy", loop.site), seed=1).kpis["due_veh"] > 0
+    assert sorted(folder.iterdir()) == before
+
+
 def test_a_check_begins_where_traffic_does(folder):
     scenario = load_scenario(folder / "own.yaml", duration_s=900)
     for text, begin_s in (
