@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from envs.core.colours import COLOURS
 from training.episodes import Episode
@@ -56,6 +57,15 @@ CLOCKS, LONG = (("s", 1.0), ("min", 60.0), ("h", 3600.0)), 180.0
 
 PLAN_S = 900.0
 """How much of the episode the picture of what each agent did shows."""
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture in which names are names: one with two `$` is no formula."""
+    logarithmic = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"]
+    powers = {text for axis in logarithmic for text in axis.findobj(Text)}
+    for text in set(figure.findobj(Text)) - powers:
+        text.set_parse_math(False)
+    figure.savefig(path, dpi=DPI)
 
 
 def label(name: str) -> str:

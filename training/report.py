@@ -37,7 +37,7 @@ def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
         _write_places(evaluation, folder)
         _write_periods(evaluation, folder)
         for name, picture in pictures.items():
-            picture.savefig(folder / f"{name}.png", dpi=plots.DPI)
+            plots.save(picture, folder / f"{name}.png")
         _write_events(evaluation, pictures, folder)
 
 
@@ -55,7 +55,7 @@ def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder
     labels = [evaluation.label for evaluation in evaluations]
     settings = [_setting(label, labels) for label in labels]
     path = folder / "trade.png"
-    plots.trade(evaluations, settings, pair).savefig(path, dpi=plots.DPI)
+    plots.save(plots.trade(evaluations, settings, pair), path)
     return path
 
 

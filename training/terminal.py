@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from envs.core.errors import CityloopError
 from training.tracking import write_json
@@ -46,7 +47,7 @@ class Output:
     def __init__(self, target: str | None):
         self._target = target
         self.console = _console(to_stderr=target == STDOUT)
-        self.progress = Console(stderr=True)
+        self.progress = Console(stderr=True, markup=False, emoji=False)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -87,8 +88,8 @@ class Output:
         if not sys.stderr.isatty():
             yield _Lines(what, self.progress)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
         with Progress(*columns, *times, console=self.progress, transient=True) as progress:
             task = progress.add_task(what, total=1.0, note="")
             yield lambda fraction, note: progress.update(task, completed=fraction, note=note)
@@ -138,7 +139,8 @@ class _Lines:
 
 def _console(to_stderr: bool) -> Console:
     stream = sys.stderr if to_stderr else sys.stdout
-    return Console(stderr=to_stderr, width=None if stream.isatty() else WIDTH)
+    width = None if stream.isatty() else WIDTH
+    return Console(stderr=to_stderr, width=width, markup=False, emoji=False)  # names of the user's are no markup
 
 
 def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
@@ -155,7 +157,9 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     return settings
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: int | None = None) -> Table:
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], numbers: int | None = None
+) -> Table:
     """A table; columns from index ``numbers`` on are aligned to the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for k, column in enumerate(columns):
@@ -163,6 +167,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], num
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def verdict(ok: bool, good: str, bad: str) -> Text:
+    """A cell that says whether something is as it should be."""
+    return Text(good, style="green") if ok else Text(bad, style="red")
 
 
 def flat(content: dict[str, Any]) -> Iterator[tuple[str, float | int | str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from envs.core.errors import CityloopError
-from training.terminal import Output, table
+from training.terminal import Output, table, verdict
 from verbs import AsJson
 
 if TYPE_CHECKING:
@@ -78,7 +78,13 @@ def verify(
     with output.bar("verifying") as show:
         report = run(folder, anchor, head or (), key, show)
     rows = [
-        (one.chain, f"{one.first:,} to {one.head.n:,}", str(one.segments), one.head.hash.hex(), _yes(not one.problems))
+        (
+            one.chain,
+            f"{one.first:,} to {one.head.n:,}",
+            str(one.segments),
+            one.head.hash.hex(),
+            verdict(not one.problems, "whole", "NOT WHOLE"),
+        )
         for one in report.chains
     ]
     output.show(table(f"audit log {folder}", ("chain", "records", "files", "head", ""), rows))
@@ -180,10 +186,6 @@ def replay(
     output.emit(found.to_json())
     if not found.ok:
         raise typer.Exit(1)
-
-
-def _yes(ok: bool) -> str:
-    return "[green]whole[/]" if ok else "[red]NOT WHOLE[/]"
 
 
 def _clock(at_s: Any) -> str:

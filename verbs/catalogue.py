@@ -12,7 +12,7 @@ import envs
 from agents import POLICY, fallback_name, rules, shipped_policies
 from agents.shipped import proven_of
 from envs import CityloopError, get_system, load_scenario
-from training.terminal import STDOUT, Output, table
+from training.terminal import STDOUT, Output, table, verdict
 from training.tracking import write_text
 from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
 
@@ -88,7 +88,7 @@ def check(
     with output.quiet():
         checks = import_module("training.check").check(target)
     ok = all(each.ok for each in checks)
-    rows = [(each.name, "[green]ok[/]" if each.ok else "[red]FAILED[/]", each.detail) for each in checks]
+    rows = [(each.name, verdict(each.ok, "ok", "FAILED"), each.detail) for each in checks]
     output.show(table(target, ("check", "", "what was seen"), rows))
     output.emit({"ok": ok, "checks": [vars(each) for each in checks]})
     if not ok:

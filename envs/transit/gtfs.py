@@ -14,6 +14,9 @@ from envs.transit.day import Town, zones_of
 
 EARTH_M = 6_371_000.0
 
+COLUMNS = ("stop_id", "stop_lat", "stop_lon")
+"""What is needed of a feed's stops."""
+
 
 class Projection:
     """Degrees → metres around a place (equirectangular: a few parts in a thousand over a town).
@@ -43,10 +46,13 @@ def read_stops(feed: Path) -> tuple[list[tuple[str, float, float]], list[str]]:
         raise CityloopError('GTFS feeds are read with partridge: pip install "cityloop[gtfs]"') from None
     try:
         table = partridge.load_raw_feed(str(feed)).stops
-        columns = {name: table[name].tolist() for name in ("stop_id", "stop_lat", "stop_lon")}
     except Exception as error:  # pandas, zipfile and partridge raise whatever they like
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CityloopError(f"gtfs feed {feed} cannot be read ({why}): give a folder or zip with stops.txt") from None
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise CityloopError(f"gtfs feed {feed}: its stops.txt has no column {', '.join(missing)}: add it")
+    columns = {name: table[name].tolist() for name in COLUMNS}
     kinds = table["location_type"].tolist() if "location_type" in table else [""] * len(table)
     found, problems = [], []
     for k, (name, lat, lon, kind) in enumerate(zip(*columns.values(), kinds, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from training import plots
 from training.episodes import Episode
@@ -42,3 +43,13 @@ def test_a_total_and_the_readings_that_it_sums_have_a_panel_each() -> None:
         "rain (mm/h),\neach",
         "depth (m),\neach",
     ]
+
+
+def test_a_name_with_two_dollars_is_no_formula(tmp_path) -> None:
+    figure = Figure()
+    axes = figure.subplots(2)
+    axes[0].bar(["GATE$1_$2"], [1.0])
+    axes[0].set_title("a $_$ b")
+    axes[1].semilogy([1.0, 1e4])
+    plots.save(figure, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000

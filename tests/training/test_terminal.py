@@ -31,3 +31,14 @@ def test_a_short_job_in_a_log_says_nothing(clock, capsys):
         clock.now = 5.0
         show(0.5, "half")
     assert capsys.readouterr().err == ""
+
+
+def test_names_of_the_users_are_no_markup(capsys):
+    output = terminal.Output(None)
+    output.say("rows and plots: o[/red]x")
+    output.show(
+        terminal.table("gate [/b]", ("check", ""), [("[bold] :smile:", terminal.verdict(True, "ok", "FAILED"))])
+    )
+    said = capsys.readouterr().out
+    for text in ("o[/red]x", "gate [/b]", "[bold] :smile:", " ok "):
+        assert text in said

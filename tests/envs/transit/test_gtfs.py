@@ -66,7 +66,7 @@ def test_degrees_are_metres(tmp_path):
     ("stops", "nodes", "words"),
     [
         ("stop_id,stop_lat,stop_lon\ns1,10.77,106.7\n", NODES, "1 of its stops are on the street graph"),
-        ("stop_id,stop_lat\ns1,10.77\n", NODES, "cannot be read"),
+        ("stop_id,stop_lat\ns1,10.77\n", NODES, "its stops.txt has no column stop_lon: add it"),
         (STOPS, "node,x_m,y_m\na,0,0\nb,500,0\nc,1000,0\nd,1500,0\n", "give lat and lon of corners"),
     ],
 )
