@@ -116,15 +116,19 @@ class Detection:
         self._last_green_s = np.full(movements, float(sumo.simulation.getTime()))
 
     def vehicles(self, sumo: Any) -> Vehicles:
-        """All vehicles at this moment."""
+        """All vehicles on the road at this moment; those that are parked are on no lane."""
         raw = sumo.libsumo._libsumo  # the getters beneath SWIG's Python wrappers, which cost as much again
         piece, ids = self._piece.get, raw.vehicle_getIDList()
+        lanes = list(map(raw.vehicle_getLaneID, ids))
+        if "" in lanes:
+            ids = [name for name, lane in zip(ids, lanes, strict=True) if lane]
+            lanes = [lane for lane in lanes if lane]
         speed = np.array(list(map(raw.vehicle_getSpeed, ids)), dtype=np.float64)
         waiting = np.zeros(len(ids))
         still = (speed < STANDING_MPS).nonzero()[0].tolist()
         waiting[still] = [raw.vehicle_getWaitingTime(ids[k]) for k in still]
         return Vehicles(
-            np.array([piece(lane, -1) for lane in map(raw.vehicle_getLaneID, ids)], dtype=np.int64),
+            np.array([piece(lane, -1) for lane in lanes], dtype=np.int64),
             np.array(list(map(raw.vehicle_getLanePosition, ids)), dtype=np.float64),
             speed,
             waiting,

@@ -264,6 +264,25 @@ def test_what_sumo_itself_says_is_passed_on(folder, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_who_is_parked_stands_in_nobodys_way(folder):
+    (folder / "more.add.xml").write_text(
+        '<additional><parkingArea id="p" lane="left0A0_0" startPos="50" endPos="90" roadsideCapacity="5"/></additional>'
+    )
+    stop = '<stop parkingArea="p" duration="900"/>'
+    (folder / "own.rou.xml").write_text(
+        f'<routes><trip id="a" depart="0" from="left0A0" to="A0B0">{stop}</trip></routes>'
+    )
+    (folder / "own.yaml").write_text(f"{YAML}additional: [more.add.xml]\n")
+    loop = make_loop(str(folder / "own.yaml"))
+    loop.reset(1)
+    seen = []
+    while not loop.world.done:
+        loop.step(make_controller("greedy", loop.site).act(loop.readings, loop.observation))
+        seen.append((loop.world.truth["running_veh"], loop.world.truth["standing_veh"]))
+    assert seen[0] == (1, 0)
+    assert seen[-1] == (0, 0)
+
+
 def test_detectors_of_ones_own_write_nothing_beside_the_files(folder):
     (folder / "more.add.xml").write_text(
         '<additional><inductionLoop id="d" lane="left0A0_0" pos="1" period="30" file="d.xml"/>'
