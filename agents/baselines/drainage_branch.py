@@ -155,10 +155,12 @@ class _Model:
 
     def __init__(self, site: Any, folder: Path):
         from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
+        from envs.drainage.rain import look_often
 
         self._site, self._folder = site, folder
         self._inp = Inp(Path(site.input))
         tell_gauges(self._inp)
+        look_often(self._inp, site.timing.decision_s)
         strip(self._inp)
         free_pumps(self._inp, site.agents)
 

@@ -6,6 +6,7 @@ A table of rain has a row a decision and a column a gauge, in millimetres.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import ceil
 
 import numpy as np
 
@@ -24,6 +25,9 @@ GAUGE_SPREAD = 0.25
 
 LIMITS_MM, LIMITS_H = (1.0, 120.0), (0.4, 14.0)
 FORMATS = {"INTENSITY", "VOLUME", "CUMULATIVE"}
+
+STEPS = {"WET_STEP": "0:05:00", "DRY_STEP": "1:00:00"}
+"""Options that say how often SWMM looks at rain, and what it takes where they are not given."""
 
 
 def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: float, seed: int) -> np.ndarray:
@@ -294,6 +298,29 @@ def _seconds(word: str) -> float:
     if ":" in word:
         return sum(float(part) * scale for part, scale in zip(word.split(":"), (3600, 60, 1), strict=False))
     return 3600 * float(word)
+
+
+def look_often(inp: Inp, seconds: int) -> None:
+    """Let SWMM look at rain at least once in the time that it is told for: what it does not look at does not fall.
+
+    A step that is no whole part of that time becomes the longest one that is no longer than it was.
+
+    Args:
+        inp: the input; its steps are changed.
+        seconds: for how long rain is told at a time.
+
+    Raises:
+        CityloopError: if a step cannot be understood.
+    """
+    for option, default in STEPS.items():
+        word = inp.options.get(option, default)
+        try:
+            parts = min(max(1, ceil(seconds / _seconds(word))), seconds)
+        except (ValueError, ZeroDivisionError):
+            raise CityloopError(f"{inp.path.name}: {option} is {word!r}: give H:MM:SS, above zero") from None
+        parts = next(whole for whole in range(parts, seconds + 1) if not seconds % whole)
+        if seconds / parts != _seconds(word):
+            inp.set_options(**{option: timedelta(seconds=seconds // parts)})
 
 
 def series_start(inp: Inp, gauge_series: str) -> datetime:

@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp, free_pumps, refuse_rain_elsewhere, strip, tell_gauges
-from envs.drainage.rain import chicago, file_rain, gauge_places_m, moment, series_start, storm, varied
+from envs.drainage.rain import chicago, file_rain, gauge_places_m, look_often, moment, series_start, storm, varied
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
 from envs.drainage.swmm import Places, Swmm
@@ -59,6 +59,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
     if scenario.rain != "file":
         refuse_rain_elsewhere(inp)
         tell_gauges(inp)
+        look_often(inp, scenario.timing.decision_s)
     inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
     strip(inp)
     free_pumps(inp, site.agents)

@@ -1,4 +1,4 @@
-"""A drainage site by hand: two tanks in a row with a gate each, and a pump to the sea."""
+"""A drainage site by hand: two tanks in a row with a gate each, and a pump to the sea; and a small SWMM input."""
 
 from envs.drainage.scenarios import Timing
 from envs.drainage.site import DrainageSite, Gate, Tank
@@ -16,6 +16,52 @@ READ = {
     "forecast_mm": [1.0, 2.0, 4.0, 8.0, 3.0, 6.0, 12.0, 24.0],
     "tide_m": [-5.0],
 }
+
+NETWORK = """
+[OPTIONS]
+FLOW_UNITS CMS
+INFILTRATION HORTON
+FLOW_ROUTING DYNWAVE
+START_DATE 01/01/2020
+END_DATE 01/01/2020
+END_TIME 06:00:00
+WET_STEP 0:05:00
+DRY_STEP 0:05:00
+ROUTING_STEP 15
+[RAINGAGES]
+R INTENSITY 0:05 1.0 TIMESERIES rain
+[SUBCATCHMENTS]
+S R T 30 80 500 0.5 0
+[SUBAREAS]
+S 0.01 0.1 0.05 0.05 25 OUTLET
+[INFILTRATION]
+S 3.0 0.5 4 7 0
+[JUNCTIONS]
+J 7 3 0 0 0
+[OUTFALLS]
+O 5 FREE NO
+SPARE 5 FREE NO
+[STORAGE]
+T 8 3 0 FUNCTIONAL 0 0 500
+[CONDUITS]
+C J O 200 0.013 0 0 0 0
+[ORIFICES]
+G T J SIDE 0 0.65 NO 0
+H T SPARE SIDE 0 0.65 NO 0
+[XSECTIONS]
+C CIRCULAR 1 0 0 0 1
+G RECT_CLOSED 0.3 0.3 0 0
+H RECT_CLOSED 0.5 0.5 0 0
+[TIMESERIES]
+rain 0:00 0
+rain 0:35 40
+rain 0:40 20
+rain 0:45 0
+rain 2:05 60
+rain 2:10 30
+rain 2:15 0
+"""
+"""A tank under rain whose gates `G` and `H` lead to two outfalls."""
 
 
 def row(**timing):

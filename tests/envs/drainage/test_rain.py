@@ -7,7 +7,16 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.drainage.inp import Inp
-from envs.drainage.rain import LIMITS_MM, chicago, file_rain, gauge_places_m, series_start, storm, varied
+from envs.drainage.rain import (
+    LIMITS_MM,
+    chicago,
+    file_rain,
+    gauge_places_m,
+    look_often,
+    series_start,
+    storm,
+    varied,
+)
 from envs.drainage.scenarios import Design, DrainageScenario, Idf, Storms, Varied
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
@@ -201,3 +210,26 @@ def test_slower_rain_is_as_deep_begins_as_before_and_lasts_longer():
     for table in tables:
         np.testing.assert_allclose(table.sum(axis=0), RECORD.sum(axis=0), rtol=1e-9)
         assert np.flatnonzero(table.any(axis=1))[0] == 30
+
+
+@pytest.mark.parametrize(
+    ("was", "seconds", "then"),
+    [
+        ({"WET_STEP": "0:01:00", "DRY_STEP": "0:05"}, 300, ("0:01:00", "0:05")),
+        ({"WET_STEP": "0:15:00", "DRY_STEP": "1:00:00"}, 300, ("0:05:00", "0:05:00")),
+        ({"WET_STEP": "0:02:00", "DRY_STEP": "0:04:00"}, 300, ("0:01:40", "0:02:30")),
+        ({}, 60, ("0:01:00", "0:01:00")),
+    ],
+)
+def test_swmm_looks_at_rain_as_often_as_it_is_told(tmp_path, was, seconds, then):
+    path = tmp_path / "a.inp"
+    path.write_text("[OPTIONS]\nFLOW_UNITS CMS\n" + "".join(f"{key} {word}\n" for key, word in was.items()))
+    inp = Inp(path)
+    look_often(inp, seconds)
+    assert tuple(inp.options[key] for key in ("WET_STEP", "DRY_STEP")) == then
+
+
+def test_a_step_that_is_none_is_named(tmp_path):
+    (tmp_path / "a.inp").write_text("[OPTIONS]\nFLOW_UNITS CMS\nDRY_STEP never\n")
+    with pytest.raises(CityloopError, match=r"a\.inp: DRY_STEP is 'never': give H:MM:SS"):
+        look_often(Inp(tmp_path / "a.inp"), 300)

@@ -7,6 +7,7 @@ import envs.drainage.weather
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from tests.envs.drainage.small import NETWORK
 
 
 def episode(ref, controller="uncontrolled", seed=0, **settings):
@@ -197,3 +198,20 @@ def test_the_tide_comes_and_goes_and_shuts_the_gate_below_it():
     assert max(levels[1:]) == pytest.approx(1.3, abs=0.01)
     assert min(levels[1:]) == pytest.approx(-0.7, abs=0.01)
     assert shut > 20
+
+
+def own(folder, text=NETWORK, more=""):
+    """A scenario on an input of one's own."""
+    (folder / "own.inp").write_text(text)
+    (folder / "own.yaml").write_text(f"system: drainage\ninp: own.inp\n{more}")
+    return str(folder / "own.yaml")
+
+
+def test_rain_that_is_told_falls_however_seldom_swmm_looks_when_it_is_dry(tmp_path):
+    seldom = NETWORK.replace("DRY_STEP 0:05:00", "DRY_STEP 1:00:00")
+    read, told = (
+        episode(own(tmp_path, seldom, f"rain: {rain}\nvaried: {{depth_spread: 0, hours_spread: 0}}\n"), "static")
+        for rain in ("file", "varied")
+    )
+    assert read["treated_m3"] > 1000
+    assert told["treated_m3"] == pytest.approx(read["treated_m3"], rel=0.01)
