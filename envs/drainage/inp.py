@@ -15,11 +15,15 @@ from envs.core.errors import CityloopError
 US_UNITS = ("CFS", "GPM", "MGD")
 FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
 SECTIONS = (
-    *("OPTIONS", "RAINGAGES", "SUBCATCHMENTS", "JUNCTIONS", "OUTFALLS", "DIVIDERS", "STORAGE", "CONDUITS", "PUMPS"),
-    *("ORIFICES", "WEIRS", "OUTLETS", "CONTROLS", "TIMESERIES", "REPORT", "FILES", "COORDINATES", "SYMBOLS"),
-    "TEMPERATURE",
+    *("TITLE", "OPTION-S", "FILE-S", "RAINGAGE-S", "TEMPERATURE", "EVAP-ORATION", "SUBCATCHMENT-S", "SUBAREA-S"),
+    *("INFIL-TRATION", "AQUIFER-S", "GROUNDWATER", "SNOWPACK-S", "JUNC-TIONS", "OUTFALL-S", "STORAGE", "DIVIDER-S"),
+    *("CONDUIT-S", "PUMP-S", "ORIFICE-S", "WEIR-S", "OUTLET-S", "XSECT-IONS", "TRANSECT-S", "LOSS-ES", "CONTROL-S"),
+    *("POLLUT-ANTS", "LANDUSE-S", "BUILDUP", "WASHOFF", "COVERAGE-S", "INFLOW-S", "DWF", "PATTERN-S", "RDII"),
+    *("HYDROGRAPH-S", "LOADING-S", "TREATMENT", "CURVE-S", "TIMESERIES", "REPORT", "COORDINATE-S", "VERTICES"),
+    *("POLYGON-S", "LABEL-S", "SYMBOL-S", "BACKDROP", "TAG-S", "PROFILE-S", "MAP", "LID_CONTROL-S", "LID_USAGE"),
+    *("GWF", "ADJUSTMENT-S", "EVENT-S", "STREET-S", "INLET_USAGE", "INLET-S"),
 )
-"""The sections that are read or changed."""
+"""All sections, in SWMM's order: it takes a header for the first that it begins with, up to the dash."""
 
 NODE_SECTIONS = ("JUNCTIONS", "OUTFALLS", "DIVIDERS", "STORAGE")
 LINK_SECTIONS = ("CONDUITS", "PUMPS", "ORIFICES", "WEIRS", "OUTLETS")
@@ -240,9 +244,10 @@ def _decoded(content: bytes) -> str:
 
 
 def _section(header: str) -> str:
-    """The name of a section; SWMM knows them by their beginnings."""
-    name = header.strip().strip("[]").upper()
-    return next((known for known in SECTIONS if known.startswith(name)), name)
+    """The name of a section; SWMM knows them by their beginnings, and does not care for what follows these."""
+    word = header.partition(";")[0].split()[0].upper()
+    known = (section for section in SECTIONS if word.startswith(f"[{section.partition('-')[0]}"))
+    return next(known, word).replace("-", "").strip("[]")
 
 
 def _quoted(word: str) -> str:

@@ -96,6 +96,27 @@ def test_sections_are_known_by_their_beginnings(tmp_path):
     assert Inp(tmp_path / "a.inp").rows("RAINGAGES")[0][0] == "G"
 
 
+@pytest.mark.parametrize(
+    ("header", "section"),
+    [
+        ("[JUNCTIONS] ;; surveyed 2019", "JUNCTIONS"),
+        ("[JUNCTIONS];surveyed", "JUNCTIONS"),
+        ("  [junc", "JUNCTIONS"),
+        ("[RAINGAGES_ALL] radar", "RAINGAGES"),
+        ("[XSECT]", "XSECTIONS"),
+        ("[INLET_USAGE]", "INLET_USAGE"),
+        ("[INLETS]", "INLETS"),
+        ("[EVAP]", "EVAPORATION"),
+        ("[NOTHING]", "NOTHING"),
+    ],
+)
+def test_headers_are_taken_as_swmm_takes_them(tmp_path, header, section):
+    path = tmp_path / "a.inp"
+    path.write_text(f"[OPTIONS] ; of the run\nFLOW_UNITS CMS\n{header}\nA 1 2\n")
+    assert Inp(path).rows(section) == [["A", "1", "2"]]
+    assert Inp(path).metric
+
+
 def test_names_of_series_do_not_depend_on_their_case(inp, tmp_path):
     path = tmp_path / "c.inp"
     path.write_text(inp.path.read_text().replace("FLOW inflow", "FLOW INFLOW"))
