@@ -85,7 +85,7 @@ def _passing(
         a, b = 1 + sharpness * peak, 1 + sharpness * (1 - peak)
         for gauge in range(len(places_m)):
             fallen = _beta(np.clip((edges_s - begin_s - lag_s[gauge]) / long_s, 0.0, 1.0), a, b)
-            table[:, gauge] += depth_mm * share * factor[gauge] * np.diff(fallen)
+            table[:, gauge] += depth_mm * share * factor[gauge] * _since(fallen)
     return table
 
 
@@ -112,7 +112,7 @@ def varied(rain_mm: np.ndarray, around: Varied, seed: int) -> np.ndarray:
     was = wet[0] + (edges - wet[0]) / slower  # when what has fallen until now would have fallen
     fallen = np.vstack([np.zeros(rain_mm.shape[1]), rain_mm.cumsum(axis=0)])
     columns = [np.interp(was, edges, column) for column in fallen.T]
-    return np.asarray(depth * np.diff(np.array(columns), axis=1).T)
+    return np.asarray(depth * _since(np.array(columns)).T)
 
 
 def chicago(design: Design, gauges: int, decisions: int, decision_s: float, seed: int) -> np.ndarray:
@@ -139,7 +139,12 @@ def chicago(design: Design, gauges: int, decisions: int, decision_s: float, seed
     before, after = np.clip(-away, 0.0, share * hours), np.clip(away, 0.0, (1 - share) * hours)
     fallen = after * design.idf.intensity_mmh(years, after / (1 - share))
     fallen -= before * design.idf.intensity_mmh(years, before / share)
-    return np.repeat(np.diff(fallen)[:, None], gauges, axis=1)
+    return np.repeat(_since(fallen)[:, None], gauges, axis=1)
+
+
+def _since(fallen: np.ndarray) -> np.ndarray:
+    """What falls between one column and the next of what has fallen until then; rounding makes no rain below zero."""
+    return np.maximum(np.diff(fallen), 0.0)
 
 
 def _beta(x: np.ndarray, a: float, b: float) -> np.ndarray:
@@ -173,10 +178,10 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
         if source == "TIMESERIES":
             if row[5] not in series:
                 series[row[5]] = _series(inp, row[5], start)
-            table[:, g] = np.diff(_fallen(row, *series[row[5]], edges_s)) * inp.millimetre
+            table[:, g] = _since(_fallen(row, *series[row[5]], edges_s)) * inp.millimetre
         elif source == "FILE" and len(row) > 7:
             scale = INCH_MM if row[7].upper() == "IN" else 1.0
-            table[:, g] = np.diff(_fallen(row, *_station(inp, row[5], row[6], start), edges_s)) * scale
+            table[:, g] = _since(_fallen(row, *_station(inp, row[5], row[6], start), edges_s)) * scale
         else:
             raise CityloopError(f"{inp.path.name}: rain gauge {gauge} has no time series: give one, or rain: storms")
     return table

@@ -70,7 +70,7 @@ class Forecaster:
         low = np.minimum(ends.astype(np.int64), decisions)
         high = np.minimum(low + 1, decisions)
         share = (ends - np.floor(ends))[..., None]
-        ahead = fallen[low] * (1 - share) + fallen[high] * share - fallen[:, None, :]
+        ahead = np.maximum(fallen[low] * (1 - share) + fallen[high] * share - fallen[:, None, :], 0.0)
         if forecast.kind == "degraded":
             drawn = np.random.default_rng([seed, 6]).standard_normal((decisions + 1, len(LEADS_MIN)))
             spread = forecast.error * np.sqrt(np.array(LEADS_MIN) / 60.0)

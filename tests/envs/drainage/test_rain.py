@@ -118,6 +118,15 @@ def test_a_value_holds_for_the_gauges_interval_and_no_longer(tmp_path):
     np.testing.assert_allclose(table, [10 / 12] * 12 + [0] * 60)  # nor does the snow catch factor touch rain
 
 
+def test_no_rounding_makes_rain_below_zero(tmp_path):
+    for seed in range(10):
+        values = np.random.default_rng(seed).gamma(0.3, 3.0, 50).round(2)
+        rows = "\n".join(f"T {k // 4}:{k % 4 * 15:02d} {value}" for k, value in enumerate(values))
+        table = table_of(tmp_path, rows, 300, interval="0:15")
+        assert (table >= 0).all()
+        assert (varied(table[:, None], Varied(), seed) >= 0).all()
+
+
 def test_a_row_without_a_date_goes_on_with_the_last(tmp_path):
     table = table_of(tmp_path, "T 1/1/2020 0:00 10\nT 1:00 4\nT 01-02-2020 0:00 6 1:00 0", 25 * 12)
     np.testing.assert_allclose(table[[0, 11, 12, 23, 24]], np.array([10, 10, 4, 4, 0]) / 12)

@@ -22,6 +22,13 @@ def test_nothing_is_expected_after_the_end():
     assert not Forecaster(Forecast(), TABLE, 300, seed=1)(30).any()
 
 
+def test_no_rounding_makes_a_forecast_below_zero():
+    table = np.random.default_rng(3).gamma(0.3, 3.0, (72, 40)).round(2)
+    table[40:] = 0.0
+    said = Forecaster(Forecast(), table, 700, seed=1).said_mm
+    assert (said >= 0).all()
+
+
 def test_a_forecast_may_be_absent():
     assert np.isnan(Forecaster(Forecast(kind="none"), TABLE, 300, seed=1)(0)).all()
 
