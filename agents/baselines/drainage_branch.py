@@ -161,7 +161,7 @@ class _Model:
         self._inp = Inp(Path(site.input))
         tell_gauges(self._inp)
         look_often(self._inp, site.timing.decision_s)
-        strip(self._inp)
+        strip(self._inp, site.agents)
         free_pumps(self._inp, site.agents)
 
     def run(self, task: Run) -> Outcome:

@@ -6,11 +6,15 @@ the rows of a few sections, and a run only a few changes, so rows of words are a
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from envs.core.errors import CityloopError
+
+LOGGER = logging.getLogger(__name__)
 
 US_UNITS = ("CFS", "GPM", "MGD")
 FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
@@ -181,6 +185,10 @@ class Inp:
         path.write_text("\n".join(parts), encoding="utf-8")
 
 
+VARIABLES = ("VARIABLE", "EXPRESSION")
+KEYWORDS = (*VARIABLES, "RULE", "IF", "AND", "OR", "THEN", "ELSE", "PRIORITY")
+"""What rows of rules begin with; variables belong to no rule."""
+
 DRY = "cityloop_dry"
 """A rain series without rain, for gauges that are told at run time how much falls."""
 
@@ -206,8 +214,14 @@ def tell_gauges(inp: Inp) -> None:
     inp.replace("TIMESERIES", [*inp.rows("TIMESERIES"), [DRY, "0", "0"]])
 
 
-def strip(inp: Inp) -> None:
-    """Leave out what would slow a run down or decide for the controller: unused series, reports, threads, rules."""
+def strip(inp: Inp, gates: Collection[str] | None = None) -> None:
+    """Leave out what would slow a run down or decide for the controller: unused series, reports, threads, rules.
+
+    Args:
+        inp: the input; it is changed.
+        gates: links that are controlled: rules that act on others alone go on acting; None: all are.
+    """
+    inp.replace("CONTROLS", [] if gates is None else _rules_besides(inp, gates))
     sections = [section for section in inp.sections if section != "TIMESERIES"]
     used = {word.casefold() for section in sections for row in inp.rows(section) for word in row}
     inp.replace("TIMESERIES", [_found(inp, row) for row in inp.rows("TIMESERIES") if row[0].casefold() in used])
@@ -215,9 +229,51 @@ def strip(inp: Inp) -> None:
     if "TEMPERATURE" in inp.sections:
         inp.replace("TEMPERATURE", [_found(inp, row) for row in inp.rows("TEMPERATURE")])
     inp.replace("FILES", [[*row[:2], str((inp.path.parent / row[2]).resolve())] for row in inp.used()])
-    inp.replace("CONTROLS", [])
     inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODE_SECTIONS", "NONE"], ["LINK_SECTIONS", "NONE"]])
     inp.set_options(THREADS=1)
+
+
+def _rules_besides(inp: Inp, gates: Collection[str]) -> list[list[str]]:
+    """Rows of the rules that act on none of these links, and of the variables that rules may use."""
+    rows = inp.rows("CONTROLS")
+    kept = [row for row in rows if _keyword(row) in VARIABLES]
+    names = {gate.casefold() for gate in gates}
+    for rule in _rules([row for row in rows if _keyword(row) not in VARIABLES]):
+        links = list(dict.fromkeys(_acted_on(rule)))
+        held = [link for link in links if link.casefold() in names]
+        if not held:
+            kept += rule
+        elif len(held) < len(links):
+            LOGGER.warning(
+                "%s: rule %s is left out: of what it acts on %s is controlled, and %s is not; split it",
+                inp.path.name,
+                " ".join(rule[0][1:]),
+                ", ".join(held),
+                ", ".join(link for link in links if link not in held),
+            )
+    return kept
+
+
+def _rules(rows: Sequence[list[str]]) -> Iterator[list[list[str]]]:
+    """The rows of each rule."""
+    starts = [k for k, row in enumerate(rows) if _keyword(row) == "RULE"]
+    for start, end in pairwise([*starts, len(rows)]):
+        yield list(rows[start:end])
+
+
+def _acted_on(rule: Sequence[list[str]]) -> Iterator[str]:
+    """The links that a rule's actions name; an ``AND`` goes on with what came before it."""
+    acts = False
+    for row in rule:
+        keyword = _keyword(row)
+        acts = keyword in ("THEN", "ELSE") or (acts and keyword == "AND")
+        if acts and len(row) > 2:
+            yield row[2]
+
+
+def _keyword(row: Sequence[str]) -> str:
+    """The keyword that a row of a rule begins with; SWMM does not care for what follows it in its word."""
+    return next((keyword for keyword in KEYWORDS if row[0].upper().startswith(keyword)), "")
 
 
 def free_pumps(inp: Inp, gates: Sequence[str]) -> None:

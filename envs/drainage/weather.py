@@ -61,7 +61,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
         tell_gauges(inp)
         look_often(inp, scenario.timing.decision_s)
     inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
-    strip(inp)
+    strip(inp, site.agents)
     free_pumps(inp, site.agents)
     if not scenario.objective:  # SWMM never yields a last part of a step: let it have one more
         end = start + timedelta(seconds=(scenario.decisions + 1) * scenario.decision_s)

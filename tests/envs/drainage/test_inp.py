@@ -63,6 +63,47 @@ def test_a_run_keeps_every_series_that_somebody_uses(inp):
     assert inp.options["THREADS"] == "1"
 
 
+RULES = """
+[OPTIONS]
+FLOW_UNITS CMS
+[CONTROLS]
+VARIABLE deep = NODE T DEPTH
+RULE mine ; of the gate
+IF NODE T DEPTH > 1
+THEN ORIFICE g SETTING = 1
+PRIORITY 2
+RULE theirs
+IF ORIFICE G SETTING < 1
+AND deep > 2
+THEN PUMP P STATUS = ON
+AND OUTLET V SETTING = TIMESERIES slow
+ELSE PUMP P STATUS = OFF
+PRIORITY 1
+RULE both
+IF SIMULATION TIME > 1
+THEN PUMP P STATUS = ON
+ELSE WEIR W SETTING = TIMESERIES gone
+[TIMESERIES]
+slow 0:00 1
+gone 0:00 1
+"""
+
+
+def test_rules_go_on_that_act_on_nothing_that_is_controlled(tmp_path, caplog):
+    (tmp_path / "a.inp").write_text(RULES)
+    inp = Inp(tmp_path / "a.inp")
+    strip(inp, ("G", "W"))
+    rows = inp.rows("CONTROLS")
+    assert rows[0] == ["VARIABLE", "deep", "=", "NODE", "T", "DEPTH"]
+    assert [row[1] for row in rows if row[0] == "RULE"] == ["theirs"]
+    assert rows[-1] == ["PRIORITY", "1"]
+    assert len(rows) == 8
+    assert [row[0] for row in inp.rows("TIMESERIES")] == ["slow"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "a.inp: rule both is left out: of what it acts on W is controlled, and P is not; split it"
+    ]
+
+
 def test_told_gauges_are_dry_and_their_series_goes(inp):
     tell_gauges(inp)
     strip(inp)

@@ -215,3 +215,13 @@ def test_rain_that_is_told_falls_however_seldom_swmm_looks_when_it_is_dry(tmp_pa
     )
     assert read["treated_m3"] > 1000
     assert told["treated_m3"] == pytest.approx(read["treated_m3"], rel=0.01)
+
+
+def test_a_rule_shuts_what_nobody_else_controls(tmp_path):
+    rules = "[CONTROLS]\nRULE A\nIF SIMULATION TIME >= 0\nTHEN ORIFICE {} SETTING = 0\n"
+    open_, shut, not_his = (
+        episode(own(tmp_path, NETWORK + more, "gates: [G]\n"), "static")
+        for more in ("", rules.format("H"), rules.format("G"))
+    )
+    assert shut["peak_outflow_cms"] < 0.6 * open_["peak_outflow_cms"]
+    assert not_his == open_
