@@ -7,6 +7,7 @@ the rows of a few sections, and a run only a few changes, so rows of words are a
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
@@ -15,6 +16,7 @@ from pathlib import Path
 from envs.core.errors import CityloopError
 
 LOGGER = logging.getLogger(__name__)
+LINE_END = re.compile(r"\r\n|\r|\n")
 
 US_UNITS = ("CFS", "GPM", "MGD")
 FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
@@ -40,6 +42,9 @@ REFERENCES: dict[str, dict[int, tuple[str, ...]]] = {
     "SYMBOLS": {0: ("RAINGAGES",)},
 }
 """Section → place in its rows → the sections that define what is named there."""
+
+FILE_AT = {"TIMESERIES": 1, "RAINGAGES": 4, "TEMPERATURE": 0}
+"""Section → the word of its rows that may be ``FILE``; a name follows."""
 
 OF_RAIN = ("RAINFALL", "RUNOFF", "RDII")
 """Files that hold what rain came to, in place of the input's own."""
@@ -68,12 +73,12 @@ class Inp:
     def __init__(self, path: Path):
         self.path = path
         try:
-            text = _decoded(path.read_bytes())
+            text = decoded(path.read_bytes())
         except OSError as error:
             raise CityloopError(f"file {path} cannot be read ({error.strerror}): give a SWMM input file") from None
         self._lines: dict[str, list[str]] = {}
         lines: list[str] = []
-        for line in text.splitlines():
+        for line in lines_of(text):
             if line.lstrip().startswith("["):
                 lines = self._lines.setdefault(_section(line), [])
             else:
@@ -113,7 +118,7 @@ class Inp:
             return rows
         path = self.path.parent / rows[0][1]
         try:
-            lines = path.read_text(errors="replace").splitlines()
+            lines = lines_of(decoded(path.read_bytes()))
         except OSError as error:
             raise CityloopError(
                 f"{self.path.name}: file {path} of time series {name} cannot be read ({error.strerror}): correct it"
@@ -122,10 +127,9 @@ class Inp:
 
     def files(self) -> list[Path]:
         """Files that time series and rain lie in, and those that are used otherwise; of these, those that are there."""
-        rows = [row for row in self.rows("TIMESERIES") if len(row) > 2 and row[1].upper() == "FILE"]
-        names = [row[2] for row in [*rows, *self.used()]]
-        names += [row[5] for row in self.rows("RAINGAGES") if len(row) > 5 and row[4].upper() == "FILE"]
-        names += [row[1] for row in self.rows("TEMPERATURE") if len(row) > 1 and row[0].upper() == "FILE"]
+        names = [row[2] for row in self.used()]
+        for section, place in FILE_AT.items():
+            names += [row[place + 1] for row in self.rows(section) if _names_file(row, place)]
         return [path for name in names if (path := self.path.parent / name).is_file()]
 
     def used(self) -> list[list[str]]:
@@ -189,6 +193,9 @@ VARIABLES = ("VARIABLE", "EXPRESSION")
 KEYWORDS = (*VARIABLES, "RULE", "IF", "AND", "OR", "THEN", "ELSE", "PRIORITY")
 """What rows of rules begin with; variables belong to no rule."""
 
+IDEAL_PUMP = ("*", "ON")
+"""Curve and status of a pump whose row has only its name and its nodes."""
+
 DRY = "cityloop_dry"
 """A rain series without rain, for gauges that are told at run time how much falls."""
 
@@ -224,10 +231,12 @@ def strip(inp: Inp, gates: Collection[str] | None = None) -> None:
     inp.replace("CONTROLS", [] if gates is None else _rules_besides(inp, gates))
     sections = [section for section in inp.sections if section != "TIMESERIES"]
     used = {word.casefold() for section in sections for row in inp.rows(section) for word in row}
-    inp.replace("TIMESERIES", [_found(inp, row) for row in inp.rows("TIMESERIES") if row[0].casefold() in used])
-    inp.replace("RAINGAGES", [_found(inp, row) for row in inp.rows("RAINGAGES")])
-    if "TEMPERATURE" in inp.sections:
-        inp.replace("TEMPERATURE", [_found(inp, row) for row in inp.rows("TEMPERATURE")])
+    inp.replace("TIMESERIES", [row for row in inp.rows("TIMESERIES") if row[0].casefold() in used])
+    for section, place in FILE_AT.items():
+        if section in inp.sections:
+            inp.replace(section, [_found(inp, row, place) for row in inp.rows(section)])
+    if "LID_USAGE" in inp.sections:
+        inp.replace("LID_USAGE", [[*row[:8], *("*" for _ in row[8:9]), *row[9:]] for row in inp.rows("LID_USAGE")])
     inp.replace("FILES", [[*row[:2], str((inp.path.parent / row[2]).resolve())] for row in inp.used()])
     inp.replace("REPORT", [["SUBCATCHMENTS", "NONE"], ["NODE_SECTIONS", "NONE"], ["LINK_SECTIONS", "NONE"]])
     inp.set_options(THREADS=1)
@@ -278,20 +287,31 @@ def _keyword(row: Sequence[str]) -> str:
 
 def free_pumps(inp: Inp, gates: Sequence[str]) -> None:
     """Take the depths at which SWMM itself would start and stop pumps away from those that are controlled."""
-    rows = [[*row[:5], *(["0", "0"] if row[0] in gates else row[5:])] for row in inp.rows("PUMPS")]
-    inp.replace("PUMPS", rows)
+    inp.replace("PUMPS", [_freed(row) if row[0] in gates else row for row in inp.rows("PUMPS")])
 
 
-def _found(inp: Inp, row: list[str]) -> list[str]:
+def _freed(row: list[str]) -> list[str]:
+    """A pump without depths to start and stop at; what its row leaves out before these is what SWMM takes then."""
+    return [*row[:5], *IDEAL_PUMP[max(0, len(row) - 3) :], "0", "0"]
+
+
+def _names_file(row: Sequence[str], place: int) -> bool:
+    return len(row) > place + 1 and row[place].upper() == "FILE"
+
+
+def _found(inp: Inp, row: list[str], place: int) -> list[str]:
     """A row with the file that it names, if any, where it is, not where the input is copied to."""
-    row = list(row)
-    for k, word in enumerate(row[:-1]):
-        if word.upper() == "FILE":
-            row[k + 1] = str((inp.path.parent / row[k + 1]).resolve())
-    return row
+    if not _names_file(row, place):
+        return row
+    return [*row[: place + 1], str((inp.path.parent / row[place + 1]).resolve()), *row[place + 2 :]]
 
 
-def _decoded(content: bytes) -> str:
+def lines_of(text: str) -> list[str]:
+    """The lines of a file: only what SWMM takes for the end of a line is one."""
+    return LINE_END.split(text)
+
+
+def decoded(content: bytes) -> str:
     """The text of a file in UTF-8, or else in Latin-1, where no two names become one."""
     try:
         return content.decode("utf-8-sig")

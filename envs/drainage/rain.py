@@ -11,7 +11,7 @@ from math import ceil
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import INCH_MM, Inp
+from envs.drainage.inp import INCH_MM, Inp, decoded, lines_of
 from envs.drainage.scenarios import Design, Storms, Varied
 
 BURSTS = (1, 4)
@@ -194,7 +194,7 @@ def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.nda
     """
     path = inp.path.parent / name
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = lines_of(decoded(path.read_bytes()))
     except OSError as error:
         raise CityloopError(
             f"{inp.path.name}: file {path} of rain cannot be read ({error.strerror}): correct it"

@@ -186,6 +186,53 @@ def test_controlled_pumps_start_and_stop_for_nobody_else(tmp_path):
     assert inp.rows("PUMPS") == [["P1", "A", "B", "C", "ON", "0", "0"], ["P2", "A", "B", "C", "ON", "0.3", "0.1"]]
 
 
+@pytest.mark.parametrize(
+    ("row", "then"),
+    [
+        ("P A B", ["P", "A", "B", "*", "ON", "0", "0"]),
+        ("P A B C", ["P", "A", "B", "C", "ON", "0", "0"]),
+        ("P A B C OFF", ["P", "A", "B", "C", "OFF", "0", "0"]),
+        ("P A B C OFF 0.3", ["P", "A", "B", "C", "OFF", "0", "0"]),
+    ],
+)
+def test_a_pump_that_leaves_words_out_is_freed_as_it_is(tmp_path, row, then):
+    path = tmp_path / "a.inp"
+    path.write_text(f"[OPTIONS]\nFLOW_UNITS CMS\n[PUMPS]\n{row}\nQ A B\n")
+    inp = Inp(path)
+    free_pumps(inp, ["P"])
+    assert inp.rows("PUMPS") == [then, ["Q", "A", "B"]]
+
+
+def test_no_control_of_rain_where_it_falls_writes_a_report(inp):
+    inp.replace("LID_USAGE", [["S", "B", *"123456", "its report.txt", "T"], ["S", "C", *"123456"]])
+    strip(inp)
+    assert inp.rows("LID_USAGE") == [["S", "B", *"123456", "*", "T"], ["S", "C", *"123456"]]
+
+
+def test_what_is_called_file_is_none(tmp_path):
+    path = tmp_path / "a.inp"
+    path.write_text(
+        "[OPTIONS]\nFLOW_UNITS CMS\n[RAINGAGES]\nFILE VOLUME 0:05 1.0 TIMESERIES FILE\n"
+        "[INFLOWS]\nJ FLOW q\n[TIMESERIES]\nFILE 0:00 1\nq FILE FILE\n"
+    )
+    inp = Inp(path)
+    strip(inp)
+    assert inp.rows("RAINGAGES") == [["FILE", "VOLUME", "0:05", "1.0", "TIMESERIES", "FILE"]]
+    assert inp.rows("TIMESERIES") == [["FILE", "0:00", "1"], ["q", "FILE", str(tmp_path / "FILE")]]
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_a_line_ends_where_swmm_says_so(tmp_path, odd):
+    path = tmp_path / "a.inp"
+    head = f"[OPTIONS]\r\nFLOW_UNITS CMS ; one{odd}two three\n"
+    path.write_bytes(f"{head}[TIMESERIES]\nq FILE q.dat\n[STORAGE]\nT 0 1\r\n".encode())
+    (tmp_path / "q.dat").write_bytes(f"0:00 1 ; one{odd}two\r\n0:05 2\n".encode())
+    inp = Inp(path)
+    assert inp.rows("OPTIONS") == [["FLOW_UNITS", "CMS"]]
+    assert inp.rows("STORAGE") == [["T", "0", "1"]]
+    assert inp.series("q") == [["0:00", "1"], ["0:05", "2"]]
+
+
 NAMES = """
 [OPTIONS]
 FLOW_UNITS CMS
