@@ -38,6 +38,7 @@ REFERENCES: dict[str, dict[int, tuple[str, ...]]] = {
     "SUBCATCHMENTS": {1: ("RAINGAGES",), 2: (*NODE_SECTIONS, "SUBCATCHMENTS")},
     "DIVIDERS": {2: LINK_SECTIONS},
     **{section: {1: NODE_SECTIONS, 2: NODE_SECTIONS} for section in LINK_SECTIONS},
+    "XSECTIONS": {0: LINK_SECTIONS},
     "COORDINATES": {0: NODE_SECTIONS},
     "SYMBOLS": {0: ("RAINGAGES",)},
 }
@@ -137,6 +138,11 @@ class Inp:
         return [row for row in self.rows("FILES") if len(row) > 2 and row[0].upper() == "USE"]
 
     @property
+    def ignores_rain(self) -> bool:
+        """Whether no rain falls, whatever its gauges say."""
+        return self.options.get("IGNORE_RAINFALL", "NO").upper() == "YES"
+
+    @property
     def metric(self) -> bool:
         """Whether lengths are metres, not feet."""
         return self.options.get("FLOW_UNITS", "CFS").upper() not in US_UNITS
@@ -206,7 +212,7 @@ def refuse_rain_elsewhere(inp: Inp) -> None:
     Raises:
         CityloopError: if SWMM would work some of it out beforehand, or read it.
     """
-    if inp.options.get("IGNORE_RAINFALL", "NO").upper() == "YES":
+    if inp.ignores_rain:
         raise CityloopError(f"{inp.path.name}: IGNORE_RAINFALL is YES, and no rain would fall: set it to NO")
     held = [row[1].upper() for row in inp.used() if row[1].upper() in OF_RAIN]
     if inp.rows("RDII") or held:

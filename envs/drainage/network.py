@@ -27,6 +27,12 @@ TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
 
 LINKS = (*CONTROLLED, "CONDUITS", "OUTLETS")
 
+NO_ROUGHER = ("IRREGULAR", "STREET", "FORCE_MAIN", "DUMMY")
+"""Shapes of conduits that do not feel the roughness in their row: it lies elsewhere, or there is none."""
+
+ROUTES_NOT = {"IGNORE_ROUTING": ("YES", "NO"), "FLOW_ROUTING": ("NONE", "DYNWAVE")}
+"""Option → the value with which SWMM routes no flow, and another."""
+
 READ: dict[str, tuple[int, tuple[int, ...]]] = {
     **dict.fromkeys((*CONTROLLED, "OUTLETS"), (3, ())),
     "CONDUITS": (5, (4,)),
@@ -113,10 +119,20 @@ def _refuse_strangers(
     _known(where, "treatment", scenario.treatment, [row[0] for row in inp.rows("OUTFALLS")], "outfall")
     conduits = [row[0] for row in inp.rows("CONDUITS")]
     _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
+    shapes = {row[0]: row[1].upper() for row in inp.rows("XSECTIONS") if len(row) > 1}
+    for conduit, share in scenario.faults.blocked.items():
+        if shapes.get(conduit) in NO_ROUGHER:
+            raise CityloopError(
+                f"{where}: faults.blocked.{conduit} is {share:g}, and a conduit of shape {shapes[conduit]} does not "
+                f"feel the roughness in its row: block another"
+            )
 
 
 def _refuse_broken(inp: Inp) -> None:
-    """SWMM says so, too, but only once it starts, and a site is made before that."""
+    """SWMM says so, too, but only once it starts, and a site is made before that; without routing it says nothing."""
+    for option, (off, mend) in ROUTES_NOT.items():
+        if inp.options.get(option, "").upper() == off:
+            raise CityloopError(f"{inp.path.name}: {option} is {off}, and no water would flow: set it to {mend}")
     for section, (least, numbers) in READ.items():
         for row in inp.rows(section):
             where = f"{inp.path.name}: [{section}] has a row {' '.join(row)!r}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import INCH_MM, Inp, decoded, lines_of
-from envs.drainage.scenarios import Design, Storms, Varied
+from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, Storms, Varied
 
 BURSTS = (1, 4)
 """A storm has one to three bursts."""
@@ -23,7 +23,6 @@ SPEED_MPS = (3.0, 15.0)
 GAUGE_SPREAD = 0.25
 """Standard deviation of the logarithm of how much more or less than others a gauge gets."""
 
-LIMITS_MM, LIMITS_H = (1.0, 120.0), (0.4, 14.0)
 FORMATS = {"INTENSITY", "VOLUME", "CUMULATIVE"}
 
 STEPS = {"WET_STEP": "0:05:00", "DRY_STEP": "1:00:00"}
@@ -54,8 +53,8 @@ def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: floa
     if storms.count[1] > 1:
         count = int(np.random.default_rng([seed, 14]).integers(storms.count[0], storms.count[1] + 1))
     for k in range(count):
-        depth_mm = float(np.clip(storms.depth_mm * np.exp(storms.depth_spread * rng.standard_normal()), *LIMITS_MM))
-        length_s = 3600 * float(np.clip(storms.hours * np.exp(storms.hours_spread * rng.standard_normal()), *LIMITS_H))
+        depth_mm = float(np.clip(storms.depth_mm * np.exp(storms.depth_spread * rng.standard_normal()), *DEPTHS_MM))
+        length_s = 3600 * float(np.clip(storms.hours * np.exp(storms.hours_spread * rng.standard_normal()), *LENGTHS_H))
         start_s += 3600 * rng.uniform(*(storms.gap_hours if k else storms.dry_hours))
         table += _passing(depth_mm, length_s, start_s, places_m, edges_s, rng)
         start_s += length_s
@@ -163,7 +162,7 @@ def gauge_places_m(inp: Inp, gauges: tuple[str, ...]) -> np.ndarray:
 
 
 def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int, decision_s: float) -> np.ndarray:
-    """What an input's rain series say, as a table; see the module.
+    """What an input's rain series say, as a table; see the module. None falls where the input ignores rain.
 
     Raises:
         CityloopError: if a gauge's series or file is missing or cannot be understood.
@@ -171,6 +170,8 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
     rows = {row[0]: row for row in inp.rows("RAINGAGES")}
     series: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     table = np.zeros((decisions, len(gauges)))
+    if inp.ignores_rain:
+        return table
     edges_s = decision_s * np.arange(decisions + 1)
     for g, gauge in enumerate(gauges):
         row = rows[gauge]

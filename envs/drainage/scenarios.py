@@ -20,6 +20,9 @@ from envs.drainage.inp import Inp
 
 Water = Literal["river", "sensitive"]
 
+DEPTHS_MM, LENGTHS_H = (1.0, 120.0), (0.4, 14.0)
+"""The lightest and the heaviest, the shortest and the longest of random storms."""
+
 
 class Timing(Frozen):
     """How gates are moved.
@@ -52,18 +55,18 @@ class Storms(Frozen):
     """Random storms that pass over a network's rain gauges; see `rain.py` for what they look like.
 
     Attributes:
-        depth_mm: median of a storm's depth.
+        depth_mm: median of a storm's depth; what is drawn stays within `DEPTHS_MM`.
         depth_spread: standard deviation of the depth's logarithm.
-        hours: median of its duration.
+        hours: median of its duration; what is drawn stays within `LENGTHS_H`.
         hours_spread: standard deviation of the duration's logarithm.
         dry_hours: shortest and longest time without rain before it.
         count: fewest and most storms of an episode; later ones may find tanks that have not emptied yet.
         gap_hours: shortest and longest time from the end of one to the beginning of the next.
     """
 
-    depth_mm: float = Field(default=9.0, gt=0, le=300)
+    depth_mm: float = Field(default=9.0, ge=DEPTHS_MM[0], le=DEPTHS_MM[1])
     depth_spread: float = Field(default=0.6, ge=0, le=2)
-    hours: float = Field(default=2.5, gt=0, le=48)
+    hours: float = Field(default=2.5, ge=LENGTHS_H[0], le=LENGTHS_H[1])
     hours_spread: float = Field(default=0.6, ge=0, le=2)
     dry_hours: tuple[float, float] = (0.5, 3.0)
     count: tuple[int, int] = (1, 1)
@@ -259,7 +262,7 @@ class DrainageScenario(Scenario):
             return content
         path = Path(str(content.get("inp", "")))
         seconds = input_s(Inp(path)) if path.is_file() else 0.0
-        return content | {"duration_s": seconds} if seconds > 0 else content
+        return content | {"duration_s": seconds} if seconds else content
 
     @model_validator(mode="after")
     def _readable(self) -> DrainageScenario:
@@ -301,12 +304,21 @@ class DrainageScenario(Scenario):
 
 
 def input_s(inp: Inp) -> float:
-    """How long an input's run lasts in seconds; 0 where it does not say."""
+    """How long an input's run lasts in seconds; 0 where it does not say.
+
+    Raises:
+        CityloopError: if it ends before it begins.
+    """
     from envs.drainage.rain import moment
 
     if "END_DATE" not in inp.options:
         return 0.0
     start, end = (moment(inp, f"{key}_DATE", f"{key}_TIME") for key in ("START", "END"))
+    if end <= start:
+        raise CityloopError(
+            f"{inp.path.name}: END_DATE and END_TIME are {end:%m/%d/%Y %H:%M:%S}, and it starts at "
+            f"{start:%m/%d/%Y %H:%M:%S}: let it end later, or give duration_s"
+        )
     return (end - start).total_seconds()
 
 

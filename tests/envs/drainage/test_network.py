@@ -9,6 +9,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
+from tests.envs.drainage.small import NETWORK
 
 
 def test_astlingens_gates_and_what_lies_below_them():
@@ -145,3 +146,32 @@ def test_an_episode_lasts_as_long_as_the_input_if_nothing_else_is_said(folder):
 
 def test_a_tide_that_no_outfall_feels_is_refused(folder):
     assert "no outfall of own.inp has a level: make one FIXED" in refusal(folder, tide__amplitude_m=1)
+
+
+def small(folder, was, then):
+    """The small network in the folder's input, but for one thing."""
+    assert was in NETWORK
+    (folder / "own.inp").write_text(NETWORK.replace(was, then))
+
+
+@pytest.mark.parametrize("shape", ["IRREGULAR canal", "STREET wide", "FORCE_MAIN 0.4 130", "dummy"])
+def test_a_conduit_that_cannot_be_made_rougher_is_not_blocked(folder, shape):
+    small(folder, "C CIRCULAR", f"c {shape}")
+    said = refusal(folder, faults__blocked={"C": 0.5})
+    assert f"faults.blocked.C is 0.5, and a conduit of shape {shape.split()[0].upper()} does not feel the" in said
+
+
+@pytest.mark.parametrize(("option", "mend"), [("IGNORE_ROUTING YES", "NO"), ("FLOW_ROUTING none", "DYNWAVE")])
+def test_a_network_without_routing_is_refused(folder, option, mend):
+    small(folder, "FLOW_ROUTING DYNWAVE", option)
+    name, _, value = option.upper().partition(" ")
+    assert f"own.inp: {name} is {value}, and no water would flow: set it to {mend}" in refusal(folder)
+
+
+def test_an_input_that_ends_before_it_begins_is_refused_unless_the_scenario_knows_better(folder):
+    small(folder, "END_DATE 01/01/2020", "END_DATE 12/31/2019")
+    assert load_scenario(folder / "own.yaml").duration_s == 7200
+    (folder / "own.yaml").write_text("system: drainage\ninp: own.inp\n")
+    with pytest.raises(CityloopError) as error:
+        load_scenario(folder / "own.yaml")
+    assert "own.inp: END_DATE and END_TIME are 12/31/2019 06:00:00, and it starts at 01/01/2020" in str(error.value)

@@ -4,11 +4,11 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from envs import CityloopError, load_scenario
 from envs.drainage.inp import Inp
 from envs.drainage.rain import (
-    LIMITS_MM,
     chicago,
     file_rain,
     gauge_places_m,
@@ -17,7 +17,7 @@ from envs.drainage.rain import (
     storm,
     varied,
 )
-from envs.drainage.scenarios import Design, DrainageScenario, Idf, Storms, Varied
+from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, DrainageScenario, Idf, Storms, Varied
 
 PLACES = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 4000.0]])
 
@@ -34,7 +34,19 @@ def test_storms_have_the_depths_that_were_asked_for():
     ]
     assert np.median(depths) == pytest.approx(12, rel=0.15)
     assert np.std(np.log(depths)) == pytest.approx(0.5, rel=0.2)
-    assert min(depths) > 0.5 * LIMITS_MM[0]
+    assert min(depths) > 0.5 * DEPTHS_MM[0]
+
+
+def test_storms_are_as_asked_for_up_to_the_ends_of_what_may_be_asked_for():
+    for depth_mm in DEPTHS_MM:
+        for hours in LENGTHS_H:
+            storms = Storms(depth_mm=depth_mm, depth_spread=0, hours=hours, hours_spread=0)
+            table = storm(storms, np.zeros((40, 2)), 288, 300, seed=3)
+            assert table.sum(axis=0).mean() == pytest.approx(depth_mm, rel=0.1)
+            assert np.count_nonzero(table[:, 0]) <= 12 * hours + 1
+    for field, value in (("depth_mm", 121), ("depth_mm", 0.9), ("hours", 15), ("hours", 0.3)):
+        with pytest.raises(ValidationError, match=field):
+            Storms(**{field: value})
 
 
 def test_nothing_falls_before_or_below_zero():
@@ -169,6 +181,13 @@ def test_rain_of_a_station_in_a_file_of_rain(tmp_path, unit, millimetres):
     table = file_rain(Inp(path), ("G",), datetime(2020, 1, 2), 12, 300)
     np.testing.assert_allclose(table[:, 0], millimetres * np.repeat([0, 4, 0, 8], 3) / 12)
     assert Inp(path).files() == [rain]
+
+
+def test_an_input_that_ignores_rain_has_none(tmp_path):
+    path = tmp_path / "a.inp"
+    head = "[OPTIONS]\nFLOW_UNITS CMS\nIGNORE_RAINFALL YES\n"
+    path.write_text(f"{head}[RAINGAGES]\nG VOLUME 0:05 1 TIMESERIES T\n[TIMESERIES]\nT 0:00 5\n")
+    assert not file_rain(Inp(path), ("G",), datetime(2020, 1, 2), 6, 300).any()
 
 
 def test_rain_in_a_file_of_its_own_is_rain(tmp_path):
