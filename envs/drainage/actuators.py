@@ -7,8 +7,10 @@ from collections import deque
 import numpy as np
 
 from envs.core.readings import Readings
+from envs.drainage.readings import READINGS
 
 DAY_S = 86400.0
+LONGEST_S = READINGS["still_s"].high
 LEAST = 1e-6
 """A smaller movement is none."""
 
@@ -48,8 +50,8 @@ class Actuators:
         return moved
 
     def rest(self, seconds: float) -> None:
-        """Let time pass."""
-        self._still_s += seconds
+        """Let time pass; rests beyond what can be reported count as that."""
+        self._still_s = np.minimum(self._still_s + seconds, LONGEST_S)
 
     def readings(self, now_s: float) -> Readings:
         """What the drives report: ``setting``, ``still_s`` and ``moves``, each ``(N,)``."""

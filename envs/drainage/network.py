@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp
+from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp
+from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
 
@@ -114,9 +115,11 @@ def _refuse_strangers(
     _known(where, "gates", names, kinds, "orifice, weir or pump")
     for field in ("settings", "reduced", "fail_safe"):
         _known(where, field, getattr(scenario, field), names, "controlled gate")
-    for field in ("controllable", "sensitive"):
-        _known(where, field, getattr(scenario, field), nodes, "node")
-    _known(where, "treatment", scenario.treatment, [row[0] for row in inp.rows("OUTFALLS")], "outfall")
+    outfalls = [row[0] for row in inp.rows("OUTFALLS")]
+    _known(where, "sensitive", scenario.sensitive, nodes, "node")
+    _known(where, "controllable", scenario.controllable, nodes - {*outfalls}, "node that can overflow")
+    _known(where, "treatment", scenario.treatment, outfalls, "outfall")
+    _refuse_objective(where, scenario.objective, inp)
     conduits = [row[0] for row in inp.rows("CONDUITS")]
     _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
     shapes = {row[0]: row[1].upper() for row in inp.rows("XSECTIONS") if len(row) > 1}
@@ -125,6 +128,21 @@ def _refuse_strangers(
             raise CityloopError(
                 f"{where}: faults.blocked.{conduit} is {share:g}, and a conduit of shape {shapes[conduit]} does not "
                 f"feel the roughness in its row: block another"
+            )
+
+
+def _refuse_objective(where: str, name: str, inp: Inp) -> None:
+    """Make sure that the input is the network that an objective was published for."""
+    if not name:
+        return
+    needed = OBJECTIVES[name]
+    for what, names, sections in (("node", needed.NODES, NODE_SECTIONS), ("link", needed.LINKS, LINK_SECTIONS)):
+        known = {row[0].casefold() for section in sections for row in inp.rows(section)}
+        missing = next((one for one in names if one.casefold() not in known), None)
+        if missing is not None:
+            raise CityloopError(
+                f"{where}: objective is {name!r}, which needs {what} {missing!r}, and {inp.path.name} has none of that "
+                f"name: leave objective out, or run the network that it was published for"
             )
 
 

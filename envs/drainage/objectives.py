@@ -6,8 +6,8 @@ input's own units, as they were published.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,11 +16,34 @@ from envs.drainage.swmm import Swmm
 FLOODED = 1e6
 
 
-class Theta:
+class Objective(ABC):
+    """What a run costs, summed over its routing steps.
+
+    Args:
+        swmm: the run.
+
+    Attributes:
+        NODES, LINKS: of the network that it was published for; it needs them all.
+    """
+
+    NODES: ClassVar[tuple[str, ...]]
+    LINKS: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def __init__(self, swmm: Swmm): ...
+
+    @abstractmethod
+    def step(self, last: bool) -> float:
+        """What a routing step costs; ``last``: the run ends with it."""
+
+
+class Theta(Objective):
     """Flow behind both basins above 0.5 m³/s, times ten; a million for every step in which a basin floods."""
 
+    NODES, LINKS = ("P1", "P2"), ("8",)
+
     def __init__(self, swmm: Swmm):
-        self._swmm, self._outlet, self._basins = swmm, swmm.links(["8"]), swmm.nodes(["P1", "P2"])
+        self._swmm, self._outlet, self._basins = swmm, swmm.links(self.LINKS), swmm.nodes(self.NODES)
 
     def step(self, last: bool) -> float:
         """What a routing step costs."""
@@ -28,7 +51,7 @@ class Theta:
         return 10.0 * max(0.0, float(self._swmm.flows(self._outlet)[0]) - 0.5) + FLOODED * flooded
 
 
-class Alpha:
+class Alpha(Objective):
     """Volume over the five overflow weirs, ft³, and a million times the rate of flooding at every node.
 
     As published, the second step counts from the start of the run, so the first step's time counts twice.
@@ -38,10 +61,11 @@ class Alpha:
         *("J1", "J2", "J3", "J4", "J5a", "J5b", "JC1a", "JC1b", "JC2", "JC3a", "JC3b", "JC4a", "JC4b", "JC4c", "JC5"),
         *("JI1", "JI2", "JI3a", "JI3b", "JI4", "JI5", "R1", "R2", "R3", "R4", "R5"),
     )
+    LINKS = tuple(f"W{k}" for k in range(1, 6))
 
     def __init__(self, swmm: Swmm):
         self._swmm = swmm
-        self._nodes, self._weirs = swmm.nodes(self.NODES), swmm.links(f"W{k}" for k in range(1, 6))
+        self._nodes, self._weirs = swmm.nodes(self.NODES), swmm.links(self.LINKS)
         self._start = self._before = swmm.time
         self._steps = 0
 
@@ -54,15 +78,16 @@ class Alpha:
         return spilled + FLOODED * float(np.maximum(0.0, self._swmm.flooding(self._nodes)).sum())
 
 
-class Gamma:
+class Gamma(Objective):
     """Outflow of each pond above 4 ft³/s; a million for every step in which one floods; 700 000 for each that still
     holds more than 0.1 ft at the end.
     """
 
+    NODES, LINKS = tuple(str(k) for k in range(1, 12)), tuple(f"O{k}" for k in range(1, 12))
+
     def __init__(self, swmm: Swmm):
-        names = [str(k) for k in range(1, 12)]
         self._swmm = swmm
-        self._ponds, self._outlets = swmm.nodes(names), swmm.links([f"O{name}" for name in names])
+        self._ponds, self._outlets = swmm.nodes(self.NODES), swmm.links(self.LINKS)
 
     def step(self, last: bool) -> float:
         """What a routing step costs."""
@@ -71,21 +96,23 @@ class Gamma:
         return cost + (7e5 * np.count_nonzero(self._swmm.depths(self._ponds) > 0.1) if last else 0.0)
 
 
-class Epsilon:
+class Epsilon(Objective):
     """Load of suspended solids through the outlet above 1.075 kg/s; a thousand million for every step and node that
     floods.
 
     As published, the concentration is read at the node, not at the link, of that name.
     """
 
-    NODES = ("004", "006", "011", "022", "027", "030", "033", "039", "044", "050", "060")
+    NODES = ("001", "004", "006", "011", "022", "027", "030", "033", "039", "044", "050", "060")
+    LINKS = ("001",)
     KG = 28.3168 / 1e6
     """Kilogrammes in a mg/l times a cubic foot."""
 
     def __init__(self, swmm: Swmm):
         self._swmm = swmm
-        self._node, self._outlet = swmm.nodes(["001"])[0], swmm.links(["001"])
-        self._nodes = swmm.nodes(self.NODES)
+        self._outlet = swmm.links(self.LINKS)
+        self._node, *others = swmm.nodes(self.NODES)
+        self._nodes = np.array(others, dtype=np.int32)
 
     def step(self, last: bool) -> float:
         """What a routing step costs."""
@@ -93,18 +120,10 @@ class Epsilon:
         return max(0.0, load - 1.075) + 1e9 * np.count_nonzero(self._swmm.flooding(self._nodes) > 0)
 
 
-class Objective(Protocol):
-    """What a run costs, summed over its routing steps."""
-
-    def step(self, last: bool) -> float:
-        """What a routing step costs; ``last``: the run ends with it."""
-        ...
-
-
-OBJECTIVES: dict[str, Callable[[Swmm], Objective]] = {
+OBJECTIVES: dict[str, type[Objective]] = {
     "theta": Theta,
     "alpha": Alpha,
     "gamma": Gamma,
     "epsilon": Epsilon,
 }
-"""Name → how to compute it on a running simulation."""
+"""Name → what computes it on a running simulation."""

@@ -75,6 +75,14 @@ def test_an_unknown_gate_is_named(folder):
 
 def test_an_unknown_node_is_named(folder):
     assert "controllable names 'X', which is no node" in refusal(folder, controllable=("X",))
+    assert "sensitive names 'X', which is no node" in refusal(folder, sensitive=("X",))
+
+
+def test_an_outfall_does_not_overflow_whatever_gates_do(folder):
+    small(folder, "", "")
+    assert "controllable names 'O', which is no node that can overflow: there is J, T" in refusal(
+        folder, controllable=("T", "O")
+    )
 
 
 def test_a_setting_out_of_range_is_named(folder):
@@ -175,3 +183,17 @@ def test_an_input_that_ends_before_it_begins_is_refused_unless_the_scenario_know
     with pytest.raises(CityloopError) as error:
         load_scenario(folder / "own.yaml")
     assert "own.inp: END_DATE and END_TIME are 12/31/2019 06:00:00, and it starts at 01/01/2020" in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "what"), [("alpha", "node 'J1'"), ("gamma", "node '1'"), ("epsilon", "node '001'")])
+def test_an_objective_of_another_network_is_refused(folder, name, what):
+    sentence = f"objective is '{name}', which needs {what}, and own.inp has none of that name: leave objective out"
+    assert sentence in refusal(folder, objective=name)
+
+
+def test_an_objective_needs_its_links_too(folder):
+    inp = Inp(folder / "own.inp")
+    assert load_site(load_scenario(folder / "own.yaml").override({"objective": "theta"}))
+    inp.replace("CONDUITS", [["eight" if row[0] == "8" else row[0], *row[1:]] for row in inp.rows("CONDUITS")])
+    inp.write(folder / "own.inp")
+    assert "which needs link '8'" in refusal(folder, objective="theta")

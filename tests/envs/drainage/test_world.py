@@ -7,6 +7,8 @@ import envs.drainage.weather
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.drainage.actuators import Actuators
+from envs.drainage.readings import READINGS
 from tests.envs.drainage.small import NETWORK
 
 
@@ -225,3 +227,12 @@ def test_a_rule_shuts_what_nobody_else_controls(tmp_path):
     )
     assert shut["peak_outflow_cms"] < 0.6 * open_["peak_outflow_cms"]
     assert not_his == open_
+
+
+def test_a_gate_rests_no_longer_than_can_be_reported():
+    drives = Actuators(np.full(2, 0.5), np.zeros(2, dtype=bool))
+    for _ in range(3):
+        drives.rest(5e6)
+    drives.move(np.array([0.5, 0.6]), 1.5e7)
+    drives.rest(300)
+    assert drives.readings(1.5e7 + 300)["still_s"].tolist() == [READINGS["still_s"].high, 300]
