@@ -146,7 +146,7 @@ class ModelPredictive:
             return np.tile(np.nan_to_num(readings["rain_mmh"]), (count, 1))
         minutes = self._decision_min * np.arange(count + 1)
         fallen = [np.interp(minutes, [0, *LEADS_MIN], [0.0, *amounts]) for amounts in forecast]
-        return np.diff(np.array(fallen), axis=1).T * 60 / self._decision_min
+        return np.maximum(np.diff(np.array(fallen), axis=1), 0.0).T * 60 / self._decision_min
 
     def _tide_ahead(self, readings: Readings) -> np.ndarray | None:
         """Levels of tidal waters at every decision of the horizon, taken to stay, ``(H, tides)``; None: unknown."""

@@ -49,6 +49,15 @@ def test_a_branch_is_what_happens_to_the_plant(played, tmp_path):
     assert whole.time == second.time
 
 
+def test_a_forecast_that_falls_with_the_lead_time_makes_no_rain_below_zero():
+    mine = SimpleNamespace(_site=row(), _lengths=(3, 21), _decision_min=5)
+    said = np.array([1.0, 2.0, 2.0 - 1e-15, 8.0, 3.0, 6.0, 4.0, 4.0])
+    rates = ModelPredictive._rain_ahead(mine, {"forecast_mm": said})
+    assert rates.shape == (24, 2)
+    assert (rates >= 0).all()
+    assert rates[:3] == pytest.approx(np.array([[4.0, 12.0]] * 3))
+
+
 def test_without_the_input_there_is_no_looking_ahead():
     with pytest.raises(CityloopError, match="looking ahead needs it"):
         Branch(row())
