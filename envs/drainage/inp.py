@@ -269,6 +269,11 @@ def _rules_besides(inp: Inp, gates: Collection[str]) -> list[list[str]]:
     return kept
 
 
+def ruled(inp: Inp, gates: Collection[str]) -> set[str]:
+    """Links that rules act on where these are controlled; case-folded."""
+    return {link.casefold() for link in _acted_on(_rules_besides(inp, gates))}
+
+
 def _rules(rows: Sequence[list[str]]) -> Iterator[list[list[str]]]:
     """The rows of each rule."""
     starts = [k for k, row in enumerate(rows) if _keyword(row) == "RULE"]

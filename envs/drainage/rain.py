@@ -321,11 +321,14 @@ def look_often(inp: Inp, seconds: int) -> None:
     for option, default in STEPS.items():
         word = inp.options.get(option, default)
         try:
-            parts = min(max(1, ceil(seconds / _seconds(word))), seconds)
-        except (ValueError, ZeroDivisionError):
-            raise CityloopError(f"{inp.path.name}: {option} is {word!r}: give H:MM:SS, above zero") from None
-        parts = next(whole for whole in range(parts, seconds + 1) if not seconds % whole)
-        if seconds / parts != _seconds(word):
+            step_s = _seconds(word)
+        except ValueError:
+            step_s = 0.0
+        if not step_s > 0:
+            raise CityloopError(f"{inp.path.name}: {option} is {word!r}: give H:MM:SS, above zero")
+        least = ceil(seconds / max(step_s, 1.0))
+        parts = next(parts for parts in range(max(least, 1), seconds + 1) if not seconds % parts)
+        if seconds / parts != step_s:
             inp.set_options(**{option: timedelta(seconds=seconds // parts)})
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp
+from envs.drainage.inp import Inp, ruled
 from envs.drainage.site import DrainageSite
 
 BANDS = 10
@@ -101,6 +101,7 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
     orifices = {row[0]: row for row in inp.rows("ORIFICES")}
     shapes = {row[0]: row for row in inp.rows("XSECTIONS")}
     starts = {row[0]: row[1] for section in WAYS_OUT for row in inp.rows(section)}
+    moved = ruled(inp, site.agents)
     links = [*gates, *(link for link, start in starts.items() if start in names and link not in gates)]
     outlets = []
     for link in links:
@@ -112,6 +113,10 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
             )
         if row[1] not in names:
             raise CityloopError(f"{inp.path.name}: {link} draws from {row[1]}, no tank: there is no surrogate")
+        if link.casefold() in moved:
+            raise CityloopError(
+                f"{inp.path.name}: a rule acts on {link}, which the surrogate takes to stand open: train on SWMM itself"
+            )
         source = names.index(row[1])
         gate = gates.get(link, -1)
         sill = 0.0 if row[4] == "*" else float(row[4]) * inp.metre

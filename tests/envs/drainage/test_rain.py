@@ -257,7 +257,8 @@ def test_swmm_looks_at_rain_as_often_as_it_is_told(tmp_path, was, seconds, then)
     assert tuple(inp.options[key] for key in ("WET_STEP", "DRY_STEP")) == then
 
 
-def test_a_step_that_is_none_is_named(tmp_path):
-    (tmp_path / "a.inp").write_text("[OPTIONS]\nFLOW_UNITS CMS\nDRY_STEP never\n")
-    with pytest.raises(CityloopError, match=r"a\.inp: DRY_STEP is 'never': give H:MM:SS"):
+@pytest.mark.parametrize("step", ["never", "0:00", "-1:00", "nan"])
+def test_a_step_that_is_none_is_named(tmp_path, step):
+    (tmp_path / "a.inp").write_text(f"[OPTIONS]\nFLOW_UNITS CMS\nDRY_STEP {step}\n")
+    with pytest.raises(CityloopError, match=rf"a\.inp: DRY_STEP is '{step}': give H:MM:SS"):
         look_often(Inp(tmp_path / "a.inp"), 300)

@@ -18,6 +18,7 @@ from envs.drainage.reservoirs import reservoirs
 from envs.drainage.surrogate import Basin, play
 from envs.drainage.twin import Twin
 from envs.drainage.view import View
+from tests.envs.drainage.small import NETWORK
 
 SCENARIO = load_scenario("drainage/astlingen", storms__depth_spread=0.8, duration_s=30 * 3600)
 SITE = load_site(SCENARIO)
@@ -213,3 +214,17 @@ def test_tides_are_refused():
     place = SCENARIO.override({"tide.amplitude_m": 1.0})
     with pytest.raises(CityloopError, match="a tide or an objective"):
         Twin(place, 2, 0)
+
+
+def test_a_way_out_that_a_rule_moves_is_refused(tmp_path):
+    (tmp_path / "own.yaml").write_text("system: drainage\ninp: own.inp\ngates: [G]\n")
+    rule = "[CONTROLS]\nRULE A\nIF SIMULATION TIME >= 0\nTHEN ORIFICE {} SETTING = 0\n"
+    for link in ("G", "h"):
+        (tmp_path / "own.inp").write_text(NETWORK + rule.format(link))
+        scenario = load_scenario(tmp_path / "own.yaml")
+        inp, site = Inp(scenario.inp), load_site(scenario)
+        if link == "G":
+            assert [outlet.link for outlet in reservoirs(inp, site).outlets] == ["G", "H"]
+        else:
+            with pytest.raises(CityloopError, match=r"own\.inp: a rule acts on H, which the surrogate takes to stand"):
+                reservoirs(inp, site)
