@@ -67,6 +67,10 @@ class Seeds(Frozen):
         return next((name for name in splits if seed in getattr(self, name)), None)
 
 
+MOST_DECISIONS = 1_000_000
+"""Of an episode: two months of signals, ten years of gates. What is longer is a slip, and would not fit into memory."""
+
+
 class Scenario(Frozen):
     """Base of every system's scenario.
 
@@ -83,6 +87,15 @@ class Scenario(Frozen):
     description: str = ""
     duration_s: float = Field(gt=0)
     seeds: Seeds = Seeds()
+
+    @model_validator(mode="after")
+    def _of_some_decisions(self) -> Self:
+        if self.decisions < 1:
+            raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
+        if self.decisions > MOST_DECISIONS:
+            most = f"{MOST_DECISIONS:,} decisions of {self.decision_s:g} s"
+            raise ValueError(f"duration_s is {self.duration_s:g}: give no more than {most}")
+        return self
 
     @property
     def ref(self) -> str:

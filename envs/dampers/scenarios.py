@@ -137,8 +137,6 @@ class DampersScenario(Scenario):
 
     @model_validator(mode="after")
     def _fits_together(self) -> DampersScenario:
-        if self.decisions < 1:
-            raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
         if self.conditions.dead > len(self.mounted.dampers):
             raise ValueError(
                 f"conditions.dead is {self.conditions.dead}: there are {len(self.mounted.dampers)} dampers"

@@ -20,6 +20,9 @@ from envs.drainage.inp import Inp
 
 Water = Literal["river", "sensitive"]
 
+MOST_STORMS, MOST_H = 1000, 10_000
+"""Of an episode's storms; of the hours between two, and before the first."""
+
 DEPTHS_MM, LENGTHS_H = (1.0, 120.0), (0.4, 14.0)
 """The lightest and the heaviest, the shortest and the longest of random storms."""
 
@@ -74,10 +77,10 @@ class Storms(Frozen):
 
     @model_validator(mode="after")
     def _ordered(self) -> Storms:
-        for name, least in (("dry_hours", 0), ("count", 1), ("gap_hours", 0)):
+        for name, least, most in (("dry_hours", 0, MOST_H), ("count", 1, MOST_STORMS), ("gap_hours", 0, MOST_H)):
             low, high = getattr(self, name)
-            if not least <= low <= high:
-                raise ValueError(f"{name} must be two numbers with {least} <= low <= high, not {[low, high]}")
+            if not least <= low <= high <= most:
+                raise ValueError(f"{name} must be two numbers with {least} <= low <= high <= {most}, not {[low, high]}")
         return self
 
 
@@ -100,9 +103,9 @@ class Idf(Frozen):
     HP26 (2018), table 4.2: a placeholder, as no curve of Brunei is published.
     """
 
-    a: float = Field(default=84.6865, gt=0)
-    k: float = Field(default=0.1820, ge=0)
-    c: float = Field(default=0.4599, gt=0)
+    a: float = Field(default=84.6865, gt=0, le=1e4)
+    k: float = Field(default=0.1820, ge=0, le=2)
+    c: float = Field(default=0.4599, gt=0, le=100)
     b: float = Field(default=0.7092, gt=0, lt=1)
 
     def intensity_mmh(self, years: float, hours: np.ndarray) -> np.ndarray:
@@ -279,8 +282,6 @@ class DrainageScenario(Scenario):
                 raise ValueError(f"faults.blocked.{conduit} is {share:g}: give a share above 0 and up to 1")
         if self.weights.objective and not self.objective:
             raise ValueError(f"weights.objective is {self.weights.objective:g}, and there is no objective: name one")
-        if self.decisions < 1:
-            raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
         return self
 
     @property

@@ -105,8 +105,6 @@ class TransitScenario(Scenario):
             raise ValueError("gtfs goes with nodes, roads and requests: its stops are put on one's own corners")
         if self.gtfs is not None and not self.gtfs.exists():
             raise ValueError(f"gtfs is {str(self.gtfs)!r}: give an existing feed")
-        if self.decisions < 1:
-            raise ValueError(f"duration_s is {self.duration_s:g}: it must cover a decision of {self.decision_s:g} s")
         return self
 
     @property

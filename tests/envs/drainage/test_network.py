@@ -197,3 +197,18 @@ def test_an_objective_needs_its_links_too(folder):
     inp.replace("CONDUITS", [["eight" if row[0] == "8" else row[0], *row[1:]] for row in inp.rows("CONDUITS")])
     inp.write(folder / "own.inp")
     assert "which needs link '8'" in refusal(folder, objective="theta")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("duration_s", 1e300, "give no more than 1,000,000 decisions of 300 s"),
+        ("duration_s", 1.0, "it must cover a decision of 300 s"),
+        ("storms.count", [1, 10**9], "count must be two numbers with 1 <= low <= high <= 1000"),
+        ("design.idf.a", 1e308, "design.idf.a is 1e+308"),
+    ],
+)
+def test_what_nobody_could_wait_for_is_refused(folder, key, value, words):
+    with pytest.raises(CityloopError) as error:
+        load_scenario(folder / "own.yaml", **{key: value})
+    assert words in str(error.value)
