@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from envs.core.errors import CityloopError
 
 LOGGER = logging.getLogger(__name__)
-LINE_END = re.compile(r"\r\n|\r|\n")
+LINE_END, WORD = re.compile(r"\r\n|\r|\n"), re.compile(r'"([^"]*)"|(\S+)')
 
 US_UNITS = ("CFS", "GPM", "MGD")
 FOOT_M, ACRE_HA, INCH_MM = 0.3048, 0.404686, 25.4
@@ -343,9 +342,6 @@ def _quoted(word: str) -> str:
 
 def _words(text: str) -> list[str]:
     """The words of a row; those in quotation marks are one."""
-    if '"' not in text:
+    if text.count('"') % 2 or '"' not in text:  # an odd one is a letter like others
         return text.split()
-    try:
-        return shlex.split(text)
-    except ValueError:  # an odd quotation mark
-        return text.split()
+    return [word if quoted is None else quoted for quoted, word in map(re.Match.groups, WORD.finditer(text))]

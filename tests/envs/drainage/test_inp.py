@@ -314,3 +314,15 @@ def test_rain_that_swmm_would_ignore_is_refused(inp):
     inp.set_options(IGNORE_RAINFALL="YES")
     with pytest.raises(CityloopError, match="IGNORE_RAINFALL is YES, and no rain would fall: set it to NO"):
         refuse_rain_elsewhere(inp)
+
+
+def test_only_double_quotation_marks_hold_words_together(tmp_path):
+    (tmp_path / "a.inp").write_text(
+        '[OPTIONS]\nFLOW_UNITS CMS\n[STORAGE]\nT\'1 "old tank" C:\\x "" 2"\nT2 "tank 3" 4\n'
+    )
+    assert Inp(tmp_path / "a.inp").rows("STORAGE") == [
+        ["T'1", '"old', 'tank"', "C:\\x", '""', '2"'],  # an odd one is a letter like others
+        ["T2", "tank 3", "4"],
+    ]
+    (tmp_path / "a.inp").write_text('[OPTIONS]\nFLOW_UNITS CMS\n[STORAGE]\nT\'1 "old tank" C:\\x "" \n')
+    assert Inp(tmp_path / "a.inp").rows("STORAGE") == [["T'1", "old tank", "C:\\x", ""]]
