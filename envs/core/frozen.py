@@ -15,7 +15,6 @@ from envs.core.files import write_bytes
 KIND = re.compile(r"bool|int|float|str|constrained-\w+|(?:list|tuple|dict)\[.*\]|function-.*")
 """How pydantic names, in the place of a problem, one of the kinds that a field may be of."""
 
-
 NUMBERS = (int, float, int | None, float | None)
 """Annotations of fields that hold a number."""
 

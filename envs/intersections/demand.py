@@ -47,10 +47,9 @@ def _flat(root: ET.Element) -> Iterator[ET.Element]:
     """The children of a root, and those of what only groups them; flows of an interval begin and end with it."""
     for child in root:
         if child.tag == "interval":
+            window = {key: child.attrib[key] for key in ("begin", "end") if key in child.attrib}
             for flow in child:
-                flow.attrib.update(
-                    {key: value for key, value in child.attrib.items() if key not in ("id", *flow.attrib)}
-                )
+                flow.attrib.update(window | flow.attrib)
                 yield flow
         elif child.tag == "tazs":
             yield from child
@@ -143,7 +142,7 @@ def _in_order(path: Path, target: Path) -> Path:
 
 
 def rides_from(element: ET.Element) -> str | None:
-    """The vehicle that somebody is aboard of from the beginning, and not told before it: who departs ``triggered``."""
+    """The vehicle in which somebody who departs ``triggered`` begins, and who must come after it; None: nobody does."""
     first = next(iter(element), None)
     if element.tag not in ("person", "container") or element.get("depart") != "triggered" or first is None:
         return None

@@ -78,14 +78,10 @@ def _load_site(
     builder = _Builder(net, range_m, turn_flows(net, (*routes, *additional), *window_s))
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
-        light, why = next(iter(builder.kept.items()), ("", "none has two green stages"))
+        told = [f"signal {light}: {why}" for light, why in builder.kept.items()]
+        told += ["give programs with at least two green phases (netconvert --tls.rebuild)"]
         raise CityloopError(
-            f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: "
-            + (
-                f"signal {light}: {why}"
-                if light
-                else f"{why}: give programs with two green phases (netconvert --tls.rebuild)"
-            )
+            f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: {told[0]}"
         )
     for light, why in builder.kept.items():
         LOGGER.warning("signal %s keeps its program: %s", light, why)
@@ -166,16 +162,16 @@ class _Builder:
         connections = self._connections[light.getID()]
         if not connections:
             return None
-        unfit = self._mixed(connections) or self._crossed(light.getID(), connections)
-        if unfit:
-            self.kept[light.getID()] = unfit
-            return None
         try:
+            unfit = self._mixed(connections) or self._crossed(light.getID(), connections)
             foes, yields = self._right_of_way(connections)
         except LookupError:  # sumolib looks for a link where there is none
             raise CityloopError(
                 f"signal {light.getID()}: its connections do not fit its node: make the network anew with netconvert"
             ) from None
+        if unfit:
+            self.kept[light.getID()] = unfit
+            return None
         for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
             _refuse_short(light.getID(), program, connections)
             phases, besides = _phases(light.getID(), program)
@@ -216,7 +212,7 @@ class _Builder:
 
     def _crossed(self, light: str, connections: list[Any]) -> str:
         """Why its greens are not its own affair, if another signal has some across its ways at the same node."""
-        for node in {connection.getJunction() for connection in connections}:
+        for node in dict.fromkeys(connection.getJunction() for connection in connections):
             ours = [c for c in connections if c.getJunction() is node]
             others = [c for c in node.getConnections() if c.getTLSID() not in ("", light)]
             for a, b in product(ours, others):
@@ -230,13 +226,10 @@ class _Builder:
     def _tell(self, light: str, program: Any, connections: list[Any]) -> None:
         """Say what is lost of a signal that is controlled."""
         phases = program.getPhases()
-        if program.getType() not in ("static", "NEMA") or any(phase.next for phase in phases):
-            LOGGER.warning(
-                "signal %s has a program of type %s%s: `fixed` runs its phases in turn, as long as they say",
-                light,
-                program.getType(),
-                ", with phases out of turn" if any(phase.next for phase in phases) else "",
-            )
+        jumps = any(phase.next for phase in phases)
+        if program.getType() not in ("static", "NEMA") or jumps:
+            what = f"of type {program.getType()}" + (", with phases out of turn" if jumps else "")
+            LOGGER.warning("signal %s has a program %s: `fixed` runs its phases in turn, by the clock", light, what)
         lanes: dict[int, list[str]] = defaultdict(list)
         for connection in connections:
             if _crossing(connection) is None:
