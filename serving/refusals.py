@@ -63,7 +63,7 @@ class Conflict(Refused):
 
 
 class TooLong(Refused):
-    """A body beyond the limit; the rest of it is not read."""
+    """A body beyond the limit, of which no more is kept."""
 
     status = 413
 

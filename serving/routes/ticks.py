@@ -5,7 +5,6 @@ The framework has the same route, for the description and for whoever mounts the
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -17,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from envs.core.errors import ReadingError
 from serving.access.principal import Role
 from serving.gateway import Gateway
-from serving.refusals import Refused, Stalled, TooLong, brief, problem
-from serving.routes.wire import BODY_WITHIN_S, check_head, headers_of
+from serving.refusals import Refused, brief, problem
+from serving.routes.wire import headers_of, read_body
 from serving.wire import MAX_BODY_BYTES
 
 log = logging.getLogger("cityloop.serving")
@@ -77,7 +76,7 @@ async def answer_tick(
     """Answer a tick, or refuse it; None if whoever asked has gone away."""
     try:
         principal = gateway.enter(headers, Role.ACT, system, site)
-        body = await _body(headers, receive)
+        body = await read_body(headers, receive, MAX_BODY_BYTES)
         if body is None:
             return None
         return 200, {}, orjson.dumps(await gateway.act(system, site, body, principal))
@@ -88,36 +87,6 @@ async def answer_tick(
     except Exception:
         log.exception("a tick of %s/%s failed", brief(system), brief(site))
         return 500, {}, _dump(problem("service", None, "this is a fault of the service: its log has the trace"))
-
-
-async def _body(headers: Mapping[str, str], receive: Receive) -> bytes | None:
-    """The body; None if whoever sends it goes away.
-
-    Raises:
-        TooLong: before more than the limit is kept.
-        Encoded: if it is not sent as it is.
-        Stalled: if it does not come.
-    """
-    check_head(headers, MAX_BODY_BYTES)
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            return await _whole(receive)
-    except TimeoutError:
-        raise Stalled(BODY_WITHIN_S) from None
-
-
-async def _whole(receive: Receive) -> bytes | None:
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        part = message.get("body", b"")
-        body = body + part if body else part
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLong(MAX_BODY_BYTES)
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _dump(content: Any) -> bytes:

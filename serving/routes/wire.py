@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -13,6 +14,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from envs.core.errors import CityloopError, ReadingError
 from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, status_of
@@ -22,6 +25,9 @@ log = logging.getLogger("cityloop.serving")
 
 BODY_WITHIN_S = 10.0
 """Time for a body to come: one that stops half way would keep its place in the queue for good."""
+
+PASSED_S = 2.0
+"""For so long a body that is refused is let pass before it is answered."""
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "nobody knows who asks"},
@@ -55,25 +61,63 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
 
 
 async def body_of(request: Request, limit: int) -> bytes:
-    """The body, as long as it is not too long.
+    """The body, as long as it is not too long; see `read_body`.
+
+    Raises:
+        ClientDisconnect: if whoever sends it goes away.
+    """
+    body = await read_body(request.headers, request.receive, limit)
+    if body is None:
+        raise ClientDisconnect
+    return body
+
+
+async def read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes | None:
+    """A request's body; None if whoever sends it goes away.
 
     Raises:
         TooLong: before more than the limit is kept.
         Encoded: if it is not sent as it is.
         Stalled: if it does not come.
     """
-    check_head(request.headers, limit)
-    chunks, size = [], 0
+    try:
+        check_head(headers, limit)
+    except Refused:
+        if "expect" not in headers:  # who expects to be told to go on has sent nothing yet
+            await _let_pass(receive)
+        raise
     try:
         async with asyncio.timeout(BODY_WITHIN_S):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise TooLong(limit)
-                chunks.append(chunk)
+            return await _whole(receive, limit)
     except TimeoutError:
         raise Stalled(BODY_WITHIN_S) from None
-    return b"".join(chunks)
+
+
+async def _whole(receive: Receive, limit: int) -> bytes | None:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        part, more = message.get("body", b""), message.get("more_body", False)
+        body = body + part if body else part
+        if len(body) > limit:
+            if more:
+                await _let_pass(receive)
+            raise TooLong(limit)
+        if not more:
+            return bytes(body)
+
+
+async def _let_pass(receive: Receive) -> None:
+    """Take in, and drop, what is still sent of a body that is refused.
+
+    A connection that is closed on what was not read is reset, which may take the answer along on its way.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PASSED_S):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 def check_head(headers: Mapping[str, str], limit: int) -> None:
