@@ -34,7 +34,8 @@ class SeedStream:
     def start(self, seed: int | None) -> None:
         """Begin anew at a seed; None: at a random test seed."""
         if seed is None:
-            seed = int(np.random.default_rng().integers(self._scenario.seeds.test.last + 1))
+            test = self._scenario.seeds.test
+            seed = int(np.random.default_rng().integers(test.first, test.last + 1))
         seed = int(seed) % 2**31
         self._next = seed
         self._rng = np.random.default_rng([seed, 3])

@@ -196,7 +196,7 @@ class SignalScenario(Scenario):
 
     def override(self, settings: dict[str, object]) -> SignalScenario:
         """As `Scenario.override`; changing the regime brings that regime's timing."""
-        scenario = self
+        scenario, settings = self, dict(settings)
         if "regime" in settings:
             content = self.model_dump(mode="json", exclude={"timing"}) | {"regime": settings.pop("regime")}
             if content["name"] == "arterial4x4" and content["regime"] == "resco":

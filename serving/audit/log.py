@@ -146,7 +146,7 @@ class AuditLog:
         with self._lock:
             # Once something was lost, there must be room for many: else there would be a gap a record.
             share = 2 if self._loss else 1
-            most = settings.queue_records // share + (0 if isinstance(what, Decision) else SPARE)
+            most = settings.queue_records // share + (0 if isinstance(what, (Decision, Shadowed)) else SPARE)
             if self._closed or self._waiting >= most or self._bytes + size > settings.queue_mb * MB / share:
                 first = self._loss is None
                 self._lose(what)

@@ -89,25 +89,30 @@ def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later:
     mine = np.array([vehicle is None or one.id == vehicle for one in roster.vehicles])
     large = mine & (fleet.room[:, 0] >= way.party) & (fleet.room[:, 1] >= way.wheelchairs)
     subject = "no vehicle" if vehicle is None else f"vehicle {vehicle}"
+    fails, works, serves, can = (
+        ("has", "works", "is", "can") if vehicle is None else ("has fewer than", "does not work", "is not", "cannot")
+    )
+    large_one = "no vehicle that is large enough" if vehicle is None else subject
     if not large.any():
         needs = f"{way.party} seats" + (f" and {way.wheelchairs} wheelchair places" if way.wheelchairs else "")
-        return Refusal("too_large", f"{subject} has {needs}: split the party")
+        return Refusal("too_large", f"{subject} {fails} {needs}: split the party")
     latest_s = way.earliest_s + roster.site.promise.wait_s
     working = large & (fleet.shift_s[:, 0] <= latest_s) & (fleet.shift_s[:, 1] > way.earliest_s)
     if not working.any():
         begins = fleet.shift_s[large & (fleet.shift_s[:, 0] > way.earliest_s), 0]
         when = calendar.iso(calendar.to_time(float(begins.min()))) if len(begins) else None
         mend = f"ask for {when} or later" if when else "ask for another day"
-        return Refusal("off_duty", f"{subject} that is large enough works then: {mend}")
+        return Refusal("off_duty", f"{large_one} {works} then: {mend}")
     if not np.isfinite(fleet.at_s[working]).any():
-        return Refusal("out_of_service", f"{subject} that is large enough is in service now: ask again later")
+        return Refusal("out_of_service", f"{large_one} {serves} in service now: ask again later")
     if later is None:
         later, _ = soonest(roster, way, now_s)
     until = calendar.iso(calendar.to_time(latest_s))
-    reason, able = "too_late", f"{subject} can pick up by {until} within all promises"
+    reason, able = "too_late", f"{subject} {can} pick up by {until} within all promises"
     duty = None if vehicle is None else roster.duty(vehicle, way.earliest_s)
     if roster.live.ranged and roster.live.best_if_charged(way, now_s, duty) is not None:
-        reason, able = "no_charge", f"{subject} that can pick up by {until} has enough charge for the trip"
+        one = f"{subject} that can pick up by {until} has" if vehicle is None else f"{subject} has not"
+        reason, able = "no_charge", f"{one} enough charge for the trip"
     if later is None:
         minutes = STEP_S * STEPS / 60
         return Refusal(reason, f"{able}, nor in the next {minutes:.0f} minutes: ask for another time")

@@ -256,3 +256,9 @@ def test_a_file_within_a_file_is_refused(scenario):
     scenario.routes[0].write_text('<routes><include href="other.rou.xml"/></routes>')
     with pytest.raises(CityloopError, match=r"includes 'other\.rou\.xml': name that file itself in the scenario"):
         read_routes(scenario.routes[0])
+
+
+def test_settings_stay_their_owners(scenario):
+    settings = {"regime": "resco", "duration_s": 60.0}
+    assert scenario.override(settings).regime == "resco"
+    assert settings == {"regime": "resco", "duration_s": 60.0}

@@ -440,3 +440,10 @@ def test_a_service_that_cannot_work_says_so(tmp_path: Path) -> None:
     for vehicle in ({"begins": "9"}, {"begins": "09:00", "ends": "08:00"}, {"begins": "9:00", "ends": "25:00"}):
         with pytest.raises(ValueError, match=r"ends|time of a day"):
             BookingSettings(vehicles=({"id": "red", "at": "0", **vehicle},))
+
+
+def test_a_vehicle_that_was_named_is_told_what_it_lacks(client: Client) -> None:
+    mend = client.book(0.0, "1", "4", party=500, vehicle="red").json()["error"]["mend"]
+    assert mend == "vehicle red has fewer than 500 seats: split the party"
+    mend = client.book(0.0, "1", "4", party=500).json()["error"]["mend"]
+    assert mend == "no vehicle has 500 seats: split the party"
