@@ -64,7 +64,7 @@ def variants(ref: str, settings: Sequence[str] | None, each: Sequence[str] | Non
 
 
 def _variant(scenario: Scenario, change: dict[str, Any]) -> Scenario:
-    changed = scenario.override(dict(change))
+    changed = scenario.override(change)
     if changed.label != scenario.label or changed == scenario:
         return changed
     suffix = "-".join(f"{key.rpartition('.')[2]}{value}" for key, value in change.items())

@@ -226,14 +226,14 @@ def tell_gauges(inp: Inp) -> None:
     inp.replace("TIMESERIES", [*inp.rows("TIMESERIES"), [DRY, "0", "0"]])
 
 
-def strip(inp: Inp, gates: Collection[str] | None = None) -> None:
+def strip(inp: Inp, gates: Collection[str]) -> None:
     """Leave out what would slow a run down or decide for the controller: unused series, reports, threads, rules.
 
     Args:
         inp: the input; it is changed.
-        gates: links that are controlled: rules that act on others alone go on acting; None: all are.
+        gates: links that are controlled: rules that act on others alone go on acting.
     """
-    inp.replace("CONTROLS", [] if gates is None else _rules_besides(inp, gates))
+    inp.replace("CONTROLS", _rules_besides(inp, gates))
     sections = [section for section in inp.sections if section != "TIMESERIES"]
     used = {word.casefold() for section in sections for row in inp.rows(section) for word in row}
     inp.replace("TIMESERIES", [row for row in inp.rows("TIMESERIES") if row[0].casefold() in used])

@@ -22,9 +22,9 @@ STREAMS = ("flow", "personFlow", "containerFlow")
 """Elements that depart from their ``begin`` on; all others that depart do so at their ``depart``."""
 
 
-LOOPS = ("inductionLoop", "e1Detector", "instantInductionLoop", "laneAreaDetector", "e2Detector")
-GATES = ("entryExitDetector", "e3Detector", "edgeData", "laneData", "routeProbe", "vTypeProbe")
-WRITES = dict.fromkeys((*LOOPS, *GATES), "file") | {"calibrator": "output", "timedEvent": "dest"}
+DETECTORS = ("inductionLoop", "e1Detector", "instantInductionLoop", "laneAreaDetector", "e2Detector")
+OUTPUTS = ("entryExitDetector", "e3Detector", "edgeData", "laneData", "routeProbe", "vTypeProbe")
+WRITES = dict.fromkeys((*DETECTORS, *OUTPUTS), "file") | {"calibrator": "output", "timedEvent": "dest"}
 """Elements of additional files that write, and the attribute that says where to."""
 
 ROOTS = ("routes", "trips", "additional", "add", "tazs", "tlLogics")

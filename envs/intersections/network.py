@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError
 from envs.core.scene import Point, rounded
 from envs.core.sumo import read_root, seconds
+from envs.intersections.conflicts import UNGROUP, crossed, crossing_of, mixed, right_of_way
 from envs.intersections.counts import Turns, turn_flows
-from envs.intersections.rings import shown_together
 from envs.intersections.scenarios import SignalScenario, Timing
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
@@ -25,21 +23,18 @@ from envs.intersections.site import (
     Exit,
     Junction,
     Movement,
-    Phase,
     Segment,
     SignalSite,
 )
+from envs.intersections.stages import green_stages, phases_of, refuse_short, unserved
 
 LOGGER = logging.getLogger(__name__)
-
-UNGROUP = "give each connection a link of its own (netconvert --tls.ungroup-signals)"
-"""What mends a signal whose links are of several lanes, or of vehicles and walkers at once."""
 
 UNSEEN_SHARE = 0.35
 """Where more than a third of a signal's lanes are not seen, it is said."""
 
-NEMA_YELLOW_S = 3.0
-"""Yellow between two greens of a NEMA program, where it runs as a fixed one."""
+UNUSED_MPS, CROSSING_MPS = 13.9, 1.2
+"""Speeds that stand in a site for an index without connections, and for walkers; clearances reckon with neither."""
 
 EXIT_RANGE_M = 60.0
 """How far behind a junction room for vehicles is watched."""
@@ -163,8 +158,8 @@ class _Builder:
         if not connections:
             return None
         try:
-            unfit = self._mixed(connections) or self._crossed(light.getID(), connections)
-            foes, yields = self._right_of_way(connections)
+            unfit = mixed(connections) or crossed(light.getID(), connections)
+            foes, yields = right_of_way(connections)
         except LookupError:  # sumolib looks for a link where there is none
             raise CityloopError(
                 f"signal {light.getID()}: its connections do not fit its node: make the network anew with netconvert"
@@ -173,17 +168,17 @@ class _Builder:
             self.kept[light.getID()] = unfit
             return None
         for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
-            _refuse_short(light.getID(), program, connections)
-            phases, besides = _phases(light.getID(), program)
-            stages = _green_stages((*phases, *besides), foes, yields)
+            refuse_short(light.getID(), program, connections)
+            phases, besides = phases_of(light.getID(), program)
+            stages = green_stages((*phases, *besides), foes, yields)
             if len(stages) >= 2:
                 break
         else:  # all of them are off, or blink
             return None
-        unserved = _unserved(phases, stages)
-        if unserved:
+        links = unserved(phases, stages)
+        if links:
             self.kept[light.getID()] = (
-                f"no stage serves link {', '.join(map(str, unserved))} safely, as by the network neither it nor what "
+                f"no stage serves link {', '.join(map(str, links))} safely, as by the network neither it nor what "
                 "crosses it gives way: correct program or right of way"
             )
             return None
@@ -200,29 +195,6 @@ class _Builder:
             place=_middle(connections),
         )
 
-    def _mixed(self, connections: list[Any]) -> str:
-        """Why vehicles and walkers cannot be told apart, if one index is both's: they need other lights in between."""
-        walk: dict[int, set[bool]] = defaultdict(set)
-        for connection in connections:
-            walk[connection.getTLLinkIndex()].add(_crossing(connection) is not None)
-        both = [k for k, kinds in walk.items() if len(kinds) > 1]
-        if not both:
-            return ""
-        return f"link {', '.join(map(str, sorted(both)))} is of vehicles and walkers at once: {UNGROUP}"
-
-    def _crossed(self, light: str, connections: list[Any]) -> str:
-        """Why its greens are not its own affair, if another signal has some across its ways at the same node."""
-        for node in dict.fromkeys(connection.getJunction() for connection in connections):
-            ours = [c for c in connections if c.getJunction() is node]
-            others = [c for c in node.getConnections() if c.getTLSID() not in ("", light)]
-            for a, b in product(ours, others):
-                if _cross(node, node.getLinkIndex(a), node.getLinkIndex(b), a.getToLane() is b.getToLane()):
-                    return (
-                        f"at node {node.getID()} signal {b.getTLSID()} gives green across its ways: "
-                        "give a node one signal (netconvert --tls.rebuild)"
-                    )
-        return ""
-
     def _tell(self, light: str, program: Any, connections: list[Any]) -> None:
         """Say what is lost of a signal that is controlled."""
         phases = program.getPhases()
@@ -232,7 +204,7 @@ class _Builder:
             LOGGER.warning("signal %s has a program %s: `fixed` runs its phases in turn, by the clock", light, what)
         lanes: dict[int, list[str]] = defaultdict(list)
         for connection in connections:
-            if _crossing(connection) is None:
+            if crossing_of(connection) is None:
                 lanes[connection.getTLLinkIndex()].append(connection.getFromLane().getID())
         every = {lane for members in lanes.values() for lane in members}
         unseen = sorted(every - {first for first, *_ in lanes.values()})
@@ -244,25 +216,6 @@ class _Builder:
                 UNGROUP,
             )
 
-    def _right_of_way(self, connections: list[Any]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-        """Pairs of signal indices that cross or merge (i < j), and pairs (i, j) in which i gives way to j."""
-        foes: set[tuple[int, int]] = set()
-        yields: set[tuple[int, int]] = set()
-        by_node: dict[str, list[Any]] = defaultdict(list)
-        for connection in connections:
-            by_node[connection.getJunction().getID()].append(connection)
-        for members in by_node.values():
-            node = members[0].getJunction()
-            links = [(c.getTLLinkIndex(), node.getLinkIndex(c), c.getToLane()) for c in members]
-            for (a, row_a, to_a), (b, row_b, to_b) in permutations(links, 2):
-                if a == b:
-                    continue
-                if _told(node._prohibits, row_a, row_b):
-                    yields.add((a, b))
-                if _cross(node, row_a, row_b, to_a is to_b):
-                    foes.add((min(a, b), max(a, b)))
-        return foes, yields
-
     def _movements(self, connections: list[Any], count: int) -> tuple[Movement, ...]:
         by_index: dict[int, list[Any]] = defaultdict(list)
         for connection in connections:
@@ -271,12 +224,12 @@ class _Builder:
 
     def _movement(self, connections: list[Any]) -> Movement:
         if not connections:
-            return Movement(approach=-1, exits=(), speed_mps=13.9, width_m=0.0)
+            return Movement(approach=-1, exits=(), speed_mps=UNUSED_MPS, width_m=0.0)
         first = connections[0]
-        crossing = _crossing(first)
+        crossing = crossing_of(first)
         if crossing is not None:
             width = max(lane.getLength() for lane in crossing.getLanes())
-            return Movement(approach=-1, exits=(), speed_mps=1.2, width_m=width, crossing=True)
+            return Movement(approach=-1, exits=(), speed_mps=CROSSING_MPS, width_m=width, crossing=True)
         return Movement(
             approach=self._approach(first.getFromLane()),
             exits=tuple(sorted({self._exit(connection.getToLane()) for connection in connections})),
@@ -377,58 +330,6 @@ class _Builder:
         return lanes, total
 
 
-def _crossing(connection: Any) -> Any:
-    """The crossing that a connection leads walkers to, or comes from; None for vehicles."""
-    ends = (connection.getTo(), connection.getFrom())
-    return next((edge for edge in ends if edge.getFunction() == "crossing"), None)
-
-
-def _told(table: dict[int, str], row: int, column: int) -> bool | None:
-    """What a junction's right-of-way table says of two of its links; None: nothing."""
-    return None if row not in table or column < 0 else table[row][-(column + 1)] == "1"
-
-
-def _cross(node: Any, a: int, b: int, merge: bool) -> bool:
-    """Whether two links of a junction, by their rows, cross or lead into one lane (``merge``).
-
-    Of a turn into the lane beside a tram's or a bus's and one into that, netconvert names the second in the row of the
-    first, not the first in that of the second, and lets neither give way: their ways do not meet.
-    """
-    said = _told(node._foes, a, b), _told(node._foes, b, a)
-    if set(said) == {True, False}:
-        return merge or bool(_told(node._prohibits, a, b) or _told(node._prohibits, b, a))
-    return any(said)
-
-
-def _phases(light: str, program: Any) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:
-    """What a program shows in turn, and what it can show besides."""
-    if program.getType() == "NEMA":
-        in_turn, besides = shown_together(light, program)
-        return tuple(_with_yellow(in_turn)), tuple(besides)
-    return tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases()), ()
-
-
-def _with_yellow(phases: Sequence[Phase]) -> Iterator[Phase]:
-    """Greens in turn, and a yellow for what loses its green after each: SUMO's NEMA logic has its own, in no phase."""
-    for now, then in zip(phases, [*phases[1:], phases[0]], strict=True):
-        yield now
-        pairs = list(zip(now.state, then.state, strict=True))
-        state = "".join("y" if a in "Gg" and b not in "Gg" else a for a, b in pairs)
-        if "y" in state:
-            yield Phase(state=state, duration_s=NEMA_YELLOW_S)
-
-
-def _refuse_short(light: str, program: Any, connections: list[Any]) -> None:
-    """SUMO says so, too, but only once it starts, and a site is made before that."""
-    links = 1 + max(connection.getTLLinkIndex() for connection in connections)
-    for phase in program.getPhases():
-        if len(phase.state) < links:
-            raise CityloopError(
-                f"signal {light}, program {program._id!r}: state {phase.state!r} has {len(phase.state)} letters, and "
-                f"there are {links} links: give a letter for each"
-            )
-
-
 def _middle(connections: list[Any]) -> Point:
     """Where a signal's junctions are, in the mean."""
     places = {connection.getJunction().getID(): connection.getJunction().getCoord() for connection in connections}
@@ -444,55 +345,3 @@ def _streets(net: Any) -> tuple[tuple[Point, ...], ...]:
             ends = frozenset((edge.getFromNode().getID(), edge.getToNode().getID()))
             lines.setdefault(ends, rounded(edge.getShape(includeJunctions=True)))
     return tuple(lines.values())
-
-
-def _green_stages(
-    phases: tuple[Phase, ...], foes: set[tuple[int, int]], yields: set[tuple[int, int]]
-) -> tuple[str, ...]:
-    """The distinct green stages of a program that are safe to show.
-
-    A stage with a protected green for two crossing movements is made permissive where right of way says who yields;
-    where it says nothing, the stage is left out.
-    """
-    stages: list[str] = []
-    for phase in phases:
-        safe = safe_stage(phase.state, foes, yields)
-        if safe is not None and safe not in stages:
-            stages.append(safe)
-    return tuple(stages)
-
-
-def _unserved(phases: tuple[Phase, ...], stages: tuple[str, ...]) -> list[int]:
-    """Links that a program serves and none of the stages does."""
-    states = [phase.state for phase in phases if any(signal in "Gg" for signal in phase.state)]
-    lit = [
-        [any(state[k] in served for state in states) for k in range(len(phases[0].state))]
-        for served, states in (("GgoO", states), ("Gg", stages))
-    ]
-    return [k for k, (before, after) in enumerate(zip(*lit, strict=True)) if before and not after]
-
-
-def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, int]]) -> str | None:
-    """The stage with permissive greens where right of way demands it.
-
-    None if two greens conflict without a rule, or for what is no stage: without green, or with yellow. Beside greens, a
-    light that is off or blinks (`o`, `O`) lets drivers through who give way: a permissive green. One that crosses a
-    protected green, and does not give way to it by the network, is left out.
-    """
-    if not any(signal in "Gg" for signal in state) or any(signal in "yYu" for signal in state):
-        return None
-    signals = ["g" if signal in "oO" else signal for signal in state]
-    for a, b in sorted(foes):
-        if signals[a] not in "Gg" or signals[b] not in "Gg":
-            continue
-        if (a, b) in yields and (b, a) not in yields:
-            signals[a] = "g"
-        elif (b, a) in yields and (a, b) not in yields:
-            signals[b] = "g"
-        elif (a, b) in yields:
-            signals[a] = signals[b] = "g"
-        elif "g" in (signals[a], signals[b]) and signals[a] != signals[b]:
-            signals[a if signals[a] == "g" else b] = "r"  # it was to give way, and does not by the network
-        else:
-            return None
-    return "".join(signals)

@@ -31,3 +31,7 @@ def test_whoever_wants_to_tell_may(monkeypatch):
         monkeypatch.setenv(variable, "mine")
     turn_telemetry_off()
     assert [os.environ[variable] for variable in TELEMETRY] == ["mine", "mine"]
+    for variable in TELEMETRY:
+        monkeypatch.delenv(variable)
+    turn_telemetry_off()
+    assert [os.environ[variable] for variable in ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED")] == ["1", "0"]

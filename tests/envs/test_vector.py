@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario, vector_env
-from envs.core.env import make_loop
+from envs.core.env import SeedStream, make_loop
 from envs.core.plant import deaf_to_interrupts
 
 SHORT = {"duration_s": 60}
@@ -221,3 +221,16 @@ def test_a_worker_never_hears_of_ctrl_c_from_its_first_moment_on():
     assert int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)
     process.join()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mine
+
+
+def test_a_seed_that_nobody_names_is_one_of_a_test(monkeypatch):
+    """Wherever test seeds begin; and those that follow are, too."""
+    seeds = {
+        "train": {"first": 0, "last": 99},
+        "validation": {"first": 100, "last": 199},
+        "test": {"first": 200, "last": 203},
+    }
+    scenario = load_scenario("dampers/jansen", seeds=seeds)
+    for _ in range(20):
+        stream = SeedStream(scenario, None)
+        assert {stream.take() for _ in range(3)} <= {200, 201, 202, 203}

@@ -37,7 +37,7 @@ def efficiency(ref: str, processes: int = 2, iterations: int = 9, **changes: Any
         changes: to the scenario, e.g. ``regime="resco"``.
     """
     scenario = load_scenario(ref, **changes)
-    return training_rate(scenario.override(dict(UNVARIED)), processes, iterations), bare_rate(scenario, processes)
+    return training_rate(scenario.override(UNVARIED), processes, iterations), bare_rate(scenario, processes)
 
 
 def training_rate(scenario: Scenario, processes: int, iterations: int) -> float:

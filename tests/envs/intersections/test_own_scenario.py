@@ -10,7 +10,8 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.intersections.generate import generated_grid, run_sumo_program, sumo_binary
-from envs.intersections.network import load_site, safe_stage
+from envs.intersections.network import load_site
+from envs.intersections.stages import safe_stage
 
 YAML = """
 system: intersections

@@ -205,8 +205,9 @@ def test_what_the_queue_cannot_hold_is_counted_and_the_count_is_chained(
     until(lambda: not log.healthy)
     for k in range(1, 30):
         log.record(decision(k))
-    log.record(change("rollback"))  # there is room for changes where decisions are lost
-    assert log.lost == {"decision": 20}
+    log.record(shadowed(30))
+    log.record(change("rollback"))  # there is room for changes where decisions are lost, and those of shadows
+    assert log.lost == {"decision": 20, "shadow": 1}
     assert "audit log" in caplog.text
     disk.room = None
     assert log.flush(20)  # what waited is written: there is room again
@@ -214,11 +215,11 @@ def test_what_the_queue_cannot_hold_is_counted_and_the_count_is_chained(
     log.record(decision(30))
     log.close()
     gap = next(record for record in lines(tmp_path) if record["kind"] == "gap")
-    assert (gap["lost"], gap["kinds"]) == (20, {"decision": 20})
+    assert (gap["lost"], gap["kinds"]) == (21, {"decision": 20, "shadow": 1})
     assert "No space left on device" in gap["why"]
     report = verify(tmp_path)
     assert report.ok
-    assert [one["lost"] for one in report.chains[0].gaps] == [20]
+    assert [one["lost"] for one in report.chains[0].gaps] == [21]
     ticks = [record.get("tick", record["kind"]) for record in lines(tmp_path)]
     assert ticks[-5:] == [9, "gap", "change", 30, "stop"]
 

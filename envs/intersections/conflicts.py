@@ -1,0 +1,84 @@
+"""Which ways over a junction cross, and who gives way to whom, by the network's own table of right of way.
+
+Connections are sumolib's, all of one signal.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import permutations, product
+from typing import Any
+
+UNGROUP = "give each connection a link of its own (netconvert --tls.ungroup-signals)"
+"""What mends a signal whose links are of several lanes, or of vehicles and walkers at once."""
+
+
+def right_of_way(connections: list[Any]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """Pairs of signal indices that cross or merge (i < j), and pairs (i, j) in which i gives way to j."""
+    foes: set[tuple[int, int]] = set()
+    yields: set[tuple[int, int]] = set()
+    by_node: dict[str, list[Any]] = defaultdict(list)
+    for connection in connections:
+        by_node[connection.getJunction().getID()].append(connection)
+    for members in by_node.values():
+        node = members[0].getJunction()
+        links = [(c.getTLLinkIndex(), node.getLinkIndex(c), c.getToLane()) for c in members]
+        for (a, row_a, to_a), (b, row_b, to_b) in permutations(links, 2):
+            if a == b:
+                continue
+            if _told(node._prohibits, row_a, row_b):
+                yields.add((a, b))
+            if cross(node, row_a, row_b, to_a is to_b):
+                foes.add((min(a, b), max(a, b)))
+    return foes, yields
+
+
+def mixed(connections: list[Any]) -> str:
+    """Why a signal's vehicles and walkers cannot be told apart, if an index is both's; else empty.
+
+    Between two greens they need different lights.
+    """
+    walk: dict[int, set[bool]] = defaultdict(set)
+    for connection in connections:
+        walk[connection.getTLLinkIndex()].add(crossing_of(connection) is not None)
+    both = [k for k, kinds in walk.items() if len(kinds) > 1]
+    if not both:
+        return ""
+    return f"link {', '.join(map(str, sorted(both)))} is of vehicles and walkers at once: {UNGROUP}"
+
+
+def crossed(light: str, connections: list[Any]) -> str:
+    """Why greens are not a signal's own affair, if another has some across its ways at the same node; or empty."""
+    for node in dict.fromkeys(connection.getJunction() for connection in connections):
+        ours = [c for c in connections if c.getJunction() is node]
+        others = [c for c in node.getConnections() if c.getTLSID() not in ("", light)]
+        for a, b in product(ours, others):
+            if cross(node, node.getLinkIndex(a), node.getLinkIndex(b), a.getToLane() is b.getToLane()):
+                return (
+                    f"at node {node.getID()} signal {b.getTLSID()} gives green across its ways: "
+                    "give a node one signal (netconvert --tls.rebuild)"
+                )
+    return ""
+
+
+def crossing_of(connection: Any) -> Any:
+    """The crossing that a connection leads walkers to, or comes from; None for vehicles."""
+    ends = (connection.getTo(), connection.getFrom())
+    return next((edge for edge in ends if edge.getFunction() == "crossing"), None)
+
+
+def _told(table: dict[int, str], row: int, column: int) -> bool | None:
+    """What a junction's right-of-way table says of two of its links; None: nothing."""
+    return None if row not in table or column < 0 else table[row][-(column + 1)] == "1"
+
+
+def cross(node: Any, a: int, b: int, merge: bool) -> bool:
+    """Whether two links of a junction, by their rows, cross or lead into one lane (``merge``).
+
+    Of a turn into the lane beside a tram's or a bus's and one into that, netconvert names the second in the row of the
+    first, not the first in that of the second, and lets neither give way: their ways do not meet.
+    """
+    said = _told(node._foes, a, b), _told(node._foes, b, a)
+    if set(said) == {True, False}:
+        return merge or bool(_told(node._prohibits, a, b) or _told(node._prohibits, b, a))
+    return any(said)

@@ -1,0 +1,98 @@
+"""A signal's program → the green stages of it that are safe to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from envs.core.errors import CityloopError
+from envs.intersections.rings import shown_together
+from envs.intersections.site import Phase
+
+NEMA_YELLOW_S = 3.0
+"""Yellow between two greens of a NEMA program, where it runs as a fixed one."""
+
+
+def phases_of(light: str, program: Any) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:
+    """What a program shows in turn, and what it can show besides."""
+    if program.getType() == "NEMA":
+        in_turn, besides = shown_together(light, program)
+        return tuple(_with_yellow(in_turn)), tuple(besides)
+    return tuple(Phase(state=p.state, duration_s=float(p.duration)) for p in program.getPhases()), ()
+
+
+def _with_yellow(phases: Sequence[Phase]) -> Iterator[Phase]:
+    """Greens in turn, and a yellow for what loses its green after each: SUMO's NEMA logic has its own, in no phase."""
+    for now, then in zip(phases, [*phases[1:], phases[0]], strict=True):
+        yield now
+        pairs = list(zip(now.state, then.state, strict=True))
+        state = "".join("y" if a in "Gg" and b not in "Gg" else a for a, b in pairs)
+        if "y" in state:
+            yield Phase(state=state, duration_s=NEMA_YELLOW_S)
+
+
+def refuse_short(light: str, program: Any, connections: list[Any]) -> None:
+    """SUMO says so, too, but only once it starts, and a site is made before that.
+
+    Raises:
+        CityloopError: if a state of a program has fewer letters than its signal has links.
+    """
+    links = 1 + max(connection.getTLLinkIndex() for connection in connections)
+    for phase in program.getPhases():
+        if len(phase.state) < links:
+            raise CityloopError(
+                f"signal {light}, program {program._id!r}: state {phase.state!r} has {len(phase.state)} letters, and "
+                f"there are {links} links: give a letter for each"
+            )
+
+
+def green_stages(
+    phases: tuple[Phase, ...], foes: set[tuple[int, int]], yields: set[tuple[int, int]]
+) -> tuple[str, ...]:
+    """The distinct green stages of a program that are safe to show.
+
+    A stage with a protected green for two crossing movements is made permissive where right of way says who yields;
+    where it says nothing, the stage is left out.
+    """
+    stages: list[str] = []
+    for phase in phases:
+        safe = safe_stage(phase.state, foes, yields)
+        if safe is not None and safe not in stages:
+            stages.append(safe)
+    return tuple(stages)
+
+
+def unserved(phases: tuple[Phase, ...], stages: tuple[str, ...]) -> list[int]:
+    """Links that a program serves and none of the stages does."""
+    states = [phase.state for phase in phases if any(signal in "Gg" for signal in phase.state)]
+    lit = [
+        [any(state[k] in served for state in states) for k in range(len(phases[0].state))]
+        for served, states in (("GgoO", states), ("Gg", stages))
+    ]
+    return [k for k, (before, after) in enumerate(zip(*lit, strict=True)) if before and not after]
+
+
+def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, int]]) -> str | None:
+    """The stage with permissive greens where right of way demands it.
+
+    None if two greens conflict without a rule, or for what is no stage: without green, or with yellow. Beside greens, a
+    light that is off or blinks (`o`, `O`) lets drivers through who give way: a permissive green. One that crosses a
+    protected green, and does not give way to it by the network, is left out.
+    """
+    if not any(signal in "Gg" for signal in state) or any(signal in "yYu" for signal in state):
+        return None
+    signals = ["g" if signal in "oO" else signal for signal in state]
+    for a, b in sorted(foes):
+        if signals[a] not in "Gg" or signals[b] not in "Gg":
+            continue
+        if (a, b) in yields and (b, a) not in yields:
+            signals[a] = "g"
+        elif (b, a) in yields and (a, b) not in yields:
+            signals[b] = "g"
+        elif (a, b) in yields:
+            signals[a] = signals[b] = "g"
+        elif "g" in (signals[a], signals[b]) and signals[a] != signals[b]:
+            signals[a if signals[a] == "g" else b] = "r"  # it was to give way, and does not by the network
+        else:
+            return None
+    return "".join(signals)
