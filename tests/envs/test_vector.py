@@ -20,10 +20,6 @@ SHORT = {"duration_s": 60}
 GRID = "intersections/grid2x2"
 
 
-def shared_memory():
-    return set(Path("/dev/shm").glob("psm_*"))
-
-
 def play(seed, decisions=30):
     """Requests that depend on what was seen, so that a difference anywhere spreads."""
     out = []
@@ -81,14 +77,15 @@ def test_plants_that_nothing_moves_any_more_say_so(seed, locked):
 
 
 def test_nothing_is_left_behind():
-    before = shared_memory()
     plants = vector_env(GRID, num_envs=2, **SHORT)
     plants.reset()
+    memory = Path("/dev/shm", plants._memory.name)
+    assert memory.exists()
     assert len(mp.active_children()) >= 2
     plants.close()
     plants.close()
     assert not mp.active_children()
-    assert shared_memory() <= before
+    assert not memory.exists()
 
 
 def children(pid):
