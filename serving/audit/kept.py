@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -127,9 +128,10 @@ def find_bundle(folder: Path, name: str) -> Path:
 
 
 def find_shipped(sha256: str) -> Path | None:
-    """The shipped bundle with a model of that SHA-256, if there is one."""
+    """The shipped bundle with a model of that SHA-256, if there is one that can be read."""
     for system in SYSTEMS:
         for folder in shipped_policies(system).values():
-            if f'"{sha256}"'.encode() in (folder / CARD).read_bytes():
-                return folder
+            with suppress(OSError):
+                if f'"{sha256}"'.encode() in (folder / CARD).read_bytes():
+                    return folder
     return None

@@ -22,6 +22,7 @@ from typing import Any
 
 from agents import find_bundle
 from agents.policy import MODEL
+from envs.core.errors import CityloopError
 from envs.core.site import Site
 from serving.audit import kept
 from serving.audit.query import Wanted, recent
@@ -303,10 +304,10 @@ class AuditLog:
         items: list[Item] = []
         known = set(self._writer.bundles)
         for what, _ in batch:
-            for sha256, source in _bundles_in(what):
+            for sha256, find in _bundles_in(what):
                 if sha256 not in known:
                     known.add(sha256)
-                    items.append(self._bundle(source(), sha256))
+                    items.append(self._bundle(find, sha256))
             try:
                 kind, fields = self._item(what)
                 if kind == "bundle":  # told of in this batch; what decided with it may stand in the same
@@ -331,25 +332,27 @@ class AuditLog:
                 "sha256": sha256,
             }
         if isinstance(what, _Bundle):
-            return self._bundle(what.folder, None)
+            return self._bundle(lambda: what.folder, None)
         if isinstance(what, _Loss):
             counts = {"lost": sum(what.lost.values()), "kinds": dict(what.lost)}
             return "gap", {"at_s": time.time(), **counts, "from_s": what.from_s, "to_s": what.to_s, "why": what.why}
         return KINDS[type(what)], to_fields(what)
 
-    def _bundle(self, source: Path | None, sha256: str | None) -> Item:
+    def _bundle(self, find: Callable[[], Path | None], sha256: str | None) -> Item:
         """The record of a bundle, which is kept if it can be."""
-        content: dict[str, bytes] = {}
-        why = None
-        if source is None:
-            why = "nobody said where it lies"
-        elif not self._settings.keep_bundles:
-            why = "bundles are not kept"
-        else:
-            try:
+        source, content, why = None, {}, None
+        try:  # where it lies is not the log's disk: nothing to wait for
+            source = find()
+            if source is None:
+                why = "nobody said where it lies"
+            elif not self._settings.keep_bundles:
+                why = "bundles are not kept"
+            else:
                 content = kept.read_bundle(source)
-            except OSError as error:  # where it lies is not the log's disk: nothing to wait for
-                why = f"it cannot be read ({error.strerror})"
+        except OSError as error:
+            why = f"it cannot be read ({error.strerror})"
+        except CityloopError as error:
+            why = str(error)
         name, files = kept.keep_bundle(self.folder, content) if content else (None, {})
         path = None if source is None else str(source)
         fields = {"sha256": files.get(MODEL, sha256), "kept": name, "files": files, "path": path, "not_kept": why}

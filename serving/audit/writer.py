@@ -164,8 +164,8 @@ class Writer:
         if self._file >= 0:
             self.sync()
             self._why = "day" if now // DAY_S != self._day else "size"
-            os.close(self._file)
-            self._file = -1
+            full, self._file = self._file, -1
+            os.close(full)
             self._on_closed(self._path)
         self._open(now)
         self._prune(now)
@@ -184,12 +184,14 @@ class Writer:
             "sites": self.sites,
             "bundles": self.bundles,
         }
+        before = self.head
         try:
-            self._put(self.head, [("segment", header)])
+            self._put(before, [("segment", header)])
             sync_folder(self.folder)
-        except OSError:
-            os.close(self._file)
-            self._file = -1
+        except OSError:  # the next attempt begins another file, where this one would have
+            failed, self._file = self._file, -1
+            self.head, self._torn, self.unsynced = before, False, False
+            os.close(failed)
             path.unlink()
             raise
 

@@ -23,8 +23,9 @@ from agents import load_policy
 from envs import CityloopError
 from serving.audit import AuditLog, AuditSettings, writer
 from serving.audit import log as log_module
+from serving.audit.kept import find_shipped
 from serving.audit.query import Wanted, records
-from serving.audit.records import to_event
+from serving.audit.records import to_event, to_fields
 from serving.audit.verify import verify
 from tests.serving.audit.events import change, decision, shadowed
 from tests.serving.bundles import bundle
@@ -252,6 +253,27 @@ def test_large_ticks_do_not_fill_the_memory(tmp_path: Path, disk: Disk) -> None:
     assert verify(tmp_path).ok
 
 
+@pytest.mark.parametrize("broken", ["write", "sync_folder"])
+def test_a_new_segment_that_could_not_be_begun_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    one = writer.Writer(tmp_path, AuditSettings(segment_mb=1e-6, compress=False))
+    with monkeypatch.context() as ill:
+        ill.setattr(writer, broken, refuse)
+        ill.setattr(writer.os, "ftruncate", refuse)
+        for _ in range(2):
+            with pytest.raises(OSError, match="Input/output error"):
+                one.append([("decision", to_fields(decision()))])
+    one.append([("decision", to_fields(decision()))])
+    one.close()
+    report = verify(tmp_path)
+    assert report.ok, report.all_problems
+    assert kinds(tmp_path) == ["segment", "segment", "decision", "segment", "stop"]
+
+
 def test_an_anchor_that_cannot_be_written_is_told_but_the_chain_goes_on(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", AuditSettings(anchors=tmp_path / "anchors"))
     (tmp_path / "anchors" / "chain-0.json").unlink()
@@ -436,3 +458,27 @@ def test_a_bundle_is_kept_once_where_its_first_decision_stands_in_the_same_batch
     log.close()
     assert [kind for kind, _ in items] == ["bundle", "decision"]
     assert items[0][1]["kept"].startswith(sha256)
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, os.strerror(errno.EACCES)), CityloopError("no card")])
+def test_a_bundle_that_cannot_be_found_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def find(*_: Any) -> Path:
+        raise error
+
+    monkeypatch.setattr(log_module.kept, "find_shipped", find)
+    log = AuditLog(tmp_path)
+    log.record(decision(0, bundle="ab" * 32))
+    assert log.flush()
+    log.close()
+    assert kinds(tmp_path) == ["segment", "bundle", "decision", "stop"]
+    assert lines(tmp_path)[1]["kept"] is None
+    assert lines(tmp_path)[1]["not_kept"] in ("it cannot be read (Permission denied)", "no card")
+
+
+def test_a_shipped_card_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bundle(tmp_path / "tiny")
+    shipped = {"broken": tmp_path / "nowhere", "tiny": folder}
+    monkeypatch.setattr("serving.audit.kept.shipped_policies", lambda system: shipped)
+    assert find_shipped(load_policy(folder).card.sha256) == folder
