@@ -7,11 +7,13 @@ worse (`cityloop evaluate --card`). Where no bundle that ships was shown that, `
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from envs.core.errors import CityloopError
 
@@ -20,6 +22,9 @@ CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 
 CARD = "policy.json"
 """The file of a bundle that says what it is."""
+
+_TESTED = re.compile(r"test: \S+ on \d+ seeds? of (?P<ref>\S+)")
+"""What results on test seeds are called on a card; see `training.evaluation.Evaluation.for_card`."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,23 @@ def proven_of(bundle: Path) -> dict[str, bool]:
     Raises:
         CityloopError: if the card cannot be read.
     """
+    return _table(bundle, "proven")
+
+
+def evaluated_at(bundle: Path) -> list[str]:
+    """What a bundle's card says: ``system/label`` of the scenarios on whose test seeds it was evaluated.
+
+    Raises:
+        CityloopError: if the card cannot be read.
+    """
+    found = (_TESTED.fullmatch(title) for title in _table(bundle, "evaluation"))
+    return [match["ref"] for match in found if match]
+
+
+def _table(bundle: Path, name: str) -> dict[str, Any]:
     try:
-        return dict(json.loads((bundle / CARD).read_bytes()).get("proven", {}))
-    except (OSError, ValueError, AttributeError) as error:
+        return dict(json.loads((bundle / CARD).read_bytes()).get(name, {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CityloopError(f"{bundle / CARD} cannot be read ({error}): restore the file, or export it again") from None
 
 

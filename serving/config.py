@@ -190,20 +190,22 @@ class ServiceConfig(Frozen):
         Raises:
             CityloopError: if it cannot be read, or something in it does not fit.
         """
-        config = cls.make(read_yaml(path), str(path))
-        folder = path.parent.resolve()
+        return cls.make(read_yaml(path), str(path)).in_folder(path.parent.resolve())
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same where relative paths start at a folder."""
 
         def at(file: Path | None) -> Path | None:
             return None if file is None else folder / file
 
-        tls = config.tls and Tls(certificate=folder / config.tls.certificate, key=folder / config.tls.key)
-        access = _access_in_folder(config.access, folder)
-        audit = config.audit and config.audit.model_copy(
-            update={name: at(getattr(config.audit, name)) for name in ("folder", "anchors", "key")}
+        tls = self.tls and Tls(certificate=folder / self.tls.certificate, key=folder / self.tls.key)
+        access = _access_in_folder(self.access, folder)
+        audit = self.audit and self.audit.model_copy(
+            update={name: at(getattr(self.audit, name)) for name in ("folder", "anchors", "key")}
         )
-        sites = tuple(_in_folder(site, folder) for site in config.sites)
-        state = at(config.state)
-        return config.model_copy(update={"tls": tls, "access": access, "audit": audit, "state": state, "sites": sites})
+        sites = tuple(_in_folder(site, folder) for site in self.sites)
+        state = at(self.state)
+        return self.model_copy(update={"tls": tls, "access": access, "audit": audit, "state": state, "sites": sites})
 
 
 def _access_in_folder(access: AccessSettings, folder: Path) -> AccessSettings:

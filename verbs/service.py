@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import envs
-from agents import POLICY, shipped_policies
+from agents import POLICY, meaning, shipped_policies
+from agents.shipped import evaluated_at
 from envs import CityloopError, get_system
 from training.terminal import Output, flat, number, table
 from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
@@ -21,7 +21,7 @@ DEFAULT_SERVED = "intersections/cologne8"
 
 def serve(
     scenarios: Annotated[
-        list[str] | None, typer.Argument(help="Scenarios, or site JSON files; else those of the shipped policies.")
+        list[str] | None, typer.Argument(help="Scenarios, or site JSON files; else where shipped policies were tried.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML file that says all of this and more; see serving/README.md.")
@@ -76,24 +76,22 @@ def serve(
     if keys is not None:
         changes["access"] = {**found.access.model_dump(), "keys": keys}
     found = found.changed(**{key: value for key, value in changes.items() if value is not None})
-    if write_config is not None:
-        import_module("serving.cluster.deploy").write_serve_config(found, write_config)
+    if write_config is not None:  # another process reads it, in a folder of its own
+        import_module("serving.cluster.deploy").write_serve_config(found.in_folder(Path.cwd()), write_config)
         Output(as_json).emit({"config": str(write_config)})
         return
     import_module("serving.run").serve(found, as_json=as_json is not None)
 
 
 def _served_by_default() -> list[str]:
-    """The scenarios on which the shipped policies were evaluated, or trained."""
-    refs: dict[str, None] = {}
+    """The scenarios on whose test seeds policies that ship were evaluated, where the name ``policy`` means one."""
+    found = []
     for system in envs.SYSTEMS:
-        known = {f"{system}/{name}" for name in get_system(system).scenario_names}
-        for folder in shipped_policies(system).values():
-            card = json.loads((folder / "policy.json").read_bytes())
-            for ref in [*card.get("evaluation", {}), *card.get("training", {}).get("scenarios", {})]:
-                if ref in known:
-                    refs[ref] = None
-    return list(refs) or [DEFAULT_SERVED]
+        evaluated = {ref for folder in shipped_policies(system).values() for ref in evaluated_at(folder)}
+        for name in get_system(system).scenario_names:
+            if f"{system}/{name}" in evaluated and meaning(system, name).bundle is not None:
+                found.append(f"{system}/{name}")
+    return found or [DEFAULT_SERVED]
 
 
 def policy(

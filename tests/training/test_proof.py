@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.policy import Policy
+from agents.policy import Policy, add_results
+from agents.shipped import evaluated_at
 from envs import CityloopError, load_scenario
 from envs.core.scenario import Scenario
 from envs.core.statistics import summarise
@@ -35,6 +36,13 @@ def found(label: str, mine: float, rule: float | None = 10.0, split: str = "test
         paired={},
         ratios=[],
     )
+
+
+def test_a_card_tells_where_a_policy_was_evaluated(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "tiny")
+    for split in ("test", "validation"):
+        add_results(folder, found(f"here-{split}", 9.0, split=split).for_card())
+    assert evaluated_at(folder) == ["intersections/here-test"]
 
 
 def test_no_worse_is_told_by_the_mean_on_test_seeds() -> None:
