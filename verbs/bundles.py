@@ -12,12 +12,12 @@ import typer
 from agents import load_policy
 from envs import CityloopError
 from training.terminal import Output, table
-from verbs import AsJson, Settings, command_line, variants
+from verbs import OUT, AsJson, Settings, command_line, variants
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", "--output", "-o", help="The bundle's folder.")] = None,
+    out: Annotated[Path | None, typer.Option(*OUT, help="The bundle's folder.")] = None,
     name: Annotated[str | None, typer.Option(help="The policy's name.")] = None,
     update: Annotated[
         int | None, typer.Option(min=0, help="Another kept policy, by its update.", show_default="the best")
@@ -42,7 +42,7 @@ def calibrate(
     ] = None,
     rate: Annotated[float, typer.Option(help="False alarms a healthy tick may raise.")] = 1e-3,
     out: Annotated[
-        Path | None, typer.Option("--out", "--output", "-o", help="A file for sensors' limits, instead of the bundle.")
+        Path | None, typer.Option(*OUT, help="A file for sensors' limits, instead of the bundle.")
     ] = None,
     settings: Settings = None,
     each: Annotated[

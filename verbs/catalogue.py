@@ -14,7 +14,7 @@ from agents.shipped import proven_of
 from envs import CityloopError, get_system, load_scenario
 from training.terminal import STDOUT, Output, table, verdict
 from training.tracking import write_text
-from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
+from verbs import OUT, AsJson, ScenarioRef, Settings, chosen_scenario
 
 
 def list_(as_json: AsJson = None) -> None:
@@ -60,7 +60,7 @@ def _description(ref: str) -> str:
 def site(
     scenario: ScenarioRef,
     out: Annotated[
-        Path | None, typer.Option("--out", "--output", "-o", help="The file to write.", show_default="none")
+        Path | None, typer.Option(*OUT, help="The file to write.", show_default="none")
     ] = None,
     settings: Settings = None,
     as_json: AsJson = None,

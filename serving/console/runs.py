@@ -104,8 +104,9 @@ def _scenario_and_kpi(tag: str) -> list[str]:
 
 
 def _thin(points: list[tuple[int, float]]) -> dict[str, list[float]]:
+    """One point of every few, the newest among them."""
     step = -(-len(points) // MOST_POINTS)
-    kept = points[::step]
+    kept = points[(len(points) - 1) % step :: step]
     return {"x": [x for x, _ in kept], "y": [y for _, y in kept]}
 
 

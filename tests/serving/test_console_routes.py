@@ -143,6 +143,18 @@ def test_runs_are_read_as_they_are_written(tmp_path: Path) -> None:
         curves_of(tmp_path, "../night/one")
 
 
+@pytest.mark.parametrize("points", [1, 399, 400, 401, 1199])
+def test_a_curve_that_is_thinned_ends_at_its_newest_point(tmp_path: Path, points: int) -> None:
+    run = tmp_path / "one"
+    run.mkdir()
+    (run / "config.yaml").write_text("algorithm: PPO\n")
+    rows = [f"{k},{k},1.0,eval/score,0.5" for k in range(points)]
+    (run / "metrics.csv").write_text("\n".join(["iteration,agent_steps,elapsed_s,tag,value", *rows]) + "\n")
+    steps = curves_of(tmp_path, "one")["curves"]["eval/score"]["x"]
+    assert steps[-1] == points - 1
+    assert points / 3 <= len(steps) <= 400
+
+
 def evaluation(folder: Path, name: str, values: dict[str, list[float | None]], hash_: str = "ab") -> None:
     """What `cityloop evaluate` leaves, as far as it is read."""
     (folder / name).mkdir(parents=True)
