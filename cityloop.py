@@ -32,8 +32,8 @@ import typer
 from typer.core import TyperGroup
 
 from envs import CityloopError
-from training.terminal import json_option, open_streams
 from verbs import audit, bench, bundles, catalogue, demo, evaluate, keys, service, train
+from verbs.terminal import json_option, open_streams
 
 EXAMPLES: dict[str, Callable[..., None]] = {
     "list --json": catalogue.list_,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import cityloop
-from training.terminal import json_option, parse_settings
+from verbs.terminal import json_option, parse_settings
 
 GRID = "intersections/grid2x2"
 VERBS = tuple(example.split()[0] for example in cityloop.EXAMPLES)
@@ -142,9 +142,7 @@ def test_what_cannot_be_written_is_one_sentence(monkeypatch, capsys, error, mend
 
 
 def test_a_stream_that_is_closed_is_no_fault():
-    script = (
-        "import sys; sys.stdout = None; from training.terminal import open_streams; open_streams(); print('unseen')"
-    )
+    script = "import sys; sys.stdout = None; from verbs.terminal import open_streams; open_streams(); print('unseen')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 

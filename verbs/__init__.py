@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from envs import Scenario, load_scenario
-from training.terminal import parse_settings
+from verbs.terminal import parse_settings
 
 AsJson = Annotated[
     str | None,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from envs.core.errors import CityloopError
-from training.terminal import Output, table, verdict
 from verbs import AsJson
+from verbs.terminal import Output, table, verdict
 
 if TYPE_CHECKING:
     from serving.audit.query import Wanted

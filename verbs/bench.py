@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from envs import CityloopError
-from training.terminal import Output, number, table
 from verbs import AsJson
+from verbs.terminal import Output, number, table
 
 BENCHES = {
     "intersections": ("training.bench.intersections", "bench_intersections"),

@@ -11,8 +11,8 @@ import typer
 
 from agents import load_policy
 from envs import CityloopError
-from training.terminal import Output, table
 from verbs import OUT, AsJson, Settings, command_line, variants
+from verbs.terminal import Output, table
 
 
 def export(
@@ -41,9 +41,7 @@ def calibrate(
         int | None, typer.Option(min=1, help="Of each kind and scenario.", show_default="6, or 6000 ticks")
     ] = None,
     rate: Annotated[float, typer.Option(help="False alarms a healthy tick may raise.")] = 1e-3,
-    out: Annotated[
-        Path | None, typer.Option(*OUT, help="A file for sensors' limits, instead of the bundle.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(*OUT, help="A file for sensors' limits, instead of the bundle.")] = None,
     settings: Settings = None,
     each: Annotated[
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Calibrate on each scenario with each of these.")

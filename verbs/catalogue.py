@@ -12,9 +12,9 @@ import envs
 from agents import POLICY, fallback_name, rules, shipped_policies
 from agents.shipped import proven_of
 from envs import CityloopError, get_system, load_scenario
-from training.terminal import STDOUT, Output, table, verdict
 from training.tracking import write_text
 from verbs import OUT, AsJson, ScenarioRef, Settings, chosen_scenario
+from verbs.terminal import STDOUT, Output, table, verdict
 
 
 def list_(as_json: AsJson = None) -> None:
@@ -59,9 +59,7 @@ def _description(ref: str) -> str:
 
 def site(
     scenario: ScenarioRef,
-    out: Annotated[
-        Path | None, typer.Option(*OUT, help="The file to write.", show_default="none")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(*OUT, help="The file to write.", show_default="none")] = None,
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:

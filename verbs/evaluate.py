@@ -12,9 +12,9 @@ import typer
 from agents import POLICY, find_bundle, references
 from envs import CityloopError, Scenario, get_system
 from training.evaluation import Evaluation
-from training.tables import evaluation_table, figures_table, periods_table, standings_table
-from training.terminal import Output, parse_settings, table
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
+from verbs.tables import evaluation_table, figures_table, periods_table, standings_table
+from verbs.terminal import Output, parse_settings, table
 
 
 def evaluate(

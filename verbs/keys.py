@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from serving.access.keys import create_key, load_keys, parse_grants, parse_life, revoke_key
-from training.terminal import Output, table
 from verbs import AsJson
+from verbs.terminal import Output, table
 
 app = typer.Typer(help="Keys of the service: who may do what, where, and until when.", no_args_is_help=True)
 

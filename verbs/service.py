@@ -12,8 +12,8 @@ import envs
 from agents import POLICY, meaning, shipped_policies
 from agents.shipped import evaluated_at
 from envs import CityloopError, get_system
-from training.terminal import Output, flat, number, table
 from verbs import AsJson, ScenarioRef, Settings, chosen_scenario
+from verbs.terminal import Output, flat, number, table
 
 DEFAULT_SERVED = "intersections/cologne8"
 """Served if no scenario is named and no policy ships."""

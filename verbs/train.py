@@ -13,9 +13,9 @@ import typer
 
 from envs import CityloopError, Scenario
 from training.settings import ALGORITHMS
-from training.tables import trials_table
-from training.terminal import Output, parse_settings
 from verbs import AsJson, NewFolder, Settings, command_line, variants
+from verbs.tables import trials_table
+from verbs.terminal import Output, parse_settings
 
 
 def train(

@@ -17,7 +17,6 @@ from envs.transit.scenarios import DATA, USUAL_DATA
 from envs.transit.static.exact import optimum
 from envs.transit.static.problem import read
 from envs.transit.static.solve import solve
-from training.terminal import Output, table
 
 OPTIMA = {"a2-16": 294.248, "b2-16": 309.406}
 """Proven by HiGHS with ``--prove 300``. Others are not known to us: their publication's figures are not at hand."""
@@ -124,7 +123,8 @@ def main() -> None:
         ours = f"{row['cost']:.2f}" if not row["unserved"] else f"{row['unserved']} not served"
         cells.append((row["instance"], row["requests"], row["vehicles"], f"{row['first']:.2f}", ours, known, gap,
                       f"{row['found_s']:.1f}"))  # fmt: skip
-    Output(None).show(table("static instances", COLUMNS, [tuple(map(str, cell)) for cell in cells], numbers=1))
+    for line in (COLUMNS, *cells):
+        print("".join(f"{cell:>17}" for cell in line))
 
 
 if __name__ == "__main__":

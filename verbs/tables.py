@@ -12,7 +12,7 @@ from rich.table import Table
 from envs.core.registry import get_system
 from envs.core.statistics import geometric_mean
 from training.evaluation import Evaluation
-from training.terminal import number, table
+from verbs.terminal import number, table
 
 if TYPE_CHECKING:  # Ray is not needed for a table
     from training.sweep import Trial

@@ -2,7 +2,7 @@
 
 from training.evaluate import evaluate
 from training.plots import periods
-from training.tables import evaluation_table, periods_table
+from verbs.tables import evaluation_table, periods_table
 
 
 def test_a_wait_never_stands_without_its_service():

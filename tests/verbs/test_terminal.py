@@ -2,7 +2,7 @@
 
 import pytest
 
-from training import terminal
+from verbs import terminal
 
 
 @pytest.fixture
