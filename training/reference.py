@@ -24,7 +24,7 @@ from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from training.journal import Journal
 from training.settings import Settings, check_budget
-from training.tracking import RunFolder
+from training.tracking import SPEED, RunFolder
 from training.train import Progress, describe
 from training.validate import Validator
 
@@ -150,6 +150,7 @@ class _Watch(BaseCallback):
         self._journal = Journal(folder, self._system.name, self._validator.kpi, [scenario.label])
         self._journal.compare(list(self._validator.reference))
         self._started = time.perf_counter()
+        self._since = self._started
         self._iteration = 0
         self._kpis: list[dict[str, float]] = []
         self._returns: list[float] = []
@@ -183,7 +184,8 @@ class _Watch(BaseCallback):
         figures["train/entropy"] = None if negative is None else -negative
         if self._returns:
             figures["rollout/return_mean"] = float(np.mean(self._returns[-20:]))
-        figures["time/agent_steps_per_s"] = self.num_timesteps / self._elapsed_s
+        if self._iteration > 1:  # what is learned from the first comes after it
+            figures[SPEED] = STEPS * self._settings.workers / (time.perf_counter() - self._since)
         for kpi in self._system.kpis if self._kpis else ():
             figures[f"kpi/{self._system.name}/{kpi}"] = float(np.mean([row[kpi] for row in self._kpis[-20:]]))
         if self._iteration % self._settings.validate_every == 0:
@@ -192,6 +194,7 @@ class _Watch(BaseCallback):
         self._journal.write(clean, self._iteration, self.num_timesteps, self._elapsed_s)
         if self._on_progress is not None:
             self._on_progress({"fraction": self._fraction(), "iteration": self._iteration, **clean})
+        self._since = time.perf_counter()
 
     @property
     def _elapsed_s(self) -> float:

@@ -32,6 +32,9 @@ RUNS = Path("runs")
 LOCK = "run.lock"
 """The file in a run folder that the process which writes there holds locked; the lock ends with the process."""
 
+SPEED = "time/agent_steps_per_s"
+"""Tag of an update's decisions of agents over the seconds that it took to sample and to learn; validation is apart."""
+
 PACKAGES = {
     "cityloop": "cityloop",
     "numpy": "numpy",

@@ -25,7 +25,7 @@ from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import ALGORITHMS, Settings, check_budget
 from training.start import Start, read_start
-from training.tracking import RunFolder, read_json, versions, write_json, write_text, write_yaml
+from training.tracking import SPEED, RunFolder, read_json, versions, write_json, write_text, write_yaml
 from training.validate import Validator
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -275,7 +275,7 @@ class _Run:
         took_s = time.perf_counter() - started
         self.iteration += 1
         figures = self.journal.update(result) | {
-            "time/agent_steps_per_s": self._decisions / took_s,
+            SPEED: self._decisions / took_s,
             "time/env_steps_per_s": self._steps / took_s,
             "time/sim_s_per_s": self._sim_s / took_s,
         }

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from envs.core.errors import CityloopError
-from training.tracking import write_json
+from training.tracking import SPEED, write_json
 
 STDOUT = "-"
 """The value of ``--json`` that means standard output."""
@@ -101,7 +101,7 @@ class Output:
 
         def on_progress(news: Mapping[str, Any]) -> None:
             notes = {
-                "time/agent_steps_per_s": "{:,.0f} decisions/s",
+                SPEED: "{:,.0f} decisions/s",
                 "rollout/return_mean": "return {:.4g}",
                 "validation": "score {:.4g}",
                 "best": "best {:.4g}",

@@ -1,12 +1,17 @@
 """The stable-baselines3 reference: its plain network decides as its model does; it says where it does not fit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
 
 from envs import CityGymEnv, CityloopError, load_scenario
+from training import reference
 from training.reference import DEFAULTS, flat_policy, train_reference
+from training.settings import Settings
+from training.tracking import SPEED
 
 
 def test_plain_network_scores_as_the_model_does():
@@ -26,3 +31,31 @@ def test_plain_network_scores_as_the_model_does():
 def test_a_site_of_several_agents_is_refused():
     with pytest.raises(CityloopError, match="has 4 agents"):
         train_reference(load_scenario("intersections/grid2x2"))
+
+
+def test_speed_is_of_one_update_without_validation(monkeypatch, tmp_path):
+    clock, written = SimpleNamespace(now=100.0), []
+
+    class Stub:
+        def __init__(self, *_):
+            self.kpi, self.reference = "delay_s", {}
+
+        def __getattr__(self, name):
+            return lambda *_: None
+
+    class Kept(Stub):
+        def write(self, figures, *_):
+            written.append(figures.get(SPEED))
+
+    monkeypatch.setattr(reference, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(reference, "Validator", Stub)
+    monkeypatch.setattr(reference, "Journal", Kept)
+    settings = Settings(algorithm="sb3", workers=2, validate_every=1)
+    scenario = load_scenario("intersections/cologne1")
+    watch = reference._Watch(scenario, settings, tmp_path, {"minutes": None, "iterations": 9}, None)
+    watch.model = SimpleNamespace(logger=SimpleNamespace(name_to_value={}))
+    monkeypatch.setattr(watch, "validate", lambda: setattr(clock, "now", clock.now + 1000.0))
+    for seconds in (5.0, 4.0, 8.0):
+        clock.now += seconds
+        watch._on_rollout_end()
+    assert written == [None, reference.STEPS * 2 / 4.0, reference.STEPS * 2 / 8.0]
