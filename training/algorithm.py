@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from agents.networks import NETWORK_OF, PolicyNetwork
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
+from envs.core.loop import ControlLoop
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from envs.core.vector import Vector, make_vector
@@ -150,8 +151,15 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     """The task of training on scenarios of one system.
 
     Raises:
-        CityloopError: if they are of several systems, two have the same label, or one is for tests alone.
+        CityloopError: if they cannot share a policy, one is for tests alone, or there are to be too many processes.
     """
+    _check_together(scenarios)
+    with ExitStack() as stack:
+        return _task(scenarios, [stack.enter_context(closing(make_loop(each))) for each in scenarios], settings)
+
+
+def _check_together(scenarios: Sequence[Scenario]) -> None:
+    """Refuse scenarios that cannot be trained on together."""
     if len({scenario.system for scenario in scenarios}) != 1:
         raise CityloopError("scenarios of several systems cannot share a policy: give scenarios of one system")
     held_out = next((scenario for scenario in scenarios if scenario.held_out), None)
@@ -166,34 +174,41 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
         raise CityloopError(f"scenario {twice} is given twice: give each once, or rename one")
-    loops = [make_loop(scenario) for scenario in scenarios]
-    names = list(loops[0].layout.shapes)
+
+
+def _task(scenarios: Sequence[Scenario], loops: Sequence[ControlLoop], settings: Settings) -> Task:
     network = NETWORK_OF.get(scenarios[0].system, "flat")
-    shapes = {name: tuple(np.max([loop.layout.shapes[name] for loop in loops], axis=0).tolist()) for name in names}
-    if network == "flat" and any(loop.layout.shapes != shapes for loop in loops):
-        raise CityloopError(
-            "these scenarios' observations differ in size, and the flat network fits one size only: train on one"
-        )
-    action_spaces = [loop.action_space for loop in loops]
     shortest = min(scenario.decision_s for scenario in scenarios)
-    plants = []
-    for scenario, loop in zip(scenarios, loops, strict=True):
-        count = settings.plants(len(loop.site.agents))
-        if loop.system.make_vector is None and settings.workers > PROCESSES:
-            where = f"plants of {scenario.system} are processes, {PROCESSES} at most"
-            raise CityloopError(f"workers is {settings.workers}: {where}")
-        first = scenario.seeds.train.first + settings.seed * count
-        lots = 2 if loop.system.make_vector is None else 1
-        plants.append(Plants(scenario.label, _Maker(scenario), count, first, lots))
     return Task(
-        plants=plants,
-        shapes=shapes,
+        plants=[_plants(loop, settings) for loop in loops],
+        shapes=_shapes([loop.layout.shapes for loop in loops], network),
         state_columns=loops[0].features.state_shape[1],
-        action_space=max(action_spaces, key=lambda space: ActionCodec(space).inputs),
+        action_space=max((loop.action_space for loop in loops), key=lambda space: ActionCodec(space).inputs),
         network=network,
         agents=[len(loop.site.agents) for loop in loops],
         discounts=[settings.gamma ** (scenario.decision_s / shortest) for scenario in scenarios],
     )
+
+
+def _plants(loop: ControlLoop, settings: Settings) -> Plants:
+    """The plants of a scenario; those that are processes of their own take turns in two lots."""
+    scenario, processes = loop.scenario, loop.system.make_vector is None
+    if processes and settings.workers > PROCESSES:
+        where = f"plants of {scenario.system} are processes, {PROCESSES} at most"
+        raise CityloopError(f"workers is {settings.workers}: {where}")
+    count = settings.plants(len(loop.site.agents))
+    first = scenario.seeds.train.first + settings.seed * count
+    return Plants(scenario.label, _Maker(scenario), count, first, 2 if processes else 1)
+
+
+def _shapes(each: Sequence[Mapping[str, tuple[int, ...]]], network: str) -> dict[str, tuple[int, ...]]:
+    """Part of the observation → the largest shape that it has anywhere."""
+    largest = {name: tuple(np.max([shapes[name] for shapes in each], axis=0).tolist()) for name in each[0]}
+    if network == "flat" and any(shapes != largest for shapes in each):
+        raise CityloopError(
+            "these scenarios' observations differ in size, and the flat network fits one size only: train on one"
+        )
+    return largest
 
 
 class Ppo:

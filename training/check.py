@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,13 @@ def _check_whole_system(name: str) -> list[Check]:
     for scenario in get_system(name).scenario_names:
         ref = f"{name}/{scenario}"
         try:
-            loop = make_loop(ref)
+            with closing(make_loop(ref)) as loop:
+                agents, decisions = len(loop.site.agents), loop.scenario.decisions
         except CityloopError as error:
             checks.append(Check(ref, False, str(error)))
             continue
-        sizes[ref] = len(loop.site.agents) * loop.scenario.decisions
-        checks.append(Check(ref, True, f"opens; agents: {len(loop.site.agents)}, decisions: {loop.scenario.decisions}"))
+        sizes[ref] = agents * decisions
+        checks.append(Check(ref, True, f"opens; agents: {agents}, decisions: {decisions}"))
     least = min(sizes, key=lambda ref: sizes[ref], default=None)
     return checks + (check_system(least) if least else [])
 

@@ -7,6 +7,7 @@ by name from the system and its world.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,26 +54,26 @@ def evaluate(
     Raises:
         CityloopError: if something given cannot be used, before anything is started; or if an episode fails.
     """
-    loop = make_loop(scenario, **settings)
-    place = loop.scenario
-    chosen = _seeds(place, seeds, split)
-    names = list(dict.fromkeys(controllers))
-    if not names:
-        raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")
-    for name in names:
-        make_controller(name, loop.site)
-    folder = out or free_path(RUNS / place.system / place.name / "evaluate", stamp())
-    if save:
-        refuse_taken(folder)
-    tasks = [Task(name, seed) for name in names for seed in chosen]
-    episodes = run_episodes(place, tasks, processes, on_progress)
-    evaluation = _evaluation(loop, names, split, chosen, episodes)
-    if save:
-        from training.report import write
+    with closing(make_loop(scenario, **settings)) as loop:
+        place = loop.scenario
+        chosen = _seeds(place, seeds, split)
+        names = list(dict.fromkeys(controllers))
+        if not names:
+            raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")
+        for name in names:
+            make_controller(name, loop.site)
+        folder = out or free_path(RUNS / place.system / place.name / "evaluate", stamp())
+        if save:
+            refuse_taken(folder)
+        tasks = [Task(name, seed) for name in names for seed in chosen]
+        episodes = run_episodes(place, tasks, processes, on_progress)
+        evaluation = _evaluation(loop, names, split, chosen, episodes)
+        if save:
+            from training.report import write
 
-        evaluation = replace(evaluation, out=folder)
-        write(evaluation, loop, folder)
-    return evaluation
+            evaluation = replace(evaluation, out=folder)
+            write(evaluation, loop, folder)
+        return evaluation
 
 
 def _seeds(scenario: Scenario, seeds: int | Sequence[int], split: Split) -> list[int]:

@@ -6,6 +6,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,18 @@ def export(run: Path, out: Path | None = None, name: str | None = None, update: 
     weights_file, facts = kept(run, update)
     config = read_yaml(run / "config.yaml")
     settings, scenarios = read_config(config, str(run))
-    scenario, loop = scenarios[0], make_loop(scenarios[0])
-    outputs = ActionCodec(loop.action_space).inputs
-    policy = load_network(config["network"], settings.width, weights_file, loop.layout.shapes, outputs)
-    content = to_onnx(policy, loop.layout.shapes)
+    scenario = scenarios[0]
+    with closing(make_loop(scenario)) as loop:
+        site, shapes, outputs = loop.site, loop.layout.shapes, ActionCodec(loop.action_space).inputs
+    policy = load_network(config["network"], settings.width, weights_file, shapes, outputs)
+    content = to_onnx(policy, shapes)
     folder = Path(out) if out is not None else run / "policy"
     name = name or (scenario.name if len(scenarios) == 1 else "generalist")
-    card = _card(run, config, scenarios, name, loop.layout.shapes, policy.DIMS, facts, loop.site)
+    card = _card(run, config, scenarios, name, shapes, policy.DIMS, facts, site)
     with tempfile.TemporaryDirectory() as work:
         draft = Path(work) / card.name
         write_bundle(draft, content, card)
-        difference = largest_difference(policy, Policy.load(draft), loop.layout.shapes)
+        difference = largest_difference(policy, Policy.load(draft), shapes)
         if difference > TOLERANCE:
             raise CityloopError(
                 f"the export of {run} decides otherwise than its policy (logits differ: {difference:g})"

@@ -183,7 +183,11 @@ def _episode(scenario: TransitScenario, controller: str, seed: int, make_world: 
     loop = ControlLoop(replace(get_system("transit"), make_world=make_world), scenario)
     world = loop.world
     assert isinstance(world, WatchedWorld)
-    loop.episode(make_controller(controller, loop.site), seed)
+    try:
+        loop.episode(make_controller(controller, loop.site), seed)
+    except BaseException:
+        loop.close()
+        raise
     return world
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def train_reference(
         CityloopError: if the scenario has several agents, or a bound is none.
     """
     check_budget(minutes, iterations)
-    loop = make_loop(scenario)
-    agents = len(loop.site.agents)
+    with closing(make_loop(scenario)) as loop:
+        agents = len(loop.site.agents)
     if agents > 1:
         raise CityloopError(
             f"scenario {scenario.ref} has {agents} agents, and the stable-baselines3 reference trains one: "
@@ -144,7 +145,8 @@ class _Watch(BaseCallback):
         super().__init__()
         self._settings, self._budget, self._on_progress = settings, budget, on_progress
         self._system = get_system(scenario.system)
-        self._shapes = make_loop(scenario).layout.shapes
+        with closing(make_loop(scenario)) as loop:
+            self._shapes = loop.layout.shapes
         self._validator = Validator([scenario], settings, "flat", folder)
         self._validator.refer()
         self._journal = Journal(folder, self._system.name, self._validator.kpi, [scenario.label])

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,9 @@ def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) ->
     Raises:
         CityloopError: if the scenario cannot be used at all.
     """
-    whole = make_loop(scenario if isinstance(scenario, Scenario) else str(scenario))
-    cut = min(whole.scenario.duration_s, decisions * whole.scenario.decision_s)
-    short = whole.scenario.shortened(cut)
+    with closing(make_loop(scenario if isinstance(scenario, Scenario) else str(scenario))) as loop:
+        whole = loop.scenario
+    short = whole.shortened(min(whole.duration_s, decisions * whole.decision_s))
     return [_run(name, check, short) for name, check in CHECKS.items()]
 
 
