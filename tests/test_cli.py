@@ -90,7 +90,7 @@ def test_list_for_people(capsys):
         (("evaluate", "plumbing/pipe"), "system 'plumbing' is unknown"),
         (("evaluate", "missing.yaml"), "file missing.yaml cannot be read"),
         (("evaluate", GRID, "-c", "wizard"), "controller 'wizard' is unknown"),
-        (("evaluate", GRID, "-c", "fixed", "--seeds", "0"), "--seeds is 0"),
+        (("evaluate", GRID, "-c", "fixed", "--seeds", "0"), "seeds is 0"),
         (("evaluate", GRID, "-c", "fixed", "--card"), "the first controller is 'fixed'"),
         (
             ("evaluate", GRID, "--card", "--set", "sensors.dropout=0.2"),

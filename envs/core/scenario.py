@@ -43,7 +43,7 @@ class SeedRange(Frozen):
             CityloopError: if the range holds fewer.
         """
         if not 1 <= n <= self.last - self.first + 1:
-            raise CityloopError(f"--seeds is {n}: this split has 1 to {self.last - self.first + 1} seeds")
+            raise CityloopError(f"seeds is {n}: give from 1 to {self.last - self.first + 1}, which this split has")
         return list(range(self.first, self.first + n))
 
 

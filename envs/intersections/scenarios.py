@@ -51,10 +51,12 @@ REGIMES: dict[str, Timing] = {
 class Demand(Frozen):
     """How the demand of a file is varied from seed to seed.
 
+    Flows are scaled alone, by their rates: their begin and end stay, and what departs within them is SUMO's to draw.
+
     Attributes:
         scale: lower and upper bound of a factor on the number of vehicles, drawn uniformly.
-        shift_s: the demand profile is turned by up to this much within its window, either way.
-        jitter_s: each departure moves by up to this much, either way.
+        shift_s: the profile of vehicles and trips is turned by up to this much within its window, either way.
+        jitter_s: each departure of a vehicle or trip moves by up to this much, either way.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)

@@ -39,7 +39,11 @@ READINGS = Schema(
     Column("time_s", "service", 0, 1e7, "seconds since the service began"),
     Column("speed", "service", 0.01, 10, "speed on the streets relative to free flow"),
 )
-"""The schema, and the body of a request to the service."""
+"""The schema, and the body of a request to the service.
+
+Columns whose names have no unit count parties (``aboard``, ``coming``, ``waiting``, ``booked``) or requests
+(``requests``, ``refused``, ``expected``); ``speed`` is a ratio.
+"""
 
 
 def cross_check(site: TransitSite, readings: Readings) -> None:

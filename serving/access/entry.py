@@ -1,9 +1,7 @@
-"""Who may do what: API keys, signed tokens (JWT), roles by system and site, and a rate for every caller.
+"""Who asks: the holder of an API key (`keys`) or a signed token (`tokens`) in a request's headers, held to a rate.
 
-A key is 256 random bits, shown once. The file keeps its BLAKE2b hash, salted with the key's own id. A slow hash such as
-argon2 defends words that people choose; nobody guesses 256 bits, and its 50 ms would be spent at every tick.
-
-Without keys and tokens everything is open, to ``anonymous``; `serving.config` allows that on loopback alone.
+What the holder may do is for the `Principal` to say. Without keys and tokens everything is open, to ``anonymous``;
+`serving.config` allows that on loopback alone.
 """
 
 from __future__ import annotations

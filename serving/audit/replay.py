@@ -37,7 +37,7 @@ class Difference:
     Attributes:
         chain, record: where it is recorded.
         system, site, tick: of what.
-        step: at which step it first differs: ``body``, ``readings``, ``requests``, ``commands``, ``interventions``.
+        step: where it first differs; see `Outcome.step`.
         what: how, in a sentence.
     """
 

@@ -32,8 +32,10 @@ class Outcome:
     """What came of a tick that was decided once more.
 
     Attributes:
-        step: where the first difference is (``body``, ``readings``, ``requests``, ``commands``, ``interventions``);
-            None if there is none.
+        step: where the first difference is; None if there is none. Of a tick: ``body``, ``readings``, ``requests``,
+            ``commands``, ``interventions``; of a controller in the shadow: ``commands``, ``difference`` (the share of
+            agents that it would have commanded otherwise), ``error``. Or in what is needed to decide at all:
+            ``record`` (it lacks something), ``site``, ``bundle`` (not those that were kept).
         what: the difference, in a sentence.
         unsure: why not everything could be decided once more; None if it could. What could be, was.
         inferred: whether it only agrees if the controller had forgotten what was before, which no record tells.

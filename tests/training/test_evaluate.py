@@ -184,7 +184,7 @@ def test_tensorboard_has_the_medians(found):
     [
         ({"controllers": ["fixed", "wizard"]}, "controller 'wizard' is unknown"),
         ({"controllers": []}, "no controller is given"),
-        ({"seeds": 0}, "--seeds is 0"),
+        ({"seeds": 0}, "seeds is 0"),
         ({"seeds": [10_000]}, "seed 10000 is not of the test split"),
         ({"seeds": [1, 1]}, "only once"),
         ({"split": "holdout"}, "split 'holdout' is unknown"),
