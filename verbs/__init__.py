@@ -6,13 +6,13 @@ Results for people are tables; ``--json`` makes them data. What the user gave an
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from envs import Scenario, load_scenario
 from verbs.terminal import parse_settings
@@ -30,6 +30,9 @@ Settings = Annotated[
 
 OUT = ("--out", "--output", "-o")
 """How the options are spelled that say where something is written to."""
+
+_COMMA = re.compile(r",(?![^\[{]*[\]}])")
+"""Between two values of ``--each``; those within a list are its own."""
 
 NewFolder = Annotated[Path | None, typer.Option(*OUT, help="A new folder instead of one under runs/.")]
 
@@ -56,9 +59,12 @@ def variants(ref: str, settings: Sequence[str] | None, each: Sequence[str] | Non
     Raises:
         CityloopError: if it is unknown, or cannot be so.
     """
+    choices: dict[str, list[dict[str, Any]]] = {}
+    for item in each or ():
+        key, equals, text = item.partition("=")
+        choices[key] = [parse_settings([f"{key}{equals}{choice}"]) for choice in _COMMA.split(text)]
     places = [chosen_scenario(ref, settings)]
-    for key, values in parse_settings(each).items():
-        changes = [{key: yaml.safe_load(choice)} for choice in str(values).split(",")]
+    for changes in choices.values():
         places = [_variant(place, change) for place in places for change in changes]
     return places
 
@@ -67,7 +73,8 @@ def _variant(scenario: Scenario, change: dict[str, Any]) -> Scenario:
     changed = scenario.override(change)
     if changed.label != scenario.label or changed == scenario:
         return changed
-    suffix = "-".join(f"{key.rpartition('.')[2]}{value}" for key, value in change.items())
+    told = {key: "_".join(map(str, value)) if isinstance(value, list) else value for key, value in change.items()}
+    suffix = "-".join(f"{key.rpartition('.')[2]}{value}" for key, value in told.items())
     return changed.override({"name": f"{changed.name}-{suffix}"})
 
 
@@ -80,8 +87,9 @@ def command_line(words: Sequence[str]) -> str:
     kept: list[str] = []
     for word in words:
         name, given, _ = word.partition("=")
+        attached = (given and name in OUT) or (word.startswith(OUT[-1]) and word != OUT[-1])
         if kept and kept[-1] in OUT:
             kept.pop()
-        elif not (given and name in OUT):
+        elif not attached:
             kept.append(word)
     return shlex.join(["cityloop", *kept])

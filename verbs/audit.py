@@ -195,7 +195,14 @@ def _clock(at_s: Any) -> str:
 
 
 def _summary(record: dict[str, Any]) -> str:
-    """What a record says, in a line."""
+    """What a record says, in a line, if it was not altered into something else."""
+    try:
+        return _told(record)
+    except (KeyError, TypeError, ValueError):
+        return "it is not as such a record is written: see 'audit verify'"
+
+
+def _told(record: dict[str, Any]) -> str:
     match record["kind"]:
         case "decision":
             by = f"tick {record['tick']} by {record['controller']} ({record['source']})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,10 @@ from envs.core.site import Site
 
 FOLDER = "kept"
 """Where they lie in the log's folder: ``kept/sites/<sha256>.json``, ``kept/bundles/<model>-<all files>/``."""
+
+
+_SITE = re.compile(r"[0-9a-f]{64}")
+_BUNDLE = re.compile(r"([0-9a-f]{64})?-[0-9a-f]{32}")
 
 
 class Altered(CityloopError):
@@ -97,6 +102,22 @@ def load_site(folder: Path, system: str, sha256: str) -> Site:
         CityloopError: if it is not there.
         Altered: if it is not what it was.
     """
+    content = read_site(folder, sha256)
+    try:
+        return get_system(system).site_class.model_validate_json(content)
+    except ValidationError:
+        path = site_file(folder, sha256)
+        raise CityloopError(f"{path} is no site of this version: replay it with the code that wrote it") from None
+
+
+def read_site(folder: Path, sha256: str) -> bytes:
+    """A kept site's JSON.
+
+    Raises:
+        CityloopError: if it is not there.
+        Altered: if it is not what it was, or a record was altered that names it.
+    """
+    _check_name(sha256, _SITE)
     path = site_file(folder, sha256)
     try:
         content = path.read_bytes()
@@ -104,10 +125,7 @@ def load_site(folder: Path, system: str, sha256: str) -> Site:
         raise CityloopError(f"{path} cannot be read ({error.strerror}): the log's folder is not complete") from None
     if sha256_of(content) != sha256:
         raise Altered(f"{path} was altered: its SHA-256 is not what it is called after")
-    try:
-        return get_system(system).site_class.model_validate_json(content)
-    except ValidationError:
-        raise CityloopError(f"{path} is no site of this version: replay it with the code that wrote it") from None
+    return content
 
 
 def find_bundle(folder: Path, name: str) -> Path:
@@ -115,8 +133,9 @@ def find_bundle(folder: Path, name: str) -> Path:
 
     Raises:
         CityloopError: if it is not there.
-        Altered: if it is not what it was.
+        Altered: if it is not what it was, or a record was altered that names it.
     """
+    _check_name(name, _BUNDLE)
     path = bundle_folder(folder, name)
     try:
         files = {one.name: sha256_of(one.read_bytes()) for one in path.iterdir()}
@@ -125,6 +144,11 @@ def find_bundle(folder: Path, name: str) -> Path:
     if name != f"{files.get(MODEL, '')}-{digest_of(files)}":
         raise Altered(f"{path} was altered: its files are not what it is called after")
     return path
+
+
+def _check_name(name: str, form: re.Pattern[str]) -> None:
+    if not form.fullmatch(name):
+        raise Altered(f"nothing that is kept is called {name!r}: the record that names it was altered")
 
 
 def find_shipped(sha256: str) -> Path | None:

@@ -28,7 +28,7 @@ def evaluations_of(folder: Path) -> list[dict[str, Any]]:
     controller its median, 90th percentile, worst and failures.
     """
     found = []
-    for path in sorted(_results(folder), key=lambda path: -path.stat().st_mtime)[:MOST]:
+    for path in sorted(_results(folder), key=_written_s, reverse=True)[:MOST]:
         try:
             found.append(_listed(folder, path))
         except (OSError, ValueError, KeyError, TypeError):  # half written, or not ours
@@ -39,6 +39,14 @@ def evaluations_of(folder: Path) -> list[dict[str, Any]]:
 def _results(folder: Path) -> list[Path]:
     patterns = ["/".join(["*"] * depth) + f"/{RESULT}" for depth in range(1, DEEPEST + 1)]
     return [path for pattern in patterns for path in folder.glob(pattern)]
+
+
+def _written_s(path: Path) -> float:
+    """When a file was written last; long ago if it has gone meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _listed(root: Path, path: Path) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,10 @@ def _configs(folder: Path) -> list[Path]:
 def _summary(root: Path, run: Path) -> dict[str, Any]:
     head = yaml.load(_head(run / CONFIG), Loader=_LOADER)
     scores, last = [], 0
-    with (run / METRICS).open(newline="") as file:
-        for row in csv.DictReader(file):
-            last = max(last, int(row["iteration"]))
-            if row["tag"] == "eval/score":
-                scores.append(float(row["value"]))
+    for iteration, _, tag, value in _rows(run / METRICS):
+        last = max(last, iteration)
+        if tag == "eval/score":
+            scores.append(value)
     return {
         "name": run.relative_to(root).as_posix(),
         "scenarios": _scenarios(run / CONFIG),
@@ -57,6 +58,14 @@ def _summary(root: Path, run: Path) -> dict[str, Any]:
         "best": min(scores, default=None),
         "written_s": (run / METRICS).stat().st_mtime,
     }
+
+
+def _rows(path: Path) -> Iterator[tuple[int, int, str, float]]:
+    """Iteration, agents' decisions, tag and value of every row; the last may be half written, and is left out then."""
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            with suppress(TypeError, ValueError):
+                yield int(row["iteration"]), int(row["agent_steps"]), row["tag"], float(row["value"])
 
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -89,9 +98,8 @@ def curves_of(folder: Path, name: str) -> dict[str, Any]:
     if run is None:
         raise NotServed("run", name, [one["name"] for one in runs_of(folder)])
     points: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    with (run / METRICS).open(newline="") as file:
-        for row in csv.DictReader(file):
-            points[row["tag"]].append((int(row["agent_steps"]), float(row["value"])))
+    for _, steps, tag, value in _rows(run / METRICS):
+        points[tag].append((steps, value))
     headline = [tag for tag in sorted(points) if CURVES.match(tag)]
     compared = [tag for tag in sorted(points) if tag.startswith("baseline/")]
     kpis = sorted({f"eval/{'/'.join(_scenario_and_kpi(tag))}" for tag in compared} & set(points))

@@ -141,6 +141,10 @@ def test_runs_are_read_as_they_are_written(tmp_path: Path) -> None:
     assert curves == {"eval/score": {"x": [10, 20], "y": [0.9, 0.8]}, "eval/j": {"x": [20], "y": [0.5]}}
     with pytest.raises(NotServed):
         curves_of(tmp_path, "../night/one")
+    for half in ("3", "3,30", "3,30,3.0,eval/score", "3,30,3.0,eval/score,"):
+        (run / "metrics.csv").write_text("\n".join([*rows, half]))
+        assert curves_of(tmp_path, "night/one")["curves"] == curves
+        assert runs_of(tmp_path) == [found | {"written_s": (run / "metrics.csv").stat().st_mtime}]
 
 
 @pytest.mark.parametrize("points", [1, 399, 400, 401, 1199])
@@ -180,6 +184,8 @@ def test_two_controllers_are_compared_on_the_seeds_that_both_have_met(tmp_path: 
     evaluation(tmp_path, "two", {"fixed": [2.0, 2.5, 4.0, 5.0], "other": [1.0]})
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "evaluation.json").write_text("{")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "evaluation.json").symlink_to("nowhere")
     assert {one["name"]: set(one["controllers"]) for one in evaluations_of(tmp_path)} == {
         "a/one": {"policy"},
         "two": {"fixed", "other"},

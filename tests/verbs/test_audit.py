@@ -86,6 +86,16 @@ def test_show_prints_what_is_asked_for(run: Run, folder: str) -> None:
     assert "max-pressure" in out
 
 
+def test_show_prints_what_was_altered_as_far_as_it_can(run: Run, folder: str) -> None:
+    (segment,) = Path(folder).glob("chain-0/*.jsonl")
+    text = segment.read_bytes()
+    segment.write_bytes(text.replace(b'"tick":', b'"tock":').replace(b'"reason":', b'"treason":'))
+    code, out, err = run("audit", "show", folder)
+    assert code == 0
+    assert "Traceback" not in err
+    assert "see 'audit verify'" in " ".join(out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -1,8 +1,9 @@
-"""What a card says of the command that made it."""
+"""What a card says of the command that made it; which scenarios ``--each`` makes."""
 
 import pytest
 
-from verbs import command_line
+from envs import CityloopError
+from verbs import command_line, variants
 
 
 @pytest.mark.parametrize(
@@ -11,6 +12,7 @@ from verbs import command_line
         ["train", "dampers/jansen", "--out", "/home/me/run", "--minutes", "5"],
         ["train", "-o", "/home/me/run", "dampers/jansen", "--minutes", "5"],
         ["train", "dampers/jansen", "--minutes", "5", "--output=/home/me/run"],
+        ["train", "-o/home/me/run", "dampers/jansen", "--minutes", "5"],
         ["train", "dampers/jansen", "--minutes", "5"],
     ],
 )
@@ -20,3 +22,21 @@ def test_where_something_was_written_to_is_left_out(words):
 
 def test_words_with_blanks_can_be_pasted_again():
     assert command_line(["train", "my town.yaml"]) == "cityloop train 'my town.yaml'"
+
+
+@pytest.mark.parametrize(
+    ("each", "labels"),
+    [
+        (["regime=engineer,resco"], ["grid2x2", "grid2x2-resco"]),
+        (["demand.scale=[1,1],[0.5,1.2]"], ["grid2x2", "grid2x2-scale0.5_1.2"]),
+        (["demand.shift_s=0,60", "regime=resco"], ["grid2x2-resco", "grid2x2-shift_s60-resco"]),
+    ],
+)
+def test_each_makes_every_combination_and_leaves_lists_whole(each, labels):
+    assert [place.label for place in variants("intersections/grid2x2", None, each)] == labels
+
+
+@pytest.mark.parametrize("each", ["demand.scale=[1.2,1.2", "demand.scale=", "demand.scale"])
+def test_each_that_is_no_setting_is_a_sentence(each):
+    with pytest.raises(CityloopError):
+        variants("intersections/grid2x2", None, [each])

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from envs import CityloopError
 from serving.audit import AuditLog, AuditSettings
+from serving.audit.chain import seal
+from serving.audit.tail import recover
 from serving.audit.verify import Report, verify
 from tests.serving.audit.events import change, decision, shadowed
 
@@ -143,6 +145,21 @@ def test_a_file_that_is_missing_is_found(whole: Path, bench: Path) -> None:
         folder = copied(whole, bench)
         files(folder)[k].unlink()
         assert not verify(folder).ok
+
+
+@pytest.mark.parametrize("name", ["a\0b", "../../etc", "b" * 400, "", 7])
+@pytest.mark.parametrize(("kind", "field"), [("site", "sha256"), ("bundle", "kept")])
+def test_a_record_that_names_nothing_that_is_kept_stops_nothing(
+    tmp_path: Path, kind: str, field: str, name: object
+) -> None:
+    log = AuditLog(tmp_path, SMALL)
+    log.close()
+    (path,) = files(tmp_path)
+    _, line = seal(recover(tmp_path / "chain-0").head, kind, {"at_s": 1.0, field: name})
+    path.write_bytes(path.read_bytes() + line)
+    found = [one.what for one in verify(tmp_path).all_problems]
+    assert all("kept" in what for what in found)
+    assert bool(found) == (kind == "site" or bool(name))
 
 
 def test_it_says_where(whole: Path, bench: Path) -> None:
