@@ -31,7 +31,7 @@ def evaluations_of(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(_results(folder), key=_written_s, reverse=True)[:MOST]:
         try:
             found.append(_listed(folder, path))
-        except (OSError, ValueError, KeyError, TypeError):  # half written, or not ours
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
             continue
     return found
 
@@ -101,7 +101,11 @@ def _rows(folder: Path, name: str, controller: str) -> tuple[dict[str, Any], dic
     path = next((p for p in _results(folder) if p.parent.relative_to(folder).as_posix() == name), None)
     if path is None:
         raise NotServed("evaluation", name, [])
-    content = orjson.loads(path.read_bytes())
-    if controller not in content["controllers"]:
-        raise NotServed("controller", controller, list(content["controllers"]))
-    return content, {row["seed"]: row for row in content["controllers"][controller]["rows"]}
+    try:
+        content = orjson.loads(path.read_bytes())
+        rows = {one: {row["seed"]: row for row in found["rows"]} for one, found in content["controllers"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # half written, or not ours
+        raise NotServed("evaluation", name, []) from None
+    if controller not in rows:
+        raise NotServed("controller", controller, list(rows))
+    return content, rows[controller]

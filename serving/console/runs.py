@@ -33,7 +33,7 @@ def runs_of(folder: Path) -> list[dict[str, Any]]:
     for config in _configs(folder):
         try:
             found.append(_summary(folder, config.parent))
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # half written, or not ours
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):  # half written, or not ours
             continue
     return sorted(found, key=lambda run: -run["written_s"])[:MOST_RUNS]
 
@@ -124,8 +124,8 @@ def bundles_of(folder: Path) -> list[dict[str, Any]]:
     exported = [(path.parent.as_posix(), path) for path in sorted(folder.glob(f"*/{CARD}"))]
     found = []
     for ref, path in shipped + exported:
-        try:
-            found.append({"ref": ref, "card": orjson.loads(path.read_bytes())})
-        except (OSError, orjson.JSONDecodeError):
-            continue
+        with suppress(OSError, orjson.JSONDecodeError):
+            card = orjson.loads(path.read_bytes())
+            if isinstance(card, dict):
+                found.append({"ref": ref, "card": card})
     return found

@@ -130,6 +130,10 @@ def test_runs_are_read_as_they_are_written(tmp_path: Path) -> None:
     (run / "metrics.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "config.yaml").write_text("scen")
+    for name, text in (("empty", ""), ("foreign", "- a\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(text)
+        (tmp_path / name / "metrics.csv").write_text("iteration,agent_steps,elapsed_s,tag,value\n")
     (found,) = runs_of(tmp_path)
     assert (found["name"], found["scenarios"], found["updates"], found["best"]) == (
         "night/one",
@@ -200,10 +204,15 @@ def test_two_controllers_are_compared_on_the_seeds_that_both_have_met(tmp_path: 
 def test_what_cannot_be_compared_is_refused_in_words(tmp_path: Path) -> None:
     evaluation(tmp_path, "one", {"policy": [1.0], "dead": [None]})
     evaluation(tmp_path, "two", {"fixed": [2.0]}, "cd")
+    for name, text in (("half", "{"), ("foreign", '{"controllers": {"fixed": {}}}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "evaluation.json").write_text(text)
     for second, refusal, field in (
         (("two", "fixed"), Unlike, "hash"),
         (("one", "dead"), Unlike, "seeds"),
         (("one", "nobody"), NotServed, "controller"),
+        (("half", "fixed"), NotServed, "evaluation"),
+        (("foreign", "fixed"), NotServed, "evaluation"),
         (("../one", "policy"), NotServed, "evaluation"),
     ):
         with pytest.raises(refusal) as caught:
