@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from envs.core.readings import Readings
 
 Sources = ("champion", "canary", "fallback", "manual")
 """Who may be in charge of a command: a policy in one of its two acting roles, the fallback, a person."""
+
+FallbackCause = Literal["late", "failed", "inputs", "rolled_back"]
+"""Why a fallback decides: the controller in charge missed its deadline, or failed; the readings cannot be trusted; or
+the service took that controller out of charge."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Decision:
             in the plant.
         commands: agent → command, as answered.
         interventions: as answered.
-        fallback_reason: why the fallback decided; None if it did not.
+        fallback_reason: why the fallback decided, in words; None if it did not.
+        fallback_cause: which kind of reason that is; None if it did not.
         overridden: agent → reason of the manual override that held.
         latency_ms: from the body's arrival to the answer.
         deadline_ms: what it was to take at most.
@@ -77,6 +82,7 @@ class Decision:
     local: tuple[str, ...] = ()
     manual: Mapping[str, Any] = field(default_factory=dict)
     envelope: float | None = None
+    fallback_cause: FallbackCause | None = None
     readings: Readings | None = field(default=None, repr=False, compare=False)
 
     def kept(self) -> dict[str, Any]:
@@ -121,7 +127,8 @@ class Change:
         who: whose key, or ``service`` where a rule did it.
         what: e.g. ``promote``, ``rollback``, ``return``, ``override``, ``release``.
         reason: in words.
-        detail: what exactly, as plain data.
+        detail: what exactly, as plain data; of a ``rollback`` by the service ``from``, ``to``, and the ``role`` of who
+            was taken out of charge.
     """
 
     system: str

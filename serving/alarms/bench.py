@@ -146,6 +146,7 @@ class _Room:
             commands={},
             interventions=changes,
             fallback_reason=looked.fall_back,
+            fallback_cause=None if looked.fall_back is None else "inputs",
             latency_ms=0.0,
             deadline_ms=100.0,
             findings=looked.findings,

@@ -64,7 +64,6 @@ class SiteRules:
         self._guarded: deque[bool] = deque(maxlen=GUARDED_TICKS)
         self._periods_s: deque[float] = deque(maxlen=9)
         self._last_s: float | None = None
-        self._rolled_back: str | None = None
 
     def decided(self, decision: Decision) -> dict[str, Condition]:
         """What holds after a decision, by key."""
@@ -89,12 +88,16 @@ class SiteRules:
         self._held.pop("silent", None)
         return self._held | self._structure
 
-    def changed(self, change: Change) -> None:
-        """Note what the service or a person changed: a rollback holds until the policy is back."""
-        if change.what == "rollback" and change.who == "service":
-            self._rolled_back = change.reason
-        elif change.what in ("return", "promote", "demote", "rollback"):
-            self._rolled_back = None
+    def changed(self, change: Change) -> dict[str, Condition]:
+        """What holds after a change. A canary that the service took out of charge has left, and the champion decides:
+        that is told at once, and returns by itself, as no later tick shows it.
+        """
+        if change.what == "rollback" and change.detail.get("role") == "canary":
+            text = f"canary {change.detail['from']} left, {change.detail['to']} decides: {change.reason}"
+            self._held["canary"] = Condition("canary", "medium", text)
+            self._seen["canary"] = RAISE_TICKS
+            self._gone.pop("canary", None)
+        return self._held | self._structure
 
     def waited(self, now_s: float) -> dict[str, Condition]:
         """What holds when nobody has asked for a while."""
@@ -120,8 +123,8 @@ class SiteRules:
         return max(SILENT_PERIODS * median(self._periods_s), SILENT_S) if self._periods_s else float("inf")
 
     def _of(self, decision: Decision) -> Iterable[Condition]:
-        if self._rolled_back is not None:
-            text = f"the policy was taken out of charge: {self._rolled_back}"
+        if decision.fallback_cause == "rolled_back":
+            text = f"the policy was taken out of charge: {decision.fallback_reason}"
             yield Condition("rollback", "high", text)
         elif decision.fallback_reason is not None:
             yield Condition("fallback", "medium", f"the fallback decides: {decision.fallback_reason}")

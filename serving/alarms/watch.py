@@ -100,13 +100,15 @@ class AlarmWatch:
         if rules is None:
             return
         if isinstance(event, Decision):
-            with self.lock:
-                self.book.hold(event.system, event.site, rules.decided(event), event.at_s)
+            held = rules.decided(event)
         elif isinstance(event, Structure):
-            with self.lock:
-                self.book.hold(event.system, event.site, rules.listened(event), event.at_s)
+            held = rules.listened(event)
         elif isinstance(event, Change):
-            rules.changed(event)
+            held = rules.changed(event)
+        else:
+            return
+        with self.lock:
+            self.book.hold(event.system, event.site, held, event.at_s)
 
     def told(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
         """The alarms of the sites that are wanted, and how often alarms came at all of them."""

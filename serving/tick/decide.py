@@ -12,6 +12,7 @@ from envs.core.errors import CityloopError
 from envs.core.world import Observation, Requests, as_numbers
 from serving.charge.crew import Crew
 from serving.collaborators import Looked
+from serving.events import FallbackCause
 from serving.tick.asked import Asked
 from serving.tick.deadline import Late
 from serving.tick.seat import Seat, reason_of
@@ -27,8 +28,8 @@ class Decided:
         requests: one entry an agent.
         seat: who decided.
         source: ``champion``, ``canary`` or ``fallback``.
-        reason: why the fallback decided; None if it did not.
-        late, failed: what the controller in charge did wrong.
+        reason: why the fallback decided, in words; None if it did not.
+        cause: which kind of reason that is; None if it did not.
         local: indices of agents that the fallback decided by itself.
     """
 
@@ -36,8 +37,7 @@ class Decided:
     seat: Seat
     source: str
     reason: str | None = None
-    late: bool = False
-    failed: bool = False
+    cause: FallbackCause | None = None
     local: tuple[int, ...] = ()
 
 
@@ -51,29 +51,29 @@ async def decide(
         asked: the tick, which tells how much time is left.
         looked: the checked readings.
         observation: of them.
-        out_of_charge: why the fallback is to decide anyway; None if it is not.
+        out_of_charge: why the one in charge may not decide, whatever the readings are; None if it may.
     """
     seat, source = crew.in_charge
-    why = looked.fall_back or out_of_charge
-    if why is not None:
-        return _by_fallback(crew, looked, observation, why)
+    if out_of_charge is not None:
+        return _by_fallback(crew, looked, observation, out_of_charge, "rolled_back")
+    if looked.fall_back is not None:
+        return _by_fallback(crew, looked, observation, looked.fall_back, "inputs")
     try:
         requests = await seat.decide_in_time(looked.readings, observation, asked.left_s(), asked.deadline_ms / 1e3)
     except Exception as error:
         late = isinstance(error, Late)
         if not late and not isinstance(error, CityloopError):
             log.warning("%s/%s: %s failed", crew.site.system, crew.site.name, seat.name, exc_info=error)
-        return _by_fallback(crew, looked, observation, f"{seat.name}: {reason_of(error)}", late=late, failed=not late)
+        why = f"{seat.name}: {reason_of(error)}"
+        return _by_fallback(crew, looked, observation, why, "late" if late else "failed")
     if looked.local:
         requests = _with_local(crew, looked, observation, requests)
     return Decided(requests, seat, source, local=tuple(looked.local))
 
 
-def _by_fallback(
-    crew: Crew, looked: Looked, observation: Observation, reason: str, late: bool = False, failed: bool = False
-) -> Decided:
+def _by_fallback(crew: Crew, looked: Looked, observation: Observation, reason: str, cause: FallbackCause) -> Decided:
     requests, second = _ask_fallback(crew, looked, observation)
-    return Decided(requests, crew.fallback, "fallback", f"{reason}; {second}" if second else reason, late, failed)
+    return Decided(requests, crew.fallback, "fallback", f"{reason}; {second}" if second else reason, cause)
 
 
 def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple[Requests, str | None]:

@@ -383,7 +383,7 @@ def conduct_of(outcome: Outcome, agents: int, everyday: Collection[str]) -> Cond
     if decided.source != "fallback" and outcome.changes:
         theirs = guarded_agents(outcome.changes, everyday) - set(outcome.overridden)
         guarded = len(theirs) / agents
-    return Conduct(float(decided.failed), float(decided.late), outside_of(outcome), guarded)
+    return Conduct(float(decided.cause == "failed"), float(decided.cause == "late"), outside_of(outcome), guarded)
 
 
 def outside_of(outcome: Outcome) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from envs.core.site import Site
-from serving.events import Change, Decision, Event, Shadowed, Sources, Structure
+from serving.events import Change, Decision, Event, FallbackCause, Shadowed, Sources, Structure
 from serving.gauges import gauges_of
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -26,10 +26,6 @@ BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05,
 
 MAX_REASONS = 24
 """Different reasons of a guard that have a label of their own, in the whole service."""
-
-FALLBACKS = ("late", "rolled_back", "inputs", "failed")
-"""Why a fallback decided: the controller missed its deadline, was taken out of charge, the readings could not be
-trusted, or it failed."""
 
 AT = ("system", "site")
 
@@ -57,7 +53,6 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._sites = {(site.system, site.name): site for site in sites}
         self._last: dict[tuple[str, str], Decision] = {}
-        self._rolled_back: set[tuple[str, str]] = set()
         self._reasons: set[str] = set()
         self._in_charge: dict[tuple[str, str], tuple[str, ...]] = {}
         self._make_ticks()
@@ -121,7 +116,7 @@ class Metrics:
             counter.labels(*place)
         self.differs.labels(*place)
         self.seen.labels(*place).set(math.nan)  # not 1970: a site that has never asked is not silent
-        for cause in FALLBACKS:
+        for cause in get_args(FallbackCause):
             self.fallbacks.labels(*place, cause)
         return _Every(
             self.latency.labels(*place),
@@ -157,8 +152,8 @@ class Metrics:
             self.envelope.labels(*place).set(tick.envelope)
         if tick.late:
             self.late.labels(*place).inc()
-        if tick.fallback_reason is not None:
-            self.fallbacks.labels(*place, self._cause(place, tick)).inc()
+        if tick.fallback_cause is not None:
+            self.fallbacks.labels(*place, tick.fallback_cause).inc()
         if tick.imputed:
             self.imputed.labels(*place).inc(len(tick.imputed))
         if tick.findings:
@@ -171,13 +166,6 @@ class Metrics:
                 self.charge.remove(*place, *self._in_charge[place])
             self._in_charge[place] = charge
             self.charge.labels(*place, *charge).set(1)
-
-    def _cause(self, place: tuple[str, str], tick: Decision) -> str:
-        if tick.late:
-            return "late"
-        if place in self._rolled_back:
-            return "rolled_back"
-        return "inputs" if tick.findings else "failed"
 
     def _reason(self, change: Mapping[str, Any]) -> str:
         reason = str(change.get("reason", "other"))
@@ -199,9 +187,6 @@ class Metrics:
         self.changes.labels(*place, change.what).inc()
         if change.what == "rollback" and change.who == "service":
             self.rollbacks.labels(*place).inc()
-            self._rolled_back.add(place)
-        elif change.what in ("return", "promote", "demote", "rollback"):
-            self._rolled_back.discard(place)
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer over HTTP; the route is a template, not an address."""

@@ -80,25 +80,21 @@ def test_a_tick_is_counted(metrics: Metrics) -> None:
     ("more", "cause"),
     [
         ({"late": True}, "late"),
-        ({"late": True, "findings": ("x",)}, "late"),
+        ({"findings": ("x",)}, "failed"),
         ({"findings": ("x",)}, "inputs"),
-        ({}, "failed"),
+        ({}, "rolled_back"),
     ],
 )
 def test_fallbacks_have_a_cause(metrics: Metrics, more: dict[str, Any], cause: str) -> None:
-    metrics.record(decision(source="fallback", fallback_reason="why", **more))
+    metrics.record(decision(source="fallback", fallback_reason="why", fallback_cause=cause, **more))
     assert value(metrics, "fallbacks_total", **AT, cause=cause) == 1
 
 
-def test_what_is_decided_after_a_rollback_is_counted_as_such_until_the_return(metrics: Metrics) -> None:
-    fallen = decision(source="fallback", fallback_reason="why")
-    metrics.record(Change("drainage", "estuary", 0.0, "service", "rollback", "late"))
-    metrics.record(fallen)
-    metrics.record(Change("drainage", "estuary", 0.0, "service", "return", "well"))
-    metrics.record(fallen)
+def test_rollbacks_are_the_service_s_own(metrics: Metrics) -> None:
+    for who, what in (("service", "rollback"), ("ana", "rollback"), ("service", "return")):
+        metrics.record(Change("drainage", "estuary", 0.0, who, what, "late"))
     assert value(metrics, "rollbacks_total", **AT) == 1
-    assert value(metrics, "fallbacks_total", **AT, cause="rolled_back") == 1
-    assert value(metrics, "fallbacks_total", **AT, cause="failed") == 1
+    assert value(metrics, "changes_total", **AT, what="rollback") == 2
     assert value(metrics, "changes_total", **AT, what="return") == 1
 
 

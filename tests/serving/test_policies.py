@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from envs.core.site import Site
+from serving.alarms.rules import SiteRules
 from serving.charge.state import Store
+from serving.collaborators import Looked
 from serving.events import Change, Decision, Shadowed
 from serving.tick.sites import SiteService
+from serving.wire import Tick
 from tests.serving.bundles import bundle
 from tests.serving.operators import Book, ask, change, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of, wish
@@ -162,6 +165,46 @@ def test_a_policy_that_keeps_failing_is_out_of_charge_until_it_has_been_well(sit
     assert book.changes() == [("service", "rollback"), ("service", "return")]
     assert drive(one, site, range(9, 12), book) == ["champion"] * 3
     assert one.degraded is None
+    causes = [decision.fallback_cause for decision in book.of(Decision)]
+    assert causes == ["failed"] * 3 + ["rolled_back"] * 6 + [None] * 3
+
+
+def test_a_policy_that_is_out_of_charge_is_so_after_a_restart_too(site: Site, tmp_path: Path) -> None:
+    store, policy, book = Store(tmp_path, site), Stub("policy"), Book()
+    one = service(site, policy, rollback=RATES | {"errors": 0}, store=store)
+    policy.then = failing
+    one.act(body_of(tick_of(site)))
+    one.close()
+    again = service(site, Stub("policy"), rollback=RATES, store=store, sinks=[book])
+    again.act(body_of(tick_of(site)))
+    (decision,) = book.of(Decision)
+    assert (decision.fallback_cause, decision.fallback_reason) == ("rolled_back", again.degraded)
+
+
+class Doubting:
+    """Input checks that trust no reading."""
+
+    def look(self, tick: Tick, at_s: float) -> Looked:
+        return Looked(tick.readings, fall_back="no sensor can be trusted")
+
+    def judge(self, looked: Looked, observation: Any) -> Looked:
+        return looked
+
+    def follow(self, envelope: Any) -> None:
+        pass
+
+    def reset(self) -> None:
+        pass
+
+
+def test_readings_that_cannot_be_trusted_are_a_cause_but_being_out_of_charge_comes_first(site: Site) -> None:
+    book = Book()
+    one = service(site, Stub("policy"), checks=Doubting(), sinks=[book])
+    one.act(body_of(tick_of(site)))
+    one.standing.watch.tripped = "it fails"
+    one.act(body_of(tick_of(site) | {"tick": 1}))
+    told = [(decision.fallback_cause, decision.fallback_reason) for decision in book.of(Decision)]
+    assert told == [("inputs", "no sensor can be trusted"), ("rolled_back", "it fails")]
 
 
 def test_a_canary_that_fails_gives_way_to_the_champion(site: Site) -> None:
@@ -172,6 +215,8 @@ def test_a_canary_that_fails_gives_way_to_the_champion(site: Site) -> None:
     assert drive(one, site, range(3, 5), book) == ["champion"] * 2
     assert one.standing.crew.roles.challenger is None
     assert book.of(Change)[0].detail["role"] == "canary"
+    assert [decision.fallback_cause for decision in book.of(Decision)] == ["failed"] * 3 + [None] * 2
+    assert set(SiteRules(lambda _: []).changed(book.of(Change)[0])) == {"canary"}
 
 
 def test_a_guard_that_changes_too_much_takes_the_policy_out_of_charge(site: Site) -> None:

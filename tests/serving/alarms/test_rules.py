@@ -91,12 +91,22 @@ def test_each_sensor_has_an_alarm_of_its_own_whatever_it_shows() -> None:
 
 def test_a_rollback_holds_until_the_policy_is_back() -> None:
     rules = SiteRules(nothing)
-    rules.changed(Change("drainage", "town", 0.0, "service", "rollback", "late in 5 of 20 ticks"))
-    held = decide(rules, 1, fallback_reason="rolled back")
-    assert held["rollback"].priority == "high"
-    assert "late in 5 of 20 ticks" in held["rollback"].text
-    rules.changed(Change("drainage", "town", 50.0, "service", "return", "quiet"))
+    held = decide(rules, 1, fallback_reason="late in 5 of 20 ticks", fallback_cause="rolled_back")
+    assert {key: (c.priority, c.text) for key, c in held.items()} == {
+        "rollback": ("high", "the policy was taken out of charge: late in 5 of 20 ticks")
+    }
     assert decide(rules, RETURN_TICKS + 2, 60.0) == {}
+
+
+def test_a_canary_that_left_is_told_of_at_once_and_returns_by_itself() -> None:
+    rules, detail = SiteRules(nothing), {"from": "new", "to": "old", "role": "canary"}
+    held = rules.changed(Change("drainage", "town", 0.0, "service", "rollback", "it fails", detail))
+    assert {key: (c.priority, c.text) for key, c in held.items()} == {
+        "canary": ("medium", "canary new left, old decides: it fails")
+    }
+    assert set(decide(rules, RETURN_TICKS - 1, 5.0)) == {"canary"}
+    assert decide(rules, RETURN_TICKS, 15.0) == {}
+    assert rules.changed(Change("drainage", "town", 0.0, "ana", "rollback", "worse", {"before": {}})) == {}
 
 
 def test_silence_is_measured_by_the_sites_own_pace() -> None:
