@@ -116,16 +116,17 @@ class InputChecks:
         bad = seen.change > self._change
         bad |= seen.run > self._run
         bad |= (seen.scaled > self._high) | (seen.scaled < self._low)
-        broken = self._broken(seen)
+        broken, stale = self._broken(seen), {}
         for name, age_s in tick.ages_s.items():
             if age_s > self._max_age_s:
+                stale[name] = f"{name} is {age_s:.3g} s old, {self._max_age_s:g} s are allowed"
                 bad[self._watch.flat.slices[name]] = True
         if late is None and not broken and not np.count_nonzero(bad):
             self._held[:] = 0
             self._watch.keep(seen, tick.readings)
             looked = Looked(tick.readings)
         else:
-            looked = self._respond(seen, bad, broken, late, self._stale(tick))
+            looked = self._respond(seen, bad, broken, late, stale)
         self._last = looked
         return looked
 
@@ -156,11 +157,6 @@ class InputChecks:
             return f"time_s: the readings are {age_s:.3g} s old, {self._max_age_s:g} s are allowed"
         return None
 
-    def _stale(self, tick: Tick) -> list[str]:
-        """Columns that are too old, in words."""
-        old = {name: age_s for name, age_s in tick.ages_s.items() if age_s > self._max_age_s}
-        return [f"{name} is {age_s:.3g} s old, {self._max_age_s:g} s are allowed" for name, age_s in old.items()]
-
     def _broken(self, seen: Seen) -> dict[str, np.ndarray]:
         """Rule → where it is broken."""
         found = {}
@@ -173,10 +169,17 @@ class InputChecks:
     # What becomes of it.
 
     def _respond(
-        self, seen: Seen, bad: np.ndarray, broken: Mapping[str, np.ndarray], late: str | None, stale: list[str]
+        self,
+        seen: Seen,
+        bad: np.ndarray,
+        broken: Mapping[str, np.ndarray],
+        late: str | None,
+        stale: Mapping[str, str],
     ) -> Looked:
-        findings, why = [*stale], [] if stale else self._reasons(seen, bad)
-        fall_back = late
+        single = bad.copy()  # what is doubtful by itself; the age of a column says all of its values
+        for name in stale:
+            single[self._watch.flat.slices[name]] = False
+        findings, fall_back = [*stale.values()], late
         if late is not None:
             findings.append(late)
         asked: dict[int, Respond] = {}
@@ -192,21 +195,22 @@ class InputChecks:
                     bad[place] = True
                     if respond is not None:
                         asked[place] = respond
-        findings += why
+        count = len(findings) + int(np.count_nonzero(single))
+        findings = [*findings, *self._reasons(seen, single)][:TOLD]
+        if count > TOLD:
+            findings.append(f"and {count - TOLD} more")
         imputed, local, more = self._replace(seen, bad, asked)
         fall_back = fall_back or more
         if fall_back is None and len(local) > self.settings.fall_back_share * len(self.site.agents):
             fall_back = f"{len(local)} of {len(self.site.agents)} agents cannot trust their sensors"
         readings = put_in(seen.readings, imputed)
         self._watch.keep(seen, readings, ~bad)
-        if len(findings) > TOLD:
-            findings = [*findings[:TOLD], f"and {len(findings) - TOLD} more"]
         return Looked(readings, imputed, tuple(findings), local, fall_back)
 
     def _reasons(self, seen: Seen, bad: np.ndarray) -> list[str]:
-        """What is wrong with single values, in words."""
+        """What is wrong with single values, in words; of so many as are told."""
         told = []
-        for k in np.flatnonzero(bad)[: TOLD + 1].tolist():
+        for k in np.flatnonzero(bad)[:TOLD].tolist():
             column, index, where = self._watch.flat.where(k)
             value = seen.values[k]
             if seen.run[k] > self._run[k]:
@@ -216,7 +220,7 @@ class InputChecks:
             else:
                 what = f"shows {value:g}, beyond what it ever did"
             told.append(f"{column}[{index}] ({where}) {what}")
-        return told + [f"and {int(bad.sum()) - len(told)} more"] * (int(bad.sum()) > len(told))
+        return told
 
     def _contradiction(self, name: str, where: np.ndarray) -> list[str]:
         rule = self._rules[name]

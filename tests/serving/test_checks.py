@@ -19,6 +19,7 @@ from envs.core.site import Site
 from serving.build import Plan
 from serving.checks import CheckSettings, InputChecks, put_in
 from serving.checks.bench import CASES, bench_checks
+from serving.checks.checks import TOLD
 from serving.collaborators import Looked
 from serving.config import ServiceConfig
 from serving.wire import Tick, example_tick
@@ -245,6 +246,24 @@ def test_columns_that_are_too_old_are_not_trusted(sites: dict[str, Site]) -> Non
     )
     assert "count_veh is 16 s old, 15 s are allowed" in looked.findings
     assert (looked.readings["count_veh"] == 0).all()
+
+
+def test_the_age_of_one_column_hides_nothing_of_another(sites: dict[str, Site]) -> None:
+    site = sites["intersections"]
+    limits = Limits(high={"count_veh": 5.0, "speed_mps": 0.1})
+    checks = Street(site, limits).checks
+    busy = still(site, count_veh=[9.0, *[0.0] * (len(site.axes["approach"]) - 1)])
+    first, second = checks.look(Tick(0, 0.0, busy, ages_s={"speed_mps": 16.0}), 0.0).findings
+    assert first == "speed_mps is 16 s old, 15 s are allowed"
+    assert second.startswith("count_veh[0] (approach")
+
+
+def test_what_is_not_told_one_by_one_is_counted(sites: dict[str, Site]) -> None:
+    site = sites["intersections"]
+    lanes = len(site.axes["approach"])
+    looked = Street(site, Limits(high={"count_veh": 5.0})).next(count_veh=np.full(lanes, 9.0))
+    assert [finding.startswith("count_veh[") for finding in looked.findings] == [True] * TOLD + [False]
+    assert looked.findings[-1] == f"and {lanes - TOLD} more"
 
 
 def test_observations_beyond_what_was_seen_need_to_last(sites: dict[str, Site]) -> None:
