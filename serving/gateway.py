@@ -85,10 +85,18 @@ class Gateway:
             Forbidden: if they may not.
         """
         principal = self.access.authenticate(headers)
+        self.permit(principal, role, system, site)
+        return principal
+
+    def permit(self, principal: Principal, role: Role, system: str = "", site: str = "") -> None:
+        """Let somebody who was let in already do something at a site, or with the service as a whole.
+
+        Raises:
+            Forbidden: if they may not.
+        """
         if not principal.may(role, system, site):
             place = f"{system}/{site}" if system else "the service"
             raise Forbidden("key", principal.name, f"it may not {role.name.lower()} at {place}: use another key")
-        return principal
 
     async def act(self, system: str, site: str, body: bytes, principal: Principal) -> dict[str, Any]:
         """Answer a tick of a site for somebody who may act there; see `SiteService.act_async`."""

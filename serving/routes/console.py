@@ -170,12 +170,13 @@ def _add_scenes(app: FastAPI, gateway: Gateway) -> None:
 
 def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
     async def enter(number: int, request: Request) -> Principal:
-        """Somebody who may operate the site of an alarm that is there; to others it is not there."""
-        gateway.access.authenticate(request.headers)
+        """Somebody who may operate the site of an alarm; to those who may not read there it is none."""
+        principal = gateway.access.authenticate(request.headers)
         alarm = await gateway.alarm(number)
-        if alarm is None:
+        if alarm is None or not principal.may(Role.READ, alarm.system, alarm.site):
             raise NotServed("alarm", str(number), [])
-        return gateway.enter(request.headers, Role.OPERATE, alarm.system, alarm.site)
+        gateway.permit(principal, Role.OPERATE, alarm.system, alarm.site)
+        return principal
 
     @app.get("/v1/alarms", response_model=AlarmList, responses=refused(401, 429))
     async def alarms(request: Request) -> Response:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from envs.core.conditions import Condition
 from envs.core.site import Site
-from serving.access.principal import Grant, Principal, Role
+from serving.access.entry import Access
+from serving.access.keys import create_key
+from serving.access.principal import AccessSettings, Grant, Principal, Role
+from serving.alarms.watch import AlarmWatch
+from serving.app import create_app
+from serving.gateway import Gateway
 from serving.refusals import Unauthenticated
 from tests.serving.operators import BASE, HOME, Clock, ask, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of
@@ -56,9 +64,6 @@ ROUTES: list[tuple[str, str, Role, Any]] = [
 def test_every_address_asks_for_its_role_and_no_less(
     site: Site, method: str, path: str, needed: Role, body: Any
 ) -> None:
-    from serving.app import create_app
-    from serving.gateway import Gateway
-
     client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
 
     def status(key: str | None) -> int:
@@ -76,10 +81,28 @@ def test_every_address_asks_for_its_role_and_no_less(
     assert status("administer@intersections/grid2x2") != 403
 
 
-def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> None:
-    from serving.app import create_app
-    from serving.gateway import Gateway
+@pytest.mark.parametrize(
+    ("grant", "status"),
+    [
+        (Grant(role=Role.OPERATE, system="intersections"), 200),
+        (Grant(role=Role.READ, system="intersections"), 403),
+        (Grant(role=Role.OPERATE, system="drainage"), 404),
+    ],
+)
+def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
+    site: Site, tmp_path: Path, grant: Grant, status: int
+) -> None:
+    key, _ = create_key(tmp_path / "keys.json", "room", [grant], rate_s=0.001, burst=1.0)
+    watch = AlarmWatch([site])
+    with watch.lock:
+        watch.book.hold(site.system, site.name, {"full": Condition("full", "high", "it is full")}, 0.0)
+    gateway = Gateway([service(site)], Access(AccessSettings(keys=tmp_path / "keys.json")), alarms=watch)
+    with closing(watch), TestClient(create_app(gateway), HOME) as client:
+        statuses = [client.post("/v1/alarms/1/acknowledge", headers={"x-api-key": key}).status_code for _ in range(2)]
+    assert statuses == [status, 429]
 
+
+def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> None:
     client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
     assert client.get("/healthz").json() == {"status": "ok", "sites": {}, "audit": ""}
     assert "grid2x2" in client.get("/healthz", headers={"authorization": "Bearer read"}).text
