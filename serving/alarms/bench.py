@@ -17,7 +17,7 @@ from agents import POLICY, make_controller
 from envs.core.env import make_loop
 from envs.core.loop import ControlLoop
 from envs.core.readings import Readings
-from serving.alarms.book import RATE_S, Alarm, AlarmBook
+from serving.alarms.book import RATE_S, Alarm, AlarmBook, Happening
 from serving.alarms.rules import SiteRules
 from serving.alarms.watch import plant_of
 from serving.checks import InputChecks
@@ -90,7 +90,6 @@ class _Room:
         self._loop, self._controller = loop, make_controller(POLICY, loop.site)
         self._checks = InputChecks(loop.system, loop.site, getattr(self._controller, "envelope", None))
         self._health = HealthWatch(open_monitors([(SHIPPED, loop.site)]), tell=self._listened)
-        self._counted: dict[int, int] = {}
 
     def close(self) -> None:
         """Listen no longer."""
@@ -100,7 +99,6 @@ class _Room:
         """Play one from an empty book on."""
         loop, self._raised = self._loop, []
         self._rules, self._book = SiteRules(plant_of(loop.site)), AlarmBook(changed=self._note)
-        self._counted.clear()
         self._controller.reset()
         self._checks.reset()
         loop.reset(seed)
@@ -157,7 +155,6 @@ class _Room:
     def _listened(self, heard: Structure) -> None:
         self._book.hold(heard.system, heard.site, self._rules.listened(heard), heard.at_s)
 
-    def _note(self, alarm: Alarm) -> None:
-        if alarm.state == "raised" and self._counted.get(alarm.id) != alarm.count:
-            self._counted[alarm.id] = alarm.count
+    def _note(self, alarm: Alarm, what: Happening, _: str | None) -> None:
+        if what == "raised":
             self._raised.append(alarm.model_copy())

@@ -35,6 +35,12 @@ COURSE_S = 24 * 3600.0
 LONGEST_SHELF_S = 8 * 3600.0
 """A shift: nothing is out of sight for longer."""
 
+Happening = Literal["raised", "returned", "acknowledged", "shelved", "unshelved"]
+"""What becomes of an alarm: by itself the first two, by a person the others."""
+
+Told = Callable[["Alarm", Happening, str | None], None]
+"""Told of an alarm that changed: the alarm as it is then, what became of it, and who did it; None: nobody."""
+
 ORDER = {"high": 0, "medium": 1, "low": 2}
 
 
@@ -100,14 +106,14 @@ class AlarmBook:
 
     Args:
         path: where they are kept over restarts; None: nowhere.
-        changed: told of every alarm that changed.
+        changed: see `Told`.
         first, step: its alarms have the numbers ``first``, ``first + step``, …: no two of several books have one.
     """
 
     def __init__(
         self,
         path: Path | None = None,
-        changed: Callable[[Alarm], None] = lambda _: None,
+        changed: Told = lambda *_: None,
         first: int = 1,
         step: int = 1,
     ):
@@ -159,7 +165,7 @@ class AlarmBook:
         if alarm is not None:
             alarm.state, alarm.raised_s, alarm.returned_s = "raised", now_s, None
             alarm.text, alarm.priority, alarm.count = condition.text, condition.priority, alarm.count + 1
-            self._keep(alarm)
+            self._keep(alarm, "raised")
             return
         self._last += 1 + (self._first - self._last - 1) % self._step
         new = Alarm(
@@ -174,7 +180,7 @@ class AlarmBook:
             raised_s=now_s,
         )
         self._alarms[system, site, condition.key] = new
-        self._keep(new)
+        self._keep(new, "raised")
 
     def _incident(self, system: str, site: str, now_s: float) -> int:
         mine = [a for a in self._alarms.values() if (a.system, a.site) == (system, site)]
@@ -186,7 +192,7 @@ class AlarmBook:
         if alarm.state == "acknowledged":
             del self._alarms[alarm.system, alarm.site, alarm.key]
         alarm.state = "returned"
-        self._keep(alarm)
+        self._keep(alarm, "returned")
 
     def find(self, number: int) -> Alarm:
         """The alarm of that number.
@@ -213,7 +219,7 @@ class AlarmBook:
             del self._alarms[alarm.system, alarm.site, alarm.key]
         else:
             alarm.state = "acknowledged"
-        self._keep(alarm)
+        self._keep(alarm, "acknowledged", who)
         return alarm
 
     def shelve(self, number: int, who: str, reason: str, seconds: float, now_s: float) -> Alarm:
@@ -226,10 +232,10 @@ class AlarmBook:
         until = now_s + min(seconds, LONGEST_SHELF_S) if seconds > 0 else None
         alarm.shelved_until_s = until
         alarm.shelved_by, alarm.shelved_for = (who, reason) if until else (None, None)
-        self._keep(alarm)
+        self._keep(alarm, "shelved" if until else "unshelved", who)
         return alarm
 
-    def _keep(self, alarm: Alarm) -> None:
+    def _keep(self, alarm: Alarm, what: Happening, who: str | None = None) -> None:
         if self._path is not None:
             while self._came and self._came[0] < self._came[-1] - COURSE_S:
                 self._came.popleft()
@@ -239,7 +245,7 @@ class AlarmBook:
             except OSError as error:
                 why = error.strerror
                 log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
-        self._changed(alarm)
+        self._changed(alarm, what, who)
 
 
 def _read(path: Path | None) -> _Kept:

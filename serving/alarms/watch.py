@@ -13,15 +13,16 @@ from queue import Empty, SimpleQueue
 
 from envs.core.registry import get_system
 from envs.core.site import Site
-from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm
+from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, Told
 from serving.alarms.rules import Plant, SiteRules
 from serving.alarms.told import AlarmsTold
-from serving.events import Change, Decision, Event, Structure
+from serving.events import Change, Decision, Event, Shadowed, Structure
 
 log = logging.getLogger("cityloop.serving")
 
 QUEUE = 1000
-"""Events that may wait; of more, only the newest state matters, and it comes with the next tick."""
+"""Events that may wait while decisions still find room: what one of them says, the next one says anew. Nothing else is
+told twice, and nothing else is many."""
 
 LOOK_S = 0.5
 """How often silence is looked for."""
@@ -36,7 +37,7 @@ class AlarmWatch:
     Args:
         sites: whose.
         path: where alarms are kept over restarts; None: nowhere.
-        changed: told of every alarm that changed, in the watch's thread.
+        changed: see `Told`; called in the watch's thread, or in that of who acknowledges or shelves.
         clock: wall clock, seconds since 1970.
         numbers: see `AlarmBook`.
 
@@ -49,7 +50,7 @@ class AlarmWatch:
         self,
         sites: Sequence[Site],
         path: Path | None = None,
-        changed: Callable[[Alarm], None] = lambda _: None,
+        changed: Told = lambda *_: None,
         clock: Callable[[], float] = time.time,
         numbers: tuple[int, int] = (1, 1),
     ):
@@ -63,7 +64,9 @@ class AlarmWatch:
 
     def record(self, event: Event) -> None:
         """See `Sink.record`."""
-        if self._events.qsize() < QUEUE:
+        if isinstance(event, Shadowed):  # nothing rings for what was never carried out
+            return
+        if not isinstance(event, Decision) or self._events.qsize() < QUEUE:
             self._events.put(event)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal, TextIO
 
 import orjson
 
-from serving.alarms.book import Alarm
+from serving.alarms.book import Alarm, Happening
 from serving.events import Change, Decision, Event, Shadowed, Structure
 
 Style = Literal["json", "text"]
@@ -197,16 +197,11 @@ class LogSink:
         elif not isinstance(event, (Decision, Shadowed, Structure)):
             self._log.warning("an event of an unknown kind: %s", type(event).__name__)
 
-    def alarm(self, alarm: Alarm) -> None:
+    def alarm(self, alarm: Alarm, what: Happening, who: str | None) -> None:
         """Tell an alarm that changed."""
-        about = {
-            "event": "alarm",
-            "system": alarm.system,
-            "site": alarm.site,
-            "who": alarm.acknowledged_by or "service",
-        }
-        level = logging.WARNING if alarm.state == "raised" else logging.INFO
-        self._log.log(level, "alarm %s %s: %s", alarm.key, alarm.state, alarm.text, extra=about)
+        about = {"event": "alarm", "system": alarm.system, "site": alarm.site, "who": who or "service"}
+        level = logging.WARNING if what == "raised" else logging.INFO
+        self._log.log(level, "alarm %s %s: %s", alarm.key, what, alarm.text, extra=about)
 
     def close(self) -> None:
         """Nothing is under way."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envs.core.site import Site
-from serving.alarms.book import Alarm
+from serving.alarms.book import Alarm, Happening
 from serving.alarms.watch import AlarmWatch
 from serving.audit import AuditLog
 from serving.events import Event, Sink
@@ -63,9 +63,9 @@ class Sinks:
         # What listens ends first, as it may have something to tell.
         self.all: tuple[Sink, ...] = others if self.health is None else (self.health, *others)
 
-    def _alarm(self, alarm: Alarm) -> None:
+    def _alarm(self, alarm: Alarm, what: Happening, who: str | None) -> None:
         self.streams.alarm(alarm)
-        self._log.alarm(alarm)
+        self._log.alarm(alarm, what, who)
 
     def _ringing(self) -> list[Alarm]:
         """The alarms whose cause holds."""

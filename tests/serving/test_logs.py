@@ -115,9 +115,11 @@ def test_changes_and_alarms_are_told_and_ticks_are_not(caplog: pytest.LogCapture
     sink = LogSink()
     for event in (decision(), change("promote"), change("rollback")):
         sink.record(event)
-    sink.alarm(alarm())
-    assert [(r.levelname, getattr(r, "event", None)) for r in caplog.records] == [
-        ("INFO", "promote"),
-        ("WARNING", "rollback"),
-        ("WARNING", "alarm"),
+    sink.alarm(alarm(), "raised", None)
+    sink.alarm(alarm(), "shelved", "ben")
+    assert [(r.levelname, getattr(r, "event", None), getattr(r, "who", None)) for r in caplog.records] == [
+        ("INFO", "promote", "ada"),
+        ("WARNING", "rollback", "ada"),
+        ("WARNING", "alarm", "service"),
+        ("INFO", "alarm", "ben"),
     ]

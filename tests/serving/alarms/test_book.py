@@ -109,6 +109,23 @@ def test_a_shelved_alarm_is_last_and_comes_back_by_itself() -> None:
     assert book.shelve(number, "ana", "", 0.0, now_s=1.0).shelved_until_s is None
 
 
+def test_what_became_of_an_alarm_is_told_with_who_did_it() -> None:
+    told: list[tuple[str, str | None]] = []
+    book = AlarmBook(changed=lambda _, what, who: told.append((what, who)))
+    hold(book, 0.0, FULL)
+    book.acknowledge(1, "ana", 1.0)
+    book.shelve(1, "ben", "pump is being mended", 60.0, 2.0)
+    book.shelve(1, "eve", "", 0.0, 3.0)
+    hold(book, 4.0)
+    assert told == [
+        ("raised", None),
+        ("acknowledged", "ana"),
+        ("shelved", "ben"),
+        ("unshelved", "eve"),
+        ("returned", None),
+    ]
+
+
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     path = tmp_path / "alarms.json"
     book = AlarmBook(path)
@@ -130,7 +147,7 @@ def test_a_broken_file_does_not_stop_the_service(tmp_path: Path) -> None:
 
 def test_a_full_disk_does_not_stop_alarms(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     told: list[str] = []
-    book = AlarmBook(tmp_path / "gone" / "alarms.json", lambda alarm: told.append(alarm.key))
+    book = AlarmBook(tmp_path / "gone" / "alarms.json", lambda alarm, *_: told.append(alarm.key))
     hold(book, 1.0, FULL)
     assert states(book) == [("full:T1", "raised")]
     assert told == ["full:T1"]

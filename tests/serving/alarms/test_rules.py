@@ -38,6 +38,10 @@ DECISION = Decision(
 )
 
 
+LEFT = {"from": "new", "to": "old", "role": "canary"}
+"""Detail of the change by which a canary leaves."""
+
+
 def decide(rules: SiteRules, ticks: int, start_s: float = 0.0, **what: object) -> dict[str, Condition]:
     held: dict[str, Condition] = {}
     for k in range(ticks):
@@ -99,8 +103,8 @@ def test_a_rollback_holds_until_the_policy_is_back() -> None:
 
 
 def test_a_canary_that_left_is_told_of_at_once_and_returns_by_itself() -> None:
-    rules, detail = SiteRules(nothing), {"from": "new", "to": "old", "role": "canary"}
-    held = rules.changed(Change("drainage", "town", 0.0, "service", "rollback", "it fails", detail))
+    rules = SiteRules(nothing)
+    held = rules.changed(Change("drainage", "town", 0.0, "service", "rollback", "it fails", LEFT))
     assert {key: (c.priority, c.text) for key, c in held.items()} == {
         "canary": ("medium", "canary new left, old decides: it fails")
     }
@@ -136,6 +140,14 @@ def test_a_watch_reads_the_plant_from_what_was_asked(watch: AlarmWatch) -> None:
         assert {alarm.key for alarm in alarms} == {f"full:{tank.id}" for tank in loop.site.tanks}
     finally:
         watch.close()
+
+
+def test_what_is_told_once_waits_however_many_ticks_do(watch: AlarmWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.alarms.watch.QUEUE", 0)
+    watch.record(replace(DECISION, site="estuary", fallback_reason="it fails", fallback_cause="rolled_back"))
+    watch.record(Change("drainage", "estuary", 99.0, "service", "rollback", "it fails", LEFT))
+    watch.close()
+    assert [alarm.key for alarm in watch.book.all(100.0)] == ["canary"]
 
 
 @pytest.mark.parametrize("ref", ["intersections/cologne1", "drainage/estuary", "dampers/jansen", "transit/hcmc"])
