@@ -127,6 +127,11 @@ class AlarmBook:
         """Every alarm, what needs a person first."""
         return sorted(self._alarms.values(), key=lambda alarm: urgency(alarm, now_s))
 
+    def standing(self, system: str, site: str) -> dict[str, Condition]:
+        """What holds at a site as far as the book knows, by key."""
+        mine = [a for a in self._alarms.values() if (a.system, a.site) == (system, site) and a.returned_s is None]
+        return {alarm.key: Condition(alarm.key, alarm.priority, alarm.text, alarm.place) for alarm in mine}
+
     def rate(self, now_s: float) -> int:
         """Alarms that came in the last ten minutes (`RATE_S`), each return of one that still stood included."""
         return sum(now_s - RATE_S < came <= now_s for came in self._came)

@@ -27,6 +27,9 @@ there (`System.everyday`)."""
 SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
 
+STRUCTURE = ("damage", "deaf")
+"""Conditions that a building's monitor tells, and no tick."""
+
 Plant = Callable[[Readings], Iterable[Condition]]
 """The readings of a tick → what holds at the plant."""
 
@@ -53,14 +56,16 @@ class SiteRules:
 
     Args:
         plant: tells the plant's own conditions from the readings of a tick.
+        standing: what held when the last process ended, by key: it stands until ticks and windows show otherwise.
     """
 
-    def __init__(self, plant: Plant):
+    def __init__(self, plant: Plant, standing: Mapping[str, Condition] | None = None):
         self._plant = plant
-        self._seen: dict[str, int] = {}
+        before = standing or {}
+        self._structure = {key: condition for key, condition in before.items() if key in STRUCTURE}
+        self._held = {key: condition for key, condition in before.items() if key not in STRUCTURE}
+        self._seen = dict.fromkeys(self._held, RAISE_TICKS)
         self._gone: dict[str, tuple[int, float]] = {}
-        self._held: dict[str, Condition] = {}
-        self._structure: dict[str, Condition] = {}
         self._guarded: deque[bool] = deque(maxlen=GUARDED_TICKS)
         self._periods_s: deque[float] = deque(maxlen=9)
         self._last_s: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, Told
-from serving.alarms.rules import Plant, SiteRules
+from serving.alarms.rules import STRUCTURE, Plant, SiteRules
 from serving.alarms.told import AlarmsTold
 from serving.events import Change, Decision, Event, Shadowed, Structure
 
@@ -40,6 +40,7 @@ class AlarmWatch:
         changed: see `Told`; called in the watch's thread, or in that of who acknowledges or shelves.
         clock: wall clock, seconds since 1970.
         numbers: see `AlarmBook`.
+        listening: (system, site) of buildings with a monitor: what it told last stands over a restart.
 
     Attributes:
         book: of all alarms; `lock` is held while it is looked at.
@@ -53,14 +54,21 @@ class AlarmWatch:
         changed: Told = lambda *_: None,
         clock: Callable[[], float] = time.time,
         numbers: tuple[int, int] = (1, 1),
+        listening: Container[tuple[str, str]] = (),
     ):
         self.book = AlarmBook(path, changed, *numbers)
         self.lock = threading.Lock()
         self._clock, self.since_s = clock, clock()
-        self._rules = {(site.system, site.name): SiteRules(plant_of(site)) for site in sites}
+        self._rules = {(site.system, site.name): self._rules_of(site, listening) for site in sites}
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
         self._thread.start()
+
+    def _rules_of(self, site: Site, listening: Container[tuple[str, str]]) -> SiteRules:
+        place = (site.system, site.name)
+        before = self.book.standing(*place)
+        told = {key: one for key, one in before.items() if key not in STRUCTURE or place in listening}
+        return SiteRules(plant_of(site), told)
 
     def record(self, event: Event) -> None:
         """See `Sink.record`."""

@@ -49,7 +49,7 @@ class Sinks:
         path = None if folder is None else folder / "alarms" / f"{_label(sites)}.json"
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self.alarms = AlarmWatch(sites, path, self._alarm, numbers=numbers)
+        self.alarms = AlarmWatch(sites, path, self._alarm, numbers=numbers, listening=monitors or {})
         self.streams.ringing = self._ringing
         places = {(site.system, site.name): site for site in sites}
         self.streams.gauges = lambda place, body: gauges_of(places[place], body)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +142,39 @@ def test_a_watch_reads_the_plant_from_what_was_asked(watch: AlarmWatch) -> None:
         assert {alarm.key for alarm in alarms} == {f"full:{tank.id}" for tank in loop.site.tanks}
     finally:
         watch.close()
+
+
+def alarms(watch: AlarmWatch) -> list[tuple[int, str, str]]:
+    with watch.lock:
+        return [(alarm.id, alarm.key, alarm.state) for alarm in watch.book.all(100.0)]
+
+
+def test_what_held_and_was_seen_before_a_restart_does_not_ring_again(tmp_path: Path) -> None:
+    site = get_system("drainage").load_site(load_scenario("drainage/estuary"))
+    fallen = replace(DECISION, site="estuary", readings=None, fallback_reason="it fails", fallback_cause="rolled_back")
+    for at_s in (100.0, 200.0):
+        with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
+            watch.look()
+            watch.take(replace(fallen, at_s=at_s))
+            watch.acknowledge(1, "ana")
+            assert alarms(watch) == [(1, "rollback", "acknowledged")]
+    with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
+        for k in range(RETURN_TICKS):
+            assert alarms(watch) == [(1, "rollback", "acknowledged")]
+            watch.take(replace(fallen, at_s=300.0 + 5 * k, fallback_reason=None, fallback_cause=None))
+        assert alarms(watch) == []
+
+
+@pytest.mark.parametrize(("listening", "keys"), [((("dampers", "jansen"),), {"damage"}), ((), set())])
+def test_what_a_monitor_heard_stands_over_a_restart_while_it_listens(
+    tmp_path: Path, listening: tuple[tuple[str, str], ...], keys: set[str]
+) -> None:
+    site = get_system("dampers").load_site(load_scenario("dampers/jansen"))
+    with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
+        watch.take(heard("alarm", "none", 1))
+    with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0, listening=listening)) as watch:
+        watch.look()
+        assert {key for _, key, state in alarms(watch) if state == "raised"} == keys
 
 
 def test_what_is_told_once_waits_however_many_ticks_do(watch: AlarmWatch, monkeypatch: pytest.MonkeyPatch) -> None:
