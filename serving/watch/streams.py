@@ -199,27 +199,28 @@ class Streams:
             ReadingError: if ``since`` is no identifier.
         """
         era, number = self._place(since)
+        begins = self._last  # ahead of the look at what rings: what changes meanwhile is told, or told twice
         ringing = [] if number is not None else [a for a in self.ringing() if wanted(a.system, a.site)]
         with self._lock:
             if len(self._open) >= self._most or sum(one.name == name for one in self._open) >= self._most_each:
                 raise Busy("streams", len(self._open), "close one, or ask again later", retry_after_s=10.0)
             first = []
             if number is None:
-                number = self._last
+                number = begins
                 if era is not None:
                     first.append(_frame(None, "gap", {"reason": "not this service's: it was started again since"}))
                 first += [_frame(None, "alarm", _content(alarm)) for alarm in ringing]
-                first += self._last_of(wanted, last) if last else []
+                first += self._last_of(wanted, last, number) if last else []
             one = Subscription(self, name, wanted, allowed, number, first)
             self._open.add(one)
         return one
 
-    def _last_of(self, wanted: Callable[[str, str], bool], most: int) -> list[Frame]:
-        """The last decisions of every site and what its plant told last, without a place to go on from."""
+    def _last_of(self, wanted: Callable[[str, str], bool], most: int, number: int) -> list[Frame]:
+        """Up to an event, the last decisions of every site and what its plant told last; nobody goes on from these."""
         found = []
         for (system, site, lane), ring in self._rings.items():
             if wanted(system, site) and lane != "rare":
-                fit = [entry for entry in ring.entries if entry.kind in ("decision", "telemetry")]
+                fit = [e for e in ring.entries if e.kind in ("decision", "telemetry") and e.number <= number]
                 found += [self._framed(entry)._replace(id=None) for entry in fit[-most:]]
         return found
 

@@ -111,6 +111,20 @@ async def test_a_tick_tells_what_a_control_room_needs() -> None:
     assert "body" not in data
 
 
+async def test_an_alarm_that_returns_while_somebody_begins_to_listen_is_not_missed() -> None:
+    streams = Streams()
+    streams.record(decision(0))
+
+    def ringing() -> list[Alarm]:
+        streams.alarm(alarm("returned"))
+        streams.record(decision(1))
+        return [alarm("raised")]
+
+    streams.ringing = ringing
+    told = [(one.kind, one.data.get("state", one.data.get("tick"))) for one in await read(subscribe(streams, last=2))]
+    assert told == [("alarm", "raised"), ("decision", 0), ("alarm", "returned"), ("decision", 1)]
+
+
 async def test_lines_in_a_body_do_not_end_the_event() -> None:
     streams = Streams()
     one = subscribe(streams)
