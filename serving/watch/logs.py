@@ -70,16 +70,15 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a line for people; what was sent from outside cannot begin a line of its own."""
+    """A record as a line for people; what was sent from outside cannot begin a line of its own, nor can a trace."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and a trace below it if there is one."""
         when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         about = "".join(f" {f}={_plain(getattr(record, f))}" for f in FIELDS if hasattr(record, f))
         line = _CONTROL.sub(" ", f"{when} {record.levelname.lower()} {record.getMessage()}{about}")
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return redact(line)
+        trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
+        return redact("\n  ".join([line, *(_CONTROL.sub(" ", row) for row in trace)]))
 
 
 def _plain(value: object) -> object:

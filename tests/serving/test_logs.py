@@ -62,6 +62,15 @@ def test_what_comes_from_outside_begins_no_line_of_its_own(text: str) -> None:
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", line)
 
 
+def test_a_trace_begins_no_line_of_its_own() -> None:
+    made = record("failed")
+    made.exc_info = (ValueError, ValueError("none\n2026-01-01T00:00:00Z info promote by ada\x1b[2J"), None)
+    first, *rest = formatter("text").format(made).split("\n")
+    assert first.endswith("warning failed")
+    assert [row for row in rest if not row.startswith("  ") or "\x1b" in row] == []
+    assert "  2026-01-01T00:00:00Z info promote by ada [2J" in rest
+
+
 @pytest.mark.parametrize("style", ["json", "text"])
 @pytest.mark.parametrize("secret", [TOKEN, JWT])
 def test_secrets_are_in_no_record(style: str, secret: str, tmp_path: Path) -> None:
