@@ -225,7 +225,7 @@ class Metrics:
 
 
 class _Plants(Collector):
-    """The plants' own gauges, from the readings of the last tick; nothing where the last is long gone."""
+    """The plants' own gauges, from the readings of the last tick, whose age another gauge tells."""
 
     def __init__(self, sites: Mapping[tuple[str, str], Site], last: Mapping[tuple[str, str], Decision]):
         self._sites, self._last = sites, last
