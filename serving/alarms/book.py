@@ -1,4 +1,4 @@
-"""The alarms that stand, and what people did to them. Plain state, no clock of its own, written whole at every change.
+"""The alarms that stand, and what people did to them. Plain state, no clock of its own, written whole after changes.
 
 An alarm is raised, acknowledged by somebody, and returns when its cause has gone. It stays in the book until both have
 happened. Shelved ones are silent until a time. Alarms of one site that come soon after each other are one incident.
@@ -117,7 +117,7 @@ class AlarmBook:
         first: int = 1,
         step: int = 1,
     ):
-        self._path, self._changed = path, changed
+        self._path, self._changed, self._altered = path, changed, False
         kept = _read(path)
         self._last, self._first, self._step = kept.last, first, step
         self._alarms = {(a.system, a.site, a.key): a for a in kept.alarms}
@@ -241,16 +241,27 @@ class AlarmBook:
         return alarm
 
     def _keep(self, alarm: Alarm, what: Happening, who: str | None = None) -> None:
-        if self._path is not None:
-            while self._came and self._came[0] < self._came[-1] - COURSE_S:
-                self._came.popleft()
-            kept = _Kept(last=self._last, alarms=list(self._alarms.values()), came=list(self._came))
-            try:
-                write_bytes(self._path, orjson.dumps(kept.model_dump()))
-            except OSError as error:
-                why = error.strerror
-                log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
+        while self._came and self._came[0] < self._came[-1] - COURSE_S:
+            self._came.popleft()
+        self._altered = True
         self._changed(alarm, what, who)
+
+    def unwritten(self) -> bytes | None:
+        """The book as it is to be written; None: nothing has changed since this was asked last, or it is not kept."""
+        if self._path is None or not self._altered:
+            return None
+        self._altered = False
+        kept = _Kept(last=self._last, alarms=list(self._alarms.values()), came=list(self._came))
+        return orjson.dumps(kept.model_dump())
+
+    def write(self, content: bytes) -> None:
+        """Write what `unwritten` gave, however long the disk takes."""
+        assert self._path is not None
+        try:
+            write_bytes(self._path, content)
+        except OSError as error:
+            why = error.strerror
+            log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
 
 
 def _read(path: Path | None) -> _Kept:

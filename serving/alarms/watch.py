@@ -57,7 +57,7 @@ class AlarmWatch:
         listening: Container[tuple[str, str]] = (),
     ):
         self.book = AlarmBook(path, changed, *numbers)
-        self.lock = threading.Lock()
+        self.lock, self._writing = threading.Lock(), threading.Lock()
         self._clock, self.since_s = clock, clock()
         self._rules = {(site.system, site.name): self._rules_of(site, listening) for site in sites}
         self._events: SimpleQueue[Event | None] = SimpleQueue()
@@ -120,6 +120,15 @@ class AlarmWatch:
             return
         with self.lock:
             self.book.hold(event.system, event.site, held, event.at_s)
+        self._write()
+
+    def _write(self) -> None:
+        """Let the book outlive the process; the event loop waits for `lock`, so no disk is waited for under it."""
+        with self._writing:
+            with self.lock:
+                content = self.book.unwritten()
+            if content is not None:
+                self.book.write(content)
 
     def told(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
         """The alarms of the sites that are wanted, and how often alarms came at all of them."""
@@ -137,12 +146,16 @@ class AlarmWatch:
     def acknowledge(self, number: int, who: str) -> Alarm:
         """See `AlarmBook.acknowledge`."""
         with self.lock:
-            return self.book.acknowledge(number, who, self._clock()).model_copy()
+            alarm = self.book.acknowledge(number, who, self._clock()).model_copy()
+        self._write()
+        return alarm
 
     def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
         """See `AlarmBook.shelve`."""
         with self.lock:
-            return self.book.shelve(number, who, reason, seconds, self._clock()).model_copy()
+            alarm = self.book.shelve(number, who, reason, seconds, self._clock()).model_copy()
+        self._write()
+        return alarm
 
     def look(self) -> None:
         """Look for sites that have fallen silent."""
@@ -150,6 +163,7 @@ class AlarmWatch:
         with self.lock:
             for (system, site), rules in self._rules.items():
                 self.book.hold(system, site, rules.waited(now_s), now_s)
+        self._write()
 
 
 def plant_of(site: Site) -> Plant:

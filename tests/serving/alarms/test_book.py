@@ -17,6 +17,13 @@ def hold(book: AlarmBook, now_s: float, *conditions: Condition, site: str = "tow
     book.hold("drainage", site, {c.key: c for c in conditions}, now_s)
 
 
+def save(book: AlarmBook) -> None:
+    content = book.unwritten()
+    assert content is not None
+    assert book.unwritten() is None
+    book.write(content)
+
+
 def states(book: AlarmBook, now_s: float = 0.0) -> list[tuple[str, str]]:
     return [(alarm.key, alarm.state) for alarm in book.all(now_s)]
 
@@ -68,6 +75,7 @@ def test_how_often_alarms_came_is_known_for_a_day_over_restarts(tmp_path: Path) 
         hold(book, now_s, FULL)
         hold(book, now_s + 1)
     assert book.course(since_s=0.0, now_s=1199.0) == [1, 2]
+    save(book)
     again = AlarmBook(tmp_path / "alarms.json")
     assert again.course(since_s=1100.0, now_s=1799.0) == [1, 2, 0]
     hold(again, 90_000.0, FULL)
@@ -131,6 +139,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     book = AlarmBook(path)
     hold(book, 1.0, FULL, SENSOR)
     book.acknowledge(1, "ana", 2.0)
+    save(book)
     again = AlarmBook(path)
     assert again.all(3.0) == book.all(3.0)
     hold(again, 4.0, FULL, SENSOR, Condition("guard", "low", "often"))
@@ -142,6 +151,7 @@ def test_a_broken_file_does_not_stop_the_service(tmp_path: Path) -> None:
     path.write_text("{")
     book = AlarmBook(path)
     hold(book, 1.0, FULL)
+    save(book)
     assert AlarmBook(path).all(1.0) == book.all(1.0)
 
 
@@ -151,6 +161,7 @@ def test_a_full_disk_does_not_stop_alarms(tmp_path: Path, caplog: pytest.LogCapt
     hold(book, 1.0, FULL)
     assert states(book) == [("full:T1", "raised")]
     assert told == ["full:T1"]
+    save(book)
     assert "they will not outlive this process" in caplog.text
 
 

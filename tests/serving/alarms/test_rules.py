@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -163,6 +164,26 @@ def test_what_held_and_was_seen_before_a_restart_does_not_ring_again(tmp_path: P
             assert alarms(watch) == [(1, "rollback", "acknowledged")]
             watch.take(replace(fallen, at_s=300.0 + 5 * k, fallback_reason=None, fallback_cause=None))
         assert alarms(watch) == []
+
+
+def test_no_answer_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = get_system("drainage").load_site(load_scenario("drainage/estuary"))
+    begun, goes_on = Event(), Event()
+
+    def hanging(path: Path, content: bytes) -> None:
+        begun.set()
+        goes_on.wait()
+
+    monkeypatch.setattr("serving.alarms.book.write_bytes", hanging)
+    with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
+        watch.record(Change("drainage", "estuary", 99.0, "service", "rollback", "it fails", LEFT))
+        try:
+            assert begun.wait(60.0)
+            assert watch.lock.acquire(blocking=False)
+            watch.lock.release()
+            assert [alarm.key for alarm in watch.told(lambda *_: True).alarms] == ["canary"]
+        finally:
+            goes_on.set()
 
 
 @pytest.mark.parametrize(("listening", "keys"), [((("dampers", "jansen"),), {"damage"}), ((), set())])
