@@ -276,7 +276,8 @@ class SignalSite(Site):
         decision. As long as every rank is below its age, there is time for one stage of anybody's choice.
         """
         homes = len(set(junction.home_stages) - {-1})
-        return tuple(self.max_red_s(junction) - self._reserve_s(junction, rank) for rank in range(1, homes + 1))
+        latest, service = self.max_red_s(junction) - self._reserve_s(junction, 0), self.service_s(junction)
+        return tuple(latest - rank * service for rank in range(1, homes + 1))
 
     def _reserve_s(self, junction: Junction, rank: int) -> float:
         """The longest wait from a decision until the home stage at a rank is green, with a margin of two decisions."""
