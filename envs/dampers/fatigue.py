@@ -59,6 +59,8 @@ def cycles(history: Iterable[float]) -> tuple[np.ndarray, np.ndarray]:
         CityloopError: if a value is missing or infinite.
     """
     values = _finite(history)
+    if len(values) == 2:  # of two alone ``rainflow`` sees the first; the last once more adds no cycle
+        values = values[[0, 1, 1]]
     found = [(size, count) for size, _, count, _, _ in rainflow.extract_cycles(values.tolist())]
     ranges, counts = np.array(found).reshape(-1, 2).T
     return ranges, counts

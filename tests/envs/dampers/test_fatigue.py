@@ -52,6 +52,23 @@ def test_a_ledger_finds_cycles_that_span_histories():
     assert parts.damage == pytest.approx(before)
 
 
+def test_two_values_are_half_a_cycle():
+    assert [part.tolist() for part in cycles([80.0, -280.0])] == [[360.0], [0.5]]
+    assert [part.tolist() for part in cycles([80.0])] == [[], []]
+
+
+@pytest.mark.parametrize("history", [(-320, 240, -200, 280, -240, 120, 320), (0, 0, -240), (80, -280, -320)])
+def test_what_is_still_open_counts_however_little_it_is(history):
+    """Two turning points may be left of a history: they are half a cycle still."""
+    whole, parts = FatigueLedger(CURVE), FatigueLedger(CURVE)
+    whole.add(history)
+    for value in history:
+        parts.add([value])
+    assert whole.damage == pytest.approx(CURVE.damage(*cycles(history)))
+    assert whole.damage == pytest.approx(parts.damage)
+    assert whole.damage > 0
+
+
 def test_a_gap_is_refused():
     ledger = FatigueLedger(CURVE)
     with pytest.raises(CityloopError, match=r"history\[1\] is nan: fill gaps"):
