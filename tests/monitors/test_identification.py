@@ -5,7 +5,7 @@ import pytest
 
 from agents.monitors.structural.ambient import CHANNELS, RATE_HZ, simulate_window
 from agents.monitors.structural.config import Identification
-from agents.monitors.structural.identification import covariances, hankel, identify, mac
+from agents.monitors.structural.identification import Mode, covariances, hankel, identify, mac
 from agents.monitors.structural.modes import Reference, features, learn_reference, match
 from agents.monitors.structural.shear import shear_modes
 from envs.core.errors import CityloopError
@@ -74,7 +74,7 @@ def reference(record):
     for k in range(12):
         rows, references = along(simulate_window(rng(1, k), 30.0, weather=CALM, temperature_c=20.0)[0], "y")
         windows.append(identify(rows, RATE_HZ, SETTINGS, references))
-    return learn_reference(windows, np.repeat(np.arange(4), 2), (1, 2, 3, 4))
+    return learn_reference(windows, np.repeat(np.arange(4), 2), (1, 2, 3, 4), 4)
 
 
 def test_the_reference_counts_modes_by_changes_of_sign(reference):
@@ -99,9 +99,18 @@ def test_matching_keeps_the_order_and_leaves_gaps(reference, record):
     np.testing.assert_allclose(matched.shape[:, used], reference.shape[:, used], atol=0.1)
 
 
+def test_where_floors_are_left_out_no_more_modes_are_counted_than_there_are_storeys():
+    """With a sensor a floor, twisting looks like swaying: such modes would be beyond any chain of storeys."""
+    shapes = {1.0: (0.5, 0.9), 1.6: (0.6, 0.8), 3.0: (1.0, -0.5), 4.9: (0.9, -0.6)}
+    modes = [Mode(f, 0.01, np.array(shape) / np.linalg.norm(shape), 1.0, 1.0) for f, shape in shapes.items()]
+    reference = learn_reference([modes] * 5, np.arange(2), (1, 3), 3)
+    assert reference.numbers == (1, 2, 3)
+    np.testing.assert_allclose(reference.frequency_hz, [1.0, 1.6, 3.0])
+
+
 def test_modes_that_windows_do_not_share_are_refused():
     with pytest.raises(CityloopError, match="windows hold no mode"):
-        learn_reference([[] for _ in range(5)], np.arange(4), (1, 2, 3, 4))
+        learn_reference([[] for _ in range(5)], np.arange(4), (1, 2, 3, 4), 4)
 
 
 def test_features_do_not_depend_on_a_shapes_scale():

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from agents.monitors.structural import MonitorConfig, StructuralMonitor, learning, tracks
-from agents.monitors.structural.ambient import CHANNELS, FAULTS, spoil
+from agents.monitors.structural.ambient import CHANNELS, FAULTS, oscillator, spoil
 from agents.monitors.structural.iasc import PATTERNS, Damage
 from agents.monitors.structural.identification import Mode
 from agents.monitors.structural.report import Report, recommend
@@ -353,6 +354,29 @@ def test_one_axis_with_one_sensor_a_floor_is_enough():
     damaged = [monitor.watch(window(18, k, damage=FIFTH_GONE, temperature_c=15.0)[0][rows], 15.0) for k in range(5)]
     assert damaged[-1].alarm == "alarm"
     assert [(report.location.storey, report.location.axis) for report in damaged].count((1, "y")) >= 4
+
+
+def test_a_building_of_one_storey_is_heard_too():
+    """Its only shape never departs, and correlates with nothing."""
+    config = MonitorConfig.of(
+        name="hall",
+        rate_hz=50,
+        masses_kg=[1000.0],
+        channels=[{"id": "x1", "floor": 1, "axis": "x"}],
+        false_alarms=0.08,
+    )
+
+    def shaken(key, left=1.0):
+        noise = rng(19, key)
+        omega = 2 * np.pi * 2.0 * np.sqrt(left) * np.exp(0.002 * noise.standard_normal())
+        sway = lfilter(*oscillator(omega, 0.01, 1 / 50), noise.standard_normal(3500))[None, 500:]
+        return sway + 0.02 * sway.std() * noise.standard_normal(sway.shape)
+
+    temperatures = rng(20).uniform(10.0, 20.0, 80).tolist()
+    monitor = StructuralMonitor.learn(config, (shaken(k) for k in range(80)), temperatures)
+    assert not monitor.watch(shaken(80), 15.0).unusual
+    report = monitor.watch(shaken(81, 0.85), 15.0)
+    assert report.location.loss == pytest.approx(0.15, abs=0.02)
 
 
 def test_windows_are_as_long_as_tests_say():

@@ -145,7 +145,8 @@ def _learn_axis(config: MonitorConfig, axis: str, seen: Sequence[_Seen]) -> Lear
     floors = tuple(sorted({config.channels[row].floor for row in rows}))
     floor_of = np.array([floors.index(config.channels[row].floor) for row in rows])
     step = max(len(seen) // MOST_FOR_REFERENCE, 1)
-    reference = learn_reference([window.modes[axis] for window in seen[::step]], floor_of, floors)
+    modes = [window.modes[axis] for window in seen[::step]]
+    reference = learn_reference(modes, floor_of, floors, len(config.masses_kg))
     stiffness = fit_shear(
         np.array(config.masses_kg),
         np.array(reference.numbers),
@@ -230,7 +231,8 @@ def robust_covariance(residual: np.ndarray, outlier: float = 6.0) -> np.ndarray:
     correlation = products.mean(axis=0)
     variance = products.var(axis=0) / (count - 1)
     off = ~np.eye(len(scale), dtype=bool)
-    share = float(np.clip(variance[off].sum() / (correlation[off] ** 2).sum(), 0.0, 1.0))
+    strength = float((correlation[off] ** 2).sum())  # none where a feature never moves, as the shape of a single floor
+    share = float(np.clip(variance[off].sum() / strength, 0.0, 1.0)) if strength > 0 else 1.0
     shrunk = np.where(off, (1.0 - share) * correlation, 1.0)
     return shrunk * np.outer(scale, scale)
 

@@ -81,17 +81,20 @@ def over_floors(shape: np.ndarray, floor_of: np.ndarray) -> np.ndarray:
     return np.stack([shape[..., floor_of == floor].mean(axis=-1) for floor in range(floor_of.max() + 1)], axis=-1)
 
 
-def learn_reference(windows: Sequence[Sequence[Mode]], floor_of: np.ndarray, floors: tuple[int, ...]) -> Reference:
+def learn_reference(
+    windows: Sequence[Sequence[Mode]], floor_of: np.ndarray, floors: tuple[int, ...], storeys: int
+) -> Reference:
     """Reference modes of an axis.
 
     Modes of many windows are gathered by frequency and shape. Of those found often that move the floors rather than
     turn them, each gets its number: where all floors are measured, one more than its shape has changes of sign, as in
-    any chain of masses; else by order of frequency.
+    any chain of masses; else by order of frequency, up to the number of storeys: a chain has no more.
 
     Args:
         windows: what was identified in each healthy window.
         floor_of: index into ``floors`` of each channel.
         floors: measured floors, ascending, from 1.
+        storeys: of the building.
 
     Raises:
         CityloopError: if no mode is found in enough of the windows.
@@ -117,7 +120,7 @@ def learn_reference(windows: Sequence[Sequence[Mode]], floor_of: np.ndarray, flo
     for k, mode in enumerate(by_frequency):
         signs = np.sign(over_floors(mode[3], floor_of))
         number = int((signs[1:] != signs[:-1]).sum()) + 1 if complete else k + 1
-        if number not in found or mode[0] > found[number][0]:
+        if number <= storeys and (number not in found or mode[0] > found[number][0]):
             found[number] = mode
     if not found:
         raise CityloopError(
