@@ -104,7 +104,14 @@ def _tank(k: int, parts: Reservoirs, runs: list[Run], step_s: float) -> tuple[np
         if best is None or residual < best[0]:
             best = (residual, lag_s, found)
     assert best is not None
-    return np.maximum(best[2], LEAST_SHARE * best[2].mean()), best[1]
+    return _bands(best[2], _balances(k, parts, runs, step_s, best[1], above)[0]), best[1]
+
+
+def _bands(found: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """Areas of all bands; those that no run reached are like the others in the mean."""
+    reached = depths.any(axis=0)
+    mean = found[reached].mean() if reached.any() else 0.0
+    return np.where(reached, np.maximum(found, LEAST_SHARE * mean), mean)
 
 
 def _balances(

@@ -56,10 +56,8 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     inp = Inp(scenario.inp)
     _refuse_broken(inp)
     kinds = {row[0]: kind for section, kind in CONTROLLED.items() for row in inp.rows(section)}
-    ends = {row[0]: (row[1], row[2]) for section in LINKS for row in inp.rows(section) if len(row) > 2}
-    below: dict[str, list[str]] = {}
-    for start, end in ends.values():
-        below.setdefault(start, []).append(end)
+    ends = ends_of(inp)
+    below = downstream(ends)
     outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
     others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: row[:2] for row in inp.rows("DIVIDERS")}
     storage = {row[0]: row for row in inp.rows("STORAGE")}
@@ -85,7 +83,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
                 id=name,
                 kind=kinds[name],
                 tank=tanks.index(start) if start in tanks else -1,
-                below=_first_below(end, below, tanks),
+                below=first_below(end, below, tanks),
                 tide=tides.index(end) if end in tides else -1,
                 static=static,
                 fail_safe=scenario.fail_safe.get(name, static),
@@ -101,10 +99,23 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         gauges=gauges,
         outfalls=outfalls,
         tides=tides,
-        controllable=scenario.controllable or tuple(name for name in (*storage, *others) if name not in outfalls),
+        controllable=scenario.controllable or tuple(name for name in {**storage, **others} if name not in outfalls),
         input=str(scenario.inp),
         **_map(inp, ends),
     )
+
+
+def ends_of(inp: Inp) -> dict[str, tuple[str, str]]:
+    """Link → the nodes that it leads from and to."""
+    return {row[0]: (row[1], row[2]) for section in LINKS for row in inp.rows(section) if len(row) > 2}
+
+
+def downstream(ends: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
+    """Node → those that links lead to from it."""
+    below: dict[str, list[str]] = {}
+    for start, end in ends.values():
+        below.setdefault(start, []).append(end)
+    return below
 
 
 def _refuse_strangers(
@@ -202,7 +213,7 @@ def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:
     )
 
 
-def _first_below(node: str, below: dict[str, list[str]], tanks: list[str]) -> int:
+def first_below(node: str, below: Mapping[str, list[str]], tanks: Sequence[str]) -> int:
     """Index of the first tank at or downstream of a node, by the fewest links; -1 if there is none."""
     seen, queue = {node}, deque([node])
     while queue:
@@ -226,7 +237,7 @@ def _catchments(
         outlet, hops = row[2], 0
         while outlet in rows and hops < len(rows):  # a catchment that drains to another
             outlet, hops = rows[outlet][2], hops + 1
-        first = _first_below(outlet, below, tanks)
+        first = first_below(outlet, below, tanks)
         if first >= 0 and row[1] in gauges:
             found[tanks[first]][gauges.index(row[1])] += float(row[3]) * inp.hectare
     return found

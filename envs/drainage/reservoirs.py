@@ -12,12 +12,11 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.drainage.inp import Inp, ruled
+from envs.drainage.network import downstream, ends_of, first_below
 from envs.drainage.site import DrainageSite
 
 BANDS = 10
 """Parts of a tank's depth that have an area of their own."""
-
-WAYS_OUT = ("CONDUITS", "ORIFICES", "WEIRS", "PUMPS", "OUTLETS")
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,10 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
     gates = {gate.id: k for k, gate in enumerate(site.gates)}
     orifices = {row[0]: row for row in inp.rows("ORIFICES")}
     shapes = {row[0]: row for row in inp.rows("XSECTIONS")}
-    starts = {row[0]: row[1] for section in WAYS_OUT for row in inp.rows(section)}
+    ends = ends_of(inp)
+    below = downstream(ends)
     moved = ruled(inp, site.agents)
-    links = [*gates, *(link for link, start in starts.items() if start in names and link not in gates)]
+    links = [*gates, *(link for link, (start, _) in ends.items() if start in names and link not in gates)]
     outlets = []
     for link in links:
         row, shape = orifices.get(link), shapes.get(link, [])
@@ -126,7 +126,7 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
             Outlet(
                 link=link,
                 source=source,
-                to=place[site.gates[gate].below] if gate >= 0 else -1,
+                to=place[site.gates[gate].below] if gate >= 0 else first_below(row[2], below, names),
                 gate=gate,
                 height_m=float(shape[2]) * inp.metre,
                 width_m=float(shape[3]) * inp.metre,

@@ -40,6 +40,13 @@ def test_feet_become_metres():
     assert len(site.gates) == 11
 
 
+def test_a_node_that_a_gate_draws_from_is_counted_once():
+    """Whoever adds up what overflows at all nodes would count it twice."""
+    site = load_site(load_scenario("drainage/alpha"))
+    assert "R1" in {tank.id for tank in site.tanks}
+    assert len(site.controllable) == len(set(site.controllable)) == 26
+
+
 YAML = "system: drainage\ninp: own.inp\nduration_s: 7200\n"
 
 

@@ -228,3 +228,72 @@ def test_a_way_out_that_a_rule_moves_is_refused(tmp_path):
         else:
             with pytest.raises(CityloopError, match=r"own\.inp: a rule acts on H, which the surrogate takes to stand"):
                 reservoirs(inp, site)
+
+
+ROW = """
+[OPTIONS]
+FLOW_UNITS CMS
+FLOW_ROUTING DYNWAVE
+START_DATE 01/01/2020
+END_DATE 01/02/2020
+WET_STEP 0:05:00
+DRY_STEP 0:05:00
+ROUTING_STEP 15
+[RAINGAGES]
+R INTENSITY 0:05 1.0 TIMESERIES r
+[SUBCATCHMENTS]
+S1 R HIGH 10 80 500 0.5 0
+S2 R LOW 10 80 500 0.5 0
+[SUBAREAS]
+S1 0.01 0.1 0.05 0.05 25 OUTLET
+S2 0.01 0.1 0.05 0.05 25 OUTLET
+[INFILTRATION]
+S1 3.0 0.5 4 7 0
+S2 3.0 0.5 4 7 0
+[OUTFALLS]
+O 0 FREE NO
+[STORAGE]
+HIGH 8 3 1 FUNCTIONAL 0 0 800 0 0
+LOW 4 3 0 FUNCTIONAL 0 0 800 0 0
+[ORIFICES]
+G1 HIGH LOW SIDE 0 0.65 NO 0
+G2 LOW O SIDE 0 0.65 NO 0
+[XSECTIONS]
+G1 RECT_CLOSED 0.4 0.4 0 0
+G2 RECT_CLOSED 0.4 0.4 0 0
+[TIMESERIES]
+r 0 0
+"""
+"""Two tanks of 800 m² in a row, larger than the storms that the surrogate is fitted to can fill."""
+
+
+def in_a_row(folder, text):
+    """A scenario of such a network, its fit, and overflow of a heavy storm in SWMM and in the surrogate."""
+    (folder / "own.inp").write_text(text)
+    (folder / "own.yaml").write_text(
+        "system: drainage\ninp: own.inp\nrain: storms\ngates: [G1, G2]\nsettings: {G1: 0.5, G2: 0.5}\n"
+        "duration_s: 129600\nstorms: {depth_mm: 25}\n"
+    )
+    scenario = load_scenario(folder / "own.yaml")
+    site = load_site(scenario)
+    fit = calibrate(scenario, site)
+    recorder, settings = Recorder(scenario, site, fit.parts), np.full((scenario.decisions, 2), 0.5)
+    found = play(Basin(fit, scenario.decision_s), settings[None], recorder.inflow_cms(1)[None])[0]
+    return fit, recorder.trace(1, settings).overflow_m3[-1], found
+
+
+def test_what_no_run_reaches_of_a_tank_is_like_what_runs_reach(tmp_path):
+    fit, true, found = in_a_row(tmp_path, ROW)
+    assert fit.area_m2[0].mean() == pytest.approx(800, rel=0.05)
+    assert true[0] > 1000
+    np.testing.assert_allclose(found, true, rtol=0.05)
+
+
+def test_an_orifice_that_nobody_moves_leads_to_the_next_tank(tmp_path):
+    text = ROW.replace("[XSECTIONS]", "H HIGH LOW SIDE 0 0.65 NO 0\n[XSECTIONS]\nH RECT_CLOSED 0.4 0.4 0 0")
+    fit, true, found = in_a_row(tmp_path, text)
+    high, low = fit.parts.names.index("HIGH"), fit.parts.names.index("LOW")
+    assert {outlet.link: outlet.to for outlet in fit.parts.outlets} == {"G1": low, "G2": -1, "H": low}
+    assert fit.parts.outlets[-1].source == high
+    assert true[low] > 4000
+    assert found[low] == pytest.approx(true[low], rel=0.1)
