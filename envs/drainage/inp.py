@@ -111,9 +111,11 @@ class Inp:
         """The words of every row of a time series, without its name; SWMM does not care for its case.
 
         Raises:
-            CityloopError: if the series lies in a file of its own that cannot be read.
+            CityloopError: if a row has a name alone, or the series lies in a file of its own that cannot be read.
         """
         rows = [row[1:] for row in self.rows("TIMESERIES") if row[0].casefold() == name.casefold()]
+        if any(row in ([], ["FILE"]) for row in rows):
+            raise CityloopError(f"{self.path.name}: time series {name} has a row without a value: complete it")
         if not rows or rows[0][0].upper() != "FILE":
             return rows
         path = self.path.parent / rows[0][1]

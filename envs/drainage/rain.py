@@ -6,6 +6,7 @@ A table of rain has a row a decision and a column a gauge, in millimetres.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -162,10 +163,10 @@ def gauge_places_m(inp: Inp, gauges: tuple[str, ...]) -> np.ndarray:
 
 
 def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int, decision_s: float) -> np.ndarray:
-    """What an input's rain series say, as a table; see the module. None falls where the input ignores rain.
+    """What falls by an input's rain series, as a table; see the module. None does where the input ignores rain.
 
     Raises:
-        CityloopError: if a gauge's series or file is missing or cannot be understood.
+        CityloopError: if a gauge's series or file, or a month's factor on all rain, is missing or cannot be understood.
     """
     rows = {row[0]: row for row in inp.rows("RAINGAGES")}
     series: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -179,13 +180,35 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
         if source == "TIMESERIES":
             if row[5] not in series:
                 series[row[5]] = _series(inp, row[5], start)
-            table[:, g] = _since(_fallen(row, *series[row[5]], edges_s)) * inp.millimetre
+            table[:, g] = _since(_fallen(inp, row, start, *series[row[5]], edges_s)) * inp.millimetre
         elif source == "FILE" and len(row) > 7:
             scale = INCH_MM if row[7].upper() == "IN" else 1.0
-            table[:, g] = _since(_fallen(row, *_station(inp, row[5], row[6], start), edges_s)) * scale
+            station = _station(inp, row[5], row[6], start)
+            table[:, g] = _since(_fallen(inp, row, start, *station, edges_s)) * scale
         else:
             raise CityloopError(f"{inp.path.name}: rain gauge {gauge} has no time series: give one, or rain: storms")
     return table
+
+
+def _factors(inp: Inp, start: datetime, times_s: np.ndarray, depths: np.ndarray) -> np.ndarray:
+    """What SWMM multiplies each value of a gauge by, where the input has factors for months; not rain that is told.
+
+    It takes that of the month in which it reads a value: ahead, when the wet one before begins. The first it reads
+    before it knows the month; the next wet one, too, if the first is not still to come.
+    """
+    factors = np.ones(len(times_s))
+    for row in inp.rows("ADJUSTMENTS"):
+        if row[0].upper().startswith("RAIN"):
+            try:
+                by_month = [_amount(row[month]) for month in range(1, 13)]
+            except (ValueError, IndexError):
+                raise CityloopError(
+                    f"{inp.path.name}: [ADJUSTMENTS] has a row {' '.join(row)!r}: give twelve numbers from 0 on"
+                ) from None
+            read = [k for k in range(len(depths)) if depths[k] or not k]
+            for before, k in pairwise(read if times_s[0] > 0 else read[1:]):
+                factors[k] = by_month[(start + timedelta(seconds=max(float(times_s[before]), 0.0))).month - 1]
+    return factors
 
 
 def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +240,9 @@ def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.nda
     return np.array(times), np.array(values)
 
 
-def _fallen(row: list[str], times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray) -> np.ndarray:
+def _fallen(
+    inp: Inp, row: list[str], start: datetime, times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray
+) -> np.ndarray:
     """What has fallen on a gauge until given times, in its series' unit.
 
     A value holds for the gauge's interval, or until the next; then it is dry.
@@ -229,6 +254,7 @@ def _fallen(row: list[str], times_s: np.ndarray, values: np.ndarray, at_s: np.nd
         depths = np.where(falls < 0, values, falls)  # it starts anew
     else:
         depths = values * (interval_s / 3600 if kind == "INTENSITY" else 1.0) * (until_s - times_s) / interval_s
+    depths = depths * _factors(inp, start, times_s, depths)
     total = np.cumsum(depths)
     knots = np.stack([times_s, until_s], axis=1).ravel()
     sums = np.stack([total - depths, total], axis=1).ravel()
@@ -334,7 +360,12 @@ def look_often(inp: Inp, seconds: int) -> None:
 
 def series_start(inp: Inp, gauge_series: str) -> datetime:
     """When a dated time series begins."""
-    row = next(iter(inp.series(gauge_series)), None)
-    if row is None or len(row) < 2 or not _is_date(row[0]):
+    row = next(iter(inp.series(gauge_series)), [])
+    if len(row) < 2 or not _is_date(row[0]):
         raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")
-    return _day(row[0]) + timedelta(seconds=_seconds(row[1]))
+    try:
+        return _day(row[0]) + timedelta(seconds=_seconds(row[1]))
+    except ValueError:
+        raise CityloopError(
+            f"{inp.path.name}: time series {gauge_series} begins at {' '.join(row[:2])!r}: give month/day/year and H:MM"
+        ) from None

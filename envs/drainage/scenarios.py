@@ -224,8 +224,8 @@ class DrainageScenario(Scenario):
         objective: a published objective that is computed beside the volumes (`objectives.OBJECTIVES`).
         rain: ``file`` (what the input file says), or new for each seed: ``varied`` (the file's, harder or slower),
             ``storms`` (random ones) or ``design`` (Chicago storms of a random return period).
-        series: prefix of the input file's rain series to run on instead of those that its gauges name; the episode
-            then covers them.
+        series: prefix of the input file's rain series to run on instead of what its gauges name, one a gauge,
+            numbered from 1; the episode then begins when the first does.
         storms, design, varied: how random rain looks.
         tide: what outfalls lead to.
         forecast: what is known beforehand.

@@ -51,9 +51,14 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
         )
     if own and scenario.series:
         rows = inp.rows("RAINGAGES")
+        if not rows:
+            raise CityloopError(
+                f"scenario {scenario.ref}: series is {scenario.series!r}, and {inp.path.name} has no rain gauge: "
+                "add one, or leave series out"
+            )
         names = [f"{scenario.series}{k}" for k in range(1, len(rows) + 1)]
         start = series_start(inp, names[0])
-        inp.replace("RAINGAGES", [[*row[:5], name] for row, name in zip(rows, names, strict=True)])
+        inp.replace("RAINGAGES", [[*row[:4], "TIMESERIES", name] for row, name in zip(rows, names, strict=True)])
     if own:
         rain_mm = file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s)
     if scenario.rain != "file":

@@ -148,6 +148,28 @@ def test_a_row_without_a_date_goes_on_with_the_last(tmp_path):
 def test_a_row_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(CityloopError, match="time series T has a row 'T 0:00 much': correct it"):
         table_of(tmp_path, "T 0:00 much", 1)
+    for row in ("T", "T FILE"):
+        with pytest.raises(CityloopError, match="time series T has a row without a value: complete it"):
+            table_of(tmp_path, row, 1)
+
+
+def test_a_series_that_begins_at_no_moment_is_named(tmp_path):
+    for first in ("2020-01-05 0:00", "01/05/2020 noon"):
+        (tmp_path / "a.inp").write_text(f"[OPTIONS]\nFLOW_UNITS CMS\n[TIMESERIES]\nev1 {first} 20\n")
+        with pytest.raises(CityloopError, match=f"time series ev1 begins at '{first}': give month/day/year and H:MM"):
+            series_start(Inp(tmp_path / "a.inp"), "ev1")
+
+
+def test_a_months_factor_is_on_all_rain_as_in_swmm(tmp_path):
+    """SWMM reads ahead: the second wet value is read as the first begins, in January, and the third in February."""
+    rows = "T 1/31/2020 23:00 12\nT 2/1/2020 1:00 12\nT 2/1/2020 3:00 0\nT 2/1/2020 4:00 12\nT 2/1/2020 5:00 0\n"
+    months = "[ADJUSTMENTS]\nRAINFALL 2 3 1 1 1 1 1 1 1 1 1 1\n"
+    table = table_of(tmp_path, rows + months, 32 * 24 * 12).reshape(-1, 12).sum(axis=1)
+    hours = np.flatnonzero(table)
+    assert (hours - 30 * 24).tolist() == [23, 25, 28]
+    np.testing.assert_allclose(table[hours], [12, 24, 36])
+    with pytest.raises(CityloopError, match=r"\[ADJUSTMENTS\] has a row 'RAINFALL 2 3': give twelve numbers"):
+        table_of(tmp_path, "T 0:00 1\nT 1:00 0\n[ADJUSTMENTS]\nRAINFALL 2 3\n", 12)
 
 
 def test_gauges_without_a_place_are_in_the_middle_of_the_others(tmp_path):

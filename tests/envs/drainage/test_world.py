@@ -219,6 +219,29 @@ def test_rain_that_is_told_falls_however_seldom_swmm_looks_when_it_is_dry(tmp_pa
     assert told["treated_m3"] == pytest.approx(read["treated_m3"], rel=0.01)
 
 
+def test_rain_that_is_told_falls_as_rain_that_has_factors_for_months(tmp_path):
+    text = NETWORK + "[ADJUSTMENTS]\nRAINFALL 3 1 1 1 1 1 1 1 1 1 1 1\n"
+    read, told = (
+        episode(own(tmp_path, text, f"rain: {rain}\nvaried: {{depth_spread: 0, hours_spread: 0}}\n"), "static")
+        for rain in ("file", "varied")
+    )
+    assert told["treated_m3"] == pytest.approx(read["treated_m3"], rel=1e-6)
+    assert told["rain_mm"] == read["rain_mm"] == pytest.approx((40 + 3 * (20 + 60 + 30)) / 12)
+
+
+def test_another_series_takes_the_place_of_a_file_of_rain(tmp_path):
+    gauge = "R INTENSITY 0:05 1.0 TIMESERIES rain"
+    series = "ev1 01/05/2020 0:00 12\nev1 01/05/2020 0:05 0\n"
+    more = "series: ev\nduration_s: 3600\n"
+    for source in ("TIMESERIES rain", "FILE nowhere.dat STA MM"):
+        text = NETWORK.replace("TIMESERIES rain", source, 1) + series
+        assert episode(own(tmp_path, text, more), "static")["rain_mm"] == pytest.approx(1.0)
+    none = NETWORK.replace(gauge, "").replace("S R T 30 80 500 0.5 0", "")
+    none = none.replace("S 0.01 0.1 0.05 0.05 25 OUTLET", "").replace("S 3.0 0.5 4 7 0", "")
+    with pytest.raises(CityloopError, match=r"series is 'ev', and own\.inp has no rain gauge: add one"):
+        episode(own(tmp_path, none + series, more), "static")
+
+
 def test_a_rule_shuts_what_nobody_else_controls(tmp_path):
     rules = "[CONTROLS]\nRULE A\nIF SIMULATION TIME >= 0\nTHEN ORIFICE {} SETTING = 0\n"
     open_, shut, not_his = (
