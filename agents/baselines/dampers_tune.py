@@ -7,6 +7,7 @@ under it, and are called ``LAW@CONDITION`` then. Writes ``dampers_tuned.json``; 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -17,11 +18,12 @@ import numpy as np
 from agents.baselines.dampers import CONDITIONS, LAWS, TUNABLE, TUNED, tuned
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import Law, Numbers
+from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.site import load_site
+from envs.dampers.site import load_site, steady
 
 MOTIONS, WIDE, CLOSE, ROUNDS = 24, 15, 8, 2
 """Training motions; trials of the wide search beside the defaults, and of each of the close ones, and how many of these
@@ -58,7 +60,7 @@ class Tuner:
 
     def __init__(self, scenario: DampersScenario, conditions: Conditions, motions: int = MOTIONS):
         timing = scenario.timing
-        if timing.decision_ms % SUBSTEP_MS == 0:
+        if timing.decision_ms % SUBSTEP_MS == 0 and steady(scenario.mounted, SUBSTEP_MS):
             scenario = scenario.override({"timing.substep_ms": max(timing.substep_ms, SUBSTEP_MS)})
         self.site = load_site(scenario)
         first = scenario.seeds.train.first
@@ -108,20 +110,40 @@ def _range(number: str) -> tuple[float, float]:
     return RANGES["storey" if number.startswith("storey_") else number]
 
 
-def main(words: Sequence[str]) -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Tune on every scenario: all laws, or those named, under good conditions, or those named; write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("words", nargs="+", metavar="REF|LAW|CONDITION", help="scenarios, laws and conditions")
+    given = parser.parse_args(words)
+    try:
+        _tune_all(given.words)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
+
+
+def _tune_all(words: Sequence[str]) -> None:
     laws = [kind for kind in LAWS if kind.name in words] or LAWS
     named = [word for word in words if word in CONDITIONS] or [""]
-    for ref in (word for word in words if word not in TUNABLE and word not in CONDITIONS):
-        scenario = load_scenario(ref)
-        assert isinstance(scenario, DampersScenario)
+    for scenario in [_scenario(word) for word in words if word not in TUNABLE and word not in CONDITIONS]:
         for condition in named:
             tuner = Tuner(scenario, Conditions.model_validate(CONDITIONS.get(condition, {})))
             for kind in laws:
                 known = [tuned(scenario.name, kind.name, each) for each in sorted({"", condition})]
                 numbers, reached = search(tuner, kind, [numbers for numbers in known if numbers])
-                print(f"{ref} {condition} {kind.name}: {reached:.4f} with {numbers}", file=sys.stderr)
+                print(f"{scenario.ref} {condition} {kind.name}: {reached:.4f} with {numbers}", file=sys.stderr)
                 _keep(f"{scenario.name}@{condition}" if condition else scenario.name, kind.name, numbers)
+
+
+def _scenario(word: str) -> DampersScenario:
+    if "/" not in word and "." not in word:
+        raise CityloopError(
+            f"{word!r} is no scenario, law or condition: name scenarios as dampers/jansen, laws of "
+            f"{', '.join(TUNABLE)}, conditions of {', '.join(CONDITIONS)}"
+        )
+    scenario = load_scenario(word)
+    if not isinstance(scenario, DampersScenario):
+        raise CityloopError(f"{word} is no building with dampers: give one, such as dampers/jansen")
+    return scenario
 
 
 def _keep(place: str, law: str, numbers: Numbers) -> None:
@@ -131,4 +153,4 @@ def _keep(place: str, law: str, numbers: Numbers) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

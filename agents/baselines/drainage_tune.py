@@ -7,6 +7,7 @@ stands there stays.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 
 from agents.baselines.drainage import TUNED, Hold, LevelLaw, LevelPI
 from envs.core.env import make_loop
+from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
 from envs.drainage.reward import EVENT_M3, EVENT_SHARE
@@ -96,13 +98,27 @@ def _near(numbers: Numbers, rng: np.random.Generator) -> Numbers:
     return {key: round(float(np.clip(value + steps[key], *RANGES[key])), 3) for key, value in numbers.items()}
 
 
-def main(words: Sequence[str]) -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Tune laws on a scenario, all or those named; write what was found."""
-    ref, *laws = words
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("scenario")
+    parser.add_argument("laws", nargs="*", metavar="LAW", help=f"all, if not given: {', '.join(LAWS)}")
+    given = parser.parse_args(words)
+    try:
+        _tune_all(given.scenario, given.laws or list(LAWS))
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
+
+
+def _tune_all(ref: str, laws: Sequence[str]) -> None:
+    unknown = next((law for law in laws if law not in LAWS), None)
+    if unknown is not None:
+        raise CityloopError(f"law {unknown!r} is unknown: choose {', '.join(LAWS)}")
     scenario = load_scenario(ref)
-    assert isinstance(scenario, DrainageScenario)
+    if not isinstance(scenario, DrainageScenario):
+        raise CityloopError(f"{ref} is no drainage network: give one, such as drainage/estuary")
     storms = Storms(scenario)
-    for law in laws or LAWS:
+    for law in laws:
         numbers, score = tune(storms, law)
         print(f"{ref} {law}: {score:.4f} with {dict(numbers)}", file=sys.stderr)
         content = json.loads(TUNED.read_text()) if TUNED.is_file() else {}
@@ -111,4 +127,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -24,11 +24,12 @@ from envs.dampers.kernel import Decision, fits, plan
 from envs.dampers.observer import Estimate, Observer
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.sensing import circumstances
-from envs.dampers.site import load_site
+from envs.dampers.site import load_site, steady
 from envs.dampers.structure import Moment, Structure
 
 SUBSTEP_S = 0.002
-"""Of the simulation that is learned through, at most: half as many as the world's, for about the same motion."""
+"""Of the simulation that is learned through: half as many as the world's, for about the same motion; the world's own
+where dampers are too stiff for that."""
 
 GROUPS = 8
 """Sets of buildings with a stiffness of their own."""
@@ -74,6 +75,8 @@ class Twin:
         self._noise = torch.Generator().manual_seed(seed)
         decision_s = scenario.decision_s
         self._substeps = max(1, round(decision_s / max(SUBSTEP_S, 1e-3 * scenario.timing.substep_ms) - 1e-9))
+        if not steady(building, 1e3 * decision_s / self._substeps):
+            self._substeps = scenario.timing.substeps
         self._dt_s = decision_s / self._substeps
         self._observer, self._features = Observer(site, np.float32), DampersFeatures(site)
         d = self.agents

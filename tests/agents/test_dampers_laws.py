@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from agents import POLICY, make_controller, rules
+from agents.baselines import dampers_tune, drainage_tune
 from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Fixed, Friction, Profile
 from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import invert, states
 from agents.baselines.dampers_tune import Tuner, search
 from agents.edge import EdgeLoop
+from agents.monitors.demand import compare
+from agents.monitors.storeys import learn
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.dampers.block import Block
@@ -206,3 +209,20 @@ def test_the_edge_needs_neither_torch_nor_ray_nor_a_compiler():
     script = f"import {rooms}, sys; print({{'torch', 'ray', 'numba'}} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("tool", "words", "says"),
+    [
+        (dampers_tune, ["dampers/jansen", "lgq"], "Error: 'lgq' is no scenario, law or condition: name scenarios as"),
+        (dampers_tune, ["drainage/theta", "lqg"], "Error: drainage/theta is no building with dampers"),
+        (drainage_tune, ["drainage/estuary", "lqg"], "Error: law 'lqg' is unknown: choose pi, law, hold"),
+        (drainage_tune, ["dampers/jansen"], "Error: dampers/jansen is no drainage network"),
+        (learn, ["drainage/theta"], "Error: drainage/theta is no building with dampers"),
+        (compare, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
+    ],
+)
+def test_tools_say_what_is_wrong_in_a_sentence(tool, words, says, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(words)
+    assert capsys.readouterr().err.startswith(says)

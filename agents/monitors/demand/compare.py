@@ -14,6 +14,7 @@ import numpy as np
 from scipy.stats import poisson
 
 from agents.monitors.demand.forecast import LEAST, DemandForecast
+from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.transit.network import SLOT_S, day_of, load_site
 from envs.transit.scenarios import TransitScenario
@@ -82,19 +83,28 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     return float(differences.mean()), float(low), float(high)
 
 
-def main() -> None:
+def _fleet(ref: str) -> TransitScenario:
+    scenario = load_scenario(ref)
+    if not isinstance(scenario, TransitScenario):
+        raise CityloopError(f"{ref} is no fleet: give one, such as transit/hcmc")
+    return scenario
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Learn, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
     parser.add_argument("--train", type=int, default=60)
     parser.add_argument("--test", type=int, default=40)
-    given = parser.parse_args()
-    scenario = load_scenario(given.scenario)
-    assert isinstance(scenario, TransitScenario)
-    site = load_site(scenario)
-    past = counts_of(scenario, site, scenario.seeds.train.take(given.train))
-    days = counts_of(scenario, site, scenario.seeds.test.take(given.test))
-    learned = DemandForecast.learn(site.agents, past, SLOT_S)
+    given = parser.parse_args(words)
+    try:
+        scenario = _fleet(given.scenario)
+        site = load_site(scenario)
+        past = counts_of(scenario, site, scenario.seeds.train.take(given.train))
+        days = counts_of(scenario, site, scenario.seeds.test.take(given.test))
+        learned = DemandForecast.learn(site.agents, past, SLOT_S)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
     print(f"{scenario.ref}: learned from {given.train} days, {given.test} others; {learned.levels}")
     for minutes in (15, 60):
         slots = round(60 * minutes / SLOT_S)

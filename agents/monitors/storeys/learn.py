@@ -89,7 +89,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, help=f"a file; beside the site's policy, as {FILE}, if not given")
     parser.add_argument("--motions", type=int, default=MOTIONS)
     given = parser.parse_args(words)
-    monitor = learn(given.scenario, given.motions)
+    try:
+        monitor = learn(given.scenario, given.motions)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
     out = given.out or CHECKPOINTS / "dampers" / monitor.config.name / FILE
     monitor.save(out)
     print(f"{out}: learned from {monitor.learned.windows[0]} windows, threshold from {monitor.learned.windows[1]}")

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from agents.baselines.dampers import PassiveOn
+from agents.baselines.dampers_tune import Tuner
 from envs import CityloopError, load_scenario
 from envs.dampers.block import Block
+from envs.dampers.scenarios import Conditions
+from envs.dampers.site import steady
 from envs.dampers.structure import Structure
 from envs.dampers.twin import Twin
 from tests.envs.dampers.shaken import building, noise
@@ -121,3 +125,14 @@ def test_motions_are_played_twice_and_then_only_what_bears_on_the_peak_counts():
     assert slopes[1][peak] > 0.5 * slopes[0][peak]
     assert torch.equal(motions[0], motions[1])
     assert not torch.equal(motions[1], motions[2])
+
+
+def test_dampers_too_stiff_for_its_coarse_steps_are_simulated_with_the_worlds(monkeypatch):
+    """With steps of 2 ms the motion of this one grew without bound, where the world's 1 ms are fine."""
+    scenario = load_scenario("dampers/jansen", duration_s=3.0, dampers={1: 50})
+    assert steady(scenario.mounted, 1.0)
+    assert not steady(scenario.mounted, 2.0)
+    twin = Twin(scenario, 2, 0)
+    window = twin.window(lambda parts: torch.ones(parts["damper"].shape[:2]), 200)
+    assert torch.isfinite(window.cost)
+    assert Tuner(scenario, Conditions(), motions=2).scores([PassiveOn(twin.site, {})])[0] < 2
