@@ -100,7 +100,6 @@ class Twin:
         self._levels = [torch.zeros(self._groups, d, self._each)] * HEARD
         self._powers, self._bears = torch.zeros(*shape, 2), torch.zeros(*shape, 2)
         self._second = [True] * self._groups
-        self._over: list[int] = []
         for group in range(self._groups):
             self._begin(group)
             # Groups start at different points of their first motion, so that a window holds all phases of one.
@@ -173,7 +172,7 @@ class Twin:
                 f"fragment is {decisions}: an episode has {self.scenario.decisions} decisions; lower it"
             )
         self._detach()
-        for group in self._over:  # only now: the last window's gradient has been taken
+        for group in self._ending(decisions):  # only now: the last window's gradient has been taken
             self._begin(group)
         powers = self._powers
         for _ in range(decisions):
@@ -183,10 +182,13 @@ class Twin:
             powers = powers + self._advance()
         cost = (powers + self._bears.clamp(min=LEAST) ** NORM).pow(1.0 / NORM).mean(dim=-1).log().mean()
         self._powers = powers.detach()
-        over = [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
+        over = self._ending(decisions)
         reached = float(self._peaks(self._powers[over]).mean()) if over else float("nan")
-        self._over = over
         return Window(cost, reached, decisions * self.num_envs * self.agents)
+
+    def _ending(self, decisions: int) -> list[int]:
+        """Groups whose episode ends before so many decisions more."""
+        return [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
 
     def _detach(self) -> None:
         x, stroke, rate, inside, force, h, rates = self._moment

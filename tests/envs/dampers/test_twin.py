@@ -136,3 +136,13 @@ def test_dampers_too_stiff_for_its_coarse_steps_are_simulated_with_the_worlds(mo
     window = twin.window(lambda parts: torch.ones(parts["damper"].shape[:2]), 200)
     assert torch.isfinite(window.cost)
     assert Tuner(scenario, Conditions(), motions=2).scores([PassiveOn(twin.site, {})])[0] < 2
+
+
+@pytest.mark.parametrize("decisions", [30, 45, 60])
+def test_windows_may_be_as_long_as_an_episode(decisions):
+    """Groups that start in the middle of their first motion have no room for long ones: they begin anew."""
+    twin = Twin(load_scenario("dampers/jansen", duration_s=0.6), 8, 0)
+    for _ in range(3):
+        window = twin.window(lambda parts: torch.ones(parts["damper"].shape[:2]), decisions)
+        assert torch.isfinite(window.cost)
+        assert (twin._step <= 60).all()
