@@ -32,7 +32,8 @@ class DrainageConsistency:
         self._tank = np.array([gate.tank for gate in site.gates])
         pumps = np.array([gate.kind == "pump" for gate in site.gates])
         self._gates_of = self._tank[None, :] == np.arange(tanks)[:, None]
-        self._gated = self._gates_of.any(axis=1)
+        drained = np.array([tank.id in site.drained for tank in site.tanks])
+        self._kept = self._gates_of.any(axis=1) & ~drained  # while their gates are shut
         self._leads_to = np.array([gate.below for gate in site.gates])[None, :] == np.arange(tanks)[:, None]
         every = np.arange(gates)
         self.rules = {
@@ -70,7 +71,7 @@ class DrainageConsistency:
         shut = (now["setting"] <= DRY) & (before["setting"] <= DRY)
         filled, was = now["depth_m"] / self._full_m, before["depth_m"] / self._full_m
         dry = np.append((filled <= DRY) & (was <= DRY), False)[self._tank]
-        fallen = np.where((was < NEARLY_FULL) & self._gated & ~(self._gates_of & ~shut).any(axis=1), was - filled, 0.0)
+        fallen = np.where((was < NEARLY_FULL) & self._kept & ~(self._gates_of & ~shut).any(axis=1), was - filled, 0.0)
         steady = np.abs(now["setting"] - before["setting"]) <= 1e-6
         still = now["still_s"]
         # A gate that was looked at less often may have moved, and back, in between.

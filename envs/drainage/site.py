@@ -102,6 +102,7 @@ class DrainageSite(Site):
         tides: those of them whose receiving water has a level of its own.
         nodes, links: the network as a map; empty where the input has no coordinates.
         controllable: nodes whose overflow the gates can influence.
+        drained: tanks that water leaves by a link that nobody controls, too.
         weights: what a policy is trained for here.
         input: path of the SWMM input, for controllers that look ahead with it; empty: nobody knows.
     """
@@ -116,13 +117,14 @@ class DrainageSite(Site):
     nodes: tuple[Node, ...] = ()
     links: tuple[Link, ...] = ()
     controllable: tuple[str, ...] = ()
+    drained: tuple[str, ...] = ()
     weights: Weights = Weights()
     input: str = ""
 
     @property
     def history(self) -> Any:
-        """The map, what is wanted, and what one may look ahead with: none changes what a command means."""
-        return {"nodes", "links", "controllable", "weights", "input"}
+        """Map, other drains, what is wanted, what one may look ahead with: none changes what a command means."""
+        return {"nodes", "links", "controllable", "drained", "weights", "input"}
 
     @cached_property
     def agents(self) -> tuple[str, ...]:

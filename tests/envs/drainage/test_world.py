@@ -259,3 +259,22 @@ def test_a_gate_rests_no_longer_than_can_be_reported():
     drives.move(np.array([0.5, 0.6]), 1.5e7)
     drives.rest(300)
     assert drives.readings(1.5e7 + 300)["still_s"].tolist() == [READINGS["still_s"].high, 300]
+
+
+def test_a_tank_that_others_drain_may_fall_while_its_gates_are_shut(tmp_path):
+    """`G` is controlled and shut, `H` drains the tank all the same: no level sensor is wrong."""
+    loop = make_loop(own(tmp_path, NETWORK, "gates: [G]\n"))
+    assert loop.site.drained == ("T",)
+    watch, largest, over = loop.system.consistency(loop.site), 0.0, False
+    loop.reset(0)
+    while not over:
+        before = {name: values.copy() for name, values in loop.readings.items()}
+        over = loop.step(np.zeros((1, 1))).done
+        fell = float(before["depth_m"][0] - loop.readings["depth_m"][0])
+        largest = max(largest, fell if before["setting"][0] == 0 else 0.0)
+        assert watch.residuals(before, loop.readings, 300.0)["kept"].tolist() == [0.0]
+    loop.close()
+    assert largest > 0.05
+    both = make_loop(own(tmp_path, NETWORK))
+    assert both.site.drained == ()
+    assert both.site.tanks == loop.site.tanks
