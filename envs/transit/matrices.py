@@ -27,6 +27,7 @@ class Matrices:
 
     def __init__(self, count: int, start: np.ndarray, end: np.ndarray, seconds: np.ndarray, metres: np.ndarray):
         order = np.lexsort((seconds, end, start))  # of parallel roads the quickest
+        order = order[start[order] != end[order]]  # one that leads back to its own corner is on no path
         start, end, seconds, metres = start[order], end[order], seconds[order], metres[order]
         first = np.ones(len(start), bool)
         first[1:] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])

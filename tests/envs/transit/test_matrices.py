@@ -24,3 +24,9 @@ def test_no_detour_is_quicker():
     start, end = rng.integers(15, size=(2, 80))
     free = Matrices(15, start, end, rng.uniform(1, 9, 80), np.ones(80)).free_s
     assert (free[:, None, :] <= free[:, :, None] + free[None] + 1e-9).all()
+
+
+def test_a_road_that_leads_back_to_its_own_corner_is_on_no_path():
+    start, end = np.array([0, 1, 2, 1, 2]), np.array([1, 2, 0, 1, 2])
+    found = Matrices(3, start, end, np.full(5, 10.0), np.array([100.0, 100.0, 100.0, 7000.0, 7000.0]))
+    np.testing.assert_array_equal(found.metres, [[0, 100, 200], [200, 0, 100], [100, 200, 0]])
