@@ -102,7 +102,7 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
         return to_stops(found, _stops(scenario, site.matrices)) if scenario.walk.metres else found
     if scenario.days is not None:
         found = taxi.day(scenario.days, taxi.date_of(scenario.days, scenario.seeds, seed))
-        return _with_speeds(found.rows(found.earliest_s < scenario.duration_s), scenario)
+        return _with_speeds(_joined(found.rows(found.earliest_s < scenario.duration_s), site), scenario)
     if scenario.net is not None:
         return _with_speeds(streets.day(_streets(scenario), scenario.trips, scenario.duration_s, seed), scenario)
     return _with_speeds(_own(scenario, site.matrices), scenario)
@@ -119,6 +119,17 @@ def _own(scenario: TransitScenario, matrices: Matrices) -> Day:
     room = [(crew.seats, crew.places) for crew in scenario.crews]
     stops = Stops(town_of(scenario).nodes, matrices, scenario.walk)
     return tables.read_requests(scenario.requests, town_of(scenario), stops, room, scenario.duration_s)
+
+
+def _joined(day: Day, site: TransitSite) -> Day:
+    """The same without those who ask to go where no road leads: for each of them a problem."""
+    joined = np.isfinite(site.matrices.free_s[day.origin, day.destination])
+    names = [node.id for node in site.nodes]
+    problems = tuple(
+        f"request {k}: no road leads from {names[day.origin[k]]} to {names[day.destination[k]]}: add one"
+        for k in np.flatnonzero(~joined).tolist()
+    )
+    return replace(day.rows(joined), problems=problems) if problems else day
 
 
 def _with_speeds(day: Day, scenario: TransitScenario) -> Day:

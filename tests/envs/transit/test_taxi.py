@@ -117,6 +117,17 @@ def test_a_wrong_town_is_named(folder, name, old, new, problem):
         taxi.town(folder)
 
 
+def test_who_asks_to_go_where_no_road_leads_is_left_out(folder, caplog):
+    graph = folder / "graph.csv"
+    graph.write_text(graph.read_text().replace('2,1,459,2,"[2, 1]",2\n', ""))
+    trips = folder / "trips" / "2015-03-08.csv"
+    trips.write_text(trips.read_text() + "9,600,2,0,918\n10,99999,2,0,918\n")
+    loop = make_loop(TransitScenario(name="small", days=folder, duration_s=1200.0, fleet={"vehicles": 2}))
+    kpis = loop.episode(make_controller("reactive", loop.site), 0).kpis
+    assert (kpis["asked"], kpis["impossible"]) == (8, 1)
+    assert "request 8: no road leads from 2 to 0: add one" in caplog.text
+
+
 def test_every_split_has_a_day(folder):
     (folder / "training_dates.csv").write_text("training_dates\n2015-03-01\n2015-03-02\n")
     taxi.splits.cache_clear()
