@@ -217,10 +217,11 @@ def _rain(rng: np.random.Generator, district: District, slots: int) -> np.ndarra
     """Which slots are wet: bursts, most of them in the afternoon."""
     wet = np.zeros(slots, bool)
     hours = district.begin_h + np.arange(slots) * SLOT_S / 3600
-    for _ in range(rng.poisson(district.rain.bursts)):
-        begin = rng.normal(15.5, 2.5)
-        length = district.rain.minutes / 60 * float(np.exp(rng.normal(0.0, 0.5)))
-        wet |= (hours >= begin) & (hours < begin + length)
+    for midnight in range(0, int(hours[-1]) + 1, 24):
+        for _ in range(rng.poisson(district.rain.bursts)):
+            begin = midnight + rng.normal(15.5, 2.5)
+            length = district.rain.minutes / 60 * float(np.exp(rng.normal(0.0, 0.5)))
+            wet |= (hours >= begin) & (hours < begin + length)
     return wet
 
 

@@ -76,6 +76,12 @@ def test_rain_slows_streets_and_brings_riders(site):
     assert np.mean([len(day.origin) for day in wet]) > 1.05 * np.mean([len(day.origin) for day in dry])
 
 
+def test_it_rains_on_every_day_alike():
+    wet = [district._rain(np.random.default_rng(seed), District(), 3 * 288) for seed in range(60)]
+    share = np.reshape(wet, (-1, 3, 288)).mean(axis=(0, 2))
+    assert share.min() > 0.5 * share.max() > 0
+
+
 def test_peaks_are_slower(site):
     speed = days(site, [0], rain=Rain(bursts=0))[0].speed
     hour = 6 + np.arange(len(speed)) / 12
