@@ -143,6 +143,8 @@ class Coverage(_Rebalancing):
         recent = readings["requests"] * timing.ahead_s / timing.recent_s
         usual = np.where(np.isfinite(readings["expected"]), readings["expected"], recent)
         mean = 0.5 * (recent + usual)
+        if not mean.any():  # nothing is known of any zone: all stay where they are
+            return available(readings) + NOTHING
         counts = np.zeros(len(mean))
         gain = poisson.sf(0, mean)
         for _ in range(int(available(readings).sum())):

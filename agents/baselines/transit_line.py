@@ -87,6 +87,8 @@ def design(site: TransitSite, trips: np.ndarray, vehicles: int, speed: float) ->
                 headway = sum(cycles[j] for j in (*chosen, k)) / vehicles
                 single = np.min([rides[j] for j in (*chosen, k)], axis=0) + headway / 2
                 found.append((float((np.minimum(walk, single) * trips).sum()), k))
+        if not found:  # a small town has few
+            break
         cost, k = min(found)
         headway = sum(cycles[j] for j in (*chosen, k)) / vehicles
         tried = _connected(np.min([rides[j] for j in (*chosen, k)], axis=0) + headway / 2, walk)

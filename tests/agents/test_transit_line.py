@@ -32,6 +32,14 @@ def test_who_lives_next_door_walks_if_the_line_is_rare():
     assert (lines.door_s <= lines.walk_s).all()
 
 
+def test_a_town_of_two_stops_has_one_line_at_most():
+    site = three_zones()
+    nodes = tuple(node.model_copy(update={"stop": k in (0, 5)}) for k, node in enumerate(site.nodes))
+    trips = np.zeros((6, 6))
+    trips[0, 5] = 50
+    assert design(site.model_copy(update={"nodes": nodes}), trips, 8, 1.0).routes == ((0, 1, 2, 3, 4, 5),)
+
+
 def test_a_change_of_lines_waits_twice():
     from agents.baselines.transit_line import _connected
 

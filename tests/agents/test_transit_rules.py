@@ -44,6 +44,12 @@ def test_coverage_puts_each_vehicle_where_it_is_most_likely_needed():
     assert counts.tolist() == [0, 5, 1]
 
 
+def test_coverage_moves_nobody_where_nothing_is_known_of_any_zone():
+    quiet = READINGS | {"requests": np.zeros(3), "expected": np.full(3, np.nan)}
+    asked = Coverage(three_zones()).act(quiet, {})[:, 0]
+    assert counts_of(shares_of(asked), 6).tolist() == [2, 1, 3], "as they stand, come, and will be free"
+
+
 def test_between_rebalancings_vehicles_stay():
     rule = Reactive(three_zones(), period_s=600.0)
     asked = [rule.act(READINGS, {})[:, 0] for _ in range(11)]
