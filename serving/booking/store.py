@@ -45,8 +45,8 @@ BUSY_S = 10.0
 AGAIN_S = 5.0
 """When a request may be sent again for which the database could not be used."""
 
-CHECK_BYTES = 65_536
-"""What is written to see whether anything can be; a booking takes a few thousand."""
+CHECK_BYTES = 65_535
+"""What is written to see whether anything can be; a booking takes a few thousand. MySQL's `Text` holds no more."""
 
 Row = dict[str, Any]
 
@@ -174,7 +174,9 @@ class Store:
         try:
             with begin() as db:
                 yield db
-        except (sql.exc.OperationalError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
+        except (sql.exc.IntegrityError, sql.exc.DataError):
+            raise  # what was to be written is wrong, and no other time mends it
+        except (sql.exc.DatabaseError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
             why = _reason(error)
             if self.fault is None:
                 log.error("bookings at %s: the database cannot be used (%s)", self.site, why)  # noqa: TRY400

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sql
 
 from serving.booking.desk import Desk
+from serving.booking.store import CHECK_BYTES
 from tests.serving.booking.desks import Client, desk, reassigned
 
 WHY = "attempt to write a readonly database"
@@ -101,3 +102,20 @@ def test_a_look_leaves_nothing_behind(one: Desk) -> None:
     assert one._store.revision() == revision
     with one._store._engine.connect() as db:
         assert db.execute(sql.text("SELECT count(*) FROM transit_answers")).scalar_one() == 0
+
+
+def test_a_file_that_is_damaged_cannot_be_used(tmp_path: Path) -> None:
+    with desk(tmp_path) as one:
+        client = Client(one)
+        assert client.book(0.0, "1", "4").status_code == 200
+        one.close()  # what was written is in the file itself
+        path = tmp_path / "b.db"
+        path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+        assert client.book(1.0, "1", "4").status_code == 503
+        assert client.get("vehicles").status_code == 503
+        assert "malformed" in str(one.fault)
+
+
+def test_what_is_written_to_see_whether_anything_can_be_fits_into_any_database() -> None:
+    """The text of MySQL has the least room: two bytes tell its length."""
+    assert CHECK_BYTES < 2**16
