@@ -153,8 +153,13 @@ class LiveFleet:
         """
         return float(self.riders.latest_s[r]) + self._margin_s, float(self.riders.limit_s[r]) + self._margin_s
 
-    def best(self, trip: Trip, now_s: float, vehicle: int | None = None) -> Offer | None:
-        """The cheapest way to serve a trip, by one vehicle if it is named; None: no promise of it could be kept."""
+    def best(self, trip: Trip, now_s: float, among: Sequence[int] | None = None) -> Offer | None:
+        """The cheapest way to serve a trip, by those vehicles if any are named; None: no promise could be kept."""
+        if among is not None:
+            return next(iter(self._each(trip, now_s, among)), None)
+        return self._best(trip, now_s)
+
+    def _best(self, trip: Trip, now_s: float, vehicle: int | None = None) -> Offer | None:
         self.place(0, trip)
         weights = self.weights.copy()
         weights[kernel.WAIT] *= self.urgency[trip.origin]
@@ -168,20 +173,24 @@ class LiveFleet:
             return None
         return offer_of(v, i, j, cost, now_s, self.fleet, self.riders, self.roads, self._margin_s)
 
-    def best_if_charged(self, trip: Trip, now_s: float, vehicle: int | None = None) -> Offer | None:
+    def best_if_charged(self, trip: Trip, now_s: float, among: Sequence[int] | None = None) -> Offer | None:
         """The same if batteries lasted for ever."""
         left_m = self.fleet.battery[:, LEFT].copy()
         self.fleet.battery[:, LEFT] = np.inf
         try:
-            return self.best(trip, now_s, vehicle)
+            return self.best(trip, now_s, among)
         finally:
             self.fleet.battery[:, LEFT] = left_m
 
     def all(self, trip: Trip, now_s: float) -> list[Offer]:
         """The cheapest way of every vehicle that can serve a trip, cheapest first."""
+        return self._each(trip, now_s, range(len(self.fleet.at)))
+
+    def _each(self, trip: Trip, now_s: float, vehicles: Sequence[int]) -> list[Offer]:
+        """The same of some vehicles."""
         room = self.fleet.room
-        able = np.flatnonzero((room[:, 0] >= trip.party) & (room[:, 1] >= trip.wheelchairs))
-        found = [offer for v in able if (offer := self.best(trip, now_s, int(v))) is not None]
+        able = [v for v in vehicles if room[v, 0] >= trip.party and room[v, 1] >= trip.wheelchairs]
+        found = [offer for v in able if (offer := self._best(trip, now_s, v)) is not None]
         return sorted(found, key=lambda offer: (offer.cost, offer.vehicle))
 
     # -- promising ------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from serving.booking import rounds, views
 from serving.booking.changes import keep, over
 from serving.booking.offers import Refusal, offers_of, why_not
 from serving.booking.places import DAY_S, Unfit, Unknown
-from serving.booking.reports import Report, duty_of
+from serving.booking.reports import Report, duties_of, duty_of
 from serving.booking.roster import Roster
 from serving.booking.settings import BookingSettings
 from serving.booking.store import Answer, Change, Row, Stale, Store, Unusable
@@ -108,6 +108,9 @@ class Desk:
         when = now if at is None else at.timestamp()
         if when > now + EARLY_S:
             raise Unfit("at", at, "that is still to come: report what has happened")
+        if when < now - self.settings.keep_days * DAY_S:
+            days = self.settings.keep_days
+            raise Unfit("at", at, f"that is longer ago than anything is kept, {days:g} days: correct it")
         return min(when, now)
 
     def _not_told(self, at: datetime | None) -> None:
@@ -216,8 +219,8 @@ class Desk:
 
         def decide(roster: Roster, change: Change, now: float) -> Any:
             asked, now_s = self._asked(request, roster, now), roster.calendar.to_s(now)
-            wanted = None if request.vehicle is None else duty_of(roster, request.vehicle, asked.way.earliest_s)
-            found = roster.live.best(asked.way, now_s, wanted)
+            mine = None if request.vehicle is None else duties_of(roster, request.vehicle)
+            found = roster.live.best(asked.way, now_s, mine)
             if found is None:
                 change.event = {"kind": "refused", "corner": self.site.nodes[asked.way.origin].id}
                 raise why_not(roster, asked.way, now_s, request.vehicle)

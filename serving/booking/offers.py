@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -74,10 +75,12 @@ def _more(offer: Offer) -> list[str]:
     return words
 
 
-def soonest(roster: Roster, way: Trip, now_s: float) -> tuple[Offer | None, float]:
-    """The first later time, in steps, at which a trip can be served, and by how much it is later."""
+def soonest(roster: Roster, way: Trip, now_s: float, among: Sequence[int] | None = None) -> tuple[Offer | None, float]:
+    """The first later time, in steps, at which a trip can be served, by some duties if they are named; and by how
+    much it is later.
+    """
     for step in range(1, STEPS + 1):
-        found = roster.live.best(replace(way, earliest_s=way.earliest_s + step * STEP_S), now_s)
+        found = roster.live.best(replace(way, earliest_s=way.earliest_s + step * STEP_S), now_s, among)
         if found is not None:
             return found, step * STEP_S
     return None, 0.0
@@ -105,12 +108,12 @@ def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later:
         return Refusal("off_duty", f"{large_one} {works} then: {mend}")
     if not np.isfinite(fleet.at_s[working]).any():
         return Refusal("out_of_service", f"{large_one} {serves} in service now: ask again later")
+    among = None if vehicle is None else roster.rows_of[vehicle]
     if later is None:
-        later, _ = soonest(roster, way, now_s)
+        later, _ = soonest(roster, way, now_s, among)
     until = calendar.iso(calendar.to_time(latest_s))
     reason, able = "too_late", f"{subject} {can} pick up by {until} within all promises"
-    duty = None if vehicle is None else roster.duty(vehicle, way.earliest_s)
-    if roster.live.ranged and roster.live.best_if_charged(way, now_s, duty) is not None:
+    if roster.live.ranged and roster.live.best_if_charged(way, now_s, among) is not None:
         one = f"{subject} that can pick up by {until} has" if vehicle is None else f"{subject} has not"
         reason, able = "no_charge", f"{one} enough charge for the trip"
     if later is None:

@@ -102,9 +102,10 @@ class Calendar:
         return self.day + timedelta(days=days)
 
     def hour(self, days: int, hour: float, absolute: bool = False) -> float:
-        """A time of a day, so many days on: in the kernel's seconds, or in seconds since 1970."""
+        """A time of a day by its clocks, so many days on: in the kernel's seconds, or in seconds since 1970."""
         day = self.date(days)
-        moment = datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp() + 3600 * hour
+        # Not so many hours after midnight: on the days when clocks are changed it would be another time.
+        moment = (datetime(day.year, day.month, day.day, tzinfo=self.zone) + timedelta(hours=hour)).timestamp()
         return moment if absolute else moment - self._midnight
 
     def service_day(self, hour: float, now: float) -> tuple[str, float]:

@@ -22,8 +22,23 @@ def duty_of(roster: Roster, vehicle: str, now_s: float) -> int:
     """
     v = roster.duty(vehicle, now_s)
     if v is None:
-        raise Unknown("vehicle", vehicle, "there is no such vehicle: GET vehicles lists them")
+        raise _unknown(vehicle)
     return v
+
+
+def duties_of(roster: Roster, vehicle: str) -> list[int]:
+    """All duties of a vehicle, the past day's and those to come.
+
+    Raises:
+        Unknown: if there is no such vehicle.
+    """
+    if vehicle not in roster.rows_of:
+        raise _unknown(vehicle)
+    return roster.rows_of[vehicle]
+
+
+def _unknown(vehicle: str) -> Unknown:
+    return Unknown("vehicle", vehicle, "there is no such vehicle: GET vehicles lists them")
 
 
 class Report:
@@ -195,7 +210,9 @@ class Report:
     def _breakdown(self) -> list[Row]:
         roster, found = self.roster, []
         names = {r: name for name, r in roster.slots.items()}
-        for r, outcome in roster.live.break_down(self.v, self.when_s).items():
+        # Others set out now, however late it is heard of.
+        now_s = roster.calendar.to_s(self.change.at)
+        for r, outcome in roster.live.break_down(self.v, now_s).items():
             row = roster.rows[names[r]]
             found.append(row)
             columns = roster.promise_row(r) | {"broken_down": row["broken_down"] or outcome != "kept"}

@@ -23,7 +23,7 @@ from envs.transit.live import LiveFleet
 from envs.transit.offers import Trip
 from envs.transit.site import TransitSite
 from envs.transit.stays import Gauge, Stay
-from serving.booking.places import DAY_S, Calendar, Places
+from serving.booking.places import DAY_S, Calendar, Places, Unfit
 from serving.booking.settings import BookingSettings, Vehicle, hours
 from serving.booking.store import OPEN, Row, State
 
@@ -69,7 +69,7 @@ class Roster:
         decided: when plans were last looked through as a whole, see `rounds`.
 
     Raises:
-        CityloopError: if a vehicle that has riders is no longer in the settings.
+        CityloopError: if a vehicle that has riders, its shift, or a corner is no longer there.
     """
 
     def __init__(self, site: TransitSite, settings: BookingSettings, state: State, now: float):
@@ -116,11 +116,15 @@ class Roster:
         if not vehicle.begins:
             return [(vehicle.id, (-ALWAYS_S, ALWAYS_S))]
         begin, end = hours(vehicle.begins), hours(vehicle.ends)
-        calendar, last = self.calendar, int(self.settings.ahead_h // 24) + 1
+        calendar = self.calendar
         return [
-            (f"{vehicle.id}@{calendar.date(k)}", (calendar.hour(k, begin), calendar.hour(k, end)))
-            for k in range(-1, last + 1)
+            (f"{vehicle.id}@{calendar.date(k)}", (calendar.hour(k, begin), calendar.hour(k, end))) for k in self._days
         ]
+
+    @property
+    def _days(self) -> range:
+        """Days whose shifts are known, from yesterday's on."""
+        return range(-1, int(self.settings.ahead_h // 24) + 2)
 
     def _break(self, duty: str, vehicle: Vehicle) -> tuple[float, float, float]:
         """From when until when a duty's break begins, and how long it is, in the kernel's seconds; 0: there is none."""
@@ -135,15 +139,12 @@ class Roster:
 
     def _restore(self, state: State, now_s: float) -> None:
         index = {key: v for v, key in enumerate(self.duties)}
-        known = {vehicle.id for vehicle in self.settings.vehicles}
-        for vehicle in map(vehicle_of, state.plans):
-            if vehicle not in known:
-                raise CityloopError(f"vehicle {vehicle!r} has riders and is no longer in the settings: put it back")
+        self._check_riders(state, index)
         fleet = self.live.fleet
         for key, row in state.duties.items():
             if key in index:
                 v = index[key]
-                fleet.at[v] = self.places.node(row["corner"], "corner")
+                fleet.at[v] = self._corner(row["corner"])
                 fleet.at_s[v] = math.inf if row["out"] else self.calendar.to_s(row["at"])
                 self.seen[v] = row["seen"]
         for row in state.bookings:
@@ -159,6 +160,31 @@ class Roster:
         if self.settings.standby:
             self.hurry(state.urgencies)
 
+    def _check_riders(self, state: State, index: Mapping[str, int]) -> None:
+        """Whoever is promised a vehicle still has it, unless its shift was over days ago."""
+        days = [str(self.calendar.date(k)) for k in self._days]
+        for key in sorted({row["duty"] for row in state.bookings if row["state"] in OPEN} - set(index)):
+            vehicle, _, day = key.partition("@")
+            if day and day < days[0]:
+                continue
+            if vehicle not in self.rows_of:
+                raise CityloopError(f"vehicle {vehicle!r} has riders and is no longer in the settings: put it back")
+            if not day or day in days:
+                raise CityloopError(
+                    f"vehicle {vehicle!r} has riders, and other hours than when they were promised it: put its begins "
+                    "and ends back until they are there"
+                )
+
+    def _corner(self, name: str) -> int:
+        """A corner that is kept."""
+        try:
+            return self.places.node(name, "corner")
+        except Unfit:
+            raise CityloopError(
+                f"bookings are kept at corner {name!r}, which site {self.site.name!r} no longer has: put it back, or "
+                "give a new database"
+            ) from None
+
     def _restore_plans(self, state: State, index: Mapping[str, int]) -> None:
         stays = {name: int(self.live.batteries.chargers.stay_of[v]) for v, name in self.stays.items()}
         names = stays | {name: r for named in (self._rests, self._booked) for r, name in named.items()}
@@ -173,7 +199,7 @@ class Roster:
             self.live.set_plan(v, self.live.plan(v))
         for key, row in state.sent.items():
             if key in index:
-                self.live.fleet.heading[index[key]] = self.places.node(row["node"], "node")
+                self.live.fleet.heading[index[key]] = self._corner(row["node"])
 
     def _floor(self, r: int, stop: Row) -> float:
         """When a stop of a plan may begin; a break as the settings say now."""
@@ -186,7 +212,7 @@ class Roster:
         riders, to_s = self.live.riders, self.calendar.to_s
         r = self.live.take_slot()
         riders = self.live.riders
-        ends = self.places.node(row["origin"], "origin"), self.places.node(row["destination"], "destination")
+        ends = self._corner(row["origin"]), self._corner(row["destination"])
         trip = Trip(*ends, to_s(row["earliest"]), row["party"], row["wheelchairs"])
         self.live.place(r, trip, to_s(row["latest"]), row["limit_s"])
         riders.state[r], riders.vehicle[r] = WAITING, v
@@ -204,7 +230,7 @@ class Roster:
         for key, row in state.breaks.items():
             if key in index and self.live.breaks.has(index[key]):
                 begin_s = None if row["begin"] is None else self.calendar.to_s(row["begin"])
-                one = Break(self.places.node(row["rest"], "rest"), begin_s, row["over"])
+                one = Break(self._corner(row["rest"]), begin_s, row["over"])
                 self.live.breaks.restore(index[key], one, self.live.riders)
 
     def _plan_breaks(self, state: State, now_s: float) -> None:
@@ -220,10 +246,10 @@ class Roster:
 
     def _restore_battery(self, v: int, row: Row, plugged: bool) -> None:
         live = self.live
-        gauge = Gauge(row["left_m"], self.places.node(row["seen_at"], "seen_at"), row["seen_m"])
+        gauge = Gauge(row["left_m"], self._corner(row["seen_at"]), row["seen_m"])
         live.batteries.set_gauge(v, gauge, live.fleet)
         if row["stay"] is not None:
-            stay = Stay(self.places.node(row["charger"], "charger"), self.calendar.to_s(row["begin"]), row["length_s"])
+            stay = Stay(self._corner(row["charger"]), self.calendar.to_s(row["begin"]), row["length_s"])
             live.batteries.set_stay(v, stay, plugged, live.fleet, live.riders)
             self.stays[v] = row["stay"]
 
