@@ -120,6 +120,8 @@ def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Pat
     network = read_net(net)
     measured = Measured.load(times, net) if times is not None else None
     delay_s, stop_s = np.full(len(network.start), JUNCTION_S), np.full(len(network.stops), STOP_S)
+    if not len(network.stops):
+        raise CityloopError(f"{net} has no street of {SHORTEST_M:g} m or more, where riders could get on or off")
     if measured is not None:
         delay_s, stop_s = np.array(measured.delay_s), np.array(measured.stop_s)
     town, index = _town(network, delay_s, stop_s, zones)

@@ -56,6 +56,13 @@ def measured(path, **changes):
     return Measured(**values | changes)
 
 
+def test_a_network_of_short_streets_alone_is_refused(files):
+    net = files.with_name("a.net.xml")
+    net.write_text(net.read_text().replace('length="300"', 'length="40"'))
+    with pytest.raises(CityloopError, match=r"a.net.xml has no street of 60 m or more, where riders could get on"):
+        network.load_site(load_scenario(files))
+
+
 def test_who_passes_through_is_no_customer_and_the_border_is_met_where_a_vehicle_gets_to(files):
     scenario = load_scenario(files)
     found = streets.read(scenario.net, scenario.routes, (2, 1))
