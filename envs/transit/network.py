@@ -45,7 +45,7 @@ def town_of(scenario: TransitScenario) -> Town:
 @lru_cache(maxsize=8)
 def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float) -> tuple[Town, tuple[str, ...]]:
     """A user's own, with the stops of a GTFS feed if there is one, and which of those cannot be used."""
-    town = tables.read_town(nodes, roads)
+    town = tables.read_town(nodes, roads, with_stops=feed is None)
     if feed is None:
         return town, ()
     town, problems = gtfs.published(town, tables.projection_of(nodes), feed, snap_m)

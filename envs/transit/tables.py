@@ -41,8 +41,13 @@ else then), ``party`` (1), ``wheelchair`` (0), ``cancel_s`` (never) and ``absent
 at a place that is no corner: leave it empty, and fill ``from_x_m`` and ``from_y_m``, or ``to_x_m`` and ``to_y_m``."""
 
 
-def read_town(nodes: Path, roads: Path) -> Town:
+def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
     """Streets and zones from their files.
+
+    Args:
+        nodes: the corners.
+        roads: between them.
+        with_stops: whether the corners say where stops are, and no feed does.
 
     Raises:
         CityloopError: naming the file, the row, what is wrong and the mend.
@@ -75,7 +80,7 @@ def read_town(nodes: Path, roads: Path) -> Town:
         raise CityloopError(
             f"{nodes} has {len(corners)} corners, {roads} {len(found)} roads: give two corners and a road"
         )
-    if sum(corner.stop for corner in corners) < 2:
+    if with_stops and sum(corner.stop for corner in corners) < 2:
         raise CityloopError(
             f"{nodes}: fewer than two corners are stops: give 1 in column stop where riders get on or off"
         )

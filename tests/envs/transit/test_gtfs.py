@@ -46,6 +46,12 @@ def test_published_stops(tmp_path, caplog, zipped):
     assert kpis["walk_m"] == pytest.approx(1000 / 2, rel=0.01)
 
 
+def test_where_a_feed_names_the_stops_corners_need_not(tmp_path):
+    nodes = NODES.replace("\n", ",0\n").replace("lon,0", "lon,stop")
+    mine = write(tmp_path, nodes=nodes, requests="time_s,from,to\n0,a,c\n", more=f"gtfs: {feed(tmp_path)}\n")
+    assert [node.id for node in make_loop(load_scenario(mine)).site.nodes if node.stop] == ["a", "c"]
+
+
 @pytest.mark.parametrize("name", ["feed", "./feed"])
 def test_a_feeds_folder_lies_beside_the_yaml(tmp_path, name):
     path = feed(tmp_path)
