@@ -8,10 +8,13 @@ from collections.abc import Callable
 from envs.transit.fleet import ABOARD, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
-from serving.booking.roster import Roster
+from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Change, Row
 from serving.booking.wire import EventRequest
 from serving.refusals import Conflict
+
+STATES = {WAITING: "confirmed", ABOARD: "aboard"}
+"""State of a rider → of the booking."""
 
 
 def duty_of(roster: Roster, vehicle: str, now_s: float) -> int:
@@ -119,23 +122,27 @@ class Report:
             self.roster.live.report(self.v, node, self.when_s)
         return []
 
-    def _rider(self, state: int, needed: str) -> tuple[Row, int]:
-        """The booking of the report, if it is in this vehicle's plan and in the state that the report needs."""
+    def _rider(self, state: int, needed: str) -> tuple[Row, int | None]:
+        """The booking of the report, if it is in this vehicle's plan and in the state that the report needs; and its
+        slot, None: the shift was over days ago, and the report that ends the ride was never made.
+        """
         name, roster = self.request.booking, self.roster
         if name is None:
             raise Unfit("booking", None, f"say whose: {self.request.kind} needs a booking")
         row = self._find(roster, name)
         r = roster.slots.get(name)
-        if r is None or roster.live.riders.state[r] != state:
+        if row["state"] != STATES[state]:
             raise Conflict("booking", name, f"it is {row['state']}, and {self.request.kind} needs one that {needed}")
-        v = int(roster.live.riders.vehicle[r])
-        if roster.vehicles[v].id != self.request.vehicle:
-            raise Conflict("vehicle", self.request.vehicle, f"the booking is with {roster.vehicles[v].id}: tell that")
-        self.v = v
+        if vehicle_of(row["duty"]) != self.request.vehicle:
+            raise Conflict("vehicle", self.request.vehicle, f"the booking is with {vehicle_of(row['duty'])}: tell that")
+        if r is not None:
+            self.v = int(roster.live.riders.vehicle[r])
         return row, r
 
     def _boarded(self) -> list[Row]:
         row, r = self._rider(WAITING, "waits")
+        if r is None:
+            raise Conflict("booking", row["id"], "that shift was over days ago: report no-show, or cancel it")
         self.roster.live.board(r, self.when_s)
         begun = self.when - self.roster.site.timing.board_s
         first = row["first_boarded_at"] if row["first_boarded_at"] is not None else begun
@@ -144,7 +151,8 @@ class Report:
 
     def _alighted(self) -> list[Row]:
         row, r = self._rider(ABOARD, "is aboard")
-        self.roster.live.alight(r, self.when_s)
+        if r is not None:
+            self.roster.live.alight(r, self.when_s)
         over(self.roster, self.change, row, "completed", self.when)
         return [row]
 
@@ -153,7 +161,8 @@ class Report:
         if self.when < row["earliest"]:
             iso = self.roster.calendar.iso(row["earliest"])
             raise Conflict("booking", row["id"], f"the party may come until {iso}: wait")
-        self.roster.live.withdraw(r, self.when_s)
+        if r is not None:
+            self.roster.live.withdraw(r, self.when_s)
         over(self.roster, self.change, row, "no-show", self.when)
         return [row]
 

@@ -126,6 +126,11 @@ class Roster:
         """Days whose shifts are known, from yesterday's on."""
         return range(-1, int(self.settings.ahead_h // 24) + 2)
 
+    def is_past(self, duty: str) -> bool:
+        """Whether a shift was over before any that is still in the arrays began."""
+        day = duty.partition("@")[2]
+        return bool(day) and day < str(self.calendar.date(self._days[0]))
+
     def _break(self, duty: str, vehicle: Vehicle) -> tuple[float, float, float]:
         """From when until when a duty's break begins, and how long it is, in the kernel's seconds; 0: there is none."""
         if not vehicle.rest_min:
@@ -165,7 +170,7 @@ class Roster:
         days = [str(self.calendar.date(k)) for k in self._days]
         for key in sorted({row["duty"] for row in state.bookings if row["state"] in OPEN} - set(index)):
             vehicle, _, day = key.partition("@")
-            if day and day < days[0]:
+            if self.is_past(key):
                 continue
             if vehicle not in self.rows_of:
                 raise CityloopError(f"vehicle {vehicle!r} has riders and is no longer in the settings: put it back")

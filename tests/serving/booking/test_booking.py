@@ -155,6 +155,22 @@ def test_who_named_a_vehicle_is_told_when_that_one_can_come(tmp_path: Path) -> N
         assert client.book(0.0, "5", "0", party=2, vehicle="red", depart=later).status_code == 200
 
 
+def test_rides_whose_end_was_never_reported_can_be_ended_days_later(tmp_path: Path) -> None:
+    with desk(tmp_path, vehicles=(hours_of(VEHICLES[0]),)) as one:
+        client = Client(one)
+        rides, waits, stays = (client.book(0.0, *ends).json()["id"] for ends in (("0", "4"), ("0", "3"), ("1", "3")))
+        client.event(15.0, "red", "boarded", booking=rides)
+        days = 3 * 86_400.0
+        assert refusal(client.event(days, "red", "boarded", booking=waits))[:2] == (409, "booking")
+        ended = client.event(days, "red", "alighted", booking=rides).json()["bookings"]
+        ended += client.event(days, "red", "no-show", booking=waits).json()["bookings"]
+        ended.append(client.cancel(stays, days).json())
+        assert [row["state"] for row in ended] == ["completed", "no-show", "cancelled"]
+        client.post("quotes", days + 29 * 86_400.0, **{"from": "1", "to": "2"})
+        client.post("quotes", days + 31 * 86_400.0, **{"from": "1", "to": "2"})
+        assert client.get(f"bookings/{rides}").status_code == 404, "as all that is over for so long"
+
+
 def test_off_duty_and_out_of_service(tmp_path: Path) -> None:
     shift = (Vehicle(id="red", at="0", begins="09:00", ends="12:00"),)
     with desk(tmp_path, vehicles=shift) as one:
