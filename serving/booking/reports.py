@@ -234,5 +234,7 @@ class Report:
         return found
 
     def _back(self) -> list[Row]:
+        if math.isfinite(self.roster.live.fleet.at_s[self.v]):  # it was never heard of that it was not
+            return self._position()
         self.roster.live.repair(self.v, self._where(), self.when_s)
         return []

@@ -113,6 +113,8 @@ async def _read(model: type[Sent], request: Request) -> Sent:
 def _time(request: Request) -> datetime | None:
     """The query's ``at``."""
     told = request.query_params.get("at")
+    if told is not None and "T" in told:
+        told = told.replace(" ", "+")  # a plus that is written as it is stands for a space in a query
     try:
         return TIME.validate_python(told)
     except ValidationError:

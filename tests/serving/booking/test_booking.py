@@ -236,6 +236,18 @@ def test_shifts_begin_by_the_clock_on_the_days_when_it_is_changed_too(day: str) 
     assert ends.startswith(f"{calendar.date(1)}T00:00:00")
 
 
+def test_who_is_back_is_where_it_says_even_if_it_never_was_away(client: Client) -> None:
+    for seconds, corner in ((10.0, "3"), (20.0, "2")):
+        assert client.event(seconds, "red", "back", corner=corner).json()["vehicle"]["corner"] == corner
+
+
+@pytest.mark.parametrize("plus", ["+", "%2B"])
+def test_the_time_of_a_cancellation_may_be_written_as_it_is_said(client: Client, plus: str) -> None:
+    booked = client.book(0.0, "1", "4").json()["id"]
+    cancelled = client.http.delete(f"{client.base}/bookings/{booked}?at=2026-03-02T15:00:09{plus}07:00")
+    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
+
+
 def test_a_breakdown_hands_riders_over(client: Client) -> None:
     waits, rides = (client.book(0.0, *trip).json()["id"] for trip in (("1", "4"), ("0", "3")))
     client.event(15.0, "red", "boarded", booking=rides)
