@@ -66,6 +66,9 @@ class Stops:
         total_s[starts[:, None] == ends[None, :]] = np.inf
         i, j = np.unravel_index(int(total_s.argmin()), total_s.shape)
         if not np.isfinite(total_s[i, j]):
+            if starts.tolist() == ends.tolist() == [starts[0]]:
+                stop = self._nodes[starts[0]].id
+                raise ValueError(f"stop {stop!r} alone is near its begin and its end: leave it out")
             raise ValueError("no road leads from a stop near its begin to another near its end: add one")
         return int(starts[i]), int(ends[j]), float(to_m[i]), float(from_m[j])
 

@@ -46,7 +46,7 @@ def test_the_best_pair_of_all(seed, metres):
         if a != b
     }
     if not tried:
-        with pytest.raises(ValueError, match=r"nearest stop|no road"):
+        with pytest.raises(ValueError, match=r"nearest stop|no road|alone is near"):
             stops.pair(*ends)
         return
     a, b, to_m, from_m = stops.pair(*ends)
@@ -64,6 +64,8 @@ def test_who_walks_is_at_the_stop_later_and_who_cannot_is_named():
     assert day.earliest_s.tolist() == [10 + 300 / 1.5, 20.0]
     assert day.walk_m.tolist() == [600.0, 0.0]
     assert day.problems == ("request 2: from is 900 m from the nearest stop, more than 400: move it nearer",)
+    with pytest.raises(ValueError, match="stop '8' alone is near its begin and its end: leave it out"):
+        stops.pair(8, 9)
 
 
 def test_a_district_whose_riders_come_from_anywhere():
