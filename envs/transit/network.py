@@ -39,21 +39,31 @@ def town_of(scenario: TransitScenario) -> Town:
         return _streets(scenario).town
     assert scenario.nodes is not None
     assert scenario.roads is not None
-    return _own_town(scenario.nodes, scenario.roads, scenario.gtfs, scenario.snap_m)[0]
+    stamps = tuple(_stamp(path) for path in scenario.files())
+    return _own_town(scenario.nodes, scenario.roads, scenario.gtfs, scenario.snap_m, stamps)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What tells whether a file was changed."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0  # whoever reads it says so
+    return found.st_mtime_ns, found.st_size
 
 
 @lru_cache(maxsize=8)
-def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float) -> tuple[Town, tuple[str, ...]]:
-    """A user's own, with the stops of a GTFS feed if there is one, and which of those cannot be used."""
+def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float, stamps: tuple[tuple[int, int], ...]) -> Town:
+    """A user's own, with the stops of a GTFS feed if there is one; read anew once its files have other stamps."""
     town = tables.read_town(nodes, roads, with_stops=feed is None)
     if feed is None:
-        return town, ()
+        return town
     town, problems = gtfs.published(town, tables.projection_of(nodes), feed, snap_m)
     for problem in problems[:SHOWN]:
         LOGGER.warning("%s: %s", feed.name, problem)
     if len(problems) > SHOWN:
         LOGGER.warning("%s: %d more stops are left out", feed.name, len(problems) - SHOWN)
-    return town, problems
+    return town
 
 
 def load_site(scenario: TransitScenario) -> TransitSite:

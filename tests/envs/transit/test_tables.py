@@ -13,6 +13,14 @@ from envs.transit.tables import read_town
 from tests.envs.transit.own import NODES, REQUESTS, ROADS, write
 
 
+def test_a_town_that_was_changed_is_read_anew(tmp_path):
+    rides = []
+    for seconds in (60, 120):
+        loop = make_loop(load_scenario(write(tmp_path, roads=ROADS.replace(",60,", f",{seconds},"))))
+        rides.append(loop.episode(make_controller("insertion", loop.site), 0).kpis["ride_min"])
+    assert rides[1] == 2 * rides[0]
+
+
 def test_an_own_town_is_served(tmp_path):
     loop = make_loop(load_scenario(write(tmp_path)))
     assert loop.site.agents == ("west", "east")
