@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from typing import Literal
 
 from agents import fallback_name
@@ -22,13 +24,14 @@ class Crew:
     Args:
         site: the site.
         roles: who has which role.
-        seats: controller by name → its seat; those of the roles, at least.
+        seats: controller by name → its seat, of those that have one already; the others are opened.
         fallback: who decides when the one in charge cannot; it must decide tick by tick.
         open_seat: opens a seat by a controller's name.
         canary: whether the challenger acts in the episode that is under way.
 
     Raises:
-        CityloopError: if the fallback is a program inside the plant.
+        CityloopError: if the fallback is a program inside the plant, or a controller is unknown, unfit, or cannot
+            decide.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Crew:
                 f"choose a controller such as {fallback_name(site.system)!r}"
             )
         self.site, self.fallback, self._open = site, fallback, open_seat
-        self.roles, self._seats = roles, dict(seats)
+        self.roles, self._seats = roles, _seated(roles, seats, open_seat)
         self.canary = roles.canary_acts(site) if canary is None else canary and roles.challenger is not None
 
     @property
@@ -81,24 +84,45 @@ class Crew:
         for seat in self.seats:
             seat.forget()
 
-    def prepare(self, roles: Roles) -> dict[str, Seat]:
-        """The seats that these roles need. Takes its time: call it beside the event loop.
+    @asynccontextmanager
+    async def prepared(self, roles: Roles) -> AsyncIterator[dict[str, Seat]]:
+        """The seats that these roles need, opened beside the event loop. Those that are not taken are closed again.
+
+        Raises:
+            CityloopError, Conflict: see `_prepare`.
+        """
+        opening = asyncio.ensure_future(asyncio.to_thread(self._prepare, roles))
+        try:
+            yield await asyncio.shield(opening)  # a thread goes on where whoever waits for it is cancelled
+        finally:
+            opening.add_done_callback(self._leave)
+
+    def _leave(self, opening: asyncio.Task[dict[str, Seat]]) -> None:
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        for seat in opening.result().values():
+            if seat not in self.seats:
+                seat.close()
+
+    def _prepare(self, roles: Roles) -> dict[str, Seat]:
+        """The seats that these roles need.
 
         Raises:
             CityloopError: if a controller is unknown, unfit, or cannot decide.
             Conflict: if one is a program inside the plant, which a plant runs from its start or not at all.
         """
-        seats = dict(self._seats)
-        for ref in (roles.champion, roles.challenger):
-            if ref is None or ref in seats:
-                continue
-            seats[ref] = self._open(ref)
-            if seats[ref].program or self.champion.program:
-                program = ref if seats[ref].program else self.roles.champion
+
+        def open_seat(ref: str) -> Seat:
+            seat = self._open(ref)
+            if seat.program or self.champion.program:
+                seat.close()
+                program = ref if seat.program else self.roles.champion
                 raise Conflict(
                     "policy", program, "a program inside the plant is chosen when the service starts: restart it"
                 )
-        return {ref: seats[ref] for ref in (roles.champion, roles.challenger) if ref is not None}
+            return seat
+
+        return _seated(roles, self._seats, open_seat)
 
     def take(self, roles: Roles, seats: Mapping[str, Seat], canary: bool) -> None:
         """Let prepared roles hold; seats that nobody needs are closed."""
@@ -111,3 +135,17 @@ class Crew:
         """Let every thread end."""
         for seat in self.seats:
             seat.close()
+
+
+def _seated(roles: Roles, seats: Mapping[str, Seat], open_seat: Callable[[str], Seat]) -> dict[str, Seat]:
+    """The seats of some roles: those that there are, and others that are opened, all of them or none."""
+    found: dict[str, Seat] = {}
+    with ExitStack() as opened:
+        for ref in roles.refs:
+            if ref in seats:
+                found[ref] = seats[ref]
+            else:
+                found[ref] = open_seat(ref)
+                opened.callback(found[ref].close)
+        opened.pop_all()
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,11 +46,11 @@ AT_ONCE = ("promote", "rollback")
 async def apply_roles(service: SiteService, roles: Roles, what: str, reason: str, who: str, at_once: bool) -> bool:
     """Let roles hold, once their controllers have shown that they can decide; says whether it could be saved."""
     standing, before = service.standing, service.standing.crew.roles
-    seats = await asyncio.to_thread(standing.crew.prepare, roles)
-    service.settle()  # what was answered is judged by who was in charge then
-    if standing.crew.roles is not before:
-        raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
-    standing.take(roles, seats, at_once)
+    async with standing.crew.prepared(roles) as seats:
+        service.settle()  # what was answered is judged by who was in charge then
+        if standing.crew.roles is not before:
+            raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
+        standing.take(roles, seats, at_once)
     detail = {
         "before": before.model_dump(),
         "after": roles.model_dump(),

@@ -47,6 +47,11 @@ class Roles(Frozen):
             raise ValueError(f"{self.champion!r} is champion and challenger: choose another challenger")
         return self
 
+    @property
+    def refs(self) -> list[str]:
+        """Who has a role that needs a seat: the champion, and the challenger if there is one."""
+        return [ref for ref in (self.champion, self.challenger) if ref is not None]
+
     def challenge(self, policy: str | None, mode: Mode, share: float = 1.0) -> Roles:
         """A challenger in a mode; the present one if none is named.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -74,10 +73,7 @@ class Standing:
 
     def _crew(self, roles: Roles, canary: bool | None) -> Crew:
         open_seat = partial(Seat.open, site=self.site, trusted=self.settings.trusted_keys)
-        seats = {
-            ref: self._seats.get(ref) or open_seat(ref) for ref in (roles.champion, roles.challenger) if ref is not None
-        }
-        return Crew(self.site, roles, seats, self._fallback, open_seat, canary)
+        return Crew(self.site, roles, self._seats, self._fallback, open_seat, canary)
 
     def take(self, roles: Roles, seats: Mapping[str, Seat], at_once: bool) -> None:
         """Let roles hold. A new canary waits for the next episode, unless it is to act at once; one that goes, goes.
@@ -103,10 +99,10 @@ class Standing:
         before = self.crew.roles
         if saved.roles == before:
             return
-        seats = await asyncio.to_thread(self.crew.prepare, saved.roles)
-        if self.crew.roles is before:
-            self.take(saved.roles, seats, at_once=False)
-            self.crew.canary = saved.canary and saved.roles.challenger is not None
+        async with self.crew.prepared(saved.roles) as seats:
+            if self.crew.roles is before:
+                self.take(saved.roles, seats, at_once=False)
+                self.crew.canary = saved.canary and saved.roles.challenger is not None
 
     def state(self) -> SiteState:
         """All of it as plain data."""

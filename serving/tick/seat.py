@@ -77,7 +77,11 @@ class Seat:
         self._agents = len(site.agents)
         self._forget = False
         self._worker = Worker(f"{site.system}/{site.name} {self.name}")
-        self._warm_up(site)
+        try:
+            self._warm_up(site)
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def open(cls, ref: str, site: Site, trusted: Sequence[str] | None = None) -> Self:

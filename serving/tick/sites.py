@@ -99,7 +99,12 @@ class SiteService:
             CityloopError: if a controller is unknown, unfit, or fails on an empty street.
         """
         fallback = Seat.open(config.fallback or fallback_name(site.system), site, config.trusted_keys)
-        return cls(Standing(site, config, config.roles, {}, fallback, store or Store(None, site)), checks, sinks)
+        try:
+            standing = Standing(site, config, config.roles, {}, fallback, store or Store(None, site))
+        except BaseException:
+            fallback.close()
+            raise
+        return cls(standing, checks, sinks)
 
     @property
     def ref(self) -> str:
