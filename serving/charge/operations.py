@@ -43,14 +43,26 @@ AT_ONCE = ("promote", "rollback")
 """What does not wait for the next episode."""
 
 
-async def apply_roles(service: SiteService, roles: Roles, what: str, reason: str, who: str, at_once: bool) -> bool:
-    """Let roles hold, once their controllers have shown that they can decide; says whether it could be saved."""
+async def apply_roles(
+    service: SiteService,
+    roles: Roles,
+    what: str,
+    reason: str,
+    who: str,
+    at_once: bool,
+    configured: Roles | None = None,
+) -> bool:
+    """Let roles hold, once their controllers have shown that they can decide; says whether it could be saved.
+
+    Where a configuration asks for them, ``configured`` are the roles in it.
+    """
     standing, before = service.standing, service.standing.crew.roles
     async with standing.crew.prepared(roles) as seats:
         service.settle()  # what was answered is judged by who was in charge then
         if standing.crew.roles is not before:
             raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
         standing.take(roles, seats, at_once)
+        standing.configured = configured or standing.configured
     detail = {
         "before": before.model_dump(),
         "after": roles.model_dump(),
@@ -72,12 +84,8 @@ async def configure(service: SiteService, roles: Roles) -> None:
     if roles == standing.configured:
         return
     new = reconfigured(roles, standing.state())
-    standing.configured, before = roles, standing.configured
-    try:
-        await apply_roles(service, new, "configure", "the configuration changed", CONFIGURATION, at_once=False)
-    except BaseException:
-        standing.configured = before
-        raise
+    why = "the configuration changed"
+    await apply_roles(service, new, "configure", why, CONFIGURATION, at_once=False, configured=roles)
 
 
 CONFIGURATION = "configuration"

@@ -13,7 +13,7 @@ from serving.charge.crew import Crew
 from serving.charge.overrides import Overrides
 from serving.charge.roles import REMEMBERED, Roles
 from serving.charge.rollback import Watch
-from serving.charge.state import SiteState, Store
+from serving.charge.state import CHARGE, ROLES, SiteState, Store, merged
 from serving.config import SiteSettings
 from serving.tick.episodes import Episodes
 from serving.tick.seat import Seat
@@ -50,7 +50,10 @@ class Standing:
     ):
         self.site, self.settings, self.configured, self.store = site, settings, configured, store
         self._seats, self._fallback = seats, fallback
-        saved = self._saved()
+        found = store.load()
+        saved = found if found is None or found.site_hash == site.hash else None
+        if saved is not found:
+            log.warning("%s/%s: the site has changed, what was saved is void", site.system, site.name)
         roles = configured if saved is None else reconfigured(configured, saved)
         kept = saved if saved is not None and saved.roles == roles else None
         try:
@@ -63,13 +66,7 @@ class Standing:
         self.watch = Watch(settings.rollback, None if kept is None else kept.tripped)
         self.episodes = Episodes() if kept is None else Episodes(kept.episode, begun=True)
         self.overrides = Overrides(site.agents, fallback.width, clock, None if saved is None else saved.overrides)
-
-    def _saved(self) -> SiteState | None:
-        saved = self.store.load()
-        if saved is not None and saved.site_hash != self.site.hash:
-            log.warning("%s/%s: the site has changed, what was saved is void", self.site.system, self.site.name)
-            return None
-        return saved
+        self._told = found or self.state()  # how things stand as far as other processes know
 
     def _crew(self, roles: Roles, canary: bool | None) -> Crew:
         open_seat = partial(Seat.open, site=self.site, trusted=self.settings.trusted_keys)
@@ -87,22 +84,56 @@ class Standing:
         if self.crew.in_charge != before or at_once:
             self.watch = Watch(self.settings.rollback)
 
-    async def catch_up(self) -> None:
-        """Take up what another process of the same service has saved since: the one that this one follows.
+    def note(self) -> None:
+        """Take note of what has changed since the last time, for `Store.write`."""
+        before, self._told = self._told, self.state()
+        self.store.note(before, self._told)
 
-        Commands by hand hold at once; roles as soon as their controllers are seated.
+    def look(self) -> SiteState | None:
+        """Look at what another process of the same service has saved: the one that this one follows, or goes before.
+
+        Commands by hand hold at once.
+
+        Returns:
+            What was found, for `follow`; None if there is nothing else to take up.
+
+        Raises:
+            CityloopError: if the state cannot be read.
         """
-        saved = self._saved()
-        if saved is None:
-            return
-        self.overrides.held = dict(saved.overrides)
-        before = self.crew.roles
-        if saved.roles == before:
-            return
-        async with self.crew.prepared(saved.roles) as seats:
-            if self.crew.roles is before:
-                self.take(saved.roles, seats, at_once=False)
-                self.crew.canary = saved.canary and saved.roles.challenger is not None
+        found = self.store.load()
+        if found is None or found.site_hash != self.site.hash:
+            return None
+        new, now = self._with(found), self.state()
+        self.overrides.held = dict(new.overrides)
+        self._told = self._told.model_copy(update={"overrides": found.overrides})
+        return found if any(getattr(new, name) != getattr(now, name) for name in (*ROLES, *CHARGE)) else None
+
+    async def follow(self, found: SiteState | None) -> None:
+        """Take up roles, and who is in charge, as soon as the controllers are seated.
+
+        Raises:
+            CityloopError: if a controller is unknown, unfit, or cannot decide.
+            Conflict: if one is a program inside the plant.
+        """
+        while found is not None:
+            roles = self._with(found).roles
+            async with self.crew.prepared(roles) as seats:
+                found = self.look()  # it took its time
+                if found is not None and self._with(found).roles == roles:
+                    self._take_up(found, seats)
+                    return
+
+    def _take_up(self, found: SiteState, seats: Mapping[str, Seat]) -> None:
+        new, before = self._with(found), self.crew.in_charge
+        self.configured = new.configured
+        self.crew.take(new.roles, seats, canary=new.canary and new.roles.challenger is not None)
+        if self.crew.in_charge != before or self.watch.tripped != new.tripped:
+            self.watch = Watch(self.settings.rollback, new.tripped)
+        self._told = self._told.model_copy(update={name: getattr(found, name) for name in (*ROLES, *CHARGE)})
+
+    def _with(self, found: SiteState) -> SiteState:
+        """How things are to stand here, after what was found."""
+        return merged(self._told, self.state(), found)
 
     def state(self) -> SiteState:
         """All of it as plain data."""

@@ -1,9 +1,17 @@
-"""What must outlive the process: roles, who is in charge, overrides. One JSON file a site, replaced as a whole."""
+"""What must outlive the process: roles, who is in charge, overrides. One JSON file a site, replaced as a whole.
+
+While every process is replaced by a new one, two of them know a site and write its file: each its own changes alone, so
+that neither undoes what was done at the other.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -38,6 +46,49 @@ class SiteState(Frozen):
     overrides: dict[str, Override] = Field(default_factory=dict)
 
 
+ROLES = ("configured", "roles")
+"""Who has which role, and why."""
+
+CHARGE = ("canary", "tripped")
+"""Who is in charge by these roles: means nothing with others."""
+
+
+def merged(before: SiteState, after: SiteState, found: SiteState | None) -> SiteState:
+    """What holds where one process has gone from one state to another, and others have saved what is found meanwhile.
+
+    What it has not changed is theirs; where both changed the same, its own holds.
+    """
+    if found is None or after.site_hash != before.site_hash:
+        return after
+    if found.site_hash != before.site_hash:  # whoever serves another site by this name came later
+        return found
+    if _differing(before, after, ROLES):
+        ours = [*ROLES, *CHARGE]
+    else:
+        ours = [] if _differing(before, found, ROLES) else _differing(before, after, CHARGE)
+    ours += _differing(before, after, ("episode",))
+    overrides = _merged_overrides(before.overrides, after.overrides, found.overrides)
+    return found.model_copy(update={name: getattr(after, name) for name in ours} | {"overrides": overrides})
+
+
+def _differing(one: SiteState, other: SiteState, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def _merged_overrides(
+    before: Mapping[str, Override], after: Mapping[str, Override], found: Mapping[str, Override]
+) -> dict[str, Override]:
+    """Commands by hand of both; a new one wins over the end of an old one, which may just have expired."""
+    held = dict(found)
+    for agent in before.keys() | after.keys():
+        old, new = before.get(agent), after.get(agent)
+        if new is not None and new != old:
+            held[agent] = new
+        elif new is None and held.get(agent) == old:
+            held.pop(agent, None)
+    return held
+
+
 class Store:
     """Keeps the state of one site in a file; without a folder, only as long as the process lives.
 
@@ -53,41 +104,61 @@ class Store:
         self._path = None if folder is None else folder / "sites" / site.system / f"{site.name}.json"
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
+        self._unwritten: list[tuple[SiteState, SiteState]] = []
         if self._path is not None:
             make_folder(self._path.parent, "state folder")
 
     def load(self) -> SiteState | None:
-        """The state as it was last saved; None if it never was.
+        """The state as it was last saved, with what is still to be written; None if it never was.
 
         Raises:
             CityloopError: if the file cannot be read.
         """
         if self._path is None:
             return None
-        with self._lock:
-            try:
-                self._seen = self._stamp()
-                return SiteState.model_validate_json(self._path.read_bytes())
-            except FileNotFoundError:
-                return None
-            except OSError as error:
-                raise CityloopError(
-                    f"state file {self._path} cannot be read ({error.strerror}): move it away"
-                ) from None
-            except ValidationError as error:
-                problem = first_problem(error)
-                raise CityloopError(f"state file {self._path}: {problem}; or move the file away") from None
+        self._seen = self._stamp()
+        state = _read(self._path)
+        for before, after in list(self._unwritten):
+            state = merged(before, after, state)
+        return state
 
-    def save(self, state: SiteState) -> None:
-        """Replace the file, whole or not at all, and wait until it is on the disk.
+    def note(self, before: SiteState, after: SiteState) -> None:
+        """Take note of a change that is to be written, and stays so until it is."""
+        if self._path is not None:
+            self._unwritten.append((before, after))
+
+    def write(self) -> None:
+        """Write all changes, whole or not at all, and wait until they are on the disk.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if they cannot be written.
         """
         if self._path is None:
             return
         with self._lock:
-            write_bytes(self._path, state.model_dump_json(indent=1).encode(), mode=0o600)
+            changes = list(self._unwritten)
+            try:
+                with _alone_in(self._path.parent):
+                    self._merge(self._path, changes)
+            except OSError:
+                if changes and all(one[1] == following[0] for one, following in pairwise(changes)):
+                    self._unwritten[: len(changes)] = [(changes[0][0], changes[-1][1])]
+                raise
+            del self._unwritten[: len(changes)]
+
+    def _merge(self, path: Path, changes: list[tuple[SiteState, SiteState]]) -> None:
+        own = self._stamp() == self._seen
+        try:
+            found = _read(path)
+        except CityloopError:  # nothing of it can be kept
+            found = None
+        state = found
+        for before, after in changes:
+            state = merged(before, after, state)
+        if state is None or state == found:
+            return
+        write_bytes(path, state.model_dump_json(indent=1).encode(), mode=0o600)
+        if own:
             self._seen = self._stamp()
 
     def changed(self) -> bool:
@@ -109,3 +180,25 @@ class Store:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+
+def _read(path: Path) -> SiteState | None:
+    try:
+        return SiteState.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CityloopError(f"state file {path} cannot be read ({error.strerror}): move it away") from None
+    except ValidationError as error:
+        raise CityloopError(f"state file {path}: {first_problem(error)}; or move the file away") from None
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing there."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Self
@@ -23,6 +22,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Guard
+from serving.charge.keeping import Keeper
 from serving.charge.rollback import Conduct
 from serving.charge.standing import Standing
 from serving.charge.state import Store
@@ -77,11 +77,10 @@ class SiteService:
         self.interval_s = self.system.consistency(self.site).interval_s
         self._site_hash = self.site.hash  # of all that the site is: it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
-        self._saver = ThreadPoolExecutor(1, f"{self.ref} state")
+        self._keeper = Keeper(standing, self.forget_answers)
         self.last: Mapping[str, Any] | None = None
         self._seen: Outcome | None = None
         self.dropped = 0
-        self._catching_up: set[asyncio.Task[None]] = set()
 
     @classmethod
     def open(
@@ -220,8 +219,7 @@ class SiteService:
     def _follow(self, tick: Tick) -> bool:
         """Take note of a tick; says whether whoever remembers begins anew with it, as they do in a new process."""
         first = self.last is None
-        if self.standing.store.changed():
-            self._catch_up()
+        self._keeper.look()
         if not self.standing.episodes.follow(tick):
             return first
         canary = self.standing.crew.canary
@@ -230,20 +228,8 @@ class SiteService:
         if self.checks is not None:
             self.checks.reset()
         if tick.episode is not None or canary != self.standing.crew.canary:
-            self._after.put(self.save_soon)
+            self._after.put(self._keeper.save_soon)
         return True
-
-    def _catch_up(self) -> None:
-        """Take up what another process has saved: in a rolling update two of them know the site for a moment."""
-        self.forget_answers()
-        task = asyncio.ensure_future(self.standing.catch_up())
-        self._catching_up.add(task)
-        task.add_done_callback(self._caught_up)
-
-    def _caught_up(self, task: asyncio.Task[None]) -> None:
-        self._catching_up.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("%s: what another process saved cannot be taken up (%s)", self.ref, task.exception())
 
     async def _decide(self, asked: Asked) -> dict[str, Any]:
         standing = self.standing
@@ -334,7 +320,7 @@ class SiteService:
             reason = watch.tripped or ""
             detail = {"from": seat.name, "to": crew.fallback.name, "role": source}
         self.change(SERVICE, what, reason, detail)
-        self.save_soon()
+        self._keeper.save_soon()
 
     def change(self, who: str, what: str, reason: str, detail: Mapping[str, Any]) -> None:
         """Tell of something that was changed, once all is told that went before it.
@@ -358,26 +344,14 @@ class SiteService:
         for sink in self._sinks:
             sink.record(event)
 
-    def save_soon(self) -> None:
-        """Keep how things stand, beside the event loop."""
-        self._saver.submit(self._save, self.standing.state())
-
     async def save(self) -> bool:
         """Keep how things stand, and wait for it; says whether it could be kept."""
-        return await asyncio.wrap_future(self._saver.submit(self._save, self.standing.state()))
-
-    def _save(self, state: Any) -> bool:
-        try:
-            self.standing.store.save(state)
-        except OSError as error:
-            log.error("%s: its state cannot be saved (%s)", self.ref, error.strerror)  # noqa: TRY400
-            return False
-        return True
+        return await self._keeper.save()
 
     def close(self) -> None:
         """Finish what is under way and let every thread end."""
         self._after.finish()
-        self._saver.shutdown(wait=True)
+        self._keeper.close()
         self.standing.crew.close()
 
 

@@ -1,0 +1,78 @@
+"""Keeping how things stand at a site in its file, and taking up what another process keeps there.
+
+In a rolling update two processes know a site for a moment: whatever is done at one must hold at the other, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from envs.core.errors import CityloopError
+from serving.charge.standing import Standing
+from serving.charge.state import SiteState
+
+log = logging.getLogger("cityloop.serving")
+
+
+class Keeper:
+    """Keeps one site's state; all of it is called in the event loop's thread.
+
+    Args:
+        standing: the site's.
+        taken_up: called where something else holds than before.
+    """
+
+    def __init__(self, standing: Standing, taken_up: Callable[[], None]):
+        self._standing, self._taken_up = standing, taken_up
+        self._ref = f"{standing.site.system}/{standing.site.name}"
+        self._writer = ThreadPoolExecutor(1, f"{self._ref} state")
+        self._following: asyncio.Task[None] | None = None
+
+    def save_soon(self) -> None:
+        """Keep how things stand."""
+        self._standing.note()
+        self._writer.submit(self._write)
+
+    async def save(self) -> bool:
+        """Keep how things stand, and wait for it; says whether it could be kept."""
+        self._standing.note()
+        # It is written also where whoever waits for it goes away.
+        return await asyncio.shield(asyncio.wrap_future(self._writer.submit(self._write)))
+
+    def _write(self) -> bool:
+        try:
+            self._standing.store.write()
+        except OSError as error:
+            log.error("%s: its state cannot be saved (%s)", self._ref, error.strerror)  # noqa: TRY400
+            return False
+        return True
+
+    def look(self) -> None:
+        """Take up what another process has saved since: commands by hand at once, roles once their controllers sit."""
+        if not self._standing.store.changed():
+            return
+        self._taken_up()
+        try:
+            found = self._standing.look()
+        except CityloopError as error:
+            self._refuse(error)
+            return
+        if found is not None and (self._following is None or self._following.done()):  # else it looks again itself
+            self._following = asyncio.ensure_future(self._follow(found))
+
+    async def _follow(self, found: SiteState) -> None:
+        try:
+            await self._standing.follow(found)
+        except Exception as error:
+            self._refuse(error)
+        self._taken_up()
+
+    def _refuse(self, error: Exception) -> None:
+        log.warning("%s: what another process saved cannot be taken up (%s)", self._ref, error)
+
+    def close(self) -> None:
+        """Write what is to be written, and let the thread end."""
+        self._writer.shutdown(wait=True)
