@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -15,10 +16,12 @@ from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.access.entry import Access
 from serving.audit import AuditLog
+from serving.audit.anchor import signing_key
 from serving.booking.opening import open_desks, staffed
 from serving.charge.state import Store
 from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
+from serving.events import Sink
 from serving.gateway import Gateway
 from serving.health.opening import open_monitors
 from serving.tick.places import load_site
@@ -73,16 +76,21 @@ class Plan:
         sites = [get_system(system).site_class.model_validate_json(text) for system, text in self.sites]
         return list(zip(self.config.sites, sites, strict=True))
 
-    def check_folders(self) -> None:
-        """Make sure that whoever serves this may write where it is told to.
+    def check_files(self) -> None:
+        """Make sure that whoever serves this may write where it is told to, and can sign what it writes.
 
         Raises:
-            CityloopError: if a folder cannot be made or written.
+            CityloopError: if a folder cannot be made or written, or the key of the audit log is none.
         """
         audit = self.config.audit
-        for called, folder in (("state", self.config.state), ("audit", audit.folder if audit else None)):
+        folders = {"state": self.config.state}
+        if audit is not None:
+            folders |= {"audit": audit.folder, "anchors": audit.anchors}
+        for called, folder in folders.items():
             if folder is not None:
                 make_folder(folder, f"{called} folder")
+        if audit is not None and audit.key is not None:
+            signing_key(audit.key)
 
     def gateway(self, restore: bool = True) -> Gateway:
         """A gateway with its services.
@@ -91,40 +99,31 @@ class Plan:
             restore: take up what was saved; otherwise touch nothing, for a look at what would be served.
 
         Raises:
-            CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
+            CityloopError: if a controller is unknown, unfit, or cannot decide, a file that the configuration names
+                cannot be used, or the state cannot be read.
         """
         if restore:
-            self.check_folders()
+            self.check_files()
         folder = self.config.state if restore else None
         places = self.places()
-        audit = open_log(self.config.audit) if restore else None
-        sinks = None
-        if restore:
-            monitors = open_monitors([(config.monitor, site) for config, site in places])
-            sinks = Sinks([site for _, site in places], folder, audit, monitors, self.numbers)
-        services: list[SiteService] = []
-        try:
-            access = Access(self.config.access)
+        access = Access(self.config.access)
+        monitors = open_monitors([(config.monitor, site) for config, site in places])
+        with ExitStack() as opened:  # all of it is closed again where not all can be had
+            sinks = None
             if restore:
+                audit = open_log(self.config.audit)
+                if audit is not None:
+                    opened.callback(audit.close)
+                sinks = Sinks([site for _, site in places], folder, audit, monitors, self.numbers)
+                opened.callback(sinks.close)
                 access.announce()
+            services: list[SiteService] = []
             for config, site in places:
-                services.append(
-                    SiteService.open(
-                        site,
-                        config,
-                        checks=InputChecks(get_system(site.system), site, settings=config.checks),
-                        store=Store(folder, site),
-                        sinks=sinks.all if sinks else (),
-                    )
-                )
+                services.append(open_service(site, config, folder, sinks.all if sinks else ()))
+                opened.callback(services[-1].close)
             bookings = [(config.site, site, config.booking) for config, site in places]
             desks = open_desks(bookings, {service.ref: service for service in services}, restore)
-        except BaseException:
-            for service in services:
-                service.close()
-            if sinks:
-                sinks.close()
-            raise
+            opened.pop_all()
         if sinks is None:
             return Gateway(services, access)
         if audit is not None:
@@ -140,6 +139,16 @@ class Plan:
             sinks=sinks.all,
             desks=desks,
         )
+
+
+def open_service(site: Site, config: SiteConfig, folder: Path | None, sinks: Sequence[Sink]) -> SiteService:
+    """The service of a site, with what was saved of it in a folder.
+
+    Raises:
+        CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
+    """
+    checks = InputChecks(get_system(site.system), site, settings=config.checks)
+    return SiteService.open(site, config, checks=checks, store=Store(folder, site), sinks=sinks)
 
 
 def open_log(config: AuditConfig | None) -> AuditLog | None:

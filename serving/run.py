@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -87,9 +87,10 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
         CityloopError: if something cannot be served as asked, or it was stopped before it served.
     """
     plan = Plan.make(config)
-    services = plan.gateway(restore=False).all
-    check_port(config.host, config.port)
-    plan.check_folders()
+    with closing(plan.gateway(restore=False)) as look:
+        services = look.all
+        check_port(config.host, config.port)
+        plan.check_files()
     if not block:
         return _start(plan, services)
     signals, out = SimpleQueue[int](), sys.stdout
@@ -120,9 +121,6 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
     except BaseException:
         cluster.close()
         raise
-    finally:
-        for service in services:
-            service.close()
     return ServeHandle(cluster, plan, services)
 
 

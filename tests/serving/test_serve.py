@@ -149,6 +149,47 @@ def test_folders_that_cannot_be_written_are_refused_before_ray_starts(tmp_path: 
         serve(config(port=free_ports(1)[0], **change))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sites": [{"site": "dampers/jansen", "monitor": "none.json"}]}, r"none\.json cannot be read"),
+        ({"sites": [{"site": GRID, "monitor": "none.json"}]}, "only buildings are listened to"),
+        ({"audit": {"folder": "audit", "key": "file"}}, "holds no Ed25519 private key"),
+        ({"audit": {"folder": "audit", "anchors": "file"}}, "anchors folder file cannot be made or written"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr("serving.run.Cluster", no_cluster)
+    with pytest.raises(CityloopError, match=words):
+        serve(ServiceConfig.make({"port": free_ports(1)[0], "sites": [GRID], **changes}))
+
+
+def no_cluster(*_: Any) -> Any:
+    raise AssertionError("Ray would have started")
+
+
+def test_a_service_that_cannot_begin_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(CityloopError, match="cannot be used"):
+            serve(config(port=taken.getsockname()[1]))
+    log = {"folder": tmp_path / "audit"}
+    for wrong in ({"champion": "oracle"}, {"booking": {}}):
+        sites = [{"site": "dampers/jansen", "champion": "clipped-optimal"}, {"site": GRID, **wrong}]
+        with pytest.raises(CityloopError, match=r"unknown|booking"):
+            Plan.make(ServiceConfig.make({"audit": log, "sites": sites})).gateway()
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(1.0)
+    assert [thread.name for thread in left if thread.is_alive()] == []
+
+
 @pytest.mark.parametrize(("runs", "words"), [(True, "runs in this process already"), (False, "was imported before")])
 def test_a_ray_that_came_first_is_one_sentence(monkeypatch: pytest.MonkeyPatch, runs: bool, words: str) -> None:
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: runs))
