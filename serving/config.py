@@ -78,8 +78,10 @@ class SiteConfig(SiteSettings):
 
     @model_validator(mode="after")
     def _roles_fit(self) -> Self:
-        if self.challenger == self.champion:
-            raise ValueError(f"{self.champion!r} is champion and challenger: choose another challenger")
+        try:
+            _ = self.roles
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from None
         return self
 
 

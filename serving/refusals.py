@@ -5,6 +5,7 @@ What cannot be read (`ReadingError`) is 422; all else is a `Refused`. Whatever s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,6 +90,12 @@ class Encoded(Refused):
         super().__init__("content-encoding", brief(encoding), "send the body as it is, without an encoding", close=True)
 
 
+class Unprocessable(Refused):
+    """It can be read, and means nothing that could be done."""
+
+    status = 422
+
+
 class Limited(Refused):
     """This key asks too often."""
 
@@ -109,6 +116,11 @@ def problem(field: str, value: object, mend: str) -> dict[str, Any]:
 def status_of(error: Refused | ReadingError) -> int:
     """The status that HTTP has for it."""
     return error.status if isinstance(error, Refused) else 422
+
+
+def retry_after(seconds: float) -> str:
+    """The value of a ``Retry-After`` header: whole seconds, at least one."""
+    return str(max(1, math.ceil(seconds)))
 
 
 def brief(value: object) -> Any:

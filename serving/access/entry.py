@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from serving.access.keys import KeyFile
-from serving.access.limits import Buckets, retry_after
+from serving.access.limits import Buckets
 from serving.access.principal import (
     ANYBODY,
     AccessSettings,
     Principal,
 )
 from serving.access.tokens import Tokens
-from serving.refusals import Limited, Unauthenticated
+from serving.refusals import Limited, Unauthenticated, retry_after
 
 log = logging.getLogger("cityloop.access")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 import time
@@ -55,11 +54,6 @@ def _count(body: bytes, mark: bytes, most: int) -> int:
         if at < 0:
             return found
     return most + 1
-
-
-def retry_after(seconds: float) -> str:
-    """The value of a ``Retry-After`` header: whole seconds, at least one."""
-    return str(max(1, math.ceil(seconds)))
 
 
 def too_deep(body: bytes, most: int = MAX_DEPTH) -> bool:

@@ -9,15 +9,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from envs.transit.site import TransitSite
-from serving.refusals import Refused
+from serving.refusals import Refused, Unprocessable
 
 DAY_S = 86_400.0
 
 
-class Unfit(Refused):
+class Unfit(Unprocessable):
     """A request that makes no sense here."""
-
-    status = 422
 
 
 class Unknown(Refused):

@@ -10,11 +10,11 @@ from gymnasium.spaces import Box
 
 from agents import POLICY, rules, shipped_policies
 from envs.core.errors import CityloopError, ReadingError
-from serving.charge.overrides import Override, Unfit
+from serving.charge.overrides import Override
 from serving.charge.roles import Roles
 from serving.charge.standing import reconfigured
 from serving.forms import ByHand, Overridden, OverrideRequest, Policies, RoleChange, SiteStanding
-from serving.refusals import Conflict, brief
+from serving.refusals import Conflict, Unprocessable, brief
 from serving.tick.report import commands_of
 from serving.tick.sites import SiteService
 from serving.wire import Change, example_tick
@@ -175,7 +175,7 @@ def _made(
     made = service.standing.overrides.make(agent, command, reason, who, expires_s)
     space = service.system.action_space(service.site)
     if isinstance(space, Box) and not space.contains(np.reshape(command, space.shape).astype(space.dtype)):
-        raise Unfit("command", brief(command), f"give from {_plain(space.low)} to {_plain(space.high)}")
+        raise Unprocessable("command", brief(command), f"give from {_plain(space.low)} to {_plain(space.high)}")
     return made
 
 
@@ -200,7 +200,7 @@ def guarded(service: SiteService, overrides: Mapping[str, Override]) -> ByHand:
     for change in changes:
         if change.requested is None:
             mend = f"{change.agent} has no such {service.system.command}: choose one that it has"
-            raise Unfit("command", overrides[change.agent].command, mend)
+            raise Unprocessable("command", overrides[change.agent].command, mend)
     answer = commands_of(service.site, service.system.command, commands)
     return ByHand(
         tick=tick,

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from envs.core.frozen import Frozen
 from envs.core.world import Requests, as_numbers
-from serving.refusals import Conflict, NotServed, Refused, brief
+from serving.refusals import Conflict, NotServed, Unprocessable, brief
 
 MAX_EXPIRES_S = 7 * 24 * 3600.0
 """A hand that holds for longer is a policy."""
@@ -69,7 +69,7 @@ class Overrides:
             NotServed: if there is no such agent.
         """
         if not 0 < expires_s <= MAX_EXPIRES_S:
-            raise Unfit("expires_s", brief(expires_s), f"give a time from above 0 to {MAX_EXPIRES_S:g} s")
+            raise Unprocessable("expires_s", brief(expires_s), f"give a time from above 0 to {MAX_EXPIRES_S:g} s")
         now_s = self._clock()
         one = Override(command=self._command(command), reason=reason, who=who, since_s=now_s, until_s=now_s + expires_s)
         return dict.fromkeys(self.agents(agent), one)
@@ -117,13 +117,7 @@ class Overrides:
         if isinstance(command, (list, tuple)) and len(command) == self._width > 0 and all(map(_is_number, command)):
             return tuple(map(float, command))
         mend = f"give {self._width} numbers in a list" if self._width > 1 else "give a number"
-        raise Unfit("command", brief(command), mend)
-
-
-class Unfit(Refused):
-    """Something that cannot be a command, or an override of one."""
-
-    status = 422
+        raise Unprocessable("command", brief(command), mend)
 
 
 def _is_number(value: Any) -> bool:

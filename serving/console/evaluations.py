@@ -9,18 +9,12 @@ from typing import Any
 import orjson
 
 from envs.core.statistics import compare, summarise
-from serving.refusals import NotServed, Refused
+from serving.refusals import NotServed, Unprocessable
 
 RESULT = "evaluation.json"
 
 DEEPEST, MOST = 5, 300
 """Folders below the runs that are looked into; evaluations that are listed, the newest."""
-
-
-class Unlike(Refused):
-    """Two that cannot be compared."""
-
-    status = 422
 
 
 def evaluations_of(folder: Path) -> list[dict[str, Any]]:
@@ -81,16 +75,16 @@ def beside(folder: Path, first: tuple[str, str], second: tuple[str, str]) -> dic
 
     Raises:
         NotServed: if there is no such evaluation or controller.
-        Unlike: if they are of different scenarios or indicators, or share no seed.
+        Unprocessable: if they are of different scenarios or indicators, or share no seed.
     """
     (one, mine), (other, theirs) = (_rows(folder, *each) for each in (first, second))
     for key in ("hash", "split", "kpi"):
         if one[key] != other[key]:
-            raise Unlike(key, f"{one[key]} and {other[key]}", "choose two evaluations of the same scenario")
+            raise Unprocessable(key, f"{one[key]} and {other[key]}", "choose two evaluations of the same scenario")
     kpi = one["kpi"]
     seeds = [seed for seed in mine if seed in theirs and None not in (mine[seed][kpi], theirs[seed][kpi])]
     if not seeds:
-        raise Unlike("seeds", None, "these two have met none in common: evaluate both on the same")
+        raise Unprocessable("seeds", None, "these two have met none in common: evaluate both on the same")
     a, b = ([rows[seed][kpi] for seed in seeds] for rows in (mine, theirs))
     told = {name: asdict(summarise(each)) | {"values": each} for name, each in (("first", a), ("second", b))}
     return {"kpi": kpi, "seeds": seeds, **told, "paired": asdict(compare(a, b))}

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from serving.access.principal import Role
 from serving.audit.query import Wanted
 from serving.gateway import Gateway
-from serving.refusals import Refused, brief
+from serving.refusals import Unprocessable, brief
 from serving.routes.wire import as_json, refused
 from serving.wire import Model
 
@@ -46,12 +46,6 @@ class Records(Model):
     records: list[dict[str, Any]]
 
 
-class Unfit(Refused):
-    """A question that cannot be answered."""
-
-    status = 422
-
-
 def add_audit(app: FastAPI, gateway: Gateway) -> None:
     """The route, if there is a log."""
     if gateway.audit is None:
@@ -72,7 +66,7 @@ def add_audit(app: FastAPI, gateway: Gateway) -> None:
         since, until = _number("since", asked.get("since")), _number("until", asked.get("until"))
         limit = _number("limit", asked.get("limit", str(DEFAULT)))
         if limit is None or not 1 <= limit <= MOST or limit != int(limit):
-            raise Unfit("limit", brief(asked.get("limit")), f"give a whole number from 1 to {MOST}")
+            raise Unprocessable("limit", brief(asked.get("limit")), f"give a whole number from 1 to {MOST}")
         gateway.settle()
         # It reads files.
         found = await asyncio.to_thread(audit.recent, Wanted(system, site, since, until, asked.get("what")), int(limit))
@@ -87,5 +81,5 @@ def _number(name: str, text: str | None) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Unfit(name, brief(text), "give a number")
+        raise Unprocessable(name, brief(text), "give a number")
     return value

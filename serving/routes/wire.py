@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -18,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from envs.core.errors import CityloopError, ReadingError
-from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, status_of
+from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, retry_after, status_of
 from serving.wire import Refusal
 
 log = logging.getLogger("cityloop.serving")
@@ -182,7 +181,7 @@ def headers_of(error: Refused) -> dict[str, str]:
     """What a refusal says beside its body."""
     headers = {}
     if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers["retry-after"] = retry_after(error.retry_after_s)
     if error.close:
         headers["connection"] = "close"
     if error.status == 401:

@@ -14,11 +14,10 @@ import grpc
 
 from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import credentials
-from serving.access.limits import retry_after
 from serving.access.principal import Principal, Role
 from serving.charge.operations import standing_of
 from serving.gateway import Gateway
-from serving.refusals import Refused, brief
+from serving.refusals import Refused, Unprocessable, brief, retry_after
 from serving.routes.service import told_to
 from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
@@ -176,17 +175,13 @@ def _told(error: Exception) -> Refused:
     """An error as a refusal; what nobody foresaw goes to the log and says nothing."""
     if isinstance(error, Refused):
         return error
-    found: Refused
     if isinstance(error, ReadingError):
-        found = Refused(brief(error.field), error.value, error.mend)
-        found.status = 422
-    elif isinstance(error, CityloopError):
-        found = Refused("request", None, str(error))
-        found.status = 422
-    else:
-        log.error("a call failed", exc_info=error)
-        found = Refused("service", None, "this is a fault of the service: its log has the trace")
-        found.status = 500
+        return Unprocessable(brief(error.field), error.value, error.mend)
+    if isinstance(error, CityloopError):
+        return Unprocessable("request", None, str(error))
+    log.error("a call failed", exc_info=error)
+    found = Refused("service", None, "this is a fault of the service: its log has the trace")
+    found.status = 500
     return found
 
 

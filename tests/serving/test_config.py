@@ -38,6 +38,7 @@ def test_defaults_hold_for_every_site_that_does_not_say_otherwise() -> None:
         ({"defaults": {"champoin": "x"}}, "unknown key 'sites.0.champoin'"),
         ({"sites": [{"champion": "x"}]}, "key 'sites.0.site' is missing"),
         ({"sites": [{"site": SITE, "champion": "x", "challenger": "x"}]}, "champion and challenger"),
+        ({"sites": [{"site": SITE, "champion": ""}]}, "champion is '': string should have at least 1 character"),
         ({"sites": [{"site": SITE, "mode": "bright"}]}, "mode"),
         ({"sites": [{"site": SITE, "deadline_ms": 0}]}, "deadline_ms"),
         ({"sites": [{"site": SITE, "deadline_ms": float("nan")}]}, "deadline_ms"),

@@ -17,11 +17,11 @@ from envs.core.scene import Scene
 from serving.app import create_app
 from serving.build import Plan
 from serving.config import ServiceConfig
-from serving.console.evaluations import Unlike, beside, evaluations_of
+from serving.console.evaluations import beside, evaluations_of
 from serving.console.files import FOLDER
 from serving.console.runs import curves_of, runs_of
 from serving.gauges import gauges_of
-from serving.refusals import NotServed
+from serving.refusals import NotServed, Unprocessable
 from serving.tick.places import load_site
 from serving.wire import example_tick
 from tests.serving.plants import client_of, grid
@@ -208,8 +208,8 @@ def test_what_cannot_be_compared_is_refused_in_words(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "evaluation.json").write_text(text)
     for second, refusal, field in (
-        (("two", "fixed"), Unlike, "hash"),
-        (("one", "dead"), Unlike, "seeds"),
+        (("two", "fixed"), Unprocessable, "hash"),
+        (("one", "dead"), Unprocessable, "seeds"),
         (("one", "nobody"), NotServed, "controller"),
         (("half", "fixed"), NotServed, "evaluation"),
         (("foreign", "fixed"), NotServed, "evaluation"),
