@@ -84,6 +84,13 @@ class Standing:
         if self.crew.in_charge != before or at_once:
             self.watch = Watch(self.settings.rollback)
 
+    def begin_episode(self) -> None:
+        """A canary that waited for it begins, or ends, and with it a new watch; everybody forgets the last one."""
+        before = self.crew.in_charge
+        self.crew.begin_episode()
+        if self.crew.in_charge != before:
+            self.watch = Watch(self.settings.rollback)
+
     def note(self) -> None:
         """Take note of what has changed since the last time, for `Store.write`."""
         before, self._told = self._told, self.state()

@@ -28,14 +28,20 @@ class Admin:
         key: the operator's; from the environment if not given.
 
     Raises:
-        CityloopError: if the address is none.
+        CityloopError: if the address is none, or the key cannot be one.
     """
 
     def __init__(self, url: str, key: str | None = None):
         self.url = url.rstrip("/")
-        if httpx.URL(self.url).scheme not in ("http", "https"):
+        try:
+            found = httpx.URL(self.url)
+        except httpx.InvalidURL:
+            found = httpx.URL()
+        if found.scheme not in ("http", "https") or not found.host:
             raise CityloopError(f"url is {url!r}: give an address such as http://127.0.0.1:8000")
         key = key or os.environ.get(KEY)
+        if key and not (key.isascii() and key.isprintable()):
+            raise CityloopError(f"the key in {KEY} has characters that no key has: copy it once more")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(timeout=TIMEOUT_S, headers=headers, trust_env=False)
 
@@ -56,9 +62,14 @@ class Admin:
         if answer.status_code == 401:
             raise CityloopError(f"{self.url} does not know who asks: put a key that it accepts in {KEY}")
         if answer.status_code >= 400:
-            problem = content.get("error", {}) if isinstance(content, dict) else {}
+            problem = content.get("error") if isinstance(content, dict) else None
+            if not isinstance(problem, dict):
+                raise self._stranger(f"with status {answer.status_code}")
             raise CityloopError(f"{problem.get('field')} is {brief(problem.get('value'))!r}: {problem.get('mend')}")
         return content
+
+    def _stranger(self, how: str) -> CityloopError:
+        return CityloopError(f"{self.url} answers {how}, and not as this service does: give the --url of one")
 
     def sites(self, ref: str) -> list[str]:
         """The sites that a reference stands for: ``system/site``, all of a ``system``, or ``all``.
@@ -66,11 +77,11 @@ class Admin:
         Raises:
             CityloopError: if there are none.
         """
-        served = [
-            f"{system['name']}/{site['name']}"
-            for system in self.ask("GET", "/v1/systems")["systems"]
-            for site in system["sites"]
-        ]
+        found = self.ask("GET", "/v1/systems")
+        try:
+            served = [f"{system['name']}/{site['name']}" for system in found["systems"] for site in system["sites"]]
+        except (KeyError, TypeError):
+            raise self._stranger("with something else than its sites") from None
         found = [one for one in served if ref in ("all", one, one.split("/")[0])]
         if not found:
             raise CityloopError(f"site is {ref!r}: choose all or {', '.join(served)}")

@@ -56,13 +56,17 @@ def check_port(host: str, port: int) -> None:
     """
     if not 1 <= port <= 65535:
         raise CityloopError(f"port is {port}: give one from 1 to 65535")
+    if ":" in host:  # Ray Serve 2.60 waits in vain for a proxy that listens on IPv6
+        raise CityloopError(f"host is {host!r}: give an IPv4 address of this machine, such as {LOOPBACK}")
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CityloopError(f"port {port} on {host} cannot be used ({reason}): choose another with --port") from None
+        raise CityloopError(
+            f"port {port} on {host} cannot be used ({reason}): choose another --port or --host"
+        ) from None
 
 
 LEAST_FILES = 256
@@ -276,7 +280,7 @@ class Cluster:
         Raises:
             CityloopError: if it does not.
         """
-        url = self.config.url.replace("0.0.0.0", LOOPBACK).replace("[::]", "[::1]")
+        url = self.config.url.replace("//0.0.0.0:", f"//{LOOPBACK}:")
         waiting = ["/healthz", *(f"/v1/{site.system}/{site.name}" for _, site in plan.places())]
         deadline = time.monotonic() + READY_S
         # Certificates are the clients' affair: this asks its own machine whether it is there.

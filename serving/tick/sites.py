@@ -222,9 +222,10 @@ class SiteService:
         self._keeper.look()
         if not self.standing.episodes.follow(tick):
             return first
+        self.settle()  # what was answered is judged by who was in charge then
         canary = self.standing.crew.canary
         self._repeats.forget()
-        self.standing.crew.begin_episode()
+        self.standing.begin_episode()
         if self.checks is not None:
             self.checks.reset()
         if tick.episode is not None or canary != self.standing.crew.canary:
@@ -279,11 +280,11 @@ class SiteService:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # the service ends, and with it whoever would listen
             return
-        outside = outside_of(outcome)
+        outside, watch = outside_of(outcome), self.standing.watch
 
         def told(tried: Tried) -> None:
             self.tell(shadowed_of(self.site, self.system.command, outcome.asked, seat, tried))
-            if on_probation and self.standing.watch.tripped is not None:
+            if on_probation and watch is self.standing.watch and watch.tripped is not None:
                 late = tried.latency_ms > outcome.asked.deadline_ms
                 failed = tried.error is not None
                 self._judge(Conduct(failed, late and not failed, outside, tried.guarded))

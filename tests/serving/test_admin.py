@@ -77,3 +77,28 @@ def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv(KEY, "secret")
     with Admin(url) as admin:
         assert admin._http.headers["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:x", "127.0.0.1"])
+def test_an_address_that_is_none_is_one_sentence(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    assert call(url, "show", "all") == 2
+    assert "give an address such as" in capsys.readouterr().err
+
+
+def test_a_key_that_can_be_none_is_one_sentence(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, "schlüssel")
+    assert call(url, "show", "all") == 2
+    assert "copy it once more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "content"), [(404, {"error": "no"}), (500, []), (200, []), (200, {}), (200, {"systems": [1]})]
+)
+def test_another_service_at_the_address_is_one_sentence(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int, content: object
+) -> None:
+    monkeypatch.setattr("httpx.Client.request", lambda *_, **__: httpx.Response(status, json=content))
+    assert call(url, "show", "all") == 2
+    assert "not as this service does" in capsys.readouterr().err

@@ -207,6 +207,18 @@ def test_readings_that_cannot_be_trusted_are_a_cause_but_being_out_of_charge_com
     assert told == [("inputs", "no sensor can be trusted"), ("rolled_back", "it fails")]
 
 
+def test_a_canary_that_begins_with_an_episode_answers_for_itself_alone(site: Site) -> None:
+    book, champion, canary = Book(), Stub("champion"), Stub("canary")
+    one = service(site, champion, sinks=[book], rollback=RATES, challenger=canary)
+    champion.then = failing
+    assert drive(one, site, range(3), book) == ["fallback"] * 3
+    assert one.degraded is not None
+    change(http(one), "canary")
+    assert one.degraded is not None, "it waits for the next episode"
+    assert one.act(body_of(tick_of(site)))["source"] == "canary"
+    assert (one.degraded, one.standing.watch.rates()["errors"]) == (None, 0.0)
+
+
 def test_a_canary_that_fails_gives_way_to_the_champion(site: Site) -> None:
     book, champion, canary = Book(), Stub("champion"), Stub("canary")
     one = service(site, champion, challenger=canary, roles={"mode": "canary"}, sinks=[book], rollback=RATES)

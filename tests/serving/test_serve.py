@@ -129,6 +129,7 @@ def config(**changes: Any) -> ServiceConfig:
     [
         ({"sites": ["intersections/atlantis"]}, "'intersections/atlantis' is unknown"),
         ({"sites": [GRID, GRID]}, "two sites are called"),
+        ({"host": "::1"}, "host is '::1': give an IPv4 address"),
         ({"defaults": {"champion": "oracle"}}, "'oracle' is unknown"),
         ({"defaults": {"champion": "no/such/bundle"}}, "cannot be read"),
         ({"defaults": {"champion": "max-pressure", "fallback": "fixed"}}, "cannot take over"),
