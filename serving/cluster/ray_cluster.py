@@ -262,6 +262,7 @@ class Cluster:
             CityloopError: if a process cannot begin; those that served before go on.
             RuntimeError: if one fails for what is nobody's mistake but ours.
         """
+        import ray
         from ray import serve
 
         from serving.cluster.replica import application
@@ -273,6 +274,8 @@ class Cluster:
                 found = serve.status().applications[shard.name].deployments.values()
                 said = "\n".join(one.message for one in found) or str(error)
                 raise refusal_in(said) or RuntimeError(said) from None
+            except (TimeoutError, ray.exceptions.RayError) as error:
+                raise CityloopError(f"{shard.name} did not begin ({_reason(str(error))}): try again") from None
 
     def wait_until_ready(self, plan: Plan) -> None:
         """Wait until the proxy has heard of every replica.

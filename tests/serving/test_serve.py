@@ -22,13 +22,17 @@ from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
 from serving.cluster.processes import alive
-from serving.cluster.ray_cluster import PORTS, check_ray, free_ports, refusal_in
+from serving.cluster.ray_cluster import PORTS, Cluster, check_ray, free_ports, refusal_in
 from serving.config import ServiceConfig
 from serving.control import control
 from serving.run import serve
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import LOOPBACK, STOP_S, Running, listeners
 from tests.serving.running import running as started_service
+
+
+class Lost(Exception):
+    """Stands for Ray's own errors."""
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +204,24 @@ def test_a_ray_that_came_first_is_one_sentence(monkeypatch: pytest.MonkeyPatch, 
     if not runs:
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         check_ray()
+
+
+@pytest.mark.parametrize("error", [TimeoutError("Proxies not available after 60s."), Lost("The actor died.")])
+def test_a_ray_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        raise error
+
+    fake = SimpleNamespace(serve=SimpleNamespace(run=run), exceptions=SimpleNamespace(RayError=Lost))
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr("serving.cluster.replica.application", lambda shard: None)
+    cluster = Cluster(config())
+    try:
+        with pytest.raises(CityloopError, match=r"cityloop did not begin \(.*\): try again"):
+            cluster.run(Plan.make(config()))
+    finally:
+        cluster._guardian.dismiss()
+        cluster._logs.close()
+        cluster._folder.rmdir()
 
 
 def test_what_a_process_refuses_is_found_in_what_ray_says() -> None:
