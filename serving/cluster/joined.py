@@ -71,6 +71,8 @@ class JoinedEvents:
             finally:
                 if source is not None:
                     source.cancel()
+            if self._opened[k].is_set():  # what comes before it is opened again is missed, where it had no place yet
+                place = place or ELSEWHERE
             await asyncio.sleep(AGAIN_S)
 
     async def opened(self) -> None:

@@ -68,6 +68,28 @@ def test_every_stream_goes_on_from_its_own_place_and_is_opened_again_when_it_end
     assert {one.id for one in found} >= {"a-2,b-8"}
 
 
+def test_a_process_that_is_replaced_before_it_told_anything_says_that_something_was_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joined, "AGAIN_S", 0.0)
+    asked: list[str | None] = []
+    sources = [Source(), Source([]), Source([frame("b-1")])]
+
+    def open_(k: int, place: str | None) -> Source:
+        asked.append(place)
+        return sources.pop(0)
+
+    async def listen() -> None:
+        events = JoinedEvents("ana", open_, 1, None, lambda: True)
+        try:
+            await heard(events, 1)
+        finally:
+            events.close()
+
+    asyncio.run(listen())
+    assert asked[:3] == [None, None, ELSEWHERE]
+
+
 def test_who_may_listen_no_longer_is_told_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joined, "HEARTBEAT_S", 0.0)
 
