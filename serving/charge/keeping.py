@@ -63,6 +63,12 @@ class Keeper:
         if found is not None and (self._following is None or self._following.done()):  # else it looks again itself
             self._following = asyncio.ensure_future(self._follow(found))
 
+    async def catch_up(self) -> None:
+        """As `look`, and wait until all of it is taken up."""
+        self.look()
+        if self._following is not None and not self._following.done():
+            await asyncio.wait([self._following])
+
     async def _follow(self, found: SiteState) -> None:
         try:
             await self._standing.follow(found)

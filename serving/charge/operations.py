@@ -30,8 +30,8 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
         ReadingError: if the policy cannot be used.
         Conflict: if it does not go with how things stand.
     """
-    before = service.standing.crew.roles
-    roles = _changed(before, verb, change)
+    await service.catch_up()
+    roles = _changed(service.standing.crew.roles, verb, change)
     try:
         saved = await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
     except CityloopError as error:
@@ -104,6 +104,7 @@ def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:
 
 def policies(service: SiteService, saved: bool = True) -> Policies:
     """Who has which role at a site."""
+    service.look()
     crew, system = service.standing.crew, service.site.system
     return Policies(
         roles=crew.roles,
@@ -118,6 +119,7 @@ def policies(service: SiteService, saved: bool = True) -> Policies:
 
 def standing_of(service: SiteService) -> SiteStanding:
     """How things stand at a site."""
+    service.look()
     return SiteStanding(
         last=None if service.last is None else dict(service.last),
         age_s=service.age_s,
@@ -136,6 +138,7 @@ async def put_override(service: SiteService, agent: str | None, asked: OverrideR
     Raises:
         Refused: if it is no command, there is no such agent, or a program in the plant decides.
     """
+    await service.catch_up()
     made = _made(service, agent, asked.command, asked.reason, who, asked.expires_s)
     seen = guarded(service, made)
     service.standing.overrides.put(made)
@@ -150,6 +153,7 @@ async def release_override(service: SiteService, agent: str | None, who: str) ->
     Raises:
         Refused: if there is none, or no such agent.
     """
+    await service.catch_up()
     gone = service.standing.overrides.release(agent)
     service.change(who, "release", "by hand", {"agents": gone})
     return Overridden(overrides=dict(service.standing.overrides.now()), saved=await service.save())

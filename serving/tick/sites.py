@@ -345,6 +345,14 @@ class SiteService:
         for sink in self._sinks:
             sink.record(event)
 
+    def look(self) -> None:
+        """Know what another process has saved, ahead of the next tick; call it before telling how things stand."""
+        self._keeper.look()
+
+    async def catch_up(self) -> None:
+        """As `look`, and wait until it holds; before something is changed here."""
+        await self._keeper.catch_up()
+
     async def save(self) -> bool:
         """Keep how things stand, and wait for it; says whether it could be kept."""
         return await self._keeper.save()

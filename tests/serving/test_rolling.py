@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from envs.core.site import Site
-from serving.charge.operations import change_roles, configure, put_override, release_override
+from serving.charge.operations import change_roles, configure, put_override, release_override, standing_of
 from serving.charge.roles import Roles
 from serving.charge.state import SiteState, Store, merged
 from serving.forms import OverrideRequest, RoleChange
@@ -93,6 +93,17 @@ def test_what_was_done_at_the_old_one_holds_at_the_new_one(site: Site, tmp_path:
     assert new.in_charge.role == "canary"
     asyncio.run(release_override(new, first, "me"))
     assert set(tick(old, 0)["overridden"]) == {second}
+
+
+def test_what_was_done_at_one_can_be_undone_at_the_other_before_its_first_tick(site: Site, tmp_path: Path) -> None:
+    old, new = pair(site, tmp_path)
+    hand(old, site.agents[0], 1)
+    assert set(standing_of(new).overrides) == {site.agents[0]}
+    asyncio.run(release_override(new, None, "me"))
+    change(old, "promote", policy="greedy")
+    change(new, "rollback")
+    found = kept(tmp_path, site)
+    assert (found.roles, found.overrides) == (Roles(champion="max-pressure"), {})
 
 
 def test_a_policy_out_of_charge_at_one_is_so_at_the_other(site: Site, tmp_path: Path) -> None:
