@@ -37,7 +37,9 @@ def _add_overrides(app: FastAPI, gateway: Gateway) -> None:
     async def overrides(system: str, site: str, request: Request) -> Response:
         """The commands by hand that hold."""
         gateway.enter(request.headers, Role.READ, system, site)
-        return as_model(Overridden(overrides=dict(gateway.find(system, site).standing.overrides.now())))
+        service = gateway.find(system, site)
+        service.look()
+        return as_model(Overridden(overrides=dict(service.standing.overrides.now())))
 
     @app.post(
         "/v1/{system}/{site}/overrides/check",

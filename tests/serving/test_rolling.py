@@ -17,7 +17,7 @@ from serving.charge.state import SiteState, Store, merged
 from serving.forms import OverrideRequest, RoleChange
 from serving.tick.seat import Seat
 from serving.tick.sites import SiteService
-from tests.serving.operators import HAND, failing
+from tests.serving.operators import BASE, HAND, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of
 
 
@@ -98,6 +98,7 @@ def test_what_was_done_at_the_old_one_holds_at_the_new_one(site: Site, tmp_path:
 def test_what_was_done_at_one_can_be_undone_at_the_other_before_its_first_tick(site: Site, tmp_path: Path) -> None:
     old, new = pair(site, tmp_path)
     hand(old, site.agents[0], 1)
+    assert set(http(new).get(f"{BASE}/overrides").json()["overrides"]) == {site.agents[0]}
     assert set(standing_of(new).overrides) == {site.agents[0]}
     asyncio.run(release_override(new, None, "me"))
     change(old, "promote", policy="greedy")
