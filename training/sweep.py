@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,11 @@ def read_space(items: Sequence[str]) -> tuple[dict[str, Any], int | None]:
 
 
 def _value(key: str, text: str) -> Any:
-    return getattr(parse_settings({key: yaml.safe_load(text)}), key)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise CityloopError(f"--sweep {key} is {text!r}: write KEY=a,b or KEY=low:high or KEY=log:low:high") from None
+    return getattr(parse_settings({key: value}), key)
 
 
 def _range(key: str, text: str) -> Any:
@@ -125,9 +129,10 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     run = partial(_trial, scenarios=list(scenarios), folder=folder.resolve(), common=common)
     watch = _Watch(on_progress, grid or samples or SAMPLES)
-    with ray_session(cpus=parallel), _quiet():
+    runners = int(fixed.get("runners", 0))
+    with ray_session(cpus=parallel * (1 + _most(space.get("runners", runners)))), _quiet():
         tuner = tune.Tuner(
-            tune.with_resources(run, {"cpu": 1}),
+            tune.with_resources(run, partial(_room, runners=runners)),
             param_space=space,
             tune_config=tune.TuneConfig(
                 metric="score",
@@ -148,16 +153,38 @@ def sweep(
     return folder, trials
 
 
+def _most(values: Any) -> int:
+    """The largest whole number that Ray Tune may choose."""
+    if isinstance(values, int):
+        return values
+    if isinstance(values, dict):
+        return int(max(values["grid_search"]))
+    return int(max(values.categories)) if hasattr(values, "categories") else int(values.upper) - 1
+
+
+def _room(config: Mapping[str, Any], runners: int) -> tune.PlacementGroupFactory:
+    """What a trial takes: a core, and one for each of its runners, in the order in which RLlib asks for them."""
+    return tune.PlacementGroupFactory([{"CPU": 1.0}] * (1 + int(config.get("runners", runners))))
+
+
 def _name(settings: Mapping[str, Any]) -> str:
     return ",".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()
     )
 
 
+def _own_folder(folder: Path, name: str) -> Path:
+    """A new folder for one trial: others may draw the same settings at the same moment."""
+    while True:
+        run = free_path(folder, name)
+        with suppress(FileExistsError):
+            run.mkdir()
+            return run
+
+
 def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, common: dict[str, Any]) -> None:
     """One trial, in a process of Ray's."""
-    run = free_path(folder, _name(config))
-    run.mkdir()
+    run = _own_folder(folder, _name(config))
 
     def on_progress(news: Mapping[str, Any]) -> None:
         if "validation" in news:
@@ -206,8 +233,9 @@ class _Watch(tune.Callback):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Tune without its reports and loggers: the trials write their own."""
+    """Ray Tune without its reports and loggers, as the trials write their own; nor does it swallow a Ctrl-C."""
     settings = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
+    settings["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     logger = logging.getLogger("ray.tune")

@@ -1,13 +1,14 @@
 """A sweep: how its space is written, and a small one end to end."""
 
 import json
+import os
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from envs import CityloopError, load_scenario
 from tests.training.test_train import SMALL
-from training.sweep import read_space, sweep
+from training.sweep import _most, _own_folder, _quiet, _room, read_space, sweep
 
 
 def test_lists_make_a_grid():
@@ -35,6 +36,7 @@ def test_a_range_makes_a_search():
         (["epochs=4:2"], "low < high"),
         (["epochs=lin:1:2"], "low < high"),
         (["entropy=log:0:1"], "above 0"),
+        (["entropy=[0.1,0.2]"], "KEY=a,b"),
         (["epochs=1,2", "epochs=3,4"], "twice"),
     ],
 )
@@ -46,6 +48,29 @@ def test_what_cannot_be_varied_is_named(items, said):
 def test_samples_of_a_grid_are_refused(tmp_path):
     with pytest.raises(CityloopError, match="--samples"):
         sweep([load_scenario("intersections/grid2x2")], ["epochs=1,2"], samples=3, out=tmp_path / "sweep")
+
+
+def test_trials_that_draw_the_same_have_folders_of_their_own(tmp_path, monkeypatch):
+    free = iter([tmp_path / "epochs=2", tmp_path / "epochs=2-2"])  # as two see it that look at the same moment
+    monkeypatch.setattr("training.sweep.free_path", lambda folder, name: next(free))
+    (tmp_path / "epochs=2").mkdir()
+    assert _own_folder(tmp_path, "epochs=2") == tmp_path / "epochs=2-2"
+    assert (tmp_path / "epochs=2-2").is_dir()
+
+
+@pytest.mark.parametrize("item", ["runners=0,2", "runners=0:2"])
+def test_a_trial_has_room_for_its_runners(item):
+    space, _ = read_space([item])
+    assert _most(space["runners"]) == 2
+    assert _most(1) == 1
+    assert _room({"runners": 2}, runners=0).bundles == [{"CPU": 1.0}] * 3
+    assert _room({"epochs": 2}, runners=1).bundles == [{"CPU": 1.0}] * 2
+
+
+def test_an_interruption_is_not_swallowed():
+    with _quiet():
+        assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
+    assert "TUNE_DISABLE_SIGINT_HANDLER" not in os.environ
 
 
 @pytest.mark.slow
