@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from agents.policy import Bounds, Policy, PolicyCard, Training, write_bundle
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
-from envs.core.scenario import Scenario, read_yaml
+from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site
 from training.actions import ActionCodec
 from training.tracking import read_json
@@ -52,6 +53,8 @@ def export(run: Path, out: Path | None = None, name: str | None = None, update: 
     Raises:
         CityloopError: if the run has no such policy, or the export would decide otherwise than the policy.
     """
+    if name is not None and not re.fullmatch(NAME, name):
+        raise CityloopError(f"--name is {name!r}: use letters, digits, dots, dashes and underscores")
     run = Path(run)
     weights_file, facts = kept(run, update)
     config = read_yaml(run / "config.yaml")

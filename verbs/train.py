@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ import typer
 
 from envs import CityloopError, Scenario
 from training.settings import ALGORITHMS
+from training.settings import Settings as Hyperparameters
 from verbs import AsJson, NewFolder, Settings, command_line, variants
 from verbs.tables import trials_table
 from verbs.terminal import Output, parse_settings
@@ -24,7 +25,9 @@ def train(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so much time.", show_default="30")] = None,
     iterations: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, exploration and episodes.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of weights, exploration and episodes.", show_default="0")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Plants of each scenario simulated at a time.", show_default="the system's")
     ] = None,
@@ -37,8 +40,11 @@ def train(
         int | None, typer.Option(help="With --start: the policy that was validated after this update, not the best.")
     ] = None,
     algo: Annotated[
-        str, typer.Option(help="mappo or ippo (PPO in RLlib), backprop, evolution, or sb3; see the README.")
-    ] = "mappo",
+        str | None,
+        typer.Option(
+            help="mappo or ippo (PPO in RLlib), backprop, evolution, or sb3; see the README.", show_default="mappo"
+        ),
+    ] = None,
     settings: Settings = None,
     each: Annotated[
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Train on each scenario with each of these settings.")
@@ -56,6 +62,10 @@ def train(
     output = Output(as_json)
     if (not scenarios) == (resume is None):
         raise CityloopError("give either scenarios to train on, or a run's folder with --resume")
+    if resume is not None:
+        given = {"seed": seed, "workers": workers, "out": out, "algo": algo}
+        _refuse_changes(given | {"set": settings, "each": each, "hyper": hyper})
+    algo = "mappo" if algo is None else algo
     if algo not in ALGORITHMS:
         raise CityloopError(f"--algo is {algo!r}: choose {', '.join(ALGORITHMS)}")
     for run in (resume, start):
@@ -64,7 +74,7 @@ def train(
     if update is not None and start is None:
         raise CityloopError(f"--update is {update}: it says which policy of a run to begin with, so give --start, too")
     places = [place for ref in scenarios or () for place in variants(ref, settings, each)]
-    options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "seed": seed, "out": out}
+    options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "seed": seed or 0, "out": out}
     options |= {"command": command_line(sys.argv[1:])} | ({} if workers is None else {"workers": workers})
     if algo == "sb3":
         if resume or start or hyper or sweep or len(places) > 1:
@@ -73,7 +83,7 @@ def train(
             )
         _train(output, "training.reference", "train_reference", places[0], options)
         return
-    options |= parse_settings(hyper) | {"algorithm": algo}
+    options |= _hyperparameters(hyper) | {"algorithm": algo}
     if start is not None:
         options |= {"start": start.resolve(), "start_update": update}
     if not sweep:
@@ -82,6 +92,28 @@ def train(
         raise CityloopError("--sweep starts trials of its own: it does not go with --resume")
     else:
         _sweep(output, places, sweep, options | {"samples": samples, "parallel": parallel})
+
+
+def _refuse_changes(given: Mapping[str, Any]) -> None:
+    """A run that goes on does so as it began: what says otherwise would have no effect, and yet stand on its card."""
+    for name, value in given.items():
+        if value is not None and value != []:
+            raise CityloopError(f"--{name} does not go with --resume: a run goes on as it began, or start a new one")
+
+
+def _hyperparameters(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Training settings from ``KEY=VALUE``.
+
+    Raises:
+        CityloopError: if a key is none of them.
+    """
+    chosen = parse_settings(pairs)
+    if "algorithm" in chosen:
+        raise CityloopError(f"--hyper algorithm is {chosen['algorithm']!r}: choose it with --algo")
+    for key in chosen:
+        if key not in Hyperparameters.model_fields:
+            raise CityloopError(f"--hyper {key} is unknown: choose {', '.join(Hyperparameters.model_fields)}")
+    return chosen
 
 
 def _train(output: Output, module: str, function: str, places: Any, options: dict[str, Any]) -> None:

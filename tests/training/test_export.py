@@ -99,6 +99,12 @@ def test_another_kept_policy_can_be_exported(run, tmp_path):
         export(folder, tmp_path / "none", update=99_999)
 
 
+def test_a_name_that_cannot_be_one_is_refused(run, tmp_path):
+    folder, *_ = run
+    with pytest.raises(CityloopError, match="--name is 'my policy': use letters"):
+        export(folder, tmp_path / "bundle", name="my policy")
+
+
 def test_run_without_policy_is_refused(tmp_path):
     with pytest.raises(CityloopError, match=r"no validated policy.*train it longer"):
         export(tmp_path)
