@@ -64,7 +64,7 @@ def evaluate(
             make_controller(name, loop.site)
         folder = out or free_path(RUNS / place.system / place.name / "evaluate", stamp())
         if save:
-            refuse_taken(folder)
+            refuse_taken(folder, whole=True)
         tasks = [Task(name, seed) for name in names for seed in chosen]
         episodes = run_episodes(place, tasks, processes, on_progress)
         evaluation = _evaluation(loop, names, split, chosen, episodes)
@@ -119,6 +119,7 @@ def _evaluation(
         controllers=results,
         paired={name: compare(values[names[0]], values[name], negligible) for name in names[1:]},
         ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], negligible) if names[1:] else [],
+        void=[seeds[k] for k in sorted(void)],
         policy=meaning(loop.site.system, loop.site.name).why if POLICY in names else None,
         episodes=episodes,
     )

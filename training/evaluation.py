@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Evaluation:
         controllers: controller → its result, in the order given.
         paired: every controller but the first → the first's difference to it.
         ratios: on every seed that counts, the first's value as a share of the least of the others'; empty if alone.
+        void: seeds that do not count for anybody, as somebody's episode failed, and the system's failures mean nothing.
         policy: whom ``policy`` means there, in a sentence; None if it was not asked for.
         episodes: the episodes themselves, by controller, then seed.
         out: the folder that was written, if any.
@@ -61,9 +63,19 @@ class Evaluation:
     controllers: dict[str, Result]
     paired: dict[str, Paired]
     ratios: list[float]
+    void: Sequence[int] = ()
     policy: str | None = None
     episodes: list[Episode] = field(repr=False, default_factory=list)
     out: Path | None = None
+
+    @property
+    def counting(self) -> int:
+        """Number of seeds that count."""
+        return len(self.seeds) - len(self.void)
+
+    def values(self, controller: str) -> list[float]:
+        """What a controller's summary is of: its headline indicator on every seed that counts."""
+        return [row[self.kpi] for row in self.controllers[controller].rows if row["seed"] not in self.void]
 
     def standing(self) -> Standing:
         """The first controller against the best of the others."""
@@ -94,7 +106,7 @@ class Evaluation:
             }
             for name, result in self.controllers.items()
         }
-        system, count = self.scenario.partition("/")[0], len(self.seeds)
+        system, count = self.scenario.partition("/")[0], self.counting
         title = f"{self.split}: {self.kpi} on {count} seed{'s' * (count > 1)} of {system}/{self.label}"
         return {title: table}
 

@@ -103,7 +103,7 @@ def headline(evaluation: Evaluation, meaning: str) -> Figure:
         axes = figure.add_subplot()
         rng = np.random.default_rng(0)
         for k, (name, colour) in enumerate(colours(evaluation).items()):
-            values = np.array([row[evaluation.kpi] for row in evaluation.controllers[name].rows])
+            values = np.array(evaluation.values(name))
             box = axes.boxplot(
                 values, positions=[k], orientation="horizontal", widths=0.5, showfliers=False, patch_artist=True
             )
@@ -125,7 +125,8 @@ def headline(evaluation: Evaluation, meaning: str) -> Figure:
         axes.grid(axis="x", color="0.9")
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"{label(evaluation.kpi)} an episode; lower is better")
-        axes.set_title(f"{evaluation.scenario}: {label(evaluation.kpi).split(' (')[0]} on {_seeds(evaluation)}")
+        where = _seeds(evaluation, evaluation.counting)
+        axes.set_title(f"{evaluation.scenario}: {label(evaluation.kpi).split(' (')[0]} on {where}")
         figure.supxlabel(f"{evaluation.kpi}: {meaning}", size=7.5, color="0.4")
     return figure
 
@@ -191,8 +192,8 @@ def _paint(box: dict[str, Any], colour: str) -> None:
         line.set(lw=2.5)
 
 
-def _seeds(evaluation: Evaluation) -> str:
-    n = len(evaluation.seeds)
+def _seeds(evaluation: Evaluation, count: int | None = None) -> str:
+    n = len(evaluation.seeds) if count is None else count
     return f"{n} {evaluation.split} seed{'s' if n > 1 else ''}"
 
 

@@ -112,12 +112,18 @@ def read_json(path: Path) -> Any:
         raise CityloopError(f"file {path} is not valid JSON ({error}): it was altered or cut off") from None
 
 
-def refuse_taken(path: Path) -> None:
+def refuse_taken(path: Path, whole: bool = False) -> None:
     """Make sure that a folder can be made at a path; nothing is ever overwritten.
+
+    Args:
+        path: of the folder.
+        whole: whether a finished folder takes the place of an empty one that is there, see `staged`.
 
     Raises:
         CityloopError: if something is there already, or one may not write there.
     """
+    if whole and path.is_dir() and path.samefile(Path.cwd()):
+        raise CityloopError(f"{path} is the folder that you are in, and a finished one takes its place: give a new one")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise CityloopError(f"{path} exists already: give a new or an empty folder")
     files.make_folder(path.parent, "folder")
@@ -134,14 +140,14 @@ def staged(path: Path) -> Iterator[Path]:
     """A folder to fill that becomes ``path`` when all went well, and vanishes otherwise.
 
     Raises:
-        CityloopError: if ``path`` is taken.
+        CityloopError: if ``path`` is taken, or the folder that this process is in.
     """
-    refuse_taken(path)
+    refuse_taken(path, whole=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     draft.mkdir()
     try:
         yield draft
-        refuse_taken(path)
+        refuse_taken(path, whole=True)
         draft.replace(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -17,7 +17,7 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
 from envs.core.env import make_loop
-from training import episodes
+from training import episodes, plots
 from training.episodes import Episode, Task, run_episodes
 from training.evaluate import evaluate
 from training.plots import label, short
@@ -98,6 +98,11 @@ def test_void_episodes_are_counted_and_never_averaged_in():
         "efd": (8.0, 0),
     }
     assert result.paired["efd"].difference == 2.0
+    assert (list(result.void), result.values("static"), result.values("efd")) == ([1], [10.0], [8.0])
+    assert list(result.for_card()) == ["test: objective on 1 seed of drainage/theta"]
+    (axes,) = plots.headline(result, "").axes
+    assert axes.get_title("left").endswith("on 1 test seed")
+    assert {text.get_text() for text in axes.texts} == {"10", "8"}
     with pytest.raises(CityloopError, match="every seed failed"):
         MODULE._evaluation(loop, ["static"], "test", [1], played[1:2])
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,14 @@ def test_staged_folder_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in out.iterdir()] == ["whole"]
     with pytest.raises(CityloopError, match="exists already"), staged(out):
         pass
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(), tmp_path):
+        with pytest.raises(CityloopError, match="the folder that you are in"), staged(path):
+            pass
+    assert not any(tmp_path.iterdir())
 
 
 def test_free_path_counts_up(tmp_path):
