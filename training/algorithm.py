@@ -144,7 +144,11 @@ class _Maker:
         self.scenario = scenario
 
     def __call__(self, num_envs: int, seed: int) -> Vector:
-        return make_vector(self.scenario, num_envs, seed)
+        try:
+            first = self.scenario.seeds.train.row(seed, num_envs)
+        except CityloopError as error:
+            raise CityloopError(f"{self.scenario.ref}: training {error}: set fewer workers, or give it more") from None
+        return make_vector(self.scenario, num_envs, first)
 
 
 def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:

@@ -247,8 +247,12 @@ def _facts(envelope: Envelope, command: str) -> dict[str, Any]:
 
 
 def _seeds(scenario: Scenario, split: str, skip: int, count: int) -> list[int]:
-    first = getattr(scenario.seeds, split).first
-    return list(range(first + skip, first + skip + count))
+    """Raises CityloopError: if the split holds fewer."""
+    try:
+        found: list[int] = getattr(scenario.seeds, split).after(skip, count)
+    except CityloopError as error:
+        raise CityloopError(f"{scenario.ref}: {split} {error}: play fewer episodes, or give it more") from None
+    return found
 
 
 def _parts(seen: Sequence[Noted], parts: Sequence[str]) -> dict[str, Part]:

@@ -42,7 +42,8 @@ class Journal:
     def _cut(self, iteration: int) -> None:
         if self._path.is_file():
             with self._path.open() as file:
-                rows = [row for row in csv.DictReader(file) if int(row["iteration"]) <= iteration]
+                whole = (row for row in csv.DictReader(file) if row["value"])  # a kill, or a full disk, cuts the last
+                rows = [row for row in whole if int(row["iteration"]) <= iteration]
             write_text(self._path, _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
 
     def tag(self, *words: str, label: str) -> str:
@@ -96,9 +97,9 @@ class Journal:
         self.write(figures, iteration, agent_steps, elapsed_s)
         self._events.add_figure("eval/episode", plots.episode(verdict.episode, self._labels[0]), agent_steps)
 
-    def hyperparameters(self, settings: Mapping[str, Any], score: float) -> None:
-        """Settings and the score that they led to, for TensorBoard's tab "HParams"."""
-        self._events.add_hparams(dict(settings), {"eval/score": score}, run_name=".")
+    def hyperparameters(self, settings: Mapping[str, Any], score: float, agent_steps: int) -> None:
+        """Settings and the score that they led to, for TensorBoard's tab "HParams"; the end of the score's curve."""
+        self._events.add_hparams(dict(settings), {"eval/score": score}, run_name=".", global_step=agent_steps)
 
     def close(self) -> None:
         """Flush events."""

@@ -78,7 +78,8 @@ def train_reference(
         describe(folder.path, "flat", [scenario], settings, budget, command)
         plants = SubprocVecEnv([_Plant(scenario) for _ in range(workers)], start_method="spawn")
         try:
-            plants.seed(scenario.seeds.train.first + seed * workers)
+            train = scenario.seeds.train
+            plants.seed(train.row(train.first + seed * workers, workers))
             _learn(plants, settings, _Watch(scenario, settings, folder.path, budget, on_progress))
         finally:
             plants.close()
@@ -212,7 +213,7 @@ class _Watch(BaseCallback):
     def settle(self) -> None:
         """Choose the policy among the finalists."""
         scores = self._validator.settle()
-        self._journal.hyperparameters(self._settings.model_dump(), min(scores.values()))
+        self._journal.hyperparameters(self._settings.model_dump(), min(scores.values()), self.num_timesteps)
 
     def _fraction(self) -> float:
         minutes, iterations = self._budget["minutes"], self._budget["iterations"]

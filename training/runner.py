@@ -35,6 +35,9 @@ INTERVENTION_RATE = "intervention_rate"
 ACTION_RATE = "action_rate"
 LOST = "lost_plants"
 OWNER, GENERATOR, PLANTS = "runner", "generator", "plants"
+APART = 1000
+"""How far the first seeds of two runners lie apart, at least."""
+
 WINDOW = 20
 """Episodes over which training KPIs are averaged."""
 
@@ -207,7 +210,8 @@ class BatchedRunner(EnvRunner, Checkpointable):
         """Start the plants."""
         self.stop()
         for k, plants in enumerate(self.config.env_config["plants"]):
-            first = plants.seed + 1000 * max(0, (self.worker_index or 0) - 1)
+            apart = max(APART, plants.num_envs)  # plants that began alike would play the same episodes for ever
+            first = plants.seed + apart * max(0, (self.worker_index or 0) - 1)
             for lot in np.array_split(np.arange(plants.num_envs), min(plants.lots, plants.num_envs)):
                 self._tracks.append(Track(k, plants.label, plants.make(len(lot), first + int(lot[0]))))
         self._halves = [Half(tracks) for tracks in _balanced(self._tracks) if tracks]
@@ -259,7 +263,8 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self.metrics.log_value(INTERVENTION_RATE, changed / decisions, window=1)
         moved = sum(float((f.actions[1:] != f.actions[:-1]).any(axis=-1).sum()) for f in fragments)
         self.metrics.log_value(ACTION_RATE, moved / max(1, decisions), window=1)
-        self.metrics.log_value(LOST, sum(getattr(track.plants, "lost", 0) for track in self._tracks), window=1)
+        lost = sum(getattr(track.plants, "lost", 0) for track in self._tracks)
+        self.metrics.log_value(LOST, lost, reduce="sum")  # over runners
 
     def get_metrics(self) -> Any:
         """What was logged since the last call."""

@@ -72,7 +72,7 @@ class Settings(Frozen):
     """
 
     algorithm: Algorithm = "mappo"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     workers: int = Field(default=2, ge=1, le=8192)
     population: int = Field(default=24, ge=4, multiple_of=2)
     noise: float = Field(default=0.1, gt=0)

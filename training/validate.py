@@ -140,6 +140,8 @@ class Validator:
         self.best, self.stale = float("inf"), 0
         self.candidates: dict[str, float] = {}
         self.reference: dict[str, Means] = {}
+        for scenario in scenarios:
+            _check_seeds(scenario, settings)
         self._make = partial(_controller, network, settings.width)
         self._open: EpisodePool | None = None
 
@@ -216,13 +218,8 @@ class Validator:
 
     def _episodes(self, names: Sequence[str], skip: int, seeds: int) -> dict[str, list[list[Episode]]]:
         """Controller → scenario → episodes."""
-        first = [scenario.seeds.validation.first + skip for scenario in self.scenarios]
-        tasks = [
-            Task(name, seed, place)
-            for name in names
-            for place, start in enumerate(first)
-            for seed in range(start, start + seeds)
-        ]
+        chosen = [scenario.seeds.validation.after(skip, seeds) for scenario in self.scenarios]
+        tasks = [Task(name, seed, place) for name in names for place, mine in enumerate(chosen) for seed in mine]
         episodes = iter(self._pool.run(tasks))
         return {name: [[next(episodes) for _ in range(seeds)] for _ in self.scenarios] for name in names}
 
@@ -242,13 +239,25 @@ class Validator:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave."""
         self.best = float("inf") if state["best"] is None else state["best"]
-        self.stale, self.candidates = state["stale"], dict(state["kept"])
+        self.stale = state["stale"]
+        # One that was put aside after the checkpoint is gone, and what put it aside will be found once more, or not.
+        kept = self.folder / "candidates"
+        self.candidates = {name: score for name, score in state["kept"].items() if (kept / name / WEIGHTS).is_file()}
 
     def close(self) -> None:
         """Stop the processes."""
         if self._open is not None:
             self._open.close()
             self._open = None
+
+
+def _check_seeds(scenario: Scenario, settings: Settings) -> None:
+    """Refuse, before anything is trained, to validate on more seeds than there are for it."""
+    try:
+        scenario.seeds.validation.after(settings.validation_seeds, settings.final_seeds)
+    except CityloopError as error:
+        what = f"validation_seeds is {settings.validation_seeds}, final_seeds {settings.final_seeds}"
+        raise CityloopError(f"{what}: {scenario.ref}'s validation {error}") from None
 
 
 def write_weights(path: Path, policy: torch.nn.Module) -> None:

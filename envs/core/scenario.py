@@ -46,6 +46,27 @@ class SeedRange(Frozen):
             raise CityloopError(f"seeds is {n}: give from 1 to {self.last - self.first + 1}, which this split has")
         return list(range(self.first, self.first + n))
 
+    def row(self, seed: int, n: int) -> int:
+        """Where ``n`` seeds in a row begin, all of the range: at ``seed``, counted on from the first past the end.
+
+        Raises:
+            CityloopError: if the range holds fewer.
+        """
+        starts = self.last - self.first + 2 - n
+        if starts < 1:
+            raise CityloopError(f"seeds from {self.first} to {self.last} are fewer than the {n} that are needed")
+        return self.first + (seed - self.first) % starts
+
+    def after(self, skip: int, n: int) -> list[int]:
+        """``n`` seeds behind the first ``skip``.
+
+        Raises:
+            CityloopError: if the range holds fewer.
+        """
+        if skip + n > self.last - self.first + 1:
+            raise CityloopError(f"seeds from {self.first} to {self.last} are fewer than the {skip + n} that are needed")
+        return list(range(self.first + skip, self.first + skip + n))
+
 
 class Seeds(Frozen):
     """Which seeds are for what. The three ranges may not overlap."""

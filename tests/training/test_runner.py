@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from agents.networks import NOT_ALLOWED, StagePolicy
 from envs.core.loop import Layout
@@ -15,7 +16,7 @@ from tests.training import toys
 from training.actions import ActionCodec
 from training.algorithm import configure
 from training.fragment import Fragment
-from training.runner import BatchedRunner, Half, Track
+from training.runner import LOST, BatchedRunner, Half, Track
 from training.settings import Settings
 
 SETTINGS = Settings(seed=5, fragment=16, width=16, reward_scale=0.5)
@@ -285,3 +286,25 @@ def test_halves_are_about_equal():
     assert sum(sizes) == 9 * 4 + 4 * 2 + 3
     assert abs(sizes[0] - sizes[1]) <= 4
     assert all(isinstance(fragment, Fragment) for fragment in ours.sample())
+
+
+def test_plants_of_two_runners_never_begin_alike():
+    many = toys.plants("a", 1500, seed=7, agents=1)
+    firsts = []
+    for index in (1, 2):
+        config = configure(toys.task(many), SETTINGS, Path("unused"))
+        ours = BatchedRunner(config=config, worker_index=index)
+        firsts += [track.plants._seed + k for track in ours._tracks for k in range(track.plants.num_envs)]
+    assert len(set(firsts)) == 3000
+
+
+def test_lost_plants_are_counted_over_all_runners():
+    both = MetricsLogger(root=True)
+    found = []
+    for index in (1, 2):
+        ours = runner(index=index)
+        ours._tracks[0].plants.lost = 3 * (index == 1)
+        ours.sample()
+        found.append(ours.get_metrics())
+    both.aggregate(found)
+    assert both.reduce()[LOST].peek() == 3
