@@ -223,9 +223,11 @@ class CooperativeLearner(PPOTorchLearner):
     ) -> Iterator[Minibatch]:
         fragments = training_data.episodes
         decisions = sum(fragment.decisions for fragment in fragments)
+        groups = self.rows(fragments)
         parts = max(1, round(decisions / self.settings.minibatch))
+        parts = min(parts, max(map(len, groups)))  # a row is not cut: with many agents it may be more than a minibatch
         self._figures = []
-        return self._minibatches(self.rows(fragments), num_epochs, parts)
+        return self._minibatches(groups, num_epochs, parts)
 
     def _minibatches(self, groups: Sequence[Rows], epochs: int, parts: int) -> Iterator[Minibatch]:
         """Every epoch anew, all rows in random order, an equal share of each group in every minibatch."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from envs.core import files
 from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
 from envs.core.registry import get_system
@@ -83,6 +84,8 @@ def train(
             raise CityloopError("there is nothing to train on: give at least one scenario")
         suited = get_system(places[0].system).training.get(settings.get("algorithm", "mappo"), {})
         chosen = parse_settings({**suited, **settings})
+        if chosen.algorithm == "sb3":
+            raise CityloopError("algorithm is 'sb3': the stable-baselines3 reference is trained by `--algo sb3` alone")
         budget = {"minutes": minutes, "iterations": iterations}
         folder = RunFolder.create(places, chosen.algorithm, chosen.seed, out)
     if budget["minutes"] is None and budget["iterations"] is None:
@@ -156,6 +159,8 @@ def decisions_of_update(task: Task, scenarios: Sequence[Scenario], settings: Set
     """Decisions that plants of each scenario take for an update."""
     if settings.algorithm == "evolution":
         return [settings.population * settings.workers * scenario.decisions for scenario in scenarios]
+    if settings.algorithm == "backprop":  # its plants are one lot, in this process
+        return [settings.workers * settings.fragment for _ in scenarios]
     return [plants.num_envs * settings.fragment * max(1, settings.runners) for plants in task.plants]
 
 
@@ -167,9 +172,9 @@ class _Run:
         self.system = get_system(scenarios[0].system)
         self.iteration, self.elapsed_s, self._saved_s = 0, 0.0, 0.0
         self.task = task_of(scenarios, settings)
+        self.validator = Validator(scenarios, settings, self.task.network, folder)
         kind = OTHERS.get(settings.algorithm, Ppo)
         self.learner: Learner = kind(self.task, scenarios, settings, folder)
-        self.validator = Validator(scenarios, settings, self.task.network, folder)
         self.journal: Journal | None = None
         each = decisions_of_update(self.task, scenarios, settings)
         self._steps = sum(each)
@@ -203,6 +208,7 @@ class _Run:
         folder = self.folder / "checkpoints"
         name = f"{self.iteration:06d}"
         self.learner.save((folder / name).resolve())
+        files.sync_tree(folder / name)  # the pointer must not outlive in a power cut what it points to
         progress = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "validator": self.validator.state()}
         write_json(folder / name / "progress.json", progress)
         write_text(folder / "latest", name)
@@ -260,7 +266,7 @@ class _Run:
         assert self.journal is not None
         scores = self.validator.settle()
         if scores:
-            self.journal.hyperparameters(self.settings.model_dump(), min(scores.values()))
+            self.journal.hyperparameters(self.settings.model_dump(), min(scores.values()), self._agent_steps)
 
     def _spent(self, elapsed_s: float) -> bool:
         """Whether the budget ends with this update."""

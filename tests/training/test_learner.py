@@ -165,6 +165,13 @@ def test_no_further_epoch_once_the_policy_moved_too_far(target_kl, epochs):
     assert trainer.figures["steps"] == epochs * 24 * 8 * 4 / 128
 
 
+def test_more_agents_than_a_minibatch_has_room_for():
+    """A row keeps its agents, so there are as many minibatches as rows at most: none is empty."""
+    trainer = Trainer(toys.plants("a", 1, agents=40), minibatch=16, fragment=8, epochs=1)
+    trainer.update()
+    assert trainer.figures["steps"] == 8
+
+
 def test_the_first_step_is_on_policy():
     trainer = Trainer(toys.plants("a", 8), minibatch=24 * 8 * 4, epochs=1)
     trainer.update()

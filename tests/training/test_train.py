@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +19,14 @@ from agents.policy import Policy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import read_yaml
+from training.algorithm import task_of
 from training.export import export
+from training.journal import Journal
+from training.settings import Settings
 from training.start import adopt, read_start
 from training.tracking import read_json
-from training.train import train
+from training.train import _Run, decisions_of_update, train
+from training.validate import Validator
 
 SMALL = {
     "seed": 3,
@@ -109,6 +114,9 @@ def test_events_hold_hyperparameters_and_an_episode(run):
     events.Reload()
     assert "eval/episode" in events.Tags()["images"]
     assert "_hparams_/experiment" in events.summary_metadata
+    steps = [event.step for event in events.Scalars("eval/score")]
+    assert steps == sorted(steps)
+    assert steps[0] > 0
 
 
 def test_best_policy_exports_and_controls(run, scenario):
@@ -266,3 +274,55 @@ def test_same_seed_same_weights(scenario, tmp_path):
         train(scenario, iterations=2, out=tmp_path / name, **SMALL)
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_the_reference_is_no_algorithm_of_this_trainer(scenario, tmp_path):
+    with pytest.raises(CityloopError, match="algorithm is 'sb3'"):
+        train(scenario, out=tmp_path / "x", iterations=1, algorithm="sb3")
+
+
+def test_a_finalist_that_was_put_aside_after_the_checkpoint_is_not_asked_for(scenario, tmp_path):
+    settings = Settings(finalists=2, validation_seeds=1, final_seeds=1)
+    validator = Validator([scenario], settings, "intersections", tmp_path)
+    (tmp_path / "candidates" / "000040").mkdir(parents=True)
+    (tmp_path / "candidates" / "000040" / "weights.npz").touch()
+    validator.restore({"best": 0.8, "stale": 0, "kept": {"000020": 0.9, "000040": 0.8}})
+    assert validator.candidates == {"000040": 0.8}
+
+
+def test_back_propagation_has_one_lot_of_plants():
+    place = load_scenario("dampers/jansen", duration_s=2.0)
+    settings = Settings(algorithm="backprop", workers=16, fragment=25, runners=2, rows=64)
+    assert decisions_of_update(task_of([place], settings), [place], settings) == [16 * 25]
+
+
+def test_a_curve_whose_last_line_was_cut_off_goes_on(tmp_path):
+    journal = Journal(tmp_path, "toys", "score", ["a"])
+    journal.write({"x": 1.0}, 1, 10, 0.5)
+    journal.write({"x": 2.0}, 12, 120, 0.9)
+    journal.close()
+    text = (tmp_path / "metrics.csv").read_text()
+    (tmp_path / "metrics.csv").write_text(text[: text.rindex("12,120") + 1])
+    again = Journal(tmp_path, "toys", "score", ["a"], at=(1, 10))
+    again.write({"x": 3.0}, 2, 20, 0.6)
+    again.close()
+    assert [(row["iteration"], row["value"]) for row in rows(tmp_path)] == [("1", "1"), ("2", "3")]
+
+
+def test_a_checkpoint_is_on_the_disk_before_anything_points_to_it(tmp_path, monkeypatch):
+    """A power cut may come at any moment: what was not synchronised may be empty then."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+
+    def save(folder):
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "weights").write_text("x")
+
+    run = object.__new__(_Run)
+    run.folder, run.iteration, run.elapsed_s = tmp_path, 7, 1.0
+    run.learner, run.validator = SimpleNamespace(save=save), SimpleNamespace(state=dict)
+    run.save()
+    places = [Path(name).relative_to(tmp_path / "checkpoints").as_posix() for name in synced]
+    pointed = next(k for k, place in enumerate(places) if place.startswith(".latest"))
+    assert {"000007/deep/weights", "000007/deep", "000007"} <= set(places[:pointed])
+    assert any(place.startswith("000007/.progress") for place in places[:pointed])
