@@ -297,6 +297,9 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
             except CityloopError as error:
                 pipe.send(("error", str(error)))
                 continue
+            except Exception:  # whatever went wrong belongs to the caller
+                pipe.send(("trace", traceback.format_exc()))
+                continue
             child = os.fork()
             if child == 0:
                 _child(pipe, kit, task)

@@ -71,6 +71,8 @@ def evaluate(
         if save:
             from training.report import write
 
+            if out is None:  # another evaluation that began in the same second may have taken it
+                folder = free_path(folder.parent, folder.name)
             evaluation = replace(evaluation, out=folder)
             write(evaluation, loop, folder)
         return evaluation

@@ -80,7 +80,7 @@ class Settings(Frozen):
     runners: int = Field(default=0, ge=0, le=1024)
     fragment: int = Field(default=120, ge=8)
     feedback: float = Field(default=1.0, ge=0, le=1)
-    width: int = Field(default=64, ge=8)
+    width: int = Field(default=64, ge=8, le=8192)
     gamma: float = Field(default=0.97, gt=0, lt=1)
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
     learning_rate: float = Field(default=1e-3, gt=0)

@@ -72,11 +72,12 @@ def train(
     learned = None if start is None else read_start(Path(start), start_update)
     if resume is not None:
         folder = RunFolder.open(Path(resume))
-        content = read_yaml(folder.path / "config.yaml")
-        chosen, places = read_config(content, str(resume))
+        try:
+            content, chosen, places = _begun(folder.path)
+        except CityloopError:
+            folder.close()
+            raise
         given = {"minutes": minutes, "iterations": iterations}
-        if chosen.algorithm == "sb3":
-            raise CityloopError(f"run {resume} is a stable-baselines3 reference and cannot go on: start it anew")
         budget = content["budget"] | {key: value for key, value in given.items() if value is not None}
     else:
         places = [scenarios] if isinstance(scenarios, Scenario) else list(scenarios)
@@ -101,6 +102,15 @@ def train(
                 write_yaml(folder.path / "config.yaml", content | longer)
         run.loop(on_progress)
     return folder.path
+
+
+def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
+    """What a run that is to go on began as: its ``config.yaml``, settings and scenarios."""
+    content = read_yaml(run / "config.yaml")
+    chosen, places = read_config(content, str(run))
+    if chosen.algorithm == "sb3":
+        raise CityloopError(f"run {run} is a stable-baselines3 reference and cannot go on: start it anew")
+    return content, chosen, places
 
 
 def parse_settings(values: Mapping[str, Any]) -> Settings:

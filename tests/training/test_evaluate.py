@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from importlib import import_module
 
 import numpy as np
@@ -216,6 +217,32 @@ def test_a_failing_episode_names_controller_and_seed(scenario, tmp_path):
     with pytest.raises(CityloopError, match="controller 'greedy' with seed 5"):
         run_episodes(lost, [Task("greedy", 5)], processes=1)
     assert multiprocessing.active_children() == []
+
+
+def break_down(name, site):
+    raise ValueError(f"{name} cannot be built")
+
+
+def test_a_controller_that_cannot_be_made_says_why(scenario):
+    said = pytest.raises(CityloopError, match="'x' with seed 0 failed: ValueError: x cannot be built")
+    with closing(episodes.EpisodePool([scenario], 1, break_down)) as pool, said:
+        pool.run([Task("x", 0)])
+
+
+def test_two_evaluations_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(MODULE, "RUNS", tmp_path)
+    monkeypatch.setattr(MODULE, "stamp", lambda: "now")
+    place = load_scenario("dampers/jansen", duration_s=1.0)
+    other = tmp_path / "dampers" / "jansen" / "evaluate" / "now"
+
+    def meanwhile(*arguments):
+        found = run_episodes(*arguments)
+        other.mkdir(parents=True)
+        (other / "rows.csv").touch()
+        return found
+
+    monkeypatch.setattr(MODULE, "run_episodes", meanwhile)
+    assert evaluate(place, ["passive-on"], seeds=1, processes=1).out == other.with_name("now-2")
 
 
 def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):

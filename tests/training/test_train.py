@@ -234,6 +234,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(scenario, tmp_path, monkeypatc
 def test_wrong_setting_is_refused(scenario, tmp_path):
     with pytest.raises(CityloopError, match="unknown key 'learning_rat'"):
         train(scenario, out=tmp_path / "x", learning_rat=1)
+    with pytest.raises(CityloopError, match="width is 1000000: input should be less than"):
+        train(scenario, out=tmp_path / "x", width=1_000_000)
 
 
 def test_several_scenarios_share_a_policy(scenario, tmp_path):
@@ -326,3 +328,11 @@ def test_a_checkpoint_is_on_the_disk_before_anything_points_to_it(tmp_path, monk
     pointed = next(k for k, place in enumerate(places) if place.startswith(".latest"))
     assert {"000007/deep/weights", "000007/deep", "000007"} <= set(places[:pointed])
     assert any(place.startswith("000007/.progress") for place in places[:pointed])
+
+
+def test_a_run_that_cannot_go_on_is_let_go_of(tmp_path):
+    (tmp_path / "run.lock").touch()
+    (tmp_path / "config.yaml").write_text("command: cityloop train\n")
+    for _ in range(2):
+        with pytest.raises(CityloopError, match="made by another version of the trainer"):
+            train(resume=tmp_path)
