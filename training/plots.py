@@ -121,7 +121,8 @@ def headline(evaluation: Evaluation, meaning: str) -> Figure:
             axes.annotate(_brief(median), (median, k - 0.3), ha="center", va="bottom", size=9)
         axes.set_yticks(range(len(names)), [short(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.7)
-        axes.set_xlim(left=0)
+        largest = max(max(evaluation.values(name)) for name in names)
+        axes.set_xlim(0, 1.05 * largest or None)  # alike and far from zero, dots would lie half beyond the edge
         axes.grid(axis="x", color="0.9")
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"{label(evaluation.kpi)} an episode; lower is better")

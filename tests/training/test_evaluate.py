@@ -104,6 +104,7 @@ def test_void_episodes_are_counted_and_never_averaged_in():
     (axes,) = plots.headline(result, "").axes
     assert axes.get_title("left").endswith("on 1 test seed")
     assert {text.get_text() for text in axes.texts} == {"10", "8"}
+    assert axes.get_xlim() == (0.0, pytest.approx(10.5))
     with pytest.raises(CityloopError, match="every seed failed"):
         MODULE._evaluation(loop, ["static"], "test", [1], played[1:2])
 
