@@ -99,6 +99,7 @@ def test_list_for_people(capsys):
         (("evaluate", GRID, "--set", "colour=red"), "setting 'colour' is unknown"),
         (("evaluate", GRID, "--set", "regime"), "has no '='"),
         (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
+        (("evaluate", GRID, "--set", "regime=2024-13-01"), "not valid YAML"),
         (("evaluate", GRID, GRID), "two scenarios are called 'grid2x2': give each once"),
         (("evaluate", "."), ". is no scenario: give the path of a YAML file, or SYSTEM/NAME"),
         (("train", GRID, "--minutes", "0"), "minutes is 0: give a time above 0"),

@@ -75,7 +75,7 @@ def read_space(items: Sequence[str]) -> tuple[dict[str, Any], int | None]:
 def _value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise CityloopError(f"--sweep {key} is {text!r}: write KEY=a,b or KEY=low:high or KEY=log:low:high") from None
     return getattr(parse_settings({key: value}), key)
 

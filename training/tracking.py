@@ -77,10 +77,12 @@ def stamp() -> str:
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, see `files.write_bytes`; its folder is made."""
+def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
+    """Write a file whole or not at all, see `files.write_bytes`; for its owner alone if it is private. Its folder is
+    made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content)
+    files.write_bytes(path, content, mode=0o600 if private else 0o666)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -88,9 +90,9 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all. NaN and infinities are refused: they are not JSON."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, content: Any, private: bool = False) -> None:
+    """Write JSON whole or not at all, as `write_bytes`. NaN and infinities are refused: they are not JSON."""
+    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), private)
 
 
 def write_yaml(path: Path, content: Any) -> None:

@@ -6,6 +6,7 @@ A run folder holds ``config.yaml`` (the resolved whole), ``versions.json``, Tens
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +30,16 @@ from training.start import Start, read_start
 from training.tracking import SPEED, RunFolder, read_json, versions, write_json, write_text, write_yaml
 from training.validate import Validator
 
+LOGGER = logging.getLogger(__name__)
+
 Progress = Callable[[Mapping[str, Any]], None]
 """Called after every update with ``fraction`` done, ``iteration``, ``elapsed_s`` and the latest figures."""
 
 SAVE_EVERY_S = 15.0
 """Updates are checkpointed at least so far apart (saving takes time); the last one always is."""
+
+NO_BOUND = {"minutes": None, "iterations": None}
+"""A budget that nobody has set."""
 
 
 def train(
@@ -53,7 +59,8 @@ def train(
 
     Args:
         scenarios: what to train on, one or several of one system; ignored when resuming.
-        minutes: stop after so much time (of all sessions together). Without a bound: 30 minutes.
+        minutes: stop after so much time (of all sessions together). Without a bound: 30 minutes, or what a run that
+            goes on began with.
         iterations: stop after so many updates.
         out: the run's folder instead of a new one under ``runs/``.
         resume: a run's folder to go on with, from its last checkpoint.
@@ -78,7 +85,7 @@ def train(
             folder.close()
             raise
         given = {"minutes": minutes, "iterations": iterations}
-        budget = content["budget"] | {key: value for key, value in given.items() if value is not None}
+        budget = content["budget"] if given == NO_BOUND else given
     else:
         places = [scenarios] if isinstance(scenarios, Scenario) else list(scenarios)
         if not places:
@@ -89,7 +96,7 @@ def train(
             raise CityloopError("algorithm is 'sb3': the stable-baselines3 reference is trained by `--algo sb3` alone")
         budget = {"minutes": minutes, "iterations": iterations}
         folder = RunFolder.create(places, chosen.algorithm, chosen.seed, out)
-    if budget["minutes"] is None and budget["iterations"] is None:
+    if budget == NO_BOUND:
         budget["minutes"] = 30.0
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
     with folder, ray, closing(_Run(places, chosen, folder.path, budget)) as run:
@@ -262,6 +269,9 @@ class _Run:
 
     def loop(self, on_progress: Progress | None) -> None:
         """Update until the budget is spent; validate now and then, and choose the policy at the end."""
+        if self.fraction() >= 1.0:
+            spent = f"{self.iteration} updates in {self.elapsed_s / 60:.3g} min"
+            LOGGER.warning("%s has had its time (%s): give more --minutes or --iterations to go on", self.folder, spent)
         while self.fraction() < 1.0:
             started = time.perf_counter()
             figures = self.update()

@@ -39,7 +39,7 @@ def create(
     as_json: AsJson = None,
 ) -> None:
     """Make a key and print it, once."""
-    output = Output(as_json)
+    output = Output(as_json, private=True)
     grants = parse_grants(grant or [f"{role}:{system}/{site}"])
     token, key = create_key(file, name, grants, parse_life(expires), rate)
     ends = "until it is revoked" if key.expires is None else f"until {key.expires:%Y-%m-%d %H:%M} UTC"

@@ -42,10 +42,15 @@ def open_streams() -> None:
 
 
 class Output:
-    """Where a verb's results go: tables for people, JSON for machines."""
+    """Where a verb's results go: tables for people, JSON for machines.
 
-    def __init__(self, target: str | None):
-        self._target = target
+    Args:
+        target: `STDOUT`, a file, or None: no JSON.
+        private: whether a file is for its owner alone, as it holds a secret.
+    """
+
+    def __init__(self, target: str | None, private: bool = False):
+        self._target, self._private = target, private
         self.console = _console(to_stderr=target == STDOUT)
         self.progress = Console(stderr=True, markup=False, emoji=False)
 
@@ -80,7 +85,7 @@ class Output:
         if self._target == STDOUT:
             print(json.dumps(content, indent=1, allow_nan=False))
         elif self._target is not None:
-            write_json(Path(self._target), content)
+            write_json(Path(self._target), content, private=self._private)
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Callable[[float, str], None]]:
@@ -152,7 +157,7 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
             raise CityloopError(f"setting {pair!r} has no '=': write KEY=VALUE, e.g. --set regime=resco")
         try:
             settings[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # the latter for a day that no month has
             raise CityloopError(f"setting {pair!r}: the value is not valid YAML, quote it") from None
     return settings
 

@@ -178,6 +178,17 @@ def test_resume_goes_on_where_it_stopped(run):
     assert read_json(folder / "checkpoints" / "000003" / "progress.json")["iteration"] == 3
 
 
+def test_a_bound_given_on_resuming_takes_the_place_of_the_former(run, caplog):
+    folder, _ = run
+    done = read_json(folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text() / "progress.json")
+    train(resume=folder, minutes=done["elapsed_s"] / 60)
+    assert "3 updates" in caplog.text
+    assert "give more --minutes or --iterations" in caplog.text
+    assert read_yaml(folder / "config.yaml")["budget"]["iterations"] is None
+    train(resume=folder, iterations=4)
+    assert (folder / "checkpoints" / "latest").read_text() == "000004"
+
+
 KILLED = """
 import os, sys
 from pathlib import Path

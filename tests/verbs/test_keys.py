@@ -57,6 +57,13 @@ def test_several_roles_and_json(file: str, capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_a_file_with_a_key_is_for_its_owner_alone(file: str, tmp_path: Path) -> None:
+    made = tmp_path / "made.json"
+    assert call("create", "ada", "--file", file, "--json", str(made)) == 0
+    assert json.loads(made.read_text())["key"].startswith("cl_")
+    assert made.stat().st_mode & 0o077 == 0
+
+
 def test_a_key_reads_and_ends_unless_told_otherwise(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("create", "ada", "--file", file, "--json") == 0
     content = json.loads(capsys.readouterr().out)
