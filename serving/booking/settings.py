@@ -48,7 +48,8 @@ class Vehicle(Frozen):
         id: its name.
         seats, places: seats, and places for wheelchairs.
         at: corner at which it begins.
-        begins, ends: of its shift, every day, local time; empty: it always works.
+        begins, ends: of its shift, every day, local time; a shift that ends before it begins lasts into the next day.
+            Empty: it always works.
         rest_min, rest_from, rest_until: the driver's break on every shift: how many minutes, and when it begins at the
             earliest and latest, local time; 0: none.
         range_km: how far a full battery lasts; 0: there is nothing to be heeded.
@@ -73,8 +74,10 @@ class Vehicle(Frozen):
     def _shift(self) -> Vehicle:
         if bool(self.begins) != bool(self.ends):
             raise ValueError("begins and ends go together: give both, or neither for a vehicle that always works")
-        if self.begins and hours(self.begins) >= hours(self.ends):
-            raise ValueError(f"ends is {self.ends!r}: a shift must end after it begins, at {self.begins}")
+        if self.begins and hours(self.begins) % DAY_H == hours(self.ends) % DAY_H:
+            raise ValueError(
+                f"a shift from {self.begins} to {self.ends} has no end: leave both out for a vehicle that always works"
+            )
         return self
 
     @model_validator(mode="after")
@@ -84,13 +87,26 @@ class Vehicle(Frozen):
             raise ValueError("rest_min, rest_from, rest_until go together, and with begins and ends: give all, or none")
         if not any(given):
             return self
-        first, last = hours(self.rest_from), hours(self.rest_until)
-        if not hours(self.begins) <= first <= last or last + self.rest_min / 60 > hours(self.ends):
+        (begin, end), (first, last) = self.shift_h, self.rest_h
+        if not begin <= first <= last or last + self.rest_min / 60 > end:
             raise ValueError(
                 f"a break of {self.rest_min:g} min begins from {self.rest_from} to {self.rest_until}: "
                 f"let all of that lie within the shift, {self.begins} to {self.ends}"
             )
         return self
+
+    @property
+    def shift_h(self) -> tuple[float, float]:
+        """When its shift begins and ends, in hours from midnight; beyond 24 on the next day."""
+        begin, end = hours(self.begins), hours(self.ends)
+        return begin, end if end > begin else end + DAY_H
+
+    @property
+    def rest_h(self) -> tuple[float, float]:
+        """When its driver's break begins at the earliest and latest, likewise."""
+        found = hours(self.rest_from), hours(self.rest_until)
+        first, last = (hour if hour >= self.shift_h[0] else hour + DAY_H for hour in found)
+        return first, last
 
 
 class BookingSettings(Frozen):

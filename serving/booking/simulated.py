@@ -20,7 +20,7 @@ from envs.transit.charging import battery
 from envs.transit.clock import arrive
 from envs.transit.day import Day
 from envs.transit.site import TransitSite
-from serving.booking.settings import BookingSettings, Vehicle, hours
+from serving.booking.settings import BookingSettings, Vehicle
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))
 """When the day begins."""
@@ -299,7 +299,7 @@ class SimulatedDay:
             return {}
         had = 0
         for vehicle in owed:
-            first_s, last_s = (3600.0 * (hours(text) - BEGIN.hour) for text in (vehicle.rest_from, vehicle.rest_until))
+            first_s, last_s = (3600.0 * (hour - BEGIN.hour) for hour in vehicle.rest_h)
             begin_s, end_s, *_ = [*self.drivers[vehicle.id].breaks_s, np.nan, np.nan]
             in_time = first_s <= begin_s <= last_s + LATE_S
             had += in_time and end_s - begin_s >= 60.0 * vehicle.rest_min - LATE_S

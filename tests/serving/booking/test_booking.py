@@ -228,6 +228,27 @@ def test_a_report_of_long_ago_is_a_clock_that_is_wrong(client: Client) -> None:
     assert client.event(60.0, "red", "boarded", booking=booked["id"]).status_code == 200
 
 
+def test_a_shift_may_end_on_the_next_day(tmp_path: Path) -> None:
+    rest = {"rest_min": 5.0, "rest_from": "23:40", "rest_until": "00:10"}
+    night = (Vehicle(id="red", at="0", begins="22:00", ends="02:00", **rest),)
+    evening, past_midnight = 14.5 * 3600.0, 16.5 * 3600.0
+    with desk(tmp_path, vehicles=night) as one:
+        client = Client(one)
+        assert "2026-03-02T22:00" in client.book(0.0, "1", "4").json()["error"]["mend"]
+        booked = client.book(evening, "1", "4", depart=at(past_midnight)).json()
+        assert since(booked["pickup"]["expected"]) == past_midnight
+        for minute, kind in ((0.0, "break-began"), (5.0, "break-ended")):
+            told = client.event(15.75 * 3600.0 + 60.0 * minute, "red", kind)
+            assert told.status_code == 200, "its time is from 23:40 on"
+    with desk(tmp_path, vehicles=night) as one:  # anew, on the next day
+        client = Client(one)
+        boarded = client.event(past_midnight + 15.0, "red", "boarded", booking=booked["id"]).json()
+        assert (boarded["vehicle"]["aboard"], boarded["bookings"][0]["vehicle"]) == (1, "red")
+        client.event(past_midnight + 200.0, "red", "alighted", booking=booked["id"])
+        assert client.get("vehicles/red").json()["corner"] == "4"
+        assert "2026-03-03T22:00" in client.book(18.5 * 3600.0, "1", "4").json()["error"]["mend"]
+
+
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2026-07-01"])
 def test_shifts_begin_by_the_clock_on_the_days_when_it_is_changed_too(day: str) -> None:
     calendar = Calendar("Europe/Berlin", datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp())
@@ -535,7 +556,7 @@ def test_a_service_that_cannot_work_says_so(tmp_path: Path) -> None:
     nodes = [node.model_copy(update={"id": "new"}) if node.id == "4" else node for node in other.nodes]
     with pytest.raises(CityloopError, match="bookings are kept at corner '4', which site 'street' no longer has"):
         Desk(other.model_copy(update={"nodes": tuple(nodes)}), settings_of(tmp_path))
-    for vehicle in ({"begins": "9"}, {"begins": "09:00", "ends": "08:00"}, {"begins": "9:00", "ends": "25:00"}):
+    for vehicle in ({"begins": "9"}, {"begins": "00:00", "ends": "24:00"}, {"begins": "9:00", "ends": "25:00"}):
         with pytest.raises(ValueError, match=r"ends|time of a day"):
             BookingSettings(vehicles=({"id": "red", "at": "0", **vehicle},))
 
