@@ -39,12 +39,15 @@ def town_of(scenario: TransitScenario) -> Town:
         return _streets(scenario).town
     assert scenario.nodes is not None
     assert scenario.roads is not None
-    stamps = tuple(_stamp(path) for path in scenario.files())
-    return _own_town(scenario.nodes, scenario.roads, scenario.gtfs, scenario.snap_m, stamps)
+    return _own_town(scenario.nodes, scenario.roads, scenario.gtfs, scenario.snap_m, _stamps(scenario))
+
+
+def _stamps(scenario: TransitScenario) -> tuple[tuple[int, int], ...]:
+    """What tells whether a scenario's files were changed."""
+    return tuple(_stamp(path) for path in scenario.files())
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What tells whether a file was changed."""
     try:
         found = path.stat()
     except OSError:
@@ -115,7 +118,7 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
         return _with_speeds(_joined(found.rows(found.earliest_s < scenario.duration_s), site), scenario)
     if scenario.net is not None:
         return _with_speeds(streets.day(_streets(scenario), scenario.trips, scenario.duration_s, seed), scenario)
-    return _with_speeds(_own(scenario, site.matrices), scenario)
+    return _with_speeds(_own(scenario, site.matrices, _stamps(scenario)), scenario)
 
 
 @lru_cache(maxsize=8)
@@ -124,7 +127,7 @@ def _stops(scenario: TransitScenario, matrices: Matrices) -> Stops:
 
 
 @lru_cache(maxsize=8)
-def _own(scenario: TransitScenario, matrices: Matrices) -> Day:
+def _own(scenario: TransitScenario, matrices: Matrices, stamps: tuple[tuple[int, int], ...]) -> Day:
     assert scenario.requests is not None
     room = [(crew.seats, crew.places) for crew in scenario.crews]
     stops = Stops(town_of(scenario).nodes, matrices, scenario.walk)

@@ -97,14 +97,22 @@ class TransitScenario(Scenario):
                 raise ValueError(f"{name} is {str(path)!r}: give an existing file")
         if self.days is not None and not (self.days / "graph.csv").is_file():
             raise ValueError(f"days is {str(self.days)!r}: give a folder with graph.csv, zones.csv and trips/")
-        if any(not 0.05 <= speed <= 5 for speed in self.speeds):
-            raise ValueError(f"speeds are {list(self.speeds)}: give numbers from 0.05 to 5")
         if self.district is not None and self.district.anywhere and not self.walk.metres:
             raise ValueError("district.anywhere is true and walk.metres 0: let riders walk to a stop")
         if self.gtfs is not None and not given:
             raise ValueError("gtfs goes with nodes, roads and requests: its stops are put on one's own corners")
         if self.gtfs is not None and not self.gtfs.exists():
             raise ValueError(f"gtfs is {str(self.gtfs)!r}: give an existing feed")
+        return self
+
+    @model_validator(mode="after")
+    def _of_use(self) -> TransitScenario:
+        if any(not 0.05 <= speed <= 5 for speed in self.speeds):
+            raise ValueError(f"speeds are {list(self.speeds)}: give numbers from 0.05 to 5")
+        if self.speeds and self.district is not None:
+            raise ValueError("speeds are those that a district draws for each day: leave them out")
+        if self.walk.metres and (self.days is not None or self.net is not None):
+            raise ValueError(f"walk.metres is {self.walk.metres:g}: riders of days and of a SUMO network ask at stops")
         return self
 
     @property

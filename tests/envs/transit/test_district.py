@@ -91,6 +91,8 @@ def test_peaks_are_slower(site):
 def test_zones_have_to_fit():
     with pytest.raises(CityloopError, match="zones are"):
         load_scenario("transit/hcmc", district__zones=[40, 3])
+    with pytest.raises(CityloopError, match="speeds are those that a district draws for each day"):
+        load_scenario("transit/hcmc", speeds=[1.0, 0.5])
 
 
 def test_travel_times_are_those_of_the_roads(site):

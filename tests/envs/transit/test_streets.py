@@ -56,6 +56,11 @@ def measured(path, **changes):
     return Measured(**values | changes)
 
 
+def test_nobody_walks_in_a_network(files):
+    with pytest.raises(CityloopError, match=r"walk.metres is 500: riders of days and of a SUMO network ask at stops"):
+        load_scenario(files, walk__metres=500.0)
+
+
 def test_a_network_of_short_streets_alone_is_refused(files):
     net = files.with_name("a.net.xml")
     net.write_text(net.read_text().replace('length="300"', 'length="40"'))

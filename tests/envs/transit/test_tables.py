@@ -21,6 +21,14 @@ def test_a_town_that_was_changed_is_read_anew(tmp_path):
     assert rides[1] == 2 * rides[0]
 
 
+def test_requests_that_were_changed_are_read_anew(tmp_path):
+    asked = []
+    for rows in (REQUESTS, "\n".join(REQUESTS.splitlines()[:2])):
+        loop = make_loop(load_scenario(write(tmp_path, requests=rows)))
+        asked.append(loop.episode(make_controller("insertion", loop.site), 0).kpis["asked"])
+    assert asked == [3, 1]
+
+
 def test_an_own_town_is_served(tmp_path):
     loop = make_loop(load_scenario(write(tmp_path)))
     assert loop.site.agents == ("west", "east")
