@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +93,7 @@ class _Kept(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     last: int = 0
+    sites: list[tuple[str, str]] = Field(default_factory=list)
     alarms: list[Alarm] = Field(default_factory=list)
     came: list[float] = Field(default_factory=list)
 
@@ -105,9 +106,11 @@ class AlarmBook:
     """All alarms that stand.
 
     Args:
-        path: where they are kept over restarts; None: nowhere.
+        path: where they are kept over restarts; None: nowhere. What is not there yet is taken from the files beside it,
+            the newest that tells of a site: services are begun with other sites, or shared out otherwise.
         changed: see `Told`.
         first, step: its alarms have the numbers ``first``, ``first + step``, …: no two of several books have one.
+        sites: (system, site) of those whose alarms they are; none: all that are in its own file.
     """
 
     def __init__(
@@ -116,9 +119,11 @@ class AlarmBook:
         changed: Told = lambda *_: None,
         first: int = 1,
         step: int = 1,
+        sites: Sequence[tuple[str, str]] = (),
     ):
         self._path, self._changed, self._altered = path, changed, False
-        kept = _read(path)
+        self._sites = list(sites)
+        kept = _read(path) if path is None or not sites else _gathered(path, sites)
         self._last, self._first, self._step = kept.last, first, step
         self._alarms = {(a.system, a.site, a.key): a for a in kept.alarms}
         self._came: deque[float] = deque(kept.came, maxlen=10_000)
@@ -251,7 +256,8 @@ class AlarmBook:
         if self._path is None or not self._altered:
             return None
         self._altered = False
-        kept = _Kept(last=self._last, alarms=list(self._alarms.values()), came=list(self._came))
+        alarms, came = list(self._alarms.values()), list(self._came)
+        kept = _Kept(last=self._last, sites=self._sites, alarms=alarms, came=came)
         return orjson.dumps(kept.model_dump())
 
     def write(self, content: bytes) -> None:
@@ -262,6 +268,25 @@ class AlarmBook:
         except OSError as error:
             why = error.strerror
             log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
+
+
+def _gathered(path: Path, sites: Sequence[tuple[str, str]]) -> _Kept:
+    """What the files of a folder tell of some sites; numbers go on from the last in any of them."""
+    found, open_sites = _read(path), set(sites)
+    books = [_read(other) for other in sorted(path.parent.glob("*.json"), key=_written_ns, reverse=True)]
+    alarms = []
+    for book in books:
+        told = open_sites & ({*book.sites} or {(alarm.system, alarm.site) for alarm in book.alarms})
+        alarms += [alarm for alarm in book.alarms if (alarm.system, alarm.site) in told]
+        open_sites -= told
+    return found.model_copy(update={"alarms": alarms, "last": max((book.last for book in books), default=0)})
+
+
+def _written_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read(path: Path | None) -> _Kept:

@@ -56,7 +56,7 @@ class AlarmWatch:
         numbers: tuple[int, int] = (1, 1),
         listening: Container[tuple[str, str]] = (),
     ):
-        self.book = AlarmBook(path, changed, *numbers)
+        self.book = AlarmBook(path, changed, *numbers, sites=[(site.system, site.name) for site in sites])
         self.lock, self._writing = threading.Lock(), threading.Lock()
         self._clock, self.since_s = clock, clock()
         self._rules = {(site.system, site.name): self._rules_of(site, listening) for site in sites}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,26 @@ def test_what_is_less_than_an_alarm_that_stands_is_no_alarm() -> None:
     assert states(book) == []
     hold(book, 21.0, filling)
     assert states(book) == [("filling:T1", "raised")]
+
+
+def test_alarms_stay_with_their_site_whatever_else_is_served(tmp_path: Path) -> None:
+    here, there = ("drainage", "town"), ("drainage", "theta")
+    alone = AlarmBook(tmp_path / "estuary.json", sites=[here])
+    hold(alone, 1.0, FULL)
+    save(alone)
+    both = AlarmBook(tmp_path / "estuary+theta.json", sites=[here, there])
+    (alarm,) = both.all(2.0)
+    assert (alarm.id, alarm.state) == (1, "raised")
+    both.hold(*there, {FULL.key: FULL}, 3.0)
+    assert [alarm.id for alarm in both.all(3.0)] == [2, 1]
+    both.acknowledge(1, "ada", 4.0)
+    hold(both, 5.0)
+    save(both)
+    os.utime(tmp_path / "estuary.json", (0, 0))  # written long before
+    again = AlarmBook(tmp_path / "estuary.json", sites=[here])
+    assert again.all(6.0) == []
+    hold(again, 6.0, FULL)
+    assert [alarm.id for alarm in again.all(6.0)] == [3]
 
 
 def test_how_often_alarms_came_is_known_for_a_day_over_restarts(tmp_path: Path) -> None:
