@@ -31,8 +31,11 @@ FIELDS = ("event", "system", "site", "tick", "who")
 ROOT = "cityloop"
 """The logger above all of the service's own."""
 
-MAX_RECORD = 16_000
-"""Longest record, bytes; a trace may be long."""
+MAX_RECORD = 64_000
+"""Longest record, bytes."""
+
+MOST_FIELD, MOST_TEXT, MOST_TRACE = 200, 4_000, 5_000
+"""Longest field, text, and what is kept of a trace's end, characters; as JSON they take six bytes each at most."""
 
 _SECRETS = (
     re.compile(r"cl_[0-9a-f]{16}_[A-Za-z0-9_-]+"),
@@ -63,9 +66,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
         }
         content |= {field: _plain(getattr(record, field)) for field in FIELDS if hasattr(record, field)}
-        content["text"] = redact(record.getMessage())
+        content["text"] = _text(record)
         if record.exc_info:
-            content["trace"] = redact(self.formatException(record.exc_info))
+            content["trace"] = _trace(self, record)
         return orjson.dumps(content).decode()
 
 
@@ -76,13 +79,23 @@ class TextFormatter(logging.Formatter):
         """The line, and a trace below it if there is one."""
         when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         about = "".join(f" {f}={_plain(getattr(record, f))}" for f in FIELDS if hasattr(record, f))
-        line = _CONTROL.sub(" ", f"{when} {record.levelname.lower()} {record.getMessage()}{about}")
-        trace = self.formatException(record.exc_info).splitlines() if record.exc_info else []
-        return redact("\n  ".join([line, *(_CONTROL.sub(" ", row) for row in trace)]))
+        line = _CONTROL.sub(" ", f"{when} {record.levelname.lower()} {_text(record)}{about}")
+        trace = _trace(self, record).splitlines() if record.exc_info else []
+        return "\n  ".join([line, *(_CONTROL.sub(" ", row) for row in trace)])
 
 
 def _plain(value: object) -> object:
-    return value if isinstance(value, int) else redact(str(value))
+    return value if isinstance(value, int) else redact(str(value))[:MOST_FIELD]
+
+
+def _text(record: logging.LogRecord) -> str:
+    text = redact(record.getMessage())
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]} [and {len(text) - MOST_TEXT} characters more]"
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    assert record.exc_info
+    return redact(formatter.formatException(record.exc_info))[-MOST_TRACE:]  # its end says what went wrong
 
 
 def formatter(style: Style) -> logging.Formatter:
@@ -122,17 +135,21 @@ class Sender(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record."""
         try:
-            line = self.format(record).encode()[:MAX_RECORD]
             if self._lost:
-                self._socket.sendto(
-                    f"[{self._lost} records were lost: nobody read them in time]".encode(), self._target
-                )
+                self._send(self._of_lost(record))
                 self._lost = 0
-            self._socket.sendto(line, self._target)
+            self._send(record)
         except OSError:
             self._lost += 1
         except Exception:
             self.handleError(record)
+
+    def _send(self, record: logging.LogRecord) -> None:
+        self._socket.sendto(self.format(record).encode(), self._target)
+
+    def _of_lost(self, record: logging.LogRecord) -> logging.LogRecord:
+        text = f"{self._lost} records were lost: nobody read them in time"
+        return logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None)
 
     def close(self) -> None:
         """Close the socket."""

@@ -114,8 +114,24 @@ def test_nobody_waits_for_a_reader_and_what_is_lost_is_told(tmp_path: Path) -> N
         sender.emit(record("heard"))
     sender.close()
     first, second = out.getvalue().splitlines()
-    assert first.startswith("[5 records were lost")
+    assert orjson.loads(first)["text"].startswith("5 records were lost")
     assert orjson.loads(second)["text"] == "heard"
+
+
+@pytest.mark.parametrize("letter", ["a", "\x01", "鍵"])
+def test_the_longest_record_is_still_one(tmp_path: Path, letter: str) -> None:
+    made = record(letter * 100_000, who=letter * 100_000)
+    error = ValueError(letter * 100_000 + "the end")
+    made.exc_info = (ValueError, error, None)
+    out = io.StringIO()
+    with Receiver(tmp_path / "s", out):
+        sender = Sender(tmp_path / "s")
+        sender.setFormatter(formatter("json"))
+        sender.emit(made)
+        sender.close()
+    told = orjson.loads(out.getvalue())
+    assert told["text"].endswith("[and 96000 characters more]")
+    assert told["trace"].endswith("the end")
 
 
 def test_changes_and_alarms_are_told_and_ticks_are_not(caplog: pytest.LogCaptureFixture) -> None:
