@@ -79,8 +79,8 @@ def train_reference(
         plants = SubprocVecEnv([_Plant(scenario) for _ in range(workers)], start_method="spawn")
         try:
             train = scenario.seeds.train
-            plants.seed(train.row(train.first + seed * workers, workers))
-            _learn(plants, settings, _Watch(scenario, settings, folder.path, budget, on_progress))
+            first = train.row(train.first + seed * workers, workers)
+            _learn(plants, first, settings, _Watch(scenario, settings, folder.path, budget, on_progress))
         finally:
             plants.close()
     return folder.path
@@ -97,7 +97,7 @@ class _Plant:
         return gymnasium.wrappers.TransformReward(env, lambda reward: DEFAULTS.reward_scale * float(reward))
 
 
-def _learn(plants: SubprocVecEnv, settings: Settings, watch: _Watch) -> None:
+def _learn(plants: SubprocVecEnv, first: int, settings: Settings, watch: _Watch) -> None:
     model = PPO(
         "MlpPolicy",
         plants,
@@ -114,6 +114,7 @@ def _learn(plants: SubprocVecEnv, settings: Settings, watch: _Watch) -> None:
         seed=settings.seed,
         device="cpu",
     )
+    plants.seed(first)  # now: a model that is made gives plants its own seed, which is one of a test
     try:
         model.learn(total_timesteps=10**9, callback=watch)
         watch.validate()

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from envs import CityGymEnv, CityloopError, load_scenario
+from envs.dampers.world import DampersWorld
 from training import reference
 from training.reference import DEFAULTS, flat_policy, train_reference
 from training.settings import Settings
@@ -31,6 +33,19 @@ def test_plain_network_scores_as_the_model_does():
 def test_a_site_of_several_agents_is_refused():
     with pytest.raises(CityloopError, match="has 4 agents"):
         train_reference(load_scenario("intersections/grid2x2"))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_plants_learn_from_training_seeds(monkeypatch, tmp_path, seed):
+    scenario, begun, reset = load_scenario("dampers/dyke"), [], DampersWorld.reset
+
+    monkeypatch.setattr(reference, "SubprocVecEnv", lambda plants, start_method: DummyVecEnv(plants))
+    monkeypatch.setattr(reference, "_Watch", lambda *_: SimpleNamespace(validate=int, settle=int, close=int))
+    monkeypatch.setattr(PPO, "learn", lambda model, **_: model.env.reset())
+    monkeypatch.setattr(DampersWorld, "reset", lambda world, seed, program: begun.append(seed) or reset(world, seed))
+    train_reference(scenario, iterations=1, workers=2, seed=seed, out=tmp_path / "run")
+    first = scenario.seeds.train.first + 2 * seed
+    assert begun == [first, first + 1]
 
 
 def test_speed_is_of_one_update_without_validation(monkeypatch, tmp_path):
