@@ -31,12 +31,19 @@ __all__ = [
 
 
 def parallel_env(scenario: str | Scenario, seed: int | None = None, **settings: Any) -> CityParallelEnv:
-    """A system as a PettingZoo environment, e.g. ``parallel_env("intersections/cologne8", seed=1)``."""
+    """A system as a PettingZoo environment, e.g. ``parallel_env("intersections/cologne8", seed=1)``.
+
+    Arguments and errors are those of `CityParallelEnv`.
+    """
     return CityParallelEnv(scenario, seed=seed, **settings)
 
 
 def vector_env(scenario: str | Scenario, num_envs: int, seed: int = 0, **settings: Any) -> VectorEnv:
-    """Many plants of one scenario as arrays, each in a process of its own."""
+    """Many plants of one scenario as arrays, each in a process of its own.
+
+    Arguments and errors are those of `VectorEnv`. Seeds from 100 000 on are for training, where a scenario names no
+    others; the default is one of the test split.
+    """
     return VectorEnv(scenario, num_envs, seed=seed, **settings)
 
 

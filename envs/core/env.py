@@ -32,10 +32,16 @@ class SeedStream:
         self.start(seed)
 
     def start(self, seed: int | None) -> None:
-        """Begin anew at a seed; None: at a random test seed."""
+        """Begin anew at a seed, of which what exceeds 31 bits is left out; None: at a random test seed.
+
+        Raises:
+            CityloopError: if it is no whole number from 0 up.
+        """
         if seed is None:
             test = self._scenario.seeds.test
             seed = int(np.random.default_rng().integers(test.first, test.last + 1))
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise CityloopError(f"seed is {seed!r}: give a whole number from 0 up")
         seed = int(seed) % 2**31
         self._next = seed
         self._rng = np.random.default_rng([seed, 3])
@@ -69,7 +75,11 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
 
     An observation is ``{"observation": float32 (size,), "action_mask": int8 (actions,)}``; `loop.layout` says where
     each part lies. The reward is the sum of the system's named terms; ``infos[agent]["terms"]`` has them one by one,
-    and after the last decision ``infos[agent]["kpis"]`` holds the episode's indicators. Episodes end by truncation.
+    where the guard changed a request ``infos[agent]["intervention"]`` says why, and after the last decision
+    ``infos[agent]["kpis"]`` holds the episode's indicators. Episodes end by truncation.
+
+    A seed says which split an episode is from (``loop.scenario.seeds``); episodes that follow without a seed stay in
+    it. Without any seed they are of the test split.
 
     Args:
         scenario: a scenario or its reference.
@@ -131,17 +141,19 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Carry out one decision of every agent.
+        """Carry out one decision of every agent; what is not allowed is mended by the guard.
 
         Raises:
-            CityloopError: if the episode is over, or an agent has no action.
+            CityloopError: if the episode is over, or an agent has no action, or one that is not of its space's shape.
         """
         if not self.agents:
             raise CityloopError("the episode is over: call reset() before step()")
         missing = [agent for agent in self.agents if agent not in actions]
         if missing:
             raise CityloopError(f"actions lack agent {missing[0]!r}: give one action for every agent in env.agents")
-        step = self.loop.step(np.array([actions[agent] for agent in self.agents]))
+        one = self.loop.action_space
+        requests = [_shaped(actions[agent], one, f"action of agent {agent!r}") for agent in self.agents]
+        step = self.loop.step(np.array(requests))
         agents = self.agents
         rewards = dict(zip(agents, step.reward.tolist(), strict=True))
         infos = self._infos(step)
@@ -160,7 +172,12 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         return infos
 
     def state(self) -> np.ndarray:
-        """What a central critic sees, float32 of `state_space`."""
+        """What a central critic sees, float32 of `state_space`.
+
+        Raises:
+            CityloopError: before the first episode.
+        """
+        _need_readings(self.loop, "state()")
         return self.loop.features.state(self.loop.readings)
 
     def render(self) -> None:
@@ -175,8 +192,10 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
     """A system as a Gymnasium environment: all agents jointly, or the only one.
 
     The observation is the agents' flat observations, float32 ``(N * size,)``. The action of one discrete agent is
-    Discrete, of several MultiDiscrete; requests that are not allowed are mended by the guard (``action_masks()`` says
-    what is). The reward is the agents' mean.
+    Discrete, of several MultiDiscrete, of those that set ``k`` numbers a Box ``(N, k)``; requests that are not allowed
+    are mended by the guard (``action_masks()`` says what is). The reward is the agents' mean.
+    ``info["interventions"]`` counts what the guard changed, and after the last decision ``info["kpis"]`` holds the
+    episode's indicators. Episodes end by truncation. Seeds are as in `CityParallelEnv`.
 
     Args:
         scenario: a scenario or its reference.
@@ -209,18 +228,56 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
         return self.loop.layout.flatten(self.loop.observation).reshape(-1)
 
     def action_masks(self) -> np.ndarray:
-        """What may be asked for now: bool ``(N * actions,)``."""
+        """What may be asked for now: bool ``(N * actions,)``; empty where actions are numbers.
+
+        Raises:
+            CityloopError: before the first episode.
+        """
+        _need_readings(self.loop, "action_masks()")
         return self.loop.mask.reshape(-1).copy()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Carry out one decision."""
-        step = self.loop.step(np.atleast_1d(action))
+        """Carry out one decision.
+
+        Raises:
+            CityloopError: if no episode is under way, or the action is not of its space's shape.
+        """
+        one = self.loop.action_space.shape or ()
+        step = self.loop.step(_shaped(action, self.action_space, "action").reshape(-1, *one))
         info: dict[str, Any] = {"interventions": len(step.interventions), **({"kpis": step.kpis} if step.done else {})}
         return self._observation(), float(step.reward.mean()), False, step.done, info
 
     def close(self) -> None:
         """Stop the simulator."""
         self.loop.close()
+
+
+def _need_readings(loop: ControlLoop, asked: str) -> None:
+    if not loop.readings:
+        raise CityloopError(f"no episode has begun: call reset() before {asked}")
+
+
+def _shaped(action: Any, space: spaces.Space[Any], name: str) -> np.ndarray:
+    """An action in its space's shape; learners that add or drop an axis of length one are understood.
+
+    The guard would take anything else for no request at all, and a policy learn from what it did not decide.
+
+    Raises:
+        CityloopError: if it is not made of numbers, or has another shape.
+    """
+    shape = space.shape or ()
+    try:
+        given = np.asarray(action)
+    except ValueError:
+        given = np.array(None)  # lists of unequal length
+    if given.dtype.kind not in "biuf" or long_axes(given.shape) != long_axes(shape):
+        raise CityloopError(f"{name} is {str(action)[:60]}: give numbers in the shape {shape} of {space}")
+    return given.reshape(shape)
+
+
+def long_axes(shape: tuple[int, ...]) -> list[int]:
+    """Lengths of a shape's axes, those of one left out."""
+    return [size for size in shape if size != 1]
 
 
 def _copy(space: spaces.Space[Any]) -> spaces.Space[Any]:

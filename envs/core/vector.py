@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.spaces import Space
 
-from envs.core.env import SeedStream, make_loop
+from envs.core.env import SeedStream, long_axes, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout
 from envs.core.plant import Begin, Failure, Report, Step, deaf_to_interrupts, views, work
@@ -156,29 +156,42 @@ class VectorEnv:
         self._arrays = views(self._memory, self._fields)
         self._plants = [_Plant(loop.scenario, self._memory.name, self._fields, k) for k in range(num_envs)]
         self.lost = 0
+        self._begun = False
 
     def reset(self, seed: int | None = None) -> Batch:
-        """Start an episode in every plant."""
+        """Start an episode in every plant: plant k at ``seed + k``; None: at the seed that it was made with.
+
+        Raises:
+            CityloopError: if the plants are closed, or the seed is no whole number from 0 up.
+        """
+        if self._memory is None:
+            raise CityloopError("the plants are closed: make new ones")
         first = self._seed if seed is None else seed
         for k, plant in enumerate(self._plants):
             plant.seeds.start(first + k)
+        for plant in self._plants:
             plant.begin()
+        self._begun = True
         return self.receive()
 
     def step(self, requests: np.ndarray) -> Batch:
-        """Carry out one decision in every plant; requests ``(E, N)`` or ``(E, N, …)``."""
+        """Carry out one decision in every plant; see `send`."""
         self.send(requests)
         return self.receive()
 
     def send(self, requests: np.ndarray) -> None:
-        """Begin a step; `receive` ends it. In between the caller may compute.
+        """Begin a step with requests ``(E, N, *action_space.shape)``; `receive` ends it. In between one may compute.
+
+        Where an agent sets one number, ``(E, N)`` will do.
 
         Raises:
-            CityloopError: if there are not as many requests as plants and agents.
+            CityloopError: if no episode has begun, or the requests are of another shape.
         """
-        found = np.shape(requests)
-        if found[:2] != (self.num_envs, self.agents):
-            raise CityloopError(f"requests have shape {found}: give ({self.num_envs}, {self.agents}), or more axes")
+        if not self._begun:
+            raise CityloopError("no episode is under way: call reset() before step()")
+        found, wanted = np.shape(requests), (self.num_envs, self.agents, *(self.action_space.shape or ()))
+        if found[:2] != wanted[:2] or long_axes(found[2:]) != long_axes(wanted[2:]):
+            raise CityloopError(f"requests have shape {found}: give {wanted}")
         for plant, rows in zip(self._plants, requests, strict=True):
             plant.step(np.array(rows))
 
@@ -220,6 +233,7 @@ class VectorEnv:
         """Play every plant's running episode again to the point of the state; the batch at that point."""
         for plant, saved in zip(self._plants, state, strict=True):
             plant.set_state(saved)
+        self._begun = True
         return self.receive()
 
     def close(self) -> None:
@@ -228,7 +242,7 @@ class VectorEnv:
             plant.close()
         for plant in self._plants:
             plant.join()
-        self._plants = []
+        self._plants, self._begun = [], False
         self._arrays = {}
         if self._memory is not None:
             self._memory.close()

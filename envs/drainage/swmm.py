@@ -79,7 +79,9 @@ class Swmm:
                 self._simulation.end_time = self._simulation.start_time + timedelta(seconds=seconds)
             self._simulation.start()
         except MultiSimulationError:
-            raise CityloopError("this process already runs a SWMM simulation: close that environment first") from None
+            raise CityloopError(
+                "this process already runs a SWMM simulation: close that environment first, or give each a process"
+            ) from None
         except Exception as error:  # pyswmm raises its own classes, and RuntimeError
             self._release()
             raise CityloopError(f"SWMM cannot start {inp.path.name}: {_reason(error, folder)}") from None

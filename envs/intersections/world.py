@@ -67,7 +67,9 @@ class SumoWorld(World):
         if SumoWorld._running() is not None:
             gc.collect()  # one that was dropped without being closed makes room
         if SumoWorld._running() is not None:
-            raise CityloopError("this process already runs a SUMO simulation: close that environment first")
+            raise CityloopError(
+                "this process already runs a SUMO simulation: close that environment first, or give each a process"
+            )
         SumoWorld._running, self._owner = weakref.ref(self), os.getpid()
         self._folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         folder = Path(self._folder.name)

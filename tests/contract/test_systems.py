@@ -4,6 +4,7 @@ import pickle
 import warnings
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import parallel_api_test, parallel_seed_test
@@ -103,3 +104,42 @@ def test_no_step_without_an_episode(joint):
         begin_and_end()
         with pytest.raises(CityloopError, match=r"call reset\(\) before step\(\)"):
             joint.step(action)
+
+
+def test_nothing_is_seen_before_the_first_episode(ref, joint):
+    with pytest.raises(CityloopError, match=r"call reset\(\) before action_masks\(\)"):
+        joint.action_masks()
+    env = parallel_env(short(ref))
+    with pytest.raises(CityloopError, match=r"call reset\(\) before state\(\)"):
+        env.state()
+
+
+def test_an_axis_of_length_one_does_not_change_an_action(joint):
+    joint.action_space.seed(0)
+    joint.reset(seed=0)
+    actions = [joint.action_space.sample() for _ in range(4)]
+    rewards = [joint.step(action)[1] for action in actions]
+    joint.reset(seed=0)
+    assert [joint.step(np.expand_dims(np.squeeze(action), -1))[1] for action in actions] == rewards
+
+
+@pytest.mark.parametrize("action", [np.zeros(77), "green", None, [[0], [0, 0]]], ids=str)
+def test_an_action_of_another_shape_is_no_action(ref, joint, action):
+    """The guard would take it for no request at all, and a policy learn from what it did not decide."""
+    joint.reset(seed=0)
+    with pytest.raises(CityloopError, match=r"action is .*: give numbers in the shape"):
+        joint.step(action)
+    joint.close()
+    env = parallel_env(short(ref))
+    env.reset(seed=0)
+    *_, last = env.agents
+    with pytest.raises(CityloopError, match=rf"action of agent '{last}' is .*: give numbers in the shape"):
+        env.step({agent: env.action_space(agent).sample() for agent in env.agents} | {last: action})
+    env.close()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1"])
+def test_a_seed_is_a_whole_number(seed):
+    env = parallel_env("dampers/dyke")
+    with pytest.raises(CityloopError, match="give a whole number from 0 up"):
+        env.reset(seed=seed)
