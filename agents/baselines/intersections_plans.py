@@ -50,6 +50,7 @@ class LocalPlan:
     """A controller whose program the cabinet runs.
 
     Where nobody can run the program (a plant that only takes requests), `act` follows the cycle by the green's age.
+    After a stage that the cycle shows more than once comes the one of its successors that has been red for longest.
 
     Args:
         program: for the plant's own local control.
@@ -62,11 +63,19 @@ class LocalPlan:
         stages = max(len(junction.stages) for junction in site.junctions)
         self._next = np.zeros((len(cycles), stages), dtype=np.int64)
         self._green_s = np.zeros((len(cycles), stages))
-        for j, cycle in enumerate(cycles):
+        self._rows = np.arange(len(cycles))
+        self._again: dict[tuple[int, int], list[tuple[int, float, list[int]]]] = {}  # next stage, green, who waits
+        start = 0
+        for j, junction in enumerate(site.junctions):
+            cycle = joined(cycles[j])
             self._next[j] = cycle[0][0]
+            shown = Counter(stage for stage, _ in cycle)
             for (stage, green_s), (following, _) in zip(cycle, cycle[1:] + cycle[:1], strict=True):
                 self._next[j, stage], self._green_s[j, stage] = following, green_s
-        self._rows = np.arange(len(cycles))
+                if shown[stage] > 1:
+                    waiting = [start + k for k in junction.gained(stage, following)]
+                    self._again.setdefault((j, stage), []).append((following, green_s, waiting))
+            start += len(junction.movements)
 
     def reset(self) -> None:
         """Nothing is remembered."""
@@ -74,8 +83,24 @@ class LocalPlan:
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """The stage that the plan wants now, int64 ``(N,)``."""
         stage = readings["stage"].astype(np.int64)
-        over = readings["green_s"] >= self._green_s[self._rows, stage]
-        return np.where(over, self._next[self._rows, stage], stage)
+        following, green_s = self._next[self._rows, stage], self._green_s[self._rows, stage]
+        for (j, again), ways in self._again.items():
+            if stage[j] == again:
+                reds = [readings["red_s"][waiting].max(initial=0.0) for *_, waiting in ways]
+                following[j], green_s[j], _ = ways[int(np.argmax(reds))]
+        return np.where(readings["green_s"] >= green_s, following, stage)
+
+
+def joined(cycle: Cycle) -> Cycle:
+    """A cycle with what is one green in it as one: the same stage several times in a row, and last and first."""
+    found: Cycle = []
+    for stage, green_s in cycle:
+        before_s = found.pop()[1] if found and found[-1][0] == stage else 0.0
+        found.append((stage, before_s + green_s))
+    if len(found) > 1 and found[0][0] == found[-1][0]:
+        stage, green_s = found.pop()
+        found[0] = (stage, green_s + found[0][1])
+    return found
 
 
 def fixed(site: SignalSite) -> LocalPlan:
@@ -225,7 +250,7 @@ def _within(stage: str, other: str) -> bool:
 def webster_cycle(site: SignalSite, junction: Junction) -> Cycle:
     """The cycle of one junction; stages that no critical movement needs are left out."""
     order = list(dict.fromkeys(stage for stage, _ in own_cycle(site, junction)))
-    ratios = critical_ratios(junction)
+    ratios = critical_ratios(junction, order)
     kept = [stage for stage in order if ratios[stage] > 0]
     changes = zip(kept, kept[1:] + kept[:1], strict=True)
     clearing_s = sum(site.intergreen_s(junction, a, b) for a, b in changes if a != b)
@@ -245,8 +270,12 @@ def webster_cycle_s(lost_s: float, flow_ratio: float) -> float:
     return min(longest, max(shortest, (1.5 * lost_s + 5.0) / (1.0 - min(flow_ratio, MOST_SATURATED))))
 
 
-def critical_ratios(junction: Junction) -> np.ndarray:
+def critical_ratios(junction: Junction, shown: Sequence[int]) -> np.ndarray:
     """The share of time that each stage needs to be green, ``(stages,)``; their sum is Y.
+
+    Args:
+        junction: with its movements' flows.
+        shown: the stages that the cycle has; the others (what the rings of a NEMA program can show besides) get none.
 
     Stages may overlap (a left turn that is permissive in one and protected in the next), so the greens are those of
     least sum that give every movement and every lane its flow ratio: a linear programme (Allsop 1971). Where no
@@ -255,6 +284,7 @@ def critical_ratios(junction: Junction) -> np.ndarray:
     from scipy.optimize import linprog
 
     served = np.array([[{"G": 1.0, "g": PERMISSIVE}.get(s, 0.0) for s in stage] for stage in junction.stages])
+    served[[stage for stage in range(len(served)) if stage not in shown]] = 0.0
     rows, needs = [], []
     for approach in {movement.approach for movement in junction.movements}:
         mine = [k for k, movement in enumerate(junction.movements) if movement.approach == approach]

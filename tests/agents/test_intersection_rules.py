@@ -18,7 +18,7 @@ from envs.core.world import Controller
 from envs.intersections.guard import SignalGuard
 from envs.intersections.network import load_site
 from envs.intersections.signals import SignalController
-from envs.intersections.site import SignalSite
+from envs.intersections.site import Phase, SignalSite
 from tests.envs.intersections.small import crossroads, junction, movement, site
 
 NAMES = ("fixed", "webster", "actuated", "max-pressure", "greedy")
@@ -128,14 +128,15 @@ def test_a_webster_plan_by_hand():
     # y = 450 / 1800 and 900 / 1800. L = 2 x (4 s yellow + 2 s all-red + 2 s start) = 16 s, C = 29 / 0.25 = 116 s.
     # Effective green 116 - 16 = 100 s, 1 : 2; shown green is 2 s longer.
     place = crossroads(450, 900)
-    assert critical_ratios(place.junctions[0]) == pytest.approx([0.25, 0.5])
+    assert critical_ratios(place.junctions[0], (0, 1)) == pytest.approx([0.25, 0.5])
     assert webster_cycle(place, place.junctions[0]) == [(0, 35.0), (1, 69.0)]
 
 
 def test_a_turn_that_is_served_enough_while_giving_way_needs_no_stage_of_its_own():
     def ratios(left_veh_h):
         stages = ("Ggr", "rGr", "rrG")
-        return critical_ratios(junction(stages, [movement(0, 900), movement(1, left_veh_h), movement(2, 360)]))
+        movements = [movement(0, 900), movement(1, left_veh_h), movement(2, 360)]
+        return critical_ratios(junction(stages, movements), (0, 1, 2))
 
     assert ratios(180) == pytest.approx([0.5, 0, 0.2])  # the permissive green carries half of 0.5
     assert ratios(540) == pytest.approx([0.5, 0.05, 0.2])  # 540 / 1800 = 0.3 = 0.5 / 2 + 0.05
@@ -143,8 +144,43 @@ def test_a_turn_that_is_served_enough_while_giving_way_needs_no_stage_of_its_own
 
 def test_a_lane_needs_the_sum_of_its_movements():
     stages = ("GGr", "rrG")
-    ratios = critical_ratios(junction(stages, [movement(0, 360), movement(0, 180), movement(1, 360)]))
+    ratios = critical_ratios(junction(stages, [movement(0, 360), movement(0, 180), movement(1, 360)]), (0, 1))
     assert ratios == pytest.approx([0.3, 0.2])
+
+
+def test_a_plan_reckons_with_the_stages_alone_that_its_cycle_has():
+    """Rings can show 0 with 3 and 1 with 2 besides: a plan that never does so must not count on it."""
+    stages = ("GrGr", "rGrG", "GrrG", "rGGr")
+    place = junction(stages, [movement(0, 300), movement(1, 500), movement(2, 100), movement(3, 600)])
+    place = place.model_copy(update={"program": place.program[:2]})
+    assert critical_ratios(place, (0, 1)) == pytest.approx([300 / 1800, 600 / 1800, 0, 0])
+    (first, first_s), (second, second_s) = webster_cycle(site(place), place)
+    assert (first, second) == (0, 1)
+    assert second_s / first_s == pytest.approx(2, abs=0.15), "effective greens as 600 to 300"
+
+
+def followed(program, decisions=40):
+    """The stages that a network's own program asks for where nobody can run it, without those that only go on."""
+    place = junction(("Grr", "rGr", "rrG"), [movement(0), movement(1), movement(2)])
+    phases = tuple(Phase(state=place.stages[stage], duration_s=green_s) for stage, green_s in program)
+    place = site(place.model_copy(update={"program": phases}))
+    controller, cabinet, guard = make_controller("fixed", place), SignalController(place), SignalGuard(place)
+    asked = []
+    for time_s in range(0, 5 * decisions, 5):
+        commands, _ = guard.check(cabinet.status(time_s), controller.act(cabinet.status(time_s), {}))
+        asked += [(time_s, stage) for _, _, stage in cabinet.command(time_s, commands)]
+    return asked
+
+
+def test_a_stage_that_a_program_shows_twice_leads_on_to_both():
+    stages = [stage for _, stage in followed([(0, 10), (1, 10), (0, 20), (2, 10)])]
+    assert stages[:6] == [1, 0, 2, 0, 1, 0]
+
+
+def test_the_same_stage_twice_in_a_row_is_one_green():
+    asked = followed([(0, 30), (0, 10), (1, 10), (2, 10)])
+    assert asked[0] == (40, 1)
+    assert [stage for _, stage in asked[:4]] == [1, 2, 0, 1]
 
 
 def test_uncounted_movements_share_alike():
