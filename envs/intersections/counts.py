@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ def turn_flows(net: Any, files: Iterable[Path], begin_s: float, duration_s: floa
         CityloopError: if a file cannot be used.
     """
     children = [child for path in files for child in read_routes(path)]
-    named = {name: _choices(child) for child in children if child.tag in ROUTES and (name := child.get("id"))}
+    ways = {child.get("id", ""): child.get("edges", "").split() for child in children if child.tag == "route"}
+    named = {name: _choices(child, ways) for child in children if child.tag in ROUTES and (name := child.get("id"))}
     zones = {child.get("id", ""): child for child in children if child.tag == "taz"}
     edges: dict[tuple[str, str], float] = defaultdict(float)
     trips: dict[tuple[Ends, Ends], float] = defaultdict(float)
@@ -55,7 +56,7 @@ def turn_flows(net: Any, files: Iterable[Path], begin_s: float, duration_s: floa
         weight = _vehicles(child, begin_s, duration_s)
         if weight == 0:
             continue
-        routes = _routes(child, named)
+        routes = _routes(child, named, ways)
         for route, share in routes:
             for pair in pairwise(route):
                 edges[pair] += weight * share
@@ -78,36 +79,53 @@ def _vehicles(child: Element, begin_s: float, duration_s: float) -> float:
         return float(depart is not None and begin_s <= depart < begin_s + duration_s)
     if child.tag != "flow":
         return 0.0
-    begin, end = seconds(child.get("begin")) or 0.0, seconds(child.get("end"))
+    begin, end = seconds(child.get("begin")), seconds(child.get("end"))
+    begin = begin_s if begin is None else begin  # as SUMO has it
     end = begin_s + duration_s if end is None else end
+    rate = _rate_per_s(child)
+    if "number" in child.attrib:
+        number = float(child.attrib["number"])
+        if rate > 0:  # then that says when it ends
+            end = begin + number / rate
+        else:
+            rate = number / max(end - begin, 1.0)
     shared = max(0.0, min(end, begin_s + duration_s) - max(begin, begin_s))
-    return shared * _rate_per_s(child, end - begin)
+    return shared * rate
 
 
-def _rate_per_s(flow: Element, length_s: float) -> float:
-    """Vehicles a second of a ``<flow>``, by whichever attribute gives it."""
+def _rate_per_s(flow: Element) -> float:
+    """Vehicles a second of a ``<flow>``, by whichever attribute gives it; 0 where none does."""
     for name, per_s in (("vehsPerHour", 1 / 3600), ("perHour", 1 / 3600), ("probability", 1.0)):
         if name in flow.attrib:
             return float(flow.attrib[name]) * per_s
-    if "number" in flow.attrib:
-        return float(flow.attrib["number"]) / max(length_s, 1.0)
     period = flow.get("period", "")
     if not period:
         return 0.0
     return period_value(period) if period.startswith("exp(") else 1 / period_value(period)
 
 
-def _routes(child: Element, named: Mapping[str, Choices]) -> Choices:
+def _routes(child: Element, named: Mapping[str, Choices], ways: Mapping[str, list[str]]) -> Choices:
     """The routes that an element's vehicles take; none for a trip, which has ends alone."""
     inner = next((part for part in child if part.tag in ROUTES), None)
-    return _choices(inner) if inner is not None else named.get(child.get("route", ""), [])
+    return _choices(inner, ways) if inner is not None else named.get(child.get("route", ""), [])
 
 
-def _choices(element: Element) -> Choices:
-    """A route, or those of a distribution with their shares, evenly where it gives none."""
+def _choices(element: Element, ways: Mapping[str, list[str]]) -> Choices:
+    """A route, or those of a distribution with their shares, evenly where it gives none.
+
+    Args:
+        element: ``<route>`` or ``<routeDistribution>``.
+        ways: routes, as edges, that a distribution may name.
+    """
     if element.tag == "route":
         return [(element.get("edges", "").split(), 1.0)]
-    routes = [(part.get("edges", "").split(), seconds(part.get("probability", "1")) or 0.0) for part in element]
+    parts = [
+        (ways.get(part.get("refId", ""), part.get("edges", "").split()), part.get("probability", "1"))
+        for part in element
+    ]
+    names, shares = element.get("routes", "").split(), element.get("probabilities", "").split()
+    parts += [(ways.get(name, []), share) for name, share in zip_longest(names, shares, fillvalue="1")]
+    routes = [(route, seconds(share) or 0.0) for route, share in parts]
     total = sum(share for _, share in routes) or 1.0
     return [(route, share / total) for route, share in routes]
 

@@ -167,6 +167,10 @@ def quiet_files(additional: Iterable[Path], folder: Path) -> list[Path]:
         writing = [(one, name) for one in root.iter() if (name := WRITES.get(one.tag)) and one.get(name)]
         for element, name in writing:
             element.set(name, "NUL")
+        for element in root.iter():
+            read = path.parent.resolve() / element.get("file", "")
+            if element.tag not in WRITES and read.is_file():  # it lies beside the original, not beside the copy
+                element.set("file", str(read))
         quiet = folder / f"additional{k}.add.xml" if writing else path
         if writing:
             ET.ElementTree(root).write(quiet, encoding="utf-8")
@@ -197,6 +201,7 @@ def _vary(
 ) -> list[ET.Element]:
     """Definitions first, then everything that departs, in order of departure."""
     begin, length = scenario.begin_s, scenario.duration_s
+    taken = {child.get("id") for child in children}
     definitions: list[ET.Element] = []
     departing: list[tuple[float, int, ET.Element]] = []
     aboard = [child for child in children if rides_from(child) is not None]
@@ -217,7 +222,9 @@ def _vary(
             moved = float(np.clip(moved, begin, begin + length - 1))
             element = ET.Element(child.tag, {**child.attrib, "depart": f"{moved:.2f}"})
             if copy:
-                element.set("id", f"{child.get('id')}.{copy}")
+                names = (f"{child.get('id')}.{number}" for number in itertools.count(copy))
+                element.set("id", next(name for name in names if name not in taken))
+                taken.add(element.get("id"))
             else:
                 when[child.get("id")] = round(moved, 2)
             element.extend(child)

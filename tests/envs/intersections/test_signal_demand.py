@@ -136,6 +136,15 @@ def test_scale_multiplies_vehicles_and_flows(scenario, tmp_path):
     assert flows["f"].get("period") == "exp(0.200000)"
 
 
+def test_copies_are_called_like_nobody_else(scenario, tmp_path):
+    scenario.routes[0].write_text(
+        '<routes><trip id="a" depart="3" from="left0A0" to="A0B0"/><trip id="a.1" depart="4" from="left0A0" to="A0B0"/>'
+        "</routes>"
+    )
+    names = [child.get("id") for child in varied(scenario, tmp_path / "varied", scale=(3.0, 3.0))]
+    assert len(names) == len(set(names)) == 6
+
+
 def test_departures_stay_sorted_and_within_the_window(scenario, tmp_path):
     children = varied(scenario, tmp_path / "v", scale=[3, 3], shift_s=300, jitter_s=60)
     times = [seconds(child.get("depart") or child.get("begin")) for child in children]
@@ -223,6 +232,37 @@ def test_routes_are_counted_wherever_they_are_defined(scenario, tmp_path):
     flows = turn_flows(net, [routes, defined], 0, 600)
     assert sum(flow for (_, edge), flow in flows.items() if edge == "A0B0") == pytest.approx(360)
     assert sum(flow for (_, edge), flow in flows.items() if edge == "A0A1") == pytest.approx(120)
+
+
+@pytest.mark.parametrize(
+    "either",
+    [
+        '<routeDistribution id="either" routes="ahead left" probabilities="3 1"/>',
+        '<routeDistribution id="either"><route refId="ahead" probability=".75"/><route refId="left" probability=".25"/>'
+        "</routeDistribution>",
+    ],
+)
+def test_a_distribution_may_name_its_routes(scenario, either):
+    ways = '<route id="ahead" edges="left0A0 A0B0"/><route id="left" edges="left0A0 A0A1"/>'
+    flow = '<flow id="f" begin="0" end="600" number="80" route="either"/>'
+    scenario.routes[0].write_text(f"<routes>{either}{ways}{flow}</routes>")
+    flows = turn_flows(sumolib.net.readNet(str(scenario.net)), scenario.routes, 0, 600)
+    assert sum(flow for (_, edge), flow in flows.items() if edge == "A0B0") == pytest.approx(360)
+    assert sum(flow for (_, edge), flow in flows.items() if edge == "A0A1") == pytest.approx(120)
+
+
+@pytest.mark.parametrize(
+    ("flow", "vehicles"),
+    [
+        ('end="1200" number="60"', 60),  # begins with the episode, as in SUMO
+        ('begin="600" number="60" vehsPerHour="3600"', 60),  # over after a minute
+        ('begin="600" number="60" period="20"', 30),
+    ],
+)
+def test_flows_begin_and_end_when_sumo_has_them_do_so(scenario, flow, vehicles):
+    scenario.routes[0].write_text(f'<routes><flow id="f" {flow} from="left0A0" to="A0B0"/></routes>')
+    flows = turn_flows(sumolib.net.readNet(str(scenario.net)), scenario.routes, 600, 600)
+    assert sum(flows.values()) == pytest.approx(6 * vehicles)
 
 
 @pytest.mark.parametrize(
