@@ -26,7 +26,7 @@ from envs.intersections.site import (
     Segment,
     SignalSite,
 )
-from envs.intersections.stages import green_stages, phases_of, refuse_short, unserved
+from envs.intersections.stages import green_stages, phases_of, refuse_odd_states, unserved
 
 LOGGER = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class _Builder:
             self.kept[light.getID()] = unfit
             return None
         for program in reversed(light.getPrograms().values()):  # SUMO runs the last of a file
-            refuse_short(light.getID(), program, connections)
+            refuse_odd_states(light.getID(), program, connections)
             phases, besides = phases_of(light.getID(), program)
             stages = green_stages((*phases, *besides), foes, yields)
             if len(stages) >= 2:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
@@ -130,7 +130,7 @@ class SignalScenario(Scenario):
         additional: further SUMO files that the demand needs, e.g. vehicle types.
         begin_s: when the episode begins, in the time of the route files.
         regime: ``engineer`` (rules of practice, default) or ``resco`` (the protocol of the RESCO papers).
-        timing: the regime's timing, or one's own.
+        timing: the regime's timing, or one's own; what that leaves out is the regime's.
         demand: variation of every seed's demand.
         training_demand: variation of the training seeds' demand instead.
         sensors: what detectors can do.
@@ -154,6 +154,16 @@ class SignalScenario(Scenario):
     training_sensors: Sensors = Sensors(noise=0.1, dropout=0.3, faulty=0.5)
     training_stops_when_locked: bool = True
     teleport_s: int = Field(default=-1, ge=-1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rest_of_the_timing(cls, content: Any) -> Any:
+        """What a timing of one's own leaves out is the regime's."""
+        if isinstance(content, dict) and isinstance(content.get("timing"), dict):
+            regime = REGIMES.get(str(content.get("regime", "engineer")))
+            usual = {} if regime is None else regime.model_dump()
+            return content | {"timing": usual | content["timing"]}
+        return content
 
     @model_validator(mode="after")
     def _readable(self) -> SignalScenario:

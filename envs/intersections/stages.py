@@ -31,18 +31,24 @@ def _with_yellow(phases: Sequence[Phase]) -> Iterator[Phase]:
             yield Phase(state=state, duration_s=NEMA_YELLOW_S)
 
 
-def refuse_short(light: str, program: Any, connections: list[Any]) -> None:
+def refuse_odd_states(light: str, program: Any, connections: list[Any]) -> None:
     """SUMO says so, too, but only once it starts, and a site is made before that.
 
     Raises:
-        CityloopError: if a state of a program has fewer letters than its signal has links.
+        CityloopError: if a state of a program has fewer letters than its signal has links, or than another one.
     """
     links = 1 + max(connection.getTLLinkIndex() for connection in connections)
-    for phase in program.getPhases():
+    phases = program.getPhases()
+    for phase in phases:
         if len(phase.state) < links:
             raise CityloopError(
                 f"signal {light}, program {program._id!r}: state {phase.state!r} has {len(phase.state)} letters, and "
                 f"there are {links} links: give a letter for each"
+            )
+        if len(phase.state) != len(phases[0].state):
+            raise CityloopError(
+                f"signal {light}, program {program._id!r}: states {phases[0].state!r} and {phase.state!r} differ in "
+                "length: give all of them as many letters"
             )
 
 

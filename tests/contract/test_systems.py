@@ -98,6 +98,11 @@ def test_a_simulator_that_nobody_holds_makes_room():
             CityGymEnv(short("intersections/grid2x2")).reset(seed=1)
 
 
+def test_no_state_before_an_episode():
+    with pytest.raises(CityloopError, match=r"call reset\(\) before state\(\)"):
+        parallel_env("intersections/grid2x2").state()
+
+
 def test_no_step_without_an_episode(joint):
     action = joint.action_space.sample()
     for begin_and_end in (lambda: None, lambda: (joint.reset(), joint.close())):

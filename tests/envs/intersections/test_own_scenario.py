@@ -3,14 +3,17 @@
 import re
 import shutil
 import subprocess
+import xml.etree.ElementTree as ET
 
 import pytest
 
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.intersections.demand import quiet_files
 from envs.intersections.generate import generated_grid, run_sumo_program, sumo_binary
 from envs.intersections.network import load_site
+from envs.intersections.scenarios import REGIMES
 from envs.intersections.stages import safe_stage
 
 YAML = """
@@ -119,6 +122,12 @@ def test_a_state_with_too_few_letters(folder):
     text = (folder / "own.net.xml").read_text()
     (folder / "own.net.xml").write_text(re.sub(r'state="(\w+)\w"', r'state="\1"', text, count=1))
     assert re.search(r"signal A0, program '0': state '\w+' has \d+ letters", refusal(folder / "own.yaml"))
+
+
+def test_states_of_unlike_length(folder):
+    text = (folder / "own.net.xml").read_text()
+    (folder / "own.net.xml").write_text(re.sub(r'state="(\w+)"', r'state="\1rr"', text, count=1))
+    assert re.search(r"signal A0, program '0': states '\w+' and '\w+' differ in length", refusal(folder / "own.yaml"))
 
 
 def test_a_green_that_neither_gives_way_nor_is_given_way_to(folder):
@@ -296,6 +305,17 @@ def test_detectors_of_ones_own_write_nothing_beside_the_files(folder):
     assert sorted(folder.iterdir()) == before
 
 
+def test_what_additional_files_read_is_found_where_detectors_are_silenced(folder):
+    """SUMO ended the process where the copy's file was not beside it."""
+    (folder / "slow.xml").write_text('<vss><step time="0" speed="5"/></vss>')
+    sign = '<variableSpeedSign id="v" lanes="A0B0_0" file="slow.xml"/>'
+    detector = '<inductionLoop id="d" lane="left0A0_0" pos="1" period="30" file="d.xml"/>'
+    (folder / "more.add.xml").write_text(f"<additional>{sign}{detector}</additional>")
+    (quiet,) = quiet_files([folder / "more.add.xml"], folder)
+    files = [element.get("file") for element in ET.parse(quiet).getroot()]
+    assert files == [str(folder / "slow.xml"), "NUL"]
+
+
 def test_a_check_begins_where_traffic_does(folder):
     scenario = load_scenario(folder / "own.yaml", duration_s=900)
     for text, begin_s in (
@@ -368,6 +388,15 @@ def test_regimes_bring_their_timing():
     assert (scenario.timing.decision_s, scenario.timing.yellow_s) == (5, 2)
     assert load_scenario("intersections/cologne1", regime="resco").timing.decision_s == 10
     assert load_scenario("intersections/cologne1").timing.yellow_s is None
+
+
+def test_what_a_timing_leaves_out_is_the_regimes(folder):
+    with (folder / "own.yaml").open("a") as file:
+        file.write("timing: {min_green_s: 9}\n")
+    assert load_scenario(folder / "own.yaml").timing == REGIMES["engineer"].model_copy(update={"min_green_s": 9})
+    with (folder / "own.yaml").open("a") as file:
+        file.write("regime: resco\n")
+    assert load_scenario(folder / "own.yaml").timing == REGIMES["resco"].model_copy(update={"min_green_s": 9})
 
 
 def test_a_window_without_traffic_is_refused():
