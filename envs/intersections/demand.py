@@ -27,6 +27,9 @@ OUTPUTS = ("entryExitDetector", "e3Detector", "edgeData", "laneData", "routeProb
 WRITES = dict.fromkeys((*DETECTORS, *OUTPUTS), "file") | {"calibrator": "output", "timedEvent": "dest"}
 """Elements of additional files that write, and the attribute that says where to."""
 
+READS = ("variableSpeedSign", "rerouter", "calibrator")
+"""Elements of additional files that may be read from a ``file`` of their own."""
+
 ROOTS = ("routes", "trips", "additional", "add", "tazs", "tlLogics")
 """Roots of route and additional files that are read; SUMO itself minds none."""
 
@@ -160,22 +163,35 @@ def quiet_files(additional: Iterable[Path], folder: Path) -> list[Path]:
     """Additional files, or copies in a folder of those that would write files.
 
     What they write would stay beside the user's own, and episodes that run at once would write the same.
+
+    Raises:
+        CityloopError: if one cannot be read, or names a file that is not there.
     """
     out = []
     for k, path in enumerate(additional):
         root = read_root(path, "additional file", ".add.xml")
+        _find_what_is_read(path, root)
         writing = [(one, name) for one in root.iter() if (name := WRITES.get(one.tag)) and one.get(name)]
         for element, name in writing:
             element.set(name, "NUL")
-        for element in root.iter():
-            read = path.parent.resolve() / element.get("file", "")
-            if element.tag not in WRITES and read.is_file():  # it lies beside the original, not beside the copy
-                element.set("file", str(read))
         quiet = folder / f"additional{k}.add.xml" if writing else path
         if writing:
             ET.ElementTree(root).write(quiet, encoding="utf-8")
         out.append(quiet)
     return out
+
+
+def _find_what_is_read(path: Path, root: ET.Element) -> None:
+    """Write out where files lie that others name: beside the original, not beside a copy; SUMO crashes without."""
+    for element in root.iter():
+        if element.tag in READS and (name := element.get("file")):
+            read = path.parent.resolve() / name
+            if not read.is_file():
+                raise CityloopError(
+                    f"additional file {path}: file of {element.tag} {element.get('id')!r} is {name!r}: "
+                    "give an existing file"
+                )
+            element.set("file", str(read))
 
 
 def names_junctions(routes: Iterable[Path]) -> bool:

@@ -306,7 +306,7 @@ def test_detectors_of_ones_own_write_nothing_beside_the_files(folder):
 
 
 def test_what_additional_files_read_is_found_where_detectors_are_silenced(folder):
-    """SUMO ended the process where the copy's file was not beside it."""
+    """SUMO crashes, and the process with it, where it looks for one in vain."""
     (folder / "slow.xml").write_text('<vss><step time="0" speed="5"/></vss>')
     sign = '<variableSpeedSign id="v" lanes="A0B0_0" file="slow.xml"/>'
     detector = '<inductionLoop id="d" lane="left0A0_0" pos="1" period="30" file="d.xml"/>'
@@ -314,6 +314,9 @@ def test_what_additional_files_read_is_found_where_detectors_are_silenced(folder
     (quiet,) = quiet_files([folder / "more.add.xml"], folder)
     files = [element.get("file") for element in ET.parse(quiet).getroot()]
     assert files == [str(folder / "slow.xml"), "NUL"]
+    (folder / "slow.xml").unlink()
+    with pytest.raises(CityloopError, match=r"file of variableSpeedSign 'v' is 'slow\.xml': give an existing file"):
+        quiet_files([folder / "more.add.xml"], folder)
 
 
 def test_a_check_begins_where_traffic_does(folder):
