@@ -37,7 +37,10 @@ SYSTEMS = {
 }
 
 FILES = (".xml", ".gz", ".inp", ".csv", ".at2", ".txt", ".dat", ".json", ".zip")
-"""What ends so in a scenario's YAML is a file's name, wherever it stands."""
+"""What ends so in a scenario's YAML is a file's name, wherever it stands but in `WORDS`."""
+
+WORDS = ("system", "name", "description")
+"""Keys of a scenario that are words, whatever they end with."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,9 @@ def _from_yaml(path: Path) -> Scenario:
             f"{path}: no scenario can be called {path.stem!r}: add key 'name', of letters, digits, _ . -"
         )
     content.setdefault("name", path.stem)
-    return system.scenario_class.parse(_resolve(content, path.parent, system.scenario_class), where=str(path))
+    words = {key: value for key, value in content.items() if key in WORDS}
+    placed = _resolve(content, path.parent, system.scenario_class) | words
+    return system.scenario_class.parse(placed, where=str(path))
 
 
 def _resolve(value: Any, folder: Path, kind: type[Scenario] | None = None) -> Any:

@@ -61,10 +61,13 @@ def test_trips_between_junctions_and_zones_run(folder):
 
 
 def test_the_hash_follows_content_and_not_place(folder, tmp_path_factory):
+    with (folder / "own.yaml").open("a") as file:
+        file.write("name: day.inp\ndescription: counted by hand, see counts.csv\n")
     other = tmp_path_factory.mktemp("elsewhere")
     for path in folder.iterdir():
         shutil.copy(path, other)
     here, there = load_scenario(folder / "own.yaml"), load_scenario(other / "own.yaml")
+    assert (here.name, here.description) == ("day.inp", "counted by hand, see counts.csv"), "words, not files"
     assert here.hash == there.hash
     (other / "own.rou.xml").write_text("<routes/>")
     assert load_scenario(other / "own.yaml").hash != here.hash
