@@ -191,4 +191,5 @@ def _refuse(context: Context, error: Exception) -> None:
     context.set_code(CODES.get(told.status, grpc.StatusCode.INTERNAL))
     context.set_details(f"{told.field} is {told.value!r}: {told.mend}")
     if told.retry_after_s is not None:
-        context.set_trailing_metadata((("retry-after", retry_after(told.retry_after_s)),))
+        # A list: Ray's context adds it to one of its own, and a tuple would be an error there.
+        context.set_trailing_metadata([("retry-after", retry_after(told.retry_after_s))])

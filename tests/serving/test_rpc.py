@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import orjson
 import pytest
+from ray.serve.grpc_util import RayServegRPCContext
 
 from envs import get_system, load_scenario
 from envs.core.site import Site
@@ -220,6 +222,25 @@ class TestWhoMay:
                 await stub.Act(request(site, 1), metadata=metadata)
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert int(dict(caught.value.trailing_metadata())["retry-after"]) > 0
+
+    async def test_the_rate_as_ray_hands_it_on(self, site: Site, file: Path) -> None:
+        access, metadata = self.access(file, Role.READ, rate_s=0.001, burst=1.0)
+        context = RayServegRPCContext(
+            SimpleNamespace(
+                invocation_metadata=lambda: metadata,
+                trailing_metadata=lambda: [("request_id", "1")],
+                **dict.fromkeys(
+                    ("auth_context", "code", "details", "peer", "peer_identities", "peer_identity_key"), lambda: None
+                ),
+            )
+        )
+        rpc = Rpc()
+        rpc.gateway = Gateway([service(site)], access)
+        for _ in range(2):
+            await rpc.State(pb.SiteRequest(**HERE), context)
+        assert context.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        told = dict(context.trailing_metadata())
+        assert (told["request_id"], int(told["retry-after"]) > 0) == ("1", True)
 
     async def test_a_key_that_is_revoked_ends_a_loop(
         self, site: Site, file: Path, monkeypatch: pytest.MonkeyPatch
