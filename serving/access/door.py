@@ -84,12 +84,9 @@ class Door:
         field = self._foreign(scope)
         if field is None:
             await self._app(scope, receive, send_on)
-        elif scope["type"] == "http":
+        else:
             mend = "ask from a page of this service, or from a program" if field == "origin" else "use this machine's"
             await refusal(403, field, None, mend)(scope, receive, send_on)
-        else:
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
 
     def _missing(self, names: set[bytes]) -> list[tuple[bytes, bytes]]:
         return [(name, value) for name, value in self._headers if name not in names]

@@ -20,7 +20,7 @@ from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import PROTOCOL, credentials
 from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
-from serving.refusals import Busy, Refused, TooLong, problem
+from serving.refusals import Busy, Refused, TooLong, brief, problem
 from serving.routes.wire import as_json, headers_of
 from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
 
@@ -63,6 +63,12 @@ def add_loop(app: FastAPI, gateway: Gateway) -> None:
             await _Session(gateway, websocket, principal, system, site).run()
         finally:
             opened(-1)
+
+    @app.websocket("/{address:path}")
+    async def nowhere(websocket: WebSocket, address: str) -> None:
+        """Left alone, the framework refuses what it does not know with 403, as if the key were wrong."""
+        told = problem("address", f"WS /{brief(address)}", "open a loop at /v1/{system}/{site}/loop")
+        await websocket.send_denial_response(as_json(told, 404))
 
 
 class _Session:

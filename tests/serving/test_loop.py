@@ -122,6 +122,8 @@ class TestWhoMay:
             (Role.ADMINISTER, "drainage", LOOP, 403),
             (Role.ACT, "intersections", f"{HOST}/v1/intersections/atlantis/loop", 404),
             (Role.ACT, "intersections", f"{HOST}/v1/drainage/estuary/loop", 403),
+            (Role.ACT, "intersections", f"{LOOP}/", 404),
+            (Role.ACT, "intersections", f"{HOST}/nowhere", 404),
         ],
     )
     def test_the_handshake_is_refused(
@@ -167,9 +169,11 @@ class TestWhoMay:
 
     def test_a_page_of_another_origin_may_not(self, site: Site) -> None:
         client = client_of(site)
-        for headers in ({"origin": "http://evil.example"}, {"host": "evil.example"}):
-            with pytest.raises(WebSocketDisconnect), client.websocket_connect(LOOP, headers=headers):
+        for name in ("origin", "host"):
+            headers = {name: "http://evil.example"}
+            with pytest.raises(WebSocketDenialResponse) as caught, client.websocket_connect(LOOP, headers=headers):
                 pass
+            assert (caught.value.status_code, caught.value.json()["error"]["field"]) == (403, name)
         with client.websocket_connect(LOOP, headers={"origin": "http://127.0.0.1", "host": "127.0.0.1"}) as socket:
             assert ask(socket, tick_of(site))["tick"] == 0
 
