@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from envs.core.errors import CityloopError, ReadingError
-from envs.core.frozen import first_problem, problem_of
+from envs.core.frozen import first_problem, mend_of, problem_of
 from serving.charge.overrides import MAX_EXPIRES_S, Override
 from serving.charge.roles import Roles
 from serving.refusals import brief
@@ -155,4 +155,4 @@ def _mend(form: type[BaseModel], problem: Any) -> str:
         return "say why, in 1 to 500 characters"
     if problem["loc"][0] == "command":
         return "give one number, or a list of as many as the agent sets"
-    return str(problem["msg"]).removeprefix("Value error, ")
+    return mend_of(problem)

@@ -65,8 +65,17 @@ MENDS = {
     **dict.fromkeys(("tuple_type", "list_type"), "give a list"),
     **dict.fromkeys(("dict_type", "model_type"), "give keys and their values"),
     "path_type": "give a file's path",
+    "missing": "it is missing: add it",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "give a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "give a finite number"),
+    "greater_than_equal": "give at least {ge}",
+    "greater_than": "give more than {gt}",
+    "less_than_equal": "give at most {le}",
+    "less_than": "give less than {lt}",
+    "literal_error": "give {expected}",
+    "too_short": "give at least {min_length}",
 }
-"""Kind of problem → what is to be done, where pydantic's message speaks of Python."""
+"""Kind of problem → what is to be done, where pydantic's message says something else; braces are of its context."""
 
 LONG = 80
 """Characters beyond which a part of a file is not repeated to whoever wrote it."""
@@ -93,6 +102,13 @@ def problem_of(error: ValidationError, kinds: Collection[str] = ()) -> tuple[str
     return ".".join(place(meant)), meant
 
 
+def mend_of(problem: Any) -> str:
+    """What is to be done about a problem as pydantic has it."""
+    if problem["type"] not in MENDS:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    return MENDS[problem["type"]].format(**problem.get("ctx", {}))
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem of a pydantic error as one sentence: field, value, mend."""
     field, problem = problem_of(error)
@@ -100,9 +116,7 @@ def first_problem(error: ValidationError) -> str:
         return f"unknown key {field!r}: remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"key {field!r} is missing: add it"
-    message = MENDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "too_short":
-        message = f"give at least {problem['ctx']['min_length']}"
+    message = mend_of(problem)
     if not field:
         return message
     value = repr(problem["input"])

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from envs.core.errors import CityloopError, ReadingError
+from envs.core.frozen import mend_of
 from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, retry_after, status_of
 from serving.wire import Refusal
 
@@ -36,7 +37,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     409: {"model": Refusal, "description": "it does not go with how things stand"},
     413: {"model": Refusal, "description": "the body is too long"},
     415: {"model": Refusal, "description": "the body is in an encoding that is not undone here"},
-    422: {"model": Refusal, "description": "the body cannot be used"},
+    422: {"model": Refusal, "description": "the body, or what the address asks for, cannot be used"},
     429: {"model": Refusal, "description": "this key asks too often: see Retry-After"},
     503: {"model": Refusal, "description": "too much is under way: see Retry-After"},
 }
@@ -162,7 +163,7 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def unknown(_: Request, error: RequestValidationError) -> Response:
         wrong = error.errors()[0]
-        return as_json(problem(brief(str(wrong["loc"][-1])), brief(wrong.get("input")), str(wrong["msg"])), 422)
+        return as_json(problem(brief(str(wrong["loc"][-1])), brief(wrong.get("input")), mend_of(wrong)), 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:

@@ -246,7 +246,7 @@ def test_it_never_calls_a_building_safe(monitor):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"rate_hz": -1}, "rate_hz is -1: input should be greater than 0"),
+        ({"rate_hz": -1}, "rate_hz is -1: give more than 0"),
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"masses_kg": [1.0, 2.0]}, "stands on floor 3 of 2: give masses of all floors"),
         ({"masses_kg": [1.0, 2.0, 0.0, 3.0]}, "masses_kg holds 0: give positive masses"),

@@ -105,6 +105,32 @@ def test_the_past_is_told_as_the_stream_told_it(client: TestClient) -> None:
         assert (refused.status_code, set(refused.json()["error"])) == (422, {"field", "value", "mend"})
 
 
+@pytest.mark.parametrize(
+    ("method", "address", "field", "mend"),
+    [
+        ("GET", "intersections/grid2x2/history", "since", "it is missing: add it"),
+        ("GET", "intersections/grid2x2/history?since=2h", "since", "give a finite number"),
+        ("GET", "intersections/grid2x2/history?since=nan", "since", "give a finite number"),
+        ("GET", "intersections/grid2x2/history?since=0&limit=0", "limit", "give at least 1"),
+        ("GET", "intersections/grid2x2/history?since=0&limit=1001", "limit", "give at most 1000"),
+        ("GET", "intersections/grid2x2/history?since=0&limit=x", "limit", "give a whole number"),
+        ("POST", "alarms/x/acknowledge", "number", "give a whole number"),
+        (
+            "POST",
+            "intersections/grid2x2/policies/boost",
+            "verb",
+            "give 'shadow', 'canary', 'promote', 'demote' or 'rollback'",
+        ),
+    ],
+)
+def test_what_an_address_cannot_ask_for_is_refused_in_our_words(
+    client: TestClient, method: str, address: str, field: str, mend: str
+) -> None:
+    answer = client.request(method, f"/v1/{address}")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["field"], error["mend"]) == (422, field, mend)
+
+
 def test_telemetry_is_checked(client: TestClient) -> None:
     told = {"time_s": 5.0, "things": [{"id": "bus", "x": 1.0, "y": 2.0}]}
     assert client.post(f"{BASE}/telemetry", json=told).status_code == 204
