@@ -32,7 +32,16 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
         tensorboard: where one runs, for a link.
     """
     # The page at /docs is our own, as FastAPI's needs the public network.
-    app = FastAPI(title="Cityloop", version=version("cityloop"), description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Cityloop",
+        version=version("cityloop"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        # An address with a slash too many is none: a redirect would name whatever host the request did, over plain
+        # HTTP where TLS ends ahead of the app, and a client that follows it takes its key along.
+        redirect_slashes=False,
+    )
     add_service(app, gateway)
     add_events(app, gateway)
     add_console(app, gateway, tensorboard=tensorboard)  # ahead of the sites: /v1/runs/one is no system's site

@@ -327,6 +327,8 @@ def request_schema(site: Site) -> dict[str, Any]:
     schema = ActRequest.model_json_schema()
     readings = get_system(site.system).readings
     schema["properties"]["readings"] = readings.json_schema(site.axes)
+    for name in OPTIONAL:  # may be left out, and are not null: a generated client would send its default
+        del schema["properties"][name]["default"]
     return schema
 
 

@@ -36,7 +36,7 @@ SYSTEM = "transit"
 
 Sent = TypeVar("Sent", bound=BaseModel)
 
-READS = refused(401, 403, 404, 429, 503)
+READS = refused(401, 403, 404, 422, 429, 503)
 WRITES = refused(401, 403, 404, 409, 413, 422, 429, 503)
 
 TIME: TypeAdapter[datetime | None] = TypeAdapter(AwareDatetime | None)

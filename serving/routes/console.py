@@ -27,7 +27,7 @@ from serving.wire import Model
 MAX_FORM_BYTES = 1 << 12
 MAX_TELEMETRY_BYTES = 1 << 19
 
-READS, WRITES = refused(401, 403, 404, 429), refused(401, 403, 404, 413, 422, 429)
+READS, WRITES = refused(401, 403, 404, 422, 429), refused(401, 403, 404, 413, 422, 429)
 
 
 class Me(Model):

@@ -23,7 +23,7 @@ from serving.routes.wire import as_model, body_of, refused, takes
 MAX_FORM_BYTES = 1 << 16
 """Longest body of an operator."""
 
-READS, WRITES = refused(401, 403, 404, 429), refused(401, 403, 404, 409, 413, 422, 429)
+READS, WRITES = refused(401, 403, 404, 422, 429), refused(401, 403, 404, 409, 413, 422, 429)
 
 
 def add_operators(app: FastAPI, gateway: Gateway) -> None:

@@ -28,13 +28,13 @@ GONE: Answer = (499, {}, b"")
 def add_sites(app: FastAPI, gateway: Gateway) -> None:
     """The routes."""
 
-    @app.get("/v1/{system}/{site}", response_model=SiteInfo, responses=refused(401, 403, 404, 429))
+    @app.get("/v1/{system}/{site}", response_model=SiteInfo, responses=refused(401, 403, 404, 422, 429))
     async def site_info(system: str, site: str, request: Request) -> Response:
         """Everything that a client needs to know of a site: agents, axes, limits, JSON schemas, an example."""
         gateway.enter(request.headers, Role.READ, system, site)
         return as_model(info_of(gateway.find(system, site)))
 
-    @app.get("/v1/{system}/{site}/state", response_model=SiteStanding, responses=refused(401, 403, 404, 429))
+    @app.get("/v1/{system}/{site}/state", response_model=SiteStanding, responses=refused(401, 403, 404, 422, 429))
     async def state(system: str, site: str, request: Request) -> Response:
         """How things stand: the last answer and its age, who is in charge, commands by hand, the sensors."""
         gateway.enter(request.headers, Role.READ, system, site)

@@ -50,6 +50,8 @@ def test_the_site_tells_all_that_a_client_needs(client: TestClient, site: Site) 
     assert client.post(ACT, json=info.example).status_code == 200
     columns = info.request_schema["properties"]["readings"]
     assert columns["properties"]["count_veh"]["minItems"] == len(site.axes["approach"])
+    told = {name: "default" in info.request_schema["properties"][name] for name in ("deadline_ms", "episode", "ages_s")}
+    assert not any(told.values()), "null is refused, so it is no default"
     assert list(info.answer_schema["properties"]["commands"]["properties"]) == list(site.agents)
 
 
@@ -74,7 +76,7 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
     }
     assert set(act["responses"]) == {"200", "401", "403", "404", "408", "409", "413", "415", "422", "429", "503"}
     assert {"ActAnswer", "Refusal", "SiteInfo", "Systems", "Health"} <= set(openapi["components"]["schemas"])
-    assert "HTTPValidationError" not in str(act)
+    assert "HTTPValidationError" not in str(openapi), "no refusal looks like the framework's own"
     page = client.get("/docs").text
     assert "POST /v1/{system}/{site}/act" in page
     assert "http://" not in page
@@ -89,12 +91,14 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
         ("GET", "/v1/intersections/atlantis", 404, "site", "grid2x2"),
         ("GET", "/v2", 404, "address", "/docs"),
         ("GET", ACT, 405, "address", "ask with POST"),
+        ("GET", "/v1/systems/", 404, "address", "/docs"),
+        ("POST", f"{ACT}/", 404, "address", "/docs"),
     ],
 )
 def test_unknown_addresses_name_what_there_is(
     client: TestClient, method: str, path: str, status: int, field: str, mend: str
 ) -> None:
-    response = client.request(method, path)
+    response = client.request(method, path, follow_redirects=False)
     error = Refusal.model_validate_json(response.content).error
     assert (response.status_code, error.field) == (status, field)
     assert mend in error.mend
