@@ -84,7 +84,9 @@ class Replay:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {"ok": self.ok, **asdict(self)}
+        counts = {"reproduced": self.reproduced, "partly": self.partly, "shadows": self.shadows}
+        # `asdict` makes a counter anew from pairs, which counts the pairs.
+        return {"ok": self.ok, **asdict(self), **{name: dict(count) for name, count in counts.items()}}
 
 
 def replay(

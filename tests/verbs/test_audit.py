@@ -138,6 +138,9 @@ def test_replay_says_what_came_out_otherwise(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("replay", str(tmp_path / "audit"))
     assert code == 0
     assert "1 decisions" in out
+    code, out, _ = run("replay", str(tmp_path / "audit"), "--json")
+    told = json.loads(out)
+    assert (code, told["ok"], told["decisions"], told["reproduced"]) == (0, True, 1, {"champion": 1})
     (segment,) = (tmp_path / "audit").glob("chain-0/*.jsonl")
     segment.write_bytes(segment.read_bytes().replace(b'{"stage":0}', b'{"stage":1}', 1))
     code, out, _ = run("replay", str(tmp_path / "audit"), "--site", "grid2x2", "--json")
