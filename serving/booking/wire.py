@@ -12,7 +12,8 @@ from serving.wire import Model
 Id = Annotated[str, Field(min_length=1, max_length=96, pattern=r"^[\w.:-]+$")]
 """A name that a client gives to a request, so that it may send it twice."""
 
-Metres = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+Metres = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False, strict=True)]
+"""Strict, as every number here: `true` is no party, and "60" no place."""
 
 
 class Point(Model):
@@ -30,15 +31,15 @@ class Trip(Model):
     origin: Annotated[str, Field(max_length=128)] | Point = Field(alias="from", description="a stop, or a place")
     destination: Annotated[str, Field(max_length=128)] | Point = Field(alias="to", description="a stop, or a place")
     depart: AwareDatetime | None = Field(default=None, description="when the party sets out; now if it is not given")
-    party: int = Field(default=1, ge=1, le=1000)
-    wheelchairs: int = Field(default=0, ge=0, le=1000)
+    party: int = Field(default=1, ge=1, le=1000, strict=True)
+    wheelchairs: int = Field(default=0, ge=0, le=1000, strict=True)
     at: AwareDatetime | None = Field(default=None, description="what time it is, where the caller's clock counts")
 
 
 class QuoteRequest(Trip):
     """Asks what there is; promises nothing."""
 
-    offers: int = Field(default=3, ge=1, le=20, description="how many at most")
+    offers: int = Field(default=3, ge=1, le=20, strict=True, description="how many at most")
 
 
 class BookRequest(Trip):
@@ -78,6 +79,7 @@ class EventRequest(Model):
         ge=0,
         le=1,
         allow_inf_nan=False,
+        strict=True,
         description="share of its range that is left, with whatever it reports; reckoned by the way if not given",
     )
     at: AwareDatetime | None = Field(default=None, description="when it happened; now if it is not given")
