@@ -98,7 +98,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     with _told_to_stop(), redirect_stdout(sys.stderr):
         with _start(plan, services) as handle:
             _listen(signals)
-            _announce(handle, services)
+            announce(handle, services, open_=config.access.open)
             if as_json:
                 print(orjson.dumps({"url": handle.url, "sites": handle.sites}).decode(), file=out, flush=True)
             while _next(signals) == signal.SIGHUP:
@@ -163,7 +163,8 @@ def _next(signals: SimpleQueue[int]) -> int:
             return signals.get(timeout=AWAKE_S)
 
 
-def _announce(handle: ServeHandle, services: Sequence[SiteService]) -> None:
+def announce(handle: ServeHandle, services: Sequence[SiteService], open_: bool) -> None:
+    """Say what is served, who decides there, and how to try it."""
     for service in services:
         charge = service.in_charge
         how = f"bundle {charge.bundle}" if charge.bundle else "rule"
@@ -174,4 +175,5 @@ def _announce(handle: ServeHandle, services: Sequence[SiteService]) -> None:
         )
     site = f"{handle.url}/v1/{services[0].ref}"
     print(f"serving on {handle.url} (documentation at {handle.url}/docs); Ctrl-C stops it. Try:", file=sys.stderr)
-    print(f"  curl -s {site} | jq .example | curl -s -d @- {site}/act", file=sys.stderr)
+    curl = "curl -s" if open_ else 'curl -s -H "X-API-Key: $KEY"'
+    print(f"  {curl} {site} | jq .example | {curl} -d @- {site}/act", file=sys.stderr)

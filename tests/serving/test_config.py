@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from envs import CityloopError
+from envs.core.site import Site
 from serving.config import ServiceConfig
+from serving.run import announce
+from tests.serving.plants import service
 
 SITE = "intersections/grid2x2"
 
@@ -141,3 +145,12 @@ check_ray()
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert said.stdout.splitlines() == ["True", "[]"], said.stderr
     assert said.returncode == 0, said.stderr
+
+
+@pytest.mark.parametrize("open_", [True, False])
+def test_what_a_start_says_to_try_brings_a_key_where_one_is_due(
+    open_: bool, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], open_)  # type: ignore[arg-type]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "curl" in line]
+    assert line.count('-H "X-API-Key: $KEY"') == (0 if open_ else 2)
