@@ -29,6 +29,7 @@ from serving.transport import (
     SocketTransport,
     Transport,
     Unreachable,
+    trust,
 )
 
 __all__ = ["AsyncSiteClient", "Decided", "Late", "SiteClient", "Unusable"]
@@ -78,7 +79,9 @@ class SiteClient(Terms):
             CityloopError: if no service answers there, or it does not serve this site.
         """
         try:
-            answer = httpx.get(self.info_address, timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False)
+            answer = httpx.get(
+                self.info_address, timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False, verify=trust()
+            )
         except httpx.HTTPError as error:
             raise self.no_service(error) from None
         return self.described(answer.status_code, answer.content)
@@ -153,7 +156,9 @@ class AsyncSiteClient(Terms):
     async def info(self) -> dict[str, Any]:
         """As `SiteClient.info`."""
         try:
-            async with httpx.AsyncClient(timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False) as http:
+            async with httpx.AsyncClient(
+                timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False, verify=trust()
+            ) as http:
                 answer = await http.get(self.info_address)
         except httpx.HTTPError as error:
             raise self.no_service(error) from None

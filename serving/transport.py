@@ -7,6 +7,7 @@ pairs them by itself, and of a WebSocket's messages those of other ticks are dro
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +21,16 @@ from serving.tick.deadline import Late, Worker
 
 MAX_ANSWER_BYTES = 4 << 20
 """Longest message that is taken in."""
+
+
+def trust() -> ssl.SSLContext:
+    """Who may vouch for a service over HTTPS: whom a WebSocket's TLS trusts, too, and httpx's own list.
+
+    A city's service has a certificate of its own authority: the machine trusts that, or ``SSL_CERT_FILE`` names it.
+    """
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
 
 
 @dataclass(frozen=True)
@@ -80,13 +91,13 @@ class HttpTransport:
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], transport: httpx.BaseTransport | None = None):
-        self._url, self._headers, self._transport = url, dict(headers), transport
+        self._url, self._headers, self._transport, self._trust = url, dict(headers), transport, trust()
         self._open()
 
     def _open(self) -> None:
         # httpx's own timeouts hold for each read; a service that trickles would outlast any number of them.
         self._worker = Worker("service client")
-        self._http = httpx.Client(headers=self._headers, trust_env=False, transport=self._transport)
+        self._http = httpx.Client(headers=self._headers, trust_env=False, transport=self._transport, verify=self._trust)
 
     def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
         """See `Transport`. What was given up on an earlier tick keeps nobody waiting: a new connection is made."""
@@ -118,7 +129,9 @@ class AsyncHttpTransport:
 
     def __init__(self, url: str, headers: Mapping[str, str], transport: httpx.AsyncBaseTransport | None = None):
         self._url = url
-        self._http = httpx.AsyncClient(headers=dict(headers), trust_env=False, transport=transport, timeout=None)
+        self._http = httpx.AsyncClient(
+            headers=dict(headers), trust_env=False, transport=transport, timeout=None, verify=trust()
+        )
 
     async def ask(self, body: bytes, tick: int) -> Reply:
         """See `AsyncTransport`."""

@@ -12,6 +12,7 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.refusals import brief
+from serving.transport import trust
 
 KEY = "CITYLOOP_KEY"
 """Environment: the key, so that it stands in no history of commands."""
@@ -43,7 +44,7 @@ class Admin:
         if key and not (key.isascii() and key.isprintable()):
             raise CityloopError(f"the key in {KEY} has characters that no key has: copy it once more")
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(timeout=TIMEOUT_S, headers=headers, trust_env=False)
+        self._http = httpx.Client(timeout=TIMEOUT_S, headers=headers, trust_env=False, verify=trust())
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer of an address.

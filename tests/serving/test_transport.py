@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,7 +16,14 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from serving.tick.deadline import Late
-from serving.transport import AsyncSocketTransport, Reply, SocketTransport, Unreachable
+from serving.transport import (
+    AsyncHttpTransport,
+    AsyncSocketTransport,
+    HttpTransport,
+    Reply,
+    SocketTransport,
+    Unreachable,
+)
 
 
 def answer(tick: int) -> str:
@@ -103,3 +114,64 @@ def test_nobody_there_is_unreachable(kind: str) -> None:
     with pytest.raises(Unreachable):
         asker.ask(0)
     asker.close()
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with what it was asked."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def own_authority(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a server with a certificate that no public authority vouches for, and the certificate."""
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=here"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", "req", "-x509", "-nodes", *kind, *names, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = HTTPServer(("127.0.0.1", 0), Echo)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}/act", certificate
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_whom_the_machine_trusts_may_vouch_for_a_service(
+    own_authority: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, certificate = own_authority
+
+    def both() -> list[bytes]:
+        plain = HttpTransport(url, {})
+        try:
+            first = plain.ask(b"1", 0, 10.0).content
+        finally:
+            plain.close()
+        return [first, asyncio.run(asked(url))]
+
+    with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
+        both()
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert both() == [b"1", b"2"]
+
+
+async def asked(url: str) -> bytes:
+    transport = AsyncHttpTransport(url, {})
+    try:
+        return (await transport.ask(b"2", 0)).content
+    finally:
+        await transport.close()
