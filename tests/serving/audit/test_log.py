@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +20,11 @@ from serving.audit import AuditLog, AuditSettings, writer
 from serving.audit import log as log_module
 from serving.audit.kept import find_shipped
 from serving.audit.query import Wanted, records
-from serving.audit.records import to_event, to_fields
+from serving.audit.records import to_event
 from serving.audit.verify import verify
 from tests.serving.audit.events import change, decision, shadowed
+from tests.serving.audit.written import child, kinds, lines, until
 from tests.serving.bundles import bundle
-
-
-def lines(folder: Path, chain: str = "chain-0") -> list[dict[str, Any]]:
-    return [record for record in records(folder, Wanted()) if record["chain"] == chain]
-
-
-def kinds(folder: Path) -> list[str]:
-    return [record["kind"] for record in lines(folder)]
 
 
 def test_every_event_is_there_in_order_as_it_was(tmp_path: Path) -> None:
@@ -144,171 +132,6 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         AuditLog(tmp_path / "log", AuditSettings(key=tmp_path / "file"))
 
 
-class Disk:
-    """Stands between the log and its files: full, or so slow that a write waits to be let through."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.room: int | None = None
-        self.let_through = threading.Event()
-        self.let_through.set()
-        self.entered = threading.Event()
-        monkeypatch.setattr(writer, "write", self.write)
-        monkeypatch.setattr(log_module, "RETRY_S", 0.01)
-
-    def write(self, file: int, content: bytes) -> None:
-        self.entered.set()
-        assert self.let_through.wait(30)
-        if self.room is None:
-            os.write(file, content)
-            return
-        os.write(file, content[: self.room])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-
-
-def test_a_full_disk_is_loud_and_loses_nothing_that_the_queue_can_hold(
-    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
-) -> None:
-    log = AuditLog(tmp_path)
-    disk.room = 100  # a part of the line gets through
-    with caplog.at_level(logging.WARNING):
-        for k in range(10):
-            log.record(decision(k))
-        until(lambda: not log.healthy)
-        assert "No space left on device" in str(log.degraded)
-        disk.room = None
-        until(lambda: log.healthy)
-        assert log.flush()
-    assert "No space left on device" in caplog.text
-    assert "can be written again" in caplog.text
-    log.close()
-    assert kinds(tmp_path) == ["segment", *["decision"] * 10, "stop"]
-    assert verify(tmp_path).ok
-    assert not log.lost
-
-
-def test_what_the_queue_cannot_hold_is_counted_and_the_count_is_chained(
-    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
-) -> None:
-    log = AuditLog(tmp_path, AuditSettings(queue_records=10))
-    disk.room = 0
-    log.record(decision(0))
-    until(lambda: not log.healthy)
-    for k in range(1, 30):
-        log.record(decision(k))
-    log.record(shadowed(30))
-    log.record(change("rollback"))  # there is room for changes where decisions are lost, and those of shadows
-    assert log.lost == {"decision": 20, "shadow": 1}
-    assert "audit log" in caplog.text
-    disk.room = None
-    assert log.flush(20)  # what waited is written: there is room again
-    assert log.healthy
-    log.record(decision(30))
-    log.close()
-    gap = next(record for record in lines(tmp_path) if record["kind"] == "gap")
-    assert (gap["lost"], gap["kinds"]) == (21, {"decision": 20, "shadow": 1})
-    assert "No space left on device" in gap["why"]
-    report = verify(tmp_path)
-    assert report.ok
-    assert [one["lost"] for one in report.chains[0].gaps] == [21]
-    ticks = [record.get("tick", record["kind"]) for record in lines(tmp_path)]
-    assert ticks[-5:] == [9, "gap", "change", 30, "stop"]
-
-
-def test_no_answer_waits_for_a_disk_that_hangs(tmp_path: Path, disk: Disk) -> None:
-    log = AuditLog(tmp_path, AuditSettings(queue_records=5))
-    disk.entered.clear()
-    disk.let_through.clear()
-    log.record(decision(0))
-    assert disk.entered.wait(10)
-    for k in range(1, 20):
-        log.record(decision(k))  # would hang here
-    assert log.lost == {"decision": 15}
-    assert "15 records lost" in str(log.degraded)
-    disk.let_through.set()
-    until(lambda: log.healthy)
-    log.close()
-    assert [r["lost"] for r in lines(tmp_path) if r["kind"] == "gap"] == [15]
-    assert verify(tmp_path).ok
-
-
-def test_large_ticks_do_not_fill_the_memory(tmp_path: Path, disk: Disk) -> None:
-    log = AuditLog(tmp_path, AuditSettings(queue_mb=1))
-    disk.let_through.clear()
-    for k in range(10):
-        log.record(decision(k, body=b" " * 300_000))
-    assert log.lost["decision"] == 7
-    disk.let_through.set()
-    log.close()
-    assert verify(tmp_path).ok
-
-
-@pytest.mark.parametrize("broken", ["write", "sync_folder"])
-def test_a_new_segment_that_could_not_be_begun_is_begun_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    one = writer.Writer(tmp_path, AuditSettings(segment_mb=1e-6, compress=False))
-    with monkeypatch.context() as ill:
-        ill.setattr(writer, broken, refuse)
-        ill.setattr(writer.os, "ftruncate", refuse)
-        for _ in range(2):
-            with pytest.raises(OSError, match="Input/output error"):
-                one.append([("decision", to_fields(decision()))])
-    one.append([("decision", to_fields(decision()))])
-    one.close()
-    report = verify(tmp_path)
-    assert report.ok, report.all_problems
-    assert kinds(tmp_path) == ["segment", "segment", "decision", "segment", "stop"]
-
-
-def test_an_anchor_that_cannot_be_written_is_told_but_the_chain_goes_on(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit", AuditSettings(anchors=tmp_path / "anchors"))
-    (tmp_path / "anchors" / "chain-0.json").unlink()
-    (tmp_path / "anchors").rmdir()
-    log.record(decision())
-    assert log.flush()
-    assert "anchor" in str(log.degraded)
-    (tmp_path / "anchors").mkdir()
-    log.record(decision())
-    assert log.flush()
-    assert log.healthy
-    log.close()
-    assert kinds(tmp_path / "audit") == ["segment", "decision", "decision", "stop"]
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from serving.audit import AuditLog, AuditSettings
-from tests.serving.audit.events import decision
-log = AuditLog(Path(sys.argv[1]), AuditSettings(segment_mb=0.05))
-k = 0
-while True:
-    log.record(decision(k, body=b"x" * (k % 7000)))
-    k += 1
-    if k % 50 == 0:
-        log.flush()
-        print(k, flush=True)
-"""
-
-
-def child(folder: Path, code: str = CHILD) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_chain_is_whole_after_the_next_start(tmp_path: Path, kills: int) -> None:
     for k in range(kills):
@@ -391,35 +214,6 @@ def test_nothing_that_is_handed_over_stops_the_log(tmp_path: Path) -> None:
     log.close()
     assert kinds(tmp_path) == ["segment", "unwritable", "decision", "stop"]
     assert log.healthy
-
-
-def test_a_real_limit_of_the_disk_is_survived(tmp_path: Path) -> None:
-    code = """
-import logging, resource, sys, time
-from pathlib import Path
-from serving.audit import AuditLog, AuditSettings
-from tests.serving.audit.events import decision
-log = AuditLog(Path(sys.argv[1]), AuditSettings(queue_records=20))
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-while log.healthy:
-    log.record(decision())
-print(log.degraded, flush=True)
-for _ in range(100):
-    log.record(decision())
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-while not log.healthy:
-    time.sleep(0.01)
-log.close()
-print(sum(log.lost.values()))
-"""
-    with child(tmp_path, code) as process:
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    why, lost = out.strip().splitlines()
-    assert "cannot be written" in why or "records lost" in why
-    report = verify(tmp_path)
-    assert report.ok
-    assert sum(gap["lost"] for gap in report.chains[0].gaps) == int(lost) >= 80
 
 
 def test_recent_reads_what_is_asked_for(tmp_path: Path) -> None:

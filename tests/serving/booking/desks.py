@@ -97,3 +97,14 @@ def desk(folder: Path, site: TransitSite | None = None, **changes: Any) -> Itera
         yield one
     finally:
         one.close()
+
+
+def refusal(answer: Any) -> tuple[int, str, Any]:
+    error = answer.json()["error"]
+    assert set(error) == {"field", "value", "mend"}
+    return answer.status_code, error["field"], error["value"]
+
+
+def hours_of(vehicle: Vehicle, **rest: Any) -> Vehicle:
+    """The vehicle, on a shift by day."""
+    return vehicle.model_copy(update={"begins": "06:00", "ends": "20:00"} | rest)

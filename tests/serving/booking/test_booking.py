@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from envs.core.errors import CityloopError
 from envs.transit.terms import Charging
 from serving.access.principal import Grant, Principal, Role
 from serving.booking.desk import Desk
-from serving.booking.places import Calendar
 from serving.booking.settings import BookingSettings, Vehicle
 from tests.envs.transit.small import three_zones
 from tests.serving.booking.desks import (
@@ -25,23 +22,12 @@ from tests.serving.booking.desks import (
     Client,
     at,
     desk,
-    detour,
+    hours_of,
     reassigned,
+    refusal,
     settings_of,
     since,
 )
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    with desk(tmp_path) as one:
-        yield Client(one)
-
-
-def refusal(answer: Any) -> tuple[int, str, Any]:
-    error = answer.json()["error"]
-    assert set(error) == {"field", "value", "mend"}
-    return answer.status_code, error["field"], error["value"]
 
 
 def test_a_trip_from_quote_to_arrival(client: Client) -> None:
@@ -136,65 +122,6 @@ def test_a_refusal_says_what_would_be_possible(tmp_path: Path) -> None:
         assert client.book(0.0, "0", "5", party=2, depart=later).status_code == 200
 
 
-def test_an_offer_can_be_booked_from_its_vehicle_before_its_shift_begins(tmp_path: Path) -> None:
-    """Within the promise, red comes to work at five past eight."""
-    with desk(tmp_path, vehicles=(Vehicle(id="red", at="0", begins="08:05", ends="12:00"),)) as one:
-        client = Client(one)
-        offer = client.post("quotes", 0.0, **{"from": "1", "to": "4"}).json()["offers"][0]
-        booked = client.book(0.0, "1", "4", vehicle=offer["vehicle"])
-        assert booked.json()["pickup"]["expected"] == offer["pickup"]["expected"] == "2026-03-02T08:06:00.000+00:00"
-
-
-def test_who_named_a_vehicle_is_told_when_that_one_can_come(tmp_path: Path) -> None:
-    """Red is full on its way there and back, for a quarter of an hour; blue, which is free, was not asked for."""
-    with desk(tmp_path, vehicles=(Vehicle(id="red", seats=2, at="0"), Vehicle(id="blue", seats=2, at="0"))) as one:
-        client = Client(one)
-        for ends in (("0", "5"), ("5", "0")):
-            assert client.book(0.0, *ends, party=2, vehicle="red").status_code == 200
-        refused = client.book(0.0, "5", "0", party=2, vehicle="red").json()["error"]
-        assert refused["value"] == "too_late"
-        later = refused["mend"].rpartition("set out at ")[2].partition(" ")[0]
-        assert since(later) == 600
-        assert client.book(0.0, "5", "0", party=2, vehicle="red", depart=later).status_code == 200
-
-
-def test_rides_whose_end_was_never_reported_can_be_ended_days_later(tmp_path: Path) -> None:
-    with desk(tmp_path, vehicles=(hours_of(VEHICLES[0]),)) as one:
-        client = Client(one)
-        rides, waits, stays = (client.book(0.0, *ends).json()["id"] for ends in (("0", "4"), ("0", "3"), ("1", "3")))
-        client.event(15.0, "red", "boarded", booking=rides)
-        days = 3 * 86_400.0
-        assert refusal(client.event(days, "red", "boarded", booking=waits))[:2] == (409, "booking")
-        ended = client.event(days, "red", "alighted", booking=rides).json()["bookings"]
-        ended += client.event(days, "red", "no-show", booking=waits).json()["bookings"]
-        ended.append(client.cancel(stays, days).json())
-        assert [row["state"] for row in ended] == ["completed", "no-show", "cancelled"]
-        client.post("quotes", days + 29 * 86_400.0, **{"from": "1", "to": "2"})
-        client.post("quotes", days + 31 * 86_400.0, **{"from": "1", "to": "2"})
-        assert client.get(f"bookings/{rides}").status_code == 404, "as all that is over for so long"
-
-
-def test_off_duty_and_out_of_service(tmp_path: Path) -> None:
-    shift = (Vehicle(id="red", at="0", begins="09:00", ends="12:00"),)
-    with desk(tmp_path, vehicles=shift) as one:
-        client = Client(one)
-        refused = client.book(0.0, "1", "4")
-        assert refusal(refused) == (409, "trip", "off_duty")
-        assert "09:00" in refused.json()["error"]["mend"]
-        booked = client.book(0.0, "1", "4", depart=at(3600.0)).json()
-        assert since(booked["pickup"]["expected"]) == 3600 + 60, "it begins at 0 at nine"
-        tomorrow = client.book(0.0, "1", "4", depart=at(23.9 * 3600)).json()["error"]["mend"]
-        assert "2026-03-03T09:00" in tomorrow
-        assert client.event(1.0, "red", "breakdown").status_code == 200
-    with desk(tmp_path, database=f"sqlite:///{tmp_path / 'other.db'}") as one:
-        client = Client(one)
-        for vehicle in ("red", "blue"):
-            client.event(0.0, vehicle, "breakdown")
-        assert refusal(client.book(1.0, "1", "4")) == (409, "trip", "out_of_service")
-        client.event(2.0, "red", "back", corner="2")
-        assert client.book(3.0, "1", "4").json()["vehicle"] == "red"
-
-
 def test_who_asks_from_a_place_walks_to_the_nearest_stop(client: Client) -> None:
     booked = client.book(0.0, {"x_m": 480.0, "y_m": 200.0}, "4").json()
     assert booked["pickup"]["stop"] == "1"
@@ -202,100 +129,11 @@ def test_who_asks_from_a_place_walks_to_the_nearest_stop(client: Client) -> None
     assert since(booked["pickup"]["earliest"]) == pytest.approx(201.0, abs=0.1), "a metre a second"
 
 
-def test_events_that_cannot_be(client: Client) -> None:
-    booked = client.book(0.0, "1", "4", depart=at(600.0)).json()["id"]
-    assert refusal(client.event(1.0, "red", "alighted", booking=booked))[:2] == (409, "booking")
-    assert refusal(client.event(1.0, "blue", "boarded", booking=booked)) == (409, "vehicle", "blue")
-    assert refusal(client.event(1.0, "red", "no-show", booking=booked))[:2] == (409, "booking")
-    assert refusal(client.event(1.0, "red", "boarded"))[:2] == (422, "booking")
-    assert refusal(client.event(1.0, "red", "position"))[:2] == (422, "corner")
-    assert refusal(client.event(1.0, "green", "position", corner="1")) == (404, "vehicle", "green")
-    gone = client.event(700.0, "red", "no-show", booking=booked).json()
-    assert (gone["bookings"][0]["state"], gone["vehicle"]["plan"]) == ("no-show", [])
-
-
-def test_who_takes_over_sets_out_when_a_breakdown_is_heard_of(client: Client) -> None:
-    """Nine minutes after it; blue has stood four minutes away all the while."""
-    client.book(0.0, "1", "4", depart=at(300.0))
-    client.post("quotes", 600.0, **{"from": "1", "to": "2"})
-    (taken,) = client.event(60.0, "red", "breakdown").json()["bookings"]
-    assert taken["vehicle"] == "blue"
-    assert since(taken["pickup"]["expected"]) == 600 + 240
-
-
-def test_a_report_of_long_ago_is_a_clock_that_is_wrong(client: Client) -> None:
-    booked = client.book(0.0, "1", "4").json()
-    for told in ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"):
-        refused = client.post("events", vehicle="red", kind="boarded", booking=booked["id"], at=told)
-        assert refusal(refused)[:2] == (422, "at")
-    assert client.event(60.0, "red", "boarded", booking=booked["id"]).status_code == 200
-
-
-def test_a_shift_may_end_on_the_next_day(tmp_path: Path) -> None:
-    rest = {"rest_min": 5.0, "rest_from": "23:40", "rest_until": "00:10"}
-    night = (Vehicle(id="red", at="0", begins="22:00", ends="02:00", **rest),)
-    evening, past_midnight = 14.5 * 3600.0, 16.5 * 3600.0
-    with desk(tmp_path, vehicles=night) as one:
-        client = Client(one)
-        assert "2026-03-02T22:00" in client.book(0.0, "1", "4").json()["error"]["mend"]
-        booked = client.book(evening, "1", "4", depart=at(past_midnight)).json()
-        assert since(booked["pickup"]["expected"]) == past_midnight
-        for minute, kind in ((0.0, "break-began"), (5.0, "break-ended")):
-            told = client.event(15.75 * 3600.0 + 60.0 * minute, "red", kind)
-            assert told.status_code == 200, "its time is from 23:40 on"
-    with desk(tmp_path, vehicles=night) as one:  # anew, on the next day
-        client = Client(one)
-        boarded = client.event(past_midnight + 15.0, "red", "boarded", booking=booked["id"]).json()
-        assert (boarded["vehicle"]["aboard"], boarded["bookings"][0]["vehicle"]) == (1, "red")
-        client.event(past_midnight + 200.0, "red", "alighted", booking=booked["id"])
-        assert client.get("vehicles/red").json()["corner"] == "4"
-        assert "2026-03-03T22:00" in client.book(18.5 * 3600.0, "1", "4").json()["error"]["mend"]
-
-
-@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2026-07-01"])
-def test_shifts_begin_by_the_clock_on_the_days_when_it_is_changed_too(day: str) -> None:
-    calendar = Calendar("Europe/Berlin", datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp())
-    begins, ends = (str(calendar.iso(calendar.to_time(calendar.hour(0, hour)))) for hour in (6.5, 24.0))
-    assert begins.startswith(f"{day}T06:30:00")
-    assert ends.startswith(f"{calendar.date(1)}T00:00:00")
-
-
-def test_who_is_back_is_where_it_says_even_if_it_never_was_away(client: Client) -> None:
-    for seconds, corner in ((10.0, "3"), (20.0, "2")):
-        assert client.event(seconds, "red", "back", corner=corner).json()["vehicle"]["corner"] == corner
-
-
 @pytest.mark.parametrize("plus", ["+", "%2B"])
 def test_the_time_of_a_cancellation_may_be_written_as_it_is_said(client: Client, plus: str) -> None:
     booked = client.book(0.0, "1", "4").json()["id"]
     cancelled = client.http.delete(f"{client.base}/bookings/{booked}?at=2026-03-02T15:00:09{plus}07:00")
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-
-
-def test_a_breakdown_hands_riders_over(client: Client) -> None:
-    waits, rides = (client.book(0.0, *trip).json()["id"] for trip in (("1", "4"), ("0", "3")))
-    client.event(15.0, "red", "boarded", booking=rides)
-    client.event(20.0, "red", "position", corner="0")
-    found = client.event(30.0, "red", "breakdown").json()
-    assert found["vehicle"]["out_of_service"]
-    assert {row["id"]: (row["vehicle"], row["state"]) for row in found["bookings"]} == {
-        waits: ("blue", "confirmed"),
-        rides: ("blue", "confirmed"),
-    }
-    plan = client.get("vehicles/blue").json()["plan"]
-    assert ("pick up", rides, found["vehicle"]["corner"]) in {
-        (stop["do"], stop["booking"], stop["stop"]) for stop in plan
-    }
-    again = client.get(f"bookings/{rides}").json()
-    assert since(again["pickup"]["happened"]) == 0, "when the rider boarded first"
-
-
-def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
-    booked = client.book(0.0, "1", "4").json()["id"]
-    client.event(500.0, "red", "position", corner="0")
-    assert not client.get(f"bookings/{booked}").json()["late"]
-    client.event(700.0, "red", "position", corner="0")
-    assert client.get(f"bookings/{booked}").json()["late"]
 
 
 DOES = {"pick up": "boarded", "drop off": "alighted", "plug in": "plugged-in", "unplug": "unplugged"}
@@ -368,53 +206,6 @@ def test_who_waits_is_told_which_vehicle_comes_now(tmp_path: Path) -> None:
         assert client.event(200.0, "blue", "boarded", booking=booked["id"]).status_code == 200
         client.event(350.0, "blue", "alighted", booking=booked["id"])
         assert client.get(f"bookings/{booked['id']}").json()["handed_over"] == [moved], "when it is over, too"
-
-
-def test_an_electric_vehicle_is_booked_as_far_as_its_battery_lasts(tmp_path: Path) -> None:
-    """Red, at the charger, has 2.4 km and charges to 4.8: it could go to 4 and come back, but not to 5."""
-    red = ELECTRIC[0].model_copy(update={"charged": 0.4})
-    with desk(tmp_path, vehicles=(red,), charging=CHARGING) as one:
-        client = Client(one)
-        assert client.post("quotes", 0.0, **{"from": "0", "to": "5"}).json()["refused"]["reason"] == "no_charge"
-        shown = client.get("vehicles/red").json()
-        assert (shown["charge"], shown["charges"], shown["short_of_charge"]) == (0.4, False, False)
-        assert [stop["do"] for stop in shown["plan"]] == ["plug in", "unplug"], "it is low"
-        assert refusal(client.event(1.0, "red", "unplugged")) == (409, "vehicle", "red")
-        assert client.event(1.0, "red", "plugged-in").json()["vehicle"]["charges"]
-        assert refusal(client.book(2.0, "0", "5")) == (409, "trip", "no_charge")
-        booked = client.book(2.0, "0", "4").json()
-        assert since(booked["pickup"]["expected"]) > 60, "when it has charged"
-        left = client.event(62.0, "red", "position", corner="0", charge=0.9).json()["vehicle"]
-        assert (left["charge"], left["charges"]) == (0.9, True)
-        gone = client.event(70.0, "red", "unplugged", charge=0.95).json()["vehicle"]
-        assert [stop["do"] for stop in gone["plan"]] == ["pick up", "drop off"]
-    with desk(tmp_path, vehicles=(red,), charging=CHARGING) as one:
-        client = Client(one)
-        assert client.get("vehicles/red").json()["charge"] == 0.95
-        poor = client.event(71.0, "red", "position", corner="0", charge=0.1).json()["vehicle"]
-        assert poor["short_of_charge"]
-    with desk(tmp_path, database=f"sqlite:///{tmp_path / 'other.db'}") as one:
-        assert refusal(Client(one).event(0.0, "red", "position", corner="1", charge=0.5)) == (422, "charge", 0.5)
-
-
-def test_a_stop_without_which_a_battery_would_not_last_is_passed(tmp_path: Path) -> None:
-    """Who cancels is not picked up at b, but to c, where another waits, the vehicle has to go by b all the same."""
-    one_km = (Vehicle(id="red", at="z", range_km=1.0),)
-    plain: dict[str, Any] = {"vehicles": one_km, "charging": Charging(stops=("z",), low=0.1)}
-    with desk(tmp_path, detour(), **plain) as one:
-        client = Client(one)
-        gone = client.book(0.0, "b", "c").json()["id"]
-        stays = client.book(0.0, "c", "z").json()["id"]
-        assert client.cancel(gone, 1.0).json()["state"] == "cancelled"
-        plan = client.get("vehicles/red").json()["plan"]
-        assert [(stop["do"], stop["stop"]) for stop in plan[:3]] == [("pass", "b"), ("pass", "c"), ("pick up", "c")]
-    with desk(tmp_path, detour(), **plain) as one:
-        client = Client(one)
-        assert client.get("vehicles/red").json()["plan"] == plan
-        client.event(121.0, "red", "position", corner="b")
-        left = client.event(190.0, "red", "position", corner="c").json()["vehicle"]
-        assert ([stop["booking"] for stop in left["plan"]], left["charge"]) == ([stays, stays], 0.7)
-        assert client.get(f"bookings/{gone}").json()["state"] == "cancelled"
 
 
 def near(a: Any, b: Any) -> bool:
@@ -520,11 +311,6 @@ def test_settings_that_make_no_sense(tmp_path: Path, changes: dict[str, Any], wo
         settings_of(tmp_path, **changes)
 
 
-def hours_of(vehicle: Vehicle, **rest: Any) -> Vehicle:
-    """The vehicle, on a shift by day."""
-    return vehicle.model_copy(update={"begins": "06:00", "ends": "20:00"} | rest)
-
-
 def test_a_vehicle_without_riders_may_go(tmp_path: Path) -> None:
     """Its driver's break, which is in its plan, is nobody's promise."""
     rest = {"rest_min": 30.0, "rest_from": "10:00", "rest_until": "12:00"}
@@ -562,10 +348,3 @@ def test_a_service_that_cannot_work_says_so(tmp_path: Path) -> None:
     for vehicle in ({"begins": "9"}, {"begins": "00:00", "ends": "24:00"}, {"begins": "9:00", "ends": "25:00"}):
         with pytest.raises(ValueError, match=r"ends|time of a day"):
             BookingSettings(vehicles=({"id": "red", "at": "0", **vehicle},))
-
-
-def test_a_vehicle_that_was_named_is_told_what_it_lacks(client: Client) -> None:
-    mend = client.book(0.0, "1", "4", party=500, vehicle="red").json()["error"]["mend"]
-    assert mend == "vehicle red has fewer than 500 seats: split the party"
-    mend = client.book(0.0, "1", "4", party=500).json()["error"]["mend"]
-    assert mend == "no vehicle has 500 seats: split the party"
