@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,15 +179,16 @@ def test_resume_goes_on_where_it_stopped(run):
     assert read_json(folder / "checkpoints" / "000003" / "progress.json")["iteration"] == 3
 
 
-def test_a_bound_given_on_resuming_takes_the_place_of_the_former(run, caplog):
-    folder, _ = run
+def test_a_bound_given_on_resuming_takes_the_place_of_the_former(run, tmp_path, caplog):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
     done = read_json(folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text() / "progress.json")
     train(resume=folder, minutes=done["elapsed_s"] / 60)
-    assert "3 updates" in caplog.text
+    assert f"{done['iteration']} updates" in caplog.text
     assert "give more --minutes or --iterations" in caplog.text
     assert read_yaml(folder / "config.yaml")["budget"]["iterations"] is None
-    train(resume=folder, iterations=4)
-    assert (folder / "checkpoints" / "latest").read_text() == "000004"
+    train(resume=folder, iterations=done["iteration"] + 1)
+    assert int((folder / "checkpoints" / "latest").read_text()) == done["iteration"] + 1
 
 
 KILLED = """
