@@ -157,13 +157,17 @@ def task_of(scenarios: Sequence[Scenario], settings: Settings) -> Task:
     Raises:
         CityloopError: if they cannot share a policy, one is for tests alone, or there are to be too many processes.
     """
-    _check_together(scenarios)
+    check_together(scenarios)
     with ExitStack() as stack:
         return _task(scenarios, [stack.enter_context(closing(make_loop(each))) for each in scenarios], settings)
 
 
-def _check_together(scenarios: Sequence[Scenario]) -> None:
-    """Refuse scenarios that cannot be trained on together."""
+def check_together(scenarios: Sequence[Scenario]) -> None:
+    """Refuse scenarios that cannot be trained on, or not together.
+
+    Raises:
+        CityloopError: naming the one that cannot.
+    """
     if len({scenario.system for scenario in scenarios}) != 1:
         raise CityloopError("scenarios of several systems cannot share a policy: give scenarios of one system")
     held_out = next((scenario for scenario in scenarios if scenario.held_out), None)

@@ -23,6 +23,7 @@ from envs.core.env import CityGymEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
+from training.algorithm import check_together
 from training.journal import Journal
 from training.settings import Settings, check_budget
 from training.tracking import SPEED, RunFolder
@@ -60,9 +61,10 @@ def train_reference(
         command: the command line that asked for it, for the policy's card.
 
     Raises:
-        CityloopError: if the scenario has several agents, or a bound is none.
+        CityloopError: if the scenario has several agents or is for tests alone, or a bound is none.
     """
     check_budget(minutes, iterations)
+    check_together([scenario])
     with closing(make_loop(scenario)) as loop:
         agents = len(loop.site.agents)
     if agents > 1:

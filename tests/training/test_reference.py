@@ -35,6 +35,11 @@ def test_a_site_of_several_agents_is_refused():
         train_reference(load_scenario("intersections/grid2x2"))
 
 
+def test_what_is_kept_for_tests_is_not_learned_from():
+    with pytest.raises(CityloopError, match="drainage/astlingen-oct2000 is for tests alone"):
+        train_reference(load_scenario("drainage/astlingen-oct2000"))
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_plants_learn_from_training_seeds(monkeypatch, tmp_path, seed):
     scenario, begun, reset = load_scenario("dampers/dyke"), [], DampersWorld.reset
