@@ -159,6 +159,12 @@ class ServiceConfig(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _ports_of_their_own(self) -> Self:
+        if self.grpc_port == self.port:
+            raise ValueError(f"port and grpc_port are both {self.port}: give each one of its own")
+        return self
+
     @property
     def url(self) -> str:
         """Where it answers, seen from this machine."""

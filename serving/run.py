@@ -18,6 +18,7 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.build import Plan
+from serving.cluster.loopback import LOOPBACK
 from serving.cluster.ray_cluster import Cluster, check_port
 from serving.config import ServiceConfig
 from serving.tick.sites import SiteService
@@ -90,6 +91,8 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     with closing(plan.gateway(restore=False)) as look:
         services = look.all
         check_port(config.host, config.port)
+        if config.grpc_port is not None:
+            check_port(LOOPBACK, config.grpc_port, "--grpc-port")
         plan.check_files()
     if not block:
         return _start(plan, services)

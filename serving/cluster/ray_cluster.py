@@ -48,8 +48,13 @@ MAX_MESSAGE_BYTES = 2 * MAX_BODY_BYTES
 """Longest message over gRPC; Ray Serve's own limit is 2 GiB."""
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, another: str = "--port or --host") -> None:
     """Refuse an address that cannot be listened on.
+
+    Args:
+        host: an IPv4 address.
+        port: of it.
+        another: the options that say otherwise, for the mend.
 
     Raises:
         CityloopError: if the port is in use, not allowed, or the host is not this machine's.
@@ -64,9 +69,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CityloopError(
-            f"port {port} on {host} cannot be used ({reason}): choose another --port or --host"
-        ) from None
+        raise CityloopError(f"port {port} on {host} cannot be used ({reason}): choose another {another}") from None
 
 
 LEAST_FILES = 256

@@ -52,6 +52,7 @@ def test_defaults_hold_for_every_site_that_does_not_say_otherwise() -> None:
         ({"host": "0.0.0.0"}, "there are no keys"),
         ({"host": "city.example"}, "there are no keys"),
         ({"shards": "many"}, "shards"),
+        ({"port": 8001, "grpc_port": 8001}, "port and grpc_port are both 8001"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(changes: dict[str, Any], words: str) -> None:

@@ -110,6 +110,8 @@ def test_a_port_in_use_is_one_sentence(running: Running) -> None:
     port = int(running.url.rsplit(":", 1)[1])
     with pytest.raises(CityloopError, match=rf"port {port} on 127.0.0.1 cannot be used \(address already in use\)"):
         serve(config(port=port))
+    with pytest.raises(CityloopError, match="choose another --grpc-port"):
+        serve(config(port=free_ports(1)[0], grpc_port=port))
 
 
 def test_it_stops_without_a_trace(running: Running) -> None:
