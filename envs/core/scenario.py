@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -103,6 +103,9 @@ class Scenario(Frozen):
         seeds: which seeds are for training, validation and test.
     """
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that scenarios had been trained on without: at their defaults they are no part of the hash."""
+
     system: str
     name: str = Field(pattern=NAME)
     description: str = ""
@@ -155,7 +158,8 @@ class Scenario(Frozen):
     @property
     def hash(self) -> str:
         """A short content hash: equal exactly when the scenarios are, wherever their files lie."""
-        content = self.model_dump(mode="json")
+        usual = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        content = self.model_dump(mode="json", exclude=usual)
         text = json.dumps(content, sort_keys=True)
         files = self.files()
         for folder in sorted({str(path.parent) for path in files}):  # given as a whole, its files say what is in it

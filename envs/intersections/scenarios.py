@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
@@ -138,7 +138,11 @@ class SignalScenario(Scenario):
         training_stops_when_locked: whether an episode of a training seed ends once half of all vehicles have stood for
             five minutes; whoever learns is charged for what would have followed.
         teleport_s: seconds of standstill after which SUMO removes a vehicle; -1: never.
+        lateral_resolution_m: width of the strips in which vehicles share a lane (SUMO's sublane model), for mixed
+            traffic in which motorcycles pass between cars; None: one behind the other.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"lateral_resolution_m"})
 
     system: Literal["intersections"] = "intersections"
     net: Path
@@ -154,6 +158,7 @@ class SignalScenario(Scenario):
     training_sensors: Sensors = Sensors(noise=0.1, dropout=0.3, faulty=0.5)
     training_stops_when_locked: bool = True
     teleport_s: int = Field(default=-1, ge=-1)
+    lateral_resolution_m: float | None = Field(default=None, ge=0.1, le=10.0)
 
     @model_validator(mode="before")
     @classmethod

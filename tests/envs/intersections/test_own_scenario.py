@@ -36,6 +36,26 @@ def test_trips_between_junctions_and_zones_run(folder):
     assert loop.episode(make_controller("webster", loop.site), seed=1).kpis["due_veh"] == 10
 
 
+def test_motorcycles_share_a_lane_where_a_scenario_says_so(folder):
+    (folder / "own.rou.xml").write_text(
+        '<routes><vType id="moto" vClass="motorcycle"/><flow id="a" type="moto" begin="0" end="60" number="120" '
+        'from="left0A0" to="B0right0"/></routes>'
+    )
+
+    def delay_s(**settings):
+        loop = make_loop(load_scenario(folder / "own.yaml", duration_s=180, **settings))
+        return loop.episode(make_controller("fixed", loop.site), seed=1).kpis["delay_s"]
+
+    assert delay_s(lateral_resolution_m=0.8) < 0.8 * delay_s()
+
+
+def test_a_setting_that_came_later_leaves_known_hashes_alone(folder):
+    """Cards name scenarios that were trained on by their hashes."""
+    plain, given = load_scenario(folder / "own.yaml"), load_scenario(folder / "own.yaml", lateral_resolution_m=0.8)
+    assert plain.hash != given.hash
+    assert load_scenario("intersections/cologne1").hash == "f5de75ddde5ec275", "as on the card of the generalist"
+
+
 def test_the_hash_follows_content_and_not_place(folder, tmp_path_factory):
     with (folder / "own.yaml").open("a") as file:
         file.write("name: day.inp\ndescription: counted by hand, see counts.csv\n")
