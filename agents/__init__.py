@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agents.shipped import CHECKPOINTS, Meaning, fallback_name, meaning, shipped_policies
 from envs.core.errors import CityloopError
+from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Controller
 
@@ -48,14 +49,19 @@ def make_controller(ref: str, site: Site, trusted: Sequence[str] | None = None) 
         trusted: public keys, one of which must have signed a bundle; None: any bundle will do.
 
     Raises:
-        CityloopError: if there is no such controller, or the bundle does not fit the site's system, or is not trusted.
+        CityloopError: if there is no such controller, or the bundle does not fit the site's system or actions, or is
+            not trusted.
     """
     named = rules(site.system)
     if ref in named:
         return named[ref](site)
     bundle = find_bundle(ref, site.system, site.name)
     if bundle is not None:
-        return load_policy(bundle, site.system, trusted)
+        from agents.policy import Policy
+
+        policy = Policy.load(bundle, site.system, trusted)
+        policy.check_actions(get_system(site.system).action_space(site))
+        return policy
     if ref == POLICY:
         return named[fallback_name(site.system)](site)
     known = ", ".join([*named, POLICY, *shipped_policies(site.system)])

@@ -20,7 +20,8 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import onnxruntime
-from pydantic import Field, ValidationError
+from gymnasium.spaces import Box, Space
+from pydantic import Field, ValidationError, model_validator
 
 from agents.envelope import Envelope, read_envelope
 from agents.plain_onnx import check_plain, check_size, first_line
@@ -43,7 +44,12 @@ BESIDE = ("storeys.json",)
 """What may lie in a bundle's folder and is no part of it: the monitor of the building that it is for."""
 
 OUTPUT = "logits"
-"""Name of the model's output: ``(agents, actions)``, already masked."""
+"""Name of the model's output: a row an agent, floating. Where it chooses one of several, masked logits ``(agents,
+actions)``; where it sets ``k`` numbers, their means in units of half their range around the middle, ``(agents, k)``,
+maybe with more columns behind them."""
+
+FLOATING = ("tensor(float)", "tensor(double)", "tensor(float16)")
+"""Types that it may have, as onnxruntime names them."""
 
 
 class Training(Frozen):
@@ -73,6 +79,12 @@ class Bounds(Frozen):
 
     low: tuple[float, ...] = Field(min_length=1)
     high: tuple[float, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        if len(self.low) != len(self.high) or any(a >= b for a, b in zip(self.low, self.high, strict=False)):
+            raise ValueError(f"high is {self.high}: give one number above each of low, {self.low}")
+        return self
 
 
 class PolicyCard(Frozen):
@@ -294,14 +306,34 @@ class Policy:
         _check_inputs(path, card, session)
         return cls(card, session, _read_envelope(path, card))
 
+    def check_actions(self, space: Space[Any]) -> None:
+        """Refuse a site at which an agent may ask for something else than the policy gives.
+
+        Args:
+            space: of one agent there.
+
+        Raises:
+            CityloopError: if one speaks of numbers and the other of choices, or of more of them.
+        """
+        numbers = space.shape[0] if isinstance(space, Box) else 0
+        given = 0 if self.card.bounds is None else len(self._low)
+        if numbers != given:
+            says = f"bounds of {given} numbers" if given else "no bounds"
+            mend = (
+                f"give the card bounds of {numbers}"
+                if numbers
+                else "leave them out, as an agent chooses one of several"
+            )
+            raise CityloopError(f"policy {self.name!r} has {says} and an agent's actions are {space}: {mend}")
+
     def reset(self) -> None:
         """Nothing to forget: a policy has no memory."""
 
     def logits(self, observation: Observation) -> np.ndarray:
-        """Masked logits, float32 ``(N, actions)``.
+        """What the model gives, `OUTPUT`: masked logits, or means of numbers.
 
         Raises:
-            CityloopError: if the observation does not fit the model, or the model gave no number.
+            CityloopError: if the observation does not fit the model, the model gave no number, or not a row an agent.
         """
         try:
             inputs = {name: observation[name] for name in self.card.observation}
@@ -314,7 +346,24 @@ class Policy:
             raise CityloopError(f"policy {self.name!r} does not fit the observation: {first_line(error)}") from None
         if np.isnan(logits).any():
             raise CityloopError(f"policy {self.name!r} gave NaN: look at the readings, or use another bundle")
+        self._check_output(logits, observation)
         return logits
+
+    def _check_output(self, logits: np.ndarray, observation: Observation) -> None:
+        """A guard takes requests of another shape for none at all: nobody would see that it decides, not the policy.
+
+        Raises:
+            CityloopError: if an agent has no row of its own, or the row not what it takes to decide.
+        """
+        agents = len(observation[next(iter(self.card.observation))])
+        mask = observation.get("action_mask")
+        choices = None if self.card.bounds is not None or mask is None else mask.shape[-1]
+        least = choices or (1 if self.card.bounds is None else len(self._low))
+        rows, columns = logits.shape if logits.ndim == 2 else (0, 0)
+        if rows != agents or columns < least or (choices and columns > least):
+            shape = f"({agents}, {least}{'' if choices else ' or more'}), a row an agent"
+            found = f"policy {self.name!r} gives {OUTPUT} of shape {logits.shape}"
+            raise CityloopError(f"{found}: export it to give {shape}")
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """The most favoured action of every agent: int64 ``(N,)``, or float64 ``(N, k)`` if it is k numbers.
@@ -420,6 +469,9 @@ def _check_inputs(path: Path, card: PolicyCard, session: onnxruntime.InferenceSe
         if found != [None, *shape] or inputs[name].type != "tensor(float)":
             kinds = f"{inputs[name].type} {found}, the card says tensor(float) {[None, *shape]}"
             raise CityloopError(f"{path / MODEL} takes {name!r} as {kinds}: export it again")
-    outputs = [node.name for node in session.get_outputs()]
+    outputs = {node.name: node for node in session.get_outputs()}
     if OUTPUT not in outputs:
-        raise CityloopError(f"{path / MODEL} has outputs {outputs}, none named {OUTPUT!r}: export it again")
+        raise CityloopError(f"{path / MODEL} has outputs {list(outputs)}, none named {OUTPUT!r}: export it again")
+    if outputs[OUTPUT].type not in FLOATING:
+        kind = outputs[OUTPUT].type
+        raise CityloopError(f"{path / MODEL} gives {OUTPUT!r} as {kind}: export it to give floating numbers")

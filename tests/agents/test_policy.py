@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 from pydantic import ValidationError
 
-from agents import load_policy
-from agents.policy import Policy, PolicyCard, write_bundle
+from agents import load_policy, make_controller
+from agents.policy import Bounds, Policy, PolicyCard, write_bundle
 from envs import CityloopError, get_system, load_scenario
 from envs.core.world import Controller
 from tests.serving.bundles import PARTS, bundle, card, model
@@ -209,3 +211,47 @@ def test_models_without_bounds_are_refused(tmp_path: Path, monkeypatch: pytest.M
     assert "operators, 3 at most" in refusal(bundle(tmp_path / "many"))
     monkeypatch.setattr("agents.plain_onnx.MAX_BYTES", 100)
     assert "bytes, a model 100 at most" in refusal(bundle(tmp_path / "large"))
+
+
+def shaped(kind: int = TensorProto.FLOAT, axes: list[int] | None = None, drop: bool = False) -> onnx.ModelProto:
+    """The tiny model whose output has another type, axes more, or one row alone."""
+    proto = model(output="scores")
+    graph = proto.graph
+    node = helper.make_node("Cast", ["scores"], ["cast"], to=kind)
+    if axes:
+        graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes))
+        node = helper.make_node("Unsqueeze", ["scores", "axes"], ["cast"])
+    if drop:
+        node = helper.make_node("ReduceMean", ["scores"], ["cast"], axes=[0])
+    graph.node.extend([node, helper.make_node("Identity", ["cast"], ["logits"])])
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("logits", kind, None))
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"), [({"axes": [1]}, r"\(3, 1, 4\)"), ({"drop": True}, r"\(1, 4\)")], ids=["axis", "joint"]
+)
+def test_who_gives_no_row_an_agent_does_not_decide(tmp_path: Path, changes: dict[str, Any], found: str) -> None:
+    """A guard takes it for no request at all, and its own choices would stand on the policy's card."""
+    policy = Policy.load(bundle(tmp_path / "tiny", shaped(**changes)))
+    with pytest.raises(CityloopError, match=rf"of shape {found}: export it to give \(3, 4\), a row an agent"):
+        policy.act({}, observation())
+
+
+def test_an_output_is_of_floating_numbers(tmp_path: Path) -> None:
+    assert "give floating numbers" in refusal(bundle(tmp_path / "text", shaped(TensorProto.STRING)))
+    assert Policy.load(bundle(tmp_path / "double", shaped(TensorProto.DOUBLE))).act({}, observation()).shape == (3,)
+
+
+def test_numbers_need_bounds_and_a_column_each(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="give one number above each of low"):
+        Bounds(low=(0.0, 0.0), high=(1.0,))
+    site = get_system("intersections").load_site(load_scenario("intersections/grid2x2"))
+    path = bundle(tmp_path / "numbers", bounds=Bounds(low=(0.0,), high=(1.0,)))
+    with pytest.raises(CityloopError, match=r"has bounds of 1 numbers and an agent's actions are Discrete\(2\)"):
+        make_controller(str(path), site)
+    five = Bounds(low=(0.0,) * 5, high=(1.0,) * 5)
+    policy = Policy.load(bundle(tmp_path / "narrow", bounds=five))
+    with pytest.raises(CityloopError, match=r"of shape \(3, 4\): export it to give \(3, 5 or more\)"):
+        policy.act({}, observation())
