@@ -10,7 +10,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from envs.core.errors import CityloopError
-from envs.core.loop import ControlLoop, Step
+from envs.core.loop import ControlLoop, Step, in_shape
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, SeedRange
 
@@ -152,7 +152,7 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
         if missing:
             raise CityloopError(f"actions lack agent {missing[0]!r}: give one action for every agent in env.agents")
         one = self.loop.action_space
-        requests = [_shaped(actions[agent], one, f"action of agent {agent!r}") for agent in self.agents]
+        requests = [in_shape(actions[agent], one, f"action of agent {agent!r}") for agent in self.agents]
         step = self.loop.step(np.array(requests))
         agents = self.agents
         rewards = dict(zip(agents, step.reward.tolist(), strict=True))
@@ -243,7 +243,7 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
             CityloopError: if no episode is under way, or the action is not of its space's shape.
         """
         one = self.loop.action_space.shape or ()
-        step = self.loop.step(_shaped(action, self.action_space, "action").reshape(-1, *one))
+        step = self.loop.step(in_shape(action, self.action_space, "action").reshape(-1, *one))
         info: dict[str, Any] = {"interventions": len(step.interventions), **({"kpis": step.kpis} if step.done else {})}
         return self._observation(), float(step.reward.mean()), False, step.done, info
 
@@ -255,29 +255,6 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
 def _need_readings(loop: ControlLoop, asked: str) -> None:
     if not loop.readings:
         raise CityloopError(f"no episode has begun: call reset() before {asked}")
-
-
-def _shaped(action: Any, space: spaces.Space[Any], name: str) -> np.ndarray:
-    """An action in its space's shape; learners that add or drop an axis of length one are understood.
-
-    The guard would take anything else for no request at all, and a policy learn from what it did not decide.
-
-    Raises:
-        CityloopError: if it is not made of numbers, or has another shape.
-    """
-    shape = space.shape or ()
-    try:
-        given = np.asarray(action)
-    except ValueError:
-        given = np.array(None)  # lists of unequal length
-    if given.dtype.kind not in "biuf" or long_axes(given.shape) != long_axes(shape):
-        raise CityloopError(f"{name} is {str(action)[:60]}: give numbers in the shape {shape} of {space}")
-    return given.reshape(shape)
-
-
-def long_axes(shape: tuple[int, ...]) -> list[int]:
-    """Lengths of a shape's axes, those of one left out."""
-    return [size for size in shape if size != 1]
 
 
 def _copy(space: spaces.Space[Any]) -> spaces.Space[Any]:

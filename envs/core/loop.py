@@ -16,6 +16,8 @@ from envs.core.readings import Readings
 from envs.core.world import Commands, Controller, Intervention, Observation, Requests, World
 
 if TYPE_CHECKING:
+    from gymnasium import Space
+
     from envs.core.registry import System
     from envs.core.scenario import Scenario
     from envs.core.site import Site
@@ -111,14 +113,15 @@ class ControlLoop:
         """Guard the requests, carry them out, advance to the next decision.
 
         Raises:
-            CityloopError: if no episode is under way.
+            CityloopError: if no episode is under way, or the requests are not one an agent, as `action_space` has it.
         """
         if not self._under_way:
             raise CityloopError("no episode is under way: call reset() before step()")
         commands: Commands | None = None
         interventions: list[Intervention] = []
         if not self._local:
-            commands, interventions = self.guard.check(self.readings, np.asarray(requests), self.mask)
+            given = in_shape(requests, self.action_space, "what the agents ask for", len(self.mask))
+            commands, interventions = self.guard.check(self.readings, given, self.mask)
         self._take(self.world.step(commands))
         terms = self.reward.terms(self.world.truth)
         done = self.world.done
@@ -144,3 +147,29 @@ class ControlLoop:
         """Stop the simulator."""
         self._under_way = False
         self.world.close()
+
+
+def in_shape(asked: Any, space: Space[Any], name: str, agents: int | None = None) -> np.ndarray:
+    """What is asked for in its space's shape, for several agents a row each; axes of length one may be more or fewer.
+
+    The guard would take anything else for no request at all, and whoever decided would learn from what it did not
+    decide, or be judged by it.
+
+    Raises:
+        CityloopError: if it is not made of numbers, or has another shape.
+    """
+    shape = (space.shape or ()) if agents is None else (agents, *(space.shape or ()))
+    try:
+        given = np.asarray(asked)
+    except ValueError:
+        given = np.array(None)  # lists of unequal length
+    if given.dtype.kind not in "biuf" or (given.shape != shape and long_axes(given.shape) != long_axes(shape)):
+        found = " ".join(str(asked).split())[:60]
+        row = "" if agents is None else ", a row an agent"
+        raise CityloopError(f"{name} is {found}: give numbers in the shape {shape} of {space}{row}")
+    return given.reshape(shape)
+
+
+def long_axes(shape: tuple[int, ...]) -> list[int]:
+    """Lengths of a shape's axes, those of one left out."""
+    return [size for size in shape if size != 1]

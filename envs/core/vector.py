@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.spaces import Space
 
-from envs.core.env import SeedStream, long_axes, make_loop
+from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
-from envs.core.loop import Layout
+from envs.core.loop import Layout, long_axes
 from envs.core.plant import Begin, Failure, Report, Step, deaf_to_interrupts, views, work
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from contextlib import closing
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import envs
 from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
+from envs.core.env import make_loop
 from envs.core.testing import check_system
 from tests.contract.remote import RemoteEnv
 
@@ -148,3 +150,29 @@ def test_a_seed_is_a_whole_number(seed):
     env = parallel_env("dampers/dyke")
     with pytest.raises(CityloopError, match="give a whole number from 0 up"):
         env.reset(seed=seed)
+
+
+class Own:
+    """A controller of somebody's own."""
+
+    name, program = "own", None
+
+    def __init__(self, requests):
+        self.requests = requests
+
+    def reset(self):
+        pass
+
+    def act(self, readings, observation):
+        return self.requests
+
+
+@pytest.mark.parametrize("requests", [np.zeros((77, 1)), None, {"gate": 1}], ids=["rows", "None", "dict"])
+def test_a_controller_of_ones_own_asks_for_one_thing_an_agent(ref, requests):
+    """The guard would take it for no request at all, and what it decided itself be told as the controller's."""
+    with closing(make_loop(short(ref))) as loop:
+        agents = len(loop.site.agents)
+        with pytest.raises(CityloopError, match=r"the agents ask for is .*: give numbers .*, a row an agent"):
+            loop.episode(Own(requests), 100_000)
+        shape = (agents, *loop.action_space.shape)
+        assert loop.episode(Own(np.zeros(shape).tolist()), 100_000).done
