@@ -199,14 +199,20 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
 
     Args:
         scenario: a scenario or its reference.
+        render_mode: None, as nothing is drawn; `cityloop evaluate` plots episodes.
         settings: changes to the scenario.
+
+    Raises:
+        CityloopError: if the scenario cannot be used, or a way to render is given.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
 
     def __init__(self, scenario: str | Scenario, render_mode: str | None = None, **settings: Any):
+        if render_mode is not None:
+            raise CityloopError(f"render_mode is {render_mode!r}: leave it out, `cityloop evaluate` plots episodes")
         self.loop = make_loop(scenario, **settings)
-        self.render_mode = render_mode
+        self.render_mode = None
         n = len(self.loop.site.agents)
         one = self.loop.action_space
         self._single = n == 1
@@ -246,6 +252,9 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
         step = self.loop.step(in_shape(action, self.action_space, "action").reshape(-1, *one))
         info: dict[str, Any] = {"interventions": len(step.interventions), **({"kpis": step.kpis} if step.done else {})}
         return self._observation(), float(step.reward.mean()), False, step.done, info
+
+    def render(self) -> None:
+        """Nothing is drawn; `cityloop evaluate` plots episodes."""
 
     def close(self) -> None:
         """Stop the simulator."""

@@ -204,3 +204,13 @@ class SwmmWorld(World):
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy begins with: nothing that reads from a simulation, as there is none any more.
+
+        Raises:
+            CityloopError: while SWMM runs, which nobody can copy.
+        """
+        if self._swmm is not None:
+            raise CityloopError("a SWMM simulation that runs cannot be copied: copy the environment before its reset()")
+        return {name: value for name, value in self.__dict__.items() if name not in ("_ledger", "_meter")}

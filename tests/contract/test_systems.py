@@ -91,6 +91,22 @@ def test_an_environment_can_be_copied_before_its_first_episode(ref):
     assert copy.loop.system is env.loop.system
 
 
+def test_an_environment_can_be_copied_once_it_is_closed(joint):
+    joint.reset(seed=1)
+    joint.close()
+    copy = pickle.loads(pickle.dumps(joint))
+    first, _ = copy.reset(seed=2)
+    copy.close()  # one simulator a process
+    assert (joint.reset(seed=2)[0] == first).all()
+
+
+def test_nothing_is_drawn(joint):
+    joint.reset(seed=1)
+    assert joint.render() is None
+    with pytest.raises(CityloopError, match="render_mode is 'human': leave it out"):
+        CityGymEnv("dampers/dyke", render_mode="human")
+
+
 def test_a_simulator_that_nobody_holds_makes_room():
     for _ in range(2):
         CityGymEnv(short("intersections/grid2x2")).reset(seed=1)
