@@ -23,7 +23,7 @@ from agents import make_controller
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
-from envs.core.plant import deaf_to_interrupts
+from envs.core.plant import GUARD, UNSTARTED, deaf_to_interrupts
 from envs.core.scenario import Scenario
 from envs.core.vector import one_thread_each
 from envs.core.world import Controller
@@ -154,8 +154,10 @@ LARGEST_EXIT = 191
 """Exit codes above it are signals."""
 
 
-def _how_it_ended(code: int | None) -> str:
+def _how_it_ended(code: int | None, begun: bool) -> str:
     """What became of a process without a word; a fork server gives a signal's number as 256 less it, else negative."""
+    if code == UNSTARTED and not begun:
+        return f"ended as it started: {GUARD}"
     number = (256 - code if code > LARGEST_EXIT else -code) if code is not None else 0
     with suppress(ValueError):
         name = signal.Signals(number).name
@@ -242,12 +244,14 @@ class EpisodePool:
     def _hear(self, worker: _Worker, task: Task) -> Episode | None:
         """An episode, or None for a sign of life."""
         where = f"controller {task.controller!r} with seed {task.seed}"
-        worker.heard, worker.begun = time.monotonic(), True
+        worker.heard = time.monotonic()
         try:
             kind, content = worker.pipe.recv()
+            worker.begun = True
         except (EOFError, ConnectionResetError):
             worker.process.join(5)
-            raise CityloopError(f"{where}: its process {_how_it_ended(worker.process.exitcode)}") from None
+            how = _how_it_ended(worker.process.exitcode, worker.begun)
+            raise CityloopError(f"{where}: its process {how}") from None
         if kind == "error":
             raise CityloopError(f"{where}: {content}")
         if kind == "trace":

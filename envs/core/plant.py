@@ -33,6 +33,12 @@ Fields = Mapping[str, tuple[tuple[int, ...], Any]]
 
 PR_SET_PDEATHSIG = 1
 
+UNSTARTED = 1
+"""Exit code of a process that could not even import what it runs."""
+
+GUARD = 'in a script of your own call this under `if __name__ == "__main__":`, as processes import the script'
+"""The mend, most often: a process that is started anew imports its parent's main module."""
+
 
 @dataclass(frozen=True)
 class Report:

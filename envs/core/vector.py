@@ -22,7 +22,7 @@ from gymnasium.spaces import Space
 from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout, long_axes
-from envs.core.plant import Begin, Failure, Report, Step, deaf_to_interrupts, views, work
+from envs.core.plant import GUARD, UNSTARTED, Begin, Failure, Report, Step, deaf_to_interrupts, views, work
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 
@@ -154,9 +154,15 @@ class VectorEnv:
         size = sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in self._fields.values())
         self._memory: SharedMemory | None = SharedMemory(create=True, size=size)
         self._arrays = views(self._memory, self._fields)
-        self._plants = [_Plant(loop.scenario, self._memory.name, self._fields, k) for k in range(num_envs)]
+        self._plants: list[_Plant] = []
         self.lost = 0
         self._begun = False
+        try:
+            for k in range(num_envs):
+                self._plants.append(_Plant(loop.scenario, self._memory.name, self._fields, k))
+        except BaseException:
+            self.close()
+            raise
 
     def reset(self, seed: int | None = None) -> Batch:
         """Start an episode in every plant: plant k at ``seed + k``; None: at the seed that it was made with.
@@ -268,6 +274,7 @@ class _Plant:
         self._name = f"plant {k} of {scenario.ref}"
         self.seeds = SeedStream(scenario, 0)
         self._seed, self._requests, self._deaths = 0, [], 0  # type: tuple[int, list[np.ndarray], int]
+        self._heard = False
         self._start()
 
     def _start(self) -> None:
@@ -298,7 +305,7 @@ class _Plant:
 
         Raises:
             _DeathError: if the plant is dead.
-            CityloopError: if the scenario cannot be used.
+            CityloopError: if the scenario cannot be used, or no process for it ever began.
         """
         pipe: Connection = self._pipe
         try:
@@ -307,7 +314,11 @@ class _Plant:
             answer = pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join(5)
-            raise _DeathError(f"exit code {self._process.exitcode}") from None
+            code = self._process.exitcode
+            if code == UNSTARTED and not self._heard:
+                raise CityloopError(f"{self._name}: its process ended as it started: {GUARD}") from None
+            raise _DeathError(f"exit code {code}") from None
+        self._heard = True
         if isinstance(answer, Failure):
             if answer.expected:
                 raise CityloopError(answer.text)

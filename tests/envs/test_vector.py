@@ -246,3 +246,14 @@ def test_plants_are_not_asked_for_what_they_cannot_do():
     plants.close()
     with pytest.raises(CityloopError, match="closed"):
         plants.reset()
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    """Its processes import it, begin anew and end: 'is there enough memory?' sent its author the wrong way."""
+    script = tmp_path / "mine.py"
+    script.write_text('import envs\n\nenvs.vector_env("dampers/dyke", 1).reset()\n')
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    *_, said = (line for line in done.stderr.splitlines() if line.startswith("envs.core.errors"))
+    assert "plant 0 of dampers/dyke: its process ended as it started" in said
+    assert '`if __name__ == "__main__":`' in said

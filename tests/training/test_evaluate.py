@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import closing
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -255,6 +256,17 @@ def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
     with pytest.raises(CityloopError, match=r"its process was killed \(SIGKILL\); is there enough memory"):
         run_episodes(scenario, tasks, processes=1, on_progress=murder)
     assert multiprocessing.active_children() == []
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path):
+    script = tmp_path / "mine.py"
+    call = 'evaluate("dampers/dyke", ["passive-on"], seeds=1, save=False)'
+    script.write_text(f"from training import evaluate\n\n{call}\n")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    said = done.stderr.splitlines()[-1]
+    assert "its process ended as it started" in said
+    assert '`if __name__ == "__main__":`' in said
 
 
 def test_a_silent_worker_is_taken_for_dead(scenario, monkeypatch):
