@@ -40,7 +40,7 @@ def references(system: str) -> tuple[str, ...]:
     return tuple(import_module(f"agents.baselines.{system}").REFERENCES)
 
 
-def make_controller(ref: str, site: Site, trusted: Sequence[str] | None = None) -> Controller:
+def make_controller(ref: str | Path, site: Site, trusted: Sequence[str] | None = None) -> Controller:
     """A controller for a site.
 
     Args:
@@ -52,7 +52,7 @@ def make_controller(ref: str, site: Site, trusted: Sequence[str] | None = None) 
         CityloopError: if there is no such controller, or the bundle does not fit the site's system or actions, or is
             not trusted.
     """
-    named = rules(site.system)
+    named, ref = rules(site.system), str(ref)
     if ref in named:
         return named[ref](site)
     bundle = find_bundle(ref, site.system, site.name)

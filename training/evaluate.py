@@ -6,11 +6,13 @@ by name from the system and its world.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from agents import POLICY, make_controller, meaning
 from envs.core.env import make_loop
@@ -26,12 +28,12 @@ from training.tracking import RUNS, free_path, refuse_taken, stamp, versions
 
 def evaluate(
     scenario: str | Scenario,
-    controllers: Sequence[str],
+    controllers: Sequence[str | Path],
     seeds: int | Sequence[int] = 20,
     split: Split = "test",
     *,
     processes: int | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     on_progress: Progress | None = None,
     save: bool = True,
     **settings: Any,
@@ -57,12 +59,12 @@ def evaluate(
     with closing(make_loop(scenario, **settings)) as loop:
         place = loop.scenario
         chosen = _seeds(place, seeds, split)
-        names = list(dict.fromkeys(controllers))
-        if not names:
-            raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")
+        names = _names(controllers)
+        if processes is not None and (not isinstance(processes, int) or processes < 1):
+            raise CityloopError(f"processes is {processes!r}: give a whole number from 1 on")
         for name in names:
             make_controller(name, loop.site)
-        folder = out or free_path(RUNS / place.system / place.name / "evaluate", stamp())
+        folder = Path(out) if out is not None else free_path(RUNS / place.system / place.name / "evaluate", stamp())
         if save:
             refuse_taken(folder, whole=True)
         tasks = [Task(name, seed) for name in names for seed in chosen]
@@ -78,20 +80,36 @@ def evaluate(
         return evaluation
 
 
+def _names(controllers: Sequence[str | Path]) -> list[str]:
+    if isinstance(controllers, (str, Path)):
+        raise CityloopError(f"controllers is {str(controllers)!r}: give a list of them")
+    names = list(dict.fromkeys(str(each) for each in controllers))
+    if not names:
+        raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")
+    return names
+
+
 def _seeds(scenario: Scenario, seeds: int | Sequence[int], split: Split) -> list[int]:
     if split not in ("train", "validation", "test"):
         raise CityloopError(f"split {split!r} is unknown: choose test, validation or train")
     allowed = getattr(scenario.seeds, split)
-    if isinstance(seeds, int):
-        return allowed.take(seeds)
-    for seed in seeds:
+    if _whole(seeds):
+        return allowed.take(int(seeds))  # type: ignore[arg-type]
+    given = list(seeds) if isinstance(seeds, Iterable) else [seeds]
+    if isinstance(seeds, str) or not all(_whole(seed) for seed in given):
+        raise CityloopError(f"seeds is {seeds!r}: give how many, or a list of whole numbers")
+    for seed in given:
         if seed not in allowed:
             raise CityloopError(
                 f"seed {seed} is not of the {split} split: give seeds from {allowed.first} to {allowed.last}"
             )
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise CityloopError(f"seeds are {list(seeds)}: give at least one, and each only once")
-    return list(seeds)
+    if not given or len(set(given)) != len(given):
+        raise CityloopError(f"seeds are {given}: give at least one, and each only once")
+    return [int(seed) for seed in given]
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _evaluation(

@@ -38,7 +38,7 @@ PROBES = 64
 """Random batches that an export is checked on."""
 
 
-def export(run: Path, out: Path | None = None, name: str | None = None, update: int | None = None) -> Path:
+def export(run: str | Path, out: str | Path | None = None, name: str | None = None, update: int | None = None) -> Path:
     """Write the bundle of a run's best policy, or of another that it kept.
 
     Args:
@@ -53,7 +53,7 @@ def export(run: Path, out: Path | None = None, name: str | None = None, update: 
     Raises:
         CityloopError: if the run has no such policy, or the export would decide otherwise than the policy.
     """
-    if name is not None and not re.fullmatch(NAME, name):
+    if name is not None and not re.fullmatch(NAME, str(name)):
         raise CityloopError(f"--name is {name!r}: use letters, digits, dots, dashes and underscores")
     run = Path(run)
     weights_file, facts = kept(run, update)

@@ -63,7 +63,7 @@ def train_reference(
     Raises:
         CityloopError: if the scenario has several agents or is for tests alone, or a bound is none.
     """
-    check_budget(minutes, iterations)
+    budget = check_budget(minutes, iterations)
     check_together([scenario])
     with closing(make_loop(scenario)) as loop:
         agents = len(loop.site.agents)
@@ -73,8 +73,7 @@ def train_reference(
             "choose a site with a single junction, e.g. intersections/cologne1"
         )
     if minutes is None and iterations is None:
-        minutes = 10.0
-    budget = {"minutes": minutes, "iterations": iterations}
+        budget["minutes"] = 10.0
     settings = Settings(algorithm="sb3", seed=seed, workers=workers, width=DEFAULTS.width)
     with RunFolder.create([scenario], "sb3", seed, out) as folder:
         describe(folder.path, "flat", [scenario], settings, budget, command)

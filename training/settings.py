@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -118,8 +119,8 @@ class Settings(Frozen):
         return {name: start + (end - start) * fraction for name, (start, end) in pairs.items()}
 
 
-def check_budget(minutes: float | None, iterations: int | None) -> None:
-    """Make sure that a training has an end.
+def check_budget(minutes: float | None, iterations: int | None) -> dict[str, Any]:
+    """Make sure that a training has an end; the same as plain numbers.
 
     Args:
         minutes: how long it takes; None: no bound.
@@ -128,7 +129,19 @@ def check_budget(minutes: float | None, iterations: int | None) -> None:
     Raises:
         CityloopError: if one of them is none, negative or no number.
     """
+    if minutes is not None and not _number(minutes, Real):
+        raise CityloopError(f"minutes is {minutes!r}: give a number")
     if minutes is not None and not 0 < minutes < math.inf:
         raise CityloopError(f"minutes is {minutes:g}: give a time above 0")
+    if iterations is not None and not _number(iterations, Integral):
+        raise CityloopError(f"iterations is {iterations!r}: give a whole number")
     if iterations is not None and iterations < 1:
         raise CityloopError(f"iterations is {iterations}: give one at least")
+    return {
+        "minutes": None if minutes is None else float(minutes),
+        "iterations": None if iterations is None else int(iterations),
+    }
+
+
+def _number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from envs.core import files
 from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
-from envs.core.registry import get_system
+from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
 from training.algorithm import Learner, Ppo, Task, ray_session, task_of
 from training.backprop import Backprop
@@ -43,13 +43,13 @@ NO_BOUND = {"minutes": None, "iterations": None}
 
 
 def train(
-    scenarios: Scenario | Sequence[Scenario] = (),
+    scenarios: str | Scenario | Sequence[str | Scenario] = (),
     *,
     minutes: float | None = None,
     iterations: int | None = None,
-    out: Path | None = None,
-    resume: Path | None = None,
-    start: Path | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    start: str | Path | None = None,
     start_update: int | None = None,
     on_progress: Progress | None = None,
     command: str = "",
@@ -58,7 +58,7 @@ def train(
     """Train a policy and return the run's folder.
 
     Args:
-        scenarios: what to train on, one or several of one system; ignored when resuming.
+        scenarios: what to train on, one or several of one system, or their references; ignored when resuming.
         minutes: stop after so much time (of all sessions together). Without a bound: 30 minutes, or what a run that
             goes on began with.
         iterations: stop after so many updates.
@@ -73,9 +73,16 @@ def train(
     Raises:
         CityloopError: if a setting or a bound does not fit, or the folder is held by another run.
     """
-    check_budget(minutes, iterations)
+    given = check_budget(minutes, iterations)
     if resume is not None and start is not None:
         raise CityloopError("a run that goes on has begun: give either a run to resume or one to start from")
+    if resume is not None and (settings or out is not None):
+        name = next(iter(settings), "out")
+        raise CityloopError(f"{name} does not go with a run to resume, which goes on as it began: start a new one")
+    if start is None and start_update is not None:
+        raise CityloopError(
+            f"start_update is {start_update}: it says which policy of a run to begin with, so give start"
+        )
     learned = None if start is None else read_start(Path(start), start_update)
     if resume is not None:
         folder = RunFolder.open(Path(resume))
@@ -84,18 +91,18 @@ def train(
         except CityloopError:
             folder.close()
             raise
-        given = {"minutes": minutes, "iterations": iterations}
         budget = content["budget"] if given == NO_BOUND else given
     else:
-        places = [scenarios] if isinstance(scenarios, Scenario) else list(scenarios)
+        listed = [scenarios] if isinstance(scenarios, (str, Scenario)) else list(scenarios)
+        places = [place if isinstance(place, Scenario) else load_scenario(place) for place in listed]
         if not places:
             raise CityloopError("there is nothing to train on: give at least one scenario")
-        suited = get_system(places[0].system).training.get(settings.get("algorithm", "mappo"), {})
+        suited = get_system(places[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
         chosen = parse_settings({**suited, **settings})
         if chosen.algorithm == "sb3":
-            raise CityloopError("algorithm is 'sb3': the stable-baselines3 reference is trained by `--algo sb3` alone")
-        budget = {"minutes": minutes, "iterations": iterations}
-        folder = RunFolder.create(places, chosen.algorithm, chosen.seed, out)
+            raise CityloopError("algorithm is 'sb3': train it by `--algo sb3`, or training.reference.train_reference")
+        budget = given
+        folder = RunFolder.create(places, chosen.algorithm, chosen.seed, None if out is None else Path(out))
     if budget == NO_BOUND:
         budget["minutes"] = 30.0
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)

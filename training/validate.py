@@ -87,6 +87,10 @@ def kept(run: Path, update: int | None = None) -> tuple[Path, dict[str, Any]]:
     Raises:
         CityloopError: if the run has no such policy.
     """
+    if not run.is_dir():
+        raise CityloopError(f"run {run} does not exist: give a folder that `cityloop train` made")
+    if update is not None and not isinstance(update, int):
+        raise CityloopError(f"update is {update!r}: give a whole number")
     source = run / ("best" if update is None else f"candidates/{update:06d}")
     if not (source / WEIGHTS).is_file():
         others = sorted(int(path.parent.name) for path in (run / "candidates").glob(f"*/{WEIGHTS}"))

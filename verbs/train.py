@@ -87,7 +87,7 @@ def train(
     if start is not None:
         options |= {"start": start.resolve(), "start_update": update}
     if not sweep:
-        _train(output, "training.train", "train", places, options | {"resume": resume})
+        _train(output, "training.train", "train", places, _going_on(options, resume))
     elif resume is not None:
         raise CityloopError("--sweep starts trials of its own: it does not go with --resume")
     else:
@@ -99,6 +99,13 @@ def _refuse_changes(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if value is not None and value != []:
             raise CityloopError(f"--{name} does not go with --resume: a run goes on as it began, or start a new one")
+
+
+def _going_on(options: Mapping[str, Any], resume: Path | None) -> dict[str, Any]:
+    """The options of a run; of one that goes on those that it does not begin with."""
+    later = ("minutes", "iterations", "start", "command")
+    kept = options if resume is None else {key: options[key] for key in later if key in options}
+    return {**kept, "resume": resume}
 
 
 def _hyperparameters(pairs: Sequence[str] | None) -> dict[str, Any]:

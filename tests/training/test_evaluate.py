@@ -258,6 +258,32 @@ def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"controllers": "fixed"}, "controllers is 'fixed': give a list"),
+        ({"controllers": [Path("nowhere/policy")]}, "policy.json cannot be read"),
+        ({"seeds": 1.5}, "seeds is 1.5: give how many, or a list of whole numbers"),
+        ({"seeds": "3"}, "seeds is '3': give how many"),
+        ({"seeds": True}, "seeds is True: give how many"),
+        ({"seeds": [1.5]}, r"seeds is \[1.5\]: give how many"),
+        ({"processes": -1}, "processes is -1: give a whole number from 1 on"),
+        ({"processes": "2"}, "processes is '2': give a whole number from 1 on"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_said_in_a_sentence(given, said):
+    with pytest.raises(CityloopError, match=said):
+        evaluate("dampers/dyke", **{"controllers": ["fixed"], "seeds": 1, "save": False} | given)
+
+
+def test_paths_may_be_text_and_seeds_an_array(tmp_path):
+    given = load_scenario("dampers/dyke", duration_s=1.0)
+    found = evaluate(given, ["passive-on"], seeds=np.arange(2), out=str(tmp_path / "found"))
+    assert found.out == tmp_path / "found"
+    assert json.dumps(found.to_json()["seeds"]) == "[0, 1]"
+
+
 def test_a_script_without_a_guard_is_told_of_it(tmp_path):
     script = tmp_path / "mine.py"
     call = 'evaluate("dampers/dyke", ["passive-on"], seeds=1, save=False)'

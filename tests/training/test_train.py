@@ -349,3 +349,33 @@ def test_a_run_that_cannot_go_on_is_let_go_of(tmp_path):
     for _ in range(2):
         with pytest.raises(CityloopError, match="made by another version of the trainer"):
             train(resume=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"scenarios": "dampers/atlantis"}, "scenario 'dampers/atlantis' is unknown"),
+        ({"minutes": "5"}, "minutes is '5': give a number"),
+        ({"iterations": 1.5}, "iterations is 1.5: give a whole number"),
+        ({"iterations": True}, "iterations is True: give a whole number"),
+        ({"algorithm": ["mappo"]}, "algorithm is .*: give 'mappo'"),
+        ({"algorithm": "sb3"}, "training.reference.train_reference"),
+        ({"start_update": 3}, "start_update is 3: .* so give start"),
+        ({"start": "nowhere"}, "run nowhere does not exist: give a folder"),
+        ({"resume": "nowhere", "width": 8}, "width does not go with a run to resume"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_said_in_a_sentence(given, said):
+    with pytest.raises(CityloopError, match=said):
+        train(**{"scenarios": "dampers/dyke", "iterations": 1} | given)
+
+
+def test_a_scenario_may_be_named_and_numbers_be_numpys(tmp_path):
+    """`evaluate` takes the name, too; and a run's ``config.yaml`` could not be written."""
+    small = {"algorithm": "backprop", "workers": 2, "width": 8, "fragment": 8, "validation_seeds": 1, "final_seeds": 0}
+    place = load_scenario("dampers/dyke", duration_s=1.0).model_dump_json()
+    (tmp_path / "short.yaml").write_text(place)
+    run = train(str(tmp_path / "short.yaml"), iterations=np.int64(1), out=str(tmp_path / "run"), **small)
+    assert run == tmp_path / "run"
+    assert read_yaml(run / "config.yaml")["budget"] == {"minutes": None, "iterations": 1}
