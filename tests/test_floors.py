@@ -1,6 +1,7 @@
 """The house keeps its floors: an import never runs upward, nor from one room of a floor into its neighbour."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def test_an_import_never_runs_upward(room):
 def test_a_service_needs_no_learning():
     wrong = {path.name: names for path in (HOME / "serving").rglob("*.py") if (names := imports(path) & LEARNING)}
     assert wrong == {}
+
+
+def test_what_others_import_brings_its_types():
+    """Without the marker a type checker takes everything of an installed package for `Any`."""
+    shipped = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    for room in ("envs", "agents", "training", "serving"):
+        assert (HOME / room / "py.typed").is_file()
+        assert "py.typed" in shipped[room]
