@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 
-from agents.shipped import CHECKPOINTS, Meaning, fallback_name, meaning, shipped_policies
+from agents.shipped import CHECKPOINTS, Meaning, fallback_name, meaning, practice, shipped_policies
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.site import Site
@@ -31,13 +30,21 @@ POLICY = "policy"
 
 
 def rules(system: str) -> dict[str, Callable[[Site], Controller]]:
-    """The rule-based controllers of a system: name → how to build one for a site."""
-    return import_module(f"agents.baselines.{system}").CONTROLLERS
+    """The rule-based controllers of a system: name → how to build one for a site.
+
+    Raises:
+        CityloopError: if there is no such system.
+    """
+    return practice(system).CONTROLLERS
 
 
 def references(system: str) -> tuple[str, ...]:
-    """The rule-based controllers that are quick enough to be run beside training."""
-    return tuple(import_module(f"agents.baselines.{system}").REFERENCES)
+    """The rule-based controllers that are quick enough to be run beside training.
+
+    Raises:
+        CityloopError: if there is no such system.
+    """
+    return tuple(practice(system).REFERENCES)
 
 
 def make_controller(ref: str | Path, site: Site, trusted: Sequence[str] | None = None) -> Controller:

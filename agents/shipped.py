@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError
+from envs.core.registry import SYSTEMS
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 """Where the policies that ship lie: ``<system>/<name>/``."""
@@ -47,9 +48,24 @@ def shipped_policies(system: str) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted((CHECKPOINTS / system).glob(f"*/{CARD}"))}
 
 
+def practice(system: str) -> Any:
+    """The module of a system's rules.
+
+    Raises:
+        CityloopError: if there is no such system.
+    """
+    if system not in SYSTEMS:
+        raise CityloopError(f"system {system!r} is unknown: there is {', '.join(SYSTEMS)}")
+    return import_module(f"agents.baselines.{system}")
+
+
 def fallback_name(system: str) -> str:
-    """The rule of practice: who takes over when a policy cannot answer, and whom a policy must not do worse than."""
-    return str(import_module(f"agents.baselines.{system}").FALLBACK)
+    """The rule of practice: who takes over when a policy cannot answer, and whom a policy must not do worse than.
+
+    Raises:
+        CityloopError: if there is no such system.
+    """
+    return str(practice(system).FALLBACK)
 
 
 def proven_of(bundle: Path) -> dict[str, bool]:
@@ -90,7 +106,7 @@ def meaning(system: str, site: str) -> Meaning:
     Of several policies that were shown to do no harm there, the one whose card speaks of the site most closely.
 
     Raises:
-        CityloopError: if the card of a policy that ships cannot be read.
+        CityloopError: if there is no such system, or the card of a policy that ships cannot be read.
     """
     rule, shipped = fallback_name(system), shipped_policies(system)
     proven: dict[str, str] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agents import POLICY, find_bundle, make_controller, meaning, shipped
+from agents import POLICY, fallback_name, find_bundle, make_controller, meaning, references, rules, shipped
 from agents.policy import Policy, add_results
 from agents.shipped import pattern_for, proven_of
 from envs import SYSTEMS, CityloopError, get_system, load_scenario
@@ -88,3 +89,9 @@ def test_what_ships_is_used_where_it_was_tried() -> None:
     assert meaning("intersections", "mine").name == "generalist"
     assert {meaning("transit", name).name for name in ("nyc2015", "hcmc", "ingolstadt", "cologne")} == {"zones"}
     assert meaning("transit", "mine").name == "reactive"
+
+
+@pytest.mark.parametrize("ask", [rules, references, fallback_name, lambda system: meaning(system, "town")])
+def test_a_system_that_there_is_not_is_a_sentence(ask: Any) -> None:
+    with pytest.raises(CityloopError, match="system 'bridges' is unknown: there is intersections"):
+        ask("bridges")
