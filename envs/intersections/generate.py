@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from envs.core.cache import cache_folder
-from envs.core.errors import CityloopError
+from envs.core.sumo_programs import run_sumo_program
 
 BLOCK_M = 150
 DEMAND_S = 600
@@ -23,28 +21,6 @@ def networks_folder() -> Path:
     """Where generated networks are kept: ``$CITYLOOP_CACHE``, or where everything is that can be made again."""
     named = os.environ.get("CITYLOOP_CACHE")
     return Path(named) if named else cache_folder()
-
-
-def sumo_binary(name: str) -> str:
-    """The path of one of SUMO's programs, from the eclipse-sumo package or ``$SUMO_HOME``."""
-    spec = find_spec("sumo")
-    homes = list(spec.submodule_search_locations or []) if spec else []
-    for home in [*homes, os.environ.get("SUMO_HOME", "")]:
-        path = Path(home) / "bin" / name
-        if home and path.is_file():
-            return str(path)
-    raise CityloopError(f"SUMO's program {name} was not found: pip install eclipse-sumo, or set SUMO_HOME")
-
-
-def run_sumo_program(name: str, *arguments: str) -> None:
-    """Run one of SUMO's programs to its end.
-
-    Raises:
-        CityloopError: with the last thing that it said, if it failed.
-    """
-    done = subprocess.run([sumo_binary(name), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CityloopError(f"{name} failed: {(done.stderr.strip() or 'without a word').splitlines()[-1]}")
 
 
 def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path, Path]:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.scene import Thing
+from envs.core.sumo_programs import load_libsumo
 from envs.core.world import Commands, World
 from envs.intersections.demand import names_junctions, quiet_files, route_files
 from envs.intersections.detection import Detection, Faults
@@ -92,8 +93,7 @@ class SumoWorld(World):
         return names_junctions((*self.scenario.routes, *self.scenario.additional))
 
     def _start(self, folder: Path, seed: int) -> None:
-        import libsumo
-
+        libsumo = load_libsumo()
         (folder / "signals.add.xml").write_text(sumo_programs(self.site, self._local))
         routes = self._routes = route_files(self.scenario, seed, folder)
         additional = [*quiet_files(self.scenario.additional, folder), folder / "signals.add.xml"]

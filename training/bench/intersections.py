@@ -21,6 +21,7 @@ from envs.core.env import CityParallelEnv, make_loop
 from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.rollout import timed_episode
+from envs.core.sumo_programs import load_libsumo
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.signals import START, SignalController, program_id, sumo_programs
 from training.bench.sumo_rl import decisions_per_s
@@ -141,8 +142,7 @@ def bare(loop: ControlLoop, plan: Switches) -> float:
     Raises:
         RuntimeError: if the bare loop ends with other traffic than ours did: then there is nothing to compare.
     """
-    import libsumo
-
+    libsumo = load_libsumo()
     scenario = loop.scenario
     assert isinstance(scenario, SignalScenario)
     with tempfile.TemporaryDirectory(prefix="cityloop-") as folder:

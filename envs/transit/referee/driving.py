@@ -8,6 +8,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from envs.core.sumo_programs import load_libsumo
+
 TELEPORT_S = 300
 """SUMO's own default: who has stood so long in a jam is taken off and put back further on."""
 
@@ -30,8 +32,7 @@ def arguments(net: Path, files: Sequence[Path], seed: int, more: Sequence[str] =
 
 def start(command: Sequence[str]) -> Any:
     """Start libsumo in this process, and give the module back."""
-    import libsumo
-
+    libsumo = load_libsumo()
     libsumo.start(list(command))
     return libsumo
 

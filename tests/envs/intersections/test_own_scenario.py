@@ -10,8 +10,8 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.core.sumo_programs import run_sumo_program, sumo_binary
 from envs.intersections.demand import quiet_files
-from envs.intersections.generate import run_sumo_program, sumo_binary
 from envs.intersections.network import load_site
 from envs.intersections.stages import safe_stage
 from tests.envs.intersections.own import YAML, refusal

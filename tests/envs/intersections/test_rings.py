@@ -6,7 +6,7 @@ import pytest
 from sumolib.net import TLSProgram
 
 from envs import CityloopError, load_scenario
-from envs.intersections.generate import sumo_binary
+from envs.core.sumo_programs import sumo_binary
 from envs.intersections.network import load_site
 from envs.intersections.rings import shown_together
 
