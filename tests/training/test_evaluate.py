@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -338,9 +338,13 @@ def _until(condition, limit_s=30.0):
 
 def _session(leader):
     """Living processes of a session."""
-    listing = subprocess.run(["ps", "-eo", "sid=,stat="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in listing.splitlines()]
-    return [row for row in rows if row[0] == str(leader) and not row[1].startswith("Z")]
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, _, _, session, *_ = stat.read_text().rpartition(")")[2].split()
+            if session == str(leader) and state != "Z":
+                found.append(stat.parent.name)
+    return found
 
 
 def test_labels():
