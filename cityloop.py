@@ -7,10 +7,12 @@ in 1.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from errno import EACCES, EPERM, EROFS
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 NO_MEMORY = "Error: memory ran out: allow for more, or do less at a time"
@@ -56,32 +58,54 @@ EXAMPLES: dict[str, Callable[..., None]] = {
 """An example, whose first word is the verb's name → what it does."""
 
 
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """What has come of Ctrl-C: a library may make an error of its own of it, as numba does amid compiling."""
+    heard: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as in the background
+        yield heard
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Verbs(TyperGroup):
     """Turns what the user may cause into a sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a verb."""
-        try:
-            return super().invoke(ctx)
-        except CityloopError as error:
-            if os.environ.get("CITYLOOP_TRACE"):
-                raise
-            print(f"Error: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
-        except OSError as error:
-            if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
-                raise
-            place = error.filename2 or error.filename or "the output"
-            forbidden = error.errno in (EACCES, EPERM, EROFS)
-            mend = "give one that you may write" if forbidden else "make room, or give another"
-            print(f"Error: {place} cannot be used ({error.strerror or error}): {mend}", file=sys.stderr)
-            raise typer.Exit(2) from None
-        except MemoryError:
-            print(NO_MEMORY, file=sys.stderr)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
-            raise typer.Exit(130) from None
+        with _interruptions() as heard:
+            try:
+                return super().invoke(ctx)
+            except CityloopError as error:
+                if os.environ.get("CITYLOOP_TRACE"):
+                    raise
+                print(f"Error: {error}", file=sys.stderr)
+                raise typer.Exit(2) from None
+            except OSError as error:
+                if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
+                    raise
+                place = error.filename2 or error.filename or "the output"
+                forbidden = error.errno in (EACCES, EPERM, EROFS)
+                mend = "give one that you may write" if forbidden else "make room, or give another"
+                print(f"Error: {place} cannot be used ({error.strerror or error}): {mend}", file=sys.stderr)
+                raise typer.Exit(2) from None
+            except MemoryError:
+                print(NO_MEMORY, file=sys.stderr)
+                raise typer.Exit(2) from None
+            except (Exception, KeyboardInterrupt) as error:
+                if not heard and not isinstance(error, KeyboardInterrupt):
+                    raise
+                print("Interrupted.", file=sys.stderr)
+                raise typer.Exit(130) from None
 
 
 app = typer.Typer(

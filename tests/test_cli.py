@@ -1,8 +1,11 @@
 """The command line: the JSON contract, one sentence for what cannot be used, exit codes, and quick starts."""
 
+import contextlib
 import errno
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import types
@@ -181,6 +184,18 @@ def test_an_interruption_has_its_exit_code(monkeypatch, capsys):
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
+def test_an_interruption_that_a_library_makes_an_error_of_is_still_one(monkeypatch, capsys):
+    def compile_it(*_):
+        with contextlib.suppress(KeyboardInterrupt):  # as in a callback of numba's compiler
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("no compiled object yet")
+
+    monkeypatch.setattr("verbs.load_scenario", compile_it)
+    assert call("evaluate", GRID) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_evaluate_end_to_end(tmp_path):
     words = ("evaluate", GRID, "-c", "max-pressure", "-c", "fixed", "--seeds", "2", "--set", "duration_s=60")
     done = command(*words, "--json", cwd=tmp_path)
@@ -347,6 +362,19 @@ def test_export_serve_control_and_bench_pass_everything_on(library, tmp_path, ca
     )
     assert call("bench", "serving") == 0
     assert "a / b" in capsys.readouterr().out
+
+
+def test_what_to_do_next_can_be_pasted(library, tmp_path, capsys):
+    """Folders have spaces and apostrophes."""
+    folder = tmp_path / "Anna's runs"
+    folder.mkdir()
+    library("training.train", "train", folder)
+    assert call("train", GRID) == 0
+    library("training.export", "export", folder / "policy")
+    assert call("export", str(folder)) == 0
+    said = [line.removeprefix("next: ") for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
+    expected = ["cityloop", "export", str(folder), "tensorboard", "--logdir", str(folder)]
+    assert [shlex.split(line) for line in said] == [expected, ["cityloop", "check", str(folder / "policy")]]
 
 
 def test_json_takes_a_file_or_nothing():

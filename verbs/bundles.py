@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,7 @@ def export(
         raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     with output.quiet():
         bundle = import_module("training.export").export(run, out, name, update)
-    output.say(f"bundle: {bundle}\nnext: cityloop check {bundle}")
+    output.say(f"bundle: {bundle}\nnext: {shlex.join(['cityloop', 'check', str(bundle)])}")
     output.emit({"bundle": str(bundle)})
 
 

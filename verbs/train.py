@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -127,8 +128,14 @@ def _train(output: Output, module: str, function: str, places: Any, options: dic
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
     with output.quiet(), output.training() as on_progress:
         run = getattr(import_module(module), function)(places, **options, on_progress=on_progress)
-    output.say(f"run: {run}\nnext: cityloop export {run}    tensorboard --logdir {run}")
+    output.say(f"run: {run}\n{_next(run, run)}")
     output.emit({"run": str(run)})
+
+
+def _next(run: Path | str, curves: Path) -> str:
+    """What to do with a run, to be pasted into a shell."""
+    commands = (["cityloop", "export", str(run)], ["tensorboard", "--logdir", str(curves)])
+    return "next: " + "    ".join(map(shlex.join, commands))
 
 
 def _sweep(output: Output, places: Sequence[Scenario], items: Sequence[str], options: dict[str, Any]) -> None:
@@ -138,5 +145,5 @@ def _sweep(output: Output, places: Sequence[Scenario], items: Sequence[str], opt
     with output.quiet(), output.bar("sweeping") as show:
         folder, trials = import_module("training.sweep").sweep(places, items, on_progress=on_progress, **options)
     output.show(trials_table(trials))
-    output.say(f"best: {trials[0].run}\nnext: cityloop export {trials[0].run}    tensorboard --logdir {folder}")
+    output.say(f"best: {trials[0].run}\n{_next(trials[0].run, folder)}")
     output.emit({"sweep": str(folder), "trials": [vars(trial) for trial in trials], "best": vars(trials[0])})
