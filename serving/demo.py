@@ -45,6 +45,9 @@ all the simulators to run as well.
 
 TELEMETRY_TIMEOUT_S = 2.0
 
+LEAVE_S = 5.0
+"""How long a twin may take over its last decisions before it is ended."""
+
 SCENARIOS = ("intersections/cologne8", "drainage/astlingen", "dampers/jansen", "transit/hcmc")
 
 
@@ -153,6 +156,8 @@ class _Twin:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pipe.close()  # it then leaves by itself, and takes its simulator's files along
+        self._process.join(LEAVE_S)
         self._process.terminate()
         self._process.join()
 
@@ -162,7 +167,7 @@ def _run_twin(scenario: str, pipe: Connection) -> None:
     loop = make_loop(scenario)
     controller = make_controller(fallback_name(loop.site.system), loop.site)
     seed, taken, cost, done = -1, 0, 0.0, True
-    with suppress(EOFError, OSError, KeyboardInterrupt):
+    with suppress(EOFError, OSError):
         while True:
             asked = pipe.recv()
             if asked is not None:
@@ -221,7 +226,8 @@ def demo(
             for scenario in scenarios:
                 show = Show(scenario, handle.url, pace)
                 plants.append(context.Process(target=_run_show, args=(show,)))
-                plants[-1].start()
+                with deaf_to_interrupts():
+                    plants[-1].start()
             say(f"the console: {handle.url}/   (Ctrl-C ends it)")
             with suppress(KeyboardInterrupt):
                 while not stop.wait(1.0):
@@ -236,14 +242,21 @@ def demo(
 
 def _run_show(show: Show) -> None:
     """In a process of its own; SIGTERM ends it and its twin."""
+    left = False
 
     def leave(*_: Any) -> None:
-        raise SystemExit
+        nonlocal left
+        if not left:  # the twin is given its time
+            left = True
+            raise SystemExit
 
     signal.signal(signal.SIGTERM, leave)
     try:
         show.run()
-    except (SystemExit, KeyboardInterrupt):
+    except SystemExit:
         pass
     except CityloopError as error:
         print(f"{show.scenario}: {error}", file=sys.stderr, flush=True)
+    except Exception:
+        if not left:  # else numba has made an error of its own of it, amid compiling
+            raise

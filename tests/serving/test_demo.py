@@ -1,0 +1,50 @@
+"""The demonstration leaves nothing behind, and ends without a trace."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from serving.demo import Show, _run_show, _Twin
+from tests.serving.plants import GRID
+
+
+@pytest.fixture(autouse=True)
+def _terminations() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_twin_takes_its_simulators_files_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with _Twin(GRID) as twin:
+        twin.begin(0)
+        twin.step()
+        assert twin._pipe.poll(120)
+        assert list(tmp_path.rglob("*.add.xml"))
+    assert not list(tmp_path.rglob("*.add.xml"))
+
+
+@dataclass(frozen=True)
+class Compiling(Show):
+    """A plant that is ended while numba compiles: it swallows what a signal raises, and fails."""
+
+    ended: bool = True
+
+    def run(self) -> None:
+        if self.ended:
+            with suppress(SystemExit):
+                signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("no compiled object yet")
+
+
+def test_a_plant_that_is_ended_amid_compiling_says_nothing() -> None:
+    _run_show(Compiling(GRID, "http://127.0.0.1:1", 1.0))
+    with pytest.raises(RuntimeError, match="no compiled object"):
+        _run_show(Compiling(GRID, "http://127.0.0.1:1", 1.0, ended=False))
