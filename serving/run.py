@@ -85,7 +85,8 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
         The running service if ``block`` is false.
 
     Raises:
-        CityloopError: if something cannot be served as asked, or it was stopped before it served.
+        CityloopError: if something cannot be served as asked, or SIGTERM stopped it before it served.
+        KeyboardInterrupt: if Ctrl-C did.
     """
     plan = Plan.make(config)
     with closing(plan.gateway(restore=False)) as look:
@@ -137,20 +138,23 @@ AWAKE_S = 0.5
 @contextmanager
 def _told_to_stop() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the service in an orderly way; give them back afterwards."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before, heard = {number: signal.getsignal(number) for number in SIGNALS}, list[int]()
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # the latter is how Ray takes SIGTERM while it starts
+        if signal.SIGINT in heard:
+            raise KeyboardInterrupt from None
         raise CityloopError("the service was stopped while it started") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _listen(signals: SimpleQueue[int]) -> None:

@@ -23,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.core.plant import deaf_to_interrupts
 
 LENGTH = struct.Struct("<Q")
 
@@ -82,13 +83,14 @@ class Branch:
         self.folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         script = f"from {__name__} import main; main()"
         path = os.pathsep.join(entry or "." for entry in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", script, self.folder.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            bufsize=0,
-        )
+        with deaf_to_interrupts():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", script, self.folder.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+                bufsize=0,
+            )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout

@@ -1,6 +1,7 @@
 """Looking ahead is looking at SWMM: branches equal the plant, and the best of the plans is carried out."""
 
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,6 +78,15 @@ def test_a_process_that_hangs_or_dies_is_noticed_and_leaves_nothing(played, monk
         branch.run([task])
     branch.close()
     assert branch._process.returncode == -signal.SIGKILL
+
+
+def test_a_process_never_hears_of_ctrl_c_from_its_first_moment_on(played):
+    """It would print a trace while it imports."""
+    branch = Branch(played[0])
+    status = Path(f"/proc/{branch._process.pid}/status").read_text()
+    branch.close()
+    blocked = next(line for line in status.splitlines() if "SigBlk" in line)
+    assert int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)
 
 
 class Imagined:

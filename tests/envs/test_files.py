@@ -30,6 +30,13 @@ def test_what_cannot_be_replaced_stays(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
+def test_what_cannot_be_written_is_named_as_it_was_asked_for(tmp_path):
+    path = tmp_path / "gone" / "site.json"
+    with pytest.raises(FileNotFoundError) as error:
+        write_bytes(path, b"new")
+    assert error.value.filename == str(path)
+
+
 def test_a_record_is_read_back_or_refused_with_its_name(tmp_path):
     path = tmp_path / "pipe.json"
     Pipe(length_m=2.5).to_file(path)

@@ -197,6 +197,19 @@ def test_a_service_that_cannot_begin_leaves_no_thread(tmp_path: Path, monkeypatc
     assert [thread.name for thread in left if thread.is_alive()] == []
 
 
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, CityloopError)], ids=["ctrl-c", "kill"]
+)
+def test_a_start_is_interrupted_or_stopped(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, error: type[BaseException]
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr("serving.run._start", lambda *_: signal.raise_signal(number))
+    with pytest.raises(error):
+        serve(config(port=free_ports(1)[0]))
+    assert signal.getsignal(number) is before
+
+
 @pytest.mark.parametrize(("runs", "words"), [(True, "runs in this process already"), (False, "was imported before")])
 def test_a_ray_that_came_first_is_one_sentence(monkeypatch: pytest.MonkeyPatch, runs: bool, words: str) -> None:
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: runs))
