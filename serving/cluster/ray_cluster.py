@@ -320,16 +320,16 @@ class Cluster:
 
     def close(self) -> None:
         """Stop Serve, HAProxy and Ray, and remove their files. May be called twice."""
-        import ray
-        from ray import serve
-
+        # None where Ctrl-C broke off their import, which would fail a second time.
+        ray, serve = sys.modules.get("ray"), sys.modules.get("ray.serve")
         # Ray prints, on standard output, that the controller which was told to end has ended.
         with redirect_stdout(io.StringIO()):
             try:
-                if ray.is_initialized():
+                if ray is not None and serve is not None and ray.is_initialized():
                     serve.shutdown()
             finally:
-                ray.shutdown()
+                if ray is not None:
+                    ray.shutdown()
                 for key in (PEM, *self._own):  # not all: what Ray read when it was imported holds for its next start
                     os.environ.pop(key, None)
                 self._own = []

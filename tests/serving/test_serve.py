@@ -210,6 +210,22 @@ def test_a_start_is_interrupted_or_stopped(
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("module", ["ray", "ray.serve"])
+def test_ctrl_c_may_break_off_the_import_of_ray(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """What it had imported by then cannot be imported once more."""
+
+    def interrupt(_: Cluster) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("serving.cluster.ray_cluster.check_ray", lambda: None)
+    monkeypatch.setattr(Cluster, "configure", lambda _: None)
+    monkeypatch.setattr(Cluster, "_start", interrupt)
+    monkeypatch.setitem(sys.modules, "ray", None if module == "ray" else SimpleNamespace(shutdown=lambda: None))
+    monkeypatch.setitem(sys.modules, "ray.serve", None)
+    with pytest.raises(KeyboardInterrupt):
+        Cluster(config(port=free_ports(1)[0])).__enter__()
+
+
 @pytest.mark.parametrize(("runs", "words"), [(True, "runs in this process already"), (False, "was imported before")])
 def test_a_ray_that_came_first_is_one_sentence(monkeypatch: pytest.MonkeyPatch, runs: bool, words: str) -> None:
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: runs))
