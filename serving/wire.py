@@ -346,7 +346,7 @@ def answer_schema(site: Site) -> dict[str, Any]:
 
 
 def example_tick(site: Site) -> dict[str, Any]:
-    """A tick that the site accepts: every reading zero, or as near to it as its column goes."""
-    columns = get_system(site.system).readings.columns
-    readings = {c.name: np.full(len(site.axes[c.axis]), float(np.clip(0.0, c.low, c.high))) for c in columns}
-    return {"tick": 0, "time_s": 0.0, "readings": get_system(site.system).readings.to_json(readings)}
+    """A tick that the site accepts, and that its checks do not doubt: nothing goes on."""
+    schema = get_system(site.system).readings
+    readings = {c.name: np.full(len(site.axes[c.axis]), schema.idle[c.name]) for c in schema.columns}
+    return {"tick": 0, "time_s": 0.0, "readings": schema.to_json(readings)}

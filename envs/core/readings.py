@@ -48,10 +48,16 @@ class Column:
 
 
 class Schema:
-    """The columns that a system's readings consist of."""
+    """The columns that a system's readings consist of.
 
-    def __init__(self, *columns: Column):
+    Args:
+        *columns: one a quantity.
+        idle: column → what it shows where nothing goes on, where that is not zero, or as near to it as it goes.
+    """
+
+    def __init__(self, *columns: Column, idle: Mapping[str, float] | None = None):
         self.columns = columns
+        self.idle = {c.name: float(np.clip(0.0, c.low, c.high)) for c in columns} | dict(idle or {})
         self._by_name = {column.name: column for column in columns}
         self._spans: dict[tuple[int, ...], _Span] = {}  # by the lengths of the columns: one a site, or fewer
 

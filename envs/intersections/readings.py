@@ -42,6 +42,7 @@ READINGS = Schema(
     Column("clearing_s", "junction", 0, 60, "seconds of yellow and all-red still to run; 0: the stage is green"),
     Column("green_s", "junction", 0, 1e7, "seconds that the stage has been green; 0 while clearing"),
     Column("red_s", "movement", 0, 1e7, "seconds since the movement last had green; 0 while it has"),
+    idle={"speed_mps": np.nan},  # nobody moves; limits are the site's
 )
 
 PARTS = {

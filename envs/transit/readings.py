@@ -38,6 +38,7 @@ READINGS = Schema(
     Column("expected", "zone", 0, MANY, "requests to be expected from the zone within ahead_s", nullable=True),
     Column("time_s", "service", 0, 1e7, "seconds since the service began"),
     Column("speed", "service", 0.01, 10, "speed on the streets relative to free flow"),
+    idle={"speed": 1.0},
 )
 """The schema, and the body of a request to the service.
 

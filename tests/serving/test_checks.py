@@ -336,6 +336,20 @@ def test_a_served_site_checks_and_says_so() -> None:
         one.close()
 
 
+@pytest.mark.parametrize(
+    "ref", ["intersections/cologne1", "drainage/astlingen", "dampers/jansen", "dampers/jansen-all", "transit/hcmc"]
+)
+def test_the_example_that_a_site_gives_is_decided_by_its_policy(ref: str) -> None:
+    """It is what a start says to try: who does should not be told that sensors cannot be trusted."""
+    gateway = Plan.make(ServiceConfig.make({"sites": [ref], "defaults": {"deadline_ms": 10_000}})).gateway()
+    one = gateway.all[0]
+    try:
+        answer = one.act(orjson.dumps(example_tick(one.site)))
+    finally:
+        one.close()
+    assert (answer["source"], answer["fallback_reason"], answer["findings"]) == ("champion", None, [])
+
+
 def test_configurations_say_how(tmp_path: Path) -> None:
     checked = "{hold_ticks: 1, limits: own.json, respond: {count_veh: local}}"
     (tmp_path / "city.yaml").write_text(f"sites:\n- site: intersections/grid2x2\n  checks: {checked}\n")
