@@ -53,7 +53,7 @@ EXAMPLES: dict[str, Callable[..., None]] = {
     "policy canary intersections/cologne8 --policy mine --reason 'fine in the shadow'": service.policy,
     "control intersections/cologne8 --url http://127.0.0.1:8000 --seed 0": service.control,
     "demo --pace 2": demo.demo,
-    "replay runs/audit --site intersections/cologne8 --since 1d": audit.replay,
+    "replay runs/service/audit --site intersections/cologne8 --since 1d": audit.replay,
 }
 """An example, whose first word is the verb's name → what it does."""
 

@@ -59,7 +59,7 @@ def wanted(site: str | None, since: str | None, until: str | None, what: str | N
     return Wanted(system or None, name or None, moment(since), moment(until), what)
 
 
-@app.command(epilog="Example: cityloop audit verify runs/audit --anchor /mnt/other/anchors --json")
+@app.command(epilog="Example: cityloop audit verify runs/service/audit --anchor /mnt/other/anchors --json")
 def verify(
     folder: Folder,
     anchor: Annotated[
@@ -103,7 +103,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command("head", epilog="Example: cityloop audit head runs/audit")
+@app.command("head", epilog="Example: cityloop audit head runs/service/audit")
 def head_(folder: Folder, as_json: AsJson = None) -> None:
     """Print where every chain stands: kept elsewhere, 'audit verify --head' shows later if its end was cut off."""
     from serving.audit.query import heads
@@ -115,7 +115,9 @@ def head_(folder: Folder, as_json: AsJson = None) -> None:
     output.emit({"heads": {chain: {"records": head.n, "head": head.hash.hex()} for chain, head in found.items()}})
 
 
-@app.command(epilog="Example: cityloop audit show runs/audit --site intersections/cologne8 --what override --since 2h")
+@app.command(
+    epilog="Example: cityloop audit show runs/service/audit --site intersections/cologne8 --what override --since 2h"
+)
 def show(
     folder: Folder,
     site: SiteOption = None,
