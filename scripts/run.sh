@@ -36,7 +36,7 @@ say "4/5  Driving the plant through the service"
 
 say "5/5  Where to look"
 cat <<TXT
-  the console      http://127.0.0.1:$PORT/   (drive the plant again to see it live: $BIN/cityloop control $MAP)
+  the console      http://127.0.0.1:$PORT/   (drive the plant again to see it live: $BIN/cityloop control $MAP --url http://127.0.0.1:$PORT)
   the service      http://127.0.0.1:$PORT/v1/systems   (docs: /docs; stop it with: make stop)
   the evaluation   $RUN/evaluation   (plots, rows.csv, evaluation.json)
   the training     $BIN/tensorboard --logdir runs   then http://127.0.0.1:6006 (tab "Custom scalars": beside the baselines)
