@@ -19,6 +19,7 @@ import numpy as np
 
 from agents.baselines.transit import Reactive, Standby
 from envs.core.env import make_loop
+from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.scenario import Scenario
@@ -106,15 +107,24 @@ def _means(loop: ControlLoop, rule: Controller, seeds: Sequence[int]) -> dict[st
     return {name: float(np.mean([kpis[name] for kpis in found])) for name in SHOWN}
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Tune on a scenario's training seeds and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--standby", action="store_true")
     parser.add_argument("--urgency", action="store_true")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
+    try:
+        _tune_all(given)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
+
+
+def _tune_all(given: argparse.Namespace) -> None:
     scenario = load_scenario(given.scenario)
+    if scenario.system != "transit":
+        raise CityloopError(f"{given.scenario} is no fleet: give one, such as transit/hcmc")
     if given.standby or given.urgency:
         tried: Sequence[Reckoning | Haste] = HASTES if given.urgency else RECKONINGS
         print(", ".join(asdict(tried[0])), *SHOWN, sep=" | ")

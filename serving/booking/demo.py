@@ -13,7 +13,7 @@ import argparse
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -132,7 +132,7 @@ def _around_the_clock(day: Day) -> tuple[float, ...]:
     return tuple(np.where(moments < 0, 1.0, day.speed[slots]).tolist())
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", nargs="?", default="transit/hcmc")
@@ -145,11 +145,17 @@ def main() -> None:
     parser.add_argument("--rest-min", type=float, default=0.0, help="of every driver's break")
     parser.add_argument("--range-km", type=float, default=0.0)
     parser.add_argument("--charged", type=float, default=1.0)
-    given = parser.parse_args()
-    electric = {"fleet__range_km": given.range_km, "fleet__charged": (given.charged, given.charged)}
+    given = parser.parse_args(words)
+    charged = (given.charged, given.charged)
+    electric = {"fleet__range_km": given.range_km, "fleet__charged": charged} if given.range_km else {}
     controller = None if given.stay else given.controller
     often = given.slower, given.vehicles, controller, given.rest_min
-    found = play(given.scenario, given.hours, given.seed, *often, **electric)
+    try:
+        found = play(given.scenario, given.hours, given.seed, *often, **electric)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "Interrupted.\n")
     for name, value in found.items():
         print(f"{name:20} {value}")
 

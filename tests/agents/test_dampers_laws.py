@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agents import POLICY, make_controller, rules
-from agents.baselines import dampers_tune, drainage_tune
+from agents.baselines import dampers_tune, drainage_tune, transit_tune
 from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Fixed, Friction, Profile
 from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov
 from agents.baselines.dampers_play import play
@@ -23,6 +23,7 @@ from envs.dampers.frame import drift_matrix
 from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
 from envs.dampers.site import load_site
+from envs.transit.referee import measure
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=3.0)
 SITE = load_site(SCENARIO)
@@ -220,6 +221,10 @@ def test_the_edge_needs_neither_torch_nor_ray_nor_a_compiler():
         (drainage_tune, ["dampers/jansen"], "Error: dampers/jansen is no drainage network"),
         (learn, ["drainage/theta"], "Error: drainage/theta is no building with dampers"),
         (compare, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
+        (transit_tune, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
+        (transit_tune, ["transit/nowhere"], "Error: scenario 'transit/nowhere' is unknown"),
+        (measure, ["transit/hcmc", "-o", "times.json"], "Error: transit/hcmc is no fleet on a SUMO network"),
+        (measure, ["transit/nowhere", "-o", "times.json"], "Error: scenario 'transit/nowhere' is unknown"),
     ],
 )
 def test_tools_say_what_is_wrong_in_a_sentence(tool, words, says, capsys):

@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.transit import streets
 from envs.transit.measured import Measured, digest
@@ -186,7 +188,7 @@ def measure(scenario: TransitScenario, seeds: int, flow: float = 1.0, processes:
     )
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
@@ -194,9 +196,17 @@ def main() -> None:
     parser.add_argument("--flow", type=float, default=1.0, help="vehicles an hour, relative to the route files")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    given = parser.parse_args()
+    given = parser.parse_args(words)
+    try:
+        _measure(given)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
+
+
+def _measure(given: argparse.Namespace) -> None:
     scenario = load_scenario(given.scenario)
-    assert isinstance(scenario, TransitScenario)
+    if not isinstance(scenario, TransitScenario) or scenario.net is None:
+        raise CityloopError(f"{given.scenario} is no fleet on a SUMO network: give one, such as transit/ingolstadt")
     found = measure(scenario, given.seeds, given.flow, given.processes)
     given.out.write_text(found.model_dump_json() + "\n")
     print(f"{found.driven} of {len(found.delay_s)} turns driven; left out: {100 * found.unexplained:.0f} %")

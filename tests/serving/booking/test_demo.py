@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from envs import CityloopError
+from serving.booking import demo
 from serving.booking.demo import play
 
 
@@ -20,3 +24,23 @@ def test_promises_are_kept() -> None:
 def test_the_check_is_no_constant() -> None:
     found = play("transit/hcmc", 0.05, seed=1, slower=5.0, vehicles=10)
     assert found["promises_broken"] > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (CityloopError("no such town"), 2, "Error: no such town\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+    ids=["refused", "interrupted"],
+)
+def test_it_ends_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, says: str
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(demo, "play", end)
+    with pytest.raises(SystemExit) as caught:
+        demo.main([])
+    assert (caught.value.code, capsys.readouterr().err) == (code, says)
