@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from agents.networks import FlatPolicy
@@ -115,6 +116,7 @@ def _learn(plants: SubprocVecEnv, first: int, settings: Settings, watch: _Watch)
         seed=settings.seed,
         device="cpu",
     )
+    model.set_logger(Logger(None, []))  # its figures are read from memory; its own leaves a temporary folder behind
     plants.seed(first)  # now: a model that is made gives plants its own seed, which is one of a test
     try:
         model.learn(total_timesteps=10**9, callback=watch)

@@ -44,9 +44,13 @@ def test_what_is_kept_for_tests_is_not_learned_from():
 def test_plants_learn_from_training_seeds(monkeypatch, tmp_path, seed):
     scenario, begun, reset = load_scenario("dampers/dyke"), [], DampersWorld.reset
 
+    def learn(model, **_):
+        assert model.logger.dir is None, "a folder of its own would be left behind"
+        model.env.reset()
+
     monkeypatch.setattr(reference, "SubprocVecEnv", lambda plants, start_method: DummyVecEnv(plants))
     monkeypatch.setattr(reference, "_Watch", lambda *_: SimpleNamespace(validate=int, settle=int, close=int))
-    monkeypatch.setattr(PPO, "learn", lambda model, **_: model.env.reset())
+    monkeypatch.setattr(PPO, "learn", learn)
     monkeypatch.setattr(DampersWorld, "reset", lambda world, seed, program: begun.append(seed) or reset(world, seed))
     train_reference(scenario, iterations=1, workers=2, seed=seed, out=tmp_path / "run")
     first = scenario.seeds.train.first + 2 * seed

@@ -25,6 +25,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from stable_baselines3 import PPO as SB3
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.networks import FlatCritic, FlatPolicy
@@ -359,6 +360,7 @@ class StableBaselines3:
             seed=0,
             device="cpu",
         )
+        self._model.set_logger(Logger(None, []))  # its own leaves a temporary folder behind
 
     def iterate(self) -> float:
         """Sample and learn once; the mean reward."""
