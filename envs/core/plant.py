@@ -12,6 +12,7 @@ import ctypes
 import gc
 import os
 import signal
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -97,8 +98,12 @@ def views(memory: SharedMemory, fields: Fields) -> dict[str, np.ndarray]:
     return arrays
 
 
-def work(pipe: Connection, scenario: Scenario, memory_name: str, fields: Fields, k: int) -> None:
-    """The worker's life: begin episodes until the pipe says close (None), or is closed because the caller is gone."""
+def work(pipe: Connection, folder: str, scenario: Scenario, memory_name: str, fields: Fields, k: int) -> None:
+    """The worker's life: begin episodes until the pipe says close (None), or is closed because the caller is gone.
+
+    Temporary files lie in a folder that is the caller's to remove.
+    """
+    tempfile.tempdir = folder
     memory = SharedMemory(name=memory_name)
     mine = {name: view[k] for name, view in views(memory, fields).items()}
     loop = make_loop(scenario)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -280,8 +281,11 @@ class _Plant:
     def _start(self) -> None:
         context = mp.get_context("spawn")
         self._pipe, theirs = context.Pipe()
+        # Ours to remove: a process that is killed takes nothing along, and its child may live a moment longer.
+        self._folder = TemporaryDirectory(prefix="cityloop-", ignore_cleanup_errors=True)
         with one_thread_each():
-            self._process = context.Process(target=work, args=(theirs, *self._arguments), daemon=True)
+            arguments = (theirs, self._folder.name, *self._arguments)
+            self._process = context.Process(target=work, args=arguments, daemon=True)
             with deaf_to_interrupts():
                 self._process.start()
         theirs.close()
@@ -343,6 +347,7 @@ class _Plant:
         self._pipe.close()
         self._process.kill()
         self._process.join()
+        self._folder.cleanup()
         self._start()
         self.begin()
 
@@ -368,6 +373,7 @@ class _Plant:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        self._folder.cleanup()
 
 
 @contextmanager

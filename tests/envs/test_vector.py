@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,8 @@ def await_ends(processes):
 
 
 @pytest.mark.parametrize("victim", ["the worker", "its child"])
-def test_a_dead_plant_is_replaced(victim):
+def test_a_dead_plant_is_replaced(monkeypatch, tmp_path, victim):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with vector_env(GRID, num_envs=2, **SHORT) as plants:
         plants.reset()
         before = plants.step(zeros(plants))
@@ -119,6 +121,8 @@ def test_a_dead_plant_is_replaced(victim):
         np.testing.assert_array_equal(batch.last_observation[1], before.observation[1])
         assert (batch.reward[1] == 0).all()
         assert not plants.step(zeros(plants)).done.any()
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_plant_that_always_dies_is_given_up(monkeypatch):
