@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import subprocess
 import sys
@@ -39,9 +40,17 @@ HERE = {"system": "intersections", "site": "grid2x2"}
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """For all tests: gRPC's threads may call upon the loop of a test that is over, which is an error in the next."""
+    loop = asyncio.get_running_loop()
+    yield
+    assert asyncio.get_running_loop() is loop
 
 
 class Served(Rpc):
