@@ -93,8 +93,21 @@ class Admin:
         return {site: self.ask("GET", f"/v1/{quote(site)}/policies") for site in self.sites(ref)}
 
     def change(self, verb: str, ref: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Change the roles at every site of a reference; site → who has which role now."""
-        return {site: self.ask("POST", f"/v1/{quote(site)}/policies/{verb}", body) for site in self.sites(ref)}
+        """Change the roles at every site of a reference, one after the other; site → who has which role now.
+
+        Raises:
+            CityloopError: if a site refuses; of several sites it says which, and where roles have changed before.
+        """
+        sites, done = self.sites(ref), dict[str, Any]()
+        for site in sites:
+            try:
+                done[site] = self.ask("POST", f"/v1/{quote(site)}/policies/{verb}", body)
+            except CityloopError as error:
+                if len(sites) == 1:
+                    raise
+                so_far = f"done before at {', '.join(done)}" if done else "nothing was changed"
+                raise CityloopError(f"{site}: {error} ({so_far})") from None
+        return done
 
     def __enter__(self) -> Self:
         return self

@@ -41,6 +41,17 @@ def test_a_policy_is_promoted_at_one_site_and_rolled_back_at_all(url: str, capsy
     assert "max-pressure" in capsys.readouterr().out
 
 
+def test_a_change_that_fails_half_way_says_how_far_it_got(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shadow = ("shadow", "intersections/grid2x2", "--policy", "greedy", "--reason", "trial")
+    assert call(url, *shadow) == 0
+    capsys.readouterr()
+    assert call(url, "promote", "all", "--reason", "fine") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "intersections/other: policy is None" in said
+    assert said.endswith("(done before at intersections/grid2x2)")
+    assert call(url, "rollback", "intersections/grid2x2", "--reason", "worse") == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
