@@ -258,6 +258,17 @@ def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path):
     assert f"| fixed | {reached['fixed']['median']:.4g} |" in (folder / "CARD.md").read_text()
 
 
+def test_a_card_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch, tmp_path, capsys):
+    from envs.core import files
+    from tests.serving.bundles import bundle
+
+    folder = bundle(tmp_path / "tiny")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("verbs.evaluate._evaluations", lambda *_: pytest.fail("hours go by"))
+    assert call("evaluate", GRID, "-c", str(folder), "--card") == 2
+    assert "folder of the bundle" in capsys.readouterr().err
+
+
 def test_check_of_a_scenario_of_ones_own(tmp_path):
     from envs import load_scenario
 

@@ -11,6 +11,7 @@ import typer
 
 from agents import POLICY, find_bundle, references
 from envs import CityloopError, Scenario, get_system
+from envs.core.files import make_folder
 from training.evaluation import Evaluation
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
 from verbs.tables import evaluation_table, figures_table, periods_table, standings_table
@@ -53,6 +54,8 @@ def evaluate(
     bundles = {place.label: find_bundle(names[0], system, place.name) for place in places}
     if card and None in bundles.values():
         raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
+    for bundle in {each for each in bundles.values() if each is not None} if card else ():
+        make_folder(bundle.parent, "folder of the bundle")  # now: hours may go by until its card is written
     if proven is not None and not card:
         raise CityloopError(f"--proven is {proven!r} and nothing is written on a card: add --card")
     unnamed = [key for key in parse_settings(settings) if key != "regime"]
