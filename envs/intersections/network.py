@@ -5,15 +5,17 @@ Reads the network with sumolib (a parser; no simulator is started).
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from xml.sax import parseString
 
 from envs.core.errors import CityloopError
 from envs.core.scene import Point, rounded
-from envs.core.sumo import read_root, seconds
+from envs.core.sumo import GZIP, read_root, seconds
 from envs.intersections.conflicts import UNGROUP, crossed, crossing_of, mixed, right_of_way
 from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.scenarios import SignalScenario, Timing
@@ -64,9 +66,9 @@ def _load_site(
     timing: str,
     range_m: float,
 ) -> SignalSite:
-    net = _read_net(net_file)
+    net = _read_net(net_file, window_s[0])
     for path in additional:
-        _add_programs(net, path)
+        _add_programs(net, path, window_s[0])
     lights = sorted(net.getTrafficLights(), key=lambda light: light.getID())
     if not lights:
         raise CityloopError(f"network {net_file} has no traffic lights: give a network with signals")
@@ -92,17 +94,33 @@ def _load_site(
     )
 
 
-def _read_net(path: Path) -> Any:
+def _read_net(path: Path, begin_s: float) -> Any:
     import sumolib
 
+    class Reader(sumolib.net.NetReader):
+        """sumolib's own wants of every program an offset in seconds, which netedit leaves out where it is 0."""
+
+        def startElement(self, name: str, attrs: Any) -> None:
+            if name == "tlLogic":
+                attrs = dict(attrs.items()) | {"offset": _offset_s(attrs.get("offset"), begin_s)}
+            super().startElement(name, attrs)
+
+    reader = Reader(withPrograms=True, withInternal=True, withPedestrianConnections=True)
     try:
-        return sumolib.net.readNet(str(path), withPrograms=True, withInternal=True, withPedestrianConnections=True)
+        content = path.read_bytes()
+        parseString(gzip.decompress(content) if content.startswith(GZIP) else content, reader)
+        return reader.getNet()
     except Exception as error:  # sumolib raises whatever its parser meets
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CityloopError(f"network {path} cannot be read ({detail}): give a SUMO .net.xml file") from None
 
 
-def _add_programs(net: Any, path: Path) -> None:
+def _offset_s(text: str | None, begin_s: float) -> float:
+    """A program's offset as SUMO takes it: none is 0, and it may be the beginning."""
+    return begin_s if text == "begin" else seconds(text) or 0.0
+
+
+def _add_programs(net: Any, path: Path, begin_s: float) -> None:
     """Add the programs of an additional file to those of the network, which SUMO takes them for, too."""
     from sumolib.net import TLSProgram
 
@@ -121,7 +139,7 @@ def _add_programs(net: Any, path: Path) -> None:
             program = TLSProgram(name, 0.0, logic.get("type", "static"))
             light.addProgram(program)
         if offset is not None:  # without phases it is that of the program that is there: SUMO's tlsCoordinator does so
-            program._offset = seconds(offset) or 0.0
+            program._offset = _offset_s(offset, begin_s)
         for phase in logic.iter("phase"):
             lasts = [seconds(phase.get(name)) or 0.0 for name in ("duration", "minDur", "maxDur")]
             program.addPhase(phase.get("state", ""), *lasts, name=phase.get("name", ""))

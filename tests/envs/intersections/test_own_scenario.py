@@ -199,6 +199,16 @@ def test_an_offset_alone_is_that_of_the_program_that_is_there(folder):
     assert first.stages == others[0].stages
 
 
+@pytest.mark.parametrize(("written", "offset_s"), [("", 0), (' offset="begin"', 30), (' offset="0:00:17"', 17)])
+def test_offsets_as_netedit_writes_them(folder, written, offset_s):
+    """It leaves out what is 0."""
+    net = folder / "own.net.xml"
+    net.write_text(net.read_text().replace(' offset="0"', written))
+    (folder / "own.yaml").write_text(f"{YAML}begin_s: 30\n")
+    site = load_site(load_scenario(folder / "own.yaml"))
+    assert [junction.offset_s for junction in site.junctions] == [offset_s] * 4
+
+
 @pytest.mark.parametrize("name", ["fixed", "webster", "0>1", "start"])
 def test_programs_may_be_called_like_ours_and_have_letters_to_spare(folder, name):
     net = folder / "own.net.xml"
