@@ -8,7 +8,10 @@ from __future__ import annotations
 import gzip
 import logging
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 from xml.sax import parseString
@@ -37,6 +40,9 @@ UNSEEN_SHARE = 0.35
 
 UNUSED_MPS, CROSSING_MPS = 13.9, 1.2
 """Speeds that stand in a site for an index without connections, and for walkers; clearances reckon with neither."""
+
+SHOWN = 5
+"""So many signals are told of one by one; then they are named alone."""
 
 EXIT_RANGE_M = 60.0
 """How far behind a junction room for vehicles is watched."""
@@ -80,8 +86,8 @@ def _load_site(
         raise CityloopError(
             f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: {told[0]}"
         )
-    for light, why in builder.kept.items():
-        LOGGER.warning("signal %s keeps its program: %s", light, why)
+    for sentence in builder.told():
+        _warn(net_file, sentence)
     approaches = tuple(builder.approaches)
     return SignalSite(
         name=name,
@@ -92,6 +98,13 @@ def _load_site(
         exits=tuple(builder.exits),
         streets=_streets(net),
     )
+
+
+@lru_cache(maxsize=1024)
+def _warn(net_file: Path, sentence: str) -> None:
+    """Say it once of a network, and not again in each of the processes that a command starts."""
+    if parent_process() is None:
+        LOGGER.warning("%s", sentence)
 
 
 def _read_net(path: Path, begin_s: float) -> Any:
@@ -152,6 +165,8 @@ class _Builder:
 
     Attributes:
         kept: signals that keep their programs, and why, where that is to be said.
+        clocked: what programs of signals do that `fixed` does not, and which signals these are.
+        unseen: lanes of signals that nobody sees.
     """
 
     def __init__(self, net: Any, range_m: float, flows: Turns):
@@ -159,6 +174,8 @@ class _Builder:
         self.approaches: list[Approach] = []
         self.exits: list[Exit] = []
         self.kept: dict[str, str] = {}
+        self.clocked: dict[str, list[str]] = defaultdict(list)
+        self.unseen: dict[str, str] = {}
         self._approach_index: dict[str, int] = {}
         self._exit_index: dict[str, int] = {}
         self._connections: dict[str, list[Any]] = defaultdict(list)
@@ -200,7 +217,7 @@ class _Builder:
                 "crosses it gives way: correct program or right of way"
             )
             return None
-        self._tell(light.getID(), program, connections)
+        self._note(light.getID(), program, connections)
         movements = self._movements(connections, len(phases[0].state))
         return Junction(
             id=light.getID(),
@@ -213,13 +230,27 @@ class _Builder:
             place=_middle(connections),
         )
 
-    def _tell(self, light: str, program: Any, connections: list[Any]) -> None:
-        """Say what is lost of a signal that is controlled."""
+    def told(self) -> Iterator[str]:
+        """What is lost of signals, a sentence each as long as these are few."""
+        for what, lights in self.clocked.items():
+            some, more = ", ".join(lights[:SHOWN]), f" and {len(lights) - SHOWN} more" * (len(lights) > SHOWN)
+            who = f"signal {some} has a program" if len(lights) == 1 else f"signals {some}{more} have programs"
+            yield f"{who} {what}: `fixed` runs {'its' if len(lights) == 1 else 'their'} phases in turn, by the clock"
+        whole = {light: f"signal {light} keeps its program: {why}" for light, why in self.kept.items()}
+        yield from _first(whole, "keep their programs, too")
+        whole = {
+            light: f"signal {light}: nobody sees lane {lanes}, as its link is another lane's, too: {UNGROUP}"
+            for light, lanes in self.unseen.items()
+        }
+        yield from _first(whole, "have such lanes, too")
+
+    def _note(self, light: str, program: Any, connections: list[Any]) -> None:
+        """Note what is lost of a signal that is controlled."""
         phases = program.getPhases()
         jumps = any(phase.next for phase in phases)
         if program.getType() not in ("static", "NEMA") or jumps:
             what = f"of type {program.getType()}" + (", with phases out of turn" if jumps else "")
-            LOGGER.warning("signal %s has a program %s: `fixed` runs its phases in turn, by the clock", light, what)
+            self.clocked[what].append(light)
         lanes: dict[int, list[str]] = defaultdict(list)
         for connection in connections:
             if crossing_of(connection) is None:
@@ -227,12 +258,7 @@ class _Builder:
         every = {lane for members in lanes.values() for lane in members}
         unseen = sorted(every - {first for first, *_ in lanes.values()})
         if len(unseen) > UNSEEN_SHARE * len(every):
-            LOGGER.warning(
-                "signal %s: nobody sees lane %s, as its link is another lane's, too: %s",
-                light,
-                ", ".join(unseen),
-                UNGROUP,
-            )
+            self.unseen[light] = ", ".join(unseen)
 
     def _movements(self, connections: list[Any], count: int) -> tuple[Movement, ...]:
         by_index: dict[int, list[Any]] = defaultdict(list)
@@ -346,6 +372,13 @@ class _Builder:
             lanes.append(lane.getID())
             total += lane.getLength()
         return lanes, total
+
+
+def _first(sentences: Mapping[str, str], rest: str) -> Iterator[str]:
+    """The first sentences on signals, and which others they are true of."""
+    yield from islice(sentences.values(), SHOWN)
+    if others := list(sentences)[SHOWN:]:
+        yield f"{len(others)} more signals {rest}: {', '.join(others)}"
 
 
 def _middle(connections: list[Any]) -> Point:

@@ -1,5 +1,6 @@
 """A network of one's own: it runs from a YAML file, and what is wrong with it is said in one sentence."""
 
+import multiprocessing
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.sumo_programs import run_sumo_program, sumo_binary
+from envs.intersections import network
 from envs.intersections.demand import quiet_files
 from envs.intersections.network import load_site
 from envs.intersections.stages import safe_stage
@@ -188,6 +190,40 @@ def test_a_program_that_waits_for_vehicles_is_said_to_be_run_by_the_clock(folder
     net.write_text(net.read_text().replace('id="A0" type="static"', 'id="A0" type="actuated"'))
     load_site(load_scenario(folder / "own.yaml"))
     assert "signal A0 has a program of type actuated: `fixed` runs its phases in turn" in caplog.text
+
+
+def test_what_is_true_of_many_signals_is_said_once(folder, caplog, monkeypatch):
+    """A map from OpenStreetMap brings a hundred programs that wait for vehicles; commands load it several times."""
+    net = folder / "own.net.xml"
+    net.write_text(net.read_text().replace('type="static"', 'type="actuated"'))
+    monkeypatch.setattr(network, "SHOWN", 3)
+    for duration_s in (60, 30):
+        load_site(load_scenario(folder / "own.yaml", duration_s=duration_s))
+    said = "signals A0, A1, B0 and 1 more have programs of type actuated: `fixed` runs their phases in turn, by the"
+    assert [record.message for record in caplog.records] == [f"{said} clock"]
+
+
+def test_processes_that_a_command_starts_say_nothing_of_a_network(folder, caplog, monkeypatch):
+    net = folder / "own.net.xml"
+    net.write_text(net.read_text().replace('type="static"', 'type="actuated"'))
+    monkeypatch.setattr(network, "parent_process", multiprocessing.current_process)
+    load_site(load_scenario(folder / "own.yaml"))
+    assert not caplog.records
+
+
+def test_of_many_signals_that_keep_their_programs_the_first_say_why(folder, caplog, monkeypatch):
+    text = (folder / "own.net.xml").read_text()
+    for light in ("A0", "A1", "B0"):
+        old = re.findall(rf'<connection [^>]*tl="{light}" linkIndex="[01]"[^>]*>', text)
+        for connection in old:
+            text = text.replace(connection, connection.replace(f'tl="{light}"', f'tl="twin{light}"'))
+        logic = re.search(rf'<tlLogic id="{light}".*?</tlLogic>', text, re.DOTALL)[0]
+        text = text.replace(logic, logic + logic.replace(f'id="{light}"', f'id="twin{light}"'))
+    (folder / "own.net.xml").write_text(text)
+    monkeypatch.setattr(network, "SHOWN", 2)
+    assert load_site(load_scenario(folder / "own.yaml")).agents == ("B1",)
+    assert caplog.text.count("keeps its program: at node") == 2
+    assert "4 more signals keep their programs, too: B0, twinA0, twinA1, twinB0" in caplog.text
 
 
 def test_an_offset_alone_is_that_of_the_program_that_is_there(folder):
