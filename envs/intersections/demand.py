@@ -33,13 +33,16 @@ READS = ("variableSpeedSign", "rerouter", "calibrator")
 ROOTS = ("routes", "trips", "additional", "add", "tazs", "tlLogics")
 """Roots of route and additional files that are read; SUMO itself minds none."""
 
+ALONE = ("tlLogic", "vType", "vTypeDistribution")
+"""Elements that make an additional file by themselves."""
+
 
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
     root = read_root(path)
-    if root.tag not in ROOTS:
+    if root.tag not in (*ROOTS, *ALONE):
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
-    children = tuple(_flat(root))
+    children = (root,) if root.tag in ALONE else tuple(_flat(root))
     for flow in children:
         if flow.tag in STREAMS:
             _refuse_odd_rate(path, flow)

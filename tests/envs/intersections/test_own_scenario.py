@@ -119,6 +119,16 @@ def test_a_program_of_an_additional_file_is_the_one_that_sumo_runs(folder):
     assert "switches programs by the clock (WAUT)" in refusal(folder / "own.yaml")
 
 
+def test_a_program_may_be_an_additional_file_by_itself(folder):
+    """As in a demonstration that SUMO brings."""
+    text = (folder / "own.net.xml").read_text()
+    light = re.search(r'<tlLogic id="A0".*?</tlLogic>', text, re.DOTALL)[0].replace('programID="0"', 'programID="new"')
+    (folder / "own.add.xml").write_text(re.sub(r'duration="\d+"', 'duration="77"', light))
+    (folder / "own.yaml").write_text(f"{YAML}additional: [own.add.xml]\n")
+    first, *_ = load_site(load_scenario(folder / "own.yaml")).junctions
+    assert {phase.duration_s for phase in first.program} == {77.0}
+
+
 def test_a_state_with_too_few_letters(folder):
     text = (folder / "own.net.xml").read_text()
     (folder / "own.net.xml").write_text(re.sub(r'state="(\w+)\w"', r'state="\1"', text, count=1))
