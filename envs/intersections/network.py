@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 from xml.sax import parseString
@@ -19,6 +18,7 @@ from xml.sax import parseString
 from envs.core.errors import CityloopError
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
+from envs.core.told import warn_once
 from envs.intersections.conflicts import UNGROUP, crossed, crossing_of, mixed, right_of_way
 from envs.intersections.counts import Turns, turn_flows
 from envs.intersections.scenarios import SignalScenario, Timing
@@ -87,7 +87,7 @@ def _load_site(
             f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: {told[0]}"
         )
     for sentence in builder.told():
-        _warn(net_file, sentence)
+        warn_once(LOGGER, net_file, sentence)
     approaches = tuple(builder.approaches)
     return SignalSite(
         name=name,
@@ -98,13 +98,6 @@ def _load_site(
         exits=tuple(builder.exits),
         streets=_streets(net),
     )
-
-
-@lru_cache(maxsize=1024)
-def _warn(net_file: Path, sentence: str) -> None:
-    """Say it once of a network, and not again in each of the processes that a command starts."""
-    if parent_process() is None:
-        LOGGER.warning("%s", sentence)
 
 
 def _read_net(path: Path, begin_s: float) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.core.told import warn_once
 from envs.transit import district, gtfs, streets, tables, taxi
 from envs.transit.day import Day, Town
 from envs.transit.matrices import Matrices
@@ -63,9 +64,9 @@ def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float, stamps
         return town
     town, problems = gtfs.published(town, tables.projection_of(nodes), feed, snap_m)
     for problem in problems[:SHOWN]:
-        LOGGER.warning("%s: %s", feed.name, problem)
+        warn_once(LOGGER, feed, f"{feed.name}: {problem}")
     if len(problems) > SHOWN:
-        LOGGER.warning("%s: %d more stops are left out", feed.name, len(problems) - SHOWN)
+        warn_once(LOGGER, feed, f"{feed.name}: {len(problems) - SHOWN} more stops are left out")
     return town
 
 
@@ -119,6 +120,20 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
     if scenario.net is not None:
         return _with_speeds(streets.day(_streets(scenario), scenario.trips, scenario.duration_s, seed), scenario)
     return _with_speeds(_own(scenario, site.matrices, _stamps(scenario)), scenario)
+
+
+def first_s(scenario: TransitScenario) -> float:
+    """When the first request of the files comes in an episode, in seconds; 0 where requests are drawn.
+
+    Raises:
+        CityloopError: if a file is not what it should be.
+    """
+    if scenario.requests is not None:
+        return float(day_of(scenario, load_site(scenario), 0).earliest_s.min())
+    if scenario.net is None:
+        return 0.0
+    time_s, share = streets.chance(_streets(scenario), scenario.trips, scenario.duration_s)
+    return float(time_s[share > 0].min(initial=scenario.duration_s))
 
 
 @lru_cache(maxsize=8)

@@ -125,6 +125,19 @@ class TransitScenario(Scenario):
         """All vehicles."""
         return (self.fleet, *self.more)
 
+    def shortened(self, duration_s: float) -> TransitScenario:
+        """The same, cut to a time in which somebody asks: a network's trips begin later, a file's last until then."""
+        from envs.transit.network import first_s
+
+        first = first_s(self)
+        if first < duration_s:
+            return super().shortened(duration_s)
+        if self.net is None:
+            until_s = (first // self.decision_s) * self.decision_s + duration_s
+            return super().shortened(min(until_s, self.duration_s))
+        begin_s = self.trips.begin_s + first / self.trips.stretch
+        return self.override({"trips.begin_s": begin_s, "duration_s": duration_s})
+
     def files(self) -> list[Path]:
         """Whatever files it reads."""
         if self.days is not None:

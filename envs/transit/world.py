@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.scene import Thing
+from envs.core.told import warn_once
 from envs.core.world import Commands, World
 from envs.transit import census, events, kpis
 from envs.transit.day import Day
@@ -45,6 +48,10 @@ class TransitWorld(World):
         self.scenario, self.site = scenario, site
         self._service: Service | None = None
         self._told = False
+        if scenario.requests is not None:
+            with suppress(CityloopError):  # an episode says so
+                for sentence in _left_out(day_of(scenario, site, 0).problems):
+                    warn_once(LOGGER, scenario.requests, sentence)
         self._truth: dict[str, Any] = {}
         self._kpis: dict[str, float] = {}
         self._places: dict[str, dict[str, float]] = {}
@@ -77,12 +84,10 @@ class TransitWorld(World):
         return Service(self.scenario, self.site, day, seed, program)
 
     def _tell(self, problems: tuple[str, ...]) -> None:
-        """Say once what cannot be served."""
-        if not self._told:
-            for problem in problems[:SHOWN]:
-                LOGGER.warning("left out: %s", problem)
-            if len(problems) > SHOWN:
-                LOGGER.warning("left out: %d more rows; all others are served", len(problems) - SHOWN)
+        """Say once what cannot be served of a day; of a user's own requests, which are the same in all, it was said."""
+        if not self._told and self.scenario.requests is None:
+            for sentence in _left_out(problems):
+                LOGGER.warning("%s", sentence)
         self._told = True
 
     @property
@@ -184,3 +189,10 @@ class TransitWorld(World):
     def close(self) -> None:
         """Let go of the service. It holds no process and no file."""
         self._service = None
+
+
+def _left_out(problems: tuple[str, ...]) -> Iterator[str]:
+    for problem in problems[:SHOWN]:
+        yield f"left out: {problem}"
+    if len(problems) > SHOWN:
+        yield f"left out: {len(problems) - SHOWN} more rows; all others are served"

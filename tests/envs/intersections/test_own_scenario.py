@@ -1,6 +1,5 @@
 """A network of one's own: it runs from a YAML file, and what is wrong with it is said in one sentence."""
 
-import multiprocessing
 import re
 import shutil
 import subprocess
@@ -211,14 +210,6 @@ def test_what_is_true_of_many_signals_is_said_once(folder, caplog, monkeypatch):
         load_site(load_scenario(folder / "own.yaml", duration_s=duration_s))
     said = "signals A0, A1, B0 and 1 more have programs of type actuated: `fixed` runs their phases in turn, by the"
     assert [record.message for record in caplog.records] == [f"{said} clock"]
-
-
-def test_processes_that_a_command_starts_say_nothing_of_a_network(folder, caplog, monkeypatch):
-    net = folder / "own.net.xml"
-    net.write_text(net.read_text().replace('type="static"', 'type="actuated"'))
-    monkeypatch.setattr(network, "parent_process", multiprocessing.current_process)
-    load_site(load_scenario(folder / "own.yaml"))
-    assert not caplog.records
 
 
 def test_of_many_signals_that_keep_their_programs_the_first_say_why(folder, caplog, monkeypatch):

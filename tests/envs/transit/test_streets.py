@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -59,6 +60,16 @@ def measured(path, **changes):
 def test_nobody_walks_in_a_network(files):
     with pytest.raises(CityloopError, match=r"walk.metres is 500: riders of days and of a SUMO network ask at stops"):
         load_scenario(files, walk__metres=500.0)
+
+
+def test_a_check_begins_where_trips_do(files):
+    routes = files.with_name("a.rou.xml")
+    routes.write_text(re.sub(r'depart="(\d+)"', lambda found: f'depart="{int(found[1]) + 500}"', routes.read_text()))
+    scenario = load_scenario(files)
+    assert scenario.shortened(1600.0).trips == scenario.trips, "the first trip that counts begins at 510"
+    short = scenario.shortened(240.0)
+    assert (short.trips.begin_s, short.duration_s) == (510, 240)
+    assert network.load_site(short).usual
 
 
 def test_a_network_of_short_streets_alone_is_refused(files):

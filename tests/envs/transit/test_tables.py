@@ -123,6 +123,22 @@ def test_columns_may_be_separated_otherwise(tmp_path, separator):
     assert towns[0] == towns[1]
 
 
+def test_what_is_left_out_is_said_once(tmp_path, caplog):
+    """In an episode cut for checks there would be more, and every loop would say so anew."""
+    path = write(tmp_path, requests=f"{REQUESTS}60,a,zz\n")
+    path.write_text(path.read_text().replace("vehicles: 1", "vehicles: 5"))
+    check_system(path, decisions=4)
+    assert [record.message.partition(", row")[2][:15] for record in caplog.records] == [" 5: to is 'zz',"]
+
+
+def test_a_service_whose_riders_come_later_is_checked_until_they_do(tmp_path):
+    path = write(tmp_path, requests="time_s,from,to\n40000,a,c\n25230,b,c\n")
+    short = load_scenario(path, duration_s=50_000.0).shortened(240.0)
+    assert short.duration_s == 25_200 + 240
+    loop = make_loop(short)
+    assert loop.episode(make_controller("insertion", loop.site), 0).kpis["asked"] == 1
+
+
 def test_names_of_columns_may_have_blanks_around_them(tmp_path):
     usual = read_town(*_files(write(tmp_path)))
     assert read_town(*_files(write(tmp_path, nodes=NODES.replace("node,x_m", "node , x_m ")))) == usual
