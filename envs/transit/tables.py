@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -219,7 +220,7 @@ def _end(row: Row, name: str, index: Mapping[str, int], stops: Stops, number: Ca
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
-    """Rows of a CSV file with their numbers, the heading being row 1."""
+    """Rows of a CSV file with their numbers, the heading being row 1; not those that spreadsheets leave empty."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             heading = file.readline()
@@ -234,19 +235,23 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
             twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
             if twice:
                 raise CityloopError(f"{path}: column {twice[0]!r} is there twice: leave one out")
-            return [(reader.line_num, _row(row, path, reader.line_num, len(names))) for row in reader]
+            rows = ((reader.line_num, _row(row, path, reader.line_num, len(names))) for row in reader)
+            return [(number, row) for number, row in rows if any(value.strip() for value in row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CityloopError(f"file {path} cannot be read ({error}): give a CSV file in UTF-8") from None
 
 
 def _row(row: Mapping[str | None, Any], path: Path, number: int, columns: int) -> Row:
-    """A row by its columns; values beyond the last one would be a decimal comma that moved all the others."""
+    """A row by its columns, letters with their accents: programs write these as one character or as several.
+
+    Values beyond the last column would be a decimal comma that moved all the others.
+    """
     if any(row.get(None) or ()):
         raise CityloopError(
             f"{path}, row {number} has {columns + len(row[None])} values, the first row {columns}: "
             "write decimals with a point, and quote what holds a separator"
         )
-    return {key: value or "" for key, value in row.items() if key is not None}
+    return {key: normalize("NFC", value or "") for key, value in row.items() if key is not None}
 
 
 def _number(text: str, path: Path, row: int, column: str) -> float:

@@ -1,6 +1,7 @@
 """A user's own files: what is wrong is said with its row, and all other requests are served."""
 
 import logging
+from unicodedata import normalize
 
 import pytest
 
@@ -121,6 +122,22 @@ def test_columns_may_be_separated_otherwise(tmp_path, separator):
         write(folder, **{name: text.replace(",", mark) for name, text in files.items()})
     towns = [read_town(folder / "nodes.csv", folder / "roads.csv") for folder in (usual, other)]
     assert towns[0] == towns[1]
+
+
+def test_rows_that_a_spreadsheet_leaves_empty_are_none(tmp_path, caplog):
+    files = {"nodes": f"{NODES},,,,\n", "roads": f"{ROADS},,,,\n", "requests": f"{REQUESTS},,\n , ,\n"}
+    loop = make_loop(load_scenario(write(tmp_path, **files)))
+    assert loop.episode(make_controller("insertion", loop.site), 0).kpis["asked"] == 3
+    assert not caplog.records
+
+
+def test_a_name_is_the_same_however_its_accents_are_written(tmp_path):
+    """As one character, or as a letter and what stands above and below it."""
+    street = "Đường Nguyễn Huệ"
+    texts = [normalize("NFC", NODES.replace("\na,", f"\n{street},")), ROADS.replace("\na,", f"\n{street},")]
+    requests = normalize("NFD", REQUESTS.replace(",a", f",{street}"))
+    loop = make_loop(load_scenario(write(tmp_path, *texts, requests)))
+    assert loop.episode(make_controller("insertion", loop.site), 0).kpis["asked"] == 3
 
 
 def test_what_is_left_out_is_said_once(tmp_path, caplog):
