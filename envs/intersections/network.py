@@ -160,6 +160,7 @@ class _Builder:
         kept: signals that keep their programs, and why, where that is to be said.
         clocked: what programs of signals do that `fixed` does not, and which signals these are.
         unseen: lanes of signals that nobody sees.
+        shut: links of signals that routes lead over, and that are red for ever.
     """
 
     def __init__(self, net: Any, range_m: float, flows: Turns):
@@ -169,6 +170,7 @@ class _Builder:
         self.kept: dict[str, str] = {}
         self.clocked: dict[str, list[str]] = defaultdict(list)
         self.unseen: dict[str, str] = {}
+        self.shut: dict[str, str] = {}
         self._approach_index: dict[str, int] = {}
         self._exit_index: dict[str, int] = {}
         self._connections: dict[str, list[Any]] = defaultdict(list)
@@ -212,6 +214,9 @@ class _Builder:
             return None
         self._note(light.getID(), program, connections)
         movements = self._movements(connections, len(phases[0].state))
+        used = [k for k, movement in enumerate(movements) if movement.flow_veh_h]
+        if shut := [str(k) for k in used if not any(stage[k] in "Gg" for stage in stages)]:
+            self.shut[light.getID()] = ", ".join(shut)
         return Junction(
             id=light.getID(),
             movements=movements,
@@ -236,6 +241,12 @@ class _Builder:
             for light, lanes in self.unseen.items()
         }
         yield from _first(whole, "have such lanes, too")
+        whole = {
+            light: f"signal {light}: no phase gives green to link {links}, which routes lead over: nobody gets past; "
+            "make its program anew (netconvert --tls.rebuild)"
+            for light, links in self.shut.items()
+        }
+        yield from _first(whole, "have such links, too")
 
     def _note(self, light: str, program: Any, connections: list[Any]) -> None:
         """Note what is lost of a signal that is controlled."""

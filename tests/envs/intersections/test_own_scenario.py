@@ -227,6 +227,20 @@ def test_of_many_signals_that_keep_their_programs_the_first_say_why(folder, capl
     assert "4 more signals keep their programs, too: B0, twinA0, twinA1, twinB0" in caplog.text
 
 
+def test_a_link_that_is_red_for_ever_is_told_of_where_routes_lead_over_it(folder, caplog):
+    """netconvert makes such programs of type NEMA where a junction is not one of four arms."""
+    net = folder / "own.net.xml"
+    text = net.read_text()
+    site = load_site(load_scenario(folder / "own.yaml"))
+    used = next(k for k, movement in enumerate(site.junctions[0].movements) if movement.flow_veh_h)
+    light = re.search(r'<tlLogic id="A0".*?</tlLogic>', text, re.DOTALL)[0]
+    shut = re.sub(rf'state="(\w{{{used}}})\w', r'state="\1r', light)
+    net.write_text(text.replace(light, shut))
+    load_site(load_scenario(folder / "own.yaml"))
+    said = f"signal A0: no phase gives green to link {used}, which routes lead over: nobody gets past; make its program"
+    assert [record.message for record in caplog.records] == [f"{said} anew (netconvert --tls.rebuild)"]
+
+
 def test_an_offset_alone_is_that_of_the_program_that_is_there(folder):
     """What SUMO's tlsCoordinator writes."""
     (folder / "tls.add.xml").write_text('<additional><tlLogic id="A0" programID="0" offset="17"/></additional>')
