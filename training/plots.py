@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -57,6 +58,9 @@ CLOCKS, LONG = (("s", 1.0), ("min", 60.0), ("h", 3600.0)), 180.0
 
 PLAN_S = 900.0
 """How much of the episode the picture of what each agent did shows."""
+
+PLAN_AGENTS = 60
+"""How many agents it shows at most: a picture of hundreds is too high to be drawn."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -257,6 +261,8 @@ def _stack(evaluation: Evaluation, controller: str, trace: str) -> tuple[np.ndar
 def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figure:
     """What every agent did over time on the first seed: one bar an agent, one panel a controller.
 
+    Of many agents the first are shown, as the title says.
+
     Args:
         evaluation: what was found.
         agents: the agents' names.
@@ -264,19 +270,21 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
     """
     episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
     count = 1 + max(int(episode.drawn[column].max()) for episode in episodes)
+    whose = "every agent" if len(agents) <= PLAN_AGENTS else f"the first {PLAN_AGENTS} of {len(agents)} agents"
+    agents = agents[:PLAN_AGENTS]
     with mpl.rc_context(STYLE):
         height = len(episodes) * (0.5 + 0.2 * len(agents)) + 1.0
         figure = Figure(figsize=(10, max(height, 2.4)), layout="constrained")
         panels = figure.subplots(len(episodes), 1, sharex=True, squeeze=False)[:, 0]
         for axes, episode in zip(panels, episodes, strict=True):
-            _bars(axes, episode.time_s, episode.drawn[column])
+            _bars(axes, episode.time_s, episode.drawn[column][:, : len(agents)])
             axes.set_yticks(range(len(agents)), [_clip(agent) for agent in agents], size=7)
             axes.set_title(short(episode.controller), size=9)
         panels[-1].set_xlabel("time since the start (min)")
         figure.suptitle(
-            f"{evaluation.scenario}: {column} of every agent, seed {evaluation.seeds[0]}", size=11, weight="bold"
+            f"{evaluation.scenario}: {column} of {whose}, seed {evaluation.seeds[0]}", size=11, weight="bold"
         )
-        handles = [Patch(color=COLOURS[k % len(COLOURS)], label=f"{column} {k}") for k in range(count)]
+        handles = [Patch(color=_colour(k), label=f"{column} {k}") for k in range(count)]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(count, 8), frameon=False)
     return figure
 
@@ -359,10 +367,17 @@ def _bars(axes: Any, time_s: np.ndarray, states: np.ndarray) -> None:
         starts = np.flatnonzero(np.r_[True, mine[1:] != mine[:-1]])
         edges = np.r_[since[starts], end] / 60
         spans = list(zip(edges[:-1], np.diff(edges), strict=True))
-        axes.broken_barh(spans, (agent - 0.4, 0.8), facecolors=[COLOURS[k % len(COLOURS)] for k in mine[starts]])
+        axes.broken_barh(spans, (agent - 0.4, 0.8), facecolors=[_colour(int(k)) for k in mine[starts]])
     axes.set_ylim(states.shape[1] - 0.4, -0.6)
     axes.set_xlim(0, end / 60)
     axes.tick_params(axis="y", length=0)
+
+
+def _colour(k: int) -> tuple[float, float, float]:
+    """Of one choice of many: once all colours are taken they come again, paler each time."""
+    red, green, blue = to_rgb(COLOURS[k % len(COLOURS)])
+    left = 0.45 ** (k // len(COLOURS))
+    return 1 - left * (1 - red), 1 - left * (1 - green), 1 - left * (1 - blue)
 
 
 def _clip(name: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -53,3 +56,24 @@ def test_a_name_with_two_dollars_is_no_formula(tmp_path) -> None:
     axes[1].semilogy([1.0, 1e4])
     plots.save(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def _stages(agents: int, count: int) -> Any:
+    """An evaluation in which every agent was in every one of some stages."""
+    time_s = np.arange(count) * 5.0
+    stages = np.repeat(np.arange(count)[:, None], agents, axis=1)
+    played = Episode("policy", 0, {}, 0.0, 0, time_s, {}, {"stage": stages})
+    return SimpleNamespace(scenario="intersections/city", seeds=(0,), episodes=[played])
+
+
+def test_a_picture_of_a_city_shows_its_first_agents_and_says_so(tmp_path) -> None:
+    figure = plots.plans(_stages(3000, 2), tuple(f"a{k}" for k in range(3000)), "stage")
+    assert figure.get_suptitle() == "intersections/city: stage of the first 60 of 3000 agents, seed 0"
+    plots.save(figure, tmp_path / "stage.png")
+    assert figure.axes[0].get_ylim()[0] < 60
+
+
+def test_stages_beyond_the_colours_are_told_apart() -> None:
+    figure = plots.plans(_stages(1, 16), ("a",), "stage")
+    (bars,) = figure.axes[0].collections
+    assert len({tuple(colour) for colour in bars.get_facecolors()}) == 16
