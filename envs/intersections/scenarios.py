@@ -207,8 +207,12 @@ class SignalScenario(Scenario):
 
         children = [child for path in self.routes for child in read_routes(path)]
         departs = [(time_s, child.tag in STREAMS) for child in children if (time_s := departs_s(child)) is not None]
-        starts = [max(time_s, self.begin_s) for time_s, goes_on in departs if goes_on or time_s >= self.begin_s]
-        begin_s = min([*starts, self.begin_s + self.duration_s - duration_s]) if starts else self.begin_s
+        end_s = self.begin_s + self.duration_s
+        within = [(time_s, goes_on) for time_s, goes_on in departs if time_s < end_s]
+        starts = [max(time_s, self.begin_s) for time_s, goes_on in within if goes_on or time_s >= self.begin_s]
+        if departs and not starts:
+            return self  # an episode says so, and of the whole
+        begin_s = min([*starts, end_s - duration_s]) if starts else self.begin_s
         return self.override({"begin_s": begin_s, "duration_s": duration_s})
 
     def override(self, settings: dict[str, object]) -> SignalScenario:

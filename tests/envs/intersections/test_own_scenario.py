@@ -11,6 +11,7 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.sumo_programs import run_sumo_program, sumo_binary
+from envs.core.testing import check_system
 from envs.intersections import network
 from envs.intersections.demand import quiet_files
 from envs.intersections.network import load_site
@@ -385,6 +386,15 @@ def test_a_check_begins_where_traffic_does(folder):
         (folder / "own.rou.xml").write_text(f"<routes>{text}</routes>")
         short = scenario.shortened(120)
         assert (short.begin_s, short.duration_s) == (begin_s, 120)
+
+
+def test_a_check_of_what_cannot_begin_says_so_once_and_of_the_whole(folder):
+    (folder / "own.rou.xml").write_text('<routes><trip id="a" depart="25200" from="left0A0" to="A0B0"/></routes>')
+    path = folder / "own.yaml"
+    path.write_text(path.read_text().replace("duration_s: 60", "duration_s: 900"))
+    bad = [check for check in check_system(path) if not check.ok]
+    assert [check.name for check in bad] == ["spaces"]
+    assert "no vehicle due from 0 s to 900 s: set begin_s and duration_s" in bad[0].detail
 
 
 def test_a_comma_in_a_path_is_refused(folder):
