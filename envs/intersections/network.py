@@ -78,7 +78,8 @@ def _load_site(
     lights = sorted(net.getTrafficLights(), key=lambda light: light.getID())
     if not lights:
         raise CityloopError(f"network {net_file} has no traffic lights: give a network with signals")
-    builder = _Builder(net, range_m, turn_flows(net, (*routes, *additional), *window_s))
+    flows = turn_flows(net, (*routes, *additional), *window_s)
+    builder = _Builder(net, range_m, flows)
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
         told = [f"signal {light}: {why}" for light, why in builder.kept.items()]
@@ -88,6 +89,9 @@ def _load_site(
         )
     for sentence in builder.told():
         warn_once(LOGGER, net_file, sentence)
+    movements = [movement for junction in junctions for movement in junction.movements]
+    if any(flows.values()) and not any(movement.flow_veh_h for movement in movements):
+        warn_once(LOGGER, net_file, "no route leads over a signal that is controlled: whoever decides, it is the same")
     approaches = tuple(builder.approaches)
     return SignalSite(
         name=name,

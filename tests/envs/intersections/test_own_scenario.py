@@ -242,6 +242,20 @@ def test_a_link_that_is_red_for_ever_is_told_of_where_routes_lead_over_it(folder
     assert [record.message for record in caplog.records] == [f"{said} anew (netconvert --tls.rebuild)"]
 
 
+def test_traffic_that_passes_no_signal_is_told_of(folder, caplog):
+    """All controllers have the same delay then."""
+    net = folder / "own.net.xml"
+    grid = ["--grid", "--grid.number=3", "--grid.attach-length=100", "--tls.set=A0", f"-o={net}"]
+    run_sumo_program("netgenerate", *grid)
+    for last, said in (("A0B0", 0), ("B1C1", 1)):
+        first = "left0A0" if last == "A0B0" else "A1B1"
+        (folder / "own.rou.xml").write_text(
+            f'<routes><vehicle id="a" depart="0"><route edges="{first} {last}"/></vehicle></routes>'
+        )
+        load_site(load_scenario(folder / "own.yaml"))
+        assert caplog.text.count("no route leads over a signal that is controlled") == said
+
+
 def test_an_offset_alone_is_that_of_the_program_that_is_there(folder):
     """What SUMO's tlsCoordinator writes."""
     (folder / "tls.add.xml").write_text('<additional><tlLogic id="A0" programID="0" offset="17"/></additional>')
