@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -24,6 +25,9 @@ from envs.drainage.inp import Inp
 
 Places = np.ndarray
 """SWMM's indices of nodes, links or gauges, int32 ``(n,)``."""
+
+PLACED = re.compile(r"(ERROR .*) at line \d+ of (.*):")
+"""What SWMM's report says of a row that it does not understand; the row stands below it."""
 
 
 def load() -> None:
@@ -297,8 +301,14 @@ def _simulation(path: Path, folder: Path) -> Any:
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """What SWMM's report says is wrong, else what was raised."""
+    """What SWMM's report says is wrong, else what was raised.
+
+    It counts the lines of the input as it is run, which are not those of the user's: the row itself is told instead.
+    """
     report = folder / "model.rpt"
     lines = report.read_text(errors="replace").splitlines() if report.is_file() else []
-    wrong = [line.strip() for line in lines if line.strip().startswith("ERROR")]
-    return wrong[0] if wrong else _first_line(error)
+    for line, row in zip(lines, [*lines[1:], ""], strict=True):
+        if line.strip().startswith("ERROR"):
+            placed = PLACED.fullmatch(line.strip())
+            return f"{placed[1]} in {placed[2]}, row {' '.join(row.split())!r}" if placed else line.strip()
+    return _first_line(error)

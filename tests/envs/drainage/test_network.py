@@ -111,7 +111,9 @@ def test_what_is_no_swmm_input(folder):
 def test_what_swmm_refuses_is_said_in_its_words(folder):
     text = (folder / "own.inp").read_text()
     (folder / "own.inp").write_text(text.replace("[CONDUITS]", "[CONDUITS]\nbad P1 nowhere 10 0.01 0 0 0 0\n"))
-    assert "SWMM cannot start own.inp: ERROR" in refusal(folder)
+    sentence = refusal(folder)
+    assert "SWMM cannot start own.inp: ERROR 209: undefined object nowhere in [CONDUIT" in sentence
+    assert sentence.endswith("row 'bad P1 nowhere 10 0.01 0 0 0 0'")  # its number in what is run is not the user's
 
 
 @pytest.mark.parametrize(
