@@ -16,6 +16,9 @@ GAP = 3.0
 PEAK_G = 10.0
 """No ground has been recorded to shake half as hard: a file beyond that is in another unit."""
 
+STEP_S = 1.0
+"""Steps that are longer are no seconds: an oscillation that they could show would move no building."""
+
 UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
 """What accelerations may be in → m/s²."""
 
@@ -28,6 +31,17 @@ SAID = {
 
 OTHER = r"\b(velocity|displacement) time"
 """What a file's head says that holds no accelerations, as PEER has it."""
+
+FOREIGN = {
+    "a K-NET or KiK-net": r"^scale factor .*\(gal\)",
+    "a CSMIP": r"accelerogram\b.*\bprocessed:",
+    "a COSMOS": r"\(format v[\d.]+ with",
+    "an SMC": r"^\d (un)?corrected accelerogram",
+}
+"""Formats that are not read, and what their heads say: they have more than two columns, or counts of a digitiser."""
+
+HEAD = 50
+"""Lines at most that such a head has."""
 
 RISING = 10
 """So many values that rise one after the other are no accelerations, but times."""
@@ -42,7 +56,8 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
         unit: of the accelerations, a key of `UNITS`.
 
     Raises:
-        CityloopError: if the file cannot be read, does not hold what it should, or names another unit itself.
+        CityloopError: if the file cannot be read, does not hold what it should, is of another format, or names another
+            unit itself.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()  # a header may be in any language
@@ -50,6 +65,7 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
         raise CityloopError(
             f"record {path} cannot be read ({error.strerror}): give an AT2 or two-column file"
         ) from None
+    _refuse_foreign(path, lines[:HEAD])
     at2 = path.suffix.lower() == ".at2" or "NPTS" in "".join(lines[3:4]).upper()
     _check_head(path, lines[:4] if at2 else _head(lines), unit)
     values, dt_s = _at2(path, lines) if at2 else _columns(path, lines)
@@ -65,6 +81,14 @@ def _head(lines: list[str]) -> list[str]:
     """What stands before a file's first numbers."""
     first = next((k for k, line in enumerate(lines) if _numbers(line) is not None), len(lines))
     return lines[:first]
+
+
+def _refuse_foreign(path: Path, head: list[str]) -> None:
+    """Name a format of others, where numbers of its head would be taken for samples."""
+    for line in head:
+        for name, words in FOREIGN.items():
+            if re.search(words, line, re.I):
+                raise CityloopError(f"record {path} is {name} file: give an AT2 or two-column file")
 
 
 def _check_head(path: Path, head: list[str], unit: str) -> None:
@@ -120,7 +144,7 @@ def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
         if not np.isfinite(row).all():
             raise CityloopError(f"{where}: give numbers, or leave the line out and fill the gap")
         if rows and row[0] <= rows[-1][0]:
-            raise CityloopError(f"{where}: give times that rise, and decimal points")
+            raise CityloopError(f"{where}, after a time of {rows[-1][0]:g}: give times that rise, and decimal points")
         rows.append(row)
     if len(rows) < 2:
         raise CityloopError(f"record {path} has {len(rows)} rows of numbers: give time and acceleration in each")
@@ -132,5 +156,7 @@ def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     if steps.max() > GAP * dt_s:
         after_s, gap_s = times[steps.argmax()], steps.max()
         raise CityloopError(f"record {path} has a gap of {gap_s:.4g} s after {after_s:.4g} s: fill it, or cut it off")
+    if dt_s > STEP_S:
+        raise CityloopError(f"record {path} has steps of {dt_s:.4g} s: give times in seconds")
     even = np.arange(times[0], times[-1] + dt_s / 2, dt_s)
     return np.interp(even, times, values), dt_s
