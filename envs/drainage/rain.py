@@ -236,7 +236,10 @@ def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.nda
                 f"{path}, line {number} is {line[:60]!r}: give station, year, month, day, hour, minute and a value"
             ) from None
     if not times:
-        raise CityloopError(f"{path} has no row of station {station!r}: correct the rain gauge")
+        raise CityloopError(
+            f"{path} has no row of station {station!r} (station, year, month, day, hour, minute, value): correct the "
+            "rain gauge, or write the file so: formats of weather services, which SWMM knows, too, are not read"
+        )
     return np.array(times), np.array(values)
 
 

@@ -309,6 +309,6 @@ def _reason(error: Exception, folder: Path) -> str:
     lines = report.read_text(errors="replace").splitlines() if report.is_file() else []
     for line, row in zip(lines, [*lines[1:], ""], strict=True):
         if line.strip().startswith("ERROR"):
-            placed = PLACED.fullmatch(line.strip())
+            placed = PLACED.fullmatch(" ".join(line.split()))
             return f"{placed[1]} in {placed[2]}, row {' '.join(row.split())!r}" if placed else line.strip()
     return _first_line(error)

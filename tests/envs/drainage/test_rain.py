@@ -192,6 +192,7 @@ def test_rain_of_a_station_in_a_file_of_rain(tmp_path, unit, millimetres):
     for content, says in (
         (None, "file .*rain.dat of rain cannot be read"),
         ("S2 2020 1 2 0 0 4\n", "no row of station 'S1'"),
+        ("15MS1     QPCPHI20200100020020015 00002  2500 00002\n", "no row of station 'S1' .* weather services"),
         ("S1 2020 1 2 0 0\n", "rain.dat, line 1 is 'S1 2020 1 2 0 0': give station"),
         ("S1 2020 13 2 0 0 4\n", "line 1 is"),
     ):
