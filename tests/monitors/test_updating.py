@@ -32,6 +32,15 @@ def test_stiffness_is_found_from_modes(modes):
     np.testing.assert_allclose(found, STIFFNESS, rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("floors", [(1, 5), (2, 4), (4, 5)])
+def test_a_frame_is_found_from_some_of_its_floors_without_a_warning(floors):
+    masses, stiffness, at = np.full(5, 3e4), np.full(5, 6e7), np.array(floors)
+    hz, shapes = shear_modes(masses, stiffness)
+    found = fit_shear(masses, np.arange(1, 5), hz[:4], at, shapes[:4, at - 1])
+    np.testing.assert_allclose(found, stiffness, rtol=1e-3)
+
+
 def test_frequencies_that_no_shear_frame_has_are_refused():
     _, shapes = shear_modes(MASSES, STIFFNESS)
     with pytest.raises(CityloopError, match="masses_kg do not fit"):

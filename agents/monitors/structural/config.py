@@ -170,7 +170,7 @@ class MonitorConfig(Frozen):
             floors = {channel.floor for channel in self.channels if channel.axis == axis}
             if len(floors) < min(2, storeys):
                 raise ValueError(
-                    f"axis {axis!r} is measured on floor {floors}: give accelerometers on two floors or more"
+                    f"axis {axis!r} is measured on floor {min(floors)} alone: give accelerometers on two floors or more"
                 )
         return self
 

@@ -51,7 +51,8 @@ def check_window(config: MonitorConfig, window: np.ndarray, temperature_c: float
     if values.shape[1] < shortest:
         raise CityloopError(f"{name} has {values.shape[1]} samples: give {shortest} at least, better some minutes")
     if not isinstance(temperature_c, int | float | np.number) or not -90.0 <= temperature_c <= 90.0:
-        raise CityloopError(f"temperature_c is {temperature_c!r}: give degrees Celsius, between -90 and 90")
+        told = temperature_c.item() if isinstance(temperature_c, np.generic) else temperature_c
+        raise CityloopError(f"temperature_c is {told!r}: give degrees Celsius, between -90 and 90")
     return values
 
 

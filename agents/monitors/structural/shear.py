@@ -57,9 +57,10 @@ def fit_shear(
     def misfit(logs: np.ndarray) -> np.ndarray:
         hz, shapes = shear_modes(masses_kg, np.exp(logs))
         seen = shapes[numbers - 1][:, floors - 1]
-        seen = seen / np.linalg.norm(seen, axis=1, keepdims=True)
-        seen = seen * np.sign((seen * unit).sum(axis=1, keepdims=True))
-        parts = np.log(hz[numbers - 1] / frequency_hz) / MODEL_ERROR[0], (seen - unit).ravel() / MODEL_ERROR[1]
+        with np.errstate(divide="ignore", invalid="ignore"):  # a trial step too far, from which the solver goes back
+            seen = seen / np.linalg.norm(seen, axis=1, keepdims=True)
+            seen = seen * np.sign((seen * unit).sum(axis=1, keepdims=True))
+            parts = np.log(hz[numbers - 1] / frequency_hz) / MODEL_ERROR[0], (seen - unit).ravel() / MODEL_ERROR[1]
         return np.concatenate(parts)
 
     even = np.ones(len(masses_kg))
