@@ -302,6 +302,11 @@ def free_pumps(inp: Inp, gates: Sequence[str]) -> None:
     inp.replace("PUMPS", [_freed(row) if row[0] in gates else row for row in inp.rows("PUMPS")])
 
 
+def ideal_pumps(inp: Inp) -> set[str]:
+    """Pumps without a curve: they pass on what comes in, whatever the level."""
+    return {row[0] for row in inp.rows("PUMPS") if row[3:4] in ([], [IDEAL_PUMP[0]])}
+
+
 def _freed(row: list[str]) -> list[str]:
     """A pump without depths to start and stop at; what its row leaves out before these is what SWMM takes then."""
     return [*row[:5], *IDEAL_PUMP[max(0, len(row) - 3) :], "0", "0"]

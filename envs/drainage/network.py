@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp
+from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, ideal_pumps
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
@@ -68,6 +68,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
             f"scenario {scenario.ref}: {inp.path.name} has no orifice, weir or pump: there is nothing to control"
         )
     _refuse_strangers(scenario, inp, names, kinds, nodes)
+    ideal = ideal_pumps(inp)
     starts = {ends[name][0] for name in names}
     storage |= {node: _junction(row) for node, row in others.items() if node in starts}
     tanks = list(storage)
@@ -82,7 +83,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
             Gate(
                 id=name,
                 kind=kinds[name],
-                tank=tanks.index(start) if start in tanks else -1,
+                tank=tanks.index(start) if start in tanks and name not in ideal else -1,
                 below=first_below(end, below, tanks),
                 tide=tides.index(end) if end in tides else -1,
                 static=static,

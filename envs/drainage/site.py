@@ -44,7 +44,7 @@ class Gate(Frozen):
     Attributes:
         id: SWMM link.
         kind: orifice, weir or pump.
-        tank: index of the tank that it empties, -1: none.
+        tank: index of the tank that it empties, -1: none, as an ideal pump passes on what comes in.
         below: index of the next tank downstream, -1: none.
         tide: index of the tidal water that it opens to directly, -1: none.
         static: its setting in the network's static plan.

@@ -221,3 +221,22 @@ def test_what_nobody_could_wait_for_is_refused(folder, key, value, words):
     with pytest.raises(CityloopError) as error:
         load_scenario(folder / "own.yaml", **{key: value})
     assert words in str(error.value)
+
+
+def test_an_ideal_pump_passes_on_what_comes_in_as_in_swmm(folder):
+    pumped = (
+        "[OPTIONS]\nFLOW_UNITS CMS\nFLOW_ROUTING DYNWAVE\n"
+        "START_DATE 01/01/2020\nEND_DATE 01/01/2020\nEND_TIME 03:00:00\n"
+        "ROUTING_STEP 5\n[JUNCTIONS]\nU 10 3 0 0 0\nW 5 8 0 0 0\nD 9 3 0 0 0\n[OUTFALLS]\nO 8 FREE NO\n"
+        "[CONDUITS]\nA U W 100 0.013 0 0 0 0\nB D O 200 0.013 0 0 0 0\n[PUMPS]\n{}\n"
+        '[XSECTIONS]\nA CIRCULAR 1 0 0 0 1\nB CIRCULAR 1 0 0 0 1\n[INFLOWS]\nU FLOW "" FLOW 1.0 1.0 0.2\n'
+    )
+    for row in ("P W D * ON 0 0", "P W D"):
+        (folder / "own.inp").write_text(pumped.format(row))
+        loop = make_loop(str(folder / "own.yaml"))
+        try:
+            kpis = loop.episode(make_controller("uncontrolled", loop.site), 0).kpis
+        finally:
+            loop.close()
+        assert kpis["overflow_m3"] == 0  # stopped once in an empty node, it would never catch up
+        assert kpis["treated_m3"] == pytest.approx(0.2 * loop.scenario.duration_s, rel=0.05)
