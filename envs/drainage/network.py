@@ -101,7 +101,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         outfalls=outfalls,
         tides=tides,
         controllable=scenario.controllable or tuple(name for name in {**storage, **others} if name not in outfalls),
-        drained=tuple(tank for tank in tanks if any(ends[link][0] == tank for link in ends.keys() - {*names})),
+        drained=tuple(tank for tank in tanks if any(ends[link][0] == tank for link in ends.keys() - {*names} | ideal)),
         input=str(scenario.inp),
         **_map(inp, ends),
     )

@@ -238,5 +238,6 @@ def test_an_ideal_pump_passes_on_what_comes_in_as_in_swmm(folder):
             kpis = loop.episode(make_controller("uncontrolled", loop.site), 0).kpis
         finally:
             loop.close()
+        assert loop.site.drained == ("W",)  # by nothing that a level or a setting tells
         assert kpis["overflow_m3"] == 0  # stopped once in an empty node, it would never catch up
         assert kpis["treated_m3"] == pytest.approx(0.2 * loop.scenario.duration_s, rel=0.05)
