@@ -23,8 +23,8 @@ UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
 """What accelerations may be in → m/s²."""
 
 SAID = {
-    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)|\bgals?\b",
-    "m/s2": r"(?<!c)\bm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)",
+    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b",
+    "m/s2": r"(?<!c)\bm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)|\bm[ ·.*]?s(?:\^?-2|⁻²)",
     "g": r"\bin (units of )?g\b|[(\[]g[)\]]",
 }
 """How a file's head names them."""
@@ -102,11 +102,11 @@ def _check_head(path: Path, head: list[str], unit: str) -> None:
         raise CityloopError(f"record {path} says that it is in {said}, and motion.unit is {unit}: set it to {said}")
 
 
-def _numbers(line: str) -> tuple[float, float] | None:
-    """The first two numbers of a line; None if it does not begin with two."""
+def _numbers(line: str, at: int = 0) -> tuple[float, float] | None:
+    """Two numbers of a line from a place on, the first two by default; None if there are none."""
     words = re.split(r"[,;\s]+", line.strip())
     try:
-        return float(words[0]), float(words[1])
+        return float(words[at]), float(words[at + 1])
     except (ValueError, IndexError):
         return None
 
@@ -135,6 +135,7 @@ def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
 
 def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     rows: list[tuple[float, float]] = []
+    wide = 0  # a line of more columns: which of them holds accelerations only its maker knows
     for number, line in enumerate(lines, start=1):
         row, where = _numbers(line), f"record {path}, line {number} is {line.strip()[:60]!r}"
         if row is None:
@@ -146,11 +147,14 @@ def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
         if rows and row[0] <= rows[-1][0]:
             raise CityloopError(f"{where}, after a time of {rows[-1][0]:g}: give times that rise, and decimal points")
         rows.append(row)
+        wide = wide or (number if _numbers(line, 1) is not None else 0)
     if len(rows) < 2:
         raise CityloopError(f"record {path} has {len(rows)} rows of numbers: give time and acceleration in each")
     times, values = np.array(rows).T
     if len(rows) >= RISING and (np.diff(values) > 0).all():
         raise CityloopError(f"record {path} has a second column that only rises, as times do: leave out the first")
+    if wide:
+        raise CityloopError(f"record {path}, line {wide} has a third number: give time and acceleration alone")
     steps = np.diff(times)
     dt_s = float(np.median(steps))
     if steps.max() > GAP * dt_s:
