@@ -307,6 +307,15 @@ def ideal_pumps(inp: Inp) -> set[str]:
     return {row[0] for row in inp.rows("PUMPS") if row[3:4] in ([], [IDEAL_PUMP[0]])}
 
 
+def seeping(inp: Inp) -> set[str]:
+    """Storage nodes whose water seeps into the ground: those with a conductivity other than zero.
+
+    It stands alone behind the shape, the surcharge and the evaporation, or between a suction and a deficit.
+    """
+    soils = {row[0]: row[8 if row[4:5] and row[4].upper() == "TABULAR" else 10 :] for row in inp.rows("STORAGE")}
+    return {node for node, soil in soils.items() if soil and soil[len(soil) > 1].strip("0.")}
+
+
 def _freed(row: list[str]) -> list[str]:
     """A pump without depths to start and stop at; what its row leaves out before these is what SWMM takes then."""
     return [*row[:5], *IDEAL_PUMP[max(0, len(row) - 3) :], "0", "0"]

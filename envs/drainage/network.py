@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, ideal_pumps
+from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, ideal_pumps, seeping
 from envs.drainage.objectives import OBJECTIVES
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
@@ -75,6 +75,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     tides = tuple(row[0] for row in inp.rows("OUTFALLS") if len(row) > 2 and row[2].upper() in TIDAL)
     gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
     catchments = _catchments(inp, gauges, tanks, below)
+    others_drain = {ends[link][0] for link in ends.keys() - {*names} | ideal} | seeping(inp)
     gates = []
     for name in names:
         start, end = ends[name]
@@ -101,7 +102,7 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         outfalls=outfalls,
         tides=tides,
         controllable=scenario.controllable or tuple(name for name in {**storage, **others} if name not in outfalls),
-        drained=tuple(tank for tank in tanks if any(ends[link][0] == tank for link in ends.keys() - {*names} | ideal)),
+        drained=tuple(tank for tank in tanks if tank in others_drain),
         input=str(scenario.inp),
         **_map(inp, ends),
     )

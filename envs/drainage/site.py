@@ -102,7 +102,7 @@ class DrainageSite(Site):
         tides: those of them whose receiving water has a level of its own.
         nodes, links: the network as a map; empty where the input has no coordinates.
         controllable: nodes whose overflow the gates can influence.
-        drained: tanks that water leaves by a link that nobody controls, or by an ideal pump, too.
+        drained: tanks that water leaves by a link that nobody controls, by an ideal pump or into the ground, too.
         weights: what a policy is trained for here.
         input: path of the SWMM input, for controllers that look ahead with it; empty: nobody knows.
     """

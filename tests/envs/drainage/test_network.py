@@ -241,3 +241,19 @@ def test_an_ideal_pump_passes_on_what_comes_in_as_in_swmm(folder):
         assert loop.site.drained == ("W",)  # by nothing that a level or a setting tells
         assert kpis["overflow_m3"] == 0  # stopped once in an empty node, it would never catch up
         assert kpis["treated_m3"] == pytest.approx(0.2 * loop.scenario.duration_s, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        ("FUNCTIONAL 0 0 500 0 0", ()),
+        ("FUNCTIONAL 0 0 500 0 0 90 0.00 0.2", ()),
+        ("FUNCTIONAL 0 0 500 0 0 90 50 0.2", ("T",)),
+        ("CYLINDRICAL 30 25 0 0 0 10", ("T",)),
+        ("TABULAR area 0 1 90 50 0.2", ("T",)),
+        ("TABULAR area 0 1", ()),
+    ],
+)
+def test_a_tank_whose_water_seeps_away_may_fall_while_its_gates_are_shut(folder, shape, found):
+    small(folder, "FUNCTIONAL 0 0 500 0 0", shape)
+    assert load_site(load_scenario(folder / "own.yaml")).drained == found
