@@ -34,8 +34,8 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
     except BaseException as error:
         with suppress(OSError):
             draft.unlink()
-        if isinstance(error, OSError) and error.filename2 is None:  # nobody else knows of the draft
-            error.filename = str(path)
+        if isinstance(error, OSError) and error.errno is not None and error.filename2 is None:
+            error.filename = str(path)  # nobody else knows of the draft
         raise
     sync_folder(path.parent)
 
