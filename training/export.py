@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from agents.card import Bounds, PolicyCard, Training
 from agents.networks import PolicyNetwork
-from agents.policy import Bounds, Policy, PolicyCard, Training, write_bundle
+from agents.policy import Policy, write_bundle
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 
 from agents import load_policy, make_controller
-from agents.policy import Bounds, Policy, PolicyCard, write_bundle
+from agents.card import Bounds, PolicyCard
+from agents.policy import Policy, write_bundle
 from envs import CityloopError, get_system, load_scenario
 from envs.core.world import Controller
 from tests.serving.bundles import PARTS, bundle, card, model

@@ -9,7 +9,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from agents.policy import PolicyCard, Training, write_bundle
+from agents.card import PolicyCard, Training
+from agents.policy import write_bundle
 from envs import get_system
 from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES
 

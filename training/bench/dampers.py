@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from agents import POLICY, find_bundle
+from agents.card import Bounds, PolicyCard, Training
 from agents.edge import EdgeLoop
-from agents.policy import Bounds, Policy, PolicyCard, Training, write_bundle
+from agents.policy import Policy, write_bundle
 from envs.core.registry import load_scenario
 from envs.dampers import SYSTEM
 from envs.dampers.block import Block
