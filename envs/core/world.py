@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,8 +25,7 @@ Observation = dict[str, np.ndarray]
 """Part name → float32 array ``(N, …)``; always holds ``action_mask`` ``(N, actions)`` where actions are discrete."""
 
 
-@dataclass(frozen=True)
-class Intervention:
+class Intervention(NamedTuple):
     """One change that a guard made.
 
     Attributes:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
+from numba import boolean, njit
+from numba import float64 as real
+from numba import int64 as whole
 
 from envs.core.readings import Readings
 from envs.drainage.readings import READINGS
@@ -30,36 +33,53 @@ class Actuators:
     """
 
     def __init__(self, settings: np.ndarray, stuck: np.ndarray):
-        self.settings, self._stuck = settings.copy(), stuck
-        self._still_s = np.full(len(settings), DAY_S)
-        self._recent: list[deque[float]] = [deque() for _ in settings]
+        self.settings, self._free = settings.copy(), ~stuck
+        self._moved_s = np.full(len(settings), -DAY_S)
+        self._recent: deque[tuple[float, np.ndarray]] = deque()  # when, and which of them
+        self._counts = np.zeros(len(settings))
         self.movement, self.moves, self.moving = 0.0, 0, False
 
     def move(self, wanted: np.ndarray, now_s: float) -> np.ndarray:
         """Go to setpoints ``(N,)``; how far each gate moved."""
-        moved: np.ndarray = np.abs(wanted - self.settings)
-        moved[self._stuck | (moved < LEAST)] = 0.0
-        moving = moved.nonzero()[0].tolist()
-        self.moving = bool(moving)
-        for k in moving:
-            self.settings[k] = wanted[k]
-            self._still_s[k] = 0.0
-            self._recent[k].append(now_s)
-            self.movement += float(moved[k])
-            self.moves += 1
+        moved = np.zeros(len(wanted))
+        count = _move(wanted, self._free, now_s, self.settings, self._moved_s, self._counts, moved)
+        self.moving = count > 0
+        if self.moving:
+            self._recent.append((now_s, moved > 0.0))
+            self.movement = sum(moved.tolist(), self.movement)
+            self.moves += count
         return moved
 
-    def rest(self, seconds: float) -> None:
-        """Let time pass; rests beyond what can be reported count as that."""
-        self._still_s = np.minimum(self._still_s + seconds, LONGEST_S)
-
     def readings(self, now_s: float) -> Readings:
-        """What the drives report: ``setting``, ``still_s`` and ``moves``, each ``(N,)``."""
-        for times in self._recent:
-            while times and now_s - times[0] >= DAY_S:
-                times.popleft()
+        """What the drives report: ``setting``, ``still_s``, as far as reported, and ``moves``, each ``(N,)``."""
+        while self._recent and now_s - self._recent[0][0] >= DAY_S:
+            self._counts -= self._recent.popleft()[1]
         return {
             "setting": self.settings.copy(),
-            "still_s": self._still_s.copy(),
-            "moves": np.array([len(times) for times in self._recent], dtype=np.float64),
+            "still_s": np.minimum(now_s - self._moved_s, LONGEST_S),
+            "moves": self._counts.copy(),
         }
+
+
+_values = real[::1]
+
+
+@njit(whole(_values, boolean[::1], real, _values, _values, _values, _values), cache=True)
+def _move(
+    wanted: np.ndarray,
+    free: np.ndarray,
+    now_s: float,
+    settings: np.ndarray,
+    moved_s: np.ndarray,
+    counts: np.ndarray,
+    moved: np.ndarray,
+) -> int:
+    """Move those that are free and asked to; the last four arrays are changed. How many moved."""
+    count = 0
+    for k in range(len(wanted)):
+        way = abs(wanted[k] - settings[k])
+        if free[k] and way >= LEAST:
+            settings[k], moved_s[k], moved[k] = wanted[k], now_s, way
+            counts[k] += 1.0
+            count += 1
+    return count

@@ -7,6 +7,8 @@ are never all shut. The rules are compiled (numba), as training asks them for hu
 
 from __future__ import annotations
 
+from math import isnan
+
 import numpy as np
 from numba import float64 as real
 from numba import from_dtype, int8, njit, void
@@ -56,11 +58,12 @@ class DrainageGuard:
         timing = site.timing
         step = timing.rate_per_min * timing.decision_s / 60.0
         self._width = 3 * len(site.gates) + len(site.tanks) + (len(site.tides) if tidal else 0)
+        self._nothing = np.zeros((len(site.gates), 0), dtype=bool)
         self._limits = (step, float(timing.dwell_s), float(timing.moves_per_day), float(timing.deadband))
 
     def mask(self, readings: Readings) -> np.ndarray:
         """Settings are continuous: nothing to choose from, ``(N, 0)``."""
-        return np.zeros((len(self._gates), 0), dtype=bool)
+        return self._nothing
 
     def limit(self, readings: Readings, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Settings that may be carried out, and the index of the reason in `REASONS`, both ``(…, N)``; NaN: no request.
@@ -81,10 +84,10 @@ class DrainageGuard:
         asked = as_numbers(requests, len(self._gates))[:, 0]
         wanted, why = self.limit(readings, asked)
         changes = []
-        for k in why.nonzero()[0].tolist():
-            if not abs(wanted[k] - asked[k]) <= CLOSE:  # what was asked for is no change, whatever ruled
-                wish = None if np.isnan(asked[k]) else float(asked[k])
-                changes.append(Intervention(self.site.agents[k], wish, float(wanted[k]), REASONS[why[k]]))
+        rows = zip(self.site.agents, asked.tolist(), wanted.tolist(), why.tolist(), strict=True)
+        for agent, wish, may, reason in rows:
+            if reason and not abs(may - wish) <= CLOSE:  # what was asked for is no change, whatever ruled
+                changes.append(Intervention(agent, None if isnan(wish) else wish, may, REASONS[reason]))
         return wanted[:, None], changes
 
 

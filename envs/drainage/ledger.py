@@ -37,7 +37,7 @@ class Ledger:
         self.outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
-        self._over = np.zeros(2)
+        self._controllable_m3 = self._sensitive_m3 = 0.0
         self._score, self._counted, self._peak_cms = 0.0, 0.0, 0.0
 
     def routed(self, last: bool) -> None:
@@ -52,11 +52,15 @@ class Ledger:
             flooded_m3: what has left the network at the nodes `spilling` since the start.
             inflows_cms: what comes to the nodes `outfalls` now.
         """
-        before, self._over = self._over, self._counts @ flooded_m3
-        helped, spared = (self._over - before).tolist()
-        self._peak_cms = max(self._peak_cms, float(inflows_cms.sum()))
+        before = self._controllable_m3, self._sensitive_m3
+        self._controllable_m3, self._sensitive_m3 = (self._counts @ flooded_m3).tolist()
+        self._peak_cms = max(self._peak_cms, sum(inflows_cms.tolist()))
         cost, self._counted = self._score - self._counted, self._score
-        return {"controllable_m3": helped, "sensitive_m3": spared, "objective": cost}
+        return {
+            "controllable_m3": self._controllable_m3 - before[0],
+            "sensitive_m3": self._sensitive_m3 - before[1],
+            "objective": cost,
+        }
 
     @property
     def stored_m3(self) -> float:
@@ -67,9 +71,9 @@ class Ledger:
         """End the simulation: its indicators, and what happened at every node."""
         volumes, hours = self._swmm.flooded(self._nodes)
         kpis = {
-            "controllable_m3": float(self._over[0]),
+            "controllable_m3": self._controllable_m3,
             "overflow_m3": float(volumes.sum()),
-            "sensitive_m3": float(self._over[1]),
+            "sensitive_m3": self._sensitive_m3,
             "flooded_nodes": float((volumes > 0).sum()),
             "flooded_h": float(hours.sum()),
             "peak_outflow_cms": self._peak_cms,

@@ -29,12 +29,15 @@ class Faults:
         self._noise = sensors.noise
         self.silent = self._rng.random(tanks) < sensors.dropout
         self.stuck = self._rng.random(tanks) < sensors.stuck
+        self._sound = not (sensors.noise or self.silent.any() or self.stuck.any())
         self._first: np.ndarray | None = None
         self.stuck_gate = np.zeros(gates, dtype=bool)
         self.stuck_gate[self._rng.permutation(gates)[: scenario.faults.stuck_gates]] = True
 
     def apply(self, true: Readings) -> Readings:
         """What arrives at the controller."""
+        if self._sound:
+            return true
         depth, flow = true["depth_m"].copy(), true["flow_cms"].copy()
         if self._first is None:
             self._first = depth.copy()

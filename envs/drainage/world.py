@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
-from envs.drainage.actuators import Actuators
 from envs.drainage.inp import Inp
 from envs.drainage.ledger import Ledger
 from envs.drainage.scenarios import DrainageScenario
@@ -33,6 +33,7 @@ class SwmmWorld(World):
 
     def __init__(self, scenario: DrainageScenario, site: DrainageSite):
         self.scenario, self.site = scenario, site
+        self._step_s, self._decisions = scenario.decision_s, scenario.decisions
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._swmm: Swmm | None = None
         self._setup: Setup | None = None
@@ -50,6 +51,7 @@ class SwmmWorld(World):
     def prepare(self) -> None:
         """Load SWMM, read the input, and draw some weather, which loads what that takes; see `World.prepare`."""
         load()
+        import_module("envs.drainage.actuators")
         Weather(self.scenario, self.site, self.setup, seed=0)
 
     @property
@@ -66,6 +68,8 @@ class SwmmWorld(World):
         """
         if program is not None:
             raise CityloopError("a drainage network has no local programs: give a controller that decides by itself")
+        from envs.drainage.actuators import Actuators  # compiles, which a device that only decides need not
+
         self.close()
         scenario, site = self.scenario, self.site
         self._weather = Weather(scenario, site, self.setup, seed)
@@ -106,7 +110,6 @@ class SwmmWorld(World):
         self._weather.tell(self._swmm, self._decision, self._gauges, self._tides)
         self._advance(self._swmm)
         self._decision += 1
-        self._actuators.rest(self.scenario.decision_s)
         readings = self._observe(moved)
         if self.done:
             self._finish(self._swmm)
@@ -115,9 +118,9 @@ class SwmmWorld(World):
     def _advance(self, swmm: Swmm) -> None:
         """To the next decision: at once, or by routing steps where an objective counts them."""
         if not self._ledger.fine:
-            self._last = not swmm.advance(self.scenario.decision_s)
+            self._last = not swmm.advance(self._step_s)
             return
-        until = self.setup.start + timedelta(seconds=(self._decision + 1) * self.scenario.decision_s)
+        until = self.setup.start + timedelta(seconds=(self._decision + 1) * self._step_s)
         while not self._last and swmm.time < until:
             self._last = not swmm.advance(None)
             self._ledger.routed(self._last)
@@ -155,12 +158,12 @@ class SwmmWorld(World):
     @property
     def time_s(self) -> float:
         """Seconds since the start."""
-        return self._decision * self.scenario.decision_s
+        return self._decision * self._step_s
 
     @property
     def done(self) -> bool:
         """Whether the scenario's time is up."""
-        return self._last or self._decision >= self.scenario.decisions
+        return self._last or self._decision >= self._decisions
 
     def trace(self) -> dict[str, float]:
         """Rain, what all tanks hold, and controllable overflow since the last decision; empty once SWMM is closed."""

@@ -254,10 +254,7 @@ def test_a_rule_shuts_what_nobody_else_controls(tmp_path):
 
 def test_a_gate_rests_no_longer_than_can_be_reported():
     drives = Actuators(np.full(2, 0.5), np.zeros(2, dtype=bool))
-    for _ in range(3):
-        drives.rest(5e6)
     drives.move(np.array([0.5, 0.6]), 1.5e7)
-    drives.rest(300)
     assert drives.readings(1.5e7 + 300)["still_s"].tolist() == [READINGS["still_s"].high, 300]
 
 
@@ -278,3 +275,17 @@ def test_a_tank_that_others_drain_may_fall_while_its_gates_are_shut(tmp_path):
     both = make_loop(own(tmp_path, NETWORK))
     assert both.site.drained == ()
     assert both.site.tanks == loop.site.tanks
+
+
+def test_moves_of_a_day_are_counted_and_those_of_stuck_gates_are_none():
+    drives = Actuators(np.full(3, 0.5), np.array([False, False, True]))
+    drives.move(np.array([0.6, 0.5, 0.9]), 0.0)
+    moved = drives.move(np.array([0.4, 0.7, 0.9]), 300.0)
+    assert np.allclose(moved, [0.2, 0.2, 0.0])
+    assert drives.settings.tolist() == [0.4, 0.7, 0.5]
+    assert (drives.moves, round(drives.movement, 9)) == (3, 0.5)
+    assert drives.readings(600.0)["moves"].tolist() == [2, 1, 0]
+    assert drives.readings(86400.0)["moves"].tolist() == [1, 1, 0]
+    assert drives.readings(86700.0)["moves"].tolist() == [0, 0, 0]
+    drives.move(drives.settings, 86700.0)
+    assert not drives.moving
