@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import re
 import signal
 import time
 import traceback
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,6 +32,9 @@ from envs.core.world import Controller
 
 STALL_S = 300.0
 """A worker that says nothing for so long is taken for dead."""
+
+PLACED = re.compile(r'File "(.+)", line (\d+)')
+"""Where an exception came from, in Python's own words."""
 
 BEAT_S = 5.0
 """How often a worker says that it is alive."""
@@ -126,7 +131,11 @@ def play(loop: ControlLoop, controller: Controller, task: Task, check: Callable[
 
 
 def run_episodes(
-    scenario: Scenario, tasks: Sequence[Task], processes: int | None = None, on_progress: Progress | None = None
+    scenario: Scenario,
+    tasks: Sequence[Task],
+    processes: int | None = None,
+    on_progress: Progress | None = None,
+    make: Maker = make_controller,
 ) -> list[Episode]:
     """Run all tasks on one scenario and return their episodes in the tasks' order.
 
@@ -135,11 +144,12 @@ def run_episodes(
         tasks: what.
         processes: how many at a time; None: one a core.
         on_progress: told after every episode.
+        make: as `EpisodePool` takes it.
 
     Raises:
         CityloopError: naming the controller and the seed that failed. No process is left behind.
     """
-    with closing(EpisodePool([scenario], min(processes or cores(), len(tasks)))) as pool:
+    with closing(EpisodePool([scenario], min(processes or cores(), len(tasks)), make)) as pool:
         return pool.run(tasks, on_progress)
 
 
@@ -256,7 +266,8 @@ class EpisodePool:
             raise CityloopError(f"{where}: {content}")
         if kind == "trace":
             last = content.strip().splitlines()[-1]
-            raise CityloopError(f"{where} failed: {last}") from RuntimeError(content)
+            file, line = PLACED.findall(content)[-1]
+            raise CityloopError(f"{where} failed: {last} ({Path(file).name}, line {line})") from RuntimeError(content)
         return content
 
     def _refuse_stalled(self, workers: Any, tasks: Sequence[Task]) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from agents import POLICY, make_controller, meaning
+from agents import POLICY, meaning
+from agents.own import make_any
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
@@ -44,7 +45,7 @@ def evaluate(
 
     Args:
         scenario: a scenario or its reference.
-        controllers: as `agents.make_controller` takes them; differences are the first's minus each other's.
+        controllers: as `agents.own.make_any` takes them; differences are the first's minus each other's.
         seeds: how many of the split's first seeds, or which ones.
         split: ``test`` for results, ``validation`` to choose between policies.
         processes: episodes at a time; None: one a core.
@@ -63,12 +64,12 @@ def evaluate(
         if processes is not None and (not isinstance(processes, int) or processes < 1):
             raise CityloopError(f"processes is {processes!r}: give a whole number from 1 on")
         for name in names:
-            make_controller(name, loop.site)
+            make_any(name, loop.site)
         folder = Path(out) if out is not None else free_path(RUNS / place.system / place.name / "evaluate", stamp())
         if save:
             refuse_taken(folder, whole=True)
         tasks = [Task(name, seed) for name in names for seed in chosen]
-        episodes = run_episodes(place, tasks, processes, on_progress)
+        episodes = run_episodes(place, tasks, processes, on_progress, make_any)
         evaluation = _evaluation(loop, names, split, chosen, episodes)
         if save:
             from training.report import write
@@ -83,6 +84,9 @@ def evaluate(
 def _names(controllers: Sequence[str | Path]) -> list[str]:
     if isinstance(controllers, (str, Path)):
         raise CityloopError(f"controllers is {str(controllers)!r}: give a list of them")
+    for each in controllers:
+        if not isinstance(each, (str, Path)):
+            raise CityloopError(f"a controller is {each!r}: name where its code stands, as FILE.py:NAME or MODULE:NAME")
     names = list(dict.fromkeys(str(each) for each in controllers))
     if not names:
         raise CityloopError("no controller is given: name at least one with -c, e.g. -c actuated")

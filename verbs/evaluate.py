@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from agents import POLICY, find_bundle, references
+from agents.own import own
 from envs import CityloopError, Scenario, get_system
 from envs.core.files import make_folder
 from training.evaluation import Evaluation
@@ -22,7 +23,9 @@ def evaluate(
     scenarios: Annotated[list[str], typer.Argument(help="SYSTEM/NAME or YAML files.", show_default=False)],
     controllers: Annotated[
         list[str] | None,
-        typer.Option("--controller", "-c", help="A controller or a bundle's path (repeatable); the first is compared."),
+        typer.Option(
+            "--controller", "-c", help="A name, a bundle's path or FILE.py:NAME (repeatable); the first is compared."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many of the split's seeds.")] = 20,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
@@ -51,7 +54,7 @@ def evaluate(
         raise CityloopError(f"two scenarios are called {twice!r}: give each once, or a name of its own")
     ours = [POLICY] if any(find_bundle(POLICY, system, place.name) for place in places) else []
     names = controllers or [*ours, *references(system)]
-    bundles = {place.label: find_bundle(names[0], system, place.name) for place in places}
+    bundles = {p.label: None if own(names[0]) else find_bundle(names[0], system, p.name) for p in places}
     if card and None in bundles.values():
         raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
     for bundle in {each for each in bundles.values() if each is not None} if card else ():

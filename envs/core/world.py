@@ -173,11 +173,11 @@ class Controller(Protocol):
     """
 
     name: str
-    program: Any
+    program: Any = None
 
     def reset(self) -> None:
         """Forget the episode."""
-        ...
+        return
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Requests for all agents."""
