@@ -162,8 +162,8 @@ class RunFolder:
         path: ``runs/<system>/<scenario>/<algo>/<stamp>-s<seed>/``, or what the user gave.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, made: bool = False):
+        self.path, self._made = path, made
         self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -196,8 +196,9 @@ class RunFolder:
             name = scenarios[0].name if len(scenarios) == 1 else f"{len(scenarios)}-scenarios"
             out = free_path(root / scenarios[0].system / name / algo, f"{stamp()}-s{seed}")
         refuse_taken(out)
+        made = not out.exists()
         out.mkdir(exist_ok=True)
-        return cls(out)
+        return cls(out, made)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -222,7 +223,9 @@ class RunFolder:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.close()
         if error is not None and [each.name for each in self.path.iterdir()] == [LOCK]:
-            (self.path / LOCK).unlink()  # refused before it began: the next try finds an empty folder
+            (self.path / LOCK).unlink()  # refused before it began: nothing is left, or the empty folder that was given
+            if self._made:
+                self.path.rmdir()
 
 
 def tensorboard(folder: Path, purge_after: int | None = None) -> Any:

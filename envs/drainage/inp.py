@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from envs.core.errors import CityloopError
+from envs.core.told import warn_once
 
 LOGGER = logging.getLogger(__name__)
 LINE_END, WORD = re.compile(r"\r\n|\r|\n"), re.compile(r'"([^"]*)"|(\S+)')
@@ -260,13 +261,9 @@ def _rules_besides(inp: Inp, gates: Collection[str]) -> list[list[str]]:
         if not held:
             kept += rule
         elif len(held) < len(links):
-            LOGGER.warning(
-                "%s: rule %s is left out: of what it acts on %s is controlled, and %s is not; split it",
-                inp.path.name,
-                " ".join(rule[0][1:]),
-                ", ".join(held),
-                ", ".join(link for link in links if link not in held),
-            )
+            name, others = " ".join(rule[0][1:]), ", ".join(link for link in links if link not in held)
+            sentence = f"of what it acts on {', '.join(held)} is controlled, and {others} is not; split it"
+            warn_once(LOGGER, inp.path, f"{inp.path.name}: rule {name} is left out: {sentence}")
     return kept
 
 

@@ -94,10 +94,14 @@ def test_a_held_folder_is_refused_until_it_is_let_go(tmp_path, scenario):
     RunFolder.open(run.path).close()
 
 
-def test_what_is_refused_before_it_began_leaves_its_folder_to_the_next(tmp_path, scenario):
+@pytest.mark.parametrize("given", [False, True])
+def test_what_is_refused_before_it_began_leaves_nothing_but_a_folder_that_was_there(tmp_path, scenario, given):
     path = tmp_path / "run"
+    if given:
+        path.mkdir()
     with pytest.raises(CityloopError, match="no such plant"), RunFolder.create([scenario], "mappo", 0, out=path):
         raise CityloopError("no such plant")
+    assert [path.exists(), *tmp_path.rglob("run/*")] == [given]
     run = RunFolder.create([scenario], "mappo", 0, out=path)
     write_text(path / "config.yaml", "what was done so far stays\n")
     with pytest.raises(CityloopError, match="cut off"), run:
