@@ -116,7 +116,7 @@ class _Room:
             now_s, readings = loop.world.time_s, loop.readings
             looked = self._look(Tick(tick, now_s, readings))
             step = loop.step(self._controller.act(loop.readings, loop.observation))
-            yield self._decision(tick, now_s, readings, looked, [vars(change) for change in step.interventions])
+            yield self._decision(tick, now_s, readings, looked, [change._asdict() for change in step.interventions])
             tick, done, self._kpis = tick + 1, step.done, step.kpis
 
     def _look(self, tick: Tick) -> Looked:

@@ -120,7 +120,7 @@ class Place:
             requests, unsure, inferred = self._requests(then, readings, observation)
             commands, changes = self._guard.check(readings, requests, mask)
             _same_commands(self.site, then.commands, self._commands(commands))
-            _same("interventions", then.interventions, [vars(change) for change in changes])
+            _same("interventions", then.interventions, [change._asdict() for change in changes])
         except Differs as error:
             return Outcome(error.step, str(error))
         finally:

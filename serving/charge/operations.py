@@ -209,5 +209,5 @@ def guarded(service: SiteService, overrides: Mapping[str, Override]) -> ByHand:
     return ByHand(
         tick=tick,
         commands={agent: answer[agent] for agent in overrides},
-        interventions=[Change(**vars(change)) for change in changes],
+        interventions=[Change(**change._asdict()) for change in changes],
     )

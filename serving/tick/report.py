@@ -58,7 +58,7 @@ def answer_of(site: Site, command: str, outcome: Outcome) -> dict[str, Any]:
         "controller": decided.seat.name,
         "bundle": None if bundle is None else bundle[:12],
         "commands": commands,
-        "interventions": [vars(change) for change in outcome.changes],
+        "interventions": [change._asdict() for change in outcome.changes],
         "fallback": decided.source == "fallback",
         "fallback_reason": decided.reason,
         "local": [site.agents[k] for k in decided.local],
