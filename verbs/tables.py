@@ -18,12 +18,16 @@ if TYPE_CHECKING:  # Ray is not needed for a table
     from training.sweep import Trial
 
 
+ENDLESS = 1e6
+"""Ratios beyond it are those to zero."""
+
+
 def evaluation_table(evaluation: Evaluation) -> Table:
     """One line a controller: quantiles, failures, and the paired difference of the first to it.
 
     Means of the indicators that the system wants beside its headline (`System.beside`) stand before the difference.
     """
-    names, seeds = list(evaluation.controllers), len(evaluation.seeds)
+    names, count, seeds = list(evaluation.controllers), evaluation.counting, len(evaluation.seeds)
     shown = get_system(evaluation.scenario.partition("/")[0]).beside
     columns = ["controller", "median", "mean", "p90", "worst", "failures", "guard changes", *shown]
     rows = []
@@ -38,8 +42,9 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         for name, row in zip(names, rows, strict=True):
             p = evaluation.paired.get(name)
             row.append(f"{p.difference:+.2f} [{p.low:+.2f}, {p.high:+.2f}]" if p else "")
-            row.append(f"{p.ratio:.3f}" if p else "")
-    title = f"{evaluation.label}: {evaluation.kpi} on {seeds} {evaluation.split} seed{'s' * (seeds > 1)}"
+            row.append(_share(p.ratio) if p else "")
+    of = f"{count} of {seeds}" if count < seeds else str(seeds)
+    title = f"{evaluation.label}: {evaluation.kpi} on {of} {evaluation.split} seed{'s' * (seeds > 1)}"
     return table(f"{title}, lower is better", columns, rows, numbers=1)
 
 
@@ -80,12 +85,12 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
     rows = [
         [
             evaluation.label,
-            f"{standing.median_ratio:.3f}",
+            _share(standing.median_ratio),
             _label(standing.rival, names),
-            f"{standing.mean_ratio:.3f}",
+            _share(standing.mean_ratio),
             _label(standing.mean_rival, names),
-            f"{standing.seed_mean:.3f}",
-            f"{standing.seed_worst:.3f}",
+            _share(standing.seed_mean),
+            _share(standing.seed_worst),
             str(standing.failures),
             str(standing.rival_failures),
         ]
@@ -95,8 +100,8 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
     mean = geometric_mean([standing.mean_ratio for standing in standings])
     failures = [sum(s.failures for s in standings), sum(s.rival_failures for s in standings)]
     ratios = np.concatenate([evaluation.ratios for evaluation in evaluations])
-    seeds = [f"{ratios.mean():.3f}", f"{ratios.max():.3f}"]
-    rows.append(["all (geometric mean)", f"{median:.3f}", "", f"{mean:.3f}", "", *seeds, *map(str, failures)])
+    seeds = [_share(ratios.mean()), _share(ratios.max())]
+    rows.append(["all (geometric mean)", _share(median), "", _share(mean), "", *seeds, *map(str, failures)])
     columns = [
         *("scenario", "median ÷", "best median", "mean ÷", "best mean"),
         *("seed by seed ÷", "worst ÷", "failures", "of the best median"),
@@ -112,6 +117,11 @@ def trials_table(trials: Sequence[Trial]) -> Table:
         values = [number(trial.settings[key]) for key in keys]
         rows.append(["failed" if trial.score is None else number(trial.score), *values, trial.problem])
     return table("Trials, the lowest score first", ("score", *keys, ""), rows)
+
+
+def _share(ratio: float) -> str:
+    """A ratio; one to a value of zero is endless."""
+    return "∞" if ratio > ENDLESS else f"{ratio:.3f}"
 
 
 def _label(name: str, names: Sequence[str]) -> str:

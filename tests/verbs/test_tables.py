@@ -1,8 +1,10 @@
 """What stands in an evaluation's table."""
 
+from envs.core.statistics import compare, seed_ratios, summarise
 from training.evaluate import evaluate
+from training.evaluation import Evaluation, Result
 from training.plots import periods
-from verbs.tables import evaluation_table, periods_table
+from verbs.tables import evaluation_table, periods_table, standings_table
 
 
 def test_a_wait_never_stands_without_its_service():
@@ -19,3 +21,26 @@ def test_a_wait_never_stands_without_its_service():
     ) / len(found.seeds)
     assert periods_table(found).row_count == 3 * len(found.controllers)
     assert len(periods(found).axes[0].patches) == 3 * len(found.controllers)
+
+
+def test_a_share_of_nothing_is_endless_and_seeds_that_do_not_count_are_told():
+    values = {"mine": [3.0, 5.0], "other": [0.0, 0.0]}
+    rows = {name: [{"seed": k, "interventions": 0} for k in range(3)] for name in values}
+    found = Evaluation(
+        scenario="drainage/astlingen",
+        label="astlingen",
+        hash="",
+        split="test",
+        seeds=[0, 1, 2],
+        kpi="objective",
+        versions={},
+        controllers={name: Result(summarise(mine), 1, rows[name]) for name, mine in values.items()},
+        paired={"other": compare(*values.values())},
+        ratios=seed_ratios(values["mine"], [values["other"]]),
+        void=(2,),
+    )
+    table = evaluation_table(found)
+    assert "objective on 2 of 3 test seeds" in str(table.title)
+    assert list(table.columns[-1].cells) == ["", "∞"]
+    shares = [list(column.cells) for column in standings_table([found]).columns if "÷" in str(column.header)]
+    assert shares == [["∞", "∞"]] * 4
