@@ -11,7 +11,11 @@ help:            ## show the targets
 
 setup: $(VENV)/installed  ## create .venv and install everything
 
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+
 $(VENV)/installed: pyproject.toml
+	@$(PYTHON) $(RECENT) || { echo "$(PYTHON) is no Python from 3.11 on: name one, e.g. PYTHON=python3.12" >&2; exit 1; }
+	@test ! -e $(BIN)/python || $(BIN)/python $(RECENT) || { echo "$(VENV) is of an older Python: remove it" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
