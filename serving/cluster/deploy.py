@@ -9,6 +9,7 @@ import yaml
 
 from envs.core.errors import CityloopError
 from serving.build import Plan
+from serving.cluster.ray_cluster import SETTINGS
 from serving.cluster.replica import application, user_config
 from serving.cluster.shards import shards_of
 from serving.config import ServiceConfig
@@ -36,8 +37,9 @@ def serve_config(config: ServiceConfig) -> dict[str, Any]:
     """What ``serve deploy`` takes; the roles lie in ``user_config``, so that changing them there restarts nothing.
 
     Raises:
-        CityloopError: if something cannot be served.
+        CityloopError: if something cannot be served, or not on somebody else's cluster.
     """
+    _check_deployable(config)
     plan = Plan.make(config)
     resolved = config.model_dump(mode="json", exclude={"defaults"})
     applications = [
@@ -57,13 +59,30 @@ def serve_config(config: ServiceConfig) -> dict[str, Any]:
     }
 
 
+def _check_deployable(config: ServiceConfig) -> None:
+    """Refuse what such a cluster would leave out without a word: keys would travel in the clear."""
+    if config.tls is not None:
+        raise CityloopError(
+            f"tls.certificate is {str(config.tls.certificate)!r}: Ray's own proxy does not encrypt; leave tls away, "
+            "listen on loopback, and let what stands in front encrypt"
+        )
+    if config.grpc_port is not None:
+        raise CityloopError(
+            f"grpc_port is {config.grpc_port}: only `cityloop serve` itself listens for gRPC; leave it away"
+        )
+
+
 def write_serve_config(config: ServiceConfig, path: Path) -> None:
-    """Write the file.
+    """Write the file, headed by what every node needs in its environment.
 
     Raises:
-        CityloopError: if something cannot be served, or the file not be written.
+        CityloopError: if something cannot be served, not on somebody else's cluster, or the file not be written.
     """
-    head = "# Made by `cityloop serve --write-config`; take it with `serve deploy`. See serving/README.md.\n"
+    head = (
+        "# Made by `cityloop serve --write-config`; take it with `serve deploy`. See serving/README.md.\n"
+        "# In the environment of every node, before `ray start`:\n"
+    )
+    head += "".join(f"# export {name}={value}\n" for name, value in SETTINGS.items())
     text = head + yaml.safe_dump(serve_config(config), sort_keys=False)
     try:
         path.write_text(text)

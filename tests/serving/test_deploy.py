@@ -15,7 +15,7 @@ from envs import CityloopError
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.proxy import bundle_tls, changes, error_page
-from serving.cluster.ray_cluster import check_files, free_ports
+from serving.cluster.ray_cluster import SETTINGS, check_files, free_ports
 from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import joined, shards_of
 from serving.config import ServiceConfig, Tls
@@ -72,6 +72,8 @@ def test_the_file_for_serve_deploy_is_taken_by_ray_serve_and_stays_on_loopback(t
 
     write_serve_config(three("system").config, tmp_path / "serve.yaml")
     content = yaml.safe_load((tmp_path / "serve.yaml").read_text())
+    said = [line for line in (tmp_path / "serve.yaml").read_text().splitlines() if line.startswith("# export ")]
+    assert said == [f"# export {name}={value}" for name, value in SETTINGS.items()]
     parsed = ServeDeploySchema.model_validate(content)
     assert parsed.http_options.host == "127.0.0.1"
     assert [app.name for app in parsed.applications] == ["cityloop-intersections", "cityloop-drainage", "cityloop"]
@@ -80,6 +82,15 @@ def test_the_file_for_serve_deploy_is_taken_by_ray_serve_and_stays_on_loopback(t
     for app in content["applications"]:
         built = build(app["args"])
         assert built._bound_deployment.name == app["name"]
+
+
+def test_what_somebody_else_s_cluster_would_leave_out_is_refused() -> None:
+    for changes_, words in (
+        ({"tls": {"certificate": "c.pem", "key": "k.pem"}}, r"tls\.certificate is 'c\.pem': .* leave tls away"),
+        ({"grpc_port": 9000}, "grpc_port is 9000: .* leave it away"),
+    ):
+        with pytest.raises(CityloopError, match=words):
+            serve_config(config(**changes_))
 
 
 def test_arguments_that_do_not_fit_are_one_sentence() -> None:
