@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from serving.access.door import Door
 from serving.booking.routes import add_booking
@@ -54,5 +55,8 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
     add_refusals(app)
     if not gateway.access.open:
         tell_of_keys(app)
-    answered = None if gateway.metrics is None else gateway.metrics.answered
+    answered = None
+    if gateway.metrics is not None:
+        gateway.metrics.watch_routes(route.path for route in app.routes if isinstance(route, Route))
+        answered = gateway.metrics.answered
     return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered)

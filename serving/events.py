@@ -117,6 +117,13 @@ class Shadowed:
     latency_ms: float
 
 
+CHANGES = (
+    *("shadow", "canary", "promote", "demote", "rollback", "return", "configure"),
+    *("override", "release", "acknowledge", "shelve", "unshelve"),
+)
+"""What may be changed at a site."""
+
+
 @dataclass(frozen=True)
 class Change:
     """Something that a person or a rule of the service changed: roles, overrides, who is in charge.
@@ -125,7 +132,7 @@ class Change:
         system, site: where; empty if it is about the service as a whole.
         at_s: wall clock, seconds since 1970.
         who: whose key, or ``service`` where a rule did it.
-        what: e.g. ``promote``, ``rollback``, ``return``, ``override``, ``release``.
+        what: one of `CHANGES`.
         reason: in words.
         detail: what exactly, as plain data; of a ``rollback`` by the service ``from``, ``to``, and the ``role`` of who
             was taken out of charge.

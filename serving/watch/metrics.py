@@ -8,7 +8,7 @@ plant's own gauges, is worked out at a scrape and not at a tick.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from envs.core.site import Site
-from serving.events import Change, Decision, Event, FallbackCause, Shadowed, Sources, Structure
+from serving.events import CHANGES, Change, Decision, Event, FallbackCause, Shadowed, Sources, Structure
 from serving.gauges import gauges_of
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -118,6 +118,8 @@ class Metrics:
         self.seen.labels(*place).set(math.nan)  # not 1970: a site that has never asked is not silent
         for cause in get_args(FallbackCause):
             self.fallbacks.labels(*place, cause)
+        for what in CHANGES:
+            self.changes.labels(*place, what)
         return _Every(
             self.latency.labels(*place),
             {source: self.ticks.labels(*place, source) for source in Sources},
@@ -187,6 +189,11 @@ class Metrics:
         self.changes.labels(*place, change.what).inc()
         if change.what == "rollback" and change.who == "service":
             self.rollbacks.labels(*place).inc()
+
+    def watch_routes(self, routes: Iterable[str]) -> None:
+        """Let the faults of every route stand at 0: an alert hears of an increase, and not of a number that is new."""
+        for route in routes:
+            self.answers.labels(route, "500")
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer over HTTP; the route is a template, not an address."""

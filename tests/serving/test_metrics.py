@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from envs import get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.registry import SYSTEMS
 from envs.core.site import Site
-from serving.events import Change, Shadowed, Structure
+from serving.app import create_app
+from serving.build import Plan
+from serving.config import ServiceConfig
+from serving.events import CHANGES, Change, Shadowed, Structure
 from serving.watch.metrics import MAX_REASONS, Metrics
 from serving.wire import example_tick
 from tests.serving.test_streams import change, decision
@@ -50,7 +54,17 @@ def test_everything_that_counts_begins_at_zero(metrics: Metrics) -> None:
         assert value(metrics, name, **AT) == 0
     assert value(metrics, "ticks_total", **AT, source="champion") == 0
     assert value(metrics, "fallbacks_total", **AT, cause="late") == 0
+    assert {value(metrics, "changes_total", **AT, what=what) for what in CHANGES} == {0}
     assert np.isnan(value(metrics, "last_tick_timestamp_seconds", **AT) or 0)
+
+
+def test_a_first_fault_of_a_route_is_an_increase() -> None:
+    plan = Plan.make(ServiceConfig.make({"sites": [{"site": "drainage/estuary", "champion": "static"}]}))
+    with closing(plan.gateway()) as gateway:
+        assert gateway.metrics is not None
+        create_app(gateway)
+        for route in ("/v1/{system}/{site}/act", "/v1/{system}/{site}/state", "/v1/alarms"):
+            assert value(gateway.metrics, "http_answers_total", route=route, status="500") == 0
 
 
 def test_a_tick_is_counted(metrics: Metrics) -> None:
