@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -27,7 +27,7 @@ from serving.booking.wire import (
 from serving.forms import read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed, brief
-from serving.routes.wire import as_json, body_of, refused
+from serving.routes.wire import as_json, body_of, refused, takes
 
 MAX_BODY_BYTES = 16_384
 """Longest body that is read; a booking has some hundred bytes."""
@@ -53,13 +53,13 @@ def add_booking(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_riders(router: APIRouter, gateway: Gateway) -> None:
-    @router.post("/quotes", response_model=Quote, responses=WRITES, openapi_extra=_takes(QuoteRequest))
+    @router.post("/quotes", response_model=Quote, responses=WRITES, openapi_extra=takes(QuoteRequest))
     async def quote(site: str, request: Request) -> Response:
         """Ask how a trip could be made. Promises nothing."""
         desk = _enter(gateway, request, Role.READ, site)
         return as_json(await run_in_threadpool(desk.quote, await _read(QuoteRequest, request)))
 
-    @router.post("/bookings", response_model=Booked, responses=WRITES, openapi_extra=_takes(BookRequest))
+    @router.post("/bookings", response_model=Booked, responses=WRITES, openapi_extra=takes(BookRequest))
     async def book(site: str, request: Request) -> Response:
         """Book a trip. Once answered it is kept; the same request sent again gets the same answer."""
         desk = _enter(gateway, request, Role.ACT, site)
@@ -79,7 +79,7 @@ def _add_riders(router: APIRouter, gateway: Gateway) -> None:
 
 
 def _add_vehicles(router: APIRouter, gateway: Gateway) -> None:
-    @router.post("/events", response_model=Reported, responses=WRITES, openapi_extra=_takes(EventRequest))
+    @router.post("/events", response_model=Reported, responses=WRITES, openapi_extra=takes(EventRequest))
     async def report(site: str, request: Request) -> Response:
         """What a vehicle reports: where it is, who boarded, got off or was not there, that it charges or goes on, broke
         down or is back; and what its battery has left, if it knows.
@@ -123,21 +123,3 @@ def _time(request: Request) -> datetime | None:
 
 def _written(answer: Answer) -> Response:
     return as_json(answer.body, answer.status)
-
-
-def _takes(model: type[BaseModel]) -> dict[str, Any]:
-    """The description of a body that is read by hand, in one piece."""
-    schema = model.model_json_schema()
-    whole = _resolved(schema, schema.pop("$defs", {}))
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole}}}}
-
-
-def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
-    """A schema with the parts that it refers to in their places."""
-    if isinstance(schema, list):
-        return [_resolved(one, parts) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _resolved(parts[schema["$ref"].rpartition("/")[2]], parts)
-    return {key: _resolved(value, parts) for key, value in schema.items()}

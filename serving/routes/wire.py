@@ -54,10 +54,21 @@ def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def takes(model: type[BaseModel]) -> dict[str, Any]:
-    """The description of a body that is read by hand, as its length is limited."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    """The description of a body that is read by hand, as its length is limited; in one piece, without references."""
+    schema = model.model_json_schema()
+    whole = _resolved(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole}}}}
+
+
+def _resolved(schema: Any, parts: Mapping[str, Any]) -> Any:
+    """A schema with the parts that it refers to in their places."""
+    if isinstance(schema, list):
+        return [_resolved(one, parts) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _resolved(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {key: _resolved(value, parts) for key, value in schema.items()}
 
 
 async def body_of(request: Request, limit: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import hypothesis.strategies as st
@@ -77,6 +78,9 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
     assert set(act["responses"]) == {"200", "401", "403", "404", "408", "409", "413", "415", "422", "429", "503"}
     assert {"ActAnswer", "Refusal", "SiteInfo", "Systems", "Health"} <= set(openapi["components"]["schemas"])
     assert "HTTPValidationError" not in str(openapi), "no refusal looks like the framework's own"
+    for name in re.findall(r"'#/components/schemas/(\w+)'", str(openapi)):
+        assert name in openapi["components"]["schemas"], "or no generator of clients takes it"
+    assert "/v1/{system}/{site}/telemetry" in openapi["paths"]
     page = client.get("/docs").text
     assert "POST /v1/{system}/{site}/act" in page
     assert "http://" not in page
