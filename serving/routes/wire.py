@@ -61,13 +61,14 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _resolved(schema: Any, parts: Mapping[str, Any]) -> Any:
-    """A schema with the parts that it refers to in their places."""
+    """A schema with the parts that it refers to in their places; without their titles, which generators take for names."""
     if isinstance(schema, list):
         return [_resolved(one, parts) for one in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        return _resolved(parts[schema["$ref"].rpartition("/")[2]], parts)
+        part = parts[schema["$ref"].rpartition("/")[2]]
+        return _resolved({key: value for key, value in part.items() if key != "title"}, parts)
     return {key: _resolved(value, parts) for key, value in schema.items()}
 
 

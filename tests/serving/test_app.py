@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from pydantic import TypeAdapter
 
 from envs.core.site import Site
+from serving.booking.wire import QuoteRequest
+from serving.routes.wire import takes
 from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
 from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
 
@@ -65,6 +67,12 @@ def test_lists_and_health(client: TestClient) -> None:
     health = Health.model_validate_json(client.get("/healthz").content)
     assert (health.status, health.sites) == ("ok", {"intersections/grid2x2": "ok"})
     assert [client.head(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+def test_a_body_is_described_in_one_piece_without_a_name_twice() -> None:
+    told = str(takes(QuoteRequest))
+    assert told.count("'x_m'") > 2, "a place may be where the trip begins, and where it ends"
+    assert not re.search(r"\$ref|'title': 'Point'", told), "a generator would make one class twice, or none"
 
 
 def test_the_description_is_complete_and_the_page_needs_no_network(client: TestClient) -> None:
