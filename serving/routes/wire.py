@@ -61,7 +61,7 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _resolved(schema: Any, parts: Mapping[str, Any]) -> Any:
-    """A schema with the parts that it refers to in their places; without their titles, which generators take for names."""
+    """A schema with the parts that it refers to in place, without their titles, which generators take for names."""
     if isinstance(schema, list):
         return [_resolved(one, parts) for one in schema]
     if not isinstance(schema, dict):
