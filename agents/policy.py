@@ -167,7 +167,7 @@ class Policy:
         """
         if trusted is not None:
             check_signature(path, trusted)
-        card = _read_card(path)
+        card = read_card(path)
         _check_fit(path, card, system)
         model = _read_model(path / MODEL)
         _check_sum(path / MODEL, model, card.sha256, "export the policy again")
@@ -286,7 +286,12 @@ def _read_envelope(path: Path, card: PolicyCard) -> Envelope | None:
     return read_envelope(content, path / ENVELOPE)
 
 
-def _read_card(path: Path) -> PolicyCard:
+def read_card(path: Path) -> PolicyCard:
+    """The card of a bundle; of nothing else in it is made sure.
+
+    Raises:
+        CityloopError: if it cannot be read, or something in it does not fit.
+    """
     try:
         return PolicyCard.model_validate_json(_read(path / CARD))
     except ValidationError as error:

@@ -96,7 +96,7 @@ class Plan:
         """A gateway with its services.
 
         Args:
-            restore: take up what was saved; otherwise touch nothing, for a look at what would be served.
+            restore: go on from what was saved; otherwise only read it, for a look at what would be served.
 
         Raises:
             CityloopError: if a controller is unknown, unfit, or cannot decide, a file that the configuration names
@@ -104,7 +104,7 @@ class Plan:
         """
         if restore:
             self.check_files()
-        folder = self.config.state if restore else None
+        folder = self.config.state
         places = self.places()
         access = Access(self.config.access)
         monitors = open_monitors([(config.monitor, site) for config, site in places])
@@ -119,7 +119,9 @@ class Plan:
                 access.announce()
             services: list[SiteService] = []
             for config, site in places:
-                services.append(open_service(site, config, folder, sinks.all if sinks else ()))
+                services.append(
+                    open_service(site, config, Store(folder, site, keep=restore), sinks.all if sinks else ())
+                )
                 opened.callback(services[-1].close)
             bookings = [(config.site, site, config.booking) for config, site in places]
             desks = open_desks(bookings, {service.ref: service for service in services}, restore)
@@ -141,14 +143,14 @@ class Plan:
         )
 
 
-def open_service(site: Site, config: SiteConfig, folder: Path | None, sinks: Sequence[Sink]) -> SiteService:
-    """The service of a site, with what was saved of it in a folder.
+def open_service(site: Site, config: SiteConfig, store: Store, sinks: Sequence[Sink]) -> SiteService:
+    """The service of a site, with what was saved of it.
 
     Raises:
         CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
     """
     checks = InputChecks(get_system(site.system), site, settings=config.checks)
-    return SiteService.open(site, config, checks=checks, store=Store(folder, site), sinks=sinks)
+    return SiteService.open(site, config, checks=checks, store=store, sinks=sinks)
 
 
 def open_log(config: AuditConfig | None) -> AuditLog | None:

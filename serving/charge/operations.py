@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
 
-from agents import POLICY, rules, shipped_policies
+from agents import POLICY, find_bundle, rules, shipped_policies
+from agents.policy import read_card
 from envs.core.errors import CityloopError, ReadingError
 from serving.charge.overrides import Override
 from serving.charge.roles import Roles
@@ -31,12 +33,46 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
         Conflict: if it does not go with how things stand.
     """
     await service.catch_up()
+    change = change.model_copy(update={"policy": _placed(service, change.policy)})
     roles = _changed(service.standing.crew.roles, verb, change)
     try:
+        _check_unreplaced(service, change.policy)
         saved = await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
     except CityloopError as error:
         raise ReadingError("policy", brief(change.policy or roles.champion), str(error)) from None
     return policies(service, saved)
+
+
+def _placed(service: SiteService, ref: str | None) -> str | None:
+    """What a policy is called: a bundle's path as it holds wherever the service is started the next time."""
+    if ref is None or ref == POLICY or ref in shipped_policies(service.site.system):
+        return ref
+    with suppress(OSError):  # what is too long for a path is none
+        folder = find_bundle(ref, service.site.system, service.site.name)
+        if folder is not None and folder.is_dir():
+            return str(folder.resolve())
+    return ref
+
+
+def _check_unreplaced(service: SiteService, ref: str | None) -> None:
+    """Refuse a bundle that is not the one that was loaded from its folder: its seat would go on with the old one.
+
+    Raises:
+        CityloopError: if it cannot be read.
+        Conflict: if it was replaced.
+    """
+    seat = next((seat for seat in service.standing.crew.seats if seat.ref == ref and seat.bundle), None)
+    folder = None if seat is None else find_bundle(seat.ref, service.site.system, service.site.name)
+    if seat is None or folder is None:
+        return
+    found = read_card(folder).sha256
+    if found != seat.bundle:
+        raise Conflict(
+            "policy",
+            brief(ref),
+            f"its folder has another bundle now ({found[:12]}) than when it was loaded ({str(seat.bundle)[:12]}): put "
+            "every version into a folder of its own, so that there is one to go back to",
+        )
 
 
 AT_ONCE = ("promote", "rollback")

@@ -95,17 +95,19 @@ class Store:
     Args:
         folder: the service's state folder.
         site: the site.
+        keep: whether to write; otherwise it is only looked at, and not even a folder is made.
 
     Raises:
         CityloopError: if the folder cannot be written, or the file is none.
     """
 
-    def __init__(self, folder: Path | None, site: Site):
+    def __init__(self, folder: Path | None, site: Site, keep: bool = True):
         self._path = None if folder is None else folder / "sites" / site.system / f"{site.name}.json"
+        self._keep = keep and self._path is not None
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
         self._unwritten: list[tuple[SiteState, SiteState]] = []
-        if self._path is not None:
+        if self._path is not None and keep:
             make_folder(self._path.parent, "state folder")
 
     def load(self) -> SiteState | None:
@@ -124,7 +126,7 @@ class Store:
 
     def note(self, before: SiteState, after: SiteState) -> None:
         """Take note of a change that is to be written, and stays so until it is."""
-        if self._path is not None:
+        if self._keep:
             self._unwritten.append((before, after))
 
     def write(self) -> None:
@@ -133,7 +135,7 @@ class Store:
         Raises:
             OSError: if they cannot be written.
         """
-        if self._path is None:
+        if self._path is None or not self._keep:
             return
         with self._lock:
             changes = list(self._unwritten)

@@ -15,7 +15,7 @@ from serving.collaborators import Looked
 from serving.events import Change, Decision, Shadowed
 from serving.tick.sites import SiteService
 from serving.wire import Tick
-from tests.serving.bundles import bundle
+from tests.serving.bundles import bundle, model
 from tests.serving.operators import Book, ask, change, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of, wish
 
@@ -33,6 +33,27 @@ def test_a_policy_is_promoted_and_rolled_back_between_two_ticks(site: Site, tmp_
     assert ask(client, site, 2)["controller"] == "max-pressure"
     assert book.changes() == [("anonymous", "promote"), ("anonymous", "rollback")]
     assert book.of(Change)[0].reason == "test"
+
+
+def test_a_bundle_replaced_in_its_folder_is_not_taken_for_the_one_that_was_loaded(site: Site, tmp_path: Path) -> None:
+    client, path = http(service(site)), bundle(tmp_path / "tiny")
+    loaded = change(client, "promote", policy=str(path)).json()["in_charge"]["bundle"]
+    assert change(client, "promote", policy=str(path)).status_code == 200, "the same may be promoted again"
+    newer = model()
+    newer.doc_string = "newer"
+    bundle(path, newer)
+    answer = change(client, "promote", policy=str(path))
+    assert answer.status_code == 409
+    assert f"when it was loaded ({loaded})" in answer.json()["error"]["mend"]
+
+
+def test_a_path_holds_wherever_the_service_is_started_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    roles = change(http(service(site)), "shadow", policy="tiny").json()["roles"]
+    assert roles["challenger"] == str(tmp_path / "tiny")
 
 
 def test_an_answer_is_not_repeated_once_another_is_in_charge(site: Site) -> None:

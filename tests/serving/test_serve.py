@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,10 +23,12 @@ from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
+from serving.charge.operations import change_roles
 from serving.cluster.processes import alive
 from serving.cluster.ray_cluster import PORTS, Cluster, check_ray, free_ports, refusal_in
 from serving.config import ServiceConfig
 from serving.control import control
+from serving.forms import RoleChange
 from serving.run import serve
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import LOOPBACK, STOP_S, Running, listeners
@@ -260,6 +264,17 @@ def test_what_a_process_refuses_is_found_in_what_ray_says() -> None:
     found = refusal_in(said + "envs.core.errors.CityloopError: state file x: Invalid JSON; or move the file away\n")
     assert str(found) == "state file x: Invalid JSON; or move the file away"
     assert refusal_in(said + "KeyError: 'x'") is None, "our own mistakes keep their trace"
+
+
+def test_a_look_at_what_will_be_served_heeds_what_was_saved_and_writes_nothing(tmp_path: Path) -> None:
+    content = {"sites": [{"site": "drainage/estuary", "champion": "static"}], "state": tmp_path / "state"}
+    plan = Plan.make(ServiceConfig.make(content))
+    with closing(plan.gateway(restore=False)):
+        assert not (tmp_path / "state").exists()
+    with closing(plan.gateway()) as gateway:
+        asyncio.run(change_roles(gateway.all[0], "promote", RoleChange(policy="efd", reason="a test"), "me"))
+    with closing(plan.gateway(restore=False)) as look:
+        assert look.all[0].in_charge.controller == "efd"
 
 
 def test_whom_policy_means_is_said_clearly() -> None:
