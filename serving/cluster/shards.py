@@ -143,9 +143,9 @@ class Front(Gateway):
         return {"status": "unready" if faults else "ready", "faults": faults}
 
     async def exposition(self) -> tuple[bytes, str]:
-        """See `Gateway.exposition`: those of every shard, told apart by a label."""
-        found = await self._ask("exposition")
-        texts = {name: content.decode() for name, (content, _) in zip(self._names, found, strict=True)}
+        """See `Gateway.exposition`: those of every shard, and of what it answers itself, told apart by a label."""
+        found = [*await self._ask("exposition"), await super().exposition()]
+        texts = {name: content.decode() for name, (content, _) in zip((*self._names, NAME), found, strict=True)}
         return joined(texts).encode(), found[0][1]
 
     async def summaries(self) -> list[SystemSummary]:

@@ -17,7 +17,7 @@ from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.proxy import bundle_tls, changes, error_page
 from serving.cluster.ray_cluster import SETTINGS, check_files, free_ports
 from serving.cluster.replica import Replica, user_config
-from serving.cluster.shards import joined, shards_of
+from serving.cluster.shards import Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
@@ -49,6 +49,24 @@ def test_every_site_has_one_shard(shards: str, routes: list[str]) -> None:
     assert [shard.route for shard in found] == routes
     assert sorted(site for shard in found for _, site in shard.plan.sites) == sorted(s for _, s in three("one").sites)
     assert found[-1].asks == tuple(shard.name for shard in found[:-1])
+
+
+def test_the_one_in_front_counts_what_it_answers_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = three("site").part(()).gateway()
+    front = Front(gateway, ("cityloop-a",))
+
+    async def ask(method: str) -> list[tuple[bytes, str]]:
+        return [(b"# TYPE a gauge\na 1.0\n", "text/plain")]
+
+    monkeypatch.setattr(front, "_ask", ask)
+    assert front.metrics is not None
+    try:
+        front.metrics.answered("/v1/me", 401)
+        told = asyncio.run(front.exposition())[0].decode()
+    finally:
+        gateway.close()
+    assert 'a{shard="cityloop-a"} 1.0' in told
+    assert 'cityloop_http_answers_total{shard="cityloop",route="/v1/me",status="401"} 1.0' in told
 
 
 def test_metrics_of_shards_are_joined() -> None:
