@@ -6,6 +6,7 @@ Everything that a user may get wrong is checked before Ray starts, which takes s
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,10 +23,13 @@ from serving.cluster.loopback import LOOPBACK
 from serving.cluster.ray_cluster import Cluster, check_port
 from serving.config import ServiceConfig
 from serving.tick.sites import SiteService
-from serving.watch.logs import configure
+from serving.watch.logs import Style, configure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+log = logging.getLogger("cityloop.serving")
 
 
 class ServeHandle:
@@ -97,21 +101,21 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
         plan.check_files()
     if not block:
         return _start(plan, services)
-    signals, out = SimpleQueue[int](), sys.stdout
+    signals, out, style = SimpleQueue[int](), sys.stdout, config.log
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
     with _told_to_stop(), redirect_stdout(sys.stderr):
         with _start(plan, services) as handle:
             _listen(signals)
-            announce(handle, services, open_=config.access.open)
+            announce(handle, services, config.access.open, style)
             if as_json:
                 print(orjson.dumps({"url": handle.url, "sites": handle.sites}).decode(), file=out, flush=True)
             while _next(signals) == signal.SIGHUP:
                 try:
                     handle.roll()
-                    print("every process is new", file=sys.stderr)
+                    _tell("every process is new", style)
                 except (CityloopError, RuntimeError) as error:  # no plant loses its service to an update that fails
-                    print(f"not every process is new, the old ones go on: {error}", file=sys.stderr)
-        print("stopped", file=sys.stderr)
+                    _tell(f"not every process is new, the old ones go on: {error}", style)
+        _tell("stopped", style)
     return None
 
 
@@ -170,16 +174,27 @@ def _next(signals: SimpleQueue[int]) -> int:
             return signals.get(timeout=AWAKE_S)
 
 
-def announce(handle: ServeHandle, services: Sequence[SiteService], open_: bool) -> None:
+def _tell(text: str, style: Style) -> None:
+    """Say something to whoever started the service; where machines read its log, as a line of that."""
+    if style == "json":
+        log.info(text)
+    else:
+        print(text, file=sys.stderr)
+
+
+def announce(handle: ServeHandle, services: Sequence[SiteService], open_: bool, style: Style = "text") -> None:
     """Say what is served, who decides there, and how to try it."""
     for service in services:
         charge = service.in_charge
         how = f"bundle {charge.bundle}" if charge.bundle else "rule"
-        print(
+        _tell(
             f"{service.ref}: {len(service.site.agents)} agents, {charge.controller} ({how}), "
             f"fallback {charge.fallback} after {charge.deadline_ms:g} ms" + (f"; {charge.why}" if charge.why else ""),
-            file=sys.stderr,
+            style,
         )
+    if style == "json":
+        _tell(f"serving on {handle.url}", style)
+        return
     site = f"{handle.url}/v1/{services[0].ref}"
     print(f"serving on {handle.url} (documentation at {handle.url}/docs); Ctrl-C stops it. Try:", file=sys.stderr)
     curl = "curl -s" if open_ else 'curl -s -H "X-API-Key: $KEY"'

@@ -155,3 +155,12 @@ def test_what_a_start_says_to_try_brings_a_key_where_one_is_due(
     announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], open_)  # type: ignore[arg-type]
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "curl" in line]
     assert line.count('-H "X-API-Key: $KEY"') == (0 if open_ else 2)
+
+
+def test_a_log_for_machines_holds_what_a_start_says(site: Site, caplog: pytest.LogCaptureFixture, capsys: Any) -> None:
+    with caplog.at_level("INFO", "cityloop"):
+        announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], True, "json")  # type: ignore[arg-type]
+    first, *_, last = [record.getMessage() for record in caplog.records]
+    assert first.startswith("intersections/grid2x2: 4 agents, max-pressure")
+    assert last == "serving on http://127.0.0.1:9"
+    assert capsys.readouterr().err == "", "a line that is no JSON stops whoever reads it"
