@@ -201,7 +201,7 @@ class Health(Model):
 
     status: str = Field(description="'ok', or 'degraded' where a site's fallback decides or the audit cannot write")
     sites: dict[str, str] = Field(description="site → 'ok', or why its fallback decides")
-    audit: str = Field(default="ok", description="'ok', or why the audit log cannot be written")
+    audit: str = Field(default="ok", description="'ok', also where no audit log is kept, or why it cannot be written")
 
 
 class Ready(Model):

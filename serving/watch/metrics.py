@@ -100,7 +100,8 @@ class Metrics:
         def gauge(name: str, what: str, *labels: str) -> Gauge:
             return Gauge(f"cityloop_{name}", what, labels, registry=self._registry)
 
-        self._audit = gauge("audit_healthy", "1 if the audit log can be written.")
+        self._audit = gauge("audit_healthy", "1 if the audit log can be written; NaN: none is kept.")
+        self._audit.set(math.nan)  # not 0: nobody need be called about a log that nobody wants
         self._audit_lag = gauge("audit_lag_events", "Events that wait to be written to the audit log.")
         self._streams = gauge("stream_subscribers", "Open streams of events.")
         self._gaps = gauge("stream_gaps", "Times that a stream was read too slowly.")

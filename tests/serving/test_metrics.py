@@ -58,6 +58,10 @@ def test_everything_that_counts_begins_at_zero(metrics: Metrics) -> None:
     assert np.isnan(value(metrics, "last_tick_timestamp_seconds", **AT) or 0)
 
 
+def test_a_log_that_is_not_kept_is_not_told_to_be_spoilt(metrics: Metrics) -> None:
+    assert np.isnan(value(metrics, "audit_healthy") or 0), "0 is what the alert on the audit log waits for"
+
+
 def test_a_first_fault_of_a_route_is_an_increase() -> None:
     plan = Plan.make(ServiceConfig.make({"sites": [{"site": "drainage/estuary", "champion": "static"}]}))
     with closing(plan.gateway()) as gateway:
