@@ -187,7 +187,7 @@ class Store:
 def _read(path: Path) -> SiteState | None:
     try:
         return SiteState.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whether it can be made is for others to say
         return None
     except OSError as error:
         raise CityloopError(f"state file {path} cannot be read ({error.strerror}): move it away") from None
