@@ -1,5 +1,7 @@
 """The demand forecast: what it says without counts, how it follows them, and that it beats the past's mean."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,69 @@ def test_what_does_not_fit_is_refused(learned):
         learned.forecast(np.zeros((4, 2)), 900.0)
     with pytest.raises(CityloopError, match="two days or more"):
         DemandForecast.learn(["a"], np.zeros((1, 12, 1)), 300.0)
+
+
+def test_two_days_alike_do_not_look_different_for_want_of_a_third():
+    found = []
+    for seed in range(6):
+        counts = np.random.default_rng([11, seed]).poisson([3.0, 2.0, 1.0, 2.0], (2, 48, 4)).astype(float)
+        found.append(DemandForecast.learn(["a", "b", "c", "d"], counts, 900.0).levels.zone ** -0.5)
+    assert np.mean(found) < 0.12, "days differ by nothing but chance"
+
+
+@pytest.mark.filterwarnings("error")
+def test_slots_that_are_missing_cost_only_themselves(learned):
+    counts = days(np.random.default_rng(1), 40)
+    counts[:, ::3] = np.nan  # every quarter of an hour holds one of them
+    found = DemandForecast.learn(["a", "b", "c"], counts, 300.0).levels
+    assert found.town**-0.5 == pytest.approx(learned.levels.town**-0.5, rel=0.3)
+
+
+def test_after_a_whole_day_another_follows_and_after_a_shorter_one_nothing():
+    whole = DemandForecast(zones=("a",), slot_s=3600.0, usual=tuple((float(k + 1),) for k in range(24)))
+    late = np.full((23, 1), np.nan)
+    assert whole.forecast(late, 7200.0).mean == pytest.approx(24.0 + 1.0)
+    assert whole.forecast(np.full((24, 1), np.nan), 3600.0).mean == pytest.approx(1.0)
+    shift = DemandForecast(zones=("a",), slot_s=3600.0, usual=whole.usual[:12])
+    assert shift.forecast(late[:11], 7200.0).mean == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "seconds", "sentence"),
+    [
+        (np.full((4, 3), -2.0), 900.0, "counts hold -2: give 0 or more"),
+        ([["a", "b", "c"]], 900.0, "counts are no table of numbers"),
+        ([[1, 2, 3], [1, 2]], 900.0, "counts are no table of numbers"),
+        (np.zeros((4, 3)), 0.0, "seconds is 0: give more than 0"),
+        (np.zeros((4, 3)), float("nan"), "seconds is nan: give more than 0"),
+        (np.zeros((25, 3)), 900.0, "24 slots at most"),
+    ],
+)
+def test_counts_and_times_that_cannot_be_are_refused(learned, counts, seconds, sentence):
+    with pytest.raises(CityloopError, match=sentence):
+        learned.forecast(counts, seconds)
+
+
+def test_lists_and_whole_numbers_are_counts(learned):
+    told = learned.forecast([[1, 2, 0], [3, 1, 0]], 900.0)
+    np.testing.assert_array_equal(told.mean, learned.forecast(np.array([[1.0, 2.0, 0.0], [3.0, 1.0, 0.0]]), 900.0).mean)
+
+
+def test_days_that_teach_nothing_of_a_zone_are_refused():
+    counts = days(np.random.default_rng(1), 4)
+    counts[:, :, 1] = np.nan
+    with pytest.raises(CityloopError, match="zone 'b' are unknown on all days"):
+        DemandForecast.learn(["a", "b", "c"], counts, 300.0)
+    with pytest.raises(CityloopError, match="counts hold -1"):
+        DemandForecast.learn(["a", "b", "c"], np.full((4, 24, 3), -1.0), 300.0)
+    with pytest.raises(CityloopError, match="give more than 0"):
+        DemandForecast.learn(["a", "b", "c"], days(np.random.default_rng(1), 4), 0.0)
+
+
+@pytest.mark.parametrize("usual", [[[1.0, 2.0, 3.0], [1.0, 2.0]], [[1.0, 2.0]], [[-1.0, 2.0, 3.0]]])
+def test_a_file_that_was_altered_is_refused(learned, tmp_path, usual):
+    path = tmp_path / "demand.json"
+    learned.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"usual": usual}))
+    with pytest.raises(CityloopError, match="usual does not hold 3 numbers of 0 or more"):
+        DemandForecast.load(path)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 from scipy.optimize import minimize
 from scipy.special import gammaln
 from scipy.stats import nbinom
 
 from envs.core.errors import CityloopError
-from envs.core.frozen import Frozen
+from envs.core.frozen import Frozen, first_problem
 
+DAY_S = 86_400.0
 LEAST = 1e-3
 """Requests of a slot that are always possible, so that nothing has probability zero."""
 
@@ -118,6 +120,14 @@ class DemandForecast(Frozen):
     levels: Levels = Levels()
     days: int = Field(default=0, ge=0)
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(len(row) != len(self.zones) or min(row) < 0 for row in self.usual):
+            raise ValueError(
+                f"usual does not hold {len(self.zones)} numbers of 0 or more for every slot: learn it again"
+            )
+        return self
+
     @classmethod
     def learn(
         cls, zones: Sequence[str], counts: np.ndarray, slot_s: float, ahead: Sequence[int] = (3, 12)
@@ -133,10 +143,19 @@ class DemandForecast(Frozen):
         Raises:
             CityloopError: if that is too little to learn from.
         """
-        if counts.ndim != 3 or counts.shape[0] < 2 or counts.shape[2] != len(zones) or not np.isfinite(counts).any():
+        counts = _numbers(counts)
+        if counts.ndim != 3 or counts.shape[0] < 2 or counts.shape[2] != len(zones) or not counts.size:
             raise CityloopError(f"counts have shape {counts.shape}: give (days, slots, {len(zones)}), two days or more")
+        silent = [zone for zone, known in zip(zones, np.isfinite(counts).any(axis=(0, 1)), strict=True) if not known]
+        if silent:
+            raise CityloopError(
+                f"counts of zone {silent[0]!r} are unknown on all days: give days that tell, or leave it out"
+            )
         usual = profile(counts)
-        start = cls(zones=tuple(zones), slot_s=slot_s, usual=_rows(usual), days=len(counts))
+        try:
+            start = cls(zones=tuple(zones), slot_s=slot_s, usual=_rows(usual), days=len(counts))
+        except ValidationError as error:
+            raise CityloopError(f"forecast: {first_problem(error)}") from None
 
         def loss(logs: np.ndarray) -> float:
             town, zone, memory_s, spread = np.exp(np.clip(logs, -3.0, 12.0))
@@ -150,18 +169,24 @@ class DemandForecast(Frozen):
 
     def _score(self, counts: np.ndarray, usual: np.ndarray, ahead: Sequence[int], levels: Levels) -> float:
         means, shapes, came = [], [], []
+        days_known = np.isfinite(counts).sum(axis=0)
         for day in counts[:: max(1, len(counts) // MOST_DAYS)]:
-            others = usual + (usual - np.nan_to_num(day, nan=0.0)) / max(self.days - 1, 1)  # learned without the day
+            known = np.isfinite(day)
+            count = np.where(known, day, 0.0)
+            # as `profile` would have it without the day
+            others = usual + np.where(known, usual - count, 0.0) / (np.maximum(days_known - 1, 0) + SMOOTH)
             others = np.maximum(others, LEAST)
+            due = np.where(known, others, 0.0)
             for slots in ahead:
                 for now in range(1, len(day) - slots + 1, slots):
                     factor, shape = self._levels(day[:now], others, levels)
-                    means.append(factor * others[now : now + slots].sum(axis=0))
-                    shapes.append(shape)
-                    came.append(day[now : now + slots].sum(axis=0))
-        if not means:
+                    told = known[now : now + slots].any(axis=0)
+                    means.append((factor * due[now : now + slots].sum(axis=0))[told])
+                    shapes.append(shape[told])
+                    came.append(count[now : now + slots].sum(axis=0)[told])
+        if not sum(map(len, came)):
             return 0.0
-        return float(np.nanmean(log_scores(np.array(means), np.array(shapes), np.array(came))))
+        return float(log_scores(*map(np.concatenate, (means, shapes, came))).mean())
 
     def _levels(self, counted: np.ndarray, usual: np.ndarray, levels: Levels) -> tuple[np.ndarray, np.ndarray]:
         ago_s = self.slot_s * np.arange(len(counted) - 1, -1, -1.0)
@@ -170,19 +195,27 @@ class DemandForecast(Frozen):
     def forecast(self, counted: np.ndarray, seconds: float) -> Forecast:
         """What is to come in so many seconds from now on.
 
+        Where days are 24 h long another follows; else service ends with the day, and nothing comes after it.
+
         Args:
             counted: requests of today's slots up to now, ``(slots so far, N)``; NaN where unknown, none: no counts.
-            seconds: 900 to 3600 is what it is for.
+            seconds: 900 to 3600 is what it is for; a day at most.
 
         Raises:
-            CityloopError: if there are more slots, or other zones, than were learned.
+            CityloopError: if there are more slots, or other zones, than were learned, or seconds are not as said.
         """
-        usual = np.array(self.usual)
+        usual, counted = np.array(self.usual), _numbers(counted)
         if counted.ndim != 2 or counted.shape[1] != usual.shape[1] or len(counted) > len(usual):
-            raise CityloopError(f"counts have shape {counted.shape}: give (slots so far, {usual.shape[1]} zones)")
+            raise CityloopError(
+                f"counts have shape {counted.shape}: give (slots so far, {usual.shape[1]} zones), "
+                f"{len(usual)} slots at most"
+            )
+        if not 0 < seconds <= DAY_S:
+            raise CityloopError(f"seconds is {seconds:g}: give more than 0, and {DAY_S:g} at most")
         factor, shape = self._levels(counted, np.maximum(usual, LEAST), self.levels)
-        fallen = np.concatenate([np.zeros((1, usual.shape[1])), np.cumsum(usual, axis=0)])
-        ends = np.clip([len(counted), len(counted) + seconds / self.slot_s], 0.0, len(usual))
+        ahead = np.concatenate([usual, usual]) if len(usual) * self.slot_s == DAY_S else usual
+        fallen = np.concatenate([np.zeros((1, usual.shape[1])), np.cumsum(ahead, axis=0)])
+        ends = np.clip([len(counted), len(counted) + seconds / self.slot_s], 0.0, len(ahead))
         both = [[np.interp(end, np.arange(len(fallen)), column) for column in fallen.T] for end in ends]
         return Forecast(factor * np.subtract(both[1], both[0]), shape)
 
@@ -205,6 +238,21 @@ def profile(counts: np.ndarray) -> np.ndarray:
     known = np.isfinite(counts)
     whole = np.where(known, counts, 0.0).sum(axis=(0, 1)) / np.maximum(known.sum(axis=(0, 1)), 1)
     return (np.where(known, counts, 0.0).sum(axis=0) + SMOOTH * whole) / (known.sum(axis=0) + SMOOTH)
+
+
+def _numbers(counts: np.ndarray) -> np.ndarray:
+    """Counts as floats.
+
+    Raises:
+        CityloopError: if they are none.
+    """
+    try:
+        values = np.asarray(counts, dtype=float)
+    except (TypeError, ValueError):
+        raise CityloopError("counts are no table of numbers: give as many for every slot, NaN where unknown") from None
+    if (values < 0).any():
+        raise CityloopError(f"counts hold {values[values < 0][0]:g}: give 0 or more, or NaN where unknown")
+    return values
 
 
 def _rows(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
