@@ -12,6 +12,7 @@ domain: Pintelon and Schoukens, System Identification, 2012, chapter 9).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +37,14 @@ class Estimate:
         sigma: standard deviation of its logarithm.
         misfit: what is left over, as a multiple of what the sensors' noise explains: about 1 where all is as said.
         missing: largest share of samples that are lost of any channel that it needs.
+        still: whether one of those shows the same all the time.
     """
 
     stiffness_n_m: np.ndarray
     sigma: np.ndarray
     misfit: np.ndarray
     missing: np.ndarray
+    still: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,9 @@ def estimate(config: StoreyConfig, window: Window) -> Estimate:
     residual, jacobian = _linear(balance, stiffness, damping)
     normal = np.einsum("kbi,kbj->kij", jacobian.conj(), jacobian).real
     misfit = (np.abs(residual) ** 2).sum(axis=1) / (residual.shape[1] - 1)
-    spread = np.sqrt(np.maximum(np.linalg.pinv(normal)[:, 0, 0] / 2 * np.maximum(misfit, 1.0), 1e-30))
-    return Estimate(stiffness, spread / stiffness, misfit, _missing(config, window))
+    spread = np.sqrt(np.maximum(_variance(balance, normal, stiffness, damping) * np.maximum(misfit, 1.0), 1e-30))
+    missing, still = (_worst(config, window, how) for how in (_missing, _still))
+    return Estimate(stiffness, spread / stiffness, misfit, missing, still)
 
 
 def _balance(config: StoreyConfig, window: Window) -> _Balance:
@@ -86,7 +90,7 @@ def _balance(config: StoreyConfig, window: Window) -> _Balance:
     omega = 2 * np.pi * frequency[heard]
 
     def spectrum(rows: np.ndarray) -> np.ndarray:
-        filled = np.nan_to_num(fill_gaps(rows))  # a channel without a sample makes its storeys deaf anyway
+        filled = np.nan_to_num(fill_gaps(rows), posinf=0.0, neginf=0.0)  # a channel without a sample is not judged
         centred = filled - filled.mean(axis=1, keepdims=True)
         return np.asarray(np.fft.rfft(centred * taper, axis=1)[:, heard])
 
@@ -121,6 +125,25 @@ def _linear(balance: _Balance, stiffness: np.ndarray, damping: np.ndarray) -> tu
     return left / scale, (change - bend) / scale[..., None]
 
 
+def _variance(balance: _Balance, normal: np.ndarray, stiffness: np.ndarray, damping: np.ndarray) -> np.ndarray:
+    """Of the stiffness, ``(n,)``; infinite where nothing but noise is seen.
+
+    The normal matrix counts the noise of drifts as movement, which tells nothing of stiffness. Without it the variance
+    is that of an estimating equation, A⁻¹ B A⁻ᵀ (Godambe 1960), B the normal matrix and A what of it is movement.
+    """
+    p = stiffness[:, None] + 1j * balance.omega * damping[:, None]
+    left = balance.even + balance.slope * np.abs(p) ** 2 - 2 * balance.shared * p.real
+    alone = (balance.slope - np.abs(balance.slope * p.conj() - balance.shared) ** 2 / left) / left
+    noise = np.stack([alone.sum(axis=1), (balance.omega**2 * alone).sum(axis=1)], axis=-1)
+    scale = np.sqrt(np.maximum(np.einsum("kii->ki", normal), 1e-300))
+    both = scale[:, :, None] * scale[:, None, :]
+    unit = normal / both
+    moved = unit - np.eye(2) * (noise / scale**2)[:, None, :]
+    seen = np.linalg.eigvalsh(moved)[:, 0] > 1e-6
+    back = np.linalg.inv(np.where(seen[:, None, None], moved, np.eye(2)))
+    return np.where(seen, (back @ unit @ back)[:, 0, 0] / scale[:, 0] ** 2 / 2, np.inf)
+
+
 def _solve(normal: np.ndarray, towards: np.ndarray) -> np.ndarray:
     """Small systems, ``(n, 2, 2)`` and ``(n, 2)``; what is not seen at all stays as it is."""
     scale = np.sqrt(np.maximum(np.einsum("kii->ki", normal), 1e-300))
@@ -128,12 +151,19 @@ def _solve(normal: np.ndarray, towards: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("kij,kj->ki", np.linalg.pinv(unit), towards / scale) / scale)
 
 
-def _missing(config: StoreyConfig, window: Window) -> np.ndarray:
-    accel, stroke, force = (
-        np.isnan(rows).mean(axis=1) for rows in (window.accel_m_s2, window.stroke_m, window.force_n)
-    )
+def _worst(config: StoreyConfig, window: Window, how: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The largest of something, told for each of some channels, among those that a storey needs, ``(n,)``."""
+    accel, stroke, force = (how(rows) for rows in (window.accel_m_s2, window.stroke_m, window.force_n))
     floors = np.maximum.accumulate(accel[1:][::-1])[::-1]
     worst = np.maximum(floors, accel[:-1])
     for row, storey in enumerate(config.dampers):
         worst[storey - 1] = max(floors[storey - 1], stroke[row], force[row])
     return np.asarray(worst)
+
+
+def _missing(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(1.0 - np.isfinite(rows).mean(axis=1))
+
+
+def _still(rows: np.ndarray) -> np.ndarray:
+    return (rows == rows[:, :1]).all(axis=1)

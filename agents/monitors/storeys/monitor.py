@@ -6,7 +6,7 @@ functions as for ambient vibration say (`structural.detection`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +35,9 @@ FORMAT = 1
 
 HEARD = 0.5
 """Share of the storeys that must be judged before anything is said of the building."""
+
+STIFFER, SURELY = 1.2, 3.0
+"""No storey stiffens so much by itself: where one is, by so many standard deviations, a sensor's scale is off."""
 
 LARGEST_LOSS, DAMAGES = 0.4, 3
 """Losses that the probability is calibrated on: up to this share of one storey, so many for each healthy window."""
@@ -92,12 +95,21 @@ class StoreyMonitor:
     def reset(self) -> None:
         """Forget the last windows, as after an inspection."""
         self._structure, self._deaf = (Memory(self.config.persistence) for _ in range(2))
+        self._silent = [Memory(self.config.persistence) for _ in self.config.masses_kg]
 
     def remember(self, report: StoreyReport) -> None:
         """Take an earlier report into account, as if its window had just been judged."""
         self._deaf.add(not report.heard)
         if report.heard:
             self._structure.add(report.unusual)
+        self._silence([each.deaf for each in report.storeys])
+
+    def _silence(self, why: Sequence[Deaf]) -> tuple[int, ...]:
+        """Storeys that go unheard for their sensors' sake; rest says nothing of those."""
+        for memory, reason in zip(self._silent, why, strict=False):  # a kept report may be of another building
+            if reason != "moved too little":
+                memory.add(bool(reason))
+        return tuple(k + 1 for k, memory in enumerate(self._silent) if memory.alarm)
 
     @classmethod
     def learn(cls, config: StoreyConfig, windows: Iterable[Window]) -> Self:
@@ -108,8 +120,7 @@ class StoreyMonitor:
         """
         found = []
         for window in windows:
-            check_window(config, window)
-            found.append(estimate(config, window))
+            found.append(estimate(config, check_window(config, window)))
         return cls(_learn(config, found))
 
     def watch(self, window: Window) -> StoreyReport:
@@ -118,9 +129,9 @@ class StoreyMonitor:
         Raises:
             CityloopError: if it does not fit.
         """
-        check_window(self.config, window)
+        window = check_window(self.config, window)
         seen = estimate(self.config, window)
-        why = _deaf(self.config, seen, self._inflation, self._misfit)
+        why = _deaf(self.config, seen, self._mean, self._inflation, self._misfit)
         judged = np.array([not each for each in why])
         heard = bool(judged.mean() >= HEARD)
         lost = np.where(judged, _lost(seen, self._mean, self._inflation), -np.inf)
@@ -141,6 +152,7 @@ class StoreyMonitor:
             deaf=alarm_of(not heard, deaf),
             location=int(lost.argmax()) + 1 if unusual else None,
             storeys=self._storeys(seen, why),
+            unheard=self._silence(why),
         )
         return report.model_copy(update={"recommendation": recommend(report)})
 
@@ -173,16 +185,20 @@ class StoreyMonitor:
         return cls(Learned.from_file(path, "monitor file"))
 
 
-def _deaf(config: StoreyConfig, seen: Estimate, inflation: np.ndarray, misfit: np.ndarray) -> list[Deaf]:
+def _deaf(
+    config: StoreyConfig, seen: Estimate, mean: np.ndarray, inflation: np.ndarray, misfit: np.ndarray
+) -> list[Deaf]:
     """Why each storey cannot be judged."""
+    moved = inflation * seen.sigma <= config.widest
+    stiffer = np.log(seen.stiffness_n_m / STIFFER) - mean > SURELY * inflation * seen.sigma
     why: list[Deaf] = []
     for k in range(len(seen.sigma)):
         if seen.missing[k] > config.missing:
             why.append("samples are missing")
-        elif not inflation[k] * seen.sigma[k] <= config.widest:
-            why.append("moved too little")
+        elif seen.misfit[k] > misfit[k] or stiffer[k] or (seen.still[k] and moved.any()):
+            why.append("its readings contradict each other")
         else:
-            why.append("" if seen.misfit[k] <= misfit[k] else "its readings contradict each other")
+            why.append("" if moved[k] else "moved too little")
     return why
 
 
@@ -209,7 +225,7 @@ def _learn(config: StoreyConfig, found: list[Estimate]) -> Learned:
     rng = np.random.default_rng(config.seed)
     healthy, damaged = [], []
     for seen in held:
-        judged = np.array([not each for each in _deaf(config, seen, inflation, misfit)])
+        judged = np.array([not each for each in _deaf(config, seen, mean, inflation, misfit)])
         if judged.mean() < HEARD:
             continue
         lost = np.where(judged, _lost(seen, mean, inflation), -np.inf)

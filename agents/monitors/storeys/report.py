@@ -49,6 +49,7 @@ class StoreyReport(Frozen):
         deaf: as ``alarm``, for windows that could not be heard: nobody would hear damage.
         location: the storey that stands out; None unless this window is unusual.
         storeys: all of them, from the ground.
+        unheard: those that could not be judged in enough of the last windows though they moved: nobody would hear them.
         recommendation: what to do, in words.
     """
 
@@ -63,6 +64,7 @@ class StoreyReport(Frozen):
     deaf: Alarm
     location: int | None
     storeys: tuple[StoreyHeard, ...]
+    unheard: tuple[int, ...] = ()
     recommendation: str = ""
 
 
@@ -73,6 +75,9 @@ def recommend(report: StoreyReport) -> str:
     if report.heard and silent:
         names = ", ".join(f"{each.storey} ({each.deaf})" for each in silent)
         words.append(f"Not heard in this window: storey {names}.")
+    if report.heard and report.unheard:
+        names = ", ".join(map(str, report.unheard))
+        words.append(f"Storey {names} goes unheard, losses there too: have its sensors checked.")
     return " ".join(words)
 
 

@@ -15,7 +15,8 @@ SHORTEST = 0.5
 """Of a window's length: what ends before tells nothing."""
 
 LOST_S = 1.0
-"""Samples that are missing for longer end a window: nobody knows how the building moved."""
+"""Samples that are missing for longer end a window: nobody knows how the building moved. A clock that goes back by less
+told a sample late or twice, or ticks unevenly; one that goes back by more began anew."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,26 @@ class Window:
     time_s: float = 0.0
 
 
-def check_window(config: StoreyConfig, window: Window) -> None:
-    """Raise a `CityloopError` if a window is of another building, or too short."""
-    floors, dampers, samples = len(config.masses_kg), len(config.dampers), window.accel_m_s2.shape[-1]
-    expected = {"accel_m_s2": floors + 1, "stroke_m": dampers, "force_n": dampers}
-    for name, rows in expected.items():
-        if getattr(window, name).shape != (rows, samples):
-            raise CityloopError(f"window.{name} has shape {getattr(window, name).shape}: give ({rows}, {samples})")
+def check_window(config: StoreyConfig, window: Window) -> Window:
+    """A window as floats.
+
+    Raises:
+        CityloopError: if it is of another building, too short, or holds no numbers.
+    """
+    rows = {"accel_m_s2": len(config.masses_kg) + 1, "stroke_m": len(config.dampers), "force_n": len(config.dampers)}
+    found = {}
+    for name in rows:
+        try:
+            found[name] = np.asarray(getattr(window, name), dtype=float)
+        except (TypeError, ValueError):
+            raise CityloopError(f"window.{name} is no table of numbers: give (channels, samples)") from None
+    samples = found["accel_m_s2"].shape[-1] if found["accel_m_s2"].ndim else 0
+    for name, count in rows.items():
+        if found[name].shape != (count, samples):
+            raise CityloopError(f"window.{name} has shape {found[name].shape}: give ({count}, {samples})")
     if samples < SHORTEST * config.samples:
         raise CityloopError(f"window has {samples} samples: give {int(SHORTEST * config.samples)} at least")
+    return Window(**found, time_s=window.time_s)
 
 
 class Windows:
@@ -68,13 +80,12 @@ class Windows:
             begins: whether another motion begins.
         """
         at = round((time_s - self._began_s) * self._config.rate_hz)
-        lost = at - self._filled
-        broken = begins or lost < 0 or lost > LOST_S * self._config.rate_hz
+        broken = begins or at < 0 or abs(at - self._filled) > LOST_S * self._config.rate_hz
         ended = self._end() if broken or at >= self._config.samples else None
         if self._filled == 0:
             self._began_s, at = time_s, 0
         self._table[:, at] = np.array([v for name in self._rows for v in readings[name]], dtype=float)
-        self._filled = at + 1
+        self._filled = max(self._filled, at + 1)
         return ended if ended is not None or self._filled < self._config.samples else self._end()
 
     def _end(self) -> Window | None:
