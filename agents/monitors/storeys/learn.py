@@ -71,8 +71,7 @@ def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
     site = load_site(scenario)
     config = StoreyConfig.of_site(site)
     names = [POLICY, fallback_name("dampers")] if shipped_policies("dampers") else [fallback_name("dampers")]
-    first = scenario.seeds.train.first
-    spans = np.array_split(np.arange(first, first + motions), -(-motions // TOGETHER))
+    spans = np.array_split(scenario.seeds.train.take(motions), -(-motions // TOGETHER))
 
     def windows() -> Iterator[Window]:
         for k, seeds in enumerate(spans):
@@ -80,6 +79,14 @@ def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
             yield from play_windows(scenario, config, controller, seeds.tolist())
 
     return StoreyMonitor.learn(config, windows())
+
+
+def _place(ref: str, out: Path | None) -> Path:
+    """Where it is written: said to be wrong before an hour of motions, not after."""
+    found = out or CHECKPOINTS / "dampers" / load_scenario(ref).name / FILE
+    if not found.parent.is_dir():
+        raise CityloopError(f"{found} cannot be written, as {found.parent} is no folder: name another file with -o")
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -90,11 +97,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--motions", type=int, default=MOTIONS)
     given = parser.parse_args(words)
     try:
+        out = _place(given.scenario, given.out)
         monitor = learn(given.scenario, given.motions)
+        monitor.save(out)
     except CityloopError as error:
         parser.exit(2, f"Error: {error}\n")
-    out = given.out or CHECKPOINTS / "dampers" / monitor.config.name / FILE
-    monitor.save(out)
+    except OSError as error:
+        parser.exit(2, f"Error: {out} cannot be written ({error.strerror}): name another file with -o\n")
     print(f"{out}: learned from {monitor.learned.windows[0]} windows, threshold from {monitor.learned.windows[1]}")
 
 
