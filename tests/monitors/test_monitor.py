@@ -271,6 +271,7 @@ def test_a_wrong_configuration_ends_in_one_sentence(changes, sentence):
         (np.zeros((16, 5000)), None, "temperature_c is None: give degrees Celsius"),
         (np.zeros((16, 5000)), np.float64(-99), r"temperature_c is -99\.0: give degrees Celsius"),
         (np.zeros((16, 5000)), np.nan, "temperature_c is nan: give degrees Celsius"),
+        (np.zeros((16, 5000)), True, "temperature_c is True: give degrees Celsius"),
         ("loud", 20.0, "window is str: give accelerations"),
     ],
 )
@@ -311,6 +312,7 @@ def test_files_that_are_no_monitors_are_refused(tmp_path):
         ("leverage", [[1.0, 0.0], [0.0]], "leverage is not of shape"),
         ("channel_offset", [0.0], "channel_offset is not of shape"),
         ("axes", [], "axes are"),
+        ("leverage", (-np.eye(4)).tolist(), "leverage is no scatter"),
     ],
 )
 def test_a_file_that_was_altered_is_refused(monitor, tmp_path, key, value, problem):
@@ -319,6 +321,35 @@ def test_a_file_that_was_altered_is_refused(monitor, tmp_path, key, value, probl
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(CityloopError, match=problem):
         StructuralMonitor.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("floor_of", [0] * 8, "x.floors are not those of its channels"),
+        ("floor_of", [9] * 8, "x.floors are not those of its channels"),
+        ("floors", [1, 2, 3, 3], "x.floors are not those of its channels"),
+        ("numbers", [1, 1, 2, 3], "x.numbers reaches beyond what there is, or does not rise"),
+        ("shape", [[0.0] * 8] * 4, "x.shape has a mode in which nothing moves"),
+    ],
+)
+def test_an_axis_that_was_altered_is_refused(monitor, tmp_path, key, value, problem):
+    path = tmp_path / "monitor.json"
+    monitor.save(path)
+    content = json.loads(path.read_text())
+    content["axes"][0][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(CityloopError, match=problem):
+        StructuralMonitor.load(path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("value", "kind"), [(0.0, "stuck"), (np.nan, "dropout"), (np.inf, "dropout")])
+def test_a_sensor_that_was_dead_all_along_is_named(value, kind):
+    dead = SOME.copy()
+    dead[4] = value
+    with pytest.raises(CityloopError, match=rf"{CHANNELS[4].id} is the worst \({kind} in 2\)"):
+        StructuralMonitor.learn(MonitorConfig.of(**SETTINGS), [dead, dead], [20.0, 20.0])
 
 
 def test_an_alarm_without_a_place_names_none(monitor):

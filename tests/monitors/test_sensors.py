@@ -51,6 +51,15 @@ def test_a_jolt_that_all_feel_is_no_spike():
     assert channel_faults(window, NO_OFFSET, LIMITS) == {}
 
 
+def test_a_gust_that_swells_and_ebbs_is_no_spike():
+    """At its height each channel is far from its usual, in moments of its own: no sample stands alone."""
+    swell = 1.0 + 9.0 * np.exp(-(((np.arange(6000) - 3000) / 400) ** 2))
+    assert channel_faults(swell * healthy(), NO_OFFSET, LIMITS) == {}
+    spiky = swell * healthy()
+    spiky[1, [50, 900, 4000, 5000]] = 60.0
+    assert channel_faults(spiky, NO_OFFSET, LIMITS) == {1: "spikes"}
+
+
 def test_runs_and_gaps():
     assert longest_run(np.array([1, 2, 2, 2, 3, 3.0])) == 3
     assert longest_run(np.array([])) == 0

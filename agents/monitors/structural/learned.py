@@ -102,11 +102,14 @@ class Learned(Frozen):
                 _expect(f"{axis.axis}.{name}", getattr(axis, name), (channels,))
             _expect(f"{axis.axis}.shape", axis.shape, (modes, channels))
             _expect(f"{axis.axis}.storeys_n_m", axis.storeys_n_m, (storeys,))
-            places = {"numbers": axis.numbers, "floors": axis.floors}
-            for name, values in {**places, "floor_of": [place + 1 for place in axis.floor_of]}.items():
-                top = floors if name == "floor_of" else storeys
-                if not values or min(values) < 1 or max(values) > top:
-                    raise ValueError(f"{axis.axis}.{name} reaches beyond what there is: learn anew")
+            places = [self.config.channels[row].floor for row in self.config.rows(axis.axis)]
+            floors_of = tuple(sorted(set(places)))
+            if axis.floors != floors_of or list(axis.floor_of) != [floors_of.index(place) for place in places]:
+                raise ValueError(f"{axis.axis}.floors are not those of its channels: learn anew")
+            if list(axis.numbers) != sorted(set(axis.numbers) & set(range(1, storeys + 1))):
+                raise ValueError(f"{axis.axis}.numbers reaches beyond what there is, or does not rise: learn anew")
+            if not np.any(axis.shape, axis=1).all():
+                raise ValueError(f"{axis.axis}.shape has a mode in which nothing moves: learn anew")
             if min(*axis.frequency_hz, *axis.storeys_n_m, *axis.gain_sigma) <= 0:
                 raise ValueError(f"{axis.axis} has a frequency, stiffness or scatter that is not positive: learn anew")
             features += modes * (1 + floors)
@@ -117,8 +120,12 @@ class Learned(Frozen):
         _expect("channel_offset", self.channel_offset, (channels,))
         _expect("level_mean", self.level_mean, (2, channels))
         _expect("level_sigma", self.level_sigma, (2, channels))
-        if np.min(self.level_sigma) <= 0 or np.linalg.eigvalsh(np.array(self.covariance)).min() < -1e-12:
-            raise ValueError("level_sigma or covariance is no scatter: it must be positive; learn anew")
+        scatters = {"covariance": self.covariance, "leverage": self.leverage}
+        for name, table in scatters.items():
+            if table and np.linalg.eigvalsh(np.array(table)).min() < -1e-12:
+                raise ValueError(f"{name} is no scatter: it must not be negative; learn anew")
+        if np.min(self.level_sigma) <= 0:
+            raise ValueError("level_sigma is no scatter: it must be positive; learn anew")
         return self
 
     @property

@@ -6,6 +6,7 @@ what they judge.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -100,12 +101,14 @@ class _Healthy:
         temperature_c: of each.
         means: of the channels, m/s², ``(channels,)`` each.
         levels: of each, see `vibration.levels`.
+        faults: in how many of all windows a channel was at fault, and how.
     """
 
     seen: list[_Seen] = field(default_factory=list)
     temperature_c: list[float] = field(default_factory=list)
     means: list[np.ndarray] = field(default_factory=list)
     levels: list[np.ndarray] = field(default_factory=list)
+    faults: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def _gather(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c: Sequence[float]) -> _Healthy:
@@ -117,27 +120,32 @@ def _gather(config: MonitorConfig, windows: Iterable[np.ndarray], temperatures_c
             raise CityloopError(f"temperatures_c has {count} values, and there are more windows: give one for each")
         values = check_window(config, window, temperatures_c[count], f"windows[{count}]")
         known = np.isfinite(values)
-        mean = np.nanmean(np.where(known, values, np.nan), axis=1) if known.any() else np.zeros(len(values))
-        observed = observe(config, values, np.nan_to_num(mean))
+        mean = np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        observed = observe(config, values, mean)
+        found.faults.update((config.channels[row].id, kind) for row, kind in observed.faults.items())
         if not observed.faults:
             found.seen.append(_Seen(observed))
             found.temperature_c.append(float(temperatures_c[count]))
             found.means.append(mean)
             found.levels.append(levels(observed.filled))
         count += 1
-    _enough(config, count, len(temperatures_c), len(found.seen))
+    _enough(config, count, len(temperatures_c), found)
     return found
 
 
-def _enough(config: MonitorConfig, windows: int, temperatures: int, usable: int) -> None:
+def _enough(config: MonitorConfig, windows: int, temperatures: int, found: _Healthy) -> None:
     if windows != temperatures:
         raise CityloopError(f"temperatures_c has {temperatures} values for {windows} windows: give one for each")
-    needed = 2 * max(FEWEST, windows_needed(config.false_alarms, config.confidence))
-    if usable < needed:
-        raise CityloopError(
-            f"windows: {usable} of {windows} are without sensor faults, {needed} are needed for false_alarms "
-            f"{config.false_alarms:g} at confidence {config.confidence:g}: give more, or mend the sensors first"
-        )
+    needed, usable = 2 * max(FEWEST, windows_needed(config.false_alarms, config.confidence)), len(found.seen)
+    if usable >= needed:
+        return
+    mend = "give more"
+    for (channel, kind), times in found.faults.most_common(1):
+        mend += f", or mend the sensors first, of which {channel} is the worst ({kind} in {times})"
+    raise CityloopError(
+        f"windows: {usable} of {windows} are without sensor faults, {needed} are needed for false_alarms "
+        f"{config.false_alarms:g} at confidence {config.confidence:g}: {mend}"
+    )
 
 
 def _learn_axis(config: MonitorConfig, axis: str, seen: Sequence[_Seen]) -> LearnedAxis:

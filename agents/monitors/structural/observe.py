@@ -50,7 +50,8 @@ def check_window(config: MonitorConfig, window: np.ndarray, temperature_c: float
     shortest = 20 * config.identification.lags * config.decimation
     if values.shape[1] < shortest:
         raise CityloopError(f"{name} has {values.shape[1]} samples: give {shortest} at least, better some minutes")
-    if not isinstance(temperature_c, int | float | np.number) or not -90.0 <= temperature_c <= 90.0:
+    number = isinstance(temperature_c, int | float | np.number) and not isinstance(temperature_c, bool)
+    if not number or not -90.0 <= temperature_c <= 90.0:
         told = temperature_c.item() if isinstance(temperature_c, np.generic) else temperature_c
         raise CityloopError(f"temperature_c is {told!r}: give degrees Celsius, between -90 and 90")
     return values
@@ -88,7 +89,7 @@ def observe(config: MonitorConfig, window: np.ndarray, offset: np.ndarray) -> Ob
 
 def _decimate(window: np.ndarray, factor: int) -> np.ndarray:
     """Every so many-th sample after a zero-phase low-pass, in stages as `scipy.signal.decimate` advises."""
-    usable = np.nan_to_num(window)  # channels without a single sample are out of use anyway
+    usable = np.nan_to_num(window, posinf=0.0, neginf=0.0)  # channels without a single sample are out of use anyway
     while factor > 1:
         stage = next((size for size in range(min(factor, 12), 1, -1) if factor % size == 0), factor)
         usable = decimate(usable, stage, axis=1)

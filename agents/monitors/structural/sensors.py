@@ -19,6 +19,10 @@ CONSISTENT = 0.35
 """How far the modes may disagree on a change of sensitivity, relative to it; more is a change of shape."""
 
 
+SURROUNDINGS = 50
+"""Samples on either side of one that a spike must stand out from."""
+
+
 def channel_faults(window: np.ndarray, offset: np.ndarray, limits: SensorLimits) -> dict[int, str]:
     """Faults that a channel shows by itself.
 
@@ -72,14 +76,21 @@ def _at_extremes(values: np.ndarray) -> float:
 
 
 def _spikes(window: np.ndarray, limit: float) -> np.ndarray:
-    """Samples far from their channel's median ``(channels, samples)``; its spread is the median absolute deviation."""
+    """Samples far from their channel's median ``(channels, samples)``; its spread is the median absolute deviation.
+
+    Far they must be by the spread of the whole window and of what surrounds them: gusts and trucks swell and ebb, and
+    at their height a channel's samples are all far from what is usual.
+    """
     odd = np.zeros(window.shape, bool)
     for k, row in enumerate(window):
         ok = np.isfinite(row)
         if ok.any():
-            away = np.abs(row[ok] - np.median(row[ok]))
-            spread = SIGMA_PER_MAD * np.median(away)
-            odd[k, ok] = away > limit * (spread if spread > 0 else np.inf)
+            away = np.abs(np.where(ok, row, np.nan) - np.median(row[ok]))
+            spread = SIGMA_PER_MAD * np.median(away[ok])
+            at = np.flatnonzero(np.nan_to_num(away) > limit * (spread if spread > 0 else np.inf))
+            padded = np.pad(away, SURROUNDINGS, constant_values=np.nan)
+            around = np.lib.stride_tricks.sliding_window_view(padded, 2 * SURROUNDINGS + 1)[at]
+            odd[k, at] = away[at] > limit * SIGMA_PER_MAD * np.nanmedian(around, axis=1)
     return odd
 
 

@@ -74,6 +74,6 @@ def fit_shear(
     if off > 0.1:
         raise CityloopError(
             f"masses_kg do not fit the measured modes: the nearest shear frame is {off:.0%} off in frequency; correct "
-            "the masses, or do not watch this building as a shear frame"
+            "the masses, or the sensors' places and signs, or do not watch this building as a shear frame"
         )
     return found
