@@ -65,9 +65,7 @@ def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
     Raises:
         CityloopError: if it is no scenario of dampers, or too little is heard.
     """
-    scenario = load_scenario(ref)
-    if not isinstance(scenario, DampersScenario):
-        raise CityloopError(f"{ref} is no building with dampers: give one, such as dampers/jansen")
+    scenario = _building(ref)
     site = load_site(scenario)
     config = StoreyConfig.of_site(site)
     names = [POLICY, fallback_name("dampers")] if shipped_policies("dampers") else [fallback_name("dampers")]
@@ -81,9 +79,16 @@ def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
     return StoreyMonitor.learn(config, windows())
 
 
+def _building(ref: str) -> DampersScenario:
+    scenario = load_scenario(ref)
+    if not isinstance(scenario, DampersScenario):
+        raise CityloopError(f"{ref} is no building with dampers: give one, such as dampers/jansen")
+    return scenario
+
+
 def _place(ref: str, out: Path | None) -> Path:
     """Where it is written: said to be wrong before an hour of motions, not after."""
-    found = out or CHECKPOINTS / "dampers" / load_scenario(ref).name / FILE
+    found = out or CHECKPOINTS / "dampers" / _building(ref).name / FILE
     if not found.parent.is_dir():
         raise CityloopError(f"{found} cannot be written, as {found.parent} is no folder: name another file with -o")
     return found
