@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +13,7 @@ from typing import Any
 
 from envs.core.errors import CityloopError
 from serving.audit.chain import EMPTY, Head, Line, split
-from serving.audit.segments import Segment, Unreadable, list_segments
+from serving.audit.segments import Segment, Unreadable, begun_s, list_segments
 from serving.audit.writer import CHAIN
 
 LATE_S = 60.0
@@ -87,8 +89,8 @@ def recent(folder: Path, wanted: Wanted, limit: int = 100) -> list[dict[str, Any
 
 
 def _backwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    left = SEARCHED_BYTES
-    for segment in reversed(list_segments(chain)):
+    left, segments = SEARCHED_BYTES, list_segments(chain)
+    for segment, begin_s in reversed(list(zip(segments, begun_s(segments, time.time()), strict=True))):
         for raw in _whole(segment, backwards=True):
             left -= len(raw)
             try:
@@ -101,7 +103,7 @@ def _backwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
             if left < 0:
                 yield {"chain": chain.name, "n": line.n, "kind": "unsearched", "at_s": segment.begin_s}
                 return
-        if wanted.since is not None and segment.begin_s < wanted.since - LATE_S:
+        if wanted.since is not None and begin_s < wanted.since - LATE_S:
             return
 
 
@@ -141,9 +143,9 @@ def records_of(chain: Path) -> Iterator[tuple[float, dict[str, Any]]]:
 
 def _forwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
     segments = list_segments(chain)
-    for k, segment in enumerate(segments):
-        after = segments[k + 1] if k + 1 < len(segments) else None
-        if after and wanted.since is not None and after.begin_s < wanted.since - LATE_S:
+    ends_s = [*begun_s(segments, time.time())[1:], math.inf]
+    for segment, end_s in zip(segments, ends_s, strict=False):
+        if wanted.since is not None and end_s < wanted.since - LATE_S:
             continue
         for raw in _whole(segment):
             try:

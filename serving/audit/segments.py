@@ -11,10 +11,11 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, cast
 
@@ -115,6 +116,15 @@ def list_segments(folder: Path) -> list[Segment]:
                 segment = Segment(path, int(match["n"]), begin)
                 found[segment.name] = segment
     return sorted(found.values(), key=lambda segment: segment.name)
+
+
+def begun_s(segments: Sequence[Segment], now_s: float) -> list[float]:
+    """When each segment of a chain was begun, whatever the clock said: none before one that stands before it.
+
+    A begin that is still to come was told by a clock that ran ahead, and an earlier one than that of the segment before
+    by one that was back, as on a machine that starts without knowing the time.
+    """
+    return list(accumulate((one.begin_s if one.begin_s <= now_s else 0.0 for one in segments), max))
 
 
 def compress(path: Path) -> None:

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from envs.core.files import DRAFT, sync_folder
 from serving.audit.anchor import FILE, Anchor, signing_key
 from serving.audit.chain import Head, NotARecord, seal, split
 from serving.audit.origin import origin
-from serving.audit.segments import Unreadable, list_segments, segment_name
+from serving.audit.segments import Unreadable, begun_s, list_segments, segment_name
 from serving.audit.settings import AuditSettings
 from serving.audit.tail import Tail, recover
 
@@ -30,6 +29,9 @@ log = logging.getLogger("cityloop.audit")
 FORMAT = 1
 CHAIN = "chain-"
 DAY_S = 86_400
+LONGEST_DAYS = 2
+"""Longer than a segment is written to: it ends with its day."""
+
 MB = 1_000_000
 MOST_CHAINS = 1000
 
@@ -200,9 +202,11 @@ class Writer:
         if self._settings.keep_days is None:
             return
         segments = list_segments(self.folder)
+        if len(segments) > 1:  # which is closed within a day: a clock that has jumped ahead does not make all of it old
+            now = min(now, segments[-2].begin_s + LONGEST_DAYS * DAY_S)
         oldest_s = now - self._settings.keep_days * DAY_S
         # What a segment holds ends where the next begins.
-        old = [one for one, after in pairwise(segments) if after.begin_s < oldest_s]
+        old = [one for one, end_s in zip(segments, begun_s(segments, now)[1:], strict=False) if end_s < oldest_s]
         if not old:
             return
         first = segments[len(old)]

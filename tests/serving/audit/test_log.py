@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from envs import CityloopError
 from serving.audit import AuditLog, AuditSettings, writer
 from serving.audit import log as log_module
 from serving.audit.kept import find_shipped
-from serving.audit.query import Wanted, records
+from serving.audit.query import Wanted, recent, records
 from serving.audit.records import to_event
 from serving.audit.verify import verify
 from tests.serving.audit.events import change, decision, shadowed
 from tests.serving.audit.written import child, kinds, lines, until
 from tests.serving.bundles import bundle
+from tests.serving.operators import Clock
 
 
 def test_every_event_is_there_in_order_as_it_was(tmp_path: Path) -> None:
@@ -103,6 +105,27 @@ def test_old_segments_are_deleted_and_the_chain_says_so(tmp_path: Path, monkeypa
     assert [r["tick"] for r in lines(tmp_path) if r["kind"] == "decision"] == [3, 4, 5]
     min((tmp_path / "chain-0").glob("*.jsonl")).unlink()
     assert "no record tells that they were deleted" in verify(tmp_path).all_problems[0].what
+
+
+@pytest.mark.parametrize("wrong", [1000.0, 4e9])
+def test_a_clock_that_was_wrong_for_a_while_deletes_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    """As on a machine that starts in 1970, or whose time server goes astray."""
+    how, now, clock = AuditSettings(keep_days=365, compress=False), time.time(), Clock()
+    monkeypatch.setattr(writer.time, "time", clock)
+    log = AuditLog(tmp_path, how)
+    for k, at_s in enumerate([now, now + 90_000, now + 180_000, wrong, now + 270_000, now + 360_000]):
+        clock.now_s = at_s
+        log.record(replace(decision(k), at_s=at_s))
+        assert log.flush()
+    log.close()
+    report = verify(tmp_path)
+    assert report.ok, report.all_problems
+    assert [r["tick"] for r in lines(tmp_path) if r["kind"] == "decision"] == [0, 1, 2, 3, 4, 5]
+    since = Wanted("intersections", since=now + 170_000, until=now + 400_000)
+    for found in (recent(tmp_path, since), list(records(tmp_path, since))):
+        assert [record["tick"] for record in found] == [2, 4, 5]
 
 
 def test_processes_that_share_a_folder_have_a_chain_each(tmp_path: Path) -> None:
