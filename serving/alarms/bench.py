@@ -104,7 +104,8 @@ class _Room:
         loop.reset(seed)
         begin_s = loop.world.time_s
         for decision in self._decisions():
-            self._book.hold(decision.system, decision.site, self._rules.decided(decision), decision.at_s)
+            held = self._rules.decided(decision, decision.at_s)
+            self._book.hold(decision.system, decision.site, held, decision.at_s)
             if self._health.monitor((decision.system, decision.site)) is not None:
                 self._health.take(decision)
         seconds = decision.at_s - begin_s + loop.scenario.decision_s

@@ -70,11 +70,11 @@ class SiteRules:
         self._periods_s: deque[float] = deque(maxlen=9)
         self._last_s: float | None = None
 
-    def decided(self, decision: Decision) -> dict[str, Condition]:
-        """What holds after a decision, by key."""
+    def decided(self, decision: Decision, heard_s: float) -> dict[str, Condition]:
+        """What holds after a decision, by key; ``heard_s`` is when it was heard of, by a clock that nobody sets."""
         if self._last_s is not None:
-            self._periods_s.append(max(decision.at_s - self._last_s, 0.0))
-        self._last_s = decision.at_s
+            self._periods_s.append(max(heard_s - self._last_s, 0.0))
+        self._last_s = heard_s
         everyday = get_system(decision.system).everyday
         self._guarded.append(any(change["reason"] not in everyday for change in decision.interventions))
         now = {c.key: c for c in self._of(decision)}
@@ -84,9 +84,9 @@ class SiteRules:
             if condition.priority == "high" or self._seen[key] >= RAISE_TICKS or key in self._held:
                 self._held[key] = condition
         for key in [key for key in self._seen if key not in now]:
-            ticks, since_s = self._gone.get(key, (0, decision.at_s))
+            ticks, since_s = self._gone.get(key, (0, heard_s))
             self._gone[key] = (ticks + 1, since_s)
-            long_gone = ticks + 1 >= RETURN_TICKS and decision.at_s - since_s >= RETURN_S
+            long_gone = ticks + 1 >= RETURN_TICKS and heard_s - since_s >= RETURN_S
             if key not in self._held or long_gone:
                 for table in (self._seen, self._gone, self._held):
                     table.pop(key, None)
@@ -105,7 +105,7 @@ class SiteRules:
         return self._held | self._structure
 
     def waited(self, now_s: float) -> dict[str, Condition]:
-        """What holds when nobody has asked for a while."""
+        """What holds when nobody has asked for a while; by the same clock."""
         if self._last_s is not None and now_s - self._last_s > self.patience_s:
             text = f"no tick for {now_s - self._last_s:.0f} s: nothing is known of the plant, and nothing is decided"
             self._held["silent"] = Condition("silent", "high", text)

@@ -41,6 +41,7 @@ class AlarmWatch:
         clock: wall clock, seconds since 1970.
         numbers: see `AlarmBook`.
         listening: (system, site) of buildings with a monitor: what it told last stands over a restart.
+        steady: seconds that never go back: silence is no matter of what the wall clock is set to.
 
     Attributes:
         book: of all alarms; `lock` is held while it is looked at.
@@ -55,10 +56,11 @@ class AlarmWatch:
         clock: Callable[[], float] = time.time,
         numbers: tuple[int, int] = (1, 1),
         listening: Container[tuple[str, str]] = (),
+        steady: Callable[[], float] = time.monotonic,
     ):
         self.book = AlarmBook(path, changed, *numbers, sites=[(site.system, site.name) for site in sites])
         self.lock, self._writing = threading.Lock(), threading.Lock()
-        self._clock, self.since_s = clock, clock()
+        self._clock, self._steady, self.since_s = clock, steady, clock()
         self._rules = {(site.system, site.name): self._rules_of(site, listening) for site in sites}
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
@@ -111,7 +113,7 @@ class AlarmWatch:
         if rules is None:
             return
         if isinstance(event, Decision):
-            held = rules.decided(event)
+            held = rules.decided(event, self._steady())
         elif isinstance(event, Structure):
             held = rules.listened(event)
         elif isinstance(event, Change):
@@ -159,10 +161,10 @@ class AlarmWatch:
 
     def look(self) -> None:
         """Look for sites that have fallen silent."""
-        now_s = self._clock()
+        now_s, steady_s = self._clock(), self._steady()
         with self.lock:
             for (system, site), rules in self._rules.items():
-                self.book.hold(system, site, rules.waited(now_s), now_s)
+                self.book.hold(system, site, rules.waited(steady_s), now_s)
         self._write()
 
 

@@ -6,6 +6,7 @@ They do not win over the guard, which is the floor under everybody.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,22 +45,35 @@ class Overrides:
         width: how many numbers an agent sets; 0 where it is one number by itself.
         clock: wall clock, seconds since 1970.
         held: those that hold already.
+        steady: seconds that never go back: one holds no longer than asked for where the wall clock is put back.
     """
 
     def __init__(
-        self, agents: Sequence[str], width: int, clock: Callable[[], float], held: Mapping[str, Override] | None = None
+        self,
+        agents: Sequence[str],
+        width: int,
+        clock: Callable[[], float],
+        held: Mapping[str, Override] | None = None,
+        steady: Callable[[], float] = time.monotonic,
     ):
         self._index = {agent: k for k, agent in enumerate(agents)}
-        self._width, self._clock = width, clock
+        self._width, self._clock, self._steady = width, clock, steady
+        self._ends_s: dict[Override, float] = {}
         self.held = {agent: one for agent, one in (held or {}).items() if agent in self._index}
 
     def now(self) -> Mapping[str, Override]:
         """Agent → its override, without those that have expired."""
         if self.held:
-            now_s = self._clock()
-            if any(one.until_s <= now_s for one in self.held.values()):
-                self.held = {agent: one for agent, one in self.held.items() if one.until_s > now_s}
+            ended = {one for one in self.held.values() if self._has_ended(one)}
+            if ended:
+                self.held = {agent: one for agent, one in self.held.items() if one not in ended}
+                self._ends_s = {one: self._ends_s[one] for one in set(self.held.values())}
         return self.held
+
+    def _has_ended(self, one: Override) -> bool:
+        now_s, steady_s = self._clock(), self._steady()
+        left_s = min(one.until_s - now_s, one.until_s - one.since_s)
+        return left_s <= 0 or self._ends_s.setdefault(one, steady_s + left_s) <= steady_s
 
     def make(self, agent: str | None, command: Any, reason: str, who: str, expires_s: float) -> dict[str, Override]:
         """Overrides of one agent, or of all; they do not hold before `put`.
@@ -89,6 +103,7 @@ class Overrides:
     def put(self, overrides: Mapping[str, Override]) -> None:
         """Let overrides hold, in place of earlier ones of the same agents."""
         self.held = {**self.now(), **overrides}
+        self.now()
 
     def release(self, agent: str | None) -> list[str]:
         """End the override of one agent, or of all; says whose.

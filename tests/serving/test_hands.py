@@ -8,6 +8,7 @@ import pytest
 
 from envs.core.registry import get_system, load_scenario
 from envs.core.site import Site
+from serving.charge.overrides import Overrides
 from serving.events import Decision
 from tests.serving.operators import BASE, HAND, Book, Clock, ask, failing, http, put
 from tests.serving.plants import Stub, body_of, service, tick_of
@@ -29,6 +30,21 @@ def test_a_hand_wins_over_the_policy_until_it_expires(site: Site) -> None:
     assert ask(client, site, 1)["overridden"] == {}
     assert client.get(f"{BASE}/overrides").json()["overrides"] == {}
     assert book.changes() == [("anonymous", "override")]
+
+
+@pytest.mark.parametrize("before_a_restart", [False, True])
+def test_a_hand_holds_no_longer_than_was_asked_for_where_the_clock_is_put_back(before_a_restart: bool) -> None:
+    clock, steady = Clock(), Clock()
+    hands = Overrides(["a"], 0, clock, steady=steady)
+    hands.put(hands.make("a", 1, "roadworks", "ana", 60.0))
+    clock.now_s -= 3600.0
+    if before_a_restart:
+        hands = Overrides(["a"], 0, clock, hands.held, steady)
+    assert set(hands.now()) == {"a"}
+    clock.now_s, steady.now_s = clock.now_s + 59.0, steady.now_s + 59.0
+    assert set(hands.now()) == {"a"}
+    clock.now_s, steady.now_s = clock.now_s + 1.0, steady.now_s + 1.0
+    assert hands.now() == {}
 
 
 def test_what_a_hand_asked_for_is_told(site: Site) -> None:

@@ -17,6 +17,7 @@ from envs.core.registry import get_system, load_scenario
 from serving.alarms.rules import GUARDED_TICKS, RAISE_TICKS, RETURN_S, RETURN_TICKS, SiteRules
 from serving.alarms.watch import AlarmWatch
 from serving.events import Change, Decision, Structure
+from tests.serving.operators import Clock
 
 DECISION = Decision(
     system="drainage",
@@ -48,7 +49,7 @@ LEFT = {"from": "new", "to": "old", "role": "canary"}
 def decide(rules: SiteRules, ticks: int, start_s: float = 0.0, **what: object) -> dict[str, Condition]:
     held: dict[str, Condition] = {}
     for k in range(ticks):
-        held = rules.decided(replace(DECISION, at_s=start_s + 5.0 * k, **what))  # type: ignore[arg-type]
+        held = rules.decided(replace(DECISION, **what), start_s + 5.0 * k)  # type: ignore[arg-type]
     return held
 
 
@@ -159,11 +160,29 @@ def test_what_held_and_was_seen_before_a_restart_does_not_ring_again(tmp_path: P
             watch.take(replace(fallen, at_s=at_s))
             watch.acknowledge(1, "ana")
             assert alarms(watch) == [(1, "rollback", "acknowledged")]
-    with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
-        for k in range(RETURN_TICKS):
+    steady = Clock()
+    with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0, steady=steady)) as watch:
+        for _ in range(RETURN_TICKS):
             assert alarms(watch) == [(1, "rollback", "acknowledged")]
-            watch.take(replace(fallen, at_s=300.0 + 5 * k, fallback_reason=None, fallback_cause=None))
+            watch.take(replace(fallen, fallback_reason=None, fallback_cause=None))
+            steady.now_s += 5.0
         assert alarms(watch) == []
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 3600.0])
+def test_a_wall_clock_that_is_set_neither_hides_silence_nor_makes_it(jump_s: float) -> None:
+    site, wall, steady = get_system("drainage").load_site(load_scenario("drainage/estuary")), Clock(), Clock()
+    quiet = replace(DECISION, site="estuary", readings=None)
+    with closing(AlarmWatch([site], clock=wall, steady=steady)) as watch:
+        for _ in range(3):
+            watch.take(replace(quiet, at_s=wall.now_s))
+            wall.now_s, steady.now_s = wall.now_s + 2.0, steady.now_s + 2.0
+        wall.now_s += jump_s
+        watch.look()
+        assert alarms(watch) == []
+        steady.now_s += 10.0
+        watch.look()
+        assert alarms(watch) == [(1, "silent", "raised")]
 
 
 def test_no_answer_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
