@@ -81,6 +81,7 @@ class Desk:
         self._roster: Roster | None = None
         self.zones: Zones | None = None
         self._clock = self._store.clock()
+        self._looked = self._now(None), time.monotonic()
         self._fresh(self._now(None))
 
     # -- time -----------------------------------------------------------------------------------------------------
@@ -123,7 +124,8 @@ class Desk:
         """The arrays, as new as the database, and vehicles where they should be by now; see `rounds`, too."""
         for _ in range(TRIES):
             roster = self._roster
-            if roster is None or roster.revision != self._store.revision() or not roster.calendar.holds(now):
+            stale = roster is None or roster.revision != self._store.revision() or now < roster.looked
+            if roster is None or stale or not roster.calendar.holds(now):
                 roster = self._roster = self._build(now)
             roster.look(now)
             try:
@@ -154,7 +156,7 @@ class Desk:
 
     def _build(self, now: float) -> Roster:
         with suppress(Unusable):  # it can wait
-            self._store.forget(now - self.settings.keep_days * DAY_S)
+            self._forget(now)
         for _ in range(TRIES):
             try:
                 state = self._store.load()
@@ -162,6 +164,13 @@ class Desk:
                 continue
             return Roster(self.site, self.settings, state, now)
         raise _busy()
+
+    def _forget(self, now: float) -> None:
+        """Delete what has long been over; not where the clock has just jumped ahead, which makes nothing old."""
+        passed_s, steady_s = now - self._looked[0], time.monotonic() - self._looked[1]
+        self._looked = now, time.monotonic()
+        if self.settings.clock == "caller" or passed_s < steady_s + DAY_S:
+            self._store.forget(now - self.settings.keep_days * DAY_S)
 
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
         """Decide a request and keep what was decided; or what was decided when it came before."""

@@ -67,6 +67,7 @@ class Roster:
         planned: duties whose break was put into the plan, or found no room, since then; none of it is kept.
         urgencies: what zones asked for last, see `rounds`; empty: nothing.
         decided: when plans were last looked through as a whole, see `rounds`.
+        looked: the moment at which vehicles are where they are now, in seconds since 1970; no earlier one can be.
 
     Raises:
         CityloopError: if a vehicle that has riders, its shift, or a corner is no longer there.
@@ -109,7 +110,7 @@ class Roster:
         self.stays: dict[int, str] = {}
         self.urgencies: dict[str, float] = {}
         self.planned: list[int] = []
-        self.decided = state.clock
+        self.decided, self.looked = state.clock, now
         self._restore(state, self.calendar.to_s(now))
 
     def _duties(self, vehicle: Vehicle) -> list[tuple[str, tuple[float, float]]]:
@@ -273,6 +274,7 @@ class Roster:
 
     def look(self, now: float) -> None:
         """Vehicles are where they should be by now, in seconds since 1970."""
+        self.looked = now
         self.live.look(self.calendar.to_s(now))
         for booking, r in list(self.passed.items()):
             if not self.live.passes(r):

@@ -41,12 +41,13 @@ class Zones:
         self._service = service
         self._command = get_system(service.site.system).command
         self._fault: str | None = None
+        self._last, self._put_back = -1, 0
 
     def ask(self, day: str, time_s: float, tick: int, readings: Readings) -> Commands | None:
         """What zones want now, ``(N, 2)``; None: whoever decides here wants nothing of zones.
 
         Args:
-            day: of the service; with each controllers begin anew.
+            day: of the service; with each controllers begin anew, and where the clock was put back.
             time_s: seconds since it began.
             tick: number of the decision.
             readings: see `envs.transit.readings`.
@@ -55,7 +56,10 @@ class Zones:
             Unasked: if it cannot be asked.
         """
         plain = get_system(self._service.site.system).readings.to_json(readings)
-        body = orjson.dumps({"tick": tick, "time_s": time_s, "episode": day, "readings": plain})
+        self._put_back += tick < self._last
+        self._last = tick
+        episode = f"{day} again {self._put_back}" if self._put_back else day
+        body = orjson.dumps({"tick": tick, "time_s": time_s, "episode": episode, "readings": plain})
         try:
             answer = self._act(body)
         except (CityloopError, Refused) as error:

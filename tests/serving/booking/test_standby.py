@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sql
 
-from serving.booking import tables
+from serving.booking import desk, tables
 from serving.booking.desk import Desk
 from serving.booking.settings import Vehicle
 from serving.booking.zones import WHO, Zones
@@ -22,7 +22,8 @@ from serving.events import Decision
 from serving.tick.sites import SiteService
 from tests.envs.transit.own import write
 from tests.envs.transit.small import three_zones
-from tests.serving.booking.desks import Client, settings_of, since
+from tests.serving.booking.desks import START, Client, settings_of, since
+from tests.serving.operators import Clock
 
 RED = (Vehicle(id="red", at="0"),)
 """Alone, at one end of the street."""
@@ -202,3 +203,23 @@ def test_a_service_that_nobody_speaks_to_decides_all_the_same(tmp_path: Path) ->
             told = desk.look()
             assert (told is not None) == decides
             assert told is None or [(one.id, one.load) for one in told.things] == [("red", 0.0)]
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, 40 * 86400.0])
+def test_a_clock_that_was_ahead_for_a_while_stops_nothing_and_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    clock = Clock()
+    clock.now_s = START.timestamp()
+    monkeypatch.setattr(desk.time, "time", clock)
+    with street(tmp_path, clock="wall") as client:
+        one = client.gateway.desks["street"]
+        booked = client.post("bookings", request_id="a", **{"from": "2", "to": "4"}).json()
+        clock.now_s += jump_s
+        assert client.get("vehicles/red").status_code == 200
+        clock.now_s -= jump_s
+        assert client.get(f"bookings/{booked['id']}").json() == booked
+        assert client.post("bookings", request_id="a", **{"from": "2", "to": "4"}).json() == booked
+        clock.now_s += one.site.timing.decision_s
+        client.get("vehicles/red")
+        assert one.zones._service.last["tick"] == clock.now_s // one.site.timing.decision_s, "zones are asked again"
