@@ -9,6 +9,7 @@ import random
 import resource
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -232,6 +233,7 @@ class Cluster:
         from ray import serve
 
         confine_cluster()
+        stop = signal.getsignal(signal.SIGTERM)
         ray.init(
             address="local",
             num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
@@ -243,6 +245,8 @@ class Cluster:
             runtime_env={"worker_process_setup_hook": set_up_worker},
             _temp_dir=str(self._folder),
         )
+        with suppress(TypeError, ValueError):  # none of Python's, or not the main thread, where Ray changes nothing
+            signal.signal(signal.SIGTERM, stop)  # not the two that Ray has put there: they print traces, or abort
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         try:
             serve.start(

@@ -214,6 +214,31 @@ def test_a_start_is_interrupted_or_stopped(
     assert signal.getsignal(number) is before
 
 
+def test_ray_does_not_take_the_signal_that_stops_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own the process printed traces, or aborted, where it was to say that it was stopped."""
+    begun: list[str] = []
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+    served = SimpleNamespace(start=lambda **_: begun.append("serve"))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, serve=served, is_initialized=lambda: False))
+    monkeypatch.setattr("serving.cluster.ray_cluster.confine_cluster", lambda: None)
+    before = signal.signal(signal.SIGTERM, stop)
+    one = Cluster(config(port=free_ports(1)[0]))
+    try:
+        one._start()
+        assert signal.getsignal(signal.SIGTERM) is stop
+        assert begun == ["serve"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        monkeypatch.undo()
+        one.close()
+
+
 @pytest.mark.parametrize("module", ["ray", "ray.serve"])
 def test_ctrl_c_may_break_off_the_import_of_ray(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     """What it had imported by then cannot be imported once more."""
