@@ -88,6 +88,21 @@ def check_files() -> None:
         raise CityloopError(f"a process may open {soft} files here: allow for more with 'ulimit -n 4096'")
 
 
+MOST_CONNECTIONS = 4096
+"""That HAProxy keeps at a time, as Ray Serve has it."""
+
+FILES_EACH, FILES_BESIDE = 2.5, 64
+"""Files that HAProxy asks for: for each connection, and besides."""
+
+
+def connections() -> int:
+    """How many connections HAProxy may keep: it does not begin if it might run out of files with them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return min(MOST_CONNECTIONS, int((most - FILES_BESIDE) / FILES_EACH))
+
+
 AUTH = "RAY_AUTH_MODE"
 """Environment: how Ray finds out who may reach it. Read once, when it is imported."""
 
@@ -207,7 +222,7 @@ class Cluster:
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(inner),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(inner_grpc),
         }
-        settings = dict(SETTINGS)
+        settings = {**SETTINGS, "RAY_SERVE_HAPROXY_MAXCONN": str(connections())}
         if not can_be_made(Path(os.path.expanduser("~")) / ".ray"):  # where Ray keeps the token
             settings[TOKEN] = secrets.token_hex(32)
         if self.config.tls is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from envs import CityloopError
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.proxy import bundle_tls, changes, error_page
-from serving.cluster.ray_cluster import SETTINGS, check_files, free_ports
+from serving.cluster.ray_cluster import SETTINGS, check_files, connections, free_ports
 from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
@@ -166,6 +167,15 @@ def test_too_few_files_are_said_before_anything_starts(monkeypatch: pytest.Monke
     monkeypatch.setattr("resource.getrlimit", lambda _: (64, 64))
     with pytest.raises(CityloopError, match="may open 64 files here: allow for more with 'ulimit -n 4096'"):
         check_files()
+
+
+@pytest.mark.parametrize(("most", "kept"), [(256, 76), (4096, 1612), (1 << 20, 4096), (resource.RLIM_INFINITY, 4096)])
+def test_haproxy_keeps_no_more_connections_than_it_may_open_files(
+    monkeypatch: pytest.MonkeyPatch, most: int, kept: int
+) -> None:
+    """It asks for 10 267 files for 4096, and does not begin where there are fewer."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (256, most))
+    assert connections() == kept
 
 
 def test_what_haproxy_says_of_itself_is_a_refusal_of_ours() -> None:
