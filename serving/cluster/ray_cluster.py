@@ -42,6 +42,9 @@ OBJECT_STORE_BYTES = 80_000_000
 READY_S = 60.0
 """How long the proxy may take to hear of the replicas."""
 
+ANSWER_S = 10.0
+"""How long its controller may take to answer when all is to end."""
+
 THREADS = "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"
 """Environment of a process that answers: whether requests are handled in another thread than they are read in."""
 
@@ -155,6 +158,40 @@ def check_ray() -> None:
         )
 
 
+def check_processes() -> None:
+    """Make sure that Ray begins processes: Ray Serve waits for its own without an end.
+
+    Raises:
+        CityloopError: if it does not.
+    """
+    import ray
+
+    try:
+        ray.get(ray.remote(num_cpus=0)(_nothing).remote(), timeout=READY_S)
+    except ray.exceptions.GetTimeoutError:
+        raise CityloopError(
+            f"Ray has begun no process within {READY_S:g} s: free memory, a twentieth of which must be left, or "
+            "processor time"
+        ) from None
+
+
+def _nothing() -> None:
+    """For a process that has just begun to do."""
+
+
+def answers(seconds: float = ANSWER_S) -> bool:
+    """Whether Ray Serve's controller is there and answers within a time: Ray Serve itself waits for it for ever."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    try:
+        controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+        ray.get(controller.check_alive.remote(), timeout=seconds)
+    except (ValueError, ray.exceptions.RayError):
+        return False
+    return True
+
+
 def refusal_in(said: str) -> CityloopError | None:
     """What a process refused when it could not begin, of what Ray passes on: traces, the last of which counts."""
     name = f"{CityloopError.__module__}.{CityloopError.__qualname__}: "
@@ -263,6 +300,7 @@ class Cluster:
         with suppress(TypeError, ValueError):  # none of Python's, or not the main thread, where Ray changes nothing
             signal.signal(signal.SIGTERM, stop)  # not the two that Ray has put there: they print traces, or abort
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        check_processes()
         try:
             serve.start(
                 http_options={"host": self.config.host, "port": self.config.port},
@@ -347,7 +385,7 @@ class Cluster:
         # Ray prints, on standard output, that the controller which was told to end has ended.
         with redirect_stdout(io.StringIO()):
             try:
-                if ray is not None and serve is not None and ray.is_initialized():
+                if ray is not None and serve is not None and ray.is_initialized() and answers():
                     serve.shutdown()
             finally:
                 if ray is not None:

@@ -25,7 +25,7 @@ from envs.core.scenario import Scenario
 from serving.build import Plan
 from serving.charge.operations import change_roles
 from serving.cluster.processes import alive
-from serving.cluster.ray_cluster import PORTS, Cluster, check_ray, free_ports, refusal_in
+from serving.cluster.ray_cluster import PORTS, Cluster, check_processes, check_ray, free_ports, refusal_in
 from serving.config import ServiceConfig
 from serving.control import control
 from serving.forms import RoleChange
@@ -227,6 +227,7 @@ def test_ray_does_not_take_the_signal_that_stops_a_start(monkeypatch: pytest.Mon
     served = SimpleNamespace(start=lambda **_: begun.append("serve"))
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, serve=served, is_initialized=lambda: False))
     monkeypatch.setattr("serving.cluster.ray_cluster.confine_cluster", lambda: None)
+    monkeypatch.setattr("serving.cluster.ray_cluster.check_processes", lambda: None)
     before = signal.signal(signal.SIGTERM, stop)
     one = Cluster(config(port=free_ports(1)[0]))
     try:
@@ -237,6 +238,56 @@ def test_ray_does_not_take_the_signal_that_stops_a_start(monkeypatch: pytest.Mon
         signal.signal(signal.SIGTERM, before)
         monkeypatch.undo()
         one.close()
+
+
+class Stuck:
+    """A Ray whose processes never come to anything."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+        class GetTimeoutError(RayError):
+            pass
+
+    def __init__(self, controller: bool) -> None:
+        self._controller, self.ended, self.waited_s = controller, False, list[float]()
+
+    def remote(self, **_: object) -> Any:
+        return lambda job: SimpleNamespace(remote=lambda: job)
+
+    def get_actor(self, *_: object, **__: object) -> Any:
+        if not self._controller:
+            raise ValueError
+        return SimpleNamespace(check_alive=SimpleNamespace(remote=lambda: None))
+
+    def get(self, _: object, timeout: float) -> None:
+        self.waited_s.append(timeout)
+        raise self.exceptions.GetTimeoutError
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def shutdown(self) -> None:
+        self.ended = True
+
+
+def test_a_ray_that_begins_no_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where memory is nearly full, of which Ray Serve says nothing and waits for ever."""
+    monkeypatch.setitem(sys.modules, "ray", Stuck(controller=False))
+    with pytest.raises(CityloopError, match="has begun no process within 60 s: free memory"):
+        check_processes()
+
+
+@pytest.mark.parametrize("controller", [False, True])
+def test_a_service_ends_without_a_controller_that_answers(monkeypatch: pytest.MonkeyPatch, controller: bool) -> None:
+    stuck, asked = Stuck(controller), list[str]()
+    monkeypatch.setitem(sys.modules, "ray", stuck)
+    monkeypatch.setitem(sys.modules, "ray.serve", SimpleNamespace(shutdown=lambda: asked.append("shutdown")))
+    names = SimpleNamespace(SERVE_CONTROLLER_NAME="c", SERVE_NAMESPACE="s")
+    monkeypatch.setitem(sys.modules, "ray.serve._private.constants", names)
+    Cluster(config(port=free_ports(1)[0])).close()
+    assert (stuck.ended, asked) == (True, [])
 
 
 @pytest.mark.parametrize("module", ["ray", "ray.serve"])
