@@ -121,7 +121,7 @@ class AlarmBook:
         step: int = 1,
         sites: Sequence[tuple[str, str]] = (),
     ):
-        self._path, self._changed, self._altered = path, changed, False
+        self._path, self._changed, self._altered, self._unwritable = path, changed, False, False
         self._sites = list(sites)
         kept = _read(path) if path is None or not sites else _gathered(path, sites)
         self._last, self._first, self._step = kept.last, first, step
@@ -266,8 +266,14 @@ class AlarmBook:
         try:
             write_bytes(self._path, content)
         except OSError as error:
-            why = error.strerror
-            log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
+            if not self._unwritable:
+                why = error.strerror
+                log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
+            self._altered = self._unwritable = True  # to be tried again
+        else:
+            if self._unwritable:
+                log.warning("alarms: %s can be written again", self._path)
+            self._unwritable = False
 
 
 def _gathered(path: Path, sites: Sequence[tuple[str, str]]) -> _Kept:

@@ -83,6 +83,7 @@ class AlarmWatch:
         """See `Sink.close`."""
         self._events.put(None)
         self._thread.join()
+        self._write()
 
     def _run(self) -> None:
         looked_s = time.monotonic()

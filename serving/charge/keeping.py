@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,10 @@ from serving.charge.standing import Standing
 from serving.charge.state import SiteState
 
 log = logging.getLogger("cityloop.serving")
+
+
+AGAIN_S = 5.0
+"""When what could not be written is tried again."""
 
 
 class Keeper:
@@ -30,6 +35,12 @@ class Keeper:
         self._ref = f"{standing.site.system}/{standing.site.name}"
         self._writer = ThreadPoolExecutor(1, f"{self._ref} state")
         self._following: asyncio.Task[None] | None = None
+        self._failed_s: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is still to be written, as it could not be."""
+        return self._failed_s is not None
 
     def save_soon(self) -> None:
         """Keep how things stand."""
@@ -46,12 +57,24 @@ class Keeper:
         try:
             self._standing.store.write()
         except OSError as error:
-            log.error("%s: its state cannot be saved (%s)", self._ref, error.strerror)  # noqa: TRY400
+            if not self.failed:
+                log.error("%s: its state cannot be saved (%s)", self._ref, error.strerror)  # noqa: TRY400
+            self._failed_s = time.monotonic()
             return False
+        if self.failed:
+            log.warning("%s: its state is saved again", self._ref)
+        self._failed_s = None
         return True
+
+    def _try_again(self) -> None:
+        """What nobody changes any more would otherwise never be written, and be lost with the process."""
+        if self._failed_s is not None and time.monotonic() - self._failed_s >= AGAIN_S:
+            self._failed_s = time.monotonic()
+            self._writer.submit(self._write)
 
     def look(self) -> None:
         """Take up what another process has saved since: commands by hand at once, roles once their controllers sit."""
+        self._try_again()
         if not self._standing.store.changed():
             return
         self._taken_up()
@@ -81,4 +104,6 @@ class Keeper:
 
     def close(self) -> None:
         """Write what is to be written, and let the thread end."""
+        if self.failed:
+            self._writer.submit(self._write)
         self._writer.shutdown(wait=True)

@@ -154,7 +154,7 @@ class SiteService:
 
     async def fault(self) -> str | None:
         """Why this site cannot be relied on; None if it can. A fallback that decides is no fault."""
-        if not self.standing.store.writable():
+        if self._keeper.failed or not self.standing.store.writable():
             return "its state cannot be saved"
         return await self.cannot_decide()
 

@@ -12,7 +12,7 @@ from envs import CityloopError
 from envs.core.site import Site
 from serving.charge.state import Store
 from tests.serving.bundles import bundle
-from tests.serving.operators import Clock, ask, change, http, put
+from tests.serving.operators import BASE, Clock, ask, change, http, put
 from tests.serving.plants import Stub, service
 
 
@@ -64,3 +64,33 @@ def test_a_disk_that_refuses_is_said_and_the_hand_holds(site: Site, tmp_path: Pa
     assert put(client, site.agents[0]).json()["saved"] is False
     assert ask(client, site, 0)["overridden"] == {site.agents[0]: "roadworks"}
     assert list((tmp_path / "sites" / "intersections").iterdir()) == []
+
+
+@pytest.mark.parametrize("again", ["tick", "end"])
+def test_what_a_full_disk_refused_is_written_once_there_is_room(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    """Not only with the next change: else what a person has ended would hold again after a restart."""
+    one = service(site, store=Store(tmp_path, site))
+    client = http(one)
+    assert put(client, site.agents[0]).json()["saved"]
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("serving.charge.state.os.replace", refuse)
+        full.setattr("serving.charge.keeping.AGAIN_S", 1e9)
+        assert client.delete(f"{BASE}/overrides").json()["saved"] is False
+        ask(client, site, 0)
+        assert client.get("/readyz").json()["faults"] == {one.ref: "its state cannot be saved"}
+    if again == "tick":
+        monkeypatch.setattr("serving.charge.keeping.AGAIN_S", 0.0)
+        ask(client, site, 1)
+        one._keeper._writer.submit(lambda: None).result()
+        assert client.get("/readyz").status_code == 200
+    else:
+        one.close()
+    saved = Store(tmp_path, site).load()
+    assert saved is not None
+    assert saved.overrides == {}

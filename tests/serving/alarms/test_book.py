@@ -183,7 +183,13 @@ def test_a_full_disk_does_not_stop_alarms(tmp_path: Path, caplog: pytest.LogCapt
     assert states(book) == [("full:T1", "raised")]
     assert told == ["full:T1"]
     save(book)
-    assert "they will not outlive this process" in caplog.text
+    save(book)
+    assert caplog.text.count("they will not outlive this process") == 1
+    (tmp_path / "gone").mkdir()
+    save(book)
+    assert "can be written again" in caplog.text
+    assert book.unwritten() is None
+    assert AlarmBook(tmp_path / "gone" / "alarms.json").all(1.0) == book.all(1.0)
 
 
 def test_what_is_not_there_cannot_be_seen_to() -> None:
