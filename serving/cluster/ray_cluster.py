@@ -6,13 +6,11 @@ import io
 import logging
 import os
 import random
-import resource
 import secrets
 import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
@@ -26,6 +24,7 @@ from envs.core.cache import can_be_made
 from envs.core.errors import CityloopError
 from serving.cluster.guardian import Guardian, end_users
 from serving.cluster.loopback import LOOPBACK, confine_cluster, confine_worker
+from serving.cluster.machine import check_files, connections, make_own_folder
 from serving.cluster.options import options, quiet
 from serving.cluster.proxy import PEM, bundle_tls, set_up_proxy
 from serving.cluster.shards import shards_of
@@ -74,36 +73,6 @@ def check_port(host: str, port: int, another: str = "--port or --host") -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CityloopError(f"port {port} on {host} cannot be used ({reason}): choose another {another}") from None
-
-
-LEAST_FILES = 256
-"""Files that Ray and HAProxy have open at a time, with room for a few clients: with fewer they wait for ever."""
-
-
-def check_files() -> None:
-    """See to it that enough files may be open.
-
-    Raises:
-        CityloopError: if this machine allows for too few.
-    """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < LEAST_FILES:
-        raise CityloopError(f"a process may open {soft} files here: allow for more with 'ulimit -n 4096'")
-
-
-MOST_CONNECTIONS = 4096
-"""That HAProxy keeps at a time, as Ray Serve has it."""
-
-FILES_EACH, FILES_BESIDE = 2.5, 64
-"""Files that HAProxy asks for: for each connection, and besides."""
-
-
-def connections() -> int:
-    """How many connections HAProxy may keep: it does not begin if it might run out of files with them."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return min(MOST_CONNECTIONS, int((most - FILES_BESIDE) / FILES_EACH))
 
 
 AUTH = "RAY_AUTH_MODE"
@@ -236,7 +205,7 @@ class Cluster:
     def __init__(self, config: ServiceConfig):
         self.config = config
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
+        self._folder = make_own_folder()
         self._guardian = Guardian(self._folder)
         self._own: list[str] = []  # settings in the environment that are this service's alone
         self._logs = Receiver(self._folder / "logs.sock")

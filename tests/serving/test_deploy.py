@@ -6,6 +6,7 @@ import asyncio
 import resource
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,8 +16,9 @@ import yaml
 from envs import CityloopError
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
+from serving.cluster.machine import check_files, connections
 from serving.cluster.proxy import bundle_tls, changes, error_page
-from serving.cluster.ray_cluster import SETTINGS, check_files, connections, free_ports
+from serving.cluster.ray_cluster import SETTINGS, Cluster, free_ports
 from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
@@ -167,6 +169,12 @@ def test_too_few_files_are_said_before_anything_starts(monkeypatch: pytest.Monke
     monkeypatch.setattr("resource.getrlimit", lambda _: (64, 64))
     with pytest.raises(CityloopError, match="may open 64 files here: allow for more with 'ulimit -n 4096'"):
         check_files()
+
+
+def test_a_full_folder_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000))
+    with pytest.raises(CityloopError, match=r"folder /tmp has 0\.1 MB left, and Ray needs 20: make room there"):
+        Cluster(ServiceConfig.make({"sites": ["intersections/cologne1"]}))
 
 
 @pytest.mark.parametrize(("most", "kept"), [(256, 76), (4096, 1612), (1 << 20, 4096), (resource.RLIM_INFINITY, 4096)])

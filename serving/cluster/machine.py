@@ -1,0 +1,61 @@
+"""What a service needs of its machine before Ray starts: files that it may open, and room for what it keeps there."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import tempfile
+from pathlib import Path
+
+from envs.core.errors import CityloopError
+
+LEAST_FILES = 256
+"""Files that Ray and HAProxy have open at a time, with room for a few clients: with fewer they wait for ever."""
+
+
+def check_files() -> None:
+    """See to it that enough files may be open.
+
+    Raises:
+        CityloopError: if this machine allows for too few.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < LEAST_FILES:
+        raise CityloopError(f"a process may open {soft} files here: allow for more with 'ulimit -n 4096'")
+
+
+SHORT = "/tmp"
+"""Where a folder with a short path can be made."""
+
+LEAST_ROOM_MB = 20
+"""What Ray, HAProxy and their logs take there, with some to spare: without any Ray tries for ever."""
+
+
+def make_own_folder() -> Path:
+    """A folder for what the service keeps while it runs.
+
+    Raises:
+        CityloopError: if there is no room for it, or it cannot be made.
+    """
+    free_mb = shutil.disk_usage(SHORT).free / 1e6
+    if free_mb < LEAST_ROOM_MB:
+        raise CityloopError(f"folder {SHORT} has {free_mb:.1f} MB left, and Ray needs {LEAST_ROOM_MB}: make room there")
+    try:
+        return Path(tempfile.mkdtemp(prefix="cl-", dir=SHORT))
+    except OSError as error:
+        raise CityloopError(f"folder {SHORT} cannot be written ({error.strerror}): see that it can") from None
+
+
+MOST_CONNECTIONS = 4096
+"""That HAProxy keeps at a time, as Ray Serve has it."""
+
+FILES_EACH, FILES_BESIDE = 2.5, 64
+"""Files that HAProxy asks for: for each connection, and besides."""
+
+
+def connections() -> int:
+    """How many connections HAProxy may keep: it does not begin if it might run out of files with them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return min(MOST_CONNECTIONS, int((most - FILES_BESIDE) / FILES_EACH))
