@@ -255,17 +255,23 @@ class Cluster:
 
         confine_cluster()
         stop = signal.getsignal(signal.SIGTERM)
-        ray.init(
-            address="local",
-            num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            namespace="cityloop",
-            object_store_memory=OBJECT_STORE_BYTES,
-            runtime_env={"worker_process_setup_hook": set_up_worker},
-            _temp_dir=str(self._folder),
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                namespace="cityloop",
+                object_store_memory=OBJECT_STORE_BYTES,
+                runtime_env={"worker_process_setup_hook": set_up_worker},
+                _temp_dir=str(self._folder),
+            )
+        except Exception as error:  # Ray raises nothing more particular
+            raise CityloopError(
+                f"Ray did not start ({_reason(str(error))}): see to memory, and to how many processes may run, "
+                "'ulimit -u', and try again"
+            ) from None
         with suppress(TypeError, ValueError):  # none of Python's, or not the main thread, where Ray changes nothing
             signal.signal(signal.SIGTERM, stop)  # not the two that Ray has put there: they print traces, or abort
         logging.getLogger("ray.serve").setLevel(logging.ERROR)

@@ -272,6 +272,23 @@ class Stuck:
         self.ended = True
 
 
+def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where too few processes may run."""
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, serve=None, is_initialized=lambda: False))
+    monkeypatch.setattr("serving.cluster.ray_cluster.confine_cluster", lambda: None)
+    one = Cluster(config(port=free_ports(1)[0]))
+    try:
+        with pytest.raises(CityloopError, match=r"did not start \(The current node timed out during startup\): see to"):
+            one._start()
+    finally:
+        monkeypatch.undo()
+        one.close()
+
+
 def test_a_ray_that_begins_no_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where memory is nearly full, of which Ray Serve says nothing and waits for ever."""
     monkeypatch.setitem(sys.modules, "ray", Stuck(controller=False))
