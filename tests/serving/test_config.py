@@ -100,9 +100,10 @@ def test_a_proxy_that_does_not_start_is_told_in_a_sentence(tmp_path: Path) -> No
 import ray
 from ray import serve
 from envs.core.errors import CityloopError
-from serving.cluster.ray_cluster import Cluster
+from serving.cluster import ray_cluster
 from serving.config import ServiceConfig
 
+ray_cluster.check_processes = lambda: None
 late = TimeoutError("HTTP proxies not available after 60s.")
 taken = ray.exceptions.RayError('''ray::ready()
   File "haproxy.py", line 2107, in _reload_haproxy
@@ -115,7 +116,7 @@ for error in (late, taken):
 
     ray.init, serve.start = lambda **options: None, start
     try:
-        Cluster(ServiceConfig(sites=[{"site": "transit/hcmc"}]))._start()
+        ray_cluster.Cluster(ServiceConfig(sites=[{"site": "transit/hcmc"}]))._start()
     except CityloopError as told:
         print(told)
 """
