@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from gymnasium.spaces import Discrete
 
-from envs.core.registry import System
+from envs.core.registry import System, later
 from envs.intersections.conditions import conditions
-from envs.intersections.consistency import SignalConsistency
-from envs.intersections.features import SignalFeatures
 from envs.intersections.gauges import gauges
 from envs.intersections.guard import SignalGuard
 from envs.intersections.kpis import KPIS
@@ -37,10 +35,10 @@ SYSTEM = System(
     drawn=("stage",),
     choices=("stage",),
     cross_check=cross_check,
-    consistency=SignalConsistency,
+    consistency=later("envs.intersections.consistency", "SignalConsistency"),
     make_world=SumoWorld,
     make_guard=SignalGuard,
-    make_features=SignalFeatures,
+    make_features=later("envs.intersections.features", "SignalFeatures"),
     make_reward=SignalReward,
     make_scene=make_scene,
     conditions=conditions,

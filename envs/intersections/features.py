@@ -2,19 +2,27 @@
 
 Nothing here depends on the number or the order of lanes and stages: a junction is a set of approaches and a set of
 stages joined by an incidence matrix, padded to the site's largest junction. All scales are fixed, so a policy sees the
-same numbers in service as in training.
+same numbers in service as in training. Columns are reckoned by compiled code (numba), as a plant is asked for them at
+every decision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+from numba import boolean, float32, from_dtype, njit, void
+from numba import float64 as real
+from numba import int64 as whole
 
+from envs.core.compiled import forget_stale
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.intersections.neighbours import Neighbours
 from envs.intersections.site import Junction, SignalSite
+
+forget_stale(Path(__file__).parent)
 
 APPROACH_FEATURES = (
     "known",
@@ -43,10 +51,17 @@ others cross their path; if those stand in turn, the junction may be locked for 
 JUNCTION_FEATURES = ("decision", "min_green", "max_red")
 """Columns of the part ``junction``."""
 
-_NONE = np.zeros(1)
-"""The age of the red of no movement."""
-
 INSIDE = APPROACH_FEATURES.index("inside")
+
+OF_APPROACHES = (
+    *("count_veh", "queue_veh", "near_veh", "arrivals_veh", "speed_mps", "occupancy", "inside_veh"),
+    *("exit_count_veh", "exit_queue_veh"),
+)
+OF_STAGES = ("stage", "clearing_s", "green_s", "red_s")
+"""The readings that both parts are reckoned from; waiting times stand apart."""
+
+APPROACH = np.dtype([("limit", np.float64), ("length", np.float64)])
+"""What the columns need of an approach: its speed limit, and its length on their scale."""
 
 VEHICLES, WAIT_S, LENGTH_M, GREEN_S, CLEARING_S, RED_S, DECISION_S = 10.0, 120.0, 150.0, 60.0, 6.0, 120.0, 10.0
 """What is divided by, to bring vehicles, waiting, lengths and ages to the order of one."""
@@ -91,8 +106,8 @@ class SignalFeatures:
         timings = np.array([timing.decision_s / DECISION_S, timing.min_green_s / DECISION_S, red], np.float32)
         self._junction = np.tile(timings, (n, 1))
         self._capacity = np.array([exit_.capacity_veh for exit_ in site.exits])
-        self._limit = np.array([approach.speed_mps for approach in site.approaches])
-        self._length = np.array([approach.length_m for approach in site.approaches]) / LENGTH_M
+        about = [(approach.speed_mps, approach.length_m / LENGTH_M) for approach in site.approaches]
+        self._approaches = np.array(about, dtype=APPROACH)
         self._intergreen = np.zeros((n, stages, stages))
         self._exists = np.zeros((n, stages))
         for j, junction in enumerate(junctions):
@@ -102,7 +117,6 @@ class SignalFeatures:
                 [site.intergreen_s(junction, a, b) if a != b else 0 for b in range(count)] for a in range(count)
             ]
         self._movement_stage = _movement_stage(junctions, stages)
-        self._rows = np.arange(n)
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all junctions; see the class for its parts."""
@@ -117,40 +131,21 @@ class SignalFeatures:
 
     def _approach_columns(self, readings: Readings) -> np.ndarray:
         """Features of every approach, and a last row of zeros for places where there is none."""
-        exits = (np.array([readings["exit_count_veh"], readings["exit_queue_veh"]]) / self._capacity).T
-        exits[np.isnan(exits)] = 0.0
-        counts = readings["count_veh"]
-        padded = np.zeros((len(counts) + 1, len(APPROACH_FEATURES)), dtype=np.float32)
-        columns = padded[:-1]
-        columns[:, 0] = np.isfinite(counts)
-        columns[:, 1] = counts / VEHICLES
-        columns[:, 2] = readings["queue_veh"] / VEHICLES
-        columns[:, 3] = readings["near_veh"] / VEHICLES
-        columns[:, 4] = readings["arrivals_veh"] / VEHICLES
-        columns[:, 5] = readings["speed_mps"] / self._limit
-        columns[:, 6] = readings["occupancy"]
-        columns[:, 7] = np.log1p(readings["waiting_s"] / WAIT_S)
-        columns[:, 8] = self._length
+        told = np.concatenate([readings[name] for name in OF_APPROACHES], dtype=np.float64)
+        waiting = np.log1p(readings["waiting_s"] / WAIT_S)
+        padded = np.zeros((len(waiting) + 1, len(APPROACH_FEATURES)), dtype=np.float32)
+        exits, columns = np.empty((len(self._capacity), 2)), padded[:-1]
+        _fill_approaches(told, waiting, self._approaches, self._capacity, exits, columns)
         columns[:, 9:11] = self._to_exit @ exits
-        columns[:, 15] = readings["inside_veh"] / VEHICLES
-        columns[np.isnan(columns)] = 0.0
         green = self._neighbours.green(readings)
         columns[:, 11:13] = self._neighbours.inflow(columns[:, 1], green)
         columns[:, 13:15] = self._neighbours.ahead(columns[:, 2], green)
         return padded
 
     def _stage_columns(self, readings: Readings, mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        told = np.concatenate([readings[name] for name in OF_STAGES], dtype=np.float64)
         columns = np.zeros((*self._exists.shape, len(STAGE_FEATURES)), dtype=np.float32)
-        stage = readings["stage"].astype(np.int64)
-        red = np.concatenate((readings["red_s"], _NONE))[self._movement_stage].max(axis=2)
-        columns[..., 0] = self._exists
-        columns[self._rows, stage, 1] = 1.0
-        columns[self._rows, stage, 2] = np.minimum(readings["green_s"] / GREEN_S, 2.0)
-        columns[self._rows, stage, 3] = readings["clearing_s"] / CLEARING_S
-        columns[..., 4] = np.minimum(red / RED_S, 2.0)
-        columns[..., 5] = self._intergreen[self._rows, stage] / CLEARING_S
-        columns[..., 6] = mask
-        columns[..., 7] = (self._crosses @ inside[..., None])[..., 0]
+        _fill_stages(told, mask, inside, self._exists, self._movement_stage, self._intergreen, self._crosses, columns)
         return columns
 
     def state(self, readings: Readings) -> np.ndarray:
@@ -161,6 +156,88 @@ class SignalFeatures:
         sums = self._approach_columns(readings)[self._lanes].sum(axis=1)
         age = np.minimum(readings["green_s"] / GREEN_S, 2.0)[:, None]
         return np.concatenate([sums[:, [1, 2, 4, 7, 9]], age], axis=1, dtype=np.float32)
+
+
+_row, _table = real[::1], float32[:, ::1]
+
+
+@njit(void(_row, _row, from_dtype(APPROACH)[::1], _row, real[:, ::1], _table), cache=True)
+def _fill_approaches(
+    told: np.ndarray,
+    waiting: np.ndarray,
+    approaches: np.ndarray,
+    capacity: np.ndarray,
+    exits: np.ndarray,
+    columns: np.ndarray,
+) -> None:
+    """Fill the columns that an approach's own readings give, and how full exits are.
+
+    Args:
+        told: what `OF_APPROACHES` names, one after the other.
+        waiting: how long vehicles have waited, on the columns' scale.
+        approaches, capacity: of the site, and of its exits.
+        exits: filled, a row an exit: vehicles, and those that stand, of what fits.
+        columns: filled.
+    """
+    n, behind = len(approaches), len(capacity)
+    for a in range(n):
+        here, seen, count = approaches[a], columns[a], told[a]
+        seen[0] = 1.0 if np.isfinite(count) else 0.0
+        for k in range(4):  # vehicles on it, those that stand, are near and are due
+            seen[1 + k] = told[k * n + a] / VEHICLES
+        seen[5], seen[6] = told[4 * n + a] / here.limit, told[5 * n + a]
+        seen[7], seen[8], seen[INSIDE] = waiting[a], here.length, told[6 * n + a] / VEHICLES
+        for column in range(len(seen)):
+            if np.isnan(seen[column]):
+                seen[column] = 0.0
+    for e in range(behind):
+        for k in range(2):
+            share = told[7 * n + k * behind + e] / capacity[e]
+            exits[e, k] = 0.0 if np.isnan(share) else share
+
+
+@njit(
+    void(
+        *(_row, boolean[:, ::1], float32[:, :], real[:, ::1]),
+        *(whole[:, :, ::1], real[:, :, ::1], real[:, :, ::1], float32[:, :, ::1]),
+    ),
+    cache=True,
+    boundscheck=True,
+)
+def _fill_stages(
+    told: np.ndarray,
+    mask: np.ndarray,
+    inside: np.ndarray,
+    exists: np.ndarray,
+    served: np.ndarray,
+    intergreen_s: np.ndarray,
+    crosses: np.ndarray,
+    columns: np.ndarray,
+) -> None:
+    """Fill the columns of stages.
+
+    Args:
+        told: what `OF_STAGES` names, one after the other.
+        mask: which stages may be asked for.
+        inside: vehicles that stand in the middle, by junction and approach, on the columns' scale.
+        exists, served, intergreen_s, crosses: of the site; ``served``: the movements of a stage.
+        columns: filled.
+    """
+    n, stages = exists.shape
+    red_s = told[3 * n :]
+    for j in range(n):
+        current = whole(told[j])
+        for s in range(stages):
+            seen, red, crossed = columns[j, s], 0.0, 0.0
+            for movement in served[j, s]:
+                if movement < len(red_s):
+                    red = max(red, red_s[movement])
+            for a in range(inside.shape[1]):
+                crossed += crosses[j, s, a] * inside[j, a]
+            seen[0], seen[4] = exists[j, s], min(red / RED_S, 2.0)
+            seen[5], seen[6], seen[7] = intergreen_s[j, current, s] / CLEARING_S, mask[j, s], crossed
+        shown = columns[j, current]
+        shown[1], shown[2], shown[3] = 1.0, min(told[2 * n + j] / GREEN_S, 2.0), told[n + j] / CLEARING_S
 
 
 def _serves(junction: Junction, approaches: Sequence[int]) -> np.ndarray:
