@@ -72,7 +72,9 @@ class SignalConsistency:
             ),
             "occupancy": Rule("approach", "occupancy does not fit the count", {"occupancy": every, "count_veh": every}),
             "speed": Rule("approach", "speed does not fit those who move", {"speed_mps": every, "queue_veh": every}),
-            "signals": Rule("movement", "red ages do not fit the stage", {"red_s": np.arange(len(self._of)), "stage": self._of}, 0.5),
+            "signals": Rule(
+                "movement", "red ages do not fit the stage", {"red_s": np.arange(len(self._of)), "stage": self._of}, 0.5
+            ),
             "clock": Rule("junction", "the age of the green does not fit the clock", {"green_s": each}, 1.5),
         }
         moving = {name: Plausible(rest_low=0.0) for name in COUNTS}

@@ -175,7 +175,8 @@ def _fill_approaches(
     Args:
         told: what `OF_APPROACHES` names, one after the other.
         waiting: how long vehicles have waited, on the columns' scale.
-        approaches, capacity: of the site, and of its exits.
+        approaches: of the site.
+        capacity: of its exits.
         exits: filled, a row an exit: vehicles, and those that stand, of what fits.
         columns: filled.
     """
@@ -220,7 +221,10 @@ def _fill_stages(
         told: what `OF_STAGES` names, one after the other.
         mask: which stages may be asked for.
         inside: vehicles that stand in the middle, by junction and approach, on the columns' scale.
-        exists, served, intergreen_s, crosses: of the site; ``served``: the movements of a stage.
+        exists: which stages there are.
+        served: the movements of each, padded with the number of all.
+        intergreen_s: between any two.
+        crosses: whether a stage lets others cross the path of an approach that it stops.
         columns: filled.
     """
     n, stages = exists.shape

@@ -44,8 +44,6 @@ class SignalGuard:
 
     def _overdue(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
         """Whether a junction must now serve a home stage, and the one that has waited longest."""
-        if readings["red_s"].max() < self._least_force_red_s:  # nearly always: nobody is anywhere near the limit
-            return np.zeros(len(self._rows), dtype=bool), np.zeros_like(self._rows)
         waited = np.append(readings["red_s"], -1.0)[self._index].max(axis=2)
         overdue = -np.sort(-waited, axis=1) >= self._force_red_s
         return np.any(overdue, axis=1), waited.argmax(axis=1)
@@ -54,12 +52,15 @@ class SignalGuard:
         """What may be asked for: bool ``(junctions, stages)``, at least one True a row."""
         stage = readings["stage"].astype(np.int64)
         locked = (readings["clearing_s"] > 0) | (readings["green_s"] < self.site.timing.min_green_s)
-        overdue, home = self._overdue(readings)
-        only = np.where(locked, stage, home)
-        forced = locked | overdue
+        forced, only = locked, stage
+        if readings["red_s"].max() >= self._least_force_red_s:  # hardly ever: nobody is anywhere near the limit
+            overdue, home = self._overdue(readings)
+            forced, only = locked | overdue, np.where(locked, stage, home)
         mask = self._exists.copy()
-        mask[forced] = False
-        mask[self._rows[forced], only[forced]] = True
+        rows = forced.nonzero()[0]
+        if len(rows):
+            mask[rows] = False
+            mask[rows, only[rows]] = True
         return mask
 
     def check(
