@@ -161,7 +161,7 @@ class SignalFeatures:
 _row, _table = real[::1], float32[:, ::1]
 
 
-@njit(void(_row, _row, from_dtype(APPROACH)[::1], _row, real[:, ::1], _table), cache=True)
+@njit(void(_row, _row, from_dtype(APPROACH)[::1], _row, real[:, ::1], _table), cache=True, boundscheck=True)
 def _fill_approaches(
     told: np.ndarray,
     waiting: np.ndarray,
