@@ -40,7 +40,10 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
-"""On every answer that does not set them itself. The console and ``/docs`` need nothing from elsewhere."""
+"""On every answer that does not set them itself. The console and ``/docs`` need nothing from elsewhere.
+
+That browsers insist on TLS is not asked: it would hold for all ports of the host, whoever else answers there.
+"""
 
 
 class Door:
@@ -49,20 +52,12 @@ class Door:
     Args:
         app: the app.
         open_: whether everybody may do everything, so that only loopback's names are answered to.
-        tls: whether browsers shall insist on TLS from now on.
         answered: told of every answer: its route's template, and its status.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        open_: bool = True,
-        tls: bool = False,
-        answered: Callable[[str, int], None] | None = None,
-    ):
+    def __init__(self, app: ASGIApp, open_: bool = True, answered: Callable[[str, int], None] | None = None):
         self._app, self._open, self._answered = app, open_, answered
-        headers = HEADERS | ({"strict-transport-security": "max-age=31536000"} if tls else {})
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
         self._names = frozenset(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
