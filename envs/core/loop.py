@@ -7,6 +7,7 @@ the evaluator are thin around it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,8 @@ class Layout:
     def flatten(self, observation: Observation) -> np.ndarray:
         """Parts ``(N, …)`` → float32 ``(N, size)``."""
         rows = len(next(iter(observation.values())))
-        return np.concatenate([observation[name].reshape(rows, -1) for name in self.shapes], axis=1, dtype=np.float32)
+        parts = [observation[name].reshape(rows, -1) for name in self.shapes]
+        return np.concatenate(parts, axis=1, dtype=np.float32) if len(parts) > 1 else parts[0].astype(np.float32)
 
     def unflatten(self, flat: Any) -> dict[str, Any]:
         """``(…, size)`` → parts ``(…, *shape)``; works on numpy arrays and torch tensors alike."""
@@ -126,7 +128,7 @@ class ControlLoop:
         terms = self.reward.terms(self.world.truth)
         done = self.world.done
         self._under_way = not done
-        reward = np.asarray(sum(terms.values()), dtype=np.float64)
+        reward = np.asarray(reduce(np.add, terms.values()), dtype=np.float64)
         return Step(reward, terms, commands, interventions, done, self.world.kpis() if done else {})
 
     def episode(self, controller: Controller, seed: int) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from numba import boolean, njit
+from numba import boolean, njit, void
 from numba import float64 as real
 from numba import int64 as whole
 
@@ -54,11 +54,9 @@ class Actuators:
         """What the drives report: ``setting``, ``still_s``, as far as reported, and ``moves``, each ``(N,)``."""
         while self._recent and now_s - self._recent[0][0] >= DAY_S:
             self._counts -= self._recent.popleft()[1]
-        return {
-            "setting": self.settings.copy(),
-            "still_s": np.minimum(now_s - self._moved_s, LONGEST_S),
-            "moves": self._counts.copy(),
-        }
+        told = np.empty((3, len(self.settings)))
+        _report(now_s, self.settings, self._moved_s, self._counts, told)
+        return {"setting": told[0], "still_s": told[1], "moves": told[2]}
 
 
 _values = real[::1]
@@ -83,3 +81,10 @@ def _move(
             counts[k] += 1.0
             count += 1
     return count
+
+
+@njit(void(real, _values, _values, _values, real[:, ::1]), cache=True)
+def _report(now_s: float, settings: np.ndarray, moved_s: np.ndarray, counts: np.ndarray, told: np.ndarray) -> None:
+    """Fill a row each with settings, seconds of rest and moves."""
+    for k in range(len(settings)):
+        told[0, k], told[1, k], told[2, k] = settings[k], min(now_s - moved_s[k], LONGEST_S), counts[k]

@@ -103,7 +103,7 @@ class DrainageFeatures:
         return {"gate": self._columns(readings)}
 
     def _columns(self, readings: Readings) -> np.ndarray:
-        told = np.concatenate([readings[name] for name in TOLD], dtype=np.float64).reshape(self._width)
+        told = np.asarray(np.concatenate([readings[name] for name in TOLD]), dtype=np.float64).reshape(self._width)
         columns = np.zeros((len(self._gates), len(GATE_FEATURES)), dtype=np.float32)
         _fill(told, self._gates, self._tanks, self._rain, self._dwell_s, columns)
         return columns

@@ -58,7 +58,7 @@ class DrainageGuard:
         timing = site.timing
         step = timing.rate_per_min * timing.decision_s / 60.0
         self._width = 3 * len(site.gates) + len(site.tanks) + (len(site.tides) if tidal else 0)
-        self._nothing = np.zeros((len(site.gates), 0), dtype=bool)
+        self._nothing, self._tanks = np.zeros((len(site.gates), 0), dtype=bool), len(site.tanks)
         self._limits = (step, float(timing.dwell_s), float(timing.moves_per_day), float(timing.deadband))
 
     def mask(self, readings: Readings) -> np.ndarray:
@@ -70,25 +70,30 @@ class DrainageGuard:
 
         Reads one network's columns ``(N,)`` or many networks' ``(E, N)``.
         """
-        told = np.concatenate([readings[name] for name in self._told], axis=-1, dtype=np.float64)
-        wanted, why = np.array(asked, dtype=np.float64, order="C"), np.zeros(asked.shape, dtype=np.int8)
-        count = len(self._gates)
-        rows = (told.reshape(-1, self._width), wanted.reshape(-1, count), why.reshape(-1, count))
-        _limit(*rows, self._gates, len(self.site.tanks), *self._limits)
-        return wanted, why
+        wanted, count = np.array(asked, dtype=np.float64, order="C"), len(self._gates)
+        return wanted, self._rule(readings, wanted.reshape(-1, count)).reshape(wanted.shape)
+
+    def _rule(self, readings: Readings, wanted: np.ndarray) -> np.ndarray:
+        """Change what is wanted, ``(E, N)``, to what may be; the index of each reason."""
+        told = np.asarray(np.concatenate([readings[name] for name in self._told], axis=-1), dtype=np.float64)
+        why = np.zeros(wanted.shape, dtype=np.int8)
+        _limit(told.reshape(-1, self._width), wanted, why, self._gates, self._tanks, *self._limits)
+        return why
 
     def check(
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
         """Settings to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
-        asked = as_numbers(requests, len(self._gates))[:, 0]
-        wanted, why = self.limit(readings, asked)
+        wanted = as_numbers(requests, len(self._gates))
+        row = wanted.reshape(1, -1)  # the same numbers: the rules change them
+        asked = row[0].tolist()
+        why = self._rule(readings, row)
         changes = []
-        rows = zip(self.site.agents, asked.tolist(), wanted.tolist(), why.tolist(), strict=True)
+        rows = zip(self.site.agents, asked, row[0].tolist(), why[0].tolist(), strict=True)
         for agent, wish, may, reason in rows:
             if reason and not abs(may - wish) <= CLOSE:  # what was asked for is no change, whatever ruled
                 changes.append(Intervention(agent, None if isnan(wish) else wish, may, REASONS[reason]))
-        return wanted[:, None], changes
+        return wanted, changes
 
 
 def _about(gate: Gate, site: DrainageSite) -> tuple[float, ...]:

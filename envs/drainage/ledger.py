@@ -53,7 +53,7 @@ class Ledger:
             inflows_cms: what comes to the nodes `outfalls` now.
         """
         before = self._controllable_m3, self._sensitive_m3
-        self._controllable_m3, self._sensitive_m3 = (self._counts @ flooded_m3).tolist()
+        self._controllable_m3, self._sensitive_m3 = self._counts.dot(flooded_m3).tolist()
         self._peak_cms = max(self._peak_cms, sum(inflows_cms.tolist()))
         cost, self._counted = self._score - self._counted, self._score
         return {

@@ -28,6 +28,7 @@ class DrainageReward:
 
     def __init__(self, site: DrainageSite):
         self._n, self._weights = len(site.gates), site.weights
+        self._movement = np.full(self._n, -site.weights.movement)
 
     def terms(self, truth: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Named terms, already weighted; see the class."""
@@ -35,7 +36,7 @@ class DrainageReward:
         shared = np.empty((2, self._n))
         shared[0] = -weights.overflow * truth["controllable_m3"] / size_m3
         shared[1] = -weights.sensitive * truth["sensitive_m3"] / size_m3
-        terms = {"overflow": shared[0], "sensitive": shared[1], "movement": -weights.movement * truth["moved"]}
+        terms = {"overflow": shared[0], "sensitive": shared[1], "movement": self._movement * truth["moved"]}
         if weights.objective:
             terms["objective"] = np.full(self._n, -weights.objective * truth["objective"])
         return terms
