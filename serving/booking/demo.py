@@ -21,8 +21,10 @@ from typing import Any
 
 import httpx
 import numpy as np
+from pydantic import ValidationError
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import first_problem
 from envs.core.registry import load_scenario
 from envs.transit.day import Day
 from envs.transit.network import day_of, load_site
@@ -87,14 +89,20 @@ def play(
         changes: of the scenario.
 
     Raises:
-        CityloopError: if it is no transit scenario, or the service refuses what is true.
+        CityloopError: if it is no transit scenario, a number is out of range, nobody asks for a trip in that time, or
+            the service refuses what is true.
     """
     scenario = load_scenario(ref, **changes)
     if not isinstance(scenario, TransitScenario):
         raise CityloopError(f"scenario is {ref!r}: give one of transit, such as transit/hcmc")
     site = load_site(scenario)
     day = day_of(scenario, site, seed)
-    fleet = tuple(_with_rest(vehicle, hours, rest_min) for vehicle in fleet_of(scenario, site)[:vehicles])
+    every = fleet_of(scenario, site)
+    if vehicles is not None and not 1 <= vehicles <= len(every):
+        raise CityloopError(f"vehicles is {vehicles}: give a number from 1 to {len(every)}, which the scenario has")
+    if not slower >= 0:
+        raise CityloopError(f"slower is {slower:g}: give a share from 0 on")
+    fleet = tuple(_with_rest(vehicle, hours, rest_min) for vehicle in every[:vehicles])
     site = site.model_copy(update={"vehicles": len(fleet)})
     with tempfile.TemporaryDirectory() as folder:
         database = f"sqlite:///{Path(folder) / 'bookings.db'}"
@@ -117,12 +125,19 @@ def play(
 
 
 def _with_rest(vehicle: Vehicle, played_h: float, rest_min: float) -> Vehicle:
-    """The vehicle, whose driver has a break that begins in the second or third quarter of the time that is played."""
+    """The vehicle, whose driver has a break that begins in the second or third quarter of the time that is played.
+
+    Raises:
+        CityloopError: if there can be no such break.
+    """
     if not rest_min:
         return vehicle
     first, last = (f"{BEGIN + timedelta(hours=played_h * share):%H:%M}" for share in (0.25, 0.75))
     changes = {"begins": f"{BEGIN:%H:%M}", "ends": "24:00", "rest_min": rest_min}
-    return vehicle.model_copy(update=changes | {"rest_from": first, "rest_until": last})
+    try:
+        return Vehicle.model_validate(vehicle.model_dump() | changes | {"rest_from": first, "rest_until": last})
+    except ValidationError as error:
+        raise CityloopError(first_problem(error)) from None
 
 
 def _around_the_clock(day: Day) -> tuple[float, ...]:

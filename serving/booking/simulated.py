@@ -116,7 +116,13 @@ class SimulatedDay:
         return Driver(self.nodes[vehicle.at], full_m, left_m, rate)
 
     def run(self, until_s: float) -> dict[str, Any]:
-        """Play the day up to a moment, and until the last rider is there; what came of it."""
+        """Play the day up to a moment, and until the last rider is there; what came of it.
+
+        Raises:
+            CityloopError: if nobody asks for anything by then.
+        """
+        if not (self.day.known_s < until_s).any():
+            raise CityloopError(f"nobody asks for a trip in the first {until_s / 3600:g} hours: play longer")
         for r, known_s in enumerate(self.day.known_s):
             if known_s < until_s:
                 self._at(float(known_s), "ask", r)
@@ -270,6 +276,7 @@ class SimulatedDay:
         waits = np.array([kept.picked_s - kept.earliest_s for kept in owed])
         late = [k.picked_s > k.latest_s + LATE_S or k.dropped_s - k.picked_s > k.limit_s + LATE_S for k in owed]
         lost = [not np.isfinite(kept.dropped_s) for kept in owed]
+        met = waits[np.isfinite(waits)] if np.isfinite(waits).any() else np.array([np.nan])
         asked_ms = 1000 * np.array(self.took)
         handed = sum(len(self._get(f"bookings/{booking}")["handed_over"]) for booking in self.kept)
         return (
@@ -279,9 +286,9 @@ class SimulatedDay:
                 "refused": self.refused,
                 "withdrawn_or_absent": len(self.kept) - len(owed),
                 "carried": len(owed) - sum(lost),
-                "promises_broken": int(np.sum(np.array(late) | np.array(lost))),
-                "wait_mean_min": round(float(np.nanmean(waits)) / 60, 2),
-                "wait_p95_min": round(float(np.nanpercentile(waits, 95)) / 60, 2),
+                "promises_broken": sum(map(any, zip(late, lost, strict=True))),
+                "wait_mean_min": round(float(met.mean()) / 60, 2),
+                "wait_p95_min": round(float(np.percentile(met, 95)) / 60, 2),
                 "booking_ms": {
                     q: round(float(np.percentile(asked_ms, p)), 1) for q, p in (("median", 50), ("p99", 99))
                 },

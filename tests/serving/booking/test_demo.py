@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from envs import CityloopError
@@ -24,6 +26,23 @@ def test_promises_are_kept() -> None:
 def test_the_check_is_no_constant() -> None:
     found = play("transit/hcmc", 0.05, seed=1, slower=5.0, vehicles=10)
     assert found["promises_broken"] > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"vehicles": 0}, "vehicles is 0: give a number from 1 to 40"),
+        ({"vehicles": 1000}, "vehicles is 1000: give a number from 1 to 40"),
+        ({"slower": -0.5}, "slower is -0.5"),
+        ({"rest_min": -5.0}, "rest_min is -5.0: give at least 0"),
+        ({"hours": 20.0, "rest_min": 200.0}, "a break of 200 min"),
+        ({"hours": 0.0}, "nobody asks for a trip in the first 0 hours"),
+    ],
+    ids=["no vehicle", "too many", "quicker", "no break", "a break beyond the shift", "no time"],
+)
+def test_what_cannot_be_played_is_a_sentence(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(CityloopError, match=says):
+        play("transit/hcmc", **{"hours": 0.01, "seed": 0} | given)
 
 
 @pytest.mark.parametrize(
