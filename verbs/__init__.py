@@ -62,7 +62,8 @@ def variants(ref: str, settings: Sequence[str] | None, each: Sequence[str] | Non
     choices: dict[str, list[dict[str, Any]]] = {}
     for item in each or ():
         key, equals, text = item.partition("=")
-        choices[key] = [parse_settings([f"{key}{equals}{choice}"]) for choice in _COMMA.split(text)]
+        values = [parse_settings([f"{key}{equals}{choice}"]) for choice in _COMMA.split(text)]
+        choices.setdefault(key, []).extend(values)
     places = [chosen_scenario(ref, settings)]
     for changes in choices.values():
         places = [_variant(place, change) for place in places for change in changes]

@@ -1,9 +1,10 @@
-"""What a card says of the command that made it; which scenarios ``--each`` makes."""
+"""What a card says of the command that made it; which scenarios ``--each`` makes; what says nothing by itself."""
 
 import pytest
 
 from envs import CityloopError
 from verbs import command_line, variants
+from verbs.train import train
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def test_words_with_blanks_can_be_pasted_again():
         (["regime=engineer,resco"], ["grid2x2", "grid2x2-resco"]),
         (["demand.scale=[1,1],[0.5,1.2]"], ["grid2x2", "grid2x2-scale0.5_1.2"]),
         (["demand.shift_s=0,60", "regime=resco"], ["grid2x2-resco", "grid2x2-shift_s60-resco"]),
+        (["regime=engineer", "regime=resco"], ["grid2x2", "grid2x2-resco"]),
     ],
 )
 def test_each_makes_every_combination_and_leaves_lists_whole(each, labels):
@@ -40,3 +42,11 @@ def test_each_makes_every_combination_and_leaves_lists_whole(each, labels):
 def test_each_that_is_no_setting_is_a_sentence(each):
     with pytest.raises(CityloopError):
         variants("intersections/grid2x2", None, [each])
+
+
+@pytest.mark.parametrize("given", [{"samples": 4}, {"parallel": 2}])
+def test_how_a_sweep_is_tried_is_refused_where_there_is_none(given, monkeypatch):
+    monkeypatch.setattr("verbs.train._train", lambda *_: pytest.fail("it was trained"))
+    (name,) = given
+    with pytest.raises(CityloopError, match=f"--{name} is .: .* give --sweep"):
+        train(["intersections/grid2x2"], **given)
