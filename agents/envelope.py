@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen, first_problem
@@ -91,6 +92,12 @@ class Envelope(Frozen):
     measured: dict[str, float] = Field(default_factory=dict)
     parts: dict[str, Part]
     limits: dict[str, Limits]
+
+    @model_validator(mode="after")
+    def _known_anywhere(self) -> Self:
+        if ANYWHERE not in self.limits:
+            raise ValueError(f"limits have none for {ANYWHERE!r}, all other sites: add them, or calibrate again")
+        return self
 
     def of(self, site: Site) -> Limits:
         """The limits at a site."""

@@ -96,7 +96,10 @@ class AlarmWatch:
                 except Exception:
                     log.exception("alarms: an event could not be looked at")
             if time.monotonic() - looked_s >= LOOK_S:
-                self.look()
+                try:
+                    self.look()
+                except Exception:
+                    log.exception("alarms: silence could not be looked for")
                 looked_s = time.monotonic()
 
     def _gathered(self) -> Iterator[Event | None]:

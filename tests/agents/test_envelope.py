@@ -100,7 +100,10 @@ def test_it_lives_in_the_bundle(tmp_path: Path) -> None:
         Policy.load(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"rate": 2}', b"x" * (2 << 20)])
+NOWHERE = b'{"rate": 0.001, "fitted": {}, "parts": {}, "limits": {}}'
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"rate": 2}', NOWHERE, b"x" * (2 << 20)])
 def test_what_is_no_envelope_is_one_sentence(content: bytes) -> None:
     with pytest.raises(CityloopError, match=r"here\.json"):
         read_envelope(content, "here.json")

@@ -146,6 +146,21 @@ def test_a_watch_reads_the_plant_from_what_was_asked(watch: AlarmWatch) -> None:
         watch.close()
 
 
+def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    looks, again = iter((True, False)), Event()
+
+    def look(_: AlarmWatch) -> None:
+        if next(looks, False):
+            raise RuntimeError("something of whoever is told of alarms")
+        again.set()
+
+    monkeypatch.setattr("serving.alarms.watch.LOOK_S", 0.0)
+    monkeypatch.setattr(AlarmWatch, "look", look)
+    with closing(AlarmWatch([])):
+        assert again.wait(5.0)
+    assert "silence could not be looked for" in caplog.text
+
+
 def alarms(watch: AlarmWatch) -> list[tuple[int, str, str]]:
     with watch.lock:
         return [(alarm.id, alarm.key, alarm.state) for alarm in watch.book.all(100.0)]
