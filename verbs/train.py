@@ -74,9 +74,7 @@ def train(
             raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
     if update is not None and start is None:
         raise CityloopError(f"--update is {update}: it says which policy of a run to begin with, so give --start, too")
-    for name, value in () if sweep else (("samples", samples), ("parallel", None if parallel == 1 else parallel)):
-        if value is not None:
-            raise CityloopError(f"--{name} is {value}: it says how a sweep is tried, so give --sweep, too")
+    _refuse_without_sweep({} if sweep else {"samples": samples, "parallel": None if parallel == 1 else parallel})
     places = [place for ref in scenarios or () for place in variants(ref, settings, each)]
     options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "seed": seed or 0, "out": out}
     options |= {"command": command_line(sys.argv[1:])} | ({} if workers is None else {"workers": workers})
@@ -103,6 +101,13 @@ def _refuse_changes(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if value is not None and value != []:
             raise CityloopError(f"--{name} does not go with --resume: a run goes on as it began, or start a new one")
+
+
+def _refuse_without_sweep(given: Mapping[str, Any]) -> None:
+    """Options of a sweep where there is none: they would have no effect."""
+    for name, value in given.items():
+        if value is not None:
+            raise CityloopError(f"--{name} is {value}: it says how a sweep is tried, so give --sweep, too")
 
 
 def _going_on(options: Mapping[str, Any], resume: Path | None) -> dict[str, Any]:
