@@ -24,6 +24,12 @@ def make_loop(scenario: str | Scenario, **settings: Any) -> ControlLoop:
     return ControlLoop(get_system(scenario.system), scenario)
 
 
+class RenderError(CityloopError, TypeError):
+    """Nothing is drawn. A TypeError, too: on one stable-baselines3, which asks what it makes by name to render, goes
+    on without.
+    """
+
+
 class SeedStream:
     """The seeds of successive episodes: the given one first, then ones drawn from it within the same split."""
 
@@ -203,14 +209,15 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
         settings: changes to the scenario.
 
     Raises:
-        CityloopError: if the scenario cannot be used, or a way to render is given.
+        CityloopError: if the scenario cannot be used.
+        RenderError: if a way to render is given.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
 
     def __init__(self, scenario: str | Scenario, render_mode: str | None = None, **settings: Any):
         if render_mode is not None:
-            raise CityloopError(f"render_mode is {render_mode!r}: leave it out, `cityloop evaluate` plots episodes")
+            raise RenderError(f"render_mode is {render_mode!r}: leave it out, `cityloop evaluate` plots episodes")
         self.loop = make_loop(scenario, **settings)
         self.render_mode = None
         n = len(self.loop.site.agents)

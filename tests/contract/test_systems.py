@@ -1,8 +1,11 @@
 """Every system keeps the contract: ours, PettingZoo's, Gymnasium's and stable-baselines3's. Run over the registry."""
 
 import pickle
+import subprocess
+import sys
 import warnings
 from contextlib import closing
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -10,12 +13,15 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
+from stable_baselines3.common.env_util import make_vec_env
 
 import envs
 from envs import SYSTEMS, CityGymEnv, CityloopError, load_scenario, parallel_env
 from envs.core.env import make_loop
 from envs.core.testing import check_system
 from tests.contract.remote import RemoteEnv
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SMALL = {
     "intersections": ("intersections/grid2x2", "intersections/cologne1"),
@@ -105,6 +111,18 @@ def test_nothing_is_drawn(joint):
     assert joint.render() is None
     with pytest.raises(CityloopError, match="render_mode is 'human': leave it out"):
         CityGymEnv("dampers/dyke", render_mode="human")
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode")  # Gymnasium's, of what stable-baselines3 tries first
+def test_stable_baselines_makes_environments_by_name():
+    plants = make_vec_env("dampers/dyke-v0")
+    assert plants.reset().shape == (1, *plants.observation_space.shape)
+    plants.close()
+
+
+def test_an_environment_is_found_in_a_process_that_has_not_imported_us():
+    program = "import gymnasium; gymnasium.make('envs:dampers/dyke-v0').close()"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def test_a_simulator_that_nobody_holds_makes_room():
