@@ -343,7 +343,8 @@ def episode(played: Episode, name: str) -> Figure:
             axes.grid(color="0.92")
         for axes, (column, states) in zip(panels[len(lines) :], whole.items(), strict=True):
             _bars(axes, played.time_s, states)
-            axes.set_ylabel(f"{column} of every agent")
+            # Above, as the bars of a few agents are less high than this is long.
+            axes.set_title(f"{column} of every agent", size=9, weight="normal")
             axes.set_yticks([])
         panels[-1].set_xlabel(f"time since the start ({unit})")
         panels[0].set_title(f"{name}: one episode, seed {played.seed}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from training import plots
 from training.episodes import Episode
@@ -46,6 +47,27 @@ def test_a_total_and_the_readings_that_it_sums_have_a_panel_each() -> None:
         "rain (mm/h),\neach",
         "depth (m),\neach",
     ]
+
+
+def test_what_names_the_bars_of_one_agent_lies_within_the_figure_and_over_nothing_else() -> None:
+    time_s = np.arange(4) * 5.0
+    played = Episode(
+        controller="fixed",
+        seed=3,
+        kpis={},
+        reward=0.0,
+        interventions=0,
+        time_s=time_s,
+        trace={"running_veh": np.arange(4.0)},
+        drawn={"stage": np.array([[0], [0], [1], [1]])},
+    )
+    figure = plots.episode(played, "cologne1")
+    figure.draw_without_rendering()
+    above, bars = figure.axes
+    told = next(text for text in bars.findobj(Text) if text.get_text() == "stage of every agent").get_window_extent()
+    assert told.y0 >= 0
+    assert told.y1 <= figure.bbox.height
+    assert not told.overlaps(above.get_tightbbox())
 
 
 def test_a_name_with_two_dollars_is_no_formula(tmp_path) -> None:
