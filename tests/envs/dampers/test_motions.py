@@ -118,6 +118,16 @@ def test_spectrum_of_a_sine_is_the_steady_amplification():
     assert found == pytest.approx(1 / (2 * 0.05), rel=0.02)  # resonance at 5 % damping
 
 
+@pytest.mark.parametrize(("dt_s", "period_s"), [(0.01, 0.1), (0.01, 3.0), (0.05, 0.2)])
+def test_a_spectrum_is_of_the_frame_with_one_storey(dt_s, period_s):
+    ground = np.random.default_rng(0).normal(size=1000)  # whose first sample is not zero, either
+    fine = max(1, round(10 * dt_s / period_s))
+    samples = np.interp(np.arange(999 * fine + 1) / fine, np.arange(1000), ground)
+    omega2 = (2 * np.pi / period_s) ** 2
+    x, _ = respond(shear_frame([1.0], [omega2], 0.05), samples, dt_s / fine)
+    assert spectrum(ground, dt_s, np.array([period_s]))[0] == pytest.approx(omega2 * abs(x).max(), rel=1e-9)
+
+
 def write(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text)
