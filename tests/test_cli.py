@@ -117,6 +117,10 @@ def test_list_for_people(capsys):
         (("train", "--resume", "nowhere"), "run folder nowhere does not exist"),
         (("train", "--resume", ".", "--hyper", "width=8"), "--hyper does not go with --resume"),
         (("train", "--resume", ".", "--seed", "0"), "--seed does not go with --resume"),
+        (
+            ("train", GRID, "--hyper", "workers=3", "--workers", "2"),
+            "--workers is 2 and --hyper workers is 3: give one",
+        ),
         (("train", GRID, "--hyper", "out=x"), "--hyper out is unknown: choose algorithm, seed"),
         (("train", GRID, "--hyper", "algorithm=ippo"), "--hyper algorithm is 'ippo': choose it with --algo"),
         (("train", GRID, "--seed", "5000000000"), "seed is 5000000000"),

@@ -24,7 +24,9 @@ def train(
     scenarios: Annotated[
         list[str] | None, typer.Argument(help="SYSTEM/NAME or YAML files, for one policy; not with --resume.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so much time.", show_default="30")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so much time, rules and last validation apart.", show_default="30")
+    ] = None,
     iterations: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of weights, exploration and episodes.", show_default="0")
@@ -85,7 +87,7 @@ def train(
             )
         _train(output, "training.reference", "train_reference", places[0], options)
         return
-    options |= _hyperparameters(hyper) | {"algorithm": algo}
+    options |= _hyperparameters(hyper, {"seed": seed, "workers": workers}) | {"algorithm": algo}
     if start is not None:
         options |= {"start": start.resolve(), "start_update": update}
     if not sweep:
@@ -117,11 +119,11 @@ def _going_on(options: Mapping[str, Any], resume: Path | None) -> dict[str, Any]
     return {**kept, "resume": resume}
 
 
-def _hyperparameters(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Training settings from ``KEY=VALUE``.
+def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings from ``KEY=VALUE``, beside those that have an option of their own.
 
     Raises:
-        CityloopError: if a key is none of them.
+        CityloopError: if a key is none of them, or is given twice.
     """
     chosen = parse_settings(pairs)
     if "algorithm" in chosen:
@@ -129,6 +131,8 @@ def _hyperparameters(pairs: Sequence[str] | None) -> dict[str, Any]:
     for key in chosen:
         if key not in Hyperparameters.model_fields:
             raise CityloopError(f"--hyper {key} is unknown: choose {', '.join(Hyperparameters.model_fields)}")
+        if given.get(key) is not None:
+            raise CityloopError(f"--{key} is {given[key]} and --hyper {key} is {chosen[key]!r}: give one of them")
     return chosen
 
 
