@@ -104,7 +104,7 @@ class Verbs(TyperGroup):
             except (Exception, KeyboardInterrupt) as error:
                 if not heard and not isinstance(error, KeyboardInterrupt):
                     raise
-                print("Interrupted.", file=sys.stderr)
+                print("\n".join(["Interrupted.", *getattr(error, "__notes__", ())]), file=sys.stderr)
                 raise typer.Exit(130) from None
 
 

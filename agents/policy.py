@@ -255,8 +255,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CityloopError(f"{path} cannot be read ({reason}): give a bundle with {MODEL} and {CARD}") from None
+        reason, run = error.strerror or type(error).__name__, path.parent
+        mend = f"give a bundle with {MODEL} and {CARD}"
+        if (run / "checkpoints").is_dir():
+            mend = f"it is a training's run, so make a bundle of it, 'cityloop export {run}', and give that"
+        raise CityloopError(f"{path} cannot be read ({reason}): {mend}") from None
 
 
 def _read_model(file: Path) -> bytes:

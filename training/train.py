@@ -7,10 +7,11 @@ A run folder holds ``config.yaml`` (the resolved whole), ``versions.json``, Tens
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def train(
     if budget == NO_BOUND:
         budget["minutes"] = 30.0
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
-    with folder, ray, closing(_Run(places, chosen, folder.path, budget)) as run:
+    with _told_how_to_go_on(folder.path), folder, ray, closing(_Run(places, chosen, folder.path, budget)) as run:
         if resume is None:
             run.start(command, learned)
         else:
@@ -116,6 +117,17 @@ def train(
                 write_yaml(folder.path / "config.yaml", content | longer)
         run.loop(on_progress)
     return folder.path
+
+
+@contextmanager
+def _told_how_to_go_on(run: Path) -> Iterator[None]:
+    """Note on an interruption how its run goes on: whoever stops one need not look for it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if (run / "checkpoints" / "latest").is_file():
+            stop.add_note(f"go on: {shlex.join(['cityloop', 'train', '--resume', str(run)])}")
+        raise
 
 
 def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:

@@ -148,13 +148,13 @@ def _console(to_stderr: bool) -> Console:
     return Console(stderr=to_stderr, width=width, markup=False, emoji=False)  # names of the user's are no markup
 
 
-def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """``["timing.min_green_s=5"]`` → ``{"timing.min_green_s": 5}``; values are YAML."""
+def parse_settings(pairs: Sequence[str] | None, like: str = "--set regime=resco") -> dict[str, Any]:
+    """``["timing.min_green_s=5"]`` → ``{"timing.min_green_s": 5}``; values are YAML; ``like``: an example to give."""
     settings = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise CityloopError(f"setting {pair!r} has no '=': write KEY=VALUE, e.g. --set regime=resco")
+            raise CityloopError(f"setting {pair!r} has no '=': write KEY=VALUE, e.g. {like}")
         try:
             settings[key] = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError):  # the latter for a day that no month has

@@ -125,12 +125,13 @@ def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> d
     Raises:
         CityloopError: if a key is none of them, or is given twice.
     """
-    chosen = parse_settings(pairs)
+    chosen = parse_settings(pairs, like="--hyper width=32")
     if "algorithm" in chosen:
         raise CityloopError(f"--hyper algorithm is {chosen['algorithm']!r}: choose it with --algo")
     for key in chosen:
         if key not in Hyperparameters.model_fields:
-            raise CityloopError(f"--hyper {key} is unknown: choose {', '.join(Hyperparameters.model_fields)}")
+            names = ", ".join(name for name in Hyperparameters.model_fields if name != "algorithm")
+            raise CityloopError(f"--hyper {key} is unknown: choose {names}")
         if given.get(key) is not None:
             raise CityloopError(f"--{key} is {given[key]} and --hyper {key} is {chosen[key]!r}: give one of them")
     return chosen

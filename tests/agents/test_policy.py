@@ -110,6 +110,11 @@ def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
     assert "cannot be read" in refusal(tmp_path / "nowhere")
 
 
+def test_who_gives_a_run_is_told_to_export_it(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert f"'cityloop export {tmp_path / 'run'}'" in refusal(tmp_path / "run")
+
+
 def test_an_altered_model_is_refused(tmp_path: Path) -> None:
     path = bundle(tmp_path / "tiny")
     content = bytearray((path / "policy.onnx").read_bytes())

@@ -17,6 +17,7 @@ from torch import nn
 
 from agents import make_controller
 from agents.policy import Policy
+from cityloop import main
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import read_yaml
@@ -179,6 +180,17 @@ def test_resume_goes_on_where_it_stopped(run):
     assert read_json(folder / "checkpoints" / "000003" / "progress.json")["iteration"] == 3
 
 
+def test_who_interrupts_a_run_is_told_how_it_goes_on(run, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.train._Run.loop", stop)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--resume", str(run[0])])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.endswith(f"Interrupted.\ngo on: cityloop train --resume {run[0]}\n")
+
+
 def test_a_bound_given_on_resuming_takes_the_place_of_the_former(run, tmp_path, caplog):
     folder = tmp_path / "run"
     shutil.copytree(run[0], folder)
@@ -220,7 +232,7 @@ def end_by(number, folder):
 @pytest.mark.slow
 def test_sigterm_ends_a_run_in_order(tmp_path):
     done = end_by(signal.SIGTERM, tmp_path / "run")
-    assert done.stderr.strip().endswith("KeyboardInterrupt")
+    assert done.stderr.strip().endswith(f"KeyboardInterrupt\ngo on: cityloop train --resume {tmp_path / 'run'}")
     assert "leaked" not in done.stderr
     assert "stack trace" not in done.stderr.lower()
     assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "000003"
