@@ -277,7 +277,7 @@ class _Walk:
             case b"recovered":
                 self.report.notes.append(f"record {line.n}: {OWN['recovered']} ({fields.get('bytes')} bytes)")
             case b"damaged":
-                self._problem(segment, line.n, f"the log found when it was opened again: {fields.get('what')}")
+                self._problem(segment, line.n, f"the log itself found: {fields.get('what')}")
             case b"site":
                 self.sites.add(str(fields.get("sha256")))
             case b"bundle" if fields.get("kept"):

@@ -127,6 +127,7 @@ class Writer:
         now = time.time()
         if self._torn:
             self._cut()
+        self._look(now)
         if self._file < 0 or self._size >= self._settings.segment_mb * MB or now // DAY_S != self._day:
             self._rotate(now)
         self._put(self.head, items)
@@ -138,6 +139,31 @@ class Writer:
                 }
             elif kind == "bundle":
                 self.bundles[fields["sha256"]] = fields["kept"]
+
+    def _look(self, now: float) -> None:
+        """Go on in a new file, which tells of it, where somebody else has had a hand in the one that is written."""
+        what = self._disturbed() if self._file >= 0 else None
+        if what is None:
+            return
+        log.error("audit log: %s/%s %s: what was in it may be lost", self.folder, self._path.name, what)
+        disturbed, self._file, self._why = self._file, -1, "disturbed"
+        os.close(disturbed)
+        name = self._path.name
+        self._open(now)
+        self._put(self.head, [("damaged", {"at_s": now, "segment": name, "what": f"{name} {what}"})])
+
+    def _disturbed(self) -> str | None:
+        """What became of the file that is written, but for what is written here; None if nothing did."""
+        mine = os.fstat(self._file)
+        try:
+            named = os.stat(self._path)
+        except FileNotFoundError:
+            named = None
+        if named is None or not os.path.samestat(mine, named):
+            return "was moved, removed or replaced while it was written"
+        if mine.st_size != self._size:
+            return f"has {mine.st_size} bytes where {self._size} were written"
+        return None
 
     def _put(self, head: Head, items: Sequence[Item]) -> None:
         lines = []

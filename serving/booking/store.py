@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -153,12 +154,14 @@ class Store:
         self.fault: str | None = None
         where = sql.engine.make_url(url)
         lite = where.get_backend_name() == "sqlite"
+        self._file = Path(where.database).absolute() if lite and where.database else None
         arguments = {"timeout": BUSY_S} if lite else {}
         try:
             self._engine = sql.create_engine(where, connect_args=arguments, pool_pre_ping=not lite)
             if lite:
                 sql.event.listen(self._engine, "connect", _durable)
             TABLES.create_all(self._engine)
+            self._opened = _identity(self._file)
             with self._engine.begin() as db:
                 if db.execute(self._mine(SITES)).first() is None:
                     db.execute(sql.insert(SITES).values(site=site, revision=0, clock=0.0))
@@ -171,17 +174,22 @@ class Store:
 
     @contextmanager
     def _using(self, begin: Callable[[], AbstractContextManager[sql.Connection]]) -> Iterator[sql.Connection]:
+        if _identity(self._file) != self._opened:  # SQLite would go on writing to what nobody will find again
+            self._fail(f"{self._file} was moved, removed or replaced while it was in use: restart the service")
+            raise Unusable
         try:
             with begin() as db:
                 yield db
         except (sql.exc.IntegrityError, sql.exc.DataError):
             raise  # what was to be written is wrong, and no other time mends it
         except (sql.exc.DatabaseError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
-            why = _reason(error)
-            if self.fault is None:
-                log.error("bookings at %s: the database cannot be used (%s)", self.site, why)  # noqa: TRY400
-            self.fault = why
+            self._fail(_reason(error))
             raise Unusable from None
+
+    def _fail(self, why: str) -> None:
+        if self.fault is None:
+            log.error("bookings at %s: the database cannot be used (%s)", self.site, why)
+        self.fault = why
 
     def _reading(self) -> AbstractContextManager[sql.Connection]:
         return self._using(self._engine.connect)
@@ -352,6 +360,15 @@ class Store:
 def _reason(error: Exception) -> str:
     """What the database itself said, in a line."""
     return str(getattr(error, "orig", None) or error).splitlines()[0]
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    """Which file stands there, whatever it is called; None: none does."""
+    try:
+        found = None if file is None else file.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _durable(connection: Any, _: Any) -> None:

@@ -185,3 +185,31 @@ print(sum(log.lost.values()))
     report = verify(tmp_path)
     assert report.ok
     assert sum(gap["lost"] for gap in report.chains[0].gaps) == int(lost) >= 80
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced", "truncated"])
+def test_a_file_that_somebody_else_has_a_hand_in_is_left_for_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """As by a rotation of logs, or a cleaner: what comes then would go to where nobody finds it."""
+    log = AuditLog(tmp_path, AuditSettings(compress=False))
+    log.record(decision(0))
+    assert log.flush()
+    (path,) = tmp_path.glob("chain-0/*.jsonl")
+    aside = tmp_path / "aside"
+    if how == "truncated":
+        os.truncate(path, 0)
+    else:
+        path.rename(aside)
+        if how == "replaced":
+            path.write_bytes(aside.read_bytes())
+        elif how == "removed":
+            aside.unlink()
+    log.record(decision(1))
+    log.close()
+    assert kinds(tmp_path)[-4:] == ["segment", "damaged", "decision", "stop"]
+    assert log.healthy
+    assert path.name in caplog.text
+    found = verify(tmp_path)
+    assert not found.ok
+    assert any(f"{path.name} " in one.what for one in found.all_problems)

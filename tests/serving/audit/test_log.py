@@ -213,7 +213,7 @@ def test_a_log_that_was_altered_is_not_mended(tmp_path: Path) -> None:
     assert "damaged" in kinds(tmp_path)
     problems = verify(tmp_path).all_problems
     assert next((one.segment, one.record) for one in problems) == (path.name, 2)
-    assert "when it was opened again: record 2 does not follow" in problems[1].what
+    assert "the log itself found: record 2 does not follow" in problems[1].what
 
 
 def test_an_end_that_was_cut_off_is_told_before_the_anchor_moves_on(tmp_path: Path) -> None:

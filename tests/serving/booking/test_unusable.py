@@ -87,7 +87,7 @@ def test_a_database_that_is_gone_is_missed_by_readers_too(one: Desk, tmp_path: P
     (tmp_path / "b.db").mkdir()
     for answer in (client.get("vehicles"), client.get(f"bookings/{booked['id']}"), client.book(1.0, "1", "4")):
         assert answer.status_code == 503
-    assert "unable to open database file" in client.http.get("/readyz").json()["faults"]["transit/street"]
+    assert "was moved, removed or replaced" in client.http.get("/readyz").json()["faults"]["transit/street"]
     (tmp_path / "b.db").rmdir()
     (tmp_path / "away.db").rename(tmp_path / "b.db")
     assert client.get(f"bookings/{booked['id']}").json() == booked
@@ -119,3 +119,20 @@ def test_a_file_that_is_damaged_cannot_be_used(tmp_path: Path) -> None:
 def test_what_is_written_to_see_whether_anything_can_be_fits_into_any_database() -> None:
     """The text of MySQL has the least room: two bytes tell its length."""
     assert CHECK_BYTES < 2**16
+
+
+def test_nothing_is_booked_in_a_file_that_nobody_finds_again(one: Desk, tmp_path: Path) -> None:
+    """SQLite would go on writing to a file that has been moved away, until the service ends."""
+    client, aside = Client(one), tmp_path / "aside"
+    assert client.book(0.0, "0", "3").status_code == 200
+    file = one._store._file
+    assert file is not None
+    file.rename(aside)
+    refused, ready = client.book(10.0, "1", "4", request_id="mine"), client.http.get("/readyz")
+    assert (refused.status_code, ready.status_code) == (503, 503)
+    assert f"{file} was moved, removed or replaced" in ready.json()["faults"]["transit/street"]
+    file.write_bytes(aside.read_bytes())
+    assert client.book(20.0, "1", "4", request_id="mine").status_code == 503, "that is not the file either"
+    aside.replace(file)
+    assert client.book(30.0, "1", "4", request_id="mine").status_code == 200
+    assert client.http.get("/readyz").status_code == 200
