@@ -94,6 +94,8 @@ class Device(Frozen):
     def _whole(self) -> Device:
         if self.model == "modified" and self.c1a_n_s_m + self.c1b_n_s_mv == 0:
             raise ValueError("c1a_n_s_m is 0: the modified model needs it")
+        if self.model == "modified" and self.c0a_n_s_m + self.c1a_n_s_m == 0:
+            raise ValueError("c0a_n_s_m and c1a_n_s_m are 0: the modified model divides by their sum at 0 V, give one")
         return self
 
     @property

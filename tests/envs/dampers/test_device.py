@@ -106,5 +106,7 @@ def test_what_no_device_can_be_is_refused():
     good = building().device.model_dump()
     with pytest.raises(ValidationError, match="c1a_n_s_m is 0"):
         Device.model_validate(good | {"model": "modified"})
+    with pytest.raises(ValidationError, match="c0a_n_s_m and c1a_n_s_m are 0"):
+        Device.model_validate(good | {"model": "modified", "c0a_n_s_m": 0.0, "c1b_n_s_mv": 1.0})
     with pytest.raises(ValidationError, match="beta is -4"):
         Hysteresis(a=1.0, gamma=3.0, beta=-4.0)
