@@ -81,7 +81,7 @@ class SumoWorld(World):
         self._stops_early = self.scenario.training_stops_when_locked and seed in self.scenario.seeds.train
         try:
             self._start(folder, seed)
-        except CityloopError:
+        except BaseException:
             self.close()
             raise
         self._faults = Faults(self.scenario.sensors_of(seed), self.scenario.decision_s, seed, len(self.site.approaches))
