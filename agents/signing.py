@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from envs.core.errors import CityloopError
+from envs.core.files import DRAFT, write_bytes
 from envs.core.frozen import Frozen, first_problem
 
 SIGNATURE = "signature.json"
@@ -64,7 +65,7 @@ def sign(bundle: Path, key_file: Path) -> str:
     signature = base64.b64encode(key.sign(_message(bundle))).decode()
     content = Signature(key=public, signature=signature).model_dump_json(indent=1) + "\n"
     try:
-        (bundle / SIGNATURE).write_text(content)
+        write_bytes(bundle / SIGNATURE, content.encode())
     except OSError as error:
         raise CityloopError(f"{bundle / SIGNATURE} cannot be written ({error.strerror}): copy the bundle") from None
     return public
@@ -123,10 +124,15 @@ def public_key(text: str) -> bytes:
 
 
 def _message(bundle: Path) -> bytes:
-    """What is signed: name and SHA-256 of every file but the signature."""
+    """What is signed: name and SHA-256 of every file but the signature, and a draft of it."""
     try:
-        files = sorted(path for path in bundle.iterdir() if path.name != SIGNATURE)
+        files = sorted(path for path in bundle.iterdir() if path.name != SIGNATURE and not _draft(path.name))
         sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     except OSError as error:
         raise CityloopError(f"bundle {bundle} cannot be read ({error.strerror}): give a bundle's folder") from None
     return PURPOSE + "".join(sums).encode()
+
+
+def _draft(name: str) -> bool:
+    """Whether a file is a signature that is being written, by `write_bytes`, or one whose writer was killed."""
+    return name.startswith(f".{SIGNATURE}.") and name.endswith(DRAFT)

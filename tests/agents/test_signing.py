@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from agents import load_policy
 from agents.policy import add_results
 from agents.signing import SIGNATURE, sign
 from envs import CityloopError
+from envs.core.files import DRAFT
 from tests.serving.bundles import bundle
 
 
@@ -47,6 +49,28 @@ def test_whatever_is_altered_afterwards_voids_it(tmp_path: Path, name: str) -> N
     file = path / name
     file.write_bytes((file.read_bytes() if file.exists() else b"") + b"\n")
     assert "altered since it was signed" in refusal(path, [key])
+
+
+def test_a_signature_that_could_not_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, mine = bundle(tmp_path / "tiny"), pem(tmp_path / "mine.pem")
+    key, before = sign(path, mine), (path / SIGNATURE).read_bytes()
+    seen: list[str] = []
+
+    def full(file: int) -> None:
+        seen.append(refusal(path, []))  # whoever loads it meanwhile sees the signature before
+        assert load_policy(path, trusted=[key]).name == "tiny"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(CityloopError, match="cannot be written"):
+            sign(path, pem(tmp_path / "other.pem"))
+    assert seen
+    assert (path / SIGNATURE).read_bytes() == before
+    (path / f".{SIGNATURE}.1.abcd{DRAFT}").write_text("half")  # of a process that was killed
+    assert load_policy(path, trusted=[sign(path, mine)]).name == "tiny"
 
 
 def test_a_signature_of_another_bundle_or_of_nothing_is_none(tmp_path: Path) -> None:
