@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,7 +112,7 @@ class AuditLog:
 
     def __init__(self, folder: Path, settings: AuditSettings | None = None):
         self.folder, self._settings = Path(folder), settings or AuditSettings()
-        self._queue: SimpleQueue[_Entry | threading.Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Entry | Future[bool] | None] = SimpleQueue()
         self._lock = threading.Lock()  # guards the four below
         self._waiting, self._bytes = 0, 0
         self._loss: _Loss | None = None
@@ -211,10 +212,13 @@ class AuditLog:
         return recent(self.folder, wanted, limit)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until everything so far is written and synced; says whether it was in time."""
-        done = threading.Event()
+        """Wait until everything so far is written and synced; says whether it is, and was in time."""
+        done: Future[bool] = Future()
         self._queue.put(done)
-        return done.wait(timeout_s)
+        try:
+            return done.result(timeout_s)
+        except TimeoutError:
+            return False
 
     def close(self) -> None:
         """Write what waits, and end. May be called twice."""
@@ -239,22 +243,22 @@ class AuditLog:
                 self._attempt(self._writer.sync)
                 synced_s = now
             for one in told:
-                one.set()
+                one.set_result(not failed and not self._writer.unsynced)
         if self._loss and not failed:
             self._write([(self._loss, 0)])
         self._attempt(self._writer.close)
 
-    def _drain(self, until_s: float | None) -> tuple[list[_Entry], list[threading.Event], bool]:
+    def _drain(self, until_s: float | None) -> tuple[list[_Entry], list[Future[bool]], bool]:
         """What waits, whom to tell once it is synced, and whether to end; waits for the first, at most until then."""
         batch: list[_Entry] = []
-        told: list[threading.Event] = []
+        told: list[Future[bool]] = []
         size = 0
         with suppress(Empty):
             entry = self._queue.get(timeout=None if until_s is None else max(0.0, until_s - time.monotonic()))
             if isinstance(entry, tuple):
                 time.sleep(GATHER_S)
             while entry is not None:
-                if isinstance(entry, threading.Event):
+                if isinstance(entry, Future):
                     told.append(entry)
                 else:
                     batch.append(entry)

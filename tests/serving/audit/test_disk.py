@@ -66,6 +66,21 @@ def test_a_full_disk_is_loud_and_loses_nothing_that_the_queue_can_hold(
     assert not log.lost
 
 
+def test_what_could_not_be_synced_is_not_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    log = AuditLog(tmp_path, AuditSettings(sync_s=60.0))
+    log.record(decision(0))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", broken)
+        assert not log.flush()
+    assert "Input/output error" in str(log.degraded)
+    assert log.flush()
+    assert log.healthy
+    log.close()
+
+
 def test_what_the_queue_cannot_hold_is_counted_and_the_count_is_chained(
     tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
