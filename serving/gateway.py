@@ -16,7 +16,7 @@ from serving.alarms.book import Alarm, NoSuchAlarm
 from serving.alarms.told import AlarmsTold
 from serving.alarms.watch import AlarmWatch
 from serving.collaborators import Trail
-from serving.events import Sink
+from serving.events import Sink, close_all
 from serving.refusals import Forbidden, NotServed
 from serving.tick.sites import SiteService
 from serving.watch.metrics import Metrics
@@ -229,10 +229,5 @@ class Gateway:
                 self.streams.telemetry(told)
 
     def close(self) -> None:
-        """Finish what is under way at every site and in every sink."""
-        for service in self.all:
-            service.close()
-        for sink in self.sinks:
-            sink.close()
-        for desk in self.desks.values():
-            desk.close()
+        """Finish what is under way at every site, in every sink, and at every desk, whatever of it fails."""
+        close_all([*self.all, *self.sinks, *self.desks.values()])

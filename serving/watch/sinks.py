@@ -11,7 +11,7 @@ from envs.core.site import Site
 from serving.alarms.book import Alarm, Happening
 from serving.alarms.watch import AlarmWatch
 from serving.audit import AuditLog
-from serving.events import Event, Sink
+from serving.events import Event, Sink, close_all
 from serving.gauges import gauges_of
 from serving.watch.logs import LogSink
 from serving.watch.metrics import Metrics
@@ -74,8 +74,7 @@ class Sinks:
 
     def close(self) -> None:
         """Finish what is under way."""
-        for sink in self.all:
-            sink.close()
+        close_all(self.all)
 
 
 def _listen(
