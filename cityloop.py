@@ -11,11 +11,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from errno import EACCES, EPERM, EROFS
+from errno import EACCES, ENAMETOOLONG, EPERM, EROFS
 from types import FrameType, TracebackType
 from typing import Any
 
 NO_MEMORY = "Error: memory ran out: allow for more, or do less at a time"
+
+MENDS = dict.fromkeys((EACCES, EPERM, EROFS), "give one that you may write") | {ENAMETOOLONG: "give a shorter name"}
+"""Why a file cannot be used → what to do, where that is not to make room."""
 
 
 def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -94,8 +97,9 @@ class Verbs(TyperGroup):
                 if isinstance(error, BrokenPipeError) or os.environ.get("CITYLOOP_TRACE"):
                     raise
                 place = error.filename2 or error.filename or "the output"
-                forbidden = error.errno in (EACCES, EPERM, EROFS)
-                mend = "give one that you may write" if forbidden else "make room, or give another"
+                mend = MENDS.get(error.errno or 0, "make room, or give another")
+                if error.errno == ENAMETOOLONG:
+                    place = f"{str(place)[:60]}..."
                 print(f"Error: {place} cannot be used ({error.strerror or error}): {mend}", file=sys.stderr)
                 raise typer.Exit(2) from None
             except MemoryError:

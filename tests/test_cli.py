@@ -129,6 +129,8 @@ def test_list_for_people(capsys):
         (("export", "nowhere"), "run folder nowhere does not exist"),
         (("bench", "press"), "bench 'press' is unknown"),
         (("check", "nothing"), "'nothing' is no scenario"),
+        (("check", "a" * 5000), f"{'a' * 60}... cannot be used (File name too long): give a shorter name"),
+        (("evaluate", GRID, "-c", "a" * 5000), "(File name too long): give a shorter name"),
         (("keys", "create", "x", "--rate", "inf"), "rate is inf: give requests a second, above 0"),
         (("site", "intersections/atlantis"), "is unknown"),
     ],
