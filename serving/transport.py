@@ -7,6 +7,7 @@ pairs them by itself, and of a WebSocket's messages those of other ticks are dro
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -157,25 +158,43 @@ class SocketTransport:
     def __init__(self, url: str, headers: Mapping[str, str]):
         self._url, self._headers = url, dict(headers)
         self._socket: Any = None
+        self._sender: Worker | None = None
+
+    def _open(self, left_s: float) -> None:
+        from websockets.sync.client import connect
+
+        self._socket = connect(
+            self._url,
+            additional_headers=self._headers,
+            open_timeout=left_s,
+            close_timeout=0.1,
+            compression=None,
+            max_size=MAX_ANSWER_BYTES,
+            proxy=None,
+        )
+        self._sender = Worker("service client")
+
+    def _send(self, text: str, left_s: float) -> None:
+        """Send a message. What nobody at the other end reads would wait for room for ever: then the line is cut."""
+        connection, sender = self._socket, self._sender
+        assert sender is not None
+        try:
+            sender.run(lambda: connection.send(text), left_s)
+        except Late:
+            with suppress(OSError):
+                socket.socket.shutdown(connection.socket, socket.SHUT_RDWR)  # which wakes the thread that sends
+            self.close()
+            raise
 
     def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
         """See `Transport`."""
         from websockets.exceptions import WebSocketException
-        from websockets.sync.client import connect
 
         until = time.monotonic() + left_s
         try:
             if self._socket is None:
-                self._socket = connect(
-                    self._url,
-                    additional_headers=self._headers,
-                    open_timeout=left_s,
-                    close_timeout=0.1,
-                    compression=None,
-                    max_size=MAX_ANSWER_BYTES,
-                    proxy=None,
-                )
-            self._socket.send(body.decode())
+                self._open(left_s)
+            self._send(body.decode(), max(until - time.monotonic(), 0.0))
             while True:
                 reply = _reply(self._socket.recv(timeout=max(until - time.monotonic(), 0.0)), tick)
                 if reply is not None:
@@ -188,10 +207,13 @@ class SocketTransport:
 
     def close(self) -> None:
         """See `Transport`."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
+        connection, self._socket = self._socket, None
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+        if connection is not None:
             with suppress(Exception):
-                socket.close()
+                connection.close()
 
 
 class AsyncSocketTransport:
@@ -227,10 +249,10 @@ class AsyncSocketTransport:
 
     async def close(self) -> None:
         """See `AsyncTransport`."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
+        connection, self._socket = self._socket, None
+        if connection is not None:
             with suppress(Exception):
-                await asyncio.wait_for(socket.close(), 0.2)
+                await asyncio.wait_for(connection.close(), 0.2)
 
 
 def _reply(message: str | bytes, tick: int) -> Reply | None:

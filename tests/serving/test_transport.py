@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 from websockets.sync.server import ServerConnection, serve
+from websockets.utils import accept_key
 
 from serving.tick.deadline import Late
 from serving.transport import (
@@ -61,6 +63,39 @@ def url() -> Iterator[str]:
         yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
         server.shutdown()
         thread.join(10)
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A service that opens WebSockets and then reads nothing any more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        opened: list[socket.socket] = []
+
+        def open_one() -> None:
+            line, _ = server.accept()
+            opened.append(line)
+            asked = line.recv(65536).decode()
+            key = next(row.split(": ")[1] for row in asked.split("\r\n") if row.lower().startswith("sec-websocket-key"))
+            headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept_key(key)}
+            rows = ["HTTP/1.1 101 Switching Protocols", *(": ".join(row) for row in headers.items())]
+            line.sendall("\r\n".join([*rows, "", ""]).encode())
+
+        thread = threading.Thread(target=open_one, daemon=True)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(10)
+        for line in opened:
+            line.close()
+
+
+def test_a_message_that_nobody_reads_keeps_nobody_waiting(deaf: str) -> None:
+    before = set(threading.enumerate())
+    transport = SocketTransport(deaf, {})
+    with pytest.raises(Late):
+        transport.ask(b" " * (32 << 20), 1, 0.3)  # more than all buffers on the way hold
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 class Asker:
