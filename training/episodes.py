@@ -191,7 +191,8 @@ class _Worker:
 
     def give(self, k: int, task: Task) -> None:
         self.task, self.heard = k, time.monotonic()
-        self.pipe.send(task)
+        with suppress(OSError):  # it is dead: the answer will not come
+            self.pipe.send(task)
 
 
 class EpisodePool:

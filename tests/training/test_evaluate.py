@@ -258,6 +258,15 @@ def test_a_worker_that_dies_is_noticed(scenario, monkeypatch):
     assert multiprocessing.active_children() == []
 
 
+def test_a_worker_that_died_before_it_was_asked_is_noticed(scenario):
+    with closing(episodes.EpisodePool([scenario], 1)) as pool:
+        process = pool._workers[0].process
+        process.kill()
+        process.join()
+        with pytest.raises(CityloopError, match=r"its process was killed \(SIGKILL\)"):
+            pool.run([Task("greedy", 0)])
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
