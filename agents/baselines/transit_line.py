@@ -16,12 +16,15 @@ import numpy as np
 
 from agents.baselines.transit import Reactive
 from envs.core.env import make_loop
+from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.transit.network import day_of, load_site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 
 WALK_MS = 1.2
+"""Metres a second on foot, on the way walked."""
+
 WALK_DETOUR = 1.3
 """Metres walked for a metre as the crow flies."""
 
@@ -166,16 +169,25 @@ def compare(scenario: TransitScenario, seeds: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Compare on a scenario's test seeds and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario")
     parser.add_argument("--seeds", type=int, default=5)
-    given = parser.parse_args()
-    scenario = load_scenario(given.scenario)
-    assert isinstance(scenario, TransitScenario)
-    for name, value in compare(scenario, given.seeds).items():
+    given = parser.parse_args(words)
+    try:
+        found = compare(_fleet(given.scenario), given.seeds)
+    except CityloopError as error:
+        parser.exit(2, f"Error: {error}\n")
+    for name, value in found.items():
         print(f"{name}: {value:.2f}")
+
+
+def _fleet(ref: str) -> TransitScenario:
+    scenario = load_scenario(ref)
+    if not isinstance(scenario, TransitScenario):
+        raise CityloopError(f"{ref} is no fleet: give one, such as transit/hcmc")
+    return scenario
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agents import POLICY, make_controller, rules
-from agents.baselines import dampers_tune, drainage_tune, transit_tune
+from agents.baselines import dampers_tune, drainage_tune, transit_line, transit_tune
 from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Fixed, Friction, Profile
 from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov
 from agents.baselines.dampers_play import play
@@ -222,6 +222,8 @@ def test_the_edge_needs_neither_torch_nor_ray_nor_a_compiler():
         (learn, ["drainage/theta"], "Error: drainage/theta is no building with dampers"),
         (compare, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
         (transit_tune, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
+        (transit_line, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
+        (transit_line, ["transit/hcmc", "--seeds", "0"], "Error: seeds is 0: give from 1"),
         (transit_tune, ["transit/nowhere"], "Error: scenario 'transit/nowhere' is unknown"),
         (measure, ["transit/hcmc", "-o", "times.json"], "Error: transit/hcmc is no fleet on a SUMO network"),
         (measure, ["transit/nowhere", "-o", "times.json"], "Error: scenario 'transit/nowhere' is unknown"),
