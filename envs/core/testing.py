@@ -11,7 +11,7 @@ import logging
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -326,11 +326,12 @@ def _own_temporary_folder() -> Iterator[Path]:
 
 def _children() -> set[int]:
     """Process ids of this process's children."""
-    multiprocessing.active_children()  # reaps those that have ended
-    tasks = Path("/proc/self/task")
-    if not tasks.is_dir():  # not Linux
-        return {child.pid or 0 for child in multiprocessing.active_children()}
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+    found = {child.pid or 0 for child in multiprocessing.active_children()}
+    with suppress(FileNotFoundError):  # not Linux
+        for task in Path("/proc/self/task").iterdir():
+            with suppress(FileNotFoundError):  # a thread that has just ended, or a kernel that does not tell
+                found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
 
 
 CHECKS: dict[str, Callable[[ControlLoop], str]] = {

@@ -1,5 +1,6 @@
 """`check_system` finds what is wrong with a system that breaks its promises, one broken part at a time."""
 
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -131,3 +132,11 @@ def test_random_requests_are_allowed():
             assert loop.step(requests).interventions == []
     finally:
         loop.close()
+
+
+def test_children_are_known_where_the_kernel_does_not_tell_of_them(monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(testing.Path, "read_text", missing)  # of a thread that has ended meanwhile, too
+    assert testing._children() == {child.pid for child in multiprocessing.active_children()}
