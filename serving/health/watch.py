@@ -167,6 +167,7 @@ def _read(path: Path | None) -> _Kept:
     try:
         return _Kept.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):  # a broken file must not stop a service: it listens anew
+        log.error("health: %s cannot be read: what was heard before is not known", path)  # noqa: TRY400
         return _Kept()
 
 

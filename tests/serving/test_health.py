@@ -80,6 +80,19 @@ def test_lost_stiffness_is_told_rings_is_logged_and_outlives_a_restart(
     again.close()
 
 
+def test_a_file_of_reports_that_is_spoilt_is_told_and_listening_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state" / "health" / "dampers.jansen.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    gateway = gateway_in(tmp_path)
+    assert gateway.listening is not None
+    assert gateway.listening.heard(PLACE) == []
+    assert f"{path} cannot be read: what was heard before is not known" in caplog.text
+    gateway.close()
+
+
 def test_what_is_heard_goes_over_the_stream(tmp_path: Path, healthy: list[Decision]) -> None:
     gateway = gateway_in(tmp_path)
     listen(gateway, healthy)
