@@ -30,6 +30,12 @@ def test_all_instances_at_hand(tmp_path, monkeypatch):
     assert found["figures"]["one: cost"] == pytest.approx(20.0)
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])  # below none a search has no end
+def test_no_time_to_search_gets_a_sentence(seconds):
+    with pytest.raises(CityloopError, match="give a time above 0"):
+        rows([], seconds)
+
+
 def test_nothing_at_hand_gets_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("CITYLOOP_DATA", str(tmp_path))
     with pytest.raises(CityloopError, match="CITYLOOP_DATA"):

@@ -7,6 +7,7 @@ HiGHS look for the optimum for so many seconds a file, with the cost found as a 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,12 @@ def rows(paths: Sequence[Path], seconds: float = SECONDS, prove_s: float = 0.0) 
         A row an instance: ``instance``, ``requests``, ``vehicles``, ``unserved``, ``first`` (cost of regret insertion
         alone), ``cost``, ``known`` (of the optimum, where it is known or was proven; else None), ``bound`` (what HiGHS
         proved that no solution is below; None if not asked), ``gap_pct`` (to ``known``; None), ``found_s``.
+
+    Raises:
+        CityloopError: if a file cannot be read, or there is no time to search.
     """
+    if not 0 < seconds < math.inf:
+        raise CityloopError(f"seconds is {seconds:g}: give a time above 0")
     found = []
     for path in paths:
         problem = read(path)

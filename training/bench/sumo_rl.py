@@ -47,7 +47,8 @@ def decisions_per_s(net: Path, routes: Path, begin_s: int, duration_s: int, deci
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LIMIT_S, check=True)
     except subprocess.CalledProcessError as error:
-        raise CityloopError(f"sumo-rl failed: {error.stderr.strip().splitlines()[-1]}") from None
+        said = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]  # killed, it says nothing
+        raise CityloopError(f"sumo-rl failed: {said[-1]}") from None
     except subprocess.TimeoutExpired:
         raise CityloopError(f"sumo-rl took more than {LIMIT_S:g} s") from None
     return float(done.stdout.split()[-1])

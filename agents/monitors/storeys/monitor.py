@@ -1,7 +1,7 @@
 """The storeys' monitor: learn a healthy building once, then judge window after window.
 
 What a storey's stiffness is in a window, `estimate.py` says; what is unusual and how probable a loss is, the same
-functions as for ambient vibration say (`structural.detection`).
+functions as for ambient vibration say (`agents.monitors.detection`).
 """
 
 from __future__ import annotations
