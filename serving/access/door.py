@@ -98,8 +98,14 @@ class Door:
         if self._open and name.rpartition(":")[0] not in LOCAL_NAMES and name not in LOCAL_NAMES:
             return "host"
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE
-        if origin and changes and urlsplit(origin.decode("latin-1")).netloc != name:
-            return "origin"
+        return "origin" if origin and changes and _place(origin.decode("latin-1")) != name else None
+
+
+def _place(origin: str) -> str | None:
+    """Name and port of an origin; None if it is no address at all."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
         return None
 
 

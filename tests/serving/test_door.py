@@ -88,6 +88,7 @@ def test_what_an_answer_sets_itself_is_kept() -> None:
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://127.0.0.1:9"}, 403),
+        ({"origin": "http://["}, 403),
     ],
 )
 def test_a_page_of_another_place_cannot_command_an_open_service(
