@@ -362,7 +362,8 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
     except Exception:  # whatever went wrong belongs to the caller
         pipe.send(("trace", traceback.format_exc()))
     finally:
-        loop.close()
+        with suppress(Exception):  # it ends anyway, and must not go on as its parent
+            loop.close()
         os._exit(0)
 
 

@@ -231,6 +231,21 @@ def test_a_controller_that_cannot_be_made_says_why(scenario):
         pool.run([Task("x", 0)])
 
 
+def refuse_to_close(loop):
+    raise RuntimeError("it will not close")
+
+
+def make_and_spoil(name, site):
+    ControlLoop.close = refuse_to_close  # in the worker alone
+    return make_controller(name, site)
+
+
+def test_a_simulator_that_cannot_be_closed_costs_no_further_episode():
+    scenario = load_scenario("dampers/jansen", duration_s=0.1)
+    with closing(episodes.EpisodePool([scenario], 1, make_and_spoil)) as pool:
+        assert [episode.seed for episode in pool.run([Task("fixed", 0), Task("fixed", 1)])] == [0, 1]
+
+
 def test_two_evaluations_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(MODULE, "RUNS", tmp_path)
     monkeypatch.setattr(MODULE, "stamp", lambda: "now")
