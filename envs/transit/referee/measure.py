@@ -120,6 +120,9 @@ def combine(net: streets.Net, found: np.ndarray, duration_s: float) -> dict[str,
         net: the streets.
         found: rows as `passes` gives them.
         duration_s: of the service.
+
+    Raises:
+        CityloopError: if there are too few observations to say anything.
     """
     key = net.start * len(net.edges) + net.end
     order = np.argsort(key)
@@ -128,27 +131,33 @@ def combine(net: streets.Net, found: np.ndarray, duration_s: float) -> dict[str,
     known = (key[order][place] == wanted) & (found[:, 2] >= 0) & (found[:, 2] < duration_s)
     stood = found[known, 4]
     turn, when, lost = order[place[known]][stood == 0], found[known, 2][stood == 0], found[known, 3][stood == 0]
+    at, extra = order[place[known]][stood == 1], found[known, 3][stood == 1]
+    slots = int(np.ceil(duration_s / SLOT_S))
+    slot = (when // SLOT_S).astype(np.int64)
+    cell = turn * slots + slot
+    count = np.bincount(cell, minlength=len(key) * slots)
+    often = count >= OFTEN
+    if not (often.any() and len(extra)):
+        raise CityloopError(
+            f"{len(lost)} turns and {len(extra)} stops were observed, where {OFTEN} of one turn in {SLOT_S:g} s and a "
+            "stop are the least: measure more seeds, or a service with more traffic"
+        )
     street = net.start[turn]
     streets_n, turns_n = np.bincount(street, minlength=len(net.edges)), np.bincount(turn, minlength=len(key))
     of_street = np.bincount(street, weights=lost, minlength=len(net.edges)) + FEW * streets.JUNCTION_S
     of_street /= streets_n + FEW
     delay = (np.bincount(turn, weights=lost, minlength=len(key)) + FEW * of_street[net.start]) / (turns_n + FEW)
-    at, extra = order[place[known]][stood == 1], found[known, 3][stood == 1]
     extra = extra - delay[at]
     stops_n = np.bincount(net.start[at], minlength=len(net.edges))
     of_stop = np.bincount(net.start[at], weights=extra, minlength=len(net.edges)) + FEW * extra.mean()
     stop_s = np.maximum(of_stop / (stops_n + FEW), 0.0)[net.stops]
     free = (net.free_s[net.start] + net.free_s[net.end]) / 2
-    slots = int(np.ceil(duration_s / SLOT_S))
-    slot = (when // SLOT_S).astype(np.int64)
     mean = np.maximum(free + delay, 0.1)[turn]
     took = np.bincount(slot, weights=np.maximum(free[turn] + lost, 0.1), minlength=slots)
-    speed = np.bincount(slot, weights=mean, minlength=slots) / np.maximum(took, 1e-9)
-    cell = turn * slots + slot
-    count = np.bincount(cell, minlength=len(key) * slots)
+    usual = np.bincount(slot, weights=mean, minlength=slots)
+    speed = np.divide(usual, took, out=np.ones(slots), where=took > 0)  # where nobody drove nothing else is known
     each = np.bincount(cell, weights=free[turn] + lost, minlength=len(key) * slots) / np.maximum(count, 1)
     told = np.repeat(np.maximum(free + delay, 0.1), slots) / np.tile(speed, len(key))
-    often = count >= OFTEN
     error = float(np.sqrt(np.average((each[often] / told[often] - 1.0) ** 2, weights=count[often])))
     return {
         "delay_s": tuple(round(float(value), 2) for value in delay),

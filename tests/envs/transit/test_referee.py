@@ -63,6 +63,18 @@ def test_observations_become_delays_speeds_and_stops(files):  # noqa: F811
     assert found["unexplained"] < 0.02
 
 
+def test_a_time_without_traffic_is_as_fast_as_usual_and_too_little_traffic_is_refused(files):  # noqa: F811
+    net = streets.read_net(load_scenario(files).net)
+    turns = list(zip(net.start.tolist(), net.end.tolist(), strict=True))
+    rows = [(a, b, t, 9.0, 0) for a, b in turns for t in range(0, 900, 10)]
+    stood = [(a, b, 450.0, 17.0, 1) for a, b in turns]
+    found = measure.combine(net, np.array(rows + stood), 1800.0)
+    np.testing.assert_allclose(found["speed"], 1.0, rtol=0.01)
+    for few in (rows, rows[:5] + stood):
+        with pytest.raises(CityloopError, match="measure more seeds"):
+            measure.combine(net, np.array(few), 1800.0)
+
+
 def test_what_has_no_network_cannot_be_played():
     with pytest.raises(CityloopError, match="has no SUMO network"):
         referee(load_scenario("transit/hcmc"))
