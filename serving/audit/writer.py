@@ -68,6 +68,7 @@ class Writer:
         self._file = self._lock = -1
         self._size, self._day, self._why = 0, 0, "start"
         self._torn, self.unsynced = False, False
+        self._harm: dict[str, str] = {}  # what became of a segment that was left, until it is recorded
         self.unanchored: str | None = None
         try:
             self.folder, self._lock = _claim(folder)
@@ -127,9 +128,12 @@ class Writer:
         now = time.time()
         if self._torn:
             self._cut()
-        self._look(now)
+        self._look()
         if self._file < 0 or self._size >= self._settings.segment_mb * MB or now // DAY_S != self._day:
             self._rotate(now)
+        if self._harm:
+            self._put(self.head, [("damaged", {"at_s": now, **self._harm})])
+            self._harm = {}
         self._put(self.head, items)
         for kind, fields in items:
             if kind == "site":
@@ -140,17 +144,18 @@ class Writer:
             elif kind == "bundle":
                 self.bundles[fields["sha256"]] = fields["kept"]
 
-    def _look(self, now: float) -> None:
-        """Go on in a new file, which tells of it, where somebody else has had a hand in the one that is written."""
+    def _look(self) -> None:
+        """Leave the file that is written for a new one, which tells of it, where somebody else had a hand in it."""
         what = self._disturbed() if self._file >= 0 else None
         if what is None:
             return
         log.error("audit log: %s/%s %s: what was in it may be lost", self.folder, self._path.name, what)
         disturbed, self._file, self._why = self._file, -1, "disturbed"
+        self._harm = {"segment": self._path.name, "what": f"{self._path.name} {what}"}
+        with suppress(OSError):  # moved, it may be found again
+            os.fdatasync(disturbed)
         os.close(disturbed)
-        name = self._path.name
-        self._open(now)
-        self._put(self.head, [("damaged", {"at_s": now, "segment": name, "what": f"{name} {what}"})])
+        self.unsynced = False
 
     def _disturbed(self) -> str | None:
         """What became of the file that is written, but for what is written here; None if nothing did."""

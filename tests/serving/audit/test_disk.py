@@ -202,7 +202,7 @@ print(sum(log.lost.values()))
     assert sum(gap["lost"] for gap in report.chains[0].gaps) == int(lost) >= 80
 
 
-@pytest.mark.parametrize("how", ["removed", "renamed", "replaced", "truncated"])
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced", "truncated", "added to"])
 def test_a_file_that_somebody_else_has_a_hand_in_is_left_for_another(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
@@ -214,6 +214,9 @@ def test_a_file_that_somebody_else_has_a_hand_in_is_left_for_another(
     aside = tmp_path / "aside"
     if how == "truncated":
         os.truncate(path, 0)
+    elif how == "added to":
+        with path.open("ab") as file:
+            file.write(b"more\n")
     else:
         path.rename(aside)
         if how == "replaced":
@@ -228,3 +231,18 @@ def test_a_file_that_somebody_else_has_a_hand_in_is_left_for_another(
     found = verify(tmp_path)
     assert not found.ok
     assert any(f"{path.name} " in one.what for one in found.all_problems)
+
+
+def test_a_folder_that_goes_away_and_comes_back_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "RETRY_S", 0.01)
+    log = AuditLog(tmp_path)
+    log.record(decision(0))
+    assert log.flush()
+    (tmp_path / "chain-0").rename(tmp_path / "away")
+    log.record(decision(1))
+    until(lambda: not log.healthy)
+    assert "No such file or directory" in str(log.degraded)
+    (tmp_path / "away").rename(tmp_path / "chain-0")
+    until(lambda: log.healthy)
+    log.close()
+    assert kinds(tmp_path) == ["segment", "decision", "segment", "damaged", "decision", "stop"]
