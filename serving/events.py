@@ -7,14 +7,11 @@ metrics and the streams. A sink must return at once and never raise; what takes 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from envs.core.readings import Readings
-
-log = logging.getLogger("cityloop.serving")
 
 Sources = ("champion", "canary", "fallback", "manual")
 """Who may be in charge of a command: a policy in one of its two acting roles, the fallback, a person."""
@@ -177,24 +174,3 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish what is under way."""
-
-
-class Closes(Protocol):
-    """Something that can be closed."""
-
-    def close(self) -> None:
-        """Let go of what it holds."""
-
-
-def close_all(parts: Iterable[Closes]) -> None:
-    """Close all of them in order, whatever fails: the first error is raised in the end, others are logged."""
-    first: Exception | None = None
-    for part in parts:
-        try:
-            part.close()
-        except Exception as error:
-            if first is not None:
-                log.exception("%s cannot be closed either", type(part).__name__)
-            first = first or error
-    if first is not None:
-        raise first

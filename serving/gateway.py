@@ -15,8 +15,9 @@ from serving.access.principal import Principal, Role
 from serving.alarms.book import Alarm, NoSuchAlarm
 from serving.alarms.told import AlarmsTold
 from serving.alarms.watch import AlarmWatch
+from serving.closing import close_all
 from serving.collaborators import Trail
-from serving.events import Sink, close_all
+from serving.events import Sink
 from serving.refusals import Forbidden, NotServed
 from serving.tick.sites import SiteService
 from serving.watch.metrics import Metrics

@@ -175,7 +175,7 @@ class Store:
     @contextmanager
     def _using(self, begin: Callable[[], AbstractContextManager[sql.Connection]]) -> Iterator[sql.Connection]:
         if _identity(self._file) != self._opened:  # SQLite would go on writing to what nobody will find again
-            self._fail(f"{self._file} was moved, removed or replaced while it was in use: restart the service")
+            self._fail(f"{self._file} was moved, removed or replaced: put it back, or start the service anew")
             raise Unusable
         try:
             with begin() as db:

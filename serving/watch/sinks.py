@@ -11,7 +11,8 @@ from envs.core.site import Site
 from serving.alarms.book import Alarm, Happening
 from serving.alarms.watch import AlarmWatch
 from serving.audit import AuditLog
-from serving.events import Event, Sink, close_all
+from serving.closing import close_all
+from serving.events import Event, Sink
 from serving.gauges import gauges_of
 from serving.watch.logs import LogSink
 from serving.watch.metrics import Metrics

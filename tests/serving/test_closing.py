@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from serving.alarms.watch import AlarmWatch
-from serving.events import close_all
+from serving.closing import close_all
 from serving.gateway import Gateway
 from serving.watch.sinks import Sinks
 from tests.serving.plants import grid, service

@@ -27,19 +27,16 @@ def test_an_axis_says_what_is_measured_and_its_unit(name: str, told: str) -> Non
     assert plots.label(name) == told
 
 
+def played(trace: dict[str, np.ndarray], drawn: dict[str, np.ndarray]) -> Episode:
+    """An episode of four decisions, a minute apart."""
+    common: dict[str, Any] = {"controller": "static", "seed": 3, "kpis": {}, "reward": 0.0, "interventions": 0}
+    return Episode(**common, time_s=np.arange(4) * 60.0, trace=trace, drawn=drawn)
+
+
 def test_a_total_and_the_readings_that_it_sums_have_a_panel_each() -> None:
-    time_s = np.arange(4) * 60.0
-    played = Episode(
-        controller="static",
-        seed=3,
-        kpis={},
-        reward=0.0,
-        interventions=0,
-        time_s=time_s,
-        trace={"rain_mmh": np.ones(4), "stored_m3": np.arange(4.0)},
-        drawn={"rain_mmh": np.ones((4, 2)), "depth_m": np.ones((4, 3))},
-    )
-    panels = plots.episode(played, "astlingen").axes
+    trace = {"rain_mmh": np.ones(4), "stored_m3": np.arange(4.0)}
+    drawn = {"rain_mmh": np.ones((4, 2)), "depth_m": np.ones((4, 3))}
+    panels = plots.episode(played(trace, drawn), "astlingen").axes
     assert [len(axes.lines) for axes in panels] == [1, 1, 2, 3]
     assert [axes.get_ylabel() for axes in panels] == [
         "rain (mm/h)",
@@ -50,18 +47,8 @@ def test_a_total_and_the_readings_that_it_sums_have_a_panel_each() -> None:
 
 
 def test_what_names_the_bars_of_one_agent_lies_within_the_figure_and_over_nothing_else() -> None:
-    time_s = np.arange(4) * 5.0
-    played = Episode(
-        controller="fixed",
-        seed=3,
-        kpis={},
-        reward=0.0,
-        interventions=0,
-        time_s=time_s,
-        trace={"running_veh": np.arange(4.0)},
-        drawn={"stage": np.array([[0], [0], [1], [1]])},
-    )
-    figure = plots.episode(played, "cologne1")
+    stages = {"stage": np.array([[0], [0], [1], [1]])}
+    figure = plots.episode(played({"running_veh": np.arange(4.0)}, stages), "cologne1")
     figure.draw_without_rendering()
     above, bars = figure.axes
     told = next(text for text in bars.findobj(Text) if text.get_text() == "stage of every agent").get_window_extent()

@@ -1,0 +1,30 @@
+"""All that is open in a process is closed as it ends, whatever of it cannot be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+log = logging.getLogger("cityloop.serving")
+
+
+class Closes(Protocol):
+    """Something that can be closed."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+def close_all(parts: Iterable[Closes]) -> None:
+    """Close all of them in order, whatever fails: the first error is raised in the end, others are logged."""
+    first: Exception | None = None
+    for part in parts:
+        try:
+            part.close()
+        except Exception as error:
+            if first is not None:
+                log.exception("%s cannot be closed either", type(part).__name__)
+            first = first or error
+    if first is not None:
+        raise first
