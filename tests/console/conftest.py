@@ -60,12 +60,14 @@ class City:
         keys: person → key.
         loops: site → simulator.
         gateway: the service's inside.
+        key_file: where its keys are.
     """
 
     url: str
     keys: dict[str, str]
     loops: dict[str, ControlLoop]
     gateway: Gateway
+    key_file: Path
     ticks: dict[str, int] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, person: str = "admin", **body: Any) -> httpx.Response:
@@ -115,7 +117,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
         for loop in loops.values():
             loop.reset(loop.scenario.seeds.test.first)
         with served(create_app(gateway, config.tensorboard), config.port) as url:
-            yield City(url, tokens, loops, gateway)
+            yield City(url, tokens, loops, gateway, keys)
     finally:
         place.undo()
         for loop in loops.values():

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from serving.access.keys import create_key, revoke_key
+from serving.access.principal import Grant, Role
 from tests.console.conftest import SITES, TENSORBOARD, City
 from tests.serving.motions import DAMAGED, decisions
 from tests.serving.test_console_routes import evaluation
@@ -45,8 +47,14 @@ def serious(page: Any, **options: Any) -> list[tuple[str, str]]:
     return [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
 
 
-def test_a_plant_that_asks_is_live_and_one_that_falls_silent_is_not_shown_as_now(city: City, visit: Any) -> None:
-    page = visit("viewer").go("/site/drainage/estuary")
+@pytest.mark.parametrize("ahead_s", [0, -3600, 3600])
+def test_a_plant_that_asks_is_live_and_one_that_falls_silent_is_not_shown_as_now(
+    city: City, visit: Any, ahead_s: int
+) -> None:
+    """Whatever the clock of who looks."""
+    one = visit("viewer")
+    one.context.add_init_script(f"{{ const now = Date.now; Date.now = () => now() + {1000 * ahead_s}; }}")
+    page = one.go("/site/drainage/estuary")
     for _ in range(3):
         city.tick("drainage/estuary")
     page.get_by_text("Live · tick", exact=False).wait_for()
@@ -63,6 +71,24 @@ def test_a_lost_stream_is_said_and_greys_the_page(city: City, visit: Any) -> Non
     page.goto(f"{city.url}/#/")
     page.get_by_text("connection lost: nothing here is current", exact=False).wait_for()
     assert page.locator("main.lost").count() == 1
+
+
+def test_a_service_that_comes_back_with_other_sites_is_shown_with_them(city: City, visit: Any) -> None:
+    page = visit("viewer").page
+    answers: list[dict[str, Any]] = []
+
+    def systems(route: Any) -> None:
+        answers.append(route.fetch().json())
+        if len(answers) == 1:
+            answers[0]["systems"] = [one for one in answers[0]["systems"] if one["name"] != "dampers"]
+        route.fulfill(json=answers[-1])
+
+    page.route("**/v1/systems", systems)
+    page.route("**/v1/events*", lambda route: route.fulfill(content_type="text/event-stream", body=": a moment\n\n"))
+    page.goto(f"{city.url}/#/")
+    page.locator(".tile", has_text="estuary").wait_for()
+    assert page.locator(".tile", has_text="jansen").count() == 0
+    page.locator(".tile", has_text="jansen").wait_for()
 
 
 def test_an_alarm_is_there_within_two_seconds_and_acknowledging_it_asks_once_and_survives_a_reload(
@@ -284,6 +310,38 @@ def test_without_a_key_nothing_is_shown_and_a_wrong_one_is_refused_in_words(city
     context.close()
 
 
+@pytest.mark.parametrize("told_by", ["stream", "view"])
+def test_a_key_that_is_taken_back_is_asked_for_again(city: City, browser: Any, told_by: str) -> None:
+    token, _ = create_key(city.key_file, told_by, [Grant(role=Role.READ)])
+    context = browser.new_context()
+    context.add_init_script(f"sessionStorage.setItem('cityloop.key', '{token}')")
+    page = context.new_page()
+    if told_by == "stream":  # ends at once, and is asked for again
+        begun = {"content_type": "text/event-stream", "body": ": a moment\n\n"}
+        page.route("**/v1/events*", lambda route: route.fulfill(**begun), times=1)
+    page.goto(f"{city.url}/#/")
+    page.locator(".tile").first.wait_for()
+    revoke_key(city.key_file, told_by)
+    if told_by == "view":
+        page.goto(f"{city.url}/#/training")
+    page.get_by_text("That key is not known here, or no longer.").wait_for()
+    page.get_by_label("Your key or token").fill(city.keys["viewer"])
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_text("live", exact=False).first.wait_for()
+    context.close()
+
+
+def test_the_tab_says_which_view_it_is_and_how_many_alarms_wait(city: City, visit: Any) -> None:
+    city.tick("drainage/estuary", depth_m=full(city))
+    page = visit("viewer").go("/alarms")
+    page.locator("table.alarms").first.wait_for()
+    waiting = page.locator("nav .count").inner_text()
+    assert page.title() == f"({waiting}) Alarms · Cityloop"
+    page.goto(f"{city.url}/#/site/drainage/estuary")
+    page.locator(".plant").wait_for()
+    assert page.title() == f"({waiting}) estuary · Cityloop"
+
+
 def test_everything_can_be_reached_with_the_keyboard_alone(city: City, visit: Any) -> None:
     page = visit("viewer").go("/")
     page.locator(".tile").first.wait_for()
@@ -297,8 +355,21 @@ def test_everything_can_be_reached_with_the_keyboard_alone(city: City, visit: An
     assert any("estuary" in name for name in names)
 
 
+PHONE = (390, 844)
+
+
+def test_alarms_fit_a_phone(city: City, visit: Any) -> None:
+    city.tick("drainage/estuary", depth_m=full(city))
+    one = visit("operator")
+    one.page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    for view in ("/", "/alarms"):
+        page = one.go(view)
+        page.locator("table.alarms").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], view
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(1440, 900), (820, 1180)])
+@pytest.mark.parametrize("size", [(1440, 900), (820, 1180), PHONE])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(
     city: City, visit: Any, theme: str, size: tuple[int, int], screenshots: Path | None

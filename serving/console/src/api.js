@@ -1,5 +1,6 @@
 // Asks the service. Every address is on this page's own origin.
 import { signal } from "@preact/signals";
+import { hear } from "./time.js";
 
 const KEY = "cityloop.key";
 
@@ -21,11 +22,15 @@ export class Refused extends Error {
   }
 }
 
+/** Why the service lets nobody in with this key, or could not be asked at the start; `null` while all is well. */
+export const refused = signal(null);
+
 export function headers() {
   return key.value ? { authorization: `Bearer ${key.value}` } : {};
 }
 
 export async function ask(path, { method = "GET", body, timeout = 10_000 } = {}) {
+  const asked_s = Date.now() / 1000;
   let answer;
   try {
     answer = await fetch(path, {
@@ -37,7 +42,18 @@ export async function ask(path, { method = "GET", body, timeout = 10_000 } = {})
   } catch {
     throw new Refused(0, { field: "service", mend: "it cannot be reached; is it running?" });
   }
+  hear(answer, asked_s);
+  return contentOf(answer);
+}
+
+/** What an answer holds; a key that is not known, or no longer, is asked for again.
+ *
+ * @throws Refused where it is a refusal
+ */
+export async function contentOf(answer) {
   const content = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Refused(answer.status, content?.error);
-  return content;
+  if (answer.ok) return content;
+  const refusal = new Refused(answer.status, content?.error);
+  if (answer.status === 401) refused.value = refusal;
+  throw refusal;
 }

@@ -2,7 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { ask } from "./api.js";
 import { BACK_S, spaced } from "./course.js";
-import { now } from "./time.js";
+import { now, time_s } from "./time.js";
 import { frameOf } from "./store.js";
 
 /** Decisions from before that are asked for at once, spread over that time: for their course alone. */
@@ -65,7 +65,7 @@ export class History {
   async load() {
     this.loading.value = true;
     try {
-      const frames = await this.past(`since=${Date.now() / 1000 - BACK_S}&limit=${ASKED}`);
+      const frames = await this.past(`since=${time_s() - BACK_S}&limit=${ASKED}`);
       this.older.value = spaced(frames.map((frame) => this.site.pointOf(frame)), this.site.period.peek());
       this.problem.value = "";
     } catch (error) {

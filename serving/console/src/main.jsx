@@ -2,14 +2,13 @@
 import "leaflet/dist/leaflet.css";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { Component, render } from "preact";
 import { useEffect } from "preact/hooks";
-import { alarms, me, refused, sites, start } from "./store.js";
+import { me, sites, start, unseen } from "./store.js";
 import { link } from "./stream.js";
 import { set, theme } from "./theme.js";
-import { now } from "./time.js";
-import { useKey } from "./api.js";
+import { refused, useKey } from "./api.js";
 import { Age } from "./parts/common.jsx";
 import { Activity } from "./views/activity.jsx";
 import { AlarmList } from "./views/alarms.jsx";
@@ -33,7 +32,7 @@ const PLACES = [
 ];
 
 function Bar() {
-  const open = alarms.value.alarms.filter((a) => a.state !== "acknowledged" && !(a.shelved_until_s > now.value)).length;
+  const open = unseen.value.length;
   const here = address.value;
   return (
     <header class="bar">
@@ -145,5 +144,13 @@ function App() {
     </>
   );
 }
+
+/** The tab's name: how many alarms wait, as it may lie behind others, and the view. */
+effect(() => {
+  const [, first, , name] = address.value.split("/");
+  const view = first === "site" ? name : PLACES.find(([to]) => to === `/${first}`)?.[1];
+  const open = unseen.value.length;
+  document.title = `${open ? `(${open}) ` : ""}${view ?? "City"} · Cityloop`;
+});
 
 render(<App />, document.getElementById("app"));

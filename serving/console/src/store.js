@@ -1,6 +1,6 @@
 // What the page knows: filled by the stream and by questions to the service, read by the views.
 import { computed, signal } from "@preact/signals";
-import { ask } from "./api.js";
+import { ask, refused } from "./api.js";
 import { append, period } from "./course.js";
 import { listen } from "./stream.js";
 import { now } from "./time.js";
@@ -31,8 +31,11 @@ const STALE_S = 2;
 export const me = signal(null);
 export const sites = signal(new Map());
 export const alarms = signal({ alarms: [], rate: 0, course: [] });
+
+/** Alarms that nobody has acknowledged, nor put aside. */
+export const unseen = computed(() => alarms.value.alarms.filter((a) => a.state !== "acknowledged" && !(a.shelved_until_s > now.value)));
+
 export const changes = signal([]);
-export const refused = signal(null);
 
 export class Site {
   constructor(system, row) {
@@ -64,6 +67,11 @@ export class Site {
       return now.value - frame.at_s > this.patience.value;
     });
     this.patience = computed(() => Math.max(STALE_PERIODS * (this.period.value ?? this.interval_s), STALE_S));
+  }
+
+  /** Whether another of this name has as many agents and the same interval. */
+  isLike(other) {
+    return this.interval_s === other.interval_s && this.agents === other.agents;
   }
 
   get kind() {
@@ -194,10 +202,13 @@ export async function refreshAlarms() {
   alarms.value = await ask("/v1/alarms");
 }
 
-let waiting = null;
-function soon(what) {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => what().catch(() => {}), 100);
+/** Asks for the alarms once for all that change within a moment. */
+let waiting = 0;
+function refreshAlarmsSoon() {
+  waiting ||= setTimeout(() => {
+    waiting = 0;
+    refreshAlarms().catch(() => {});
+  }, SHOWN_MS);
 }
 
 function onEvent(kind, content) {
@@ -206,7 +217,7 @@ function onEvent(kind, content) {
   else if (kind === "shadow") site?.addShadow(content);
   else if (kind === "structure") site?.addWindow({ at_s: content.at_s, report: content.report });
   else if (kind === "telemetry") site?.addTelemetry(content);
-  else if (kind === "alarm") soon(refreshAlarms);
+  else if (kind === "alarm") refreshAlarmsSoon();
   else if (kind === "change") {
     changes.value = [content, ...changes.value].slice(0, 200);
     site?.refresh().catch(() => {});
@@ -215,24 +226,44 @@ function onEvent(kind, content) {
 
 let stop = null;
 
+/** Learn what is served; what is known of a site stays as long as the site is the same. */
+async function learn() {
+  const { systems } = await ask("/v1/systems");
+  const found = new Map();
+  for (const system of systems) {
+    for (const row of system.sites) {
+      const site = new Site(system, row);
+      const known = sites.peek().get(site.ref);
+      found.set(site.ref, known?.isLike(site) ? known : site);
+    }
+  }
+  sites.value = found;
+}
+
+const loadAll = () => Promise.all([...sites.value.values()].map((site) => site.load()));
+
+/** What stands, or has changed while nobody listened. */
+function catchUp() {
+  refreshAlarms().catch(() => {});
+  for (const site of sites.value.values()) {
+    site.refresh().catch(() => {});
+    if (site.structure.peek()) site.loadStructure().catch(() => {});
+  }
+}
+
 /** Log in, learn what is served, and listen. */
 export async function start() {
   stop?.();
   me.value = await ask("/v1/me");
   refused.value = null;
-  const { systems } = await ask("/v1/systems");
-  const found = new Map();
-  for (const system of systems) {
-    for (const row of system.sites) found.set(`${system.name}/${row.name}`, new Site(system, row));
-  }
-  sites.value = found;
+  sites.value = new Map();
+  await learn();
+  let again = false;
   stop = listen(`/v1/events?last=${FIRST_DECISIONS}`, onEvent, () => {
-    // What stands, or has changed while nobody listened.
-    refreshAlarms().catch(() => {});
-    for (const site of sites.value.values()) {
-      site.refresh().catch(() => {});
-      if (site.structure.peek()) site.loadStructure().catch(() => {});
-    }
+    // A service that was started again may serve other sites.
+    if (again) learn().then(loadAll).then(catchUp).catch(() => {});
+    else catchUp();
+    again = true;
   });
-  await Promise.all([...found.values()].map((site) => site.load()));
+  await loadAll();
 }

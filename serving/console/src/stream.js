@@ -1,7 +1,8 @@
 // The stream of events, kept open: it is read with fetch, as EventSource cannot send a key.
 import { signal } from "@preact/signals";
 import { createParser } from "eventsource-parser";
-import { headers } from "./api.js";
+import { contentOf, headers, refused } from "./api.js";
+import { hear, time_s } from "./time.js";
 
 /** `state`: connecting, live or lost; `at`: when something was last heard, heartbeats included (seconds since 1970). */
 export const link = signal({ state: "connecting", at: 0 });
@@ -11,14 +12,18 @@ export const LOST_S = 12;
 
 const RETRY_MS = 2000;
 
+/** A key that has expired, or was taken back: asking again does not help. */
+const REFUSALS = new Set([401, 403]);
+
 export function listen(path, onEvent, onOpen) {
   let lastId = "";
   let stopped = false;
   let abort = null;
-  let heard = 0;
+  let heard = { at_s: 0, ms: 0 }; // by the service's clock, and by one that nobody sets
 
+  const hears = () => (heard = { at_s: time_s(), ms: performance.now() });
   const tell = (state) => {
-    if (!stopped) link.value = { state, at: heard / 1000 };
+    if (!stopped) link.value = { state, at: heard.at_s };
   };
 
   const parser = createParser({
@@ -37,18 +42,20 @@ export function listen(path, onEvent, onOpen) {
   async function read() {
     abort = new AbortController();
     const extra = lastId ? { "last-event-id": lastId } : {};
+    const asked_s = Date.now() / 1000;
     const answer = await fetch(path, { headers: { ...headers(), ...extra }, signal: abort.signal });
-    if (!answer.ok) throw new Error(String(answer.status));
+    if (!answer.ok) await contentOf(answer);
+    hear(answer, asked_s);
     parser.reset();
-    heard = Date.now();
+    hears();
     tell("live");
     onOpen();
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      heard = Date.now();
-      if (link.value.state !== "live" || heard / 1000 - link.value.at > 1) tell("live");
+      hears();
+      if (link.value.state !== "live" || heard.at_s - link.value.at > 1) tell("live");
       parser.feed(value);
     }
   }
@@ -57,8 +64,12 @@ export function listen(path, onEvent, onOpen) {
     while (!stopped) {
       try {
         await read();
-      } catch {
-        /* said by the state of the link */
+      } catch (error) {
+        // What else failed is said by the state of the link.
+        if (REFUSALS.has(error.status)) {
+          refused.value = error;
+          return stop();
+        }
       }
       tell("lost");
       await new Promise((done) => setTimeout(done, RETRY_MS));
@@ -66,15 +77,18 @@ export function listen(path, onEvent, onOpen) {
   }
 
   const guard = setInterval(() => {
-    if (heard && Date.now() - heard > LOST_S * 1000) {
+    if (heard.at_s && performance.now() - heard.ms > 1000 * LOST_S) {
       tell("lost");
       abort?.abort();
     }
   }, 1000);
-  loop();
-  return () => {
+
+  function stop() {
     stopped = true;
     clearInterval(guard);
     abort?.abort();
-  };
+  }
+
+  loop();
+  return stop;
 }

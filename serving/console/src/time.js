@@ -1,9 +1,27 @@
 // The clock of the page, and times in words.
 import { signal } from "@preact/signals";
 
-/** Seconds since 1970, told anew every second: ages are computed from it. */
-export const now = signal(Date.now() / 1000);
-setInterval(() => (now.value = Date.now() / 1000), 1000);
+/** Differences that network and whole seconds make; more is a clock that is wrong. */
+const SAME_S = 2;
+
+let behind_s = 0;
+
+/** Seconds since 1970 by the service's clock, which dates all that is shown: one of this machine that is slow would hide
+ * that a plant has fallen silent. */
+export const time_s = () => Date.now() / 1000 + behind_s;
+
+/** Learn from an answer how far this machine's clock is behind, or before, the service's. */
+export function hear(answer, asked_s) {
+  const told_s = Date.parse(answer.headers.get("date")) / 1000;
+  if (!Number.isFinite(told_s)) return;
+  const apart_s = told_s - (asked_s + Date.now() / 1000) / 2;
+  behind_s = Math.abs(apart_s) > SAME_S ? apart_s : 0;
+  now.value = time_s();
+}
+
+/** `time_s`, told anew every second: ages are computed from it. */
+export const now = signal(time_s());
+setInterval(() => (now.value = time_s()), 1000);
 
 export function age(seconds) {
   if (!Number.isFinite(seconds)) return "never";

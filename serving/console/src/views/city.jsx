@@ -1,5 +1,5 @@
 // All sites as tiles, what needs a person first.
-import { alarms, sites } from "../store.js";
+import { alarms, sites, unseen } from "../store.js";
 import { now } from "../time.js";
 import { Spark } from "../parts/chart.jsx";
 import { Age, Empty, number, Priority, Source, taken } from "../parts/common.jsx";
@@ -9,16 +9,11 @@ import { AlarmTable } from "./alarms.jsx";
 
 const RANK = { high: 0, medium: 1, low: 2 };
 
-function openAlarms(site) {
-  return alarms.value.alarms.filter(
-    (a) => a.system === site.system && a.site === site.name && !(a.shelved_until_s > now.value),
-  );
-}
+const at = (site) => (alarm) => alarm.system === site.system && alarm.site === site.name;
 
 /** Lower comes first: alarms that nobody has acknowledged by priority, silence, fallback or a hand on it, then the rest. */
 function urgency(site) {
-  const unseen = openAlarms(site).filter((a) => a.state !== "acknowledged");
-  const worst = Math.min(9, ...unseen.map((a) => RANK[a.priority]));
+  const worst = Math.min(9, ...unseen.value.filter(at(site)).map((a) => RANK[a.priority]));
   const source = site.last.value?.source;
   const calm = site.last.value === null ? 3 : site.stale.value ? 0 : source === "fallback" ? 1 : source === "manual" ? 2 : 3;
   return [worst, calm, site.ref];
@@ -33,9 +28,9 @@ function before(a, b) {
 function Tile({ site }) {
   const frame = site.last.value;
   const stale = site.stale.value;
-  const open = openAlarms(site);
-  const unseen = open.filter((a) => a.state !== "acknowledged");
-  const worst = [...unseen].sort((a, b) => RANK[a.priority] - RANK[b.priority])[0];
+  const open = alarms.value.alarms.filter(at(site)).filter((a) => !(a.shelved_until_s > now.value));
+  const waiting = unseen.value.filter(at(site)).sort((a, b) => RANK[a.priority] - RANK[b.priority]);
+  const [worst] = waiting;
   const telemetry = site.telemetry.value;
   const byHand = Object.keys(frame?.overridden ?? {}).length;
   return (
@@ -77,7 +72,7 @@ function Tile({ site }) {
           <span class="tile-alarm">
             <Priority priority={worst.priority} /> {worst.state === "returned" && <em>returned: </em>}
             {worst.text}
-            {unseen.length > 1 && <> and {unseen.length - 1} more</>}
+            {waiting.length > 1 && <> and {waiting.length - 1} more</>}
           </span>
         ) : (
           <span>{open.length ? `${open.length} alarm${open.length > 1 ? "s" : ""}, acknowledged` : frame ? "no alarm" : ""}</span>
@@ -152,12 +147,12 @@ const LATEST = 5;
 
 /** Alarms that nobody has acknowledged yet, the most urgent first. */
 function Needs() {
-  const unseen = alarms.value.alarms.filter((a) => a.state !== "acknowledged" && !(a.shelved_until_s > now.value));
-  if (!unseen.length) return null;
-  const more = unseen.length - LATEST;
+  const list = unseen.value;
+  if (!list.length) return null;
+  const more = list.length - LATEST;
   return (
     <section aria-label="Alarms to acknowledge">
-      <AlarmTable list={unseen} most={LATEST} caption="Alarms that nobody has acknowledged yet" />
+      <AlarmTable list={list} most={LATEST} caption="Alarms that nobody has acknowledged yet" />
       {more > 0 && (
         <p class="hint">
           <a href="#/alarms">{more} more in the list of alarms</a>

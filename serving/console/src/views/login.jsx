@@ -1,6 +1,6 @@
 // Asks for a key where the service wants one.
-import { useKey } from "../api.js";
-import { refused, start } from "../store.js";
+import { refused, useKey } from "../api.js";
+import { start } from "../store.js";
 
 export function Login({ problem }) {
   const enter = async (event) => {
