@@ -81,10 +81,12 @@ class Alarm(BaseModel):
     shelved_for: str | None = None
 
 
-def urgency(alarm: Alarm, now_s: float) -> tuple[bool, bool, int, float]:
-    """A key to sort alarms by, what needs a person first: by state, priority, and time."""
+def urgency(alarm: Alarm, now_s: float) -> tuple[bool, bool, int, bool, float]:
+    """A key to sort alarms by, what needs a person first: nobody's before known ones, then by priority, what still
+    holds before what is over, and the newest."""
     shelved = (alarm.shelved_until_s or 0.0) > now_s
-    return shelved, alarm.state == "acknowledged", ORDER[alarm.priority], -alarm.raised_s
+    over = alarm.state == "returned"
+    return shelved, alarm.state == "acknowledged", ORDER[alarm.priority], over, -alarm.raised_s
 
 
 class _Kept(BaseModel):

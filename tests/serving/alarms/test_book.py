@@ -112,6 +112,11 @@ def test_what_needs_a_person_comes_first() -> None:
     assert [key for key, _ in states(book)] == ["sensor:depth", "full:T1"]
     hold(book, 3.0, FULL, site="other")
     assert states(book)[0] == ("full:T1", "raised")
+    hold(book, 4.0, site="other")
+    hold(book, 5.0)
+    assert states(book)[0] == ("full:T1", "returned")  # nobody has seen that it was full
+    hold(book, 2.5, FULL, site="third")
+    assert [state for _, state in states(book)[:2]] == ["raised", "returned"]  # older, but it holds
 
 
 def test_alarms_that_come_together_are_one_incident() -> None:

@@ -56,7 +56,7 @@ function Row({ alarm, sited, onShelve }) {
         )}
       </td>
       {sited && (
-        <td>
+        <td class="where">
           <a href={`#/site/${alarm.system}/${alarm.site}`}>{alarm.site}</a>
         </td>
       )}

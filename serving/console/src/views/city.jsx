@@ -13,7 +13,8 @@ const at = (site) => (alarm) => alarm.system === site.system && alarm.site === s
 
 /** Lower comes first: alarms that nobody has acknowledged by priority, silence, fallback or a hand on it, then the rest. */
 function urgency(site) {
-  const worst = Math.min(9, ...unseen.value.filter(at(site)).map((a) => RANK[a.priority]));
+  const [first] = unseen.value.filter(at(site)); // the service tells the most urgent first
+  const worst = first ? RANK[first.priority] + (first.state === "returned" ? 0.5 : 0) : 9;
   const source = site.last.value?.source;
   const calm = site.last.value === null ? 3 : site.stale.value ? 0 : source === "fallback" ? 1 : source === "manual" ? 2 : 3;
   return [worst, calm, site.ref];
@@ -29,7 +30,7 @@ function Tile({ site }) {
   const frame = site.last.value;
   const stale = site.stale.value;
   const open = alarms.value.alarms.filter(at(site)).filter((a) => !(a.shelved_until_s > now.value));
-  const waiting = unseen.value.filter(at(site)).sort((a, b) => RANK[a.priority] - RANK[b.priority]);
+  const waiting = unseen.value.filter(at(site));
   const [worst] = waiting;
   const telemetry = site.telemetry.value;
   const byHand = Object.keys(frame?.overridden ?? {}).length;
