@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from envs.transit.offers import Offer
 from envs.transit.offers import Trip as Way
+from envs.transit.rehearsal import rehearse
 from envs.transit.site import TransitSite
 from serving.booking import rounds, views
 from serving.booking.changes import keep, over
@@ -76,6 +77,7 @@ class Desk:
     def __init__(self, site: TransitSite, settings: BookingSettings):
         settings.check(site)
         self.site, self.settings = site, settings
+        rehearse()
         self._store = Store(settings.database, site.name)
         self._lock = threading.Lock()
         self._roster: Roster | None = None
