@@ -29,7 +29,7 @@ from training.journal import Journal
 from training.settings import Settings, check_budget
 from training.tracking import SPEED, RunFolder
 from training.train import Progress, describe
-from training.validate import Validator
+from training.validate import OnEpisodes, Validator
 
 DEFAULTS = Settings()
 """The trainer's own settings: what both libraries have is set alike."""
@@ -47,6 +47,7 @@ def train_reference(
     workers: int = DEFAULTS.workers,
     out: Path | None = None,
     on_progress: Progress | None = None,
+    on_episodes: OnEpisodes | None = None,
     command: str = "",
 ) -> Path:
     """Train stable-baselines3's PPO and return the run's folder, which `training.export.export` understands.
@@ -59,6 +60,7 @@ def train_reference(
         workers: plants that are simulated at once, a process each.
         out: the run's folder instead of a new one under ``runs/``.
         on_progress: told after every update.
+        on_episodes: told after every episode of a rule or a policy that is validated.
         command: the command line that asked for it, for the policy's card.
 
     Raises:
@@ -82,7 +84,8 @@ def train_reference(
         try:
             train = scenario.seeds.train
             first = train.row(train.first + seed * workers, workers)
-            _learn(plants, first, settings, _Watch(scenario, settings, folder.path, budget, on_progress))
+            watch = _Watch(scenario, settings, folder.path, budget, on_progress, on_episodes)
+            _learn(plants, first, settings, watch)
         finally:
             plants.close()
     return folder.path
@@ -146,13 +149,14 @@ class _Watch(BaseCallback):
         folder: Path,
         budget: Mapping[str, Any],
         on_progress: Progress | None,
+        on_episodes: OnEpisodes | None,
     ):
         super().__init__()
         self._settings, self._budget, self._on_progress = settings, budget, on_progress
         self._system = get_system(scenario.system)
         with closing(make_loop(scenario)) as loop:
             self._shapes = loop.layout.shapes
-        self._validator = Validator([scenario], settings, "flat", folder)
+        self._validator = Validator([scenario], settings, "flat", folder, on_episodes)
         self._validator.refer()
         self._journal = Journal(folder, self._system.name, self._validator.kpi, [scenario.label])
         self._journal.compare(list(self._validator.reference))

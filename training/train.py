@@ -29,7 +29,7 @@ from training.journal import Journal
 from training.settings import ALGORITHMS, Settings, check_budget
 from training.start import Start, read_start
 from training.tracking import SPEED, RunFolder, read_json, versions, write_json, write_text, write_yaml
-from training.validate import Validator
+from training.validate import OnEpisodes, Validator
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def train(
     start: str | Path | None = None,
     start_update: int | None = None,
     on_progress: Progress | None = None,
+    on_episodes: OnEpisodes | None = None,
     command: str = "",
     **settings: Any,
 ) -> Path:
@@ -68,6 +69,7 @@ def train(
         start: the folder of a run whose best policy a new run is to begin with, and with its critic if it has one.
         start_update: begin with the policy that it kept after this update, not with its best.
         on_progress: told after every update.
+        on_episodes: told after every episode of a rule or a policy that is validated.
         command: the command line that asked for it, for the policy's card.
         settings: fields of `training.settings.Settings`, over those that suit the system (`System.training`).
 
@@ -107,7 +109,12 @@ def train(
     if budget == NO_BOUND:
         budget["minutes"] = 30.0
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
-    with _told_how_to_go_on(folder.path), folder, ray, closing(_Run(places, chosen, folder.path, budget)) as run:
+    with (
+        _told_how_to_go_on(folder.path),
+        folder,
+        ray,
+        closing(_Run(places, chosen, folder.path, budget, on_episodes)) as run,
+    ):
         if resume is None:
             run.start(command, learned)
         else:
@@ -203,12 +210,19 @@ def decisions_of_update(task: Task, scenarios: Sequence[Scenario], settings: Set
 class _Run:
     """One training run in progress: owns the learner, the validator and the journal."""
 
-    def __init__(self, scenarios: Sequence[Scenario], settings: Settings, folder: Path, budget: Mapping[str, Any]):
+    def __init__(
+        self,
+        scenarios: Sequence[Scenario],
+        settings: Settings,
+        folder: Path,
+        budget: Mapping[str, Any],
+        on_episodes: OnEpisodes | None,
+    ):
         self.scenarios, self.settings, self.folder, self.budget = scenarios, settings, folder, budget
         self.system = get_system(scenarios[0].system)
         self.iteration, self.elapsed_s, self._saved_s = 0, 0.0, 0.0
         self.task = task_of(scenarios, settings)
-        self.validator = Validator(scenarios, settings, self.task.network, folder)
+        self.validator = Validator(scenarios, settings, self.task.network, folder, on_episodes)
         kind = OTHERS.get(settings.algorithm, Ppo)
         self.learner: Learner = kind(self.task, scenarios, settings, folder)
         self.journal: Journal | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,9 @@ SMOOTHING = 0.05
 
 Means = dict[str, dict[str, float]]
 """Scenario's label → indicator → mean over episodes."""
+
+OnEpisodes = Callable[[str, int, int], None]
+"""Called after every episode that is no training with what it is for, how many of those are over, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Validator:
         settings: how many seeds, and how many finalists.
         network: a key of `agents.networks.NETWORKS`.
         folder: the run's; ``references.json``, ``candidates/`` and ``best/`` are written there.
+        on_episodes: told after every episode.
 
     Attributes:
         best: the lowest score so far.
@@ -137,8 +141,16 @@ class Validator:
         reference: rule → means.
     """
 
-    def __init__(self, scenarios: Sequence[Scenario], settings: Settings, network: str, folder: Path):
+    def __init__(
+        self,
+        scenarios: Sequence[Scenario],
+        settings: Settings,
+        network: str,
+        folder: Path,
+        on_episodes: OnEpisodes | None = None,
+    ):
         self.scenarios, self.settings, self.folder = scenarios, settings, folder
+        self._on_episodes = on_episodes
         self.system = get_system(scenarios[0].system)
         self.kpi = self.system.headline(scenarios[0])
         self.best, self.stale = float("inf"), 0
@@ -162,7 +174,7 @@ class Validator:
             self.reference = read_json(path)
             return
         names = list(references(self.system.name))
-        found = self._episodes(names, 0, self.settings.validation_seeds)
+        found = self._episodes("rules to compare with", names, 0, self.settings.validation_seeds)
         self.reference = {name: self._means(found[name]) for name in names}
         write_json(path, self.reference)
 
@@ -176,7 +188,8 @@ class Validator:
         name = f"{int(facts['iteration']):06d}"
         place = self.folder / "candidates" / name
         write_weights(place / WEIGHTS, policy)
-        episodes = self._episodes([str(place / WEIGHTS)], 0, self.settings.validation_seeds)[str(place / WEIGHTS)]
+        path = str(place / WEIGHTS)
+        episodes = self._episodes("validation", [path], 0, self.settings.validation_seeds)[path]
         means = self._means(episodes)
         score = self.score(means)
         write_json(place / "facts.json", {**facts, "score": score, "validation": means})
@@ -196,7 +209,7 @@ class Validator:
         if not seeds or len(self.candidates) < 2:
             return dict(self.candidates)
         paths = {name: str(self.folder / "candidates" / name / WEIGHTS) for name in self.candidates}
-        found = self._episodes(list(paths.values()), self.settings.validation_seeds, seeds)
+        found = self._episodes("finalists", list(paths.values()), self.settings.validation_seeds, seeds)
         means = {name: self._means(found[path]) for name, path in paths.items()}
         scores = {name: self.score(mean) for name, mean in means.items()}
         for name, score in scores.items():
@@ -220,11 +233,12 @@ class Validator:
             logs.append(np.log((mean[self.kpi] + spare) / (min(rivals) + spare)))
         return float(np.exp(np.mean(logs)))
 
-    def _episodes(self, names: Sequence[str], skip: int, seeds: int) -> dict[str, list[list[Episode]]]:
-        """Controller → scenario → episodes."""
+    def _episodes(self, what: str, names: Sequence[str], skip: int, seeds: int) -> dict[str, list[list[Episode]]]:
+        """Controller → scenario → episodes; ``what`` is said meanwhile."""
         chosen = [scenario.seeds.validation.after(skip, seeds) for scenario in self.scenarios]
         tasks = [Task(name, seed, place) for name in names for place, mine in enumerate(chosen) for seed in mine]
-        episodes = iter(self._pool.run(tasks))
+        told = None if self._on_episodes is None else partial(self._on_episodes, what)
+        episodes = iter(self._pool.run(tasks, told))
         return {name: [[next(episodes) for _ in range(seeds)] for _ in self.scenarios] for name in names}
 
     def _means(self, episodes: Sequence[Sequence[Episode]]) -> Means:

@@ -100,22 +100,31 @@ class Output:
             yield lambda fraction, note: progress.update(task, completed=fraction, note=note)
 
     @contextmanager
-    def training(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """As `bar`, told of a training run: its updates, speed, mean return and validation score."""
-        seen: dict[str, str] = {}
+    def training(self) -> Iterator[dict[str, Callable[..., None]]]:
+        """As `bar`, for a training run: what `training.train.train` takes to tell how it goes.
 
-        def on_progress(news: Mapping[str, Any]) -> None:
-            notes = {
-                SPEED: "{:,.0f} decisions/s",
-                "rollout/return_mean": "return {:.4g}",
-                "validation": "score {:.4g}",
-                "best": "best {:.4g}",
-            }
-            seen.update({key: text.format(news[key]) for key, text in notes.items() if key in news})
-            show(float(news["fraction"]), ", ".join([f"update {news['iteration']}", *seen.values()]))
-
+        Shown are its updates, speed, mean return and validation score, and episodes of rules and of policies that are
+        validated, which may take longer than what lies between.
+        """
         with self.bar("training") as show:
-            yield on_progress
+            seen, fraction = dict[str, str](), 0.0
+
+            def on_progress(news: Mapping[str, Any]) -> None:
+                nonlocal fraction
+                notes = {
+                    SPEED: "{:,.0f} decisions/s",
+                    "rollout/return_mean": "return {:.4g}",
+                    "validation": "score {:.4g}",
+                    "best": "best {:.4g}",
+                }
+                seen["update"], fraction = f"update {news['iteration']}", float(news["fraction"])
+                seen.update({key: text.format(news[key]) for key, text in notes.items() if key in news})
+                show(fraction, ", ".join(seen.values()))
+
+            def on_episodes(what: str, done: int, total: int) -> None:
+                show(fraction, ", ".join([*seen.values(), f"{what}: {done} of {total} episodes"]))
+
+            yield {"on_progress": on_progress, "on_episodes": on_episodes}
 
 
 class _Lines:
@@ -133,10 +142,12 @@ class _Lines:
 
     def __call__(self, fraction: float, note: str) -> None:
         now = time.monotonic()
-        begun_s, before = self._first = self._first or (now, fraction)
+        if fraction > 0:  # what comes before says nothing of how long the rest takes
+            self._first = self._first or (now, fraction)
         if now < self._next_s:
             return
         self._next_s = now + LINE_EVERY_S
+        begun_s, before = self._first or (now, fraction)
         rate = (fraction - before) / max(now - begun_s, 1e-9)
         left = f", {(1 - fraction) / rate / 60:.0f} min left" if rate > 0 else ""
         self._console.print(f"{self._what}: {fraction:.0%}{left}, {note}", highlight=False, soft_wrap=True)

@@ -139,8 +139,8 @@ def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> d
 
 def _train(output: Output, module: str, function: str, places: Any, options: dict[str, Any]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
-    with output.quiet(), output.training() as on_progress:
-        run = getattr(import_module(module), function)(places, **options, on_progress=on_progress)
+    with output.quiet(), output.training() as told:
+        run = getattr(import_module(module), function)(places, **options, **told)
     output.say(f"run: {run}\n{_next(run, run)}")
     output.emit({"run": str(run)})
 

@@ -1,6 +1,7 @@
 """Training end to end on a small grid: what it writes, that it resumes, that a seed decides everything."""
 
 import csv
+import itertools
 import os
 import shutil
 import signal
@@ -53,7 +54,14 @@ def scenario():
 def run(scenario, tmp_path_factory):
     heard = []
     folder = tmp_path_factory.mktemp("train") / "run"
-    train(scenario, iterations=2, out=folder, on_progress=heard.append, **SMALL)
+    train(
+        scenario,
+        iterations=2,
+        out=folder,
+        on_progress=heard.append,
+        on_episodes=lambda *news: heard.append(news),
+        **SMALL,
+    )
     return folder, heard
 
 
@@ -73,8 +81,17 @@ def tags(folder):
 
 def test_progress_is_told(run):
     _, heard = run
-    assert [news["iteration"] for news in heard] == [1, 2]
-    assert heard[-1]["fraction"] == 1.0
+    updates = [news for news in heard if isinstance(news, dict)]
+    assert [news["iteration"] for news in updates] == [1, 2]
+    assert updates[-1]["fraction"] == 1.0
+    order = [news["iteration"] if isinstance(news, dict) else news[0] for news in heard]
+    assert [what for what, _ in itertools.groupby(order)] == [
+        "rules to compare with",
+        *("validation", 1),
+        *("validation", 2),
+        "finalists",
+    ]
+    assert [news for news in heard if isinstance(news, tuple)][-2:] == [("finalists", 1, 2), ("finalists", 2, 2)]
 
 
 def test_what_is_logged(run):

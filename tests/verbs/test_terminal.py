@@ -26,6 +26,25 @@ def test_a_long_job_in_a_log_says_a_line_a_minute(clock, capsys):
     assert lines[0] == "training: 26%, 12 min left, update 60"  # at 0.1 % a second, 74 % are left
 
 
+def test_a_training_says_what_it_does_before_its_first_update_and_does_not_reckon_by_it(clock, capsys):
+    with terminal.Output(None).training() as told:
+        for second in (60, 120):
+            clock.now = float(second)
+            told["on_episodes"]("rules to compare with", second // 60, 3)
+        clock.now = 130.0
+        told["on_progress"]({"fraction": 0.1, "iteration": 1})
+        clock.now = 190.0
+        told["on_episodes"]("validation", 1, 2)
+        clock.now = 250.0
+        told["on_progress"]({"fraction": 0.3, "iteration": 2})
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 0%, rules to compare with: 1 of 3 episodes",
+        "training: 0%, rules to compare with: 2 of 3 episodes",
+        "training: 10%, update 1, validation: 1 of 2 episodes",
+        "training: 30%, 7 min left, update 2",
+    ]
+
+
 def test_a_short_job_in_a_log_says_nothing(clock, capsys):
     with terminal.Output(None).bar("evaluating") as show:
         clock.now = 5.0
