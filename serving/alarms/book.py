@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envs.core.conditions import Condition, Priority
 from envs.core.files import write_bytes
+from envs.core.frozen import first_problem
 
 log = logging.getLogger("cityloop.serving")
 
@@ -83,7 +85,8 @@ class Alarm(BaseModel):
 
 def urgency(alarm: Alarm, now_s: float) -> tuple[bool, bool, int, bool, float]:
     """A key to sort alarms by, what needs a person first: nobody's before known ones, then by priority, what still
-    holds before what is over, and the newest."""
+    holds before what is over, and the newest.
+    """
     shelved = (alarm.shelved_until_s or 0.0) > now_s
     over = alarm.state == "returned"
     return shelved, alarm.state == "acknowledged", ORDER[alarm.priority], over, -alarm.raised_s
@@ -302,5 +305,10 @@ def _read(path: Path | None) -> _Kept:
         return _Kept()
     try:
         return _Kept.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):  # alarms that still hold are raised anew; a broken file must not stop a service
+    except (OSError, ValidationError) as error:  # alarms that still hold are raised anew: no reason to serve nothing
+        aside = path.with_name(f"{path.name}.broken")
+        with suppress(OSError):
+            path.replace(aside)
+        why = error.strerror if isinstance(error, OSError) else first_problem(error)
+        log.warning("alarms in %s cannot be read (%s): they begin anew; it is kept as %s", path, why, aside.name)
         return _Kept()

@@ -172,10 +172,14 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     assert max(a.id for a in again.all(4.0)) == 3
 
 
-def test_a_broken_file_does_not_stop_the_service(tmp_path: Path) -> None:
+def test_a_broken_file_does_not_stop_the_service_but_is_told_of_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "alarms.json"
     path.write_text("{")
     book = AlarmBook(path)
+    assert f"alarms in {path} cannot be read" in caplog.text
+    assert (tmp_path / "alarms.json.broken").read_text() == "{"
     hold(book, 1.0, FULL)
     save(book)
     assert AlarmBook(path).all(1.0) == book.all(1.0)
