@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import closing, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from serving.build import Plan
 from serving.cluster.loopback import LOOPBACK
 from serving.cluster.ray_cluster import Cluster, check_port
 from serving.config import ServiceConfig
+from serving.holding import held
 from serving.tick.sites import SiteService
 from serving.watch.logs import Style, configure
 
@@ -40,8 +41,8 @@ class ServeHandle:
         sites: what it serves, as plain data.
     """
 
-    def __init__(self, cluster: Cluster, plan: Plan, services: Sequence[SiteService]):
-        self._cluster, self._plan = cluster, plan
+    def __init__(self, cluster: Cluster, plan: Plan, services: Sequence[SiteService], opened: ExitStack):
+        self._cluster, self._plan, self._opened = cluster, plan, opened
         self.url = plan.config.url
         self.sites = [
             {
@@ -66,7 +67,7 @@ class ServeHandle:
 
     def close(self) -> None:
         """Stop the service and everything that it started. May be called twice."""
-        self._cluster.close()
+        self._opened.close()
 
     def __enter__(self) -> ServeHandle:
         return self
@@ -120,16 +121,15 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
 
 
 def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
-    configure(plan.config.log)
-    cluster = Cluster(plan.config)
-    try:
+    with ExitStack() as opened:
+        opened.enter_context(held(plan.config))
+        configure(plan.config.log)
+        cluster = Cluster(plan.config)
+        opened.callback(cluster.close)
         cluster.__enter__()
         cluster.run(plan)
         cluster.wait_until_ready(plan)
-    except BaseException:
-        cluster.close()
-        raise
-    return ServeHandle(cluster, plan, services)
+        return ServeHandle(cluster, plan, services, opened.pop_all())
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

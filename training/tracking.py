@@ -5,7 +5,6 @@ Shared by the trainer, the evaluator and the exporter. What goes into the files 
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
@@ -164,17 +163,12 @@ class RunFolder:
 
     def __init__(self, path: Path, made: bool = False):
         self.path, self._made = path, made
-        self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._lock, 32, 0).decode().strip() or "unknown"
-            os.close(self._lock)
+            self._lock = files.hold(path / LOCK)
+        except files.Held as held:
             raise CityloopError(
-                f"run folder {path} is held by another run (process {holder}): wait for it to end, or stop it"
+                f"run folder {path} is held by another run (process {held.holder}): wait for it to end, or stop it"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     @classmethod
     def create(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from contextlib import suppress
@@ -57,6 +58,43 @@ def make_folder(folder: Path, called: str) -> None:
         why = error.strerror
     if why is not None:
         raise CityloopError(f"{called} {folder} cannot be made or written ({why}): give one that you may write")
+
+
+class Held(Exception):
+    """Another process holds a file.
+
+    Attributes:
+        holder: its number, as far as it is known.
+    """
+
+    def __init__(self, holder: str):
+        super().__init__(f"held by process {holder}")
+        self.holder = holder
+
+
+def hold(path: Path) -> int:
+    """Hold a file until the handle that is returned is closed, or the process ends, however it does.
+
+    Args:
+        path: of the file; it is made where it is not there, and tells whose it is.
+
+    Raises:
+        Held: if somebody else does.
+        OSError: if it cannot be made, or locked.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError:
+        holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(handle)
+        raise Held(holder) from None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def sync_tree(folder: Path) -> None:

@@ -8,9 +8,14 @@ from typing import Any
 LITE = "sqlite:///"
 
 
+def database_of(booking: dict[str, Any]) -> Any:
+    """The URL that a section ``booking`` gives, or leaves out."""
+    return booking.get("database", f"{LITE}bookings.db")
+
+
 def in_folder(booking: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Booking settings whose SQLite file lies in a folder, unless its path is absolute."""
-    url = booking.get("database", f"{LITE}bookings.db")
+    url = database_of(booking)
     if not isinstance(url, str) or not url.startswith(LITE) or not url.removeprefix(LITE):
         return booking
     return booking | {"database": f"{LITE}{folder / url.removeprefix(LITE)}"}

@@ -153,8 +153,8 @@ class Store:
         self.site = site
         self.fault: str | None = None
         where = sql.engine.make_url(url)
-        lite = where.get_backend_name() == "sqlite"
-        self._file = Path(where.database).absolute() if lite and where.database else None
+        self._file = file_of(where)
+        lite = self._file is not None
         arguments = {"timeout": BUSY_S} if lite else {}
         try:
             self._engine = sql.create_engine(where, connect_args=arguments, pool_pre_ping=not lite)
@@ -355,6 +355,11 @@ class Store:
     def close(self) -> None:
         """Let go of the connections."""
         self._engine.dispose()
+
+
+def file_of(url: sql.URL) -> Path | None:
+    """Where a database lies; None if a server keeps it."""
+    return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def _reason(error: Exception) -> str:

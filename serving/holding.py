@@ -1,0 +1,63 @@
+"""What one service alone may write: another that is begun by mistake is refused before it has written anything.
+
+A lock ends with the process that holds it, however that ends, so none is stale. The service's own processes take none:
+in a rolling update two of them share all of this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sql
+
+from envs.core.errors import CityloopError
+from envs.core.files import Held, hold
+from serving.booking.files import database_of
+from serving.booking.store import file_of
+from serving.config import ServiceConfig
+
+LOCK = "service.lock"
+"""The file in each folder of a service that it holds."""
+
+LOCK_END = "-lock"
+"""What a database's is called, after the database."""
+
+
+@contextmanager
+def held(config: ServiceConfig) -> Iterator[None]:
+    """Hold all that a service writes.
+
+    Raises:
+        CityloopError: if another service holds some of it.
+    """
+    handles: list[int] = []
+    try:
+        for path, called in _files(config).items():
+            try:
+                handles.append(hold(path))
+            except Held as found:
+                raise CityloopError(
+                    f"{called} is in use by another service (process {found.holder}): stop that one, or give another"
+                ) from None
+            except OSError:  # no file system for locks; or no place for a file, which whoever writes there will say
+                continue
+        yield
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _files(config: ServiceConfig) -> dict[Path, str]:
+    """File to hold → what it stands for. Each once: another handle of the same file would be refused."""
+    folders = {"state folder": config.state}
+    if config.audit is not None:
+        folders |= {"audit folder": config.audit.folder, "anchors folder": config.audit.anchors}
+    found = {folder.resolve() / LOCK: f"{called} {folder}" for called, folder in folders.items() if folder is not None}
+    for site in config.sites:
+        file = None if site.booking is None else file_of(sql.make_url(database_of(site.booking)))
+        if file is not None:
+            found.setdefault(file.resolve().with_name(file.resolve().name + LOCK_END), f"database {file}")
+    return found
