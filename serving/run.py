@@ -24,7 +24,7 @@ from serving.cluster.ray_cluster import Cluster, check_port
 from serving.config import ServiceConfig
 from serving.holding import held
 from serving.tick.sites import SiteService
-from serving.watch.logs import Style, configure
+from serving.watch.logs import Style, configure, keep_to_the_end, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +103,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     if not block:
         return _start(plan, services)
     signals, out, style = SimpleQueue[int](), sys.stdout, config.log
+    keep_to_the_end(STANDARD_ERROR)
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
     with _told_to_stop(), redirect_stdout(sys.stderr):
         with _start(plan, services) as handle:
@@ -134,6 +135,9 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What the service listens to: two that end it, and one that replaces its processes."""
+
+STANDARD_ERROR = 2
+"""Where a process's log goes."""
 
 AWAKE_S = 0.5
 """How often whoever waits for one of them looks up."""
@@ -179,7 +183,7 @@ def _tell(text: str, style: Style) -> None:
     if style == "json":
         log.info(text)
     else:
-        print(text, file=sys.stderr)
+        say(text)
 
 
 def announce(handle: ServeHandle, services: Sequence[SiteService], open_: bool, style: Style = "text") -> None:
@@ -196,6 +200,6 @@ def announce(handle: ServeHandle, services: Sequence[SiteService], open_: bool, 
         _tell(f"serving on {handle.url}", style)
         return
     site = f"{handle.url}/v1/{services[0].ref}"
-    print(f"serving on {handle.url} (documentation at {handle.url}/docs); Ctrl-C stops it. Try:", file=sys.stderr)
+    say(f"serving on {handle.url} (documentation at {handle.url}/docs); Ctrl-C stops it. Try:")
     curl = "curl -s" if open_ else 'curl -s -H "X-API-Key: $KEY"'
-    print(f"  {curl} {site} | jq .example | {curl} -d @- {site}/act", file=sys.stderr)
+    say(f"  {curl} {site} | jq .example | {curl} -d @- {site}/act")

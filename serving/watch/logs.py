@@ -6,6 +6,7 @@ Sending never waits: where nobody reads fast enough records are lost, and their 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
@@ -123,6 +124,23 @@ def configure(style: Style = "text", target: Path | None = None, level: str = "I
     return handler
 
 
+def say(text: str, out: TextIO | None = None) -> None:
+    """Print a line, where that can be: no plant loses its service, and no later line its way, to a log's full disk.
+
+    Args:
+        text: the line.
+        out: where it goes; standard error if not given.
+    """
+    with suppress(OSError):
+        print(text, file=out or sys.stderr, flush=True)
+
+
+def keep_to_the_end(file: int) -> None:
+    """Let what goes to an open file go to its end: one that a rotation has emptied would begin with a hole."""
+    with suppress(OSError):
+        fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+
+
 class Sender(logging.Handler):
     """Sends records to a `Receiver`, if it reads; never waits."""
 
@@ -178,7 +196,7 @@ class Receiver:
 
     def _read(self) -> None:
         while line := self._socket.recv(MAX_RECORD):
-            print(line.decode(errors="replace"), file=self._out or sys.stderr, flush=True)
+            say(line.decode(errors="replace"), self._out)
 
     def close(self) -> None:
         """Print what has come, and end. May be called twice."""

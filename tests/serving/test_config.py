@@ -15,6 +15,7 @@ from envs.core.site import Site
 from serving.config import ServiceConfig
 from serving.run import announce
 from tests.serving.plants import service
+from tests.serving.test_logs import Disk
 
 SITE = "intersections/grid2x2"
 
@@ -156,6 +157,12 @@ def test_what_a_start_says_to_try_brings_a_key_where_one_is_due(
     announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], open_)  # type: ignore[arg-type]
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "curl" in line]
     assert line.count('-H "X-API-Key: $KEY"') == (0 if open_ else 2)
+
+
+def test_a_service_begins_though_its_log_is_on_a_full_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rolling update says its line in the same way; it ended the service."""
+    monkeypatch.setattr("sys.stderr", Disk())
+    announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], True)  # type: ignore[arg-type]
 
 
 def test_a_log_for_machines_holds_what_a_start_says(site: Site, caplog: pytest.LogCaptureFixture, capsys: Any) -> None:

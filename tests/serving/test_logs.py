@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
-from serving.watch.logs import ROOT, LogSink, Receiver, Sender, configure, formatter, redact
+from serving.watch.logs import ROOT, LogSink, Receiver, Sender, configure, formatter, keep_to_the_end, redact
 from tests.serving.test_streams import alarm, change, decision
 
 TOKEN = "cl_0123456789abcdef_" + "x" * 43
@@ -116,6 +118,44 @@ def test_nobody_waits_for_a_reader_and_what_is_lost_is_told(tmp_path: Path) -> N
     first, second = out.getvalue().splitlines()
     assert orjson.loads(first)["text"].startswith("5 records were lost")
     assert orjson.loads(second)["text"] == "heard"
+
+
+class Disk(io.StringIO):
+    """A log's file, whose disk may be full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full, self.refused = True, threading.Event()
+
+    def write(self, text: str) -> int:
+        if self.full:
+            self.refused.set()
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_lines_are_printed_again_once_a_full_disk_has_room(tmp_path: Path) -> None:
+    out = Disk()
+    with Receiver(tmp_path / "s", out):
+        sender = Sender(tmp_path / "s")
+        sender.setFormatter(formatter("text"))
+        sender.emit(record("nowhere"))
+        assert out.refused.wait(60)
+        out.full = False
+        sender.emit(record("here"))
+        sender.close()
+    assert [line.rsplit(" ", 1)[1] for line in out.getvalue().splitlines()] == ["here"]
+
+
+def test_a_log_that_was_emptied_begins_anew(tmp_path: Path) -> None:
+    """As `logrotate` does with `copytruncate`, where a shell's `>` has opened it."""
+    path = tmp_path / "log"
+    with path.open("w") as log:
+        keep_to_the_end(log.fileno())
+        print("before", file=log, flush=True)
+        os.truncate(path, 0)
+        print("after", file=log, flush=True)
+    assert path.read_text() == "after\n"
 
 
 @pytest.mark.parametrize("letter", ["a", "\x01", "鍵"])
