@@ -213,10 +213,14 @@ class Gateway:
     async def check(self) -> None:
         """Decide something cheap at every site, and what is due where trips are booked; every few seconds.
 
+        What could not be written of a site is tried again: while a disk was away its plant may have ended, and whoever
+        waits for a site that is ready before it asks for ticks would wait for ever.
+
         Raises:
             CityloopError: if a site cannot; a supervisor then replaces this process.
         """
         for service in self.all:
+            service.look()
             if (fault := await service.cannot_decide()) is not None:
                 raise CityloopError(f"{service.ref}: {fault}")
         if self._looking is None or self._looking.done():  # not waited for: a database may take its time
