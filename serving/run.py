@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
@@ -58,6 +58,14 @@ class ServeHandle:
         """Serve an empty answer beside the sites, to measure against; see `Cluster.run_empty`."""
         self._cluster.run_empty(name, as_it_comes)
 
+    def check(self) -> None:
+        """Make sure that it can go on.
+
+        Raises:
+            CityloopError: if it cannot, and has to be started anew.
+        """
+        self._cluster.check()
+
     def roll(self) -> None:
         """Replace every process by a new one, which is ready before the old one goes; waits until that is done."""
         plan = self._plan.released()
@@ -90,7 +98,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
         The running service if ``block`` is false.
 
     Raises:
-        CityloopError: if something cannot be served as asked, or SIGTERM stopped it before it served.
+        CityloopError: if something cannot be served as asked, SIGTERM stopped it before it served, or it cannot go on.
         KeyboardInterrupt: if Ctrl-C did.
     """
     plan = Plan.make(config)
@@ -111,7 +119,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
             announce(handle, services, config.access.open, style)
             if as_json:
                 print(orjson.dumps({"url": handle.url, "sites": handle.sites}).decode(), file=out, flush=True)
-            while _next(signals) == signal.SIGHUP:
+            while _next(signals, handle.check) == signal.SIGHUP:
                 try:
                     handle.roll()
                     _tell("every process is new", style)
@@ -171,11 +179,16 @@ def _listen(signals: SimpleQueue[int]) -> None:
         signal.signal(number, lambda number, _: signals.put(number))
 
 
-def _next(signals: SimpleQueue[int]) -> int:
-    """The next signal. A wait without end may sleep through one that reached another thread; its handler runs here."""
+def _next(signals: SimpleQueue[int], check: Callable[[], None]) -> int:
+    """The next signal. A wait without end may sleep through one that reached another thread; its handler runs here.
+
+    Raises:
+        CityloopError: as ``check`` does: a service that is gone ends, so that whoever supervises it starts it anew.
+    """
     while True:
         with suppress(Empty):
             return signals.get(timeout=AWAKE_S)
+        check()
 
 
 def _tell(text: str, style: Style) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import resource
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from envs.core.errors import CityloopError
@@ -31,19 +34,52 @@ LEAST_ROOM_MB = 20
 """What Ray, HAProxy and their logs take there, with some to spare: without any Ray tries for ever."""
 
 
-def make_own_folder() -> Path:
+class OwnFolder:
     """A folder for what the service keeps while it runs.
+
+    It is locked, so that `systemd-tmpfiles` leaves it alone, which removes from there what has not changed for days.
+
+    Attributes:
+        path: of it.
 
     Raises:
         CityloopError: if there is no room for it, or it cannot be made.
     """
-    free_mb = shutil.disk_usage(SHORT).free / 1e6
-    if free_mb < LEAST_ROOM_MB:
-        raise CityloopError(f"folder {SHORT} has {free_mb:.1f} MB left, and Ray needs {LEAST_ROOM_MB}: make room there")
-    try:
-        return Path(tempfile.mkdtemp(prefix="cl-", dir=SHORT))
-    except OSError as error:
-        raise CityloopError(f"folder {SHORT} cannot be written ({error.strerror}): see that it can") from None
+
+    def __init__(self) -> None:
+        free_mb = shutil.disk_usage(SHORT).free / 1e6
+        if free_mb < LEAST_ROOM_MB:
+            raise CityloopError(
+                f"folder {SHORT} has {free_mb:.1f} MB left, and Ray needs {LEAST_ROOM_MB}: make room there"
+            )
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="cl-", dir=SHORT))
+            self._handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise CityloopError(f"folder {SHORT} cannot be written ({error.strerror}): see that it can") from None
+        with suppress(OSError):  # no file system for locks
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def check(self) -> None:
+        """Make sure that it is still there: without it nothing of Ray's begins again once it has ended.
+
+        Raises:
+            CityloopError: if it is not.
+        """
+        with suppress(OSError):
+            if os.path.samestat(os.stat(self.path), os.fstat(self._handle)):
+                return
+        raise CityloopError(
+            f"folder {self.path} was removed, in which Ray and HAProxy work: start the service anew, and let whatever "
+            f"cleans {SHORT} spare it"
+        )
+
+    def remove(self) -> None:
+        """Remove it. May be called twice."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle = -1
 
 
 MOST_CONNECTIONS = 4096

@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -24,7 +23,7 @@ from envs.core.cache import can_be_made
 from envs.core.errors import CityloopError
 from serving.cluster.guardian import Guardian, end_users
 from serving.cluster.loopback import LOOPBACK, confine_cluster, confine_worker
-from serving.cluster.machine import check_files, connections, make_own_folder
+from serving.cluster.machine import OwnFolder, check_files, connections
 from serving.cluster.options import options, quiet
 from serving.cluster.proxy import PEM, bundle_tls, set_up_proxy
 from serving.cluster.shards import shards_of
@@ -205,7 +204,8 @@ class Cluster:
     def __init__(self, config: ServiceConfig):
         self.config = config
         # A short path, as it becomes part of the names of Unix sockets, which may have 107 characters.
-        self._folder = make_own_folder()
+        self._own_folder = OwnFolder()
+        self._folder = self._own_folder.path
         self._guardian = Guardian(self._folder)
         self._own: list[str] = []  # settings in the environment that are this service's alone
         self._logs = Receiver(self._folder / "logs.sock")
@@ -335,6 +335,14 @@ class Cluster:
         if waiting:
             raise CityloopError(f"{url}{waiting[0]} does not answer within {READY_S:g} s: look at the logs of Ray")
 
+    def check(self) -> None:
+        """Make sure that nothing was taken away without which it cannot go on.
+
+        Raises:
+            CityloopError: if something was.
+        """
+        self._own_folder.check()
+
     def run_empty(self, name: str, as_it_comes: bool = False) -> None:
         """Serve an empty answer at ``/name``: what Ray Serve itself costs.
 
@@ -370,7 +378,7 @@ class Cluster:
                 self._own = []
                 end_users(self._folder)
                 self._logs.close()
-                shutil.rmtree(self._folder, ignore_errors=True)
+                self._own_folder.remove()
                 self._guardian.dismiss()
 
     def __exit__(

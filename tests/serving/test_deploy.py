@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import resource
 import subprocess
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +19,13 @@ import yaml
 from envs import CityloopError
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
-from serving.cluster.machine import check_files, connections
+from serving.cluster.machine import OwnFolder, check_files, connections
 from serving.cluster.proxy import bundle_tls, changes, error_page
 from serving.cluster.ray_cluster import SETTINGS, Cluster, free_ports
 from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
+from serving.run import _next
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
 
@@ -175,6 +179,42 @@ def test_a_full_folder_is_said_before_anything_starts(monkeypatch: pytest.Monkey
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000))
     with pytest.raises(CityloopError, match=r"folder /tmp has 0\.1 MB left, and Ray needs 20: make room there"):
         Cluster(ServiceConfig.make({"sites": ["intersections/cologne1"]}))
+
+
+def test_its_folder_is_spared_by_who_cleans_and_missed_where_it_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.cluster.machine.SHORT", str(tmp_path))
+    own = OwnFolder()
+    try:
+        cleaning = os.open(own.path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):  # systemd-tmpfiles asks for this lock before it removes anything
+            fcntl.flock(cleaning, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.close(cleaning)
+        own.check()
+        own.path.rmdir()
+        with pytest.raises(CityloopError, match=f"folder {own.path} was removed, .*: start the service anew"):
+            own.check()
+        own.path.mkdir()  # as Ray does
+        with pytest.raises(CityloopError, match="was removed"):
+            own.check()
+    finally:
+        own.remove()
+        own.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_that_cannot_go_on_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process lived on while nobody answered, so that nothing started it anew."""
+    monkeypatch.setattr("serving.run.AWAKE_S", 0.0)
+    looks = iter([None, CityloopError("its folder is gone")])
+
+    def check() -> None:
+        if (error := next(looks)) is not None:
+            raise error
+
+    with pytest.raises(CityloopError, match="is gone"):
+        _next(SimpleQueue(), check)
 
 
 @pytest.mark.parametrize(("most", "kept"), [(256, 76), (4096, 1612), (1 << 20, 4096), (resource.RLIM_INFINITY, 4096)])

@@ -349,7 +349,7 @@ def test_a_ray_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPa
     finally:
         cluster._guardian.dismiss()
         cluster._logs.close()
-        cluster._folder.rmdir()
+        cluster._own_folder.remove()
 
 
 def test_what_a_process_refuses_is_found_in_what_ray_says() -> None:
