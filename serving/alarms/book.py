@@ -283,14 +283,15 @@ class AlarmBook:
 
 def _gathered(path: Path, sites: Sequence[tuple[str, str]]) -> _Kept:
     """What the files of a folder tell of some sites; numbers go on from the last in any of them."""
-    found, open_sites = _read(path), set(sites)
-    books = [_read(other) for other in sorted(path.parent.glob("*.json"), key=_written_ns, reverse=True)]
+    open_sites = set(sites)
+    books = {other: _read(other) for other in sorted(path.parent.glob("*.json"), key=_written_ns, reverse=True)}
     alarms = []
-    for book in books:
+    for book in books.values():
         told = open_sites & ({*book.sites} or {(alarm.system, alarm.site) for alarm in book.alarms})
         alarms += [alarm for alarm in book.alarms if (alarm.system, alarm.site) in told]
         open_sites -= told
-    return found.model_copy(update={"alarms": alarms, "last": max((book.last for book in books), default=0)})
+    last = max((book.last for book in books.values()), default=0)
+    return books.get(path, _Kept()).model_copy(update={"alarms": alarms, "last": last})
 
 
 def _written_ns(path: Path) -> int:

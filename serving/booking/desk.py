@@ -82,9 +82,16 @@ class Desk:
         self._lock = threading.Lock()
         self._roster: Roster | None = None
         self.zones: Zones | None = None
-        self._clock = self._store.clock()
-        self._looked = self._now(None), time.monotonic()
-        self._fresh(self._now(None))
+        try:
+            self._clock = self._store.clock()
+            self._looked = self._now(None), time.monotonic()
+            self._fresh(self._now(None))
+        except Unusable:
+            self._store.close()
+            raise self._store.refused(str(self._store.fault)) from None
+        except BaseException:
+            self._store.close()
+            raise
 
     # -- time -----------------------------------------------------------------------------------------------------
 

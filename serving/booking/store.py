@@ -153,6 +153,7 @@ class Store:
         self.site = site
         self.fault: str | None = None
         where = sql.engine.make_url(url)
+        self._shown = where.render_as_string(hide_password=True)
         self._file = file_of(where)
         lite = self._file is not None
         arguments = {"timeout": BUSY_S} if lite else {}
@@ -162,15 +163,21 @@ class Store:
                 sql.event.listen(self._engine, "connect", _durable)
             TABLES.create_all(self._engine)
             self._opened = _identity(self._file)
+            unlike = _unlike(self._engine)
             with self._engine.begin() as db:
                 if db.execute(self._mine(SITES)).first() is None:
                     db.execute(sql.insert(SITES).values(site=site, revision=0, clock=0.0))
         except sql.exc.IntegrityError:
             pass  # another process has just begun with the same site
         except (sql.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-            reason = _reason(error)
-            shown = where.render_as_string(hide_password=True)
-            raise CityloopError(f"database {shown} cannot be used ({reason}): give the URL of one that can") from None
+            raise self.refused(_reason(error)) from None
+        if unlike is not None:
+            self.close()
+            raise self.refused(unlike)
+
+    def refused(self, why: str) -> CityloopError:
+        """What to say to whoever gave a database that cannot be used."""
+        return CityloopError(f"database {self._shown} cannot be used ({why}): give the URL of one that can")
 
     @contextmanager
     def _using(self, begin: Callable[[], AbstractContextManager[sql.Connection]]) -> Iterator[sql.Connection]:
@@ -355,6 +362,19 @@ class Store:
     def close(self) -> None:
         """Let go of the connections."""
         self._engine.dispose()
+
+
+def _unlike(engine: sql.Engine) -> str | None:
+    """How the tables are not those of this version; None if they are. What others keep beside ours may stay."""
+    looked = sql.inspect(engine)
+    for table in TABLES.sorted_tables:
+        columns = {column["name"]: column for column in looked.get_columns(table.name)}
+        for name in table.c.keys() - columns.keys():
+            return f"its table {table.name} is of another version: it has no column {name}"
+        for name, column in columns.items():
+            if name not in table.c and not column["nullable"] and column["default"] is None:
+                return f"its table {table.name} is of another version: its column {name} must be given"
+    return None
 
 
 def file_of(url: sql.URL) -> Path | None:

@@ -19,7 +19,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
-from envs.core.files import write_bytes
+from envs.core.files import make_folder, write_bytes
 from serving.events import Decision, Event, Structure
 
 log = logging.getLogger("cityloop.serving")
@@ -153,7 +153,7 @@ def _open(place: Place, monitor: StoreyMonitor, folder: Path | None) -> _Listene
     """A listener that knows what was heard before: an alarm of three windows in five outlives a restart."""
     path = None if folder is None else folder / "health" / f"{place[0]}.{place[1]}.json"
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, "state folder")
     listener = _Listener(monitor, Windows(monitor.config), path)
     for found in _read(path).heard:
         listener.heard.append(found)

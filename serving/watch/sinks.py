@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envs.core.files import make_folder
 from envs.core.site import Site
 from serving.alarms.book import Alarm, Happening
 from serving.alarms.watch import AlarmWatch
@@ -36,6 +37,9 @@ class Sinks:
     Attributes:
         all: in the order in which they are told.
         health: listens to buildings; None where nobody does.
+
+    Raises:
+        CityloopError: if a folder in that one cannot be made or written.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Sinks:
         self.metrics, self.streams, self._log = Metrics(sites), Streams(), LogSink()
         path = None if folder is None else folder / "alarms" / f"{_label(sites)}.json"
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, "state folder")
         self.alarms = AlarmWatch(sites, path, self._alarm, numbers=numbers, listening=monitors or {})
         self.streams.ringing = self._ringing
         places = {(site.system, site.name): site for site in sites}

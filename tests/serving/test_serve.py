@@ -370,6 +370,14 @@ def test_a_look_at_what_will_be_served_heeds_what_was_saved_and_writes_nothing(t
         assert look.all[0].in_charge.controller == "efd"
 
 
+@pytest.mark.parametrize("called", ["alarms", "health"])
+def test_a_file_where_a_folder_of_its_state_should_be_is_one_sentence(tmp_path: Path, called: str) -> None:
+    (tmp_path / called).touch()
+    content = {"sites": [{"site": "dampers/jansen", "champion": "clipped-optimal"}], "state": tmp_path}
+    with pytest.raises(CityloopError, match=rf"state folder {tmp_path}/{called} cannot be made or written"):
+        Plan.make(ServiceConfig.make(content)).gateway()
+
+
 def test_whom_policy_means_is_said_clearly() -> None:
     gateway = Plan.make(ServiceConfig.make({"sites": ["drainage/estuary", "drainage/astlingen"]})).gateway(
         restore=False

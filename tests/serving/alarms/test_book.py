@@ -172,13 +172,16 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     assert max(a.id for a in again.all(4.0)) == 3
 
 
+@pytest.mark.parametrize("sites", [(), [("drainage", "theta")]])
 def test_a_broken_file_does_not_stop_the_service_but_is_told_of_and_kept(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sites: list[tuple[str, str]]
 ) -> None:
     path = tmp_path / "alarms.json"
     path.write_text("{")
-    book = AlarmBook(path)
-    assert f"alarms in {path} cannot be read" in caplog.text
+    book = AlarmBook(path, sites=sites)
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        f"alarms in {path} cannot be read (Invalid JSON"
+    ], "told, once"
     assert (tmp_path / "alarms.json.broken").read_text() == "{"
     hold(book, 1.0, FULL)
     save(book)

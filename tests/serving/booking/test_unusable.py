@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
 
+from envs import CityloopError
 from serving.booking.desk import Desk
-from serving.booking.store import CHECK_BYTES
-from tests.serving.booking.desks import Client, desk, reassigned
+from serving.booking.store import CHECK_BYTES, Store, Unusable
+from tests.serving.booking.desks import Client, desk, reassigned, settings_of, three_zones
 
 WHY = "attempt to write a readonly database"
 
@@ -136,3 +138,45 @@ def test_nothing_is_booked_in_a_file_that_nobody_finds_again(one: Desk, tmp_path
     aside.replace(file)
     assert client.book(30.0, "1", "4", request_id="mine").status_code == 200
     assert client.http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ("ALTER TABLE transit_bookings DROP COLUMN broken_down", "transit_bookings .*: it has no column broken_down"),
+        ("ALTER TABLE transit_duties RENAME at TO place", "transit_duties .*: it has no column at"),
+        ("CREATE TABLE transit_sent (site, duty, node, why TEXT NOT NULL)", "transit_sent .*: its column why must"),
+    ],
+)
+def test_tables_of_another_version_are_one_sentence(tmp_path: Path, other: str, words: str) -> None:
+    """As it begins, not at the first request; it was a trace, and a 500 at every booking."""
+    with desk(tmp_path) as before:
+        file = before._store._file
+    assert file is not None
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("DROP TABLE transit_sent")
+        db.execute(other)
+    with pytest.raises(CityloopError, match=f"cannot be used .its table {words}.*: give the URL of one that can"):
+        Desk(three_zones(), settings_of(tmp_path))
+
+
+def test_columns_that_need_not_be_given_may_stand_beside_ours(tmp_path: Path) -> None:
+    with desk(tmp_path) as before:
+        file = before._store._file
+    assert file is not None
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("ALTER TABLE transit_bookings ADD COLUMN tariff TEXT NOT NULL DEFAULT ''")
+    with desk(tmp_path) as again:
+        assert Client(again).book(0.0, "0", "3").status_code == 200
+
+
+def test_a_database_that_goes_away_while_a_desk_opens_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(store: Store) -> None:
+        store._fail("the server is away")
+        raise Unusable
+
+    monkeypatch.setattr(Store, "load", load)
+    with pytest.raises(CityloopError, match=r"cannot be used \(the server is away\): give"):
+        Desk(three_zones(), settings_of(tmp_path))
