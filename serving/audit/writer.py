@@ -57,7 +57,7 @@ class Writer:
         unanchored: why the last anchor could not be written; None if it was.
 
     Raises:
-        CityloopError: if the folder cannot be written, or the key is none.
+        CityloopError: if the folder cannot be written, what is in it not be read, or the key is none.
     """
 
     def __init__(self, folder: Path, settings: AuditSettings, on_closed: Callable[[Path], None] = lambda path: None):
@@ -77,6 +77,7 @@ class Writer:
             self._anchor.parent.mkdir(parents=True, exist_ok=True)
             for half in self.folder.glob(f"*{DRAFT}"):
                 half.unlink()
+            _check_readable(self.folder)
             tail = recover(self.folder)
             self.head = tail.head
             missing = self._missing()
@@ -296,6 +297,15 @@ def write(file: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(file, view) :]
+
+
+def _check_readable(chain: Path) -> None:
+    """Refuse segments of another user: they would be taken for lost, and the chain told to be damaged for good."""
+    for one in list_segments(chain):
+        if not os.access(one.path, os.R_OK):
+            raise CityloopError(
+                f"audit segment {one.path} may not be read: let the service's user own the log's folder"
+            )
 
 
 def _claim(folder: Path) -> tuple[Path, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from envs import CityloopError
 from serving.audit import AuditLog, AuditSettings, writer
 from serving.audit import log as log_module
 from serving.audit.records import to_fields
@@ -246,3 +247,18 @@ def test_a_folder_that_goes_away_and_comes_back_loses_nothing(tmp_path: Path, mo
     until(lambda: log.healthy)
     log.close()
     assert kinds(tmp_path) == ["segment", "decision", "segment", "damaged", "decision", "stop"]
+
+
+def test_segments_of_another_user_are_refused_and_not_taken_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start as the wrong user called a whole chain damaged, for good."""
+    writer.Writer(tmp_path, AuditSettings(compress=False)).close()
+    before = sorted(tmp_path.rglob("*.jsonl"))
+    with monkeypatch.context() as other:
+        other.setattr("os.access", lambda *_: False)  # who tests may be root, who reads anything
+        with pytest.raises(CityloopError, match=f"audit segment {before[0]} may not be read: let the service's user"):
+            writer.Writer(tmp_path, AuditSettings(compress=False))
+    assert sorted(tmp_path.rglob("*.jsonl")) == before
+    writer.Writer(tmp_path, AuditSettings(compress=False)).close()
+    assert verify(tmp_path).ok
