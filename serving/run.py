@@ -114,6 +114,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     keep_to_the_end(STANDARD_ERROR)
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
     with _told_to_stop(), redirect_stdout(sys.stderr):
+        _tell(_starting(config), style)
         with _start(plan, services) as handle:
             _listen(signals)
             announce(handle, services, config.access.open, style)
@@ -139,6 +140,14 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
         cluster.run(plan)
         cluster.wait_until_ready(plan)
         return ServeHandle(cluster, plan, services, opened.pop_all())
+
+
+def _starting(config: ServiceConfig) -> str:
+    """What to expect of a start: else it says nothing until it is over."""
+    count = len(config.sites)
+    booked = any(site.booking is not None for site in config.sites)
+    later = "; with bookings half a minute longer the first time, as they are compiled" if booked else ""
+    return f"starting {count} site{'s' * (count > 1)}, which takes some ten seconds{later}"
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
