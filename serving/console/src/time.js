@@ -1,7 +1,7 @@
 // The clock of the page, and times in words.
 import { signal } from "@preact/signals";
 
-/** Differences that network and whole seconds make; more is a clock that is wrong. */
+/** Clocks that differ by less are the same. */
 const SAME_S = 2;
 
 let behind_s = 0;
@@ -10,12 +10,14 @@ let behind_s = 0;
  * that a plant has fallen silent. */
 export const time_s = () => Date.now() / 1000 + behind_s;
 
-/** Learn from an answer how far this machine's clock is behind, or before, the service's. */
+/** Learn from an answer, which names the second, how far this machine's clock is behind the service's, or ahead of it:
+ * by no less than if it was written when it came, by no more than if it was when it was asked for. */
 export function hear(answer, asked_s) {
   const told_s = Date.parse(answer.headers.get("date")) / 1000;
   if (!Number.isFinite(told_s)) return;
-  const apart_s = told_s - (asked_s + Date.now() / 1000) / 2;
-  behind_s = Math.abs(apart_s) > SAME_S ? apart_s : 0;
+  const least_s = told_s - Date.now() / 1000;
+  const most_s = told_s + 1 - asked_s;
+  behind_s = least_s > SAME_S ? least_s : most_s < -SAME_S ? most_s : 0;
   now.value = time_s();
 }
 
