@@ -122,8 +122,10 @@ class Output:
                 show(fraction, ", ".join(seen.values()))
 
             def on_episodes(what: str, done: int, total: int) -> None:
-                show(fraction, ", ".join([*seen.values(), f"{what}: {done} of {total} episodes"]))
+                known = f"{seen['update']}, " if seen else ""  # what else is known finds no room beside it
+                show(fraction, f"{known}{what}: {done} of {total} episodes")
 
+            show(fraction, "starting")
             yield {"on_progress": on_progress, "on_episodes": on_episodes}
 
 
