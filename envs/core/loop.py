@@ -39,10 +39,10 @@ class Layout:
         self.slices = {name: slice(a, int(b)) for name, a, b in zip(self.shapes, starts, ends, strict=True)}
 
     def flatten(self, observation: Observation) -> np.ndarray:
-        """Parts ``(N, …)`` → float32 ``(N, size)``."""
+        """Parts ``(N, …)`` → float32 ``(N, size)``; of a single part the same numbers, if they are float32."""
         rows = len(next(iter(observation.values())))
         parts = [observation[name].reshape(rows, -1) for name in self.shapes]
-        return np.concatenate(parts, axis=1, dtype=np.float32) if len(parts) > 1 else parts[0].astype(np.float32)
+        return np.concatenate(parts, axis=1, dtype=np.float32) if len(parts) > 1 else np.asarray(parts[0], np.float32)
 
     def unflatten(self, flat: Any) -> dict[str, Any]:
         """``(…, size)`` → parts ``(…, *shape)``; works on numpy arrays and torch tensors alike."""
@@ -169,7 +169,7 @@ def in_shape(asked: Any, space: Space[Any], name: str, agents: int | None = None
         found = " ".join(str(asked).split())[:60]
         row = "" if agents is None else ", a row an agent"
         raise CityloopError(f"{name} is {found}: give numbers in the shape {shape} of {space}{row}")
-    return given.reshape(shape)
+    return given if given.shape == shape else given.reshape(shape)
 
 
 def long_axes(shape: tuple[int, ...]) -> list[int]:

@@ -13,7 +13,6 @@ from envs.drainage.gauges import gauges
 from envs.drainage.kpis import KPIS
 from envs.drainage.network import load_site
 from envs.drainage.readings import READINGS, cross_check
-from envs.drainage.reward import DrainageReward
 from envs.drainage.scenarios import NAMES, DrainageScenario, load
 from envs.drainage.scene import make_scene
 from envs.drainage.site import DrainageSite
@@ -61,7 +60,7 @@ SYSTEM = System(
     make_world=SwmmWorld,
     make_guard=later("envs.drainage.guard", "DrainageGuard"),
     make_features=later("envs.drainage.features", "DrainageFeatures"),
-    make_reward=DrainageReward,
+    make_reward=later("envs.drainage.reward", "DrainageReward"),
     make_scene=make_scene,
     conditions=conditions,
     gauges=gauges,

@@ -17,6 +17,9 @@ LONGEST_S = READINGS["still_s"].high
 LEAST = 1e-6
 """A smaller movement is none."""
 
+SETTING, MOVED_S, MOVES = range(3)
+"""What is known of every drive, a row each: where it stands, when it moved, how often in a day."""
+
 
 class Actuators:
     """One episode's gates.
@@ -33,19 +36,19 @@ class Actuators:
     """
 
     def __init__(self, settings: np.ndarray, stuck: np.ndarray):
-        self.settings, self._free = settings.copy(), ~stuck
-        self._moved_s = np.full(len(settings), -DAY_S)
-        self._recent: deque[tuple[float, np.ndarray]] = deque()  # when, and which of them
-        self._counts = np.zeros(len(settings))
+        self._free = ~stuck
+        self._drives = np.array([settings, np.full(len(settings), -DAY_S), np.zeros(len(settings))])
+        self.settings = self._drives[SETTING]
+        self._recent: deque[tuple[float, np.ndarray]] = deque()  # when, and how far each of them
         self.movement, self.moves, self.moving = 0.0, 0, False
 
     def move(self, wanted: np.ndarray, now_s: float) -> np.ndarray:
         """Go to setpoints ``(N,)``; how far each gate moved."""
         moved = np.zeros(len(wanted))
-        count = _move(wanted, self._free, now_s, self.settings, self._moved_s, self._counts, moved)
+        count = _move(wanted, self._free, now_s, self._drives, moved)
         self.moving = count > 0
         if self.moving:
-            self._recent.append((now_s, moved > 0.0))
+            self._recent.append((now_s, moved))
             self.movement = sum(moved.tolist(), self.movement)
             self.moves += count
         return moved
@@ -53,38 +56,39 @@ class Actuators:
     def readings(self, now_s: float) -> Readings:
         """What the drives report: ``setting``, ``still_s``, as far as reported, and ``moves``, each ``(N,)``."""
         while self._recent and now_s - self._recent[0][0] >= DAY_S:
-            self._counts -= self._recent.popleft()[1]
-        told = np.empty((3, len(self.settings)))
-        _report(now_s, self.settings, self._moved_s, self._counts, told)
-        return {"setting": told[0], "still_s": told[1], "moves": told[2]}
+            _forget(self._recent.popleft()[1], self._drives)
+        told = np.empty(self._drives.shape)
+        _report(now_s, self._drives, told)
+        return {"setting": told[SETTING], "still_s": told[MOVED_S], "moves": told[MOVES]}
 
 
-_values = real[::1]
+_values, _table = real[::1], real[:, ::1]
 
 
-@njit(whole(_values, boolean[::1], real, _values, _values, _values, _values), cache=True)
-def _move(
-    wanted: np.ndarray,
-    free: np.ndarray,
-    now_s: float,
-    settings: np.ndarray,
-    moved_s: np.ndarray,
-    counts: np.ndarray,
-    moved: np.ndarray,
-) -> int:
-    """Move those that are free and asked to; the last four arrays are changed. How many moved."""
+@njit(whole(_values, boolean[::1], real, _table, _values), cache=True)
+def _move(wanted: np.ndarray, free: np.ndarray, now_s: float, drives: np.ndarray, moved: np.ndarray) -> int:
+    """Move those that are free and asked to; the last two arrays are changed. How many moved."""
     count = 0
     for k in range(len(wanted)):
-        way = abs(wanted[k] - settings[k])
+        way = abs(wanted[k] - drives[SETTING, k])
         if free[k] and way >= LEAST:
-            settings[k], moved_s[k], moved[k] = wanted[k], now_s, way
-            counts[k] += 1.0
+            drives[SETTING, k], drives[MOVED_S, k], moved[k] = wanted[k], now_s, way
+            drives[MOVES, k] += 1.0
             count += 1
     return count
 
 
-@njit(void(real, _values, _values, _values, real[:, ::1]), cache=True)
-def _report(now_s: float, settings: np.ndarray, moved_s: np.ndarray, counts: np.ndarray, told: np.ndarray) -> None:
-    """Fill a row each with settings, seconds of rest and moves."""
-    for k in range(len(settings)):
-        told[0, k], told[1, k], told[2, k] = settings[k], min(now_s - moved_s[k], LONGEST_S), counts[k]
+@njit(void(_values, _table), cache=True)
+def _forget(moved: np.ndarray, drives: np.ndarray) -> None:
+    """Count no longer that gates moved, as far as they did."""
+    for k in range(len(moved)):
+        if moved[k] > 0.0:
+            drives[MOVES, k] -= 1.0
+
+
+@njit(void(real, _table, _table), cache=True)
+def _report(now_s: float, drives: np.ndarray, told: np.ndarray) -> None:
+    """Fill rows as those of the drives, but with seconds of rest in place of when they moved."""
+    for k in range(drives.shape[1]):
+        told[SETTING, k], told[MOVES, k] = drives[SETTING, k], drives[MOVES, k]
+        told[MOVED_S, k] = min(now_s - drives[MOVED_S, k], LONGEST_S)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numba import float32, from_dtype, njit, void
+from numba import float32, from_dtype, njit, types, void
 from numba import float64 as real
 from numba import int64 as whole
 
@@ -66,7 +66,7 @@ LARGEST = 10.0
 """Features are kept within this, either way."""
 
 TOLD = ("depth_m", "setting", "still_s", "flow_cms", "rain_mmh", "forecast_mm", "tide_m")
-"""The readings that they are reckoned from."""
+"""The readings that they are reckoned from, as `_fill` takes them."""
 
 GATE = np.dtype([(name, np.int64) for name in ("tank", "below", "tide", "pump")] + [("static", np.float64)])
 """What the columns need of a gate; -1: there is none."""
@@ -96,16 +96,15 @@ class DrainageFeatures:
         own = [site.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in site.gates]
         self._rain = np.array([shares if any(shares) else even for shares in own], dtype=np.float64).reshape(n, gauges)
         self._dwell_s = float(site.timing.dwell_s)
-        self._width = len(site.tanks) + 3 * n + gauges * (1 + len(LEADS_MIN)) + len(site.tides)
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
         """The observation of all gates; see the class."""
         return {"gate": self._columns(readings)}
 
     def _columns(self, readings: Readings) -> np.ndarray:
-        told = np.asarray(np.concatenate([readings[name] for name in TOLD]), dtype=np.float64).reshape(self._width)
         columns = np.zeros((len(self._gates), len(GATE_FEATURES)), dtype=np.float32)
-        _fill(told, self._gates, self._tanks, self._rain, self._dwell_s, columns)
+        told = [readings[name] for name in TOLD]
+        _fill(*told, self._gates, self._tanks, self._rain, self._dwell_s, columns)
         return columns
 
     def weather(self, rain_mmh: np.ndarray, forecast_mm: np.ndarray) -> np.ndarray:
@@ -115,11 +114,10 @@ class DrainageFeatures:
             rain_mmh: ``(…, gauges)``; NaN: not heard.
             forecast_mm: ``(…, gauges * leads)``; NaN: there is none.
         """
-        told = np.concatenate([rain_mmh, forecast_mm], axis=-1, dtype=np.float64)
-        columns = np.zeros((*told.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)), dtype=np.float32)
-        moments, tables = told.reshape(-1, told.shape[-1]), columns.reshape(-1, *columns.shape[-2:])
-        for moment, table in zip(moments, tables, strict=True):
-            _fill_weather(moment, self._rain, table, 0)
+        columns = np.zeros((*rain_mmh.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)), dtype=np.float32)
+        fallen, ahead = (values.reshape(-1, values.shape[-1]) for values in (rain_mmh, forecast_mm))
+        for *moment, table in zip(fallen, ahead, columns.reshape(-1, *columns.shape[-2:]), strict=True):
+            _fill_weather(*moment, self._rain, table, 0)
         return columns
 
     def state(self, readings: Readings) -> np.ndarray:
@@ -133,27 +131,32 @@ def _about(gate: Gate) -> tuple[float, ...]:
     return (gate.tank, gate.below, gate.tide, gate.kind == "pump", gate.static)
 
 
-_row, _table = real[::1], float32[:, ::1]
+_told, _table = types.Array(real, 1, "A", readonly=True), float32[:, ::1]
 
 
-@njit(void(_row, real[:, ::1], _table, whole), cache=True)
-def _fill_weather(told: np.ndarray, shares: np.ndarray, columns: np.ndarray, first: int) -> None:
-    """Fill the columns `WEATHER`, which begin at ``first``; ``told``: rain at all gauges, then forecasts at each."""
+@njit(void(_told, _told, real[:, ::1], _table, whole), cache=True)
+def _fill_weather(
+    rain_mmh: np.ndarray, forecast_mm: np.ndarray, shares: np.ndarray, columns: np.ndarray, first: int
+) -> None:
+    """Fill the columns `WEATHER`, which begin at ``first``."""
     gauges, leads = shares.shape[1], len(LEADS_MIN)
     everywhere, heard = 0.0, 0
     for g in range(gauges):
-        if np.isfinite(told[g]):
-            everywhere, heard = everywhere + told[g] / RAIN_MMH, heard + 1
+        if np.isfinite(rain_mmh[g]):
+            everywhere, heard = everywhere + rain_mmh[g] / RAIN_MMH, heard + 1
     for k in range(len(shares)):
         here, share_heard = 0.0, 0.0
         for g in range(gauges):
-            share, ahead = shares[k, g], told[gauges + g * leads : gauges + (g + 1) * leads]
-            if np.isfinite(told[g]):
-                here, share_heard = here + share * told[g] / RAIN_MMH, share_heard + share
-            if np.isfinite(ahead).all():
+            share = shares[k, g]
+            if np.isfinite(rain_mmh[g]):
+                here, share_heard = here + share * rain_mmh[g] / RAIN_MMH, share_heard + share
+            foreseen = True
+            for j in range(leads):
+                foreseen &= np.isfinite(forecast_mm[g * leads + j])
+            if foreseen:
                 columns[k, first + 2] += share
                 for j in range(leads):
-                    columns[k, first + 3 + j] += share * ahead[j] / FORECAST_MM
+                    columns[k, first + 3 + j] += share * forecast_mm[g * leads + j] / FORECAST_MM
         columns[k, first] = here / max(share_heard, 1e-9)  # by the gauges that are heard
         columns[k, first + 1] = everywhere / max(heard, 1)
 
@@ -177,17 +180,24 @@ def _lead(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> float:
     return fill - rival if rival >= 0.0 else 0.0
 
 
-@njit(void(_row, from_dtype(GATE)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
+@njit(void(*[_told] * 7, from_dtype(GATE)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
 def _fill(
-    told: np.ndarray, gates: np.ndarray, tanks: np.ndarray, shares: np.ndarray, dwell_s: float, columns: np.ndarray
+    depth_m: np.ndarray,
+    setting: np.ndarray,
+    still_s: np.ndarray,
+    flow_cms: np.ndarray,
+    rain_mmh: np.ndarray,
+    forecast_mm: np.ndarray,
+    tide_m: np.ndarray,
+    gates: np.ndarray,
+    tanks: np.ndarray,
+    shares: np.ndarray,
+    dwell_s: float,
+    columns: np.ndarray,
 ) -> None:
-    """Fill all columns; ``told``: what `TOLD` names, one after the other."""
+    """Fill all columns from what `TOLD` names."""
     m, n = len(tanks), len(gates)
-    depth_m, drives = told[:m], told[m : m + 3 * n]
-    setting, still_s, flow_cms = drives[:n], drives[n : 2 * n], drives[2 * n :]
-    ends = m + 3 * n + shares.shape[1] * (1 + len(LEADS_MIN))
-    tide_m = told[ends:]
-    _fill_weather(told[m + 3 * n : ends], shares, columns, RAIN)
+    _fill_weather(rain_mmh, forecast_mm, shares, columns, RAIN)
     filled, heard = 0.0, 0.0
     for k in range(m):
         if tanks[k].gated:

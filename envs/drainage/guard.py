@@ -10,8 +10,8 @@ from __future__ import annotations
 from math import isnan
 
 import numpy as np
+from numba import boolean, from_dtype, int8, njit, types, void
 from numba import float64 as real
-from numba import from_dtype, int8, njit, void
 from numba import int64 as whole
 
 from envs.core.readings import Readings
@@ -38,6 +38,9 @@ GATE = np.dtype(
 )
 """What the rules know of a gate, and of the bottom of its tank and the depth from which that counts as full."""
 
+STEP, DWELL_S, MOST, LEAST = range(4)
+"""What timing allows: the largest step of a decision, the least rest, the most moves of a day, the least movement."""
+
 REASONS = ("", "no_request", "no_level", "range", "dwell", "moves", "rate", "deadband", "tide", "dry", "all_shut")
 _, NO_REQUEST, NO_LEVEL, RANGE, DWELL, MOVES, RATE, DEADBAND, TIDE, DRY, ALL_SHUT = range(len(REASONS))
 """Why a request is changed, and the index of each reason."""
@@ -53,13 +56,11 @@ class DrainageGuard:
     def __init__(self, site: DrainageSite):
         self.site = site
         self._gates = np.array([_about(gate, site) for gate in site.gates], dtype=GATE)
-        tidal = any(gate.tide >= 0 for gate in site.gates)
-        self._told = ("setting", "still_s", "moves", "depth_m", *(("tide_m",) if tidal else ()))
+        self._tidal = any(gate.tide >= 0 for gate in site.gates)
         timing = site.timing
         step = timing.rate_per_min * timing.decision_s / 60.0
-        self._width = 3 * len(site.gates) + len(site.tanks) + (len(site.tides) if tidal else 0)
         self._nothing, self._tanks = np.zeros((len(site.gates), 0), dtype=bool), len(site.tanks)
-        self._limits = (step, float(timing.dwell_s), float(timing.moves_per_day), float(timing.deadband))
+        self._limits = np.array([step, timing.dwell_s, timing.moves_per_day, timing.deadband], dtype=np.float64)
 
     def mask(self, readings: Readings) -> np.ndarray:
         """Settings are continuous: nothing to choose from, ``(N, 0)``."""
@@ -70,30 +71,32 @@ class DrainageGuard:
 
         Reads one network's columns ``(N,)`` or many networks' ``(E, N)``.
         """
-        wanted, count = np.array(asked, dtype=np.float64, order="C"), len(self._gates)
-        return wanted, self._rule(readings, wanted.reshape(-1, count)).reshape(wanted.shape)
+        rows = np.asarray(asked, dtype=np.float64, order="C").reshape(-1, len(self._gates))
+        told = np.concatenate(self._told(readings), axis=-1, dtype=np.float64).reshape(len(rows), -1)
+        may, why = np.empty(rows.shape), np.empty(rows.shape, dtype=np.int8)
+        _limit_all(told, rows, may, why, self._gates, self._tanks, self._limits)
+        return may.reshape(asked.shape), why.reshape(asked.shape)
 
-    def _rule(self, readings: Readings, wanted: np.ndarray) -> np.ndarray:
-        """Change what is wanted, ``(E, N)``, to what may be; the index of each reason."""
-        told = np.asarray(np.concatenate([readings[name] for name in self._told], axis=-1), dtype=np.float64)
-        why = np.zeros(wanted.shape, dtype=np.int8)
-        _limit(told.reshape(-1, self._width), wanted, why, self._gates, self._tanks, *self._limits)
-        return why
+    def _told(self, readings: Readings) -> tuple[np.ndarray, ...]:
+        """What the rules ask for: settings, rests, moves, depths and tides."""
+        tide = "tide_m" if self._tidal else "depth_m"  # which then nobody reads
+        return readings["setting"], readings["still_s"], readings["moves"], readings["depth_m"], readings[tide]
 
     def check(
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
         """Settings to carry out ``(N, 1)``, and what was changed and why. Accepts anything."""
-        wanted = as_numbers(requests, len(self._gates))
-        row = wanted.reshape(1, -1)  # the same numbers: the rules change them
-        asked = row[0].tolist()
-        why = self._rule(readings, row)
+        asked = as_numbers(requests, len(self._gates))
+        may, why = np.empty(asked.shape), np.empty(len(asked), dtype=np.int8)
+        wishes, given = asked[:, 0], may[:, 0]
+        if not _limit(*self._told(readings), wishes, given, why, self._gates, self._limits):
+            return may, []
         changes = []
-        rows = zip(self.site.agents, asked, row[0].tolist(), why[0].tolist(), strict=True)
-        for agent, wish, may, reason in rows:
-            if reason and not abs(may - wish) <= CLOSE:  # what was asked for is no change, whatever ruled
-                changes.append(Intervention(agent, None if isnan(wish) else wish, may, REASONS[reason]))
-        return wanted, changes
+        rows = zip(self.site.agents, wishes.tolist(), given.tolist(), why.tolist(), strict=True)
+        for agent, wish, setting, reason in rows:
+            if reason and not abs(setting - wish) <= CLOSE:  # what was asked for is no change, whatever ruled
+                changes.append(Intervention(agent, None if isnan(wish) else wish, setting, REASONS[reason]))
+        return may, changes
 
 
 def _about(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
@@ -111,26 +114,23 @@ def _setting(
     moves: float,
     known: bool,
     fail_safe: float,
-    step: float,
-    dwell_s: float,
-    most: float,
-    deadband: float,
+    limits: np.ndarray,
 ) -> tuple[float, int]:
     """What a gate may be set to, by all rules but the interlocks, and why."""
-    wanted, why = asked, 0
+    wanted, why, step = asked, 0, limits[STEP]
     if np.isnan(asked):  # without a request the gate stays
         wanted, why = now, NO_REQUEST
     if not known:  # with a silent level nobody knows what is right
         wanted, why = fail_safe, NO_LEVEL
     if wanted < 0.0 or wanted > 1.0:
         wanted, why = min(max(wanted, 0.0), 1.0), RANGE
-    if abs(wanted - now) > CLOSE and moves >= most:
+    if abs(wanted - now) > CLOSE and moves >= limits[MOST]:
         wanted, why = now, MOVES
-    if abs(wanted - now) > CLOSE and still_s < dwell_s:
+    if abs(wanted - now) > CLOSE and still_s < limits[DWELL_S]:
         wanted, why = now, DWELL
     if abs(wanted - now) > step + CLOSE:
         wanted, why = (min(now + step, 1.0) if wanted > now else max(now - step, 0.0)), RATE
-    if wanted != now and abs(wanted - now) < deadband - CLOSE:
+    if wanted != now and abs(wanted - now) < limits[LEAST] - CLOSE:
         wanted, why = now, DEADBAND
     return wanted, why
 
@@ -146,47 +146,64 @@ def _lets_go(k: int, wanted: np.ndarray, unsafe: np.ndarray, gates: np.ndarray) 
     return not unsafe[k]
 
 
+_told, _row = types.Array(real, 1, "A", readonly=True), real[::1]
 _rows = real[:, ::1]
 
 
-@njit(void(_rows, _rows, int8[:, ::1], from_dtype(GATE)[::1], whole, real, real, real, real), cache=True)
+@njit(boolean(*[_told] * 5, _row, _row, int8[::1], from_dtype(GATE)[::1], _told), cache=True)
 def _limit(
+    now: np.ndarray,
+    still_s: np.ndarray,
+    moves: np.ndarray,
+    depth_m: np.ndarray,
+    tide_m: np.ndarray,
+    asked: np.ndarray,
+    wanted: np.ndarray,
+    why: np.ndarray,
+    gates: np.ndarray,
+    limits: np.ndarray,
+) -> bool:
+    """Fill what a network's gates may be set to, and why, ``(N,)``; whether any rule has a say.
+
+    Its types are given, so it is compiled before a plant waits for it.
+    """
+    n, step, ruled = len(gates), limits[STEP], False
+    unsafe = np.empty(n, np.bool_)
+    for k in range(n):
+        gate = gates[k]
+        depth = depth_m[gate.tank] if gate.tank >= 0 else np.nan
+        known = gate.tank < 0 or not np.isnan(depth)
+        wanted[k], why[k] = _setting(asked[k], now[k], still_s[k], moves[k], known, gate.fail_safe, limits)
+        # Interlocks, which override everything, rates included:
+        dry, against = gate.pump > 0 and depth < DRY_M, False
+        if gate.tide >= 0 and gate.tank >= 0 and not gate.pump:
+            level_m = gate.invert_m + (depth if known else 0.0)
+            against = not tide_m[gate.tide] + TIDE_MARGIN_M <= level_m  # nor does it open to an unknown tide
+        unsafe[k] = dry or against
+        if unsafe[k] and wanted[k] > 0.0:
+            wanted[k], why[k] = 0.0, DRY if dry else TIDE
+    for k in range(n):
+        gate = gates[k]
+        if gate.tank >= 0 and depth_m[gate.tank] >= gate.brim_m and _lets_go(k, wanted, unsafe, gates):
+            ajar = min(max(gate.static, AJAR), now[k] + step)
+            wanted[k], why[k] = now[k] if now[k] >= SHUT else ajar, ALL_SHUT
+        ruled |= why[k] > 0
+    return ruled
+
+
+@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE)[::1], whole, _told), cache=True)
+def _limit_all(
     told: np.ndarray,
+    asked: np.ndarray,
     wanted: np.ndarray,
     why: np.ndarray,
     gates: np.ndarray,
     tanks: int,
-    step: float,
-    dwell_s: float,
-    most: float,
-    deadband: float,
+    limits: np.ndarray,
 ) -> None:
-    """Change what is wanted, a row a network; ``told``: settings, rests, moves, depths and tides, side by side.
-
-    Its types are given, so it is compiled before a plant waits for it.
-    """
+    """The same, a row a network; ``told``: settings, rests, moves, depths and tides, side by side."""
     n = len(gates)
-    unsafe = np.empty(n, np.bool_)
     for e in range(len(told)):
-        now, still_s, moves = told[e, :n], told[e, n : 2 * n], told[e, 2 * n : 3 * n]
-        depth_m, tide_m = told[e, 3 * n : 3 * n + tanks], told[e, 3 * n + tanks :]
-        for k in range(n):
-            gate = gates[k]
-            depth = depth_m[gate.tank] if gate.tank >= 0 else np.nan
-            known = gate.tank < 0 or not np.isnan(depth)
-            wanted[e, k], why[e, k] = _setting(
-                wanted[e, k], now[k], still_s[k], moves[k], known, gate.fail_safe, step, dwell_s, most, deadband
-            )
-            # Interlocks, which override everything, rates included:
-            dry, against = gate.pump > 0 and depth < DRY_M, False
-            if gate.tide >= 0 and gate.tank >= 0 and not gate.pump:
-                level_m = gate.invert_m + (depth if known else 0.0)
-                against = not tide_m[gate.tide] + TIDE_MARGIN_M <= level_m  # nor does it open to an unknown tide
-            unsafe[k] = dry or against
-            if unsafe[k] and wanted[e, k] > 0.0:
-                wanted[e, k], why[e, k] = 0.0, DRY if dry else TIDE
-        for k in range(n):
-            gate = gates[k]
-            if gate.tank >= 0 and depth_m[gate.tank] >= gate.brim_m and _lets_go(k, wanted[e], unsafe, gates):
-                ajar = min(max(gate.static, AJAR), now[k] + step)
-                wanted[e, k], why[e, k] = now[k] if now[k] >= SHUT else ajar, ALL_SHUT
+        drives, levels = told[e, : 3 * n], told[e, 3 * n :]
+        now, still_s, moves = drives[:n], drives[n : 2 * n], drives[2 * n :]
+        _limit(now, still_s, moves, levels[:tanks], levels[tanks:], asked[e], wanted[e], why[e], gates, limits)

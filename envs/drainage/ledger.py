@@ -37,6 +37,7 @@ class Ledger:
         self.outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
+        self._flooded_m3: list[float] = []
         self._controllable_m3 = self._sensitive_m3 = 0.0
         self._score, self._counted, self._peak_cms = 0.0, 0.0, 0.0
 
@@ -53,7 +54,10 @@ class Ledger:
             inflows_cms: what comes to the nodes `outfalls` now.
         """
         before = self._controllable_m3, self._sensitive_m3
-        self._controllable_m3, self._sensitive_m3 = self._counts.dot(flooded_m3).tolist()
+        flooded = flooded_m3.tolist()
+        if flooded != self._flooded_m3:  # most of the time nothing overflows
+            self._flooded_m3 = flooded
+            self._controllable_m3, self._sensitive_m3 = self._counts.dot(flooded_m3).tolist()
         self._peak_cms = max(self._peak_cms, sum(inflows_cms.tolist()))
         cost, self._counted = self._score - self._counted, self._score
         return {

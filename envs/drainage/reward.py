@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numba import float64 as real
+from numba import njit, void
 
 from envs.drainage.site import DrainageSite
 
@@ -27,16 +29,25 @@ class DrainageReward:
     """
 
     def __init__(self, site: DrainageSite):
-        self._n, self._weights = len(site.gates), site.weights
-        self._movement = np.full(self._n, -site.weights.movement)
+        self._n, weights = len(site.gates), site.weights
+        self._overflow, self._sensitive = -weights.overflow, -weights.sensitive
+        self._movement, self._objective = -weights.movement, -weights.objective
 
     def terms(self, truth: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Named terms, already weighted; see the class."""
-        weights, size_m3 = self._weights, EVENT_M3 + EVENT_SHARE * truth["event_m3"]
-        shared = np.empty((2, self._n))
-        shared[0] = -weights.overflow * truth["controllable_m3"] / size_m3
-        shared[1] = -weights.sensitive * truth["sensitive_m3"] / size_m3
-        terms = {"overflow": shared[0], "sensitive": shared[1], "movement": self._movement * truth["moved"]}
-        if weights.objective:
-            terms["objective"] = np.full(self._n, -weights.objective * truth["objective"])
+        size_m3 = EVENT_M3 + EVENT_SHARE * truth["event_m3"]
+        overflow = self._overflow * truth["controllable_m3"] / size_m3
+        sensitive = self._sensitive * truth["sensitive_m3"] / size_m3
+        found = np.empty((3, self._n))
+        _fill(overflow, sensitive, self._movement, truth["moved"], found)
+        terms = {"overflow": found[0], "sensitive": found[1], "movement": found[2]}
+        if self._objective:
+            terms["objective"] = np.full(self._n, self._objective * truth["objective"])
         return terms
+
+
+@njit(void(real, real, real, real[::1], real[:, ::1]), cache=True)
+def _fill(overflow: float, sensitive: float, weight: float, moved: np.ndarray, terms: np.ndarray) -> None:
+    """Fill a row each with what all gates share, and with the weighted movement of each."""
+    for k in range(len(moved)):
+        terms[0, k], terms[1, k], terms[2, k] = overflow, sensitive, weight * moved[k]

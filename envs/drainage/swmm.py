@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
 from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -223,16 +224,17 @@ class Swmm:
     def meter(
         self, depths_m: Places, heads_m: Places, inflows_cms: Places, flooded_m3: Places, flows_cms: Places
     ) -> Meter:
-        """What reads all of these at once: the first four of nodes, the last of links; heads are over the datum."""
+        """What reads all of these at once, in this order: four of nodes, one of links; heads are over the datum."""
         values, node, link = self._values, self._enum.NodeResult, self._enum.LinkResult
         return Meter(
+            self,
             values,
             (
-                ("depths_m", depths_m, values.NODE + node.DEPTH.value, self._metre),
-                ("heads_m", heads_m, values.NODE + node.HEAD.value, self._metre),
-                ("inflows_cms", inflows_cms, values.NODE + node.TOTAL_INFLOW.value, self._cms),
-                ("flooded_m3", flooded_m3, values.FLOODING, self._cubic_metre),
-                ("flows_cms", flows_cms, values.LINK + link.FLOW.value, self._cms),
+                (depths_m, values.NODE + node.DEPTH.value, self._metre),
+                (heads_m, values.NODE + node.HEAD.value, self._metre),
+                (inflows_cms, values.NODE + node.TOTAL_INFLOW.value, self._cms),
+                (flooded_m3, values.FLOODING, self._cubic_metre),
+                (flows_cms, values.LINK + link.FLOW.value, self._cms),
             ),
         )
 
@@ -255,25 +257,40 @@ class Swmm:
 
 
 class Meter:
-    """Values of one simulation that are read together at every decision, in one call.
+    """Values of one simulation that are read together at every decision, in one call that goes on to it, too.
 
     Args:
+        swmm: the simulation.
         values: the module that calls SWMM.
-        rows: names, places, kinds as `values.read_all` has them, and factors to units of ours.
+        rows: places, their kind as `values.advance_and_read` has them, and factors to units of ours.
+
+    Attributes:
+        ended: whether the simulation has come to its end.
     """
 
-    def __init__(self, values: Any, rows: Sequence[tuple[str, Places, int, float]]):
-        self._read, ends = values.read_all, np.cumsum([0, *(len(places) for _, places, _, _ in rows)]).tolist()
-        self._slices = {row[0]: slice(*span) for row, span in zip(rows, pairwise(ends), strict=True)}
-        self._places = np.concatenate([places for _, places, _, _ in rows])
-        self._kinds = np.concatenate([np.full(len(places), kind, dtype=np.int32) for _, places, kind, _ in rows])
-        self._factors = np.concatenate([np.full(len(places), factor) for _, places, _, factor in rows])
+    def __init__(self, swmm: Swmm, values: Any, rows: Sequence[tuple[Places, int, float]]):
+        self._swmm, self._read, self.ended = swmm, values.advance_and_read, False
+        ends = np.cumsum([0, *(len(places) for places, _, _ in rows)]).tolist()
+        self._spans = [slice(*span) for span in pairwise(ends)]
+        self._places = np.concatenate([places for places, _, _ in rows])
+        self._kinds = np.concatenate([np.full(len(places), kind, dtype=np.int32) for places, kind, _ in rows])
+        self._factors = np.concatenate([np.full(len(places), factor) for places, _, factor in rows])
 
-    def __call__(self) -> dict[str, np.ndarray]:
-        """What stands there now, by the names that it was made with."""
+    def __call__(self, seconds: float = 0.0) -> list[np.ndarray]:
+        """What stands there after so many seconds, an array a row that it was made with.
+
+        Raises:
+            CityloopError: if SWMM stops.
+        """
         found = np.empty(len(self._places))
-        _understood(self._read(self._places, self._kinds, self._factors, found))
-        return {name: found[span] for name, span in self._slices.items()}
+        days = self._read(int(seconds), self._places, self._kinds, self._factors, found)
+        if isnan(days):
+            self._swmm.advance(seconds)  # once it has stopped it does not go on, and says why
+            raise CityloopError("SWMM stopped")
+        _understood(int(max(-days, 0.0)))
+        if seconds > 0.0:
+            self.ended = days == 0.0
+        return [found[span] for span in self._spans]
 
 
 def _understood(code: int) -> None:

@@ -27,6 +27,7 @@ def _library() -> Path:
 
 llvm.load_library_permanently(str(_library()))  # before anything below is compiled, or read from numba's cache
 
+_stride = types.ExternalFunction("swmm_stride", int32(int32, types.voidptr))  # seconds, where to put elapsed days
 _get = int32(int32, int32, types.voidptr)  # place, kind, where to
 _node = types.ExternalFunction("swmm_getNodeResult", _get)
 _link = types.ExternalFunction("swmm_getLinkResult", _get)
@@ -48,14 +49,23 @@ _values = real[::1]
 
 
 NODE, LINK, FLOODING = 0, 1000, 2000
-"""Kinds of values, as `read_all` takes them: what is added to a ``NodeResult`` or a ``LinkResult``, and volumes that
-left the network at nodes."""
+"""Kinds of values, as `advance_and_read` takes them: what is added to a ``NodeResult`` or a ``LinkResult``, and volumes
+that left the network at nodes."""
 
 
-@njit(int32(_places, _places, _factors, _values), cache=True)
-def read_all(places: np.ndarray, kinds: np.ndarray, factors: np.ndarray, out: np.ndarray) -> int:
-    """Read values of any kinds, each times its factor; what SWMM says is wrong, or 0."""
-    wrong, stats = 0, np.zeros(NODE_STATS)
+@njit(real(int32, _places, _places, _factors, _values), cache=True)
+def advance_and_read(
+    seconds: int, places: np.ndarray, kinds: np.ndarray, factors: np.ndarray, out: np.ndarray
+) -> float:
+    """Advance by seconds, if any, and read values of any kinds, each times its factor.
+
+    Returns:
+        Days since the start, 0 at the end, and if nothing was to advance; NaN if SWMM stopped, and then nothing is
+        read; what it says is wrong with a value, negative.
+    """
+    wrong, days, stats = 0, np.zeros(1), np.zeros(NODE_STATS)
+    if seconds > 0 and _stride(seconds, days.ctypes):
+        return np.nan
     for k in range(len(places)):
         if kinds[k] >= FLOODING:
             wrong |= _stats(places[k], stats.ctypes)
@@ -65,7 +75,7 @@ def read_all(places: np.ndarray, kinds: np.ndarray, factors: np.ndarray, out: np
         else:
             wrong |= _node(places[k], kinds[k] - NODE, out[k:].ctypes)
         out[k] *= factors[k]
-    return wrong
+    return float(-wrong) if wrong else days[0]
 
 
 @njit(int32(_places, int32, _values), cache=True)

@@ -85,7 +85,7 @@ class SwmmWorld(World):
         except BaseException:
             self.close()
             raise
-        return self._observe(np.zeros(len(site.gates)))
+        return self._observe(self._meter(), np.zeros(len(site.gates)))
 
     def _start(self, folder: Path) -> None:
         swmm = self._swmm = Swmm(self.setup.inp, folder)
@@ -108,35 +108,37 @@ class SwmmWorld(World):
         if self._actuators.moving:
             self._set_gates()
         self._weather.tell(self._swmm, self._decision, self._gauges, self._tides)
-        self._advance(self._swmm)
+        seen = self._advance(self._swmm)
         self._decision += 1
-        readings = self._observe(moved)
+        readings = self._observe(seen, moved)
         if self.done:
             self._finish(self._swmm)
         return readings
 
-    def _advance(self, swmm: Swmm) -> None:
-        """To the next decision: at once, or by routing steps where an objective counts them."""
+    def _advance(self, swmm: Swmm) -> list[np.ndarray]:
+        """To the next decision: at once, or by routing steps where an objective counts them. What is seen there."""
         if not self._ledger.fine:
-            self._last = not swmm.advance(self._step_s)
-            return
+            seen = self._meter(self._step_s)
+            self._last = self._meter.ended
+            return seen
         until = self.setup.start + timedelta(seconds=(self._decision + 1) * self._step_s)
         while not self._last and swmm.time < until:
             self._last = not swmm.advance(None)
             self._ledger.routed(self._last)
+        return self._meter()
 
-    def _observe(self, moved: np.ndarray) -> Readings:
-        seen, tidal = self._meter(), self._weather.tidal
-        since = self._ledger.since_last(seen["flooded_m3"], seen["inflows_cms"])
-        self._truth = {**since, "event_m3": self._event_m3, "moved": moved}
+    def _observe(self, seen: list[np.ndarray], moved: np.ndarray) -> Readings:
+        depth_m, head_m, inflows_cms, flooded_m3, flow_cms = seen
+        self._truth = self._ledger.since_last(flooded_m3, inflows_cms)
+        self._truth |= {"event_m3": self._event_m3, "moved": moved}
         return self._faults.apply(
             {
-                "depth_m": seen["depths_m"],
-                "flow_cms": seen["flows_cms"],
+                "depth_m": depth_m,
+                "flow_cms": flow_cms,
                 **self._actuators.readings(self.time_s),
                 "rain_mmh": self._weather.rates_mmh(self._decision - 1),
                 "forecast_mm": self._forecaster(self._decision),
-                "tide_m": self._weather.tide_m(self._decision) if tidal else seen["heads_m"],
+                "tide_m": self._weather.tide_m(self._decision) if self._weather.tidal else head_m,
             }
         )
 

@@ -32,18 +32,12 @@ def test_values_are_those_of_the_toolkit(running):
         assert running.inflow_m3(nodes)[k] == solver.node_get_total_inflow(node)
     for k, link in enumerate(links.tolist()):
         assert running.flows_cms(links)[k] == solver.link_get_result(link, LinkResult.FLOW)
-    seen = running.meter(nodes, nodes[:1], nodes, nodes, links)()
-    assert {name: len(found) for name, found in seen.items()} == {
-        "depths_m": 2,
-        "heads_m": 1,
-        "inflows_cms": 2,
-        "flooded_m3": 2,
-        "flows_cms": 3,
-    }
-    assert (seen["depths_m"] == running.depths_m(nodes)).all()
-    assert (seen["flooded_m3"] == volume).all()
-    assert (seen["flows_cms"] == running.flows_cms(links)).all()
-    for kind, found in ((NodeResult.HEAD, seen["heads_m"]), (NodeResult.TOTAL_INFLOW, seen["inflows_cms"])):
+    depths, heads, inflows, flooded, flows = running.meter(nodes, nodes[:1], nodes, nodes, links)()
+    assert [len(found) for found in (depths, heads, inflows, flooded, flows)] == [2, 1, 2, 2, 3]
+    assert (depths == running.depths_m(nodes)).all()
+    assert (flooded == volume).all()
+    assert (flows == running.flows_cms(links)).all()
+    for kind, found in ((NodeResult.HEAD, heads), (NodeResult.TOTAL_INFLOW, inflows)):
         assert found.tolist() == [solver.node_get_result(node, kind) for node in nodes[: len(found)].tolist()]
     settings = [solver.link_get_result(link, LinkResult.SETTING) for link in links.tolist()]
     assert settings[:2] == [0.0, 0.125]
@@ -57,3 +51,29 @@ def test_what_swmm_does_not_know_is_said(running):
         running.meter(*[unknown[:0]] * 4, unknown)()
     with pytest.raises(CityloopError, match="SWMM does not know a node"):
         running.depths_m(unknown)
+
+
+def test_a_meter_goes_on_as_swmm_does_and_says_where_it_ends_and_why_it_stops(tmp_path):
+    scenario = load_scenario("drainage/theta")
+    inp = set_up(scenario, load_site(scenario)).inp
+
+    def episode(folder, advance):
+        folder.mkdir()
+        swmm = Swmm(inp, folder, seconds=3000)
+        meter = swmm.meter(*[swmm.nodes(["P1", "P2"])] * 4, swmm.links(["1"]))
+        found = []
+        while advance(swmm, meter):
+            found.append(np.concatenate(meter()).tolist())
+        swmm.close()
+        return found, meter
+
+    def by_meter(_, meter):
+        meter(600)
+        return not meter.ended
+
+    plain, _ = episode(tmp_path / "a", lambda swmm, _: swmm.advance(600))
+    found, meter = episode(tmp_path / "b", by_meter)
+    assert found == plain
+    assert len(found) >= 4
+    with pytest.raises(CityloopError, match=r"SWMM stopped: .*not opened"):
+        meter(600)
