@@ -36,13 +36,16 @@ class Layout:
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
         self.size = int(ends[-1])
         starts = [0, *ends[:-1].tolist()]
+        self._rows = next(iter(self.shapes)) if [len(shape) for shape in self.shapes.values()] == [1] else None
         self.slices = {name: slice(a, int(b)) for name, a, b in zip(self.shapes, starts, ends, strict=True)}
 
     def flatten(self, observation: Observation) -> np.ndarray:
         """Parts ``(N, …)`` → float32 ``(N, size)``; of a single part the same numbers, if they are float32."""
+        if self._rows is not None:  # which are flat already
+            return np.asarray(observation[self._rows], dtype=np.float32)
         rows = len(next(iter(observation.values())))
         parts = [observation[name].reshape(rows, -1) for name in self.shapes]
-        return np.concatenate(parts, axis=1, dtype=np.float32) if len(parts) > 1 else np.asarray(parts[0], np.float32)
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def unflatten(self, flat: Any) -> dict[str, Any]:
         """``(…, size)`` → parts ``(…, *shape)``; works on numpy arrays and torch tensors alike."""
