@@ -195,8 +195,16 @@ def _fill(
     dwell_s: float,
     columns: np.ndarray,
 ) -> None:
-    """Fill all columns from what `TOLD` names."""
-    m, n = len(tanks), len(gates)
+    """Fill all columns from what `TOLD` names.
+
+    Raises:
+        ValueError: if readings are not as long as there are tanks, gates, gauges and tides.
+    """
+    m, n, gauges = len(tanks), len(gates), shares.shape[1]
+    if len(depth_m) != m or len(setting) != n or len(still_s) != n or len(flow_cms) != n:
+        raise ValueError("readings of another number of tanks or gates")
+    if len(rain_mmh) != gauges or len(forecast_mm) != gauges * len(LEADS_MIN) or gates["tide"].max() >= len(tide_m):
+        raise ValueError("readings of another number of gauges, lead times or tides")
     _fill_weather(rain_mmh, forecast_mm, shares, columns, RAIN)
     filled, heard = 0.0, 0.0
     for k in range(m):

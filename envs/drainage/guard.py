@@ -166,8 +166,15 @@ def _limit(
     """Fill what a network's gates may be set to, and why, ``(N,)``; whether any rule has a say.
 
     Its types are given, so it is compiled before a plant waits for it.
+
+    Raises:
+        ValueError: if columns are not as long as there are gates, tanks and tides.
     """
     n, step, ruled = len(gates), limits[STEP], False
+    if len(now) != n or len(still_s) != n or len(moves) != n:
+        raise ValueError("readings of another number of gates")
+    if gates["tank"].max() >= len(depth_m) or gates["tide"].max() >= len(tide_m):
+        raise ValueError("readings of another number of tanks or tides")
     unsafe = np.empty(n, np.bool_)
     for k in range(n):
         gate = gates[k]

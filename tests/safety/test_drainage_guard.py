@@ -121,3 +121,9 @@ def test_every_command_is_safe(requests, setting, depth_m, still_s, moves, tide,
         allowed = moved <= step and (moved <= 1e-6 or (still_s[k] >= 600 and moves[k] < 72 and moved >= 0.05 - 1e-6))
         rescued = overruled[k] and (stands[k] <= 1e-6 or (opened[k] and stands[k] >= SHUT and moved <= step))
         assert allowed or rescued
+
+
+@pytest.mark.parametrize("name", ["setting", "still_s", "moves", "depth_m", "tide_m"])
+def test_columns_that_are_too_short_are_refused(name):
+    with pytest.raises(ValueError, match="readings of another number"):
+        checked([[0.5], [0.4], [1.0]], **{name: READ[name][:-1]})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.drainage.features import GATE_FEATURES, DrainageFeatures
+from envs.drainage.features import GATE_FEATURES, TOLD, DrainageFeatures
 from tests.envs.drainage.small import LOWER, PUMP, READ, UPPER, row
 
 
@@ -51,3 +51,9 @@ def test_tide_and_pumps():
     assert seen(PUMP, tide_m=[5.0])["tide_above"] == pytest.approx((5.0 - 4.0) / 2)
     assert seen(PUMP)["pump"] == 1
     assert seen(UPPER, tide_m=[5.0])["tide_above"] == 0, "it does not open to the sea"
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_columns_that_are_too_short_are_refused(name):
+    with pytest.raises(ValueError, match="readings of another number"):
+        seen(UPPER, **{name: READ[name][:-1]})
