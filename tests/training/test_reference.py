@@ -76,7 +76,7 @@ def test_speed_is_of_one_update_without_validation(monkeypatch, tmp_path):
     monkeypatch.setattr(reference, "Journal", Kept)
     settings = Settings(algorithm="sb3", workers=2, validate_every=1)
     scenario = load_scenario("intersections/cologne1")
-    watch = reference._Watch(scenario, settings, tmp_path, {"minutes": None, "iterations": 9}, None)
+    watch = reference._Watch(scenario, settings, tmp_path, {"minutes": None, "iterations": 9}, None, None)
     watch.model = SimpleNamespace(logger=SimpleNamespace(name_to_value={}))
     monkeypatch.setattr(watch, "validate", lambda: setattr(clock, "now", clock.now + 1000.0))
     for seconds in (5.0, 4.0, 8.0):
