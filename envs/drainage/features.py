@@ -198,7 +198,7 @@ def _fill(
     """Fill all columns from what `TOLD` names.
 
     Raises:
-        ValueError: if readings are not as long as there are tanks, gates, gauges and tides.
+        ValueError: if readings are not as many as tanks, gates and gauges, or a gate's tide is beyond those given.
     """
     m, n, gauges = len(tanks), len(gates), shares.shape[1]
     if len(depth_m) != m or len(setting) != n or len(still_s) != n or len(flow_cms) != n:

@@ -168,7 +168,7 @@ def _limit(
     Its types are given, so it is compiled before a plant waits for it.
 
     Raises:
-        ValueError: if columns are not as long as there are gates, tanks and tides.
+        ValueError: if drives are not as many as gates, or a gate's tank or tide is beyond the levels that are given.
     """
     n, step, ruled = len(gates), limits[STEP], False
     if len(now) != n or len(still_s) != n or len(moves) != n:
