@@ -79,7 +79,7 @@ def write_serve_config(config: ServiceConfig, path: Path) -> None:
         CityloopError: if something cannot be served, not on somebody else's cluster, or the file not be written.
     """
     head = (
-        "# Made by `cityloop serve --write-config`; take it with `serve deploy`. See serving/README.md.\n"
+        "# Made by `cityloop serve --write-config`; take it with `serve deploy`. See serving/cluster/README.md.\n"
         "# In the environment of every node, before `ray start`:\n"
     )
     head += "".join(f"# export {name}={value}\n" for name, value in SETTINGS.items())

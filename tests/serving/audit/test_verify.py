@@ -243,7 +243,7 @@ def test_a_signed_anchor_cannot_be_made_without_the_key(tmp_path: Path) -> None:
 
 
 def test_the_check_in_the_readme_checks(whole: Path, bench: Path) -> None:
-    text = (Path(__file__).parents[3] / "serving" / "README.md").read_text()
+    text = (Path(__file__).parents[3] / "serving" / "audit" / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (block,) = [block for block in blocks if "bytes.fromhex" in block]
     first = bench / "first.jsonl"
