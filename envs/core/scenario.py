@@ -229,8 +229,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+BOOL, TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+
+
 class _Loader(yaml.SafeLoader):
-    """Plain data, of which no key is given twice: the last one would win without a word."""
+    """Plain data, of which no key is given twice: the last one would win without a word.
+
+    Keys are names: YAML 1.1 would take ``on``, ``off``, ``yes`` and ``no`` for true and false.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -241,4 +247,6 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen:
                 raise yaml.composer.ComposerError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
+            if key.tag == BOOL:
+                key.tag = TEXT
         return node

@@ -87,6 +87,12 @@ def test_a_file_is_read_and_its_paths_start_at_its_folder(tmp_path: Path) -> Non
     assert config.sites[1].fallback == "max-pressure"
 
 
+def test_a_key_of_a_file_is_a_name_also_where_yaml_has_another_word_for_true(tmp_path: Path) -> None:
+    (tmp_path / "service.yaml").write_text("sites: [{site: dampers/jansen, checks: {on: off}}]")
+    config = ServiceConfig.load(tmp_path / "service.yaml")
+    assert not config.sites[0].checks.on
+
+
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CityloopError, match="cannot be read"):
         ServiceConfig.load(tmp_path / "none.yaml")
