@@ -7,7 +7,6 @@ policy is worth at this moment.
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import sys
 import threading
@@ -23,10 +22,10 @@ from typing import Any
 import httpx
 
 from agents import POLICY, fallback_name, make_controller
+from envs.core.children import CONTEXT, start_child
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
-from envs.core.plant import deaf_to_interrupts
 from serving.client import SiteClient
 from serving.config import ServiceConfig
 from serving.control import Plant
@@ -125,11 +124,8 @@ class _Twin:
     """The same plant under the fallback, in a process of its own, as one simulator is all that a process can have."""
 
     def __init__(self, scenario: str):
-        context = multiprocessing.get_context("spawn")
-        self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_run_twin, args=(scenario, there), daemon=True)
-        with deaf_to_interrupts():
-            self._process.start()
+        self._pipe, there = CONTEXT.Pipe()
+        self._process = start_child(_run_twin, scenario, there)
         there.close()
         self._seed = -1
         self._cost: tuple[int, float] | None = None
@@ -222,12 +218,8 @@ def demo(
     plants: list[BaseProcess] = []
     with handle:
         try:
-            context = multiprocessing.get_context("spawn")
             for scenario in scenarios:
-                show = Show(scenario, handle.url, pace)
-                plants.append(context.Process(target=_run_show, args=(show,)))
-                with deaf_to_interrupts():
-                    plants[-1].start()
+                plants.append(start_child(_run_show, Show(scenario, handle.url, pace), daemon=False))
             say(f"the console: {handle.url}/   (Ctrl-C ends it)")
             with suppress(KeyboardInterrupt):
                 while not stop.wait(1.0):

@@ -6,7 +6,6 @@ gets a controller of its own. Workers end when they are told to, and by themselv
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
 import re
 import signal
@@ -22,12 +21,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from agents import make_controller
+from envs.core.children import CONTEXT, GUARD, UNSTARTED, start_child
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
-from envs.core.plant import GUARD, UNSTARTED, deaf_to_interrupts
 from envs.core.scenario import Scenario
-from envs.core.vector import one_thread_each
 from envs.core.world import Controller
 
 STALL_S = 300.0
@@ -179,11 +177,8 @@ class _Worker:
     """The caller's end of one process."""
 
     def __init__(self, scenarios: Sequence[Scenario], make: Maker):
-        context = mp.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, scenarios, make), daemon=True)
-        with deaf_to_interrupts():
-            self.process.start()
+        self.pipe, theirs = CONTEXT.Pipe()
+        self.process = start_child(_work, theirs, scenarios, make)
         theirs.close()
         self.task = -1
         self.heard = time.monotonic()
@@ -207,9 +202,8 @@ class EpisodePool:
     def __init__(self, scenarios: Sequence[Scenario], processes: int, make: Maker = make_controller):
         self._workers: list[_Worker] = []
         try:
-            with one_thread_each():
-                for _ in range(processes):
-                    self._workers.append(_Worker(scenarios, make))
+            for _ in range(processes):
+                self._workers.append(_Worker(scenarios, make))
         except BaseException:
             self.close()
             raise

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from envs.core.children import deaf_to_interrupts
 from envs.core.errors import CityloopError
-from envs.core.plant import deaf_to_interrupts
 
 LENGTH = struct.Struct("<Q")
 

@@ -14,10 +14,10 @@ import os
 import signal
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import Pipe, resource_tracker
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any, NoReturn
@@ -33,12 +33,6 @@ Fields = Mapping[str, tuple[tuple[int, ...], Any]]
 """Name of an array in shared memory → shape and kind."""
 
 PR_SET_PDEATHSIG = 1
-
-UNSTARTED = 1
-"""Exit code of a process that could not even import what it runs."""
-
-GUARD = 'in a script of your own call this under `if __name__ == "__main__":`, as processes import the script'
-"""The mend, most often: a process that is started anew imports its parent's main module."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +68,6 @@ class Failure:
 
     text: str
     expected: bool
-
-
-@contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile never hear of Ctrl-C: it reaches a terminal's whole group of processes, and
-    the caller ends its own in an orderly way. From their first moment on, as they import before they can say so.
-    """
-    resource_tracker.ensure_running()  # it starts with the first, and would let interrupts in again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def views(memory: SharedMemory, fields: Fields) -> dict[str, np.ndarray]:

@@ -7,10 +7,7 @@ its own episodes' seeds. Systems whose plants are arrays themselves bring a `Vec
 from __future__ import annotations
 
 import logging
-import multiprocessing as mp
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
@@ -20,10 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.spaces import Space
 
+from envs.core.children import CONTEXT, GUARD, UNSTARTED, start_child
 from envs.core.env import SeedStream, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout, long_axes
-from envs.core.plant import GUARD, UNSTARTED, Begin, Failure, Report, Step, deaf_to_interrupts, views, work
+from envs.core.plant import Begin, Failure, Report, Step, views, work
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 
@@ -279,15 +277,10 @@ class _Plant:
         self._start()
 
     def _start(self) -> None:
-        context = mp.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        self._pipe, theirs = CONTEXT.Pipe()
         # Ours to remove: a process that is killed takes nothing along, and its child may live a moment longer.
         self._folder = TemporaryDirectory(prefix="cityloop-", ignore_cleanup_errors=True)
-        with one_thread_each():
-            arguments = (theirs, self._folder.name, *self._arguments)
-            self._process = context.Process(target=work, args=arguments, daemon=True)
-            with deaf_to_interrupts():
-                self._process.start()
+        self._process = start_child(work, theirs, self._folder.name, *self._arguments)
         theirs.close()
 
     def begin(self) -> None:
@@ -374,19 +367,3 @@ class _Plant:
             self._process.kill()
             self._process.join()
         self._folder.cleanup()
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Children started here use one thread each: their matrices are small, and there are as many as cores."""
-    names: Sequence[str] = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

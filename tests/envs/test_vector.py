@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario, vector_env
+from envs.core.children import start_child
 from envs.core.env import SeedStream, make_loop
-from envs.core.plant import deaf_to_interrupts
 
 SHORT = {"duration_s": 60}
 GRID = "intersections/grid2x2"
@@ -215,9 +215,7 @@ def test_how_many_plants_is_a_number_from_one_on(count):
 def test_a_worker_never_hears_of_ctrl_c_from_its_first_moment_on():
     """It would print a trace while it imports, before it could ask to be spared."""
     mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    process = mp.get_context("spawn").Process(target=print)
-    with deaf_to_interrupts():
-        process.start()
+    process = start_child(print)
     blocked = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigBlk" in line)
     assert int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1)
     process.join()
