@@ -59,7 +59,7 @@ def test_help_has_an_example(verb, capsys):
 
 
 def test_help_loads_nothing_heavy():
-    heavy = ("torch", "ray", "matplotlib", "libsumo", "onnxruntime")
+    heavy = ("torch", "ray", "matplotlib", "libsumo", "onnxruntime", "scipy", "numba")
     script = f"import sys, cityloop\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh, expm
 
 Vector = Sequence[float] | np.ndarray
 
@@ -37,7 +36,7 @@ class Frame:
     @property
     def modes(self) -> tuple[np.ndarray, np.ndarray]:
         """Circular frequencies in rad/s, rising, ``(n,)``, and mode shapes in columns with Φᵀ M Φ = 1, ``(n, n)``."""
-        squares, shapes = eigh(self.stiffness, np.diag(self.mass_kg))
+        squares, shapes = _modes(self.stiffness, np.diag(self.mass_kg))
         return np.sqrt(squares), shapes
 
     @property
@@ -106,7 +105,7 @@ def chain(values: Vector) -> np.ndarray:
 def modal_damping(mass_kg: Vector, stiffness: np.ndarray, ratios: float | Vector) -> np.ndarray:
     """C that gives every mode its share of critical damping (Chopra, Dynamics of Structures, 11.4.3), ``(n, n)``."""
     mass = np.diag(np.asarray(mass_kg, dtype=float))
-    squares, shapes = eigh(stiffness, mass)
+    squares, shapes = _modes(stiffness, mass)
     middle = np.diag(2 * np.broadcast_to(ratios, len(squares)) * np.sqrt(squares))
     return mass @ shapes @ middle @ shapes.T @ mass
 
@@ -117,6 +116,18 @@ def shear_frame(mass_kg: Vector, stiffness_n_m: Vector, damping_ratio: float | V
     return Frame(np.asarray(mass_kg, dtype=float), modal_damping(mass_kg, stiffness, damping_ratio), stiffness)
 
 
+def _modes(stiffness: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.linalg import eigh  # a quarter of what importing all of ours takes
+
+    return eigh(stiffness, mass)
+
+
+def _exponential(matrix: np.ndarray) -> np.ndarray:
+    from scipy.linalg import expm
+
+    return expm(matrix)
+
+
 def hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
     """Zero-order hold: x ← A_d x + B_d u is exact for an input that stays the same over the step.
 
@@ -125,7 +136,7 @@ def hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndar
     n, m = b.shape
     both = np.zeros((n + m, n + m))
     both[:n, :n], both[:n, n:] = a * dt_s, b * dt_s
-    moved = expm(both)
+    moved = _exponential(both)
     return moved[:n, :n], moved[:n, n:]
 
 
@@ -135,7 +146,7 @@ def ramp(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndar
     both = np.zeros((n + 2 * m, n + 2 * m))
     both[:n, :n], both[:n, n : n + m] = a * dt_s, b * dt_s
     both[n : n + m, n + m :] = np.eye(m)
-    moved = expm(both)
+    moved = _exponential(both)
     held, slope = moved[:n, n : n + m], moved[:n, n + m :]
     return moved[:n, :n], held - slope, slope
 

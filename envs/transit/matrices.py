@@ -6,8 +6,6 @@ Files, zones and stops are `network`'s; what the time of day does to these times
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 
 class Matrices:
@@ -26,6 +24,9 @@ class Matrices:
     """
 
     def __init__(self, count: int, start: np.ndarray, end: np.ndarray, seconds: np.ndarray, metres: np.ndarray):
+        from scipy.sparse import csr_array  # a quarter of what importing all of ours takes
+        from scipy.sparse.csgraph import dijkstra
+
         order = np.lexsort((seconds, end, start))  # of parallel roads the quickest
         order = order[start[order] != end[order]]  # one that leads back to its own corner is on no path
         start, end, seconds, metres = start[order], end[order], seconds[order], metres[order]

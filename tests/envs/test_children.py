@@ -1,0 +1,44 @@
+"""Processes of our own: what a child begins with."""
+
+import os
+
+import pytest
+
+from envs.core.children import CONTEXT, THREADS, start_child
+
+
+def environment(pipe, *names):
+    pipe.send([os.environ.get(name) for name in names])
+
+
+def parent(pipe):
+    pipe.send(os.getppid())
+
+
+def answer(target, *arguments):
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    child = start_child(target, theirs, *arguments)
+    theirs.close()
+    try:
+        return ours.recv()
+    finally:
+        ours.close()
+        child.join()
+
+
+@pytest.mark.parametrize("value", ["first", "second", None])
+def test_a_child_has_its_parents_environment_of_that_moment(value, monkeypatch):
+    """Not that of the fork server, which began once; but for threads: there are as many children as cores."""
+    if value is None:
+        monkeypatch.delenv("CITYLOOP_TRIED", raising=False)
+    else:
+        monkeypatch.setenv("CITYLOOP_TRIED", value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert answer(environment, "CITYLOOP_TRIED", *THREADS) == [value, *["1"] * len(THREADS)]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_children_are_of_one_process_that_has_imported_what_they_run():
+    parents = {answer(parent) for _ in range(2)}
+    assert len(parents) == 1
+    assert os.getpid() not in parents
