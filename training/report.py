@@ -38,7 +38,7 @@ def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
         _write_periods(evaluation, folder)
         for name, picture in pictures.items():
             plots.save(picture, folder / f"{name}.png")
-        _write_events(evaluation, pictures, folder)
+        _write_events(evaluation, list(pictures), folder)
 
 
 def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder: Path) -> Path:
@@ -135,7 +135,9 @@ def _write_periods(evaluation: Evaluation, folder: Path) -> None:
             table.writerows(rows)
 
 
-def _write_events(evaluation: Evaluation, pictures: dict[str, Any], folder: Path) -> None:
+def _write_events(evaluation: Evaluation, pictures: Sequence[str], folder: Path) -> None:
+    from matplotlib.image import imread
+
     board = tensorboard(folder)
     try:
         for name, result in evaluation.controllers.items():
@@ -150,8 +152,8 @@ def _write_events(evaluation: Evaluation, pictures: dict[str, Any], folder: Path
                 board.add_scalar(f"{tag}/{evaluation.kpi}", row[evaluation.kpi], int(row["seed"]))
         for name, paired in evaluation.paired.items():
             board.add_scalar(f"eval/paired/{plots.short(name)}/{evaluation.kpi}", paired.difference, 0)
-        for name, picture in pictures.items():
-            board.add_figure(f"eval/{name}", picture, close=False)
+        for name in pictures:  # as it lies there: to draw it is most of the work
+            board.add_image(f"eval/{name}", imread(folder / f"{name}.png"), 0, dataformats="HWC")
     finally:
         board.close()
 
