@@ -208,6 +208,7 @@ def test_an_interruption_that_a_library_makes_an_error_of_is_still_one(monkeypat
 
 
 def test_evaluate_end_to_end(tmp_path):
+    """In a process of its own, as from a shell."""
     words = ("evaluate", GRID, "-c", "max-pressure", "-c", "fixed", "--seeds", "2", "--set", "duration_s=60")
     done = command(*words, "--json", cwd=tmp_path)
     content = json.loads(done.stdout)
@@ -219,52 +220,60 @@ def test_evaluate_end_to_end(tmp_path):
     assert json.loads((folder / "evaluation.json").read_text()) == content
 
 
-def test_evaluate_says_whom_policy_means(tmp_path):
+def test_evaluate_says_whom_policy_means(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
     words = ("evaluate", "drainage/estuary", "-c", "policy", "-c", "efd", "--seeds", "1", "--set", "duration_s=3600")
-    done = command(*words, "--json", "out.json", cwd=tmp_path)
-    assert "'policy' at estuary: static decides, as gates did worse than it here" in done.stdout
+    assert call(*words, "--json", "out.json") == 0
+    assert "'policy' at estuary: static decides, as gates did worse than it here" in capfd.readouterr().out
     assert json.loads((tmp_path / "out.json").read_text())["policy"].startswith("static decides")
 
 
-def test_evaluate_json_into_a_file(tmp_path):
+def test_evaluate_json_into_a_file(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
     words = ("evaluate", GRID, "-c", "greedy", "--seeds", "1", "--set", "duration_s=60", "-o", "out")
-    done = command(*words, "--json", "out.json", cwd=tmp_path)
+    assert call(*words, "--json", "out.json") == 0
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["controllers"]["greedy"]["failures"] == 0
-    assert "greedy" in done.stdout
+    assert "greedy" in capfd.readouterr().out
     assert content["out"] == "out"
 
 
-def test_evaluate_on_several_scenarios(tmp_path):
+def test_evaluate_on_several_scenarios(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
     words = ("evaluate", GRID, "--each", "regime=engineer,resco", "-c", "greedy", "-c", "fixed", "--seeds", "1")
-    done = command(*words, "--set", "duration_s=60", "-o", "out", "--json", "out.json", cwd=tmp_path)
-    assert done.returncode == 0
-    assert "greedy as a share of the best of the others" in done.stdout
+    assert call(*words, "--set", "duration_s=60", "-o", "out", "--json", "out.json") == 0
+    assert "greedy as a share of the best of the others" in capfd.readouterr().out
     content = json.loads((tmp_path / "out.json").read_text())
     assert [found["label"] for found in content["evaluations"]] == ["grid2x2", "grid2x2-resco"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"grid2x2", "grid2x2-resco"}
 
 
-def test_settings_of_a_fleet_are_drawn_against_each_other(tmp_path):
-    words = ("evaluate", "transit/hcmc", "--each", "fleet.vehicles=2,4", "-c", "insertion", "-c", "nearest")
-    done = command(*words, "--seeds", "1", "--set", "duration_s=600", "-o", "out", "--json", "out.json", cwd=tmp_path)
-    assert "wait_mean_min against served_pct: out/trade.png" in done.stdout
+def test_settings_of_a_fleet_are_drawn_against_each_other(tmp_path, monkeypatch, capfd):
+    from tests.envs.transit.own import write
+
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, requests="time_s,from,to\n" + "0,a,c\n0,c,a\n" * 4)
+    words = ("evaluate", "mine.yaml", "--each", "fleet.vehicles=1,2", "-c", "insertion", "-c", "nearest")
+    assert call(*words, "--set", "fleet.seats=1", "--seeds", "1", "-o", "out", "--json", "out.json") == 0
+    assert "wait_mean_min against served_pct: out/trade.png" in capfd.readouterr().out
     found = json.loads((tmp_path / "out.json").read_text())["evaluations"]
     served = [each["controllers"]["insertion"]["rows"][0]["served_pct"] for each in found]
     assert served == sorted(served)
+    assert served[0] < served[1]
     assert (tmp_path / "out" / "trade.png").stat().st_size > 10_000
 
 
-def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path):
+def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path, monkeypatch, capfd):
     from tests.serving.bundles import bundle
 
+    monkeypatch.chdir(tmp_path)
     folder = bundle(tmp_path / "tiny")
     words = ("evaluate", GRID, "-c", str(folder), "-c", "fixed", "--seeds", "1", "--each", "duration_s=60", "--card")
-    done = command(*words, "--json", cwd=tmp_path)
+    assert call(*words, "--json") == 0
     results = json.loads((folder / "policy.json").read_text())["evaluation"]
     reached = results[f"test: delay_s on 1 seed of {GRID}-duration_s60"]
     assert list(reached) == ["this policy", "fixed"]
-    median = json.loads(done.stdout)["controllers"]["fixed"]["median"]
+    median = json.loads(capfd.readouterr().out)["controllers"]["fixed"]["median"]
     assert reached["fixed"]["median"] == pytest.approx(median, abs=0.01)
     assert f"| fixed | {reached['fixed']['median']:.4g} |" in (folder / "CARD.md").read_text()
 
@@ -280,20 +289,20 @@ def test_a_card_that_cannot_be_written_is_refused_before_anything_runs(monkeypat
     assert "folder of the bundle" in capsys.readouterr().err
 
 
-def test_check_of_a_scenario_of_ones_own(tmp_path):
+def test_check_of_a_scenario_of_ones_own(tmp_path, monkeypatch, capfd):
     from envs import load_scenario
 
+    monkeypatch.chdir(tmp_path)
     scenario = load_scenario(GRID)
     mine = {"system": "intersections", "net": str(scenario.net), "routes": [str(scenario.routes[0])], "duration_s": 60}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
-    done = command("check", "mine.yaml", "--json", cwd=tmp_path)
-    content = json.loads(done.stdout)
-    assert (done.returncode, content["ok"]) == (0, True)
+    assert call("check", "mine.yaml", "--json") == 0
+    content = json.loads(capfd.readouterr().out)
+    assert content["ok"] is True
     assert all(set(check) == {"name", "ok", "detail"} for check in content["checks"])
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine | {"speed": 3}))
-    refused = command("check", "mine.yaml", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert "unknown key 'speed'" in refused.stderr
+    assert call("check", "mine.yaml") == 2
+    assert "unknown key 'speed'" in capfd.readouterr().err
 
 
 def test_check_of_a_broken_bundle(tmp_path, capsys):
@@ -304,12 +313,12 @@ def test_check_of_a_broken_bundle(tmp_path, capsys):
     assert content["checks"][0]["name"] == "bundle"
 
 
-def test_check_of_a_good_bundle(tmp_path):
+def test_check_of_a_good_bundle(tmp_path, capfd):
     from tests.serving.bundles import bundle
 
-    done = command("check", str(bundle(tmp_path / "tiny")), "--json")
-    content = json.loads(done.stdout)
-    assert (done.returncode, content["ok"]) == (0, True)
+    assert call("check", str(bundle(tmp_path / "tiny")), "--json") == 0
+    content = json.loads(capfd.readouterr().out)
+    assert content["ok"] is True
     assert [check["name"] for check in content["checks"]] == ["bundle", GRID]
 
 
