@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import ray
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -52,6 +53,7 @@ def scenario():
 
 @pytest.fixture(scope="module")
 def run(scenario, tmp_path_factory):
+    """A run with a Ray of its own."""
     heard = []
     folder = tmp_path_factory.mktemp("train") / "run"
     train(
@@ -62,7 +64,13 @@ def run(scenario, tmp_path_factory):
         on_episodes=lambda *news: heard.append(news),
         **SMALL,
     )
+    assert not ray.is_initialized()
     return folder, heard
+
+
+@pytest.fixture(scope="module")
+def one_ray(run, one_ray):
+    """Begun once that run is over."""
 
 
 def weights(folder):
@@ -146,7 +154,7 @@ def test_best_policy_exports_and_controls(run, scenario):
     assert np.isfinite(step.kpis["delay_s"])
 
 
-def test_a_run_starts_from_what_another_learned(run, scenario, tmp_path):
+def test_a_run_starts_from_what_another_learned(run, scenario, tmp_path, one_ray):
     folder, _ = run
     still = {**SMALL, "learning_rate": 1e-12, "learning_rate_end": 0, "epochs": 1}
     again = train(scenario, iterations=1, out=tmp_path / "again", start=folder, command="cityloop train", **still)
@@ -184,7 +192,7 @@ def test_inputs_that_came_later_begin_without_effect():
     torch.testing.assert_close(wide(seen), narrow(seen[:, :3]))
 
 
-def test_resume_goes_on_where_it_stopped(run):
+def test_resume_goes_on_where_it_stopped(run, one_ray):
     folder, _ = run
     heard = []
     again = {"on_progress": heard.append, "command": "cityloop train --resume RUN --iterations 3"}
@@ -208,7 +216,7 @@ def test_who_interrupts_a_run_is_told_how_it_goes_on(run, capsys, monkeypatch):
     assert capsys.readouterr().err.endswith(f"Interrupted.\ngo on: cityloop train --resume {run[0]}\n")
 
 
-def test_a_bound_given_on_resuming_takes_the_place_of_the_former(run, tmp_path, caplog):
+def test_a_bound_given_on_resuming_takes_the_place_of_the_former(run, tmp_path, caplog, one_ray):
     folder = tmp_path / "run"
     shutil.copytree(run[0], folder)
     done = read_json(folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text() / "progress.json")
@@ -280,7 +288,7 @@ def test_wrong_setting_is_refused(scenario, tmp_path):
         train(scenario, out=tmp_path / "x", width=1_000_000)
 
 
-def test_several_scenarios_share_a_policy(scenario, tmp_path):
+def test_several_scenarios_share_a_policy(scenario, tmp_path, one_ray):
     places = [scenario, scenario.override({"regime": "resco"})]
     folder = train(places, iterations=1, out=tmp_path / "run", **SMALL)
     wanted = {"eval/grid2x2/delay_s", "eval/grid2x2-resco/delay_s", "baseline/greedy/grid2x2-resco/delay_s"}
@@ -304,7 +312,7 @@ def test_scenarios_of_one_run_are_judged_alike(tmp_path):
         train(places, out=tmp_path / "x")
 
 
-def test_training_stops_when_validation_no_longer_improves(scenario, tmp_path):
+def test_training_stops_when_validation_no_longer_improves(scenario, tmp_path, one_ray):
     heard = []
     stuck = SMALL | {"patience": 1, "learning_rate": 1e-12, "learning_rate_end": 0.0}
     train(scenario, iterations=50, out=tmp_path / "run", on_progress=heard.append, **stuck)

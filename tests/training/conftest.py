@@ -1,0 +1,16 @@
+"""What many tests of the trainer start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from training.algorithm import ray_session
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """One Ray for all runs of a module, which each would start otherwise; no longer, as a service starts its own."""
+    with ray_session(cpus=1):
+        yield
