@@ -71,17 +71,18 @@ def same(first, second):
 
 
 @pytest.mark.parametrize(
-    ("kind", "from_", "to"), [("discrete", 0.4, 0.95), ("numbers", 0.75, 0.9), ("mixed", 0.6, 0.85)]
+    ("kind", "from_", "to", "updates"),
+    [("discrete", 0.4, 0.95, 16), ("numbers", 0.75, 0.9, 24), ("mixed", 0.6, 0.85, 24)],
 )
-def test_every_kind_of_action_is_learned(kind, from_, to):
-    before, after = Trainer(toys.plants("a", 8, kind=kind, agents=6), minibatch=256).learn(30)
+def test_every_kind_of_action_is_learned(kind, from_, to, updates):
+    before, after = Trainer(toys.plants("a", 8, kind=kind, agents=6), minibatch=256).learn(updates)
     assert before < from_
     assert after > to
 
 
 def test_scenarios_of_different_sizes_are_learned_together_and_without_a_central_critic():
     trainer = Trainer(toys.plants("a", 8), toys.plants("b", 8, agents=7, seed=99), algorithm="ippo", minibatch=256)
-    before, after = trainer.learn(20)
+    before, after = trainer.learn(12)
     assert before < 0.4
     assert after > 0.9
 
@@ -89,7 +90,7 @@ def test_scenarios_of_different_sizes_are_learned_together_and_without_a_central
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
 def test_the_scale_of_rewards_does_not_matter(scale):
     trainer = Trainer(toys.plants("a", 8, scale=scale))
-    _, after = trainer.learn(25)
+    _, after = trainer.learn(16)
     assert after / scale > 0.9
     fragment = trainer.runner.sample()[0]
     mean, deviation = trainer.module.returns.of(0)
