@@ -18,32 +18,44 @@ from training.validate import NetworkController, write_weights
 SCENARIO = "intersections/cologne1"
 
 
-@pytest.fixture
-def run(tmp_path, request):
-    """A run's folder as the trainer leaves it, with random weights."""
-    network = getattr(request, "param", "stages")
+def run_of(folder, network):
+    """A run's folder as the trainer leaves it, with random weights, its policy, and a loop."""
     loop = make_loop(SCENARIO)
     torch.manual_seed(3)
     policy = NETWORKS[network](loop.layout.shapes, outputs=loop.layout.shapes["action_mask"][0], width=32)
     budget = {"minutes": 1.0, "iterations": None}
-    describe(tmp_path, network, [loop.scenario], Settings(width=32), budget, "cityloop train intersections/cologne1")
+    describe(folder, network, [loop.scenario], Settings(width=32), budget, "cityloop train intersections/cologne1")
     facts = {"iteration": 20, "agent_steps": 10, "validation": {"cologne1": {"delay_s": 1.0}}}
     for place, name in (("best", "best.json"), ("candidates/000020", "facts.json")):
-        write_weights(tmp_path / place / "weights.npz", policy)
-        write_json(tmp_path / place / name, facts)
-    return tmp_path, policy, loop
+        write_weights(folder / place / "weights.npz", policy)
+        write_json(folder / place / name, facts)
+    return folder, policy, loop
 
 
-@pytest.mark.parametrize("run", ["stages", "flat"], indirect=True)
-def test_export_equals_policy_on_thousands_of_observations(run):
-    folder, policy, loop = run
-    bundle = Policy.load(export(folder))
-    assert largest_difference(policy, bundle, loop.layout.shapes, probes=300) < 1e-4
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return run_of(tmp_path_factory.mktemp("stages"), "stages")
 
 
-def test_export_makes_the_same_decisions(run):
-    folder, policy, loop = run
-    bundle = Policy.load(export(folder))
+@pytest.fixture(scope="module")
+def exported(run):
+    """The run's bundle, made once, as that takes seconds."""
+    return export(run[0], name="mine")
+
+
+def test_export_equals_policy_on_thousands_of_observations(run, exported):
+    _, policy, loop = run
+    assert largest_difference(policy, Policy.load(exported), loop.layout.shapes, probes=300) < 1e-4
+
+
+def test_export_of_a_network_without_stages_equals_the_policy(tmp_path):
+    folder, policy, loop = run_of(tmp_path, "flat")
+    assert largest_difference(policy, Policy.load(export(folder)), loop.layout.shapes, probes=300) < 1e-4
+
+
+def test_export_makes_the_same_decisions(run, exported):
+    _, policy, loop = run
+    bundle = Policy.load(exported)
     rng = np.random.default_rng(5)
     for _ in range(200):
         parts = random_parts(policy, loop.layout.shapes, rng)
@@ -83,9 +95,9 @@ def test_settings_are_exported_as_settings(tmp_path, ref, network, last, width):
         loop.close()
 
 
-def test_card_says_where_it_comes_from(run):
-    folder, _, loop = run
-    text = (export(folder, name="mine") / "CARD.md").read_text()
+def test_card_says_where_it_comes_from(run, exported):
+    *_, loop = run
+    text = (exported / "CARD.md").read_text()
     assert "cityloop train intersections/cologne1\n" in text
     assert loop.scenario.hash in text
 
