@@ -56,7 +56,7 @@ def test_one_stubborn_request_starves_nobody(name, stage):
         assert cabinet.decide(np.full(len(site.junctions), stage)) == []
         longest = np.maximum(longest, cabinet.controller.status(cabinet.time_s)["red_s"])
     limits = np.concatenate(
-        [[site.max_red_s(j) if h >= 0 else math.inf for h in j.home_stages] for j in site.junctions]
+        [np.where(np.array(j.home_stages) >= 0, site.max_red_s(j), math.inf) for j in site.junctions]
     )
     assert (longest <= limits).all()
     assert longest[np.isfinite(limits)].max() > 60, "the request was not stubborn enough to need the guard"
