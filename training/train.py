@@ -22,7 +22,7 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
-from training.algorithm import Learner, Ppo, Task, ray_session, task_of
+from training.algorithm import Learner, Ppo, Task, check_together, ray_session, task_of
 from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
@@ -100,6 +100,7 @@ def train(
         places = [place if isinstance(place, Scenario) else load_scenario(place) for place in listed]
         if not places:
             raise CityloopError("there is nothing to train on: give at least one scenario")
+        check_together(places)
         suited = get_system(places[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
         chosen = parse_settings({**suited, **settings})
         if chosen.algorithm == "sb3":

@@ -296,7 +296,9 @@ def test_several_scenarios_share_a_policy(scenario, tmp_path, one_ray):
     assert read_json(export(folder) / "policy.json")["name"] == "generalist"
 
 
-def test_a_scenario_may_be_given_once(scenario, tmp_path):
+def test_a_scenario_may_be_given_once(scenario, tmp_path, monkeypatch):
+    """Which is said at once."""
+    monkeypatch.setattr("training.train.ray_session", lambda cpus: pytest.fail("Ray takes seconds to start"))
     with pytest.raises(CityloopError, match="grid2x2 is given twice"):
         train([scenario, scenario], out=tmp_path / "x")
 
