@@ -163,7 +163,7 @@ LARGEST_EXIT = 191
 
 
 def _how_it_ended(code: int | None, begun: bool) -> str:
-    """What became of a process without a word; a fork server gives a signal's number as 256 less it, else negative."""
+    """What became of a process without a word: signals are negative, or 256 less their number if an episode died."""
     if code == UNSTARTED and not begun:
         return f"ended as it started: {GUARD}"
     number = (256 - code if code > LARGEST_EXIT else -code) if code is not None else 0

@@ -175,7 +175,7 @@ def read_net(path: Path) -> Net:
 
 
 def _in_the_largest_part(start: np.ndarray, end: np.ndarray, streets: int) -> np.ndarray:
-    """Whether a street is of the most that all can be reached from each other; bool ``(streets,)``."""
+    """Whether a street is in the largest strongly connected part of the network; bool ``(streets,)``."""
     from scipy.sparse import csr_array  # a quarter of what importing all of ours takes
     from scipy.sparse.csgraph import connected_components
 
