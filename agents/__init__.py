@@ -7,7 +7,6 @@ from pathlib import Path
 
 from agents.shipped import CHECKPOINTS, Meaning, fallback_name, meaning, practice, shipped_policies
 from envs.core.errors import CityloopError
-from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Controller
 
@@ -66,9 +65,7 @@ def make_controller(ref: str | Path, site: Site, trusted: Sequence[str] | None =
     if bundle is not None:
         from agents.policy import Policy
 
-        policy = Policy.load(bundle, site.system, trusted)
-        policy.check_actions(get_system(site.system).action_space(site))
-        return policy
+        return Policy.load(bundle, site.system, trusted).at(site)
     if ref == POLICY:
         return named[fallback_name(site.system)](site)
     known = ", ".join([*named, POLICY, *shipped_policies(site.system)])

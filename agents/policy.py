@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -32,7 +33,8 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
 from envs.core.readings import Readings
 from envs.core.registry import get_system
-from envs.core.world import Observation, Requests
+from envs.core.site import Site
+from envs.core.world import Coordination, Observation, Requests
 
 MODEL, CARD_TEXT, ENVELOPE = "policy.onnx", "CARD.md", "envelope.json"
 """Names of a bundle's files, beside those of its card and its signature."""
@@ -145,6 +147,7 @@ class Policy:
     """
 
     program: Any = None
+    _coordination: Coordination | None = None
 
     def __init__(self, card: PolicyCard, session: onnxruntime.InferenceSession, envelope: Envelope | None = None):
         self.card, self.name, self.envelope = card, card.name, envelope
@@ -176,14 +179,24 @@ class Policy:
         _check_inputs(path, card, session)
         return cls(card, session, _read_envelope(path, card))
 
-    def check_actions(self, space: Space[Any]) -> None:
-        """Refuse a site at which an agent may ask for something else than the policy gives.
-
-        Args:
-            space: of one agent there.
+    def at(self, site: Site) -> Self:
+        """The policy at work at a site, where agents that stand in each other's way agree (`System.make_coordination`).
 
         Raises:
-            CityloopError: if one speaks of numbers and the other of choices, or of more of them.
+            CityloopError: if an agent there may ask for something else than the policy gives.
+        """
+        system = get_system(site.system)
+        self._check_actions(system.action_space(site))
+        here = copy(self)
+        here._coordination = system.make_coordination(site)
+        return here
+
+    def _check_actions(self, space: Space[Any]) -> None:
+        """Refuse a space of one agent's actions that speaks of numbers where the policy speaks of choices, of choices
+        where it speaks of numbers, or of more of them.
+
+        Raises:
+            CityloopError: saying so.
         """
         numbers = space.shape[0] if isinstance(space, Box) else 0
         given = 0 if self.card.bounds is None else len(self._low)
@@ -236,7 +249,9 @@ class Policy:
             raise CityloopError(f"{found}: export it to give {shape}")
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """The most favoured action of every agent: int64 ``(N,)``, or float64 ``(N, k)`` if it is k numbers.
+        """The most favoured action of every agent, or what agents that stand in each other's way agree on (`at`).
+
+        Int64 ``(N,)``, or float64 ``(N, k)`` if it is k numbers.
 
         Numbers come as means in units of half their range around the middle, as in `training.actions`.
 
@@ -244,6 +259,8 @@ class Policy:
             CityloopError: as `logits`.
         """
         outputs = self.logits(observation)
+        if self._coordination is not None:
+            return self._coordination.settle(outputs, readings)
         if self.card.bounds is None:
             best: np.ndarray = outputs.argmax(axis=1)
             return best

@@ -71,12 +71,14 @@ class Noted:
 class _Place:
     """One scenario with its loop, watch and notes."""
 
-    def __init__(self, scenario: Scenario, controller: Controller | str, episodes: int | None):
+    def __init__(self, scenario: Scenario, controller: Policy | str, episodes: int | None):
         self.scenario = scenario
         self.episodes = episodes or max(EPISODES, math.ceil(TICKS / scenario.decisions))
         self.loop: ControlLoop = make_loop(scenario)
         site = self.loop.site
-        self.policy = make_controller(controller, site) if isinstance(controller, str) else controller
+        self.policy: Controller = (
+            make_controller(controller, site) if isinstance(controller, str) else controller.at(site)
+        )
         self.watch = Watch(self.loop.system, self.loop.site)
         rules, plausible = self.watch.consistency.rules, self.watch.consistency.plausible
         self.learned = [name for name, rule in rules.items() if not np.isfinite(rule.limit)]

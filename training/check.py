@@ -71,7 +71,7 @@ def _decides(policy: Policy, ref: str) -> Check:
     except CityloopError as error:
         return Check(ref, True, f"not tried, as it does not ship: {error}")  # one of the author's own, say
     try:
-        return _drive(policy, loop, ref)
+        return _drive(policy.at(loop.site), loop, ref)
     except CityloopError as error:
         return Check(ref, False, str(error))
     finally:

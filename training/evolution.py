@@ -184,4 +184,4 @@ def _disturbed(network: str, width: int, name: str, site: Any) -> Controller:
     with torch.no_grad():
         weights = parameters_to_vector(policy.parameters())
         vector_to_parameters(weights + float(size) * scale * way, policy.parameters())
-    return NetworkController(policy, codec, name)
+    return NetworkController(policy, codec, name, system.make_coordination(site))

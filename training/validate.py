@@ -23,7 +23,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
-from envs.core.world import Controller, Observation, Requests
+from envs.core.world import Controller, Coordination, Observation, Requests
 from training.actions import ActionCodec
 from training.episodes import Episode, EpisodePool, Task, cores
 from training.settings import Settings
@@ -62,12 +62,15 @@ class NetworkController:
         policy: observation parts → outputs.
         codec: what outputs mean.
         name: how it is called.
+        coordination: how agents agree at the site.
     """
 
     program: Any = None
 
-    def __init__(self, policy: torch.nn.Module, codec: ActionCodec, name: str):
-        self.name, self._policy, self._codec = name, policy, codec
+    def __init__(
+        self, policy: torch.nn.Module, codec: ActionCodec, name: str, coordination: Coordination | None = None
+    ):
+        self.name, self._policy, self._codec, self._coordination = name, policy, codec, coordination
 
     def reset(self) -> None:
         """Nothing is remembered."""
@@ -77,6 +80,8 @@ class NetworkController:
         with torch.no_grad():
             parts = {name: torch.from_numpy(np.asarray(part, np.float32)) for name, part in observation.items()}
             outputs = self._policy(parts).numpy()
+        if self._coordination is not None:
+            return self._coordination.settle(outputs, readings)
         return self._codec.requests(self._codec.best(outputs))
 
 
@@ -122,7 +127,7 @@ def _controller(network: str, width: int, name: str, site: Any) -> Controller:
     system = get_system(site.system)
     codec = ActionCodec(system.action_space(site))
     policy = load_network(network, width, Path(name), system.make_features(site).shapes, codec.inputs)
-    return NetworkController(policy, codec, name)
+    return NetworkController(policy, codec, name, system.make_coordination(site))
 
 
 class Validator:

@@ -23,7 +23,7 @@ from envs.core.readings import Readings, Schema
 from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.scene import Scene
 from envs.core.site import Site
-from envs.core.world import Features, Guard, Reward, World
+from envs.core.world import Coordination, Features, Guard, Reward, World
 
 if TYPE_CHECKING:
     from envs.core.differentiable import Differentiable
@@ -80,6 +80,8 @@ class System:
         gauges: ``(site, readings)`` → a few numbers for a dashboard.
         everyday: the guard's reasons that say nothing against whoever asked: limits of gear and site that act through
             it every day.
+        make_coordination: site → how a policy's agents agree there, where they stand in each other's way (None: they do
+            not); for systems whose agents choose one of several.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
         make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
         training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
@@ -107,6 +109,7 @@ class System:
     make_scene: Callable[[Any], Scene]
     conditions: Callable[[Any, Readings], list[Condition]]
     gauges: Callable[[Any, Readings], Gauges]
+    make_coordination: Callable[[Any], Coordination | None] = lambda site: None
     make_vector: Callable[[Any, int, int], Vector] | None = None
     variant_names: tuple[str, ...] = ()
     negligible: float = 0.0

@@ -1,6 +1,7 @@
 """The contract of a plant and of what stands around it: world, guard, features, reward, controller.
 
-A system implements these five; the loop, the environments, the evaluator and the service know nothing else of it.
+A system implements these five, and a coordination where its agents stand in each other's way; the loop, the
+environments, the evaluator and the service know nothing else of it.
 All of them speak arrays: ``N`` agents in the order of `Site.agents`.
 """
 
@@ -152,6 +153,19 @@ class Features(Protocol):
 
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees: float32 of `state_shape`."""
+        ...
+
+
+class Coordination(Protocol):
+    """Agents that stand in each other's way agree on what they ask for. Pure, as a guard is."""
+
+    def settle(self, preferences: np.ndarray, readings: Readings) -> np.ndarray:
+        """What to ask for: int64 ``(N,)``, every agent's favourite where nothing speaks against it.
+
+        Args:
+            preferences: a policy's masked logits, ``(N, actions)``.
+            readings: of this moment.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ from envs.intersections.reward import SignalReward
 from envs.intersections.scenarios import NAMES, VARIANTS, SignalScenario, load
 from envs.intersections.scene import make_scene
 from envs.intersections.site import SignalSite
+from envs.intersections.twins import Twins
 from envs.intersections.world import SumoWorld
 
 SYSTEM = System(
@@ -40,6 +41,7 @@ SYSTEM = System(
     make_guard=SignalGuard,
     make_features=later("envs.intersections.features", "SignalFeatures"),
     make_reward=SignalReward,
+    make_coordination=Twins.of,
     make_scene=make_scene,
     conditions=conditions,
     gauges=gauges,

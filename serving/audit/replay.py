@@ -205,7 +205,7 @@ class _Run:
             CityloopError: if it is unknown here, or its bundle was altered.
         """
         if sha256 is not None:
-            return Seat(self._policy(sha256), site)
+            return Seat(self._policy(sha256).at(site), site)
         named = rules(site.system)
         if name not in named:
             raise CityloopError(f"controller {name!r} is unknown here: replay it with the code that made it")

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from agents import CHECKPOINTS, load_policy, make_controller
+from agents import CHECKPOINTS, make_controller
 from agents.envelope import Envelope, read_envelope
 from envs.core.env import make_loop
 from envs.core.errors import ReadingError
 from envs.core.loop import ControlLoop
 from envs.core.readings import Readings
+from envs.core.site import Site
 from envs.core.world import Controller
 from serving.checks.checks import InputChecks
 from serving.wire import Tick
@@ -146,11 +147,9 @@ def bench_checks(cases: Mapping[str, Case] | None = None, seeds: int = SEEDS, sh
     """
     ratios, figures, rows = {}, {}, {}
     for name, case in (cases or CASES).items():
-        envelope, controller = _who(case)
         loop = make_loop(case.scenario)
         try:
-            if controller is None:
-                controller = make_controller(case.controller, loop.site)
+            envelope, controller = _who(case, loop.site)
             healthy = _play(loop, controller, envelope, range(seeds), None)
             ratios[f"{name}: false alarms per tick, {healthy.ticks} ticks"] = healthy.found / healthy.ticks
             figures[f"{name}: a look, median µs"] = float(np.median(healthy.took_us))
@@ -170,11 +169,11 @@ def bench_checks(cases: Mapping[str, Case] | None = None, seeds: int = SEEDS, sh
     return {"bench": "checks", "ratios": ratios, "figures": figures, "rows": rows}
 
 
-def _who(case: Case) -> tuple[Envelope | None, Controller | None]:
+def _who(case: Case, site: Site) -> tuple[Envelope | None, Controller]:
     if case.envelope:
         file = CHECKPOINTS / case.envelope
-        return read_envelope(file.read_bytes(), file), None
-    policy = load_policy(CHECKPOINTS / case.controller)
+        return read_envelope(file.read_bytes(), file), make_controller(case.controller, site)
+    policy = make_controller(CHECKPOINTS / case.controller, site)
     return getattr(policy, "envelope", None), policy
 
 
