@@ -72,6 +72,12 @@ def test_episodes_of_every_system_are_replayed_to_the_last_bit(system: str, logg
     assert found.decisions == 2 * len(bodies) * len(names)
 
 
+def test_signals_that_settle_their_stages_are_replayed_as_they_settled(logged: Logged) -> None:
+    site, bodies = episode("intersections/town7")
+    run(logged.service(site, make_controller("generalist", site)), bodies)
+    assert all_reproduced(logged.replay())
+
+
 def test_whoever_remembers_is_replayed_from_where_it_began(logged: Logged) -> None:
     site, bodies = episode("drainage/theta")
     run(logged.service(site, make_controller("pi", site)), bodies)
