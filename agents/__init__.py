@@ -83,7 +83,9 @@ def find_bundle(ref: str, system: str, site: str) -> Path | None:
 
 
 def load_policy(path: str | Path, system: str | None = None, trusted: Sequence[str] | None = None) -> Controller:
-    """A policy from its bundle folder (``policy.onnx`` and ``policy.json``).
+    """A policy from its bundle folder (``policy.onnx`` and ``policy.json``), bound to no site.
+
+    What it likes best is asked for as it is: `make_controller` also has agents agree that stand in each other's way.
 
     Args:
         path: the bundle.
