@@ -5,6 +5,7 @@ from __future__ import annotations
 from gymnasium.spaces import Discrete
 
 from envs.core.registry import System, later
+from envs.intersections.close_signals import CloseSignals
 from envs.intersections.conditions import conditions
 from envs.intersections.gauges import gauges
 from envs.intersections.guard import SignalGuard
@@ -15,7 +16,6 @@ from envs.intersections.reward import SignalReward
 from envs.intersections.scenarios import NAMES, VARIANTS, SignalScenario, load
 from envs.intersections.scene import make_scene
 from envs.intersections.site import SignalSite
-from envs.intersections.twins import Twins
 from envs.intersections.world import SumoWorld
 
 SYSTEM = System(
@@ -41,7 +41,7 @@ SYSTEM = System(
     make_guard=SignalGuard,
     make_features=later("envs.intersections.features", "SignalFeatures"),
     make_reward=SignalReward,
-    make_coordination=Twins.of,
+    make_coordination=CloseSignals.of,
     make_scene=make_scene,
     conditions=conditions,
     gauges=gauges,

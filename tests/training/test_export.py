@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 import torch
 
+from agents import make_controller
 from agents.networks import NETWORKS
 from agents.policy import Policy
-from envs import CityloopError
+from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from training.actions import ActionCodec
+from training.calibrate import _Place as Place
+from training.evolution import SCALE
+from training.evolution import _disturbed as disturbed
 from training.export import export, largest_difference, random_parts
 from training.settings import Settings
 from training.tracking import write_json
 from training.train import describe
 from training.validate import NetworkController, write_weights
+from training.validate import _controller as validated
 
 SCENARIO = "intersections/cologne1"
 
@@ -120,3 +125,29 @@ def test_a_name_that_cannot_be_one_is_refused(run, tmp_path):
 def test_run_without_policy_is_refused(tmp_path):
     with pytest.raises(CityloopError, match=r"no validated policy.*train it longer"):
         export(tmp_path)
+
+
+def test_whoever_plays_a_policy_asks_for_what_close_signals_settle(run, exported):
+    """Validation, evolution and calibration, on a map with such signals, as the bundle that ships does there."""
+    folder, policy, _ = run
+    weights = folder / "best" / "weights.npz"
+    np.save(weights.with_name(SCALE), np.zeros(sum(p.numel() for p in policy.parameters()), np.float32))
+    scenario = load_scenario("intersections/town7")
+    loop = make_loop(scenario)
+    players = [
+        validated("stages", 32, str(weights), loop.site),
+        disturbed("stages", 32, f"{weights}#20#1#0.0", loop.site),
+        Place(scenario, Policy.load(exported), 1).policy,
+    ]
+    ships, unsettled = make_controller(exported, loop.site), Policy.load(exported)
+    rng, changed = np.random.default_rng(6), 0
+    shape = {name: len(labels) for name, labels in loop.site.axes.items()}
+    for _ in range(50):
+        readings = {c.name: rng.integers(0, 2, shape[c.axis]).astype(float) for c in loop.system.readings.columns}
+        readings |= {"clearing_s": np.zeros(shape["junction"]), "green_s": np.full(shape["junction"], 30.0)}
+        observation = loop.features.encode(readings, loop.guard.mask(readings))
+        asked = ships.act(readings, observation)
+        changed += (asked != unsettled.act(readings, observation)).any()
+        for player in players:
+            assert player.act(readings, observation).tolist() == asked.tolist()
+    assert changed

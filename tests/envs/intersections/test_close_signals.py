@@ -1,6 +1,6 @@
 """Signals that stand close ask for stages that fit: nobody is let onto a short lane that does not empty."""
 
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ from agents.policy import Policy
 from envs.core.env import make_loop
 from envs.core.readings import Readings
 from envs.core.registry import get_system, load_scenario
+from envs.intersections.close_signals import BOTH_BLOCK_NATS, RED_NATS, SHORT_M, CloseSignals
 from envs.intersections.scenarios import REGIMES
 from envs.intersections.site import Approach, Exit, Junction, Movement, Phase, Segment, SignalSite
-from envs.intersections.twins import BOTH_JAM, RED, Twins
 from tests.serving.bundles import bundle
 
 STAGES = ("ggr", "Grr", "rGr", "rrG")
@@ -66,109 +66,132 @@ def likes(*stages: int, by: float) -> np.ndarray:
     return logits
 
 
-def worth(site: SignalSite, stages, logits: np.ndarray, seen: Readings, first: int = 0) -> float:
-    """What stages of a street's signals from the first of them on are worth, reckoned lane by lane."""
+def worth(site: SignalSite, stages, logits: np.ndarray, seen: Readings) -> float:
+    """What stages of all signals are worth, reckoned lane by lane."""
     logp = logits - np.log(np.exp(logits.astype(float)).sum(axis=1, keepdims=True))
-    total = sum(float(logp[first + k, stage]) for k, stage in enumerate(stages))
-    return total - cost(site, stages, seen, first)
+    return float(logp[np.arange(len(stages)), stages].sum()) - cost(site, stages, seen)
 
 
-def cost(site: SignalSite, stages, seen: Readings, first: int = 0) -> float:
-    taken = dict(zip(site.axes["approach"], seen["count_veh"] + seen["inside_veh"] >= 1, strict=True))
-    total = 0.0
-    for k, (a, b) in enumerate(pairwise(STAGES[stage] for stage in stages)):
-        eastward, westward = (a[0] != "r" or a[2] != "r"), (b[1] != "r" or b[2] != "r")
-        stopped_east, stopped_west = eastward and b[0] == "r", westward and a[1] == "r"
-        held_east, held_west = b[0] != "G" and taken[f"e{first + k + 1}"], a[1] != "G" and taken[f"w{first + k}"]
-        total += RED * (stopped_east + stopped_west)
-        total += BOTH_JAM * (eastward and held_west and westward and held_east)
-    return total
+def cost(site: SignalSite, stages, seen: Readings) -> float:
+    shown = [junction.stages[stage] for junction, stage in zip(site.junctions, stages, strict=True)]
+    total, held = 0.0, set()
+    for behind, junction in enumerate(site.junctions):
+        fed = {
+            site.exits[index].id
+            for k, movement in enumerate(junction.movements)
+            for index in movement.exits
+            if shown[behind][k] != "r"
+        }
+        for ahead, other in enumerate(site.junctions):
+            for a in other.approaches:
+                lane = site.approaches[a]
+                if ahead == behind or lane.id not in fed or lane.segments[0].length_m >= SHORT_M:
+                    continue
+                signals = [shown[ahead][k] for k, m in enumerate(other.movements) if m.approach == a]
+                total += RED_NATS * ("r" in signals)
+                if seen["count_veh"][a] + seen["inside_veh"][a] >= 1 and set(signals) != {"G"}:
+                    held.add((behind, ahead))
+    return total + BOTH_BLOCK_NATS * sum((b, a) in held for a, b in held if a < b)
 
 
-def test_signals_far_apart_are_no_twins():
-    assert Twins.of(street(30.0)) is None
-    assert Twins.of(street(20.0)) is not None
+def test_signals_far_apart_are_not_close():
+    assert CloseSignals.of(street(30.0)) is None
+    assert CloseSignals.of(street(20.0)) is not None
 
 
 def test_a_short_lane_is_opened_at_both_ends_unless_somebody_likes_otherwise_much_better():
     site = street(12.0)
-    twins, empty = Twins.of(site), readings(site)
-    assert twins.settle(likes(EAST, EAST, by=3.0), empty).tolist() == [EAST, EAST]
+    signals, empty = CloseSignals.of(site), readings(site)
+    assert signals.settle(likes(EAST, EAST, by=3.0), empty).tolist() == [EAST, EAST]
     # Each lets vehicles on to the other, which stops them.
-    assert twins.settle(likes(EAST, SIDE, by=2 * RED + 1.0), empty).tolist() == [EAST, SIDE]
-    settled = twins.settle(likes(EAST, SIDE, by=2 * RED - 1.0), empty)
+    assert signals.settle(likes(EAST, SIDE, by=2 * RED_NATS + 1.0), empty).tolist() == [EAST, SIDE]
+    settled = signals.settle(likes(EAST, SIDE, by=2 * RED_NATS - 1.0), empty)
     assert settled.tolist() != [EAST, SIDE]
     assert cost(site, settled, empty) == 0
 
 
 def test_who_waits_on_short_lanes_both_ways_is_let_go_unopposed():
     site = street(12.0)
-    twins, logits = Twins.of(site), likes(BOTH, BOTH, by=3.0)
+    signals, logits = CloseSignals.of(site), likes(BOTH, BOTH, by=3.0)
     for seen in (readings(site), readings(site, e1=1), readings(site, w0=2)):
-        assert twins.settle(logits, seen).tolist() == [BOTH, BOTH]
+        assert signals.settle(logits, seen).tolist() == [BOTH, BOTH]
     seen = readings(site, e1=1, w0=1)
-    assert twins.settle(logits, seen).tolist() != [BOTH, BOTH]
+    assert signals.settle(logits, seen).tolist() != [BOTH, BOTH]
     inside = readings(site, e1=1)
     inside["inside_veh"][[approach.id == "w0" for approach in site.approaches]] = 1.0  # it stands in the middle already
-    assert twins.settle(logits, inside).tolist() == twins.settle(logits, seen).tolist()
+    assert signals.settle(logits, inside).tolist() == signals.settle(logits, seen).tolist()
 
 
-def test_a_pair_gets_the_best_of_all_pairs_of_stages():
-    site, rng = street(12.0), np.random.default_rng(1)
-    twins, changed = Twins.of(site), 0
-    for _ in range(300):
-        logits = rng.normal(scale=2.0, size=(2, len(STAGES))).astype(np.float32)
-        seen = readings(site, e1=rng.integers(2), w0=rng.integers(2))
-        settled = twins.settle(logits, seen)
-        changed += (settled != logits.argmax(axis=1)).any()
-        best = max(worth(site, stages, logits, seen) for stages in product(range(len(STAGES)), repeat=2))
-        assert worth(site, tuple(settled), logits, seen) == pytest.approx(best)
-    assert 50 < changed < 250
+@pytest.mark.parametrize("name", ["street", "town3"])
+def test_a_pair_gets_the_best_of_all_pairs_of_stages(name):
+    """In town3 several lanes lead each way, and who turns left has one of his own."""
+    site = (
+        street(12.0)
+        if name == "street"
+        else get_system("intersections").load_site(load_scenario("intersections/town3"))
+    )
+    signals, rng, changed = CloseSignals.of(site), np.random.default_rng(1), 0
+    size = max(len(junction.stages) for junction in site.junctions)
+    exists = np.array([[s < len(junction.stages) for s in range(size)] for junction in site.junctions])
+    for _ in range(100):
+        logits = np.where(exists, rng.normal(scale=2.0, size=exists.shape), FORBIDDEN).astype(np.float32)
+        seen = readings(site, **{approach.id: rng.integers(2) for approach in site.approaches})
+        settled = signals.settle(logits, seen)
+        moved = np.flatnonzero(settled != logits.argmax(axis=1))
+        changed += len(moved) > 0
+        close = [j for j in range(len(site.junctions)) if name == "street" or site.agents[j] in ("0.1", "0.2")]
+        assert set(moved) <= set(close)
+        tried = []
+        for pair in product(*(range(len(site.junctions[j].stages)) for j in close)):
+            stages = settled.copy()
+            stages[close] = pair
+            tried.append(worth(site, stages, logits, seen))
+        assert worth(site, settled, logits, seen) == pytest.approx(max(tried))
+    assert 10 < changed < 90
 
 
 def test_in_a_chain_no_pair_could_do_better_and_masks_hold():
     site, rng = street(12.0, 15.0, 80.0, 12.0), np.random.default_rng(2)
-    twins = Twins.of(site)
+    signals = CloseSignals.of(site)
     for _ in range(100):
         logits = rng.normal(scale=2.0, size=(5, len(STAGES))).astype(np.float32)
         logits[rng.random(logits.shape) < 0.3] = FORBIDDEN
         logits[:, BOTH] = rng.normal(size=5)
         seen = readings(site, **{name: rng.integers(2) for name in ("e1", "w0", "e2", "w1", "e4", "w3")})
-        settled = twins.settle(logits, seen)
+        settled = signals.settle(logits, seen)
         assert (logits[np.arange(5), settled] > FORBIDDEN).all()
-        for row in (slice(0, 3), slice(3, 5)):
-            mine = worth(site, settled[row], logits, seen, row.start)
-            assert mine >= worth(site, logits[row].argmax(axis=1), logits, seen, row.start) - 1e-9
-            for pair, *tried in product(range(row.stop - row.start - 1), range(len(STAGES)), range(len(STAGES))):
-                others = settled[row].copy()
-                others[pair : pair + 2] = tried
-                assert mine >= worth(site, others, logits, seen, row.start) - 1e-9
+        mine = worth(site, settled, logits, seen)
+        assert mine >= worth(site, logits.argmax(axis=1), logits, seen) - 1e-9
+        for one, *tried in product((0, 1, 3), range(len(STAGES)), range(len(STAGES))):
+            others = settled.copy()
+            others[one : one + 2] = tried
+            assert mine >= worth(site, others, logits, seen) - 1e-9
 
 
 def test_a_silent_detector_counts_as_an_empty_lane():
     site = street(12.0)
-    twins, logits = Twins.of(site), likes(BOTH, BOTH, by=3.0)
-    assert twins.settle(logits, readings(site, e1=np.nan, w0=1)).tolist() == [BOTH, BOTH]
+    signals, logits = CloseSignals.of(site), likes(BOTH, BOTH, by=3.0)
+    assert signals.settle(logits, readings(site, e1=np.nan, w0=1)).tolist() == [BOTH, BOTH]
 
 
 @pytest.mark.parametrize(("name", "there"), [("town7", True), ("town5", False), ("cologne3", False)])
-def test_twins_are_found_on_maps(name, there):
+def test_close_signals_are_found_on_maps(name, there):
     """In town5 signals as close are one controller's already."""
     system, scenario = get_system("intersections"), load_scenario(f"intersections/{name}")
     assert (system.make_coordination(system.load_site(scenario)) is not None) == there
 
 
-def test_a_policy_at_a_site_with_twins_asks_for_what_they_settle(tmp_path):
+def test_a_policy_at_a_site_with_close_signals_asks_for_what_they_settle(tmp_path):
     loop = make_loop("intersections/town7", duration_s=300)
     alone = Policy.load(bundle(tmp_path / "tiny"))
     placed = make_controller(tmp_path / "tiny", loop.site)
-    twins, changed = Twins.of(loop.site), 0
+    signals, changed = CloseSignals.of(loop.site), 0
     try:
         loop.reset(1)
         for _ in range(20):
             observation = loop.observation
             asked = placed.act(loop.readings, observation)
-            assert asked.tolist() == twins.settle(alone.logits(observation), loop.readings).tolist()
+            assert asked.tolist() == signals.settle(alone.logits(observation), loop.readings).tolist()
             changed += (asked != alone.act(loop.readings, observation)).any()
             loop.step(asked)
         assert changed
