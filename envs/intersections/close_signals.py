@@ -10,21 +10,21 @@ and Parr 2002), and pair after pair is improved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.intersections.site import SignalSite
+from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
 
 SHORT_M = 25.0
 """Signals are close if less road than this lies from one junction to the other's stop line: room for three vehicles."""
 
 RED_NATS, BOTH_BLOCK_NATS = 2.0, 20.0
-"""What it costs to let vehicles onto a short lane whose own signal is red, for each such lane; and to let them onto
-lanes in both directions that somebody is on already, whom the signal ahead stops or lets go only where opposing traffic
+"""What it costs to let vehicles onto a short lane whose own signal is red, for each such lane; and to let them on, in
+both directions, to where somebody is in their way whom the signal ahead stops or lets go only where opposing traffic
 allows. In nats, as a policy's preferences are logarithms of probabilities. Chosen on validation seeds of ingolstadt21,
 town3 and town7."""
 
@@ -38,12 +38,14 @@ class _Lane(NamedTuple):
     Attributes:
         behind, ahead: indices of the junctions.
         approach: index of the approach that it is.
+        length_m: from the junction behind to the stop line.
         fed: stages of the junction behind that let vehicles onto it.
     """
 
     behind: int
     ahead: int
     approach: int
+    length_m: float
     fed: frozenset[int]
 
 
@@ -56,7 +58,8 @@ class _Pair:
         red: what a stage of one costs beside a stage of the other, whoever is on the lanes, ``(stages, stages)``.
         lanes: approaches that the lanes are, ``(lanes,)``.
         onward: which of them lead from one to the other.
-        held: stages of both that let vehicles onto a lane, but not go on unopposed: ``(lanes, stages, stages)``.
+        held: stages that let vehicles on to where somebody on a lane is in their way, beside stages that do not let him
+            go unopposed: ``(lanes, stages, stages)``.
     """
 
     one: int
@@ -147,14 +150,26 @@ def _log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 def _pair(site: SignalSite, one: int, other: int, lanes: list[_Lane]) -> _Pair:
     onward = np.array([lane.behind == one for lane in lanes])
-    red, held = (np.stack([_not_emptied(site, lane, shown) for lane in lanes]) for shown in ("Gg", "G"))
+    red = np.stack([_not_emptied(site, lane, lane.fed, "Gg") for lane in lanes])
+    held = np.stack([_not_emptied(site, lane, _reached(lane, lanes), "G") for lane in lanes])
     for tables in (red, held):
         tables[~onward] = tables[~onward].transpose(0, 2, 1)
     return _Pair(one, other, RED_NATS * red.sum(axis=0), np.array([lane.approach for lane in lanes]), onward, held)
 
 
-def _not_emptied(site: SignalSite, lane: _Lane, shown: str) -> np.ndarray:
-    """Stages behind and ahead that let vehicles onto a lane and do not show all who are on it one of these signals.
+def _reached(lane: _Lane, lanes: list[_Lane]) -> frozenset[int]:
+    """Stages of the junction behind that let vehicles on to where somebody on a lane is in their way.
+
+    With room for two vehicles that is the lane itself; with less, one that waits and one that follows reach back into
+    the junction, and all lanes beside it.
+    """
+    if lane.length_m >= 2 * VEHICLE_SPACE_M:
+        return lane.fed
+    return frozenset[int]().union(*(beside.fed for beside in lanes if beside.behind == lane.behind))
+
+
+def _not_emptied(site: SignalSite, lane: _Lane, fed: Set[int], shown: str) -> np.ndarray:
+    """Stages behind of those given, with stages ahead that do not show all who are on a lane one of these signals.
 
     Bool ``(stages, stages)``, as many as the largest junction has.
     """
@@ -162,25 +177,29 @@ def _not_emptied(site: SignalSite, lane: _Lane, shown: str) -> np.ndarray:
     movements = [k for k, movement in enumerate(junction.movements) if movement.approach == lane.approach]
     held = [s for s, stage in enumerate(junction.stages) if any(stage[k] not in shown for k in movements)]
     table = np.zeros((size, size), dtype=bool)
-    table[np.ix_(sorted(lane.fed), held)] = True
+    table[np.ix_(sorted(fed), held)] = True
     return table
 
 
 def _short_lanes(site: SignalSite) -> Iterator[_Lane]:
     """Where one signal lets vehicles onto a lane that ends at another's stop line within `SHORT_M`."""
-    close: dict[str, list[tuple[int, int]]] = {}
+    close: dict[str, list[tuple[int, int, float]]] = {}
     for ahead, junction in enumerate(site.junctions):
         for approach in junction.approaches:
             for piece in site.approaches[approach].segments:
-                if piece.offset_m + piece.length_m < SHORT_M:
-                    close.setdefault(piece.lane, []).append((ahead, approach))
+                length_m = piece.offset_m + piece.length_m
+                if length_m < SHORT_M:
+                    close.setdefault(piece.lane, []).append((ahead, approach, length_m))
     fed: dict[tuple[int, int, int], set[int]] = {}
+    lengths_m: dict[tuple[int, int, int], float] = {}
     for behind, junction in enumerate(site.junctions):
         for k, movement in enumerate(junction.movements):
             stages = {s for s, stage in enumerate(junction.stages) if stage[k] in "Gg"}
             for lane in {site.exits[index].id for index in movement.exits}:
-                for ahead, approach in close.get(lane, ()):
+                for ahead, approach, length_m in close.get(lane, ()):
                     if ahead != behind:
-                        fed.setdefault((behind, ahead, approach), set()).update(stages)
-    for (behind, ahead, approach), stages in sorted(fed.items()):
-        yield _Lane(behind, ahead, approach, frozenset(stages))
+                        way = (behind, ahead, approach)
+                        fed.setdefault(way, set()).update(stages)
+                        lengths_m[way] = max(length_m, lengths_m.get(way, 0.0))
+    for way, stages in sorted(fed.items()):
+        yield _Lane(*way, lengths_m[way], frozenset(stages))
