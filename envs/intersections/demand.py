@@ -115,10 +115,12 @@ def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]
     rng = np.random.default_rng([seed, 1])
     scale = float(rng.uniform(*demand.scale))
     shift = float(rng.uniform(-demand.shift_s, demand.shift_s))
+    every = [child for path in (*scenario.routes, *scenario.additional) for child in read_routes(path)]
+    names = Names(every)
     out = []
     for k, path in enumerate(scenario.routes):
         children = read_routes(path)
-        changed = _vary(children, scenario, scale, shift, demand.jitter_s, rng)
+        changed = _vary(children, scenario, scale, shift, demand.jitter_s, rng, names)
         out.append(_write(changed, folder / f"demand{k}.rou.xml"))
     return out
 
@@ -210,6 +212,27 @@ def scheduled_vehicles(routes: list[Path]) -> list[float]:
     return [depart for depart in departs if depart is not None]
 
 
+class Names:
+    """Names for copies of vehicles, which nobody else has, in whichever file.
+
+    Args:
+        children: of all files that SUMO reads.
+    """
+
+    def __init__(self, children: Iterable[ET.Element]):
+        ids = [(child.tag, child.get("id", "")) for child in children]
+        self._taken = {name for _, name in ids}
+        self._flows = {name for tag, name in ids if tag in STREAMS}  # SUMO numbers a flow's vehicles, too
+
+    def of_copy(self, original: str, number: int) -> str:
+        """The name of a copy, with a number or, where somebody has that, a higher one."""
+        while original in self._flows:
+            original += "."
+        found = next(name for k in itertools.count(number) if (name := f"{original}.{k}") not in self._taken)
+        self._taken.add(found)
+        return found
+
+
 def _vary(
     children: tuple[ET.Element, ...],
     scenario: SignalScenario,
@@ -217,10 +240,10 @@ def _vary(
     shift: float,
     jitter: float,
     rng: np.random.Generator,
+    names: Names,
 ) -> list[ET.Element]:
     """Definitions first, then everything that departs, in order of departure."""
     begin, length = scenario.begin_s, scenario.duration_s
-    taken = {child.get("id") for child in children}
     definitions: list[ET.Element] = []
     departing: list[tuple[float, int, ET.Element]] = []
     aboard = [child for child in children if rides_from(child) is not None]
@@ -241,9 +264,7 @@ def _vary(
             moved = float(np.clip(moved, begin, begin + length - 1))
             element = ET.Element(child.tag, {**child.attrib, "depart": f"{moved:.2f}"})
             if copy:
-                names = (f"{child.get('id')}.{number}" for number in itertools.count(copy))
-                element.set("id", next(name for name in names if name not in taken))
-                taken.add(element.get("id"))
+                element.set("id", names.of_copy(child.get("id", ""), copy))
             else:
                 when[child.get("id")] = round(moved, 2)
             element.extend(child)

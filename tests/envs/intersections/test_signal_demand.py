@@ -145,6 +145,22 @@ def test_copies_are_called_like_nobody_else(scenario, tmp_path):
     assert len(names) == len(set(names)) == 6
 
 
+def test_copies_are_called_like_nobody_in_other_files_and_in_flows(scenario, tmp_path):
+    """SUMO stops in the middle of an episode where two vehicles have one name; it calls those of flow 0 0.0, 0.1, …"""
+    trips = [(0, "0"), (0, "1"), (1, "1.1")]
+    flow = '<flow id="0" begin="0" end="300" vehsPerHour="400" route="s"/>'
+    for k in (0, 1):
+        rides = "".join(f'<vehicle id="{name}" depart="3" route="s"/>' for file, name in trips if file == k)
+        way = '<route id="s" edges="left0A0 A0B0"/>' + flow if k == 0 else ""
+        (tmp_path / f"{k}.rou.xml").write_text(f"<routes>{way}{rides}</routes>")
+    routes = [str(tmp_path / f"{k}.rou.xml") for k in (0, 1)]
+    changed = scenario.override({"routes": routes, "demand.scale": [2, 2]})
+    roots = [ET.parse(path).getroot() for path in route_files(changed, 1, tmp_path)]
+    names = [child.get("id") for root in roots for child in root.iter("vehicle")]
+    assert len(names) == len(set(names)) == 6
+    assert not {f"0.{k}" for k in range(34)} & set(names)
+
+
 def test_departures_stay_sorted_and_within_the_window(scenario, tmp_path):
     children = varied(scenario, tmp_path / "v", scale=[3, 3], shift_s=300, jitter_s=60)
     times = [seconds(child.get("depart") or child.get("begin")) for child in children]
