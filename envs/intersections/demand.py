@@ -27,6 +27,9 @@ OUTPUTS = ("entryExitDetector", "e3Detector", "edgeData", "laneData", "routeProb
 WRITES = dict.fromkeys((*DETECTORS, *OUTPUTS), "file") | {"calibrator": "output", "timedEvent": "dest"}
 """Elements of additional files that write, and the attribute that says where to."""
 
+DEVICE_FILES = ("device.ssm.file", "device.toc.file")
+"""Parameters of vehicles and their types that say where a device writes to."""
+
 READS = ("variableSpeedSign", "rerouter", "calibrator")
 """Elements of additional files that may be read from a ``file`` of their own."""
 
@@ -38,15 +41,17 @@ ALONE = ("tlLogic", "vType", "vTypeDistribution")
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, stamp: int) -> tuple[ET.Element, ...]:
+def _read(path: Path, stamp: int) -> tuple[tuple[ET.Element, ...], bool]:
+    """The children of a route file, writing nothing, and whether the file itself has anybody who would."""
     root = read_root(path)
+    writes = _silence(root)
     if root.tag not in (*ROOTS, *ALONE):
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
     children = (root,) if root.tag in ALONE else tuple(_flat(root))
     for flow in children:
         if flow.tag in STREAMS:
             _refuse_odd_rate(path, flow)
-    return children
+    return children, writes
 
 
 def _flat(root: ET.Element) -> Iterator[ET.Element]:
@@ -97,14 +102,14 @@ def read_routes(path: Path) -> tuple[ET.Element, ...]:
     Raises:
         CityloopError: if it cannot be parsed or holds no routes.
     """
-    return _read(path, path.stat().st_mtime_ns)
+    return _read(path, path.stat().st_mtime_ns)[0]
 
 
 def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]:
     """The route files of a seed: the scenario's own, or copies of them in a folder, varied or put in order.
 
     SUMO ignores whatever departs earlier than something before it in the same file, so a file that is not in order of
-    departure is given to it in order.
+    departure is given to it in order. What vehicles' devices would write goes nowhere, as in `quiet_files`.
 
     Raises:
         CityloopError: if a route file cannot be used.
@@ -133,10 +138,10 @@ def _write(children: Iterable[ET.Element], target: Path) -> Path:
 
 
 def _in_order(path: Path, target: Path) -> Path:
-    """The file itself if it is in order of departure, else a copy that is."""
-    children = read_routes(path)
+    """The file itself if it is in order of departure and writes nothing, else a copy that is."""
+    children, writes = _read(path, path.stat().st_mtime_ns)
     times = [time_s for child in children if (time_s := departs_s(child)) is not None]
-    if all(a <= b for a, b in itertools.pairwise(times)):
+    if not writes and all(a <= b for a, b in itertools.pairwise(times)):
         return path
     when = {child.get("id"): departs_s(child) for child in children if child.tag == "vehicle"}
     definitions, departing = [], []
@@ -176,14 +181,21 @@ def quiet_files(additional: Iterable[Path], folder: Path) -> list[Path]:
     for k, path in enumerate(additional):
         root = read_root(path, "additional file", ".add.xml")
         _find_what_is_read(path, root)
-        writing = [(one, name) for one in root.iter() if (name := WRITES.get(one.tag)) and one.get(name)]
-        for element, name in writing:
-            element.set(name, "NUL")
-        quiet = folder / f"additional{k}.add.xml" if writing else path
-        if writing:
+        writes = _silence(root)
+        quiet = folder / f"additional{k}.add.xml" if writes else path
+        if writes:
             ET.ElementTree(root).write(quiet, encoding="utf-8")
         out.append(quiet)
     return out
+
+
+def _silence(root: ET.Element) -> bool:
+    """Send to nowhere what elements would write; whether there were any that would."""
+    writing = [(one, name) for one in root.iter() if (name := WRITES.get(one.tag)) and one.get(name)]
+    writing += [(one, "value") for one in root.iter("param") if one.get("key") in DEVICE_FILES]
+    for element, name in writing:
+        element.set(name, "NUL")
+    return bool(writing)
 
 
 def _find_what_is_read(path: Path, root: ET.Element) -> None:

@@ -103,7 +103,8 @@ class SumoWorld(World):
         command += ["--tripinfo-output", str(folder / "trips.xml"), "--tripinfo-output.write-unfinished"]
         command += ["--tripinfo-output.write-undeparted", "--statistic-output", str(folder / "statistics.xml")]
         command += ["--no-step-log", "--no-warnings", "--duration-log.disable", "--xml-validation", "never"]
-        command += ["--message-log", os.devnull, *(["--junction-taz"] if self._junction_ends else [])]
+        command += ["--message-log", os.devnull, "--device.ssm.file", "NUL"]  # else a file for each that has the device
+        command += ["--junction-taz"] if self._junction_ends else []
         if self.scenario.lateral_resolution_m is not None:
             command += ["--lateral-resolution", str(self.scenario.lateral_resolution_m)]
         self._sumo = libsumo

@@ -375,6 +375,25 @@ def test_detectors_of_ones_own_write_nothing_beside_the_files(folder):
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_devices_of_vehicles_write_nothing_either(folder, monkeypatch, named):
+    """SUMO names a file after each vehicle where none is given; where one is, the process aborts as it is closed, if
+    the folder of an episode before, in which it lay, is gone.
+    """
+    monkeypatch.chdir(folder)
+    keys = {"has.ssm.device": "true"}
+    if named:
+        keys |= {"has.toc.device": "true", "device.toc.manualType": "car", "device.toc.automatedType": "car"}
+        keys |= {"device.ssm.file": "s.xml", "device.toc.file": "t.xml"}
+    params = "".join(f'<param key="{key}" value="{value}"/>' for key, value in keys.items())
+    flow = '<flow id="a" type="car" begin="0" period="9" from="left0A0" to="A0B0"/>'
+    (folder / "own.rou.xml").write_text(f'<routes><vType id="car">{params}</vType>{flow}</routes>')
+    before = sorted(folder.iterdir())
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.episode(make_controller("greedy", loop.site), seed=1).kpis["due_veh"] > 0
+    assert sorted(folder.iterdir()) == before
+
+
 def test_what_additional_files_read_is_found_where_detectors_are_silenced(folder):
     """SUMO crashes, and the process with it, where it looks for one in vain."""
     (folder / "slow.xml").write_text('<vss><step time="0" speed="5"/></vss>')
