@@ -121,3 +121,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """What tells whether a file was changed: when, and its size; zeros for one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0  # whoever reads it says so
+    return found.st_mtime_ns, found.st_size

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.core.files import stamp
 from envs.core.told import warn_once
 from envs.transit import district, gtfs, streets, tables, taxi
 from envs.transit.day import Day, Town
@@ -45,15 +46,7 @@ def town_of(scenario: TransitScenario) -> Town:
 
 def _stamps(scenario: TransitScenario) -> tuple[tuple[int, int], ...]:
     """What tells whether a scenario's files were changed."""
-    return tuple(_stamp(path) for path in scenario.files())
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0  # whoever reads it says so
-    return found.st_mtime_ns, found.st_size
+    return tuple(stamp(path) for path in scenario.files())
 
 
 @lru_cache(maxsize=8)

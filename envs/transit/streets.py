@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.core.files import stamp
 from envs.core.sumo import read_root, seconds
 from envs.transit.day import Day, Town, plain_day, zones_of
 from envs.transit.measured import Measured
@@ -102,9 +103,8 @@ class Streets:
     slot_s: float
 
 
-@lru_cache(maxsize=4)
 def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Path | None = None) -> Streets:
-    """The street graph of a network, and what of its trips a fleet may serve.
+    """The street graph of a network, and what of its trips a fleet may serve; read anew once a file was changed.
 
     Args:
         net: the network.
@@ -115,6 +115,14 @@ def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Pat
     Raises:
         CityloopError: if a file cannot be read, or nothing in it can be served.
     """
+    files = (net, *routes) if times is None else (net, *routes, times)
+    return _read(net, routes, zones, times, tuple(map(stamp, files)))
+
+
+@lru_cache(maxsize=4)
+def _read(
+    net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Path | None, stamps: tuple[tuple[int, int], ...]
+) -> Streets:
     network = read_net(net)
     measured = Measured.load(times, net) if times is not None else None
     delay_s, stop_s = np.full(len(network.start), JUNCTION_S), np.full(len(network.stops), STOP_S)
@@ -143,13 +151,17 @@ def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Pat
     return Streets(town, whole[:, 0], whole[:, 1], table[:, 2], whole[:, 2], speed, slot_s)
 
 
-@lru_cache(maxsize=4)
 def read_net(path: Path) -> Net:
-    """The streets of a network.
+    """The streets of a network; read anew once the file was changed.
 
     Raises:
         CityloopError: if it cannot be read, or has no street for passenger cars.
     """
+    return _read_net(path, stamp(path))
+
+
+@lru_cache(maxsize=4)
+def _read_net(path: Path, stamped: tuple[int, int]) -> Net:
     import sumolib
 
     try:

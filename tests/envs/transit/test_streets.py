@@ -147,9 +147,20 @@ def test_what_cannot_be_read_of_a_trip_is_said(files):
     scenario = load_scenario(files)
     text = scenario.routes[0].read_text().replace('depart="700"', 'depart="triggered"')
     scenario.routes[0].write_text(text)
-    streets.read.cache_clear()
     with pytest.raises(CityloopError, match="depart of vehicle 'v' is 'triggered': give seconds"):
         streets.read(scenario.net, scenario.routes, (2, 1))
+
+
+def test_files_that_were_changed_are_read_anew(files, tmp_path):
+    """In one process, as in a notebook; the hash of the scenario says that they were."""
+    (path,) = load_scenario(files).routes
+    before = network.load_site(load_scenario(files))
+    path.write_text(path.read_text().replace('depart="700"', 'depart="1900"'))
+    assert network.load_site(load_scenario(files)).usual != before.usual
+    net = load_scenario(files).net
+    net.write_text(net.read_text().replace('speed="10"', 'speed="5"'))
+    after = network.load_site(load_scenario(files))
+    assert sum(road.seconds for road in after.roads) > sum(road.seconds for road in before.roads)
 
 
 def test_routes_are_read_as_sumo_reads_them(files, tmp_path):
@@ -177,7 +188,6 @@ def test_a_net_without_streets_is_refused(files):
     scenario = load_scenario(files)
     net = scenario.net
     net.write_text(net.read_text().replace('speed="10"', 'speed="10" allow="tram"'))
-    streets.read.cache_clear()
     with pytest.raises(CityloopError, match="no street for passenger cars"):
         streets.read(net, scenario.routes, (2, 1))
 
