@@ -302,12 +302,13 @@ def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
     found = []
     for path in routes:
         root = read_root(path)
-        flow = root.find("flow")
+        flow = next(root.iter("flow"), None)  # those of an interval, too
         if flow is not None:
             raise CityloopError(f"{path}: flow {flow.get('id')!r} is no trip: let duarouter make vehicles of it")
         named = {route.get("id"): route for route in root.findall("route")}
         for element in root:
-            route = element.find("route") if element.get("route") is None else named.get(element.get("route"))
+            # Alternatives that duarouter leaves a vehicle lead from and to the same streets.
+            route = element.find(".//route") if element.get("route") is None else named.get(element.get("route"))
             if element.tag == "trip" and element.get("from") and element.get("to"):
                 ends = [element.attrib["from"], element.attrib["to"]]
             elif element.tag == "vehicle" and route is not None:

@@ -177,9 +177,20 @@ def test_routes_are_read_as_sumo_reads_them(files, tmp_path):
     assert streets.trips_of((packed,)) == before
 
 
-def test_flows_are_refused_as_they_are_no_trips(files):
+def test_alternatives_of_duarouter_are_read(files):
     (path,) = load_scenario(files).routes
-    path.write_text(path.read_text().replace("</routes>", '<flow id="f" begin="0" end="9" number="3"/></routes>'))
+    before, text = streets.trips_of((path,)), path.read_text()
+    choices = '<routeDistribution last="0"><route cost="1" probability="1" edges="CB BA AW"/></routeDistribution>'
+    path.write_text(text.replace('<route edges="CB BA AW"/>', choices))
+    assert path.read_text() != text
+    assert streets.trips_of((path,)) == before
+
+
+@pytest.mark.parametrize("around", ["{}", '<interval begin="0" end="9">{}</interval>'])
+def test_flows_are_refused_as_they_are_no_trips(files, around):
+    (path,) = load_scenario(files).routes
+    flow = around.format('<flow id="f" begin="0" end="9" number="3"/>')
+    path.write_text(path.read_text().replace("</routes>", f"{flow}</routes>"))
     with pytest.raises(CityloopError, match="flow 'f' is no trip: let duarouter make vehicles of it"):
         streets.trips_of((path,))
 
