@@ -74,6 +74,7 @@ MENDS = {
     "less_than": "give less than {lt}",
     "literal_error": "give {expected}",
     "too_short": "give at least {min_length}",
+    "string_type": "give text, in quotation marks",
     "string_too_long": "give at most {max_length} characters",
 }
 """Kind of problem → what is to be done, where pydantic's message says something else; braces are of its context."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from math import isfinite
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
@@ -172,9 +173,11 @@ def _refuse_broken(inp: Inp) -> None:
                 raise CityloopError(f"{where}: it needs {least} words at least; complete it")
             for word in (row[k] for k in numbers if k < len(row)):
                 try:
-                    float(word)
+                    finite = isfinite(float(word))
                 except ValueError:
-                    raise CityloopError(f"{where}: {word!r} is no number; correct it") from None
+                    finite = False
+                if not finite:
+                    raise CityloopError(f"{where}: {word!r} is no number; correct it")
 
 
 def _map(inp: Inp, ends: dict[str, tuple[str, str]]) -> dict[str, Any]:

@@ -324,7 +324,7 @@ def moment(inp: Inp, date: str, time: str) -> datetime:
     day, clock = inp.options.get(date, "01/01/2004"), inp.options.get(time, "0:00")
     try:
         return _day(day) + timedelta(seconds=_seconds(clock))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise CityloopError(f"{inp.path.name}: {date} {day} {time} {clock} is no moment: correct the options") from None
 
 
@@ -368,7 +368,7 @@ def series_start(inp: Inp, gauge_series: str) -> datetime:
         raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")
     try:
         return _day(row[0]) + timedelta(seconds=_seconds(row[1]))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise CityloopError(
             f"{inp.path.name}: time series {gauge_series} begins at {' '.join(row[:2])!r}: give month/day/year and H:MM"
         ) from None

@@ -80,6 +80,12 @@ def test_an_unknown_gate_is_named(folder):
     assert "gates names 'V9', which is no orifice, weir or pump: there is 1, 2" in refusal(folder, gates=("V9",))
 
 
+def test_names_that_are_numbers_want_quotation_marks(folder):
+    (folder / "own.yaml").write_text(YAML + "gates: [1]\n")
+    with pytest.raises(CityloopError, match=r"own.yaml: gates.0 is 1: give text, in quotation marks$"):
+        load_scenario(folder / "own.yaml")
+
+
 def test_an_unknown_node_is_named(folder):
     assert "controllable names 'X', which is no node" in refusal(folder, controllable=("X",))
     assert "sensitive names 'X', which is no node" in refusal(folder, sensitive=("X",))
@@ -124,6 +130,8 @@ def test_what_swmm_refuses_is_said_in_its_words(folder):
         ("ORIFICES", "V9 P1", "[ORIFICES] has a row 'V9 P1': it needs 3 words"),
         ("SUBCATCHMENTS", "S9 1", "[SUBCATCHMENTS] has a row 'S9 1': it needs 4 words"),
         ("COORDINATES", "P1 left 0", "'left' is no number"),
+        ("COORDINATES", "P1 0 nan", "'nan' is no number"),
+        ("STORAGE", "P9 10 inf", "'inf' is no number"),
     ],
 )
 def test_rows_that_cannot_be_read_are_told(folder, section, row, says):
@@ -192,6 +200,9 @@ def test_an_input_that_ends_before_it_begins_is_refused_unless_the_scenario_know
     with pytest.raises(CityloopError) as error:
         load_scenario(folder / "own.yaml")
     assert "own.inp: END_DATE and END_TIME are 12/31/2019 06:00:00, and it starts at 01/01/2020" in str(error.value)
+    small(folder, "END_DATE 01/01/2020\nEND_TIME 06:00:00", "END_DATE 12/31/9999\nEND_TIME 24:00:00")
+    with pytest.raises(CityloopError, match="END_DATE 12/31/9999 END_TIME 24:00:00 is no moment: correct the options"):
+        load_scenario(folder / "own.yaml")
 
 
 @pytest.mark.parametrize(("name", "what"), [("alpha", "node 'J1'"), ("gamma", "node '1'"), ("epsilon", "node '001'")])

@@ -154,7 +154,7 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_series_that_begins_at_no_moment_is_named(tmp_path):
-    for first in ("2020-01-05 0:00", "01/05/2020 noon"):
+    for first in ("2020-01-05 0:00", "01/05/2020 noon", "01/05/2020 1e99"):
         (tmp_path / "a.inp").write_text(f"[OPTIONS]\nFLOW_UNITS CMS\n[TIMESERIES]\nev1 {first} 20\n")
         with pytest.raises(CityloopError, match=f"time series ev1 begins at '{first}': give month/day/year and H:MM"):
             series_start(Inp(tmp_path / "a.inp"), "ev1")
