@@ -121,7 +121,8 @@ def verify(
         on_progress: told how far it is.
 
     Raises:
-        CityloopError: if there is no log, or an anchor, a hash or the key cannot be used.
+        CityloopError: if there is no log, or nothing in it nor an anchor of it; or an anchor, a hash or the key cannot
+            be used.
     """
     public = checking_key(key) if key else None
     wanted = {_hash(text) for text in heads}
@@ -130,6 +131,11 @@ def verify(
     unsigned = [] if public is None else [anchor for anchor in seen if not anchor.is_signed_by(public)]
     files = {one: list_segments(one) for one in folders}
     total, done = sum(map(len, files.values())), 0
+    if not (total or seen or wanted):
+        raise CityloopError(
+            f"{folder} holds no record, nor an anchor that saw one: whether there was any cannot be told; give the folder "
+            "that the service writes its log to, or --anchor"
+        )
     reports = []
     for one in folders:
         walk = _Walk(one, files[one], {anchor.head.n for anchor in seen if anchor.chain == one.name}, wanted)

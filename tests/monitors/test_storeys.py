@@ -169,6 +169,17 @@ def test_a_window_has_holes_where_ticks_are_missing_and_ends_with_its_motion() -
     assert windows.add(20.0, samples()) is None, "half of a window is not enough, and ten seconds are a hole"
 
 
+def test_a_clock_that_leaps_further_than_integers_go_begins_another_window() -> None:
+    windows = Windows(CONFIG)
+    for k in range(1600):
+        windows.add(k / 100, samples(k))
+    ended = windows.add(1e308, samples())
+    assert ended is not None
+    assert ended.accel_m_s2.shape == (4, 1600)
+    for k in range(2999):
+        assert windows.add(-1e308 if k == 0 else k / 100, samples()) is None
+
+
 def test_what_was_learned_is_kept_and_what_does_not_fit_is_refused(monitor: StoreyMonitor, tmp_path: Path) -> None:
     monitor.save(tmp_path / "one.json")
     assert StoreyMonitor.load(tmp_path / "one.json").learned == monitor.learned

@@ -79,7 +79,8 @@ class Windows:
             readings: the columns of a tick, as they were sent; None where a sample was lost.
             begins: whether another motion begins.
         """
-        at = round((time_s - self._began_s) * self._config.rate_hz)
+        ahead = (time_s - self._began_s) * self._config.rate_hz
+        at = round(ahead) if abs(ahead) < self._config.samples else -1  # a clock may say what no integer holds
         broken = begins or at < 0 or abs(at - self._filled) > LOST_S * self._config.rate_hz
         ended = self._end() if broken or at >= self._config.samples else None
         if self._filled == 0:

@@ -287,6 +287,9 @@ def test_what_cannot_be_used_is_refused(whole: Path, arguments: dict, sentence: 
 def test_where_there_is_no_log_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(CityloopError, match="holds no audit log"):
         verify(tmp_path)
+    (tmp_path / "chain-0").mkdir()  # whose files and anchor somebody deleted
+    with pytest.raises(CityloopError, match="holds no record, nor an anchor that saw one"):
+        verify(tmp_path)
     (tmp_path / "anchor.json").write_text("{}")
     with pytest.raises(CityloopError, match="is none"):
         verify(write(tmp_path / "audit"), tmp_path / "anchor.json")
