@@ -218,7 +218,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise CityloopError(f"file {path} cannot be read ({reason}): give an existing YAML file") from None
-    except (yaml.YAMLError, ValueError) as error:  # a day that no month has is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a day that no month has is a ValueError
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None)

@@ -19,6 +19,9 @@ PEAK_G = 10.0
 STEP_S = 1.0
 """Steps that are longer are no seconds: an oscillation that they could show would move no building."""
 
+SECONDS = r"([\d.Ee+-]++)(?![Dd])"
+"""A number of seconds in the head of an AT2 file; one as FORTRAN writes it, 1.0D-02, is none, and not 1."""
+
 UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
 """What accelerations may be in → m/s²."""
 
@@ -69,6 +72,8 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
     at2 = path.suffix.lower() == ".at2" or "NPTS" in "".join(lines[3:4]).upper()
     _check_head(path, lines[:4] if at2 else _head(lines), unit)
     values, dt_s = _at2(path, lines) if at2 else _columns(path, lines)
+    if dt_s > STEP_S:
+        raise CityloopError(f"record {path} has steps of {dt_s:.4g} s: give times in seconds")
     accel = UNITS[unit] * values
     peak_g = float(np.abs(accel).max()) / G
     if not 0 < peak_g <= PEAK_G:
@@ -114,8 +119,8 @@ def _numbers(line: str, at: int = 0) -> tuple[float, float] | None:
 def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     """PEER: three lines of text, ``NPTS= n, DT= s``, then values in rows; or the older form ``n s NPTS, DT``."""
     head = lines[3] if len(lines) > 3 else ""
-    count, dt = re.search(r"NPTS\s*=\s*(\d+)", head, re.I), re.search(r"DT\s*=\s*([\d.Ee+-]+)", head, re.I)
-    old = re.match(r"\s*(\d+)\s+([\d.Ee+-]+)", head)
+    count, dt = re.search(r"NPTS\s*=\s*(\d+)", head, re.I), re.search(rf"DT\s*=\s*{SECONDS}", head, re.I)
+    old = re.match(rf"\s*(\d+)\s+{SECONDS}", head)
     said = (count[1], dt[1]) if count and dt else old.groups() if old else ("", "")
     try:
         n, dt_s = int(said[0]), float(said[1])
@@ -160,7 +165,5 @@ def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     if steps.max() > GAP * dt_s:
         after_s, gap_s = times[steps.argmax()], steps.max()
         raise CityloopError(f"record {path} has a gap of {gap_s:.4g} s after {after_s:.4g} s: fill it, or cut it off")
-    if dt_s > STEP_S:
-        raise CityloopError(f"record {path} has steps of {dt_s:.4g} s: give times in seconds")
     even = np.arange(times[0], times[-1] + dt_s / 2, dt_s)
     return np.interp(even, times, values), dt_s

@@ -133,8 +133,8 @@ def verify(
     total, done = sum(map(len, files.values())), 0
     if not (total or seen or wanted):
         raise CityloopError(
-            f"{folder} holds no record, nor an anchor that saw one: whether there was any cannot be told; give the folder "
-            "that the service writes its log to, or --anchor"
+            f"{folder} holds no record, nor an anchor that saw one: whether there was any cannot be told; give the "
+            "folder that the service writes its log to, or --anchor"
         )
     reports = []
     for one in folders:

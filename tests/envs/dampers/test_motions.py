@@ -168,6 +168,9 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
     [
         ("a.AT2", "x\ny\nz\nnothing\n1 2\n", "line 4 is 'nothing'"),
         ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .0.1\n1 2\n", "line 4 is 'NPTS= 2, DT= .0.1'"),
+        ("a.AT2", "x\ny\nz\nNPTS= 2, DT= 1.0D-02\n1 2\n", "line 4 is 'NPTS= 2, DT= 1.0D-02'"),
+        ("a.AT2", "x\ny\nz\n2 1.0d-02 NPTS, DT\n1 2\n", "line 4 is '2 1.0d-02 NPTS, DT'"),
+        ("a.AT2", "x\ny\nz\nNPTS= 2, DT= 5 MSEC\n1 2\n", "steps of 5 s: give times in seconds"),
         ("a.AT2", "x\ny\nz\nNPTS= 9, DT= .01\n1 2\n", "has 2 finite values, its head says 9"),
         ("a.AT2", "x\ny\nz\nNPTS= 2, DT= .01\n1 2 3\n", "has 3 finite values, its head says 2"),
         ("a.txt", "x\ny\nz\nNPTS= 9, DT= .01\n1 2\n", "has 2 finite values, its head says 9"),
