@@ -9,9 +9,10 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -24,6 +25,12 @@ UNSTARTED = 1
 
 GUARD = 'in a script of your own call this under `if __name__ == "__main__":`, as processes import the script'
 """The mend, most often: a process that is started imports its parent's main module."""
+
+SOCKET_BYTES, SOCKET_NAME = 107, "/pymp-xxxxxxxx/listener-xxxxxxxx"
+"""How long a socket's path may be, by ``unix(7)``, and how the fork server calls its own in the temporary folder."""
+
+SHORT_FOLDER = "/tmp"
+"""Where it lies if the temporary folder's path is too long."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -39,10 +46,22 @@ def start_child(target: Callable[..., object], *arguments: Any, daemon: bool = T
         daemon: whether it is ended when this process leaves in an orderly way, and has no children itself.
     """
     CONTEXT.set_forkserver_preload([target.__module__])
+    _find_room_for_sockets()
     with _one_thread_each(), deaf_to_interrupts():
         process = CONTEXT.Process(target=_live, args=(dict(os.environ), target, arguments), daemon=daemon)
         process.start()
     return process
+
+
+def _find_room_for_sockets() -> None:
+    """Settle where this process's sockets lie, before the fork server does: batch systems have long temporary paths."""
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual + SOCKET_NAME)) > SOCKET_BYTES:
+        tempfile.tempdir = SHORT_FOLDER
+        try:
+            util.get_temp_dir()  # made once a process, and taken away when it ends
+        finally:
+            tempfile.tempdir = usual
 
 
 def _live(environment: dict[str, str], target: Callable[..., object], arguments: tuple[Any, ...]) -> None:

@@ -331,7 +331,7 @@ def test_a_silent_worker_is_taken_for_dead(scenario, monkeypatch):
 def test_an_interrupted_evaluation_leaves_nothing(tmp_path, sent):
     command = [sys.executable, "-m", "cityloop", "evaluate", "intersections/grid2x2", "-c", "greedy", "--seeds", "400"]
     command = ["env", "--default-signal=INT", *command]  # a shell that runs the tests in the background has it ignored
-    temporary = tmp_path / "tmp"
+    temporary = tmp_path / ("tmp" * 25)  # no room for a socket's path
     temporary.mkdir()
     process = subprocess.Popen(
         [*command, "-o", str(tmp_path / "out")],
