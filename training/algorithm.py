@@ -27,6 +27,7 @@ from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
+from envs.core.sockets import socket_folder
 from envs.core.vector import Vector, make_vector
 from training.actions import ActionCodec
 from training.learner import CooperativeLearner
@@ -65,6 +66,10 @@ class Learner(Protocol):
         ...
 
 
+SOCKET = "ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+"""How Ray calls the longest of its sockets in the temporary folder."""
+
+
 class QuietPPO(PPO):
     """RLlib's PPO that keeps its files in the run's folder instead of ``~/ray_results``."""
 
@@ -83,6 +88,7 @@ def ray_session(cpus: int) -> Iterator[None]:
         return
     # Nobody on the network has business with a trainer: Ray's servers listen on loopback.
     ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ.setdefault("RAY_TMPDIR", socket_folder(SOCKET))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)

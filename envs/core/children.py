@@ -17,6 +17,8 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from envs.core.sockets import socket_folder
+
 CONTEXT: ForkServerContext = mp.get_context("forkserver")
 """Where their pipes and whatever else they share with their parent come from."""
 
@@ -26,11 +28,8 @@ UNSTARTED = 1
 GUARD = 'in a script of your own call this under `if __name__ == "__main__":`, as processes import the script'
 """The mend, most often: a process that is started imports its parent's main module."""
 
-SOCKET_BYTES, SOCKET_NAME = 107, "/pymp-xxxxxxxx/listener-xxxxxxxx"
-"""How long a socket's path may be, by ``unix(7)``, and how the fork server calls its own in the temporary folder."""
-
-SHORT_FOLDER = "/tmp"
-"""Where it lies if the temporary folder's path is too long."""
+SOCKET = "pymp-xxxxxxxx/listener-xxxxxxxx"
+"""How the fork server calls its socket in the temporary folder."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -46,18 +45,18 @@ def start_child(target: Callable[..., object], *arguments: Any, daemon: bool = T
         daemon: whether it is ended when this process leaves in an orderly way, and has no children itself.
     """
     CONTEXT.set_forkserver_preload([target.__module__])
-    _find_room_for_sockets()
+    _find_room_for_socket()
     with _one_thread_each(), deaf_to_interrupts():
         process = CONTEXT.Process(target=_live, args=(dict(os.environ), target, arguments), daemon=daemon)
         process.start()
     return process
 
 
-def _find_room_for_sockets() -> None:
-    """Settle where this process's sockets lie, before the fork server does: batch systems have long temporary paths."""
-    usual = tempfile.gettempdir()
-    if len(os.fsencode(usual + SOCKET_NAME)) > SOCKET_BYTES:
-        tempfile.tempdir = SHORT_FOLDER
+def _find_room_for_socket() -> None:
+    """Settle where this process's sockets lie, before the fork server does."""
+    usual, folder = tempfile.gettempdir(), socket_folder(SOCKET)
+    if folder != usual:
+        tempfile.tempdir = folder
         try:
             util.get_temp_dir()  # made once a process, and taken away when it ends
         finally:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from envs.core.errors import CityloopError
+from envs.core.sockets import SHORT
 
 LEAST_FILES = 256
 """Files that Ray and HAProxy have open at a time, with room for a few clients: with fewer they wait for ever."""
@@ -26,9 +27,6 @@ def check_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < LEAST_FILES:
         raise CityloopError(f"a process may open {soft} files here: allow for more with 'ulimit -n 4096'")
 
-
-SHORT = "/tmp"
-"""Where a folder with a short path can be made."""
 
 LEAST_ROOM_MB = 20
 """What Ray, HAProxy and their logs take there, with some to spare: without any Ray tries for ever."""

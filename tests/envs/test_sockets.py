@@ -1,0 +1,21 @@
+"""Sockets lie where their paths fit."""
+
+import socket
+import tempfile
+
+import pytest
+
+from envs.core.sockets import LONGEST, SHORT, socket_folder
+
+
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
+def test_a_folder_is_left_for_a_short_one_where_a_socket_no_longer_fits(tmp_path, monkeypatch, more, fits):
+    name = "s" * (LONGEST - len(str(tmp_path)) - 1 + more)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert socket_folder(name) == (str(tmp_path) if fits else SHORT)
+    with socket.socket(socket.AF_UNIX) as one:
+        if fits:
+            one.bind(f"{tmp_path}/{name}")
+        else:
+            with pytest.raises(OSError, match="too long"):
+                one.bind(f"{tmp_path}/{name}")
