@@ -1,4 +1,7 @@
-"""Files that are replaced as a whole: whoever reads one sees the old content or the new one, after a power cut too."""
+"""Files that are replaced as a whole: whoever reads one sees the old content or the new one, after a power cut too.
+
+And what tells whoever keeps what was read that a file was changed.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from envs.core.errors import CityloopError
+from envs.core.files import stamp
 from envs.core.sumo import read_root, seconds
 from envs.intersections.scenarios import Demand, SignalScenario
 
@@ -41,8 +42,8 @@ ALONE = ("tlLogic", "vType", "vTypeDistribution")
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, stamp: int) -> tuple[tuple[ET.Element, ...], bool]:
-    """The children of a route file, writing nothing, and whether the file itself has anybody who would."""
+def _read(path: Path, stamped: tuple[int, int]) -> tuple[tuple[ET.Element, ...], bool]:
+    """The children of a route file, which write nothing, and whether any of the file itself would."""
     root = read_root(path)
     writes = _silence(root)
     if root.tag not in (*ROOTS, *ALONE):
@@ -102,7 +103,7 @@ def read_routes(path: Path) -> tuple[ET.Element, ...]:
     Raises:
         CityloopError: if it cannot be parsed or holds no routes.
     """
-    return _read(path, path.stat().st_mtime_ns)[0]
+    return _read(path, stamp(path))[0]
 
 
 def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]:
@@ -139,7 +140,7 @@ def _write(children: Iterable[ET.Element], target: Path) -> Path:
 
 def _in_order(path: Path, target: Path) -> Path:
     """The file itself if it is in order of departure and writes nothing, else a copy that is."""
-    children, writes = _read(path, path.stat().st_mtime_ns)
+    children, writes = _read(path, stamp(path))
     times = [time_s for child in children if (time_s := departs_s(child)) is not None]
     if not writes and all(a <= b for a, b in itertools.pairwise(times)):
         return path

@@ -16,6 +16,7 @@ from typing import Any
 from xml.sax import parseString
 
 from envs.core.errors import CityloopError
+from envs.core.files import stamp
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.told import warn_once
@@ -54,7 +55,7 @@ def load_site(scenario: SignalScenario) -> SignalSite:
     Raises:
         CityloopError: if the network or a route file cannot be read, or no signal has two green stages.
     """
-    stamps = tuple(path.stat().st_mtime_ns for path in scenario.files())
+    stamps = tuple(stamp(path) for path in scenario.files())
     files = (scenario.routes, scenario.additional)
     window_s = (scenario.begin_s, scenario.duration_s)
     timing = scenario.timing.model_dump_json()
@@ -67,7 +68,7 @@ def _load_site(
     net_file: Path,
     routes: tuple[Path, ...],
     additional: tuple[Path, ...],
-    stamps: tuple[int, ...],
+    stamps: tuple[tuple[int, int], ...],
     window_s: tuple[float, float],
     timing: str,
     range_m: float,

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray._common.utils import get_default_system_temp_dir
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 
@@ -276,6 +278,22 @@ def fingerprint(algorithm):
         digest.update(name.encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def test_ray_keeps_its_sockets_where_their_paths_fit(tmp_path, monkeypatch):
+    """Batch systems have long temporary folders; in one Ray does not start."""
+    told = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: told.append(get_default_system_temp_dir()))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    for folder in (tmp_path / ("long" * 20), Path("/var/tmp")):
+        monkeypatch.setenv("RAY_TMPDIR", "")  # so that it is as it was afterwards
+        monkeypatch.delenv("RAY_TMPDIR")
+        monkeypatch.setenv("TMPDIR", str(folder))
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        with ray_session(cpus=1):
+            pass
+    assert told == ["/tmp", "/var/tmp"]
 
 
 @pytest.fixture(scope="module")
