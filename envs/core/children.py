@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ GUARD = 'in a script of your own call this under `if __name__ == "__main__":`, a
 SOCKET = "pymp-xxxxxxxx/listener-xxxxxxxx"
 """How the fork server calls its socket in the temporary folder."""
 
+SHARED = ("envs", "agents")
+"""Packages that children will need as far as their parent has imported them."""
+
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -40,11 +44,13 @@ def start_child(target: Callable[..., object], *arguments: Any, daemon: bool = T
     It uses one thread, as matrices are small and there are as many processes as cores, and it never hears of Ctrl-C.
 
     Args:
-        target: at the top of a module. What the first one's module brings is imported once for all that follow.
+        target: at the top of a module. What the first one's module brings is imported once for all that follow, and
+            so is what this process has imported of systems and controllers by then.
         arguments: what it is called with; can be pickled.
         daemon: whether it is ended when this process leaves in an orderly way, and has no children itself.
     """
-    CONTEXT.set_forkserver_preload([target.__module__])
+    ours = [name for name in sys.modules if name.partition(".")[0] in SHARED]
+    CONTEXT.set_forkserver_preload([target.__module__, *ours])
     _find_room_for_socket()
     with _one_thread_each(), deaf_to_interrupts():
         process = CONTEXT.Process(target=_live, args=(dict(os.environ), target, arguments), daemon=daemon)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class DampersWorld(World):
         self._kpis: dict[str, float] = {}
         self._fatigue: dict[str, float] = {}
         self._drifts: list[np.ndarray] = []
+
+    def prepare(self) -> None:
+        """Load what motions are filtered with; see `World.prepare`."""
+        import_module("scipy.signal")
 
     def reset(self, seed: int, program: Any = None) -> Readings:
         """Start an episode at rest; see `World.reset`.

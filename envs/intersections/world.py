@@ -58,6 +58,10 @@ class SumoWorld(World):
         self._truth: dict[str, Any] = {}
         self._kpis: dict[str, float] = {}
 
+    def prepare(self) -> None:
+        """Load SUMO; see `World.prepare`."""
+        load_libsumo()
+
     def reset(self, seed: int, program: LocalProgram | None = None) -> Readings:
         """Start SUMO afresh; see `World.reset`.
 

@@ -107,6 +107,32 @@ def test_pettingzoo_seeds(ref):
     parallel_seed_test(lambda: RemoteEnv(scenario) if alone else parallel_env(scenario, seed=0), num_cycles=8)
 
 
+EPISODE = """
+import sys
+import numpy as np
+from envs.core.env import make_loop
+for ref in sys.argv[1:]:
+    loop = make_loop(ref)
+    loop.world.prepare()
+    before = set(sys.modules)
+    loop.reset(1)
+    loop.step(np.zeros((len(loop.site.agents), *loop.action_space.shape)))
+    loop.close()
+    print(ref, *sorted(set(sys.modules) - before))
+"""
+
+
+def test_what_episodes_import_is_there_before_a_process_is_forked_for_each():
+    """Else each imports it anew: SUMO as a library, or scipy, took longer than many an episode."""
+    refs = [first for first, *_ in SMALL.values()]
+    done = subprocess.run(
+        [sys.executable, "-c", EPISODE, *refs], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    )
+    told = [line.split() for line in done.stdout.splitlines() if line.startswith(tuple(refs))]
+    assert [found for found in told if len(found) > 1] == []
+    assert [ref for ref, *_ in told] == refs
+
+
 def test_gymnasium(joint):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unbounded boxes are meant: features are scaled, not clipped

@@ -1,6 +1,9 @@
 """Processes of our own: what a child begins with."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,10 @@ def environment(pipe, *names):
 
 def parent(pipe):
     pipe.send(os.getppid())
+
+
+def knows(pipe, name):
+    pipe.send(name in sys.modules)
 
 
 def answer(target, *arguments):
@@ -42,3 +49,21 @@ def test_children_are_of_one_process_that_has_imported_what_they_run():
     parents = {answer(parent) for _ in range(2)}
     assert len(parents) == 1
     assert os.getpid() not in parents
+
+
+SYSTEM = """
+if __name__ == "__main__":
+    import envs.intersections.features
+    from tests.envs.test_children import answer, knows
+
+    print(answer(knows, "envs.intersections.features"), answer(knows, "envs.drainage.features"))
+"""
+
+
+def test_children_share_what_their_parent_had_imported_of_ours(tmp_path):
+    """Each of an evaluation's processes took a second to import its system."""
+    script = tmp_path / "script.py"
+    script.write_text(SYSTEM)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, script], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "False"]
