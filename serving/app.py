@@ -19,7 +19,7 @@ from serving.routes.operators import add_operators
 from serving.routes.service import add_service
 from serving.routes.sites import add_sites
 from serving.routes.structure import add_structure
-from serving.routes.ticks import Ticks
+from serving.routes.ticks import ROUTE, Ticks
 from serving.routes.wire import add_refusals
 
 DESCRIPTION = "Closes the control loop of a city over HTTP: one tick of a site's readings in, safe commands out."
@@ -59,4 +59,4 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
     if gateway.metrics is not None:
         gateway.metrics.watch_routes(route.path for route in app.routes if isinstance(route, Route))
         answered = gateway.metrics.answered
-    return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered)
+    return Door(Ticks(app, gateway), open_=gateway.access.open, answered=answered, machine=(ROUTE.path,))

@@ -46,12 +46,25 @@ def client(site: Site) -> TestClient:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/healthz"), ("GET", "/nowhere"), ("POST", ACT)],
+    [("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/healthz"), ("GET", "/nowhere"), ("POST", "/v1/nowhere")],
 )
 def test_every_answer_carries_the_headers(client: TestClient, method: str, path: str) -> None:
     headers = client.request(method, path).headers
     assert {name: headers[name] for name in HEADERS} == HEADERS
     assert "strict-transport-security" not in headers
+
+
+def test_an_answer_to_a_tick_carries_what_programs_heed(client: TestClient, site: Site) -> None:
+    for body, status in ((body_of(tick_of(site)), 200), (b"{}", 422)):
+        answer = client.post(ACT, content=body)
+        assert answer.status_code == status
+        assert {name: value for name, value in answer.headers.items() if name in HEADERS} == {
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        }
+    from_a_page = client.post(ACT, headers={"origin": "http://elsewhere.example"})
+    assert from_a_page.status_code == 403
+    assert {name: from_a_page.headers[name] for name in HEADERS} == HEADERS
 
 
 def test_the_style_of_the_page_is_allowed_by_its_hash(client: TestClient) -> None:
