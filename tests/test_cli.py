@@ -113,6 +113,8 @@ def test_list_for_people(capsys):
         (("train",), "give either scenarios"),
         (("train", GRID, "--algo", "alchemy"), "--algo is 'alchemy'"),
         (("train", GRID, "--algo", "sb3", "--hyper", "width=8"), "are not for sb3"),
+        (("train", "intersections/cologne1", "--algo", "sb3", "--workers", "0"), "training settings: workers is 0"),
+        (("train", "intersections/cologne1", "--algo", "sb3", "--seed=-1"), "training settings: seed is -1"),
         (("train", GRID, "--update", "40"), "--update is 40: it says which policy of a run to begin with"),
         (("train", "--resume", "nowhere"), "run folder nowhere does not exist"),
         (("train", "--resume", ".", "--hyper", "width=8"), "--hyper does not go with --resume"),
