@@ -95,7 +95,7 @@ class World(ABC):
         """Key performance indicators of the finished episode, named with their unit."""
 
     def places(self) -> dict[str, dict[str, float]]:
-        """What happened where in the finished episode: indicator with its unit → place → value."""
+        """What happened where in the finished episode: indicator with its unit → place → value, where there is one."""
         return {}
 
     def periods(self) -> dict[str, dict[str, float]]:
