@@ -86,6 +86,8 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
             os.replace(folder, work / "old")
         os.replace(new, folder)
     finally:
+        if (work / "old").exists() and not folder.exists():  # the new one did not get there
+            os.replace(work / "old", folder)
         shutil.rmtree(work)
 
 
