@@ -107,6 +107,7 @@ def test_list_for_people(capsys):
         (("evaluate", "."), ". is no scenario: give the path of a YAML file, or SYSTEM/NAME"),
         (("train", GRID, "--minutes", "0"), "minutes is 0: give a time above 0"),
         (("train", GRID, "--minutes", "nan"), "minutes is nan: give a time above 0"),
+        (("train", GRID, "--minutes", "inf"), "minutes is inf: give a finite time"),
         (("train", GRID, "--iterations", "0"), "iterations is 0: give one at least"),
         (("train", GRID, "--algo", "sb3", "--minutes=-1"), "minutes is -1: give a time above 0"),
         (("site", GRID, "-o", "/dev/null/site.json"), "/dev/null cannot be used (File exists)"),

@@ -127,12 +127,13 @@ def check_budget(minutes: float | None, iterations: int | None) -> dict[str, Any
         iterations: how many updates; None: no bound.
 
     Raises:
-        CityloopError: if one of them is none, negative or no number.
+        CityloopError: if one of them is not a number, not finite, or not above 0.
     """
     if minutes is not None and not _number(minutes, Real):
         raise CityloopError(f"minutes is {minutes!r}: give a number")
     if minutes is not None and not 0 < minutes < math.inf:
-        raise CityloopError(f"minutes is {minutes:g}: give a time above 0")
+        which = "a finite time" if minutes == math.inf else "a time above 0"
+        raise CityloopError(f"minutes is {minutes:g}: give {which}")
     if iterations is not None and not _number(iterations, Integral):
         raise CityloopError(f"iterations is {iterations!r}: give a whole number")
     if iterations is not None and iterations < 1:
