@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look into the audit log of a service, and check it.", no_args_is_help=True)
 
 END_S = 2.5e11
-"""A time that no calendar reaches."""
+"""Seconds since 1970 up to which a time can be told as a date: the year 9892, and calendars end with 9999."""
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
