@@ -37,8 +37,8 @@ class Settings(Frozen):
         seed: of weights, exploration and the first training episode.
         workers: plants of each scenario that are simulated at once: a process each, at most `PROCESSES`, unless they
             are arrays in this process.
-        population: disturbed policies that ``evolution`` compares in an update, in pairs.
-        noise: how far it disturbs them, in proportion to the weights at the start.
+        population: perturbed policies that ``evolution`` compares in an update, in pairs.
+        noise: how far it perturbs them, in proportion to the weights at the start.
         rows: agents' decisions a step that each scenario brings at least: those with few agents get more plants.
         runners: Ray actors that sample, each with plants of its own; 0: this process samples.
         fragment: decisions of each plant between two updates; of ``backprop``, what a gradient reaches back over.

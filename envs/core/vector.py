@@ -41,13 +41,13 @@ class Batch:
     Attributes:
         observation: float32 ``(E, N, size)``, the first of the next episode where one has just ended.
         state: float32 ``(E, *state_shape)``.
-        last_observation, last_state: what an episode that has just ended ended with; stale elsewhere.
+        last_observation, last_state: the final ones of an episode that has just ended; stale elsewhere.
         reward: float64 ``(E, N)``.
         done: bool ``(E,)``, whether an episode has just ended.
         kpis: for each plant the indicators of the episode that has just ended, else empty.
         interventions: number of requests that the guard changed, ``(E,)``.
-        terminated: bool ``(E,)``, whether it ended because nothing follows; None: all end at their limit of time.
-        locked: bool ``(E,)``, whether it ended because more of the same follows (`World.locked`); None: never.
+        terminated: bool ``(E,)``, whether it ended in a terminal state; None: all are truncated at their time limit.
+        locked: bool ``(E,)``, whether it ended early as nothing moves any more (`World.locked`); None: never.
     """
 
     observation: np.ndarray
