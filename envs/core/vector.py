@@ -104,6 +104,18 @@ class Vector(Protocol):
         ...
 
 
+def check_shape(requests: np.ndarray, plants: Vector) -> tuple[int, ...]:
+    """The shape ``(E, N, *action_space.shape)`` of requests; where an agent sets one number, ``(E, N)`` will do.
+
+    Raises:
+        CityloopError: if they are of another.
+    """
+    found, wanted = np.shape(requests), (plants.num_envs, plants.agents, *(plants.action_space.shape or ()))
+    if found[:2] != wanted[:2] or long_axes(found[2:]) != long_axes(wanted[2:]):
+        raise CityloopError(f"requests have shape {found}: give {wanted}")
+    return wanted
+
+
 def make_vector(scenario: Scenario, num_envs: int, seed: int = 0) -> Vector:
     """Plants of a scenario: as arrays in this process where the system has them, else in processes of their own.
 
@@ -194,9 +206,7 @@ class VectorEnv:
         """
         if not self._begun:
             raise CityloopError("no episode is under way: call reset() before step()")
-        found, wanted = np.shape(requests), (self.num_envs, self.agents, *(self.action_space.shape or ()))
-        if found[:2] != wanted[:2] or long_axes(found[2:]) != long_axes(wanted[2:]):
-            raise CityloopError(f"requests have shape {found}: give {wanted}")
+        check_shape(requests, self)
         for plant, rows in zip(self._plants, requests, strict=True):
             plant.step(np.array(rows))
 
