@@ -127,6 +127,7 @@ class ControlLoop:
         if not self._local:
             given = in_shape(requests, self.action_space, "what the agents ask for", len(self.mask))
             commands, interventions = self.guard.check(self.readings, given, self.mask)
+        self._under_way = False  # and stays so if the plant fails: nobody knows where it is then
         self._take(self.world.step(commands))
         terms = self.reward.terms(self.world.truth)
         done = self.world.done
