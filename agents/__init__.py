@@ -85,7 +85,7 @@ def find_bundle(ref: str, system: str, site: str) -> Path | None:
 def load_policy(path: str | Path, system: str | None = None, trusted: Sequence[str] | None = None) -> Controller:
     """A policy from its bundle folder (``policy.onnx`` and ``policy.json``), bound to no site.
 
-    What it likes best is asked for as it is: `make_controller` also has agents agree that stand in each other's way.
+    Its agents do not settle requests that conflict at a site; those of `make_controller` do.
 
     Args:
         path: the bundle.

@@ -43,9 +43,9 @@ BESIDE = ("storeys.json",)
 """What may lie in a bundle's folder and is no part of it: the monitor of the building that it is for."""
 
 OUTPUT = "logits"
-"""Name of the model's output: a row an agent, floating. Where it chooses one of several, masked logits ``(agents,
-actions)``; where it sets ``k`` numbers, their means in units of half their range around the middle, ``(agents, k)``,
-maybe with more columns behind them."""
+"""Name of the model's output: a row an agent, floating. For discrete actions, masked logits ``(agents,
+actions)``; for ``k`` continuous ones, their means ``(agents, k)``, scaled so that -1 and 1 are the card's bounds, maybe
+with more columns behind them."""
 
 FLOATING = ("tensor(float)", "tensor(double)", "tensor(float16)")
 """Types that it may have, as onnxruntime names them."""
@@ -86,6 +86,8 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
             os.replace(folder, work / "old")
         os.replace(new, folder)
     finally:
+        if (work / "old").exists() and not folder.exists():  # the new one did not get there
+            os.replace(work / "old", folder)
         shutil.rmtree(work)
 
 
@@ -180,7 +182,7 @@ class Policy:
         return cls(card, session, _read_envelope(path, card))
 
     def at(self, site: Site) -> Self:
-        """The policy at work at a site, where agents that stand in each other's way agree (`System.make_coordination`).
+        """The policy bound to a site, whose agents agree where their requests conflict (`System.make_coordination`).
 
         Raises:
             CityloopError: if an agent there may ask for something else than the policy gives.
@@ -249,11 +251,10 @@ class Policy:
             raise CityloopError(f"{found}: export it to give {shape}")
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """The most favoured action of every agent, or what agents that stand in each other's way agree on (`at`).
+        """The most probable action of every agent, or what agents agree on whose requests conflict (`at`).
 
-        Int64 ``(N,)``, or float64 ``(N, k)`` if it is k numbers.
-
-        Numbers come as means in units of half their range around the middle, as in `training.actions`.
+        Int64 ``(N,)``, or float64 ``(N, k)`` if actions are k numbers, in their own units: the model's means are
+        scaled back from -1 … 1 to their bounds, as in `training.actions`.
 
         Raises:
             CityloopError: as `logits`.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Context
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ ROWS = 20_000
 
 MARGINS = {"low": 0.5, "high": 0.5, "change": 0.5, "run": 1.0, "residuals": 0.5, "agent": 0.1, "mean": 0.1}
 """How far a limit lies beyond what was seen, as a share of it, or of the whole range."""
+
+OUTWARD = Context(prec=6, rounding=ROUND_CEILING)
+"""Limits have six digits, and what was seen lies within them: to the nearest, a tide that never changes lay beyond."""
 
 Progress = Callable[[int, int], None]
 """Called with (episodes done, episodes in all)."""
@@ -287,7 +291,7 @@ def _limits(place: _Place, noted: Noted, other: Noted, rate: float) -> Limits:
         table = most[name] + margin + (1.0 if name == "run" else 1e-3)
         sign = -1.0 if name == "low" else 1.0
         tables[name] = {
-            column: float(f"{sign * value:.6g}")
+            column: sign * float(OUTWARD.create_decimal_from_float(float(value)))
             for column, value in zip(columns, table, strict=True)
             if np.isfinite(value) and (name == "residuals" or column in place.ranged)
         }

@@ -168,6 +168,7 @@ def oracle(
     loop = make_loop(scenario, **settings)
     world = loop.world
     if not isinstance(world, SwmmWorld):
+        loop.close()
         raise CityloopError(f"scenario {loop.scenario.ref} has no oracle: give one of drainage")
     names = list(controllers) or list(references("drainage"))
     made = [make_controller(name, loop.site) for name in names]
@@ -178,10 +179,12 @@ def oracle(
             plans = [_played(loop, controller, seed) for controller in made]
             search = Search(loop, branches, np.random.default_rng([seed, 17]))
             costs = search.costs(plans)
-            with suppress(CityloopError):  # no surrogate of this network
-                if steps:
-                    plans.append(descend(world.scenario, world.site, seed, plans[int(np.argmin(costs))], steps))
-                    costs += search.costs(plans[-1:])
+            if steps:
+                more: list[np.ndarray] = []
+                with suppress(CityloopError):  # no surrogate of this network
+                    more = [descend(world.scenario, world.site, seed, plans[int(np.argmin(costs))], steps)]
+                if more:
+                    plans, costs = plans + more, costs + search.costs(more)
             plan, merged = Plan(plans[int(np.argmin(costs))], min(costs)), None
             for done in range(rounds):
                 plan, merged = search.improve(plan, merged)

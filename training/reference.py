@@ -28,7 +28,7 @@ from training.algorithm import check_together
 from training.journal import Journal
 from training.settings import Settings, check_budget
 from training.tracking import SPEED, RunFolder
-from training.train import Progress, describe
+from training.train import Progress, describe, parse_settings
 from training.validate import OnEpisodes, Validator
 
 DEFAULTS = Settings()
@@ -64,9 +64,10 @@ def train_reference(
         command: the command line that asked for it, for the policy's card.
 
     Raises:
-        CityloopError: if the scenario has several agents or is for tests alone, or a bound is none.
+        CityloopError: if the scenario has several agents or is for tests alone, or a number does not fit.
     """
     budget = check_budget(minutes, iterations)
+    settings = parse_settings({"algorithm": "sb3", "seed": seed, "workers": workers, "width": DEFAULTS.width})
     check_together([scenario])
     with closing(make_loop(scenario)) as loop:
         agents = len(loop.site.agents)
@@ -77,7 +78,6 @@ def train_reference(
         )
     if minutes is None and iterations is None:
         budget["minutes"] = 10.0
-    settings = Settings(algorithm="sb3", seed=seed, workers=workers, width=DEFAULTS.width)
     with RunFolder.create([scenario], "sb3", seed, out) as folder:
         describe(folder.path, "flat", [scenario], settings, budget, command)
         plants = SubprocVecEnv([_Plant(scenario) for _ in range(workers)], start_method="spawn")

@@ -116,8 +116,8 @@ def _write_places(evaluation: Evaluation, folder: Path) -> None:
         table = csv.writer(file)
         table.writerow(["controller", "seed", "place", *indicators])
         for played in evaluation.episodes:
-            for place in played.places[indicators[0]]:
-                values = [played.places[indicator][place] for indicator in indicators]
+            for place in dict.fromkeys(place for values in played.places.values() for place in values):
+                values = [played.places[indicator].get(place) for indicator in indicators]  # None: an empty cell
                 table.writerow([played.controller, played.seed, place, *values])
 
 

@@ -37,8 +37,8 @@ class Settings(Frozen):
         seed: of weights, exploration and the first training episode.
         workers: plants of each scenario that are simulated at once: a process each, at most `PROCESSES`, unless they
             are arrays in this process.
-        population: disturbed policies that ``evolution`` compares in an update, in pairs.
-        noise: how far it disturbs them, in proportion to the weights at the start.
+        population: perturbed policies that ``evolution`` compares in an update, in pairs.
+        noise: how far it perturbs them, in proportion to the weights at the start.
         rows: agents' decisions a step that each scenario brings at least: those with few agents get more plants.
         runners: Ray actors that sample, each with plants of its own; 0: this process samples.
         fragment: decisions of each plant between two updates; of ``backprop``, what a gradient reaches back over.
@@ -127,12 +127,13 @@ def check_budget(minutes: float | None, iterations: int | None) -> dict[str, Any
         iterations: how many updates; None: no bound.
 
     Raises:
-        CityloopError: if one of them is none, negative or no number.
+        CityloopError: if one of them is not a number, not finite, or not above 0.
     """
     if minutes is not None and not _number(minutes, Real):
         raise CityloopError(f"minutes is {minutes!r}: give a number")
     if minutes is not None and not 0 < minutes < math.inf:
-        raise CityloopError(f"minutes is {minutes:g}: give a time above 0")
+        which = "a finite time" if minutes == math.inf else "a time above 0"
+        raise CityloopError(f"minutes is {minutes:g}: give {which}")
     if iterations is not None and not _number(iterations, Integral):
         raise CityloopError(f"iterations is {iterations!r}: give a whole number")
     if iterations is not None and iterations < 1:

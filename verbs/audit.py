@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look into the audit log of a service, and check it.", no_args_is_help=True)
 
 END_S = 2.5e11
-"""A time that no calendar reaches."""
+"""Seconds since 1970 up to which a time can be told as a date: the year 9892, and calendars end with 9999."""
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -66,12 +66,12 @@ def verify(
         Path | None, typer.Option(help="A folder of anchors, or one's file, besides those in the log.")
     ] = None,
     head: Annotated[
-        list[str] | None, typer.Option(help="A hash that 'audit head' printed some time (repeatable).")
+        list[str] | None, typer.Option(help="A hash that 'audit head' printed earlier (repeatable).")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of the key that signs the anchors, either half.")] = None,
     as_json: AsJson = None,
 ) -> None:
-    """Find whatever was edited, deleted, moved, put in or cut off; exit code 1 if anything was."""
+    """Find whatever was edited, deleted, moved, inserted or cut off; exit code 1 if anything was."""
     from serving.audit.verify import verify as run
 
     output = Output(as_json)
@@ -105,7 +105,7 @@ def verify(
 
 @app.command("head", epilog="Example: cityloop audit head runs/service/audit")
 def head_(folder: Folder, as_json: AsJson = None) -> None:
-    """Print where every chain stands: kept elsewhere, 'audit verify --head' shows later if its end was cut off."""
+    """Print the last hash of every chain: kept elsewhere, it lets 'audit verify --head' tell if the end was cut off."""
     from serving.audit.query import heads
 
     output = Output(as_json)
@@ -125,7 +125,7 @@ def show(
     what: Annotated[
         str | None, typer.Option(help="decision, shadow, change, gap, …, or what was changed: override, promote, …")
     ] = None,
-    last: Annotated[int, typer.Option(min=1, max=100_000, help="How many, at most.")] = 20,
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="Show at most this many.")] = 20,
     as_json: AsJson = None,
 ) -> None:
     """Print the last records that fit, oldest first."""
@@ -160,7 +160,7 @@ def replay(
     ] = None,
     as_json: AsJson = None,
 ) -> None:
-    """Make every decision of an audit log once more and compare it to the last bit; exit code 1 if one differs."""
+    """Recompute every decision in an audit log and compare it bit by bit; exit code 1 if one differs."""
     from serving.audit.replay import replay as run
 
     output = Output(as_json)

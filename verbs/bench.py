@@ -37,7 +37,7 @@ def bench(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}.", show_default=False)],
     seconds: Annotated[
         float | None,
-        typer.Option(min=1, help="How long serving's clients ask, or a soak takes.", show_default="60, 1800"),
+        typer.Option(min=1, help="How long the clients of serving ask, or a soak test takes.", show_default="60, 1800"),
     ] = None,
     as_json: AsJson = None,
 ) -> None:

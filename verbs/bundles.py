@@ -39,9 +39,14 @@ def calibrate(
     controller: Annotated[str, typer.Argument(help="A bundle's folder; with -o any controller.", show_default=False)],
     scenarios: Annotated[list[str], typer.Argument(help="SYSTEM/NAME or YAML files.", show_default=False)],
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="Of each kind and scenario.", show_default="6, or 6000 ticks")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Episodes per scenario, each to fit, to set thresholds and to measure.",
+            show_default="6, or 6000 ticks",
+        ),
     ] = None,
-    rate: Annotated[float, typer.Option(help="False alarms a healthy tick may raise.")] = 1e-3,
+    rate: Annotated[float, typer.Option(help="Share of healthy ticks that may raise a false alarm.")] = 1e-3,
     out: Annotated[Path | None, typer.Option(*OUT, help="A file for sensors' limits, instead of the bundle.")] = None,
     settings: Settings = None,
     each: Annotated[

@@ -43,7 +43,7 @@ def list_(as_json: AsJson = None) -> None:
 
 
 def _meanings(system: str, proven: dict[str, dict[str, bool]]) -> str:
-    """Which policy decides where, and who does elsewhere."""
+    """Which shipped policy decides where, and which rule elsewhere."""
     places = [(pattern, name) for name, sites in proven.items() for pattern, fine in sites.items() if fine]
     told = [f"{name} at {pattern}" for pattern, name in places if pattern != "*"]
     anywhere = [name for pattern, name in places if pattern == "*"]

@@ -15,7 +15,7 @@ def demo(
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the service, on loopback.")] = 8000,
     pace: Annotated[float, typer.Option(min=0.01, help="How many times as fast as one decision a second.")] = 1.0,
-    state: Annotated[Path, typer.Option(help="Folder of what outlives it.")] = Path("runs/demo"),
+    state: Annotated[Path, typer.Option(help="Folder for state that outlives the demo.")] = Path("runs/demo"),
 ) -> None:
     """Serve every system, each driven by its simulator, with the console open on it; until Ctrl-C."""
     from serving.demo import SCENARIOS

@@ -27,22 +27,24 @@ def evaluate(
             "--controller", "-c", help="A name, a bundle's path or FILE.py:NAME (repeatable); the first is compared."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many of the split's seeds.")] = 20,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
-    processes: Annotated[int | None, typer.Option(min=1, help="Episodes at a time.", show_default="cores")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 20,
+    split: Annotated[str, typer.Option(help="Which seeds: test, validation or train.")] = "test",
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes played in parallel.", show_default="cores")
+    ] = None,
     out: NewFolder = None,
     settings: Settings = None,
     each: Annotated[
         list[str] | None, typer.Option(metavar="KEY=A,B", help="Evaluate on each scenario with each of these settings.")
     ] = None,
-    card: Annotated[bool, typer.Option("--card", help="Write on the first controller's card what it reached.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="Write the results on the first controller's card.")] = False,
     proven: Annotated[
         str | None,
         typer.Option(metavar="PATTERN", help="With --card: sites that this vouches for, e.g. 'astlingen*'; * is any."),
     ] = None,
     as_json: AsJson = None,
 ) -> None:
-    """Run frozen controllers on the same seeds and compare them; on several scenarios, sum up how the first stands."""
+    """Run frozen controllers on the same seeds and compare them; on several scenarios, summarise how the first does."""
     output = Output(as_json)
     places = [place for ref in scenarios for place in variants(ref, settings, each)]
     system = places[0].system
@@ -107,15 +109,20 @@ def _evaluations(
 def oracle(
     scenario: ScenarioRef,
     seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
-    rounds: Annotated[int, typer.Option(min=0, help="How long to search, for each seed.")] = 300,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of search for each seed.")] = 300,
     controllers: Annotated[
         list[str] | None,
-        typer.Option("--controller", "-c", help="What to begin with (repeatable).", show_default="the quick rules"),
+        typer.Option(
+            "--controller",
+            "-c",
+            help="Controller to start the search from (repeatable).",
+            show_default="the quick rules",
+        ),
     ] = None,
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:
-    """Search for what gates could reach if rain and tide were known: the best found. Takes minutes an episode."""
+    """Search for the best that gates could reach if rain and tide were known. Takes minutes per episode."""
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
     with output.quiet(), output.bar("searching") as show:
@@ -134,17 +141,17 @@ def oracle(
 
 def referee(
     scenario: ScenarioRef,
-    controller: Annotated[str, typer.Option("--controller", "-c", help="Who decides.")] = "reactive",
+    controller: Annotated[str, typer.Option("--controller", "-c", help="The controller that decides.")] = "reactive",
     seeds: Annotated[int, typer.Option(min=1, help="How many of the test seeds.")] = 1,
-    flow: Annotated[float, typer.Option(min=0, max=5, help="Traffic around, relative to the route files.")] = 0.7,
+    flow: Annotated[float, typer.Option(min=0, max=5, help="Other traffic, relative to the route files.")] = 0.7,
     beside: Annotated[
         list[str] | None, typer.Option(help="SUMO's greedy, greedyShared or drtOnline.", show_default="the first two")
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Simulations at a time.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Simulations run in parallel.")] = 1,
     settings: Settings = None,
     as_json: AsJson = None,
 ) -> None:
-    """Let SUMO drive a fleet under the same dispatch, and under its own dispatchers. Takes minutes a seed."""
+    """Let SUMO drive a fleet under the same dispatch, and under its own dispatchers. Takes minutes per seed."""
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
     if place.system != "transit":

@@ -33,7 +33,8 @@ def create(
     ] = None,
     expires: Annotated[str, typer.Option(help="How long it is accepted, e.g. 12h, 90d, or never.")] = "365d",
     rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests a second.", show_default="the service's")
+        float | None,
+        typer.Option(min=0.001, help="Requests per second that are allowed.", show_default="the service's"),
     ] = None,
     file: KeyFile = Path("keys.json"),
     as_json: AsJson = None,
@@ -75,7 +76,7 @@ def revoke(
     file: KeyFile = Path("keys.json"),
     as_json: AsJson = None,
 ) -> None:
-    """Let a key be accepted no more; services that run see it at their next request."""
+    """Revoke a key; running services refuse it from their next request on."""
     output = Output(as_json)
     key = revoke_key(file, name)
     output.say(f"key of {key.name} is revoked")

@@ -29,7 +29,9 @@ def serve(
     policy: Annotated[
         str | None, typer.Option(help="The controller in charge: a name, or a bundle's path.", show_default=POLICY)
     ] = None,
-    fallback: Annotated[str | None, typer.Option(help="Who answers when it cannot.")] = None,
+    fallback: Annotated[
+        str | None, typer.Option(help="The controller that answers when the one in charge cannot.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.", show_default="8000")] = None,
     deadline_ms: Annotated[
@@ -37,7 +39,7 @@ def serve(
         typer.Option(min=1, help="Time for a decision before the fallback answers.", show_default="100"),
     ] = None,
     state: Annotated[
-        Path | None, typer.Option(help="Folder of what outlives the service.", show_default="runs/service")
+        Path | None, typer.Option(help="Folder for state that outlives the service.", show_default="runs/service")
     ] = None,
     audit: Annotated[Path | None, typer.Option(help="Folder of the audit log.", show_default="STATE/audit")] = None,
     keys: Annotated[
@@ -46,9 +48,12 @@ def serve(
     grpc_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of loopback for gRPC.", show_default="none")
     ] = None,
-    log: Annotated[str | None, typer.Option(help="How the log looks: json or text.", show_default="text")] = None,
+    log: Annotated[str | None, typer.Option(help="Format of the log: json or text.", show_default="text")] = None,
     shards: Annotated[
-        str | None, typer.Option(help="What has a process of its own: one, system or site.", show_default="one")
+        str | None,
+        typer.Option(
+            help="One process for all sites (one), each system (system) or each site (site).", show_default="one"
+        ),
     ] = None,
     write_config: Annotated[
         Path | None, typer.Option(metavar="SERVE.yaml", help="Serve nothing: write a file for `serve deploy`.")
@@ -100,13 +105,13 @@ def policy(
     name: Annotated[
         str | None, typer.Option("--policy", help="A controller's name, or a bundle's path where the service runs.")
     ] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of all sites on which a canary acts.")] = 1.0,
-    now: Annotated[bool, typer.Option("--now", help="Let a canary begin within the present episode.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why; it is kept in the audit log.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of those sites on which a canary acts.")] = 1.0,
+    now: Annotated[bool, typer.Option("--now", help="Let a canary begin within the current episode.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; recorded in the audit log.")] = None,
     url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
     as_json: AsJson = None,
 ) -> None:
-    """Show or change who decides at a running service's sites. A key is taken from CITYLOOP_KEY."""
+    """Show or change who decides at the sites of a running service. CITYLOOP_KEY holds the key, if one is needed."""
     from serving.charge.operations import VERBS
     from serving.cluster.admin import Admin
 
@@ -137,7 +142,7 @@ def control(
     seed: Annotated[int, typer.Option(min=0, help="The episode's seed.")] = 0,
     deadline_ms: Annotated[float, typer.Option(min=1, help="Time for an answer before the tick is missed.")] = 1000.0,
     after: Annotated[int, typer.Option(min=1, help="Missed ticks after which the local fallback decides.")] = 2,
-    back: Annotated[int, typer.Option(min=1, help="Answered ticks after which the service does again.")] = 3,
+    back: Annotated[int, typer.Option(min=1, help="Answered ticks after which the service decides again.")] = 3,
     key: Annotated[str | None, typer.Option(envvar="CITYLOOP_KEY", help="API key; better in the variable.")] = None,
     settings: Settings = None,
     as_json: AsJson = None,

@@ -25,19 +25,20 @@ def train(
         list[str] | None, typer.Argument(help="SYSTEM/NAME or YAML files, for one policy; not with --resume.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after so much time, rules and last validation apart.", show_default="30")
+        float | None,
+        typer.Option(help="Minutes to train, besides what rules and the final validation take.", show_default="30"),
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Stop after so many updates.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Stop after this many updates.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of weights, exploration and episodes.", show_default="0")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Plants of each scenario simulated at a time.", show_default="the system's")
+        int | None, typer.Option(help="Plants of each scenario simulated in parallel.", show_default="the system's")
     ] = None,
     out: NewFolder = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a run, from its folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume a run, from its folder.")] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Begin with what another run learned, from its folder.")
+        Path | None, typer.Option(metavar="RUN", help="Begin with the policy of another run, from its folder.")
     ] = None,
     update: Annotated[
         int | None, typer.Option(help="With --start: the policy that was validated after this update, not the best.")
@@ -57,8 +58,10 @@ def train(
         list[str] | None,
         typer.Option(metavar="KEY=A,B", help="Try each value of a training setting; KEY=low:high, log:low:high: draw."),
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Trials of a sweep that draws.", show_default="8")] = None,
-    parallel: Annotated[int, typer.Option(min=1, help="Trials of a sweep at a time.")] = 1,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Trials of a sweep that draws values.", show_default="8")
+    ] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Trials of a sweep run in parallel.")] = 1,
     as_json: AsJson = None,
 ) -> None:
     """Train a policy; the best on validation seeds is kept. TensorBoard events lie in the run's folder."""

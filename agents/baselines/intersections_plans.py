@@ -273,13 +273,13 @@ def webster_cycle_s(lost_s: float, flow_ratio: float) -> float:
 def critical_ratios(junction: Junction, shown: Sequence[int]) -> np.ndarray:
     """The share of time that each stage needs to be green, ``(stages,)``; their sum is Y.
 
-    Args:
-        junction: with its movements' flows.
-        shown: the stages that the cycle has; the others (what the rings of a NEMA program can show besides) get none.
-
     Stages may overlap (a left turn that is permissive in one and protected in the next), so the greens are those of
     least sum that give every movement and every lane its flow ratio: a linear programme (Allsop 1971). Where no
     movement is served twice this is the classical rule, the largest flow ratio of each stage.
+
+    Args:
+        junction: with its movements' flows.
+        shown: the stages that the cycle has; the others (what the rings of a NEMA program can show besides) get none.
     """
     from scipy.optimize import linprog
 

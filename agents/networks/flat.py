@@ -1,4 +1,4 @@
-"""Plain networks over a whole observation, for plants of any system: what is known elsewhere to learn."""
+"""Plain networks over a whole observation, for plants of any system; the policy is stable-baselines3's default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agents.networks.pieces import NOT_ALLOWED, InContext, Parts, PolicyNetwork,
 class FlatPolicy(PolicyNetwork):
     """A plain two-layer perceptron over the whole observation: fits one plant only, of any system.
 
-    The shape of stable-baselines3's default policy, for the reference that guards the training path.
+    The architecture of stable-baselines3's default policy, into which `training.reference` copies what that learned.
 
     Args:
         shapes: the observation's parts.

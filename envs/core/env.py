@@ -25,8 +25,8 @@ def make_loop(scenario: str | Scenario, **settings: Any) -> ControlLoop:
 
 
 class RenderError(CityloopError, TypeError):
-    """Nothing is drawn. A TypeError, too: on one stable-baselines3, which asks what it makes by name to render, goes
-    on without.
+    """Rendering is not supported. It is a TypeError as well: stable-baselines3, which asks every environment that it
+    makes by name to render, goes on without it then.
     """
 
 
@@ -84,8 +84,8 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     where the guard changed a request ``infos[agent]["intervention"]`` says why, and after the last decision
     ``infos[agent]["kpis"]`` holds the episode's indicators. Episodes end by truncation.
 
-    A seed says which split an episode is from (``loop.scenario.seeds``); episodes that follow without a seed stay in
-    it. Without any seed they are of the test split.
+    The seed decides which split an episode belongs to (``loop.scenario.seeds``); later episodes without a seed stay in
+    it. Without any seed they are test episodes.
 
     Args:
         scenario: a scenario or its reference.
@@ -147,10 +147,10 @@ class CityParallelEnv(ParallelEnv[str, dict[str, np.ndarray], Any]):
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Carry out one decision of every agent; what is not allowed is mended by the guard.
+        """Carry out one decision of every agent; the guard corrects what is not allowed.
 
         Raises:
-            CityloopError: if the episode is over, or an agent has no action, or one that is not of its space's shape.
+            CityloopError: if the episode is over, or an agent's action is missing or not of its space's shape.
         """
         if not self.agents:
             raise CityloopError("the episode is over: call reset() before step()")
@@ -199,7 +199,7 @@ class CityGymEnv(gymnasium.Env[np.ndarray, Any]):
 
     The observation is the agents' flat observations, float32 ``(N * size,)``. The action of one discrete agent is
     Discrete, of several MultiDiscrete, of those that set ``k`` numbers a Box ``(N, k)``; requests that are not allowed
-    are mended by the guard (``action_masks()`` says what is). The reward is the agents' mean.
+    are corrected by the guard (``action_masks()`` says what is). The reward is the agents' mean.
     ``info["interventions"]`` counts what the guard changed, and after the last decision ``info["kpis"]`` holds the
     episode's indicators. Episodes end by truncation. Seeds are as in `CityParallelEnv`.
 

@@ -118,7 +118,7 @@ class ControlLoop:
         """Guard the requests, carry them out, advance to the next decision.
 
         Raises:
-            CityloopError: if no episode is under way, or the requests are not one an agent, as `action_space` has it.
+            CityloopError: if no episode is under way, or there is not one request of `action_space` for each agent.
         """
         if not self._under_way:
             raise CityloopError("no episode is under way: call reset() before step()")
@@ -127,6 +127,7 @@ class ControlLoop:
         if not self._local:
             given = in_shape(requests, self.action_space, "what the agents ask for", len(self.mask))
             commands, interventions = self.guard.check(self.readings, given, self.mask)
+        self._under_way = False  # and stays so if the plant fails: nobody knows where it is then
         self._take(self.world.step(commands))
         terms = self.reward.terms(self.world.truth)
         done = self.world.done
@@ -155,10 +156,16 @@ class ControlLoop:
 
 
 def in_shape(asked: Any, space: Space[Any], name: str, agents: int | None = None) -> np.ndarray:
-    """What is asked for in its space's shape, for several agents a row each; axes of length one may be more or fewer.
+    """Requests in the shape of their space, a row for each agent; axes of length one may be missing or extra.
 
-    The guard would take anything else for no request at all, and whoever decided would learn from what it did not
-    decide, or be judged by it.
+    Anything else is refused: the guard would take it for no request at all, and whoever decided would learn from, or be
+    judged by, what others decided.
+
+    Args:
+        asked: by one agent, or by all.
+        space: of one agent's action.
+        name: what the request is called in errors.
+        agents: how many; None: it is that of one agent, without a row.
 
     Raises:
         CityloopError: if it is not made of numbers, or has another shape.

@@ -206,9 +206,7 @@ class _Span:
 
 
 def _plain(values: np.ndarray, integer: bool) -> list[float | int | None]:
-    if integer:
-        return [int(v) for v in values]
-    return [None if math.isnan(v) else v for v in values.tolist()]
+    return [None if math.isnan(v) else int(v) if integer else v for v in values.tolist()]
 
 
 def _accepted(column: Column) -> str:

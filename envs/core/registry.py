@@ -78,12 +78,12 @@ class System:
         make_scene: site → what it looks like.
         conditions: ``(site, readings)`` → what an operator is to be told of.
         gauges: ``(site, readings)`` → a few numbers for a dashboard.
-        everyday: the guard's reasons that say nothing against whoever asked: limits of gear and site that act through
-            it every day.
-        make_coordination: site → how a policy's agents agree there, where they stand in each other's way (None: they do
-            not); for systems whose agents choose one of several.
+        everyday: the guard's reasons that are routine and do not count against whoever asked: limits of equipment and
+            site that act every day.
+        make_coordination: site → how a policy's agents agree there if their requests may conflict (None: they cannot);
+            for systems with discrete actions.
         make_vector: ``(scenario, num_envs, seed)`` → plants as arrays in this process, where a system has them.
-        make_differentiable: ``(scenario, num_envs, seed)`` → plants to be learned through, where a system has them.
+        make_differentiable: ``(scenario, num_envs, seed)`` → plants that gradients pass through, where there are any.
         training: algorithm → settings of the trainer that suit the system, where they differ from its own defaults.
     """
 

@@ -55,7 +55,7 @@ class Standing:
         rival, mean_rival: the other controller with the least median, and the one with the least mean.
         median_ratio, mean_ratio: the first's median and mean as a share of theirs; below one: the first is better.
         failures, rival_failures: of the first, and of the one with the least median.
-        seed_mean, seed_worst: mean and largest of `seed_ratios`; 1 where nothing is paired.
+        seed_mean, seed_worst: mean and largest of `seed_ratios`.
     """
 
     rival: str

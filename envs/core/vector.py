@@ -41,13 +41,13 @@ class Batch:
     Attributes:
         observation: float32 ``(E, N, size)``, the first of the next episode where one has just ended.
         state: float32 ``(E, *state_shape)``.
-        last_observation, last_state: what an episode that has just ended ended with; stale elsewhere.
+        last_observation, last_state: the final ones of an episode that has just ended; stale elsewhere.
         reward: float64 ``(E, N)``.
         done: bool ``(E,)``, whether an episode has just ended.
         kpis: for each plant the indicators of the episode that has just ended, else empty.
         interventions: number of requests that the guard changed, ``(E,)``.
-        terminated: bool ``(E,)``, whether it ended because nothing follows; None: all end at their limit of time.
-        locked: bool ``(E,)``, whether it ended because more of the same follows (`World.locked`); None: never.
+        terminated: bool ``(E,)``, whether it ended in a terminal state; None: all are truncated at their time limit.
+        locked: bool ``(E,)``, whether it ended early as nothing moves any more (`World.locked`); None: never.
     """
 
     observation: np.ndarray
@@ -102,6 +102,18 @@ class Vector(Protocol):
     def close(self) -> None:
         """Stop all plants. May be called twice."""
         ...
+
+
+def check_shape(requests: np.ndarray, plants: Vector) -> tuple[int, ...]:
+    """The shape ``(E, N, *action_space.shape)`` of requests; where an agent sets one number, ``(E, N)`` will do.
+
+    Raises:
+        CityloopError: if they are of another.
+    """
+    found, wanted = np.shape(requests), (plants.num_envs, plants.agents, *(plants.action_space.shape or ()))
+    if found[:2] != wanted[:2] or long_axes(found[2:]) != long_axes(wanted[2:]):
+        raise CityloopError(f"requests have shape {found}: give {wanted}")
+    return wanted
 
 
 def make_vector(scenario: Scenario, num_envs: int, seed: int = 0) -> Vector:
@@ -194,9 +206,7 @@ class VectorEnv:
         """
         if not self._begun:
             raise CityloopError("no episode is under way: call reset() before step()")
-        found, wanted = np.shape(requests), (self.num_envs, self.agents, *(self.action_space.shape or ()))
-        if found[:2] != wanted[:2] or long_axes(found[2:]) != long_axes(wanted[2:]):
-            raise CityloopError(f"requests have shape {found}: give {wanted}")
+        check_shape(requests, self)
         for plant, rows in zip(self._plants, requests, strict=True):
             plant.step(np.array(rows))
 

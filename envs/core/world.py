@@ -1,6 +1,6 @@
 """The contract of a plant and of what stands around it: world, guard, features, reward, controller.
 
-A system implements these five, and a coordination where its agents stand in each other's way; the loop, the
+A system implements these five, and a coordination where its agents may conflict; the loop, the
 environments, the evaluator and the service know nothing else of it.
 All of them speak arrays: ``N`` agents in the order of `Site.agents`.
 """
@@ -85,8 +85,8 @@ class World(ABC):
 
     @property
     def locked(self) -> bool:
-        """Whether the episode ended before its time because nothing moves any more: what the last decision cost, all
-        that would have followed cost, too.
+        """Whether the episode ended early because nothing moves any more: every decision that was left is taken to cost
+        what the last one did.
         """
         return False
 
@@ -95,7 +95,7 @@ class World(ABC):
         """Key performance indicators of the finished episode, named with their unit."""
 
     def places(self) -> dict[str, dict[str, float]]:
-        """What happened where in the finished episode: indicator with its unit → place → value."""
+        """What happened where in the finished episode: indicator with its unit → place → value, where there is one."""
         return {}
 
     def periods(self) -> dict[str, dict[str, float]]:
@@ -107,7 +107,7 @@ class World(ABC):
         return {}
 
     def things(self) -> list[Thing]:
-        """What moves about at this moment, for whoever looks on: a simulator knows, readings do not say."""
+        """Moving objects at this moment, for display alone: a simulator knows them, readings do not tell."""
         return []
 
     @abstractmethod
@@ -157,7 +157,7 @@ class Features(Protocol):
 
 
 class Coordination(Protocol):
-    """Agents that stand in each other's way agree on what they ask for. Pure, as a guard is."""
+    """Makes agents whose requests may conflict agree on what they ask for. Pure, as a guard is."""
 
     def settle(self, preferences: np.ndarray, readings: Readings) -> np.ndarray:
         """What to ask for: int64 ``(N,)``, every agent's favourite where nothing speaks against it.
@@ -179,7 +179,7 @@ class Reward(Protocol):
 
 @runtime_checkable
 class Controller(Protocol):
-    """Who decides: a learned policy or a rule. Both are trained against, evaluated, served and fallen back to alike.
+    """Who decides: a learned policy or a rule. Evaluation, serving and fallbacks treat both alike.
 
     Attributes:
         name: how it is called on the command line and in tables.

@@ -156,11 +156,6 @@ class DampersScenario(Scenario):
         """Seconds between two decisions, from the timing."""
         return self.timing.decision_ms / 1e3
 
-    @property
-    def decisions(self) -> int:
-        """Decisions in an episode."""
-        return int(self.duration_s / self.decision_s + 1e-6)
-
     def files(self) -> list[Path]:
         """The record, if there is one."""
         return [] if self.motion.record is None else [self.motion.record]

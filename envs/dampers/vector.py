@@ -13,8 +13,9 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 
 from envs.core.env import SeedStream
+from envs.core.errors import CityloopError
 from envs.core.loop import Layout
-from envs.core.vector import Batch
+from envs.core.vector import Batch, check_shape
 from envs.dampers.block import Block
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
@@ -68,8 +69,14 @@ class DampersVector:
         self._blocks[k].begin([self._streams[env].take() for env in self._spans[k]])
 
     def send(self, requests: np.ndarray) -> None:
-        """Keep the requests ``(E, N, 1)`` for `receive`: all happens in this process."""
-        self._requests = np.asarray(requests, dtype=np.float64)
+        """Keep the requests ``(E, N, 1)``, or ``(E, N)``, for `receive`: all happens in this process.
+
+        Raises:
+            CityloopError: if no episode has begun, or the requests are of another shape.
+        """
+        if not self._streams:
+            raise CityloopError("no episode is under way: call reset() before step()")
+        self._requests = np.asarray(requests, dtype=np.float64).reshape(check_shape(requests, self))
 
     def receive(self) -> Batch:
         """Guard and carry out what was sent."""

@@ -123,7 +123,7 @@ class DrainageFeatures:
     def state(self, readings: Readings) -> np.ndarray:
         """What a central critic sees, float32 ``(N, 5)``: columns `STATE_FEATURES`."""
         columns = self._columns(readings)
-        return columns[:, [1, 0, 9, 14, GATE_FEATURES.index("forecast_60")]]
+        return columns[:, [FILL, KNOWN, SETTING, RAIN, GATE_FEATURES.index("forecast_60")]]
 
 
 def _about(gate: Gate) -> tuple[float, ...]:

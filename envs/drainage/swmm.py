@@ -324,7 +324,7 @@ def _reason(error: Exception, folder: Path) -> str:
     """
     report = folder / "model.rpt"
     lines = report.read_text(errors="replace").splitlines() if report.is_file() else []
-    for line, row in zip(lines, [*lines[1:], ""], strict=True):
+    for line, row in pairwise([*lines, ""]):
         if line.strip().startswith("ERROR"):
             placed = PLACED.fullmatch(" ".join(line.split()))
             return f"{placed[1]} in {placed[2]}, row {' '.join(row.split())!r}" if placed else line.strip()

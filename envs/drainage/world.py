@@ -203,12 +203,13 @@ class SwmmWorld(World):
 
     def close(self) -> None:
         """Stop SWMM and remove its files."""
-        if self._swmm is not None:
-            self._swmm.close()
-            self._swmm = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        swmm, folder, self._swmm, self._folder = self._swmm, self._folder, None, None
+        try:
+            if swmm is not None:
+                swmm.close()
+        finally:
+            if folder is not None:
+                folder.cleanup()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy begins with: nothing that reads from a simulation, as there is none any more.

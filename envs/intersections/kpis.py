@@ -11,8 +11,13 @@ from envs.intersections.demand import scheduled_vehicles
 from envs.intersections.detection import Vehicles
 
 STUCK_S = 300.0
+"""Standing for so long is gridlock, not a red light; what a reward counts sooner is `detection.STUCK_S`."""
+
 STUCK_VEH = 10
+"""So many vehicles at once that are stuck are a gridlock."""
+
 LOCKED_SHARE = 0.5
+"""Share of all vehicles that are stuck from which on nothing moves any more: the episode ends."""
 
 KPIS = {
     "delay_s": "time loss plus departure delay, mean over all vehicles due, those that never entered included",

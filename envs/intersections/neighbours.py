@@ -51,13 +51,13 @@ class Neighbours:
         return self._green[self._rows, stage] * (readings["clearing_s"] <= 0)[self._junction]
 
     def inflow(self, vehicles: np.ndarray, green: np.ndarray) -> np.ndarray:
-        """Vehicles upstream that lead to each approach, ``(approaches, 2)``: with green now, and held by a red.
-
-        Args:
-            vehicles: on each approach.
-            green: of each movement.
+        """Vehicles upstream on their way to each approach, ``(approaches, 2)``: with green now, and held by a red.
 
         A vehicle is taken to turn each way that its lane leads with equal probability.
+
+        Args:
+            vehicles: on each approach, ``(approaches,)``.
+            green: whether each movement has green, ``(movements,)`` of 0 and 1.
         """
         each = vehicles[self._from] * self._weight
         return self._arrive @ np.array([each * green, each * (1.0 - green)]).T

@@ -82,6 +82,11 @@ def plain_day(origin: np.ndarray, destination: np.ndarray, time_s: np.ndarray) -
     )
 
 
+def cell_name(column: int, row: int) -> str:
+    """What a cell of a grid is called, both counted from 0: A1, A2 …, rows A to Z, then AA, AB …"""
+    return f"{'' if row < 26 else chr(64 + row // 26)}{chr(65 + row % 26)}{column + 1}"
+
+
 def stand_of(nodes: tuple[Node, ...], zone: int) -> int:
     """Where idle vehicles of a zone wait: the stop nearest to the middle of its stops; -1: it has none."""
     stops = [k for k, node in enumerate(nodes) if node.zone == zone and node.stop]

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.transit.day import Day, Town, zones_of
+from envs.transit.day import Day, Town, cell_name, zones_of
 from envs.transit.matrices import Matrices
 from envs.transit.site import Node, Road
 from envs.transit.sources import District
@@ -74,19 +74,14 @@ def build(district: District) -> Places:
     across, down = district.zones
     zone = column * across // columns + across * (row * down // rows)
     nodes = tuple(
-        Node(id=f"{_letters(int(row[k]))}{int(column[k]) + 1}", x_m=x[k], y_m=y[k], zone=zone[k], stop=stop[k])
+        Node(id=cell_name(int(column[k]), int(row[k])), x_m=x[k], y_m=y[k], zone=zone[k], stop=stop[k])
         for k in range(count)
     )
     roads = _roads(rng, column, row, x, y, columns, rows)
     there = stop | district.anywhere
     weight = {kind: values * there / (values * there).sum() for kind, values in places.items()}
-    names = [f"{chr(65 + k // across)}{k % across + 1}" for k in range(across * down)]
+    names = [cell_name(k % across, k // across) for k in range(across * down)]
     return Places(Town(nodes, roads, zones_of(names, nodes, roads)), weight)
-
-
-def _letters(row: int) -> str:
-    """A name of a row: A to Z, then AA, AB …"""
-    return ("" if row < 26 else chr(64 + row // 26)) + chr(65 + row % 26)
 
 
 def _places(

@@ -38,7 +38,5 @@ class TransitReward:
         }
 
     def _shared(self, values: np.ndarray) -> np.ndarray:
+        """Part to each agent by itself, the rest to all alike, ``(N,)``; the sum stays: nothing is counted twice."""
         return OWN * values + (1.0 - OWN) * values.mean()
-
-
-"""The sum over agents is that of the values: nothing is counted twice."""

@@ -25,7 +25,7 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.core.files import stamp
 from envs.core.sumo import read_root, seconds
-from envs.transit.day import Day, Town, plain_day, zones_of
+from envs.transit.day import Day, Town, cell_name, plain_day, zones_of
 from envs.transit.measured import Measured
 from envs.transit.site import Node, Road, TransitSite
 from envs.transit.sources import Trips
@@ -270,7 +270,7 @@ def _town(net: Net, delay_s: np.ndarray, stop_s: np.ndarray, zones: tuple[int, i
         if a in stops:
             roads.append(Road(start=stops[a], end=int(node[b]), seconds=seconds + pull_s[a], metres=metres))
     roads += [Road(start=int(node[k]), end=stop, seconds=LEAST_S, metres=0.0) for k, stop in stops.items()]
-    labels = [f"{chr(65 + int(name) // zones[0])}{int(name) % zones[0] + 1}" for name in names]
+    labels = [cell_name(int(name) % zones[0], int(name) // zones[0]) for name in names]
     return Town(nodes, tuple(roads), zones_of(labels, nodes, tuple(roads))), stops
 
 

@@ -183,8 +183,9 @@ class Charging(Frozen):
 
 
 class Costs(Frozen):
-    """What an insertion costs, by the second. The defaults come out of
-    `agents.baselines.transit_tune` on training days of nyc2015.
+    """What an insertion costs, for each second of delay or driving that it adds.
+
+    The defaults were found by `agents.baselines.transit_tune` on training days of nyc2015.
 
     Attributes:
         vehicle: of added driving, at free flow.

@@ -164,8 +164,8 @@ class TransitWorld(World):
         more = service.walk_m, service.breaks, service.batteries, self.scenario.promise.margin_s
         self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s, *more)
         found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
-        told = np.flatnonzero(np.isfinite(found["wait_min"]) & np.isfinite(found["served_pct"]))
-        self._places = {name: {self.site.agents[k]: float(v[k]) for k in told} for name, v in found.items()}
+        told = {name: np.flatnonzero(np.isfinite(values)) for name, values in found.items()}
+        self._places = {name: {self.site.agents[k]: float(found[name][k]) for k in told[name]} for name in found}
         self._periods = by_period(log, riders, self._quarters)
 
     def kpis(self) -> dict[str, float]:
@@ -173,7 +173,7 @@ class TransitWorld(World):
         return dict(self._kpis)
 
     def places(self) -> dict[str, dict[str, float]]:
-        """Mean wait in every zone, and the share served there; zones with few parties are left out."""
+        """Mean wait in every zone, and the share served there; each without zones that have too few parties to tell."""
         return {indicator: dict(values) for indicator, values in self._places.items()}
 
     def periods(self) -> dict[str, dict[str, float]]:

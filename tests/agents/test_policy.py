@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,22 @@ def test_a_bundle_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CityloopError, match="not a policy bundle"):
         bundle(tmp_path / "file")
+
+
+def test_a_bundle_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, replace = bundle(tmp_path / "tiny"), os.replace
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+
+    def fails(source: Path, target: Path) -> None:
+        if source.name == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        bundle(path, name="other")
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_card_knows_no_other_keys() -> None:

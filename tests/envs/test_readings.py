@@ -53,3 +53,16 @@ def test_the_first_value_that_does_not_fit_is_named(column: str, values: object,
 def test_sites_of_other_sizes_and_axes_without_identifiers_fit_too() -> None:
     assert len(SCHEMA.validate(FIT, AXES)["depth_m"]) == 3
     assert len(SCHEMA.validate(FIT | {"depth_m": []}, AXES | {"tank": ()})["depth_m"]) == 0
+
+
+def test_arrays_become_lists_that_are_read_back_alike_and_a_silent_counter_is_null():
+    schema = Schema(
+        Column("depth_m", "tank", 0, 5, "depth", nullable=True),
+        Column("count_veh", "tank", 0, 9, "count", integer=True, nullable=True),
+    )
+    readings = {"depth_m": np.array([0.5, math.nan, 1.0]), "count_veh": np.array([math.nan, 2.0, 0.0])}
+    plain = schema.to_json(readings)
+    assert plain == {"depth_m": [0.5, None, 1.0], "count_veh": [None, 2, 0]}
+    assert isinstance(plain["count_veh"][1], int)
+    back = schema.validate(plain, AXES)
+    assert all(np.array_equal(back[name], values, equal_nan=True) for name, values in readings.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from envs.core.env import make_loop
 from serving.checks import InputChecks
 from serving.wire import Tick
 from tests.serving.bundles import bundle
-from training.calibrate import calibrate
+from training.calibrate import Noted, _alarms, _limits, calibrate
 
 GRID = "intersections/grid2x2"
 
@@ -62,6 +63,18 @@ def test_a_rule_gives_limits_alone(tmp_path: Path) -> None:
     assert read_envelope(out.read_bytes(), out) == found
     assert found.parts == {}
     assert found.limits["*"].agent is None
+
+
+@pytest.mark.parametrize("level", [1234.8137, -1234.8137, 98765432.1, 0.0])
+def test_a_reading_that_never_changes_lies_within_its_limits(level: float) -> None:
+    tops = {"low": -level, "high": level, "change": 0.0, "run": 0.0}
+    ticks = {name: [np.array([top])] * 8 for name, top in tops.items()} | {"residuals": [np.zeros(0)] * 8}
+    seen = Noted(tops=ticks, distances=[(1.0, 0.5)] * 8)
+    watch = SimpleNamespace(flat=SimpleNamespace(names=["tide_m"]))
+    place = SimpleNamespace(watch=watch, learned=[], ranged=["tide_m"])
+    limits = _limits(place, seen, seen, 0.01)  # every tick raised an alarm: distances grew past all bounds
+    assert not _alarms(place, seen, limits).any()
+    assert limits.low["tide_m"] <= level <= limits.high["tide_m"]
 
 
 def test_what_cannot_be_calibrated_is_one_sentence(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The search for what gates could reach: it only improves, and depends on nothing but the episode."""
 
+import numpy as np
 import pytest
 
 from envs import CityloopError
@@ -41,6 +42,21 @@ def test_the_surrogate_knows_where_to_begin(static):
 def test_the_number_of_processes_does_not_matter(improved, monkeypatch):
     monkeypatch.setattr(module, "cores", lambda: 1)
     assert reached(rounds=6) == improved
+
+
+def test_a_process_that_cannot_run_plans_is_not_taken_for_a_missing_surrogate(monkeypatch):
+    costs = module.Search.costs
+
+    def fails(search, plans):
+        if plans[0].any():
+            return costs(search, plans)
+        raise CityloopError("SWMM stopped")
+
+    monkeypatch.setattr(module, "cores", lambda: 1)
+    monkeypatch.setattr(module, "descend", lambda scenario, site, seed, plan, steps: np.zeros_like(plan))
+    monkeypatch.setattr(module.Search, "costs", fails)
+    with pytest.raises(CityloopError, match="SWMM stopped"):
+        oracle("drainage/theta", rounds=0, controllers=["static"], steps=1)
 
 
 def test_other_systems_have_none():

@@ -288,6 +288,18 @@ def test_many_buildings_step_begin_anew_and_repeat_themselves():
         np.testing.assert_array_equal(batch.reward, reward)
 
 
+def test_requests_to_many_buildings_are_taken_and_refused_as_by_processes():
+    plants, levels = vector(), np.random.default_rng(0).uniform(0, 1, (6, 2))
+    with pytest.raises(CityloopError, match="call reset"):
+        plants.step(levels)
+    plants.reset()
+    with pytest.raises(CityloopError, match=r"requests have shape \(6, 3\): give \(6, 2, 1\)"):
+        plants.step(np.zeros((6, 3)))
+    reward = plants.step(levels).reward
+    plants.reset()
+    np.testing.assert_array_equal(plants.step(levels[..., None]).reward, reward)
+
+
 def test_a_vector_of_one_is_the_world():
     scenario = load_scenario("dampers/jansen", duration_s=1.0)
     plants, loop = DampersVector(scenario, 1, 7), make_loop(scenario)

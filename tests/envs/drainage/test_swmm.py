@@ -7,7 +7,7 @@ from swmm.toolkit.shared_enum import LinkResult, NodeResult
 
 from envs import CityloopError, load_scenario
 from envs.drainage.network import load_site
-from envs.drainage.swmm import Swmm
+from envs.drainage.swmm import Swmm, _reason
 from envs.drainage.weather import set_up
 
 
@@ -77,3 +77,10 @@ def test_a_meter_goes_on_as_swmm_does_and_says_where_it_ends_and_why_it_stops(tm
     assert len(found) >= 4
     with pytest.raises(CityloopError, match=r"SWMM stopped: .*not opened"):
         meter(600)
+
+
+@pytest.mark.parametrize("report", [None, "", "\n  no word of it\n"])
+def test_what_swmm_does_not_report_is_said_as_it_was_raised(tmp_path, report):
+    if report is not None:
+        (tmp_path / "model.rpt").write_text(report)
+    assert _reason(RuntimeError("no space left\nat all"), tmp_path) == "no space left"

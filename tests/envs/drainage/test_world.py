@@ -1,5 +1,8 @@
 """The plant is SWMM and nothing else: published figures, rain told or read, faults, and no water lost unseen."""
 
+from contextlib import closing
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.drainage.actuators import Actuators
 from envs.drainage.readings import READINGS
+from envs.drainage.swmm import Swmm
 from tests.envs.drainage.small import NETWORK
 
 
@@ -73,6 +77,39 @@ def test_a_second_simulation_in_a_process_is_refused_and_the_first_goes_on():
     finally:
         first.close()
         second.close()
+
+
+def test_a_simulation_that_does_not_end_in_order_leaves_no_folder(monkeypatch):
+    loop = make_loop("drainage/theta")
+    loop.reset(1)
+    folder, close = Path(loop.world._folder.name), Swmm.close
+
+    def fails(swmm):
+        close(swmm)
+        raise CityloopError("SWMM did not end in order: the disk is full")
+
+    monkeypatch.setattr(Swmm, "close", fails)
+    with pytest.raises(CityloopError, match="did not end in order"):
+        loop.close()
+    assert not folder.exists()
+    loop.close()
+
+
+def test_a_plant_that_fails_is_not_asked_to_go_on(monkeypatch):
+    with closing(make_loop("drainage/theta")) as loop:
+        loop.reset(1)
+
+        def fails(commands):
+            raise CityloopError("SWMM stopped: it does not say why")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.world, "step", fails)
+            with pytest.raises(CityloopError, match="SWMM stopped"):
+                loop.step(np.full((2, 1), 0.5))
+        with pytest.raises(CityloopError, match="call reset"):
+            loop.step(np.full((2, 1), 0.5))
+        loop.reset(1)
+        loop.step(np.full((2, 1), 0.5))
 
 
 def test_a_simulation_that_nobody_holds_makes_room():

@@ -1,5 +1,7 @@
 """The generated district: one map, many days, and what makes them like the pilot's."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -33,8 +35,12 @@ def test_the_map_is_the_seeds_and_no_episodes():
 
 
 def test_every_corner_of_a_large_map_has_a_name_of_its_own():
-    nodes = district.build(District(rows=60, columns=4)).town.nodes
-    assert len({node.id for node in nodes}) == len(nodes)
+    town = district.build(District(rows=60, columns=4, zones=(1, 30))).town
+    for places in (town.nodes, town.zones):
+        names = [place.id for place in places]
+        assert len(set(names)) == len(names)
+        assert all(re.fullmatch(r"[A-Z]+\d+", name) for name in names)
+    assert [zone.id for zone in town.zones[24:28]] == ["Y1", "Z1", "AA1", "AB1"]
 
 
 def test_only_avenues_cross_the_canal(site):

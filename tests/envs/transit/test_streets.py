@@ -100,6 +100,14 @@ def test_ways_follow_the_turns_that_are_allowed(files):
     assert [zone.id for zone in site.zones] == ["A1", "A2"]
 
 
+def test_zones_have_letters_beyond_the_26th_row(files):
+    net = files.parent / "a.net.xml"
+    upright = re.sub(r'shape="(\d+),0 (\d+),0"', r'shape="0,\1 0,\2"', net.read_text())
+    net.write_text(upright)
+    site = network.load_site(load_scenario(files, trips__zones=(1, 30)))
+    assert [zone.id for zone in site.zones] == ["A1", "AD1"]
+
+
 def test_who_has_pulled_out_is_past_the_stop(files):
     site = network.load_site(load_scenario(files))
     stop_of, passing_of = streets.places_of(site)

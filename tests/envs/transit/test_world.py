@@ -1,5 +1,7 @@
 """Services played out: by hand on a street, and whole days in which no promise may be broken."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from envs import load_scenario
 from envs.core.env import make_loop
 from envs.transit import events, kpis
 from tests.envs.transit.own import write
+from training.evaluate import evaluate
 
 HOURS = 3 * 3600.0
 
@@ -186,6 +189,17 @@ def test_rewards_add_up_to_what_is_reported(district):
     assert waited >= ledger.wait_s[within].sum() - 1e-6
     assert waited <= ledger.wait_s[within].sum() + 60 * step.kpis["wait_p95_min"] * (len(owed) - within.sum())
     assert refused == ledger.refused.sum()
+
+
+def test_a_zone_whose_riders_are_refused_is_told_of(tmp_path):
+    """Of nine who want to leave the west at once one seat takes three: too few for a mean wait, not for a share."""
+    path = write(tmp_path, requests="time_s,from,to\n" + "0,a,c\n" * 9, more="fleet: {vehicles: 1, seats: 1}\n")
+    evaluate(load_scenario(path), ["insertion"], seeds=1, processes=1, out=tmp_path / "out")
+    with (tmp_path / "out" / "places.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["place"], row["wait_min"]) for row in rows] == [("west", "")]
+    assert float(rows[0]["served_pct"]) == pytest.approx(100 * 3 / 9)
+    assert (tmp_path / "out" / "map_served_pct.png").is_file()
 
 
 def test_off_shift_vehicles_do_nothing(tmp_path):
