@@ -41,6 +41,12 @@ class Timing(Frozen):
     max_red_s: int | None = Field(default=None, ge=30)
     max_green_s: int = Field(default=50, ge=5)
 
+    @model_validator(mode="after")
+    def _bounded(self) -> Timing:
+        if self.max_green_s < self.min_green_s:
+            raise ValueError(f"max_green_s is {self.max_green_s}: give at least min_green_s, {self.min_green_s}")
+        return self
+
 
 REGIMES: dict[str, Timing] = {
     "engineer": Timing(decision_s=5, min_green_s=7, max_red_s=120),

@@ -39,6 +39,11 @@ def test_a_value_out_of_range(folder):
     assert "sensors.dropout is 3" in refusal(folder / "own.yaml", sensors__dropout=3)
 
 
+def test_a_longest_green_below_the_shortest(folder):
+    given = {"timing__min_green_s": 40, "timing__max_green_s": 10}
+    assert "timing: max_green_s is 10: give at least min_green_s, 40" in refusal(folder / "own.yaml", **given)
+
+
 def test_unknown_scenario():
     assert "choose intersections/cologne1" in refusal("intersections/atlantis")
 
