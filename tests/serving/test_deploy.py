@@ -7,6 +7,8 @@ import fcntl
 import os
 import resource
 import subprocess
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -15,17 +17,20 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from envs import CityloopError
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.machine import OwnFolder, check_files, connections
-from serving.cluster.proxy import bundle_tls, changes, error_page
+from serving.cluster.proxy import PEM, bundle_tls, changes, error_page
 from serving.cluster.ray_cluster import SETTINGS, Cluster, free_ports
 from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
-from serving.run import _next
+from serving.run import ServeHandle, _next
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
 
@@ -253,6 +258,50 @@ def test_certificates_that_do_not_fit_are_one_sentence(tls: Tls, tmp_path: Path)
     for certificate, key in ((tls.key, tls.key), (tls.certificate, tls.certificate), (tmp_path / "no", tls.key)):
         with pytest.raises(CityloopError, match=r"tls: .* cannot be used"):
             bundle_tls(Tls(certificate=certificate, key=key), tmp_path)
+
+
+def test_a_renewed_certificate_is_taken_and_one_that_does_not_fit_leaves_the_old(tls: Tls, tmp_path: Path) -> None:
+    new = Tls(certificate=tmp_path / "c.pem", key=tmp_path / "k.pem")
+    with closing(Cluster(config(tls=tls))) as cluster:
+        cluster.take_certificate()
+        pem = Path(os.environ[PEM])
+        assert pem.read_bytes() == tls.certificate.read_bytes() + tls.key.read_bytes()
+        certify(new, days=(-2, 2))
+        cluster.config = config(tls=new)
+        cluster.take_certificate()
+        assert pem.read_bytes() == new.certificate.read_bytes() + new.key.read_bytes()
+        cluster.config = config(tls=Tls(certificate=tls.certificate, key=new.key))
+        with pytest.raises(CityloopError, match="cannot be used"):
+            cluster.take_certificate()
+        assert pem.read_bytes() == new.certificate.read_bytes() + new.key.read_bytes()
+
+
+def test_every_process_is_replaced_under_the_certificate_of_now() -> None:
+    done: list[str] = []
+    names = ("take_certificate", "run", "wait_until_ready")
+    cluster: Any = SimpleNamespace(**{name: lambda *_, name=name: done.append(name) for name in names})
+    ServeHandle(cluster, three("one"), [], ExitStack()).roll()
+    assert done == list(names)
+
+
+@pytest.mark.parametrize(("days", "said"), [((-2, -1), True), ((1, 2), True), ((-1, 1), False)])
+def test_a_certificate_that_clients_refuse_is_told_of(
+    days: tuple[int, int], said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = Tls(certificate=tmp_path / "c.pem", key=tmp_path / "k.pem")
+    certify(tls, days)
+    bundle_tls(tls, tmp_path)
+    assert (f"tls: {tls.certificate} holds from" in caplog.text) == said
+
+
+def certify(tls: Tls, days: tuple[int, int]) -> None:
+    """Make a certificate that holds between so many days from now."""
+    key, name, now = ed25519.Ed25519PrivateKey.generate(), x509.Name([]), datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(x509.random_serial_number())
+    made = made.not_valid_before(now + timedelta(days[0])).not_valid_after(now + timedelta(days[1]))
+    tls.certificate.write_bytes(made.sign(key, None).public_bytes(Encoding.PEM))
+    tls.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 @pytest.mark.slow
