@@ -68,6 +68,7 @@ class ServeHandle:
 
     def roll(self) -> None:
         """Replace every process by a new one, which is ready before the old one goes; waits until that is done."""
+        self._cluster.take_certificate()
         plan = self._plan.released()
         self._cluster.run(plan)
         self._cluster.wait_until_ready(plan)
@@ -113,7 +114,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     signals, out, style = SimpleQueue[int](), sys.stdout, config.log
     keep_to_the_end(STANDARD_ERROR)
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
-    with _told_to_stop(), redirect_stdout(sys.stderr):
+    with _told_to_stop(signals), redirect_stdout(sys.stderr):
         _tell(_starting(config), style)
         with _start(plan, services) as handle:
             _listen(signals)
@@ -161,8 +162,8 @@ AWAKE_S = 0.5
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the service in an orderly way; give them back afterwards."""
+def _told_to_stop(signals: SimpleQueue[int]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the service in an orderly way until this ends; SIGHUP waits for the start."""
     before, heard = {number: signal.getsignal(number) for number in SIGNALS}, list[int]()
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -171,6 +172,7 @@ def _told_to_stop() -> Iterator[None]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    signal.signal(signal.SIGHUP, lambda number, _: signals.put(number))
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # the latter is how Ray takes SIGTERM while it starts

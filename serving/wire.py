@@ -200,7 +200,7 @@ class Health(Model):
     """Whether the service works."""
 
     status: str = Field(description="'ok', or 'degraded' where a site's fallback decides or the audit cannot write")
-    sites: dict[str, str] = Field(description="site → 'ok', or why its fallback decides")
+    sites: dict[str, str] = Field(description="site → 'ok', or why its fallback decides, or that nobody answers there")
     audit: str = Field(default="ok", description="'ok', also where no audit log is kept, or why it cannot be written")
 
 

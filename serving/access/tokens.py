@@ -75,8 +75,9 @@ def _secret(settings: JwtSettings) -> bytes:
 
 
 def _public(settings: JwtSettings) -> Any:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+    from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from jwt import InvalidKeyError, PyJWS
 
     path = settings.key_file
     try:
@@ -85,15 +86,12 @@ def _public(settings: JwtSettings) -> Any:
         raise CityloopError(f"key of tokens {path} cannot be read ({error.strerror}): give an existing file") from None
     except Exception:  # what cryptography raises of its own is of many kinds
         raise CityloopError(f"key of tokens {path} is no public key in PEM: give one") from None
-    kinds: dict[str, tuple[type, ...]] = {
-        "RS": (rsa.RSAPublicKey,),
-        "ES": (ec.EllipticCurvePublicKey,),
-        "Ed": (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey),
-    }
-    if not isinstance(key, kinds[settings.algorithm[:2]]):
+    try:
+        PyJWS().get_algorithm_by_name(settings.algorithm).prepare_key(key)
+    except (TypeError, InvalidKeyError):
         raise CityloopError(
             f"key of tokens {path} is of another kind than {settings.algorithm} needs: give one that fits"
-        )
+        ) from None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
         raise CityloopError(f"key of tokens {path} has {key.key_size} bits: give at least {MIN_RSA_BITS}")
     return key

@@ -153,6 +153,8 @@ class _Run:
                     self._site(record)
                 case "bundle":
                     self._bundles[str(record.get("sha256"))] = _name(record.get("kept"))
+                case "change":
+                    self._change(record)
                 case "decision" | "shadow" if self._is_wanted(record):
                     self._again(record)
             if count % 64 == 0:
@@ -182,6 +184,11 @@ class _Run:
         place = self._place(str(system), ref)
         if isinstance(place, Place):
             place.begin()
+
+    def _change(self, record: dict[str, Any]) -> None:
+        place, detail = self._places.get(f"{record.get('system')}/{record.get('site')}"), _table(record, "detail")
+        if isinstance(place, Place):
+            place.seated_anew(_seated(_table(detail, "after")) - _seated(_table(detail, "before")))
 
     def _place(self, system: str, ref: str) -> Place | Outcome:
         """The site of a record, or what that comes to: it was never told of, or what was kept of it is gone."""
@@ -288,6 +295,11 @@ def _table(record: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _name(found: Any) -> str | None:
     return found if isinstance(found, str) else None
+
+
+def _seated(roles: Mapping[str, Any]) -> set[str]:
+    """Who has a seat by some roles."""
+    return {name for role in ("champion", "challenger") if (name := _name(roles.get(role))) is not None}
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:

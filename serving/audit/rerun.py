@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,12 @@ class Place:
         self.unsure = None
         for seat in self._seats.values():
             if isinstance(seat, Seat):
+                seat.forget()
+
+    def seated_anew(self, names: Collection[str]) -> None:
+        """Controllers that somebody gave a role, and that had none until then: they come without a memory."""
+        for (name, _), seat in self._seats.items():
+            if name in names and isinstance(seat, Seat):
                 seat.forget()
 
     def _seat(self, name: str, bundle: str | None) -> Seat | CityloopError:

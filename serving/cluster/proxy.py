@@ -5,15 +5,21 @@ Ray Serve 2.60 writes HAProxy's configuration itself and passes neither on, so b
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from envs.core.errors import CityloopError
+from envs.core.files import write_bytes
 from serving.config import Tls
 from serving.refusals import problem
+
+log = logging.getLogger("cityloop.serving")
 
 PEM = "CITYLOOP_TLS_PEM"
 """Environment: the file with certificate and key, for HAProxy."""
@@ -23,26 +29,36 @@ RETRY_AFTER_S = 1
 
 
 def bundle_tls(tls: Tls, folder: Path) -> Path:
-    """Certificate and key in one file that only this user reads, as HAProxy wants them.
+    """Certificate and key as they are now, in one file that only this user reads, as HAProxy wants them.
 
     Raises:
-        CityloopError: if one cannot be read, or does not fit the other.
+        CityloopError: if one cannot be read, or does not fit the other; a file from before stays.
     """
     import ssl
 
+    path = folder / "tls.pem"
     try:
         parts = [path.read_bytes().rstrip() + b"\n" for path in (tls.certificate, tls.key)]
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
+        write_bytes(path, b"".join(parts), mode=0o600)
     except OSError as error:  # ssl's own errors among them
         raise CityloopError(
             f"tls: {tls.certificate} and {tls.key} cannot be used ({error.strerror or error}): "
             "give a certificate and its key as PEM, without a password"
         ) from None
-    path = folder / "tls.pem"
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.writelines(parts)
+    _tell_of_time(tls.certificate, parts[0])
     return path
+
+
+def _tell_of_time(path: Path, certificate: bytes) -> None:
+    """Say if clients that look will refuse a certificate. It is used all the same: some do not look."""
+    from cryptography import x509
+
+    with suppress(ValueError):  # of a form that OpenSSL takes and this does not
+        found = x509.load_pem_x509_certificates(certificate)[0]
+        begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
+        if not begins <= datetime.now(UTC) <= ends:
+            log.warning("tls: %s holds from %s to %s: clients refuse it; renew it, then SIGHUP", path, begins, ends)
 
 
 def set_up_proxy() -> None:

@@ -231,12 +231,20 @@ class Cluster:
         settings = {**SETTINGS, "RAY_SERVE_HAPROXY_MAXCONN": str(connections())}
         if not can_be_made(Path(os.path.expanduser("~")) / ".ray"):  # where Ray keeps the token
             settings[TOKEN] = secrets.token_hex(32)
-        if self.config.tls is not None:
-            os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
+        self.take_certificate()
         self._own = [key for key in own if key not in os.environ]
         os.environ.update({key: own[key] for key in self._own})
         for key, value in settings.items():
             os.environ.setdefault(key, value)
+
+    def take_certificate(self) -> None:
+        """Encrypt with the certificate and key as they are now: HAProxy reads them whenever a process is replaced.
+
+        Raises:
+            CityloopError: if they cannot be used; those from before hold.
+        """
+        if self.config.tls is not None:
+            os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
 
     def __enter__(self) -> Cluster:
         try:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from serving.access.principal import Principal
@@ -33,13 +35,13 @@ class Shard:
     Attributes:
         name, route: of the application.
         plan: what it serves.
-        asks: the shards that it stands in front of.
+        asks: the shards that it stands in front of, by their applications, and the sites of each.
     """
 
     name: str
     route: str
     plan: Plan
-    asks: tuple[str, ...] = ()
+    asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def shards_of(plan: Plan) -> list[Shard]:
@@ -53,7 +55,14 @@ def shards_of(plan: Plan) -> list[Shard]:
     for k, (key, places) in enumerate(parts.items()):
         part = replace(plan.part(places), numbers=(1 + k, len(parts)))
         shards.append(Shard(f"{NAME}-{key.replace('/', '-')}", f"/v1/{key}", part))
-    return [*shards, Shard(NAME, "/", plan.part(()), tuple(shard.name for shard in shards))]
+    asks = {shard.name: tuple(f"{site.system}/{site.name}" for _, site in shard.plan.places()) for shard in shards}
+    return [*shards, Shard(NAME, "/", plan.part(()), asks)]
+
+
+ANSWERS_S = 1.0
+"""How long a shard may take to tell how it is. One that hangs, or is being replaced, must not make all look dead."""
+
+SILENT = "its process does not answer"
 
 
 class Front(Gateway):
@@ -61,12 +70,12 @@ class Front(Gateway):
 
     Args:
         gateway: without sites.
-        names: of the shards' applications.
+        shards: their applications, and the sites of each.
     """
 
-    def __init__(self, gateway: Gateway, names: Sequence[str]):
+    def __init__(self, gateway: Gateway, shards: Mapping[str, Sequence[str]]):
         super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
-        self._names = names
+        self._shards = shards
         self._listening: list[JoinedEvents] = []
 
     heard = rings = True  # by the shards
@@ -75,14 +84,46 @@ class Front(Gateway):
         """Nothing: the addresses of what is served lead elsewhere."""
         raise NotServed("site", f"{system}/{site}", ["one of those that GET /v1/systems lists"])
 
+    @cached_property
     def _handles(self) -> list[Any]:
+        """Found once: Ray's controller is asked where they are, and may be away."""
         from ray import serve
 
-        return [serve.get_app_handle(name) for name in self._names]
+        return [serve.get_app_handle(name) for name in self._shards]
 
     async def _ask(self, method: str, *args: Any) -> list[Any]:
-        asked = (getattr(handle, method).remote(*args) for handle in self._handles())
+        asked = (getattr(handle, method).remote(*args) for handle in self._handles)
         return list(await asyncio.gather(*asked))
+
+    async def _heard(self, method: str, *args: Any) -> dict[str, Any]:
+        """Shard → what it answers, of those that answer in time."""
+        from ray.exceptions import RayActorError
+        from ray.serve.exceptions import RayServeException
+
+        found = {}
+
+        async def ask(name: str, handle: Any) -> None:
+            with suppress(TimeoutError, RayActorError, RayServeException):
+                async with asyncio.timeout(ANSWERS_S):
+                    found[name] = await getattr(handle, method).remote(*args)
+
+        await asyncio.gather(*map(ask, self._shards, self._handles))
+        return {name: found[name] for name in self._shards if name in found}
+
+    async def _all(self, method: str, *args: Any) -> list[Any]:
+        """What every shard answers, where a part would look like the whole.
+
+        Raises:
+            Busy: if one does not answer in time.
+        """
+        found = await self._heard(method, *args)
+        if len(found) < len(self._shards):
+            raise Busy("service", None, "one of its processes does not answer: ask again", retry_after_s=ANSWERS_S)
+        return list(found.values())
+
+    def _silent(self, found: Mapping[str, Any]) -> dict[str, str]:
+        """The sites of those that do not answer, and that it is so."""
+        return {ref: SILENT for name, refs in self._shards.items() if name not in found for ref in refs}
 
     async def listen(
         self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int
@@ -92,7 +133,7 @@ class Front(Gateway):
         mine = sum(one.name == principal.name for one in self._listening)
         if len(self._listening) >= MAX_SUBSCRIBERS or mine >= MAX_EACH:
             raise Busy("streams", len(self._listening), "close one, or ask again later", retry_after_s=10.0)
-        handles = [handle.options(stream=True) for handle in self._handles()]
+        handles = [handle.options(stream=True) for handle in self._handles]
 
         def open_(k: int, place: str | None) -> Any:
             return handles[k].events.remote(principal, place, last)
@@ -108,7 +149,7 @@ class Front(Gateway):
 
     async def told(self, principal: Principal) -> AlarmsTold:
         """See `Gateway.told`."""
-        return AlarmsTold.joined(await self._ask("told", principal))
+        return AlarmsTold.joined(await self._all("told", principal))
 
     async def alarm(self, number: int) -> Alarm | None:
         """See `Gateway.alarm`."""
@@ -130,28 +171,30 @@ class Front(Gateway):
 
     async def health(self) -> dict[str, Any]:
         """See `Gateway.health`."""
-        found = await self._ask("health")
+        found = await self._heard("health")
+        silent, told = self._silent(found), found.values()
         return {
-            "status": "ok" if all(one["status"] == "ok" for one in found) else "degraded",
-            "sites": {ref: state for one in found for ref, state in one["sites"].items()},
-            "audit": next((one["audit"] for one in found if one["audit"] != "ok"), "ok"),
+            "status": "degraded" if silent or any(one["status"] != "ok" for one in told) else "ok",
+            "sites": {ref: state for one in told for ref, state in one["sites"].items()} | silent,
+            "audit": next((one["audit"] for one in told if one["audit"] != "ok"), "ok"),
         }
 
     async def ready(self) -> dict[str, Any]:
         """See `Gateway.ready`."""
-        faults = {what: why for one in await self._ask("ready") for what, why in one["faults"].items()}
+        found = await self._heard("ready")
+        faults = {what: why for one in found.values() for what, why in one["faults"].items()} | self._silent(found)
         return {"status": "unready" if faults else "ready", "faults": faults}
 
     async def exposition(self) -> tuple[bytes, str]:
-        """See `Gateway.exposition`: those of every shard, and of what it answers itself, told apart by a label."""
-        found = [*await self._ask("exposition"), await super().exposition()]
-        texts = {name: content.decode() for name, (content, _) in zip((*self._names, NAME), found, strict=True)}
-        return joined(texts).encode(), found[0][1]
+        """See `Gateway.exposition`: those of every shard that answers, and its own, told apart by a label."""
+        own = await super().exposition()
+        found = {**await self._heard("exposition"), NAME: own}
+        return joined({name: content.decode() for name, (content, _) in found.items()}).encode(), own[1]
 
     async def summaries(self) -> list[SystemSummary]:
         """See `Gateway.summaries`."""
         found: dict[str, SystemSummary] = {}
-        for rows in await self._ask("summaries"):
+        for rows in await self._all("summaries"):
             for row in rows:
                 earlier = found[row.name].sites if row.name in found else []
                 found[row.name] = row.model_copy(update={"sites": [*earlier, *row.sites]})

@@ -178,7 +178,7 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
         gateway.permit(principal, Role.OPERATE, alarm.system, alarm.site)
         return principal
 
-    @app.get("/v1/alarms", response_model=AlarmList, responses=refused(401, 429))
+    @app.get("/v1/alarms", response_model=AlarmList, responses=refused(401, 429, 503))
     async def alarms(request: Request) -> Response:
         """The alarms of the sites that the key may read."""
         told = await gateway.told(gateway.access.authenticate(request.headers))

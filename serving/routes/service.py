@@ -32,7 +32,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         found = await gateway.ready()
         return as_json(_told(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
 
-    @app.get("/v1/systems", response_model=Systems, responses=refused(401, 429))
+    @app.get("/v1/systems", response_model=Systems, responses=refused(401, 429, 503))
     async def systems(request: Request) -> Response:
         """The systems and sites that are served here, as far as the key may read them."""
         principal = gateway.access.authenticate(request.headers)

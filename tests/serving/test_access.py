@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -260,7 +260,10 @@ def signed(claims: dict[str, Any] | None = None, key: Any = SECRET, algorithm: s
 
 
 def pair(kind: str) -> tuple[bytes, bytes]:
-    private: Any = ed25519.Ed25519PrivateKey.generate() if kind == "EdDSA" else rsa.generate_private_key(65537, 2048)
+    if kind == "EdDSA":
+        private: Any = ed25519.Ed25519PrivateKey.generate()
+    else:
+        private = ec.generate_private_key(ec.SECP384R1()) if kind == "ES384" else rsa.generate_private_key(65537, 2048)
     return (
         private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
@@ -336,6 +339,10 @@ class TestTokens:
         pem = tmp_path / "public.pem"
         pem.write_bytes(public)
         pem.chmod(0o600)
+        curve = secret_file(tmp_path, pair("ES384")[1])
+        tokens_of(tmp_path, algorithm="ES384", key_file=curve)
+        with pytest.raises(CityloopError, match="another kind"):  # it would let in nobody, without a word
+            tokens_of(tmp_path, algorithm="ES256", key_file=curve)
         for algorithm, path, word in (
             ("HS256", pem, "random secret"),
             ("RS256", pem, "another kind"),

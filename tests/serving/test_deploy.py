@@ -7,6 +7,9 @@ import fcntl
 import os
 import resource
 import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -15,17 +18,23 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from envs import CityloopError
+from serving.access.principal import ANYBODY
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.machine import OwnFolder, check_files, connections
-from serving.cluster.proxy import bundle_tls, changes, error_page
+from serving.cluster.proxy import PEM, bundle_tls, changes, error_page
 from serving.cluster.ray_cluster import SETTINGS, Cluster, free_ports
 from serving.cluster.replica import Replica, user_config
-from serving.cluster.shards import Front, joined, shards_of
+from serving.cluster.shards import SILENT, Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
-from serving.run import _next
+from serving.gateway import Gateway
+from serving.refusals import Busy
+from serving.run import ServeHandle, _next
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
 
@@ -55,17 +64,19 @@ def test_every_site_has_one_shard(shards: str, routes: list[str]) -> None:
     found = shards_of(three(shards))
     assert [shard.route for shard in found] == routes
     assert sorted(site for shard in found for _, site in shard.plan.sites) == sorted(s for _, s in three("one").sites)
-    assert found[-1].asks == tuple(shard.name for shard in found[:-1])
+    assert found[-1].asks == {
+        shard.name: tuple(f"{site.system}/{site.name}" for _, site in shard.plan.places()) for shard in found[:-1]
+    }
 
 
 def test_the_one_in_front_counts_what_it_answers_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = three("site").part(()).gateway()
-    front = Front(gateway, ("cityloop-a",))
+    front = Front(gateway, {"cityloop-a": ()})
 
-    async def ask(method: str) -> list[tuple[bytes, str]]:
-        return [(b"# TYPE a gauge\na 1.0\n", "text/plain")]
+    async def heard(method: str) -> dict[str, tuple[bytes, str]]:
+        return {"cityloop-a": (b"# TYPE a gauge\na 1.0\n", "text/plain")}
 
-    monkeypatch.setattr(front, "_ask", ask)
+    monkeypatch.setattr(front, "_heard", heard)
     assert front.metrics is not None
     try:
         front.metrics.answered("/v1/me", 401)
@@ -74,6 +85,59 @@ def test_the_one_in_front_counts_what_it_answers_itself(monkeypatch: pytest.Monk
         gateway.close()
     assert 'a{shard="cityloop-a"} 1.0' in told
     assert 'cityloop_http_answers_total{shard="cityloop",route="/v1/me",status="401"} 1.0' in told
+
+
+def test_a_shard_that_does_not_answer_is_told_of_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health, readiness and metrics of every site hung until it was replaced, and were cut off meanwhile."""
+
+    from ray.exceptions import RayActorError
+
+    async def well(method: str) -> Any:
+        if method == "exposition":
+            return b"# TYPE a gauge\na 1.0\n", "text/plain"
+        return {"status": "ok", "sites": {"s/a": "ok"}, "audit": "ok", "faults": {}}
+
+    async def hangs(_: str) -> None:
+        await asyncio.Event().wait()
+
+    async def dead(_: str) -> None:
+        raise RayActorError
+
+    class Handle:
+        def __init__(self, answer: Callable[[str], Any]):
+            self._answer = answer
+
+        def __getattr__(self, method: str) -> Any:
+            return SimpleNamespace(remote=lambda *_: self._answer(method))
+
+    front = Front(Gateway([]), {"a": ("s/a",), "b": ("s/b",), "c": ("s/c",)})
+    front._handles = [Handle(answer) for answer in (well, hangs, dead)]
+    monkeypatch.setattr("serving.cluster.shards.ANSWERS_S", 0.01)
+    silent = dict.fromkeys(("s/b", "s/c"), SILENT)
+    assert asyncio.run(front.health()) == {"status": "degraded", "sites": {"s/a": "ok", **silent}, "audit": "ok"}
+    assert asyncio.run(front.ready()) == {"status": "unready", "faults": silent}
+    assert asyncio.run(front.exposition())[0] == b'# TYPE a gauge\na{shard="a"} 1.0\n'
+    for part in (front.summaries(), front.told(ANYBODY)):  # that would look like the whole
+        with pytest.raises(Busy, match="one of its processes does not answer"):
+            asyncio.run(part)
+
+
+def test_ray_s_controller_is_asked_once_where_the_shards_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be away: each request then held up the one in front for eight seconds."""
+    asked: list[str] = []
+
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "sites": {}, "audit": "ok"}
+
+    def find(name: str) -> Any:
+        asked.append(name)
+        return SimpleNamespace(health=SimpleNamespace(remote=health))
+
+    monkeypatch.setattr("ray.serve.get_app_handle", find)
+    front = Front(Gateway([]), {"a": (), "b": ()})
+    for _ in range(2):
+        assert asyncio.run(front.health())["status"] == "ok"
+    assert asked == ["a", "b"]
 
 
 def test_metrics_of_shards_are_joined() -> None:
@@ -253,6 +317,50 @@ def test_certificates_that_do_not_fit_are_one_sentence(tls: Tls, tmp_path: Path)
     for certificate, key in ((tls.key, tls.key), (tls.certificate, tls.certificate), (tmp_path / "no", tls.key)):
         with pytest.raises(CityloopError, match=r"tls: .* cannot be used"):
             bundle_tls(Tls(certificate=certificate, key=key), tmp_path)
+
+
+def test_a_renewed_certificate_is_taken_and_one_that_does_not_fit_leaves_the_old(tls: Tls, tmp_path: Path) -> None:
+    new = Tls(certificate=tmp_path / "c.pem", key=tmp_path / "k.pem")
+    with closing(Cluster(config(tls=tls))) as cluster:
+        cluster.take_certificate()
+        pem = Path(os.environ[PEM])
+        assert pem.read_bytes() == tls.certificate.read_bytes() + tls.key.read_bytes()
+        certify(new, days=(-2, 2))
+        cluster.config = config(tls=new)
+        cluster.take_certificate()
+        assert pem.read_bytes() == new.certificate.read_bytes() + new.key.read_bytes()
+        cluster.config = config(tls=Tls(certificate=tls.certificate, key=new.key))
+        with pytest.raises(CityloopError, match="cannot be used"):
+            cluster.take_certificate()
+        assert pem.read_bytes() == new.certificate.read_bytes() + new.key.read_bytes()
+
+
+def test_every_process_is_replaced_under_the_certificate_of_now() -> None:
+    done: list[str] = []
+    names = ("take_certificate", "run", "wait_until_ready")
+    cluster: Any = SimpleNamespace(**{name: lambda *_, name=name: done.append(name) for name in names})
+    ServeHandle(cluster, three("one"), [], ExitStack()).roll()
+    assert done == list(names)
+
+
+@pytest.mark.parametrize(("days", "said"), [((-2, -1), True), ((1, 2), True), ((-1, 1), False)])
+def test_a_certificate_that_clients_refuse_is_told_of(
+    days: tuple[int, int], said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = Tls(certificate=tmp_path / "c.pem", key=tmp_path / "k.pem")
+    certify(tls, days)
+    bundle_tls(tls, tmp_path)
+    assert (f"tls: {tls.certificate} holds from" in caplog.text) == said
+
+
+def certify(tls: Tls, days: tuple[int, int]) -> None:
+    """Make a certificate that holds between so many days from now."""
+    key, name, now = ed25519.Ed25519PrivateKey.generate(), x509.Name([]), datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(x509.random_serial_number())
+    made = made.not_valid_before(now + timedelta(days[0])).not_valid_after(now + timedelta(days[1]))
+    tls.certificate.write_bytes(made.sign(key, None).public_bytes(Encoding.PEM))
+    tls.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 @pytest.mark.slow

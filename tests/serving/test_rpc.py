@@ -189,7 +189,7 @@ async def test_events_are_streamed_and_resumed(site: Site) -> None:
 
 
 async def test_in_front_of_processes_the_events_of_all_of_them_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    front = Front(Gateway([]), ["one", "two"])
+    front = Front(Gateway([]), {"one": (), "two": ()})
     sources = [Source([Frame("a-1", "decision", b"{}")], [Frame("a-2", "alarm", b"{}")]), Source()]
 
     async def listen(_: Any, since: str | None, allowed: Callable[[], bool], last: int) -> JoinedEvents:

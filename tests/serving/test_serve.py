@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -212,6 +212,28 @@ def test_a_start_is_interrupted_or_stopped(
     with pytest.raises(error):
         serve(config(port=free_ports(1)[0]))
     assert signal.getsignal(number) is before
+
+
+def test_a_reload_that_is_asked_for_while_it_starts_comes_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that renews a certificate may come at any time; it ended the process without a word."""
+    rolled: list[str] = []
+
+    def roll() -> None:
+        rolled.append("roll")
+        signal.raise_signal(signal.SIGTERM)
+
+    def start(*_: object) -> Any:
+        signal.raise_signal(signal.SIGHUP)
+        return nullcontext(SimpleNamespace(roll=roll, check=lambda: pytest.fail("it waits")))
+
+    monkeypatch.setattr("serving.run._start", start)
+    monkeypatch.setattr("serving.run.announce", lambda *_: None)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # without the mend it would end the tests
+    try:
+        serve(config(port=free_ports(1)[0]))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert rolled == ["roll"]
 
 
 def test_ray_does_not_take_the_signal_that_stops_a_start(monkeypatch: pytest.MonkeyPatch) -> None:

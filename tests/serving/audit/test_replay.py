@@ -22,9 +22,11 @@ from serving.audit import AuditLog, AuditSettings, writer
 from serving.audit.query import Wanted
 from serving.audit.replay import replay
 from serving.audit.verify import verify
+from serving.charge.operations import change_roles
 from serving.checks import CheckSettings, InputChecks
 from serving.collaborators import Looked
 from serving.events import Event, Shadowed
+from serving.forms import RoleChange
 from tests.serving.audit.logs import Logged, all_reproduced, run
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, Stub, body_of, grid, service, tick_of
@@ -265,6 +267,27 @@ def test_controllers_in_the_shadow_are_replayed(logged: Logged, tmp_path: Path) 
     found = logged.replay()
     assert all_reproduced(found)
     assert found.shadows == {"reproduced": len(bodies)}
+
+
+def test_who_comes_back_into_a_role_remembers_nothing(logged: Logged) -> None:
+    site, bodies = episode("drainage/theta")
+    one = logged.service(site, make_controller("static", site))
+    asked = RoleChange(policy="pi", reason="a look")
+    overrides = one.standing.overrides
+
+    async def promote_twice() -> None:
+        await change_roles(one, "promote", asked, "ana")
+        for body in bodies[:3]:
+            await one.act_async(body)
+        await change_roles(one, "rollback", asked, "ana")
+        await change_roles(one, "promote", asked, "ana")
+        overrides.put(overrides.make(None, 0.0, "works", "ana", 60.0))
+        await one.act_async(bodies[3])  # whoever decides is not seen to, and learns from it
+        overrides.release(None)
+        await one.act_async(bodies[4])
+
+    asyncio.run(promote_twice())
+    assert all_reproduced(logged.replay())
 
 
 def test_a_bundle_that_made_no_decision_is_refused(logged: Logged, tmp_path: Path) -> None:
