@@ -27,8 +27,8 @@ class Standing:
     Args:
         site: the site.
         settings: of its watch.
-        configured: the roles that the configuration asks for. They hold unless people have changed them since that
-            same configuration was first obeyed.
+        started: the roles that the configuration asks for at the start. They hold unless people, or a deployment while
+            it ran, have changed them since these same roles were first obeyed.
         seats: controllers that are seated already, by the names in the roles; the others are opened.
         fallback: who decides when the one in charge cannot.
         store: where it was saved.
@@ -42,27 +42,32 @@ class Standing:
         self,
         site: Site,
         settings: SiteSettings,
-        configured: Roles,
+        started: Roles,
         seats: Mapping[str, Seat],
         fallback: Seat,
         store: Store,
         clock: Callable[[], float] = time.time,
     ):
-        self.site, self.settings, self.configured, self.store = site, settings, configured, store
-        self._seats, self._fallback = seats, fallback
+        self.site, self.settings, self.store = site, settings, store
+        self._seats, self._fallback, self._started = seats, fallback, started
         found = store.load()
         saved = found if found is None or found.site_hash == site.hash else None
         if saved is not found:
             log.warning("%s/%s: the site has changed, what was saved is void", site.system, site.name)
-        roles = configured if saved is None else reconfigured(configured, saved)
+        if saved is None:
+            self.configured = roles = started
+        elif started == (saved.started or saved.configured):
+            self.configured, roles = saved.configured, saved.roles
+        else:
+            self.configured, roles = started, reconfigured(started, saved)
         kept = saved if saved is not None and saved.roles == roles else None
         try:
             self.crew = self._crew(roles, None if kept is None else kept.canary)
         except CityloopError as error:
-            if roles.champion == configured.champion:
+            if roles.champion == started.champion:
                 raise
             log.warning("%s/%s: %s; the configured roles hold instead", site.system, site.name, error)
-            kept, self.crew = None, self._crew(configured, None)
+            self.configured, kept, self.crew = started, None, self._crew(started, None)
         self.watch = Watch(settings.rollback, None if kept is None else kept.tripped)
         self.episodes = Episodes() if kept is None else Episodes(kept.episode, begun=True)
         self.overrides = Overrides(site.agents, fallback.width, clock, None if saved is None else saved.overrides)
@@ -152,13 +157,12 @@ class Standing:
             episode=self.episodes.name,
             tripped=self.watch.tripped,
             overrides=dict(self.overrides.now()),
+            started=self._started,
         )
 
 
 def reconfigured(configured: Roles, saved: SiteState) -> Roles:
-    """The roles after a look at what was saved: what people changed stays until the configuration itself changes."""
-    if saved.configured == configured:
-        return saved.roles
+    """The roles that a new configuration asks for, with what was saved to go back to."""
     if saved.roles.champion == configured.champion:
         return configured.model_copy(update={"former": saved.roles.former})
     former = (*saved.roles.former, saved.roles.champion)[-REMEMBERED:]

@@ -35,6 +35,8 @@ class SiteState(Frozen):
         episode: the name of the current episode, if it has one.
         tripped: why the fallback decides instead of who is in charge; None if it does not.
         overrides: agent → the command by hand.
+        started: the roles that a process was started with when these were last obeyed. A deployment may have asked for
+            others since, while it ran; None: it has not been noted.
     """
 
     site_hash: str
@@ -44,6 +46,7 @@ class SiteState(Frozen):
     episode: str | None = None
     tripped: str | None = None
     overrides: dict[str, Override] = Field(default_factory=dict)
+    started: Roles | None = None
 
 
 ROLES = ("configured", "roles")
@@ -66,7 +69,7 @@ def merged(before: SiteState, after: SiteState, found: SiteState | None) -> Site
         ours = [*ROLES, *CHARGE]
     else:
         ours = [] if _differing(before, found, ROLES) else _differing(before, after, CHARGE)
-    ours += _differing(before, after, ("episode",))
+    ours += _differing(before, after, ("episode", "started"))
     overrides = _merged_overrides(before.overrides, after.overrides, found.overrides)
     return found.model_copy(update={name: getattr(after, name) for name in ours} | {"overrides": overrides})
 

@@ -11,8 +11,11 @@ from fastapi.testclient import TestClient
 
 from envs import CityloopError
 from envs.core.site import Site
+from serving.charge.operations import configure
+from serving.charge.roles import Roles
 from serving.charge.state import Store
 from serving.gateway import Gateway
+from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.operators import BASE, Clock, ask, change, http, put
 from tests.serving.plants import Stub, service
@@ -38,6 +41,25 @@ def test_the_configuration_holds_again_once_it_changes(site: Site, tmp_path: Pat
     other = service(site, Stub("other"), store=Store(tmp_path, site))
     assert other.standing.crew.roles.champion == "other"
     assert other.standing.crew.roles.former == ("max-pressure", "greedy")
+
+
+def test_what_people_did_outlives_what_a_deployment_asked_for_while_it_ran(site: Site, tmp_path: Path) -> None:
+    """A new process is started with the roles of the application's arguments, and told those of its `user_config`."""
+    asked = Roles(champion="max-pressure", challenger="greedy")
+
+    def start(**arguments: Any) -> SiteService:
+        one = service(site, store=Store(tmp_path, site), **arguments)
+        asyncio.run(configure(one, asked))
+        return one
+
+    one = start()
+    assert one.standing.crew.roles.challenger == "greedy"
+    change(http(one), "promote", policy="greedy")
+    for _ in range(2):
+        one = start()
+        assert one.standing.crew.roles == asked.promote("greedy")
+    other = start(controller=Stub("other"))  # other arguments win, and then what the deployment asks for
+    assert (other.standing.crew.roles.champion, other.standing.crew.roles.challenger) == ("max-pressure", "greedy")
 
 
 def test_a_policy_that_is_gone_does_not_keep_the_service_from_starting(site: Site, tmp_path: Path) -> None:
