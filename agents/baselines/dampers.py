@@ -2,8 +2,8 @@
 together, follow from measured forces and the observer's estimates.
 
 None sees more than the readings that a policy sees. Numbers of every law are tuned on training motions
-(`dampers_tune.py`) and kept in ``dampers_tuned.json``, by site; a site without some uses each law's defaults. Laws
-read one building's columns ``(k,)`` or many buildings' ``(E, k)``. Optimal control is in `dampers_optimal.py`.
+(`training.tuning.dampers`) and kept in ``dampers_tuned.json``, by site; a site without some uses each law's defaults.
+Laws read one building's columns ``(k,)`` or many buildings' ``(E, k)``. Optimal control is in `dampers_optimal.py`.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _law(kind: type[Law], site: DampersSite, condition: str = "") -> Controller:
     if condition and found is None:
         raise CityloopError(
             f"controller '{kind.name}@{condition}' has not been tuned for {site.name}: give {kind.name}, or run "
-            f"python -m agents.baselines.dampers_tune dampers/{site.name} {kind.name} {condition}"
+            f"python -m training.tuning.dampers dampers/{site.name} {kind.name} {condition}"
         )
     return kind(site, found or {})
 

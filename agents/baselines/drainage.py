@@ -16,7 +16,7 @@ from envs.core.world import Controller, Observation, Requests
 from envs.drainage.site import LEADS_MIN, DrainageSite
 
 TUNED = Path(__file__).with_name("drainage_tuned.json")
-"""Numbers of laws that were tuned on a site's training storms: site → law → number (`drainage_tune`)."""
+"""Numbers of laws that were tuned on a site's training storms: site → law → number (`training.tuning.drainage`)."""
 
 
 @cache

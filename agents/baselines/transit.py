@@ -80,7 +80,8 @@ def batched(site: TransitSite) -> Controller:
 
 
 PERIOD_S = 300.0
-"""Between two rebalancings in proportion to demand: tuned on training days (`transit_tune`); more often is worse."""
+"""Between two rebalancings in proportion to demand: tuned on training days (`training.tuning.transit`); more often is
+worse."""
 
 
 class _Rebalancing:

@@ -185,7 +185,7 @@ class Charging(Frozen):
 class Costs(Frozen):
     """What an insertion costs, for each second of delay or driving that it adds.
 
-    The defaults were found by `agents.baselines.transit_tune` on training days of nyc2015.
+    The defaults were found by `training.tuning.transit` on training days of nyc2015.
 
     Attributes:
         vehicle: of added driving, at free flow.

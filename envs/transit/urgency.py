@@ -34,7 +34,7 @@ class Haste:
 
 
 USUAL = Haste()
-"""Chosen on training days of nyc2015, hcmc and ingolstadt: see `agents.baselines.transit_tune`."""
+"""Chosen on training days of nyc2015, hcmc and ingolstadt: see `training.tuning.transit`."""
 
 AT_LEAST = 0.5
 """Riders who are taken to wait at least, in the whole town: by chance there may be nobody at the moment."""

@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 
 from agents import POLICY, make_controller, rules
-from agents.baselines import dampers_tune, drainage_tune, transit_line, transit_tune
 from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Fixed, Friction, Profile
 from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import invert, states
-from agents.baselines.dampers_tune import Tuner, search
 from agents.edge import EdgeLoop
 from agents.monitors.demand import compare
 from agents.monitors.storeys import learn
@@ -24,6 +22,9 @@ from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
 from envs.dampers.site import load_site
 from envs.transit.referee import measure
+from training import lines
+from training.tuning import dampers, drainage, transit
+from training.tuning.dampers import Tuner, search
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=3.0)
 SITE = load_site(SCENARIO)
@@ -215,16 +216,16 @@ def test_the_edge_needs_neither_torch_nor_ray_nor_a_compiler():
 @pytest.mark.parametrize(
     ("tool", "words", "says"),
     [
-        (dampers_tune, ["dampers/jansen", "lgq"], "Error: 'lgq' is no scenario, law or condition: name scenarios as"),
-        (dampers_tune, ["drainage/theta", "lqg"], "Error: drainage/theta is no building with dampers"),
-        (drainage_tune, ["drainage/estuary", "lqg"], "Error: law 'lqg' is unknown: choose pi, law, hold"),
-        (drainage_tune, ["dampers/jansen"], "Error: dampers/jansen is no drainage network"),
+        (dampers, ["dampers/jansen", "lgq"], "Error: 'lgq' is no scenario, law or condition: name scenarios as"),
+        (dampers, ["drainage/theta", "lqg"], "Error: drainage/theta is no building with dampers"),
+        (drainage, ["drainage/estuary", "lqg"], "Error: law 'lqg' is unknown: choose pi, law, hold"),
+        (drainage, ["dampers/jansen"], "Error: dampers/jansen is no drainage network"),
         (learn, ["drainage/theta"], "Error: drainage/theta is no building with dampers"),
         (compare, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
-        (transit_tune, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
-        (transit_line, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
-        (transit_line, ["transit/hcmc", "--seeds", "0"], "Error: seeds is 0: give from 1"),
-        (transit_tune, ["transit/nowhere"], "Error: scenario 'transit/nowhere' is unknown"),
+        (transit, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
+        (lines, ["dampers/jansen"], "Error: dampers/jansen is no fleet"),
+        (lines, ["transit/hcmc", "--seeds", "0"], "Error: seeds is 0: give from 1"),
+        (transit, ["transit/nowhere"], "Error: scenario 'transit/nowhere' is unknown"),
         (measure, ["transit/hcmc", "-o", "times.json"], "Error: transit/hcmc is no fleet on a SUMO network"),
         (measure, ["transit/nowhere", "-o", "times.json"], "Error: scenario 'transit/nowhere' is unknown"),
     ],

@@ -7,9 +7,9 @@ import pytest
 
 from agents import make_controller
 from agents.baselines.drainage import Hold, LevelLaw, LevelPI, tuned
-from agents.baselines.drainage_tune import tune
 from envs.drainage.site import LEADS_MIN
 from tests.envs.drainage.small import READ, row
+from training.tuning.drainage import tune
 
 
 def asked(name, **changed):

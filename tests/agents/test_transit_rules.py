@@ -6,7 +6,6 @@ import torch
 
 from agents import make_controller
 from agents.baselines.transit import Coverage, Even, Reactive, Standby
-from agents.baselines.transit_tune import SHOWN, tune, tune_standby
 from agents.networks import ZonePolicy
 from envs import load_scenario
 from envs.core.env import make_loop
@@ -14,6 +13,7 @@ from envs.transit.features import ZONE_FEATURES
 from envs.transit.standby import Reckoning
 from envs.transit.targets import counts_of, shares_of
 from tests.envs.transit.small import READ, three_zones
+from training.tuning.transit import SHOWN, tune, tune_standby
 
 READINGS = {name: np.array(values, float) for name, values in READ.items()}
 

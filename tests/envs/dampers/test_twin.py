@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from agents.baselines.dampers import PassiveOn
-from agents.baselines.dampers_tune import Tuner
 from envs import CityloopError, load_scenario
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions
@@ -13,6 +12,7 @@ from envs.dampers.site import steady
 from envs.dampers.structure import Structure
 from envs.dampers.twin import Twin
 from tests.envs.dampers.shaken import building, noise
+from training.tuning.dampers import Tuner
 
 GOOD = {"delay_ms": 0, "dropout": 0, "noise": 1, "dead": 0, "stiffness": 0}
 

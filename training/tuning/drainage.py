@@ -1,4 +1,4 @@
-"""Tunes laws on levels for one network: ``python -m agents.baselines.drainage_tune drainage/estuary [LAW…]``
+"""Tunes laws on levels for one network: ``python -m training.tuning.drainage drainage/estuary [LAW…]``
 
 A random search, then closer ones about the best, on training storms, for the least overflow as the reward counts it:
 relative to the size of its storm, so that no single cloudburst decides. Writes ``drainage_tuned.json``; what else

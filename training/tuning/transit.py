@@ -1,6 +1,6 @@
 """How transit's rules are tuned: insertion weights, the period of rebalancing, standing by; on training seeds alone.
 
-``python -m agents.baselines.transit_tune transit/nyc2015 --seeds 40`` prints a row a setting, the best last. Waits
+``python -m training.tuning.transit transit/nyc2015 --seeds 40`` prints a row a setting, the best last. Waits
 are shown with service, rides and empty driving beside them: weights trade one for another, and rebalancing is paid for
 in empty kilometres. Nothing is changed: what is chosen is written into `envs.transit.terms` by hand. With
 ``--standby`` the reckonings of `envs.transit.standby` are tried instead, with ``--urgency`` how a wait's weight follows

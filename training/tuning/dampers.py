@@ -1,4 +1,4 @@
-"""Tunes dampers' laws on training motions: ``python -m agents.baselines.dampers_tune REF… [LAW…] [CONDITION…]``
+"""Tunes dampers' laws on training motions: ``python -m training.tuning.dampers REF… [LAW…] [CONDITION…]``
 
 A random search, then closer ones about the best, for the least median of the headline indicator. All laws meet the
 same motions, all trials of a law at once. Without a condition all is good; with one of `CONDITIONS` the laws are tuned
