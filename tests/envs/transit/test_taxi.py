@@ -43,10 +43,18 @@ def test_days_are_split_without_overlap(folder):
 
 
 def test_given_test_days_are_taken(folder):
+    taxi.splits(folder)
     (folder / "test_dates.csv").write_text("test_dates\n2015-03-02\n")
-    taxi.splits.cache_clear()
     assert taxi.splits(folder)["test"] == ("2015-03-02",)
     assert len(taxi.splits(folder)["train"]) == 15
+
+
+def test_a_day_that_was_changed_is_read_anew(folder):
+    assert len(taxi.day(folder, "2015-03-01").origin) == 1
+    (folder / "trips" / "2015-03-01.csv").write_text(
+        ",pickup_time,pickup_ID,dropoff_ID,distance\n0,0,0,2,918\n1,60,2,0,918\n"
+    )
+    assert len(taxi.day(folder, "2015-03-01").origin) == 2
 
 
 def test_a_split_goes_through_its_days_with_other_starts(folder):
@@ -75,7 +83,6 @@ def test_days_count_for_the_hash_wherever_they_lie(folder, tmp_path_factory):
 
 def test_a_validation_day_is_not_trained_on(folder):
     (folder / "validation_dates.csv").write_text("validation_dates\n2015-03-17\n2015-03-03\n")
-    taxi.splits.cache_clear()
     assert "2015-03-03" not in taxi.splits(folder)["train"]
 
 
@@ -130,7 +137,6 @@ def test_who_asks_to_go_where_no_road_leads_is_left_out(folder, caplog):
 
 def test_every_split_has_a_day(folder):
     (folder / "training_dates.csv").write_text("training_dates\n2015-03-01\n2015-03-02\n")
-    taxi.splits.cache_clear()
     with pytest.raises(CityloopError, match="leaves no day for test: give more dates"):
         taxi.splits(folder)
 
