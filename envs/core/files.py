@@ -1,6 +1,6 @@
 """Files that are replaced as a whole: whoever reads one sees the old content or the new one, after a power cut too.
 
-And what tells whoever keeps what was read that a file was changed.
+And what was read, kept until a file is changed.
 """
 
 from __future__ import annotations
@@ -8,10 +8,16 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from envs.core.errors import CityloopError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DRAFT = ".tmp"
 """How a file ends that is not finished; one that lies there was left by a process that was killed."""
@@ -126,7 +132,30 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def stamp(path: Path) -> tuple[int, int]:
+def kept(files: Callable[P, Iterable[Path]], most: int = 8) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Keep what a function makes of files, for the same arguments, until one of the files is changed.
+
+    Args:
+        files: arguments → the files that are read.
+        most: so many results are kept, those that were last asked for.
+    """
+
+    def decorate(read: Callable[P, T]) -> Callable[P, T]:
+        @lru_cache(maxsize=most)
+        def keep(stamps: tuple[tuple[int, int], ...], *args: P.args, **kwargs: P.kwargs) -> T:
+            return read(*args, **kwargs)
+
+        @wraps(read)
+        def look(*args: P.args, **kwargs: P.kwargs) -> T:
+            stamps = tuple(map(_stamp, files(*args, **kwargs)))
+            return keep(stamps, *args, **kwargs)  # type: ignore[arg-type] # hashable, or there is nothing to keep it by
+
+        return look
+
+    return decorate
+
+
+def _stamp(path: Path) -> tuple[int, int]:
     """What tells whether a file was changed: when, and its size; zeros for one that is not there."""
     try:
         found = path.stat()

@@ -6,13 +6,12 @@ import itertools
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.files import stamp
+from envs.core.files import kept
 from envs.core.sumo import read_root, seconds
 from envs.intersections.scenarios import Demand, SignalScenario
 
@@ -41,8 +40,8 @@ ALONE = ("tlLogic", "vType", "vTypeDistribution")
 """Elements that make an additional file by themselves."""
 
 
-@lru_cache(maxsize=8)
-def _read(path: Path, stamped: tuple[int, int]) -> tuple[tuple[ET.Element, ...], bool]:
+@kept(lambda path: (path,))
+def _read(path: Path) -> tuple[tuple[ET.Element, ...], bool]:
     """The children of a route file, which write nothing, and whether any of the file itself would."""
     root = read_root(path)
     writes = _silence(root)
@@ -103,7 +102,7 @@ def read_routes(path: Path) -> tuple[ET.Element, ...]:
     Raises:
         CityloopError: if it cannot be parsed or holds no routes.
     """
-    return _read(path, stamp(path))[0]
+    return _read(path)[0]
 
 
 def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]:
@@ -140,7 +139,7 @@ def _write(children: Iterable[ET.Element], target: Path) -> Path:
 
 def _in_order(path: Path, target: Path) -> Path:
     """The file itself if it is in order of departure and writes nothing, else a copy that is."""
-    children, writes = _read(path, stamp(path))
+    children, writes = _read(path)
     times = [time_s for child in children if (time_s := departs_s(child)) is not None]
     if not writes and all(a <= b for a, b in itertools.pairwise(times)):
         return path

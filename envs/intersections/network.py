@@ -9,14 +9,13 @@ import gzip
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.sax import parseString
 
 from envs.core.errors import CityloopError
-from envs.core.files import stamp
+from envs.core.files import kept
 from envs.core.scene import Point, rounded
 from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.told import warn_once
@@ -55,20 +54,18 @@ def load_site(scenario: SignalScenario) -> SignalSite:
     Raises:
         CityloopError: if the network or a route file cannot be read, or no signal has two green stages.
     """
-    stamps = tuple(stamp(path) for path in scenario.files())
     files = (scenario.routes, scenario.additional)
     window_s = (scenario.begin_s, scenario.duration_s)
     timing = scenario.timing.model_dump_json()
-    return _load_site(scenario.name, scenario.net, *files, stamps, window_s, timing, scenario.sensors.range_m)
+    return _load_site(scenario.name, scenario.net, *files, window_s, timing, scenario.sensors.range_m)
 
 
-@lru_cache(maxsize=32)
+@kept(lambda name, net_file, routes, additional, window_s, timing, range_m: (net_file, *routes, *additional), most=32)
 def _load_site(
     name: str,
     net_file: Path,
     routes: tuple[Path, ...],
     additional: tuple[Path, ...],
-    stamps: tuple[tuple[int, int], ...],
     window_s: tuple[float, float],
     timing: str,
     range_m: float,

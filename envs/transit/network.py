@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.core.files import stamp
+from envs.core.files import kept
 from envs.core.told import warn_once
 from envs.transit import district, gtfs, streets, tables, taxi
 from envs.transit.day import Day, Town
 from envs.transit.matrices import Matrices
-from envs.transit.scenarios import TransitScenario
+from envs.transit.scenarios import TransitScenario, feed_files
 from envs.transit.site import TransitSite
 from envs.transit.walking import Stops, to_stops
 
@@ -41,17 +41,12 @@ def town_of(scenario: TransitScenario) -> Town:
         return _streets(scenario).town
     assert scenario.nodes is not None
     assert scenario.roads is not None
-    return _own_town(scenario.nodes, scenario.roads, scenario.gtfs, scenario.snap_m, _stamps(scenario))
+    return _own_town(scenario.nodes, scenario.roads, scenario.gtfs, scenario.snap_m)
 
 
-def _stamps(scenario: TransitScenario) -> tuple[tuple[int, int], ...]:
-    """What tells whether a scenario's files were changed."""
-    return tuple(stamp(path) for path in scenario.files())
-
-
-@lru_cache(maxsize=8)
-def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float, stamps: tuple[tuple[int, int], ...]) -> Town:
-    """A user's own, with the stops of a GTFS feed if there is one; read anew once its files have other stamps."""
+@kept(lambda nodes, roads, feed, snap_m: (nodes, roads, *feed_files(feed)))
+def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float) -> Town:
+    """A user's own, with the stops of a GTFS feed if there is one."""
     town = tables.read_town(nodes, roads, with_stops=feed is None)
     if feed is None:
         return town
@@ -112,7 +107,7 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
         return _with_speeds(_joined(found.rows(found.earliest_s < scenario.duration_s), site), scenario)
     if scenario.net is not None:
         return _with_speeds(streets.day(_streets(scenario), scenario.trips, scenario.duration_s, seed), scenario)
-    return _with_speeds(_own(scenario, site.matrices, _stamps(scenario)), scenario)
+    return _with_speeds(_own(scenario, site.matrices), scenario)
 
 
 def first_s(scenario: TransitScenario) -> float:
@@ -134,8 +129,8 @@ def _stops(scenario: TransitScenario, matrices: Matrices) -> Stops:
     return Stops(town_of(scenario).nodes, matrices, scenario.walk)
 
 
-@lru_cache(maxsize=8)
-def _own(scenario: TransitScenario, matrices: Matrices, stamps: tuple[tuple[int, int], ...]) -> Day:
+@kept(lambda scenario, matrices: scenario.files())
+def _own(scenario: TransitScenario, matrices: Matrices) -> Day:
     assert scenario.requests is not None
     room = [(crew.seats, crew.places) for crew in scenario.crews]
     stops = Stops(town_of(scenario).nodes, matrices, scenario.walk)

@@ -142,9 +142,15 @@ class TransitScenario(Scenario):
         """Whatever files it reads."""
         if self.days is not None:
             return sorted([*self.days.glob("*.csv"), *(self.days / "trips").glob("*.csv")])
-        feed = sorted(self.gtfs.glob("*.txt")) if self.gtfs is not None and self.gtfs.is_dir() else [self.gtfs]
-        mine = (self.nodes, self.roads, self.requests, *feed, self.net, self.times, *self.routes)
+        mine = (self.nodes, self.roads, self.requests, *feed_files(self.gtfs), self.net, self.times, *self.routes)
         return [path for path in mine if path is not None]
+
+
+def feed_files(feed: Path | None) -> list[Path]:
+    """The files of a GTFS feed, which is a ZIP or a folder; none if there is no feed."""
+    if feed is None:
+        return []
+    return sorted(feed.glob("*.txt")) if feed.is_dir() else [feed]
 
 
 SCENARIOS: dict[str, str] = {

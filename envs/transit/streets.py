@@ -16,14 +16,13 @@ import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.files import stamp
+from envs.core.files import kept
 from envs.core.sumo import read_root, seconds
 from envs.transit.day import Day, Town, cell_name, plain_day, zones_of
 from envs.transit.measured import Measured
@@ -103,6 +102,7 @@ class Streets:
     slot_s: float
 
 
+@kept(lambda net, routes, zones, times=None: (net, *routes, *((times,) if times else ())), most=4)
 def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Path | None = None) -> Streets:
     """The street graph of a network, and what of its trips a fleet may serve; read anew once a file was changed.
 
@@ -115,14 +115,6 @@ def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Pat
     Raises:
         CityloopError: if a file cannot be read, or nothing in it can be served.
     """
-    files = (net, *routes) if times is None else (net, *routes, times)
-    return _read(net, routes, zones, times, tuple(map(stamp, files)))
-
-
-@lru_cache(maxsize=4)
-def _read(
-    net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Path | None, stamps: tuple[tuple[int, int], ...]
-) -> Streets:
     network = read_net(net)
     measured = Measured.load(times, net) if times is not None else None
     delay_s, stop_s = np.full(len(network.start), JUNCTION_S), np.full(len(network.stops), STOP_S)
@@ -151,17 +143,13 @@ def _read(
     return Streets(town, whole[:, 0], whole[:, 1], table[:, 2], whole[:, 2], speed, slot_s)
 
 
+@kept(lambda path: (path,), most=4)
 def read_net(path: Path) -> Net:
     """The streets of a network; read anew once the file was changed.
 
     Raises:
         CityloopError: if it cannot be read, or has no street for passenger cars.
     """
-    return _read_net(path, stamp(path))
-
-
-@lru_cache(maxsize=4)
-def _read_net(path: Path, stamped: tuple[int, int]) -> Net:
     import sumolib
 
     try:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.files import stamp
+from envs.core.files import kept
 from envs.core.scenario import Seeds
 from envs.transit.day import Day, Town, plain_day, zones_of
 from envs.transit.site import Node, Road
@@ -62,13 +61,9 @@ def town(folder: Path) -> Town:
     return Town(nodes, tuple(roads), zones_of([f"zone{k}" for k in range(len(nodes))], nodes, tuple(roads)))
 
 
+@kept(lambda folder: (folder / f"{name}_dates.csv" for name in ("training", "validation", "test")))
 def splits(folder: Path) -> dict[str, tuple[str, ...]]:
     """Split → its days."""
-    return _splits(folder, tuple(stamp(folder / f"{name}_dates.csv") for name in ("training", "validation", "test")))
-
-
-@lru_cache(maxsize=8)
-def _splits(folder: Path, stamps: tuple[tuple[int, int], ...]) -> dict[str, tuple[str, ...]]:
     train, validation = (_dates(folder / f"{name}_dates.csv") for name in ("training", "validation"))
     given = folder / "test_dates.csv"
     test = _dates(given) if given.is_file() else train[HELD_OUT - 1 :: HELD_OUT]
@@ -103,16 +98,12 @@ def day(folder: Path, date: str) -> Day:
     return plain_day(*_trips(folder, date)).in_order()
 
 
+@kept(lambda folder, date: (folder / "trips" / f"{date}.csv", folder / "zones.csv"), most=512)
 def _trips(folder: Path, date: str) -> tuple[np.ndarray, ...]:
     """Zones of origin and destination, and seconds of the pick-up, each ``(requests,)``."""
-    path, zones = folder / "trips" / f"{date}.csv", folder / "zones.csv"
-    return _read_trips(path, zones, (stamp(path), stamp(zones)))
-
-
-@lru_cache(maxsize=512)
-def _read_trips(path: Path, zones_path: Path, stamps: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, ...]:
+    path = folder / "trips" / f"{date}.csv"
     rows = _read(path, ("pickup_time", "pickup_ID", "dropoff_ID"))
-    zones = len(_read(zones_path, ("longitude", "latitude")))
+    zones = len(_read(folder / "zones.csv", ("longitude", "latitude")))
     table = np.array([_trip(path, k, row, zones) for k, row in enumerate(rows, start=2)])
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2]
 

@@ -1,9 +1,9 @@
-"""Files are replaced as a whole, or stay as they were; records say what is wrong with theirs."""
+"""Files are replaced as a whole, or stay as they were; what was read is kept; records say what is wrong with theirs."""
 
 import pytest
 
 from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.files import kept, write_bytes
 from envs.core.frozen import Frozen
 
 
@@ -35,6 +35,27 @@ def test_what_cannot_be_written_is_named_as_it_was_asked_for(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         write_bytes(path, b"new")
     assert error.value.filename == str(path)
+
+
+def test_what_was_read_is_kept_until_the_file_is_changed(tmp_path):
+    asked = []
+
+    @kept(lambda path, times=1: (path,))
+    def read(path, times=1):
+        """Words."""
+        asked.append(path)
+        return path.read_text() * times
+
+    path = tmp_path / "words"
+    path.write_text("a")
+    assert [read(path), read(path), read(path, times=2), read(path, times=2)] == ["a", "a", "aa", "aa"]
+    assert len(asked) == 2
+    path.write_text("ab")
+    assert [read(path), read(path, times=2)] == ["ab", "abab"]
+    assert read.__doc__ == "Words."
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        read(path)
 
 
 def test_a_record_is_read_back_or_refused_with_its_name(tmp_path):
