@@ -10,7 +10,6 @@ needed.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from agents.plain_onnx import check_plain, check_size, first_line
 from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError
+from envs.core.files import exchange
 from envs.core.frozen import first_problem
 from envs.core.readings import Readings
 from envs.core.registry import get_system
@@ -83,11 +83,10 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
             if (folder / name).is_file():
                 shutil.copy2(folder / name, new)
         if folder.exists():
-            os.replace(folder, work / "old")
-        os.replace(new, folder)
+            exchange(new, folder)
+        else:
+            new.rename(folder)
     finally:
-        if (work / "old").exists() and not folder.exists():  # the new one did not get there
-            os.replace(work / "old", folder)
         shutil.rmtree(work)
 
 

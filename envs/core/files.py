@@ -1,10 +1,11 @@
-"""Files that are replaced as a whole: whoever reads one sees the old content or the new one, after a power cut too.
+"""Files and folders replaced as a whole: whoever reads one sees the old content or the new, after a power cut too.
 
 And what was read, kept until a file is changed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import secrets
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 DRAFT = ".tmp"
 """How a file ends that is not finished; one that lies there was left by a process that was killed."""
+
+HERE, EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux's renameat2."""
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
@@ -48,6 +52,27 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
             error.filename = str(path)  # nobody else knows of the draft
         raise
     sync_folder(path.parent)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two files or folders of a file system change names, both at once where it can.
+
+    Elsewhere a process that is killed in between leaves the second name to nobody, and what had it beside the first.
+
+    Raises:
+        OSError: if they cannot be renamed; both are then as they were.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux
+    if rename is not None and rename(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE) == 0:
+        return
+    aside = one.with_name(f".{one.name}.{os.getpid()}.{secrets.token_hex(4)}{DRAFT}")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except BaseException:
+        aside.rename(other)
+        raise
+    aside.rename(one)
 
 
 def make_folder(folder: Path, called: str) -> None:

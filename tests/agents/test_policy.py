@@ -99,15 +99,13 @@ def test_a_bundle_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, replace = bundle(tmp_path / "tiny"), os.replace
+    path = bundle(tmp_path / "tiny")
     before = {file.name: file.read_bytes() for file in path.iterdir()}
 
-    def fails(source: Path, target: Path) -> None:
-        if source.name == "new":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        replace(source, target)
+    def fails(one: Path, other: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "replace", fails)
+    monkeypatch.setattr("agents.policy.exchange", fails)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         bundle(path, name="other")
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before

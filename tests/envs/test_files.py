@@ -1,9 +1,11 @@
 """Files are replaced as a whole, or stay as they were; what was read is kept; records say what is wrong with theirs."""
 
+import ctypes
+
 import pytest
 
 from envs.core.errors import CityloopError
-from envs.core.files import kept, write_bytes
+from envs.core.files import exchange, kept, write_bytes
 from envs.core.frozen import Frozen
 
 
@@ -35,6 +37,33 @@ def test_what_cannot_be_written_is_named_as_it_was_asked_for(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         write_bytes(path, b"new")
     assert error.value.filename == str(path)
+
+
+@pytest.fixture(params=["at once", "one after the other"])
+def two_folders(request, tmp_path, monkeypatch):
+    if request.param != "at once":
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: None)
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "who").write_text(name)
+    return tmp_path / "one", tmp_path / "other"
+
+
+def test_folders_change_names(two_folders, tmp_path):
+    one, other = two_folders
+    exchange(one, other)
+    assert [(folder / "who").read_text() for folder in two_folders] == ["other", "one"]
+    assert set(tmp_path.iterdir()) == {one, other}
+
+
+def test_folders_that_cannot_change_names_stay(two_folders, tmp_path):
+    one, other = two_folders
+    with pytest.raises(FileNotFoundError):
+        exchange(one, tmp_path / "gone")
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "gone", other)
+    assert [(folder / "who").read_text() for folder in two_folders] == ["one", "other"]
+    assert set(tmp_path.iterdir()) == {one, other}
 
 
 def test_what_was_read_is_kept_until_the_file_is_changed(tmp_path):
