@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -22,12 +21,16 @@ from gymnasium import spaces
 from envs.core.env import CityParallelEnv, make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
+from envs.core.promises import BrokenPromiseError, need
 from envs.core.rollout import digest, digest_elsewhere, random_episode, random_requests
 from envs.core.scenario import Scenario
+from envs.core.vector_testing import check_vector
 
 DECISIONS = 24
 """Length of the checked episode."""
 
+PLANTS = 3
+"""So many are simulated together, where a system does so itself."""
 
 FIRST_EPISODE = "spaces"
 """The first check that plays one."""
@@ -46,10 +49,6 @@ class Check:
     name: str
     ok: bool
     detail: str
-
-
-class BrokenPromiseError(Exception):
-    """A system does not keep the contract; the message says how."""
 
 
 def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) -> list[Check]:
@@ -100,11 +99,6 @@ def _run(name: str, check: Callable[[ControlLoop], str], scenario: Scenario) -> 
         loop.close()
 
 
-def _need(condition: Any, message: str) -> None:
-    if not condition:
-        raise BrokenPromiseError(message)
-
-
 def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return set(a) == set(b) and all(np.array_equal(a[name], b[name], equal_nan=True) for name in a)
 
@@ -112,23 +106,23 @@ def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 def _scenario(loop: ControlLoop) -> str:
     scenario = loop.scenario
     again = type(scenario).parse(json.loads(scenario.model_dump_json()), "its own JSON")
-    _need(again == scenario, "the scenario changes when written as JSON and read back")
-    _need(again.hash == scenario.hash, "the scenario's hash changes when it is written as JSON and read back")
+    need(again == scenario, "the scenario changes when written as JSON and read back")
+    need(again.hash == scenario.hash, "the scenario's hash changes when it is written as JSON and read back")
     ranges = {name: getattr(scenario.seeds, name) for name in ("test", "validation", "train")}
     for name, seeds in ranges.items():
         others = [other for key, other in ranges.items() if key != name]
         overlap = any(seeds.first in other or seeds.last in other for other in others)
-        _need(not overlap, f"the {name} seeds overlap another split's")
+        need(not overlap, f"the {name} seeds overlap another split's")
     return f"hash {scenario.hash}"
 
 
 def _site(loop: ControlLoop) -> str:
     site = loop.site
     again = loop.system.site_class.model_validate_json(site.model_dump_json())
-    _need(again == site and again.hash == site.hash, "the site changes when written as JSON and read back")
-    _need(site.agents and len(set(site.agents)) == len(site.agents), "agents need names, each its own")
+    need(again == site and again.hash == site.hash, "the site changes when written as JSON and read back")
+    need(site.agents and len(set(site.agents)) == len(site.agents), "agents need names, each its own")
     missing = {column.axis for column in loop.system.readings.columns} - set(site.axes)
-    _need(not missing, f"the readings run along axes that the site lacks: {sorted(missing)}")
+    need(not missing, f"the readings run along axes that the site lacks: {sorted(missing)}")
     return f"agents: {len(site.agents)}, hash {site.hash}"
 
 
@@ -138,10 +132,10 @@ def _scene(loop: ControlLoop) -> str:
         if mark.id:
             axis = scene.axes.get(mark.kind, "")
             known = mark.id in loop.site.axes.get(axis, ())
-            _need(known, f"mark {mark.id!r} of kind {mark.kind!r} is not on axis {axis!r} of the site")
+            need(known, f"mark {mark.id!r} of kind {mark.kind!r} is not on axis {axis!r} of the site")
     drawn = {mark.id for mark in scene.marks}
     missing = [agent for agent in loop.site.agents if agent not in drawn]
-    _need(not missing, f"agents are not drawn: {missing[:3]}")
+    need(not missing, f"agents are not drawn: {missing[:3]}")
     return f"{len(scene.marks)} marks, every agent among them"
 
 
@@ -150,32 +144,32 @@ def _readings(loop: ControlLoop) -> str:
     for _ in random_episode(loop):
         loop.system.cross_check(loop.site, loop.readings)
         sent = json.loads(json.dumps(schema.to_json(loop.readings), allow_nan=False))
-        _need(_same(schema.validate(sent, loop.site.axes), loop.readings), "readings change on their way through JSON")
+        need(_same(schema.validate(sent, loop.site.axes), loop.readings), "readings change on their way through JSON")
     return f"{len(schema.columns)} columns fit the schema and survive JSON"
 
 
 def _consistency(loop: ControlLoop) -> str:
     site, names = loop.site, {column.name for column in loop.system.readings.columns}
     parts = loop.system.consistency(site)
-    _need(set(parts.plausible) == names, f"consistency lacks columns {sorted(names ^ set(parts.plausible))}")
+    need(set(parts.plausible) == names, f"consistency lacks columns {sorted(names ^ set(parts.plausible))}")
     for axis in {column.axis for column in loop.system.readings.columns}:
         shape = (len(site.agents), len(site.axes[axis]))
-        _need(axis in parts.concerns, f"nobody knows which agents rely on axis {axis}")
-        _need(parts.concerns[axis].shape == shape, f"concerns of axis {axis} are not {shape}")
+        need(axis in parts.concerns, f"nobody knows which agents rely on axis {axis}")
+        need(parts.concerns[axis].shape == shape, f"concerns of axis {axis} are not {shape}")
     before, time_s, exact = None, 0.0, {name for name, rule in parts.rules.items() if np.isfinite(rule.limit)}
     for step in random_episode(loop):
         if step is not None and step.done:
             break  # nobody decides on what is read when all is over
         now = {name: values.copy() for name, values in loop.readings.items()}
         found = parts.residuals(before, now, loop.world.time_s - time_s)
-        _need(set(found) <= set(parts.rules), f"residuals of unknown rules {sorted(set(found) - set(parts.rules))}")
-        _need(_same(now, loop.readings), "residuals are not pure")
+        need(set(found) <= set(parts.rules), f"residuals of unknown rules {sorted(set(found) - set(parts.rules))}")
+        need(_same(now, loop.readings), "residuals are not pure")
         for name, values in found.items():
             axis = parts.rules[name].axis
             count = len(site.axes[axis]) if axis else 1
-            _need(np.shape(values) == (count,), f"residuals of {name} have shape {np.shape(values)}, not {(count,)}")
+            need(np.shape(values) == (count,), f"residuals of {name} have shape {np.shape(values)}, not {(count,)}")
             broken = name in exact and bool((values > parts.rules[name].limit).any())
-            _need(not broken, f"healthy readings break rule {name}: {parts.rules[name].doc}")
+            need(not broken, f"healthy readings break rule {name}: {parts.rules[name].doc}")
         before, time_s = now, loop.world.time_s
     return f"{len(parts.rules)} rules, {len(exact)} of them exact, hold"
 
@@ -185,17 +179,17 @@ def _observations(loop: ControlLoop) -> str:
     for _ in random_episode(loop):
         before = {name: values.copy() for name, values in loop.readings.items()}
         seen, again = loop.observation, loop.features.encode(loop.readings, loop.mask)
-        _need(_same(seen, again) and _same(before, loop.readings), "features are not pure: encoding twice differs")
+        need(_same(seen, again) and _same(before, loop.readings), "features are not pure: encoding twice differs")
         for name, shape in loop.layout.shapes.items():
             part = seen[name]
-            _need(part.shape == (n, *shape), f"part {name} has shape {part.shape}, not {(n, *shape)}")
-            _need(part.dtype == np.float32, f"part {name} is {part.dtype}, not float32")
-            _need(np.isfinite(part).all(), f"part {name} holds values that are not finite")
+            need(part.shape == (n, *shape), f"part {name} has shape {part.shape}, not {(n, *shape)}")
+            need(part.dtype == np.float32, f"part {name} is {part.dtype}, not float32")
+            need(np.isfinite(part).all(), f"part {name} holds values that are not finite")
         parts = loop.layout.unflatten(loop.layout.flatten(seen))
-        _need(_same(parts, {name: seen[name] for name in parts}), "the flat observation cannot be taken apart again")
+        need(_same(parts, {name: seen[name] for name in parts}), "the flat observation cannot be taken apart again")
         state = loop.features.state(loop.readings)
-        _need(state.shape == tuple(loop.features.state_shape), f"the state has shape {state.shape}")
-        _need(state.dtype == np.float32 and np.isfinite(state).all(), "the state is not finite float32")
+        need(state.shape == tuple(loop.features.state_shape), f"the state has shape {state.shape}")
+        need(state.dtype == np.float32 and np.isfinite(state).all(), "the state is not finite float32")
     return f"{loop.layout.size} finite float32 features an agent"
 
 
@@ -205,8 +199,8 @@ def _masks(loop: ControlLoop) -> str:
         return "actions are continuous: no mask"
     for _ in random_episode(loop):
         shape = (len(loop.site.agents), space.n)
-        _need(loop.mask.dtype == bool and loop.mask.shape == shape, f"the mask is not bool {shape}")
-        _need(loop.mask.any(axis=1).all(), "some agent may ask for nothing")
+        need(loop.mask.dtype == bool and loop.mask.shape == shape, f"the mask is not bool {shape}")
+        need(loop.mask.any(axis=1).all(), "some agent may ask for nothing")
     return f"always an allowed action of {space.n}"
 
 
@@ -218,10 +212,10 @@ def _guard(loop: ControlLoop) -> str:
             before = {name: values.copy() for name, values in loop.readings.items()}
             commands, changes = loop.guard.check(loop.readings, requests)
             again, _ = loop.guard.check(loop.readings, requests)
-            _need(np.array_equal(commands, again) and _same(before, loop.readings), "the guard is not pure")
+            need(np.array_equal(commands, again) and _same(before, loop.readings), "the guard is not pure")
             kept, rest = loop.guard.check(loop.readings, commands)
-            _need(np.array_equal(kept, commands) and not rest, "the guard changes its own commands")
-            _need(_allowed(loop, commands), "the guard lets something through that its mask forbids")
+            need(np.array_equal(kept, commands) and not rest, "the guard changes its own commands")
+            need(_allowed(loop, commands), "the guard lets something through that its mask forbids")
             changed += len(changes)
     return f"pure and idempotent; mended {changed} wild requests"
 
@@ -254,19 +248,19 @@ def _rewards(loop: ControlLoop) -> str:
             continue
         names = tuple(step.terms)
         for name, values in step.terms.items():
-            _need(values.shape == (len(loop.site.agents),), f"term {name} has shape {values.shape}")
-            _need(np.isfinite(values).all(), f"term {name} is not finite")
-        _need(np.allclose(sum(step.terms.values()), step.reward), "the terms do not sum to the reward")
+            need(values.shape == (len(loop.site.agents),), f"term {name} has shape {values.shape}")
+            need(np.isfinite(values).all(), f"term {name} is not finite")
+        need(np.allclose(sum(step.terms.values()), step.reward), "the terms do not sum to the reward")
     return f"the sum of {', '.join(names)}"
 
 
 def _indicators(loop: ControlLoop) -> str:
     *_, last = random_episode(loop)
     system, kpis = loop.system, last.kpis if last else {}
-    _need(set(kpis) == set(system.kpis), f"the indicators are {sorted(kpis)}, documented are {sorted(system.kpis)}")
-    _need(system.kpi in kpis, f"the headline indicator {system.kpi} is missing")
-    _need(kpis.get(system.failure) in (0, 1), f"{system.failure} is {kpis.get(system.failure)}, not 0 or 1")
-    _need(np.isfinite(list(kpis.values())).all(), "an indicator is not finite")
+    need(set(kpis) == set(system.kpis), f"the indicators are {sorted(kpis)}, documented are {sorted(system.kpis)}")
+    need(system.kpi in kpis, f"the headline indicator {system.kpi} is missing")
+    need(kpis.get(system.failure) in (0, 1), f"{system.failure} is {kpis.get(system.failure)}, not 0 or 1")
+    need(np.isfinite(list(kpis.values())).all(), "an indicator is not finite")
     return f"{system.kpi} = {kpis[system.kpi]:.4g}"
 
 
@@ -274,16 +268,16 @@ def _spaces(loop: ControlLoop) -> str:
     env = CityParallelEnv(loop.scenario, seed=0)
     try:
         observations, _ = env.reset(seed=0)
-        _need(env.agents == env.possible_agents, "not all agents are there after reset()")
+        need(env.agents == env.possible_agents, "not all agents are there after reset()")
         for agent in env.agents:
-            _need(env.observation_space(agent) is env.observation_space(agent), "a space is made anew at every call")
+            need(env.observation_space(agent) is env.observation_space(agent), "a space is made anew at every call")
         while env.agents:
             for agent, seen in observations.items():
-                _need(env.observation_space(agent).contains(seen), f"{agent}'s observation is not in its space")
-            _need(env.state_space.contains(env.state()), "the state is not in its space")
+                need(env.observation_space(agent).contains(seen), f"{agent}'s observation is not in its space")
+            need(env.state_space.contains(env.state()), "the state is not in its space")
             requests = random_requests(env.loop, np.random.default_rng(0))
             observations, rewards, *_ = env.step(dict(zip(env.agents, requests, strict=True)))
-            _need(list(rewards) == env.possible_agents, "the set of agents changes within an episode")
+            need(list(rewards) == env.possible_agents, "the set of agents changes within an episode")
     finally:
         env.close()
     return f"the same agents from start to end: {len(env.possible_agents)}"
@@ -291,11 +285,24 @@ def _spaces(loop: ControlLoop) -> str:
 
 def _repeatable(loop: ControlLoop) -> str:
     first, second = digest(loop), digest(loop)
-    _need(first == second, "two episodes of one seed differ within a process")
-    _need(digest(loop, 8) != first, "two seeds give the same episode")
+    need(first == second, "two episodes of one seed differ within a process")
+    need(digest(loop, 8) != first, "two seeds give the same episode")
     for hash_seed in ("1", "2"):
-        _need(digest_elsewhere(loop.scenario, hash_seed) == first, "an episode differs from process to process")
+        need(digest_elsewhere(loop.scenario, hash_seed) == first, "an episode differs from process to process")
     return "the same in two episodes and in two processes with other hash seeds"
+
+
+def _arrays(loop: ControlLoop) -> str:
+    make, decisions = loop.system.make_vector, loop.scenario.decisions
+    if make is None:
+        return "plants are simulated one by one"
+    plants = make(loop.scenario, PLANTS, 0)
+    mine = (loop.layout.shapes, loop.features.state_shape, loop.action_space, len(loop.site.agents))
+    theirs = (plants.layout.shapes, plants.state_shape, plants.action_space, plants.agents)
+    plants.close()
+    need(mine == theirs, f"plants as arrays have other shapes or spaces than one by itself: {theirs}, not {mine}")
+    ended = check_vector(lambda seed: make(loop.scenario, PLANTS, seed), 2 * decisions)
+    return f"{PLANTS} plants as arrays repeat themselves, and go on from a state; {ended} episodes"
 
 
 def _closing(loop: ControlLoop) -> str:
@@ -306,9 +313,9 @@ def _closing(loop: ControlLoop) -> str:
         loop.close()
         loop.close()
         left = sorted(path.name for path in folder.iterdir())
-    _need(not left, f"close() leaves {', '.join(left)} in the folder for temporary files")
+    need(not left, f"close() leaves {', '.join(left)} in the folder for temporary files")
     new = _children() - before
-    _need(not new, f"close() leaves processes {sorted(new)}")
+    need(not new, f"close() leaves processes {sorted(new)}")
     return "leaves no process and no file"
 
 
@@ -347,6 +354,7 @@ CHECKS: dict[str, Callable[[ControlLoop], str]] = {
     "rewards": _rewards,
     "indicators": _indicators,
     "determinism": _repeatable,
+    "arrays": _arrays,
     "closing": _closing,
 }
 """Name → check, in the order in which they run."""

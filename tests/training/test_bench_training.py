@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from envs.core.promises import BrokenPromiseError
+from envs.core.vector_testing import check_vector
 from training.algorithm import ray_session
 from training.bench.contestants import CONTESTANTS, Sizes
 from training.bench.matching import LENGTH, MatchingVector
@@ -41,16 +43,63 @@ def test_episodes_end_in_turn_and_report():
         assert all(("matched" in kpis) == done for kpis, done in zip(batch.kpis, batch.done, strict=True))
 
 
-def test_a_state_leads_to_the_same_future():
-    plants = MatchingVector(3, 1)
-    play(plants, 20, plants.reset())
-    state = plants.get_state()
-    expected = play(plants, 60, None)
-    other = MatchingVector(3, 9)
-    found = play(other, 60, other.set_state(state))
-    for a, b in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(a.observation, b.observation)
-        np.testing.assert_array_equal(a.reward, b.reward)
+def test_plants_keep_what_they_promise():
+    assert check_vector(lambda seed: MatchingVector(3, seed), steps=2 * LENGTH) == 6
+
+
+class Forgetful(MatchingVector):
+    """Goes on from a state as if a step more had been played."""
+
+    def set_state(self, state):
+        return super().set_state((state[0], state[1] + 1, *state[2:]))
+
+
+class Drifting(MatchingVector):
+    """Begins otherwise every time."""
+
+    def reset(self, seed=None):
+        self._seed += 1
+        return super().reset(seed)
+
+
+class Wide(MatchingVector):
+    """Rewards in another shape."""
+
+    def receive(self):
+        batch = super().receive()
+        batch.reward = batch.reward.mean(axis=1)
+        return batch
+
+
+class Silent(MatchingVector):
+    """Has no indicators."""
+
+    def receive(self):
+        batch = super().receive()
+        batch.kpis = [{} for _ in batch.kpis]
+        return batch
+
+
+class Willing(MatchingVector):
+    """Takes whatever it is asked for."""
+
+    def send(self, requests):
+        self._requests = requests
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (Forgetful, "go on from a state otherwise"),
+        (Drifting, "do not repeat themselves"),
+        (Wide, r"reward has shape \(3,\)"),
+        (Silent, "indicators come otherwise"),
+        (Willing, "taken before the first episode"),
+    ],
+)
+def test_plants_that_break_a_promise_are_found(broken, words):
+    with pytest.raises(BrokenPromiseError, match=words):
+        check_vector(lambda seed: broken(3, seed), steps=2 * LENGTH)
 
 
 @pytest.mark.parametrize("name", ["plain torch", "stable-baselines3"])

@@ -242,7 +242,7 @@ class StockRLlib:
         model = {
             "layout": plants.layout,
             "state_shape": plants.state_shape,
-            "outputs": plants.action_space.n,
+            "outputs": plants.layout.shapes["action_mask"][0],
             "width": sizes.width,
         }
         self._folder = tempfile.TemporaryDirectory()
@@ -296,7 +296,7 @@ class _AgentRows(VecEnv):
     def __init__(self, plants: MatchingVector):
         self._plants = plants
         space = Box(-np.inf, np.inf, (plants.layout.size,), np.float32)
-        super().__init__(plants.num_envs * plants.agents, space, Discrete(int(plants.action_space.n)))
+        super().__init__(plants.num_envs * plants.agents, space, Discrete(int(plants.layout.shapes["action_mask"][0])))
 
     def _rows(self, array: np.ndarray) -> np.ndarray:
         return array.reshape(self.num_envs, -1)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Discrete, Space
 
+from envs.core.errors import CityloopError
 from envs.core.loop import Layout
-from envs.core.vector import Batch
+from envs.core.vector import Batch, check_shape
 
 LENGTH = 50
 """Steps of an episode."""
@@ -37,10 +38,11 @@ class MatchingVector:
         self.num_envs, self.agents, self._seed = num_envs, agents, seed
         self.layout = Layout({"features": (observation,), "action_mask": (actions,)})
         self.state_shape: tuple[int, ...] = (rows, 4)
-        self.action_space: Discrete[Any] = Discrete(actions)
+        self.action_space: Space[Any] = Discrete(actions)
         self._observation, self._actions = observation, actions
         self._plants, self._members = np.arange(num_envs)[:, None], np.arange(agents)[None, :]
         self._start(seed)
+        self._begun = False
 
     def _start(self, seed: int) -> None:
         self._rng = np.random.default_rng([seed, 7])
@@ -51,6 +53,7 @@ class MatchingVector:
     def reset(self, seed: int | None = None) -> Batch:
         """Start anew."""
         self._start(self._seed if seed is None else seed)
+        self._begun = True
         return self._report(np.zeros((self.num_envs, self.agents)), np.zeros(self.num_envs, bool))
 
     def _see(self) -> np.ndarray:
@@ -76,7 +79,14 @@ class MatchingVector:
         return self._batch
 
     def send(self, requests: np.ndarray) -> None:
-        """Keep the requests for `receive`."""
+        """Keep the requests ``(E, N)`` for `receive`.
+
+        Raises:
+            CityloopError: if no episode has begun, or the requests are of another shape.
+        """
+        if not self._begun:
+            raise CityloopError("no episode is under way: call reset() before step()")
+        check_shape(requests, self)
         self._requests = requests
 
     def receive(self) -> Batch:
@@ -103,6 +113,7 @@ class MatchingVector:
         generator, age, total, right, self._batch = state
         self._rng.bit_generator.state = generator
         self._age, self._total, self._right = age.copy(), total.copy(), right.copy()
+        self._begun = True
         return self._batch
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
+from envs.core.vector_testing import check_vector
 from envs.dampers.block import Block, samples
 from envs.dampers.building import Building
 from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
@@ -260,32 +261,12 @@ def test_features_do_not_tell_a_motions_strength_but_by_its_size():
     np.testing.assert_allclose(moved, np.log(2) / 3, rtol=1e-6)
 
 
-def vector(envs=6, seed=100_000):
-    return DampersVector(load_scenario("dampers/jansen", duration_s=0.5), envs, seed)
+def vector(seed=100_000):
+    return DampersVector(load_scenario("dampers/jansen", duration_s=0.5), 6, seed)
 
 
-def test_many_buildings_step_begin_anew_and_repeat_themselves():
-    plants = vector()
-    first = plants.reset()
-    assert first.observation.shape == (6, 2, plants.layout.size)
-    rng, ended, history = np.random.default_rng(0), 0, []
-    for k in range(120):
-        if k == 60:
-            saved = plants.get_state()
-        batch = plants.step(rng.uniform(0, 1, (6, 2, 1)))
-        ended += batch.done.sum()
-        assert all(bool(kpis) == done for kpis, done in zip(batch.kpis, batch.done, strict=True))
-        if k >= 60:
-            history.append((batch.observation.copy(), batch.reward.copy()))
-    assert ended == 12
-    again, rng = vector(), np.random.default_rng(0)
-    again.reset()
-    again.set_state(saved)
-    requests = [rng.uniform(0, 1, (6, 2, 1)) for _ in range(120)][60:]
-    for asked, (observation, reward) in zip(requests, history, strict=True):
-        batch = again.step(asked)
-        np.testing.assert_array_equal(batch.observation, observation)
-        np.testing.assert_array_equal(batch.reward, reward)
+def test_many_buildings_keep_what_plants_promise():
+    assert check_vector(vector, steps=120) == 12
 
 
 def test_requests_to_many_buildings_are_taken_and_refused_as_by_processes():
