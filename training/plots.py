@@ -64,11 +64,14 @@ PLAN_AGENTS = 60
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture in which names are names: one with two `$` is no formula."""
+    """Write a picture in which names are names, one with two `$` is no formula, and titles too long take more lines."""
     logarithmic = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"]
     powers = {text for axis in logarithmic for text in axis.findobj(Text)}
     for text in set(figure.findobj(Text)) - powers:
         text.set_parse_math(False)
+    titles = {axes.get_title(where) for axes in figure.axes for where in ("left", "center")} | {figure.get_suptitle()}
+    for text in figure.findobj(Text):  # matplotlib breaks lines as if `$` began a formula all the same
+        text.set_wrap(text.get_text() in titles and "$" not in text.get_text())
     figure.savefig(path, dpi=DPI)
 
 

@@ -18,6 +18,9 @@ TITLES = {
 }
 """Indicator → what it is, and what is measured along the axis."""
 
+WIDTH = 5.5
+"""Of a picture in inches, where nothing needs more: its title has room."""
+
 
 def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indicator: str) -> Any:
     """A profile over the height: one line a controller, and one for the building without dampers.
@@ -29,7 +32,7 @@ def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indica
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5, 1.6 + 0.45 * site.building.frame.floors), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.45 * site.building.frame.floors), layout="constrained")
     axes = figure.add_subplot()
     first = next(iter(found.values()))
     places = [place for place in first if not place.endswith(BARE)]
@@ -64,7 +67,7 @@ def _loops(site: DampersSite, found: Mapping[str, Mapping[str, np.ndarray]]) -> 
     from matplotlib.figure import Figure
 
     rows, columns = len(found), len(site.agents)
-    figure = Figure(figsize=(2.8 * columns + 1, 2.2 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(max(2.8 * columns + 1, WIDTH), 2.2 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex="col", sharey="col")
     for k, (line, (name, seen)) in enumerate(zip(panels, found.items(), strict=True)):
         for axes, stroke, force, agent in zip(line, seen["stroke_mm"].T, seen["force_n"].T, site.agents, strict=True):

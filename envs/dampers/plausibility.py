@@ -1,6 +1,7 @@
 """Which sensors are believed: one that is stuck, biased or senseless is left out, and its dampers are in doubt.
 
-* **Stuck**: a sample that stays the same to the last digit while what it measures has moved.
+* **Stuck**: a sample that stays the same to the last digit while what it measures has moved. A damper that yields holds
+  its force however far it is drawn: what moves is the force that its model has without voltage, as it moves least.
 * **Biased**: an accelerometer or a stroke that differs lastingly from what the observer expected of it before it spoke,
   from all the others: by more than noise, and than a share of the motion, because the frame is never known exactly.
   What most accelerometers share is the ground's.
@@ -89,11 +90,7 @@ class Plausibility:
         self._share = 1.0 - float(np.exp(-self._step_s / MEMORY_S))
         counts = building.counts
         self._noise, self._within = NOISE * site.sample_noise[:, None], site.sample_range[:, None]
-        # A force moves as its stroke does.
-        seen, far = (
-            np.concatenate([rows[: n + d], rows[n : n + d], rows[-1:]]) for rows in (self._noise, self._within / COARSE)
-        )
-        self._moved = np.maximum(seen, far)
+        self._moved = np.maximum(self._noise, self._within / COARSE)
         self._device, self._counts = building.device, counts[:, None]
         self._serves = np.zeros((d, self.m), dtype=bool)
         for row, storey in enumerate(building.storeys):
@@ -141,12 +138,13 @@ class Plausibility:
         n, d = self.n, self.d
         heard = abs(samples) < self._within  # no NaN is
         values = np.where(heard, samples, trust.last)
-        stroke = estimate.seen[self._storeys]
-        stuck, still_s, anchor, travel = self._stuck(
-            trust, values, heard, np.concatenate([estimate.expected, stroke, values[-1:]])
-        )
+        stroke, rate = estimate.seen[self._storeys], estimate.seen[n + self._storeys]
         z = yielded(self._device.z, trust.z, stroke - trust.stroke, 1.0)
-        beyond = self._beyond(values[n + d : -1], z, estimate.seen[n + self._storeys])
+        none, full = self._forces(z, rate)
+        stuck, still_s, anchor, travel = self._stuck(
+            trust, values, heard, np.concatenate([estimate.expected, none, values[-1:]])
+        )
+        beyond = _beyond(values[n + d : -1], none, full)
         now = np.concatenate([values[: n + d] - estimate.expected, beyond, estimate.expected**2])
         weight = self._share * np.concatenate([heard[:-1], heard[: n + d]])
         means = trust.means + weight * (now - trust.means)
@@ -177,13 +175,12 @@ class Plausibility:
         travel[-1] = abs(values[-1])  # nothing says how the ground should move: but it does not stay pushed
         return (still_s > STILL_S) & (travel > self._moved), still_s, anchor, travel
 
-    def _beyond(self, force: np.ndarray, z: np.ndarray, rate: np.ndarray) -> np.ndarray:
-        """By how much forces are not what the devices' model gives at some voltage, ``(d, E)`` in N."""
+    def _forces(self, z: np.ndarray, rate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the devices' model gives without voltage and at full voltage, ``(d, E)`` in N each."""
         device = self._device
         none = self._counts * (device.c0a_n_s_m * rate + device.alpha_a_n_m * z)
         more = self._counts * device.full_v * (device.c0b_n_s_mv * rate + device.alpha_b_n_mv * z)
-        full = none + more
-        return np.maximum(force - np.maximum(none, full), 0.0) + np.minimum(force - np.minimum(none, full), 0.0)
+        return none, none + more
 
     def _odd(self, means: np.ndarray) -> np.ndarray:
         """How far each sensor is from what is plausible, 1: just so, ``(m, E)``."""
@@ -194,3 +191,8 @@ class Plausibility:
         shared = np.sort(differ[:n], axis=0)[(n - 1) // 2 :][:1] if n > 2 else np.zeros((1, means.shape[1]))
         own = np.concatenate([differ[:n] - shared, differ[n:], shared])
         return abs(own) / np.concatenate([limit, limit[:n].min(axis=0, keepdims=True)])
+
+
+def _beyond(force: np.ndarray, none: np.ndarray, full: np.ndarray) -> np.ndarray:
+    """By how much forces are not between those without voltage and at full voltage, ``(d, E)`` in N."""
+    return np.maximum(force - np.maximum(none, full), 0.0) + np.minimum(force - np.minimum(none, full), 0.0)

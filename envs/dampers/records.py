@@ -19,6 +19,12 @@ PEAK_G = 10.0
 STEP_S = 1.0
 """Steps that are longer are no seconds: an oscillation that they could show would move no building."""
 
+ROUNDED = 0.15
+"""Samples that lie no further off even steps, as a share of them, do so as times are rounded: 256 a second, in ms."""
+
+FINE = 10
+"""Samples at uneven steps become so many in a usual step: a peak between two of these is hardly lower."""
+
 SECONDS = r"([\d.Ee+-]++)(?![Dd])"
 """A number of seconds in the head of an AT2 file; one as FORTRAN writes it, 1.0D-02, is none, and not 1."""
 
@@ -72,8 +78,6 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
     at2 = path.suffix.lower() == ".at2" or "NPTS" in "".join(lines[3:4]).upper()
     _check_head(path, lines[:4] if at2 else _head(lines), unit)
     values, dt_s = _at2(path, lines) if at2 else _columns(path, lines)
-    if dt_s > STEP_S:
-        raise CityloopError(f"record {path} has steps of {dt_s:.4g} s: give times in seconds")
     accel = UNITS[unit] * values
     peak_g = float(np.abs(accel).max()) / G
     if not 0 < peak_g <= PEAK_G:
@@ -135,7 +139,13 @@ def _at2(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     finite = int(np.isfinite(values).sum())
     if not finite == len(values) == n or n < 2 or not dt_s > 0:
         raise CityloopError(f"record {path} has {finite} finite values, its head says {n} of {dt_s:g} s: mend it")
+    _check_step(path, dt_s)
     return values, dt_s
+
+
+def _check_step(path: Path, dt_s: float) -> None:
+    if dt_s > STEP_S:
+        raise CityloopError(f"record {path} has steps of {dt_s:.4g} s: give times in seconds")
 
 
 def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
@@ -165,5 +175,18 @@ def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     if steps.max() > GAP * dt_s:
         after_s, gap_s = times[steps.argmax()], steps.max()
         raise CityloopError(f"record {path} has a gap of {gap_s:.4g} s after {after_s:.4g} s: fill it, or cut it off")
-    even = np.arange(times[0], times[-1] + dt_s / 2, dt_s)
-    return np.interp(even, times, values), dt_s
+    _check_step(path, dt_s)
+    return _even(times, values, dt_s)
+
+
+def _even(times: np.ndarray, values: np.ndarray, usual_s: float) -> tuple[np.ndarray, float]:
+    """Samples at even steps, and the step: those of the file, where its times are only rounded or some are left out."""
+    places = np.append(0.0, np.round(np.diff(times) / usual_s).cumsum())
+    since = times - times[0]
+    if (np.diff(places) > 0).all():
+        off = since - np.polyval(np.polyfit(places, since, 1), places)
+        dt_s = float(since[-1] / places[-1])
+        if abs(off).max() <= ROUNDED * dt_s:
+            return np.interp(np.arange(places[-1] + 1), places, values), dt_s
+    dt_s = usual_s / FINE
+    return np.interp(np.arange(0.0, since[-1] + dt_s / 2, dt_s), since, values), dt_s

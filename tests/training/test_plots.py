@@ -10,6 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from envs import load_scenario
+from envs.dampers.drawing import draw_episodes
+from envs.dampers.site import load_site
 from training import plots
 from training.episodes import Episode
 
@@ -65,6 +68,29 @@ def test_a_name_with_two_dollars_is_no_formula(tmp_path) -> None:
     axes[1].semilogy([1.0, 1e4])
     plots.save(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("above_all", [True, False])
+def test_a_long_title_lies_within_the_picture(above_all: bool, tmp_path) -> None:
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    name = "drainage/north-eastern-catchment: mean and 10th to 90th percentile of 20 test seeds"
+    told = figure.suptitle(name, weight="bold") if above_all else axes.set_title(name, loc="left", weight="bold")
+    plots.save(figure, tmp_path / "a.png")
+    figure.draw_without_rendering()
+    box = told.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert not box.overlaps(axes.get_window_extent())
+
+
+def test_loops_of_one_damper_leave_room_for_their_title(tmp_path) -> None:
+    site = load_site(load_scenario("dampers/jansen", dampers={1: 2}))
+    seen = {"stroke_mm": np.ones((4, 1)), "force_n": np.ones((4, 1)), "accel_est_m_s2": np.ones((4, 6))}
+    figure = draw_episodes(site, {"policy": seen}, 0.01)["loops"]
+    plots.save(figure, tmp_path / "loops.png")
+    told = next(text for text in figure.findobj(Text) if text.get_text() == figure.get_suptitle())
+    assert "\n" not in told._get_wrapped_text()
+    assert told.get_window_extent().x0 >= 0
 
 
 def _stages(agents: int, count: int) -> Any:

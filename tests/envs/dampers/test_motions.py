@@ -157,6 +157,25 @@ def test_two_columns_with_a_header_and_uneven_steps(tmp_path):
     assert dt_s == 1.0
 
 
+@pytest.mark.parametrize(("hertz", "decimals"), [(128, 3), (128, 6), (256, 3), (100, 2)])
+def test_rounded_times_leave_samples_as_they_are(tmp_path, hertz, decimals):
+    own = np.random.default_rng(1).standard_normal(3000).round(4)
+    rows = "".join(f"{k / hertz:.{decimals}f} {value}\n" for k, value in enumerate(own))
+    values, dt_s = read_record(write(tmp_path, "a.txt", rows))
+    np.testing.assert_allclose(values / G, own)
+    assert dt_s == pytest.approx(1 / hertz, rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", [(0.01, 0.02), (0.007, 0.013), (0.005, 0.005, 0.01), (0.02, 0.01, 0.02)])
+def test_uneven_steps_leave_peaks_as_high(tmp_path, steps):
+    own = np.random.default_rng(1).standard_normal(600).round(4)
+    times = np.append(0.0, np.resize(steps, 599).cumsum())
+    rows = "".join(f"{time:.3f} {value}\n" for time, value in zip(times, own, strict=True))
+    values, dt_s = read_record(write(tmp_path, "a.txt", rows))
+    assert abs(values).max() / G == pytest.approx(abs(own).max(), rel=0.03)
+    assert dt_s * (len(values) - 1) == pytest.approx(times[-1], abs=0.001)
+
+
 @pytest.mark.parametrize("head", [b"\xef\xbb\xbf", "Gebäude\n".encode("latin-1"), "Gebäude\n".encode()])
 def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
     (tmp_path / "a.txt").write_bytes(head + b"0 .5\n1 1\n2 2\n")

@@ -20,10 +20,10 @@ SINCE = 400
 """Decision from which a sensor is wrong: the motion is strong by then."""
 
 
-def shaken(wrong=None, seeds=range(4), law="lqg", until=None, **conditions):
+def shaken(wrong=None, seeds=range(4), law="lqg", until=None, scenario=SCENARIO, site=SITE, **conditions):
     """Which sensors were believed and what was commanded, at every decision: ``(T, m, E)`` and ``(T, E, d)``."""
-    block, guard = Block(SCENARIO, SITE, conditions=Conditions(**conditions)), DampersGuard(SITE)
-    controller = make_controller(law, SITE)
+    block, guard = Block(scenario, site, conditions=Conditions(**conditions)), DampersGuard(site)
+    controller = make_controller(law, site)
     block.begin(list(seeds))
     controller.reset()
     read, believed, levels = block._sensors.read, [], []
@@ -69,6 +69,23 @@ def biased(row, by):
 def test_sensors_that_are_right_are_believed(law, conditions):
     believed, _ = shaken(law=law, **conditions)
     assert believed.all()
+
+
+def test_a_damper_that_yields_holds_its_force_and_is_believed():
+    """Four large devices under a soft storey: what their force says less than a converter's step is no fault."""
+    device = {
+        **{"c0a_n_s_m": 44, "c0b_n_s_mv": 440, "alpha_a_n_m": 1087200, "alpha_b_n_mv": 4691600},
+        **{"z": {"a": 1.2, "gamma": 300, "beta": 300, "n": 1}, "eta_1_s": 50, "full_v": 5},
+        **{"rated_n": 60000, "stroke_mm": 100},
+    }
+    building = {
+        **{"mass_kg": [25000] * 4, "stiffness_n_m": [4e6, 3e7, 3e7, 2.5e7], "damping_ratio": 0.02},
+        **{"dampers": {1: 4}, "device": device},
+    }
+    scenario = load_scenario("dampers/jansen", duration_s=12.0, building=building)
+    believed, levels = shaken(law="passive-off", scenario=scenario, site=load_site(scenario))
+    assert believed.all()
+    assert not levels.any()
 
 
 @pytest.mark.parametrize(
