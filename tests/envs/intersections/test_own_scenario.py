@@ -374,3 +374,15 @@ def test_a_file_whose_name_cannot_be_a_scenarios(folder):
     assert "no scenario can be called 'my town': add key 'name'" in refusal(path)
     path.write_text(f"name: town\n{YAML}")
     assert load_scenario(path).name == "town"
+
+
+def test_who_is_to_enter_at_a_speed_close_to_a_red_waits_for_its_green(folder):
+    edges = ("left0A0 A0B0", "bottom0A0 A0A1")
+    trips = "".join(
+        f'<vehicle id="{k}.{t}" depart="{t}" departPos="-5" departSpeed="8"><route edges="{way}"/></vehicle>'
+        for t in range(10)
+        for k, way in enumerate(edges)
+    )
+    (folder / "own.rou.xml").write_text(f"<routes>{trips}</routes>")
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.episode(make_controller("greedy", loop.site), 1).kpis["due_veh"] == 20
