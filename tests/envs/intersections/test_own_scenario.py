@@ -386,3 +386,13 @@ def test_who_is_to_enter_at_a_speed_close_to_a_red_waits_for_its_green(folder):
     (folder / "own.rou.xml").write_text(f"<routes>{trips}</routes>")
     loop = make_loop(str(folder / "own.yaml"))
     assert loop.episode(make_controller("greedy", loop.site), 1).kpis["due_veh"] == 20
+
+
+def test_a_plan_of_short_greens_is_said_to_become_longer(folder, caplog):
+    net = folder / "own.net.xml"
+    net.write_text(re.sub(r'<phase duration="\d+"', '<phase duration="3"', net.read_text()))
+    (folder / "own.yaml").write_text(YAML)
+    load_site(load_scenario(folder / "own.yaml", regime="resco"))
+    assert "shorter than min_green_s" not in caplog.text
+    load_site(load_scenario(folder / "own.yaml"))
+    assert "signal A0: greens of its program are shorter than min_green_s, 7: `fixed` makes its cycle" in caplog.text
