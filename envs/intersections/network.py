@@ -227,7 +227,7 @@ class _Builder:
         self._note_short_greens(light.getID(), phases, foes, yields)
         movements = self._movements(connections, len(phases[0].state))
         used = [k for k, movement in enumerate(movements) if movement.flow_veh_h]
-        if shut := [str(k) for k in used if not any(stage[k] in "Gg" for stage in stages)]:
+        if shut := [str(k) for k in used if not any(stage[k] in "Ggs" for stage in stages)]:
             self.shut[light.getID()] = ", ".join(shut)
         return Junction(
             id=light.getID(),

@@ -396,3 +396,16 @@ def test_a_plan_of_short_greens_is_said_to_become_longer(folder, caplog):
     assert "shorter than min_green_s" not in caplog.text
     load_site(load_scenario(folder / "own.yaml"))
     assert "signal A0: greens of its program are shorter than min_green_s, 7: `fixed` makes its cycle" in caplog.text
+
+
+def test_a_green_arrow_lets_through(folder, caplog):
+    """SUMO's `s`: whoever turns right stops and goes on, whatever else is red."""
+    net = folder / "own.net.xml"
+    net.write_text(re.sub(r'(<phase [^>]*state=")[Ggry]', r"\1s", net.read_text()))
+    (folder / "own.rou.xml").write_text(
+        '<routes><flow id="a" begin="0" end="40" number="4" from="left0A0" to="A0bottom0"/>'
+        '<flow id="b" begin="0" end="40" number="4" from="top0A1" to="A1left1"/></routes>'
+    )
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.episode(make_controller("greedy", loop.site), 1).kpis["throughput_veh"] > 0
+    assert "no phase gives green" not in caplog.text
