@@ -83,6 +83,8 @@ def _load_site(
     lights = sorted(net.getTrafficLights(), key=lambda light: light.getID())
     if not lights:
         raise CityloopError(f"network {net_file} has no traffic lights: give a network with signals")
+    for light in lights:
+        _refuse_type_off(light)
     flows = turn_flows(net, (*routes, *additional), *window_s)
     builder = _Builder(net, range_m, flows, Timing.model_validate_json(timing))
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
@@ -128,6 +130,16 @@ def _read_net(path: Path, begin_s: float) -> Any:
     except Exception as error:  # sumolib raises whatever its parser meets
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CityloopError(f"network {path} cannot be read ({detail}): give a SUMO .net.xml file") from None
+
+
+def _refuse_type_off(light: Any) -> None:
+    """SUMO 1.28 crashes on such a program, and takes the process with it."""
+    for name, program in light.getPrograms().items():
+        if program.getType() == "off":
+            raise CityloopError(
+                f"signal {light.getID()}, program {name!r}: its type is 'off', on which SUMO crashes: give 'static', with "
+                "state 'o' for links that are off"
+            )
 
 
 def _offset_s(text: str | None, begin_s: float) -> float:

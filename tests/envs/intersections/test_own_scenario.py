@@ -139,6 +139,12 @@ def test_states_of_unlike_length(folder):
     assert re.search(r"signal A0, program '0': states '\w+' and '\w+' differ in length", refusal(folder / "own.yaml"))
 
 
+def test_a_type_that_sumo_crashes_on(folder):
+    net = folder / "own.net.xml"
+    net.write_text(net.read_text().replace('type="static"', 'type="off"', 1))
+    assert "program '0': its type is 'off', on which SUMO crashes: give 'static'" in refusal(folder / "own.yaml")
+
+
 def test_a_green_that_neither_gives_way_nor_is_given_way_to(folder):
     """It is not shown; what keeps its protected green is."""
     foes = {(0, 1)}
