@@ -137,8 +137,8 @@ def _refuse_type_off(light: Any) -> None:
     for name, program in light.getPrograms().items():
         if program.getType() == "off":
             raise CityloopError(
-                f"signal {light.getID()}, program {name!r}: its type is 'off', on which SUMO crashes: give 'static', with "
-                "state 'o' for links that are off"
+                f"signal {light.getID()}, program {name!r}: its type is 'off', on which SUMO crashes: give 'static', "
+                "with state 'o' for links that are off"
             )
 
 
