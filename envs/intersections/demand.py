@@ -33,8 +33,8 @@ DEVICE_FILES = ("device.ssm.file", "device.toc.file")
 READS = ("variableSpeedSign", "rerouter", "calibrator")
 """Elements of additional files that may be read from a ``file`` of their own."""
 
-ROOTS = ("routes", "trips", "additional", "add", "tazs", "tlLogics")
-"""Roots of route and additional files that are read; SUMO itself minds none."""
+OTHERS = ("net", "nodes", "edges", "connections", "types", "osm", "html", "configuration", "sumoConfiguration")
+"""Roots of files of other kinds. SUMO itself minds none: people call theirs `routes`, `flows`, `additionals`, ..."""
 
 ALONE = ("tlLogic", "vType", "vTypeDistribution")
 """Elements that make an additional file by themselves."""
@@ -45,7 +45,7 @@ def _read(path: Path) -> tuple[tuple[ET.Element, ...], bool]:
     """The children of a route file, which write nothing, and whether any of the file itself would."""
     root = read_root(path)
     writes = _silence(root)
-    if root.tag not in (*ROOTS, *ALONE):
+    if root.tag in OTHERS:
         raise CityloopError(f"route file {path} has the root <{root.tag}>: give a SUMO file with <routes>")
     children = (root,) if root.tag in ALONE else tuple(_flat(root))
     for flow in children:

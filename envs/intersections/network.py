@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,19 @@ from envs.intersections.site import (
     Exit,
     Junction,
     Movement,
+    Phase,
     Segment,
     SignalSite,
 )
-from envs.intersections.stages import green_stages, phases_of, refuse_odd_states, unserved
+from envs.intersections.stages import green_stages, phases_of, refuse_odd_states, safe_stage, unserved
 
 LOGGER = logging.getLogger(__name__)
 
 UNSEEN_SHARE = 0.35
 """Where more than a third of a signal's lanes are not seen, it is said."""
+
+STRETCHED_SHARE = 0.25
+"""Where `fixed` makes a program's cycle longer by more than a quarter, it is said."""
 
 UNUSED_MPS, CROSSING_MPS = 13.9, 1.2
 """Speeds that stand in a site for an index without connections, and for walkers; clearances reckon with neither."""
@@ -76,8 +80,10 @@ def _load_site(
     lights = sorted(net.getTrafficLights(), key=lambda light: light.getID())
     if not lights:
         raise CityloopError(f"network {net_file} has no traffic lights: give a network with signals")
+    for light in lights:
+        _refuse_type_off(light)
     flows = turn_flows(net, (*routes, *additional), *window_s)
-    builder = _Builder(net, range_m, flows)
+    builder = _Builder(net, range_m, flows, Timing.model_validate_json(timing))
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
         told = [f"signal {light}: {why}" for light, why in builder.kept.items()]
@@ -123,6 +129,16 @@ def _read_net(path: Path, begin_s: float) -> Any:
         raise CityloopError(f"network {path} cannot be read ({detail}): give a SUMO .net.xml file") from None
 
 
+def _refuse_type_off(light: Any) -> None:
+    """SUMO 1.28 crashes on such a program, and takes the process with it."""
+    for name, program in light.getPrograms().items():
+        if program.getType() == "off":
+            raise CityloopError(
+                f"signal {light.getID()}, program {name!r}: its type is 'off', on which SUMO crashes: give 'static', "
+                "with state 'o' for links that are off"
+            )
+
+
 def _offset_s(text: str | None, begin_s: float) -> float:
     """A program's offset as SUMO takes it: none is 0, and it may be the beginning."""
     return begin_s if text == "begin" else seconds(text) or 0.0
@@ -163,16 +179,18 @@ class _Builder:
         clocked: what programs of signals do that `fixed` does not, and which signals these are.
         unseen: lanes of signals that nobody sees.
         shut: links of signals that routes lead over, and that are red for ever.
+        stretched: seconds of a program's cycle, and those that the minimum green adds to it in `fixed`.
     """
 
-    def __init__(self, net: Any, range_m: float, flows: Turns):
-        self.net, self.range_m, self.flows = net, range_m, flows
+    def __init__(self, net: Any, range_m: float, flows: Turns, timing: Timing):
+        self.net, self.range_m, self.flows, self.timing = net, range_m, flows, timing
         self.approaches: list[Approach] = []
         self.exits: list[Exit] = []
         self.kept: dict[str, str] = {}
         self.clocked: dict[str, list[str]] = defaultdict(list)
         self.unseen: dict[str, str] = {}
         self.shut: dict[str, str] = {}
+        self.stretched: dict[str, tuple[float, float]] = {}
         self._approach_index: dict[str, int] = {}
         self._exit_index: dict[str, int] = {}
         self._connections: dict[str, list[Any]] = defaultdict(list)
@@ -215,9 +233,10 @@ class _Builder:
             )
             return None
         self._note(light.getID(), program, connections)
+        self._note_short_greens(light.getID(), phases, foes, yields)
         movements = self._movements(connections, len(phases[0].state))
         used = [k for k, movement in enumerate(movements) if movement.flow_veh_h]
-        if shut := [str(k) for k in used if not any(stage[k] in "Gg" for stage in stages)]:
+        if shut := [str(k) for k in used if not any(stage[k] in "Ggs" for stage in stages)]:
             self.shut[light.getID()] = ", ".join(shut)
         return Junction(
             id=light.getID(),
@@ -249,6 +268,13 @@ class _Builder:
             for light, links in self.shut.items()
         }
         yield from _first(whole, "have such links, too")
+        least_s = self.timing.min_green_s
+        whole = {
+            light: f"signal {light}: greens of its program are shorter than min_green_s, {least_s}: `fixed` makes its "
+            f"cycle of {cycle_s:g} s longer by {more_s:g} s (regime resco runs it as it is)"
+            for light, (cycle_s, more_s) in self.stretched.items()
+        }
+        yield from _first(whole, "have such programs, too")
 
     def _note(self, light: str, program: Any, connections: list[Any]) -> None:
         """Note what is lost of a signal that is controlled."""
@@ -265,6 +291,16 @@ class _Builder:
         unseen = sorted(every - {first for first, *_ in lanes.values()})
         if len(unseen) > UNSEEN_SHARE * len(every):
             self.unseen[light] = ", ".join(unseen)
+
+    def _note_short_greens(
+        self, light: str, phases: Sequence[Phase], foes: set[tuple[int, int]], yields: set[tuple[int, int]]
+    ) -> None:
+        """Note what the minimum green adds to a cycle; with a fixed yellow `fixed` runs programs as they are."""
+        greens = [phase.duration_s for phase in phases if safe_stage(phase.state, foes, yields) is not None]
+        cycle_s = sum(phase.duration_s for phase in phases)
+        more_s = sum(max(0.0, self.timing.min_green_s - green_s) for green_s in greens)
+        if self.timing.yellow_s is None and more_s > STRETCHED_SHARE * cycle_s:
+            self.stretched[light] = cycle_s, more_s
 
     def _movements(self, connections: list[Any], count: int) -> tuple[Movement, ...]:
         by_index: dict[int, list[Any]] = defaultdict(list)

@@ -90,16 +90,33 @@ def sumo_programs(site: SignalSite, local: LocalProgram | None) -> str:
         if local is not None:
             lines.append(_local_xml(site, junction, local))
             continue
+        later = [Phase(state=stage, duration_s=HOLD_S) for stage in _every_green(junction.stages)]
         stages = range(len(junction.stages))
         for old in stages:
             for new in stages:
                 if old != new:
                     phases = [*transition(site, junction, old, new)]
-                    phases.append(Phase(state=junction.stages[new], duration_s=HOLD_S))
+                    phases += [Phase(state=junction.stages[new], duration_s=HOLD_S), *later]
                     lines.append(_program_xml(junction.id, program_id(old, new), phases))
-        start = [Phase(state=junction.stages[0], duration_s=HOLD_S)]
+        start = [Phase(state=junction.stages[0], duration_s=HOLD_S), *later]
         lines.append(_program_xml(junction.id, START, start))
     return "\n".join([*lines, "</additional>"])
+
+
+def _every_green(stages: tuple[str, ...]) -> list[str]:
+    """Stages that together show every protected green that there is.
+
+    They stand behind the green that is held, and their turn never comes. But where a program has no protected green
+    for a link, SUMO takes a vehicle off that is to enter at a given speed close before it, instead of letting it wait.
+    """
+    lit: set[int] = set()
+    needed = []
+    for stage in stages:
+        green = {k for k, signal in enumerate(stage) if signal == "G"}
+        if green - lit:
+            lit |= green
+            needed.append(stage)
+    return needed
 
 
 def _program_xml(light: str, name: str, phases: list[Phase]) -> str:

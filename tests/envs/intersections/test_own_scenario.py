@@ -139,6 +139,12 @@ def test_states_of_unlike_length(folder):
     assert re.search(r"signal A0, program '0': states '\w+' and '\w+' differ in length", refusal(folder / "own.yaml"))
 
 
+def test_a_type_that_sumo_crashes_on(folder):
+    net = folder / "own.net.xml"
+    net.write_text(net.read_text().replace('type="static"', 'type="off"', 1))
+    assert "program '0': its type is 'off', on which SUMO crashes: give 'static'" in refusal(folder / "own.yaml")
+
+
 def test_a_green_that_neither_gives_way_nor_is_given_way_to(folder):
     """It is not shown; what keeps its protected green is."""
     foes = {(0, 1)}
@@ -374,3 +380,38 @@ def test_a_file_whose_name_cannot_be_a_scenarios(folder):
     assert "no scenario can be called 'my town': add key 'name'" in refusal(path)
     path.write_text(f"name: town\n{YAML}")
     assert load_scenario(path).name == "town"
+
+
+def test_who_is_to_enter_at_a_speed_close_to_a_red_waits_for_its_green(folder):
+    edges = ("left0A0 A0B0", "bottom0A0 A0A1")
+    trips = "".join(
+        f'<vehicle id="{k}.{t}" depart="{t}" departPos="-5" departSpeed="8"><route edges="{way}"/></vehicle>'
+        for t in range(10)
+        for k, way in enumerate(edges)
+    )
+    (folder / "own.rou.xml").write_text(f"<routes>{trips}</routes>")
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.episode(make_controller("greedy", loop.site), 1).kpis["due_veh"] == 20
+
+
+def test_a_plan_of_short_greens_is_said_to_become_longer(folder, caplog):
+    net = folder / "own.net.xml"
+    net.write_text(re.sub(r'<phase duration="\d+"', '<phase duration="3"', net.read_text()))
+    (folder / "own.yaml").write_text(YAML)
+    load_site(load_scenario(folder / "own.yaml", regime="resco"))
+    assert "shorter than min_green_s" not in caplog.text
+    load_site(load_scenario(folder / "own.yaml"))
+    assert "signal A0: greens of its program are shorter than min_green_s, 7: `fixed` makes its cycle" in caplog.text
+
+
+def test_a_green_arrow_lets_through(folder, caplog):
+    """SUMO's `s`: whoever turns right stops and goes on, whatever else is red."""
+    net = folder / "own.net.xml"
+    net.write_text(re.sub(r'(<phase [^>]*state=")[Ggry]', r"\1s", net.read_text()))
+    (folder / "own.rou.xml").write_text(
+        '<routes><flow id="a" begin="0" end="40" number="4" from="left0A0" to="A0bottom0"/>'
+        '<flow id="b" begin="0" end="40" number="4" from="top0A1" to="A1left1"/></routes>'
+    )
+    loop = make_loop(str(folder / "own.yaml"))
+    assert loop.episode(make_controller("greedy", loop.site), 1).kpis["throughput_veh"] > 0
+    assert "no phase gives green" not in caplog.text

@@ -215,6 +215,14 @@ def test_a_file_of_something_else_is_one_clear_sentence(scenario):
         load_site(scenario)
 
 
+@pytest.mark.parametrize("root", ["flows", "trips", "additionals", "vehicles", "myRoutes"])
+def test_a_file_may_call_its_root_anything(scenario, root):
+    routes = scenario.routes[0]
+    before = len(read_routes(routes))
+    routes.write_text(routes.read_text().replace("<routes", f"<{root}").replace("</routes", f"</{root}"))
+    assert len(read_routes(routes)) == before > 0
+
+
 def test_counts_are_taken_along_routes_trips_and_flows(scenario):
     net = sumolib.net.readNet(str(scenario.net))
     flows = turn_flows(net, scenario.routes, 0.0, 600.0)

@@ -35,6 +35,11 @@ def test_roads_are_the_pairs_with_nothing_between(folder):
     assert town.zones[1].neighbours == (0, 2)
 
 
+def test_a_spreadsheet_may_have_saved_the_streets(folder):
+    (folder / "graph.csv").write_text(GRAPH, encoding="utf-8-sig")
+    assert len(taxi.town(folder).roads) == 4
+
+
 def test_days_are_split_without_overlap(folder):
     splits = taxi.splits(folder)
     assert splits["test"] == ("2015-03-08", "2015-03-16")
