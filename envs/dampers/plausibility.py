@@ -8,6 +8,10 @@
 * **Senseless**: a force that is lastingly not what the damper's model says of its stroke at any voltage. The voltage
   itself is not believed: a damper may be dead, and a command late.
 
+The observer knows the elastic frame alone. Once a storey softens on its way to yielding, differences say nothing, and
+only what is stuck is doubted, until all sensors have agreed with that frame for a while. Where a storey stays crooked
+its stroke never does.
+
 One sensor is put in doubt at a time: its fault makes others look odd, too. It is believed again when it has agreed with
 the rest for a while.
 """
@@ -39,6 +43,9 @@ STILL_S = 0.1
 COARSE = 64.0
 """A motion is one if it is more than this part of a sensor's range: a coarse converter may not show less."""
 
+SOFTENS = 0.3
+"""Share of the drift at which a storey yields, from which on it is a tenth softer under load (Bouc-Wen, n = 2)."""
+
 PAUSE_S, RETURN_S = 0.5, 2.0
 """Time between two sensors put in doubt, and of agreement until one is believed again."""
 
@@ -56,6 +63,7 @@ class Trust(NamedTuple):
         stroke, z: estimated strokes in m, and the hysteresis of the devices' model that follows them, ``(d, E)``.
         pause_s: until another sensor may be put in doubt, ``(E,)``.
         calm_s: for how long one in doubt has agreed with the rest, ``(m, E)``.
+        soft_s: for how long yet differences say nothing, as a storey has yielded, ``(E,)``.
         waited: decisions since they were judged.
     """
 
@@ -70,6 +78,7 @@ class Trust(NamedTuple):
     z: np.ndarray
     pause_s: np.ndarray
     calm_s: np.ndarray
+    soft_s: np.ndarray
     waited: int
 
 
@@ -92,6 +101,7 @@ class Plausibility:
         self._noise, self._within = NOISE * site.sample_noise[:, None], site.sample_range[:, None]
         self._moved = np.maximum(self._noise, self._within / COARSE)
         self._device, self._counts = building.device, counts[:, None]
+        self._soft_m = np.inf if building.yield_mm is None else SOFTENS * building.yield_mm / 1e3
         self._serves = np.zeros((d, self.m), dtype=bool)
         for row, storey in enumerate(building.storeys):
             self._serves[row, [k for k in (storey - 1, storey) if k >= 0]] = True
@@ -122,6 +132,7 @@ class Plausibility:
             z=zeros(d),
             pause_s=np.zeros(buildings),
             calm_s=zeros(m),
+            soft_s=np.zeros(buildings),
             waited=0,
         )
 
@@ -149,10 +160,11 @@ class Plausibility:
         weight = self._share * np.concatenate([heard[:-1], heard[: n + d]])
         means = trust.means + weight * (now - trust.means)
         odd = self._odd(means)
+        soft_s = self._soft(trust.soft_s, estimate.seen[:n], odd)
         pause_s = np.maximum(trust.pause_s - self._step_s, 0.0)
         believed, calm_s, concerned = trust.believed, trust.calm_s, trust.concerned
         if (odd > 1.0).any() or stuck.any() or not believed.all():
-            fresh = np.where(believed, odd, 0.0)
+            fresh = np.where(believed & (soft_s == 0.0), odd, 0.0)
             worst = (fresh > 1.0) & (fresh == fresh.max(axis=0)) & (pause_s == 0.0)
             put = (worst | stuck) & believed
             if put.any():  # what it did to the others is forgotten
@@ -163,7 +175,13 @@ class Plausibility:
             calm_s = np.where((odd < 0.5) & ~stuck & ~believed, calm_s + self._step_s, 0.0)
             believed = (believed & ~put) | (calm_s > RETURN_S)
             concerned = self._serves @ ~believed
-        return Trust(believed, concerned, values, still_s, anchor, travel, means, stroke, z, pause_s, calm_s, 0)
+        return Trust(believed, concerned, values, still_s, anchor, travel, means, stroke, z, pause_s, calm_s, soft_s, 0)
+
+    def _soft(self, soft_s: np.ndarray, drift_m: np.ndarray, odd: np.ndarray) -> np.ndarray:
+        if self._soft_m == np.inf:
+            return soft_s
+        anew = (abs(drift_m) > self._soft_m).any(axis=0) | ((soft_s > 0.0) & (odd >= 0.5).any(axis=0))
+        return np.where(anew, RETURN_S, np.maximum(soft_s - self._step_s, 0.0))
 
     def _stuck(
         self, trust: Trust, values: np.ndarray, heard: np.ndarray, expected: np.ndarray

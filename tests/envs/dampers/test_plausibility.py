@@ -88,6 +88,18 @@ def test_a_damper_that_yields_holds_its_force_and_is_believed():
     assert not levels.any()
 
 
+@pytest.mark.parametrize("row", [None, FLOOR_1, FORCE_1])
+def test_where_storeys_yield_only_what_is_stuck_is_doubted(row):
+    building = SITE.building.model_dump(exclude_defaults=True) | {"yield_mm": 2.0}
+    scenario = load_scenario("dampers/jansen", duration_s=8.0, building=building)
+    wrong = None if row is None else stuck(row)
+    believed, levels = shaken(wrong, law="passive-off", scenario=scenario, site=load_site(scenario))
+    others = [k for k in range(believed.shape[1]) if k != row]
+    assert believed[:, others].all()
+    assert row is None or not believed[-150:, row].any()
+    assert levels.any() == (row is not None)
+
+
 @pytest.mark.parametrize(
     ("row", "wrong", "dampers"),
     [
