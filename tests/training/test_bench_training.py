@@ -1,11 +1,15 @@
 """The bench's free task keeps its promises, and its contestants learn it; how fast they are, no test says."""
 
+import os
+
 import numpy as np
 import pytest
 
+from envs import CityloopError, load_scenario
 from envs.core.promises import BrokenPromiseError
 from envs.core.vector_testing import check_vector
 from training.algorithm import ray_session
+from training.bench import simulator
 from training.bench.contestants import CONTESTANTS, Sizes
 from training.bench.matching import LENGTH, MatchingVector
 from training.bench.simulator import efficiency
@@ -131,3 +135,14 @@ def test_the_whole_bench():
 def test_simulators_carry_the_same_hour():
     training, bare = efficiency("intersections/grid2x2", processes=1, iterations=1)
     assert 0 < training < 2 * bare
+
+
+def _die(scenario):
+    os._exit(1)
+
+
+@pytest.mark.slow
+def test_a_bare_loop_that_dies_is_told_of(monkeypatch):
+    monkeypatch.setattr(simulator, "_bare", _die)
+    with pytest.raises(CityloopError, match="a bare loop of intersections/grid2x2 died"):
+        simulator.bare_rate(load_scenario("intersections/grid2x2"), 2)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import multiprocessing as mp
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from envs.core.env import make_loop
+from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.rollout import timed_episode
 from envs.core.scenario import Scenario
@@ -57,25 +60,32 @@ def training_rate(scenario: Scenario, processes: int, iterations: int) -> float:
 
 
 def bare_rate(scenario: Scenario, processes: int) -> float:
-    """Decisions a second of bare loops that run side by side, each a whole episode; the slowest counts."""
+    """Decisions a second of bare loops that run side by side, each a whole episode; the slowest counts.
+
+    Raises:
+        CityloopError: if the process of one dies.
+    """
     context = mp.get_context("spawn")
-    ready, results = context.Barrier(processes), context.Queue()
-    loops = [context.Process(target=_bare, args=(scenario, ready, results)) for _ in range(processes)]
-    for loop in loops:
-        loop.start()
+    start = context.Barrier(processes)
     try:
-        seconds = [results.get(timeout=600) for _ in loops]
-    finally:
-        for loop in loops:
-            loop.join(10)
-            if loop.is_alive():
-                loop.kill()
-                loop.join()
+        with ProcessPoolExecutor(processes, context, _await, (start,)) as pool:
+            seconds = list(pool.map(_bare, [scenario] * processes))
+    except BrokenProcessPool:
+        raise CityloopError(f"a bare loop of {scenario.ref} died: is there enough memory?") from None
     return processes * scenario.decisions / max(seconds)
 
 
-def _bare(scenario: Scenario, ready: Any, results: Any) -> None:
+_start: Any = None
+"""Where the loops of a process's side wait for each other."""
+
+
+def _await(start: Any) -> None:
+    global _start  # noqa: PLW0603 - what a pool gives to its processes, it gives once
+    _start = start
+
+
+def _bare(scenario: Scenario) -> float:
     loop = make_loop(scenario)
     plan = switches(loop, timed_episode(loop, SEED)[1])
-    ready.wait(600)
-    results.put(bare(loop, plan))
+    _start.wait(600)
+    return bare(loop, plan)
