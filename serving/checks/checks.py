@@ -2,7 +2,8 @@
 
 A tick without findings costs a few operations on one vector of all readings. What is doubtful is then taken value by
 value: another stands in for it for a while, its agents are decided by the fallback, or the whole site is, as the
-settings say; actuators' reports of themselves are never replaced, as guards rely on them.
+settings say; actuators' reports of themselves are never replaced, as guards rely on them. What sensors of other sites
+never did is only told of: where a policy's envelope does not know the site, it has no other limits for them.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class InputChecks:
         self._rules, self._concerns = self._watch.consistency.rules, self._watch.consistency.concerns
         self.settings.check_names(system, tuple(self._rules))
         self._max_age_s = self.settings.max_age_s or max(3.0 * self._watch.consistency.interval_s, 1.0)
+        self._named = np.zeros(self._watch.flat.size, dtype=bool)  # values whose column has a response of its own
+        for name in self.settings.respond:
+            if name in self._watch.flat.slices:
+                self._named[self._watch.flat.slices[name]] = True
         self._sensors: Envelope | None = None
         if self.settings.limits is not None:
             self._sensors = _read(self.settings)
@@ -66,6 +71,7 @@ class InputChecks:
         self._envelope = envelope
         source = self._sensors or envelope
         self._calibrated = source is not None and source.knows(self.site)
+        self._elsewhere = self._sensors is None and envelope is not None and not self._calibrated
         limits = None if source is None else source.of(self.site)
         flat, tables = self._watch.flat, limits or Limits()
         self._low, self._high = flat.spread(tables.low, -np.inf), flat.spread(tables.high, np.inf)
@@ -180,14 +186,16 @@ class InputChecks:
         for name in stale:
             single[self._watch.flat.slices[name]] = False
         findings, fall_back = [*stale.values()], late
+        sure = bad & ~single  # wrong whatever sensors do elsewhere
         if late is not None:
             findings.append(late)
         asked: dict[int, Respond] = {}
         for name, where in broken.items():
             rule = self._rules[name]
             respond = self.settings.respond.get(name)
+            holds = not self._elsewhere or np.isfinite(rule.limit)
             findings += self._contradiction(name, where)
-            if respond == "fall_back" or (not rule.blames and respond is None):
+            if respond == "fall_back" or (not rule.blames and respond is None and holds):
                 fall_back = fall_back or findings[-1]
             for column, index in rule.blames.items():
                 for k in index[where][index[where] >= 0].tolist():
@@ -195,10 +203,14 @@ class InputChecks:
                     bad[place] = True
                     if respond is not None:
                         asked[place] = respond
+                    sure[place] |= holds
         count = len(findings) + int(np.count_nonzero(single))
         findings = [*findings, *self._reasons(seen, single)][:TOLD]
         if count > TOLD:
             findings.append(f"and {count - TOLD} more")
+        if self._elsewhere:
+            for place in np.flatnonzero(bad & ~sure & ~self._named).tolist():
+                asked.setdefault(place, "report")
         imputed, local, more = self._replace(seen, bad, asked)
         fall_back = fall_back or more
         if fall_back is None and len(local) > self.settings.fall_back_share * len(self.site.agents):
@@ -218,7 +230,7 @@ class InputChecks:
             elif seen.change[k] > self._change[k]:
                 what = f"jumped from {self._watch.good[k]:g} to {value:g}"
             else:
-                what = f"shows {value:g}, beyond what it ever did"
+                what = f"shows {value:g}, beyond what {'any did elsewhere' if self._elsewhere else 'it ever did'}"
             told.append(f"{column}[{index}] ({where}) {what}")
         return told
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.envelope import ANYWHERE, Envelope, Limits, fit_part
+from agents.envelope import ANYWHERE, Envelope, Limits, fit_part, site_key
 from envs import CityloopError, get_system, load_scenario
 from envs.core.readings import Readings
 from envs.core.site import Site
@@ -50,8 +50,8 @@ def narrow(site: Site) -> Envelope:
             part = fit_part(np.random.default_rng(0).normal(size=(100, shape[-1])), np.ones(shape[-1], dtype=bool))
             assert part is not None
             parts[name] = part
-    limits = {ANYWHERE: Limits(**tight, residuals=dict.fromkeys(rules, 0.1), agent=0.1, mean=0.1)}
-    return Envelope(rate=1e-3, fitted={}, parts=parts, limits=limits)
+    limits = Limits(**tight, residuals=dict.fromkeys(rules, 0.1), agent=0.1, mean=0.1)
+    return Envelope(rate=1e-3, fitted={}, parts=parts, limits={site_key(site): limits, ANYWHERE: limits})
 
 
 def drawn(site: Site, rng: np.random.Generator, before: Readings | None) -> Readings:
@@ -116,10 +116,11 @@ def still(site: Site, **changes: Any) -> Readings:
 
 
 class Street:
-    """A grid whose detectors say what a test wants, with limits that a test gives."""
+    """A grid whose detectors say what a test wants, with limits that a test gives: its own, or those of others."""
 
-    def __init__(self, site: Site, limits: Limits | None = None, **options: Any):
-        known = Envelope(rate=1e-3, fitted={}, parts={}, limits={ANYWHERE: limits or Limits()})
+    def __init__(self, site: Site, limits: Limits | None = None, elsewhere: bool = False, **options: Any):
+        named = {ANYWHERE: limits or Limits()} | ({} if elsewhere else {site_key(site): limits or Limits()})
+        known = Envelope(rate=1e-3, fitted={}, parts={}, limits=named)
         self.site, self.tick = site, -1
         self.checks = InputChecks(get_system(site.system), site, known, CheckSettings(**options))
 
@@ -138,6 +139,23 @@ def counts(site: Site, first: float) -> dict[str, Any]:
     capacity = site.approaches[0].length_m / 7.5  # type: ignore[attr-defined]
     share = min(first / max(capacity, 1.0), 1.0)
     return {"count_veh": [first, *[0.0] * (n - 1)], "occupancy": [share, *[0.0] * (n - 1)]}
+
+
+def test_limits_of_other_sites_are_told_of_and_nothing_comes_of_them(sites: dict[str, Site]) -> None:
+    """A gate of another network lets through what it is made for; bookkeeping holds everywhere."""
+    site = sites["intersections"]
+    limits = Limits(high={"count_veh": 5.0}, change={"speed_mps": 0.01}, residuals={"occupancy": 0.01})
+    street = Street(site, limits, elsewhere=True, hold_ticks=0)
+    looked = street.next(**counts(site, 9.0) | {"occupancy": np.zeros(len(site.axes["approach"]))})
+    assert any("beyond what any did elsewhere" in finding for finding in looked.findings)
+    assert any("contradict each other" in finding for finding in looked.findings)
+    assert (looked.imputed, looked.local, looked.fall_back) == ({}, (), None)
+    assert street.next(time_s=0.0).fall_back is not None, "the clock stands still"
+    late = Street(site, limits, elsewhere=True, hold_ticks=0)
+    looked = late.checks.look(Tick(0, 0.0, still(site), ages_s={"count_veh": 99.0}), 0.0)
+    assert looked.imputed, "what is stale is replaced everywhere"
+    named = Street(site, limits, elsewhere=True, hold_ticks=0, respond={"count_veh": "local"})
+    assert named.next(**counts(site, 9.0)).local, "as it was asked for"
 
 
 def test_a_quiet_street_gives_no_finding(sites: dict[str, Site]) -> None:
