@@ -9,7 +9,7 @@ import pytest
 
 from agents import POLICY, fallback_name, find_bundle, make_controller, meaning, references, rules, shipped
 from agents.policy import Policy, add_results
-from agents.shipped import pattern_for, proven_of
+from agents.shipped import CHECKPOINTS, pattern_for, proven_of
 from envs import SYSTEMS, CityloopError, get_system, load_scenario
 from tests.serving.bundles import bundle
 from tests.serving.plants import grid
@@ -95,3 +95,15 @@ def test_what_ships_is_used_where_it_was_tried() -> None:
 def test_a_system_that_there_is_not_is_a_sentence(ask: Any) -> None:
     with pytest.raises(CityloopError, match="system 'bridges' is unknown: there is intersections"):
         ask("bridges")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_where_a_shipped_policy_decides_it_knows_what_sensors_do(system: str) -> None:
+    """Else input checks hold healthy readings for strange, and the fallback decides."""
+    names = set(get_system(system).scenario_names) - {"nyc2015"}  # whose data do not ship
+    for card in sorted((CHECKPOINTS / system).glob("*/policy.json")):
+        policy = Policy.load(card.parent)
+        for name in sorted(names & {name for name, fine in policy.card.proven.items() if fine}):
+            site = get_system(system).load_site(load_scenario(f"{system}/{name}"))
+            assert policy.envelope is not None
+            assert policy.envelope.knows(site), f"calibrate {policy.name} on {name}, too"
