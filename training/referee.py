@@ -20,7 +20,7 @@ from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from envs.core.registry import get_system
 from envs.transit import events
-from envs.transit.kpis import Ledger
+from envs.transit.ledger import Ledger
 from envs.transit.network import day_of
 from envs.transit.referee import driving, drt, legs, traffic
 from envs.transit.referee.play import Played, play

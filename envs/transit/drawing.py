@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.transit import events
-from envs.transit.kpis import Ledger
+from envs.transit.ledger import Ledger
 from envs.transit.site import TransitSite
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What an episode was worth, from its events and nothing else; and whether every promise was kept."""
+"""What an episode was worth, from its events and nothing else."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from envs.transit import events
 from envs.transit.events import Log
+from envs.transit.ledger import Ledger
+from envs.transit.verdict import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
 
 if TYPE_CHECKING:
     from envs.transit.fleet import Fleet, Riders
@@ -20,14 +22,6 @@ FEW = 5
 
 PARTS = 12
 """Into so many equal parts an episode is cut, to tell busy times from quiet ones."""
-
-LATE_S = 1e-3
-"""Seconds by which rounding may pass a promise."""
-
-SHORT_M = 1.0
-"""Metres likewise by which a battery may seem to have lasted longer than it does."""
-
-Seconds = float | np.ndarray
 
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
@@ -76,59 +70,6 @@ KPIS = {
     "failed": "1 if any promise was broken, a break missed, or a battery empty",
 }
 """Indicator → definition."""
-
-
-class Ledger:
-    """An episode's events by rider.
-
-    Args:
-        log: all rows, in the order of time.
-        riders: what was asked and promised.
-
-    Attributes:
-        picked_s, dropped_s: float64 ``(R,)``, NaN where it did not happen.
-        refused, withdrawn, absent: bool ``(R,)``.
-        stranded: lost the vehicle by a breakdown, and nobody else could come.
-        anew: was promised anew after a breakdown.
-        delayed_s, prolonged_s: by how much streets made the pick-up later, and the ride longer, than plans are held to;
-            rounded up.
-        unserved: refused or stranded.
-        steady: whether the party means to come and does not withdraw, whoever dispatches: these are who is compared.
-    """
-
-    def __init__(self, log: Log, riders: Riders):
-        count = len(riders.origin)
-        self.picked_s, self.dropped_s = np.full(count, np.nan), np.full(count, np.nan)
-        for kind, column in ((events.PICKED_UP, self.picked_s), (events.DROPPED_OFF, self.dropped_s)):
-            mine = log.kind == kind
-            # Backwards, so that of two pick-ups (after a breakdown) the first counts.
-            column[log.rider[mine][::-1]] = log.time_s[mine][::-1]
-        self.refused, self.withdrawn, self.absent = (
-            self._which(log, kind, count) for kind in (events.REFUSED, events.CANCELLED, events.ABSENT)
-        )
-        self.stranded = self._which(log, events.STRANDED, count)
-        self.anew = np.zeros(count, bool)
-        self.anew[log.rider[(log.kind == events.HANDED_OVER) & (log.load == events.ANEW)]] = True
-        self.delayed_s, self.prolonged_s = np.zeros(count), np.zeros(count)
-        for kind, column in ((events.DELAYED, self.delayed_s), (events.PROLONGED, self.prolonged_s)):
-            mine = (log.kind == kind) & (log.rider >= 0)
-            who = log.rider[mine]
-            # Whoever had to change vehicles waits again, and that is a part of the ride.
-            again = log.time_s[mine] > self.picked_s[who] + LATE_S
-            np.add.at(column, who[~again], log.load[mine][~again])
-            np.add.at(self.prolonged_s, who[again], log.load[mine][again])
-        self.picked_s[self.stranded] = np.nan
-        self.unserved = self.refused | self.stranded
-        self.steady = ~np.isfinite(riders.cancel_s) & ~riders.absent
-        self.wait_s = self.picked_s - riders.earliest_s
-        self.ride_s = self.dropped_s - self.picked_s
-
-    @staticmethod
-    def _which(log: Log, kind: int, count: int) -> np.ndarray:
-        found = np.zeros(count, bool)
-        mine = log.rider[log.kind == kind]
-        found[mine[mine >= 0]] = True
-        return found
 
 
 def indicators(
@@ -198,7 +139,7 @@ def indicators(
         "absent": float(ledger.absent.sum()),
         "breakdowns": float((log.kind == events.BROKE_DOWN).sum()),
         "stranded": float((ledger.stranded & ledger.steady).sum()),
-        "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~_kept(ledger, riders)).sum()),
+        "broken_by_breakdown": float(((ledger.anew | ledger.stranded) & ledger.steady & ~ledger.kept()).sum()),
         **charging,
         **_by_street(log, ledger, riders, margin_s),
         "longest_km": float(np.bincount(log.vehicle[drove], weights=metres).max(initial=0.0)) / 1000,
@@ -229,27 +170,6 @@ def _charging(log: Log, batteries: np.ndarray | None) -> dict[str, float]:
     return {**{name: float(value) for name, value in found.items()}, "lowest_charge_pct": least, "ran_empty": empty}
 
 
-def lowest_left(log: Log, v: int, battery: np.ndarray) -> float:
-    """The least that a battery had left, in metres, counted from events; below 0 if it did not last.
-
-    Args:
-        log: all rows, in the order of time.
-        v: the vehicle.
-        battery: as its shift begins, see `Fleet`, ``(3,)``.
-    """
-    left_m, full_m, _ = battery
-    lowest_m = left_m
-    for k in np.flatnonzero(log.vehicle == v):
-        if log.kind[k] == events.DROVE:
-            left_m -= log.metres[k]
-        elif log.kind[k] == events.UNPLUGGED:
-            left_m += log.metres[k]
-        elif log.kind[k] == events.REPAIRED:
-            left_m = full_m
-        lowest_m = min(lowest_m, left_m)
-    return float(lowest_m)
-
-
 def _periods(ledger: Ledger, riders: Riders) -> dict[str, float]:
     """The headline in busy and in quiet times."""
     picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
@@ -274,58 +194,10 @@ def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> d
     }
 
 
-def broken_promises(log: Log, fleet: Fleet, riders: Riders, margin_s: float = 0.0) -> int:
-    """How many promises dispatch broke, counted from events: pick-up windows, rides, seats and places, shifts.
-
-    A party that was promised a vehicle and neither withdrew nor stayed away must have been picked up, and let off.
-    Where a breakdown made it impossible to keep the promise, that is told apart (``broken_by_breakdown``); and so is
-    where streets took longer than known (``late_by_street``), as far as they made it late. They may, by ``margin_s``.
-    """
-    ledger = Ledger(log, riders)
-    broken = int((_owed(log, ledger, riders) & ~_excused(ledger, riders, margin_s)).sum())
-    stops = (log.kind == events.PICKED_UP) | (log.kind == events.DROPPED_OFF)
-    vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
-    ends_s = fleet.shift_s[:, 1] + _overtime_s(log, len(fleet.at))
-    on_duty = (time_s >= fleet.shift_s[vehicle, 0] - LATE_S) & (time_s <= ends_s[vehicle] + LATE_S)
-    broken += int((~on_duty).sum())
-    stops |= log.kind == events.SET_DOWN
-    vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
-    sign = np.where(log.kind[stops] == events.PICKED_UP, 1, -1)
-    for v in np.unique(vehicle):
-        mine = vehicle == v
-        order = np.lexsort((sign[mine], time_s[mine]))  # at one moment those who get off are first
-        aboard = np.cumsum((sign[mine, None] * riders.size[rider[mine]])[order], axis=0)
-        broken += int((aboard > fleet.room[v]).any(axis=1).sum())
-    return broken
-
-
-def missed_breaks(log: Log, breaks: np.ndarray) -> int:
-    """How many drivers had no break as they should, counted from events; a vehicle that broke down is not counted."""
-    missed = 0
-    for v in np.flatnonzero(breaks[:, 2] > 0):
-        kind, time_s = log.kind[log.vehicle == v], log.time_s[log.vehicle == v]
-        if (kind == events.BROKE_DOWN).any():
-            continue
-        begin, end = np.flatnonzero(kind == events.RESTED), np.flatnonzero(kind == events.WENT_ON)
-        if len(begin) != 1 or len(end) != 1:
-            missed += 1
-            continue
-        first_s, last_s, length_s = breaks[v]
-        begin_s, end_s = time_s[begin[0]], time_s[end[0]]
-        got_on = ((kind == events.PICKED_UP) & (time_s <= begin_s)).sum()
-        got_off = ((kind == events.DROPPED_OFF) & (time_s <= begin_s)).sum()
-        worked = np.isin(kind, [events.PICKED_UP, events.DROPPED_OFF, events.DROVE]) & (time_s > begin_s)
-        worked &= time_s < end_s - LATE_S
-        last_s += log.load[(log.vehicle == v) & (log.kind == events.DELAYED) & (log.rider < 0)].sum()
-        in_time = first_s - LATE_S <= begin_s <= last_s + LATE_S and end_s - begin_s >= length_s - LATE_S
-        missed += not in_time or got_on != got_off or worked.any()
-    return missed
-
-
 def _by_street(log: Log, ledger: Ledger, riders: Riders, margin_s: float) -> dict[str, float]:
     """What streets made late."""
-    owed = _owed(log, ledger, riders) & np.isfinite(ledger.picked_s)
-    late = owed & ~_kept(ledger, riders) & _excused(ledger, riders, margin_s)
+    owed = ledger.owed & np.isfinite(ledger.picked_s)
+    late = owed & ~ledger.kept() & ledger.excused(margin_s)
     minutes = np.maximum(ledger.picked_s - riders.latest_s, ledger.ride_s - riders.limit_s)[late] / 60
     vehicles = int(log.vehicle.max(initial=-1)) + 1
     return {
@@ -333,34 +205,8 @@ def _by_street(log: Log, ledger: Ledger, riders: Riders, margin_s: float) -> dic
         "late_pct": 100.0 * float(late.sum()) / max(int(owed.sum()), 1),
         "late_mean_min": _mean(minutes),
         "late_p95_min": float(np.percentile(minutes, 95)) if len(minutes) else 0.0,
-        "overtime_min": float(_overtime_s(log, vehicles).sum()) / 60,
+        "overtime_min": float(overtime_s(log, vehicles).sum()) / 60,
     }
-
-
-def _overtime_s(log: Log, vehicles: int) -> np.ndarray:
-    """By how much streets made each vehicle's last stop later than its shift ends, ``(V,)``."""
-    found, over = np.zeros(vehicles), log.kind == events.OVERTIME
-    np.maximum.at(found, log.vehicle[over], log.load[over])
-    return found
-
-
-def _owed(log: Log, ledger: Ledger, riders: Riders) -> np.ndarray:
-    """Who was promised a vehicle, and neither withdrew, nor stayed away, nor lost the promise by a breakdown."""
-    promised = np.zeros(len(riders.origin), bool)
-    promised[log.rider[log.kind == events.PROMISED]] = True
-    return promised & ~ledger.withdrawn & ~ledger.absent & ~ledger.stranded & ~ledger.anew
-
-
-def _kept(ledger: Ledger, riders: Riders, delayed_s: Seconds = 0.0, prolonged_s: Seconds = 0.0) -> np.ndarray:
-    """Whose first promise was kept, as far as there was one; or, but for so many seconds, ``(R,)``."""
-    in_time = ledger.picked_s <= riders.latest_s + delayed_s + LATE_S
-    return in_time & (ledger.ride_s <= riders.limit_s + prolonged_s + LATE_S)
-
-
-def _excused(ledger: Ledger, riders: Riders, margin_s: float) -> np.ndarray:
-    """The same, but for what streets made late."""
-    beyond = (np.maximum(seconds - margin_s, 0.0) for seconds in (ledger.delayed_s, ledger.prolonged_s))
-    return _kept(ledger, riders, *beyond)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -14,7 +14,8 @@ import numpy as np
 from envs.transit import events
 from envs.transit.events import Log
 from envs.transit.fleet import Riders
-from envs.transit.kpis import REFUSED_MIN, Ledger
+from envs.transit.kpis import REFUSED_MIN
+from envs.transit.ledger import Ledger
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 

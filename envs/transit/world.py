@@ -17,6 +17,7 @@ from envs.core.world import Commands, World
 from envs.transit import census, events, kpis
 from envs.transit.day import Day
 from envs.transit.guard import FASTER, SCORE, URGENCY
+from envs.transit.ledger import Ledger
 from envs.transit.network import day_of
 from envs.transit.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario
@@ -163,7 +164,7 @@ class TransitWorld(World):
         riders, end_s = service.asked, self.scenario.duration_s
         more = service.walk_m, service.breaks, service.batteries, self.scenario.promise.margin_s
         self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s, *more)
-        found = kpis.places(kpis.Ledger(log, riders), riders, zones, len(self.site.zones))
+        found = kpis.places(Ledger(log, riders), riders, zones, len(self.site.zones))
         told = {name: np.flatnonzero(np.isfinite(values)) for name, values in found.items()}
         self._places = {name: {self.site.agents[k]: float(found[name][k]) for k in told[name]} for name in found}
         self._periods = by_period(log, riders, self._quarters)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agents import make_controller
 from envs.core.env import make_loop
-from envs.transit import events, kernel, kpis, motion, rescue
+from envs.transit import events, kernel, motion, rescue, verdict
 from envs.transit.events import new_log
 from envs.transit.fleet import ABOARD, PLAN, STRANDED, WAITING
 from tests.envs.transit import brute
@@ -124,6 +124,6 @@ def test_the_breakdowns_fault_is_not_dispatchs(rough):
     """Take away what tells of the breakdown, and the same late rides are broken promises."""
     rough.episode(make_controller("reactive", rough.site), 2)
     log, service = rough.world.log, rough.world.service
-    assert kpis.broken_promises(log, service.fleet, service.asked) == 0
+    assert verdict.broken_promises(log, service.fleet, service.asked) == 0
     silent = log._replace(load=np.where(log.kind == events.HANDED_OVER, events.KEPT, log.load))
-    assert kpis.broken_promises(silent, service.fleet, service.asked) > 0
+    assert verdict.broken_promises(silent, service.fleet, service.asked) > 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.transit import charging, events, kernel, kpis, motion, plans, rescue, rests
+from envs.transit import charging, events, kernel, kpis, motion, plans, rescue, rests, verdict
 from envs.transit.charging import Chargers
 from envs.transit.clock import roads_of
 from envs.transit.events import new_log, rows
@@ -125,7 +125,7 @@ def test_no_battery_ends_by_a_breakdown_either(seed, vehicles):
         all_of.check(now)
     motion.move_all(1e6, *all_of.state, all_of.log, None)
     log = rows(all_of.log)
-    assert all(kpis.lowest_left(log, v, all_of.batteries[v]) > -kpis.SHORT_M for v in range(vehicles))
+    assert all(verdict.lowest_left(log, v, all_of.batteries[v]) > -verdict.SHORT_M for v in range(vehicles))
     assert most_at_once(log) <= 1
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.transit import events, kernel, kpis, motion, rests
+from envs.transit import events, kernel, motion, rests, verdict
 from envs.transit.events import new_log, rows
 from envs.transit.fleet import NOBODY, PLAN, new_fleet, new_riders
 from tests.envs.transit import brute
@@ -55,7 +55,7 @@ def test_the_best_insertion_is_the_best_of_all_around_breaks(seed, vehicles, slo
         for v in range(vehicles):
             assert brute.play(v, brute.stops_of(v, fleet), now, fleet, riders, roads) is not None
     motion.move_all(1e6, fleet, riders, roads, log, None)
-    assert kpis.missed_breaks(rows(log), breaks) == 0
+    assert verdict.missed_breaks(rows(log), breaks) == 0
 
 
 def test_a_break_by_hand():
@@ -95,11 +95,11 @@ def test_a_missed_break_would_be_seen(loop):
     loop.episode(make_controller("reactive", loop.site), 3)
     log, breaks = loop.world.log, loop.world.service.breaks
     late = log._replace(time_s=np.where(log.kind == events.RESTED, log.time_s + 7200, log.time_s))
-    assert kpis.missed_breaks(late, breaks) == 40
+    assert verdict.missed_breaks(late, breaks) == 40
     short = log._replace(time_s=np.where(log.kind == events.WENT_ON, log.time_s - 60, log.time_s))
-    assert kpis.missed_breaks(short, breaks) == 40
+    assert verdict.missed_breaks(short, breaks) == 40
     none = log._replace(kind=np.where(log.kind == events.RESTED, events.STOOD, log.kind))
-    assert kpis.missed_breaks(none, breaks) == 40
+    assert verdict.missed_breaks(none, breaks) == 40
 
 
 def test_idle_vehicles_are_idle_until_their_break(loop):

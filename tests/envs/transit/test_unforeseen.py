@@ -9,9 +9,10 @@ from agents import make_controller
 from envs import load_scenario
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.transit import events, kernel, kpis, motion, plans, rescue
+from envs.transit import events, kernel, kpis, motion, plans, rescue, verdict
 from envs.transit.events import DELAYED, DROPPED_OFF, PICKED_UP, new_log
 from envs.transit.fleet import NOBODY, PLAN, WAITING, new_fleet, new_riders
+from envs.transit.ledger import Ledger
 from envs.transit.network import load_site
 from envs.transit.terms import Streets
 from envs.transit.unforeseen import SAMPLES, factors
@@ -122,7 +123,7 @@ def test_what_the_dispatcher_learns_by_hand():
     found = kpis.indicators(rows, fleet, riders, np.zeros(10, int), 1e4)
     assert (found["late_by_street"], found["broken"], found["failed"]) == (1, 0, 0)
     assert found["late_mean_min"] == pytest.approx(25 / 60)
-    assert kpis.broken_promises(rows._replace(load=rows.load - (rows.kind == DELAYED)), fleet, riders) == 1
+    assert verdict.broken_promises(rows._replace(load=rows.load - (rows.kind == DELAYED)), fleet, riders) == 1
 
 
 def test_a_late_plan_stays_and_nobody_is_put_before_it():
@@ -255,7 +256,7 @@ def test_no_decision_is_to_blame_in_any_service(rough):
 def test_everybody_who_was_promised_a_vehicle_is_served_late_or_not(rough):
     for name in ("plain", "batch", "solo", "reassigned"):
         _, log, service = rough[name]
-        ledger = kpis.Ledger(log, service.asked)
+        ledger = Ledger(log, service.asked)
         promised = np.unique(log.rider[log.kind == events.PROMISED])
         served = np.isfinite(ledger.dropped_s) | ledger.withdrawn | ledger.absent
         assert served[promised].all()
@@ -280,9 +281,9 @@ def test_lateness_that_streets_did_not_cause_would_be_seen(rough):
     kpi, log, service = rough["plain"]
     excused = np.isin(log.kind, [events.DELAYED, events.PROLONGED])
     bare = log._replace(load=np.where(excused, 0, log.load))
-    assert kpis.broken_promises(bare, service.fleet, service.asked) == kpi["late_by_street"]
+    assert verdict.broken_promises(bare, service.fleet, service.asked) == kpi["late_by_street"]
     later = log._replace(time_s=np.where(log.kind == PICKED_UP, log.time_s + 400.0, log.time_s))
-    assert kpis.broken_promises(later, service.fleet, service.asked) > 100
+    assert verdict.broken_promises(later, service.fleet, service.asked) > 100
 
 
 def test_the_same_seed_gives_the_same_streets():
