@@ -7,7 +7,7 @@ of a request in serving, and prints the JSON schema that a client reads. Nothing
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import NoneType
@@ -53,10 +53,11 @@ class Schema:
     Args:
         *columns: one a quantity.
         idle: column → what it shows where nothing goes on, where that is not zero, or as near to it as it goes.
+        void: columns where null may say that there is nothing to measure, such as the speed of nobody, and no more.
     """
 
-    def __init__(self, *columns: Column, idle: Mapping[str, float] | None = None):
-        self.columns = columns
+    def __init__(self, *columns: Column, idle: Mapping[str, float] | None = None, void: Collection[str] = ()):
+        self.columns, self.void = columns, frozenset(void)
         self.idle = {c.name: float(np.clip(0.0, c.low, c.high)) for c in columns} | dict(idle or {})
         self._by_name = {column.name: column for column in columns}
         self._spans: dict[tuple[int, ...], _Span] = {}  # by the lengths of the columns: one a site, or fewer

@@ -43,6 +43,7 @@ READINGS = Schema(
     Column("green_s", "junction", 0, 1e7, "seconds that the stage has been green; 0 while clearing"),
     Column("red_s", "movement", 0, 1e7, "seconds since the movement last had green; 0 while it has"),
     idle={"speed_mps": np.nan},  # nobody moves; limits are the site's
+    void=("speed_mps",),
 )
 
 PARTS = {

@@ -39,6 +39,7 @@ READINGS = Schema(
     Column("time_s", "service", 0, 1e7, "seconds since the service began"),
     Column("speed", "service", 0.01, 10, "speed on the streets relative to free flow"),
     idle={"speed": 1.0},
+    void=("soon_s",),
 )
 """The schema, and the body of a request to the service.
 

@@ -30,8 +30,8 @@ SILENT_PERIODS, SILENT_S = 3.0, 5.0
 STRUCTURE = ("damage", "deaf")
 """Conditions that a building's monitor tells, and no tick."""
 
-Plant = Callable[[Readings], Iterable[Condition]]
-"""The readings of a tick → what holds at the plant."""
+Plant = Callable[[Readings, float], Iterable[Condition]]
+"""The readings of a tick, and the plant's clock in seconds → what holds at the plant."""
 
 
 SENSOR = re.compile(r"\w+\[\d+\] \([^)]*\)")
@@ -141,7 +141,7 @@ class SiteRules:
             text = f"the guard changed requests in {share:.0%} of the last {GUARDED_TICKS} ticks"
             yield Condition("guard", "low", text)
         if decision.readings is not None:
-            yield from self._plant(decision.readings)
+            yield from self._plant(decision.readings, decision.time_s)
 
 
 def _damage(report: Mapping[str, Any]) -> str:

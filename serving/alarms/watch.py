@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from envs.core.conditions import Condition
+from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, Told
 from serving.alarms.rules import STRUCTURE, Plant, SiteRules
+from serving.alarms.sensors import SilentSensors
 from serving.alarms.told import AlarmsTold
 from serving.events import Change, Decision, Event, Shadowed, Structure
 
@@ -70,7 +72,7 @@ class AlarmWatch:
         place = (site.system, site.name)
         before = self.book.standing(*place)
         told = {key: one for key, one in before.items() if key not in STRUCTURE or place in listening}
-        return SiteRules(plant_of(site), told)
+        return SiteRules(plant_of(site, told), told)
 
     def record(self, event: Event) -> None:
         """See `Sink.record`."""
@@ -172,6 +174,17 @@ class AlarmWatch:
         self._write()
 
 
-def plant_of(site: Site) -> Plant:
-    """What tells a site's own conditions from its readings."""
-    return partial(get_system(site.system).conditions, site)
+def plant_of(site: Site, standing: Mapping[str, Condition] | None = None) -> Plant:
+    """What tells a site's own conditions from its readings, and which of its sensors have fallen silent.
+
+    Args:
+        site: whose.
+        standing: see `SilentSensors`.
+    """
+    system, sensors = get_system(site.system), SilentSensors(site, standing)
+
+    def conditions(readings: Readings, time_s: float) -> Iterator[Condition]:
+        yield from system.conditions(site, readings)
+        yield from sensors.conditions(readings, time_s)
+
+    return conditions

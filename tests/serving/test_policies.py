@@ -249,7 +249,7 @@ def test_a_canary_that_fails_gives_way_to_the_champion(site: Site) -> None:
     assert one.standing.crew.roles.challenger is None
     assert book.of(Change)[0].detail["role"] == "canary"
     assert [decision.fallback_cause for decision in book.of(Decision)] == ["failed"] * 3 + [None] * 2
-    assert set(SiteRules(lambda _: []).changed(book.of(Change)[0])) == {"canary"}
+    assert set(SiteRules(lambda *_: []).changed(book.of(Change)[0])) == {"canary"}
 
 
 def test_a_guard_that_changes_too_much_takes_the_policy_out_of_charge(site: Site) -> None:

@@ -53,7 +53,7 @@ def decide(rules: SiteRules, ticks: int, start_s: float = 0.0, **what: object) -
     return held
 
 
-def nothing(readings: Readings) -> list[Condition]:
+def nothing(readings: Readings, time_s: float) -> list[Condition]:
     return []
 
 
@@ -70,7 +70,7 @@ def test_a_fallback_that_lasts_is_raised_and_one_that_flickers_is_not() -> None:
 def test_the_plant_is_heard_at_once_where_it_is_urgent() -> None:
     full = Condition("full:T1", "high", "T1 is full")
     filling = Condition("filling:T2", "medium", "T2 fills")
-    rules = SiteRules(lambda readings: [full, filling])
+    rules = SiteRules(lambda *_: [full, filling])
     assert set(decide(rules, 1)) == {"full:T1"}
     assert set(decide(rules, RAISE_TICKS, 10.0)) == {"full:T1", "filling:T2"}
 
@@ -261,7 +261,7 @@ def heard(alarm: str, deaf: str, location: int | None) -> Structure:
 
 
 def test_what_a_monitor_hears_rings_as_long_as_it_says_so_and_no_tick_ends_it() -> None:
-    rules = SiteRules(lambda _: [])
+    rules = SiteRules(lambda *_: [])
     assert rules.listened(heard("watch", "none", 1)) == {}
     (damage,) = rules.listened(heard("alarm", "none", 1)).values()
     assert (damage.key, damage.priority, damage.place) == ("damage", "high", "s1")
