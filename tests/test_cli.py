@@ -100,6 +100,11 @@ def test_list_for_people(capsys):
             "would not tell that sensors.dropout is changed",
         ),
         (("evaluate", GRID, "--set", "colour=red"), "setting 'colour' is unknown"),
+        (
+            ("evaluate", GRID, "--set", "timing.min_green=5"),
+            "setting 'timing.min_green' is unknown: 'timing' of scenario intersections/grid2x2 has decision_s",
+        ),
+        (("evaluate", GRID, "--set", "regime.x=5"), "setting 'regime.x' is unknown: scenario intersections/grid2x2"),
         (("evaluate", GRID, "--set", "regime"), "has no '='"),
         (("evaluate", GRID, "--set", "regime=[1"), "not valid YAML"),
         (("evaluate", GRID, "--set", "regime=2024-13-01"), "not valid YAML"),

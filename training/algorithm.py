@@ -79,7 +79,11 @@ class QuietPPO(PPO):
 
 @contextmanager
 def ray_session(cpus: int) -> Iterator[None]:
-    """A Ray of our own, on this machine alone, without dashboard or chatter; or the one that already runs."""
+    """A Ray of our own, on this machine alone, without dashboard or chatter; or the one that already runs.
+
+    Raises:
+        CityloopError: if it does not start, as on a machine that is too busy for Ray's deadline of 30 s.
+    """
     import ray
     from ray._private import ray_constants
 
@@ -92,14 +96,21 @@ def ray_session(cpus: int) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except Exception as error:  # Ray raises nothing more particular
+        said = str(error).strip().rstrip(".") or type(error).__name__
+        raise CityloopError(
+            f"Ray did not start ({said.splitlines()[-1]}): see to memory, to how many processes may run, 'ulimit -u', "
+            "and to what else is at work, and try again"
+        ) from None
     try:
         with _stopped_in_order():
             yield

@@ -236,8 +236,10 @@ def _system_of(scenarios: Sequence[Scenario], episodes: int | None, rate: float)
             raise CityloopError(f"{scenario.ref} is not of system {system!r}: choose scenarios of one system")
         if scenario.held_out:
             raise CityloopError(f"{scenario.ref} is for tests alone: calibrate on another")
-    if not 0 < rate < 0.5 or (episodes is not None and episodes < 1):
-        raise CityloopError(f"rate is {rate:g}, episodes {episodes}: give a rate from 0 to 0.5 and one episode or more")
+    if not 0 < rate < 0.5:
+        raise CityloopError(f"rate is {rate:g}: give a share above 0 and below 0.5")
+    if episodes is not None and episodes < 1:
+        raise CityloopError(f"episodes is {episodes}: give one or more")
     return system
 
 

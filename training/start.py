@@ -14,7 +14,7 @@ import torch
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import read_yaml
-from training.validate import kept
+from training.validate import kept, read_weights
 
 MODULE = Path("learner_group/learner/rl_module/default_policy/module_state.pkl")
 """Where RLlib keeps the weights in a checkpoint."""
@@ -54,8 +54,7 @@ def read_start(run: Path, update: int | None = None) -> Start:
         CityloopError: if there is no such policy in it, or another version made it.
     """
     weights, facts = kept(run, update)
-    with np.load(weights) as arrays:
-        policy = {name: arrays[name] for name in arrays.files}
+    policy = read_weights(weights)
     content = read_yaml(run / "config.yaml")
     if "scenarios" not in content:
         raise CityloopError(f"{run} was made by another version of the trainer: train it anew")

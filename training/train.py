@@ -272,13 +272,19 @@ class _Run:
         """Go on from the last checkpoint.
 
         Raises:
-            CityloopError: if the run has none.
+            CityloopError: if the run has none, or one that cannot be read.
         """
         pointer = self.folder / "checkpoints" / "latest"
         if not pointer.is_file():
             raise CityloopError(f"run {self.folder} has no checkpoint yet: start it anew")
         checkpoint = pointer.parent / pointer.read_text().strip()
-        self.learner.restore(checkpoint.resolve())
+        try:
+            self.learner.restore(checkpoint.resolve())
+        except Exception as error:  # torch, pickle and RLlib each have their own for a file that is not whole
+            raise CityloopError(
+                f"checkpoint {checkpoint} cannot be read ({type(error).__name__}): it was altered or cut off; "
+                "begin a new run with what was learned by --start"
+            ) from error
         progress = read_json(checkpoint / "progress.json")
         self.iteration, self.elapsed_s = progress["iteration"], progress["elapsed_s"]
         self._saved_s = self.elapsed_s

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -109,13 +110,28 @@ def kept(run: Path, update: int | None = None) -> tuple[Path, dict[str, Any]]:
     return source / WEIGHTS, facts
 
 
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Plain weights that `write_weights` wrote.
+
+    Raises:
+        CityloopError: if the file is not whole.
+    """
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise CityloopError(
+            f"file {path} holds no weights ({type(error).__name__}): it was altered or cut off; choose another policy "
+            "by --update"
+        ) from None
+
+
 def load_network(
     network: str, width: int, weights: Path, shapes: Mapping[str, tuple[int, ...]], outputs: int
 ) -> PolicyNetwork:
     """A policy network with weights from a file."""
     policy: PolicyNetwork = NETWORKS[network](shapes, outputs=outputs, width=width)
-    with np.load(weights) as arrays:
-        policy.load_state_dict({key: torch.from_numpy(arrays[key]) for key in arrays.files})
+    policy.load_state_dict({key: torch.from_numpy(value) for key, value in read_weights(weights).items()})
     return policy.eval()
 
 

@@ -182,11 +182,13 @@ class Scenario(Frozen):
         content: dict[str, Any] = self.model_dump(mode="json")
         for key, value in settings.items():
             *parents, last = key.split(".")
-            place: Any = content
-            for parent in parents:
-                place = place.get(parent) if isinstance(place, dict) else None
-            if not isinstance(place, dict) or last not in place:
-                raise CityloopError(f"setting {key!r} is unknown: scenario {self.ref} has {', '.join(content)}")
+            place, known = content, f"scenario {self.ref}"
+            for depth, parent in enumerate(parents, 1):
+                if not isinstance(place.get(parent), dict):
+                    raise CityloopError(f"setting {key!r} is unknown: {known} has {', '.join(place)}")
+                place, known = place[parent], f"{'.'.join(parents[:depth])!r} of scenario {self.ref}"
+            if last not in place:
+                raise CityloopError(f"setting {key!r} is unknown: {known} has {', '.join(place) or 'no keys'}")
             place[last] = value
         return self.parse(content, where=f"scenario {self.ref}")
 

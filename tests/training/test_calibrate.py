@@ -87,5 +87,7 @@ def test_what_cannot_be_calibrated_is_one_sentence(tmp_path: Path) -> None:
     ):
         with pytest.raises(CityloopError, match=message):
             calibrate(path, scenarios)
-    with pytest.raises(CityloopError, match="rate is 2"):
+    with pytest.raises(CityloopError, match=r"^rate is 2: give"):
         calibrate(path, [grid], rate=2.0)
+    with pytest.raises(CityloopError, match=r"^episodes is 0: give"):
+        calibrate(path, [grid], episodes=0)

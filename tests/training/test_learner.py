@@ -21,6 +21,7 @@ from ray._common.utils import get_default_system_temp_dir
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 
+from envs.core.errors import CityloopError
 from tests.training import toys
 from training.algorithm import build_algorithm, configure, ray_session, restore, set_schedule
 from training.learner import FIGURES
@@ -294,6 +295,19 @@ def test_ray_keeps_its_sockets_where_their_paths_fit(tmp_path, monkeypatch):
         with ray_session(cpus=1):
             pass
     assert told == ["/tmp", "/var/tmp"]
+
+
+def test_ray_that_does_not_start_is_one_sentence(monkeypatch):
+    """On a machine that is too busy Ray gives up after half a minute, with an exception of no particular kind."""
+
+    def late(**_):
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", late)
+    wanted = r"^Ray did not start \(The current node timed out during startup\): see"
+    with pytest.raises(CityloopError, match=wanted), ray_session(cpus=1):
+        pytest.fail("there is no Ray")
 
 
 @pytest.fixture(scope="module")

@@ -382,6 +382,27 @@ def test_a_checkpoint_is_on_the_disk_before_anything_points_to_it(tmp_path, monk
     assert any(place.startswith("000007/.progress") for place in places[:pointed])
 
 
+def test_a_checkpoint_that_is_not_whole_is_one_sentence(tmp_path):
+    """A copy that is broken off, or a disk that fails, leaves files without their end."""
+    (tmp_path / "checkpoints" / "000007").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "latest").write_text("000007")
+    (tmp_path / "checkpoints" / "000007" / "learner.pt").write_bytes(b"PK")
+    run = object.__new__(_Run)
+    run.folder = tmp_path
+    run.learner = SimpleNamespace(restore=lambda folder: torch.load(folder / "learner.pt"))
+    with pytest.raises(CityloopError, match=r"checkpoints/000007 cannot be read .* altered or cut off; begin a new"):
+        run.resume()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off"])
+def test_weights_that_are_not_whole_are_one_sentence(tmp_path, content):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "weights.npz").write_bytes(content)
+    (tmp_path / "best" / "best.json").write_text("{}")
+    with pytest.raises(CityloopError, match=r"weights.npz holds no weights .* altered or cut off; choose another"):
+        read_start(tmp_path)
+
+
 def test_a_run_that_cannot_go_on_is_let_go_of(tmp_path):
     (tmp_path / "run.lock").touch()
     (tmp_path / "config.yaml").write_text("command: cityloop train\n")
