@@ -147,6 +147,11 @@ class ServiceConfig(Frozen):
         defaults = content.get("defaults") or {}
         if not isinstance(defaults, dict):
             return content
+        for key in defaults:
+            if key not in SiteConfig.model_fields:
+                raise ValueError(f"unknown key 'defaults.{key}': remove it or correct its spelling")
+            if key == "site":
+                raise ValueError("key 'defaults.site' is each site's own: name it under 'sites'")
         sites = [{"site": one} if isinstance(one, str) else one for one in content["sites"]]
         return content | {"sites": [{**defaults, **one} if isinstance(one, dict) else one for one in sites]}
 

@@ -115,6 +115,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     keep_to_the_end(STANDARD_ERROR)
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
     with _told_to_stop(signals), redirect_stdout(sys.stderr):
+        configure(style)  # else a log of JSON begins when the start is over
         _tell(_starting(config), style)
         with _start(plan, services) as handle:
             _listen(signals)

@@ -76,6 +76,10 @@ MENDS = {
     "too_short": "give at least {min_length}",
     "string_type": "give text, in quotation marks",
     "string_too_long": "give at most {max_length} characters",
+    **dict.fromkeys(
+        ("datetime_type", "datetime_parsing", "datetime_from_date_parsing", "timezone_aware"),
+        "give a date and time with its zone, such as 2026-01-31T08:30:00Z",
+    ),
 }
 """Kind of problem → what is to be done, where pydantic's message says something else; braces are of its context."""
 

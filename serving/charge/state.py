@@ -195,7 +195,10 @@ def _read(path: Path) -> SiteState | None:
     except OSError as error:
         raise CityloopError(f"state file {path} cannot be read ({error.strerror}): move it away") from None
     except ValidationError as error:
-        raise CityloopError(f"state file {path}: {first_problem(error)}; or move the file away") from None
+        problem = first_problem(error)
+        raise CityloopError(
+            f"state file {path} cannot be used ({problem}): correct it, or move the file away"
+        ) from None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse
 
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
@@ -20,13 +20,17 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
     """The routes."""
 
     @app.head("/healthz", include_in_schema=False)  # as load balancers ask
-    @app.get("/healthz", response_model=Health)
+    @app.get("/healthz", response_model=Health, responses=refused(401, 429))
     async def healthz(request: Request) -> Response:
         """Whether the service is alive, and where the fallback decides. Where there are keys, only they see where."""
         return as_json(_told(gateway, request.headers, await gateway.health()))
 
     @app.head("/readyz", include_in_schema=False)
-    @app.get("/readyz", response_model=Ready, responses={503: {"model": Ready, "description": "it is not"}})
+    @app.get(
+        "/readyz",
+        response_model=Ready,
+        responses=refused(401, 429) | {503: {"model": Ready, "description": "it is not"}},
+    )
     async def readyz(request: Request) -> Response:
         """Whether the service can be relied on: every site decides an example now, state and audit can be written."""
         found = await gateway.ready()
@@ -44,7 +48,11 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
 
     if gateway.metrics is not None:
 
-        @app.get("/metrics", response_class=PlainTextResponse, responses=refused(401, 403, 429))
+        @app.get(
+            "/metrics",
+            response_class=Response,  # of no kind of its own, which refusals would be described as, too
+            responses=refused(401, 403, 429) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        )
         async def scrape(request: Request) -> Response:
             """The metrics, for Prometheus."""
             gateway.enter(request.headers, Role.READ)

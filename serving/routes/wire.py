@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 from starlette.types import Receive
 
 from envs.core.errors import CityloopError, ReadingError
@@ -179,15 +180,23 @@ def add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
-        allowed = (error.headers or {}).get("Allow")  # as RFC 9110 asks of every 405
-        mend = "GET /docs lists what there is" if allowed is None else f"ask with {allowed}"
+        allowed = _methods(request) if error.status_code == 405 else ""
+        mend = f"ask with {allowed}" if allowed else "GET /docs lists what there is"
         asked = f"{request.method} {brief(request.url.path)}"
-        return as_json(problem("address", asked, mend), error.status_code, error.headers)
+        headers = {"allow": allowed} if allowed else error.headers
+        return as_json(problem("address", asked, mend), error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return as_json(problem("service", None, "this is a fault of the service: its log has the trace"), 500)
+
+
+def _methods(request: Request) -> str:
+    """All that an address may be asked with, as RFC 9110 wants of every 405; a route knows its own alone."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted(set().union(*found)))
 
 
 def headers_of(error: Refused) -> dict[str, str]:

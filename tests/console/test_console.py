@@ -371,6 +371,18 @@ def test_everything_can_be_reached_with_the_keyboard_alone(city: City, visit: An
 PHONE = (390, 844)
 
 
+def test_why_something_was_changed_is_in_sight_on_a_phone(city: City, visit: Any) -> None:
+    city.ask("PUT", "/v1/drainage/estuary/overrides", "operator", command=0.3, reason="maintenance", expires_s=600)
+    page = visit("operator").page
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    try:
+        page.goto(f"{city.url}/#/activity")
+        box = page.get_by_text("maintenance", exact=True).first.bounding_box()
+        assert box["x"] + box["width"] <= PHONE[0]
+    finally:
+        city.ask("DELETE", "/v1/drainage/estuary/overrides", "operator")
+
+
 def test_alarms_fit_a_phone(city: City, visit: Any) -> None:
     city.tick("drainage/estuary", depth_m=full(city))
     one = visit("operator")

@@ -8,13 +8,16 @@ import re
 from typing import Any
 
 import hypothesis.strategies as st
+import orjson
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from pydantic import TypeAdapter
 
+from envs.core.errors import ReadingError
 from envs.core.site import Site
 from serving.booking.wire import QuoteRequest
+from serving.forms import read_form
 from serving.routes.wire import takes
 from serving.wire import MAX_BODY_BYTES, ActAnswer, Health, Refusal, SiteInfo, Systems
 from tests.serving.plants import Stub, app_of, body_of, client_of, service, tick_of, wish
@@ -75,6 +78,14 @@ def test_a_body_is_described_in_one_piece_without_a_name_twice() -> None:
     assert not re.search(r"\$ref|'title': 'Point'", told), "a generator would make one class twice, or none"
 
 
+@pytest.mark.parametrize("when", ["yesterday", "2026-01-31T08:30:00", []])
+def test_a_time_that_cannot_be_read_is_told_how_to_write_one(when: Any) -> None:
+    body = orjson.dumps({"from": "C3", "to": "H9", "party": 1, "depart": when})
+    with pytest.raises(ReadingError) as error:
+        read_form(QuoteRequest, body)
+    assert (error.value.field, error.value.mend[:31]) == ("depart", "give a date and time with its z")
+
+
 def test_the_description_is_complete_and_the_page_needs_no_network(client: TestClient) -> None:
     openapi = client.get("/openapi.json").json()
     act = openapi["paths"]["/v1/{system}/{site}/act"]["post"]
@@ -89,6 +100,8 @@ def test_the_description_is_complete_and_the_page_needs_no_network(client: TestC
     for name in re.findall(r"'#/components/schemas/(\w+)'", str(openapi)):
         assert name in openapi["components"]["schemas"], "or no generator of clients takes it"
     assert "/v1/{system}/{site}/telemetry" in openapi["paths"]
+    for path in ("/healthz", "/readyz"):
+        assert {"401", "429"} <= set(openapi["paths"][path]["get"]["responses"]), "a key that is sent is looked at"
     page = client.get("/docs").text
     assert "POST /v1/{system}/{site}/act" in page
     assert "http://" not in page
@@ -118,6 +131,8 @@ def test_unknown_addresses_name_what_there_is(
 
 def test_a_method_that_an_address_lacks_names_those_that_it_has(client: TestClient) -> None:
     assert client.put("/v1/systems").headers["allow"] == "GET"
+    answer = client.get("/v1/intersections/grid2x2/overrides/J1")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, PUT"), "those of all its routes"
 
 
 def test_a_body_in_an_encoding_is_refused_by_its_name(client: TestClient) -> None:

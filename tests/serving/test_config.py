@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 
 from envs import CityloopError
 from envs.core.site import Site
+from serving import run
+from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.run import announce
+from serving.watch.logs import ROOT
 from tests.serving.plants import service
 from tests.serving.test_logs import Disk
 
@@ -40,7 +46,8 @@ def test_defaults_hold_for_every_site_that_does_not_say_otherwise() -> None:
         ({"colour": 1}, "unknown key 'colour'"),
         ({"sites": []}, "sites"),
         ({"sites": [{"site": SITE, "champoin": "x"}]}, "unknown key 'sites.0.champoin'"),
-        ({"defaults": {"champoin": "x"}}, "unknown key 'sites.0.champoin'"),
+        ({"defaults": {"champoin": "x"}}, "unknown key 'defaults.champoin'"),
+        ({"defaults": {"site": SITE}}, "'defaults.site' is each site's own"),
         ({"sites": [{"champion": "x"}]}, "key 'sites.0.site' is missing"),
         ({"sites": [{"site": SITE, "champion": "x", "challenger": "x"}]}, "champion and challenger"),
         ({"sites": [{"site": SITE, "champion": ""}]}, "champion is '': string should have at least 1 character"),
@@ -99,6 +106,28 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("sites: 3\n")
     with pytest.raises(CityloopError, match=r"bad\.yaml: sites"):
         ServiceConfig.load(tmp_path / "bad.yaml")
+
+
+def test_a_log_of_json_begins_before_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_as_before: None
+) -> None:
+    def start(*_: object) -> None:
+        raise CityloopError("that is enough")
+
+    monkeypatch.setattr(run, "_start", start)
+    with pytest.raises(CityloopError, match="that is enough"):
+        run.serve(ServiceConfig.make({"sites": [SITE], "port": free_ports(1)[0], "log": "json"}))
+    said = orjson.loads(capsys.readouterr().err.splitlines()[0])
+    assert (said["level"], said["text"][:15]) == ("info", "starting 1 site"), "a start says nothing else until its end"
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    root = logging.getLogger(ROOT)
+    handlers, level, propagate = root.handlers[:], root.level, root.propagate
+    yield
+    root.handlers[:], root.propagate = handlers, propagate
+    root.setLevel(level)
 
 
 def test_a_proxy_that_does_not_start_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from serving.config import ServiceConfig
 from serving.events import CHANGES, Change, Shadowed, Structure
 from serving.watch.metrics import MAX_REASONS, Metrics
 from serving.wire import example_tick
+from tests.serving.plants import client_of
 from tests.serving.test_streams import change, decision
 
 DASHBOARDS = Path(__file__).parents[2] / "serving" / "watch" / "dashboards"
@@ -56,6 +57,14 @@ def test_everything_that_counts_begins_at_zero(metrics: Metrics) -> None:
     assert value(metrics, "fallbacks_total", **AT, cause="late") == 0
     assert {value(metrics, "changes_total", **AT, what=what) for what in CHANGES} == {0}
     assert np.isnan(value(metrics, "last_tick_timestamp_seconds", **AT) or 0)
+
+
+def test_its_refusals_are_described_as_the_json_that_they_are() -> None:
+    with closing(Plan.make(ServiceConfig(sites=[{"site": "drainage/estuary"}])).gateway()) as gateway:
+        openapi = client_of(create_app(gateway)).get("/openapi.json").json()
+    described = openapi["paths"]["/metrics"]["get"]["responses"]
+    kinds = {status: list(answer["content"]) for status, answer in described.items()}
+    assert kinds == {"200": ["text/plain"], **{key: ["application/json"] for key in ("401", "403", "429")}}
 
 
 def test_a_log_that_is_not_kept_is_not_told_to_be_spoilt(metrics: Metrics) -> None:

@@ -74,7 +74,7 @@ def test_a_state_file_that_is_none_is_one_sentence(site: Site, tmp_path: Path) -
     file = tmp_path / "sites" / "intersections" / "grid2x2.json"
     file.parent.mkdir(parents=True)
     file.write_text("{")
-    with pytest.raises(CityloopError, match="move the file away"):
+    with pytest.raises(CityloopError, match=r"cannot be used \(.*\): correct it, or move the file away"):
         service(site, store=Store(tmp_path, site))
 
 

@@ -70,7 +70,7 @@ export function ChangeTable({ most, caption }) {
     <>
       {list.length ? (
         <div class="scroll">
-          <table>
+          <table class="changes">
             <caption class={most ? "" : "hidden"}>{caption}</caption>
             <thead>
               <tr>
@@ -88,7 +88,7 @@ export function ChangeTable({ most, caption }) {
                   <td>{change.who}</td>
                   <td>{deed(change)}</td>
                   <td>{change.site ? <a href={`#/site/${change.system}/${change.site}`}>{change.site}</a> : "the service"}</td>
-                  <td>{PLAIN.has(change.what) ? "" : change.reason}</td>
+                  <td class="why">{PLAIN.has(change.what) ? "" : change.reason}</td>
                 </tr>
               ))}
             </tbody>
