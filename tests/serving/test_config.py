@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +17,6 @@ from serving import run
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.run import announce
-from serving.watch.logs import ROOT
 from tests.serving.plants import service
 from tests.serving.test_logs import Disk
 
@@ -109,7 +106,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_log_of_json_begins_before_the_start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logging_as_before: None
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def start(*_: object) -> None:
         raise CityloopError("that is enough")
@@ -119,15 +116,6 @@ def test_a_log_of_json_begins_before_the_start(
         run.serve(ServiceConfig.make({"sites": [SITE], "port": free_ports(1)[0], "log": "json"}))
     said = orjson.loads(capsys.readouterr().err.splitlines()[0])
     assert (said["level"], said["text"][:15]) == ("info", "starting 1 site"), "a start says nothing else until its end"
-
-
-@pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger(ROOT)
-    handlers, level, propagate = root.handlers[:], root.level, root.propagate
-    yield
-    root.handlers[:], root.propagate = handlers, propagate
-    root.setLevel(level)
 
 
 def test_a_proxy_that_does_not_start_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -22,15 +21,6 @@ from tests.serving.test_streams import alarm, change, decision
 
 TOKEN = "cl_0123456789abcdef_" + "x" * 43
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Leave the service's logger as it was."""
-    root = logging.getLogger(ROOT)
-    before = root.handlers[:], root.level, root.propagate
-    yield
-    root.handlers[:], root.level, root.propagate = before[0], before[1], before[2]
 
 
 def record(text: str, *args: object, **extra: object) -> logging.LogRecord:
