@@ -110,6 +110,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
             check_port(LOOPBACK, config.grpc_port, "--grpc-port")
         plan.check_files()
     if not block:
+        configure(config.log)
         return _start(plan, services)
     signals, out, style = SimpleQueue[int](), sys.stdout, config.log
     keep_to_the_end(STANDARD_ERROR)
@@ -135,7 +136,6 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
 def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
     with ExitStack() as opened:
         opened.enter_context(held(plan.config))
-        configure(plan.config.log)
         cluster = Cluster(plan.config)
         opened.callback(cluster.close)
         cluster.__enter__()

@@ -280,6 +280,8 @@ class _Run:
         checkpoint = pointer.parent / pointer.read_text().strip()
         try:
             self.learner.restore(checkpoint.resolve())
+        except CityloopError:
+            raise
         except Exception as error:  # torch, pickle and RLlib each have their own for a file that is not whole
             raise CityloopError(
                 f"checkpoint {checkpoint} cannot be read ({type(error).__name__}): it was altered or cut off; "

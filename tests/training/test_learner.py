@@ -6,24 +6,18 @@ Most tests put a runner and a learner together by hand; those of checkpoints nee
 import gc
 import hashlib
 import os
-import signal
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
-from ray._common.utils import get_default_system_temp_dir
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 
-from envs.core.errors import CityloopError
 from tests.training import toys
-from training.algorithm import build_algorithm, configure, ray_session, restore, set_schedule
+from training.algorithm import build_algorithm, configure, restore, set_schedule
 from training.learner import FIGURES
 from training.module import MOMENTUM, RunningMoments
 from training.runner import BatchedRunner
@@ -281,41 +275,6 @@ def fingerprint(algorithm):
     return digest.hexdigest()
 
 
-def test_ray_keeps_its_sockets_where_their_paths_fit(tmp_path, monkeypatch):
-    """Batch systems have long temporary folders; in one Ray does not start."""
-    told = []
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **_: told.append(get_default_system_temp_dir()))
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    for folder in (tmp_path / ("long" * 20), Path("/var/tmp")):
-        monkeypatch.setenv("RAY_TMPDIR", "")  # so that it is as it was afterwards
-        monkeypatch.delenv("RAY_TMPDIR")
-        monkeypatch.setenv("TMPDIR", str(folder))
-        monkeypatch.setattr(tempfile, "tempdir", str(folder))
-        with ray_session(cpus=1):
-            pass
-    assert told == ["/tmp", "/var/tmp"]
-
-
-def test_ray_that_does_not_start_is_one_sentence(monkeypatch):
-    """On a machine that is too busy Ray gives up after half a minute, with an exception of no particular kind."""
-
-    def late(**_):
-        raise RuntimeError("The current node timed out during startup.")
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", late)
-    wanted = r"^Ray did not start \(The current node timed out during startup\): see"
-    with pytest.raises(CityloopError, match=wanted), ray_session(cpus=1):
-        pytest.fail("there is no Ray")
-
-
-@pytest.fixture(scope="module")
-def session():
-    with ray_session(cpus=4):
-        yield
-
-
 def test_same_seed_same_weights(session, tmp_path):
     found = []
     for seed in (3, 3, 4):
@@ -384,74 +343,3 @@ def resident():
     """Bytes of this process in memory."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-# -- runners in processes of their own --------------------------------------------------------------------------
-
-
-def remote(algorithm):
-    """Weights of every remote runner."""
-    return algorithm.env_runner_group.foreach_env_runner(lambda one: one.module.get_state(), local_env_runner=False)
-
-
-def processes(algorithm):
-    """Process numbers of the remote runners that are well."""
-    return algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
-
-
-def assert_runners_have_the_learners_weights(algorithm, runners):
-    expected = {name: tensor.numpy() for name, tensor in weights(algorithm).items() if name.startswith("policy")}
-    found = remote(algorithm)
-    assert len(found) == runners
-    for held in found:
-        assert held.keys() == expected.keys()
-        for name, array in held.items():
-            np.testing.assert_array_equal(array, expected[name])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("runners", [1, 2])
-def test_remote_runners_train_and_get_the_weights_back(session, tmp_path, runners):
-    one = algorithm(tmp_path, toys.plants("a", 8), runners=runners)
-    first = updates(one, 0, 1)["env_runners"]["episode_return_mean"]
-    last = updates(one, 1, 20)
-    assert last["env_runners"]["episode_return_mean"] > 2 * first
-    assert last["env_runners"]["num_env_steps_sampled_lifetime"] == 20 * 24 * 8 * runners
-    assert_runners_have_the_learners_weights(one, runners)
-    one.save_to_path(str(tmp_path / "checkpoint"))
-    saved = weights(one)
-    one.stop()
-    again = algorithm(tmp_path, toys.plants("a", 8), runners=runners)
-    restore(again, tmp_path / "checkpoint")
-    assert same(saved, weights(again))
-    assert_runners_have_the_learners_weights(again, runners)
-    updates(again, 20, 21)
-    assert_runners_have_the_learners_weights(again, runners)
-    again.stop()
-
-
-def killed_by_ray(actor, pid):
-    ray.kill(actor, no_restart=False)
-
-
-def killed_by_the_system(actor, pid):
-    os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kill", [killed_by_ray, killed_by_the_system])
-@pytest.mark.parametrize("runners", [1, 2])
-def test_a_lost_runner_is_replaced(session, tmp_path, kill, runners):
-    one = algorithm(tmp_path, toys.plants("a", 4), runners=runners)
-    updates(one, 0, 2)
-    pids = processes(one)
-    actor = one.env_runner_group._worker_manager.actors()[1]
-    kill(actor, pids[0])
-    latest = time.monotonic() + 300.0  # in vain: the run goes on with the runners that are left until the new one is up
-    while pids[0] in (now := processes(one)) or len(now) < runners:
-        assert time.monotonic() < latest
-        updates(one, 2, 3)
-    assert_runners_have_the_learners_weights(one, runners)
-    result = updates(one, 3, 4)
-    assert result["env_runners"]["num_env_steps_sampled"] == 24 * 4 * runners
-    one.stop()
