@@ -344,6 +344,32 @@ def test_a_key_that_is_taken_back_is_asked_for_again(city: City, browser: Any, t
     context.close()
 
 
+def test_a_refusal_of_the_key_before_comes_late_and_asks_nobody_again(city: City, browser: Any) -> None:
+    token, _ = create_key(city.key_file, "before", [Grant(role=Role.READ)])
+    context = browser.new_context()
+    context.add_init_script(f"sessionStorage.setItem('cityloop.key', '{token}')")
+    page = context.new_page()
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/v1/drainage/estuary", hold, times=1)
+    page.goto(f"{city.url}/#/")
+    page.locator(".tile").first.wait_for()
+    revoke_key(city.key_file, "before")
+    page.goto(f"{city.url}/#/training")
+    page.get_by_label("Your key or token").fill(city.keys["viewer"])
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_text("live", exact=False).first.wait_for()
+    with page.expect_response(lambda answer: answer.status == 401):
+        held[0].continue_()
+    page.goto(f"{city.url}/#/alarms")
+    page.locator("h1", has_text="Alarms").wait_for()
+    assert page.get_by_label("Your key or token").count() == 0
+    context.close()
+
+
 def test_the_tab_says_which_view_it_is_and_how_many_alarms_wait(city: City, visit: Any) -> None:
     city.tick("drainage/estuary", depth_m=full(city))
     page = visit("viewer").go("/alarms")

@@ -31,6 +31,7 @@ export function headers() {
 
 export async function ask(path, { method = "GET", body, timeout = 10_000 } = {}) {
   const asked_s = Date.now() / 1000;
+  const asker = key.peek();
   let answer;
   try {
     answer = await fetch(path, {
@@ -43,17 +44,17 @@ export async function ask(path, { method = "GET", body, timeout = 10_000 } = {})
     throw new Refused(0, { field: "service", mend: "it cannot be reached; is it running?" });
   }
   hear(answer, asked_s);
-  return contentOf(answer);
+  return contentOf(answer, asker);
 }
 
-/** What an answer holds; a key that is not known, or no longer, is asked for again.
+/** What an answer holds; a key that is not known, or no longer, is asked for again, unless another was given since.
  *
  * @throws Refused where it is a refusal
  */
-export async function contentOf(answer) {
+export async function contentOf(answer, asker) {
   const content = await answer.json().catch(() => null);
   if (answer.ok) return content;
   const refusal = new Refused(answer.status, content?.error);
-  if (answer.status === 401) refused.value = refusal;
+  if (answer.status === 401 && asker === key.peek()) refused.value = refusal;
   throw refusal;
 }

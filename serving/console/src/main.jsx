@@ -126,7 +126,7 @@ class Boundary extends Component {
 
 function App() {
   useEffect(() => {
-    start().catch((error) => (refused.value = error));
+    start();
   }, []);
   if (refused.value) return <Login problem={refused.value} />;
   return (

@@ -225,8 +225,9 @@ function onEvent(kind, content) {
 }
 
 let stop = null;
+let starts = 0;
 
-/** Learn what is served; what is known of a site stays as long as the site is the same. */
+/** What is served, by site; what is known of a site stays as long as the site is the same. */
 async function learn() {
   const { systems } = await ask("/v1/systems");
   const found = new Map();
@@ -237,7 +238,7 @@ async function learn() {
       found.set(site.ref, known?.isLike(site) ? known : site);
     }
   }
-  sites.value = found;
+  return found;
 }
 
 const loadAll = () => Promise.all([...sites.value.values()].map((site) => site.load()));
@@ -251,19 +252,35 @@ function catchUp() {
   }
 }
 
-/** Log in, learn what is served, and listen. */
-export async function start() {
-  stop?.();
-  me.value = await ask("/v1/me");
-  refused.value = null;
-  sites.value = new Map();
-  await learn();
-  let again = false;
-  stop = listen(`/v1/events?last=${FIRST_DECISIONS}`, onEvent, () => {
-    // A service that was started again may serve other sites.
-    if (again) learn().then(loadAll).then(catchUp).catch(() => {});
-    else catchUp();
-    again = true;
-  });
+/** A service that was started again may serve other sites. */
+async function learnAgain() {
+  sites.value = await learn();
   await loadAll();
+  catchUp();
+}
+
+/** Log in, learn what is served, and listen; what keeps the page out is said by `refused`. */
+export async function start() {
+  const turn = ++starts;
+  const overtaken = () => turn !== starts; // with another key
+  stop?.();
+  try {
+    const caller = await ask("/v1/me");
+    if (overtaken()) return;
+    me.value = caller;
+    refused.value = null;
+    sites.value = new Map();
+    const served = await learn();
+    if (overtaken()) return;
+    sites.value = served;
+    let again = false;
+    stop = listen(`/v1/events?last=${FIRST_DECISIONS}`, onEvent, () => {
+      if (again) learnAgain().catch(() => {});
+      else catchUp();
+      again = true;
+    });
+    await loadAll();
+  } catch (error) {
+    if (!overtaken()) refused.value = error;
+  }
 }

@@ -1,7 +1,7 @@
 // The stream of events, kept open: it is read with fetch, as EventSource cannot send a key.
 import { signal } from "@preact/signals";
 import { createParser } from "eventsource-parser";
-import { contentOf, headers, refused } from "./api.js";
+import { contentOf, headers, key, refused } from "./api.js";
 import { hear, time_s } from "./time.js";
 
 /** `state`: connecting, live or lost; `at`: when something was last heard, heartbeats included (seconds since 1970). */
@@ -43,8 +43,9 @@ export function listen(path, onEvent, onOpen) {
     abort = new AbortController();
     const extra = lastId ? { "last-event-id": lastId } : {};
     const asked_s = Date.now() / 1000;
+    const asker = key.peek();
     const answer = await fetch(path, { headers: { ...headers(), ...extra }, signal: abort.signal });
-    if (!answer.ok) await contentOf(answer);
+    if (!answer.ok) await contentOf(answer, asker);
     hear(answer, asked_s);
     parser.reset();
     hears();
@@ -66,7 +67,7 @@ export function listen(path, onEvent, onOpen) {
         await read();
       } catch (error) {
         // What else failed is said by the state of the link.
-        if (REFUSALS.has(error.status)) {
+        if (!stopped && REFUSALS.has(error.status)) {
           refused.value = error;
           return stop();
         }

@@ -1,16 +1,12 @@
 // Asks for a key where the service wants one.
-import { refused, useKey } from "../api.js";
+import { useKey } from "../api.js";
 import { start } from "../store.js";
 
 export function Login({ problem }) {
-  const enter = async (event) => {
+  const enter = (event) => {
     event.preventDefault();
     useKey(new FormData(event.target).get("key").trim());
-    try {
-      await start();
-    } catch (error) {
-      refused.value = error;
-    }
+    start();
   };
   const wanted = problem.status === 401 || problem.status === 403;
   return (
