@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -135,9 +136,16 @@ class ServiceConfig(Frozen):
     grpc_port: int | None = Field(default=None, ge=1, le=65535)
     log: Literal["json", "text"] = "text"
     audit: AuditConfig | None = None
-    tensorboard: str | None = Field(default=None, pattern=r"^https?://[^\s/]+(/\S*)?$")
+    tensorboard: str | None = None
     defaults: dict[str, Any] = Field(default_factory=dict)
     sites: tuple[SiteConfig, ...] = Field(min_length=1)
+
+    @field_validator("tensorboard")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("give an address such as 'http://127.0.0.1:6006'")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -106,7 +106,11 @@ def kept(run: Path, update: int | None = None) -> tuple[Path, dict[str, Any]]:
         if update is None or not others:
             raise CityloopError(f"run {run} has no validated policy (no best/{WEIGHTS}): train it longer")
         raise CityloopError(f"run {run} kept no policy of update {update}: choose {', '.join(map(str, others))}")
-    facts: dict[str, Any] = read_json(source / ("best.json" if update is None else "facts.json"))
+    file = source / ("best.json" if update is None else "facts.json")
+    facts: dict[str, Any] = read_json(file)
+    for key in ("iteration", "agent_steps", "validation"):
+        if key not in facts:
+            raise CityloopError(f"file {file} lacks {key!r}: it was altered; choose another policy by --update")
     return source / WEIGHTS, facts
 
 

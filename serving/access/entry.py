@@ -12,11 +12,7 @@ from collections.abc import Callable, Mapping
 
 from serving.access.keys import KeyFile
 from serving.access.limits import Buckets
-from serving.access.principal import (
-    ANYBODY,
-    AccessSettings,
-    Principal,
-)
+from serving.access.principal import ANYBODY, AccessSettings, Principal
 from serving.access.tokens import Tokens
 from serving.refusals import Limited, Unauthenticated, retry_after
 
@@ -72,8 +68,9 @@ class Access:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the file of keys since it was last read well, if anything."""
-        return None if self._keys is None else self._keys.problem
+        """What is wrong with the files that say who is let in since they were last read well, if anything."""
+        problems = [one.problem for one in (self._keys, self._tokens) if one is not None and one.problem]
+        return "; ".join(problems) or None
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """Who asks, by ``Authorization: Bearer …`` or ``X-API-Key``; counts against the caller's rate.

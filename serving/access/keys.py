@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import hmac
-import logging
 import math
 import os
 import re
@@ -29,8 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
 from serving.access.principal import ALL, Grant, Principal, problem_unquoted, read_secret_file
-
-log = logging.getLogger("cityloop.access")
+from serving.access.watched import WatchedFile
 
 TOKEN = re.compile(r"cl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 """A key: a name for scanners to find it by, its id, and 256 random bits."""
@@ -226,55 +224,29 @@ def _write(path: Path, keys: Keys) -> None:
 
 
 class KeyFile:
-    """The keys that are accepted now: the file is looked at again as soon as it is another one.
-
-    A file that is gone lets nobody in. One that has been spoilt by hand leaves the last good keys in force, and says
-    so: a slip of the pen must not take a city's plants away from their policies.
+    """The keys that are accepted now, see `WatchedFile`.
 
     Raises:
         CityloopError: if the file cannot be used at the start.
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time):
-        self._path, self._now = path, now
-        self.problem: str | None = None
-        self._mark: tuple[int, ...] | None = _mark(path)
-        self._known = _known(load_keys(path))
+        self._now = now
+        self._file = WatchedFile(path, lambda at: _known(load_keys(at)), "file of keys")
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the file since it was last read well, if anything."""
+        return self._file.problem
 
     def principal(self, token: str) -> Principal | None:
         """Whose token it is; None if nobody's, or if its time is over."""
-        self._look()
+        known = self._file.look() or {}
         match = TOKEN.fullmatch(token)
         ident = match[1] if match else "0" * 16
-        kept, ends_s, principal = self._known.get(ident, (_NEVER, 0.0, None))
+        kept, ends_s, principal = known.get(ident, (_NEVER, 0.0, None))
         same = hmac.compare_digest(kept, hash_of(ident, token))
         return principal if match and same and self._now() < ends_s else None
-
-    def _look(self) -> None:
-        mark = _mark(self._path)
-        if mark == self._mark:
-            return
-        self._mark = mark
-        if mark is None:
-            self._known, self.problem = {}, f"file of keys {self._path} is gone: nobody is let in"
-            log.error(self.problem)
-            return
-        try:
-            self._known, self.problem = _known(load_keys(self._path)), None
-            log.info("keys were read again: %d are known", len(self._known))
-        except CityloopError as error:
-            self.problem = f"{error}; the keys from before it was changed hold"
-        if self.problem:
-            log.error(self.problem)
-
-
-def _mark(path: Path) -> tuple[int, ...] | None:
-    """What differs as soon as the file does."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
 
 
 def _known(keys: Keys) -> dict[str, tuple[bytes, float, Principal]]:

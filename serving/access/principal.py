@@ -9,7 +9,7 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -102,8 +102,10 @@ class JwtSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    algorithm: str = Field(pattern=r"^(HS256|HS384|HS512|RS256|RS384|RS512|ES256|ES384|EdDSA)$")
-    key_file: Path = Field(description="the secret of HS*, at least 32 bytes, mode 600; else the public key as PEM")
+    algorithm: Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA"]
+    key_file: Path = Field(
+        description="the secret of HS*, at least 32 bytes, mode 600; else the public key as PEM, or a JWK Set of them"
+    )
     audience: str = Field(default="cityloop", min_length=1)
     issuer: str | None = None
     leeway_s: float = Field(default=10.0, ge=0, le=300)

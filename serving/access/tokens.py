@@ -1,15 +1,21 @@
-"""Signed tokens (JWT), checked with the one algorithm and key that are configured, whatever a token says of itself."""
+"""Signed tokens (JWT), checked with the algorithm and keys that are configured, whatever a token says of itself.
+
+A provider that changes its key signs with the old and the new one for a while: a JWK Set holds both.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from envs.core.errors import CityloopError
-from serving.access.principal import Grant, JwtSettings, Principal, read_secret_file
+from serving.access.principal import Grant, JwtSettings, Principal, problem_unquoted, read_secret_file
+from serving.access.watched import WatchedFile
 
 MIN_SECRET = 32
 """Bytes of a secret, as RFC 7518, section 3.2, asks of HS256."""
@@ -23,8 +29,27 @@ MAX_NAME = 64
 _GRANTS = TypeAdapter(tuple[Grant, ...])
 
 
+class _JwkSet(BaseModel):
+    keys: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TokenKey:
+    """What signatures are checked with: a secret or a public key.
+
+    Attributes:
+        ident: its ``kid`` (RFC 7515, section 4.1.4); None: it has none, and is tried for every token.
+    """
+
+    key: Any
+    ident: str | None = None
+
+
 class Tokens:
     """Checks tokens.
+
+    Attributes:
+        problem: what is wrong with the file of keys since it was last read well, if anything.
 
     Raises:
         CityloopError: if the key does not suit the algorithm.
@@ -32,31 +57,23 @@ class Tokens:
 
     def __init__(self, settings: JwtSettings, now: Callable[[], float] = time.time):
         self._settings, self._now = settings, now
-        self._key = _secret(settings) if settings.algorithm.startswith("HS") else _public(settings)
+        self._file = WatchedFile(settings.key_file, lambda path: read_keys(path, settings.algorithm), "key of tokens")
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the file of the key since it was last read well, if anything."""
+        return self._file.problem
 
     def principal(self, token: str) -> Principal | None:
         """Whose token it is; None if it is not accepted."""
-        import jwt
-
+        claims = self._claims(token)
+        if claims is None:
+            return None
         s = self._settings
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[s.algorithm],  # never what the token's own header asks for
-                audience=s.audience,
-                issuer=s.issuer,
-                options={
-                    "require": ["exp", "nbf", "aud", "sub", *(["iss"] if s.issuer else [])],
-                    # With this clock, below.
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
-            )
             ends, begins, name = float(claims["exp"]), float(claims["nbf"]), claims["sub"]
             grants = _GRANTS.validate_python(claims.get("grants", ()))
-        except (jwt.PyJWTError, ValidationError, ValueError, TypeError, OverflowError):
+        except (ValidationError, ValueError, TypeError, OverflowError):
             return None
         now = self._now()
         in_time = begins - s.leeway_s <= now < ends + s.leeway_s and ends - begins <= s.max_life_s
@@ -64,34 +81,105 @@ class Tokens:
             return None
         return Principal(f"jwt:{name}", grants)
 
+    def _claims(self, token: str) -> dict[str, Any] | None:
+        """What a token says, if one of the keys signed it."""
+        import jwt
 
-def _secret(settings: JwtSettings) -> bytes:
-    secret = read_secret_file(settings.key_file, "secret of tokens").strip()
-    if secret.startswith(b"-----BEGIN") or secret.startswith(b"ssh-"):
-        raise CityloopError(f"{settings.key_file} is a public-key file: {settings.algorithm} needs a random secret")
+        s = self._settings
+        options: Any = {
+            "require": ["exp", "nbf", "aud", "sub", *(["iss"] if s.issuer else [])],
+            # With the clock of this object.
+            "verify_exp": False,
+            "verify_nbf": False,
+            "verify_iat": False,
+        }
+        try:
+            wanted = jwt.get_unverified_header(token).get("kid")
+        except jwt.PyJWTError:
+            return None
+        for one in self._file.look() or ():
+            if one.ident is not None and wanted is not None and one.ident != wanted:
+                continue
+            try:
+                # Never the algorithm that the token's own header asks for.
+                return jwt.decode(
+                    token, one.key, algorithms=[s.algorithm], audience=s.audience, issuer=s.issuer, options=options
+                )
+            except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
+                continue
+        return None
+
+
+def read_keys(path: Path, algorithm: str) -> list[TokenKey]:
+    """The keys of a file, one at least.
+
+    Args:
+        path: a secret for HS*; else a public key as PEM, or a JWK Set (RFC 7517) of several, as identity providers
+            publish it: keys for something else are passed over.
+        algorithm: they are for.
+
+    Raises:
+        CityloopError: if there is none that fits.
+    """
+    if algorithm.startswith("HS"):
+        return [TokenKey(_secret(path, algorithm))]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CityloopError(f"key of tokens {path} cannot be read ({error.strerror}): give an existing file") from None
+    keys = _set(path, content, algorithm) if content.lstrip().startswith(b"{") else [_pem(path, content, algorithm)]
+    for one in keys:
+        if algorithm.startswith("RS") and one.key.key_size < MIN_RSA_BITS:
+            raise CityloopError(f"key of tokens {path} has {one.key.key_size} bits: give at least {MIN_RSA_BITS}")
+    return keys
+
+
+def _secret(path: Path, algorithm: str) -> bytes:
+    secret = read_secret_file(path, "secret of tokens").strip()
+    if secret.startswith((b"-----BEGIN", b"ssh-")):
+        raise CityloopError(f"{path} is a public-key file: {algorithm} needs a random secret")
     if len(secret) < MIN_SECRET:
-        raise CityloopError(f"secret of tokens {settings.key_file} has {len(secret)} bytes: give at least {MIN_SECRET}")
+        raise CityloopError(f"secret of tokens {path} has {len(secret)} bytes: give at least {MIN_SECRET}")
     return secret
 
 
-def _public(settings: JwtSettings) -> Any:
-    from cryptography.hazmat.primitives.asymmetric import rsa
+def _pem(path: Path, content: bytes, algorithm: str) -> TokenKey:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from jwt import InvalidKeyError, PyJWS
 
-    path = settings.key_file
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise CityloopError(f"key of tokens {path} cannot be read ({error.strerror}): give an existing file") from None
+        key = load_pem_public_key(content)
     except Exception:  # what cryptography raises of its own is of many kinds
-        raise CityloopError(f"key of tokens {path} is no public key in PEM: give one") from None
+        raise CityloopError(f"key of tokens {path} is no public key in PEM, and no JWK Set: give one") from None
     try:
-        PyJWS().get_algorithm_by_name(settings.algorithm).prepare_key(key)
+        PyJWS().get_algorithm_by_name(algorithm).prepare_key(key)
     except (TypeError, InvalidKeyError):
         raise CityloopError(
-            f"key of tokens {path} is of another kind than {settings.algorithm} needs: give one that fits"
+            f"key of tokens {path} is of another kind than {algorithm} needs: give one that fits"
         ) from None
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
-        raise CityloopError(f"key of tokens {path} has {key.key_size} bits: give at least {MIN_RSA_BITS}")
-    return key
+    return TokenKey(key)
+
+
+def _set(path: Path, content: bytes, algorithm: str) -> list[TokenKey]:
+    from jwt import PyJWK, PyJWS, PyJWTError
+
+    try:
+        found = _JwkSet.model_validate_json(content)
+    except ValidationError as error:
+        raise CityloopError(f"key of tokens {path} is no JWK Set: {problem_unquoted(error)}") from None
+    suits = PyJWS().get_algorithm_by_name(algorithm)
+    keys = []
+    for one in found.keys:
+        if one.get("use", "sig") != "sig" or one.get("alg", algorithm) != algorithm:
+            continue
+        if "d" in one:
+            raise CityloopError(f"key of tokens {path} holds a private key: give the public ones alone")
+        try:
+            key = PyJWK(one, algorithm).key
+            suits.prepare_key(key)
+        except (PyJWTError, TypeError, ValueError):  # of another kind
+            continue
+        keys.append(TokenKey(key, one.get("kid")))
+    if not keys:
+        raise CityloopError(f"key of tokens {path} is a JWK Set without a key for {algorithm}: give one that has it")
+    return keys

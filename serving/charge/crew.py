@@ -30,8 +30,8 @@ class Crew:
         canary: whether the challenger acts in the episode that is under way.
 
     Raises:
-        CityloopError: if the fallback is a program inside the plant, or a controller is unknown, unfit, or cannot
-            decide.
+        CityloopError: if the fallback is a policy or a program inside the plant, or a controller is unknown, unfit, or
+            cannot decide.
     """
 
     def __init__(
@@ -47,6 +47,11 @@ class Crew:
             raise CityloopError(
                 f"fallback {fallback.name!r} is a program inside the plant and cannot take over within a tick: "
                 f"choose a controller such as {fallback_name(site.system)!r}"
+            )
+        if fallback.bundle is not None:
+            raise CityloopError(
+                f"fallback {fallback.name!r} is a trained policy, which fails where another does: "
+                f"choose a rule such as {fallback_name(site.system)!r}"
             )
         self.site, self.fallback, self._open = site, fallback, open_seat
         self.roles, self._seats = roles, _seated(roles, seats, open_seat)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import get_default_algorithms
 
 from envs.core.errors import CityloopError
 from serving.access.entry import BEARER, Access
@@ -355,6 +356,82 @@ class TestTokens:
                 tokens_of(tmp_path, algorithm=algorithm, key_file=path)
         with pytest.raises(CityloopError, match="chmod 600"):
             tokens_of(tmp_path, key_file=secret_file(tmp_path, mode=0o644))
+
+
+def public_jwk(algorithm: str, private: bytes, **more: Any) -> dict[str, Any]:
+    """The public half of a key, as a provider's JWK Set has it."""
+    suits: Any = get_default_algorithms()[algorithm]
+    return json.loads(suits.to_jwk(suits.prepare_key(private).public_key())) | more
+
+
+class TestTokenKeys:
+    """A provider's JWK Set: several keys, of which one takes another's place while tokens of both are about."""
+
+    def test_tokens_of_both_keys_count_while_both_are_in_the_set(self, tmp_path: Path) -> None:
+        (old, _), (new, _), (strange, _) = pair("EdDSA"), pair("EdDSA"), pair("EdDSA")
+        file = tmp_path / "jwks.json"
+        file.write_text(json.dumps({"keys": [public_jwk("EdDSA", old, kid="1")]}))
+        access = tokens_of(tmp_path, algorithm="EdDSA", key_file=file)
+
+        def lets_in(private: bytes, kid: str | None) -> bool:
+            headers = None if kid is None else {"kid": kid}
+            token = jwt.encode(CLAIMS, private, "EdDSA", headers=headers)
+            try:
+                return access.identify(bearer(token)).name == "jwt:dispatch"
+            except Unauthenticated:
+                return False
+
+        assert lets_in(old, "1")
+        assert not lets_in(new, "2")
+        both = {"keys": [public_jwk("EdDSA", old, kid="1"), public_jwk("EdDSA", new, kid="2")]}
+        file.write_text(json.dumps(both))
+        assert lets_in(old, "1")
+        assert lets_in(new, "2")
+        assert lets_in(new, None)  # who names none is tried with each
+        assert not lets_in(new, "1")
+        assert not lets_in(new, "3")
+        assert not lets_in(strange, None)
+        file.write_text(json.dumps({"keys": both["keys"][1:]}))
+        assert not lets_in(old, "1")
+        file.write_text("{")  # spoilt: what it held before holds
+        assert lets_in(new, "2")
+        assert "jwks.json is no JWK Set" in str(access.problem)
+        file.unlink()
+        assert not lets_in(new, "2")
+        assert "is gone" in str(access.problem)
+
+    def test_keys_for_something_else_are_passed_over(self, tmp_path: Path) -> None:
+        private, _ = pair("RS256")
+        file = tmp_path / "jwks.json"
+        keys = [
+            public_jwk("EdDSA", pair("EdDSA")[0]),
+            public_jwk("RS256", pair("RS256")[0], use="enc"),
+            public_jwk("RS256", pair("RS256")[0], alg="RS512"),
+            {"kty": "of tomorrow"},
+            public_jwk("RS256", private, use="sig", alg="RS256"),
+        ]
+        file.write_text(json.dumps({"keys": keys}))
+        access = tokens_of(tmp_path, algorithm="RS256", key_file=file)
+        assert access.identify(bearer(signed(key=private, algorithm="RS256"))).name == "jwt:dispatch"
+        file.write_text(json.dumps({"keys": keys[:-1]}))
+        with pytest.raises(CityloopError, match="without a key for RS256"):
+            tokens_of(tmp_path, algorithm="RS256", key_file=file)
+
+    def test_sets_that_do_not_suit_are_refused_at_the_start(self, tmp_path: Path) -> None:
+        private: Any = ed25519.Ed25519PrivateKey.generate()
+        whole = json.loads(get_default_algorithms()["EdDSA"].to_jwk(private))
+        small = rsa.generate_private_key(65537, 1024).public_key()
+        file = tmp_path / "jwks.json"
+        for algorithm, content, word in (
+            ("EdDSA", {}, "keys: Field required"),
+            ("EdDSA", {"keys": 1}, "no JWK Set: keys"),
+            ("EdDSA", {"keys": []}, "without a key for EdDSA"),
+            ("EdDSA", {"keys": [whole]}, "a private key"),
+            ("RS256", {"keys": [json.loads(get_default_algorithms()["RS256"].to_jwk(small))]}, "1024 bits"),
+        ):
+            file.write_text(json.dumps(content))
+            with pytest.raises(CityloopError, match=word):
+                tokens_of(tmp_path, algorithm=algorithm, key_file=file)
 
 
 def _by_hand(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:

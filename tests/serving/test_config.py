@@ -57,6 +57,8 @@ def test_defaults_hold_for_every_site_that_does_not_say_otherwise() -> None:
         ({"host": "0.0.0.0"}, "there are no keys"),
         ({"host": "city.example"}, "there are no keys"),
         ({"shards": "many"}, "shards"),
+        ({"tensorboard": "ftp://x"}, "tensorboard is 'ftp://x': give an address such as"),
+        ({"access": {"jwt": {"algorithm": "none", "key_file": "k"}}}, "access.jwt.algorithm is 'none': .*'EdDSA'"),
         ({"port": 8001, "grpc_port": 8001}, "port and grpc_port are both 8001"),
     ],
 )

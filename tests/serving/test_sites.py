@@ -148,6 +148,11 @@ def test_a_program_cannot_be_the_fallback(site: Site) -> None:
         service(site, fallback=make_controller("fixed", site))
 
 
+def test_a_policy_cannot_be_the_fallback(site: Site) -> None:
+    with pytest.raises(CityloopError, match="choose a rule such as"):
+        service(site, fallback=make_controller("generalist", site))
+
+
 def test_a_controller_that_cannot_decide_is_refused_before_it_serves(site: Site) -> None:
     stub = Stub()
     stub.then = lambda readings, observation: 1 / 0  # type: ignore[assignment, return-value]

@@ -398,8 +398,16 @@ def test_a_checkpoint_that_is_not_whole_is_one_sentence(tmp_path):
 def test_weights_that_are_not_whole_are_one_sentence(tmp_path, content):
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "weights.npz").write_bytes(content)
-    (tmp_path / "best" / "best.json").write_text("{}")
+    (tmp_path / "best" / "best.json").write_text('{"iteration": 1, "agent_steps": 1, "validation": {}}')
     with pytest.raises(CityloopError, match=r"weights.npz holds no weights .* altered or cut off; choose another"):
+        read_start(tmp_path)
+
+
+def test_facts_that_were_altered_are_one_sentence(tmp_path):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "weights.npz").touch()
+    (tmp_path / "best" / "best.json").write_text('{"iteration": 1, "validation": {}}')
+    with pytest.raises(CityloopError, match=r"best.json lacks 'agent_steps': it was altered; choose another"):
         read_start(tmp_path)
 
 
