@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ import orjson
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
+from serving.cluster.processes import alive, family, title
 from serving.config import Tls
 from serving.refusals import problem
 
@@ -26,6 +29,9 @@ PEM = "CITYLOOP_TLS_PEM"
 
 RETRY_AFTER_S = 1
 """When to ask again if no replica answers: one is started within seconds."""
+
+DRAIN_S = 2
+"""How long HAProxy may take to end: a stream never would, an answer takes less."""
 
 
 def bundle_tls(tls: Tls, folder: Path) -> Path:
@@ -59,6 +65,22 @@ def _tell_of_time(path: Path, certificate: bytes) -> None:
         begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
         if not begins <= datetime.now(UTC) <= ends:
             log.warning("tls: %s holds from %s to %s: clients refuse it; renew it, then SIGHUP", path, begins, ends)
+
+
+def drain_proxy(folder: Path) -> None:
+    """Let HAProxy answer what it was asked, and end; it takes nothing more. Ray Serve would kill it in the midst.
+
+    Args:
+        folder: in which it works, under this process.
+    """
+    # Those, too, that have not ended yet after they were told of other replicas.
+    proxies = [pid for pid in family(os.getpid()) if "/haproxy " in title(pid) and f" {folder}/" in title(pid)]
+    for pid in proxies:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR1)
+    deadline = time.monotonic() + DRAIN_S + 0.5
+    while any(map(alive, proxies)) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def set_up_proxy() -> None:

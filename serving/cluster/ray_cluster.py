@@ -25,7 +25,7 @@ from serving.cluster.guardian import Guardian, end_users
 from serving.cluster.loopback import LOOPBACK, confine_cluster, confine_worker
 from serving.cluster.machine import OwnFolder, check_files, connections
 from serving.cluster.options import options, quiet
-from serving.cluster.proxy import PEM, bundle_tls, set_up_proxy
+from serving.cluster.proxy import DRAIN_S, PEM, bundle_tls, drain_proxy, set_up_proxy
 from serving.cluster.shards import shards_of
 from serving.config import ServiceConfig
 from serving.watch.logs import Receiver
@@ -98,7 +98,7 @@ SETTINGS = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
     # One that starts on a busy machine may take longer than the five seconds that Ray gives it.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
-    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "2",
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
     # Ray's own default is 15, with which anything else that runs on the machine goes first: a plant waits, and beside
     # two busy processes on two cores no service even begins.
     "RAY_worker_niceness": "0",
@@ -377,6 +377,7 @@ class Cluster:
         with redirect_stdout(io.StringIO()):
             try:
                 if ray is not None and serve is not None and ray.is_initialized() and answers():
+                    drain_proxy(self._folder)
                     serve.shutdown()
             finally:
                 if ray is not None:

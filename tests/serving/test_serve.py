@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
+from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,12 +119,34 @@ def test_a_port_in_use_is_one_sentence(running: Running) -> None:
         serve(config(port=free_ports(1)[0], grpc_port=port))
 
 
-def test_it_stops_without_a_trace(running: Running) -> None:
+LOCALHOST = "127.0.0.1"
+
+
+def answers_at(address: tuple[str, int]) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(address) == 0
+
+
+def test_it_answers_what_it_was_asked_and_stops_without_a_trace(running: Running) -> None:
     """Last, as it stops the service of the others."""
     family = running.family()
     names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in family}
     assert any(name.startswith("haproxy") for name in names)
-    running.process.send_signal(signal.SIGINT)
+    address = LOCALHOST, int(running.url.rsplit(":", 1)[1])
+    body = body_of(tick_of(grid()))
+    with closing(HTTPConnection(*address, timeout=60)) as asker:
+        asker.request("GET", "/healthz")
+        asker.getresponse().read()
+        asker.putrequest("POST", f"/v1/{GRID}/act")
+        asker.putheader("content-type", "application/json")
+        asker.putheader("content-length", str(len(body)))
+        asker.endheaders(body[:10])
+        running.process.send_signal(signal.SIGINT)
+        while answers_at(address):
+            pass
+        asker.send(body[10:])
+        assert asker.getresponse().status == 200
     assert running.process.wait(STOP_S) == 0
     assert running.process.stdout is not None
     assert running.process.stdout.read() == b""
