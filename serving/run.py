@@ -149,7 +149,7 @@ def _starting(config: ServiceConfig) -> str:
     count = len(config.sites)
     booked = any(site.booking is not None for site in config.sites)
     later = "; with bookings half a minute longer the first time, as they are compiled" if booked else ""
-    return f"starting {count} site{'s' * (count > 1)}, which takes some ten seconds{later}"
+    return f"starting {count} site{'s' * (count > 1)}, which takes ten seconds to a minute{later}"
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -12,15 +12,17 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
 from serving.cluster.processes import alive, family, title
-from serving.config import Tls
 from serving.refusals import problem
+
+if TYPE_CHECKING:
+    from serving.config import Tls
 
 log = logging.getLogger("cityloop.serving")
 

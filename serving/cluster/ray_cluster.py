@@ -22,11 +22,12 @@ import httpx
 from envs.core.cache import can_be_made
 from envs.core.errors import CityloopError
 from serving.cluster.guardian import Guardian, end_users
-from serving.cluster.loopback import LOOPBACK, confine_cluster, confine_worker
+from serving.cluster.loopback import LOOPBACK, confine_cluster
 from serving.cluster.machine import OwnFolder, check_files, connections
 from serving.cluster.options import options, quiet
-from serving.cluster.proxy import DRAIN_S, PEM, bundle_tls, drain_proxy, set_up_proxy
+from serving.cluster.proxy import DRAIN_S, PEM, bundle_tls, drain_proxy
 from serving.cluster.shards import shards_of
+from serving.cluster.worker import set_up_worker
 from serving.config import ServiceConfig
 from serving.watch.logs import Receiver
 from serving.wire import MAX_BODY_BYTES
@@ -99,6 +100,8 @@ SETTINGS = {
     # One that starts on a busy machine may take longer than the five seconds that Ray gives it.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(DRAIN_S),
+    # Workers that begin before anything asks for them suit nobody here, and those that are asked for wait beside them.
+    "RAY_prestart_worker_first_driver": "0",
     # Ray's own default is 15, with which anything else that runs on the machine goes first: a plant waits, and beside
     # two busy processes on two cores no service even begins.
     "RAY_worker_niceness": "0",
@@ -283,8 +286,8 @@ class Cluster:
         with suppress(TypeError, ValueError):  # none of Python's, or not the main thread, where Ray changes nothing
             signal.signal(signal.SIGTERM, stop)  # not the two that Ray has put there: they print traces, or abort
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        check_processes()
         try:
+            check_processes()
             serve.start(
                 http_options={"host": self.config.host, "port": self.config.port},
                 grpc_options=self._grpc_options(),
@@ -394,9 +397,3 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def set_up_worker() -> None:
-    """What every worker process does as it starts: a `worker_process_setup_hook`."""
-    confine_worker()
-    set_up_proxy()

@@ -16,9 +16,10 @@ from typing import Any
 from serving.build import Plan
 from serving.cluster.loopback import confine_cluster
 from serving.cluster.options import quiet
-from serving.cluster.ray_cluster import OBJECT_STORE_BYTES, Cluster, set_up_worker
+from serving.cluster.ray_cluster import OBJECT_STORE_BYTES, Cluster
 from serving.cluster.replica import application
 from serving.cluster.shards import shards_of
+from serving.cluster.worker import set_up_worker
 from serving.config import ServiceConfig
 
 NODE = {"num_cpus": 4, "object_store_memory": OBJECT_STORE_BYTES}

@@ -334,6 +334,28 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPat
         one.close()
 
 
+def test_a_ray_whose_processes_end_as_they_begin_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another version of Ray is installed than the one whose ports are confined."""
+
+    class Ending(Stuck):
+        def init(self, **_: object) -> None: ...
+
+        def get(self, _: object, timeout: float) -> None:
+            raise self.exceptions.RayError("The worker died unexpectedly while executing this task.")
+
+    ending = Ending(controller=False)
+    ending.serve = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", ending)
+    monkeypatch.setattr("serving.cluster.ray_cluster.confine_cluster", lambda: None)
+    one = Cluster(config(port=free_ports(1)[0]))
+    try:
+        with pytest.raises(CityloopError, match=r"did not start \(The worker died .* this task\): try again"):
+            one._start()
+    finally:
+        monkeypatch.undo()
+        one.close()
+
+
 def test_a_ray_that_begins_no_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where memory is nearly full, of which Ray Serve says nothing and waits for ever."""
     monkeypatch.setitem(sys.modules, "ray", Stuck(controller=False))

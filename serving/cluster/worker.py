@@ -1,0 +1,16 @@
+"""What each of Ray's worker processes does as it starts.
+
+Most of them are Ray's own and decide nothing, and a service begins, or a dead proxy is back, only when several have
+started one after the other. So what this imports is little.
+"""
+
+from __future__ import annotations
+
+from serving.cluster.loopback import confine_worker
+from serving.cluster.proxy import set_up_proxy
+
+
+def set_up_worker() -> None:
+    """Confine this process and set its HAProxy up: a `worker_process_setup_hook`."""
+    confine_worker()
+    set_up_proxy()
