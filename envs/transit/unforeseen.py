@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.signal import lfilter
 
 from envs.transit import charging, events, plans
 from envs.transit.charging import Chargers
@@ -126,8 +125,9 @@ def _waves(count: int, slots: int, rng: np.random.Generator) -> np.ndarray:
     keep = np.exp(-1.0 / SAMPLES)
     noise = rng.standard_normal((count, slots))
     noise[:, 1:] *= np.sqrt(1.0 - keep**2)
-    found: np.ndarray = lfilter([1.0], [1.0, -keep], noise, axis=1)
-    return found
+    for k in range(1, slots):  # as `scipy.signal.lfilter` would, which takes longer to import than all of ours
+        noise[:, k] += keep * noise[:, k - 1]
+    return noise
 
 
 # -- compiled: under way ----------------------------------------------------------------------------------------------

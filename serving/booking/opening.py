@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs.core.site import Site
 from envs.transit.site import TransitSite
-from serving.booking.desk import Desk
 from serving.booking.settings import booking_of
-from serving.booking.zones import Zones
 from serving.tick.sites import SiteService
+
+if TYPE_CHECKING:
+    from serving.booking.desk import Desk
 
 
 def staffed(site: Site, given: Mapping[str, Any] | None) -> Site:
@@ -38,8 +39,13 @@ def open_desks(
     """
     settings = [found for place in places if (found := booking_of(*place)) is not None]
     desks: dict[str, Desk] = {}
+    if not settings or not restore:
+        return desks
+    from serving.booking.desk import Desk  # the kernel, which takes longer to load than all the rest
+    from serving.booking.zones import Zones
+
     try:
-        for site, one in settings if restore else ():
+        for site, one in settings:
             desk = desks[site.name] = Desk(site, one)
             desk.zones = Zones(services[f"{site.system}/{site.name}"]) if one.standby else None
     except BaseException:

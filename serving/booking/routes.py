@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
 from serving.access.principal import Role
-from serving.booking.desk import Desk
 from serving.booking.places import Unfit
 from serving.booking.store import Answer
 from serving.booking.wire import (
@@ -28,6 +27,9 @@ from serving.forms import read_form
 from serving.gateway import Gateway
 from serving.refusals import NotServed, brief
 from serving.routes.wire import as_json, body_of, refused, takes
+
+if TYPE_CHECKING:
+    from serving.booking.desk import Desk
 
 MAX_BODY_BYTES = 16_384
 """Longest body that is read; a booking has some hundred bytes."""

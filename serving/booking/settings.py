@@ -18,8 +18,6 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen, first_problem
 from envs.core.registry import load_scenario
 from envs.core.site import Site
-from envs.transit.charging import places_of
-from envs.transit.clock import charger_m
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from envs.transit.terms import Charging
@@ -193,6 +191,9 @@ class BookingSettings(Frozen):
         ranged = [vehicle for vehicle in self.vehicles if vehicle.range_km]
         if not ranged:
             return
+        from envs.transit.charging import places_of  # the kernel, which takes long to load
+        from envs.transit.clock import charger_m
+
         to_m = charger_m(site.matrices, places_of(self.charging, site)[:, 0])
         for vehicle in ranged:
             left_km, far_km = vehicle.charged * vehicle.range_km, to_m[corners[vehicle.at]] / 1000
