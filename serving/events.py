@@ -131,7 +131,7 @@ class Change:
     Attributes:
         system, site: where; empty if it is about the service as a whole.
         at_s: wall clock, seconds since 1970.
-        who: whose key, or ``service`` where a rule did it.
+        who: whose key; ``service`` where a rule did it, and ``configuration`` where a file did.
         what: one of `CHANGES`.
         reason: in words.
         detail: what exactly, as plain data; of a ``rollback`` by the service ``from``, ``to``, and the ``role`` of who

@@ -104,14 +104,22 @@ class Gateway:
         return await self.find(system, site).act_async(body, principal.name)
 
     async def health(self) -> dict[str, Any]:
-        """Whether the service works, at which sites the fallback decides or nothing can be booked, and why."""
+        """Whether the service works, at which sites the fallback decides or nothing can be booked, and why; what is
+        wrong with the audit log, and with the files that say who is let in.
+        """
         sites = {service.ref: service.degraded or "ok" for service in self.all}
         for ref, desk in self._booking():
             if desk.fault is not None:
                 sites[ref] = desk.fault if sites.get(ref, "ok") == "ok" else f"{sites[ref]}; {desk.fault}"
         audit = None if self.audit is None else self.audit.degraded
-        well = audit is None and set(sites.values()) <= {"ok"}
-        return {"status": "ok" if well else "degraded", "sites": sites, "audit": audit or "ok"}
+        access = self.access.problem
+        well = audit is access is None and set(sites.values()) <= {"ok"}
+        return {
+            "status": "ok" if well else "degraded",
+            "sites": sites,
+            "audit": audit or "ok",
+            "access": access or "ok",
+        }
 
     def _booking(self) -> list[tuple[str, Desk]]:
         """The desks, by the ``system/site`` whose trips they book."""

@@ -199,9 +199,10 @@ class SiteInfo(Model):
 class Health(Model):
     """Whether the service works."""
 
-    status: str = Field(description="'ok', or 'degraded' where a site's fallback decides or the audit cannot write")
+    status: str = Field(description="'ok', or 'degraded' where anything below is something else")
     sites: dict[str, str] = Field(description="site → 'ok', or why its fallback decides, or that nobody answers there")
     audit: str = Field(default="ok", description="'ok', also where no audit log is kept, or why it cannot be written")
+    access: str = Field(default="ok", description="'ok', or what is wrong with the files that say who is let in")
 
 
 class Ready(Model):

@@ -237,6 +237,7 @@ class KeyFile:
     @property
     def problem(self) -> str | None:
         """What is wrong with the file since it was last read well, if anything."""
+        self._file.look()
         return self._file.problem
 
     def principal(self, token: str) -> Principal | None:

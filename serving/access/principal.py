@@ -150,4 +150,5 @@ def read_secret_file(path: Path, what: str) -> bytes:
 def problem_unquoted(error: ValidationError) -> str:
     """Where pydantic's first complaint is and what it says, without the value: it may be a secret."""
     one: Any = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
+    told = one["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, one['loc']))}: {told}" if one["loc"] else told

@@ -62,6 +62,7 @@ class Tokens:
     @property
     def problem(self) -> str | None:
         """What is wrong with the file of the key since it was last read well, if anything."""
+        self._file.look()
         return self._file.problem
 
     def principal(self, token: str) -> Principal | None:

@@ -14,7 +14,7 @@ from agents.policy import read_card
 from envs.core.errors import CityloopError, ReadingError
 from serving.charge.overrides import Override
 from serving.charge.roles import Roles
-from serving.charge.standing import reconfigured
+from serving.charge.standing import CONFIGURATION, changed_roles, reconfigured
 from serving.forms import ByHand, Overridden, OverrideRequest, Policies, RoleChange, SiteStanding
 from serving.refusals import Conflict, Unprocessable, brief
 from serving.tick.report import commands_of
@@ -99,13 +99,7 @@ async def apply_roles(
             raise Conflict("policy", roles.champion, "the roles were changed meanwhile: look again")
         standing.take(roles, seats, at_once)
         standing.configured = configured or standing.configured
-    detail = {
-        "before": before.model_dump(),
-        "after": roles.model_dump(),
-        "bundles": {seat.ref: seat.bundle for seat in seats.values()},
-        "why": {seat.ref: seat.why for seat in seats.values() if seat.why},
-    }
-    service.change(who, what, reason, detail)
+    service.change(who, what, reason, changed_roles(before, roles, seats.values()))
     return await service.save()
 
 
@@ -122,10 +116,6 @@ async def configure(service: SiteService, roles: Roles) -> None:
     new = reconfigured(roles, standing.state())
     why = "the configuration changed"
     await apply_roles(service, new, "configure", why, CONFIGURATION, at_once=False, configured=roles)
-
-
-CONFIGURATION = "configuration"
-"""Who changes something where a file does."""
 
 
 def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any, NamedTuple
 
 from envs.core.errors import CityloopError
 from envs.core.site import Site
@@ -20,6 +21,17 @@ from serving.tick.seat import Seat
 
 log = logging.getLogger("cityloop.serving")
 
+SERVICE, CONFIGURATION = "service", "configuration"
+"""Who changes something by itself, and where a file does."""
+
+
+class Begun(NamedTuple):
+    """That a process began with other roles than those that were saved: who changed them, why, and what exactly."""
+
+    who: str
+    why: str
+    detail: Mapping[str, Any]
+
 
 class Standing:
     """How things stand.
@@ -33,6 +45,9 @@ class Standing:
         fallback: who decides when the one in charge cannot.
         store: where it was saved.
         clock: wall clock, seconds since 1970.
+
+    Attributes:
+        begun: what changed with the start; None if what was saved holds, or nothing was.
 
     Raises:
         CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
@@ -52,8 +67,10 @@ class Standing:
         self._seats, self._fallback, self._started = seats, fallback, started
         found = store.load()
         saved = found if found is None or found.site_hash == site.hash else None
+        who, why = CONFIGURATION, "the configuration changed"
         if saved is not found:
-            log.warning("%s/%s: the site has changed, what was saved is void", site.system, site.name)
+            who, why = SERVICE, "the site has changed, what was saved is void"
+            log.warning("%s/%s: %s", site.system, site.name, why)
         if saved is None:
             self.configured = roles = started
         elif started == (saved.started or saved.configured):
@@ -66,12 +83,15 @@ class Standing:
         except CityloopError as error:
             if roles.champion == started.champion:
                 raise
-            log.warning("%s/%s: %s; the configured roles hold instead", site.system, site.name, error)
+            who, why = SERVICE, f"{error}; the configured roles hold instead"
+            log.warning("%s/%s: %s", site.system, site.name, why)
             self.configured, kept, self.crew = started, None, self._crew(started, None)
         self.watch = Watch(settings.rollback, None if kept is None else kept.tripped)
         self.episodes = Episodes() if kept is None else Episodes(kept.episode, begun=True)
         self.overrides = Overrides(site.agents, fallback.width, clock, None if saved is None else saved.overrides)
         self._told = found or self.state()  # how things stand as far as other processes know
+        went = None if found is None or found.roles == self.crew.roles else found.roles
+        self.begun = None if went is None else Begun(who, why, changed_roles(went, self.crew.roles, self.crew.seats))
 
     def _crew(self, roles: Roles, canary: bool | None) -> Crew:
         open_seat = partial(Seat.open, site=self.site, trusted=self.settings.trusted_keys)
@@ -167,3 +187,14 @@ def reconfigured(configured: Roles, saved: SiteState) -> Roles:
         return configured.model_copy(update={"former": saved.roles.former})
     former = (*saved.roles.former, saved.roles.champion)[-REMEMBERED:]
     return configured.model_copy(update={"former": former})
+
+
+def changed_roles(before: Roles, after: Roles, seats: Iterable[Seat]) -> dict[str, Any]:
+    """What a change of roles is told with: both, and which bundles the seats of the later ones have, and why."""
+    theirs = {seat.ref: seat for seat in seats if seat.ref in after.refs}
+    return {
+        "before": before.model_dump(),
+        "after": after.model_dump(),
+        "bundles": {ref: seat.bundle for ref, seat in theirs.items()},
+        "why": {ref: seat.why for ref, seat in theirs.items() if seat.why},
+    }

@@ -172,11 +172,12 @@ class Front(Gateway):
     async def health(self) -> dict[str, Any]:
         """See `Gateway.health`."""
         found = await self._heard("health")
-        silent, told = self._silent(found), found.values()
+        silent, told, access = self._silent(found), found.values(), self.access.problem
         return {
-            "status": "degraded" if silent or any(one["status"] != "ok" for one in told) else "ok",
+            "status": "degraded" if silent or access or any(one["status"] != "ok" for one in told) else "ok",
             "sites": {ref: state for one in told for ref, state in one["sites"].items()} | silent,
             "audit": next((one["audit"] for one in told if one["audit"] != "ok"), "ok"),
+            "access": access or "ok",
         }
 
     async def ready(self) -> dict[str, Any]:

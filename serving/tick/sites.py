@@ -24,7 +24,7 @@ from envs.core.site import Site
 from envs.core.world import Guard
 from serving.charge.keeping import Keeper
 from serving.charge.rollback import Conduct
-from serving.charge.standing import Standing
+from serving.charge.standing import SERVICE, Standing
 from serving.charge.state import Store
 from serving.collaborators import Checks, Looked
 from serving.config import SiteConfig
@@ -41,8 +41,8 @@ from serving.wire import InCharge, Tick, example_tick, parse_tick
 
 log = logging.getLogger("cityloop.serving")
 
-ANONYMOUS, SERVICE = "anonymous", "service"
-"""Who asks where no key says, and who changes something by itself."""
+ANONYMOUS = "anonymous"
+"""Who asks where no key says."""
 
 
 class SiteService:
@@ -81,6 +81,8 @@ class SiteService:
         self.last: Mapping[str, Any] | None = None
         self._seen: Outcome | None = None
         self.dropped = 0
+        if (begun := standing.begun) is not None:
+            self.change(begun.who, "configure", begun.why, begun.detail)
 
     @classmethod
     def open(

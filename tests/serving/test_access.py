@@ -395,7 +395,7 @@ class TestTokenKeys:
         assert not lets_in(old, "1")
         file.write_text("{")  # spoilt: what it held before holds
         assert lets_in(new, "2")
-        assert "jwks.json is no JWK Set" in str(access.problem)
+        assert "jwks.json is no JWK Set: Invalid JSON" in str(access.problem)
         file.unlink()
         assert not lets_in(new, "2")
         assert "is gone" in str(access.problem)

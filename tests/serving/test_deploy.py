@@ -114,7 +114,8 @@ def test_a_shard_that_does_not_answer_is_told_of_and_keeps_nobody_waiting(monkey
     front._handles = [Handle(answer) for answer in (well, hangs, dead)]
     monkeypatch.setattr("serving.cluster.shards.ANSWERS_S", 0.01)
     silent = dict.fromkeys(("s/b", "s/c"), SILENT)
-    assert asyncio.run(front.health()) == {"status": "degraded", "sites": {"s/a": "ok", **silent}, "audit": "ok"}
+    told = asyncio.run(front.health())
+    assert told == {"status": "degraded", "sites": {"s/a": "ok", **silent}, "audit": "ok", "access": "ok"}
     assert asyncio.run(front.ready()) == {"status": "unready", "faults": silent}
     assert asyncio.run(front.exposition())[0] == b'# TYPE a gauge\na{shard="a"} 1.0\n'
     for part in (front.summaries(), front.told(ANYBODY)):  # that would look like the whole

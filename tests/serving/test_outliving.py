@@ -14,10 +14,11 @@ from envs.core.site import Site
 from serving.charge.operations import configure
 from serving.charge.roles import Roles
 from serving.charge.state import Store
+from serving.events import Change
 from serving.gateway import Gateway
 from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
-from tests.serving.operators import BASE, Clock, ask, change, http, put
+from tests.serving.operators import BASE, Book, Clock, ask, change, http, put
 from tests.serving.plants import Stub, service
 
 
@@ -68,6 +69,27 @@ def test_a_policy_that_is_gone_does_not_keep_the_service_from_starting(site: Sit
     (path / "policy.onnx").write_bytes(b"altered")
     one = service(site, store=Store(tmp_path / "state", site))
     assert one.in_charge.controller == "max-pressure"
+
+
+def test_other_roles_at_a_start_are_told_as_every_change_is(site: Site, tmp_path: Path) -> None:
+    """Who decides is another one than people left in charge, so the audit log says by whom, and why."""
+    path, book = bundle(tmp_path / "tiny"), Book()
+
+    def start(**more: Any) -> SiteService:
+        return service(site, store=Store(tmp_path / "state", site), sinks=[book], **more)
+
+    change(http(start()), "promote", policy=str(path))
+    start()
+    assert book.changes() == [("anonymous", "promote")], "what holds on is no change"
+    (path / "policy.onnx").write_bytes(b"altered")
+    start()
+    start(controller=Stub("other"))
+    assert book.changes()[1:] == [("service", "configure"), ("configuration", "configure")]
+    _, spoilt, asked = book.of(Change)
+    assert "policy.onnx was altered" in spoilt.reason
+    assert (spoilt.detail["before"]["champion"], spoilt.detail["after"]["champion"]) == (str(path), "max-pressure")
+    assert spoilt.detail["bundles"] == {"max-pressure": None}
+    assert asked.detail["after"]["champion"] == "other"
 
 
 def test_a_state_file_that_is_none_is_one_sentence(site: Site, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from serving.access.keys import create_key
 from serving.access.principal import AccessSettings, Grant, Principal, Role
 from serving.alarms.watch import AlarmWatch
 from serving.app import create_app
+from serving.cluster.shards import Front
 from serving.gateway import Gateway
 from serving.refusals import Unauthenticated
 from tests.serving.operators import BASE, HOME, Clock, ask, failing, http
@@ -36,7 +37,7 @@ def test_the_state_tells_the_last_answer_and_how_old_it_is(site: Site) -> None:
 class Keys:
     """A key names its role, and the place where it holds: ``operate@drainage/*``."""
 
-    open = False
+    open, problem = False, None
 
     def authenticate(self, headers: Any) -> Principal:
         found = headers.get("authorization", "").removeprefix("Bearer ")
@@ -104,7 +105,7 @@ def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
 
 def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> None:
     client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
-    assert client.get("/healthz").json() == {"status": "ok", "sites": {}, "audit": ""}
+    assert client.get("/healthz").json() == {"status": "ok", "sites": {}, "audit": "", "access": ""}
     assert "grid2x2" in client.get("/healthz", headers={"authorization": "Bearer read"}).text
     assert client.get("/readyz").status_code == 200
     systems = client.get("/v1/systems", headers={"authorization": "Bearer read@drainage/*"}).json()
@@ -132,3 +133,30 @@ def test_a_fallback_that_decides_is_degraded_not_unready(site: Site) -> None:
     assert one.act(body_of(tick_of(site)))["fallback"]
     assert client.get("/healthz").json()["status"] == "degraded"
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("front", [False, True], ids=["one", "front"])
+def test_health_says_that_keys_cannot_be_used_before_anybody_sends_one(site: Site, tmp_path: Path, front: bool) -> None:
+    """Plants whose keys are gone decide by themselves; whoever watches the service was told that all is well."""
+    file = tmp_path / "keys.json"
+    key, _ = create_key(file, "room", [Grant(role=Role.READ)])
+    access = Access(AccessSettings(keys=file))
+    gateway = Front(Gateway([], access), {}) if front else Gateway([service(site)], access)
+    good = file.read_bytes()
+    with TestClient(create_app(gateway), HOME) as client:
+
+        def told(**headers: str) -> tuple[str, str]:
+            found = client.get("/healthz", headers=headers).json()
+            return found["status"], found["access"]
+
+        assert told(**{"x-api-key": key}) == ("ok", "ok")
+        file.write_bytes(good[:-20])
+        assert told() == ("degraded", "")
+        status, why = told(**{"x-api-key": key})
+        assert status == "degraded"
+        assert "cannot be used" in why
+        file.unlink()
+        assert told() == ("degraded", "")
+        file.touch(0o600)
+        file.write_bytes(good)
+        assert told(**{"x-api-key": key}) == ("ok", "ok")
