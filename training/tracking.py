@@ -12,7 +12,8 @@ import platform
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import metadata
@@ -231,4 +232,21 @@ def tensorboard(folder: Path, purge_after: int | None = None) -> Any:
     """
     from torch.utils.tensorboard import SummaryWriter
 
+    if not isinstance(threading.excepthook, _PassedOn):
+        threading.excepthook = _PassedOn(threading.excepthook)
     return SummaryWriter(str(folder), purge_step=None if purge_after is None else purge_after + 1)
+
+
+class _PassedOn:
+    """A hook for errors of threads that leaves out those of TensorBoard's: whoever writes or flushes next raises them.
+
+    Args:
+        before: the hook for all others.
+    """
+
+    def __init__(self, before: Callable[[threading.ExceptHookArgs], object]):
+        self._before = before
+
+    def __call__(self, failed: threading.ExceptHookArgs) -> None:
+        if type(failed.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
+            self._before(failed)

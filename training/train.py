@@ -6,6 +6,7 @@ A run folder holds ``config.yaml`` (the resolved whole), ``versions.json``, Tens
 
 from __future__ import annotations
 
+import errno
 import logging
 import shlex
 import shutil
@@ -129,9 +130,16 @@ def train(
 
 @contextmanager
 def _told_how_to_go_on(run: Path) -> Iterator[None]:
-    """Note on an interruption how its run goes on: whoever stops one need not look for it."""
+    """Note on an interruption how its run goes on: whoever stops one need not look for it.
+
+    And on a disk that is full where it lies: writing to an open file names none.
+    """
     try:
         yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(run)
+        raise
     except KeyboardInterrupt as stop:
         if (run / "checkpoints" / "latest").is_file():
             stop.add_note(f"go on: {shlex.join(['cityloop', 'train', '--resume', str(run)])}")

@@ -1,16 +1,18 @@
 """Run folders: nothing half-written, nothing overwritten, one holder at a time."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from envs import CityloopError, load_scenario
 from training import tracking
-from training.tracking import RunFolder, free_path, read_json, staged, versions, write_json, write_text
+from training.tracking import RunFolder, free_path, read_json, staged, tensorboard, versions, write_json, write_text
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +147,25 @@ def test_versions_name_what_decides_a_result(monkeypatch):
     json.dumps(found)
     monkeypatch.setattr(tracking, "PACKAGES", {"nothing": "no-such-distribution"})
     assert versions()["nothing"] == "not installed"
+
+
+def test_curves_that_find_no_room_are_an_error_of_the_writer_and_no_trace_of_a_thread(tmp_path, monkeypatch):
+    def write(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def run(what):
+        thread = threading.Thread(target=what)
+        thread.start()
+        thread.join()
+
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda failed: told.append(failed.thread))
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", write)
+    before = set(threading.enumerate())
+    with pytest.raises(OSError, match="No space left"):
+        tensorboard(tmp_path)
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    assert told == []
+    run(write)
+    assert len(told) == 1  # what fails elsewhere is still heard

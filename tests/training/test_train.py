@@ -1,6 +1,7 @@
 """Training end to end on a small grid: what it writes, that it resumes, that a seed decides everything."""
 
 import csv
+import errno
 import itertools
 import os
 import shutil
@@ -29,7 +30,7 @@ from training.journal import Journal
 from training.settings import Settings
 from training.start import adopt, read_start
 from training.tracking import read_json
-from training.train import _Run, decisions_of_update, train
+from training.train import _Run, _told_how_to_go_on, decisions_of_update, train
 from training.validate import Validator
 
 SMALL = {
@@ -261,6 +262,14 @@ def test_sigterm_ends_a_run_in_order(tmp_path):
     assert "leaked" not in done.stderr
     assert "stack trace" not in done.stderr.lower()
     assert (tmp_path / "run" / "checkpoints" / "latest").read_text() == "000003"
+
+
+@pytest.mark.parametrize("given", [None, "elsewhere"])
+def test_a_full_disk_is_named_by_the_run_that_lies_there(tmp_path, given):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if given is None else [given]))
+    with pytest.raises(OSError, match="No space left") as raised, _told_how_to_go_on(tmp_path):
+        raise full
+    assert raised.value.filename == (given or str(tmp_path))
 
 
 @pytest.mark.slow
