@@ -112,7 +112,7 @@ def train(
         budget["minutes"] = 30.0
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
     with (
-        _told_how_to_go_on(folder.path),
+        _told_of_its_run(folder.path),
         folder,
         ray,
         closing(_Run(places, chosen, folder.path, budget, on_episodes)) as run,
@@ -129,11 +129,8 @@ def train(
 
 
 @contextmanager
-def _told_how_to_go_on(run: Path) -> Iterator[None]:
-    """Note on an interruption how its run goes on: whoever stops one need not look for it.
-
-    And on a disk that is full where it lies: writing to an open file names none.
-    """
+def _told_of_its_run(run: Path) -> Iterator[None]:
+    """Say with an interruption how its run goes on, and with a full disk, which names no file, where its run lies."""
     try:
         yield
     except OSError as error:

@@ -94,7 +94,7 @@ def kept(run: Path, update: int | None = None) -> tuple[Path, dict[str, Any]]:
         update: after which it was validated; None: the best.
 
     Raises:
-        CityloopError: if the run has no such policy.
+        CityloopError: if the run has no such policy, or what is kept of it was altered.
     """
     if not run.is_dir():
         raise CityloopError(f"run {run} does not exist: give a folder that `cityloop train` made")

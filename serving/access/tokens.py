@@ -48,9 +48,6 @@ class TokenKey:
 class Tokens:
     """Checks tokens.
 
-    Attributes:
-        problem: what is wrong with the file of keys since it was last read well, if anything.
-
     Raises:
         CityloopError: if the key does not suit the algorithm.
     """

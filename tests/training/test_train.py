@@ -30,7 +30,7 @@ from training.journal import Journal
 from training.settings import Settings
 from training.start import adopt, read_start
 from training.tracking import read_json
-from training.train import _Run, _told_how_to_go_on, decisions_of_update, train
+from training.train import _Run, _told_of_its_run, decisions_of_update, train
 from training.validate import Validator
 
 SMALL = {
@@ -267,7 +267,7 @@ def test_sigterm_ends_a_run_in_order(tmp_path):
 @pytest.mark.parametrize("given", [None, "elsewhere"])
 def test_a_full_disk_is_named_by_the_run_that_lies_there(tmp_path, given):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if given is None else [given]))
-    with pytest.raises(OSError, match="No space left") as raised, _told_how_to_go_on(tmp_path):
+    with pytest.raises(OSError, match="No space left") as raised, _told_of_its_run(tmp_path):
         raise full
     assert raised.value.filename == (given or str(tmp_path))
 
