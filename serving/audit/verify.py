@@ -113,15 +113,14 @@ def verify(
 ) -> Report:
     """Check every chain of a log.
 
+    Where a key or a folder of anchors is given, a chain without any anchor is a problem, too: whoever cannot make an
+    anchor may still take one away.
+
     Args:
         folder: the log's.
         anchors: a folder of anchors, or one anchor's file, besides those that lie in the log.
         heads: hashes that `cityloop audit head` printed some time; each must still be in a chain.
         key: PEM file of the key, either half, that signs the anchors; every anchor must then be signed.
-
-    Where a key or a folder of anchors is given, a chain without any anchor is a problem, too: whoever cannot make an
-    anchor may still take one away.
-
         on_progress: told how far it is.
 
     Raises:
