@@ -90,7 +90,9 @@ def check_signature(bundle: Path, trusted: Sequence[str]) -> str:
     known = {key: Ed25519PublicKey.from_public_bytes(public_key(key)) for key in trusted}
     try:
         found = Signature.model_validate_json((bundle / SIGNATURE).read_bytes())
-    except OSError:
+    except OSError as error:
+        if not bundle.is_dir():
+            raise CityloopError(f"bundle {bundle} cannot be read ({error.strerror}): give a bundle's folder") from None
         raise CityloopError(f"bundle {bundle} is not signed: sign it with 'cityloop sign'") from None
     except ValidationError as error:
         raise CityloopError(f"{bundle / SIGNATURE}: {first_problem(error)}") from None

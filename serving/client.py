@@ -29,6 +29,7 @@ from serving.transport import (
     SocketTransport,
     Transport,
     Unreachable,
+    no_service,
     trust,
 )
 
@@ -83,7 +84,7 @@ class SiteClient(Terms):
                 self.info_address, timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False, verify=trust()
             )
         except httpx.HTTPError as error:
-            raise self.no_service(error) from None
+            raise no_service(self.url, error) from None
         return self.described(answer.status_code, answer.content)
 
     def begin(self, episode: str | None = None) -> None:
@@ -161,7 +162,7 @@ class AsyncSiteClient(Terms):
             ) as http:
                 answer = await http.get(self.info_address)
         except httpx.HTTPError as error:
-            raise self.no_service(error) from None
+            raise no_service(self.url, error) from None
         return self.described(answer.status_code, answer.content)
 
     async def begin(self, episode: str | None = None) -> None:

@@ -134,13 +134,6 @@ class Terms:
             )
         return content
 
-    def no_service(self, error: Exception) -> CityloopError:
-        """What to say where nobody answers."""
-        return CityloopError(
-            f"no service answers at {self.url} ({str(error) or type(error).__name__}): "
-            "start one with 'cityloop serve', or give its --url"
-        )
-
     def body(self, tick: int, time_s: float, readings: Readings) -> bytes:
         """The question of a tick."""
         content: dict[str, Any] = {"tick": tick, "time_s": time_s}

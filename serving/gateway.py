@@ -104,13 +104,14 @@ class Gateway:
         return await self.find(system, site).act_async(body, principal.name)
 
     async def health(self) -> dict[str, Any]:
-        """Whether the service works, at which sites the fallback decides or nothing can be booked, and why; what is
-        wrong with the audit log, and with the files that say who is let in.
+        """Whether the service works, at which sites the fallback decides, or nothing can be saved or booked, and why;
+        what is wrong with the audit log, and with the files that say who is let in.
         """
         sites = {service.ref: service.degraded or "ok" for service in self.all}
-        for ref, desk in self._booking():
-            if desk.fault is not None:
-                sites[ref] = desk.fault if sites.get(ref, "ok") == "ok" else f"{sites[ref]}; {desk.fault}"
+        unsaved = [(service.ref, service.unsaved) for service in self.all]
+        for ref, fault in [*unsaved, *((ref, desk.fault) for ref, desk in self._booking())]:
+            if fault is not None:
+                sites[ref] = fault if sites.get(ref, "ok") == "ok" else f"{sites[ref]}; {fault}"
         audit = None if self.audit is None else self.audit.degraded
         access = self.access.problem
         well = audit is access is None and set(sites.values()) <= {"ok"}
@@ -126,11 +127,19 @@ class Gateway:
         return [(f"transit/{site}", desk) for site, desk in self.desks.items()]
 
     async def ready(self) -> dict[str, Any]:
-        """Whether the service can be relied on: every site decides; state, bookings and audit log can be written."""
+        """Whether the service can be relied on: every site decides; state, bookings and audit log can be written; there
+        are keys or tokens that let somebody in.
+        """
         faults = {ref: fault for ref, desk in self._booking() if (fault := await asyncio.to_thread(desk.check))}
         faults |= {service.ref: fault for service in self.all if (fault := await service.fault()) is not None}
         if self.audit is not None and self.audit.degraded is not None:
             faults["audit"] = self.audit.degraded
+        return self._readiness(faults)
+
+    def _readiness(self, faults: Mapping[str, str]) -> dict[str, Any]:
+        """Who lets nobody in is of no use to a plant, which another service may still have."""
+        shut = self.access.shut
+        faults = {**faults, **({} if shut is None else {"access": shut})}
         return {"status": "unready" if faults else "ready", "faults": faults}
 
     async def summaries(self) -> list[SystemSummary]:

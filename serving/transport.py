@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import httpx
 import orjson
 
+from envs.core.errors import CityloopError
 from serving.tick.deadline import Late, Worker
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -32,6 +33,15 @@ def trust() -> ssl.SSLContext:
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
     return context
+
+
+def no_service(url: str, error: Exception) -> CityloopError:
+    """What to say where nobody answers whom this machine trusts."""
+    text = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        mend = "let SSL_CERT_FILE name the certificate of its authority, or give the name and time that it holds for"
+        return CityloopError(f"{url} is not trusted ({text}): {mend}")
+    return CityloopError(f"no service answers at {url} ({text}): start one with 'cityloop serve', or give its --url")
 
 
 @dataclass(frozen=True)

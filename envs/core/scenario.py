@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -231,14 +232,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-BOOL, TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+BOOL, TEXT, INT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "str", "int"))
+
+PLAIN_NUMBER = re.compile(r"[-+]?(0[bx].*|0|[1-9][0-9_]*)")
+"""A whole number that says what it seems to: YAML 1.1 reads 0100 as 64, and 1:30 as 90."""
 
 
 class _Loader(yaml.SafeLoader):
     """Plain data, of which no key is given twice: the last one would win without a word.
 
-    Keys are names: YAML 1.1 would take ``on``, ``off``, ``yes`` and ``no`` for true and false.
+    Keys are names: YAML 1.1 would take ``on``, ``off``, ``yes`` and ``no`` for true and false. Numbers are those that
+    they look like.
     """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if not PLAIN_NUMBER.fullmatch(node.value):
+            problem = f"{node.value} is a number to another base: write it to base ten, or text in quotation marks"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_yaml_int(node)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -252,3 +263,6 @@ class _Loader(yaml.SafeLoader):
             if key.tag == BOOL:
                 key.tag = TEXT
         return node
+
+
+_Loader.add_constructor(INT, _Loader.construct_yaml_int)

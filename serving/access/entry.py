@@ -72,6 +72,12 @@ class Access:
         problems = [one.problem for one in (self._keys, self._tokens) if one is not None and one.problem]
         return "; ".join(problems) or None
 
+    @property
+    def shut(self) -> str | None:
+        """Why nobody at all is let in, as every file that says who is gone; None if somebody may be."""
+        files = [one for one in (self._keys, self._tokens) if one is not None]
+        return self.problem if files and all(one.gone for one in files) else None
+
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """Who asks, by ``Authorization: Bearer …`` or ``X-API-Key``; counts against the caller's rate.
 

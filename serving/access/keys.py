@@ -240,6 +240,11 @@ class KeyFile:
         self._file.look()
         return self._file.problem
 
+    @property
+    def gone(self) -> bool:
+        """Whether the file is gone, so that nobody is let in by it."""
+        return self._file.look() is None
+
     def principal(self, token: str) -> Principal | None:
         """Whose token it is; None if nobody's, or if its time is over."""
         known = self._file.look() or {}

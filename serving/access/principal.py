@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from envs.core.errors import CityloopError
+from envs.core.frozen import Frozen
 
 PATTERN = re.compile(r"[A-Za-z0-9_.*-]{1,100}")
 """Names of systems and sites in a grant; ``*`` stands for anything."""
@@ -93,14 +94,12 @@ ANYBODY = Principal("anonymous", (Grant(role=Role.ADMINISTER),))
 """Everybody, where the service is open."""
 
 
-class JwtSettings(BaseModel):
+class JwtSettings(Frozen):
     """Which signed tokens are accepted; they are made elsewhere, e.g. by the city's identity provider.
 
     A token names its holder in ``sub`` and its grants in ``grants``: ``[{"role": "act", "system": "drainage", "site":
     "estuary"}]``. It needs ``exp``, ``nbf`` and ``aud``. It cannot be revoked, so it may not live long.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     algorithm: Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA"]
     key_file: Path = Field(
@@ -112,10 +111,8 @@ class JwtSettings(BaseModel):
     max_life_s: float = Field(default=86_400.0, gt=0)
 
 
-class AccessSettings(BaseModel):
+class AccessSettings(Frozen):
     """Who is let in. Neither keys nor tokens: everybody, which is for loopback alone."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     keys: Path | None = Field(default=None, description="the file of `cityloop keys`, mode 600")
     jwt: JwtSettings | None = None

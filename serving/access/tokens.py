@@ -62,6 +62,11 @@ class Tokens:
         self._file.look()
         return self._file.problem
 
+    @property
+    def gone(self) -> bool:
+        """Whether the file of the key is gone, so that nobody is let in by it."""
+        return self._file.look() is None
+
     def principal(self, token: str) -> Principal | None:
         """Whose token it is; None if it is not accepted."""
         claims = self._claims(token)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
@@ -66,7 +66,7 @@ class Anchor:
         try:
             raw = orjson.loads(path.read_bytes())
             signature = raw.get("signature")
-            head = Head(int(raw["n"]), bytes.fromhex(raw["hash"]))
+            head = Head(_number(raw["n"]), bytes.fromhex(raw["hash"]))
             signed = None if signature is None else b64decode(signature, validate=True)
             return cls(str(raw["chain"]), head, float(raw["at_s"]), signed)
         except OSError as error:
@@ -83,6 +83,13 @@ class Anchor:
         return True
 
 
+def _number(value: object) -> int:
+    """The number of a record; refuses what the log never writes, and JSON may not be able to."""
+    if type(value) is not int:
+        raise ValueError
+    return value
+
+
 def signing_key(path: Path) -> Ed25519PrivateKey:
     """A private key from its PEM file (``openssl genpkey -algorithm ed25519``).
 
@@ -94,7 +101,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
         key = load_pem_private_key(path.read_bytes(), None)
     except OSError as error:
         raise CityloopError(f"key file {path} cannot be read ({error.strerror}): give an existing file") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise CityloopError(
@@ -110,12 +117,14 @@ def checking_key(path: Path) -> Ed25519PublicKey:
     Raises:
         CityloopError: if there is none in it.
     """
+    key: object
     try:
-        key = load_pem_public_key(path.read_bytes())
+        content = path.read_bytes()
+        key = load_pem_public_key(content) if b" PUBLIC KEY-" in content else signing_key(path).public_key()
     except OSError as error:
         raise CityloopError(f"key file {path} cannot be read ({error.strerror}): give an existing file") from None
-    except ValueError:
-        return signing_key(path).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
     if not isinstance(key, Ed25519PublicKey):
         raise CityloopError(f"key file {path} holds no Ed25519 key: give the public half of the log's key")
     return key

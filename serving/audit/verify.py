@@ -113,6 +113,9 @@ def verify(
 ) -> Report:
     """Check every chain of a log.
 
+    Where a key or a folder of anchors is given, a chain without any anchor is a problem, too: whoever cannot make an
+    anchor may still take one away.
+
     Args:
         folder: the log's.
         anchors: a folder of anchors, or one anchor's file, besides those that lie in the log.
@@ -136,7 +139,8 @@ def verify(
             f"{folder} holds no record, nor an anchor that saw one: whether there was any cannot be told; give the "
             "folder that the service writes its log to, or --anchor"
         )
-    reports = []
+    reports, vouched = [], {anchor.chain for anchor in seen}
+    wants_anchors = key is not None or (anchors is not None and anchors.is_dir())
     for one in folders:
         walk = _Walk(one, files[one], {anchor.head.n for anchor in seen if anchor.chain == one.name}, wanted)
         for _ in walk.steps():
@@ -147,6 +151,11 @@ def verify(
         _check_kept(folder, walk)
     there = {one.name for one in folders}
     problems = [Problem(a.chain, None, None, "the anchor is not signed by that key") for a in unsigned]
+    problems += [
+        Problem(one.chain, None, None, "its anchor is missing: whether its end was cut off cannot be told")
+        for one in reports
+        if wants_anchors and one.segments and one.chain not in vouched
+    ]
     problems += [
         Problem(anchor.chain, None, None, f"the chain is missing, whose record {anchor.head.n} an anchor has seen")
         for anchor in seen

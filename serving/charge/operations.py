@@ -39,7 +39,8 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
         _check_unreplaced(service, change.policy)
         saved = await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
     except CityloopError as error:
-        raise ReadingError("policy", brief(change.policy or roles.champion), str(error)) from None
+        way_out = "; or promote another policy" if verb == "rollback" else ""
+        raise ReadingError("policy", brief(change.policy or roles.champion), f"{error}{way_out}") from None
     return policies(service, saved)
 
 

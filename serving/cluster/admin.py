@@ -12,7 +12,7 @@ import orjson
 
 from envs.core.errors import CityloopError
 from serving.refusals import brief
-from serving.transport import trust
+from serving.transport import no_service, trust
 
 KEY = "CITYLOOP_KEY"
 """Environment: the key, so that it stands in no history of commands."""
@@ -56,10 +56,7 @@ class Admin:
             answer = self._http.request(method, self.url + path, json=body)
             content = orjson.loads(answer.content)
         except (httpx.HTTPError, orjson.JSONDecodeError) as error:
-            raise CityloopError(
-                f"no service answers at {self.url} ({error or type(error).__name__}): start one with 'cityloop serve', "
-                "or give its --url"
-            ) from None
+            raise no_service(self.url, error) from None
         if answer.status_code == 401:
             raise CityloopError(f"{self.url} does not know who asks: put a key that it accepts in {KEY}")
         if answer.status_code >= 400:

@@ -184,7 +184,7 @@ class Front(Gateway):
         """See `Gateway.ready`."""
         found = await self._heard("ready")
         faults = {what: why for one in found.values() for what, why in one["faults"].items()} | self._silent(found)
-        return {"status": "unready" if faults else "ready", "faults": faults}
+        return self._readiness(faults)
 
     async def exposition(self) -> tuple[bytes, str]:
         """See `Gateway.exposition`: those of every shard that answers, and its own, told apart by a label."""

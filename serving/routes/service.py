@@ -32,7 +32,9 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         responses=refused(401, 429) | {503: {"model": Ready, "description": "it is not"}},
     )
     async def readyz(request: Request) -> Response:
-        """Whether the service can be relied on: every site decides an example now, state and audit can be written."""
+        """Whether the service can be relied on: every site decides an example now, state and audit can be written, and
+        somebody is let in.
+        """
         found = await gateway.ready()
         return as_json(_told(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
 

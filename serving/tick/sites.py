@@ -121,6 +121,12 @@ class SiteService:
         return self.standing.watch.tripped
 
     @property
+    def unsaved(self) -> str | None:
+        """Why what people change would not outlive the process; None if it would."""
+        well = self.standing.store.writable() and not self._keeper.failed
+        return None if well else "its state cannot be saved"
+
+    @property
     def age_s(self) -> float | None:
         """How old the last answer is."""
         return None if self._seen is None else max(0.0, self._clock() - self._seen.asked.at_s)
@@ -156,9 +162,7 @@ class SiteService:
 
     async def fault(self) -> str | None:
         """Why this site cannot be relied on; None if it can. A fallback that decides is no fault."""
-        if self._keeper.failed or not self.standing.store.writable():
-            return "its state cannot be saved"
-        return await self.cannot_decide()
+        return self.unsaved or await self.cannot_decide()
 
     @property
     def in_charge(self) -> InCharge:

@@ -84,6 +84,10 @@ def test_a_signature_of_another_bundle_or_of_nothing_is_none(tmp_path: Path) -> 
         refusal(path, [key])
 
 
+def test_a_bundle_that_is_gone_is_not_called_unsigned(tmp_path: Path) -> None:
+    assert "cannot be read (No such file or directory): give a bundle's folder" in refusal(tmp_path / "gone", [])
+
+
 def test_changing_a_bundle_removes_its_signature(tmp_path: Path) -> None:
     path = bundle(tmp_path / "tiny")
     key = sign(path, pem(tmp_path / "key.pem"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def test_the_state_tells_the_last_answer_and_how_old_it_is(site: Site) -> None:
 class Keys:
     """A key names its role, and the place where it holds: ``operate@drainage/*``."""
 
-    open, problem = False, None
+    open, problem, shut = False, None, None
 
     def authenticate(self, headers: Any) -> Principal:
         found = headers.get("authorization", "").removeprefix("Bearer ")
@@ -112,6 +113,28 @@ def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> 
     assert systems == {"systems": []}
 
 
+def test_a_service_that_lets_nobody_in_is_not_ready(site: Site, tmp_path: Path) -> None:
+    """A load balancer went on sending plants to one whose file of keys was gone, where each got 401."""
+    keys, lost = tmp_path / "keys.json", tmp_path / "lost.json"
+    create_key(keys, "plc", (Grant(role=Role.ACT),))
+    gateway = Gateway([service(site)], Access(AccessSettings(keys=keys)))
+    client = TestClient(create_app(gateway), HOME)
+    assert client.get("/readyz").status_code == 200
+    keys.rename(lost)
+    assert client.get("/readyz").status_code == 503
+    front = Front(gateway, {})  # which has no site of its own
+    for told in (asyncio.run(gateway.ready()), asyncio.run(front.ready())):
+        assert told["faults"] == {"access": f"file of keys {keys} is gone: nobody is let in by it"}
+    keys.write_text("spoilt")
+    keys.chmod(0o600)
+    assert client.get("/readyz").status_code == 503, "it holds nobody's key"
+    lost.rename(keys)
+    assert client.get("/readyz").status_code == 200
+    keys.write_text("spoilt")
+    assert client.get("/healthz").json()["status"] == "degraded"
+    assert client.get("/readyz").status_code == 200, "the keys before it hold"
+
+
 def test_ready_means_that_state_can_be_saved_and_every_site_decides(site: Site, monkeypatch: Any) -> None:
     one = service(site)
     client = http(one)
@@ -120,6 +143,8 @@ def test_ready_means_that_state_can_be_saved_and_every_site_decides(site: Site, 
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["faults"] == {"intersections/grid2x2": "its state cannot be saved"}
+    health = client.get("/healthz").json()
+    assert (health["status"], health["sites"]) == ("degraded", answer.json()["faults"])
     monkeypatch.undo()
     monkeypatch.setattr(one.guard_for_checks, "check", failing)
     assert client.get("/readyz").json()["faults"] == {"intersections/grid2x2": "failed with TypeError"}

@@ -35,6 +35,19 @@ def test_a_policy_is_promoted_and_rolled_back_between_two_ticks(site: Site, tmp_
     assert book.of(Change)[0].reason == "test"
 
 
+def test_a_rollback_to_a_bundle_that_is_gone_says_what_can_be_done(site: Site, tmp_path: Path) -> None:
+    client, path = http(service(site)), bundle(tmp_path / "tiny")
+    assert change(client, "promote", policy=str(path)).status_code == 200
+    assert change(client, "promote", policy="greedy").status_code == 200
+    path.rename(tmp_path / "elsewhere")
+    answer = change(client, "rollback")
+    assert answer.status_code == 422
+    mend = answer.json()["error"]["mend"]
+    assert str(path) in mend
+    assert mend.endswith("; or promote another policy")
+    assert ask(client, site, 0)["controller"] == "greedy", "whoever decided goes on"
+
+
 def test_a_bundle_replaced_in_its_folder_is_not_taken_for_the_one_that_was_loaded(site: Site, tmp_path: Path) -> None:
     client, path = http(service(site)), bundle(tmp_path / "tiny")
     loaded = change(client, "promote", policy=str(path)).json()["in_charge"]["bundle"]

@@ -17,6 +17,8 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 from websockets.utils import accept_key
 
+from envs.core.errors import CityloopError
+from serving.cluster.admin import Admin
 from serving.tick.deadline import Late
 from serving.transport import (
     AsyncHttpTransport,
@@ -210,3 +212,11 @@ async def asked(url: str) -> bytes:
         return (await transport.ask(b"2", 0)).content
     finally:
         await transport.close()
+
+
+def test_a_service_that_is_not_trusted_is_not_called_missing(own_authority: tuple[str, Path]) -> None:
+    address = own_authority[0].removesuffix("/act")
+    with Admin(address) as admin, pytest.raises(CityloopError) as error:
+        admin.ask("GET", "/v1/systems")
+    assert str(error.value).startswith(f"{address} is not trusted ([SSL: CERTIFICATE_VERIFY_FAILED]")
+    assert "let SSL_CERT_FILE name the certificate of its authority" in str(error.value)

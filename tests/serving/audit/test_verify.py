@@ -238,8 +238,31 @@ def test_a_signed_anchor_cannot_be_made_without_the_key(tmp_path: Path) -> None:
     anchor = folder / "chain-0" / "anchor.json"
     anchor.write_bytes(anchor.read_bytes().replace(b'"n":', b'"n":1'))
     assert "not signed by that key" in verify(folder, key=public).all_problems[0].what
-    with pytest.raises(CityloopError, match="holds no Ed25519"):
-        verify(folder, key=anchor)
+    anchor.write_bytes(anchor.read_bytes().replace(b'"n":', b'"n":100000000000000000000'))
+    with pytest.raises(CityloopError, match="is none"):
+        verify(folder, key=public)
+    curve = tmp_path / "curve.pem"  # that this library does not know
+    subprocess.run(["openssl", "ecparam", "-genkey", "-noout", "-name", "brainpoolP160r1", "-out", curve], check=True)
+    for path in (anchor, curve):
+        with pytest.raises(CityloopError, match="holds no Ed25519"):
+            verify(folder, key=path)
+
+
+def test_an_anchor_that_was_taken_away_with_the_end_is_missed(tmp_path: Path) -> None:
+    """Whoever cannot sign an anchor could still remove it, and what it had seen: the log was called whole."""
+    key, elsewhere = tmp_path / "log.pem", tmp_path / "elsewhere"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    how = SMALL.model_copy(update={"key": key, "anchors": elsewhere})
+    first, second = AuditLog(tmp_path / "audit", how), AuditLog(tmp_path / "audit", how)
+    for log in (first, second):
+        log.record(decision())
+        log.close()
+    assert verify(tmp_path / "audit", elsewhere, key=key).ok
+    (elsewhere / "chain-0.json").unlink()
+    for more in ({"anchors": elsewhere, "key": key}, {"anchors": elsewhere}):
+        (problem,) = verify(tmp_path / "audit", **more).all_problems
+        assert (problem.chain, problem.what[:21]) == ("chain-0", "its anchor is missing")
+    assert verify(tmp_path / "audit", elsewhere / "chain-1.json").ok, "one anchor is asked about one chain"
 
 
 def test_the_check_in_the_readme_checks(whole: Path, bench: Path) -> None:
