@@ -1,8 +1,7 @@
 """A PettingZoo environment in a process of its own, for tests that step two at a time: one simulator a process."""
 
-import multiprocessing as mp
-
 from envs import parallel_env
+from envs.core.children import CONTEXT, start_child
 
 
 def _serve(pipe, scenario):
@@ -21,10 +20,8 @@ class RemoteEnv:
     """The parts of a parallel environment that PettingZoo's seed test uses."""
 
     def __init__(self, scenario):
-        context = mp.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, scenario), daemon=True)
-        self._process.start()
+        self._pipe, theirs = CONTEXT.Pipe()
+        self._process = start_child(_serve, theirs, scenario)
         theirs.close()
         local = parallel_env(scenario)
         self._actions = {agent: local.action_space(agent) for agent in local.possible_agents}

@@ -227,7 +227,7 @@ def test_an_axis_of_length_one_does_not_change_an_action(joint):
     assert [joint.step(np.expand_dims(np.squeeze(action), -1))[1] for action in actions] == rewards
 
 
-@pytest.mark.parametrize("action", [np.zeros(77), "green", None, [[0], [0, 0]]], ids=str)
+@pytest.mark.parametrize("action", [np.zeros(77), "green", None, [[0], [0, 0]]], ids=["77", "word", "none", "ragged"])
 def test_an_action_of_another_shape_is_no_action(ref, joint, action):
     """The guard would take it for no request at all, and a policy learn from what it did not decide."""
     joint.reset(seed=0)

@@ -79,14 +79,17 @@ def test_what_was_chosen_is_carried_out_and_keeps_every_promise(seed):
 
 
 def test_a_whole_service_in_batches_breaks_nothing_and_answers_everybody():
-    loop = make_loop("transit/hcmc", duration_s=3600.0, district__begin_h=7.0)
+    changes = {"district__booked": 0.3, "district__cancelled": 0.2, "district__absent": 0.1}
+    loop = make_loop("transit/hcmc", duration_s=3600.0, district__begin_h=7.0, **changes)
     try:
         kpis = loop.episode(make_controller("batch", loop.site), 0).kpis
         log = loop.world.log
     finally:
         loop.close()
-    assert kpis["broken"] == 0
+    assert kpis["broken"] == kpis["failed"] == 0
     assert kpis["served_pct"] > 80
+    assert kpis["withdrawn"] > 5
+    assert kpis["absent"] > 5
     asked = set(log.rider[log.kind == events.REQUESTED].tolist())
     answers = (log.kind == events.PROMISED) | (log.kind == events.REFUSED)
     assert set(log.rider[answers].tolist()) == asked

@@ -39,10 +39,12 @@ def test_an_own_town_is_served(tmp_path):
     assert (kpis["asked"], kpis["served_pct"], kpis["impossible"]) == (3, 100, 0)
 
 
-def test_it_keeps_the_contract(tmp_path):
-    path = write(tmp_path)
+def test_it_keeps_the_contract_and_what_is_left_out_is_said_once(tmp_path, caplog):
+    """In an episode cut for checks more would be left out, and every loop would say so anew."""
+    path = write(tmp_path, requests=f"{REQUESTS}60,a,zz\n")
     path.write_text(path.read_text().replace("vehicles: 1", "vehicles: 5"))  # else two seeds may begin alike
     assert [check for check in check_system(path, decisions=4) if not check.ok] == []
+    assert [record.message.partition(", row")[2][:15] for record in caplog.records] == [" 5: to is 'zz',"]
 
 
 @pytest.mark.parametrize(
@@ -138,14 +140,6 @@ def test_a_name_is_the_same_however_its_accents_are_written(tmp_path):
     requests = normalize("NFD", REQUESTS.replace(",a", f",{street}"))
     loop = make_loop(load_scenario(write(tmp_path, *texts, requests)))
     assert loop.episode(make_controller("insertion", loop.site), 0).kpis["asked"] == 3
-
-
-def test_what_is_left_out_is_said_once(tmp_path, caplog):
-    """In an episode cut for checks there would be more, and every loop would say so anew."""
-    path = write(tmp_path, requests=f"{REQUESTS}60,a,zz\n")
-    path.write_text(path.read_text().replace("vehicles: 1", "vehicles: 5"))
-    check_system(path, decisions=4)
-    assert [record.message.partition(", row")[2][:15] for record in caplog.records] == [" 5: to is 'zz',"]
 
 
 def test_a_service_whose_riders_come_later_is_checked_until_they_do(tmp_path):
