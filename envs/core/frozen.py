@@ -18,6 +18,9 @@ KIND = re.compile(r"bool|int|float|str|constrained-\w+|(?:list|tuple|dict)\[.*\]
 NUMBERS = (int, float, int | None, float | None)
 """Annotations of fields that hold a number."""
 
+PATHS = (Path, Path | None)
+"""Annotations of fields that hold a path."""
+
 
 class Frozen(BaseModel):
     """A typed, immutable record that refuses keys it does not know, and numbers that JSON does not: inf and NaN."""
@@ -26,11 +29,13 @@ class Frozen(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, content: Any) -> Any:
-        """Pydantic takes ``true`` for 1."""
+    def _none_for_another(cls, content: Any) -> Any:
+        """Pydantic takes ``true`` for 1, and no text for the folder that one is in."""
         for name, field in cls.model_fields.items() if isinstance(content, dict) else ():
             if isinstance(content.get(name), bool) and field.annotation in NUMBERS:
                 raise ValueError(f"{name} is {str(content[name]).lower()}: give a number")
+            if content.get(name) == "" and field.annotation in PATHS:
+                raise ValueError(f"{name} is '': give a path, or leave it out")
         return content
 
     def to_file(self, path: Path) -> None:

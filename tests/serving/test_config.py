@@ -61,6 +61,8 @@ def test_defaults_hold_for_every_site_that_does_not_say_otherwise() -> None:
         ({"access": {"jwt": {"algorithm": "none", "key_file": "k"}}}, "access.jwt.algorithm is 'none': .*'EdDSA'"),
         ({"access": {"keys": "k", "rate_s": True}}, "rate_s is true: give a number"),
         ({"access": {"keys": "k", "burst": float("inf")}}, "access.burst is inf: give a finite number"),
+        ({"audit": {"folder": ""}}, "folder is '': give a path"),
+        ({"state": ""}, "state is '': give a path"),
         ({"port": 8001, "grpc_port": 8001}, "port and grpc_port are both 8001"),
     ],
 )
