@@ -29,7 +29,7 @@ from agents.plain_onnx import check_plain, check_size, first_line
 from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError
-from envs.core.files import exchange
+from envs.core.files import replace_folder
 from envs.core.frozen import first_problem
 from envs.core.readings import Readings
 from envs.core.registry import get_system
@@ -82,10 +82,7 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
         for name in BESIDE:
             if (folder / name).is_file():
                 shutil.copy2(folder / name, new)
-        if folder.exists():
-            exchange(new, folder)
-        else:
-            new.rename(folder)
+        replace_folder(folder, new)
     finally:
         shutil.rmtree(work)
 

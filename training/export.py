@@ -57,13 +57,13 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
     if name is not None and not re.fullmatch(NAME, str(name)):
         raise CityloopError(f"--name is {name!r}: use letters, digits, dots, dashes and underscores")
     run = Path(run)
-    weights_file, facts = kept(run, update)
+    weights, facts = kept(run, update)
     config = read_yaml(run / "config.yaml")
     settings, scenarios = read_config(config, str(run))
     scenario = scenarios[0]
     with closing(make_loop(scenario)) as loop:
         site, shapes, outputs = loop.site, loop.layout.shapes, ActionCodec(loop.action_space).inputs
-    policy = load_network(config["network"], settings.width, weights_file, shapes, outputs)
+    policy = load_network(config["network"], settings.width, weights, shapes, outputs)
     content = to_onnx(policy, shapes)
     folder = Path(out) if out is not None else run / "policy"
     name = name or (scenario.name if len(scenarios) == 1 else "generalist")
