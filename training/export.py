@@ -19,6 +19,7 @@ from gymnasium import spaces
 from agents.card import Bounds, PolicyCard, Training
 from agents.networks import PolicyNetwork
 from agents.policy import Policy, write_bundle
+from agents.shipped import CARD
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
@@ -28,6 +29,8 @@ from training.actions import ActionCodec
 from training.tracking import read_json
 from training.train import read_config
 from training.validate import kept, load_network
+
+LOGGER = logging.getLogger(__name__)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -76,7 +79,10 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
             raise CityloopError(
                 f"the export of {run} decides otherwise than its policy (logits differ: {difference:g})"
             )
+    older = (folder / CARD).is_file()
     write_bundle(folder, content, card)
+    if older:
+        LOGGER.warning("an older bundle in %s was replaced, with what its card told of it", folder)
     return folder
 
 

@@ -131,7 +131,7 @@ def _learn(plants: SubprocVecEnv, first: int, settings: Settings, watch: _Watch)
 
 
 def flat_policy(model: PPO, shapes: Mapping[str, tuple[int, ...]]) -> FlatPolicy:
-    """The policy of a stable-baselines3 model as a plain network, whose numbers are scaled as `ActionCodec` has them."""
+    """The policy of a stable-baselines3 model as a plain network; numbers are scaled as `ActionCodec` has them."""
     space, last = model.action_space, model.policy.action_net
     weight, bias = last.weight.detach(), last.bias.detach()
     if isinstance(space, spaces.Box):

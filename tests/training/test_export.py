@@ -1,5 +1,6 @@
 """A bundle decides exactly as the policy that was trained."""
 
+import logging
 import os
 
 import numpy as np
@@ -154,6 +155,20 @@ def test_whoever_plays_a_policy_asks_for_what_close_signals_settle(run, exported
         for player in players:
             assert player.act(readings, observation).tolist() == asked.tolist()
     assert changed
+
+
+def test_a_bundle_that_is_replaced_is_told_of(run, tmp_path, caplog):
+    def told():
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+    bundle = export(run[0], tmp_path / "mine")
+    assert not told()
+    (bundle / "signature.json").touch()
+    export(run[0], bundle)
+    assert told() == [
+        f"{bundle} was signed, and what is there now is not: sign it with `cityloop sign`",
+        f"an older bundle in {bundle} was replaced, with what its card told of it",
+    ]
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_plain_network_sets_the_numbers_that_the_model_does():
         ours = policy(env.loop.layout.unflatten(torch.from_numpy(rows))).numpy()
     theirs = model.predict(rows, deterministic=True)[0]
     np.testing.assert_allclose(codec.requests(codec.best(ours)), theirs, atol=1e-5)
-    assert 5 < len(np.unique(theirs)), "so that not all are at an end of the range"
+    assert len(np.unique(theirs)) > 5, "so that not all are at an end of the range"
     np.testing.assert_allclose(np.exp(ours[:, 1]) / 2, np.exp(-1.0), rtol=1e-5)
 
 
