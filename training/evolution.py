@@ -134,14 +134,15 @@ class Evolution:
 
     def save(self, path: Path) -> None:
         """Write weights, the optimizer, and which episodes come next."""
-        path.mkdir(parents=True, exist_ok=True)
         state = {
             "point": self._point.detach(),
             "averaged": self._averaged.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "updates": self._updates,
         }
-        torch.save(state, path / STATE)
+        buffer = io.BytesIO()  # written by torch, a file on a full disk is an error that does not say so
+        torch.save(state, buffer)
+        write_bytes(path / STATE, buffer.getvalue())
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""
