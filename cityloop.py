@@ -100,7 +100,8 @@ class Verbs(TyperGroup):
                 mend = MENDS.get(error.errno or 0, "make room, or give another")
                 if error.errno == ENAMETOOLONG:
                     place = f"{str(place)[:60]}..."
-                print(f"Error: {place} cannot be used ({error.strerror or error}): {mend}", file=sys.stderr)
+                said = f"Error: {place} cannot be used ({error.strerror or error}): {mend}"
+                print("\n".join([said, *getattr(error, "__notes__", ())]), file=sys.stderr)
                 raise typer.Exit(2) from None
             except MemoryError:
                 print(NO_MEMORY, file=sys.stderr)

@@ -10,6 +10,7 @@ needed.
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,12 +30,14 @@ from agents.plain_onnx import check_plain, check_size, first_line
 from agents.shipped import CARD
 from agents.signing import SIGNATURE, check_signature
 from envs.core.errors import CityloopError
-from envs.core.files import exchange
+from envs.core.files import replace_folder
 from envs.core.frozen import first_problem
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Coordination, Observation, Requests
+
+LOGGER = logging.getLogger(__name__)
 
 MODEL, CARD_TEXT, ENVELOPE = "policy.onnx", "CARD.md", "envelope.json"
 """Names of a bundle's files, beside those of its card and its signature."""
@@ -52,8 +55,8 @@ FLOATING = ("tensor(float)", "tensor(double)", "tensor(float16)")
 
 
 def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | None = None) -> None:
-    """Write a bundle, whole or not at all; an older bundle in its place is replaced, its signature with it. What lies
-    `BESIDE` it stays.
+    """Write a bundle, whole or not at all; an older bundle in its place is replaced, and a signature that is lost with
+    it told of. What lies `BESIDE` it stays.
 
     Args:
         folder: where to; its parents are made.
@@ -64,6 +67,7 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
     Raises:
         CityloopError: if the folder holds something that is no bundle.
     """
+    signed = (folder / SIGNATURE).is_file()
     known = {MODEL, CARD, CARD_TEXT, ENVELOPE, SIGNATURE, *BESIDE}
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= known):
         raise CityloopError(f"{folder} is not a policy bundle and is not overwritten: choose another folder")
@@ -82,12 +86,11 @@ def write_bundle(folder: Path, onnx: bytes, card: PolicyCard, envelope: bytes | 
         for name in BESIDE:
             if (folder / name).is_file():
                 shutil.copy2(folder / name, new)
-        if folder.exists():
-            exchange(new, folder)
-        else:
-            new.rename(folder)
+        replace_folder(folder, new)
     finally:
         shutil.rmtree(work)
+    if signed:
+        LOGGER.warning("%s was signed, and what is there now is not: sign it with `cityloop sign`", folder)
 
 
 def add_results(folder: Path, results: Mapping[str, Any], proven: Mapping[str, bool] | None = None) -> None:

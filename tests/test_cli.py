@@ -203,6 +203,18 @@ def test_an_interruption_has_its_exit_code(monkeypatch, capsys):
     assert capsys.readouterr().err == "Interrupted.\n"
 
 
+def test_a_full_disk_is_told_with_how_the_run_goes_on(monkeypatch, capsys):
+    def fill(*_):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x")
+        full.add_note("go on: cityloop train --resume runs/x")
+        raise full
+
+    monkeypatch.setattr("verbs.load_scenario", fill)
+    assert call("evaluate", GRID) == 2
+    said = "Error: runs/x cannot be used (No space left on device): make room, or give another"
+    assert capsys.readouterr().err == f"{said}\ngo on: cityloop train --resume runs/x\n"
+
+
 def test_an_interruption_that_a_library_makes_an_error_of_is_still_one(monkeypatch, capsys):
     def compile_it(*_):
         with contextlib.suppress(KeyboardInterrupt):  # as in a callback of numba's compiler

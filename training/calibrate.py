@@ -22,6 +22,7 @@ from agents.policy import Policy, add_envelope
 from agents.watch import Watch
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
+from envs.core.files import make_folder
 from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Observation
@@ -77,7 +78,7 @@ class _Place:
 
     def __init__(self, scenario: Scenario, controller: Policy | str, episodes: int | None):
         self.scenario = scenario
-        self.episodes = episodes or max(EPISODES, math.ceil(TICKS / scenario.decisions))
+        self.episodes = _count(scenario, episodes)
         self.loop: ControlLoop = make_loop(scenario)
         site = self.loop.site
         self.policy: Controller = (
@@ -177,6 +178,9 @@ def calibrate(
     seen: list[Noted] = []
     limits: dict[str, Limits] = {}
     measured: dict[str, float] = {}
+    seeds = [_all_seeds(scenario, _count(scenario, episodes)) for scenario in scenarios]
+    written, called = (Path(controller), "folder of the bundle") if out is None else (out, "folder")
+    make_folder(written.parent, called)  # now: hours may go by until it is written
     places = [_Place(scenario, policy or str(controller), episodes) for scenario in scenarios]
     observed = {} if policy is None else policy.card.observation  # a rule knows no observations that it has seen
     parts = [name for name, shape in observed.items() if shape[-1] is not None]
@@ -189,25 +193,23 @@ def calibrate(
             on_progress(done, total)
 
     try:
-        for place in places:
+        for place, (fit, _, _) in zip(places, seeds, strict=True):
             count = place.episodes
-            seen.append(place.play(_seeds(place.scenario, "train", 0, count), parts))
+            seen.append(place.play(fit, parts))
             fitted[place.scenario.label] = f"{count} of training seeds, {count} of training and validation seeds"
             tell()
         lie = _parts(seen, parts)
         draft = Envelope(rate=rate, fitted=fitted, parts=lie, limits={ANYWHERE: Limits()})
-        for place, noted in zip(places, seen, strict=True):
-            count, half = place.episodes, max(place.episodes // 2, 1)
-            seeds = [*_seeds(place.scenario, "train", count, half), *_seeds(place.scenario, "validation", 0, half)]
-            other = place.play(seeds, parts, draft)
+        for place, noted, (_, limit, _) in zip(places, seen, seeds, strict=True):
+            other = place.play(limit, parts, draft)
             own = _limits(place, noted, other, rate)
             key = site_key(place.loop.site)
             limits[key] = widest({"a": own, "b": limits[key]}) if key in limits else own
             tell()
         limits[ANYWHERE] = widest(limits)
         envelope = draft.model_copy(update={"limits": limits})
-        for place in places:
-            fresh = place.play(_seeds(place.scenario, "validation", place.episodes, place.episodes), parts, envelope)
+        for place, (_, _, measure) in zip(places, seeds, strict=True):
+            fresh = place.play(measure, parts, envelope)
             measured[place.scenario.label] = float(_alarms(place, fresh, envelope.of(place.loop.site)).mean())
             tell()
     finally:
@@ -252,6 +254,23 @@ def _facts(envelope: Envelope, command: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"aimed at": f"at most {envelope.rate:g} false alarms a tick"}
     facts["measured on further validation seeds"] = episodes
     return facts | ({"calibrated with": f"`{command}`"} if command else {})
+
+
+def _count(scenario: Scenario, episodes: int | None) -> int:
+    """Episodes of each kind."""
+    return episodes or max(EPISODES, math.ceil(TICKS / scenario.decisions))
+
+
+def _all_seeds(scenario: Scenario, count: int) -> tuple[list[int], list[int], list[int]]:
+    """Of the episodes to fit on, to set thresholds by, and to measure on.
+
+    Raises:
+        CityloopError: if a split holds fewer.
+    """
+    half = max(count // 2, 1)
+    measure = _seeds(scenario, "validation", count, count)
+    limit = [*_seeds(scenario, "train", count, half), *_seeds(scenario, "validation", 0, half)]
+    return _seeds(scenario, "train", 0, count), limit, measure
 
 
 def _seeds(scenario: Scenario, split: str, skip: int, count: int) -> list[int]:

@@ -30,7 +30,7 @@ from training.episodes import Task as Episode
 from training.settings import Settings
 from training.start import Start, adopt
 from training.tracking import write_bytes
-from training.validate import WEIGHTS, NetworkController, load_network, write_weights
+from training.validate import WEIGHTS, NetworkController, load_network, read_weights, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"
 """Names of the file in a checkpoint, and of the one beside the present weights that says how large a disturbance is."""
@@ -134,14 +134,15 @@ class Evolution:
 
     def save(self, path: Path) -> None:
         """Write weights, the optimizer, and which episodes come next."""
-        path.mkdir(parents=True, exist_ok=True)
         state = {
             "point": self._point.detach(),
             "averaged": self._averaged.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "updates": self._updates,
         }
-        torch.save(state, path / STATE)
+        buffer = io.BytesIO()  # written by torch, a file on a full disk is an error that does not say so
+        torch.save(state, buffer)
+        write_bytes(path / STATE, buffer.getvalue())
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""
@@ -178,7 +179,7 @@ def _disturbed(network: str, width: int, name: str, site: Any) -> Controller:
     torch.set_num_threads(1)
     system = get_system(site.system)
     codec = ActionCodec(system.action_space(site))
-    policy = load_network(network, width, Path(path), system.make_features(site).shapes, codec.inputs)
+    policy = load_network(network, width, read_weights(Path(path)), system.make_features(site).shapes, codec.inputs)
     scale = torch.from_numpy(np.load(Path(path).with_name(SCALE)))
     way = torch.from_numpy(direction(int(seed), len(scale))).to(scale.dtype)
     with torch.no_grad():

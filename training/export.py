@@ -19,6 +19,7 @@ from gymnasium import spaces
 from agents.card import Bounds, PolicyCard, Training
 from agents.networks import PolicyNetwork
 from agents.policy import Policy, write_bundle
+from agents.shipped import CARD
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
@@ -28,6 +29,8 @@ from training.actions import ActionCodec
 from training.tracking import read_json
 from training.train import read_config
 from training.validate import kept, load_network
+
+LOGGER = logging.getLogger(__name__)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -57,13 +60,13 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
     if name is not None and not re.fullmatch(NAME, str(name)):
         raise CityloopError(f"--name is {name!r}: use letters, digits, dots, dashes and underscores")
     run = Path(run)
-    weights_file, facts = kept(run, update)
+    weights, facts = kept(run, update)
     config = read_yaml(run / "config.yaml")
     settings, scenarios = read_config(config, str(run))
     scenario = scenarios[0]
     with closing(make_loop(scenario)) as loop:
         site, shapes, outputs = loop.site, loop.layout.shapes, ActionCodec(loop.action_space).inputs
-    policy = load_network(config["network"], settings.width, weights_file, shapes, outputs)
+    policy = load_network(config["network"], settings.width, weights, shapes, outputs)
     content = to_onnx(policy, shapes)
     folder = Path(out) if out is not None else run / "policy"
     name = name or (scenario.name if len(scenarios) == 1 else "generalist")
@@ -76,7 +79,10 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
             raise CityloopError(
                 f"the export of {run} decides otherwise than its policy (logits differ: {difference:g})"
             )
+    older = (folder / CARD).is_file()
     write_bundle(folder, content, card)
+    if older:
+        LOGGER.warning("an older bundle in %s was replaced, with what its card told of it", folder)
     return folder
 
 

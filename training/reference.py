@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -130,12 +131,16 @@ def _learn(plants: SubprocVecEnv, first: int, settings: Settings, watch: _Watch)
 
 
 def flat_policy(model: PPO, shapes: Mapping[str, tuple[int, ...]]) -> FlatPolicy:
-    """The policy of a stable-baselines3 model as a plain network."""
-    outputs = model.policy.action_net.out_features
-    policy = FlatPolicy(shapes, outputs, DEFAULTS.width)
-    with torch.no_grad():
-        policy.hidden.load_state_dict(model.policy.mlp_extractor.policy_net.state_dict())
-        policy.score.load_state_dict(model.policy.action_net.state_dict())
+    """The policy of a stable-baselines3 model as a plain network; numbers are scaled as `ActionCodec` has them."""
+    space, last = model.action_space, model.policy.action_net
+    weight, bias = last.weight.detach(), last.bias.detach()
+    if isinstance(space, spaces.Box):
+        low, half = torch.from_numpy(space.low), torch.from_numpy((space.high - space.low) / 2)
+        weight = torch.cat([weight / half[:, None], torch.zeros_like(weight)])
+        bias = torch.cat([(bias - low) / half - 1.0, model.policy.log_std.detach() - half.log()])
+    policy = FlatPolicy(shapes, len(bias), DEFAULTS.width)
+    policy.hidden.load_state_dict(model.policy.mlp_extractor.policy_net.state_dict())
+    policy.score.load_state_dict({"weight": weight, "bias": bias})
     return policy
 
 

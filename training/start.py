@@ -14,12 +14,10 @@ import torch
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import read_yaml
-from training.validate import kept, read_weights
+from training.validate import Weights, kept
 
 MODULE = Path("learner_group/learner/rl_module/default_policy/module_state.pkl")
 """Where RLlib keeps the weights in a checkpoint."""
-
-Weights = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,7 @@ def read_start(run: Path, update: int | None = None) -> Start:
     Raises:
         CityloopError: if there is no such policy in it, or another version made it.
     """
-    weights, facts = kept(run, update)
-    policy = read_weights(weights)
+    policy, facts = kept(run, update)
     content = read_yaml(run / "config.yaml")
     if "scenarios" not in content:
         raise CityloopError(f"{run} was made by another version of the trainer: train it anew")

@@ -130,16 +130,16 @@ def train(
 
 @contextmanager
 def _told_of_its_run(run: Path) -> Iterator[None]:
-    """Say with an interruption how its run goes on, and with a full disk, which names no file, where its run lies."""
+    """Say with an interruption or a full disk how the run goes on, and where it lies if the latter names no file."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = str(run)
-        raise
-    except KeyboardInterrupt as stop:
+    except (OSError, KeyboardInterrupt) as error:
+        if isinstance(error, OSError):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            error.filename = error.filename or str(run)
         if (run / "checkpoints" / "latest").is_file():
-            stop.add_note(f"go on: {shlex.join(['cityloop', 'train', '--resume', str(run)])}")
+            error.add_note(f"go on: {shlex.join(['cityloop', 'train', '--resume', str(run)])}")
         raise
 
 

@@ -20,6 +20,7 @@ import torch
 
 from agents import make_controller, references
 from agents.networks import NETWORKS, PolicyNetwork
+from envs.core import files
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.registry import get_system
@@ -33,6 +34,9 @@ from training.tracking import read_json, write_bytes, write_json
 WEIGHTS = "weights.npz"
 SMOOTHING = 0.05
 """Share of the rules' mean that is added to both sides of a ratio, for indicators that can be zero."""
+
+Weights = Mapping[str, np.ndarray]
+"""Name → weights of a policy."""
 
 Means = dict[str, dict[str, float]]
 """Scenario's label → indicator → mean over episodes."""
@@ -86,8 +90,10 @@ class NetworkController:
         return self._codec.requests(self._codec.best(outputs))
 
 
-def kept(run: Path, update: int | None = None) -> tuple[Path, dict[str, Any]]:
+def kept(run: Path, update: int | None = None) -> tuple[Weights, dict[str, Any]]:
     """The weights of a run's best policy, or of another that it kept, and how it came to be (``iteration``, …).
+
+    The run may go on meanwhile, and find a better one: both are of one policy all the same.
 
     Args:
         run: its folder.
@@ -107,14 +113,23 @@ def kept(run: Path, update: int | None = None) -> tuple[Path, dict[str, Any]]:
             raise CityloopError(f"run {run} has no validated policy (no best/{WEIGHTS}): train it longer")
         raise CityloopError(f"run {run} kept no policy of update {update}: choose {', '.join(map(str, others))}")
     file = source / ("best.json" if update is None else "facts.json")
+    while True:
+        present = source.stat().st_ino
+        facts = _read_facts(file)
+        weights = read_weights(source / WEIGHTS)
+        if source.stat().st_ino == present:
+            return weights, facts
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
     facts: dict[str, Any] = read_json(file)
     for key in ("iteration", "agent_steps", "validation"):
         if key not in facts:
             raise CityloopError(f"file {file} lacks {key!r}: it was altered; choose another policy by --update")
-    return source / WEIGHTS, facts
+    return facts
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
+def read_weights(path: Path) -> Weights:
     """Plain weights that `write_weights` wrote.
 
     Raises:
@@ -131,11 +146,11 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def load_network(
-    network: str, width: int, weights: Path, shapes: Mapping[str, tuple[int, ...]], outputs: int
+    network: str, width: int, weights: Weights, shapes: Mapping[str, tuple[int, ...]], outputs: int
 ) -> PolicyNetwork:
-    """A policy network with weights from a file."""
+    """A policy network with weights."""
     policy: PolicyNetwork = NETWORKS[network](shapes, outputs=outputs, width=width)
-    policy.load_state_dict({key: torch.from_numpy(value) for key, value in read_weights(weights).items()})
+    policy.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     return policy.eval()
 
 
@@ -146,7 +161,7 @@ def _controller(network: str, width: int, name: str, site: Any) -> Controller:
     torch.set_num_threads(1)
     system = get_system(site.system)
     codec = ActionCodec(system.action_space(site))
-    policy = load_network(network, width, Path(name), system.make_features(site).shapes, codec.inputs)
+    policy = load_network(network, width, read_weights(Path(name)), system.make_features(site).shapes, codec.inputs)
     return NetworkController(policy, codec, name, system.make_coordination(site))
 
 
@@ -245,9 +260,16 @@ class Validator:
         return scores
 
     def _promote(self, name: str) -> None:
-        source, target = self.folder / "candidates" / name, self.folder / "best"
-        write_bytes(target / WEIGHTS, (source / WEIGHTS).read_bytes())
-        write_json(target / "best.json", read_json(source / "facts.json"))
+        """Make a candidate the best, its weights and its facts at once: whoever exports has both of one policy."""
+        source, draft = self.folder / "candidates" / name, self.folder / f".best{files.DRAFT}"
+        shutil.rmtree(draft, ignore_errors=True)  # a process that was killed may have left it
+        try:
+            draft.mkdir()
+            shutil.copyfile(source / WEIGHTS, draft / WEIGHTS)
+            shutil.copyfile(source / "facts.json", draft / "best.json")
+            files.replace_folder(self.folder / "best", draft)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
     def score(self, means: Means) -> float:
         """The geometric mean over scenarios of the ratio to the best rule; lower is better, below 1 beats the rules."""

@@ -75,6 +75,24 @@ def exchange(one: Path, other: Path) -> None:
     aside.rename(one)
 
 
+def replace_folder(folder: Path, new: Path) -> None:
+    """Let a finished folder take the place of another, or of none, and wait until it is on the disk.
+
+    Args:
+        folder: its place.
+        new: where it is now, on the same file system; afterwards the other is there, if there was one.
+
+    Raises:
+        OSError: if it cannot be; an older one stays.
+    """
+    sync_tree(new)
+    if folder.exists():
+        exchange(new, folder)
+    else:
+        new.rename(folder)
+    sync_folder(folder.parent)
+
+
 def make_folder(folder: Path, called: str) -> None:
     """Make a folder, unless it is there, and make sure that files can be put there.
 

@@ -105,7 +105,7 @@ def test_a_bundle_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     def fails(one: Path, other: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("agents.policy.exchange", fails)
+    monkeypatch.setattr("envs.core.files.exchange", fails)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         bundle(path, name="other")
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before

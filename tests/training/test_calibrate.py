@@ -91,3 +91,17 @@ def test_what_cannot_be_calibrated_is_one_sentence(tmp_path: Path) -> None:
         calibrate(path, [grid], rate=2.0)
     with pytest.raises(CityloopError, match=r"^episodes is 0: give"):
         calibrate(path, [grid], episodes=0)
+
+
+def test_what_would_fail_in_the_end_fails_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.calibrate._Place", lambda *_: pytest.fail("hours may go by"))
+    grid, path = load_scenario(GRID), bundle(tmp_path / "tiny")
+    with pytest.raises(CityloopError, match=r"validation .*: play fewer episodes"):
+        calibrate(path, [grid], episodes=60_000)
+    with pytest.raises(CityloopError, match=r"folder .*CARD.md cannot be made or written"):
+        calibrate("max-pressure", [grid], episodes=1, out=path / "CARD.md" / "limits.json")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(CityloopError, match=r"folder of the bundle .* \(one may not write there"):
+        calibrate(path, [grid], episodes=1)

@@ -16,7 +16,7 @@ from training.evolution import SEED_STRIDE, Evolution, direction, scale_of
 from training.settings import Settings
 from training.start import Start
 from training.train import train
-from training.validate import load_network
+from training.validate import kept, load_network
 
 SETTINGS = Settings(algorithm="evolution", workers=1, width=8, population=16, learning_rate=0.1, averaging=0.0)
 SMALL = {
@@ -112,9 +112,7 @@ def test_runs_repeat_and_go_on_to_the_same_weights(scenario, tmp_path):
     }
     for part in learned["whole"].files:
         np.testing.assert_array_equal(learned["whole"][part], learned["again"][part])
-    start = load_network(
-        "gates", 8, whole / "candidates" / "000002" / "weights.npz", {"gate": (len(GATE_FEATURES),)}, 2
-    )
+    start = load_network("gates", 8, kept(whole, 2)[0], {"gate": (len(GATE_FEATURES),)}, 2)
     assert any(
         not np.array_equal(start.state_dict()[part].numpy(), learned["whole"][part]) for part in start.state_dict()
     )

@@ -1,5 +1,8 @@
 """A bundle decides exactly as the policy that was trained."""
 
+import logging
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -9,15 +12,16 @@ from agents.networks import NETWORKS
 from agents.policy import Policy
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from training import validate
 from training.actions import ActionCodec
 from training.calibrate import _Place as Place
 from training.evolution import SCALE
 from training.evolution import _disturbed as disturbed
 from training.export import export, largest_difference, random_parts
 from training.settings import Settings
-from training.tracking import write_json
+from training.tracking import read_json, write_json
 from training.train import describe
-from training.validate import NetworkController, write_weights
+from training.validate import NetworkController, Validator, kept, write_weights
 from training.validate import _controller as validated
 
 SCENARIO = "intersections/cologne1"
@@ -151,3 +155,62 @@ def test_whoever_plays_a_policy_asks_for_what_close_signals_settle(run, exported
         for player in players:
             assert player.act(readings, observation).tolist() == asked.tolist()
     assert changed
+
+
+def test_a_bundle_that_is_replaced_is_told_of(run, tmp_path, caplog):
+    def told():
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+    bundle = export(run[0], tmp_path / "mine")
+    assert not told()
+    (bundle / "signature.json").touch()
+    export(run[0], bundle)
+    assert told() == [
+        f"{bundle} was signed, and what is there now is not: sign it with `cityloop sign`",
+        f"an older bundle in {bundle} was replaced, with what its card told of it",
+    ]
+
+
+@pytest.fixture
+def validator(tmp_path):
+    """One with two candidates, whose weights tell which of them they are; the first is the best so far."""
+    validator = Validator([load_scenario(SCENARIO)], Settings(), "flat", tmp_path)
+    for update in (20, 40):
+        layer = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(layer.weight, update)
+        write_weights(tmp_path / "candidates" / f"{update:06d}" / "weights.npz", layer)
+        facts = {"iteration": update, "agent_steps": update, "validation": {}}
+        write_json(tmp_path / "candidates" / f"{update:06d}" / "facts.json", facts)
+    validator._promote("000020")
+    return validator
+
+
+def told(run):
+    """The update that weights of the best policy are of, and the one that its facts are of."""
+    weights, facts = kept(run)
+    return int(weights["weight"].item()), facts["iteration"]
+
+
+def test_weights_and_facts_of_the_best_policy_are_never_of_two(validator, monkeypatch):
+    """A run may be killed at any moment, and what it had found exported."""
+    run, seen = validator.folder, []
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(told(run)))
+    (run / ".best.tmp").mkdir()  # left by a run that was killed
+    (run / ".best.tmp" / "weights.npz").write_text("half of them")
+    validator._promote("000040")
+    assert set(seen) == {(20, 20), (40, 40)}
+    assert {path.name for path in run.iterdir()} == {"best", "candidates"}
+    assert {path.name for path in (run / "best").iterdir()} == {"best.json", "weights.npz"}
+
+
+def test_a_run_may_find_a_better_policy_while_its_best_is_read(validator, monkeypatch):
+    promotions = iter(["000040"])
+
+    def read(path):
+        facts = read_json(path)
+        for name in promotions:
+            validator._promote(name)
+        return facts
+
+    monkeypatch.setattr(validate, "read_json", read)
+    assert told(validator.folder) == (40, 40)

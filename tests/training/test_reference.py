@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from envs import CityGymEnv, CityloopError, load_scenario
 from envs.dampers.world import DampersWorld
 from training import reference
+from training.actions import ActionCodec
 from training.reference import DEFAULTS, flat_policy, train_reference
 from training.settings import Settings
 from training.tracking import SPEED
@@ -28,6 +29,23 @@ def test_plain_network_scores_as_the_model_does():
         theirs = model.policy.get_distribution(flat).distribution.logits
         ours = torch.log_softmax(policy(parts), dim=1)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_plain_network_sets_the_numbers_that_the_model_does():
+    """Of dampers and gates; those were trained to the end, and then could not be validated."""
+    env = CityGymEnv("dampers/dyke")
+    model = PPO("MlpPolicy", env, policy_kwargs={"net_arch": [DEFAULTS.width] * 2}, seed=0, device="cpu")
+    with torch.no_grad():
+        model.policy.action_net.weight *= 100  # beyond the range, too
+        model.policy.log_std[:] = -1.0
+    policy, codec = flat_policy(model, env.loop.layout.shapes), ActionCodec(env.action_space)
+    rows = np.random.default_rng(0).random((50, env.loop.layout.size), dtype=np.float32)
+    with torch.no_grad():
+        ours = policy(env.loop.layout.unflatten(torch.from_numpy(rows))).numpy()
+    theirs = model.predict(rows, deterministic=True)[0]
+    np.testing.assert_allclose(codec.requests(codec.best(ours)), theirs, atol=1e-5)
+    assert len(np.unique(theirs)) > 5, "so that not all are at an end of the range"
+    np.testing.assert_allclose(np.exp(ours[:, 1]) / 2, np.exp(-1.0), rtol=1e-5)
 
 
 def test_a_site_of_several_agents_is_refused():

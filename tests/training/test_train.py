@@ -25,11 +25,13 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import read_yaml
 from training.algorithm import task_of
+from training.backprop import Backprop
+from training.evolution import Evolution
 from training.export import export
 from training.journal import Journal
 from training.settings import Settings
 from training.start import adopt, read_start
-from training.tracking import read_json
+from training.tracking import read_json, write_text
 from training.train import _Run, _told_of_its_run, decisions_of_update, train
 from training.validate import Validator
 
@@ -270,6 +272,11 @@ def test_a_full_disk_is_named_by_the_run_that_lies_there(tmp_path, given):
     with pytest.raises(OSError, match="No space left") as raised, _told_of_its_run(tmp_path):
         raise full
     assert raised.value.filename == (given or str(tmp_path))
+    assert not hasattr(raised.value, "__notes__")
+    write_text(tmp_path / "checkpoints" / "latest", "000007")
+    with pytest.raises(OSError, match="No space left"), _told_of_its_run(tmp_path):
+        raise full
+    assert full.__notes__ == [f"go on: cityloop train --resume {tmp_path}"]
 
 
 @pytest.mark.slow
@@ -389,6 +396,22 @@ def test_a_checkpoint_is_on_the_disk_before_anything_points_to_it(tmp_path, monk
     pointed = next(k for k, place in enumerate(places) if place.startswith(".latest"))
     assert {"000007/deep/weights", "000007/deep", "000007"} <= set(places[:pointed])
     assert any(place.startswith("000007/.progress") for place in places[:pointed])
+
+
+@pytest.mark.parametrize("kind", [Backprop, Evolution])
+def test_a_checkpoint_that_finds_no_room_says_so(tmp_path, monkeypatch, kind):
+    """What torch raises of it is no OSError, and says nothing of a disk."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    learner, network = object.__new__(kind), torch.nn.Linear(1, 1)
+    learner._network = learner._averaged = network
+    learner._optimizer = torch.optim.Adam(network.parameters())
+    learner._plants, learner._point, learner._updates = [], network.weight, 1
+    with pytest.raises(OSError, match=r"No space left .*learner.pt"):
+        learner.save(tmp_path / "000007")
 
 
 def test_a_checkpoint_that_is_not_whole_is_one_sentence(tmp_path):
