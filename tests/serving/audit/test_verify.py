@@ -23,6 +23,13 @@ from tests.serving.audit.events import change, decision, shadowed
 
 SMALL = AuditSettings(segment_mb=0.008, compress=False)
 
+BRAINPOOL = """-----BEGIN EC PRIVATE KEY-----
+MFQCAQEEFElISu2O79R45LN3fEJHVgi8CsL2oAsGCSskAwMCCAEBAaEsAyoABImx
+H4YfSfkmyAjbb4gMYR+aGwmMRR6Oz0UXHQxkL83u+6T4hiK0sqw=
+-----END EC PRIVATE KEY-----
+"""
+"""A key on a curve (brainpoolP160r1) that the library for keys does not know, nor every openssl."""
+
 
 def write(folder: Path, count: int = 30, how: AuditSettings = SMALL) -> Path:
     log = AuditLog(folder, how)
@@ -241,8 +248,8 @@ def test_a_signed_anchor_cannot_be_made_without_the_key(tmp_path: Path) -> None:
     anchor.write_bytes(anchor.read_bytes().replace(b'"n":', b'"n":100000000000000000000'))
     with pytest.raises(CityloopError, match="is none"):
         verify(folder, key=public)
-    curve = tmp_path / "curve.pem"  # that this library does not know
-    subprocess.run(["openssl", "ecparam", "-genkey", "-noout", "-name", "brainpoolP160r1", "-out", curve], check=True)
+    curve = tmp_path / "curve.pem"
+    curve.write_text(BRAINPOOL)
     for path in (anchor, curve):
         with pytest.raises(CityloopError, match="holds no Ed25519"):
             verify(folder, key=path)
