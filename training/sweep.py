@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -130,7 +131,8 @@ def sweep(
     run = partial(_trial, scenarios=list(scenarios), folder=folder.resolve(), common=common)
     watch = _Watch(on_progress, grid or samples or SAMPLES)
     runners = int(fixed.get("runners", 0))
-    with ray_session(cpus=parallel * (1 + _most(space.get("runners", runners)))), _quiet():
+    cpus = parallel * (1 + _most(space.get("runners", runners)))
+    with _told_of_its_trials(folder, watch), ray_session(cpus=cpus), _quiet():
         tuner = tune.Tuner(
             tune.with_resources(run, partial(_room, runners=runners)),
             param_space=space,
@@ -214,6 +216,8 @@ class _Watch(tune.Callback):
 
     def __init__(self, on_progress: Progress | None, total: int):
         self._told, self._total, self._done, self._best = on_progress, total, 0, math.inf
+        self.ended: set[str] = set()
+        """Names of the folders of trials that are done."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray Tune writes it to disk; a terminal cannot be."""
@@ -222,13 +226,28 @@ class _Watch(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """One more is done."""
         self._done += 1
-        self._best = min(self._best, float((trial.last_result or {}).get("score", math.inf)))
+        last = trial.last_result or {}
+        self._best = min(self._best, float(last.get("score", math.inf)))
+        self.ended.add(Path(last.get("run", "")).name)
         if self._told is not None:
             self._told(self._done, self._total, self._best)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """So it is, though it failed."""
         self.on_trial_complete(iteration, trials, trial)
+
+
+@contextmanager
+def _told_of_its_trials(folder: Path, watch: _Watch) -> Iterator[None]:
+    """Say with an interruption how each trial goes on that was under way: they are runs, and a sweep is none."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        for latest in sorted(folder.glob("*/checkpoints/latest")):
+            run = latest.parents[1]
+            if run.name not in watch.ended:
+                stop.add_note(f"go on: {shlex.join(['cityloop', 'train', '--resume', str(run)])}")
+        raise
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from envs import CityloopError, load_scenario
 from tests.training.test_train import SMALL
-from training.sweep import _most, _own_folder, _quiet, _room, read_space, sweep
+from training.sweep import _most, _own_folder, _quiet, _room, _told_of_its_trials, _Watch, read_space, sweep
 
 
 def test_lists_make_a_grid():
@@ -71,6 +72,18 @@ def test_an_interruption_is_not_swallowed():
     with _quiet():
         assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
     assert "TUNE_DISABLE_SIGINT_HANDLER" not in os.environ
+
+
+def test_an_interruption_says_how_trials_go_on(tmp_path):
+    for name in ("epochs=1", "epochs=2", "epochs=4"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    for name in ("epochs=1", "epochs=2"):
+        (tmp_path / name / "checkpoints" / "latest").touch()
+    watch = _Watch(None, 3)
+    watch.on_trial_complete(1, [], SimpleNamespace(last_result={"score": 0.9, "run": str(tmp_path / "epochs=1")}))
+    with pytest.raises(KeyboardInterrupt) as raised, _told_of_its_trials(tmp_path, watch):
+        raise KeyboardInterrupt
+    assert raised.value.__notes__ == [f"go on: cityloop train --resume {tmp_path / 'epochs=2'}"]
 
 
 @pytest.mark.slow
