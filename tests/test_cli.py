@@ -346,6 +346,15 @@ def test_check_of_a_good_bundle(tmp_path, capfd):
     assert [check["name"] for check in content["checks"]] == ["bundle", GRID]
 
 
+def test_check_of_a_bundle_that_learned_on_a_site_of_ones_own(tmp_path, capfd):
+    from tests.serving.bundles import bundle, card
+
+    training = card().training.model_copy(update={"scenarios": {"intersections/mine": "0" * 16}})
+    assert call("check", str(bundle(tmp_path / "tiny", training=training)), "--json") == 0
+    mine = json.loads(capfd.readouterr().out)["checks"][1]
+    assert (mine["ok"], mine["detail"]) == (True, "not tried, as it does not ship")
+
+
 def test_site_can_be_read_back(tmp_path, capsys):
     from envs import get_system, load_scenario
 
