@@ -7,7 +7,6 @@ averaged over updates like PPO's, and everything about a run is the same.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from training.actions import ActionCodec
 from training.algorithm import Task
 from training.settings import Settings
 from training.start import Start, adopt
-from training.tracking import write_bytes
+from training.tracking import write_state
 
 ASTRAY = 20.0
 """A gradient of so many times `grad_clip` tells nothing: the loop through plants and policy has become unstable, where
@@ -124,9 +123,7 @@ class Backprop:
             "optimizer": self._optimizer.state_dict(),
             "plants": [plants.get_state() for plants in self._plants],
         }
-        buffer = io.BytesIO()  # written by torch, a file on a full disk is an error that does not say so
-        torch.save(state, buffer)
-        write_bytes(path / STATE, buffer.getvalue())
+        write_state(path / STATE, state)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""

@@ -29,7 +29,7 @@ from training.episodes import EpisodePool, cores
 from training.episodes import Task as Episode
 from training.settings import Settings
 from training.start import Start, adopt
-from training.tracking import write_bytes
+from training.tracking import write_bytes, write_state
 from training.validate import WEIGHTS, NetworkController, load_network, read_weights, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"
@@ -140,9 +140,7 @@ class Evolution:
             "optimizer": self._optimizer.state_dict(),
             "updates": self._updates,
         }
-        buffer = io.BytesIO()  # written by torch, a file on a full disk is an error that does not say so
-        torch.save(state, buffer)
-        write_bytes(path / STATE, buffer.getvalue())
+        write_state(path / STATE, state)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""

@@ -5,6 +5,7 @@ Shared by the trainer, the evaluator and the exporter. What goes into the files 
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import metadata
@@ -83,6 +84,18 @@ def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, content, mode=0o600 if private else 0o666)
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a learner's state as torch has it, whole or not at all.
+
+    Of a file that torch itself writes to a full disk, the error does not say so.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def write_text(path: Path, content: str) -> None:
