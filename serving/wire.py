@@ -200,7 +200,9 @@ class Health(Model):
     """Whether the service works."""
 
     status: str = Field(description="'ok', or 'degraded' where anything below is something else")
-    sites: dict[str, str] = Field(description="site → 'ok', or why its fallback decides, or that nobody answers there")
+    sites: dict[str, str] = Field(
+        description="site → 'ok', or why its fallback decides, what is not saved or booked, or that nobody answers"
+    )
     audit: str = Field(default="ok", description="'ok', also where no audit log is kept, or why it cannot be written")
     access: str = Field(default="ok", description="'ok', or what is wrong with the files that say who is let in")
 

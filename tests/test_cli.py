@@ -11,26 +11,12 @@ import sys
 import types
 
 import pytest
-import yaml
 
 import cityloop
+from tests.verbs.calls import GRID, call, command
 from verbs.terminal import json_option, parse_settings
 
-GRID = "intersections/grid2x2"
 VERBS = tuple(example.split()[0] for example in cityloop.EXAMPLES)
-
-
-def call(*words):
-    """Run the command line here; returns the exit code."""
-    with pytest.raises(SystemExit) as caught:
-        cityloop.main(words)
-    return caught.value.code or 0
-
-
-def command(*words, cwd=None):
-    """Run the command line in a process of its own."""
-    line = [sys.executable, "-m", "cityloop", *words]
-    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, timeout=600, check=False)
 
 
 @pytest.fixture
@@ -229,130 +215,6 @@ def test_an_interruption_that_a_library_makes_an_error_of_is_still_one(monkeypat
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "Interrupted.\n"
-
-
-def test_evaluate_end_to_end(tmp_path):
-    """In a process of its own, as from a shell."""
-    words = ("evaluate", GRID, "-c", "max-pressure", "-c", "fixed", "--seeds", "2", "--set", "duration_s=60")
-    done = command(*words, "--json", cwd=tmp_path)
-    content = json.loads(done.stdout)
-    assert done.returncode == 0
-    assert list(content["controllers"]) == ["max-pressure", "fixed"]
-    assert set(content["paired"]) == {"fixed"}
-    folder = tmp_path / content["out"]
-    assert folder.parent == tmp_path / "runs" / GRID / "evaluate"
-    assert json.loads((folder / "evaluation.json").read_text()) == content
-
-
-def test_evaluate_says_whom_policy_means(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    words = ("evaluate", "drainage/estuary", "-c", "policy", "-c", "efd", "--seeds", "1", "--set", "duration_s=3600")
-    assert call(*words, "--json", "out.json") == 0
-    assert "'policy' at estuary: static decides, as gates did worse than it here" in capfd.readouterr().out
-    assert json.loads((tmp_path / "out.json").read_text())["policy"].startswith("static decides")
-
-
-def test_evaluate_json_into_a_file(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    words = ("evaluate", GRID, "-c", "greedy", "--seeds", "1", "--set", "duration_s=60", "-o", "out")
-    assert call(*words, "--json", "out.json") == 0
-    content = json.loads((tmp_path / "out.json").read_text())
-    assert content["controllers"]["greedy"]["failures"] == 0
-    assert "greedy" in capfd.readouterr().out
-    assert content["out"] == "out"
-
-
-def test_evaluate_on_several_scenarios(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    words = ("evaluate", GRID, "--each", "regime=engineer,resco", "-c", "greedy", "-c", "fixed", "--seeds", "1")
-    assert call(*words, "--set", "duration_s=60", "-o", "out", "--json", "out.json") == 0
-    assert "greedy as a share of the best of the others" in capfd.readouterr().out
-    content = json.loads((tmp_path / "out.json").read_text())
-    assert [found["label"] for found in content["evaluations"]] == ["grid2x2", "grid2x2-resco"]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"grid2x2", "grid2x2-resco"}
-
-
-def test_settings_of_a_fleet_are_drawn_against_each_other(tmp_path, monkeypatch, capfd):
-    from tests.envs.transit.own import write
-
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path, requests="time_s,from,to\n" + "0,a,c\n0,c,a\n" * 4)
-    words = ("evaluate", "mine.yaml", "--each", "fleet.vehicles=1,2", "-c", "insertion", "-c", "nearest")
-    assert call(*words, "--set", "fleet.seats=1", "--seeds", "1", "-o", "out", "--json", "out.json") == 0
-    assert "wait_mean_min against served_pct: out/trade.png" in capfd.readouterr().out
-    found = json.loads((tmp_path / "out.json").read_text())["evaluations"]
-    served = [each["controllers"]["insertion"]["rows"][0]["served_pct"] for each in found]
-    assert served == sorted(served)
-    assert served[0] < served[1]
-    assert (tmp_path / "out" / "trade.png").stat().st_size > 10_000
-
-
-def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path, monkeypatch, capfd):
-    from tests.serving.bundles import bundle
-
-    monkeypatch.chdir(tmp_path)
-    folder = bundle(tmp_path / "tiny")
-    words = ("evaluate", GRID, "-c", str(folder), "-c", "fixed", "--seeds", "1", "--each", "duration_s=60", "--card")
-    assert call(*words, "--json") == 0
-    results = json.loads((folder / "policy.json").read_text())["evaluation"]
-    reached = results[f"test: delay_s on 1 seed of {GRID}-duration_s60"]
-    assert list(reached) == ["this policy", "fixed"]
-    median = json.loads(capfd.readouterr().out)["controllers"]["fixed"]["median"]
-    assert reached["fixed"]["median"] == pytest.approx(median, abs=0.01)
-    assert f"| fixed | {reached['fixed']['median']:.4g} |" in (folder / "CARD.md").read_text()
-
-
-def test_a_card_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch, tmp_path, capsys):
-    from envs.core import files
-    from tests.serving.bundles import bundle
-
-    folder = bundle(tmp_path / "tiny")
-    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
-    monkeypatch.setattr("verbs.evaluate._evaluations", lambda *_: pytest.fail("hours go by"))
-    assert call("evaluate", GRID, "-c", str(folder), "--card") == 2
-    assert "folder of the bundle" in capsys.readouterr().err
-
-
-def test_check_of_a_scenario_of_ones_own(tmp_path, monkeypatch, capfd):
-    from envs import load_scenario
-
-    monkeypatch.chdir(tmp_path)
-    scenario = load_scenario(GRID)
-    mine = {"system": "intersections", "net": str(scenario.net), "routes": [str(scenario.routes[0])], "duration_s": 60}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
-    assert call("check", "mine.yaml", "--json") == 0
-    content = json.loads(capfd.readouterr().out)
-    assert content["ok"] is True
-    assert all(set(check) == {"name", "ok", "detail"} for check in content["checks"])
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine | {"speed": 3}))
-    assert call("check", "mine.yaml") == 2
-    assert "unknown key 'speed'" in capfd.readouterr().err
-
-
-def test_check_of_a_broken_bundle(tmp_path, capsys):
-    (tmp_path / "policy.json").write_text("{}")
-    assert call("check", str(tmp_path), "--json") == 1
-    content = json.loads(capsys.readouterr().out)
-    assert content["ok"] is False
-    assert content["checks"][0]["name"] == "bundle"
-
-
-def test_check_of_a_good_bundle(tmp_path, capfd):
-    from tests.serving.bundles import bundle
-
-    assert call("check", str(bundle(tmp_path / "tiny")), "--json") == 0
-    content = json.loads(capfd.readouterr().out)
-    assert content["ok"] is True
-    assert [check["name"] for check in content["checks"]] == ["bundle", GRID]
-
-
-def test_check_of_a_bundle_that_learned_on_a_site_of_ones_own(tmp_path, capfd):
-    from tests.serving.bundles import bundle, card
-
-    training = card().training.model_copy(update={"scenarios": {"intersections/mine": "0" * 16}})
-    assert call("check", str(bundle(tmp_path / "tiny", training=training)), "--json") == 0
-    mine = json.loads(capfd.readouterr().out)["checks"][1]
-    assert (mine["ok"], mine["detail"]) == (True, "not tried, as it does not ship")
 
 
 def test_site_can_be_read_back(tmp_path, capsys):

@@ -1,0 +1,118 @@
+"""What a full disk, a power cut or a hand leaves of a run's files: it goes on, or one sentence says why not."""
+
+import csv
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from envs import CityloopError
+from training.backprop import Backprop
+from training.evolution import Evolution
+from training.journal import Journal
+from training.start import read_start
+from training.tracking import write_text
+from training.train import _Run, _told_of_its_run, train
+
+
+@pytest.mark.parametrize("given", [None, "elsewhere"])
+def test_a_full_disk_is_named_by_the_run_that_lies_there(tmp_path, given):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if given is None else [given]))
+    with pytest.raises(OSError, match="No space left") as raised, _told_of_its_run(tmp_path):
+        raise full
+    assert raised.value.filename == (given or str(tmp_path))
+    assert not hasattr(raised.value, "__notes__")
+    write_text(tmp_path / "checkpoints" / "latest", "000007")
+    with pytest.raises(OSError, match="No space left"), _told_of_its_run(tmp_path):
+        raise full
+    assert full.__notes__ == [f"go on: cityloop train --resume {tmp_path}"]
+
+
+@pytest.mark.parametrize("kind", [Backprop, Evolution])
+def test_a_checkpoint_that_finds_no_room_says_so(tmp_path, monkeypatch, kind):
+    """What torch raises of it is no OSError, and says nothing of a disk."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    learner, network = object.__new__(kind), torch.nn.Linear(1, 1)
+    learner._network = learner._averaged = network
+    learner._optimizer = torch.optim.Adam(network.parameters())
+    learner._plants, learner._point, learner._updates = [], network.weight, 1
+    with pytest.raises(OSError, match=r"No space left .*learner.pt"):
+        learner.save(tmp_path / "000007")
+
+
+def test_a_checkpoint_is_on_the_disk_before_anything_points_to_it(tmp_path, monkeypatch):
+    """A power cut may come at any moment: what was not synchronised may be empty then."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+
+    def save(folder):
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "weights").write_text("x")
+
+    run = object.__new__(_Run)
+    run.folder, run.iteration, run.elapsed_s = tmp_path, 7, 1.0
+    run.learner, run.validator = SimpleNamespace(save=save), SimpleNamespace(state=dict)
+    run.save()
+    places = [Path(name).relative_to(tmp_path / "checkpoints").as_posix() for name in synced]
+    pointed = next(k for k, place in enumerate(places) if place.startswith(".latest"))
+    assert {"000007/deep/weights", "000007/deep", "000007"} <= set(places[:pointed])
+    assert any(place.startswith("000007/.progress") for place in places[:pointed])
+
+
+def test_a_curve_whose_last_line_was_cut_off_goes_on(tmp_path):
+    journal = Journal(tmp_path, "toys", "score", ["a"])
+    journal.write({"x": 1.0}, 1, 10, 0.5)
+    journal.write({"x": 2.0}, 12, 120, 0.9)
+    journal.close()
+    text = (tmp_path / "metrics.csv").read_text()
+    (tmp_path / "metrics.csv").write_text(text[: text.rindex("12,120") + 1])
+    again = Journal(tmp_path, "toys", "score", ["a"], at=(1, 10))
+    again.write({"x": 3.0}, 2, 20, 0.6)
+    again.close()
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = [(row["iteration"], row["value"]) for row in csv.DictReader(file)]
+    assert rows == [("1", "1"), ("2", "3")]
+
+
+def test_a_checkpoint_that_is_not_whole_is_one_sentence(tmp_path):
+    """A copy that is broken off, or a disk that fails, leaves files without their end."""
+    (tmp_path / "checkpoints" / "000007").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "latest").write_text("000007")
+    (tmp_path / "checkpoints" / "000007" / "learner.pt").write_bytes(b"PK")
+    run = object.__new__(_Run)
+    run.folder = tmp_path
+    run.learner = SimpleNamespace(restore=lambda folder: torch.load(folder / "learner.pt"))
+    with pytest.raises(CityloopError, match=r"checkpoints/000007 cannot be read .* altered or cut off; begin a new"):
+        run.resume()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off"])
+def test_weights_that_are_not_whole_are_one_sentence(tmp_path, content):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "weights.npz").write_bytes(content)
+    (tmp_path / "best" / "best.json").write_text('{"iteration": 1, "agent_steps": 1, "validation": {}}')
+    with pytest.raises(CityloopError, match=r"weights.npz holds no weights .* altered or cut off; choose another"):
+        read_start(tmp_path)
+
+
+def test_facts_that_were_altered_are_one_sentence(tmp_path):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "weights.npz").touch()
+    (tmp_path / "best" / "best.json").write_text('{"iteration": 1, "validation": {}}')
+    with pytest.raises(CityloopError, match=r"best.json lacks 'agent_steps': it was altered; choose another"):
+        read_start(tmp_path)
+
+
+def test_a_run_that_cannot_go_on_is_let_go_of(tmp_path):
+    (tmp_path / "run.lock").touch()
+    (tmp_path / "config.yaml").write_text("command: cityloop train\n")
+    for _ in range(2):
+        with pytest.raises(CityloopError, match="made by another version of the trainer"):
+            train(resume=tmp_path)
