@@ -6,8 +6,6 @@ be chosen that breaks a promise. Each vehicle takes one trip at most. Whoever is
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from scipy.optimize import LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import coo_array
@@ -82,20 +80,25 @@ def trips(
     """All trips of one or two parties; arguments as in `prices`."""
     single = prices(asked, now_s, fleet, riders, roads, weights, wait)
     found: list[Trip] = [(int(v), (int(asked[k]),), float(single[k, v])) for k, v in np.argwhere(np.isfinite(single))]
+    begins = np.zeros(PLAN)
     for v in range(len(fleet.at)):
-        for a, b in itertools.permutations(np.flatnonzero(np.isfinite(single[:, v])).tolist(), 2):
+        parties = np.flatnonzero(np.isfinite(single[:, v])).tolist()
+        for a in parties if len(parties) > 1 else ():
             alone = Fleet(*(column[v : v + 1].copy() for column in fleet))
             copies = riders._replace(begin_s=riders.begin_s.copy(), vehicle=riders.vehicle.copy())
-            mine, begins = weights.copy(), np.zeros(PLAN)
+            mine = weights.copy()
             mine[kernel.WAIT] = wait[a]
             if not give(int(asked[a]), 0, now_s, alone, copies, roads, mine, begins):
                 continue
-            mine[kernel.WAIT] = wait[b]
-            more, first, _ = kernel.best_place(
-                0, int(asked[b]), now_s, alone, copies, roads, mine, kernel.EVERYWHERE, np.inf, begins
-            )
-            if first >= 0:
-                found.append((v, (int(asked[a]), int(asked[b])), float(single[a, v] + more)))
+            for b in parties:
+                if b == a:
+                    continue
+                mine[kernel.WAIT] = wait[b]
+                more, first, _ = kernel.best_place(
+                    0, int(asked[b]), now_s, alone, copies, roads, mine, kernel.EVERYWHERE, np.inf, begins
+                )
+                if first >= 0:
+                    found.append((v, (int(asked[a]), int(asked[b])), float(single[a, v] + more)))
     return found
 
 

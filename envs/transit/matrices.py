@@ -43,12 +43,11 @@ class Matrices:
         self.metres = self._along(length)
 
     def _along(self, length: np.ndarray) -> np.ndarray:
-        """Metres of every path, all paths followed at once."""
-        total, target = np.zeros_like(length), np.broadcast_to(np.arange(len(length)), length.shape)
-        at: np.ndarray = np.broadcast_to(np.arange(len(length))[:, None], length.shape)
+        """Metres of every path: those of its beginning, of one road, then of two, four, …, and of what comes after."""
+        target, reached = np.broadcast_to(np.arange(len(length)), length.shape), self.hop
+        total = np.take_along_axis(length, reached, axis=1)
         while True:
-            following = self.hop[at, target]
-            if (following == at).all():
+            further = reached[reached, target]
+            if np.array_equal(further, reached):
                 return total
-            total += length[at, following]
-            at = following
+            total, reached = total + total[reached, target], further
