@@ -80,19 +80,19 @@ def trips(
     """All trips of one or two parties; arguments as in `prices`."""
     single = prices(asked, now_s, fleet, riders, roads, weights, wait)
     found: list[Trip] = [(int(v), (int(asked[k]),), float(single[k, v])) for k, v in np.argwhere(np.isfinite(single))]
-    begins = np.zeros(PLAN)
+    begins, mine = np.zeros(PLAN), weights.copy()
     for v in range(len(fleet.at)):
         parties = np.flatnonzero(np.isfinite(single[:, v])).tolist()
-        for a in parties if len(parties) > 1 else ():
+        for a in parties:
+            others = [b for b in parties if b != a]
+            if not others:
+                continue
             alone = Fleet(*(column[v : v + 1].copy() for column in fleet))
             copies = riders._replace(begin_s=riders.begin_s.copy(), vehicle=riders.vehicle.copy())
-            mine = weights.copy()
             mine[kernel.WAIT] = wait[a]
             if not give(int(asked[a]), 0, now_s, alone, copies, roads, mine, begins):
                 continue
-            for b in parties:
-                if b == a:
-                    continue
+            for b in others:
                 mine[kernel.WAIT] = wait[b]
                 more, first, _ = kernel.best_place(
                     0, int(asked[b]), now_s, alone, copies, roads, mine, kernel.EVERYWHERE, np.inf, begins

@@ -63,6 +63,25 @@ def test_single_prices_are_those_of_trying_every_place(seed):
 
 
 @pytest.mark.parametrize("seed", range(8))
+def test_pairs_are_all_that_fit_and_cost_what_one_after_the_other_does(seed):
+    asked, now, fleet, riders, roads = scene(seed)
+    wait = np.linspace(0.5, 2.0, len(asked))
+    found = {(v, who): price for v, who, price in batch.trips(asked, now, fleet, riders, roads, WEIGHTS, wait)}
+    begins = np.zeros(PLAN)
+    for v, (a, b) in itertools.product(range(len(fleet.at)), itertools.permutations(range(len(asked)), 2)):
+        alone, copies = (type(whole)(*(column.copy() for column in whole)) for whole in (fleet, riders))
+        price = 0.0
+        for k in (a, b):
+            weights = WEIGHTS.copy()
+            weights[kernel.WAIT] = wait[k]
+            usual = now, alone, copies, roads, weights
+            price += kernel.best_place(v, int(asked[k]), *usual, kernel.EVERYWHERE, np.inf, begins)[0]
+            batch.give(int(asked[k]), v, *usual, begins)
+        expected = price if np.isfinite(price) else None
+        assert found.get((v, (int(asked[a]), int(asked[b])))) == (expected and pytest.approx(expected, abs=1e-9))
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_what_was_chosen_is_carried_out_and_keeps_every_promise(seed):
     asked, now, fleet, riders, roads = scene(seed)
     chosen = batch.choose(asked, batch.trips(asked, now, fleet, riders, roads, WEIGHTS, np.ones(len(asked))))
@@ -80,7 +99,7 @@ def test_what_was_chosen_is_carried_out_and_keeps_every_promise(seed):
 
 def test_a_whole_service_in_batches_breaks_nothing_and_answers_everybody():
     changes = {"district__booked": 0.3, "district__cancelled": 0.2, "district__absent": 0.1}
-    loop = make_loop("transit/hcmc", duration_s=3600.0, district__begin_h=7.0, **changes)
+    loop = make_loop("transit/hcmc", duration_s=1800.0, district__begin_h=7.0, **changes)
     try:
         kpis = loop.episode(make_controller("batch", loop.site), 0).kpis
         log = loop.world.log
