@@ -78,6 +78,7 @@ class Inp:
         except OSError as error:
             raise CityloopError(f"file {path} cannot be read ({error.strerror}): give a SWMM input file") from None
         self._lines: dict[str, list[str]] = {}
+        self._parsed: dict[str, list[list[str]]] = {}  # of sections that were read: series are long
         lines: list[str] = []
         for line in lines_of(text):
             if line.lstrip().startswith("["):
@@ -96,7 +97,7 @@ class Inp:
 
         SWMM does not care for the case of names: those of other things are spelled as where these are defined.
         """
-        rows = self._words_of(section)
+        rows = [list(words) for words in self._words_of(section)]
         for place, defined_in in REFERENCES.get(section, {}).items():
             spelled = {row[0].casefold(): row[0] for other in defined_in for row in self._words_of(other)}
             for row in rows:
@@ -105,8 +106,10 @@ class Inp:
         return rows
 
     def _words_of(self, section: str) -> list[list[str]]:
-        lines = (_words(line.partition(";")[0]) for line in self._lines.get(section, []))
-        return [words for words in lines if words]
+        if section not in self._parsed:
+            lines = (_words(line.partition(";")[0]) for line in self._lines.get(section, []))
+            self._parsed[section] = [words for words in lines if words]
+        return self._parsed[section]
 
     def series(self, name: str) -> list[list[str]]:
         """The words of every row of a time series, without its name; SWMM does not care for its case.
@@ -114,7 +117,7 @@ class Inp:
         Raises:
             CityloopError: if a row has a name alone, or the series lies in a file of its own that cannot be read.
         """
-        rows = [row[1:] for row in self.rows("TIMESERIES") if row[0].casefold() == name.casefold()]
+        rows = [row[1:] for row in self._words_of("TIMESERIES") if row[0].casefold() == name.casefold()]
         if any(row in ([], ["FILE"]) for row in rows):
             raise CityloopError(f"{self.path.name}: time series {name} has a row without a value: complete it")
         if not rows or rows[0][0].upper() != "FILE":
@@ -181,9 +184,16 @@ class Inp:
 
     def replace(self, section: str, rows: Sequence[Sequence[object]]) -> None:
         """Put other rows in a section's place."""
-        self._lines[section] = [" ".join(_quoted(str(word)) for word in row) for row in rows]
+        self._lines[section] = []
+        self.add(section, rows)
         if section == "OPTIONS":
             self.options = {str(row[0]).upper(): str(row[1]) for row in rows if len(row) > 1}
+
+    def add(self, section: str, rows: Sequence[Sequence[object]]) -> None:
+        """Put more rows at the end of a section."""
+        self._parsed.pop(section, None)
+        lines = self._lines.setdefault(section, [])
+        lines += [" ".join(_quoted(str(word)) for word in row) for row in rows]
 
     def set_options(self, **options: object) -> None:
         """Change options, or add them."""
@@ -226,7 +236,7 @@ def tell_gauges(inp: Inp) -> None:
     """Make all rain gauges dry, so that rain can be told at run time."""
     rows = [[row[0], "INTENSITY", "0:05", "1.0", "TIMESERIES", DRY] for row in inp.rows("RAINGAGES")]
     inp.replace("RAINGAGES", rows)
-    inp.replace("TIMESERIES", [*inp.rows("TIMESERIES"), [DRY, "0", "0"]])
+    inp.add("TIMESERIES", [[DRY, "0", "0"]])
 
 
 def strip(inp: Inp, gates: Collection[str]) -> None:
@@ -350,7 +360,7 @@ def _section(header: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    return f'"{word}"' if not word or any(character.isspace() for character in word) else word
+    return word if word.split() == [word] else f'"{word}"'
 
 
 def _words(text: str) -> list[str]:

@@ -6,6 +6,7 @@ fill and gates that stay shut tells each tank's own inflow, whatever gates do la
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class Recorder:
             raise CityloopError(f"scenario {scenario.ref} has a tide or an objective: there is no surrogate of it")
         self._scenario, self._site, self._parts = scenario, site, parts
         self.setup = set_up(scenario, site)
-        vast = set_up(scenario, site).inp
+        vast = copy.deepcopy(self.setup.inp)
         rows = [
             [*row[:3], "0", "FUNCTIONAL", "0", "0", str(VAST_M2 / vast.metre**2)] if row[0] in parts.names else row
             for row in vast.rows("STORAGE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from itertools import permutations
 from typing import Any, Literal
 
 from pydantic import Field
@@ -252,8 +253,15 @@ class SignalSite(Site):
 
     def longest_intergreen_s(self, junction: Junction) -> int:
         """The longest change of stage at a junction."""
-        stages = range(len(junction.stages))
-        return max(self.intergreen_s(junction, i, j) for i in stages for j in stages if i != j)
+        return self._longest_intergreens_s[junction.id]
+
+    @cached_property
+    def _longest_intergreens_s(self) -> dict[str, int]:
+        """The same by junction: all that is told of its reds asks for it again and again."""
+        return {
+            junction.id: max(self.intergreen_s(junction, i, j) for i, j in permutations(range(len(junction.stages)), 2))
+            for junction in self.junctions
+        }
 
     def service_s(self, junction: Junction) -> int:
         """The longest time from one decision for a stage until the next may be made: intergreen and minimum green."""
