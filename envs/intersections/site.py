@@ -253,27 +253,11 @@ class SignalSite(Site):
 
     def longest_intergreen_s(self, junction: Junction) -> int:
         """The longest change of stage at a junction."""
-        return self._longest_intergreens_s[junction.id]
-
-    @cached_property
-    def _longest_intergreens_s(self) -> dict[str, int]:
-        """The same by junction: all that is told of its reds asks for it again and again."""
-        return {
-            junction.id: max(self.intergreen_s(junction, i, j) for i, j in permutations(range(len(junction.stages)), 2))
-            for junction in self.junctions
-        }
-
-    def service_s(self, junction: Junction) -> int:
-        """The longest time from one decision for a stage until the next may be made: intergreen and minimum green."""
-        step = self.timing.decision_s
-        return step * math.ceil((self.longest_intergreen_s(junction) + self.timing.min_green_s) / step)
+        return max(self.intergreen_s(junction, i, j) for i, j in permutations(range(len(junction.stages)), 2))
 
     def max_red_s(self, junction: Junction) -> float:
         """The longest red that the guard lets any movement see: the timing's, or what the stages make possible."""
-        if self.timing.max_red_s is None:
-            return math.inf
-        homes = len(set(junction.home_stages) - {-1})
-        return max(float(self.timing.max_red_s), self._reserve_s(junction, homes) + self.service_s(junction))
+        return self._max_red_s(_homes(junction), self.longest_intergreen_s(junction))
 
     def force_red_s(self, junction: Junction) -> tuple[float, ...]:
         """The red ages from which the guard leaves no choice, so that `max_red_s` holds.
@@ -283,11 +267,26 @@ class SignalSite(Site):
         ahead of it come (together i services), and its own intergreen runs; and an age is only seen at the next
         decision. As long as every rank is below its age, there is time for one stage of anybody's choice.
         """
-        homes = len(set(junction.home_stages) - {-1})
-        latest, service = self.max_red_s(junction) - self._reserve_s(junction, 0), self.service_s(junction)
+        homes, longest_s = _homes(junction), self.longest_intergreen_s(junction)
+        latest, service = self._max_red_s(homes, longest_s) - self._reserve_s(0, longest_s), self._service_s(longest_s)
         return tuple(latest - rank * service for rank in range(1, homes + 1))
 
-    def _reserve_s(self, junction: Junction, rank: int) -> float:
+    def _max_red_s(self, homes: int, longest_s: int) -> float:
+        """The same of so many home stages, whose longest intergreen is known."""
+        if self.timing.max_red_s is None:
+            return math.inf
+        return max(float(self.timing.max_red_s), self._reserve_s(homes, longest_s) + self._service_s(longest_s))
+
+    def _service_s(self, longest_s: int) -> int:
+        """The longest time from one decision for a stage until the next may be made: intergreen and minimum green."""
+        step = self.timing.decision_s
+        return step * math.ceil((longest_s + self.timing.min_green_s) / step)
+
+    def _reserve_s(self, rank: int, longest_s: int) -> float:
         """The longest wait from a decision until the home stage at a rank is green, with a margin of two decisions."""
-        waiting = rank * self.service_s(junction) + self.longest_intergreen_s(junction)
-        return waiting + 2 * self.timing.decision_s
+        return rank * self._service_s(longest_s) + longest_s + 2 * self.timing.decision_s
+
+
+def _homes(junction: Junction) -> int:
+    """How many home stages a junction has."""
+    return len(set(junction.home_stages) - {-1})

@@ -46,6 +46,17 @@ def test_random_requests_make_no_fault(name, regime):
         assert cabinet.decide(rng.integers(0, 9, len(cabinet.site.junctions))) == []
 
 
+def test_a_site_with_other_timing_has_reds_of_its_own():
+    """Also where it is a copy of one that was asked before."""
+    site = site_of("grid2x2", "engineer")
+    assert site.longest_intergreen_s(site.junctions[0]) < 12
+    slow = site.model_copy(update={"timing": site.timing.model_copy(update={"yellow_s": 6, "all_red_s": 6})})
+    for junction in site.junctions:
+        assert slow.longest_intergreen_s(junction) == 12
+        assert slow.max_red_s(junction) >= site.max_red_s(junction)
+        assert slow.force_red_s(junction)[-1] < site.force_red_s(junction)[-1]
+
+
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("stage", range(4))
 def test_one_stubborn_request_starves_nobody(name, stage):

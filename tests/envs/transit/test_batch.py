@@ -77,8 +77,8 @@ def test_pairs_are_all_that_fit_and_cost_what_one_after_the_other_does(seed):
             usual = now, alone, copies, roads, weights
             price += kernel.best_place(v, int(asked[k]), *usual, kernel.EVERYWHERE, np.inf, begins)[0]
             batch.give(int(asked[k]), v, *usual, begins)
-        expected = price if np.isfinite(price) else None
-        assert found.get((v, (int(asked[a]), int(asked[b])))) == (expected and pytest.approx(expected, abs=1e-9))
+        expected = pytest.approx(price, abs=1e-9) if np.isfinite(price) else None
+        assert found.get((v, (int(asked[a]), int(asked[b])))) == expected
 
 
 @pytest.mark.parametrize("seed", range(8))
