@@ -10,10 +10,11 @@ every driver a break.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ from typing import Any
 import httpx
 import numpy as np
 from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
 
 from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
@@ -74,6 +77,7 @@ def play(
     vehicles: int | None = None,
     controller: str | None = "policy",
     rest_min: float = 0.0,
+    show: Callable[[float], object] = lambda now_s: None,
     **changes: Any,
 ) -> dict[str, Any]:
     """Play the beginning of a scenario's day over HTTP.
@@ -86,6 +90,7 @@ def play(
         vehicles: how many, if not as many as the scenario has.
         controller: who says where vehicles without riders stand by; None: they stay where they are.
         rest_min: of every driver's break, in the middle of the time that is played.
+        show: is told of the time of the day that is played, in seconds.
         changes: of the scenario.
 
     Raises:
@@ -121,7 +126,7 @@ def play(
             httpx.Client(timeout=30, trust_env=False) as http,
         ):
             played = SimulatedDay(site, day, settings, http, f"{url}/v1/transit/{site.name}", slower, seed)
-            return played.run(hours * 3600)
+            return played.run(hours * 3600, show)
 
 
 def _with_rest(vehicle: Vehicle, played_h: float, rest_min: float) -> Vehicle:
@@ -165,8 +170,15 @@ def main(words: Sequence[str] | None = None) -> None:
     electric = {"fleet__range_km": given.range_km, "fleet__charged": charged} if given.range_km else {}
     controller = None if given.stay else given.controller
     often = given.slower, given.vehicles, controller, given.rest_min
+    bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     try:
-        found = play(given.scenario, given.hours, given.seed, *often, **electric)
+        with bar as progress:
+            task = progress.add_task(f"playing {given.scenario}", total=given.hours * 3600)
+            found = play(
+                *(given.scenario, given.hours, given.seed, *often),
+                show=lambda now_s: progress.update(task, completed=now_s),
+                **electric,
+            )
     except CityloopError as error:
         parser.exit(2, f"Error: {error}\n")
     except KeyboardInterrupt:

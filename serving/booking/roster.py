@@ -333,7 +333,7 @@ class Roster:
         gauge, stay = batteries.gauge(v, self.live.fleet), batteries.stay(v, self.live.riders)
         row = {"left_m": gauge.left_m, "seen_at": nodes[gauge.seen_at].id, "seen_m": gauge.seen_m}
         if stay is None:
-            return row
+            return row | dict.fromkeys(("stay", "charger", "begin", "length_s"))
         begin = self.calendar.to_time(stay.begin_s)
         more = {"charger": nodes[stay.node].id, "begin": begin, "length_s": stay.length_s}
         return row | {"stay": self.stays[v]} | more

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -115,8 +116,12 @@ class SimulatedDay:
         left_m, full_m, rate = battery(vehicle.range_km, vehicle.kwh_per_km, vehicle.charged, kw)
         return Driver(self.nodes[vehicle.at], full_m, left_m, rate)
 
-    def run(self, until_s: float) -> dict[str, Any]:
+    def run(self, until_s: float, show: Callable[[float], object] = lambda now_s: None) -> dict[str, Any]:
         """Play the day up to a moment, and until the last rider is there; what came of it.
+
+        Args:
+            until_s: the moment.
+            show: is told of the time of the day that is played.
 
         Raises:
             CityloopError: if nobody asks for anything by then.
@@ -132,6 +137,7 @@ class SimulatedDay:
         started = time.perf_counter()
         while self._agenda:
             now_s, _, what, whom = heapq.heappop(self._agenda)
+            show(now_s)
             getattr(self, f"_{what}")(now_s, whom)
         return self._summary(time.perf_counter() - started)
 

@@ -51,6 +51,38 @@ CHECK_BYTES = 65_535
 
 Row = dict[str, Any]
 
+# Statements that every message needs are made once: to make one takes longer than to carry it out.
+
+OF_SITE = sql.bindparam("of_site", type_=sql.String)
+
+OF_BOOKING = sql.bindparam("of_booking", type_=sql.String)
+
+OF_DUTY = sql.bindparam("of_duty", type_=sql.String)
+
+REVISION = sql.select(SITES.c.revision).where(SITES.c.site == OF_SITE)
+
+ANSWERED = sql.select(ANSWERS).where(ANSWERS.c.site == OF_SITE, ANSWERS.c.request_id == sql.bindparam("request_id"))
+
+ASKED = sql.select(EVENTS.c.kind, EVENTS.c.corner).where(
+    EVENTS.c.site == OF_SITE,
+    EVENTS.c.kind.in_(("booked", "refused")),
+    EVENTS.c.at >= sql.bindparam("since"),
+    EVENTS.c.corner.is_not(None),
+)
+
+COUNT_UP = sql.update(SITES).where(SITES.c.site == OF_SITE, SITES.c.revision == sql.bindparam("seen"))
+
+CHANGE_BOOKING = sql.update(BOOKINGS).where(BOOKINGS.c.site == OF_SITE, BOOKINGS.c.id == OF_BOOKING)
+
+CLEAR_DUTY = {
+    table: sql.delete(table).where(table.c.site == OF_SITE, table.c.duty == OF_DUTY)
+    for table in (DUTIES, BATTERIES, BREAKS, SENT, STOPS)
+}
+
+CLEAR_URGENCIES = sql.delete(URGENCIES).where(URGENCIES.c.site == OF_SITE)
+
+INSERT = {table: sql.insert(table) for table in TABLES.sorted_tables}
+
 
 class Stale(Exception):
     """Somebody else has written since the state was read."""
@@ -227,7 +259,7 @@ class Store:
     def revision(self) -> int:
         """How many changes there have been."""
         with self._reading() as db:
-            return int(db.execute(sql.select(SITES.c.revision).where(SITES.c.site == self.site)).scalar_one())
+            return int(db.execute(REVISION, {"of_site": self.site}).scalar_one())
 
     def clock(self) -> float:
         """When the last change was, in seconds since 1970."""
@@ -270,9 +302,8 @@ class Store:
 
     def answer(self, request_id: str) -> Answer | None:
         """What was answered to a request, if it came before."""
-        query = self._mine(ANSWERS).where(ANSWERS.c.request_id == request_id)
         with self._reading() as db:
-            row = db.execute(query).mappings().first()
+            row = db.execute(ANSWERED, {"of_site": self.site, "request_id": request_id}).mappings().first()
         return None if row is None else Answer(row["digest"], row["status"], orjson.loads(row["body"]))
 
     def booking(self, booking: str) -> Row | None:
@@ -289,53 +320,47 @@ class Store:
         """
         with self._writing() as db:
             # First of all, as it takes the lock: whoever comes second finds another revision.
-            counted = sql.update(SITES).where(SITES.c.site == self.site, SITES.c.revision == seen)
-            if db.execute(counted.values(revision=seen + 1, clock=change.at)).rowcount != 1:
+            mine = {"of_site": self.site}
+            if db.execute(COUNT_UP, mine | {"seen": seen, "revision": seen + 1, "clock": change.at}).rowcount != 1:
                 raise Stale
-            for row in change.new:
-                columns = {name: value for name, value in row.items() if name in BOOKINGS.c}
-                db.execute(sql.insert(BOOKINGS).values(site=self.site, **columns))
+            new = [{name: value for name, value in row.items() if name in BOOKINGS.c} for row in change.new]
+            self._insert(db, BOOKINGS, new)
             for booking, columns in change.bookings.items():
-                which = sql.update(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.id == booking)
-                db.execute(which.values(**columns))
+                db.execute(CHANGE_BOOKING, mine | {"of_booking": booking} | columns)
             self._write_duties(db, change)
             if change.urgencies is not None:
-                db.execute(sql.delete(URGENCIES).where(URGENCIES.c.site == self.site))
-            for zone, urgency in (change.urgencies or {}).items():
-                db.execute(sql.insert(URGENCIES).values(site=self.site, zone=zone, urgency=urgency))
-            for row in change.handovers:
-                db.execute(sql.insert(HANDOVERS).values(site=self.site, **row))
+                db.execute(CLEAR_URGENCIES, mine)
+                self._insert(db, URGENCIES, [{"zone": zone, "urgency": u} for zone, u in change.urgencies.items()])
+            self._insert(db, HANDOVERS, change.handovers)
             if change.event:
-                db.execute(sql.insert(EVENTS).values(site=self.site, revision=seen + 1, at=change.at, **change.event))
+                self._insert(db, EVENTS, [{"revision": seen + 1, "at": change.at, **change.event}])
             if request_id is not None and answer is not None:
                 kept = {"digest": answer.digest, "status": answer.status, "body": orjson.dumps(answer.body).decode()}
-                db.execute(sql.insert(ANSWERS).values(site=self.site, request_id=request_id, at=change.at, **kept))
+                self._insert(db, ANSWERS, [{"request_id": request_id, "at": change.at, **kept}])
         return seen + 1
+
+    def _insert(self, db: sql.Connection, table: sql.Table, rows: list[Row]) -> None:
+        """Insert rows, all of which have the same columns."""
+        if rows:
+            db.execute(INSERT[table], [{"site": self.site, **row} for row in rows])
 
     def _write_duties(self, db: sql.Connection, change: Change) -> None:
         """Where vehicles are, their plans and batteries, and where they go: as it is now, in place of what was."""
         rows = {DUTIES: change.duties, BATTERIES: change.batteries, BREAKS: change.breaks, SENT: change.sent}
-        for table in (*rows, STOPS):
-            for duty in change.plans:
-                db.execute(sql.delete(table).where(table.c.site == self.site, table.c.duty == duty))
+        if change.plans:
+            duties = [{"of_site": self.site, "of_duty": duty} for duty in change.plans]
+            for clear in CLEAR_DUTY.values():
+                db.execute(clear, duties)
         for table, mine in rows.items():
-            for duty, columns in mine.items():
-                db.execute(sql.insert(table).values(site=self.site, duty=duty, **columns))
-        stops = [
-            {"site": self.site, "duty": duty, "place": place, **stop}
-            for duty, plan in change.plans.items()
-            for place, stop in enumerate(plan)
-        ]
-        if stops:
-            db.execute(sql.insert(STOPS), stops)
+            self._insert(db, table, [{"duty": duty, **columns} for duty, columns in mine.items()])
+        stops = ((duty, place, stop) for duty, plan in change.plans.items() for place, stop in enumerate(plan))
+        self._insert(db, STOPS, [{"duty": duty, "place": place, **stop} for duty, place, stop in stops])
 
     def asked(self, since: float) -> dict[str, list[str]]:
         """Origins of the requests since a moment: ``booked`` and ``refused``."""
         found: dict[str, list[str]] = {"booked": [], "refused": []}
-        which = EVENTS.c.kind.in_(found), EVENTS.c.at >= since, EVENTS.c.corner.is_not(None)
-        query = sql.select(EVENTS.c.kind, EVENTS.c.corner).where(EVENTS.c.site == self.site, *which)
         with self._reading() as db:
-            for kind, corner in db.execute(query):
+            for kind, corner in db.execute(ASKED, {"of_site": self.site, "since": since}):
                 found[kind].append(corner)
         return found
 
