@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -211,7 +211,10 @@ class ServiceConfig(Frozen):
         Raises:
             CityloopError: if it cannot be read, or something in it does not fit.
         """
-        return cls.make(read_yaml(path), str(path)).in_folder(path.parent.resolve())
+        content = read_yaml(path)
+        config = cls.make(content, str(path))
+        _refuse_empty(content, path)
+        return config.in_folder(path.parent.resolve())
 
     def in_folder(self, folder: Path) -> Self:
         """The same where relative paths start at a folder."""
@@ -227,6 +230,26 @@ class ServiceConfig(Frozen):
         sites = tuple(_in_folder(site, folder) for site in self.sites)
         state = at(self.state)
         return self.model_copy(update={"tls": tls, "access": access, "audit": audit, "state": state, "sites": sites})
+
+
+def _refuse_empty(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a key without a value: ``trusted_keys:`` would trust every bundle, ``audit:`` keep no log.
+
+    A site may so take away what ``defaults`` give.
+    """
+    given = content.get("defaults") or {}
+    for place in _empty(content):
+        if not (place[0] == "sites" and len(place) == 3 and place[2] in given):
+            raise CityloopError(f"{path}: key {'.'.join(place)!r} is empty: give it a value, or remove it")
+
+
+def _empty(content: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Where there is no value, in nested mappings and lists."""
+    if content is None:
+        yield at
+    elif isinstance(content, (dict, list)):
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from _empty(value, (*at, str(key)))
 
 
 def _access_in_folder(access: AccessSettings, folder: Path) -> AccessSettings:

@@ -49,12 +49,14 @@ def read_start(run: Path, update: int | None = None) -> Start:
         update: the policy that was validated after it, instead of the best; the critic is always the last one.
 
     Raises:
-        CityloopError: if there is no such policy in it, or another version made it.
+        CityloopError: if there is no such policy in it, it was cut off, or another version made it.
     """
     policy, facts = kept(run, update)
     content = read_yaml(run / "config.yaml")
     if "scenarios" not in content:
-        raise CityloopError(f"{run} was made by another version of the trainer: train it anew")
+        raise CityloopError(
+            f"run {run} has a config.yaml that was cut off, or made by another version of the trainer: train it anew"
+        )
     before = content.get("start", {}).get("decisions", 0)
     critic, returns = _critic(run, [_label(plain, run) for plain in content["scenarios"]])
     return Start(run, policy, before + facts["agent_steps"], content["command"], critic, returns)

@@ -168,10 +168,12 @@ def read_config(content: Mapping[str, Any], where: str) -> tuple[Settings, list[
     """Settings and scenarios of a run from its ``config.yaml``.
 
     Raises:
-        CityloopError: if another version made it.
+        CityloopError: if it was cut off, or another version made it.
     """
     if "scenarios" not in content or "settings" not in content:
-        raise CityloopError(f"run {where} was made by another version of the trainer: train it anew")
+        raise CityloopError(
+            f"run {where} has a config.yaml that was cut off, or made by another version of the trainer: train it anew"
+        )
     scenarios = [get_system(plain["system"]).scenario_class.parse(plain, where) for plain in content["scenarios"]]
     return parse_settings(content["settings"]), scenarios
 

@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
@@ -75,6 +76,14 @@ class Keys(BaseModel):
 
     version: Literal[1] = 1
     keys: tuple[Key, ...] = ()
+
+    @field_validator("keys")
+    @classmethod
+    def _ids_of_their_own(cls, keys: tuple[Key, ...]) -> tuple[Key, ...]:
+        twice = [ident for ident, times in Counter(key.id for key in keys).items() if times > 1]
+        if twice:
+            raise ValueError(f"several keys have the id {twice[0]}")
+        return keys
 
 
 def load_keys(path: Path) -> Keys:

@@ -8,6 +8,7 @@ older pair of them; so keep anchors on another disk, or heads (`cityloop audit h
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from envs.core.errors import CityloopError
 from envs.core.files import write_bytes
+from serving.access.principal import read_secret_file
 from serving.audit.chain import Head
 
 FILE = "anchor.json"
@@ -94,15 +96,9 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     """A private key from its PEM file (``openssl genpkey -algorithm ed25519``).
 
     Raises:
-        CityloopError: if there is none in it.
+        CityloopError: if there is none in it, or others may read it.
     """
-    key: object
-    try:
-        key = load_pem_private_key(path.read_bytes(), None)
-    except OSError as error:
-        raise CityloopError(f"key file {path} cannot be read ({error.strerror}): give an existing file") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
+    key = _loaded(load_pem_private_key, read_secret_file(path, "key file"), None)
     if not isinstance(key, Ed25519PrivateKey):
         raise CityloopError(
             f"key file {path} holds no Ed25519 private key without a password: make one with "
@@ -117,14 +113,21 @@ def checking_key(path: Path) -> Ed25519PublicKey:
     Raises:
         CityloopError: if there is none in it.
     """
-    key: object
     try:
         content = path.read_bytes()
-        key = load_pem_public_key(content) if b" PUBLIC KEY-" in content else signing_key(path).public_key()
     except OSError as error:
         raise CityloopError(f"key file {path} cannot be read ({error.strerror}): give an existing file") from None
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
+    key = _loaded(load_pem_public_key, content) or _loaded(load_pem_private_key, content, None)
+    if isinstance(key, Ed25519PrivateKey):
+        key = key.public_key()
     if not isinstance(key, Ed25519PublicKey):
         raise CityloopError(f"key file {path} holds no Ed25519 key: give the public half of the log's key")
     return key
+
+
+def _loaded(load: Callable[..., object], *arguments: object) -> object:
+    """A key, if there is one of a kind that is known, and it needs no password."""
+    try:
+        return load(*arguments)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,6 +143,14 @@ class TestKeys:
         file.write_bytes(good)
         assert access.identify(bearer(token)).name == "plc"
         assert access.problem is None
+
+    def test_a_key_that_is_there_twice_is_refused(self, file: Path) -> None:
+        """Of two rows of one id that somebody wrote by hand the revoked one could be lost."""
+        key_of(file)
+        kept = orjson.loads(file.read_bytes())
+        file.write_bytes(orjson.dumps(kept | {"keys": 2 * kept["keys"]}))
+        with pytest.raises(CityloopError, match=f"keys: several keys have the id {kept['keys'][0]['id']}"):
+            access_of(file)
 
     @pytest.mark.parametrize(
         ("name", "word"), [("", "name"), ("a b", "name"), ("anonymous", "name"), ("plc", "revoke")]

@@ -111,6 +111,31 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         ServiceConfig.load(tmp_path / "bad.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("audit:\n", "audit"),
+        ("tls:\n", "tls"),
+        ("access: {keys: }\n", "access.keys"),
+        ("audit: {folder: audit, key: }\n", "audit.key"),
+        ("defaults:\n  trusted_keys:\n  # - one that was taken out\n", "defaults.trusted_keys"),
+    ],
+)
+def test_a_key_of_a_file_without_a_value_is_not_taken_for_none(tmp_path: Path, text: str, place: str) -> None:
+    (tmp_path / "city.yaml").write_text(f"{text}sites: [{SITE}]\n")
+    with pytest.raises(CityloopError, match=rf"city\.yaml: key '{place}' is empty: give it a value, or remove it"):
+        ServiceConfig.load(tmp_path / "city.yaml")
+
+
+def test_a_site_may_do_without_what_defaults_give(tmp_path: Path) -> None:
+    sites = f"sites: [{SITE}, {{site: intersections/cologne1, challenger: }}]\n"
+    (tmp_path / "city.yaml").write_text("defaults: {challenger: max-pressure}\n" + sites)
+    assert [site.challenger for site in ServiceConfig.load(tmp_path / "city.yaml").sites] == ["max-pressure", None]
+    (tmp_path / "city.yaml").write_text(sites)
+    with pytest.raises(CityloopError, match=r"key 'sites\.1\.challenger' is empty"):
+        ServiceConfig.load(tmp_path / "city.yaml")
+
+
 def test_a_log_of_json_begins_before_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

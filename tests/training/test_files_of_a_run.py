@@ -114,5 +114,5 @@ def test_a_run_that_cannot_go_on_is_let_go_of(tmp_path):
     (tmp_path / "run.lock").touch()
     (tmp_path / "config.yaml").write_text("command: cityloop train\n")
     for _ in range(2):
-        with pytest.raises(CityloopError, match="made by another version of the trainer"):
+        with pytest.raises(CityloopError, match="was cut off, or made by another version"):
             train(resume=tmp_path)

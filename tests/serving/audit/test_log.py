@@ -151,7 +151,11 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CityloopError, match="cannot be written"):
         AuditLog(tmp_path / "file")
-    with pytest.raises(CityloopError, match="key file"):
+    (tmp_path / "file").chmod(0o600)
+    with pytest.raises(CityloopError, match="holds no Ed25519 private key"):
+        AuditLog(tmp_path / "log", AuditSettings(key=tmp_path / "file"))
+    (tmp_path / "file").chmod(0o640)
+    with pytest.raises(CityloopError, match="has mode 640: run 'chmod 600"):
         AuditLog(tmp_path / "log", AuditSettings(key=tmp_path / "file"))
 
 

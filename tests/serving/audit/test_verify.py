@@ -251,7 +251,7 @@ def test_a_signed_anchor_cannot_be_made_without_the_key(tmp_path: Path) -> None:
     curve = tmp_path / "curve.pem"
     curve.write_text(BRAINPOOL)
     for path in (anchor, curve):
-        with pytest.raises(CityloopError, match="holds no Ed25519"):
+        with pytest.raises(CityloopError, match="holds no Ed25519 key: give the public half"):
             verify(folder, key=path)
 
 
