@@ -17,7 +17,8 @@ $(VENV)/installed: pyproject.toml
 	@$(PYTHON) $(RECENT) || { echo "$(PYTHON) is no Python from 3.11 on: name one, e.g. PYTHON=python3.12" >&2; exit 1; }
 	@test ! -e $(BIN)/python || $(BIN)/python $(RECENT) || { echo "$(VENV) is of an older Python: remove it" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'  # what is used is compiled when it first is
+	$(BIN)/pip install --quiet --upgrade pip  # Python 3.11 brings one that takes twice as long to choose versions
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-compile --editable '.[dev]'  # what is used is compiled then
 	@touch $@
 
 run: setup       ## train, evaluate, serve and drive a real map; leaves the service running (make stop)

@@ -17,6 +17,7 @@ from tests.serving.motions import DAMAGED, decisions
 from tests.serving.test_console_routes import evaluation
 
 VIEWS = ["/", "/alarms", "/activity", "/training", *(f"/site/{ref}" for ref in SITES)]
+QUICK = ("/", f"/site/{SITES[0]}")
 
 
 def full(city: City) -> list[float | None]:
@@ -24,7 +25,7 @@ def full(city: City) -> list[float | None]:
     return [tank.full_m for tank in city.loops["drainage/estuary"].site.tanks]
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [*QUICK, *(pytest.param(v, marks=pytest.mark.slow) for v in VIEWS if v not in QUICK)])
 def test_every_view_loads_asks_nobody_else_and_stands_in_nobodys_way(city: City, visit: Any, view: str) -> None:
     """No complaint on the page's console, no request elsewhere (see `visit`), no serious finding of axe-core."""
     for ref in SITES:
@@ -46,7 +47,7 @@ def serious(page: Any, **options: Any) -> list[tuple[str, str]]:
     return [(one["id"], one["nodes"][0]["html"][:120]) for one in found if one["impact"] in ("serious", "critical")]
 
 
-@pytest.mark.parametrize("ahead_s", [0, -3600, 3600])
+@pytest.mark.parametrize("ahead_s", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (-3600, 3600))])
 def test_a_plant_that_asks_is_live_and_one_that_falls_silent_is_not_shown_as_now(
     city: City, visit: Any, ahead_s: int
 ) -> None:

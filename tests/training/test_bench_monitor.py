@@ -32,6 +32,7 @@ def test_groups_of_seeds_share_nothing():
     assert len(drawn) == 60
 
 
+@pytest.mark.slow
 def test_scores_of_known_reports():
     monitor = learned_monitor()
     damage = Damage(losses={(1, "y"): 0.2})

@@ -116,6 +116,7 @@ def test_contestants_learn(name):
     assert last > first + 0.1  # the share of agents that are right; by chance one in six is
 
 
+@pytest.mark.slow
 def test_ours_learns():
     with ray_session(cpus=1):
         ours = CONTESTANTS["ours"](SMALL)

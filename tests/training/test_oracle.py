@@ -28,6 +28,7 @@ def improved():
         return reached(rounds=6)
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_best_of_what_it_is_given_and_improves_on_it(static, improved):
     law = reached(rounds=0, controllers=["law"])
     both = reached(rounds=0, controllers=["static", "law"])
@@ -35,10 +36,12 @@ def test_it_begins_with_the_best_of_what_it_is_given_and_improves_on_it(static, 
     assert improved < both
 
 
+@pytest.mark.slow
 def test_the_surrogate_knows_where_to_begin(static):
     assert reached(rounds=0, controllers=["static"], steps=8) < static
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_does_not_matter(improved, monkeypatch):
     monkeypatch.setattr(module, "cores", lambda: 1)
     assert reached(rounds=6) == improved

@@ -28,7 +28,11 @@ class Data(NamedTuple):
 def data_of(problem: Problem) -> Data:
     """A problem as compiled functions read it."""
     rest = problem.capacity, problem.ride, problem.duration
-    return Data(np.ascontiguousarray(problem.between), problem.service, problem.load, problem.tight, *rest)
+    # All laid out alike, however they came to be: else every function is compiled once for each way.
+    between, service, load, tight = map(
+        np.ascontiguousarray, (problem.between, problem.service, problem.load, problem.tight)
+    )
+    return Data(between, service, load, tight, *rest)
 
 
 @njit(cache=True)

@@ -27,6 +27,7 @@ def test_every_alarm_counts_and_so_does_each_time_that_it_comes_back(monkeypatch
     assert found["ratios"]["dampers/jansen: alarms in ten minutes / one"] == pytest.approx(2 / (6 * hours))
 
 
+@pytest.mark.slow
 def test_a_healthy_building_is_silent() -> None:
     found = bench.bench_alarms(["dampers/jansen"], seeds=1, hours=0)
     assert found["ratios"] == {"dampers/jansen: alarms in ten minutes / one": 0.0}
