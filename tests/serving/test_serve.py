@@ -185,7 +185,8 @@ def test_folders_that_cannot_be_written_are_refused_before_ray_starts(tmp_path: 
     [
         ({"sites": [{"site": "dampers/jansen", "monitor": "none.json"}]}, r"none\.json cannot be read"),
         ({"sites": [{"site": GRID, "monitor": "none.json"}]}, "only buildings are listened to"),
-        ({"audit": {"folder": "audit", "key": "file"}}, "holds no Ed25519 private key"),
+        ({"audit": {"folder": "audit", "key": "file"}}, r"key file file has mode 644: run 'chmod 600 file'"),
+        ({"audit": {"folder": "audit", "key": "own"}}, "holds no Ed25519 private key"),
         ({"audit": {"folder": "audit", "anchors": "file"}}, "anchors folder file cannot be made or written"),
     ],
 )
@@ -193,7 +194,8 @@ def test_files_that_cannot_be_used_are_refused_before_ray_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("file").touch()
+    Path("file").touch(0o644)
+    Path("own").touch(0o600)
     monkeypatch.setattr("serving.run.Cluster", no_cluster)
     with pytest.raises(CityloopError, match=words):
         serve(ServiceConfig.make({"port": free_ports(1)[0], "sites": [GRID], **changes}))
