@@ -232,14 +232,22 @@ class ServiceConfig(Frozen):
         return self.model_copy(update={"tls": tls, "access": access, "audit": audit, "state": state, "sites": sites})
 
 
+SPARED = {"challenger", "fallback", "booking", "monitor"}
+"""What a site can do without."""
+
+
 def _refuse_empty(content: Mapping[str, Any], path: Path) -> None:
     """Refuse a key without a value: ``trusted_keys:`` would trust every bundle, ``audit:`` keep no log.
 
-    A site may so take away what ``defaults`` give.
+    A site may so do without what `defaults` give, if it is among `SPARED`.
     """
-    given = content.get("defaults") or {}
-    for place in _empty(content):
-        if not (place[0] == "sites" and len(place) == 3 and place[2] in given):
+    spared = SPARED & (content.get("defaults") or {}).keys()
+    try:
+        empty = list(_empty(content))
+    except RecursionError:
+        raise CityloopError(f"{path}: a value contains itself: write it out") from None
+    for place in empty:
+        if not (place[0] == "sites" and len(place) == 3 and place[2] in spared):
             raise CityloopError(f"{path}: key {'.'.join(place)!r} is empty: give it a value, or remove it")
 
 

@@ -53,13 +53,22 @@ def read_start(run: Path, update: int | None = None) -> Start:
     """
     policy, facts = kept(run, update)
     content = read_yaml(run / "config.yaml")
-    if "scenarios" not in content:
-        raise CityloopError(
-            f"run {run} has a config.yaml that was cut off, or made by another version of the trainer: train it anew"
-        )
+    check_whole(content, str(run), "scenarios")
     before = content.get("start", {}).get("decisions", 0)
     critic, returns = _critic(run, [_label(plain, run) for plain in content["scenarios"]])
     return Start(run, policy, before + facts["agent_steps"], content["command"], critic, returns)
+
+
+def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
+    """Refuse a run whose ``config.yaml`` lacks one of these keys.
+
+    Raises:
+        CityloopError: if it does.
+    """
+    if not set(keys) <= content.keys():
+        raise CityloopError(
+            f"run {run} has a config.yaml that was cut off, or made by another version of the trainer: train it anew"
+        )
 
 
 def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, float]]]:

@@ -28,7 +28,7 @@ from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import ALGORITHMS, Settings, check_budget
-from training.start import Start, read_start
+from training.start import Start, check_whole, read_start
 from training.tracking import SPEED, RunFolder, read_json, versions, write_json, write_text, write_yaml
 from training.validate import OnEpisodes, Validator
 
@@ -170,10 +170,7 @@ def read_config(content: Mapping[str, Any], where: str) -> tuple[Settings, list[
     Raises:
         CityloopError: if it was cut off, or another version made it.
     """
-    if "scenarios" not in content or "settings" not in content:
-        raise CityloopError(
-            f"run {where} has a config.yaml that was cut off, or made by another version of the trainer: train it anew"
-        )
+    check_whole(content, where, "scenarios", "settings")
     scenarios = [get_system(plain["system"]).scenario_class.parse(plain, where) for plain in content["scenarios"]]
     return parse_settings(content["settings"]), scenarios
 

@@ -134,6 +134,16 @@ def test_a_site_may_do_without_what_defaults_give(tmp_path: Path) -> None:
     (tmp_path / "city.yaml").write_text(sites)
     with pytest.raises(CityloopError, match=r"key 'sites\.1\.challenger' is empty"):
         ServiceConfig.load(tmp_path / "city.yaml")
+    trust = f"defaults: {{trusted_keys: [{'A' * 43}=]}}\nsites: [{{site: {SITE}, trusted_keys: }}]\n"
+    (tmp_path / "city.yaml").write_text(trust)
+    with pytest.raises(CityloopError, match=r"key 'sites\.0\.trusted_keys' is empty"):
+        ServiceConfig.load(tmp_path / "city.yaml")
+
+
+def test_a_value_that_contains_itself_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "city.yaml").write_text(f"defaults: &all {{booking: *all}}\nsites: [{{site: {SITE}, booking: }}]\n")
+    with pytest.raises(CityloopError, match="a value contains itself: write it out"):
+        ServiceConfig.load(tmp_path / "city.yaml")
 
 
 def test_a_log_of_json_begins_before_the_start(
