@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -90,12 +90,10 @@ class Output:
     @contextmanager
     def bar(self, what: str) -> Iterator[Callable[[float, str], None]]:
         """A progress bar on a terminal, a line a minute in a log; yields a function of (fraction, what goes on)."""
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() or self.progress.is_dumb_terminal:
             yield _Lines(what, self.progress)
             return
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
-        with Progress(*columns, *times, console=self.progress, transient=True) as progress:
+        with _Bar(console=self.progress, transient=True) as progress:
             task = progress.add_task(what, total=1.0, note="")
             yield lambda fraction, note: progress.update(task, completed=fraction, note=note)
 
@@ -127,6 +125,21 @@ class Output:
 
             show(fraction, "starting")
             yield {"on_progress": on_progress, "on_episodes": on_episodes}
+
+
+class _Bar(Progress):
+    """A progress bar with its times, and below it what goes on: so the times have room on narrow terminals, too."""
+
+    @classmethod
+    def get_default_columns(cls) -> tuple[ProgressColumn, ...]:
+        """The bar's own line; `Progress` asks for it."""
+        texts = TextColumn("{task.description}", markup=False), TextColumn("{task.percentage:>3.0f} %")
+        return texts[0], BarColumn(), texts[1], TimeElapsedColumn(), TimeRemainingColumn()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """What `Progress` shows."""
+        yield self.make_tasks_table(self.tasks)
+        yield from (Text(task.fields["note"], no_wrap=True, overflow="ellipsis") for task in self.tasks)
 
 
 class _Lines:

@@ -1,5 +1,7 @@
 """How the command line speaks."""
 
+import io
+
 import pytest
 
 from verbs import terminal
@@ -61,3 +63,31 @@ def test_names_of_the_users_are_no_markup(capsys):
     said = capsys.readouterr().out
     for text in ("o[/red]x", "gate [/b]", "[bold] :smile:", " ok "):
         assert text in said
+
+
+class Tty(io.StringIO):
+    """A terminal to write to."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_a_bar_tells_the_time_left_on_a_narrow_terminal_too(columns, monkeypatch):
+    monkeypatch.setattr(terminal.sys, "stderr", screen := Tty())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with terminal.Output(None).bar("training") as show:
+        show(0.5, "update 12, 85,078 decisions/s, return -21.2, score 1.095, best 1.095")
+    said = screen.getvalue()
+    assert "training" in said and "50 %" in said and "-:--:--" in said  # nothing has been measured yet
+    assert "update 12, 85,078" in said
+
+
+def test_a_terminal_that_cannot_move_its_cursor_is_told_in_lines(clock, monkeypatch):
+    monkeypatch.setattr(terminal.sys, "stderr", screen := Tty())
+    monkeypatch.setenv("TERM", "dumb")
+    with terminal.Output(None).bar("training") as show:
+        clock.now = 61.0
+        show(0.5, "update 12")
+    assert screen.getvalue() == "training: 50%, update 12\n"
