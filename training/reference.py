@@ -75,7 +75,7 @@ def train_reference(
     if agents > 1:
         raise CityloopError(
             f"scenario {scenario.ref} has {agents} agents, and the stable-baselines3 reference trains one: "
-            "choose a site with a single junction, e.g. intersections/cologne1"
+            "choose a scenario with one, e.g. intersections/cologne1"
         )
     if minutes is None and iterations is None:
         budget["minutes"] = 10.0

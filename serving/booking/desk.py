@@ -1,6 +1,7 @@
 """The booking desk of one site: every request in turn, decided by the kernel and written down before it is answered.
 
-One request at a time holds the arrays. What it decides is committed with its answer, from the revision that it was
+One request at a time holds the arrays; where one does not come to an end, as its database hangs, others are refused.
+What it decides is committed with its answer, from the revision that it was
 decided on; if another process was quicker, the arrays are built anew and the request is decided again. If anything goes
 wrong in between, the arrays are built anew before the next request, so they never know more than the database.
 """
@@ -12,8 +13,8 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +34,7 @@ from serving.booking.places import DAY_S, Unfit, Unknown
 from serving.booking.reports import Report, duties_of, duty_of
 from serving.booking.roster import Roster
 from serving.booking.settings import BookingSettings
-from serving.booking.store import Answer, Change, Row, Stale, Store, Unusable
+from serving.booking.store import AGAIN_S, Answer, Change, Row, Stale, Store, Unusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
 from serving.booking.zones import Zones
 from serving.refusals import Busy, Conflict, Refused
@@ -41,6 +42,9 @@ from serving.telemetry import MOST_THINGS, Telemetry
 
 TRIES = 20
 """So often a request is decided again because another process was quicker."""
+
+WAIT_S = 10.0
+"""How long one request may have the arrays before those that wait for it are refused."""
 
 EARLY_S = 5.0
 """By so much the clock of a vehicle may be ahead of the service's."""
@@ -80,6 +84,7 @@ class Desk:
         rehearse()
         self._store = Store(settings.database, site.name)
         self._lock = threading.Lock()
+        self._taken: float | None = None
         self._roster: Roster | None = None
         self.zones: Zones | None = None
         try:
@@ -92,6 +97,29 @@ class Desk:
         except BaseException:
             self._store.close()
             raise
+
+    @contextmanager
+    def _turn(self, waits: bool = True) -> Iterator[None]:
+        """One request at a time has the arrays.
+
+        Raises:
+            Busy: if the one that has them does not come to an end.
+        """
+        if not self._lock.acquire(timeout=max(WAIT_S - self._busy_s, 0.0) if waits else 0.0):
+            mend = "a request before this one has not come to an end: send the same one again later"
+            raise Busy("service", None, mend, retry_after_s=AGAIN_S)
+        self._taken = time.monotonic()
+        try:
+            yield
+        finally:
+            self._taken = None
+            self._lock.release()
+
+    @property
+    def _busy_s(self) -> float:
+        """For how long the present request has had the arrays."""
+        taken = self._taken
+        return 0.0 if taken is None else time.monotonic() - taken
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +212,7 @@ class Desk:
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
         """Decide a request and keep what was decided; or what was decided when it came before."""
         digest = _digest(asked)
-        with self._lock:
+        with self._turn():
             now = self._now(at)
             for _ in range(TRIES):
                 known = self._store.answer(request_id) if request_id is not None else None
@@ -225,7 +253,7 @@ class Desk:
     def quote(self, request: QuoteRequest) -> Any:
         """What there is; see `wire.Quote`."""
         self._not_told(request.at)
-        with self._lock:
+        with self._turn():
             now = self._now(request.at)
             roster = self._fresh(now)
             asked = self._asked(request, roster, now)
@@ -294,7 +322,7 @@ class Desk:
 
     def booking(self, booking: str) -> Any:
         """A booking as it is now; see `wire.Booked`."""
-        with self._lock:
+        with self._turn():
             roster = self._fresh(self._now(None))
             return views.booking(roster, self._row(roster, booking))
 
@@ -302,7 +330,7 @@ class Desk:
 
     def vehicles(self) -> Any:
         """The fleet; see `wire.Vehicles`."""
-        with self._lock:
+        with self._turn():
             now = self._now(None)
             roster = self._fresh(now)
             now_s = roster.calendar.to_s(now)
@@ -312,7 +340,7 @@ class Desk:
 
     def vehicle(self, vehicle: str) -> Any:
         """One vehicle; see `wire.VehicleState`."""
-        with self._lock:
+        with self._turn():
             now = self._now(None)
             roster = self._fresh(now)
             now_s = roster.calendar.to_s(now)
@@ -341,7 +369,7 @@ class Desk:
         """
         if self.settings.clock != "wall":
             return None
-        with self._lock, suppress(Busy):
+        with suppress(Busy), self._turn():
             now = self._now(None)
             roster = self._fresh(now)
             day_s, now_s = roster.service_day(now)[1], roster.calendar.to_s(now)
@@ -387,12 +415,15 @@ class Desk:
     @property
     def fault(self) -> str | None:
         """Why nothing can be booked; None if it can, as far as was seen."""
-        return None if self._store.fault is None else f"nothing can be booked ({self._store.fault})"
+        busy_s, why = self._busy_s, self._store.fault
+        if busy_s > WAIT_S:
+            why = f"the database has not answered a request for {busy_s:.0f} s"
+        return None if why is None else f"nothing can be booked ({why})"
 
     def check(self) -> str | None:
         """The same after another look, if there was a fault."""
         if self._store.fault is not None:
-            with suppress(Unusable):
+            with suppress(Busy), self._turn(waits=False):  # else somebody is at it
                 self._store.check()
         return self.fault
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +40,18 @@ log = logging.getLogger("cityloop.serving")
 OPEN = ("confirmed", "aboard")
 """States of a booking that is not over."""
 
-BUSY_S = 10.0
-"""How long one process waits for another to finish writing."""
+BUSY_S = 10
+"""How long one process waits for another to finish writing, and for a server to answer."""
+
+_LIBPQ = {"connect_timeout": BUSY_S, "tcp_user_timeout": 1000 * BUSY_S}
+
+PATIENCE: Mapping[str, Mapping[str, Any]] = {
+    "pysqlite": {"timeout": BUSY_S},
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": BUSY_S, "read_timeout": BUSY_S, "write_timeout": BUSY_S},
+}
+"""How drivers are told so, where a URL does not say otherwise; others wait as long as they like."""
 
 AGAIN_S = 5.0
 """When a request may be sent again for which the database could not be used."""
@@ -188,9 +198,8 @@ class Store:
         self._shown = where.render_as_string(hide_password=True)
         self._file = file_of(where)
         lite = self._file is not None
-        arguments = {"timeout": BUSY_S} if lite else {}
         try:
-            self._engine = sql.create_engine(where, connect_args=arguments, pool_pre_ping=not lite)
+            self._engine = sql.create_engine(where, connect_args=_patience(where), pool_pre_ping=not lite)
             if lite:
                 sql.event.listen(self._engine, "connect", _durable)
             TABLES.create_all(self._engine)
@@ -405,6 +414,11 @@ def _unlike(engine: sql.Engine) -> str | None:
 def file_of(url: sql.URL) -> Path | None:
     """Where a database lies; None if a server keeps it."""
     return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def _patience(url: sql.URL) -> dict[str, Any]:
+    """What its driver is told of how long to wait."""
+    return {name: value for name, value in PATIENCE.get(url.get_driver_name(), {}).items() if name not in url.query}
 
 
 def _reason(error: Exception) -> str:

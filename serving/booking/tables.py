@@ -5,15 +5,24 @@ Databases outlive the code: a column keeps the name under which it was once kept
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sql
 from sqlalchemy import Boolean, Column, Double, Integer, String, Text
 
 TABLES = sql.MetaData()
 
+_EXACT: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
+}
+"""MySQL would take ``a1`` and ``A1`` for the same id, and may have tables without transactions."""
+
 
 def _of_site(name: str, *columns: sql.schema.SchemaItem) -> sql.Table:
     """A table that many sites may share."""
-    return sql.Table(name, TABLES, Column("site", String(128), primary_key=True), *columns)
+    return sql.Table(name, TABLES, Column("site", String(128), primary_key=True), *columns, **_EXACT)
 
 
 def _of_duties(name: str, *columns: sql.schema.SchemaItem) -> sql.Table:

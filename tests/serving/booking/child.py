@@ -17,15 +17,14 @@ from serving.config import SiteConfig
 from serving.gateway import Gateway
 from serving.tick.sites import SiteService
 from tests.envs.transit.small import three_zones
+from tests.serving.booking.databases import database_of
 
 VEHICLES = 40
 
 
 def settings_in(folder: Path) -> BookingSettings:
     fleet = tuple(Vehicle(id=f"v{k}", seats=3, at=str(k % 6), range_km=20.0 * (k % 2)) for k in range(VEHICLES))
-    return BookingSettings(
-        database=f"sqlite:///{folder / 'b.db'}", vehicles=fleet, charging=Charging(low=0.9, until=0.95)
-    )
+    return BookingSettings(database=database_of(folder), vehicles=fleet, charging=Charging(low=0.9, until=0.95))
 
 
 def site() -> TransitSite:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving.booking.databases import drop_all
 from tests.serving.booking.desks import Client, desk
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases() -> Iterator[None]:
+    yield
+    drop_all()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from serving.booking.desk import Desk
 from serving.booking.settings import BookingSettings, Vehicle
 from serving.gateway import Gateway
 from tests.envs.transit.small import three_zones
+from tests.serving.booking.databases import database_of
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
@@ -38,7 +39,7 @@ def since(text: str) -> float:
 
 
 def settings_of(folder: Path, **changes: Any) -> BookingSettings:
-    plain: dict[str, Any] = {"database": f"sqlite:///{folder / 'b.db'}", "vehicles": VEHICLES, "clock": "caller"}
+    plain: dict[str, Any] = {"database": database_of(folder), "vehicles": VEHICLES, "clock": "caller"}
     return BookingSettings(**(plain | changes))
 
 

@@ -22,6 +22,7 @@ from serving.events import Decision
 from serving.tick.sites import SiteService
 from tests.envs.transit.own import write
 from tests.envs.transit.small import three_zones
+from tests.serving.booking.databases import database_of, of_sqlite
 from tests.serving.booking.desks import START, Client, settings_of, since
 from tests.serving.operators import Clock
 
@@ -139,7 +140,7 @@ def test_refusals_are_demand_too(tmp_path: Path) -> None:
 def test_a_database_from_before_is_taken_up(tmp_path: Path) -> None:
     with street(tmp_path, standby=False) as client:
         booked = client.book(0.0, "2", "3").json()["id"]
-    engine = sql.create_engine(f"sqlite:///{tmp_path / 'b.db'}")
+    engine = sql.create_engine(database_of(tmp_path))
     with engine.begin() as db:
         for table in (tables.SENT, tables.URGENCIES):
             table.drop(db)
@@ -150,6 +151,7 @@ def test_a_database_from_before_is_taken_up(tmp_path: Path) -> None:
         assert client.get(f"bookings/{booked}").json()["state"] == "confirmed"
 
 
+@of_sqlite
 def test_a_database_that_an_earlier_release_made_is_taken_up(tmp_path: Path) -> None:
     """Its tables, column for column, as they were made then; what they hold is read."""
     engine = sql.create_engine(f"sqlite:///{tmp_path / 'b.db'}")

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sql
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
 
 from envs import CityloopError
+from serving.booking import desk as desks
+from serving.booking import store as stores
 from serving.booking.desk import Desk
 from serving.booking.store import CHECK_BYTES, Store, Unusable
+from serving.booking.tables import TABLES
+from tests.serving.booking.databases import of_sqlite
 from tests.serving.booking.desks import Client, desk, reassigned, settings_of, three_zones
+
+pytestmark = of_sqlite
 
 WHY = "attempt to write a readonly database"
 
@@ -138,6 +149,56 @@ def test_nothing_is_booked_in_a_file_that_nobody_finds_again(one: Desk, tmp_path
     aside.replace(file)
     assert client.book(30.0, "1", "4", request_id="mine").status_code == 200
     assert client.http.get("/readyz").status_code == 200
+
+
+def test_where_a_server_hangs_one_waits_and_all_others_are_told(one: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They filled the threads that all sites share, and health was well."""
+    client, commit = Client(one), Store.commit
+    reached, answers = threading.Event(), threading.Event()
+
+    def hang(store: Store, *what: Any) -> int:
+        reached.set()
+        assert answers.wait(60.0)
+        return commit(store, *what)
+
+    monkeypatch.setattr(Store, "commit", hang)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.book, 0.0, "0", "3", request_id="first")
+        try:
+            assert reached.wait(60.0)
+            monkeypatch.setattr(desks, "WAIT_S", 0.0)
+            for other in (client.book(1.0, "1", "4", request_id="other"), client.get("vehicles")):
+                assert (other.status_code, other.headers["retry-after"]) == (503, "5")
+                assert other.json()["error"]["mend"].startswith("a request before this one has not come to an end")
+            ready, health = client.http.get("/readyz"), client.http.get("/healthz")
+            assert (ready.status_code, health.json()["status"]) == (503, "degraded")
+            assert "nothing can be booked (the database has not answered a request for " in ready.text
+        finally:
+            answers.set()
+        assert first.result().status_code == 200
+    monkeypatch.undo()
+    assert client.book(2.0, "1", "4", request_id="other").status_code == 200
+    assert client.http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql+psycopg://a@b/c", {"connect_timeout": 10, "tcp_user_timeout": 10_000}),
+        ("postgresql+psycopg://a@b/c?connect_timeout=3", {"tcp_user_timeout": 10_000}),
+        ("mysql+pymysql://a@b/c?read_timeout=3", {"connect_timeout": 10, "write_timeout": 10}),
+        ("sqlite:///b.db", {"timeout": 10}),
+        ("oracle+oracledb://a@b/c", {}),
+    ],
+)
+def test_drivers_are_told_how_long_to_wait_where_a_url_does_not_say(url: str, told: dict[str, int]) -> None:
+    assert stores._patience(sql.make_url(url)) == told
+
+
+def test_mysql_tells_ids_apart_that_differ_in_case_alone() -> None:
+    """By its own rules a request ``A1`` was ``a1`` again: another rider's trip, or a refusal."""
+    for table in TABLES.sorted_tables:
+        assert "COLLATE utf8mb4_bin" in str(CreateTable(table).compile(dialect=mysql.dialect()))
 
 
 @pytest.mark.parametrize(
