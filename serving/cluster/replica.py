@@ -69,7 +69,10 @@ class Replica(Rpc):
         except CityloopError as error:
             log.error("user_config: %s; nothing is changed", error)  # noqa: TRY400
             return
-        for service in self.gateway.all:
+        served = {service.ref: service for service in self.gateway.all}
+        for ref in asked.keys() - served.keys():
+            log.error("user_config: %s is not served here: choose %s", ref, ", ".join(served) or "another deployment")
+        for service in served.values():
             if service.ref in asked:
                 try:
                     await configure(service, asked[service.ref])

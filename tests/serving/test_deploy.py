@@ -194,7 +194,9 @@ def test_arguments_that_do_not_fit_are_one_sentence() -> None:
             build(arguments)  # type: ignore[arg-type]
 
 
-def test_roles_come_by_user_config_and_only_where_they_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roles_come_by_user_config_and_only_where_they_changed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("serving.cluster.replica.configure_logs", lambda *_: None)  # this process logs elsewhere
     (shard,) = shards_of(Plan.make(config()))
     replica = Replica(shard)
@@ -217,6 +219,7 @@ def test_roles_come_by_user_config_and_only_where_they_changed(monkeypatch: pyte
     try:
         assert asyncio.run(reconfigure()) == ["max-pressure", "greedy", "greedy", "greedy", "greedy"]
         assert service.standing.crew.roles.former == ("max-pressure",)
+        assert f"tides/x is not served here: choose {GRID}" in caplog.text
     finally:
         replica.gateway.close()
 
