@@ -139,8 +139,8 @@ def _ahead(  # type: ignore[no-untyped-def]
     groups, m, each = x.shape
     n, d, steps = m // 2, len(storeys), loads.shape[1]
     seen_from = matrix.shape[1] - 2 * n - 1
-    rates, raws, volts = np.empty((3, d, each), np.float32)
-    seen = np.empty((m, each), np.float32)
+    rates, raws = np.empty((d, each), np.float32), np.empty((d, each), np.float32)  # each by itself: whole in memory
+    volts, seen = np.empty((d, each), np.float32), np.empty((m, each), np.float32)
     for g in range(groups):
         here, ahead = x[g].copy(), np.empty((m, each), np.float32)
         coil, bent, force = u_end[g], z_end[g], f_end[g]
@@ -174,9 +174,10 @@ def _back(  # type: ignore[no-untyped-def]
     n, d, steps = m // 2, len(storeys), loads.shape[1]
     seen_from = matrix.shape[1] - 2 * n - 1
     xs, then, seen = np.empty((steps + 1, m, each), np.float32), np.empty((m, each), np.float32), np.empty_like(x[0])
-    zs, us = np.empty((2, steps + 1, d, each), np.float32)
-    rates, raws, forces = np.empty((3, steps, d, each), np.float32)
-    volts, of_volts, pull = np.empty((3, d, each), np.float32)
+    zs, us = np.empty((steps + 1, d, each), np.float32), np.empty((steps + 1, d, each), np.float32)
+    rates, raws = np.empty((steps, d, each), np.float32), np.empty((steps, d, each), np.float32)
+    forces, volts = np.empty((steps, d, each), np.float32), np.empty((d, each), np.float32)
+    of_volts, pull = np.empty((d, each), np.float32), np.empty((d, each), np.float32)
     for g in range(groups):
         xs[0], us[0], zs[0] = x[g], u[g], z[g]
         for t in range(steps):
