@@ -208,7 +208,7 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
 }
 """Name → how to build the controller for a site."""
 
-REFERENCES = ("uncontrolled", "static", "efd", "law")
+REFERENCES = ("uncontrolled", "static", "efd", "law", "pi", "hold")
 """Those that training is measured against: quick ones. ``mpc`` simulates a thousand branches for each storm."""
 
 FALLBACK = "static"
