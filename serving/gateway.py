@@ -170,6 +170,11 @@ class Gateway:
         """Whether there are alarms."""
         return self.alarms is not None
 
+    @property
+    def books(self) -> bool:
+        """Whether trips can be booked."""
+        return bool(self.desks)
+
     async def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
         """What happens at every site that somebody may read; see `Streams.subscribe`."""
         assert self.streams is not None

@@ -323,6 +323,7 @@ def configure(task: Task, settings: Settings, folder: Path) -> PPOConfig:
             create_local_env_runner=True,
             sample_timeout_s=3600.0,  # RLlib drops what takes longer than a minute; deaths are noticed at once
         )
+        .callbacks(on_env_runners_recreated=_recreated)
         .fault_tolerance(restart_failed_env_runners=True, ignore_env_runner_failures=False)
         .learners(
             num_learners=0,
@@ -364,6 +365,23 @@ def restore(algorithm: PPO, checkpoint: Path) -> None:
     """Go on from a checkpoint of RLlib's, with the weights that it holds on every runner."""
     algorithm.restore_from_path(str(checkpoint))
     share_weights(algorithm)
+    go_on(algorithm)
+
+
+def go_on(algorithm: PPO, runners: Sequence[int] | None = None) -> None:
+    """Let remote runners begin elsewhere than at first; see `BatchedRunner.go_on`.
+
+    Args:
+        algorithm: whose.
+        runners: which; None: all.
+    """
+    algorithm.env_runner_group.foreach_env_runner(
+        "go_on", kwargs={"done": algorithm.iteration}, remote_worker_ids=runners, local_env_runner=False
+    )
+
+
+def _recreated(*, algorithm: PPO, env_runner_indices: Sequence[int], **_: Any) -> None:
+    go_on(algorithm, list(env_runner_indices))
 
 
 def share_weights(algorithm: PPO) -> None:

@@ -233,6 +233,7 @@ class EpisodePool:
             worker.give(k, task)
             busy[worker.pipe] = worker
         while busy:
+            turn_s = time.monotonic()
             for pipe in wait(list(busy), timeout=BEAT_S):
                 worker = busy[pipe]  # type: ignore[index]
                 episode = self._hear(worker, tasks[worker.task])
@@ -244,6 +245,9 @@ class EpisodePool:
                     del busy[worker.pipe]
                 else:
                     worker.give(*following)
+            if time.monotonic() - turn_s > 2 * BEAT_S:  # this process stood still, and so may have theirs (Ctrl-Z)
+                for worker in busy.values():
+                    worker.heard = time.monotonic()
             self._refuse_stalled(busy.values(), tasks)
 
     def _hear(self, worker: _Worker, task: Task) -> Episode | None:
@@ -326,19 +330,28 @@ class _Kit:
     def __init__(self, scenarios: Sequence[Scenario], make: Maker):
         self._scenarios, self._make = scenarios, make
         self._loops: dict[int, ControlLoop] = {}
-        self._controllers: dict[tuple[int, str], Controller] = {}
+        self._controllers: dict[tuple[int, str, tuple[int, int] | None], Controller] = {}
 
     def prepare(self, task: Task) -> tuple[ControlLoop, Controller]:
         """The loop and the controller of a task."""
         if task.place not in self._loops:
             self._loops[task.place] = make_loop(self._scenarios[task.place])
             self._loops[task.place].world.prepare()
-        loop, key = self._loops[task.place], (task.place, task.controller)
+        loop, key = self._loops[task.place], (task.place, task.controller, _stamp(task.controller))
         if key not in self._controllers:
             if len(self._controllers) >= KEPT:
                 self._controllers.clear()
             self._controllers[key] = self._make(task.controller, loop.site)
         return loop, self._controllers[key]
+
+
+def _stamp(name: str) -> tuple[int, int] | None:
+    """What tells a file from another that takes its place; None: no file is called so."""
+    try:
+        found = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:

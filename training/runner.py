@@ -35,9 +35,6 @@ INTERVENTION_RATE = "intervention_rate"
 ACTION_RATE = "action_rate"
 LOST = "lost_plants"
 OWNER, GENERATOR, PLANTS = "runner", "generator", "plants"
-APART = 1000
-"""How far the first seeds of two runners lie apart, at least."""
-
 WINDOW = 20
 """Episodes over which training KPIs are averaged."""
 
@@ -195,6 +192,7 @@ class BatchedRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any):
         super().__init__(config=config, **kwargs)
         self._weights_seq_no = 0
+        self._done = 0
         self._rng = np.random.default_rng([self._seed or 0, self.worker_index or 0])
         self._tracks: list[Track] = []
         self._halves: list[Half] = []
@@ -210,11 +208,30 @@ class BatchedRunner(EnvRunner, Checkpointable):
         """Start the plants."""
         self.stop()
         for k, plants in enumerate(self.config.env_config["plants"]):
-            apart = max(APART, plants.num_envs)  # plants that began alike would play the same episodes for ever
-            first = plants.seed + apart * max(0, (self.worker_index or 0) - 1)
+            first = plants.seed + self._apart(k)
             for lot in np.array_split(np.arange(plants.num_envs), min(plants.lots, plants.num_envs)):
                 self._tracks.append(Track(k, plants.label, plants.make(len(lot), first + int(lot[0]))))
         self._halves = [Half(tracks) for tracks in _balanced(self._tracks) if tracks]
+
+    def _apart(self, scenario: int) -> int:
+        """How far from a scenario's first seed the plants begin: such as began alike would play alike for ever."""
+        worker = self.worker_index or 0
+        if worker <= 1 and not self._done:
+            return 0
+        return int(np.random.default_rng([self._seed or 0, worker, self._done, scenario]).integers(2**31))
+
+    def go_on(self, done: int) -> None:
+        """Begin episodes that this runner's first ones were not, and explore by other draws.
+
+        What a remote runner was at is in no checkpoint, and one that replaces another knows nothing of it either.
+
+        Args:
+            done: iterations that were trained before.
+        """
+        if done:
+            self._done = done
+            self._rng = np.random.default_rng([self._seed or 0, self.worker_index or 0, done])
+            self.make_env()
 
     def make_module(self) -> None:
         """Build the policy, without the critic."""

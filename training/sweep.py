@@ -88,9 +88,17 @@ def _range(key: str, text: str) -> Any:
         raise CityloopError(f"--sweep {key}={text} is no range: write {key}=low:high or {key}=log:low:high, low < high")
     if scale and low <= 0:
         raise CityloopError(f"--sweep {key}={text}: a logarithmic range begins above 0")
+    if isinstance(low, int) and (step := _step(key)) > 1:
+        return (tune.qlograndint if scale else tune.qrandint)(low, high, step)
     if isinstance(low, int):
         return (tune.lograndint if scale else tune.randint)(low, high + 1)
     return (tune.loguniform if scale else tune.uniform)(low, high)
+
+
+def _step(key: str) -> int:
+    """What values of a setting are multiples of."""
+    steps = (getattr(limit, "multiple_of", None) for limit in Settings.model_fields[key].metadata)
+    return next((step for step in steps if step is not None), 1)
 
 
 def sweep(

@@ -16,8 +16,10 @@ OWN = 0.5
 class TransitReward:
     """Waiting and refusals by zone, rides and empty driving of the whole fleet.
 
-    The sum over time and zones of ``wait`` is the waiting time that is reported, in minutes; of ``refused`` the number
-    of parties refused. Terms, each ``(N,)`` and negative, with the weights of the site:
+    The sum over time and zones of ``wait`` is the waiting time until the service ends, in minutes; of ``refused`` the
+    number of parties refused. What is still promised then is carried out after it, for the indicators.
+
+    Terms, each ``(N,)`` and negative, with the weights of the site:
         ``wait``: minutes waited since the last decision, by those who were promised a vehicle.
         ``refused``: parties refused.
         ``ride``: minutes that rides took beyond the direct ones, when they end.

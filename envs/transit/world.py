@@ -111,9 +111,10 @@ class TransitWorld(World):
         self._decision += 1
         service.run(self._decision * self.scenario.decision_s, factor)
         self._truth = self._since_last(before_s)
+        readings = self._readings()  # as things stand now: what is still promised is carried out after the end
         if self.done:
             self._finish()
-        return self._readings()
+        return readings
 
     def _rebalance(self, scores: np.ndarray) -> None:
         """Send idle vehicles from zones that have too many to zones that have too few."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -105,6 +106,19 @@ class Calendar:
         # Not so many hours after midnight: on the days when clocks are changed it would be another time.
         moment = (datetime(day.year, day.month, day.day, tzinfo=self.zone) + timedelta(hours=hour)).timestamp()
         return moment if absolute else moment - self._midnight
+
+    def by_clock(self, parts: Sequence[float], days: int) -> tuple[np.ndarray, float]:
+        """Values of equal parts of a day, by its clocks, over so many days from midnight on: ``(K,)``, and how many
+        seconds each of these holds. Where clocks are changed meanwhile, they are of parts of half an hour or less.
+        """
+        if self.hour(days, 0.0) == days * DAY_S:
+            return np.tile(np.array(parts), days), DAY_S / len(parts)
+        fine = math.lcm(len(parts), 48)
+        length_s = DAY_S / fine
+        moments = (self.to_time((k + 0.5) * length_s) for k in range(days * fine))
+        clocks = [datetime.fromtimestamp(moment, self.zone) for moment in moments]
+        shares = [(60 * clock.hour + clock.minute + clock.second / 60) / 1440 for clock in clocks]
+        return np.array([parts[int(share * len(parts))] for share in shares]), length_s
 
     def service_day(self, hour: float, now: float) -> tuple[str, float]:
         """Which day of the service it is, where days begin at an hour, and for how many seconds it has been."""

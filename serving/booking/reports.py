@@ -108,6 +108,11 @@ class Report:
             "back": self._back,
         }[kind]
 
+    def _not_before(self, moment: float) -> None:
+        """Nothing comes before what it follows from, however slow the vehicle's clock is."""
+        if self.when < moment:
+            self.when, self.when_s = moment, self.roster.calendar.to_s(moment)
+
     def _where(self) -> int:
         request, places = self.request, self.roster.places
         if request.corner is not None:
@@ -143,6 +148,7 @@ class Report:
         row, r = self._rider(WAITING, "waits")
         if r is None:
             raise Conflict("booking", row["id"], "that shift was over days ago: report no-show, or cancel it")
+        self._not_before(row["booked_at"])
         self.roster.live.board(r, self.when_s)
         begun = self.when - self.roster.site.timing.board_s
         first = row["first_boarded_at"] if row["first_boarded_at"] is not None else begun
@@ -151,6 +157,7 @@ class Report:
 
     def _alighted(self) -> list[Row]:
         row, r = self._rider(ABOARD, "is aboard")
+        self._not_before(row["boarded_at"])
         if r is not None:
             self.roster.live.alight(r, self.when_s)
         over(self.roster, self.change, row, "completed", self.when)

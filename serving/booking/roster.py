@@ -23,7 +23,7 @@ from envs.transit.live import LiveFleet
 from envs.transit.offers import Trip
 from envs.transit.site import TransitSite
 from envs.transit.stays import Gauge, Stay
-from serving.booking.places import DAY_S, Calendar, Places, Unfit
+from serving.booking.places import Calendar, Places, Unfit
 from serving.booking.settings import BookingSettings, Vehicle, hours
 from serving.booking.store import OPEN, Row, State
 
@@ -87,14 +87,14 @@ class Roster:
                 self.rows_of.setdefault(vehicle.id, []).append(len(self.vehicles))
                 self.vehicles.append(vehicle)
                 shifts.append(shift)
-        days = int(settings.ahead_h // 24) + 3
+        speeds, slot_s = self.calendar.by_clock(settings.speeds, int(settings.ahead_h // 24) + 3)
         self.live = LiveFleet(
             site,
             [self.places.node(vehicle.at, "at") for vehicle in self.vehicles],
             [(vehicle.seats, vehicle.places) for vehicle in self.vehicles],
             shifts,
-            np.tile(np.array(settings.speeds), days),
-            DAY_S / len(settings.speeds),
+            speeds,
+            slot_s,
             np.array([self._battery(vehicle) for vehicle in self.vehicles]),
             settings.charging,
             np.array([self._break(key, vehicle) for key, vehicle in zip(self.duties, self.vehicles, strict=True)]),

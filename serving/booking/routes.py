@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
@@ -36,6 +37,10 @@ MAX_BODY_BYTES = 16_384
 
 SYSTEM = "transit"
 
+BASE = "/v1/transit/{site}"
+
+TAGS: list[str | Enum] = ["booking"]
+
 Sent = TypeVar("Sent", bound=BaseModel)
 
 READS = refused(401, 403, 404, 422, 429, 503)
@@ -46,42 +51,39 @@ TIME: TypeAdapter[datetime | None] = TypeAdapter(AwareDatetime | None)
 
 def add_booking(app: FastAPI, gateway: Gateway) -> None:
     """The routes, if anything can be booked."""
-    if not gateway.desks:
-        return
-    router = APIRouter(prefix="/v1/transit/{site}", tags=["booking"])
-    _add_riders(router, gateway)
-    _add_vehicles(router, gateway)
-    app.include_router(router)
+    if gateway.books:
+        _add_riders(app, gateway)
+        _add_vehicles(app, gateway)
 
 
-def _add_riders(router: APIRouter, gateway: Gateway) -> None:
-    @router.post("/quotes", response_model=Quote, responses=WRITES, openapi_extra=takes(QuoteRequest))
+def _add_riders(app: FastAPI, gateway: Gateway) -> None:
+    @app.post(f"{BASE}/quotes", tags=TAGS, response_model=Quote, responses=WRITES, openapi_extra=takes(QuoteRequest))
     async def quote(site: str, request: Request) -> Response:
         """Ask how a trip could be made. Promises nothing."""
         desk = _enter(gateway, request, Role.READ, site)
         return as_json(await run_in_threadpool(desk.quote, await _read(QuoteRequest, request)))
 
-    @router.post("/bookings", response_model=Booked, responses=WRITES, openapi_extra=takes(BookRequest))
+    @app.post(f"{BASE}/bookings", tags=TAGS, response_model=Booked, responses=WRITES, openapi_extra=takes(BookRequest))
     async def book(site: str, request: Request) -> Response:
         """Book a trip. Once answered it is kept; the same request sent again gets the same answer."""
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.book, await _read(BookRequest, request)))
 
-    @router.get("/bookings/{booking}", response_model=Booked, responses=READS)
+    @app.get(f"{BASE}/bookings/{{booking}}", tags=TAGS, response_model=Booked, responses=READS)
     async def booking(site: str, booking: str, request: Request) -> Response:
         """A booking as it is now: which vehicle comes, and to which it was given since it was booked."""
         desk = _enter(gateway, request, Role.READ, site)
         return as_json(await run_in_threadpool(desk.booking, booking))
 
-    @router.delete("/bookings/{booking}", response_model=Booked, responses=WRITES)
+    @app.delete(f"{BASE}/bookings/{{booking}}", tags=TAGS, response_model=Booked, responses=WRITES)
     async def cancel(site: str, booking: str, request: Request) -> Response:
         """Cancel a booking. Sent again it gets the same answer. ``at``: the time, where the caller's clock counts."""
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.cancel, booking, _time(request)))
 
 
-def _add_vehicles(router: APIRouter, gateway: Gateway) -> None:
-    @router.post("/events", response_model=Reported, responses=WRITES, openapi_extra=takes(EventRequest))
+def _add_vehicles(app: FastAPI, gateway: Gateway) -> None:
+    @app.post(f"{BASE}/events", tags=TAGS, response_model=Reported, responses=WRITES, openapi_extra=takes(EventRequest))
     async def report(site: str, request: Request) -> Response:
         """What a vehicle reports: where it is, who boarded, got off or was not there, that it charges or goes on, broke
         down or is back; and what its battery has left, if it knows.
@@ -89,12 +91,12 @@ def _add_vehicles(router: APIRouter, gateway: Gateway) -> None:
         desk = _enter(gateway, request, Role.ACT, site)
         return _written(await run_in_threadpool(desk.report, await _read(EventRequest, request)))
 
-    @router.get("/vehicles", response_model=Vehicles, responses=READS)
+    @app.get(f"{BASE}/vehicles", tags=TAGS, response_model=Vehicles, responses=READS)
     async def vehicles(site: str, request: Request) -> Response:
         """Every vehicle: where it should be by now, what its battery has left, and its plan."""
         return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicles))
 
-    @router.get("/vehicles/{vehicle}", response_model=VehicleState, responses=READS)
+    @app.get(f"{BASE}/vehicles/{{vehicle}}", tags=TAGS, response_model=VehicleState, responses=READS)
     async def vehicle(site: str, vehicle: str, request: Request) -> Response:
         """One vehicle and its plan."""
         return as_json(await run_in_threadpool(_enter(gateway, request, Role.READ, site).vehicle, vehicle))

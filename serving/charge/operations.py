@@ -32,6 +32,7 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
         ReadingError: if the policy cannot be used.
         Conflict: if it does not go with how things stand.
     """
+    _check_asked(verb, change)
     await service.catch_up()
     change = change.model_copy(update={"policy": _placed(service, change.policy)})
     roles = _changed(service.standing.crew.roles, verb, change)
@@ -42,6 +43,19 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
         way_out = "; or promote another policy" if verb == "rollback" else ""
         raise ReadingError("policy", brief(change.policy or roles.champion), f"{error}{way_out}") from None
     return policies(service, saved)
+
+
+def _check_asked(verb: str, change: RoleChange) -> None:
+    """Refuse what has no meaning for a verb: whoever names a policy to go back to would get another.
+
+    Raises:
+        ReadingError: naming the field.
+    """
+    if verb in ("demote", "rollback") and change.policy is not None:
+        mend = f"{verb} goes back by itself to who decided before: leave it out, or promote the policy that you mean"
+        raise ReadingError("policy", brief(change.policy), mend)
+    if verb != "canary" and change.share != 1.0:
+        raise ReadingError("share", change.share, f"{verb} concerns whole sites: leave it out, or make it a canary")
 
 
 def _placed(service: SiteService, ref: str | None) -> str | None:

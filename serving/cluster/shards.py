@@ -36,12 +36,14 @@ class Shard:
         name, route: of the application.
         plan: what it serves.
         asks: the shards that it stands in front of, by their applications, and the sites of each.
+        books: whether trips can be booked at one of these.
     """
 
     name: str
     route: str
     plan: Plan
     asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    books: bool = False
 
 
 def shards_of(plan: Plan) -> list[Shard]:
@@ -56,7 +58,8 @@ def shards_of(plan: Plan) -> list[Shard]:
         part = replace(plan.part(places), numbers=(1 + k, len(parts)))
         shards.append(Shard(f"{NAME}-{key.replace('/', '-')}", f"/v1/{key}", part))
     asks = {shard.name: tuple(f"{site.system}/{site.name}" for _, site in shard.plan.places()) for shard in shards}
-    return [*shards, Shard(NAME, "/", plan.part(()), asks)]
+    books = any(config.booking is not None for config in plan.config.sites)
+    return [*shards, Shard(NAME, "/", plan.part(()), asks, books)]
 
 
 ANSWERS_S = 1.0
@@ -71,11 +74,14 @@ class Front(Gateway):
     Args:
         gateway: without sites.
         shards: their applications, and the sites of each.
+        books: whether trips can be booked at one.
     """
 
-    def __init__(self, gateway: Gateway, shards: Mapping[str, Sequence[str]]):
+    books = False
+
+    def __init__(self, gateway: Gateway, shards: Mapping[str, Sequence[str]], books: bool = False):
         super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
-        self._shards = shards
+        self._shards, self.books = shards, books
         self._listening: list[JoinedEvents] = []
 
     heard = rings = True  # by the shards

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import Field
 
+from envs.core.errors import ReadingError
 from envs.core.scene import Scene
 from serving.access.principal import Principal, Role
 from serving.alarms.book import Alarm
@@ -77,7 +78,7 @@ class BundleList(Model):
 class Shelf(Form):
     """Keep an alarm out of sight for a time."""
 
-    reason: str = Field(max_length=500)
+    reason: str = Field(max_length=500, description="why; it may be empty where it is brought back")
     seconds: float = Field(ge=0, le=8 * 3600, description="0 brings it back")
 
 
@@ -195,6 +196,8 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
         """Keep it out of sight for a time, a shift at most."""
         principal = await enter(number, request)
         asked = read_form(Shelf, await body_of(request, MAX_FORM_BYTES))
+        if asked.seconds and not asked.reason.strip():
+            raise ReadingError("reason", asked.reason, "say why, in 1 to 500 characters")
         return as_model(await gateway.shelve(number, principal.name, asked.reason, asked.seconds))
 
 

@@ -15,7 +15,7 @@ from serving.gateway import Gateway
 from serving.routes.wire import refused
 from serving.watch.streams import Events, Frame
 
-KINDS = "`decision`, `shadow`, `change`, `structure`, `alarm`, or `gap` where something was missed"
+KINDS = "`decision`, `shadow`, `change`, `structure`, `alarm`, `telemetry`, or `gap` where something was missed"
 
 Last = Annotated[int, Query(ge=0, le=2, description="decisions of every site that a new stream begins with")]
 

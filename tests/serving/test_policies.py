@@ -35,6 +35,20 @@ def test_a_policy_is_promoted_and_rolled_back_between_two_ticks(site: Site, tmp_
     assert book.of(Change)[0].reason == "test"
 
 
+def test_what_means_nothing_for_a_change_is_refused(site: Site) -> None:
+    """Whoever named the policy to go back to got another."""
+    client = http(service(site))
+    assert change(client, "promote", policy="greedy").status_code == 200
+    for verb, sent, field in (
+        ("rollback", {"policy": "greedy"}, "policy"),
+        ("demote", {"policy": "greedy"}, "policy"),
+        ("promote", {"policy": "fixed", "share": 0.5}, "share"),
+    ):
+        answer = change(client, verb, **sent)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (422, field)
+    assert change(client, "rollback").json()["roles"]["champion"] == "max-pressure"
+
+
 def test_a_rollback_to_a_bundle_that_is_gone_says_what_can_be_done(site: Site, tmp_path: Path) -> None:
     client, path = http(service(site)), bundle(tmp_path / "tiny")
     assert change(client, "promote", policy=str(path)).status_code == 200

@@ -20,7 +20,7 @@ from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
 from envs.core.env import make_loop
 from training import episodes, plots
-from training.episodes import Episode, Task, run_episodes
+from training.episodes import Episode, EpisodePool, Task, run_episodes
 from training.evaluate import evaluate
 from training.plots import label, short
 
@@ -325,6 +325,38 @@ def test_a_silent_worker_is_taken_for_dead(scenario, monkeypatch):
     with pytest.raises(CityloopError, match="no sign of life"):
         run_episodes(scenario, [Task("greedy", 0)], processes=1)
     assert multiprocessing.active_children() == []
+
+
+def test_who_was_stopped_for_long_does_not_take_others_for_dead(scenario, monkeypatch):
+    """Ctrl-Z stops all processes alike, and clocks go on."""
+    asked, clock, wait = 0, time.monotonic, episodes.wait
+
+    def stopped(pipes, timeout):
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            monkeypatch.setattr(episodes.time, "monotonic", lambda: clock() + 10 * episodes.STALL_S)
+            return []
+        return wait(pipes, timeout)
+
+    monkeypatch.setattr(episodes, "wait", stopped)
+    (episode,) = run_episodes(scenario, [Task("greedy", 0)], processes=1)
+    assert episode.kpis
+    assert asked > 1
+
+
+def test_a_file_that_takes_anothers_place_is_another_controller(scenario, tmp_path):
+    file = tmp_path / "name.txt"
+    with closing(EpisodePool([scenario], 1, _named)) as pool:
+        played = []
+        for name in ("greedy", "fixed"):
+            file.write_text(name)
+            played += pool.run([Task(str(file), 0)])
+    assert played[0].kpis != played[1].kpis
+
+
+def _named(path, site):
+    return make_controller(Path(path).read_text(), site)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])

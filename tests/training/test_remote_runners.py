@@ -23,6 +23,11 @@ def processes(algorithm):
     return algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
 
 
+def begun(algorithm):
+    """After how many iterations each remote runner began its episodes."""
+    return algorithm.env_runner_group.foreach_env_runner(lambda one: one._done, local_env_runner=False)
+
+
 def assert_runners_have_the_learners_weights(algorithm, runners):
     expected = {name: tensor.numpy() for name, tensor in weights(algorithm).items() if name.startswith("policy")}
     found = remote(algorithm)
@@ -49,6 +54,7 @@ def test_remote_runners_train_and_get_the_weights_back(session, tmp_path, runner
     restore(again, tmp_path / "checkpoint")
     assert same(saved, weights(again))
     assert_runners_have_the_learners_weights(again, runners)
+    assert begun(again) == [20] * runners
     updates(again, 20, 21)
     assert_runners_have_the_learners_weights(again, runners)
     again.stop()
@@ -76,6 +82,7 @@ def test_a_lost_runner_is_replaced(session, tmp_path, kill, runners):
         assert time.monotonic() < latest
         updates(one, 2, 3)
     assert_runners_have_the_learners_weights(one, runners)
+    assert sum(done > 0 for done in begun(one)) == 1, "who replaces it does not play its first episodes again"
     result = updates(one, 3, 4)
     assert result["env_runners"]["num_env_steps_sampled"] == 24 * 4 * runners
     one.stop()

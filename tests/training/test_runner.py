@@ -40,6 +40,23 @@ def assert_same(first, second):
 SCENARIOS = toys.plants("a", 5, seed=3, terminates=0.5), toys.plants("b", 2, seed=9, agents=7)
 
 
+def test_runners_begin_apart_and_elsewhere_when_they_go_on():
+    def begun(one):
+        return [track.plants._seed for track in one._tracks], one._rng.bit_generator.state["state"]["state"]
+
+    seen = [begun(runner(*SCENARIOS, index=index)) for index in (1, 2, 3)]
+    assert seen[0][0] == begun(runner(*SCENARIOS))[0], "the first is where a run in one process is"
+    gone_on = runner(*SCENARIOS, index=1)
+    gone_on.go_on(0)
+    assert begun(gone_on) == seen[0]
+    for done in (7, 8):
+        gone_on.go_on(done)
+        seen.append(begun(gone_on))
+    assert len({draws for _, draws in seen}) == len(seen)
+    # In a split of a thousand seeds, too: those that lay a thousand apart began alike there, and went on alike.
+    assert len({seeds[0] % 1000 for seeds, _ in seen}) == len(seen)
+
+
 def test_fragments_hold_what_the_plants_gave():
     """The same requests, given to the same plants by hand, lead to what the fragments say."""
     ours = runner(*SCENARIOS)

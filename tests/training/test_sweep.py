@@ -27,6 +27,12 @@ def test_a_range_makes_a_search():
     assert {draw["width"] for draw in draws} == {32, 64}
 
 
+def test_a_range_of_pairs_is_drawn_in_pairs():
+    """Every other trial was refused, as a population is even."""
+    (population,) = read_space(["population=4:8"])[0].values()
+    assert {population.sample() for _ in range(100)} == {4, 6, 8}
+
+
 @pytest.mark.parametrize(
     ("items", "said"),
     [

@@ -193,6 +193,18 @@ def test_rewards_add_up_to_what_is_reported(district):
     assert refused == ledger.refused.sum()
 
 
+def test_the_last_readings_are_those_of_the_end(district):
+    """Not of ten minutes later, when all promises were kept and everybody stands idle: learners value them."""
+    controller = make_controller("standby", district.site)
+    controller.reset()
+    district.reset(3, controller.program)
+    step = None
+    while step is None or not step.done:
+        step = district.step(controller.act(district.readings, district.observation))
+    assert district.readings["time_s"][0] == pytest.approx(HOURS)
+    assert district.readings["busy_veh"].sum() > 0
+
+
 def test_a_zone_whose_riders_are_refused_is_told_of(tmp_path):
     """Of nine who want to leave the west at once one seat takes three: too few for a mean wait, not for a share."""
     path = write(tmp_path, requests="time_s,from,to\n" + "0,a,c\n" * 9, more="fleet: {vehicles: 1, seats: 1}\n")

@@ -12,7 +12,9 @@ from fastapi.testclient import TestClient
 from envs.core.errors import CityloopError
 from serving.app import create_app
 from serving.build import Plan
+from serving.cluster.shards import Front
 from serving.config import ServiceConfig
+from serving.gateway import Gateway
 from tests.envs.transit.own import write
 
 
@@ -62,6 +64,19 @@ def test_it_is_documented(http: TestClient) -> None:
     assert set(body["schema"]["required"]) == {"from", "to", "request_id"}
     assert "$ref" not in str(body)
     assert "bookings" in http.get("/docs").text
+
+
+def test_an_address_tells_all_that_it_may_be_asked_with(http: TestClient) -> None:
+    """As every other; those of booking were not among the app's own routes."""
+    answer = http.put("/v1/transit/mine/bookings/x")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+
+
+def test_who_stands_in_front_of_processes_describes_their_booking() -> None:
+    for books in (False, True):
+        front = create_app(Front(Gateway([]), {"one": ("transit/mine",)}, books))
+        described = TestClient(front, base_url="http://localhost").get("/openapi.json").json()["paths"]
+        assert ("/v1/transit/{site}/bookings" in described) == books
 
 
 def test_refusals_look_like_all_others(http: TestClient) -> None:

@@ -129,6 +129,24 @@ def test_shifts_begin_by_the_clock_on_the_days_when_it_is_changed_too(day: str) 
     assert ends.startswith(f"{calendar.date(1)}T00:00:00")
 
 
+@pytest.mark.parametrize("day", ["2026-03-28", "2026-03-29", "2026-10-25"])
+def test_streets_are_slow_by_the_clock_on_the_days_when_it_is_changed_too(day: str) -> None:
+    """All day long they were an hour too early, or too late."""
+    calendar = Calendar("Europe/Berlin", datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp())
+    speeds, slot_s = calendar.by_clock([0.2 if hour == 8 else 1.0 for hour in range(24)], 3)
+    for days in (0, 1):
+        for hour, expected in ((7.75, 1.0), (8.25, 0.2), (8.75, 0.2), (9.25, 1.0)):
+            assert speeds[int(calendar.hour(days, hour) // slot_s)] == expected
+
+
+def test_a_vehicle_whose_clock_is_slow_carries_nobody_before_they_booked(client: Client) -> None:
+    booked = client.book(90_000.0, "1", "4").json()["id"]
+    boarded = client.event(100.0, "red", "boarded", booking=booked).json()["bookings"][0]
+    assert since(boarded["pickup"]["happened"]) >= 90_000.0 - 60.0
+    told = client.event(50.0, "red", "alighted", booking=booked).json()["bookings"][0]
+    assert since(told["dropoff"]["happened"]) >= since(boarded["pickup"]["happened"])
+
+
 def test_who_is_back_is_where_it_says_even_if_it_never_was_away(client: Client) -> None:
     for seconds, corner in ((10.0, "3"), (20.0, "2")):
         assert client.event(seconds, "red", "back", corner=corner).json()["vehicle"]["corner"] == corner
