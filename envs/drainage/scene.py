@@ -7,8 +7,9 @@ from envs.drainage.site import DrainageSite
 
 
 def make_scene(site: DrainageSite) -> Scene:
-    """Pipes, gates, junctions, outfalls and tanks; in a row where the input has no coordinates."""
-    if not site.nodes:
+    """Pipes, gates, junctions, outfalls and tanks; in a row where the input lacks the place of a gate or a tank."""
+    placed = {link.id for link in site.links} | {node.id for node in site.nodes}
+    if not placed.issuperset((*site.agents, *(tank.id for tank in site.tanks))):
         return _row(site)
     agents, tanks, tides = set(site.agents), {tank.id for tank in site.tanks}, set(site.tides)
     lines = []

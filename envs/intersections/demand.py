@@ -260,10 +260,12 @@ def _vary(
     departing: list[tuple[float, int, ET.Element]] = []
     aboard = [child for child in children if rides_from(child) is not None]
     when: dict[str | None, float] = {}
+    (flows,) = rng.spawn(1)
     for child in children:
         depart = departs_s(child)
         if depart is not None and child.tag in STREAMS:
-            departing.append((depart, len(departing), _scaled_flow(child, scale)))
+            flow = _scaled_flow(child, scale, flows)
+            departing += [] if flow is None else [(depart, len(departing), flow)]
             continue
         if depart is None:
             definitions += [child] if rides_from(child) is None else []
@@ -287,18 +289,19 @@ def _vary(
     return definitions + [element for _, _, element in sorted(departing, key=lambda item: item[:2])]
 
 
-def _scaled_flow(flow: ET.Element, scale: float) -> ET.Element:
+def _scaled_flow(flow: ET.Element, scale: float, rng: np.random.Generator) -> ET.Element | None:
+    """A flow of so much more; of a number of vehicles the fraction by chance, and None if none is left."""
     changed = ET.Element(flow.tag, dict(flow.attrib))
     changed.extend(flow)
     for name in RATES:
         if name in changed.attrib:
             value = float(changed.attrib[name]) * scale
             value = min(value, 1.0) if name == "probability" else value
-            changed.set(name, str(round(value)) if name == "number" else f"{value:.6f}")
+            changed.set(name, str(int(value + rng.random())) if name == "number" else f"{value:.6f}")
     if "period" in changed.attrib:
         period = changed.attrib["period"]
         if period.startswith("exp("):
             changed.set("period", f"exp({period_value(period) * scale:.6f})")
         else:
             changed.set("period", f"{period_value(period) / scale:.4f}")
-    return changed
+    return None if changed.get("number") == "0" else changed

@@ -308,7 +308,8 @@ def test_a_run_that_was_broken_off_goes_on_bit_for_bit(session, tmp_path, kind):
 
 SCRIPT = """
 import sys
-from tests.training.test_learner import algorithm, fingerprint, ray_session, updates
+from tests.training.test_learner import algorithm, fingerprint, updates
+from training.algorithm import ray_session
 with ray_session(cpus=1):
     one = algorithm(sys.argv[1])
     updates(one, 0, 3)

@@ -1,14 +1,18 @@
 """SWMM input → site, and a network of one's own."""
 
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.drainage import scenarios
 from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
+from envs.drainage.scene import make_scene
 from tests.envs.drainage.small import NETWORK
 
 
@@ -268,3 +272,12 @@ def test_an_ideal_pump_passes_on_what_comes_in_as_in_swmm(folder):
 def test_a_tank_whose_water_seeps_away_may_fall_while_its_gates_are_shut(folder, shape, found):
     small(folder, "FUNCTIONAL 0 0 500 0 0", shape)
     assert load_site(load_scenario(folder / "own.yaml")).drained == found
+
+
+def test_a_gate_whose_end_has_no_place_is_drawn_all_the_same(tmp_path):
+    """It was left out, where an input without any coordinates had all of them."""
+    text = (Path(scenarios.__file__).parent / "estuary.inp").read_text()
+    mine = tmp_path / "mine.inp"
+    mine.write_text(re.sub(r"^RIVER_PUMP +1350 .*\n", "", text, flags=re.MULTILINE))
+    site = load_site(load_scenario("drainage/estuary", inp=str(mine)))
+    assert {mark.id for mark in make_scene(site).marks} >= {*site.agents, *(tank.id for tank in site.tanks)}

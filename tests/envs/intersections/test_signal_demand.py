@@ -136,6 +136,17 @@ def test_scale_multiplies_vehicles_and_flows(scenario, tmp_path):
     assert flows["f"].get("period") == "exp(0.200000)"
 
 
+def test_many_small_flows_grow_and_shrink_as_one_large_one(scenario, tmp_path):
+    """Each rounded by itself they stayed as they were, or all were gone."""
+    flow = '<flow id="f{}" begin="{}" end="600" number="1" route="straight"/>'
+    small = "".join(flow.format(k, k) for k in range(300))
+    scenario.routes[0].write_text(f'<routes><route id="straight" edges="left0A0 A0B0 B0right0"/>{small}</routes>')
+    for scale, low, high in ((1.0, 300, 300), (1.4, 390, 450), (0.4, 90, 150)):
+        numbers = [int(flow.get("number")) for flow in varied(scenario, tmp_path / "v", scale=[scale, scale])]
+        assert low <= sum(numbers) <= high
+        assert min(numbers) > 0
+
+
 def test_copies_are_called_like_nobody_else(scenario, tmp_path):
     scenario.routes[0].write_text(
         '<routes><trip id="a" depart="3" from="left0A0" to="A0B0"/><trip id="a.1" depart="4" from="left0A0" to="A0B0"/>'
