@@ -52,7 +52,7 @@ def create_app(gateway: Gateway, tensorboard: str | None = None) -> Door:
     add_operators(app, gateway)
     add_audit(app, gateway)
     add_structure(app, gateway)
-    add_refusals(app)
+    add_refusals(app, gateway.access.authenticate)
     if not gateway.access.open:
         tell_of_keys(app)
     answered = None

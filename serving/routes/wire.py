@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -158,8 +158,13 @@ def as_model(model: BaseModel) -> Response:
     return as_json(model.model_dump(mode="json"))
 
 
-def add_refusals(app: FastAPI) -> None:
-    """Let every refusal look alike, and nothing else get out."""
+def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any]) -> None:
+    """Let every refusal look alike, and nothing else get out.
+
+    Args:
+        app: whose.
+        authenticate: says by a request's headers who asks, or refuses them.
+    """
 
     @app.exception_handler(ReadingError)
     async def unusable(_: Request, error: ReadingError) -> Response:
@@ -174,7 +179,11 @@ def add_refusals(app: FastAPI) -> None:
         return as_json(error.content(), error.status, headers_of(error))
 
     @app.exception_handler(RequestValidationError)
-    async def unknown(_: Request, error: RequestValidationError) -> Response:
+    async def unknown(request: Request, error: RequestValidationError) -> Response:
+        try:
+            authenticate(request.headers)  # the framework looks at an address before any route at the key
+        except Refused as shut_out:
+            return await refusal(request, shut_out)
         wrong = error.errors()[0]
         return as_json(problem(brief(str(wrong["loc"][-1])), brief(wrong.get("input")), mend_of(wrong)), 422)
 

@@ -104,6 +104,16 @@ def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
     assert statuses == [status, 429]
 
 
+def test_who_asks_is_looked_at_before_what_they_ask_for(site: Site, tmp_path: Path) -> None:
+    key, _ = create_key(tmp_path / "keys.json", "room", [Grant(role=Role.READ)], rate_s=0.001, burst=1.0)
+    gateway = Gateway([service(site)], Access(AccessSettings(keys=tmp_path / "keys.json")))
+    client = TestClient(create_app(gateway), HOME)
+    address = f"/v1/{site.system}/{site.name}/policies/nope"
+    assert client.post(address).status_code == 401
+    statuses = [client.post(address, headers={"x-api-key": key}).status_code for _ in range(2)]
+    assert statuses == [422, 429], "and it counts"
+
+
 def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> None:
     client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
     assert client.get("/healthz").json() == {"status": "ok", "sites": {}, "audit": "", "access": ""}
