@@ -1,14 +1,15 @@
 """Validation: greedy episodes of the policy on validation seeds, beside the rules; the best policies kept on disk.
 
 The score is what policies are chosen by: the geometric mean over scenarios of the headline indicator's mean, as a ratio
-to the best rule's mean on the same seeds. Means, not medians: one gridlock in a hundred episodes must count.
+to the best rule's mean on the same seeds: where an episode of one of them is void (`System.failure_voids`), its seed
+counts for none. Means, not medians: one gridlock in a hundred episodes must count.
 """
 
 from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,9 @@ Weights = Mapping[str, np.ndarray]
 
 Means = dict[str, dict[str, float]]
 """Scenario's label → indicator → mean over episodes."""
+
+Played = Sequence[Sequence[Mapping[str, float]]]
+"""Indicators of every episode, by scenario."""
 
 OnEpisodes = Callable[[str, int, int], None]
 """Called after every episode that is no training with what it is for, how many of those are over, and of how many."""
@@ -196,6 +200,7 @@ class Validator:
         self.best, self.stale = float("inf"), 0
         self.candidates: dict[str, float] = {}
         self.reference: dict[str, Means] = {}
+        self._rules: dict[str, Played] = {}
         for scenario in scenarios:
             _check_seeds(scenario, settings)
         self._make = partial(_controller, network, settings.width)
@@ -209,13 +214,17 @@ class Validator:
 
     def refer(self) -> None:
         """Run the rules on the validation seeds, or read what they reached before."""
-        path = self.folder / "references.json"
+        path, each = self.folder / "references.json", self.folder / "reference_episodes.json"
         if path.is_file():
             self.reference = read_json(path)
+            self._rules = read_json(each) if each.is_file() else {}  # there is none of earlier versions
             return
         names = list(references(self.system.name))
         found = self._episodes("rules to compare with", names, 0, self.settings.validation_seeds)
-        self.reference = {name: self._means(found[name]) for name in names}
+        self._rules = {name: _kpis(found[name]) for name in names}
+        void = self._void(self._rules.values())
+        self.reference = {name: self._means(played, void) for name, played in self._rules.items()}
+        write_json(each, self._rules)
         write_json(path, self.reference)
 
     def __call__(self, policy: torch.nn.Module, facts: Mapping[str, float]) -> Verdict:
@@ -230,8 +239,10 @@ class Validator:
         write_weights(place / WEIGHTS, policy)
         path = str(place / WEIGHTS)
         episodes = self._episodes("validation", [path], 0, self.settings.validation_seeds)[path]
-        means = self._means(episodes)
-        score = self.score(means)
+        played = _kpis(episodes)
+        void = self._void([played, *self._rules.values()])
+        means = self._means(played, void)
+        score = self.score(means, {name: self._means(rule, void) for name, rule in self._rules.items()})
         write_json(place / "facts.json", {**facts, "score": score, "validation": means})
         self.candidates[name] = score
         for worse in sorted(self.candidates, key=self.candidates.__getitem__)[self.settings.finalists :]:
@@ -250,7 +261,9 @@ class Validator:
             return dict(self.candidates)
         paths = {name: str(self.folder / "candidates" / name / WEIGHTS) for name in self.candidates}
         found = self._episodes("finalists", list(paths.values()), self.settings.validation_seeds, seeds)
-        means = {name: self._means(found[path]) for name, path in paths.items()}
+        finals = {name: _kpis(found[path]) for name, path in paths.items()}
+        void = self._void(finals.values())
+        means = {name: self._means(played, void) for name, played in finals.items()}
         scores = {name: self.score(mean) for name, mean in means.items()}
         for name, score in scores.items():
             facts = read_json(self.folder / "candidates" / name / "facts.json")
@@ -271,11 +284,16 @@ class Validator:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def score(self, means: Means) -> float:
-        """The geometric mean over scenarios of the ratio to the best rule; lower is better, below 1 beats the rules."""
+    def score(self, means: Means, rules: Mapping[str, Means] | None = None) -> float:
+        """The geometric mean over scenarios of the ratio to the best rule; lower is better, below 1 beats the rules.
+
+        Args:
+            means: the policy's.
+            rules: the rules', on the same seeds; none are known: `reference`.
+        """
         logs = []
         for label, mean in means.items():
-            rivals = [reference[label][self.kpi] for reference in self.reference.values()]
+            rivals = [reference[label][self.kpi] for reference in (rules or self.reference).values()]
             spare = max(SMOOTHING * float(np.mean(rivals)), 1e-9)
             logs.append(np.log((mean[self.kpi] + spare) / (min(rivals) + spare)))
         return float(np.exp(np.mean(logs)))
@@ -288,13 +306,20 @@ class Validator:
         episodes = iter(self._pool.run(tasks, told))
         return {name: [[next(episodes) for _ in range(seeds)] for _ in self.scenarios] for name in names}
 
-    def _means(self, episodes: Sequence[Sequence[Episode]]) -> Means:
+    def _void(self, played: Iterable[Played]) -> list[set[int]]:
+        """By scenario, at which places somebody's episode is void."""
+        void: list[set[int]] = [set() for _ in self.scenarios]
+        for one in played if self.system.failure_voids else ():
+            for places, mine in zip(void, one, strict=True):
+                places.update(k for k, kpis in enumerate(mine) if kpis[self.system.failure])
+        return void
+
+    def _means(self, played: Played, void: Sequence[Collection[int]]) -> Means:
         means = {}
-        for scenario, mine in zip(self.scenarios, episodes, strict=True):
+        for scenario, mine, places in zip(self.scenarios, played, void, strict=True):
             # If all are void, a doubtful figure for a curve: a run does not end over it, an evaluation does.
-            valid = [e for e in mine if not (self.system.failure_voids and e.kpis[self.system.failure])] or mine
-            kpis = {kpi: float(np.mean([episode.kpis[kpi] for episode in valid])) for kpi in mine[0].kpis}
-            means[scenario.label] = kpis
+            valid = [kpis for k, kpis in enumerate(mine) if k not in places] or mine
+            means[scenario.label] = {kpi: float(np.mean([kpis[kpi] for kpis in valid])) for kpi in mine[0]}
         return means
 
     def state(self) -> dict[str, Any]:
@@ -314,6 +339,10 @@ class Validator:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+
+def _kpis(episodes: Sequence[Sequence[Episode]]) -> Played:
+    return [[episode.kpis for episode in mine] for mine in episodes]
 
 
 def _check_seeds(scenario: Scenario, settings: Settings) -> None:

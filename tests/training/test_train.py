@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -376,3 +377,26 @@ def test_a_scenario_may_be_named_and_numbers_be_numpys(tmp_path):
     run = train(str(tmp_path / "short.yaml"), iterations=np.int64(1), out=str(tmp_path / "run"), **small)
     assert run == tmp_path / "run"
     assert read_yaml(run / "config.yaml")["budget"] == {"minutes": None, "iterations": 1}
+
+
+def test_a_void_episode_counts_for_nobody(tmp_path, monkeypatch):
+    """Left out of the policy's mean alone, a storm that SWMM lost made a policy like the rules twelve times as good."""
+    validator = Validator([load_scenario("drainage/astlingen")], Settings(validation_seeds=4), "drainage", tmp_path)
+    kpi, failure = validator.kpi, validator.system.failure
+    void: dict[str, tuple[int, ...]] = {}
+
+    def episodes(what, names, skip, seeds):
+        def one(name, k, m3):
+            return SimpleNamespace(kpis={kpi: m3, failure: float(k in void.get(name, ()))})
+
+        return {name: [[one(name, k, m3) for k, m3 in enumerate((10.0, 10.0, 10.0, 1000.0))]] for name in names}
+
+    monkeypatch.setattr(validator, "_episodes", episodes)
+    validator.refer()
+    policy, path = nn.Linear(1, 1), str(tmp_path / "candidates" / "000001" / "weights.npz")
+    void[path] = (3,)
+    assert validator(policy, {"iteration": 1, "agent_steps": 1}).score == pytest.approx(1.0)
+    again = Validator(validator.scenarios, validator.settings, "drainage", tmp_path)  # the run goes on
+    monkeypatch.setattr(again, "_episodes", episodes)
+    again.refer()
+    assert again(policy, {"iteration": 1, "agent_steps": 1}).score == pytest.approx(1.0)
