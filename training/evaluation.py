@@ -77,6 +77,10 @@ class Evaluation:
         """What a controller's summary is of: its headline indicator on every seed that counts."""
         return [row[self.kpi] for row in self.controllers[controller].rows if row["seed"] not in self.void]
 
+    def played(self, controller: str) -> list[Episode]:
+        """A controller's episodes on every seed that counts."""
+        return [one for one in self.episodes if one.controller == controller and one.seed not in self.void]
+
     def standing(self) -> Standing:
         """The first controller against the best of the others."""
         return stand(
@@ -87,7 +91,7 @@ class Evaluation:
         """Period → controller → indicator → mean over its episodes; empty where the world knows no periods."""
         found: dict[str, dict[str, dict[str, float]]] = {}
         for name in self.controllers:
-            mine = [episode.periods for episode in self.episodes if episode.controller == name]
+            mine = [episode.periods for episode in self.played(name)]
             for period in dict.fromkeys(period for one in mine for period in one):
                 told = [one[period] for one in mine if period in one]  # nobody may have asked then on some seeds
                 found.setdefault(period, {})[name] = {

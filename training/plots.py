@@ -255,7 +255,7 @@ def _since(time_s: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _stack(evaluation: Evaluation, controller: str, trace: str) -> tuple[np.ndarray, str, np.ndarray]:
     """Time since the start ``(T,)``, its unit, and a trace of all seeds ``(seeds, T)``."""
-    episodes = [episode for episode in evaluation.episodes if episode.controller == controller]
+    episodes = evaluation.played(controller)
     length = min(len(episode.time_s) for episode in episodes)
     times = episodes[0].time_s[:length]
     return *_since(times), np.array([episode.trace[trace][:length] for episode in episodes])

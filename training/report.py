@@ -91,7 +91,7 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
 
 def _means(evaluation: Evaluation, controller: str, indicator: str) -> dict[str, float]:
     """Place → mean over a controller's episodes."""
-    found = [e.places[indicator] for e in evaluation.episodes if e.controller == controller]
+    found = [episode.places[indicator] for episode in evaluation.played(controller)]
     places = dict.fromkeys(place for one in found for place in one)  # a place may have nothing to tell on some seeds
     return {place: float(np.mean([one[place] for one in found if place in one])) for place in places}
 
@@ -145,7 +145,8 @@ def _write_events(evaluation: Evaluation, pictures: Sequence[str], folder: Path)
             for key, value in asdict(result.summary).items():
                 board.add_scalar(f"{tag}/{evaluation.kpi}_{key}", value, 0)
             board.add_scalar(f"{tag}/failures", result.failures, 0)
-            for key, value in _medians(result.rows).items():
+            counting = [row for row in result.rows if row["seed"] not in evaluation.void]
+            for key, value in _medians(counting).items():
                 if key != evaluation.kpi:
                     board.add_scalar(f"{tag}/{key}_median", value, 0)
             for row in result.rows:

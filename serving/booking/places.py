@@ -107,6 +107,13 @@ class Calendar:
         moment = (datetime(day.year, day.month, day.day, tzinfo=self.zone) + timedelta(hours=hour)).timestamp()
         return moment if absolute else moment - self._midnight
 
+    def span(self, days: int, first: float, last: float) -> tuple[float, float]:
+        """From one time of a day to another, so many days on. A time that clocks leave out is later by what they do,
+        and may then be past the end of the span, which has no length.
+        """
+        begin_s = self.hour(days, first)
+        return begin_s, max(begin_s, self.hour(days, last))
+
     def by_clock(self, parts: Sequence[float], days: int) -> tuple[np.ndarray, float]:
         """Values of equal parts of a day, by its clocks, over so many days from midnight on: ``(K,)``, and how many
         seconds each of these holds. Where clocks are changed meanwhile, they are of parts of half an hour or less.

@@ -116,10 +116,8 @@ class Roster:
     def _duties(self, vehicle: Vehicle) -> list[tuple[str, tuple[float, float]]]:
         if not vehicle.begins:
             return [(vehicle.id, (-ALWAYS_S, ALWAYS_S))]
-        (begin, end), calendar = vehicle.shift_h, self.calendar
-        return [
-            (f"{vehicle.id}@{calendar.date(k)}", (calendar.hour(k, begin), calendar.hour(k, end))) for k in self._days
-        ]
+        calendar = self.calendar
+        return [(f"{vehicle.id}@{calendar.date(k)}", calendar.span(k, *vehicle.shift_h)) for k in self._days]
 
     @property
     def _days(self) -> range:
@@ -136,8 +134,7 @@ class Roster:
         if not vehicle.rest_min:
             return 0.0, 0.0, 0.0
         day = (date.fromisoformat(duty.rpartition("@")[2]) - self.calendar.day).days
-        first_s, last_s = (self.calendar.hour(day, hour) for hour in vehicle.rest_h)
-        return first_s, last_s, 60.0 * vehicle.rest_min
+        return *self.calendar.span(day, *vehicle.rest_h), 60.0 * vehicle.rest_min
 
     def _battery(self, vehicle: Vehicle) -> tuple[float, float, float]:
         return battery(vehicle.range_km, vehicle.kwh_per_km, vehicle.charged, self.settings.charging.kw)

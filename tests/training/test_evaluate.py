@@ -101,6 +101,7 @@ def test_void_episodes_are_counted_and_never_averaged_in():
     }
     assert result.paired["efd"].difference == 2.0
     assert (list(result.void), result.values("static"), result.values("efd")) == ([1], [10.0], [8.0])
+    assert [episode.seed for episode in result.played("static")] == [0], "nor into curves, maps and periods"
     assert list(result.for_card()) == ["test: objective on 1 seed of drainage/theta"]
     (axes,) = plots.headline(result, "").axes
     assert axes.get_title("left").endswith("on 1 test seed")

@@ -139,6 +139,13 @@ def test_streets_are_slow_by_the_clock_on_the_days_when_it_is_changed_too(day: s
             assert speeds[int(calendar.hour(days, hour) // slot_s)] == expected
 
 
+def test_no_span_ends_before_it_begins_in_the_night_that_is_an_hour_short() -> None:
+    calendar = Calendar("Europe/Berlin", datetime.fromisoformat("2027-03-28T12:00:00+00:00").timestamp())
+    begin_s, end_s = calendar.span(0, 2.5, 3.25)  # 02:30 comes as 03:30
+    assert (begin_s, end_s) == (2.5 * 3600.0, 2.5 * 3600.0)
+    assert calendar.span(0, 1.0, 6.0) == (3600.0, 5 * 3600.0)
+
+
 def test_a_vehicle_whose_clock_is_slow_carries_nobody_before_they_booked(client: Client) -> None:
     booked = client.book(90_000.0, "1", "4").json()["id"]
     boarded = client.event(100.0, "red", "boarded", booking=booked).json()["bookings"][0]
