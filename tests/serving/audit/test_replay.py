@@ -279,7 +279,7 @@ def test_who_comes_back_into_a_role_remembers_nothing(logged: Logged) -> None:
         await change_roles(one, "promote", asked, "ana")
         for body in bodies[:3]:
             await one.act_async(body)
-        await change_roles(one, "rollback", asked, "ana")
+        await change_roles(one, "rollback", RoleChange(reason="a look"), "ana")
         await change_roles(one, "promote", asked, "ana")
         overrides.put(overrides.make(None, 0.0, "works", "ana", 60.0))
         await one.act_async(bodies[3])  # whoever decides is not seen to, and learns from it
