@@ -13,7 +13,7 @@ class Column(_message.Message):
     def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ActRequest(_message.Message):
-    __slots__ = ("system", "site", "tick", "time_s", "readings", "deadline_ms", "episode")
+    __slots__ = ("system", "site", "tick", "time_s", "readings", "deadline_ms", "episode", "ages_s")
     class ReadingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,13 @@ class ActRequest(_message.Message):
         key: str
         value: Column
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Column, _Mapping]] = ...) -> None: ...
+    class AgesSEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     SYSTEM_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
     TICK_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +35,7 @@ class ActRequest(_message.Message):
     READINGS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     EPISODE_FIELD_NUMBER: _ClassVar[int]
+    AGES_S_FIELD_NUMBER: _ClassVar[int]
     system: str
     site: str
     tick: int
@@ -35,7 +43,8 @@ class ActRequest(_message.Message):
     readings: _containers.MessageMap[str, Column]
     deadline_ms: float
     episode: str
-    def __init__(self, system: _Optional[str] = ..., site: _Optional[str] = ..., tick: _Optional[int] = ..., time_s: _Optional[float] = ..., readings: _Optional[_Mapping[str, Column]] = ..., deadline_ms: _Optional[float] = ..., episode: _Optional[str] = ...) -> None: ...
+    ages_s: _containers.ScalarMap[str, float]
+    def __init__(self, system: _Optional[str] = ..., site: _Optional[str] = ..., tick: _Optional[int] = ..., time_s: _Optional[float] = ..., readings: _Optional[_Mapping[str, Column]] = ..., deadline_ms: _Optional[float] = ..., episode: _Optional[str] = ..., ages_s: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Command(_message.Message):
     __slots__ = ("name", "values", "program")

@@ -30,6 +30,8 @@ def body_of(request: pb.ActRequest) -> bytes:
         content["deadline_ms"] = request.deadline_ms
     if request.HasField("episode"):
         content["episode"] = request.episode
+    if request.ages_s:
+        content["ages_s"] = dict(request.ages_s)
     return orjson.dumps(content)
 
 

@@ -92,6 +92,18 @@ async def code_of(call: Any) -> tuple[grpc.StatusCode, str]:
     return caught.value.code(), caught.value.details()
 
 
+async def test_how_old_readings_are_is_heard(site: Site) -> None:
+    old = request(site)
+    old.ages_s["count_veh"] = 99.0
+    assert orjson.loads(body_of(old))["ages_s"] == {"count_veh": 99.0}
+    assert "ages_s" not in orjson.loads(body_of(request(site))), "a tick is the same as before"
+    async with served(site) as stub:
+        assert (await stub.Act(old)).tick == 0
+        for age in (-1.0, float("nan")):
+            old.ages_s["count_veh"] = age
+            assert (await code_of(stub.Act(old)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_tick_is_answered_as_over_http(site: Site) -> None:
     over_http = await service(site).act_async(body_of(request(site, 3)))
     async with served(site) as stub:
