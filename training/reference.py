@@ -204,7 +204,7 @@ class _Watch(BaseCallback):
             figures[SPEED] = STEPS * self._settings.workers / (time.perf_counter() - self._since)
         for kpi in self._system.kpis if self._kpis else ():
             figures[f"kpi/{self._system.name}/{kpi}"] = float(np.mean([row[kpi] for row in self._kpis[-20:]]))
-        if self._iteration % self._settings.validate_every == 0:
+        if self._iteration % self._settings.validate_every == 0 and self._fraction() < 1.0:  # else once it has learned
             self.validate()
         clean = {tag: float(value) for tag, value in figures.items() if value is not None}
         self._journal.write(clean, self._iteration, self.num_timesteps, self._elapsed_s)
