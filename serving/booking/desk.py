@@ -102,6 +102,9 @@ class Desk:
     def _turn(self, waits: bool = True) -> Iterator[None]:
         """One request at a time has the arrays.
 
+        Args:
+            waits: for the one that has them; else it is tried once.
+
         Raises:
             Busy: if the one that has them does not come to an end.
         """
@@ -417,7 +420,7 @@ class Desk:
         """Why nothing can be booked; None if it can, as far as was seen."""
         busy_s, why = self._busy_s, self._store.fault
         if busy_s > WAIT_S:
-            why = f"the database has not answered a request for {busy_s:.0f} s"
+            why = f"a request has not come to an end for {busy_s:.0f} s, as where the database hangs"
         return None if why is None else f"nothing can be booked ({why})"
 
     def check(self) -> str | None:

@@ -104,6 +104,19 @@ def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
     assert statuses == [status, 429]
 
 
+def test_an_alarm_is_shelved_for_a_reason_and_brought_back_without(site: Site) -> None:
+    watch = AlarmWatch([site])
+    with watch.lock:
+        watch.book.hold(site.system, site.name, {"full": Condition("full", "high", "it is full")}, 0.0)
+    with closing(watch), TestClient(create_app(Gateway([service(site)], alarms=watch)), HOME) as client:
+        told = [
+            client.post("/v1/alarms/1/shelve", json={"reason": reason, "seconds": seconds})
+            for reason, seconds in ((" ", 60), ("it is being mended", 60), ("", 0))
+        ]
+    assert [answer.status_code for answer in told] == [422, 200, 200]
+    assert told[0].json()["error"]["field"] == "reason"
+
+
 def test_who_asks_is_looked_at_before_what_they_ask_for(site: Site, tmp_path: Path) -> None:
     key, _ = create_key(tmp_path / "keys.json", "room", [Grant(role=Role.READ)], rate_s=0.001, burst=1.0)
     gateway = Gateway([service(site)], Access(AccessSettings(keys=tmp_path / "keys.json")))
