@@ -16,6 +16,9 @@ from envs.core.readings import Readings
 from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.site import DampersSite
 
+LEAST_DAMPING = 1e-3
+"""The least share of critical damping that a frame has for `Lyapunov`."""
+
 
 class Lyapunov(Law):
     """Full while the force makes ½ zᵀ P z fall (Leitmann 1994; Jansen & Dyke 2000), with Aᵀ P + P A = −Q.
@@ -34,11 +37,18 @@ class Lyapunov(Law):
         shares = drifts / typical["drift_m"][:, None]
         rates = np.roll(drifts, n, axis=1) / typical["rate_m_s"][:, None]
         weights = shares.T @ shares + self.velocity * rates.T @ rates
-        self._p = solve_continuous_lyapunov(a.T, -weights) @ b
+        self._p = solve_continuous_lyapunov(_damped(a).T, -weights) @ b
 
     def levels(self, readings: Readings) -> np.ndarray:
         """See `Law.levels`."""
         return self.full * ((states(readings) @ self._p) * readings["force_est_n"] < 0)
+
+
+def _damped(a: np.ndarray) -> np.ndarray:
+    """The frame with `LEAST_DAMPING`, if it has less: of one that never comes to rest there is no P."""
+    values = np.linalg.eigvals(a)
+    least = LEAST_DAMPING * float(np.abs(values).min())
+    return a - max(0.0, least + float(values.real.max())) * np.eye(len(a))
 
 
 class ClippedOptimal(Law):

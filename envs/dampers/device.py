@@ -166,6 +166,7 @@ def resist(
         force = c1 * speed + device.k1_n_m * stroke_m
     force = force.clip(-device.rated_n, device.rated_n)
     if device.stop_n_m:
-        limit = device.stroke_mm / 1e3
-        force = force + device.stop_n_m * (stroke_m - stroke_m.clip(-limit, limit))
+        # where it will be at the end of the step: held against where it was, a stop would give back more than it took
+        limit, ahead_m = device.stroke_mm / 1e3, stroke_m + dt_s * rate_m_s
+        force = force + device.stop_n_m * (ahead_m - ahead_m.clip(-limit, limit))
     return Inside(u, z, y), force

@@ -151,6 +151,10 @@ def ramp(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndar
     return moved[:n, :n], held - slope, slope
 
 
+CRITICAL = 1e-9
+"""So near to critical damping nobody tells a mode from one at it."""
+
+
 def respond(
     frame: Frame, loads: np.ndarray, dt_s: float, pushed: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +174,8 @@ def respond(
     omega, shapes = frame.modes
     gains = shapes.T @ (-frame.mass_kg if pushed is None else pushed)
     ratios = frame.damping_ratios
+    # at exactly critical damping a mode has one eigenvector alone: there it has a little less
+    ratios = np.where(np.abs(ratios - 1.0) < CRITICAL, 1.0 - CRITICAL, ratios)
     x = np.zeros((*loads.shape[:-1], frame.floors, loads.shape[-1]))
     v = np.zeros_like(x)
     for w, zeta, gain, shape in zip(omega, ratios, gains, shapes.T, strict=True):

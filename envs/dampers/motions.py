@@ -84,7 +84,7 @@ class Motion(Frozen):
         pga_range_g: smallest and largest.
         strong_s: how long it rises, and when it begins to fall.
         decay_1_s: how fast it falls, shortest and longest of a uniform draw.
-        period_s: of harmonic motions and of a basin; None: the building's first.
+        period_s: of harmonic motions, of pulses and of a basin; None: the building's first.
         record: AT2 or two-column file.
         unit: of a record's accelerations.
         factor: on a record's acceleration, before a peak or spectrum is asked for.

@@ -32,11 +32,14 @@ UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
 """What accelerations may be in → m/s²."""
 
 SAID = {
-    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b",
-    "m/s2": r"(?<!c)\bm/s(?:ec)?(?:\^?2|²|/s(?:ec)?)|\bm[ ·.*]?s(?:\^?-2|⁻²)",
+    "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|\*\*2|²|/s(?:ec)?)|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b",
+    "m/s2": r"(?<!c)\bm(?:et(?:er|re)s?)?/s(?:ec(?:ond)?)?(?:\^?2|\*\*2|²|/s(?:ec(?:ond)?)?)|\bm[ ·.*]?s(?:\^?-2|⁻²)",
     "g": r"\bin (units of )?g\b|[(\[]g[)\]]",
 }
 """How a file's head names them."""
+
+UNREAD = r"(?<![a-z])(mm/s|milli-?g\b|(?<=[(\[])[mµ]g\b|in(?:ch(?:es)?)?/s|f(?:oo|ee)?t/s|% ?g\b)"
+"""Units that are not taken, as a file's head names them where it names none that is."""
 
 OTHER = r"\b(velocity|displacement) time"
 """What a file's head says that holds no accelerations, as PEER has it."""
@@ -106,7 +109,11 @@ def _check_head(path: Path, head: list[str], unit: str) -> None:
     other = re.search(OTHER, text)
     if other:
         raise CityloopError(f"record {path} holds a {other[1]}: give the file of accelerations")
-    said = next((name for name, words in SAID.items() if re.search(words, text)), unit)
+    said = next((name for name, words in SAID.items() if re.search(words, text)), None)
+    unread = re.search(UNREAD, text)
+    if said is None and unread:
+        raise CityloopError(f"record {path} says that it is in {unread[0]}…: give accelerations in {', '.join(UNITS)}")
+    said = said or unit
     if said != unit:
         raise CityloopError(f"record {path} says that it is in {said}, and motion.unit is {unit}: set it to {said}")
 

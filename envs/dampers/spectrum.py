@@ -17,6 +17,12 @@ ROUNDS = 20
 CLOSE = 0.05
 """Mean deviation from the target at which a motion counts as matched."""
 
+MATCHED, JUDGED = 40, 300
+"""At how many periods a motion is matched, and at how many it is judged in the end: between those it may fall lower."""
+
+EDGE_S = 0.5
+"""How long a matched motion rises from zero, and falls to it, at most."""
+
 
 def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray, ratio: float = 0.05) -> np.ndarray:
     """Pseudo-acceleration response spectrum: ω² times the largest displacement of an oscillator, m/s², ``(periods,)``.
@@ -75,13 +81,18 @@ def match(ground: np.ndarray, dt_s: float, sds_g: float, sd1_g: float, low_s: fl
     """A motion whose spectrum follows a design spectrum from ``low_s`` to ``high_s``.
 
     Fourier amplitudes are multiplied, again and again, by target over found (5 % damping); phases and so the course
-    in time stay about what they were. The best of `ROUNDS` is kept. It is scaled up in the end, if need be, so that
-    nowhere in the range it falls below 90 % of the target, as codes ask.
+    in time stay about what they were, and it begins and ends at zero. The best of `ROUNDS` is kept. It is scaled up in
+    the end, if need be, so that at none of `JUDGED` periods of the range it falls below 90 % of the target: codes ask
+    that it does so nowhere.
     """
-    periods = np.geomspace(low_s, high_s, 40)
+    count = len(ground)
+    periods, every = (np.geomspace(low_s, high_s, periods) for periods in (MATCHED, JUDGED))
     target = design_spectrum(periods, sds_g, sd1_g)
-    frequencies = np.fft.rfftfreq(len(ground), dt_s)
-    motion, best, error = ground, ground, np.inf
+    padded = 2 ** (2 * count - 1).bit_length()  # zeros behind: what is brought forward shall not come back at the end
+    frequencies = np.fft.rfftfreq(padded, dt_s)
+    ends = _ends(count, dt_s)
+    motion = best = ground * ends
+    error = np.inf
     for _ in range(ROUNDS):
         ratio = target / np.maximum(spectrum(motion, dt_s, periods), 1e-9)
         if np.abs(1 / ratio - 1).mean() < error:
@@ -89,6 +100,13 @@ def match(ground: np.ndarray, dt_s: float, sds_g: float, sd1_g: float, low_s: fl
         if error < CLOSE / 2:
             break
         gain = np.interp(frequencies, 1 / periods[::-1], ratio[::-1], left=ratio[-1], right=ratio[0])
-        motion = np.fft.irfft(np.fft.rfft(motion) * gain, len(motion))
-    low = float((spectrum(best, dt_s, periods) / target).min())
-    return best * max(1.0, 0.9 / low)
+        motion = np.fft.irfft(np.fft.rfft(motion, padded) * gain, padded)[:count] * ends
+    low = float((spectrum(best, dt_s, every) / design_spectrum(every, sds_g, sd1_g)).min())
+    return np.asarray(best * max(1.0, 0.9 / low))
+
+
+def _ends(count: int, dt_s: float) -> np.ndarray:
+    """One, but for a smooth rise at the beginning and the same fall in the end, ``(count,)``."""
+    edge = max(1, round(min(EDGE_S, 0.05 * count * dt_s) / dt_s))
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(edge) / edge)
+    return np.concatenate([rise, np.ones(count - 2 * edge), rise[::-1]])

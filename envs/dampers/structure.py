@@ -103,7 +103,9 @@ class Structure:
         of_state, of_force = frame.acceleration
         accel = np.hstack([of_state, of_force @ forces, of_force @ load[:n, None]])
         drift = np.hstack([drifts, np.zeros((n, ahead.shape[1] - n))])
-        return np.vstack([ahead, stroke, rate, rates, drift, accel, frame.mass_kg @ accel])
+        held = frame.mass_kg @ accel  # what the ground must hold, but for what pushes the floors
+        held[-1] -= load[:n].sum()
+        return np.vstack([ahead, stroke, rate, rates, drift, accel, held])
 
     def rest(self, copies: int, xp: Any = np) -> Moment:
         """Nothing moves, coils are cold."""
@@ -159,7 +161,8 @@ def growth(building: Building, dt_s: float) -> float:
     """By what a step multiplies motion at most, at full voltage and while devices' hysteresis is elastic.
 
     The spectral radius of the step of state and hysteretic variable: beyond one, the step is too long for how stiff
-    the dampers are beside the masses. Of simple devices; others count as their like of the simple model.
+    the dampers are beside the masses. Of simple devices; others count as their like of the simple model. Between their
+    end stops, or, where they have some, at them if that is worse.
     """
     whole, device = Structure(building, dt_s), building.device
     a = 2 * whole.n
@@ -168,9 +171,14 @@ def growth(building: Building, dt_s: float) -> float:
     viscous = building.counts * (device.c0a_n_s_m + device.c0b_n_s_mv * device.full_v)
     hysteretic = building.counts * (device.alpha_a_n_m + device.alpha_b_n_mv * device.full_v)
     remembered = dt_s * device.z.a * rates
-    force = viscous[:, None] * rates + hysteretic[:, None] * remembered
-    step = np.block([[moved + pushed @ force, pushed * hysteretic], [remembered, np.eye(whole.d)]])
-    return float(np.abs(np.linalg.eigvals(step)).max())
+    strokes = np.hstack([drift_matrix(whole.n)[whole.storeys], np.zeros((whole.d, whole.n))])
+    stopped = (building.counts * device.stop_n_m)[:, None] * (strokes + dt_s * rates)
+    largest = 0.0
+    for held in (np.zeros_like(stopped), stopped):
+        force = viscous[:, None] * rates + hysteretic[:, None] * remembered + held
+        step = np.block([[moved + pushed @ force, pushed * hysteretic], [remembered, np.eye(whole.d)]])
+        largest = max(largest, float(np.abs(np.linalg.eigvals(step)).max()))
+    return largest
 
 
 def uncontrolled(

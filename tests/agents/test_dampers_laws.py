@@ -5,10 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.linalg import solve_continuous_lyapunov
 
 from agents import POLICY, make_controller, rules
 from agents.baselines.dampers import CONTROLLERS, ContinuousFriction, Fixed, Friction, Profile
-from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov
+from agents.baselines.dampers_optimal import ContinuousLqg, Lyapunov, _damped
 from agents.baselines.dampers_play import play
 from agents.baselines.dampers_shared import invert, states
 from agents.edge import EdgeLoop
@@ -17,7 +18,7 @@ from agents.monitors.storeys import learn
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.dampers.block import Block
-from envs.dampers.frame import drift_matrix
+from envs.dampers.frame import drift_matrix, shear_frame
 from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
 from envs.dampers.site import load_site
@@ -117,6 +118,16 @@ def test_lyapunov_is_on_where_force_lets_energy_fall():
     still = moved | {"force_est_n": np.array([-5.0, -5.0])}
     np.testing.assert_array_equal(law.levels(moved), [0.7, 0.7])
     np.testing.assert_array_equal(law.levels(still), [0, 0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_lyapunov_has_a_law_for_a_frame_without_damping():
+    """It never comes to rest, so that no P fits it: the law is that of one with hardly any damping."""
+    a, _ = shear_frame(SITE.building.mass_kg, SITE.building.stiffness_n_m, 0.0).continuous
+    p = solve_continuous_lyapunov(_damped(a).T, -np.eye(12))
+    assert np.linalg.eigvalsh(p).min() > 0
+    damped, _ = shear_frame(SITE.building.mass_kg, SITE.building.stiffness_n_m, 0.005).continuous
+    assert np.array_equal(_damped(damped), damped)
 
 
 def test_continuous_lqg_never_pushes_the_way_it_moves():

@@ -108,6 +108,18 @@ def test_where_floors_are_left_out_no_more_modes_are_counted_than_there_are_stor
     np.testing.assert_allclose(reference.frequency_hz, [1.0, 1.6, 3.0])
 
 
+def test_without_the_roof_modes_are_not_counted_by_changes_of_sign():
+    """Over the lower four of five floors the two fastest modes change sign equally often."""
+    hz, shapes = shear_modes(np.full(5, 2e4), np.full(5, 2e7))
+    lower = shapes[:, :4] / np.linalg.norm(shapes[:, :4], axis=1, keepdims=True)
+    changes = (np.diff(np.sign(lower), axis=1) != 0).sum(axis=1)
+    assert len(set(changes)) < 5
+    modes = [Mode(f, 0.01, shape, 1.0, 1.0) for f, shape in zip(hz, lower, strict=True)]
+    reference = learn_reference([modes] * 5, np.arange(4), (1, 2, 3, 4), 5)
+    assert reference.numbers == (1, 2, 3, 4, 5)
+    np.testing.assert_allclose(reference.frequency_hz, hz)
+
+
 def test_modes_that_windows_do_not_share_are_refused():
     with pytest.raises(CityloopError, match="windows hold no mode"):
         learn_reference([[] for _ in range(5)], np.arange(4), (1, 2, 3, 4), 4)

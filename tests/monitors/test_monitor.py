@@ -174,6 +174,34 @@ def test_strong_shaking_is_vibration_and_no_damage(monitor):
     assert "find and inspect its source" in reports[-1].recommendation
 
 
+def test_shaking_beyond_the_sensors_range_is_still_beyond_a_limit(monitor):
+    """Every channel clips, so that nothing is said of damage; but it shook so much at least."""
+    limits = monitor.config.vibration.model_copy(update={"peak_m_s2": 0.05, "drift_mm": 1e6})
+    config = monitor.config.model_copy(update={"vibration": limits})
+    limited = StructuralMonitor(monitor.learned.model_copy(update={"config": config}))
+    record, temperature = window(10)
+    ends = 2 * record.std(axis=1, keepdims=True)
+    strong = 50 * np.clip(record, -ends, ends)
+    report = limited.watch(strong, temperature)
+    assert {fault.kind for fault in report.faults} == {"clipping"}
+    assert report.vibration.peak_m_s2 == pytest.approx(np.abs(strong).max())
+    assert (report.vibration.velocity_mm_s, report.vibration.drift_mm) == (None, None)
+    assert "peak acceleration at least" in report.recommendation
+    assert "Inspect before relying on the building" in report.recommendation
+    assert report.vibration_alarm == "watch"
+
+
+def test_a_sensor_that_clips_alone_is_broken_and_no_vibration(monitor):
+    limits = monitor.config.vibration.model_copy(update={"peak_m_s2": 2.0})
+    config = monitor.config.model_copy(update={"vibration": limits})
+    limited = StructuralMonitor(monitor.learned.model_copy(update={"config": config}))
+    record, temperature = window(10)
+    record[channel("x2a")] = np.where(rng(10).random(record.shape[1]) < 0.5, 19.6, -19.6)
+    report = limited.watch(record, temperature)
+    assert [(fault.channel, fault.kind) for fault in report.faults] == [("x2a", "clipping")]
+    assert (report.vibration.exceeded, report.vibration_alarm) == ((), "none")
+
+
 def test_persistence_starts_anew_after_a_reset(monitor):
     damaged = window(11, damage=FIFTH_GONE)
     assert [monitor.watch(*damaged).alarm for _ in range(3)][-1] == "alarm"

@@ -47,6 +47,14 @@ def test_frequencies_that_no_shear_frame_has_are_refused():
         fit_shear(MASSES, np.array([1, 2]), np.array([5.0, 5.5]), np.arange(1, 5), shapes[:2])
 
 
+def test_modes_that_do_not_tell_the_stiffness_are_refused():
+    """Two floors of five and a mode of them: whatever the storeys above are, they fit."""
+    masses, at = np.full(5, 2e4), np.array([1, 2])
+    hz, shapes = shear_modes(masses, np.array([2e7, 2e7, 2e12, 2e7, 2e7]))
+    with pytest.raises(CityloopError, match="times as stiff as"):
+        fit_shear(masses, np.arange(1, 5), hz[:4], at, shapes[:4, at - 1])
+
+
 def frame(stiffness=STIFFNESS):
     hz, shapes = shear_modes(MASSES, stiffness)
     reference = Reference((1, 2, 3, 4), hz, np.full(4, 0.01), (1, 2, 3, 4), shapes, np.arange(4))

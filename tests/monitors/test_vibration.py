@@ -15,9 +15,21 @@ CHANNELS = [Channel(id=f"x{floor}", floor=floor, axis="x") for floor in (1, 2)]
 def test_integrals_of_a_sine():
     omega = 2 * np.pi * 2.0
     sine = np.sin(omega * TIME) + 0.3
-    np.testing.assert_allclose(integrate(sine, RATE, 1, 0.5), -np.cos(omega * TIME) / omega, atol=1e-3)
-    np.testing.assert_allclose(integrate(sine, RATE, 2, 0.5), -np.sin(omega * TIME) / omega**2, atol=1e-4)
-    assert np.abs(integrate(np.sin(2 * np.pi * 0.2 * TIME), RATE, 1, 0.5)).max() < 1e-6
+    inner = slice(800, -800)  # both ends fade
+    velocity, way = (integrate(sine, RATE, times, 0.5)[inner] for times in (1, 2))
+    np.testing.assert_allclose(velocity, -np.cos(omega * TIME[inner]) / omega, atol=1e-3)
+    np.testing.assert_allclose(way, -np.sin(omega * TIME[inner]) / omega**2, atol=1e-4)
+    slow = 2 * np.pi * 0.2  # below the lowest frequency
+    assert np.abs(integrate(np.sin(slow * TIME), RATE, 1, 0.5)).max() < 0.01 / slow
+
+
+@pytest.mark.parametrize("hz", [1.43, 3.03, 5.51, 9.41, 20.3])
+def test_integrals_are_no_larger_than_the_movement_where_a_window_ends_within_a_period(hz):
+    """Its last sample and its first are neighbours to the transform: the jump between them grew with every integral."""
+    omega = 2 * np.pi * hz
+    sine = np.sin(omega * TIME + 0.3)
+    assert np.abs(integrate(sine, RATE, 1, 0.5)).max() == pytest.approx(1 / omega, rel=0.02)
+    assert np.abs(integrate(sine, RATE, 2, 0.5)).max() == pytest.approx(1 / omega**2, rel=0.05)
 
 
 def shaken(amplitude):
@@ -34,8 +46,8 @@ def test_measures_are_those_of_the_sine():
     found = judged(1.0)
     assert found.peak_m_s2 == pytest.approx(3.0, rel=1e-3)
     assert found.rms_m_s2 == pytest.approx(3 / 2**0.5, rel=1e-3)
-    assert found.velocity_mm_s == pytest.approx(3e3 / (4 * np.pi), rel=1e-2)
-    assert found.drift_mm == pytest.approx(2e3 / (4 * np.pi) ** 2, rel=1e-2)
+    assert found.velocity_mm_s == pytest.approx(3e3 / (4 * np.pi), rel=2e-2)
+    assert found.drift_mm == pytest.approx(2e3 / (4 * np.pi) ** 2, rel=2e-2)
     assert (found.unusual, found.exceeded) == (False, ())
 
 

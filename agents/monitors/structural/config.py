@@ -20,7 +20,7 @@ class Channel(Frozen):
 
     Attributes:
         id: its name, e.g. ``x3a``.
-        floor: what it stands on, from 1; 0 is the ground and takes no part in identification.
+        floor: what it stands on, from 1 above the ground.
         axis: the direction in plan that it measures; any name, e.g. ``x`` or ``north``.
     """
 

@@ -116,7 +116,7 @@ def learn_reference(
         by_frequency.append((often, *middle, mean * np.sign(top or 1.0)))
     by_frequency.sort(key=lambda mode: mode[1])
     found: dict[int, tuple[int, float, float, np.ndarray]] = {}
-    complete = floors == tuple(range(1, len(floors) + 1))
+    complete = floors == tuple(range(1, storeys + 1))
     for k, mode in enumerate(by_frequency):
         signs = np.sign(over_floors(mode[3], floor_of))
         number = int((signs[1:] != signs[:-1]).sum()) + 1 if complete else k + 1

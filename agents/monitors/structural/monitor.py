@@ -165,13 +165,23 @@ class StructuralMonitor:
         )
 
     def _shake(self, observed: Observed, drifting: Mapping[int, float]) -> tuple[Vibration | None, Alarm]:
-        rows = [row for row in range(len(self.config.channels)) if row not in observed.faults and row not in drifting]
+        # channels beyond their range say nothing of shapes, but that it shakes so much at least; one alone is broken
+        beyond = [row for row, kind in observed.faults.items() if kind == "clipping"]
+        unknown = (set(observed.faults) | set(drifting)) - (set(beyond) if self._many(beyond) else set())
+        rows = [row for row in range(len(self.config.channels)) if row not in unknown]
         if not rows:
             return None, alarm_of(False, self._shaking.add(False))
         channels = [self.config.channels[row] for row in rows]
         mean, sigma = (part[:, rows] for part in self._level)
-        vibration = judge(observed.filled[rows], channels, self.config.rate_hz, mean, sigma, self.config.vibration)
+        clipped = np.array([row in observed.faults for row in rows])
+        vibration = judge(
+            observed.filled[rows], channels, self.config.rate_hz, mean, sigma, self.config.vibration, clipped
+        )
         return vibration, alarm_of(vibration.unusual, self._shaking.add(vibration.unusual))
+
+    def _many(self, rows: Sequence[int]) -> bool:
+        """Whether these are half of the channels at least."""
+        return 2 * len(rows) >= len(self.config.channels)
 
     def _storeys(self, estimate: Estimate | None) -> tuple[StoreyLoss, ...]:
         if estimate is None:

@@ -15,6 +15,9 @@ from envs.dampers.frame import chain
 MODEL_ERROR = (0.005, 0.03)
 """How closely a shear frame is expected to meet a building's frequencies (relative) and shape components."""
 
+UNEVEN = 1e3
+"""How many times as stiff as another a storey may come out; beyond, the modes do not tell what the storeys are."""
+
 
 def shear_modes(masses_kg: np.ndarray, storeys_n_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies and shapes of a shear frame.
@@ -49,7 +52,7 @@ def fit_shear(
         Stiffnesses ``(storeys,)`` in N/m.
 
     Raises:
-        CityloopError: if no shear frame comes near the measured frequencies.
+        CityloopError: if no shear frame comes near the measured frequencies, or only one that no building is.
     """
     unit = shape / np.linalg.norm(shape, axis=1, keepdims=True)
     unit = unit * np.where(unit[:, -1:] < 0, -1.0, 1.0)
@@ -75,5 +78,12 @@ def fit_shear(
         raise CityloopError(
             f"masses_kg do not fit the measured modes: the nearest shear frame is {off:.0%} off in frequency; correct "
             "the masses, or the sensors' places and signs, or do not watch this building as a shear frame"
+        )
+    uneven = found.max() / found.min()
+    if uneven > UNEVEN:
+        raise CityloopError(
+            f"the measured modes do not tell what the storeys are: number {found.argmax() + 1} comes out {uneven:.0e} "
+            f"times as stiff as {found.argmin() + 1}; measure more floors, the roof among them, or give more "
+            "lags or longer windows"
         )
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.signal.windows import tukey
 
 from agents.monitors.structural.config import Channel, VibrationLimits
 from envs.core.frozen import Frozen
@@ -20,7 +21,7 @@ class Vibration(Frozen):
 
     Attributes:
         rms_m_s2, peak_m_s2: largest root mean square and peak acceleration of any channel in use.
-        velocity_mm_s: largest peak velocity of any.
+        velocity_mm_s: largest peak velocity of any; None if all are beyond their range.
         drift_mm: largest peak dynamic drift between measured floors that are neighbours; None if there are none.
         standing: how many healthy standard deviations the most unusual channel stands out by.
         exceeded: stated limits that were exceeded, each as a sentence.
@@ -29,7 +30,7 @@ class Vibration(Frozen):
 
     rms_m_s2: float
     peak_m_s2: float
-    velocity_mm_s: float
+    velocity_mm_s: float | None
     drift_mm: float | None
     standing: float
     exceeded: tuple[str, ...]
@@ -46,7 +47,9 @@ def integrate(window: np.ndarray, rate_hz: float, times: int, lowest_hz: float) 
     """Integrate accelerations in the frequency domain.
 
     Divides by (iω) once for each integration and leaves out what is below the lowest frequency, with a smooth edge of
-    half an octave.
+    half an octave. The transform takes the end of a window to be followed by its beginning: a jump there, integrated,
+    would be larger than the building's movement. So both ends fade over a period of the lowest frequency, a tenth of
+    the window at most.
 
     Args:
         window: ``(…, samples)`` in m/s².
@@ -55,12 +58,13 @@ def integrate(window: np.ndarray, rate_hz: float, times: int, lowest_hz: float) 
         lowest_hz: see above.
     """
     count = window.shape[-1]
+    fade = tukey(count, min(2.0 * rate_hz / lowest_hz / count, 0.2))  # the share that both ends take together
     hz = np.fft.rfftfreq(count, 1.0 / rate_hz)
     edge = np.clip(np.log2(np.maximum(hz, 1e-9) / lowest_hz) / 0.5, 0.0, 1.0)
     omega = np.where(hz > 0, 2j * np.pi * hz, 1.0)
     transfer = (0.5 - 0.5 * np.cos(np.pi * edge)) / omega**times
     centred = window - window.mean(axis=-1, keepdims=True)
-    return np.fft.irfft(np.fft.rfft(centred) * transfer, count)
+    return np.fft.irfft(np.fft.rfft(centred * fade) * transfer, count)
 
 
 def judge(
@@ -70,6 +74,7 @@ def judge(
     mean: np.ndarray,
     sigma: np.ndarray,
     limits: VibrationLimits,
+    clipped: np.ndarray | None = None,
 ) -> Vibration:
     """How strongly a window shook, against what is healthy and what is allowed.
 
@@ -80,11 +85,20 @@ def judge(
         mean: of `levels` while healthy ``(2, channels)``.
         sigma: likewise, its standard deviation.
         limits: see `VibrationLimits`.
+        clipped: which channels are beyond their range, ``(channels,)`` bool: their accelerations are the least that
+            they can be, their integrals mean nothing. None: none.
     """
+    beyond = np.zeros(len(channels), bool) if clipped is None else clipped
     level = levels(window)
+    level[1, beyond] = np.log(
+        np.abs(window[beyond]).max(axis=1).clip(1e-12)
+    )  # as measured: a mean may be the clipping's
     rms, peak = np.exp(level).max(axis=1)
-    velocity = 1e3 * float(np.abs(integrate(window, rate_hz, 1, limits.lowest_hz)).max())
-    drift = _drift_mm(integrate(window, rate_hz, 2, limits.lowest_hz), channels)
+    velocity, drift = None, None
+    sound, watched = window[~beyond], [channel for channel, lost in zip(channels, beyond, strict=True) if not lost]
+    if watched:
+        velocity = 1e3 * float(np.abs(integrate(sound, rate_hz, 1, limits.lowest_hz)).max())
+        drift = _drift_mm(integrate(sound, rate_hz, 2, limits.lowest_hz), watched)
     standing = float(((level - mean) / sigma).max())
     measured = {
         "rms_m_s2": (float(rms), "root mean square acceleration", "m/s²"),
@@ -95,8 +109,9 @@ def judge(
     exceeded = []
     for name, (value, words, unit) in measured.items():
         limit = getattr(limits, name)
+        least = "at least " if beyond.any() and name.endswith("m_s2") else ""
         if limit is not None and value is not None and value > limit:
-            exceeded.append(f"{words} {value:.3g} {unit} exceeds {limit:g} {unit}")
+            exceeded.append(f"{words} {least}{value:.3g} {unit} exceeds {limit:g} {unit}")
     return Vibration(
         rms_m_s2=float(rms),
         peak_m_s2=float(peak),

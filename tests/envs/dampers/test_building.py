@@ -127,3 +127,10 @@ def test_dampers_too_stiff_for_the_step_are_refused(tmp_path):
     with pytest.raises(CityloopError, match=r"substep_ms is 1, too long for dampers so stiff beside floors of 18 kg"):
         load_site(scenario)
     assert growth(building("ohtori20"), 1e-3) == pytest.approx(1, abs=1e-6)
+
+
+def test_end_stops_too_stiff_for_the_step_are_refused(tmp_path):
+    """Between its stops the building is as it was: only who hits one meets it."""
+    assert load_site(own(tmp_path, OWN.replace("eta_1_s: 50", "eta_1_s: 50\n    stop_n_m: 1.0e+8")))
+    with pytest.raises(CityloopError, match=r"too long for dampers so stiff"):
+        load_site(own(tmp_path, OWN.replace("eta_1_s: 50", "eta_1_s: 50\n    stop_n_m: 1.0e+11")))

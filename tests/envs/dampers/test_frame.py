@@ -83,11 +83,16 @@ def test_a_step_is_what_a_fine_integration_gives():
     np.testing.assert_allclose(straight[0] @ state + straight[1] @ force + straight[2] @ after, line, atol=1e-8)
 
 
-def test_modal_filters_are_the_matrix_recursion():
+CRITICAL = shear_frame([22.7] * 6, [29_700.0] * 6, [0.1, 0.5, 1.0, 1.5, 1.0, 1.0])
+"""Some of its modes are exactly critically damped: they have one eigenvector each."""
+
+
+@pytest.mark.parametrize("frame", [JANSEN, CRITICAL], ids=["light", "critical"])
+def test_modal_filters_are_the_matrix_recursion(frame):
     ground = np.random.default_rng(1).normal(size=(2, 300))
-    a, b = JANSEN.continuous
+    a, b = frame.continuous
     moved, now, then = ramp(a, b[:, 6:], 0.01)
-    x, v = respond(JANSEN, ground, 0.01)
+    x, v = respond(frame, ground, 0.01)
     state = np.zeros((2, 12))
     for k in range(1, 300):
         state = state @ moved.T + ground[:, k - 1 : k] @ now.T + ground[:, k : k + 1] @ then.T

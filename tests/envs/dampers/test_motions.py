@@ -213,6 +213,13 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
         ("a.txt", "t v a\n0 0 0\n.01 .1 .2\n.02 .1 .2\n", "line 2 has a third number: give time"),
         ("a.AT2", "x\ny\nVELOCITY TIME SERIES IN UNITS OF CM/S\nNPTS= 2, DT= .01\n1 2\n", "holds a velocity"),
         ("a.AT2", "x\ny\nACCELERATION IN UNITS OF CM/S/S\nNPTS= 2, DT= .01\n1 2\n", "set it to cm/s2"),
+        ("a.csv", "time (s),acceleration (mm/s2)\n0,0\n1,3\n", "in mm/s…: give accelerations in g, m/s2, cm/s2"),
+        ("a.csv", "t,a (ft/s^2)\n0,0\n1,3\n", "in ft/s…"),
+        ("a.csv", "t,a (in/s2)\n0,0\n1,3\n", "in in/s…"),
+        ("a.csv", "t,a (mg)\n0,0\n1,3\n", "in mg…"),
+        ("a.csv", "t,a [%g]\n0,0\n1,3\n", "in %g…"),
+        ("a.csv", "t,a (m/s**2)\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
+        ("a.csv", "t,acceleration in meters/sec^2\n0,0\n1,3\n", "in m/s2, and motion.unit is g"),
         ("a.csv", "0,0\n.1,1\n.2,1\n.3,1\n1.3,1\n1.4,1\n", "a gap of 1 s after 0.3 s"),
         ("a.csv", "0,0\n1,294\n", "peaks at 294 g: correct motion.unit"),
         ("a.csv", "0,0\n1,0\n", "never moves"),
@@ -221,6 +228,14 @@ def test_no_sample_is_lost_to_a_mark_or_a_header_of_any_kind(tmp_path, head):
 def test_files_that_are_no_records_say_so(tmp_path, name, text, says):
     with pytest.raises(CityloopError, match=says):
         read_record(write(tmp_path, name, text))
+
+
+@pytest.mark.parametrize(
+    "head", ["peak vel 35 mm/s, acceleration in units of g", "MG STATION, in g", "acceleration in g, scaled to 40 %g"]
+)
+def test_a_head_that_names_the_unit_may_name_others_of_other_things(tmp_path, head):
+    values, _ = read_record(write(tmp_path, "a.csv", f"{head}\n0,0\n1,1\n"))
+    assert values[-1] == pytest.approx(G)
 
 
 @needs_el_centro
@@ -238,5 +253,17 @@ def test_the_record_moves_a_published_oscillator():
     assert abs(x).max() == pytest.approx(0.0679400697, rel=1e-3)
 
 
-def test_a_matched_motion_keeps_its_length():
-    assert len(match(np.random.default_rng(0).normal(size=1000), 0.01, 0.5, 0.3, 0.2, 1.0)) == 1000
+def test_a_matched_motion_keeps_its_length_and_begins_and_ends_at_zero():
+    matched = match(np.random.default_rng(0).normal(size=1000), 0.01, 0.5, 0.3, 0.2, 1.0)
+    assert len(matched) == 1000
+    assert abs(matched[[0, -1]]).max() < 1e-3 * abs(matched).max()
+
+
+@pytest.mark.parametrize("kind", ["stochastic", "pulse", "basin"])
+def test_a_matched_motion_is_nowhere_far_below_the_spectrum(kind):
+    """Between the periods at which it is matched it fell to 0.79."""
+    periods = np.geomspace(0.1, 3.0, 300)
+    motion = Motion(kind=kind, spectrum=Spectrum(sds_g=0.5, sd1_g=0.3))
+    for seed in range(3):
+        ratio = spectrum(draw(motion, 20.0, 0.005, 0.5, seed), 0.005, periods) / design_spectrum(periods, 0.5, 0.3)
+        assert ratio.min() > 0.899

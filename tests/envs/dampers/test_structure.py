@@ -183,11 +183,13 @@ def test_a_steady_wind_bends_as_the_stiffness_says():
     *_, (_, last, seen) = shake(plant, np.full(10_000, 5.0), 0.0)
     np.testing.assert_allclose(last.x[:6, 0], np.linalg.solve(model.frame.stiffness, 5.0 * pushed), rtol=1e-6)
     np.testing.assert_allclose(seen[6:12], 0.0, atol=1e-6)
+    assert abs(seen[12]) == pytest.approx(5.0 * pushed.sum(), rel=1e-6), "the ground holds what pushes the floors"
 
 
-def test_base_shear_is_what_the_first_storey_carries():
+@pytest.mark.parametrize("pushed", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
+def test_base_shear_is_what_the_first_storey_carries(pushed):
     model = building()
     undamped = shear_frame(model.mass_kg, model.stiffness_n_m, 0.0)
-    plant = Structure(model, 0.001, undamped, dampers=False)
+    plant = Structure(model, 0.001, undamped, dampers=False, pushed=pushed)
     *_, (_, _, seen) = shake(plant, noise(1.0, 0.001), 0.0)
     assert seen[12] == pytest.approx(-29_700.0 * seen[0], rel=1e-9)
