@@ -15,6 +15,7 @@ from agents.policy import Policy, add_results
 from agents.shipped import fallback_name
 from envs.core.errors import CityloopError
 from envs.core.scenario import Scenario
+from envs.core.statistics import Summary
 from training.evaluation import Evaluation
 
 
@@ -47,8 +48,7 @@ def write_cards(
         bundle, verdict = bundles[evaluation.label], verdicts[evaluation.label]
         assert bundle is not None
         if verdict is None:
-            rule = fallback_name(place.system)
-            say(f"{place.label}: whether it does harm is not noted, as that takes test seeds and -c {rule}")
+            say(f"{place.label}: whether it does harm is not noted, as {_unshown(evaluation, place.system)}")
         else:  # one site under several settings: no worse under each
             key = bundle, proven if proven is not None else place.name
             noted[key] = noted.get(key, True) and verdict
@@ -57,12 +57,28 @@ def write_cards(
 
 
 def no_worse(evaluation: Evaluation) -> bool | None:
-    """Whether the first controller's mean on test seeds is at most the fallback's; None if that was not tried."""
+    """Whether the first controller's mean on test seeds is at most the fallback's.
+
+    None if that was not tried, or nothing came of it: where neither ever did any harm, neither was tried.
+    """
     rule = fallback_name(evaluation.scenario.partition("/")[0])
     first = next(iter(evaluation.controllers))
     if evaluation.split != "test" or rule not in evaluation.controllers or first == rule:
         return None
-    return evaluation.controllers[first].summary.mean <= evaluation.controllers[rule].summary.mean
+    mine, theirs = evaluation.controllers[first].summary, evaluation.controllers[rule].summary
+    return None if _idle(mine) and _idle(theirs) else mine.mean <= theirs.mean
+
+
+def _idle(summary: Summary) -> bool:
+    return summary.mean == summary.worst == 0.0
+
+
+def _unshown(evaluation: Evaluation, system: str) -> str:
+    """Why an evaluation shows nothing."""
+    rule = fallback_name(system)
+    if evaluation.split == "test" and rule in evaluation.controllers and next(iter(evaluation.controllers)) != rule:
+        return f"{evaluation.kpi} was 0 throughout, of {rule} too: take seeds on which something happens"
+    return f"that takes test seeds and -c {rule}"
 
 
 def _check(proven: str, policy: Policy, places: Sequence[Scenario], verdicts: Mapping[str, bool | None]) -> None:
@@ -72,8 +88,8 @@ def _check(proven: str, policy: Policy, places: Sequence[Scenario], verdicts: Ma
             raise CityloopError(f"--proven is {proven!r} and {place.name} is none of these: leave it out")
         if verdicts[place.label] is None:
             raise CityloopError(
-                f"--proven is {proven!r} and nothing was shown at {place.label}: use test seeds and add "
-                f"-c {fallback_name(place.system)}"
+                f"--proven is {proven!r} and nothing was shown at {place.label}: use test seeds on which something "
+                f"happens, and add -c {fallback_name(place.system)}"
             )
         if not verdicts[place.label]:
             raise CityloopError(

@@ -24,6 +24,7 @@ import numpy as np
 
 from envs.core.children import deaf_to_interrupts
 from envs.core.errors import CityloopError
+from envs.drainage.inp import Inp, free_pumps, rain_elsewhere, strip, tell_gauges
 
 LENGTH = struct.Struct("<Q")
 
@@ -74,12 +75,17 @@ class Branch:
         site: a drainage site with its ``input``.
 
     Raises:
-        CityloopError: if the site does not say where its SWMM input is.
+        CityloopError: if the site does not say where its SWMM input is, or rain that is told would miss some of it.
     """
 
     def __init__(self, site: Any):
         if not site.input or not Path(site.input).is_file():
             raise CityloopError("this site's SWMM input is not here, and looking ahead needs it: name a scenario")
+        what = rain_elsewhere(Inp(Path(site.input)))
+        if what is not None:
+            raise CityloopError(
+                f"{Path(site.input).name} has {what}: looking ahead would miss it; choose a controller that does not"
+            )
         self.folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         script = f"from {__name__} import main; main()"
         path = os.pathsep.join(entry or "." for entry in sys.path)
@@ -156,7 +162,6 @@ class _Model:
     """Runs a site's network, again and again."""
 
     def __init__(self, site: Any, folder: Path):
-        from envs.drainage.inp import Inp, free_pumps, strip, tell_gauges
         from envs.drainage.rain import look_often
 
         self._site, self._folder = site, folder
@@ -177,7 +182,8 @@ class _Model:
             site = self._site
             gates, gauges = swmm.links(site.agents), swmm.gauges(site.gauges)
             tanks, tides = swmm.nodes(tank.id for tank in site.tanks), swmm.nodes(site.tides)
-            nodes = swmm.nodes(site.controllable)
+            nodes = swmm.nodes(name for name in site.controllable if name not in site.outfalls)
+            spills = swmm.nodes(name for name in site.controllable if name in site.outfalls)
             levels = [()] * len(task.settings) if task.tide_m is None else task.tide_m
             for settings, rain, sea in zip(task.settings, task.rain_mmh, levels, strict=True):
                 swmm.set_settings(gates, np.array(settings, dtype=np.float64))
@@ -187,7 +193,7 @@ class _Model:
                 swmm.advance(step_s)
             if task.save is not None:
                 swmm.save(task.save)
-            overflow = float(swmm.flooded(nodes)[0].sum())
+            overflow = float(swmm.flooded(nodes)[0].sum() + swmm.inflow_m3(spills).sum())
             return Outcome(swmm.time, overflow, float(swmm.volumes_m3(tanks).sum()))
         finally:
             swmm.close()

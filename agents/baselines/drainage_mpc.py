@@ -77,7 +77,7 @@ class ModelPredictive:
     def reset(self) -> None:
         """Forget the episode."""
         self._hot: Path | None = None
-        self._time: Any = None
+        self._time = self._site.start
         self._age = 0
         self._rng = np.random.default_rng(0)
         self._plan = np.tile(self._static, (len(self._lengths), 1))

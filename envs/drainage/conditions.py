@@ -11,14 +11,15 @@ NEARLY_FULL = 0.95
 
 
 def conditions(site: DrainageSite, readings: Readings) -> list[Condition]:
-    """Tanks that are full, or nearly."""
+    """Tanks that overflow, are full or nearly so."""
     found = []
     for tank, depth_m in zip(site.tanks, readings["depth_m"].tolist(), strict=True):
         fill = depth_m / tank.full_m
-        if fill >= 1.0:
+        if depth_m >= tank.over_m:
             text = f"{tank.id} is full ({depth_m:.2f} m): it overflows"
             found.append(Condition(f"full:{tank.id}", "high", text, tank.id))
         elif fill >= NEARLY_FULL:
-            text = f"{tank.id} is nearly full ({depth_m:.2f} of {tank.full_m:.2f} m)"
+            how = "nearly full" if fill < 1.0 else "under pressure"
+            text = f"{tank.id} is {how} ({depth_m:.2f} of {tank.full_m:.2f} m)"
             found.append(Condition(f"filling:{tank.id}", "medium", text, tank.id, beneath=f"full:{tank.id}"))
     return found

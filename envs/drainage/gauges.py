@@ -15,11 +15,12 @@ def gauges(site: DrainageSite, readings: Readings) -> Gauges:
     """
     depth_m = readings["depth_m"]
     fill = depth_m / np.array([tank.full_m for tank in site.tanks])
+    over_m = np.array([tank.over_m for tank in site.tanks])
     heard = np.isfinite(fill)
     return {
         "fullest": largest(fill),
         "filling": float(fill[heard].mean()) if heard.any() else float("nan"),
-        "overflowing_tanks": float((fill >= 1.0).sum()) if heard.any() else float("nan"),
+        "overflowing_tanks": float((depth_m >= over_m).sum()) if heard.any() else float("nan"),
         "rain_mmh": largest(readings["rain_mmh"]),
         "flow_cms": total(readings["flow_cms"]),
         "moves": total(readings["moves"]),

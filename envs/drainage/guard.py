@@ -27,8 +27,10 @@ FULL_SHARE = 0.95
 SHUT, AJAR = 0.02, 0.1
 """A setting below the first counts as shut; the least to which a full tank's gate is opened."""
 
-TIDE_MARGIN_M = 0.05
-"""A gate to tidal water shuts while that stands no more than this below the tank: it rises until the next decision."""
+TIDE_MARGIN_M, MARGIN_S = 0.05, 300.0
+"""A gate to tidal water shuts while that stands no more than this below the tank: it may rise, and the tank fall, until
+the next decision. That is for decisions so far apart; where they are further, the margin grows with them.
+"""
 
 CLOSE = 1e-9
 
@@ -38,8 +40,10 @@ GATE = np.dtype(
 )
 """What the rules know of a gate, and of the bottom of its tank and the depth from which that counts as full."""
 
-STEP, DWELL_S, MOST, LEAST = range(4)
-"""What timing allows: the largest step of a decision, the least rest, the most moves of a day, the least movement."""
+STEP, DWELL_S, MOST, LEAST, MARGIN_M = range(5)
+"""What timing allows: the largest step of a decision, the least rest, the most moves of a day, the least movement; and
+how far below the tank a tide must stand.
+"""
 
 REASONS = ("", "no_request", "no_level", "range", "dwell", "moves", "rate", "deadband", "tide", "dry", "all_shut")
 _, NO_REQUEST, NO_LEVEL, RANGE, DWELL, MOVES, RATE, DEADBAND, TIDE, DRY, ALL_SHUT = range(len(REASONS))
@@ -60,7 +64,8 @@ class DrainageGuard:
         timing = site.timing
         step = timing.rate_per_min * timing.decision_s / 60.0
         self._nothing, self._tanks = np.zeros((len(site.gates), 0), dtype=bool), len(site.tanks)
-        self._limits = np.array([step, timing.dwell_s, timing.moves_per_day, timing.deadband], dtype=np.float64)
+        margin_m = TIDE_MARGIN_M * max(1.0, timing.decision_s / MARGIN_S)
+        self._limits = np.array([step, timing.dwell_s, timing.moves_per_day, timing.deadband, margin_m])
 
     def mask(self, readings: Readings) -> np.ndarray:
         """Settings are continuous: nothing to choose from, ``(N, 0)``."""
@@ -185,7 +190,7 @@ def _limit(
         dry, against = gate.pump > 0 and depth < DRY_M, False
         if gate.tide >= 0 and gate.tank >= 0 and not gate.pump:
             level_m = gate.invert_m + (depth if known else 0.0)
-            against = not tide_m[gate.tide] + TIDE_MARGIN_M <= level_m  # nor does it open to an unknown tide
+            against = not tide_m[gate.tide] + limits[MARGIN_M] <= level_m  # nor does it open to an unknown tide
         unsafe[k] = dry or against
         if unsafe[k] and wanted[k] > 0.0:
             wanted[k], why[k] = 0.0, DRY if dry else TIDE

@@ -218,6 +218,14 @@ DRY = "cityloop_dry"
 """A rain series without rain, for gauges that are told at run time how much falls."""
 
 
+def rain_elsewhere(inp: Inp) -> str | None:
+    """What SWMM works out of the rain before a run, or reads, so that other rain that is told would miss it."""
+    held = [row[1].upper() for row in inp.used() if row[1].upper() in OF_RAIN]
+    if inp.rows("RDII") or held:
+        return f"[FILES] that say what rain came to ({held[0]})" if held else "[RDII], which SWMM works out beforehand"
+    return None
+
+
 def refuse_rain_elsewhere(inp: Inp) -> None:
     """Make sure that all that rain does comes through the gauges, where other rain can be told.
 
@@ -226,9 +234,8 @@ def refuse_rain_elsewhere(inp: Inp) -> None:
     """
     if inp.ignores_rain:
         raise CityloopError(f"{inp.path.name}: IGNORE_RAINFALL is YES, and no rain would fall: set it to NO")
-    held = [row[1].upper() for row in inp.used() if row[1].upper() in OF_RAIN]
-    if inp.rows("RDII") or held:
-        what = f"[FILES] that say what rain came to ({held[0]})" if held else "[RDII], which SWMM works out beforehand"
+    what = rain_elsewhere(inp)
+    if what is not None:
         raise CityloopError(f"{inp.path.name} has {what}: other rain than the input's would miss it; use rain: file")
 
 

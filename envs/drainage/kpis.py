@@ -7,9 +7,9 @@ CONTINUITY_PCT = 1.0
 
 KPIS = {
     "controllable_m3": "overflow at the nodes that gates can influence",
-    "overflow_m3": "water that left the network at all nodes",
+    "overflow_m3": "water that left the network at all nodes, and at the outfalls that count as overflow",
     "sensitive_m3": "what of it went into sensitive waters",
-    "flooded_nodes": "nodes at which water left the network",
+    "flooded_nodes": "nodes at which water left the network; no outfalls",
     "flooded_h": "hours for which it did, summed over nodes",
     "peak_outflow_cms": "largest flow through all outfalls together, at decisions",
     "treated_m3": "volume that reached the outfalls that lead to treatment",

@@ -23,21 +23,26 @@ class Ledger:
 
     Attributes:
         fine: whether a published objective is summed, which takes routing steps one by one.
-        spilling, outfalls: nodes whose floods and inflows `since_last` wants to know.
+        flooding: nodes whose floods `since_last` wants to know.
+        spilling: outfalls that count as overflow, whose inflows it wants to know.
+        outfalls: all of them.
     """
 
     def __init__(self, swmm: Swmm, scenario: DrainageScenario, site: DrainageSite):
         self._swmm = swmm
-        self._names = swmm.inner_nodes
-        self._nodes = swmm.nodes(self._names)
-        self.spilling = swmm.nodes(dict.fromkeys([*site.controllable, *scenario.sensitive]))
+        counted = dict.fromkeys([*site.controllable, *scenario.sensitive])
+        inner, spills = swmm.inner_nodes, [name for name in site.outfalls if name in counted]
+        self._names = [*inner, *spills]
+        self._nodes, self.spilling = swmm.nodes(inner), swmm.nodes(spills)
+        self.flooding = swmm.nodes(name for name in counted if name not in site.outfalls)
         kinds = swmm.nodes(site.controllable), swmm.nodes(scenario.sensitive)
-        self._counts = np.array([np.isin(self.spilling, kind) for kind in kinds], dtype=np.float64)
-        self._treated = swmm.nodes(scenario.treatment or site.outfalls)
+        places = np.concatenate([self.flooding, self.spilling])
+        self._counts = np.array([np.isin(places, kind) for kind in kinds], dtype=np.float64)
+        self._treated = swmm.nodes(scenario.treatment or [name for name in site.outfalls if name not in counted])
         self.outfalls, self._tanks = swmm.nodes(site.outfalls), swmm.nodes(tank.id for tank in site.tanks)
         self._objective = OBJECTIVES[scenario.objective](swmm) if scenario.objective else None
         self.fine = self._objective is not None
-        self._flooded_m3: list[float] = []
+        self._lost_m3: list[float] = []
         self._controllable_m3 = self._sensitive_m3 = 0.0
         self._score, self._counted, self._peak_cms = 0.0, 0.0, 0.0
 
@@ -46,18 +51,19 @@ class Ledger:
         if self._objective is not None:
             self._score += self._objective.step(last)
 
-    def since_last(self, flooded_m3: np.ndarray, inflows_cms: np.ndarray) -> dict[str, Any]:
+    def since_last(self, flooded_m3: np.ndarray, spilt_m3: np.ndarray, inflows_cms: np.ndarray) -> dict[str, Any]:
         """Since the last call: overflow ``controllable_m3`` and ``sensitive_m3``, and the ``objective``.
 
         Args:
-            flooded_m3: what has left the network at the nodes `spilling` since the start.
+            flooded_m3: what has left the network at the nodes `flooding` since the start.
+            spilt_m3: what has come to the outfalls `spilling`.
             inflows_cms: what comes to the nodes `outfalls` now.
         """
         before = self._controllable_m3, self._sensitive_m3
-        flooded = flooded_m3.tolist()
-        if flooded != self._flooded_m3:  # most of the time nothing overflows
-            self._flooded_m3 = flooded
-            self._controllable_m3, self._sensitive_m3 = self._counts.dot(flooded_m3).tolist()
+        lost = [*flooded_m3.tolist(), *spilt_m3.tolist()]
+        if lost != self._lost_m3:  # most of the time nothing overflows
+            self._lost_m3 = lost
+            self._controllable_m3, self._sensitive_m3 = self._counts.dot(lost).tolist()
         self._peak_cms = max(self._peak_cms, sum(inflows_cms.tolist()))
         cost, self._counted = self._score - self._counted, self._score
         return {
@@ -73,12 +79,14 @@ class Ledger:
 
     def close(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """End the simulation: its indicators, and what happened at every node."""
-        volumes, hours = self._swmm.flooded(self._nodes)
+        flooded, hours = self._swmm.flooded(self._nodes)
+        volumes = np.concatenate([flooded, self._swmm.inflow_m3(self.spilling)])
+        hours = np.concatenate([hours, np.zeros(len(self.spilling))])
         kpis = {
             "controllable_m3": self._controllable_m3,
             "overflow_m3": float(volumes.sum()),
             "sensitive_m3": self._sensitive_m3,
-            "flooded_nodes": float((volumes > 0).sum()),
+            "flooded_nodes": float((flooded > 0).sum()),
             "flooded_h": float(hours.sum()),
             "peak_outflow_cms": self._peak_cms,
             "treated_m3": float(self._swmm.inflow_m3(self._treated).sum()),

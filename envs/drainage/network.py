@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from math import isfinite
 from typing import Any, Literal
 
 from envs.core.errors import CityloopError
+from envs.core.told import warn_once
 from envs.drainage.inp import LINK_SECTIONS, NODE_SECTIONS, Inp, ideal_pumps, seeping
 from envs.drainage.objectives import OBJECTIVES
+from envs.drainage.rain import series_start
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite, Gate, Link, Node, Tank
+
+LOGGER = logging.getLogger(__name__)
 
 CONTROLLED: dict[str, Literal["orifice", "weir", "pump"]] = {"ORIFICES": "orifice", "WEIRS": "weir", "PUMPS": "pump"}
 KINDS: dict[str, Literal["junction", "storage", "outfall"]] = {
@@ -20,6 +25,14 @@ KINDS: dict[str, Literal["junction", "storage", "outfall"]] = {
     "STORAGE": "storage",
     "OUTFALLS": "outfall",
 }
+
+JUNCTION = "JUNCTION"
+"""Stands for a storage's shape in the row of a node that is none."""
+
+SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
+    ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLOID", "PYRAMIDAL"), 8
+)
+"""Shape → which word of the row is the depth of surcharge."""
 
 SHALLOW = 2.0
 """Depth that a node is taken to have whose input leaves it to SWMM, in the input's unit."""
@@ -72,6 +85,8 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     ideal = ideal_pumps(inp)
     starts = {ends[name][0] for name in names}
     storage |= {node: _junction(row) for node, row in others.items() if node in starts}
+    spills = tuple(name for name in scenario.sensitive if name in outfalls)
+    _warn_of_spills(scenario, outfalls)
     tanks = list(storage)
     tides = tuple(row[0] for row in inp.rows("OUTFALLS") if len(row) > 2 and row[2].upper() in TIDAL)
     gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
@@ -102,11 +117,24 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
         gauges=gauges,
         outfalls=outfalls,
         tides=tides,
-        controllable=scenario.controllable or tuple(name for name in {**storage, **others} if name not in outfalls),
+        controllable=scenario.controllable or (*storage, *(name for name in others if name not in storage), *spills),
         drained=tuple(tank for tank in tanks if tank in others_drain),
         input=str(scenario.inp),
+        start=series_start(inp, f"{scenario.series}1") if scenario.dated and gauges else None,
         **_map(inp, ends),
     )
+
+
+def _warn_of_spills(scenario: DrainageScenario, outfalls: Sequence[str]) -> None:
+    """Say which outfalls neither lead to treatment nor count as overflow, where the scenario tells them apart."""
+    counted = {*scenario.treatment, *scenario.controllable, *scenario.sensitive}
+    free = [name for name in outfalls if name not in counted]
+    if scenario.treatment and free:
+        sentence = (
+            f"scenario {scenario.ref}: what runs out at {', '.join(free)} is neither treated nor counts as overflow, "
+            "whoever decides; name them in controllable or sensitive if it does harm"
+        )
+        warn_once(LOGGER, scenario.inp, sentence)
 
 
 def ends_of(inp: Inp) -> dict[str, tuple[str, str]]:
@@ -132,8 +160,11 @@ def _refuse_strangers(
         _known(where, field, getattr(scenario, field), names, "controlled gate")
     outfalls = [row[0] for row in inp.rows("OUTFALLS")]
     _known(where, "sensitive", scenario.sensitive, nodes, "node")
-    _known(where, "controllable", scenario.controllable, nodes - {*outfalls}, "node that can overflow")
+    _known(where, "controllable", scenario.controllable, nodes, "node")
     _known(where, "treatment", scenario.treatment, outfalls, "outfall")
+    both = {*scenario.treatment} & {*scenario.controllable, *scenario.sensitive}
+    if both:
+        raise CityloopError(f"{where}: what runs out at {min(both)} is in treatment and counts as overflow: choose one")
     _refuse_objective(where, scenario.objective, inp)
     conduits = [row[0] for row in inp.rows("CONDUITS")]
     _known(where, "faults.blocked", scenario.faults.blocked, conduits, "conduit")
@@ -203,9 +234,20 @@ def _known(where: str, field: str, names: Iterable[str], known: Collection[str],
 
 
 def _junction(row: list[str]) -> list[str]:
-    """A node that a gate draws from, as if it were a tank: name, invert and depth."""
+    """A node that a gate draws from, as if it were a tank: name, invert, depth, and depth of surcharge last."""
     depth = float(row[2]) if len(row) > 2 else 0.0
-    return [row[0], row[1], str(depth or SHALLOW)]
+    return [row[0], row[1], str(depth or SHALLOW), "0", JUNCTION, row[4] if len(row) > 4 else "0"]
+
+
+def _surcharge(row: list[str]) -> float:
+    """How far the water may rise above a tank's rim under pressure, in the input's unit: behind the shape's numbers."""
+    at = SURCHARGE_AT.get(row[4].upper()) if len(row) > 4 else None
+    if at is None or len(row) <= at:
+        return 0.0
+    try:
+        return float(row[at])
+    except ValueError:  # SWMM says what is wrong with the row
+        return 0.0
 
 
 def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:
@@ -214,6 +256,7 @@ def _tank(inp: Inp, row: list[str], rain: list[float]) -> Tank:
         id=row[0],
         invert_m=float(row[1]) * inp.metre,
         full_m=max(float(row[2]) * inp.metre, 0.01),
+        surcharge_m=max(_surcharge(row) * inp.metre, 0.0),
         rain=tuple(area / total if total else 0.0 for area in rain),
         catchment_ha=total,
     )

@@ -89,6 +89,12 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
     Raises:
         CityloopError: if something lets water out of them that the surrogate does not know.
     """
+    spills = [name for name in site.outfalls if name in (*site.controllable, *sensitive)]
+    if spills:
+        raise CityloopError(
+            f"{inp.path.name}: what runs out at {spills[0]} counts as overflow, of which the surrogate knows nothing: "
+            "train on SWMM itself"
+        )
     used = sorted({k for gate in site.gates for k in (gate.tank, gate.below) if k >= 0})
     place = {tank: k for k, tank in enumerate(used)} | {-1: -1}
     names = tuple(site.tanks[k].id for k in used)

@@ -155,9 +155,10 @@ class Forecast(Frozen):
     """What is said beforehand about the rain.
 
     Attributes:
-        kind: ``perfect``, ``degraded`` (each lead time's sum is multiplied by a random factor), or ``none``.
+        kind: ``perfect``, ``degraded`` (what falls between two lead times is multiplied by a random factor), or
+            ``none``.
         error: standard deviation of the logarithm of that factor, an hour ahead; it grows with the square root of the
-            lead time, and leaves the mean as it is.
+            lead time, as a random walk from one to the next. Its mean is one.
         absent: share of episodes in which there is none all the same.
     """
 
@@ -218,9 +219,10 @@ class DrainageScenario(Scenario):
         fail_safe: gate → where it goes while its tank's level is unknown; the static setting if not given.
         reduced: gate → its setting in the equal-filling rule while its tank is the emptiest; half of the static one if
             not given.
-        controllable: nodes whose overflow the gates can influence; none given: all nodes.
-        sensitive: nodes that overflow into a water that is to be spared.
-        treatment: outfalls whose water is treated; none given: all.
+        controllable: nodes whose overflow the gates can influence, and outfalls where what runs out is an overflow;
+            none given: all nodes but outfalls, and the outfalls in ``sensitive``.
+        sensitive: nodes that overflow into a water that is to be spared, and outfalls that lead to one.
+        treatment: outfalls whose water is treated; none given: all where it does not count as overflow.
         objective: a published objective that is computed beside the volumes (`objectives.OBJECTIVES`).
         rain: ``file`` (what the input file says), or new for each seed: ``varied`` (the file's, harder or slower),
             ``storms`` (random ones) or ``design`` (Chicago storms of a random return period).
@@ -288,6 +290,11 @@ class DrainageScenario(Scenario):
     def held_out(self) -> bool:
         """Whether it runs on a recorded event that is for tests."""
         return any(self.series == f"{event}raingage" for event in TEST_EVENTS)
+
+    @property
+    def dated(self) -> bool:
+        """Whether the rain is that of other dated series, with which the episode begins."""
+        return bool(self.series) and self.rain in ("file", "varied")
 
     @property
     def kpi(self) -> str:

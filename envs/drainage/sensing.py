@@ -76,9 +76,10 @@ class Forecaster:
         ahead = np.maximum(fallen[low] * (1 - share) + fallen[high] * share - fallen[:, None, :], 0.0)
         if forecast.kind == "degraded":
             drawn = np.random.default_rng([seed, 6]).standard_normal((decisions + 1, len(LEADS_MIN)))
-            spread = forecast.error * np.sqrt(np.array(LEADS_MIN) / 60.0)
-            factor = np.exp(spread * drawn - spread**2 / 2)
-            ahead = np.maximum.accumulate(ahead * factor[..., None], axis=1)
+            variance = forecast.error**2 * np.array(LEADS_MIN) / 60.0
+            walk = np.cumsum(drawn * np.sqrt(np.diff(variance, prepend=0.0)), axis=1)
+            factor = np.exp(walk - variance / 2)  # its mean is one at every lead time
+            ahead = np.cumsum(np.diff(ahead, axis=1, prepend=0.0) * factor[..., None], axis=1)
         self.said_mm = ahead.transpose(0, 2, 1).reshape(decisions + 1, -1)
 
     def __call__(self, decision: int) -> np.ndarray:

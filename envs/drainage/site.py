@@ -5,6 +5,7 @@ Plain data, derived from a SWMM input by `network.py` and readable without SWMM.
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ class Tank(Frozen):
         id: SWMM node.
         invert_m: height of its bottom.
         full_m: depth when it is full.
+        surcharge_m: how much higher the water may stand there, under pressure, before it leaves the network.
         rain: share of its catchment that each gauge stands for, in the order of the site's gauges; it sums to one, or
             to zero where no catchment drains here directly.
         catchment_ha: area that drains here without passing another tank.
@@ -34,8 +36,14 @@ class Tank(Frozen):
     id: str
     invert_m: float
     full_m: float = Field(gt=0)
+    surcharge_m: float = Field(default=0.0, ge=0)
     rain: tuple[float, ...] = ()
     catchment_ha: float = 0.0
+
+    @property
+    def over_m(self) -> float:
+        """Depth from which on water leaves the network; SWMM reckons in feet, so less by a millimetre."""
+        return self.full_m + self.surcharge_m - 0.001
 
 
 class Gate(Frozen):
@@ -101,10 +109,11 @@ class DrainageSite(Site):
         outfalls: where water leaves the network.
         tides: those of them whose receiving water has a level of its own.
         nodes, links: the network as a map; empty where the input has no coordinates.
-        controllable: nodes whose overflow the gates can influence.
+        controllable: nodes whose overflow the gates can influence, and outfalls where what runs out is one.
         drained: tanks that water leaves by a link that nobody controls, by an ideal pump or into the ground, too.
         weights: what a policy is trained for here.
         input: path of the SWMM input, for controllers that look ahead with it; empty: nobody knows.
+        start: when episodes begin; None: when the input does.
     """
 
     system: Literal["drainage"] = "drainage"
@@ -120,11 +129,15 @@ class DrainageSite(Site):
     drained: tuple[str, ...] = ()
     weights: Weights = Weights()
     input: str = ""
+    start: datetime | None = None
 
     @property
     def history(self) -> Any:
-        """Map, other drains, what is wanted, what one may look ahead with: none changes what a command means."""
-        return {"nodes", "links", "controllable", "drained", "weights", "input"}
+        """Map, other drains, what is wanted, what one may look ahead with, and when an alarm is due: none changes what
+        a command means.
+        """
+        kept = ("nodes", "links", "controllable", "drained", "weights", "input", "start")
+        return {**dict.fromkeys(kept, True), "tanks": {"__all__": {"surcharge_m"}}}
 
     @cached_property
     def agents(self) -> tuple[str, ...]:

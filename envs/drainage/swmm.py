@@ -222,9 +222,18 @@ class Swmm:
         return self._cms * self.flows(links)
 
     def meter(
-        self, depths_m: Places, heads_m: Places, inflows_cms: Places, flooded_m3: Places, flows_cms: Places
+        self,
+        depths_m: Places,
+        heads_m: Places,
+        inflows_cms: Places,
+        flooded_m3: Places,
+        spilt_m3: Places,
+        flows_cms: Places,
     ) -> Meter:
-        """What reads all of these at once, in this order: four of nodes, one of links; heads are over the datum."""
+        """What reads all of these at once, in this order: five of nodes, one of links.
+
+        Heads are over the datum; volumes since the start: what has left the network at nodes, and what came to others.
+        """
         values, node, link = self._values, self._enum.NodeResult, self._enum.LinkResult
         return Meter(
             self,
@@ -234,6 +243,7 @@ class Swmm:
                 (heads_m, values.NODE + node.HEAD.value, self._metre),
                 (inflows_cms, values.NODE + node.TOTAL_INFLOW.value, self._cms),
                 (flooded_m3, values.FLOODING, self._cubic_metre),
+                (spilt_m3, values.INFLOW, self._cubic_metre),
                 (flows_cms, values.LINK + link.FLOW.value, self._cms),
             ),
         )

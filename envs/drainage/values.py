@@ -48,9 +48,9 @@ _places, _factors = types.Array(int32, 1, "C", readonly=True), types.Array(real,
 _values = real[::1]
 
 
-NODE, LINK, FLOODING = 0, 1000, 2000
-"""Kinds of values, as `advance_and_read` takes them: what is added to a ``NodeResult`` or a ``LinkResult``, and volumes
-that left the network at nodes."""
+NODE, LINK, FLOODING, INFLOW = 0, 1000, 2000, 3000
+"""Kinds of values, as `advance_and_read` takes them: what is added to a ``NodeResult`` or a ``LinkResult``, volumes
+that left the network at nodes, and volumes that came into them."""
 
 
 @njit(real(int32, _places, _places, _factors, _values), cache=True)
@@ -67,7 +67,9 @@ def advance_and_read(
     if seconds > 0 and _stride(seconds, days.ctypes):
         return np.nan
     for k in range(len(places)):
-        if kinds[k] >= FLOODING:
+        if kinds[k] >= INFLOW:
+            wrong |= _inflow(places[k], out[k:].ctypes)
+        elif kinds[k] >= FLOODING:
             wrong |= _stats(places[k], stats.ctypes)
             out[k] = stats[FLOODED]
         elif kinds[k] >= LINK:

@@ -49,7 +49,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
             f"scenario {scenario.ref}: tide.amplitude_m is {scenario.tide.amplitude_m:g}, and no outfall of "
             f"{inp.path.name} has a level: make one FIXED, or leave tide out"
         )
-    if own and scenario.series:
+    if scenario.dated:
         rows = inp.rows("RAINGAGES")
         if not rows:
             raise CityloopError(

@@ -93,7 +93,8 @@ class SwmmWorld(World):
         self._gauges, self._tides = swmm.gauges(self.site.gauges), swmm.nodes(self.site.tides)
         self._ledger = Ledger(swmm, self.scenario, self.site)
         tanks = swmm.nodes(tank.id for tank in self.site.tanks)
-        self._meter = swmm.meter(tanks, self._tides, self._ledger.outfalls, self._ledger.spilling, self._gates)
+        ledger = self._ledger
+        self._meter = swmm.meter(tanks, self._tides, ledger.outfalls, ledger.flooding, ledger.spilling, self._gates)
         self._set_gates()
         self._weather.tell(swmm, 0, self._gauges, self._tides)
 
@@ -128,8 +129,8 @@ class SwmmWorld(World):
         return self._meter()
 
     def _observe(self, seen: list[np.ndarray], moved: np.ndarray) -> Readings:
-        depth_m, head_m, inflows_cms, flooded_m3, flow_cms = seen
-        self._truth = self._ledger.since_last(flooded_m3, inflows_cms)
+        depth_m, head_m, inflows_cms, flooded_m3, spilt_m3, flow_cms = seen
+        self._truth = self._ledger.since_last(flooded_m3, spilt_m3, inflows_cms)
         self._truth |= {"event_m3": self._event_m3, "moved": moved}
         return self._faults.apply(
             {

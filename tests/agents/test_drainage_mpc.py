@@ -1,6 +1,7 @@
 """Looking ahead is looking at SWMM: branches equal the plant, and the best of the plans is carried out."""
 
 import signal
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,10 @@ import pytest
 from agents import make_controller
 from agents.baselines import drainage_branch, drainage_mpc
 from agents.baselines.drainage_branch import Branch, Outcome, Run
-from agents.baselines.drainage_mpc import ModelPredictive
+from agents.baselines.drainage_mpc import ModelPredictive, Search
 from envs import CityloopError
 from envs.core.env import make_loop
-from tests.envs.drainage.small import READ, row
+from tests.envs.drainage.small import NETWORK, READ, row
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,34 @@ def test_a_forecast_that_falls_with_the_lead_time_makes_no_rain_below_zero():
 def test_without_the_input_there_is_no_looking_ahead():
     with pytest.raises(CityloopError, match="looking ahead needs it"):
         Branch(row())
+
+
+def test_rain_that_swmm_works_out_beforehand_is_not_looked_ahead_with(tmp_path):
+    """A model that is told the rain would miss it, and every plan would seem to cost nothing."""
+    text = NETWORK + "[HYDROGRAPHS]\nU R\nU ALL SHORT 0.4 0.5 1.0 0 0 0\n[RDII]\nJ U 20\n"
+    (tmp_path / "own.inp").write_text(text)
+    with pytest.raises(CityloopError, match=r"own.inp has \[RDII\], .*looking ahead would miss it"):
+        Branch(row().model_copy(update={"input": str(tmp_path / "own.inp")}))
+
+
+def test_a_model_begins_when_the_episode_does(tmp_path):
+    """Here at noon, when more comes by the hour's pattern, while the input begins at midnight."""
+    hours = ["D HOURLY " + " ".join(["0"] * 12), "D " + " ".join(["3"] * 12)]
+    rows = ["EV1 08/15/2011 13:00 0", "EV1 08/15/2011 13:30 20", "EV1 08/15/2011 13:45 0"]
+    text = f"{NETWORK}\n[DWF]\nT FLOW 0.1 D\n[PATTERNS]\n{chr(10).join(hours)}\n[TIMESERIES]\n{chr(10).join(rows)}\n"
+    (tmp_path / "own.inp").write_text(text)
+    (tmp_path / "own.yaml").write_text("system: drainage\ninp: own.inp\nseries: EV\nduration_s: 7200\n")
+    loop = make_loop(str(tmp_path / "own.yaml"))
+    try:
+        controller = ModelPredictive(loop.site, Search(population=4, elite=2, rounds=1))
+        loop.reset(0)
+        for _ in range(4):
+            loop.step(controller.act(loop.readings, loop.observation))
+        assert loop.site.start == datetime(2011, 8, 15, 13)
+        assert controller._time - loop.site.start == timedelta(minutes=15)
+        controller.close()
+    finally:
+        loop.close()
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ def test_what_is_allowed_goes_through():
         ({"requests": [0.5, 0.4, 1.0], "tide_m": [4.5]}, [0.5, 0.0, 1.0], {"lower": "tide"}),
         ({"requests": [0.5, 0.4, 1.0], "tide_m": [4.0 - TIDE_MARGIN_M / 2]}, [0.5, 0.0, 1.0], {"lower": "tide"}),
         ({"requests": [0.5, 0.4, 1.0], "tide_m": [np.nan]}, [0.5, 0.0, 1.0], {"lower": "tide"}),
+        (
+            {"requests": [0.5, 0.4, 1.0], "tide_m": [4.0 - 2.5 * TIDE_MARGIN_M], "timing": {"decision_s": 900}},
+            [0.5, 0.0, 1.0],
+            {"lower": "tide"},
+        ),
         ({"requests": [0.5, 0.4, 1.0], "depth_m": [1.0, DRY_M / 2]}, [0.5, 0.4, 0.0], {"pump": "dry"}),
         ({"requests": [0.0, 0.4, 1.0], "depth_m": [3.9, 2.0]}, [0.5, 0.4, 1.0], {"upper": "all_shut"}),
         ({"requests": [0.01, 0.4, 1.0], "depth_m": [3.9, 2.0]}, [0.5, 0.4, 1.0], {"upper": "all_shut"}),

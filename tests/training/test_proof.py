@@ -51,6 +51,8 @@ def test_no_worse_is_told_by_the_mean_on_test_seeds() -> None:
     assert no_worse(found("a", 11.0)) is False
     assert no_worse(found("a", 9.0, rule=None)) is None
     assert no_worse(found("a", 9.0, split="validation")) is None
+    assert no_worse(found("a", 0.0, rule=0.0)) is None, "nothing happened"
+    assert no_worse(found("a", 0.0, rule=1.0)) is True
 
 
 def test_every_site_is_noted_by_its_name(tmp_path: Path) -> None:
@@ -61,6 +63,8 @@ def test_every_site_is_noted_by_its_name(tmp_path: Path) -> None:
     assert card.proven == {"a": True, "b": False}
     assert len(card.evaluation) == 3
     assert said == ["c: whether it does harm is not noted, as that takes test seeds and -c max-pressure"]
+    write_cards([found("d", 0.0, rule=0.0)], places("d"), {"d": path}, say=said.append)
+    assert "d: whether it does harm is not noted, as delay_s was 0 throughout, of max-pressure too" in said[-1]
     assert "| `b` | worse |" in (path / "CARD.md").read_text()
     write_cards([found("b", 9.0)], places("b"), {"b": path})
     assert Policy.load(path).card.proven == {"a": True, "b": True}

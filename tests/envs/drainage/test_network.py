@@ -2,16 +2,20 @@
 
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.drainage import scenarios
+from envs.drainage.conditions import conditions
 from envs.drainage.inp import Inp
 from envs.drainage.network import load_site
+from envs.drainage.reservoirs import reservoirs
 from envs.drainage.scene import make_scene
 from tests.envs.drainage.small import NETWORK
 
@@ -95,11 +99,83 @@ def test_an_unknown_node_is_named(folder):
     assert "sensitive names 'X', which is no node" in refusal(folder, sensitive=("X",))
 
 
-def test_an_outfall_does_not_overflow_whatever_gates_do(folder):
+@pytest.mark.parametrize("named", [{"sensitive": ("SPARE",)}, {"controllable": ("T", "SPARE")}])
+def test_what_runs_out_at_an_outfall_may_count_as_overflow(folder, named):
+    """As where a weir leads to a creek: gate `H` is that weir, and shut nothing comes there."""
     small(folder, "", "")
-    assert "controllable names 'O', which is no node that can overflow: there is J, T" in refusal(
-        folder, controllable=("T", "O")
-    )
+    found = []
+    for setting in (0.0, 1.0):
+        loop = make_loop(str(folder / "own.yaml"), gates=("G", "H"), settings={"H": setting}, **named)
+        try:
+            loop.reset(0)
+            spilt = 0.0
+            while not loop.world.done:
+                step = loop.step(np.array([[0.0], [setting]]))
+                spilt += loop.world.truth["controllable_m3"]
+            places = loop.world.places()["overflow_m3"]
+        finally:
+            loop.close()
+        assert spilt == pytest.approx(step.kpis["controllable_m3"])
+        assert step.kpis["overflow_m3"] == pytest.approx(sum(places.values()))
+        found.append((places["SPARE"], places["T"], step.kpis))
+    shut, open_ = found
+    assert shut[0] == 0
+    assert open_[0] > 0
+    assert open_[2]["controllable_m3"] == pytest.approx(open_[0] + open_[1])
+    assert open_[2]["sensitive_m3"] == pytest.approx(open_[0] if "sensitive" in named else 0.0)
+    assert open_[2]["treated_m3"] < 1.0, "what counts as overflow is not treated"
+
+
+def test_an_outfall_is_treated_or_counts_as_overflow(folder):
+    small(folder, "", "")
+    said = refusal(folder, treatment=("O", "SPARE"), sensitive=("SPARE",))
+    assert "what runs out at SPARE is in treatment and counts as overflow: choose one" in said
+    scenario = load_scenario(folder / "own.yaml", sensitive=("SPARE",))
+    with pytest.raises(CityloopError, match=r"own.inp: what runs out at SPARE counts as overflow.*train on SWMM"):
+        reservoirs(Inp(scenario.inp), load_site(scenario), scenario.sensitive)
+
+
+def test_a_full_tank_overflows_in_swmm_and_in_words(folder):
+    """SWMM reckons in feet: 2.9 m came back as a little less, and nobody was told."""
+    small(folder, "T 8 3 0 FUNCTIONAL 0 0 500", "T 8 2.9 0 FUNCTIONAL 0 0 10")
+    loop = make_loop(str(folder / "own.yaml"))
+    said, full = [], []
+    try:
+        loop.reset(0)
+        while not loop.world.done:
+            loop.step(np.zeros((2, 1)))
+            full.append(loop.readings["depth_m"][0] > 2.895)
+            said.append(any("it overflows" in found.text for found in conditions(loop.site, loop.readings)))
+    finally:
+        loop.close()
+    assert loop.world.kpis()["overflow_m3"] > 0
+    assert said == full
+    assert any(said)
+
+
+def test_an_outfall_that_counts_nowhere_is_told(folder, caplog):
+    small(folder, "", "")
+    load_site(load_scenario(folder / "own.yaml", treatment=("O",)))
+    assert "what runs out at SPARE is neither treated nor counts as overflow" in caplog.text
+
+
+def test_nodes_under_pressure_overflow_later(folder):
+    small(folder, "J 7 3 0 0 0\n", "J 7 3 0 12 0\n")
+    (folder / "own.inp").write_text((folder / "own.inp").read_text().replace("G T J SIDE", "G J T SIDE"))
+    site = load_site(load_scenario(folder / "own.yaml"))
+    tanks = {tank.id: (tank.full_m, tank.surcharge_m) for tank in site.tanks}
+    assert tanks == {"T": (3.0, 0.0), "J": (3.0, 12.0)}
+    depth_m = {"T": [0.0, 0.0, 3.0], "J": [3.5, 15.0, 2.9]}
+    said = [conditions(site, {"depth_m": np.array([depth_m[t.id][k] for t in site.tanks])}) for k in range(3)]
+    texts = [[(found.priority, found.text) for found in each] for each in said]
+    assert texts[0] == [("medium", "J is under pressure (3.50 of 3.00 m)")]
+    assert texts[1] == [("high", "J is full (15.00 m): it overflows")]
+    assert texts[2] == [("high", "T is full (3.00 m): it overflows"), ("medium", "J is nearly full (2.90 of 3.00 m)")]
+
+
+def test_a_site_knows_when_its_episodes_begin(folder):
+    assert load_site(load_scenario("drainage/astlingen-aug2008")).start == datetime(2008, 8, 11)
+    assert load_site(load_scenario("drainage/astlingen")).start is None
 
 
 def test_a_setting_out_of_range_is_named(folder):

@@ -32,7 +32,7 @@ def test_values_are_those_of_the_toolkit(running):
         assert running.inflow_m3(nodes)[k] == solver.node_get_total_inflow(node)
     for k, link in enumerate(links.tolist()):
         assert running.flows_cms(links)[k] == solver.link_get_result(link, LinkResult.FLOW)
-    depths, heads, inflows, flooded, flows = running.meter(nodes, nodes[:1], nodes, nodes, links)()
+    depths, heads, inflows, flooded, _, flows = running.meter(nodes, nodes[:1], nodes, nodes, nodes[:0], links)()
     assert [len(found) for found in (depths, heads, inflows, flooded, flows)] == [2, 1, 2, 2, 3]
     assert (depths == running.depths_m(nodes)).all()
     assert (flooded == volume).all()
@@ -48,7 +48,7 @@ def test_what_swmm_does_not_know_is_said(running):
         running.set_settings(running.links(["1", "2"]), np.array([0.5]))
     unknown = np.array([10_000], dtype=np.int32)
     with pytest.raises(CityloopError, match="SWMM does not know a node"):
-        running.meter(*[unknown[:0]] * 4, unknown)()
+        running.meter(*[unknown[:0]] * 5, unknown)()
     with pytest.raises(CityloopError, match="SWMM does not know a node"):
         running.depths_m(unknown)
 
@@ -60,7 +60,7 @@ def test_a_meter_goes_on_as_swmm_does_and_says_where_it_ends_and_why_it_stops(tm
     def episode(folder, advance):
         folder.mkdir()
         swmm = Swmm(inp, folder, seconds=3000)
-        meter = swmm.meter(*[swmm.nodes(["P1", "P2"])] * 4, swmm.links(["1"]))
+        meter = swmm.meter(*[swmm.nodes(["P1", "P2"])] * 5, swmm.links(["1"]))
         found = []
         while advance(swmm, meter):
             found.append(np.concatenate(meter()).tolist())
