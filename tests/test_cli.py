@@ -119,7 +119,10 @@ def test_list_for_people(capsys):
         (("train", GRID, "--hyper", "width"), "write KEY=VALUE, e.g. --hyper width="),
         (("train", GRID, "--hyper", "algorithm=ippo"), "--hyper algorithm is 'ippo': choose it with --algo"),
         (("train", GRID, "--seed", "5000000000"), "seed is 5000000000"),
-        (("train", GRID, "--start", "nowhere"), "run folder nowhere does not exist"),
+        (
+            ("train", GRID, "--start", "nowhere"),
+            "--start is nowhere: give the folder of a run or of a bundle, or one that ships (generalist)",
+        ),
         (("export", "nowhere"), "run folder nowhere does not exist"),
         (("bench", "press"), "bench 'press' is unknown"),
         (("check", "nothing"), "'nothing' is no scenario"),

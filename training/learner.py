@@ -25,7 +25,7 @@ from training.module import STATE, CooperativeModule
 from training.settings import Settings
 from training.start import Start, adopt
 
-SHUFFLE = "shuffle"
+SHUFFLE, CRITIC_FIRST = "shuffle", "critic_first"
 FIGURES = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm")
 """What is logged of an update, each the mean over its minibatches."""
 
@@ -85,6 +85,7 @@ class CooperativeLearner(PPOTorchLearner):
         self._rng = np.random.default_rng([self.settings.seed, 5])
         self._figures: list[Tensor] = []
         self._explained = 0.0
+        self._critic_first = 0
         self.schedule(0.0)
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
@@ -111,6 +112,7 @@ class CooperativeLearner(PPOTorchLearner):
         one = self._one
         for policy in (one.policy, one.averaged.module):
             adopt(policy, start.policy, start.run)
+        self._critic_first = 0 if start.critic else self.settings.critic_first
         if start.critic:
             adopt(one.critic, start.critic, start.run)
             for k, label in enumerate(labels):
@@ -270,7 +272,8 @@ class CooperativeLearner(PPOTorchLearner):
         error = torch.nn.functional.huber_loss(
             module.compute_values(rows.batch), rows.target, reduction="none", delta=self.settings.value_huber
         )
-        each = -gain + 2 * self.settings.value_weight * error - self.entropy * entropy  # Huber's has a half in it
+        wanted = torch.zeros_like(gain) if self._critic_first else gain + self.entropy * entropy
+        each = 2 * self.settings.value_weight * error - wanted  # Huber's has a half in it
         with torch.no_grad():
             # The low-variance estimator (r - 1) - log r of Schulman's note on approximating KL divergence.
             divergence = ratio - 1 - change
@@ -281,6 +284,7 @@ class CooperativeLearner(PPOTorchLearner):
 
     def after_gradient_based_update(self, *, timesteps: Mapping[str, Any]) -> None:
         """Take the new weights into their mean, and log the update's figures, once."""
+        self._critic_first = max(0, self._critic_first - 1)
         self._one.averaged.update_parameters(self._one.policy)
         means = torch.stack(self._figures).mean(dim=0).tolist()
         now = {**dict(zip(FIGURES, means, strict=True)), "explained_variance": self._explained}
@@ -301,10 +305,11 @@ class CooperativeLearner(PPOTorchLearner):
     # -- saving -------------------------------------------------------------------------------------------------
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state and the generator that shuffles."""
+        """RLlib's state, the generator that shuffles, and for how many updates the critic still learns alone."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         if components is None:
             state[SHUFFLE] = self._rng.bit_generator.state
+            state[CRITIC_FIRST] = self._critic_first
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -312,6 +317,7 @@ class CooperativeLearner(PPOTorchLearner):
         super().set_state(state)
         if SHUFFLE in state:
             self._rng.bit_generator.state = state[SHUFFLE]
+        self._critic_first = int(state.get(CRITIC_FIRST, self._critic_first))
 
 
 def _weight(fragment: Fragment, balance: float) -> float:

@@ -70,6 +70,8 @@ class Settings(Frozen):
         finalists: how many of the best policies are validated again at the end, on fresh validation seeds.
         final_seeds: episodes of that last validation, of each scenario.
         patience: stop after so many validations without a better score; 0: never.
+        critic_first: updates in which the critic alone learns, where a policy begins with what was learned (`--start`)
+            and its critic anew: what such a critic thinks of its actions would spoil it.
     """
 
     algorithm: Algorithm = "mappo"
@@ -105,6 +107,7 @@ class Settings(Frozen):
     finalists: int = Field(default=3, ge=1)
     final_seeds: int = Field(default=10, ge=0)
     patience: int = Field(default=0, ge=0)
+    critic_first: int = Field(default=10, ge=0)
 
     def plants(self, agents: int) -> int:
         """How many plants a scenario with so many agents is sampled from."""

@@ -1,4 +1,7 @@
-"""What another run learned, to begin with: to tune a policy to a place of one's own, or to go on with more to see."""
+"""What another run learned, to begin with: to tune a policy to a place of one's own, or to go on with more to see.
+
+Of a run that is no longer there its bundle may do: the policy is in it, the critic is not.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.shipped import CARD
 from envs.core.errors import CityloopError
 from envs.core.registry import get_system
 from envs.core.scenario import read_yaml
@@ -25,7 +29,7 @@ class Start:
     """What a run has learned.
 
     Attributes:
-        run: its folder.
+        run: its folder, or the bundle's.
         policy: weights of its best policy, or of another that it kept.
         decisions: that they have seen.
         command: the command lines that made the run.
@@ -41,22 +45,34 @@ class Start:
     returns: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def read_start(run: Path, update: int | None = None) -> Start:
+def read_start(run: Path, update: int | None = None, system: str | None = None) -> Start:
     """What a run's folder holds; like `cityloop train --resume` it trusts a folder of one's own, with its pickle.
 
     Args:
-        run: the folder.
+        run: the folder, or a bundle.
         update: the policy that was validated after it, instead of the best; the critic is always the last one.
+        system: refuse a bundle of another one.
 
     Raises:
         CityloopError: if there is no such policy in it, it was cut off, or another version made it.
     """
+    if (run / CARD).is_file():
+        return _of_bundle(run, update, system)
     policy, facts = kept(run, update)
     content = read_yaml(run / "config.yaml")
     check_whole(content, str(run), "scenarios")
     before = content.get("start", {}).get("decisions", 0)
     critic, returns = _critic(run, [_label(plain, run) for plain in content["scenarios"]])
     return Start(run, policy, before + facts["agent_steps"], content["command"], critic, returns)
+
+
+def _of_bundle(bundle: Path, update: int | None, system: str | None) -> Start:
+    if update is not None:
+        raise CityloopError(f"update is {update}, and bundle {bundle} holds one policy: leave it out")
+    from training.imported import imported  # exports, which takes all that training does
+
+    card, weights = imported(bundle, system)
+    return Start(bundle, weights, card.training.decisions, card.training.command)
 
 
 def check_whole(content: Mapping[str, Any], run: str, *keys: str) -> None:
@@ -103,8 +119,8 @@ def adopt(network: torch.nn.Module, weights: Weights, run: Path) -> None:
         more = old.ndim == tensor.ndim > 1 and old.shape[:-1] == tensor.shape[:-1] and old.shape[-1] < tensor.shape[-1]
         if old.shape != tensor.shape and not more:
             raise CityloopError(
-                f"{run} learned another network ({name} differs): give a run of this system and --algo, and the same "
-                "--hyper width"
+                f"{run} learned another network ({name} is {tuple(old.shape) or 'missing'}, {tuple(tensor.shape)} is "
+                "needed): give a run of this system and --algo, and the same --hyper width"
             )
         grown[name] = torch.nn.functional.pad(old, (0, tensor.shape[-1] - old.shape[-1])) if more else old
     network.load_state_dict(grown)

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agents.shipped import shipped_policies
 from envs.core import files
 from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
@@ -67,7 +68,8 @@ def train(
         iterations: stop after so many updates.
         out: the run's folder instead of a new one under ``runs/``.
         resume: a run's folder to go on with, from its last checkpoint.
-        start: the folder of a run whose best policy a new run is to begin with, and with its critic if it has one.
+        start: the folder of a run whose best policy a new run is to begin with, and with its critic if it has one; or
+            a bundle, or the name of a policy that ships: their critic begins anew, and learns alone at first.
         start_update: begin with the policy that it kept after this update, not with its best.
         on_progress: told after every update.
         on_episodes: told after every episode of a rule or a policy that is validated.
@@ -87,7 +89,7 @@ def train(
         raise CityloopError(
             f"start_update is {start_update}: it says which policy of a run to begin with, so give start"
         )
-    learned = None if start is None else read_start(Path(start), start_update)
+    learned: Start | None = None
     if resume is not None:
         folder = RunFolder.open(Path(resume))
         try:
@@ -102,11 +104,13 @@ def train(
         if not places:
             raise CityloopError("there is nothing to train on: give at least one scenario")
         check_together(places)
+        learned = None if start is None else _learned(start, start_update, places[0].system)
         suited = get_system(places[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
         chosen = parse_settings({**suited, **settings})
         if chosen.algorithm == "sb3":
             raise CityloopError("algorithm is 'sb3': train it by `--algo sb3`, or training.reference.train_reference")
         budget = given
+        _check_reach(learned, chosen, iterations)
         folder = RunFolder.create(places, chosen.algorithm, chosen.seed, None if out is None else Path(out))
     if budget == NO_BOUND:
         budget["minutes"] = 30.0
@@ -126,6 +130,21 @@ def train(
                 write_yaml(folder.path / "config.yaml", content | longer)
         run.loop(on_progress)
     return folder.path
+
+
+def _learned(start: str | Path, update: int | None, system: str) -> Start:
+    """What a run or bundle holds, or the policy that ships under this name."""
+    return read_start(shipped_policies(system).get(str(start)) or Path(start), update, system)
+
+
+def _check_reach(learned: Start | None, settings: Settings, iterations: int | None) -> None:
+    """Refuse a run that would be over before its policy learns: at first the critic does alone, if it begins anew."""
+    alone = learned is not None and not learned.critic and settings.algorithm not in OTHERS
+    if alone and iterations is not None and iterations <= settings.critic_first:
+        raise CityloopError(
+            f"iterations is {iterations}, and of a start without a critic that learns alone for "
+            f"{settings.critic_first} updates: give more, or a smaller critic_first"
+        )
 
 
 @contextmanager
@@ -226,6 +245,7 @@ class _Run:
         self.scenarios, self.settings, self.folder, self.budget = scenarios, settings, folder, budget
         self.system = get_system(scenarios[0].system)
         self.iteration, self.elapsed_s, self._saved_s = 0, 0.0, 0.0
+        self._alone = 0  # updates in which the policy does not learn yet: they are no lack of success
         self.task = task_of(scenarios, settings)
         self.validator = Validator(scenarios, settings, self.task.network, folder, on_episodes)
         kind = OTHERS.get(settings.algorithm, Ppo)
@@ -240,6 +260,7 @@ class _Run:
         """Take over what another run learned, write down what is to be done, and run the rules for comparison."""
         if learned is not None:
             self.learner.begin(learned)
+            self._alone = 0 if learned.critic else self.settings.critic_first
         describe(self.folder, self.task.network, self.scenarios, self.settings, self.budget, command, learned)
         self._journal(None)
 
@@ -311,7 +332,8 @@ class _Run:
         if self.budget["minutes"]:
             shares.append(self.elapsed_s / 60 / self.budget["minutes"])
         patience = self.settings.patience
-        return 1.0 if patience and self.validator.stale >= patience else min(1.0, max(shares))
+        tired = patience and self.validator.stale >= patience and self.iteration > self._alone
+        return 1.0 if tired else min(1.0, max(shares))
 
     def loop(self, on_progress: Progress | None) -> None:
         """Update until the budget is spent; validate now and then, and choose the policy at the end."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agents import shipped_policies
 from envs import CityloopError, Scenario
 from training.settings import ALGORITHMS
 from training.settings import Settings as Hyperparameters
@@ -38,7 +39,8 @@ def train(
     out: NewFolder = None,
     resume: Annotated[Path | None, typer.Option(help="Resume a run, from its folder.")] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Begin with the policy of another run, from its folder.")
+        Path | None,
+        typer.Option(metavar="RUN|POLICY", help="Begin with the policy of a run or bundle, or one that ships."),
     ] = None,
     update: Annotated[
         int | None, typer.Option(help="With --start: the policy that was validated after this update, not the best.")
@@ -74,9 +76,8 @@ def train(
     algo = "mappo" if algo is None else algo
     if algo not in ALGORITHMS:
         raise CityloopError(f"--algo is {algo!r}: choose {', '.join(ALGORITHMS)}")
-    for run in (resume, start):
-        if run is not None and not run.is_dir():
-            raise CityloopError(f"run folder {run} does not exist: give one that `cityloop train` made")
+    if resume is not None and not resume.is_dir():
+        raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
     if update is not None and start is None:
         raise CityloopError(f"--update is {update}: it says which policy of a run to begin with, so give --start, too")
     _refuse_without_sweep({} if sweep else {"samples": samples, "parallel": None if parallel == 1 else parallel})
@@ -92,13 +93,28 @@ def train(
         return
     options |= _hyperparameters(hyper, {"seed": seed, "workers": workers}) | {"algorithm": algo}
     if start is not None:
-        options |= {"start": start.resolve(), "start_update": update}
+        options |= {"start": _beginning(start, places), "start_update": update}
     if not sweep:
         _train(output, "training.train", "train", places, _going_on(options, resume))
     elif resume is not None:
         raise CityloopError("--sweep starts trials of its own: it does not go with --resume")
     else:
         _sweep(output, places, sweep, options | {"samples": samples, "parallel": parallel})
+
+
+def _beginning(start: Path, places: Sequence[Scenario]) -> Path:
+    """The folder of a run or bundle, of which one may ship under this name.
+
+    Raises:
+        CityloopError: if there is none.
+    """
+    shipped = shipped_policies(places[0].system) if places else {}
+    if str(start) in shipped:
+        return shipped[str(start)]
+    if not start.is_dir():
+        known = f", or one that ships ({', '.join(sorted(shipped))})" if shipped else ""
+        raise CityloopError(f"--start is {start}: give the folder of a run or of a bundle{known}")
+    return start.resolve()
 
 
 def _refuse_changes(given: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from agents import make_controller
+from agents import CHECKPOINTS, make_controller
 from agents.policy import Policy
 from cityloop import main
 from envs import CityloopError, load_scenario
@@ -171,6 +171,39 @@ def test_a_run_starts_from_what_another_learned(run, scenario, tmp_path, one_ray
         train(resume=folder, start=folder, iterations=9)
     with pytest.raises(CityloopError, match="has no validated policy"):
         train(scenario, iterations=1, out=tmp_path / "none", start=tmp_path, **SMALL)
+
+
+def test_a_run_starts_from_a_bundle_and_its_critic_learns_first(run, scenario, tmp_path, one_ray):
+    """All that ships of a run is its bundle. A critic that knows nothing does not spoil the policy meanwhile."""
+    folder, _ = run
+    bundle = export(folder, tmp_path / "bundle")
+    before, shipped = read_start(folder), read_start(bundle)
+    for name, weight in before.policy.items():
+        np.testing.assert_allclose(shipped.policy[name], weight, atol=1e-6)
+    assert shipped.decisions == before.decisions
+    kept = {**SMALL, "finalists": 3}
+    again = train(scenario, iterations=3, out=tmp_path / "again", start=bundle, critic_first=2, **kept)
+    for update, still in ((1, True), (2, True), (3, False)):
+        moved = [np.abs(read_start(again, update).policy[k] - weight).max() for k, weight in before.policy.items()]
+        assert (max(moved) < 1e-6) == still
+    assert any(not np.allclose(weight, before.critic[name]) for name, weight in read_start(again).critic.items())
+    with pytest.raises(CityloopError, match=r"iterations is 2, .* learns alone for 2 updates: give more"):
+        train(scenario, iterations=2, out=tmp_path / "none", start=bundle, critic_first=2, **SMALL)
+    with pytest.raises(CityloopError, match="for system 'intersections', not 'drainage'"):
+        read_start(bundle, system="drainage")
+    with pytest.raises(CityloopError, match=r"update is 3, and bundle .* holds one policy"):
+        read_start(bundle, 3)
+
+
+def test_a_run_starts_from_a_policy_that_ships(scenario, tmp_path, one_ray):
+    still = {**SMALL, "width": 64, "critic_first": 0}
+    again = train(scenario, iterations=1, out=tmp_path / "again", start="generalist", **still)
+    shipped = Policy.load(CHECKPOINTS / "intersections" / "generalist")
+    assert Policy.load(export(again)).card.training.decisions > shipped.card.training.decisions
+    with pytest.raises(CityloopError, match=r"\(64, 16\).*the same --hyper width"):
+        train(scenario, iterations=1, out=tmp_path / "other", start="generalist", critic_first=0, **SMALL)
+    with pytest.raises(CityloopError, match="holds no network as this version exports it"):
+        read_start(CHECKPOINTS / "dampers" / "jansen-all")
 
 
 def test_a_run_starts_from_another_policy_than_the_best(run):
