@@ -37,7 +37,7 @@ from serving.booking.settings import BookingSettings
 from serving.booking.store import AGAIN_S, Answer, Change, Row, Stale, Store, Unusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
 from serving.booking.zones import Zones
-from serving.refusals import Busy, Conflict, Refused
+from serving.refusals import Busy, Conflict, Refused, brief
 from serving.telemetry import MOST_THINGS, Telemetry
 
 TRIES = 20
@@ -412,7 +412,7 @@ class Desk:
     def _row(self, roster: Roster, booking: str) -> Row:
         row = roster.rows.get(booking) or self._store.booking(booking)
         if row is None:
-            raise Unknown("booking", booking, "there is no such booking, or it was over long ago")
+            raise Unknown("booking", brief(booking), "there is no such booking, or it was over long ago")
         return row
 
     @property

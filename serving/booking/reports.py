@@ -11,7 +11,7 @@ from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Change, Row
 from serving.booking.wire import EventRequest
-from serving.refusals import Conflict
+from serving.refusals import Conflict, brief
 
 STATES = {WAITING: "confirmed", ABOARD: "aboard"}
 """State of a rider → of the booking."""
@@ -41,7 +41,7 @@ def duties_of(roster: Roster, vehicle: str) -> list[int]:
 
 
 def _unknown(vehicle: str) -> Unknown:
-    return Unknown("vehicle", vehicle, "there is no such vehicle: GET vehicles lists them")
+    return Unknown("vehicle", brief(vehicle), "there is no such vehicle: GET vehicles lists them")
 
 
 class Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from serving.wire import Model
 
@@ -25,8 +25,6 @@ class Point(Model):
 
 class Trip(Model):
     """A trip that somebody wants to make."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     origin: Annotated[str, Field(max_length=128)] | Point = Field(alias="from", description="a stop, or a place")
     destination: Annotated[str, Field(max_length=128)] | Point = Field(alias="to", description="a stop, or a place")

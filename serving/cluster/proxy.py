@@ -55,6 +55,8 @@ def bundle_tls(tls: Tls, folder: Path) -> Path:
             "give a certificate and its key as PEM, without a password"
         ) from None
     _tell_of_time(tls.certificate, parts[0])
+    if tls.key.stat().st_mode & 0o007:  # a group may: that of those who serve
+        log.warning("tls: anybody on this machine may read %s: run 'chmod o= %s'", tls.key, tls.key)
     return path
 
 

@@ -323,6 +323,17 @@ def test_certificates_that_do_not_fit_are_one_sentence(tls: Tls, tmp_path: Path)
             bundle_tls(Tls(certificate=certificate, key=key), tmp_path)
 
 
+def test_a_key_that_anybody_may_read_is_told(tls: Tls, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for mode in (0o600, 0o640):
+        tls.key.chmod(mode)
+        bundle_tls(tls, tmp_path)
+    assert caplog.text == ""
+    tls.key.chmod(0o644)
+    bundle_tls(tls, tmp_path)
+    tls.key.chmod(0o600)
+    assert f"anybody on this machine may read {tls.key}: run 'chmod o= {tls.key}'" in caplog.text
+
+
 def test_a_renewed_certificate_is_taken_and_one_that_does_not_fit_leaves_the_old(tls: Tls, tmp_path: Path) -> None:
     new = Tls(certificate=tmp_path / "c.pem", key=tmp_path / "k.pem")
     with closing(Cluster(config(tls=tls))) as cluster:

@@ -94,6 +94,7 @@ def test_a_refused_booking_stays_refused_under_its_name(client: Client) -> None:
         ({"from": "1", "to": "2", "depart": "2026-03-02T08:00:00"}, (422, "depart", "2026-03-02T08:00:00")),
         ({"from": "1", "to": "2", "name": "Ms Lan"}, (422, "name", "Ms Lan")),
         ({"from": "1", "to": "2", "vehicle": "green"}, (404, "vehicle", "green")),
+        ({"origin": "1", "destination": "2"}, (422, "from", None)),
     ],
 )
 def test_what_makes_no_sense_is_said(client: Client, trip: dict[str, Any], answer: tuple[int, str, Any]) -> None:
@@ -101,6 +102,10 @@ def test_what_makes_no_sense_is_said(client: Client, trip: dict[str, Any], answe
     status, field, value = refusal(refused)
     assert (status, field) == answer[:2]
     assert str(value).replace(" ", "T") == str(answer[2]).replace(" ", "T")
+
+
+def test_an_unknown_booking_is_repeated_shortly(client: Client) -> None:
+    assert refusal(client.get(f"bookings/{'x' * 3000}")) == (404, "booking", "x" * 57 + "...")
 
 
 def test_what_is_no_json_is_repeated_as_it_was_sent(client: Client) -> None:
