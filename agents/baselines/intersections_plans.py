@@ -106,11 +106,11 @@ def joined(cycle: Cycle) -> Cycle:
 def fixed(site: SignalSite) -> LocalPlan:
     """The network's own programs.
 
-    With a fixed yellow in the site's timing (RESCO's regime) they run untouched; otherwise the same greens and offsets
-    run with the site's yellows and all-reds, and no green is shorter than the site's minimum.
+    By RESCO's protocol they run untouched; otherwise the same greens and offsets run with the site's yellows and
+    all-reds, and no green is shorter than the site's minimum.
     """
     cycles = [own_cycle(site, junction) for junction in site.junctions]
-    if site.timing.yellow_s is None:
+    if site.regime == "engineer":
         return LocalPlan(compile_plan("fixed", site, cycles), cycles, site)
     program = LocalProgram(
         name="fixed",

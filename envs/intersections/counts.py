@@ -1,8 +1,8 @@
 """Traffic counts that a fixed-time plan is made from: what a route file sends over every movement, in vehicles/h.
 
 Vehicles and flows with routes are counted along them, wherever in the files these are defined. Trips are routed first,
-over the quickest path of the empty network as SUMO does, between edges, junctions or zones (``taz``). The demand is the
-scenario's own, never that of a seed.
+over the quickest path of the empty network for cars, between edges, junctions or zones (``taz``); in SUMO some drive
+otherwise, by how full roads are as they depart. The demand is the scenario's own, never that of a seed.
 """
 
 from __future__ import annotations

@@ -264,8 +264,8 @@ def _vary(
     for child in children:
         depart = departs_s(child)
         if depart is not None and child.tag in STREAMS:
-            flow = _scaled_flow(child, scale, flows)
-            departing += [] if flow is None else [(depart, len(departing), flow)]
+            scaled = _scaled_flows(child, scale, flows, names)
+            departing += [(depart, len(departing) + k, flow) for k, flow in enumerate(scaled)]
             continue
         if depart is None:
             definitions += [child] if rides_from(child) is None else []
@@ -289,14 +289,20 @@ def _vary(
     return definitions + [element for _, _, element in sorted(departing, key=lambda item: item[:2])]
 
 
-def _scaled_flow(flow: ET.Element, scale: float, rng: np.random.Generator) -> ET.Element | None:
-    """A flow of so much more; of a number of vehicles the fraction by chance, and None if none is left."""
+def _scaled_flows(flow: ET.Element, scale: float, rng: np.random.Generator, names: Names) -> list[ET.Element]:
+    """A flow of so much more; of a number of vehicles the fraction by chance, and nothing if none is left.
+
+    A flow by probability has a vehicle a second at most: of more it becomes several.
+    """
     changed = ET.Element(flow.tag, dict(flow.attrib))
     changed.extend(flow)
+    several = 1
     for name in RATES:
         if name in changed.attrib:
             value = float(changed.attrib[name]) * scale
-            value = min(value, 1.0) if name == "probability" else value
+            if name == "probability":
+                several = max(1, math.ceil(value - 1e-9))
+                value /= several
             changed.set(name, str(int(value + rng.random())) if name == "number" else f"{value:.6f}")
     if "period" in changed.attrib:
         period = changed.attrib["period"]
@@ -304,4 +310,11 @@ def _scaled_flow(flow: ET.Element, scale: float, rng: np.random.Generator) -> ET
             changed.set("period", f"exp({period_value(period) * scale:.6f})")
         else:
             changed.set("period", f"{period_value(period) / scale:.4f}")
-    return None if changed.get("number") == "0" else changed
+    if changed.get("number") == "0":
+        return []
+    found = [changed]
+    for copy in range(1, several):
+        twin = ET.Element(changed.tag, {**changed.attrib, "id": names.of_copy(changed.get("id", ""), copy)})
+        twin.extend(changed)
+        found.append(twin)
+    return found

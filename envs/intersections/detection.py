@@ -235,6 +235,9 @@ class Faults:
         decision_s: seconds between two readings.
         seed: which detectors are dead, and the noise.
         approaches: number of approaches.
+
+    Attributes:
+        dead: which approaches' detectors are dead, bool ``(approaches,)``.
     """
 
     def __init__(self, sensors: Sensors, decision_s: float, seed: int, approaches: int):
@@ -242,7 +245,7 @@ class Faults:
         assert not isinstance(sensors.dropout, tuple)
         self._rng = np.random.default_rng([seed, 2])
         self._noise = sensors.noise
-        self._dead = self._rng.random(approaches) < sensors.dropout
+        self.dead = self._rng.random(approaches) < sensors.dropout
         self._past: deque[Readings] = deque(maxlen=1 + round(sensors.delay_s / decision_s))
         self._perfect = sensors.noise == 0 and sensors.dropout == 0 and sensors.delay_s == 0
 
@@ -256,7 +259,7 @@ class Faults:
             if self._noise:
                 np.multiply(values, np.maximum(self._rng.normal(1.0, self._noise, len(values)), 0.0), out=values)
             if not name.startswith("exit_"):
-                values[self._dead] = np.nan
+                values[self.dead] = np.nan
         np.minimum(seen["occupancy"], 1.0, out=seen["occupancy"])
         for part, whole in PARTS.items():
             np.minimum(seen[part], seen[whole], out=seen[part])  # noise never counts more vehicles than there are

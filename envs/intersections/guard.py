@@ -7,11 +7,13 @@ independent of it: it watches the lamps second by second, like the malfunction m
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests
-from envs.intersections.site import Junction, SignalSite, ite_yellow_s
+from envs.intersections.site import Junction, SignalSite, ite_red_clearance_s, ite_yellow_s, walking_s
 
 
 class SignalGuard:
@@ -127,6 +129,9 @@ class ConflictMonitor:
         self._limit_s = site.max_red_s(junction)
         self._conflicts: dict[str, list[tuple[int, int]]] = {}  # of every state seen: most are shown for long
         self._yellow_s = [self._least_yellow_s(k) for k in range(len(junction.movements))]
+        self._clear_s = [self._least_clear_s(k) for k in range(len(junction.movements))]
+        self._shown = ""
+        self._ended = {"G": [-math.inf] * len(junction.movements), "Gg": [-math.inf] * len(junction.movements)}
         self._green: set[int] = set()
         self._yellow_from: dict[int, float] = {}
         self._red_from: dict[int, float] = {}
@@ -138,6 +143,14 @@ class ConflictMonitor:
             return 0
         fixed = self.site.timing.yellow_s
         return ite_yellow_s(m.speed_mps) if fixed is None else fixed
+
+    def _least_clear_s(self, movement: int) -> int:
+        """The shortest time from the end of a movement's green until somebody in its way may start."""
+        m = self.junction.movements[movement]
+        if m.approach < 0:
+            return walking_s(m.width_m) if m.crossing else 0
+        fixed = self.site.timing.all_red_s
+        return self._yellow_s[movement] + (ite_red_clearance_s(m.width_m, m.speed_mps) if fixed is None else fixed)
 
     def watch(self, time_s: float, state: str) -> list[str]:
         """Check what is shown at a time; call it every second, in order.
@@ -153,6 +166,34 @@ class ConflictMonitor:
         ]
         for k, signal in enumerate(state):
             faults += self._lamp(k, signal, time_s)
+        if state != self._shown:
+            faults += self._intergreens(time_s, state)
+        return faults
+
+    def _intergreens(self, time_s: float, state: str) -> list[str]:
+        """At a change of lamps: was the junction cleared of those in whose way somebody starts?
+
+        Whoever starts, or need not give way any more, does so after those in its way whose green has ended; and, but
+        for RESCO's protocol, after those whose right to go first has.
+        """
+        before, self._shown = self._shown or state, state
+        for greens, ended in self._ended.items():
+            for k, (was, now) in enumerate(zip(before, state, strict=True)):
+                if was in greens and now not in greens:
+                    ended[k] = time_s
+        faults = []
+        for k, (was, now) in enumerate(zip(before, state, strict=True)):
+            if now not in "Gg" or was == now or (was, now) == ("G", "g"):
+                continue
+            for other in self.junction.across[k]:
+                first = "G" if state[other] in "Gg" else "Gg"
+                yielding = now == "g" and (k, other) in self._yields  # it gives way to whoever is still green
+                if first == "G" and (yielding or self.site.regime == "resco"):
+                    continue
+                since_s = time_s - self._ended[first][other]
+                if state[other] not in first and since_s < self._clear_s[other]:
+                    due = f"{since_s:g} s after movement {other}, at least {self._clear_s[other]} s are due"
+                    faults.append(f"{self.junction.id} movement {k} at {time_s:g} s: starts {due}")
         return faults
 
     def _compatible(self, a: int, b: int, state: str) -> bool:

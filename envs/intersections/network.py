@@ -21,7 +21,7 @@ from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.told import warn_once
 from envs.intersections.conflicts import UNGROUP, crossed, crossing_of, mixed, right_of_way
 from envs.intersections.counts import Turns, turn_flows
-from envs.intersections.scenarios import SignalScenario, Timing
+from envs.intersections.scenarios import Regime, SignalScenario, Timing
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
     Approach,
@@ -60,20 +60,21 @@ def load_site(scenario: SignalScenario) -> SignalSite:
     """
     files = (scenario.routes, scenario.additional)
     window_s = (scenario.begin_s, scenario.duration_s)
-    timing = scenario.timing.model_dump_json()
-    return _load_site(scenario.name, scenario.net, *files, window_s, timing, scenario.sensors.range_m)
+    rules = (scenario.regime, scenario.timing.model_dump_json())
+    return _load_site(scenario.name, scenario.net, *files, window_s, rules, scenario.sensors.range_m)
 
 
-@kept(lambda name, net_file, routes, additional, window_s, timing, range_m: (net_file, *routes, *additional), most=32)
+@kept(lambda name, net_file, routes, additional, window_s, rules, range_m: (net_file, *routes, *additional), most=32)
 def _load_site(
     name: str,
     net_file: Path,
     routes: tuple[Path, ...],
     additional: tuple[Path, ...],
     window_s: tuple[float, float],
-    timing: str,
+    rules: tuple[Regime, str],
     range_m: float,
 ) -> SignalSite:
+    regime, timing = rules[0], Timing.model_validate_json(rules[1])
     net = _read_net(net_file, window_s[0])
     for path in additional:
         _add_programs(net, path, window_s[0])
@@ -83,7 +84,7 @@ def _load_site(
     for light in lights:
         _refuse_type_off(light)
     flows = turn_flows(net, (*routes, *additional), *window_s)
-    builder = _Builder(net, range_m, flows, Timing.model_validate_json(timing))
+    builder = _Builder(net, range_m, flows, regime, timing)
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
         told = [f"signal {light}: {why}" for light, why in builder.kept.items()]
@@ -99,7 +100,8 @@ def _load_site(
     approaches = tuple(builder.approaches)
     return SignalSite(
         name=name,
-        timing=Timing.model_validate_json(timing),
+        regime=regime,
+        timing=timing,
         range_m=range_m,
         junctions=tuple(junctions),
         approaches=approaches,
@@ -114,7 +116,12 @@ def _read_net(path: Path, begin_s: float) -> Any:
     class Reader(sumolib.net.NetReader):
         """sumolib's own wants of every program an offset in seconds, which netedit leaves out where it is 0."""
 
+        root = ""
+
         def startElement(self, name: str, attrs: Any) -> None:
+            self.root = self.root or name
+            if self.root != "net":
+                raise ValueError(f"it holds <{self.root}>")
             if name == "tlLogic":
                 attrs = dict(attrs.items()) | {"offset": _offset_s(attrs.get("offset"), begin_s)}
             super().startElement(name, attrs)
@@ -182,8 +189,8 @@ class _Builder:
         stretched: seconds of a program's cycle, and those that the minimum green adds to it in `fixed`.
     """
 
-    def __init__(self, net: Any, range_m: float, flows: Turns, timing: Timing):
-        self.net, self.range_m, self.flows, self.timing = net, range_m, flows, timing
+    def __init__(self, net: Any, range_m: float, flows: Turns, regime: Regime, timing: Timing):
+        self.net, self.range_m, self.flows, self.regime, self.timing = net, range_m, flows, regime, timing
         self.approaches: list[Approach] = []
         self.exits: list[Exit] = []
         self.kept: dict[str, str] = {}
@@ -295,11 +302,11 @@ class _Builder:
     def _note_short_greens(
         self, light: str, phases: Sequence[Phase], foes: set[tuple[int, int]], yields: set[tuple[int, int]]
     ) -> None:
-        """Note what the minimum green adds to a cycle; with a fixed yellow `fixed` runs programs as they are."""
+        """Note what the minimum green adds to a cycle; by RESCO's protocol `fixed` runs programs as they are."""
         greens = [phase.duration_s for phase in phases if safe_stage(phase.state, foes, yields) is not None]
         cycle_s = sum(phase.duration_s for phase in phases)
         more_s = sum(max(0.0, self.timing.min_green_s - green_s) for green_s in greens)
-        if self.timing.yellow_s is None and more_s > STRETCHED_SHARE * cycle_s:
+        if self.regime == "engineer" and more_s > STRETCHED_SHARE * cycle_s:
             self.stretched[light] = cycle_s, more_s
 
     def _movements(self, connections: list[Any], count: int) -> tuple[Movement, ...]:

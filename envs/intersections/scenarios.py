@@ -99,7 +99,8 @@ class Sensors(Frozen):
         range_m: how far upstream of the stop line an approach is watched (across edge fragments).
         noise: relative standard deviation of counts, speeds and waiting times. A range (low, high): drawn uniformly
             for each episode.
-        dropout: share of approach lanes whose detector is dead for the episode. A range: as for noise.
+        dropout: share of approach lanes whose detector is dead for the episode, and the loop of actuated control
+            with it. A range: as for noise.
         delay_s: age of detector values, rounded to whole decisions.
         faulty: share of the episodes in which anything is wrong at all; a plain noise or dropout is then the top of a
             range from 0. None: every episode has faults, and a plain number is exactly that.

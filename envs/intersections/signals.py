@@ -44,13 +44,13 @@ class LocalProgram:
 
 
 def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list[Phase]:
-    """What is shown between two stages: yellow for what loses its green, then all-red for it; nothing else changes."""
-    lost = set(junction.lost(old, new))
+    """What is shown between two stages: yellow for whose green ends, then red for them; nothing else changes."""
+    ending = set(site.ending(junction, old, new))
     yellow, red = [], []
     for k, signal in enumerate(junction.stages[old]):
         walkers = junction.movements[k].crossing
-        yellow.append(("r" if walkers else "y") if k in lost else signal)
-        red.append("r" if k in lost else signal)
+        yellow.append(("r" if walkers else "y") if k in ending else signal)
+        red.append("r" if k in ending else signal)
     phases = [
         Phase(state="".join(yellow), duration_s=site.yellow_s(junction, old, new)),
         Phase(state="".join(red), duration_s=site.all_red_s(junction, old, new)),
@@ -75,9 +75,18 @@ def local_id(local: LocalProgram) -> str:
     return OURS + local.name
 
 
+LOOP = f"{OURS}loop:"
+"""How ids of detectors begin that are written here."""
+
+
 def loop_id(stop: str) -> str:
     """The id of the detector of a lane at a stop line, where that is not SUMO's own."""
-    return f"loop:{stop}"
+    return LOOP + stop
+
+
+def stop_lane(loop: str, lane: str) -> str:
+    """The lane at a stop line that a detector serves, by its id and the lane that it lies on; see `loop_id`."""
+    return loop.removeprefix(LOOP) if loop.startswith(LOOP) else lane
 
 
 def sumo_programs(site: SignalSite, local: LocalProgram | None) -> str:
@@ -158,6 +167,7 @@ class SignalController:
         self.stage = np.zeros(len(junctions), dtype=np.int64)
         self._last = [(0, float(time_s))] * len(junctions)  # the stage before, and when the change from it began
         self._between: dict[tuple[int, int, int], list[Phase]] = {}
+        self._ends: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._green_from = np.full(len(junctions), float(time_s))
         self._green = np.concatenate([greens[0] for greens in self._greens])
         self._kept = np.ones(len(self._of), dtype=bool)
@@ -182,15 +192,23 @@ class SignalController:
             if time_s < self._green_from[j]:
                 raise ValueError(f"junction {self.site.agents[j]} was told to change while it is clearing")
             span = self._spans[j]
+            ending = list(self._ending(j, old, new))
             before, after = self._greens[j][old], self._greens[j][new]
-            self._lost_at[span][before & ~after] = time_s
             self._kept[span] = before & after
+            self._kept[span][ending] = False
+            self._lost_at[span][ending] = time_s
             self._green[span] = after
             self._green_from[j] = time_s + self._intergreen_s[j][old, new]
             self.stage[j] = new
             self._last[j] = (old, time_s)
             changes.append((j, old, new))
         return changes
+
+    def _ending(self, j: int, old: int, new: int) -> tuple[int, ...]:
+        """See `SignalSite.ending`."""
+        if (j, old, new) not in self._ends:
+            self._ends[j, old, new] = tuple(self.site.ending(self.site.junctions[j], old, new))
+        return self._ends[j, old, new]
 
     def status(self, time_s: float) -> dict[str, np.ndarray]:
         """The junction and movement columns of the readings at a time."""

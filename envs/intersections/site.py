@@ -7,17 +7,18 @@ which greens may be shown together) live here because guard, signal cabinet and 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from functools import cached_property
 from itertools import permutations
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.scene import Point
 from envs.core.site import Site
-from envs.intersections.scenarios import Timing
+from envs.intersections.scenarios import Regime, Timing
 
 VEHICLE_SPACE_M = 7.5
 """Road that a standing car takes, gap included (SUMO's default car: 5 m and 2.5 m)."""
@@ -39,6 +40,11 @@ def ite_yellow_s(speed_mps: float) -> int:
 def ite_red_clearance_s(width_m: float, speed_mps: float) -> int:
     """Red clearance for a conflict area, in whole seconds from 1 to 6: R = (w + L) / v, L = 6.1 m (ITE), rounded."""
     return min(6, max(1, round((width_m + VEHICLE_LENGTH_M) / max(speed_mps, 1.0))))
+
+
+def walking_s(width_m: float) -> int:
+    """How long a walker takes to cross, in whole seconds."""
+    return math.ceil(width_m / WALKING_MPS)
 
 
 class Segment(Frozen):
@@ -169,11 +175,41 @@ class Junction(Frozen):
         """Signal indices that are red in one stage and green in another."""
         return self.lost(new, old)
 
+    @cached_property
+    def across(self) -> tuple[frozenset[int], ...]:
+        """For every signal index, those whose paths cross or merge with its own."""
+        found: list[set[int]] = [set() for _ in self.movements]
+        for a, b in self.foes:
+            found[a].add(b)
+            found[b].add(a)
+        return tuple(map(frozenset, found))
+
+    def demoted(self, old: int, new: int) -> list[int]:
+        """Signal indices that must give way from now on, protected before, to somebody in their way who starts."""
+        was, will = self.stages[old], self.stages[new]
+
+        def starts(other: int, k: int) -> bool:
+            first = will[other] == "G" and was[other] != "G"
+            return first or (will[other] == "g" and was[other] not in "Gg" and (k, other) in self._gives_way)
+
+        turned = [k for k, signal in enumerate(will) if was[k] == "G" and signal == "g"]
+        return [k for k in turned if any(starts(other, k) for other in self.across[k])]
+
+    @cached_property
+    def _gives_way(self) -> frozenset[tuple[int, int]]:
+        return frozenset(self.yields)
+
+    def promoted(self, old: int, new: int, ending: Collection[int]) -> list[int]:
+        """Signal indices that need not give way any more, as somebody in their way is among those whose green ends."""
+        pairs = enumerate(zip(self.stages[old], self.stages[new], strict=True))
+        return [k for k, (a, b) in pairs if (a, b) == ("g", "G") and not self.across[k].isdisjoint(ending)]
+
 
 class SignalSite(Site):
     """A signalised road network.
 
     Attributes:
+        regime: whose rules hold for changes of stage; see `ending`.
         timing: how signals are timed here.
         range_m: detection range.
         junctions: the agents.
@@ -183,12 +219,23 @@ class SignalSite(Site):
     """
 
     system: Literal["intersections"] = "intersections"
+    regime: Regime = "engineer"
     timing: Timing
     range_m: float
     junctions: tuple[Junction, ...] = Field(min_length=1)
     approaches: tuple[Approach, ...]
     exits: tuple[Exit, ...]
     streets: tuple[tuple[Point, ...], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _told_by_its_timing(cls, content: Any) -> Any:
+        """What was written before sites had a regime: RESCO's protocol is the one without all-red."""
+        if not isinstance(content, dict) or "regime" in content:
+            return content
+        timing = content.get("timing")
+        all_red = timing.get("all_red_s") if isinstance(timing, dict) else getattr(timing, "all_red_s", None)
+        return content | {"regime": "resco" if all_red == 0 else "engineer"}
 
     @cached_property
     def agents(self) -> tuple[str, ...]:
@@ -197,13 +244,16 @@ class SignalSite(Site):
 
     @property
     def history(self) -> Any:
-        """Historic counts, which only fixed-time plans are made from, and what only maps need."""
-        return {
+        """Historic counts, which only fixed-time plans are made from, what only maps need, and the regime where the
+        timing tells it: no all-red, no other rules of clearance.
+        """
+        kept: dict[str, Any] = {
             "junctions": {"__all__": {"movements": {"__all__": {"flow_veh_h"}}, "place": True}},
             "approaches": {"__all__": {"shape"}},
             "exits": {"__all__": {"shape"}},
             "streets": True,
         }
+        return kept | ({"regime": True} if (self.regime == "resco") == (self.timing.all_red_s == 0) else {})
 
     @cached_property
     def axes(self) -> Axes:
@@ -225,27 +275,47 @@ class SignalSite(Site):
             "max_red_s": {name: red if math.isfinite(red) else None for name, red in reds.items()},
         }
 
+    def ending(self, junction: Junction, old: int, new: int) -> list[int]:
+        """Signal indices whose green ends in a change of stage, so that they are shown yellow and then red.
+
+        They are those that are red afterwards and, but for RESCO's protocol, those that are only permitted then while
+        others in their way start: a green arrow does not turn into a green that must give way without a yellow.
+        """
+        return sorted([*junction.lost(old, new), *([] if self.regime == "resco" else junction.demoted(old, new))])
+
+    def starting(self, junction: Junction, old: int, new: int) -> list[int]:
+        """Signal indices for which the junction must be cleared before a stage begins.
+
+        They are those that were red and, but for RESCO's protocol, those that had to give way to whose green ends.
+        """
+        promoted = [] if self.regime == "resco" else junction.promoted(old, new, self.ending(junction, old, new))
+        return sorted([*junction.gained(old, new), *promoted])
+
     def yellow_s(self, junction: Junction, old: int, new: int) -> int:
-        """Yellow of a change of stage: the longest that a movement that loses its green needs; 0 if none does."""
-        lost = [junction.movements[k] for k in junction.lost(old, new)]
-        if not lost:
+        """Yellow of a change of stage: the longest that a movement whose green ends needs; 0 if none does."""
+        ending = [junction.movements[k] for k in self.ending(junction, old, new)]
+        if not ending:
             return 0
         fixed = self.timing.yellow_s
         if fixed is not None:
             return fixed
-        return max((ite_yellow_s(m.speed_mps) for m in lost if not m.crossing), default=3)
+        return max((ite_yellow_s(m.speed_mps) for m in ending if not m.crossing), default=3)
 
     def all_red_s(self, junction: Junction, old: int, new: int) -> int:
-        """All-red of a change of stage: the junction is cleared before others start; 0 if none starts."""
-        lost = [junction.movements[k] for k in junction.lost(old, new)]
-        if not lost or not junction.gained(old, new):
-            return 0
+        """All-red of a change of stage: the junction is cleared before others start.
+
+        Where none starts it is as long as walkers need. They lose their green at the start of the yellow and may walk
+        on until the next stage begins; and who crosses their way may start in the stage after that.
+        """
+        ending = [junction.movements[k] for k in self.ending(junction, old, new)]
+        walking = max((walking_s(m.width_m) for m in ending if m.crossing), default=0)
+        walking = max(0, walking - self.yellow_s(junction, old, new))
+        if not ending or not self.starting(junction, old, new):
+            return walking
         clearance = self.timing.all_red_s
         if clearance is None:
-            clearance = max((ite_red_clearance_s(m.width_m, m.speed_mps) for m in lost if not m.crossing), default=1)
-        # Walkers lose their green at the start of the yellow and may walk on until the next stage begins.
-        walking = max((math.ceil(m.width_m / WALKING_MPS) for m in lost if m.crossing), default=0)
-        return max(clearance, walking - self.yellow_s(junction, old, new))
+            clearance = max((ite_red_clearance_s(m.width_m, m.speed_mps) for m in ending if not m.crossing), default=1)
+        return max(clearance, walking)
 
     def intergreen_s(self, junction: Junction, old: int, new: int) -> int:
         """Seconds from the end of a stage to the start of the next."""

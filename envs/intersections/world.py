@@ -25,6 +25,7 @@ from envs.core.world import Commands, World
 from envs.intersections.demand import names_junctions, quiet_files, route_files
 from envs.intersections.detection import Detection, Faults
 from envs.intersections.kpis import GridlockWatch, read_kpis
+from envs.intersections.loops import FailedLoops
 from envs.intersections.scenarios import SignalScenario
 from envs.intersections.signals import START, LocalProgram, SignalController, local_id, program_id, sumo_programs
 from envs.intersections.site import SignalSite
@@ -57,6 +58,7 @@ class SumoWorld(World):
         self._sumo: Any = None
         self._truth: dict[str, Any] = {}
         self._kpis: dict[str, float] = {}
+        self._failed_loops: FailedLoops | None = None
 
     def prepare(self) -> None:
         """Load SUMO; see `World.prepare`."""
@@ -78,7 +80,7 @@ class SumoWorld(World):
         SumoWorld._running, self._owner = weakref.ref(self), os.getpid()
         self._folder = tempfile.TemporaryDirectory(prefix="cityloop-")
         folder = Path(self._folder.name)
-        self._seed, self._local = seed, program
+        self._seed, self._local, self._failed_loops = seed, program, None
         self._time_s = float(self.scenario.begin_s)
         self._end_s = self._time_s + self.scenario.decisions * self.scenario.decision_s
         self._kpis = {}
@@ -89,6 +91,8 @@ class SumoWorld(World):
             self.close()
             raise
         self._faults = Faults(self.scenario.sensors_of(seed), self.scenario.decision_s, seed, len(self.site.approaches))
+        if program is not None and program.kind == "actuated":
+            self._failed_loops = FailedLoops(self.site, self._sumo, self._faults.dead)
         self._gridlock = GridlockWatch()
         return self._observe()
 
@@ -161,6 +165,8 @@ class SumoWorld(World):
             signals = self._controller.status(self._time_s)
         else:
             signals = self._detection.shown(self._sumo, self._time_s)
+        if self._failed_loops is not None:
+            self._failed_loops.call(signals)
         return self._faults.apply(true) | signals
 
     @property

@@ -4,6 +4,8 @@ import pytest
 
 from envs.intersections.guard import ConflictMonitor
 from envs.intersections.signals import transition
+from envs.intersections.site import Movement
+from tests.envs.intersections import small
 from tests.safety.cabinet import MAPS, site_of
 
 
@@ -75,6 +77,45 @@ def test_a_missing_yellow_is_seen(site):
     for junction in site.junctions:
         green, _, *rest = change(site, junction, *opposing(junction))
         assert any("yellow of 0 s" in fault for fault in watch(site, junction, green, *rest))
+
+
+def test_a_junction_that_was_not_cleared_is_seen(site):
+    """Of every change that needs an all-red: one that is a second short, or not there."""
+    for junction in site.junctions:
+        changes = [(a, b) for a in range(len(junction.stages)) for b in range(len(junction.stages)) if a != b]
+        for old, new in changes:
+            crossed = {
+                k
+                for k in site.starting(junction, old, new)
+                if junction.across[k] & set(site.ending(junction, old, new))
+            }
+            if crossed:
+                green, *between, after = change(site, junction, old, new)
+                assert any("starts" in fault for fault in watch(site, junction, green, *between[:-1], after))
+
+
+def test_a_green_arrow_that_becomes_one_that_gives_way_is_seen():
+    site = site_of("cologne3", "engineer")
+    found = [
+        (j, a, b) for j in site.junctions for a in range(len(j.stages)) for b in range(len(j.stages)) if j.demoted(a, b)
+    ]
+    assert len(found) == 5
+    for junction, old, new in found:
+        faults = watch(site, junction, (junction.stages[old], 10), (junction.stages[new], 10))
+        assert any("starts 0 s after" in fault for fault in faults)
+        assert watch(site, junction, *change(site, junction, old, new)) == []
+
+
+def test_a_walk_that_was_cut_off_is_seen():
+    walk = Movement(approach=-1, exits=(), speed_mps=1.2, width_m=16.05, crossing=True)
+    place = small.site(
+        small.junction(("GrG", "Grr", "rGr"), [small.movement(0), small.movement(1), walk], foes=[(0, 1), (1, 2)])
+    )
+    junction = place.junctions[0]
+    onward = [(phase.state, phase.duration_s) for phase in transition(place, junction, 1, 2)]
+    ways = {seconds: watch(place, junction, ("GrG", 10), ("Grr", seconds), *onward, ("rGr", 5)) for seconds in (8, 9)}
+    assert ways[9] == []
+    assert [fault for fault in ways[8] if "starts 14 s after movement 2, at least 15 s are due" in fault]
 
 
 def test_starvation_is_seen(site):

@@ -30,6 +30,7 @@ PEER_SCENARIO = "intersections/cologne8"
 """Where sumo-rl is measured."""
 
 SUMO_RL_TIMING = {
+    "regime": "resco",
     "timing__decision_s": 5,
     "timing__yellow_s": 2,
     "timing__all_red_s": 0,

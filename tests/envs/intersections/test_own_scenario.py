@@ -80,6 +80,8 @@ def test_broken_network(folder):
     sentence = refusal(folder / "own.yaml")
     assert "own.net.xml cannot be read" in sentence
     assert "give a SUMO .net.xml file" in sentence
+    (folder / "own.net.xml").write_text("<routes/>")
+    assert "own.net.xml cannot be read (it holds <routes>): give a SUMO .net.xml" in refusal(folder / "own.yaml")
 
 
 def test_network_without_signals(folder):

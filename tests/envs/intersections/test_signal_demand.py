@@ -86,10 +86,13 @@ def test_who_is_aboard_from_the_beginning_comes_with_the_vehicle(scenario, tmp_p
         assert "ra" not in order or order.index("ra") > order.index("a")
 
 
-def test_no_flow_is_more_probable_than_one(scenario, tmp_path):
+@pytest.mark.parametrize(("scale", "shares"), [(1.1, [0.99]), (1.3, [0.585] * 2), (3.0, [0.9] * 3)])
+def test_no_flow_is_more_probable_than_one(scenario, tmp_path, scale, shares):
+    """It becomes several, so that as many vehicles come as are asked for."""
     scenario.routes[0].write_text('<routes><flow id="q" begin="0" end="9" from="a" to="b" probability="0.9"/></routes>')
-    (flow,) = varied(scenario, tmp_path / "v", scale=[1.3, 1.3])
-    assert float(flow.get("probability")) == 1.0
+    flows = varied(scenario, tmp_path / "v", scale=[scale, scale])
+    assert [float(flow.get("probability")) for flow in flows] == pytest.approx(shares)
+    assert len({flow.get("id") for flow in flows}) == len(shares)
 
 
 def test_what_is_grouped_counts_too(scenario, tmp_path):

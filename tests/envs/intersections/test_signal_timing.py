@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from envs.intersections.guard import ConflictMonitor
 from envs.intersections.scenarios import REGIMES
 from envs.intersections.signals import SignalController, transition
-from envs.intersections.site import Movement, ite_red_clearance_s, ite_yellow_s
+from envs.intersections.site import Movement, SignalSite, ite_red_clearance_s, ite_yellow_s
 from tests.envs.intersections.small import crossroads, junction, movement, site
 
 
@@ -52,12 +53,75 @@ def test_a_stage_that_only_adds_greens_needs_no_transition():
     assert transition(place, place.junctions[0], 0, 1) == []
 
 
+def turning(regime):
+    """A left turn that crosses oncoming traffic: first protected, then giving way to it."""
+    movements = [movement(0), movement(1)]
+    place = site(junction(("rG", "Gg"), movements, foes=[(0, 1)], yields=[(1, 0)]), REGIMES[regime])
+    return place.model_copy(update={"regime": regime})
+
+
+@pytest.mark.parametrize(
+    ("regime", "old", "shown"),
+    [
+        ("engineer", 0, [("ry", 4), ("rr", 2)]),  # the arrow ends before those in its way start
+        ("engineer", 1, [("yg", 4), ("rg", 2)]),  # and begins once they have left
+        ("resco", 0, []),
+        ("resco", 1, [("yg", 3)]),
+    ],
+)
+def test_a_turn_that_is_protected_and_then_gives_way(regime, old, shown):
+    place = turning(regime)
+    assert [(p.state, p.duration_s) for p in transition(place, place.junctions[0], old, 1 - old)] == shown
+
+
+def test_a_turn_whose_arrow_ends_is_red_meanwhile():
+    cabinet = SignalController(turning("engineer"))
+    cabinet.command(10.0, np.array([1]))
+    assert cabinet.status(12.0)["red_s"].tolist() == [12, 2]
+    assert cabinet.status(16.0)["red_s"].tolist() == [0, 0]
+
+
+def test_two_greens_that_give_way_to_each_other_by_right_of_way():
+    """Of what was protected and what starts, only who must let the other go has lost something."""
+    movements = [movement(0), movement(1)]
+    for yields, shown in (((1, 0), [("ry", 4), ("rr", 2)]), ((0, 1), [])):
+        place = site(junction(("rG", "gg"), movements, foes=[(0, 1)], yields=[yields]))
+        phases = transition(place, place.junctions[0], 0, 1)
+        assert [(p.state, p.duration_s) for p in phases] == shown
+        monitor = ConflictMonitor(place, place.junctions[0])
+        seconds = ["rG"] * 9 + [p.state for p in phases for _ in range(int(p.duration_s))] + ["gg"] * 9
+        assert [fault for s, state in enumerate(seconds) for fault in monitor.watch(float(s), state)] == []
+
+
+def test_a_site_from_before_regimes_is_told_by_its_timing():
+    for regime in ("resco", "engineer"):
+        place = turning(regime)
+        content = place.model_dump(mode="json")
+        del content["regime"]
+        again = SignalSite.model_validate(content)
+        assert (again.regime, again.hash) == (regime, place.hash)
+
+
+def test_a_turn_keeps_its_right_where_nobody_in_its_way_starts():
+    place = site(junction(("rGr", "rgG"), [movement(k) for k in range(3)], foes=[(0, 1)], yields=[(1, 0)]))
+    assert transition(place, place.junctions[0], 0, 1) == []
+
+
 def test_walkers_clear_the_road_before_the_next_green():
     walk = Movement(approach=-1, exits=(), speed_mps=1.2, width_m=10.7, crossing=True)
     place = site(junction(("GrG", "rGr"), [movement(0), movement(1), walk], foes=[(0, 1), (1, 2)]))
     yellow, red = transition(place, place.junctions[0], 0, 1)
     assert (yellow.state, red.state) == ("yrr", "rrr")  # walkers get no yellow
     assert yellow.duration_s + red.duration_s == pytest.approx(10.7 / 1.07)
+
+
+def test_walkers_are_given_their_time_though_nobody_starts_yet():
+    """Who crosses their way may start in the stage after: it is reached no sooner than they need."""
+    walk = Movement(approach=-1, exits=(), speed_mps=1.2, width_m=16.05, crossing=True)
+    place = site(junction(("GrG", "Grr", "rGr"), [movement(0), movement(1), walk], foes=[(0, 1), (1, 2)]))
+    phases = transition(place, place.junctions[0], 0, 1)
+    assert {phase.state for phase in phases} == {"Grr"}
+    assert sum(phase.duration_s for phase in phases) == pytest.approx(16.05 / 1.07)
 
 
 def test_the_cabinet_keeps_time():
