@@ -83,25 +83,17 @@ class Terms:
         self._path = f"/v1/{site.system}/{site.name}"
         self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._clock, self._rng = clock, rng or random.Random()
-        self.takeover, self._fallback = Takeover(after, back), fallback
-        self._local: LocalControl | None = None
+        self.takeover = Takeover(after, back)
+        self.local = LocalControl(site, fallback)  # guard and fallback beside the plant; no tick has time for it
         self._not_before = -math.inf
         self._usual_s = 0.0
         self.episode = ""
         self._name_episode(None)
 
-    @property
-    def local(self) -> LocalControl:
-        """The guard and the fallback beside the plant; made when first needed."""
-        if self._local is None:
-            self._local = LocalControl(self.site, self._fallback)
-        return self._local
-
     def _name_episode(self, name: str | None) -> None:
         self.episode = name or uuid.uuid4().hex[:16]
         self.takeover.reset()
-        if self._local is not None:
-            self._local.reset()
+        self.local.reset()
 
     @property
     def address(self) -> str:

@@ -251,7 +251,7 @@ def parse_tick(system: System, site: Site, body: bytes) -> Tick:
     for key in raw:
         if key not in KEYS and key not in OPTIONAL:
             raise ReadingError(brief(key), brief(raw[key]), f"no such key; there are {', '.join((*KEYS, *OPTIONAL))}")
-    if body.count(b":") > _colons(raw):
+    if body.count(b":") > _colons(raw) or b"\\" in body:  # an escaped colon would hide one
         _refuse_twice(body)
     tick: Any = raw.get("tick")
     time_s: Any = raw.get("time_s")

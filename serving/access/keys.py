@@ -60,8 +60,10 @@ class Key(BaseModel):
     burst: float | None = Field(default=None, ge=1)
 
     def ends_s(self) -> float:
-        """When it ends to be accepted, seconds since 1970."""
-        return min((t.timestamp() for t in (self.expires, self.revoked) if t is not None), default=float("inf"))
+        """When it ends to be accepted, seconds since 1970: of a revoked key at no time, whatever a clock says."""
+        if self.revoked is not None:
+            return -math.inf
+        return math.inf if self.expires is None else self.expires.timestamp()
 
     def plain(self) -> dict[str, Any]:
         """For people and machines; without the hash."""
@@ -125,7 +127,7 @@ def create_key(
     """
     if rate_s is not None and not 0 < rate_s < math.inf:
         raise CityloopError(f"rate is {rate_s}: give requests a second, above 0")
-    if not NAME.fullmatch(name) or name in ("anonymous", "service"):
+    if not NAME.fullmatch(name) or name in ("anonymous", "service", "configuration"):
         raise CityloopError(f"name {name!r} cannot be a key's: use letters, digits, '.', '_', '@' and '-'")
     now = time.time()
     ends = None if life_s is None else datetime.fromtimestamp(round(now + life_s), UTC)

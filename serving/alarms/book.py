@@ -131,6 +131,7 @@ class AlarmBook:
         kept = _read(path) if path is None or not sites else _gathered(path, sites)
         self._last, self._first, self._step = kept.last, first, step
         self._alarms = {(a.system, a.site, a.key): a for a in kept.alarms}
+        self._hushed: set[tuple[str, str, str]] = set()  # what holds beneath something worse
         self._came: deque[float] = deque(kept.came, maxlen=10_000)
 
     def all(self, now_s: float) -> list[Alarm]:
@@ -163,13 +164,20 @@ class AlarmBook:
 
     def hold(self, system: str, site: str, held: dict[str, Condition], now_s: float) -> None:
         """Say what holds at a site now: new conditions are raised, those that are gone return."""
+        hushed = set()
         for key, condition in held.items():
-            if (system, site, condition.beneath) in self._alarms and (system, site, key) not in self._alarms:
+            place, worse = (system, site, key), self._alarms.get((system, site, condition.beneath))
+            # Beneath one that holds, and on from there as long as it lasts: a tank that sinks says nothing new.
+            if worse and place not in self._alarms and (worse.returned_s is None or place in self._hushed):
+                hushed.add(place)
                 continue
-            self._raise(system, site, condition, now_s, self._alarms.get((system, site, key)))
+            self._raise(system, site, condition, now_s, self._alarms.get(place))
+        self._hushed = {place for place in self._hushed if place[:2] != (system, site)} | hushed
         for alarm in [a for (s, p, _), a in self._alarms.items() if (s, p) == (system, site)]:
             if alarm.returned_s is None and alarm.key not in held:
                 self._return(alarm, now_s)
+            if (alarm.shelved_until_s or 0.0) > now_s + LONGEST_SHELF_S:  # the clock was put back
+                alarm.shelved_until_s = now_s + LONGEST_SHELF_S
 
     def _raise(self, system: str, site: str, condition: Condition, now_s: float, alarm: Alarm | None) -> None:
         if alarm is not None and alarm.returned_s is None:

@@ -19,7 +19,7 @@ from agents import shipped_policies
 from agents.policy import MODEL
 from agents.shipped import CARD
 from envs.core.errors import CityloopError
-from envs.core.files import write_bytes
+from envs.core.files import DRAFT, write_bytes
 from envs.core.registry import SYSTEMS, get_system
 from envs.core.site import Site
 
@@ -138,7 +138,7 @@ def find_bundle(folder: Path, name: str) -> Path:
     _check_name(name, _BUNDLE)
     path = bundle_folder(folder, name)
     try:
-        files = {one.name: sha256_of(one.read_bytes()) for one in path.iterdir()}
+        files = {one.name: sha256_of(one.read_bytes()) for one in path.iterdir() if not one.name.endswith(DRAFT)}
     except OSError as error:
         raise CityloopError(f"{path} cannot be read ({error.strerror}): the log's folder is not complete") from None
     if name != f"{files.get(MODEL, '')}-{digest_of(files)}":

@@ -236,10 +236,10 @@ class AuditLog:
     def _work(self) -> None:
         end, failed, synced_s = False, False, time.monotonic()
         while not (end or failed):
-            batch, told, end = self._drain(synced_s + self._settings.sync_s if self._writer.unsynced else None)
+            batch, told, end = self._drain(synced_s + self._settings.sync_s if self._unsafe else None)
             failed = bool(batch) and not self._write(batch)
             now = time.monotonic()
-            if self._writer.unsynced and (told or now - synced_s >= self._settings.sync_s):
+            if self._unsafe and (told or now - synced_s >= self._settings.sync_s):
                 self._attempt(self._writer.sync)
                 synced_s = now
             for one in told:
@@ -247,6 +247,11 @@ class AuditLog:
         if self._loss and not failed:
             self._write([(self._loss, 0)])
         self._attempt(self._writer.close)
+
+    @property
+    def _unsafe(self) -> bool:
+        """Whether something is yet to be synced or anchored, which a next record must not be needed for."""
+        return self._writer.unsynced or self._writer.unanchored is not None
 
     def _drain(self, until_s: float | None) -> tuple[list[_Entry], list[Future[bool]], bool]:
         """What waits, whom to tell once it is synced, and whether to end; waits for the first, at most until then."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import IO, cast
 
@@ -24,6 +24,9 @@ from envs.core.files import DRAFT, sync_folder
 NAME = re.compile(r"(?P<n>\d{12})-(?P<begin>\d{8}T\d{6}Z)\.jsonl(?P<gz>\.gz)?")
 BEGIN = "%Y%m%dT%H%M%SZ"
 BLOCK = 1 << 18
+
+LONGEST_S = 2 * 86_400.0
+"""Longer than a segment is written to: it ends with its day."""
 
 
 def segment_name(n: int, at_s: float) -> str:
@@ -127,6 +130,17 @@ def begun_s(segments: Sequence[Segment], now_s: float) -> list[float]:
     return list(accumulate((one.begin_s if one.begin_s <= now_s else 0.0 for one in segments), max))
 
 
+def aged_s(segments: Sequence[Segment], now_s: float) -> list[float]:
+    """How long ago each segment ended, by what the log itself has lived through.
+
+    What a segment holds ends where the next begins. While a service runs it begins one a day: a longer time between two
+    begins, `LONGEST_S` at most of which counts, was told by a clock that went astray, or nothing ran meanwhile.
+    """
+    begins = [*(one.begin_s for one in segments), now_s]
+    steps = [min(max(then - first, 0.0), LONGEST_S) for first, then in pairwise(begins)]
+    return list(accumulate(reversed([*steps[1:], 0.0])))[::-1]
+
+
 def compress(path: Path) -> None:
     """Replace a closed segment by its compressed form; whole or not at all.
 
@@ -146,6 +160,10 @@ def compress(path: Path) -> None:
             os.fsync(raw.fileno())
         os.replace(work, target)
         sync_folder(path.parent)
-        path.unlink()
+        try:
+            path.unlink()
+        except FileNotFoundError:  # it was old enough to be deleted meanwhile
+            target.unlink(missing_ok=True)
+            raise
     finally:
         work.unlink(missing_ok=True)

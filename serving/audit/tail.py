@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.audit.chain import EMPTY, Head, NotARecord, split
@@ -15,7 +15,7 @@ class Tail:
 
     Attributes:
         head: its last whole record.
-        segment: name of the file that it stands in; None if there is none.
+        segment: name of the file that it stands in, or of a later one that is damaged; None if there is none.
         torn: what follows it without an end: the line at which the process died. It is cut off.
         damage: what is wrong with the file otherwise; None if nothing is.
     """
@@ -34,15 +34,19 @@ def recover(folder: Path) -> Tail:
     Raises:
         OSError: if a file cannot be cut.
     """
-    torn = b""
+    torn, damaged, least = b"", None, 0
     for segment in reversed(list_segments(folder)):
         tail, size = _walk(segment)
         torn = tail.torn or torn
         if tail.torn:
             _cut(segment.path, size)
-        if tail.head.n or tail.damage:
-            return Tail(tail.head, segment.name, torn, tail.damage)
-    return Tail(torn=torn)
+        damaged = damaged or (tail if tail.damage else None)
+        if tail.head.n:
+            where, head = damaged or tail, Head(max(tail.head.n, least), tail.head.hash)
+            return Tail(head, where.segment, torn, where.damage)
+        if tail.damage:  # without a record that can be read it tells no head, but from which number on it has some
+            least = max(least, segment.first)
+    return replace(damaged or Tail(torn=torn), head=Head(least, EMPTY.hash))
 
 
 def _walk(segment: Segment) -> tuple[Tail, int]:

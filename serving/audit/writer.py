@@ -20,7 +20,7 @@ from envs.core.files import DRAFT, sync_folder
 from serving.audit.anchor import FILE, Anchor, signing_key
 from serving.audit.chain import Head, NotARecord, seal, split
 from serving.audit.origin import origin
-from serving.audit.segments import Unreadable, begun_s, list_segments, segment_name
+from serving.audit.segments import Unreadable, aged_s, list_segments, segment_name
 from serving.audit.settings import AuditSettings
 from serving.audit.tail import Tail, recover
 
@@ -29,8 +29,8 @@ log = logging.getLogger("cityloop.audit")
 FORMAT = 1
 CHAIN = "chain-"
 DAY_S = 86_400
-LONGEST_DAYS = 2
-"""Longer than a segment is written to: it ends with its day."""
+LOOKED_S = (0.01, 0.05)
+"""How long to wait, and again, where somebody may only look whether a chain is in use."""
 
 MB = 1_000_000
 MOST_CHAINS = 1000
@@ -233,12 +233,8 @@ class Writer:
         """Delete segments that are old enough; the chain first records where it now begins."""
         if self._settings.keep_days is None:
             return
-        segments = list_segments(self.folder)
-        if len(segments) > 1:  # which is closed within a day: a clock that has jumped ahead does not make all of it old
-            now = min(now, segments[-2].begin_s + LONGEST_DAYS * DAY_S)
-        oldest_s = now - self._settings.keep_days * DAY_S
-        # What a segment holds ends where the next begins.
-        old = [one for one, end_s in zip(segments, begun_s(segments, now)[1:], strict=False) if end_s < oldest_s]
+        segments, longest_s = list_segments(self.folder), self._settings.keep_days * DAY_S
+        old = [one for one, age_s in zip(segments, aged_s(segments, now), strict=True) if age_s > longest_s]
         if not old:
             return
         first = segments[len(old)]
@@ -251,7 +247,8 @@ class Writer:
         self._put(self.head, [("pruned", {"at_s": now, **cut})])
         self.sync()
         for one in old:
-            one.path.unlink(missing_ok=True)
+            for form in (self.folder / one.name, self.folder / f"{one.name}.gz"):  # it may be compressed meanwhile
+                form.unlink(missing_ok=True)
 
     def sync(self) -> None:
         """Force what was written to the disk, then anchor it: an anchor never tells more than the disk holds.
@@ -314,13 +311,21 @@ def _claim(folder: Path) -> tuple[Path, int]:
         own = folder / f"{CHAIN}{k}"
         own.mkdir(parents=True, exist_ok=True)
         lock = os.open(own / "lock", os.O_CREAT | os.O_RDWR, 0o640)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-        else:
+        if _locked(lock):
             return own, lock
+        os.close(lock)
     raise CityloopError(f"audit folder {folder} has {MOST_CHAINS} chains in use: give another folder")
+
+
+def _locked(lock: int) -> bool:
+    """Lock a chain's folder, if nobody writes there; who only looks whether somebody does holds it for a moment."""
+    for wait_s in (*LOOKED_S, None):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if wait_s is not None:
+            time.sleep(wait_s)
+    return False
 
 
 def in_use(chain: Path) -> bool:

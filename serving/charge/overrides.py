@@ -67,6 +67,7 @@ class Overrides:
             ended = {one for one in self.held.values() if self._has_ended(one)}
             if ended:
                 self.held = {agent: one for agent, one in self.held.items() if one not in ended}
+            if len(self._ends_s) > len(self.held):  # of those that were ended, or others took the place of
                 self._ends_s = {one: self._ends_s[one] for one in set(self.held.values())}
         return self.held
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from envs.core.errors import CityloopError
 from serving.access.entry import BEARER, Access
-from serving.access.keys import create_key, load_keys, revoke_key
+from serving.access.keys import KeyFile, create_key, load_keys, revoke_key
 from serving.access.limits import Buckets, too_deep
 from serving.access.principal import ANYBODY, AccessSettings, Grant, Role
 from serving.refusals import Limited, Unauthenticated
@@ -144,6 +145,15 @@ class TestKeys:
         assert access.identify(bearer(token)).name == "plc"
         assert access.problem is None
 
+    def test_a_revoked_key_is_over_whatever_the_clock_says(self, tmp_path: Path) -> None:
+        path, clock = tmp_path / "keys.json", Clock(time.time())
+        token, _ = create_key(path, "gone", [Grant(role=Role.READ)])
+        keys = KeyFile(path, clock)
+        assert keys.principal(token)
+        revoke_key(path, "gone")
+        clock.at -= 3600.0
+        assert keys.principal(token) is None
+
     def test_a_key_that_is_there_twice_is_refused(self, file: Path) -> None:
         """Of two rows of one id that somebody wrote by hand the revoked one could be lost."""
         key_of(file)
@@ -153,7 +163,8 @@ class TestKeys:
             access_of(file)
 
     @pytest.mark.parametrize(
-        ("name", "word"), [("", "name"), ("a b", "name"), ("anonymous", "name"), ("plc", "revoke")]
+        ("name", "word"),
+        [("", "name"), ("a b", "name"), ("anonymous", "name"), ("configuration", "name"), ("plc", "revoke")],
     )
     def test_names_are_refused(self, file: Path, name: str, word: str) -> None:
         key_of(file)

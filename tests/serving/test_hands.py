@@ -47,6 +47,15 @@ def test_a_hand_holds_no_longer_than_was_asked_for_where_the_clock_is_put_back(b
     assert hands.now() == {}
 
 
+def test_a_hand_that_is_renewed_again_and_again_takes_no_more_memory() -> None:
+    clock = Clock()
+    hands = Overrides(["a", "b"], 0, clock, steady=Clock())
+    for _ in range(50):
+        clock.now_s += 1.0
+        hands.put(hands.make(None, 1, "roadworks", "ana", 60.0))
+    assert len(hands._ends_s) <= 2
+
+
 def test_what_a_hand_asked_for_is_told(site: Site) -> None:
     book, agent = Book(), site.agents[1]
     one = service(site, Stub(), sinks=[book])

@@ -6,13 +6,16 @@ import asyncio
 import threading
 from typing import Any
 
+import orjson
 import pytest
 
+from envs import ReadingError
+from envs.core.registry import get_system
 from envs.core.site import Site
 from serving.refusals import Busy, Conflict
 from serving.tick.episodes import Episodes
 from serving.tick.repeats import KEPT
-from serving.wire import Tick
+from serving.wire import Tick, parse_tick
 from tests.serving.plants import Stub, body_of, service, tick_of
 
 
@@ -38,6 +41,16 @@ def begins(episodes: Episodes, *ticks: tuple[int, str | None]) -> list[bool]:
 def test_without_a_name_a_number_that_does_not_rise_begins_an_episode() -> None:
     numbers = (3, 4, 9, 9, 10, 0, 1)
     assert begins(Episodes(), *((n, None) for n in numbers)) == [True, False, False, True, False, True, False]
+
+
+@pytest.mark.parametrize("name", ["X", ":", r"\u003a", r"a\u003ab"])
+def test_a_number_that_is_given_twice_is_refused_whatever_the_episode_is_called(site: Site, name: str) -> None:
+    """An escaped colon in the name must not stand for the one that is too many."""
+    body = orjson.dumps(tick_of(site) | {"episode": "NAME"}).replace(b"NAME", name.encode())
+    system = get_system(site.system)
+    assert parse_tick(system, site, body).tick == 0
+    with pytest.raises(ReadingError, match="it is given twice"):
+        parse_tick(system, site, body.replace(b'"tick":0', b'"tick":7,"tick":0'))
 
 
 def test_a_new_name_begins_an_episode_and_old_ones_do_not_come_back() -> None:

@@ -70,6 +70,27 @@ def test_what_is_less_than_an_alarm_that_stands_is_no_alarm() -> None:
     assert states(book) == [("filling:T1", "raised")]
 
 
+def test_what_comes_anew_is_an_alarm_though_a_worse_one_was_never_seen_to() -> None:
+    """The tank sinks, which is nothing new; a day later it fills again."""
+    book, filling = AlarmBook(), Condition("filling:T1", "medium", "T1 is nearly full", "T1", beneath="full:T1")
+    hold(book, 1.0, FULL)
+    for at_s in (2.0, 3.0):
+        hold(book, at_s, filling)
+        assert states(book) == [("full:T1", "returned")]
+    hold(book, 4.0)
+    hold(book, 86_400.0, filling)
+    assert set(states(book)) == {("filling:T1", "raised"), ("full:T1", "returned")}
+
+
+def test_no_alarm_is_shelved_for_longer_where_the_clock_is_put_back() -> None:
+    book, day_s = AlarmBook(), 86_400.0
+    hold(book, day_s, FULL)
+    (alarm,) = book.all(day_s)
+    book.shelve(alarm.id, "ana", "seen to", 8 * 3600.0, day_s)
+    hold(book, 0.0, FULL)
+    assert alarm.shelved_until_s == 8 * 3600.0
+
+
 def test_alarms_stay_with_their_site_whatever_else_is_served(tmp_path: Path) -> None:
     here, there = ("drainage", "town"), ("drainage", "theta")
     alone = AlarmBook(tmp_path / "estuary.json", sites=[here])

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from agents import load_policy
 from envs import CityloopError
-from serving.audit import AuditLog, AuditSettings, writer
+from serving.audit import AuditLog, AuditSettings, segments, writer
 from serving.audit import log as log_module
 from serving.audit.kept import find_shipped
 from serving.audit.query import Wanted, recent, records
 from serving.audit.records import to_event
+from serving.audit.segments import compress, segment_name
 from serving.audit.verify import verify
 from tests.serving.audit.events import change, decision, shadowed
 from tests.serving.audit.written import child, kinds, lines, until
@@ -126,6 +127,63 @@ def test_a_clock_that_was_wrong_for_a_while_deletes_and_hides_nothing(
     since = Wanted("intersections", since=now + 170_000, until=now + 400_000)
     for found in (recent(tmp_path, since), list(records(tmp_path, since))):
         assert [record["tick"] for record in found] == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "days", [[0, 1, 2, -30, 3, 4], [0, 1, 2, 730, 731, 732, 3, 4], [0, 1, 2, -30, -29, 730, 731, 3, 4]]
+)
+def test_however_a_clock_goes_astray_a_year_is_not_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: list[int]
+) -> None:
+    """Back before the log begins, and ahead for longer than a day: what is kept for a year is still there."""
+    now, clock = time.time(), Clock()
+    monkeypatch.setattr(writer.time, "time", clock)
+    log = AuditLog(tmp_path, AuditSettings(keep_days=365, compress=False))
+    for k, day in enumerate(days):
+        clock.now_s = now + day * writer.DAY_S
+        log.record(replace(decision(k), at_s=clock.now_s))
+        assert log.flush()
+    log.close()
+    report = verify(tmp_path)
+    assert report.ok, report.all_problems
+    assert [r["tick"] for r in lines(tmp_path) if r["kind"] == "decision"] == list(range(len(days)))
+
+
+def test_a_file_that_was_deleted_while_it_was_compressed_stays_deleted(tmp_path: Path) -> None:
+    plain = tmp_path / segment_name(1, 0.0)
+    plain.write_bytes(b"line\n")
+    replaced = os.replace
+
+    def deleted_meanwhile(work: Path, target: Path) -> None:
+        replaced(work, target)
+        plain.unlink()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments.os, "replace", deleted_meanwhile)
+        with pytest.raises(FileNotFoundError):
+            compress(plain)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_file_of_which_nothing_can_be_read_the_chain_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    """As where an editor saved it with other line ends: each start began a chain of its own, from record 1."""
+    how = AuditSettings(compress=False)
+    for run in range(2):
+        log = AuditLog(tmp_path, how)
+        log.record(decision(run))
+        log.close()
+    last = max((tmp_path / "chain-0").glob("*.jsonl"))
+    last.write_bytes(last.read_bytes().replace(b"\n", b"\r\n"))
+    problems = []
+    for run in range(2, 5):
+        log = AuditLog(tmp_path, how)
+        log.record(decision(run))
+        assert log.flush()
+        assert [record["tick"] for record in log.recent(Wanted(what="decision"), 1)] == [run]
+        log.close()
+        problems.append(len(verify(tmp_path).all_problems))
+    assert problems[0] > 0
+    assert problems == problems[:1] * 3, "each start afterwards goes on as ever"
 
 
 def test_processes_that_share_a_folder_have_a_chain_each(tmp_path: Path) -> None:
