@@ -202,6 +202,7 @@ class _Walk:
         self._folder, self._segments, self._numbers, self._heads = folder, segments, numbers, heads
         self._anchored: dict[int, bytes] = {}
         self._cuts: set[tuple[str, str]] = set()
+        self._doomed: set[str] = set()
         self._begins: tuple[int, str] | None = None
 
     def steps(self) -> Iterator[None]:
@@ -213,7 +214,8 @@ class _Walk:
             except Unreadable as error:
                 self._problem(segment, None, f"the file cannot be read to its end: {error}")
             yield
-        if self._begins and (str(self._begins[0]), self._begins[1]) not in self._cuts:
+        told = self._begins and (str(self._begins[0]), self._begins[1]) in self._cuts
+        if self._begins and not (told or self._segments[0].name in self._doomed):  # killed before it could go, too
             n = self._begins[0]
             self._problem(
                 self._segments[0], n, f"records 1 to {n - 1} are missing, and no record tells that they were deleted"
@@ -285,6 +287,8 @@ class _Walk:
         match line.kind:
             case b"pruned":
                 self._cuts.add((str(fields.get("first")), str(fields.get("before"))))
+                names = fields.get("segments")
+                self._doomed |= set(map(str, names)) if isinstance(names, list) else set()
             case b"gap":
                 self.report.gaps.append(
                     {key: fields.get(key) for key in ("n", "lost", "kinds", "from_s", "to_s", "why")}

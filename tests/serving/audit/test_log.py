@@ -108,6 +108,38 @@ def test_old_segments_are_deleted_and_the_chain_says_so(tmp_path: Path, monkeypa
     assert "no record tells that they were deleted" in verify(tmp_path).all_problems[0].what
 
 
+def test_what_a_kill_left_of_old_segments_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain has said that they go, and one of them is still there."""
+    now, gone = time.time(), []
+    monkeypatch.setattr(
+        writer,
+        "aged_s",
+        lambda segments, _: [9e9 if len(segments) == 4 and k < 2 else 0.0 for k in range(len(segments))],
+    )
+    unlink = Path.unlink
+
+    def kept(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".jsonl":
+            gone.append((path, path.read_bytes()))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", kept)
+    log = AuditLog(tmp_path, AuditSettings(keep_days=2, compress=False))
+    for day in range(4):
+        monkeypatch.setattr(writer.time, "time", lambda day=day: now + day * writer.DAY_S)
+        log.record(decision(day))
+        assert log.flush()
+    log.close()
+    assert len(gone) == 2
+    assert verify(tmp_path).ok
+    path, content = gone[1]
+    path.write_bytes(content)
+    assert verify(tmp_path).ok
+    unlink(min((tmp_path / "chain-0").glob("*.jsonl")))
+    unlink(min((tmp_path / "chain-0").glob("*.jsonl")))
+    assert "no record tells that they were deleted" in verify(tmp_path).all_problems[0].what
+
+
 @pytest.mark.parametrize("wrong", [1000.0, 4e9])
 def test_a_clock_that_was_wrong_for_a_while_deletes_and_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
