@@ -73,8 +73,13 @@ class Keeper:
             self._writer.submit(self._write)
 
     def look(self) -> None:
-        """Take up what another process has saved since: commands by hand at once, roles once their controllers sit."""
+        """Take up what another process has saved since: commands by hand at once, roles once their controllers sit.
+
+        A command by hand that has expired since is kept no longer.
+        """
         self._try_again()
+        if self._standing.overrides.lapsed():
+            self.save_soon()
         if not self._standing.store.changed():
             return
         self._taken_up()

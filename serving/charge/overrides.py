@@ -59,6 +59,7 @@ class Overrides:
         self._index = {agent: k for k, agent in enumerate(agents)}
         self._width, self._clock, self._steady = width, clock, steady
         self._ends_s: dict[Override, float] = {}
+        self._lapsed = False
         self.held = {agent: one for agent, one in (held or {}).items() if agent in self._index}
 
     def now(self) -> Mapping[str, Override]:
@@ -66,10 +67,17 @@ class Overrides:
         if self.held:
             ended = {one for one in self.held.values() if self._has_ended(one)}
             if ended:
+                self._lapsed = True
                 self.held = {agent: one for agent, one in self.held.items() if one not in ended}
             if len(self._ends_s) > len(self.held):  # of those that were ended, or others took the place of
                 self._ends_s = {one: self._ends_s[one] for one in set(self.held.values())}
         return self.held
+
+    def lapsed(self) -> bool:
+        """Whether one has expired since this was asked last: what is kept must not let it hold again."""
+        self.now()
+        lapsed, self._lapsed = self._lapsed, False
+        return lapsed
 
     def _has_ended(self, one: Override) -> bool:
         now_s, steady_s = self._clock(), self._steady()

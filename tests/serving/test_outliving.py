@@ -37,6 +37,19 @@ def test_roles_and_hands_outlive_the_process(site: Site, tmp_path: Path) -> None
     assert change(client, "rollback").json()["roles"]["champion"] == "max-pressure"
 
 
+def test_a_hand_that_expired_does_not_hold_again_where_the_clock_is_put_back(site: Site, tmp_path: Path) -> None:
+    clock = Clock()
+    one = service(site, store=Store(tmp_path, site), clock=clock)
+    client = http(one)
+    put(client, site.agents[0])
+    clock.now_s += 3600.0
+    assert ask(client, site, 0)["overridden"] == {}
+    assert ask(client, site, 1)["overridden"] == {}
+    one.close()
+    clock.now_s -= 3600.0
+    assert ask(http(service(site, store=Store(tmp_path, site), clock=clock)), site, 0)["overridden"] == {}
+
+
 def test_the_configuration_holds_again_once_it_changes(site: Site, tmp_path: Path) -> None:
     change(http(service(site, store=Store(tmp_path, site))), "promote", policy="greedy")
     other = service(site, Stub("other"), store=Store(tmp_path, site))
