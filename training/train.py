@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agents.shipped import shipped_policies
+from agents import find_bundle
 from envs.core import files
 from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
@@ -104,7 +104,7 @@ def train(
         if not places:
             raise CityloopError("there is nothing to train on: give at least one scenario")
         check_together(places)
-        learned = None if start is None else _learned(start, start_update, places[0].system)
+        learned = None if start is None else _learned(str(start), start_update, places[0])
         suited = get_system(places[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
         chosen = parse_settings({**suited, **settings})
         if chosen.algorithm == "sb3":
@@ -132,9 +132,9 @@ def train(
     return folder.path
 
 
-def _learned(start: str | Path, update: int | None, system: str) -> Start:
+def _learned(start: str, update: int | None, place: Scenario) -> Start:
     """What a run or bundle holds, or the policy that ships under this name."""
-    return read_start(shipped_policies(system).get(str(start)) or Path(start), update, system)
+    return read_start(find_bundle(start, place.system, place.name) or Path(start), update, place.system)
 
 
 def _check_reach(learned: Start | None, settings: Settings, iterations: int | None) -> None:

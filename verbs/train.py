@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agents import shipped_policies
+from agents import find_bundle, shipped_policies
 from envs import CityloopError, Scenario
 from training.settings import ALGORITHMS
 from training.settings import Settings as Hyperparameters
@@ -108,13 +108,11 @@ def _beginning(start: Path, places: Sequence[Scenario]) -> Path:
     Raises:
         CityloopError: if there is none.
     """
-    shipped = shipped_policies(places[0].system) if places else {}
-    if str(start) in shipped:
-        return shipped[str(start)]
-    if not start.is_dir():
-        known = f", or one that ships ({', '.join(sorted(shipped))})" if shipped else ""
-        raise CityloopError(f"--start is {start}: give the folder of a run or of a bundle{known}")
-    return start.resolve()
+    found = find_bundle(str(start), places[0].system, places[0].name) if places else start
+    if found is None or not found.is_dir():
+        known = ", ".join(sorted(shipped_policies(places[0].system))) if places else "none here"
+        raise CityloopError(f"--start is {start}: give the folder of a run or of a bundle, or one that ships ({known})")
+    return found.resolve()
 
 
 def _refuse_changes(given: Mapping[str, Any]) -> None:

@@ -90,9 +90,8 @@ def judge(
     """
     beyond = np.zeros(len(channels), bool) if clipped is None else clipped
     level = levels(window)
-    level[1, beyond] = np.log(
-        np.abs(window[beyond]).max(axis=1).clip(1e-12)
-    )  # as measured: a mean may be the clipping's
+    # as measured: a mean may be the clipping's
+    level[1, beyond] = np.log(np.abs(window[beyond]).max(axis=1).clip(1e-12))
     rms, peak = np.exp(level).max(axis=1)
     velocity, drift = None, None
     sound, watched = window[~beyond], [channel for channel, lost in zip(channels, beyond, strict=True) if not lost]

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from agents import load_policy
 from envs import CityloopError
+from envs.core.files import DRAFT
 from serving.audit import AuditLog, AuditSettings, segments, writer
 from serving.audit import log as log_module
-from serving.audit.kept import find_shipped
+from serving.audit.kept import Altered, find_bundle, find_shipped
 from serving.audit.query import Wanted, recent, records
 from serving.audit.records import to_event
 from serving.audit.segments import compress, segment_name
@@ -369,6 +370,19 @@ def test_a_bundle_is_kept_once_where_its_first_decision_stands_in_the_same_batch
     log.close()
     assert [kind for kind, _ in items] == ["bundle", "decision"]
     assert items[0][1]["kept"].startswith(sha256)
+
+
+def test_what_a_killed_process_left_half_written_does_not_alter_a_kept_bundle(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit")
+    folder = bundle(tmp_path / "tiny")
+    name = log._items([(log_module._Bundle(folder), 0)])[0][1]["kept"]
+    log.close()
+    half = find_bundle(tmp_path / "audit", name) / f".policy.onnx.1.ab{DRAFT}"
+    half.write_bytes(b"half")
+    assert find_bundle(tmp_path / "audit", name) == half.parent
+    half.with_name("more").write_bytes(b"put in")
+    with pytest.raises(Altered):
+        find_bundle(tmp_path / "audit", name)
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, os.strerror(errno.EACCES)), CityloopError("no card")])
