@@ -61,7 +61,7 @@ def make_controller(ref: str | Path, site: Site, trusted: Sequence[str] | None =
     named, ref = rules(site.system), str(ref)
     if ref in named:
         return named[ref](site)
-    bundle = find_bundle(ref, site.system, site.name)
+    bundle = find_bundle(ref, site)
     if bundle is not None:
         from agents.policy import Policy
 
@@ -72,11 +72,11 @@ def make_controller(ref: str | Path, site: Site, trusted: Sequence[str] | None =
     raise CityloopError(f"controller {ref!r} is unknown: choose {known}, or give the path of a policy bundle")
 
 
-def find_bundle(ref: str, system: str, site: str) -> Path | None:
+def find_bundle(ref: str, site: Site) -> Path | None:
     """The folder of the bundle that a controller's name, or path, stands for at a site; None if it stands for none."""
     if ref == POLICY:
-        return meaning(system, site).bundle
-    shipped = shipped_policies(system)
+        return meaning(site).bundle
+    shipped = shipped_policies(site.system)
     if ref in shipped:
         return shipped[ref]
     return Path(ref) if ref and (Path(ref).is_dir() or "/" in ref) else None

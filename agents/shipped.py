@@ -1,7 +1,8 @@
 """The policies that ship, and what the name ``policy`` means at a site: one that was shown to do no harm there.
 
 A bundle's card says at which sites it was held to the rule of practice, the system's fallback, and whether it was no
-worse (`cityloop evaluate --card`). Where no bundle that ships was shown that, ``policy`` means the rule.
+worse (`cityloop evaluate --card`). Where no bundle that ships was shown that, ``policy`` means the rule. A card names
+sites; where the name is a scenario's that ships, it speaks of the place that ships, and of no other of that name.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from envs.core.errors import CityloopError
-from envs.core.registry import SYSTEMS
+from envs.core.registry import SYSTEMS, get_system, load_scenario
+from envs.core.site import Site
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 """Where the policies that ship lie: ``<system>/<name>/``."""
@@ -100,26 +103,32 @@ def pattern_for(proven: Mapping[str, bool], site: str) -> str | None:
     return max(fitting, key=lambda pattern: (pattern == site, len(pattern)), default=None)
 
 
-def meaning(system: str, site: str) -> Meaning:
-    """What ``policy`` means at a site, by the name that it has.
+def meaning(site: Site) -> Meaning:
+    """What ``policy`` means at a site.
 
     Of several policies that were shown to do no harm there, the one whose card speaks of the site most closely.
 
     Raises:
         CityloopError: if there is no such system, or the card of a policy that ships cannot be read.
     """
+    system = site.system
     rule, shipped = fallback_name(system), shipped_policies(system)
     proven: dict[str, str] = {}
     worse: list[str] = []
+    elsewhere = False
     for name, folder in shipped.items():
         verdicts = proven_of(folder)
-        pattern = pattern_for(verdicts, site)
-        if pattern is not None and verdicts[pattern]:
+        pattern = pattern_for(verdicts, site.name)
+        if pattern is None:
+            continue
+        if not speaks_of(pattern, site):
+            elsewhere = True
+        elif verdicts[pattern]:
             proven[name] = pattern
-        elif pattern is not None:
+        else:
             worse.append(name)
     if proven:
-        name = max(proven, key=lambda name: (proven[name] == site, len(proven[name])))
+        name = max(proven, key=lambda name: (proven[name] == site.name, len(proven[name])))
         where = _where(proven[name])
         return Meaning(name, shipped[name], f"{name} decides, as it was shown to be no worse than {rule} {where}")
     if not shipped:
@@ -128,7 +137,29 @@ def meaning(system: str, site: str) -> Meaning:
         return Meaning(rule, None, f"{rule} decides, as {' and '.join(worse)} did worse than it here")
     ships = f"{next(iter(shipped))}, which ships, was" if len(shipped) == 1 else "no policy that ships was"
     never = "never shown" if len(shipped) == 1 else "ever shown"
-    return Meaning(rule, None, f"{rule} decides, as {ships} {never} to be no worse than it at {site}")
+    here = f"this {site.name}, which is not the one that ships" if elsewhere else site.name
+    return Meaning(rule, None, f"{rule} decides, as {ships} {never} to be no worse than it at {here}")
+
+
+def speaks_of(pattern: str, site: Site) -> bool:
+    """Whether a site whose name a pattern fits is what it speaks of: not if another place that ships has the name.
+
+    A pattern for any site speaks of all, one that fits no scenario of ours of whoever has such a name.
+    """
+    ours = [name for name in get_system(site.system).scenario_names if fnmatchcase(name, pattern)]
+    if pattern == "*" or not ours:
+        return True
+    ours.sort(key=lambda name: name != site.name)  # what is called the same is probably it
+    return any(_place(site.system, name) in (None, site.place) for name in ours)
+
+
+@cache
+def _place(system: str, name: str) -> Any:
+    """The place of a scenario that ships; None if its data are not on this machine, so that nobody knows."""
+    try:
+        return get_system(system).load_site(load_scenario(f"{system}/{name}")).place
+    except CityloopError:
+        return None
 
 
 def _where(pattern: str) -> str:

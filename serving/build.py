@@ -168,6 +168,6 @@ def keep_what_decides(audit: AuditLog, services: Sequence[SiteService]) -> None:
         crew = service.standing.crew
         audit.keep_site(service.site, crew.fallback.name, crew.in_charge[0].why)
         for seat in crew.seats:
-            folder = None if seat.bundle is None else find_bundle(seat.ref, service.site.system, service.site.name)
+            folder = None if seat.bundle is None else find_bundle(seat.ref, service.site)
             if folder is not None:
                 audit.keep_bundle(folder)

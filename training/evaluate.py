@@ -144,7 +144,7 @@ def _evaluation(
         paired={name: compare(values[names[0]], values[name], negligible) for name in names[1:]},
         ratios=seed_ratios(values[names[0]], [values[name] for name in names[1:]], negligible) if names[1:] else [],
         void=[seeds[k] for k in sorted(void)],
-        policy=meaning(loop.site.system, loop.site.name).why if POLICY in names else None,
+        policy=meaning(loop.site).why if POLICY in names else None,
         episodes=episodes,
     )
 

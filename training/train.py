@@ -134,7 +134,8 @@ def train(
 
 def _learned(start: str, update: int | None, place: Scenario) -> Start:
     """What a run or bundle holds, or the policy that ships under this name."""
-    return read_start(find_bundle(start, place.system, place.name) or Path(start), update, place.system)
+    site = get_system(place.system).load_site(place)
+    return read_start(find_bundle(start, site) or Path(start), update, place.system)
 
 
 def _check_reach(learned: Start | None, settings: Settings, iterations: int | None) -> None:

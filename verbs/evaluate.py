@@ -11,6 +11,7 @@ import typer
 
 from agents import POLICY, find_bundle, references
 from agents.own import own
+from agents.shipped import speaks_of
 from envs import CityloopError, Scenario, get_system
 from envs.core.files import make_folder
 from training.evaluation import Evaluation
@@ -54,13 +55,17 @@ def evaluate(
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise CityloopError(f"two scenarios are called {twice!r}: give each once, or a name of its own")
-    ours = [POLICY] if any(find_bundle(POLICY, system, place.name) for place in places) else []
+    sites = {place.label: get_system(system).load_site(place) for place in places}
+    ours = [POLICY] if any(find_bundle(POLICY, site) for site in sites.values()) else []
     names = controllers or [*ours, *references(system)]
-    bundles = {p.label: None if own(names[0]) else find_bundle(names[0], system, p.name) for p in places}
+    bundles = {label: None if own(names[0]) else find_bundle(names[0], site) for label, site in sites.items()}
     if card and None in bundles.values():
         raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
     for bundle in {each for each in bundles.values() if each is not None} if card else ():
         make_folder(bundle.parent, "folder of the bundle")  # now: hours may go by until its card is written
+    taken = [site.name for site in sites.values() if not speaks_of(site.name, site)]
+    if card and taken:
+        raise CityloopError(f"--card: {taken[0]} is the name of another place, which ships: give this one another name")
     if proven is not None and not card:
         raise CityloopError(f"--proven is {proven!r} and nothing is written on a card: add --card")
     unnamed = [key for key in parse_settings(settings) if key != "regime"]

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from agents import find_bundle, shipped_policies
-from envs import CityloopError, Scenario
+from envs import CityloopError, Scenario, get_system
 from training.settings import ALGORITHMS
 from training.settings import Settings as Hyperparameters
 from verbs import AsJson, NewFolder, Settings, command_line, variants
@@ -108,7 +108,7 @@ def _beginning(start: Path, places: Sequence[Scenario]) -> Path:
     Raises:
         CityloopError: if there is none.
     """
-    found = find_bundle(str(start), places[0].system, places[0].name) if places else start
+    found = find_bundle(str(start), get_system(places[0].system).load_site(places[0])) if places else start
     if found is None or not found.is_dir():
         known = ", ".join(sorted(shipped_policies(places[0].system))) if places else "none here"
         raise CityloopError(f"--start is {start}: give the folder of a run or of a bundle, or one that ships ({known})")

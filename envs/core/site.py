@@ -43,6 +43,13 @@ class Site(Frozen):
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
+    def place(self) -> Any:
+        """What stands there, as plain data: equal for a site and its variants, whatever they are called and however
+        they are run.
+        """
+        return self.agents
+
+    @property
     def history(self) -> Any:
         """What of the site is only known from the past (pydantic's ``exclude``): it does not change what it is."""
         return None

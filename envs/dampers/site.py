@@ -45,6 +45,11 @@ class DampersSite(Plain, Site):
         """Nothing: all of it says what a command means."""
         return None
 
+    @property
+    def place(self) -> Any:
+        """The building."""
+        return self.building
+
     @cached_property
     def agents(self) -> tuple[str, ...]:
         """The dampers, by their storeys: ``d1``, ``d2``."""

@@ -139,6 +139,12 @@ class DrainageSite(Site):
         kept = ("nodes", "links", "controllable", "drained", "weights", "input", "start")
         return {**dict.fromkeys(kept, True), "tanks": {"__all__": {"surcharge_m"}}}
 
+    @property
+    def place(self) -> Any:
+        """Tanks, what each gate is and joins, and where water leaves."""
+        tanks = [(tank.id, tank.invert_m, tank.full_m, tank.catchment_ha) for tank in self.tanks]
+        return tanks, [(gate.id, gate.kind, gate.tank, gate.below) for gate in self.gates], self.outfalls
+
     @cached_property
     def agents(self) -> tuple[str, ...]:
         """The gates' names."""

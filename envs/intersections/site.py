@@ -237,6 +237,11 @@ class SignalSite(Site):
         all_red = timing.get("all_red_s") if isinstance(timing, dict) else getattr(timing, "all_red_s", None)
         return content | {"regime": "resco" if all_red == 0 else "engineer"}
 
+    @property
+    def place(self) -> Any:
+        """The junctions' movements; stages are a regime's."""
+        return [(one.id, [(m.approach, m.exits) for m in one.movements]) for one in self.junctions]
+
     @cached_property
     def agents(self) -> tuple[str, ...]:
         """Traffic-light ids."""

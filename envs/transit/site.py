@@ -94,6 +94,11 @@ class TransitSite(Site):
         """What is wanted, and what was usual: neither changes what a command means."""
         return {"weights", "usual", "slot_s"}
 
+    @property
+    def place(self) -> Any:
+        """The streets, and the zones; not how fast one is on them, nor the fleet."""
+        return self.nodes, [(road.start, road.end, road.metres) for road in self.roads], self.zones
+
     @cached_property
     def agents(self) -> tuple[str, ...]:
         """The zones' names."""

@@ -21,7 +21,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from agents import find_bundle
 from agents.policy import MODEL
 from envs.core.errors import CityloopError
 from envs.core.site import Site
@@ -90,9 +89,13 @@ def _bundles_in(what: _Record) -> list[tuple[str, Callable[[], Path | None]]]:
         return [(what.bundle, partial(kept.find_shipped, what.bundle))]
     if isinstance(what, Change) and what.system:
         named = what.detail.get("bundles") or {}
-        place = (what.system, what.site)
-        return [(sha256, partial(find_bundle, ref, *place)) for ref, sha256 in named.items() if sha256]
+        return [(sha256, partial(_bundle, ref, sha256)) for ref, sha256 in named.items() if sha256]
     return []
+
+
+def _bundle(ref: str, sha256: str) -> Path | None:
+    """The folder of a bundle by the name or path that a change gave it, and its SHA-256; None if there is none."""
+    return kept.find_shipped(sha256) or (Path(ref) if "/" in ref or Path(ref).is_dir() else None)
 
 
 class AuditLog:

@@ -142,7 +142,7 @@ def full_service(folder: Path, scenario: str, policy: str) -> tuple[ServiceConfi
     sites = [site, *(site.model_copy(update={"name": f"{site.name}-{k}"}) for k in range(CLIENTS))]
     for one in sites:
         one.save(folder / f"{one.name}.json")
-    bundle = find_bundle(policy, site.system, site.name)  # the same at plants of other names
+    bundle = find_bundle(policy, site)  # the same at plants of other names
     key, _ = create_key(folder / "keys.json", "bench", [Grant(role=Role.ACT)])
     content = {
         "port": free_ports(1)[0],

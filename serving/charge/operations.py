@@ -63,7 +63,7 @@ def _placed(service: SiteService, ref: str | None) -> str | None:
     if ref is None or ref == POLICY or ref in shipped_policies(service.site.system):
         return ref
     with suppress(OSError):  # what is too long for a path is none
-        folder = find_bundle(ref, service.site.system, service.site.name)
+        folder = find_bundle(ref, service.site)
         if folder is not None and folder.is_dir():
             return str(folder.resolve())
     return ref
@@ -77,7 +77,7 @@ def _check_unreplaced(service: SiteService, ref: str | None) -> None:
         Conflict: if it was replaced.
     """
     seat = next((seat for seat in service.standing.crew.seats if seat.ref == ref and seat.bundle), None)
-    folder = None if seat is None else find_bundle(seat.ref, service.site.system, service.site.name)
+    folder = None if seat is None else find_bundle(seat.ref, service.site)
     if seat is None or folder is None:
         return
     found = read_card(folder).sha256

@@ -68,7 +68,7 @@ class Seat:
     def __init__(self, controller: Controller, site: Site, ref: str | None = None):
         self.controller, self.ref = controller, ref or controller.name
         self.name: str = controller.name
-        self.why = meaning(site.system, site.name).why if ref == POLICY else None
+        self.why = meaning(site).why if ref == POLICY else None
         self.program = controller.program is not None
         card = getattr(controller, "card", None)
         self.bundle: str | None = card.sha256 if card is not None else None

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import yaml
 
+from envs import load_scenario
 from tests.verbs.calls import GRID, call, command
 
 
@@ -76,6 +78,14 @@ def test_evaluate_writes_on_a_card_what_a_bundle_reached(tmp_path, monkeypatch, 
     median = json.loads(capfd.readouterr().out)["controllers"]["fixed"]["median"]
     assert reached["fixed"]["median"] == pytest.approx(median, abs=0.01)
     assert f"| fixed | {reached['fixed']['median']:.4g} |" in (folder / "CARD.md").read_text()
+
+
+def test_no_card_vouches_for_another_place_of_a_name_that_ships(tmp_path, capsys):
+    scenario = load_scenario("drainage/estuary").model_dump(mode="json")
+    (tmp_path / "theta.yaml").write_text(yaml.safe_dump(scenario | {"name": "theta"}))
+    assert call("evaluate", str(tmp_path / "theta.yaml"), "-c", "gates", "-c", "static", "--card") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "theta is the name of another place, which ships: give this one another name" in told
 
 
 def test_a_card_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch, tmp_path, capsys):

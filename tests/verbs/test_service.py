@@ -12,6 +12,7 @@ import cityloop
 from agents import meaning, shipped
 from agents.policy import add_results
 from envs import SYSTEMS, get_system
+from serving.tick.places import load_site
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, grid
 from verbs.service import DEFAULT_SERVED, _served_by_default
@@ -33,7 +34,7 @@ def test_shipped_policies_are_served_where_they_were_tried_and_decide() -> None:
         assert ref in served
     for ref in ("intersections/town1", "drainage/astlingen-days", "drainage/estuary", "dampers/yang8"):
         assert ref not in served  # trained on, trained on, worse, never tried
-    assert all(meaning(*ref.split("/")).bundle is not None for ref in served)
+    assert all(meaning(load_site(ref)).bundle is not None for ref in served)
 
 
 def test_what_was_not_tried_or_is_not_there_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

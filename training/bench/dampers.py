@@ -153,7 +153,7 @@ def edge_times_s(decisions: int) -> tuple[np.ndarray, np.ndarray]:
     site = load_site(scenario)
     samples = _samples(scenario, min(decisions, scenario.decisions))
     with tempfile.TemporaryDirectory() as folder:
-        bundle = find_bundle(POLICY, site.system, site.name) or _untrained(Path(folder) / "edge")
+        bundle = find_bundle(POLICY, site) or _untrained(Path(folder) / "edge")
         loop = EdgeLoop(site, Policy.load(bundle, site.system))
         wall, own = np.empty(decisions), np.empty(decisions)
         for k in range(-50, decisions):  # the first ones warm up

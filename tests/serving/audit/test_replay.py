@@ -312,6 +312,6 @@ def test_shipped_bundles_are_kept_without_being_told(logged: Logged) -> None:
     run(logged.service(site, make_controller("gates", site)), bodies)
     assert all_reproduced(logged.replay())
     (copy,) = (logged.folder / "kept" / "bundles").iterdir()
-    shipped = find_bundle("gates", "drainage", site.name)
+    shipped = find_bundle("gates", site)
     assert shipped is not None
     assert {path.name for path in copy.iterdir()} == {path.name for path in shipped.iterdir()}
