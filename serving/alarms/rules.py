@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 from envs.core.conditions import Condition
@@ -26,6 +26,9 @@ there (`System.everyday`)."""
 
 SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
+
+TOLD = 2
+"""Gaps between ticks that tell a site's own period: a single one may be a pause."""
 
 STRUCTURE = ("damage", "deaf")
 """Conditions that a building's monitor tells, and no tick."""
@@ -57,10 +60,11 @@ class SiteRules:
     Args:
         plant: tells the plant's own conditions from the readings of a tick.
         standing: what held when the last process ended, by key: it stands until ticks and windows show otherwise.
+        interval_s: usual time between two ticks, for as long as they have not told the site's own.
     """
 
-    def __init__(self, plant: Plant, standing: Mapping[str, Condition] | None = None):
-        self._plant = plant
+    def __init__(self, plant: Plant, standing: Mapping[str, Condition] | None = None, interval_s: float = 1.0):
+        self._plant, self._interval_s = plant, interval_s
         before = standing or {}
         self._structure = {key: condition for key, condition in before.items() if key in STRUCTURE}
         self._held = {key: condition for key, condition in before.items() if key not in STRUCTURE}
@@ -125,7 +129,10 @@ class SiteRules:
     @property
     def patience_s(self) -> float:
         """How long nothing may be heard."""
-        return max(SILENT_PERIODS * median(self._periods_s), SILENT_S) if self._periods_s else float("inf")
+        if not self._periods_s:
+            return float("inf")
+        period_s = median_low(self._periods_s) if len(self._periods_s) >= TOLD else self._interval_s
+        return max(SILENT_PERIODS * period_s, SILENT_S)
 
     def _of(self, decision: Decision) -> Iterable[Condition]:
         if decision.fallback_cause == "rolled_back":

@@ -72,7 +72,8 @@ class AlarmWatch:
         place = (site.system, site.name)
         before = self.book.standing(*place)
         told = {key: one for key, one in before.items() if key not in STRUCTURE or place in listening}
-        return SiteRules(plant_of(site, told), told)
+        interval_s = get_system(site.system).consistency(site).interval_s
+        return SiteRules(plant_of(site, told), told, interval_s)
 
     def record(self, event: Event) -> None:
         """See `Sink.record`."""

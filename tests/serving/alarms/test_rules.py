@@ -126,6 +126,17 @@ def test_silence_is_measured_by_the_sites_own_pace() -> None:
     assert decide(rules, 1, 40.0) == {}
 
 
+def test_a_pause_between_the_first_two_ticks_is_no_pace() -> None:
+    rules = SiteRules(nothing, interval_s=10.0)
+    decide(rules, 1)
+    decide(rules, 1, 600.0)
+    assert rules.waited(600.0 + 30.0) == {}
+    assert set(rules.waited(600.0 + 30.1)) == {"silent"}, "by the usual pace"
+    decide(rules, 1, 602.0)
+    assert rules.waited(602.0 + 6.0) == {}
+    assert set(rules.waited(602.0 + 6.1)) == {"silent"}, "by its own"
+
+
 @pytest.fixture
 def watch() -> AlarmWatch:
     site = get_system("drainage").load_site(load_scenario("drainage/estuary"))
