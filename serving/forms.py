@@ -44,6 +44,13 @@ class RoleChange(Form):
     )
     share: float = Field(default=1.0, ge=0, le=1, description="of all sites on which a canary acts")
     now: bool = Field(default=False, description="whether a canary begins at once, within the present episode")
+    expected: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="who is meant: the challenger that is promoted or demoted, or the champion to roll back to; nothing "
+        "is changed if it is another by now",
+    )
     reason: str = REASON
 
 

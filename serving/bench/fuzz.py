@@ -132,7 +132,7 @@ def _odd(draw: random.Random) -> Any:
 
 
 def _odd_form(draw: random.Random) -> bytes:
-    keys = ["command", "reason", "expires_s", "policy", "share", "now", "agent", "colour"]
+    keys = ["command", "reason", "expires_s", "policy", "share", "now", "expected", "agent", "colour"]
     return _dump({key: draw.choice([*ODD, "greedy", "why", 1.0]) for key in keys if draw.random() < 0.5})
 
 

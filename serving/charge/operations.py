@@ -35,6 +35,7 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
     _check_asked(verb, change)
     await service.catch_up()
     change = change.model_copy(update={"policy": _placed(service, change.policy)})
+    _check_expected(verb, change, service.standing.crew.roles)
     roles = _changed(service.standing.crew.roles, verb, change)
     try:
         _check_unreplaced(service, change.policy)
@@ -56,6 +57,26 @@ def _check_asked(verb: str, change: RoleChange) -> None:
         raise ReadingError("policy", brief(change.policy), mend)
     if verb != "canary" and change.share != 1.0:
         raise ReadingError("share", change.share, f"{verb} concerns whole sites: leave it out, or make it a canary")
+    if change.expected is not None and (verb not in EXPECTED or change.policy is not None):
+        mend = f"it goes with {', '.join(EXPECTED)} where no policy is named: leave it out"
+        raise ReadingError("expected", brief(change.expected), mend)
+
+
+EXPECTED = ("promote", "demote", "rollback")
+"""What is about somebody whom the roles name, and not the request."""
+
+
+def _check_expected(verb: str, change: RoleChange, roles: Roles) -> None:
+    """Refuse a change that would be about another than whoever asks was shown: somebody else changed the roles.
+
+    Raises:
+        Conflict: if it would.
+    """
+    found = next(reversed(roles.former), None) if verb == "rollback" else roles.challenger
+    if change.expected is not None and change.expected != found:
+        role = "champion before" if verb == "rollback" else "challenger"
+        now = f"the {role} is {brief(found)} by now" if found else f"there is no {role} by now"
+        raise Conflict("expected", brief(change.expected), f"{now}: look again")
 
 
 def _placed(service: SiteService, ref: str | None) -> str | None:

@@ -49,6 +49,28 @@ def test_what_means_nothing_for_a_change_is_refused(site: Site) -> None:
     assert change(client, "rollback").json()["roles"]["champion"] == "max-pressure"
 
 
+def test_a_change_that_would_be_about_another_than_is_meant_is_refused(site: Site) -> None:
+    """Two people look at the same roles, and one of them changes these."""
+    client = http(service(site))
+    assert change(client, "shadow", policy="greedy").status_code == 200
+    assert change(client, "shadow", policy="generalist").status_code == 200
+    for verb in ("promote", "demote"):
+        answer = change(client, verb, expected="greedy")
+        assert (answer.status_code, answer.json()["error"]) == (
+            409,
+            {"field": "expected", "value": "greedy", "mend": "the challenger is generalist by now: look again"},
+        )
+    assert change(client, "demote", expected="generalist").status_code == 200
+    answer = change(client, "demote", expected="generalist")
+    assert answer.json()["error"]["mend"] == "there is no challenger by now: look again"
+    assert change(client, "promote", policy="greedy").status_code == 200
+    assert change(client, "rollback", expected="efd").status_code == 409
+    assert change(client, "rollback", expected="max-pressure").json()["roles"]["champion"] == "max-pressure"
+    for verb, sent in (("shadow", {"policy": "greedy"}), ("promote", {"policy": "greedy"}), ("canary", {})):
+        answer = change(client, verb, expected="greedy", **sent)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (422, "expected")
+
+
 def test_a_rollback_to_a_bundle_that_is_gone_says_what_can_be_done(site: Site, tmp_path: Path) -> None:
     client, path = http(service(site)), bundle(tmp_path / "tiny")
     assert change(client, "promote", policy=str(path)).status_code == 200
