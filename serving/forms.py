@@ -48,8 +48,8 @@ class RoleChange(Form):
         default=None,
         min_length=1,
         max_length=500,
-        description="who is meant: the challenger that is promoted or demoted, or the champion to roll back to; nothing "
-        "is changed if it is another by now",
+        description="who is meant: the challenger that is promoted or demoted, or the champion to roll back to; "
+        "nothing is changed if it is another by now",
     )
     reason: str = REASON
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import orjson
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -89,6 +93,118 @@ def test_a_service_that_comes_back_with_other_sites_is_shown_with_them(city: Cit
     page.locator(".tile", has_text="estuary").wait_for()
     assert page.locator(".tile", has_text="jansen").count() == 0
     page.locator(".tile", has_text="jansen").wait_for()
+
+
+def test_a_site_that_has_changed_is_learned_anew(city: City, visit: Any) -> None:
+    """The service is started again with another network by the same name, as large."""
+    page = visit("operator").page
+    told: list[str] = []
+
+    def info(route: Any) -> None:
+        found = route.fetch().json()
+        if told:
+            found |= {"site_hash": "another", "agents": [*found["agents"][:-1], "new gate"]}
+        told.append(found["site_hash"])
+        route.fulfill(json=found)
+
+    drawn: list[str] = []
+    page.on("request", lambda request: drawn.append(request.url) if request.url.endswith("/scene") else None)
+    page.route("**/v1/drainage/estuary", info)
+    telling(page)
+    page.goto(f"{city.url}/#/site/drainage/estuary")
+    page.get_by_label("What").get_by_role("option", name="new gate").wait_for(state="attached")
+    page.wait_for_function("document.querySelector('.plant')")
+    assert len(drawn) == 2
+
+
+def telling(page: Any, *streams: list[tuple[str, Any]]) -> None:
+    """Let a page hear these events, a list each time that it asks for them, and nothing more."""
+    left = list(streams)
+
+    def events(route: Any) -> None:
+        told = left.pop(0) if left else []
+        lines = [f"id: x-{k}\nevent: {kind}\ndata: {orjson.dumps(c).decode()}\n\n" for k, (kind, c) in enumerate(told)]
+        route.fulfill(content_type="text/event-stream", body="".join([": a moment\n\n", *lines]))
+
+    page.route("**/v1/events*", events)
+
+
+def decided(city: City, ref: str, at_s: float, **other: Any) -> dict[str, Any]:
+    """A decision of a site as the stream tells it, at another time."""
+    city.tick(ref)
+    (decision,) = city.ask("GET", f"/v1/{ref}/history?since=0&limit=1").json()["decisions"]
+    return decision | {"at_s": at_s} | other
+
+
+def test_a_pause_between_two_ticks_is_no_period(city: City, visit: Any) -> None:
+    """Ten seconds are two periods of a signal: what is older is old, though the last two ticks lay further apart."""
+    page, ref, now_s = visit("viewer").page, "intersections/cologne1", time.time()
+    telling(page, [("decision", decided(city, ref, at_s)) for at_s in (now_s - 100, now_s - 20)])
+    page.goto(f"{city.url}/#/site/{ref}")
+    page.get_by_text("Old: the last value came", exact=False).wait_for()
+
+
+@pytest.mark.parametrize("audit", [True, False])
+def test_what_the_stream_left_out_is_asked_for_or_not_known(city: City, visit: Any, audit: bool) -> None:
+    page, ref, now_s = visit("viewer").page, "drainage/estuary", float(int(time.time()))
+    cut = decided(city, ref, now_s - 40, source="fallback", controller="meanwhile")
+
+    def history(route: Any) -> None:
+        asked = {key: float(value) for key, (value,) in parse_qs(urlsplit(route.request.url).query).items()}
+        within = audit and asked["since"] <= cut["at_s"] <= asked.get("until", 0.0)  # nothing as the page is opened
+        route.fulfill(json={"decisions": [cut] if within else []})
+
+    gap = {"system": "drainage", "site": "estuary", "reason": "it was away too long"}
+    before = [("decision", decided(city, ref, now_s - late_s)) for late_s in (80, 75)]
+    telling(page, before, [("gap", gap), ("decision", decided(city, ref, now_s - 5))])
+    page.route("**/v1/me", lambda route: route.fulfill(json=route.fetch().json() | {"audit": audit}))
+    page.route("**/history?*", history)
+    page.goto(f"{city.url}/#/site/{ref}")
+    strip = page.get_by_role("region", name="Time line")
+    strip.get_by_text("in the last 75 s").wait_for()
+    page.get_by_role("slider", name="Look back: time").fill(str(now_s - 35))
+    if audit:
+        strip.get_by_text("meanwhile decided", exact=False).wait_for()
+        assert "may be missing here" not in strip.inner_text()
+    else:
+        strip.get_by_text("What was decided then is not known here.").wait_for()
+        ends = [datetime.fromtimestamp(now_s - late_s).strftime("%H:%M:%S") for late_s in (75, 5)]
+        assert f"Decisions after {ends[0]} and before {ends[1]} may be missing here." in strip.inner_text()
+        assert "As it was" not in page.locator(".stamp").inner_text()
+
+
+BUSY = {
+    "status": 503,
+    "json": {"error": {"field": "service", "value": None, "mend": "one of its processes does not answer: ask again"}},
+}
+
+
+def test_an_alarm_that_the_stream_tells_is_shown_though_the_list_cannot_be_asked_for(city: City, visit: Any) -> None:
+    city.tick("drainage/estuary", depth_m=full(city))
+    alarm = city.ask("GET", "/v1/alarms").json()["alarms"][0]
+    one = visit("operator")
+    one.refused = True
+    page = one.page
+    alarm |= {"id": 10**6, "text": "the weir is open", "state": "raised", "returned_s": None, "shelved_until_s": None}
+    telling(page, [("alarm", alarm)])
+    page.route("**/v1/alarms", lambda route: route.fulfill(**BUSY))
+    page.goto(f"{city.url}/#/alarms")
+    page.locator("table.alarms tr", has_text="the weir is open").wait_for()
+    said = page.get_by_text("The list of alarms may be old", exact=False)
+    said.wait_for()
+    assert page.title().startswith("(1)")
+    page.unroute("**/v1/alarms")
+    said.wait_for(state="detached")
+    assert page.get_by_text("the weir is open").count() == 0, "the list counts"
+
+
+def test_a_service_of_which_a_process_does_not_answer_is_asked_until_it_does(city: City, visit: Any) -> None:
+    one = visit("viewer")
+    one.refused = True
+    one.page.route("**/v1/systems", lambda route: route.fulfill(**BUSY), times=1)
+    one.page.goto(f"{city.url}/#/")
+    one.page.get_by_text("It is tried again every few seconds.").wait_for()
+    one.page.locator(".tile", has_text="estuary").wait_for()
 
 
 def lie(city: City, detector: int) -> None:
@@ -179,6 +295,101 @@ def test_a_hand_is_asked_once_named_seen_after_a_reload_and_gone_when_it_expires
     short.wait_for(state="detached", timeout=10_000)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_the_form_shows_is_checked_and_held_wherever_the_plant_goes(city: City, visit: Any, whole: bool) -> None:
+    city.tick("drainage/estuary")
+    agents = city.loops["drainage/estuary"].site.agents
+    page = visit("operator").go("/site/drainage/estuary")
+    page.get_by_text("Live · tick", exact=False).wait_for()
+    form = page.locator("form.takeover")
+    form.get_by_label("What").select_option("" if whole else agents[0])
+    shown = form.locator("output").inner_text()
+    sent: list[float] = []
+    page.on("request", lambda one: sent.append(one.post_data_json["command"]) if one.post_data else None)
+    try:
+        away = 0.0 if int(shown.split()[0]) > 50 else 1.0
+        moved = {"command": away, "reason": "away", "expires_s": 60}
+        assert city.ask("PUT", "/v1/drainage/estuary/overrides", "operator", **moved).status_code == 200
+        for _ in range(5):
+            city.tick("drainage/estuary")
+        page.locator(".overrides", has_text="away").wait_for()
+        assert form.locator("output").inner_text() == shown
+        form.get_by_role("button", name="Check and take over").click()
+        dialog = page.get_by_role("dialog")
+        assert f" at {shown}?" in dialog.locator("h2").inner_text()
+        dialog.get_by_label("Why").fill("as it was")
+        dialog.get_by_role("button", name="Take over").click()
+        dialog.wait_for(state="detached")
+        held = city.ask("GET", "/v1/drainage/estuary/overrides").json()["overrides"][agents[0]]
+        assert sent == [held["command"]] * 2
+        assert f"{100 * held['command']:.0f} % open" == shown
+    finally:
+        city.ask("DELETE", "/v1/drainage/estuary/overrides", "operator")
+
+
+def test_what_was_judged_on_example_readings_is_told_as_that(city: City, visit: Any) -> None:
+    page = visit("operator").page
+    page.route("**/overrides/check", lambda route: route.fulfill(json=route.fetch().json() | {"tick": None}))
+    page.goto(f"{city.url}/#/site/drainage/estuary")
+    page.get_by_role("button", name="Check and take over").click()
+    page.get_by_role("dialog").get_by_text("on example readings, as no plant has asked yet", exact=False).wait_for()
+
+
+def test_what_was_done_counts_though_nobody_tells_how_things_stand(city: City, visit: Any) -> None:
+    one = visit("operator")
+    one.refused = True
+    page = one.go("/site/drainage/estuary")
+    page.get_by_text("Nothing is held by hand.").wait_for()
+    page.route("**/state", lambda route: route.fulfill(**BUSY))
+    page.get_by_role("button", name="Check and take over").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why").fill("a ship passes")
+    dialog.get_by_role("button", name="Take over").click()
+    try:
+        page.get_by_role("alert").get_by_text("what is held by hand, may have changed", exact=False).wait_for()
+        dialog.wait_for(state="detached")
+        held = city.ask("GET", "/v1/drainage/estuary/overrides").json()["overrides"]
+        assert {one["reason"] for one in held.values()} == {"a ship passes"}
+    finally:
+        city.ask("DELETE", "/v1/drainage/estuary/overrides", "operator")
+
+
+def test_all_are_acknowledged_though_one_is_gone(city: City, visit: Any) -> None:
+    lie(city, 2)
+    lie(city, 3)
+    one = visit("operator")
+    one.refused = True
+    page = one.go("/alarms")
+    button = page.locator("tbody.incident", has_text="speed_mps[3]").get_by_role("button", name="Acknowledge all")
+    button.click()
+    page.route("**/acknowledge", lambda route: route.fulfill(status=404, json={}), times=1)
+    dialog = page.get_by_role("dialog")
+    texts = dialog.locator(".findings li").all_inner_texts()
+    dialog.get_by_role("button", name="Acknowledge all").click()
+    dialog.wait_for(state="detached")
+    states = {alarm["text"]: alarm["state"] for alarm in city.ask("GET", "/v1/alarms").json()["alarms"]}
+    assert [states[text] == "acknowledged" for text in texts] == [False, *[True] * (len(texts) - 1)]
+
+
+@pytest.mark.parametrize("view", ["/", "/site/drainage/estuary"])
+def test_a_dialog_stays_though_somebody_else_has_seen_to_the_alarm(city: City, visit: Any, view: str) -> None:
+    one = visit("operator")
+    page = one.page
+    city.tick("drainage/estuary", depth_m=full(city))
+    alarm = city.ask("GET", "/v1/alarms").json()["alarms"][0]
+    alarm |= {"system": "drainage", "site": "estuary", "state": "raised", "shelved_until_s": None}
+    told = {"alarms": [alarm], "rate": 1, "course": [1]}
+    page.route("**/v1/alarms", lambda route: route.fulfill(json=told))
+    telling(page)
+    page.goto(f"{city.url}/#{view}")
+    page.get_by_role("button", name="Shelve…").click()
+    why = page.get_by_role("dialog").get_by_label("Why")
+    why.fill("the gauge is")
+    told["alarms"] = []
+    page.locator("table.alarms").wait_for(state="detached")  # whenever the stream begins anew, alarms are asked for
+    assert why.input_value() == "the gauge is"
+
+
 def test_a_viewer_sees_all_and_may_do_nothing(city: City, visit: Any) -> None:
     city.tick("drainage/estuary", depth_m=full(city))
     page = visit("viewer").go("/site/drainage/estuary")
@@ -207,6 +418,7 @@ def test_a_challenger_is_let_in_watched_and_sent_away(city: City, visit: Any) ->
     page.get_by_role("dialog").get_by_label("Why").fill("seen enough")
     page.get_by_role("dialog").get_by_role("button", name="Demote").click()
     page.get_by_role("button", name="Demote…").wait_for(state="detached")
+    page.get_by_text("commands in which static would have differed", exact=False).wait_for(state="detached")
     assert city.changed()[-2:] == [("admin", "shadow", "a look"), ("admin", "demote", "seen enough")]
     page.goto(f"{city.url}/#/activity")
     page.locator("tbody tr").first.get_by_text("seen enough").wait_for()  # the newest first
@@ -223,6 +435,25 @@ def test_a_challenger_is_promoted_at_once_and_rolled_back(city: City, visit: Any
         page.get_by_role("dialog").get_by_role("button", name=act).click()
         champion.get_by_text(who, exact=True).wait_for()
     assert city.changed()[-2:] == [("admin", "promote", "as agreed"), ("admin", "rollback", "as agreed")]
+
+
+def test_nobody_is_promoted_but_whom_the_dialog_names(city: City, visit: Any) -> None:
+    path = "/v1/drainage/estuary/policies"
+    assert city.ask("POST", f"{path}/shadow", policy="efd", reason="a look").status_code == 200
+    champion = city.ask("GET", path).json()["roles"]["champion"]
+    one = visit("admin")
+    one.refused = True
+    page = one.go("/site/drainage/estuary")
+    page.get_by_role("button", name="Promote the challenger").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why").fill("better for a week")
+    assert city.ask("POST", f"{path}/shadow", policy="pi", reason="another look").status_code == 200
+    page.locator(".policies dd", has_text="pi").first.wait_for()
+    assert dialog.locator("h2").inner_text() == "Let efd act here?"
+    dialog.get_by_role("button", name="Promote").click()
+    dialog.get_by_text("the challenger is pi by now: look again", exact=False).wait_for()
+    assert city.ask("GET", path).json()["roles"]["champion"] == champion
+    assert city.ask("POST", f"{path}/demote", reason="seen enough").status_code == 200
 
 
 def test_looking_back_says_that_it_is_not_now(city: City, visit: Any) -> None:
@@ -303,6 +534,22 @@ def test_activity_tells_a_viewer_why_it_begins_now(city: City, visit: Any) -> No
     page.get_by_text("reading the audit log takes the role operate", exact=False).wait_for()
 
 
+def test_a_key_for_one_system_is_told_what_it_may_know(city: City, browser: Any) -> None:
+    city.ask("PUT", "/v1/drainage/estuary/overrides", "operator", command=0.3, reason="a look at it", expires_s=600)
+    city.ask("DELETE", "/v1/drainage/estuary/overrides", "operator")
+    token, _ = create_key(city.key_file, "local", [Grant(role=Role.ADMINISTER, system="drainage")])
+    context = browser.new_context()
+    context.add_init_script(f"sessionStorage.setItem('cityloop.key', '{token}')")
+    page = context.new_page()
+    page.goto(f"{city.url}/#/activity")
+    page.locator("tbody tr", has_text="a look at it").first.wait_for()
+    page.get_by_text("is shown of the sites that this key may operate", exact=False).wait_for()
+    page.goto(f"{city.url}/#/site/drainage/estuary")
+    page.get_by_role("button", name="Try one in the shadow").click()
+    page.locator("#controllers option[value=efd]").wait_for(state="attached")
+    context.close()
+
+
 def test_a_plant_that_asked_before_is_on_the_page_at_once(city: City, visit: Any) -> None:
     for _ in range(2):
         city.tick("intersections/cologne1")
@@ -319,6 +566,23 @@ def test_without_a_key_nothing_is_shown_and_a_wrong_one_is_refused_in_words(city
     page.get_by_role("alert").wait_for()
     assert page.locator(".tile").count() == 0
     page.get_by_label("Your key or token").fill(city.keys["viewer"])
+    page.get_by_role("button", name="Enter").click()
+    page.locator(".tile").first.wait_for()
+    context.close()
+
+
+def test_a_key_with_characters_that_no_key_has_locks_nobody_out(city: City, browser: Any) -> None:
+    context = browser.new_context()
+    context.add_init_script(
+        "sessionStorage.getItem('cityloop.key') || sessionStorage.setItem('cityloop.key', 'k\u0119y')"
+    )
+    page = context.new_page()
+    page.goto(city.url)
+    field = page.get_by_label("Your key or token")
+    field.fill(f"{city.keys['viewer']}ü")
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_text("No key holds such characters", exact=False).wait_for()
+    field.fill(f" \ufeff{city.keys['viewer']}\u200b")
     page.get_by_role("button", name="Enter").click()
     page.locator(".tile").first.wait_for()
     context.close()

@@ -4,8 +4,14 @@ import { hear } from "./time.js";
 
 const KEY = "cityloop.key";
 
+/** A key as somebody gave it, without spaces and what nobody sees; null: it holds what no key does, and cannot be sent. */
+export function keyOf(text) {
+  const plain = text.replace(/[\p{Z}\p{C}]/gu, "");
+  return /^[!-~]*$/.test(plain) ? plain : null;
+}
+
 /** The caller's key or token, kept for this tab only; empty where the service is open. */
-export const key = signal(sessionStorage.getItem(KEY) ?? "");
+export const key = signal(keyOf(sessionStorage.getItem(KEY) ?? "") ?? "");
 
 export function useKey(value) {
   key.value = value;

@@ -7,18 +7,29 @@ const MOST = 3600;
 /** Decisions so many times as far apart as usual had a silence between them. */
 const RESTED = 3;
 
-/** How long from one to the next, usually; `before` is what was thought until now, null: nothing. */
-export function period(before, gap_s) {
-  if (before === null) return gap_s;
-  return gap_s > 20 * before ? before : 0.8 * before + 0.2 * gap_s;
+/** Gaps that tell how long it is from one to the next, at least and at most: a single one may be a pause. */
+const GAPS = [2, 9];
+
+/** How long it is from one to the next, usually. */
+export class Pace {
+  gaps = [];
+
+  /** Add a gap in seconds → the lower median of the last ones; null: they do not tell yet. */
+  add(gap_s) {
+    const [least, most] = GAPS;
+    this.gaps = [...this.gaps, gap_s].slice(-most);
+    if (this.gaps.length < least) return null;
+    return [...this.gaps].sort((a, b) => a - b)[(this.gaps.length - 1) >> 1];
+  }
 }
 
-/** Add a point, in place. A decision holds until the next, unless that was long in coming. */
-export function append(points, point, period_s) {
-  const usual = period_s ?? 1;
+/** Add a point, in place. A decision holds until the next, unless that was long in coming, or is not known, as others
+ * are missing between the two.
+ */
+export function append(points, point, period_s, missing) {
   const before = points.at(-1);
-  if (before) before.until_s = Math.min(point.at_s, before.at_s + RESTED * usual);
-  points.push({ ...point, until_s: point.at_s + usual });
+  if (before) before.until_s = missing ? before.at_s : Math.min(point.at_s, before.at_s + RESTED * period_s);
+  points.push({ ...point, until_s: point.at_s + period_s });
   const old = points.findIndex((one) => one.at_s >= point.at_s - BACK_S);
   if (old > 0) points.splice(0, old);
   if (points.length > MOST) thin(points);
@@ -50,6 +61,6 @@ export function spaced(points, period_s) {
   const usual = [...gaps].sort((a, b) => a - b)[gaps.length >> 1];
   return points.map((point, k) => ({
     ...point,
-    until_s: point.at_s + (gaps[k] <= RESTED * usual ? gaps[k] : (period_s ?? 1)),
+    until_s: point.at_s + (gaps[k] <= RESTED * usual ? gaps[k] : period_s),
   }));
 }

@@ -3,7 +3,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { ask } from "./api.js";
 import { BACK_S, spaced } from "./course.js";
 import { now, time_s } from "./time.js";
-import { frameOf } from "./store.js";
+import { frameOf, me } from "./store.js";
 
 /** Decisions from before that are asked for at once, spread over that time: for their course alone. */
 const ASKED = 200;
@@ -19,6 +19,8 @@ export class History {
   constructor(site) {
     this.site = site;
     this.older = signal([]);
+    /** Times of which it could not be learned what was decided: [{from_s, until_s}]. */
+    this.unknown = signal([]);
     this.fetched = signal(null);
     this.problem = signal("");
     this.loading = signal(false);
@@ -27,7 +29,9 @@ export class History {
     this.course = computed(() => {
       this.site.last.value; // whatever came last belongs to it
       const first = this.site.course[0]?.at_s ?? Infinity;
-      return [...this.older.value.filter((point) => point.at_s < first), ...this.site.course];
+      const older = this.older.value.filter(({ at_s }) => at_s < first || this.site.misses(at_s));
+      const all = [...older, ...this.site.course];
+      return older.at(-1)?.at_s > first ? all.sort((a, b) => a.at_s - b.at_s) : all;
     });
     this.shown = computed(() => {
       const at = this.at.value;
@@ -42,6 +46,8 @@ export class History {
     });
     this.movesOld = computed(() => now.value - (this.site.telemetry.value?.at_s ?? Infinity) > this.patience);
     this.end = effect(() => this.fetch(this.at.value));
+    this.asked = new Set();
+    this.full = effect(() => site.holes.value.forEach((hole) => this.fill(hole)));
     this.load();
   }
 
@@ -52,7 +58,7 @@ export class History {
   /** The decision that held at a time, if it is still here. */
   kept(at) {
     const list = this.site.frames;
-    if (!list.length || at < list[0].at_s) return null;
+    if (!list.length || at < list[0].at_s || this.site.misses(at)) return null;
     return list.findLast((frame) => frame.at_s <= at) ?? list[0];
   }
 
@@ -65,14 +71,36 @@ export class History {
   async load() {
     this.loading.value = true;
     try {
-      const frames = await this.past(`since=${time_s() - BACK_S}&limit=${ASKED}`);
-      this.older.value = spaced(frames.map((frame) => this.site.pointOf(frame)), this.site.period.peek());
+      await this.learn(`since=${time_s() - BACK_S}`);
       this.problem.value = "";
     } catch (error) {
       this.problem.value = error.message;
     } finally {
       this.loading.value = false;
     }
+  }
+
+  /** Ask for the course of a time, up to `end_s` or now, and keep it. */
+  async learn(query, end_s = Infinity) {
+    const frames = await this.past(`${query}&limit=${ASKED}`);
+    const found = spaced(frames.map((frame) => this.site.pointOf(frame)), this.site.period.peek());
+    for (const point of found) point.until_s = Math.min(point.until_s, end_s);
+    const known = new Map([...this.older.value, ...found].map((point) => [point.at_s, point]));
+    this.older.value = [...known.values()].sort((a, b) => a.at_s - b.at_s);
+  }
+
+  /** Ask for what the stream left out, once it is known until when. */
+  async fill(hole) {
+    if (hole.until_s === Infinity || this.asked.has(hole)) return;
+    this.asked.add(hole);
+    try {
+      const { from_s, until_s } = hole;
+      await this.learn(`since=${Math.max(from_s, until_s - BACK_S)}&until=${until_s}`, until_s);
+      if (me.peek().audit) return;
+    } catch {
+      // It is said of that time alone.
+    }
+    this.unknown.value = [...this.unknown.value, hole];
   }
 
   /** Ask for the decision that held at a time, once nobody drags any further. */
@@ -84,6 +112,7 @@ export class History {
         const found = await this.past(`since=${at - BACK_S}&until=${at + 0.001}&limit=1`);
         if (this.at.peek() === at) this.fetched.value = found.at(-1) ?? null;
       } catch (error) {
+        if (this.at.peek() === at) this.fetched.value = null;
         this.problem.value = error.message;
       }
     }, RESTS_MS);
@@ -96,5 +125,6 @@ export class History {
   stop() {
     clearTimeout(this.resting);
     this.end();
+    this.full();
   }
 }

@@ -5,7 +5,7 @@ import "./style.css";
 import { effect, signal } from "@preact/signals";
 import { Component, render } from "preact";
 import { useEffect } from "preact/hooks";
-import { me, sites, start, unseen } from "./store.js";
+import { me, sites, start, unasked, unseen } from "./store.js";
 import { link } from "./stream.js";
 import { set, theme } from "./theme.js";
 import { refused, useKey } from "./api.js";
@@ -93,13 +93,25 @@ function skip(event) {
 function View() {
   const [, first, system, name] = address.value.split("/");
   if (first === "site") {
-    const site = sites.value.get(`${system}/${name}`);
-    return site ? <SiteView key={site.ref} site={site} /> : <p class="empty">No site of that name is served here.</p>;
+    const site = sites.value.get(`${system}/${name}`); // another one where it has changed: its view begins anew
+    return site ? <SiteView key={site} site={site} /> : <p class="empty">No site of that name is served here.</p>;
   }
   if (first === "alarms") return <AlarmList />;
   if (first === "activity") return <Activity />;
   if (first === "training") return <Training />;
   return <City />;
+}
+
+/** What the views show that may be old, and why. */
+function Old() {
+  const asked = Object.entries(unasked.value);
+  if (!asked.length) return null;
+  return (
+    <p class="problem old" role="alert">
+      {asked.map(([what, why]) => `The list of ${what} may be old, or lack some: it could not be asked for (${why}). `)}
+      It is tried again every few seconds.
+    </p>
+  );
 }
 
 /** A view that fails says so, and leaves the bar alone. */
@@ -141,6 +153,7 @@ function App() {
           <p class="empty">Asking the service…</p>
         )}
       </main>
+      <Old />
     </>
   );
 }

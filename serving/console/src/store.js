@@ -1,10 +1,11 @@
 // What the page knows: filled by the stream and by questions to the service, read by the views.
 import { computed, signal } from "@preact/signals";
 import { ask, refused } from "./api.js";
-import { append, period } from "./course.js";
-import { listen } from "./stream.js";
+import { append, BACK_S, Pace } from "./course.js";
+import { listen, REFUSALS } from "./stream.js";
 import { now } from "./time.js";
 import { gaugesOf, SYSTEMS } from "./systems/index.js";
+import { compare, urgencyOf } from "./urgency.js";
 
 /** Values of whole decisions that are kept of a site; older decisions are asked for when somebody looks back. */
 const KEPT_VALUES = 1_000_000;
@@ -15,6 +16,9 @@ const KEPT_SHADOWS = 900;
 const KEPT_NUMBERS = 1_000_000;
 const KEPT_REPORTS = 3600;
 
+/** What could not be asked is asked again after so long; who has asked too often rests longer. */
+const againMs = (error) => (error.status === 429 ? 10_000 : 2000);
+
 /** What was told last is shown so soon: plants may tell a hundred times a second, and nobody sees that. */
 const SHOWN_MS = 100;
 
@@ -23,7 +27,7 @@ const KEPT_WINDOWS = 500;
 /** Decisions of every site that the stream begins with: two tell how often one comes. */
 const FIRST_DECISIONS = 2;
 
-/** A site's values are old after so many of its own periods without a new one, and so many seconds at least; until two
+/** A site's values are old after so many of its own periods without a new one, and so many seconds at least; until its
  * ticks have told the period it is the usual one. */
 const STALE_PERIODS = 2;
 const STALE_S = 2;
@@ -31,6 +35,12 @@ const STALE_S = 2;
 export const me = signal(null);
 export const sites = signal(new Map());
 export const alarms = signal({ alarms: [], rate: 0, course: [] });
+
+/** What could not be asked, and is asked again: {what: why}. */
+export const unasked = signal({});
+
+/** How often the stream left something out, so that whoever lists what it tells asks again. */
+export const missed = signal(0);
 
 /** Alarms that nobody has acknowledged, nor put aside. */
 export const unseen = computed(() => alarms.value.alarms.filter((a) => a.state !== "acknowledged" && !(a.shelved_until_s > now.value)));
@@ -53,25 +63,31 @@ export class Site {
     this.shadow = signal(null);
     this.telemetry = signal(null);
     this.reports = [];
+    this.pace = new Pace();
+    this.movesPace = new Pace();
     this.movesPeriod_s = null;
+    /** Times between decisions of which others may be missing: [{from_s, until_s}], the latest last. */
+    this.holes = signal([]);
     this.info = signal(null);
     this.scene = signal(null);
     this.state = signal(null);
+    /** Why the state could not be asked for, so that it may be old; empty: it could. */
+    this.stateProblem = signal("");
     this.structure = signal(null);
-    this.period = signal(null);
-    this.controller = row.controller;
     this.interval_s = row.interval_s;
+    this.period = signal(this.interval_s);
+    this.controller = row.controller;
     this.stale = computed(() => {
       const frame = this.last.value;
       if (!frame) return true;
       return now.value - frame.at_s > this.patience.value;
     });
-    this.patience = computed(() => Math.max(STALE_PERIODS * (this.period.value ?? this.interval_s), STALE_S));
+    this.patience = computed(() => Math.max(STALE_PERIODS * this.period.value, STALE_S));
   }
 
-  /** Whether another of this name has as many agents and the same interval. */
+  /** Whether another of this name is the same site, once both are loaded. */
   isLike(other) {
-    return this.interval_s === other.interval_s && this.agents === other.agents;
+    return this.interval_s === other.interval_s && this.info.peek()?.site_hash === other.info.peek().site_hash;
   }
 
   get kind() {
@@ -81,15 +97,40 @@ export class Site {
   add(decision) {
     const frame = frameOf(decision);
     const before = this.frames.at(-1);
-    if (before && frame.at_s === before.at_s) return; // a stream that begins anew tells the last ones again
-    if (before && frame.at_s >= before.at_s) this.period.value = period(this.period.value, frame.at_s - before.at_s);
+    const again = this.frames.slice(-FIRST_DECISIONS).some((one) => one.at_s === frame.at_s);
+    if (again) return; // a stream that begins anew tells the last ones again
+    const missing = this.reach(frame.at_s);
+    if (before && !missing && frame.at_s >= before.at_s) {
+      this.period.value = this.pace.add(frame.at_s - before.at_s) ?? this.interval_s;
+    }
     this.frames.push(frame);
     const size = Object.values(frame.readings).reduce((total, column) => total + column.length, 1);
     const [least, most] = KEPT_FRAMES;
     trim(this.frames, Math.min(Math.max(Math.floor(KEPT_VALUES / size), least), most));
-    append(this.course, this.pointOf(frame), this.period.value);
+    append(this.course, this.pointOf(frame), this.period.value, missing);
     this.newest = frame;
     this.showing ||= setTimeout(() => this.show(), this.last.peek() ? SHOWN_MS : 0);
+  }
+
+  /** The stream has left something out: what came since the last decision is not here. */
+  miss() {
+    const holes = this.holes.peek();
+    if (holes.at(-1)?.until_s === Infinity) return;
+    this.holes.value = [...holes, { from_s: this.newest?.at_s ?? 0, until_s: Infinity }];
+  }
+
+  /** A decision has come: what was missed was missed until then → whether something was. */
+  reach(at_s) {
+    const holes = this.holes.peek();
+    if (holes.at(-1)?.until_s !== Infinity) return false;
+    const within = holes.slice(0, -1).filter((hole) => hole.until_s > at_s - BACK_S);
+    this.holes.value = [...within, { ...holes.at(-1), until_s: at_s }];
+    return true;
+  }
+
+  /** Whether decisions may be missing at a time. */
+  misses(at_s) {
+    return this.holes.peek().some((hole) => hole.from_s < at_s && at_s < hole.until_s);
   }
 
   show() {
@@ -100,7 +141,7 @@ export class Site {
   /** Where vehicles are; places alone are kept, for whoever looks back. */
   addTelemetry(report) {
     const before = this.reports.at(-1);
-    if (before) this.movesPeriod_s = period(this.movesPeriod_s, report.at_s - before.at_s);
+    if (before) this.movesPeriod_s = this.movesPace.add(report.at_s - before.at_s);
     const numbers = new Float32Array(3 * report.things.length);
     report.things.forEach(({ x, y, load }, k) => numbers.set([x, y, load], 3 * k));
     this.reports.push({ at_s: report.at_s, numbers });
@@ -120,6 +161,12 @@ export class Site {
     this.shadows.push(shadow);
     trim(this.shadows, KEPT_SHADOWS);
     this.shadow.value = shadow;
+  }
+
+  /** They were of roles that have changed. */
+  forgetShadows() {
+    this.shadows = [];
+    this.shadow.value = null;
   }
 
   /** What is kept of a decision for its course: what was in charge, and what the gauges showed. */
@@ -170,8 +217,14 @@ export class Site {
     if (before?.monitor) this.structure.value = { ...before, windows: [...before.windows, window].slice(-KEPT_WINDOWS) };
   }
 
+  /** Ask how things stand; where that fails `stateProblem` says so. */
   async refresh() {
-    this.state.value = await ask(`${this.base}/state`);
+    try {
+      this.state.value = await ask(`${this.base}/state`);
+      this.stateProblem.value = "";
+    } catch (error) {
+      this.stateProblem.value = error.message;
+    }
   }
 }
 
@@ -198,8 +251,24 @@ export function may(role, site) {
   );
 }
 
+/** Note whether something could be asked; `problem`: why not. */
+function note(what, problem) {
+  const { [what]: _, ...others } = unasked.value;
+  unasked.value = problem ? { ...others, [what]: problem } : others;
+}
+
+let later = 0;
+
+/** Ask for the alarms; where that fails `unasked` says so, and they are asked for again. */
 export async function refreshAlarms() {
-  alarms.value = await ask("/v1/alarms");
+  clearTimeout(later);
+  try {
+    alarms.value = await ask("/v1/alarms");
+    note("alarms", "");
+  } catch (error) {
+    note("alarms", error.message);
+    if (!refused.peek()) later = setTimeout(refreshAlarms, againMs(error));
+  }
 }
 
 /** Asks for the alarms once for all that change within a moment. */
@@ -207,8 +276,34 @@ let waiting = 0;
 function refreshAlarmsSoon() {
   waiting ||= setTimeout(() => {
     waiting = 0;
-    refreshAlarms().catch(() => {});
+    refreshAlarms();
   }, SHOWN_MS);
+}
+
+/** Take an alarm as it is told; one that is over and was seen to has left the list. */
+function takeAlarm(alarm) {
+  const list = alarms.value.alarms.filter((one) => one.id !== alarm.id);
+  if (alarm.returned_s === null || alarm.acknowledged_s === null) list.push(alarm);
+  alarms.value = { ...alarms.value, alarms: list.sort((x, y) => compare(urgencyOf(x), urgencyOf(y))) };
+  refreshAlarmsSoon(); // it does not tell how often alarms came
+}
+
+/** Changes of who has which role. */
+const OF_ROLES = new Set(["shadow", "canary", "promote", "demote", "rollback", "return", "configure"]);
+
+function takeChange(change, site) {
+  changes.value = [change, ...changes.value].slice(0, 200);
+  if (OF_ROLES.has(change.what)) site?.forgetShadows();
+  site?.refresh();
+}
+
+/** The stream has left something out: at a site, or none is named, at any of them. */
+function takeGap({ system, site }) {
+  const hit = [...sites.value.values()].filter((one) => system === undefined || one.ref === `${system}/${site}`);
+  for (const one of hit) one.miss();
+  if (system !== undefined) for (const one of hit) one.refresh(); // else the stream began anew: see `learnAgain`
+  refreshAlarmsSoon();
+  missed.value++;
 }
 
 function onEvent(kind, content) {
@@ -217,49 +312,57 @@ function onEvent(kind, content) {
   else if (kind === "shadow") site?.addShadow(content);
   else if (kind === "structure") site?.addWindow({ at_s: content.at_s, report: content.report });
   else if (kind === "telemetry") site?.addTelemetry(content);
-  else if (kind === "alarm") refreshAlarmsSoon();
-  else if (kind === "change") {
-    changes.value = [content, ...changes.value].slice(0, 200);
-    site?.refresh().catch(() => {});
-  }
+  else if (kind === "alarm") takeAlarm(content);
+  else if (kind === "change") takeChange(content, site);
+  else if (kind === "gap") takeGap(content);
 }
 
 let stop = null;
 let starts = 0;
 
-/** What is served, by site; what is known of a site stays as long as the site is the same. */
+/** What is served, a site each. */
 async function learn() {
   const { systems } = await ask("/v1/systems");
-  const found = new Map();
-  for (const system of systems) {
-    for (const row of system.sites) {
-      const site = new Site(system, row);
-      const known = sites.peek().get(site.ref);
-      found.set(site.ref, known?.isLike(site) ? known : site);
-    }
-  }
-  return found;
+  return systems.flatMap((system) => system.sites.map((row) => new Site(system, row)));
 }
 
-const loadAll = () => Promise.all([...sites.value.values()].map((site) => site.load()));
+const byRef = (list) => new Map(list.map((site) => [site.ref, site]));
+const loadAll = (list) => Promise.all(list.map((site) => site.load()));
 
 /** What stands, or has changed while nobody listened. */
 function catchUp() {
-  refreshAlarms().catch(() => {});
+  refreshAlarms();
   for (const site of sites.value.values()) {
-    site.refresh().catch(() => {});
+    site.refresh();
     if (site.structure.peek()) site.loadStructure().catch(() => {});
   }
 }
 
-/** A service that was started again may serve other sites. */
-async function learnAgain() {
-  sites.value = await learn();
-  await loadAll();
-  catchUp();
+let learning = 0;
+
+/** A service that was started again may serve other sites, or others by the same names; what is known of one stays as
+ * long as it is the same. Asked until it is told, unless the page has begun anew meanwhile.
+ */
+async function learnAgain(turn) {
+  clearTimeout(learning);
+  try {
+    const found = await learn();
+    await loadAll(found);
+    if (turn !== starts) return;
+    const known = sites.peek();
+    sites.value = byRef(found.map((site) => (known.get(site.ref)?.isLike(site) ? known.get(site.ref) : site)));
+    note("sites", "");
+    catchUp();
+  } catch (error) {
+    if (turn !== starts || refused.peek()) return;
+    note("sites", error.message);
+    learning = setTimeout(() => turn === starts && learnAgain(turn), againMs(error));
+  }
 }
 
-/** Log in, learn what is served, and listen; what keeps the page out is said by `refused`. */
+/** Log in, learn what is served, and listen; what keeps the page out is said by `refused`, and tried again unless it is
+ * the key.
+ */
 export async function start() {
   const turn = ++starts;
   const overtaken = () => turn !== starts; // with another key
@@ -267,20 +370,23 @@ export async function start() {
   try {
     const caller = await ask("/v1/me");
     if (overtaken()) return;
-    me.value = caller;
-    refused.value = null;
-    sites.value = new Map();
     const served = await learn();
     if (overtaken()) return;
-    sites.value = served;
+    me.value = caller;
+    refused.value = null;
+    unasked.value = {};
+    sites.value = byRef(served);
     let again = false;
-    stop = listen(`/v1/events?last=${FIRST_DECISIONS}`, onEvent, () => {
-      if (again) learnAgain().catch(() => {});
+    stop = listen(`/v1/events?last=${FIRST_DECISIONS}`, onEvent, (goesOn) => {
+      if (again && !goesOn) takeGap({});
+      if (again) learnAgain(turn);
       else catchUp();
       again = true;
     });
-    await loadAll();
+    await loadAll(served);
   } catch (error) {
-    if (!overtaken()) refused.value = error;
+    if (overtaken()) return;
+    refused.value = error;
+    if (!REFUSALS.has(error.status)) setTimeout(() => !overtaken() && start(), againMs(error));
   }
 }

@@ -13,8 +13,12 @@ export const LOST_S = 12;
 const RETRY_MS = 2000;
 
 /** A key that has expired, or was taken back: asking again does not help. */
-const REFUSALS = new Set([401, 403]);
+export const REFUSALS = new Set([401, 403]);
 
+/**
+ * @param onOpen told that it has begun, and whether it goes on from the last event that was heard
+ * @return ends it
+ */
 export function listen(path, onEvent, onOpen) {
   let lastId = "";
   let stopped = false;
@@ -50,7 +54,7 @@ export function listen(path, onEvent, onOpen) {
     parser.reset();
     hears();
     tell("live");
-    onOpen();
+    onOpen(lastId !== "");
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await reader.read();

@@ -69,6 +69,17 @@ export function indicator(name) {
 /** A controller's name without the folders that lead to it. */
 export const brief = (name) => name.split("/").slice(-2).join("/");
 
+/** That how things stand at a site could not be asked for, if so: what is shown of it may be old. */
+export function Unasked({ site, role }) {
+  const why = site.stateProblem.value;
+  if (!why) return null;
+  return (
+    <p class="problem" role={role}>
+      Who is in charge, and what is held by hand, may have changed: it could not be asked for ({why}).
+    </p>
+  );
+}
+
 export function Empty({ children }) {
   return <p class="empty">{children}</p>;
 }

@@ -103,13 +103,16 @@ export function Timeline({ site, history }) {
         </button>
       </div>
       <p class="decided">
-        <Decided site={site} frame={history.shown.value} />
+        <Decided site={site} frame={history.shown.value} past={at !== null} />
       </p>
       <Key />
       <p class="hint">
         {history.loading.value ? "Asking for what was before… " : ""}
         {me.value && !me.value.audit ? `${UNKEPT} ` : ""}
         {history.problem.value ? `What was before this page was opened is not shown: ${history.problem.value}. ` : ""}
+        {history.unknown.value.map(({ from_s, until_s }) => (
+          <>Decisions {from_s ? `after ${clock(from_s)} and ` : ""}before {clock(until_s)} may be missing here. </>
+        ))}
         <Reasons site={site} points={points} />
       </p>
     </section>
@@ -117,8 +120,8 @@ export function Timeline({ site, history }) {
 }
 
 /** Who decided what is shown, and what the guard made of it. */
-function Decided({ site, frame }) {
-  if (!frame) return "Nobody has decided anything yet.";
+function Decided({ site, frame, past }) {
+  if (!frame) return past ? "What was decided then is not known here." : "Nobody has decided anything yet.";
   const changes = frame.interventions;
   return (
     <>
@@ -154,11 +157,11 @@ function Key() {
   );
 }
 
-/** The guard's reasons in all that the strip shows. */
+/** The guard's reasons in all that the strip shows; of long ago it shows some decisions, and others may be missing. */
 function Reasons({ site, points }) {
   const counts = new Map();
   for (const reason of points.flatMap((point) => point.reasons)) counts.set(reason, (counts.get(reason) ?? 0) + 1);
-  if (!points.length || !counts.size) return points.length ? "The guard changed nothing in this time." : "";
+  if (!points.length || !counts.size) return points.length ? "The guard changed nothing in any decision shown here." : "";
   const told = [...counts].sort((a, b) => b[1] - a[1]).map(([reason]) => reasonText(site.kind, reason));
-  return `Why the guard changed something in this time, the most frequent first: ${told.join("; ")}.`;
+  return `Why the guard changed something in the decisions shown here, the most frequent first: ${told.join("; ")}.`;
 }

@@ -2,9 +2,12 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask } from "../api.js";
-import { changes, may, me } from "../store.js";
+import { changes, may, me, missed, sites } from "../store.js";
 import { date, span } from "../time.js";
 import { Empty } from "../parts/common.jsx";
+
+/** A key that reaches this reaches the service as a whole. */
+const EVERYWHERE = { system: "*", name: "*" };
 
 const older = signal([]);
 const problem = signal("");
@@ -15,16 +18,20 @@ function refusal() {
   return may("operate") ? "" : "reading the audit log takes the role operate.";
 }
 
+/** What is asked of the log: all of it, or where the key does not reach so far, each site that it reaches. */
+function queries() {
+  if (may("operate", EVERYWHERE)) return [{}];
+  const mine = [...sites.peek().values()].filter((site) => may("operate", site));
+  return mine.map((site) => ({ system: site.system, site: site.name }));
+}
+
 async function load() {
   problem.value = refusal();
   if (problem.value) return;
-  try {
-    const { records } = await ask("/v1/audit?what=change&limit=200");
-    older.value = records;
-    problem.value = "";
-  } catch (error) {
-    problem.value = error.message;
-  }
+  const asked = queries().map((query) => ask(`/v1/audit?${new URLSearchParams({ what: "change", limit: 200, ...query })}`));
+  const answers = await Promise.allSettled(asked);
+  older.value = answers.flatMap((answer) => answer.value?.records ?? []);
+  problem.value = answers.find((answer) => answer.reason)?.reason.message ?? "";
 }
 
 /** What people and rules changed, the newest first: what the audit log knows, and what came since. */
@@ -64,7 +71,7 @@ const PLAIN = new Set(["acknowledge", "unshelve", "release"]);
 export function ChangeTable({ most, caption }) {
   useEffect(() => {
     load();
-  }, []);
+  }, [missed.value]);
   const list = listed().slice(0, most);
   return (
     <>
@@ -97,7 +104,15 @@ export function ChangeTable({ most, caption }) {
       ) : (
         <Empty>{problem.value ? "Nobody has changed anything since." : "Nobody has changed anything."}</Empty>
       )}
-      {problem.value && <p class="hint">What happened before this page was opened is not shown: {problem.value}</p>}
+      {problem.value && (
+        <p class="hint">
+          {older.value.length ? "Not all that happened" : "What happened"} before this page was opened is {older.value.length ? "" : "not "}shown:{" "}
+          {problem.value}
+        </p>
+      )}
+      {!problem.value && !may("operate", EVERYWHERE) && (
+        <p class="hint">What happened before this page was opened is shown of the sites that this key may operate.</p>
+      )}
     </>
   );
 }

@@ -19,9 +19,17 @@ function incidents(list, most) {
   return [...found.values()].filter(({ shown }) => shown.length);
 }
 
+/** Acknowledge alarms; those that somebody else has seen to meanwhile are gone, and well. */
 async function acknowledge(alarms) {
-  for (const alarm of alarms) await ask(`/v1/alarms/${alarm.id}/acknowledge`, { method: "POST", body: {} });
-  await refreshAlarms();
+  try {
+    for (const { id } of alarms) {
+      await ask(`/v1/alarms/${id}/acknowledge`, { method: "POST", body: {} }).catch((error) => {
+        if (error.status !== 404) throw error;
+      });
+    }
+  } finally {
+    await refreshAlarms();
+  }
 }
 
 /** Whether it holds, whether somebody has acknowledged it, and since when. */
@@ -133,6 +141,7 @@ function Rate() {
 /**
  * @param sited whether each alarm says where it is
  * @param most so many of them are shown; what is said of their incidents is of all
+ * @return nothing to see without alarms; but a dialog that is open stays, whatever becomes of them
  */
 export function AlarmTable({ list, caption, sited = true, most = Infinity }) {
   const [shelving, setShelving] = useState(null);
@@ -140,31 +149,33 @@ export function AlarmTable({ list, caption, sited = true, most = Infinity }) {
   const shelved = shelving && shelving.shelved_until_s > now.value;
   return (
     <>
-      <div class="scroll">
-        <table class="alarms">
-          <caption>{caption}</caption>
-          <thead>
-            <tr>
-              <th scope="col">Priority</th>
-              <th scope="col">What</th>
-              {sited && <th scope="col">Site</th>}
-              <th scope="col">State</th>
-              <th scope="col">Raised</th>
-              <th scope="col">
-                <span class="hidden">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          {incidents(list, most).map(({ incident, all, shown }) => (
-            <tbody key={incident} class={all.length > 1 ? "incident" : ""}>
-              {all.length > 1 && <Incident group={all} columns={sited ? 6 : 5} onAll={setAll} />}
-              {shown.map((alarm) => (
-                <Row key={alarm.id} alarm={alarm} sited={sited} onShelve={setShelving} />
-              ))}
-            </tbody>
-          ))}
-        </table>
-      </div>
+      {list.length > 0 && (
+        <div class="scroll">
+          <table class="alarms">
+            <caption>{caption}</caption>
+            <thead>
+              <tr>
+                <th scope="col">Priority</th>
+                <th scope="col">What</th>
+                {sited && <th scope="col">Site</th>}
+                <th scope="col">State</th>
+                <th scope="col">Raised</th>
+                <th scope="col">
+                  <span class="hidden">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            {incidents(list, most).map(({ incident, all, shown }) => (
+              <tbody key={incident} class={all.length > 1 ? "incident" : ""}>
+                {all.length > 1 && <Incident group={all} columns={sited ? 6 : 5} onAll={setAll} />}
+                {shown.map((alarm) => (
+                  <Row key={alarm.id} alarm={alarm} sited={sited} onShelve={setShelving} />
+                ))}
+              </tbody>
+            ))}
+          </table>
+        </div>
+      )}
       {all && (
         <Confirm
           title={`Acknowledge ${all.length} alarms of one incident?`}
@@ -228,8 +239,9 @@ export function AlarmList() {
         </small>
       </h1>
       <Rate />
-      {open.length ? <AlarmTable list={open} caption="Open alarms" /> : <Empty>No alarm.</Empty>}
-      {shelved.length > 0 && <AlarmTable list={shelved} caption="Shelved" />}
+      {!open.length && <Empty>No alarm.</Empty>}
+      <AlarmTable list={open} caption="Open alarms" />
+      <AlarmTable list={shelved} caption="Shelved" />
     </>
   );
 }

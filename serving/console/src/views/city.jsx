@@ -6,8 +6,7 @@ import { Age, Empty, number, Priority, Source, taken } from "../parts/common.jsx
 import { gaugesOf } from "../systems/index.js";
 import { ChangeTable } from "./activity.jsx";
 import { AlarmTable } from "./alarms.jsx";
-
-const RANK = { high: 0, medium: 1, low: 2 };
+import { compare, RANK } from "../urgency.js";
 
 const at = (site) => (alarm) => alarm.system === site.system && alarm.site === site.name;
 
@@ -18,12 +17,6 @@ function urgency(site) {
   const source = site.last.value?.source;
   const calm = site.last.value === null ? 3 : site.stale.value ? 0 : source === "fallback" ? 1 : source === "manual" ? 2 : 3;
   return [worst, calm, site.ref];
-}
-
-function before(a, b) {
-  const [x, y] = [urgency(a), urgency(b)];
-  for (let k = 0; k < 3; k++) if (x[k] !== y[k]) return x[k] < y[k] ? -1 : 1;
-  return 0;
 }
 
 function Tile({ site }) {
@@ -149,10 +142,9 @@ const LATEST = 5;
 /** Alarms that nobody has acknowledged yet, the most urgent first. */
 function Needs() {
   const list = unseen.value;
-  if (!list.length) return null;
   const more = list.length - LATEST;
   return (
-    <section aria-label="Alarms to acknowledge">
+    <section aria-label={list.length ? "Alarms to acknowledge" : undefined}>
       <AlarmTable list={list} most={LATEST} caption="Alarms that nobody has acknowledged yet" />
       {more > 0 && (
         <p class="hint">
@@ -164,7 +156,7 @@ function Needs() {
 }
 
 export function City() {
-  const list = [...sites.value.values()].sort(before);
+  const list = [...sites.value.values()].sort((a, b) => compare(urgency(a), urgency(b)));
   const waiting = list.filter((site) => site.last.value === null).length;
   const needy = list.filter((site) => urgency(site)[0] < 9 || (site.last.value && urgency(site)[1] < 2)).length;
   return (

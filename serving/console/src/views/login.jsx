@@ -1,14 +1,23 @@
 // Asks for a key where the service wants one.
-import { useKey } from "../api.js";
+import { useState } from "preact/hooks";
+import { key, keyOf, useKey } from "../api.js";
 import { start } from "../store.js";
+import { REFUSALS } from "../stream.js";
+
+const UNFIT = "No key holds such characters: letters without accents, digits and plain signs are all. Copy it once more.";
 
 export function Login({ problem }) {
+  const [unfit, setUnfit] = useState(false);
   const enter = (event) => {
     event.preventDefault();
-    useKey(new FormData(event.target).get("key").trim());
+    const given = keyOf(new FormData(event.target).get("key"));
+    setUnfit(given === null);
+    if (given === null) return;
+    useKey(given);
     start();
   };
-  const wanted = problem.status === 401 || problem.status === 403;
+  const wanted = REFUSALS.has(problem.status);
+  const said = problem.status === 401 ? "That key is not known here, or no longer." : `That key is not let in: ${problem.message}`;
   return (
     <main class="login" id="view">
       <form onSubmit={enter}>
@@ -22,9 +31,9 @@ export function Login({ problem }) {
               <input name="key" type="password" autocomplete="off" required autofocus />
             </label>
             <p class="hint">It stays in this tab. Who runs the service makes keys with “cityloop keys create”.</p>
-            {sessionStorage.getItem("cityloop.key") && (
+            {(unfit || key.value) && (
               <p class="problem" role="alert">
-                {problem.status === 401 ? "That key is not known here, or no longer." : `That key is not let in: ${problem.message}`}
+                {unfit ? UNFIT : said}
               </p>
             )}
             <button class="primary">Enter</button>
@@ -34,8 +43,9 @@ export function Login({ problem }) {
             <p class="problem" role="alert">
               {problem.message}
             </p>
+            <p class="hint">It is tried again every few seconds.</p>
             <button type="button" class="primary" onClick={() => location.reload()}>
-              Try again
+              Try now
             </button>
           </>
         )}

@@ -1,5 +1,6 @@
 // Taking over by hand: what, why, until when; what the guard would do with it is said before it is sent.
-import { useEffect, useState } from "preact/hooks";
+import { useComputed } from "@preact/signals";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { ask } from "../api.js";
 import { now, span } from "../time.js";
 import { Confirm } from "../parts/ask.jsx";
@@ -65,26 +66,22 @@ function grouped(entries, agents) {
 function TakeOver({ site, chosen }) {
   const info = site.info.value;
   const agent = info.agents.includes(chosen.value) ? chosen.value : "";
-  const [value, setValue] = useState(null);
-  const [guard, setGuard] = useState(null);
-  const [sending, setSending] = useState(false);
   const fields = fieldsOf(site, agent);
-
-  useEffect(() => {
-    setValue(null);
-    setGuard(null);
-  }, [agent]);
-
-  const command = value ?? present(site, agent ? [agent] : info.agents, fields);
-  const plain = command.length === 1 ? command[0] : command;
-  const body = (extra = {}) => ({ command: plain, ...(agent ? { agent } : {}), ...extra });
+  const known = useComputed(() => site.last.value !== null).value;
+  // It begins where the plant is and stays there: what is shown is what is checked and sent, wherever the plant goes.
+  const begun = useMemo(() => present(site, agent ? [agent] : info.agents, fields), [agent, known]);
+  const [set, setSet] = useState(null);
+  const command = set?.agent === agent ? set.command : begun;
+  const choose = (k, value) => setSet({ agent, command: replaced(command, k, value) });
+  /** What is asked about, {agent, command, guard: what that makes of it}; null: nothing. */
+  const [asked, setAsked] = useState(null);
+  useEffect(() => setSet(null), [agent]);
 
   async function check() {
-    try {
-      setGuard(await ask(`${site.base}/overrides/check`, { method: "POST", body: body() }));
-    } catch (error) {
-      setGuard({ problem: error.message });
-    }
+    const plain = command.length === 1 ? command[0] : command;
+    const body = { command: plain, ...(agent ? { agent } : {}) };
+    const guard = await ask(`${site.base}/overrides/check`, { method: "POST", body }).catch((error) => ({ problem: error.message }));
+    setAsked({ agent, command: plain, guard });
   }
 
   return (
@@ -92,7 +89,7 @@ function TakeOver({ site, chosen }) {
       class="takeover"
       onSubmit={(event) => {
         event.preventDefault();
-        check().then(() => setSending(true));
+        check();
       }}
     >
       <h3>Take over</h3>
@@ -109,7 +106,7 @@ function TakeOver({ site, chosen }) {
         <label key={k}>
           {field.label}
           {field.choices ? (
-            <select value={command[k]} onChange={(event) => setValue(replaced(command, k, Number(event.target.value)))}>
+            <select value={command[k]} onChange={(event) => choose(k, Number(event.target.value))}>
               {field.choices.map((choice) => (
                 <option value={choice.value}>{choice.text}</option>
               ))}
@@ -122,7 +119,7 @@ function TakeOver({ site, chosen }) {
                 max={field.high}
                 step={field.step}
                 value={command[k]}
-                onInput={(event) => setValue(replaced(command, k, Number(event.target.value)))}
+                onInput={(event) => choose(k, Number(event.target.value))}
               />
               <output>{field.said(command[k])}</output>
             </span>
@@ -130,20 +127,20 @@ function TakeOver({ site, chosen }) {
         </label>
       ))}
       <button type="submit">Check and take over…</button>
-      {sending && (
+      {asked && (
         <Confirm
-          title={`Hold ${agent || "the whole site"} at ${commandText(site, plain)}?`}
+          title={`Hold ${asked.agent || "the whole site"} at ${commandText(site, asked.command)}?`}
           action="Take over"
           danger
-          onClose={() => setSending(false)}
+          onClose={() => setAsked(null)}
           onDone={async ({ reason, seconds }) => {
-            const to = agent ? `/${encodeURIComponent(agent)}` : "";
-            const what = { command: plain, reason, expires_s: Number(seconds) };
+            const to = asked.agent ? `/${encodeURIComponent(asked.agent)}` : "";
+            const what = { command: asked.command, reason, expires_s: Number(seconds) };
             await ask(`${site.base}/overrides${to}`, { method: "PUT", body: what });
             await site.refresh();
           }}
         >
-          <Verdict site={site} guard={guard} />
+          <Verdict site={site} guard={asked.guard} />
           <label>
             Why
             <input name="reason" required maxLength="200" />
@@ -181,13 +178,13 @@ function replaced(list, k, value) {
 
 /** What the guard says before anything is sent. */
 function Verdict({ site, guard }) {
-  if (!guard) return null;
   if (guard.problem) return <p class="note">The guard was not asked: {guard.problem}</p>;
   const changes = guard.interventions ?? [];
-  if (!changes.length) return <p>The guard would let it through now.</p>;
+  const when = guard.tick === null ? "on example readings, as no plant has asked yet" : "now";
+  if (!changes.length) return <p>The guard would let it through {when}.</p>;
   return (
     <div class="note">
-      The guard would change it now:
+      The guard would change it {when}:
       <ul>
         {changes.slice(0, 8).map((change) => (
           <li key={change.agent}>

@@ -5,21 +5,25 @@ import { ask } from "../api.js";
 import { may } from "../store.js";
 import { Confirm } from "../parts/ask.jsx";
 import { Chart } from "../parts/chart.jsx";
+import { Unasked } from "../parts/common.jsx";
 
-/** What may be done with roles; `title` asks it of the one whom it is about, `says` what comes of it. */
+/** What may be done with roles; `of` is whom it is about, `title` asks it of them, `says` what comes of it. */
 const ACTS = {
   promote: {
-    title: ({ challenger }) => `Let ${challenger} act here?`,
+    of: ({ challenger }) => challenger,
+    title: (name) => `Let ${name} act here?`,
     action: "Promote",
     says: "It becomes the champion at once; who was it before is remembered.",
   },
   demote: {
-    title: ({ challenger }) => `Send ${challenger} away?`,
+    of: ({ challenger }) => challenger,
+    title: (name) => `Send ${name} away?`,
     action: "Demote",
     says: "The champion goes on alone.",
   },
   rollback: {
-    title: ({ former }) => `Go back to ${former.at(-1)}?`,
+    of: ({ former }) => former.at(-1),
+    title: (name) => `Go back to ${name}?`,
     action: "Roll back",
     says: "It is the champion again, at once.",
   },
@@ -45,7 +49,9 @@ export function Policies({ site }) {
   const roles = site.state.value?.roles;
   if (!roles) return null;
   const before = roles.former?.at(-1);
+  const watched = roles.challenger || site.state.value.in_charge?.out_of_charge;
   const allowed = may("administer", site);
+  const begin = (act) => setDoing({ act, name: ACTS[act].of(roles) }); // others may change the roles meanwhile
   return (
     <section class="policies" aria-label="Policies">
       <h2>
@@ -63,7 +69,7 @@ export function Policies({ site }) {
           <Role key={name} name={RATES[name] ?? name} of={`${(100 * share).toFixed(0)} %`} />
         ))}
       </dl>
-      {site.shadow.value && <ShadowChart site={site} />}
+      {watched && site.shadow.value && <ShadowChart site={site} />}
       {allowed && (
         <div class="buttons">
           <button type="button" onClick={() => setSetting("shadow")}>
@@ -71,33 +77,35 @@ export function Policies({ site }) {
           </button>
           {roles.challenger && (
             <>
-              <button type="button" onClick={() => setDoing("promote")}>
+              <button type="button" onClick={() => begin("promote")}>
                 Promote the challenger…
               </button>
-              <button type="button" onClick={() => setDoing("demote")}>
+              <button type="button" onClick={() => begin("demote")}>
                 Demote…
               </button>
             </>
           )}
           {before && (
-            <button type="button" onClick={() => setDoing("rollback")}>
+            <button type="button" onClick={() => begin("rollback")}>
               Roll back…
             </button>
           )}
         </div>
       )}
+      <Unasked site={site} />
       {doing && (
         <Confirm
-          title={ACTS[doing].title(roles)}
-          action={ACTS[doing].action}
+          title={ACTS[doing.act].title(doing.name)}
+          action={ACTS[doing.act].action}
           danger
           onClose={() => setDoing(null)}
           onDone={async ({ reason }) => {
-            await ask(`${site.base}/policies/${doing}`, { method: "POST", body: { reason }, timeout: 60_000 });
+            const body = { reason, expected: doing.name };
+            await ask(`${site.base}/policies/${doing.act}`, { method: "POST", body, timeout: 60_000 });
             await site.refresh();
           }}
         >
-          <p>{ACTS[doing].says}</p>
+          <p>{ACTS[doing.act].says}</p>
           <label>
             Why
             <input name="reason" required maxLength="200" />
@@ -134,12 +142,11 @@ export function Policies({ site }) {
 function Controllers({ site }) {
   const names = useSignal([]);
   useEffect(() => {
-    Promise.all([ask(`${site.base}/policies`), ask("/v1/bundles")])
-      .then(([{ known }, { bundles }]) => {
-        const mine = bundles.filter((one) => one.card.system === site.system).map((one) => one.ref);
-        names.value = [...new Set([...known, ...mine])];
-      })
-      .catch(() => {}); // whoever knows a name can write it
+    // Whoever knows a name can write it; bundles are told to whom the key lets see the whole service.
+    Promise.allSettled([ask(`${site.base}/policies`), ask("/v1/bundles")]).then(([policies, bundles]) => {
+      const mine = (bundles.value?.bundles ?? []).filter((one) => one.card.system === site.system).map((one) => one.ref);
+      names.value = [...new Set([...(policies.value?.known ?? []), ...mine])];
+    });
   }, [site]);
   return (
     <datalist id="controllers">

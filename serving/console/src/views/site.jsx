@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { alarms, may } from "../store.js";
 import { clock, plantClock } from "../time.js";
-import { Age, number, Source, taken } from "../parts/common.jsx";
+import { Age, number, Source, taken, Unasked } from "../parts/common.jsx";
 import { Chart } from "../parts/chart.jsx";
 import { SceneMap } from "../parts/map.jsx";
 import { Loop } from "../parts/plane.jsx";
@@ -30,9 +30,8 @@ export function SiteView({ site }) {
   const problem = useSignal("");
   const frame = history.shown;
   useEffect(() => {
-    const refresh = () => site.refresh().catch(() => {});
-    refresh();
-    const again = setInterval(refresh, REFRESHED_MS);
+    site.refresh();
+    const again = setInterval(() => site.refresh(), REFRESHED_MS);
     site.loadScene().catch((error) => (problem.value = error.message));
     return () => {
       clearInterval(again);
@@ -62,7 +61,7 @@ export function SiteView({ site }) {
       <Gauges site={site} history={history} />
       {site.kind.loops && <Loops site={site} />}
       {site.kind.structure && <Structure site={site} />}
-      {mine.length > 0 && <AlarmTable list={mine} caption={past ? "Alarms of this site, as of now" : "Alarms of this site"} sited={false} />}
+      <AlarmTable list={mine} caption={past ? "Alarms of this site, as of now" : "Alarms of this site"} sited={false} />
       <Policies site={site} />
       <Decision frame={shown} site={site} />
     </div>
@@ -77,7 +76,7 @@ function Stamp({ site, history }) {
     const moves = site.telemetry.value?.things.length > 0 && !history.moves.value.length;
     return (
       <p class="stamp" role="status">
-        <strong>As it was at {shown ? clock(shown.at_s) : "a time that is not known"}: not now</strong>
+        <strong>{shown ? `As it was at ${clock(shown.at_s)}: not now` : "How it was then is not known here"}</strong>
         {moves && " · where vehicles were then is not known"}
       </p>
     );
@@ -177,9 +176,10 @@ function Charge({ site, frame, past, chosen }) {
           </dl>
         </>
       ) : (
-        <p class="empty">Nobody yet: no plant has asked.</p>
+        <p class="empty">{past ? "Not known of that time." : "Nobody yet: no plant has asked."}</p>
       )}
       {!past && <Overrides site={site} state={state} chosen={chosen} may={may("operate", site)} />}
+      {!past && <Unasked site={site} role="alert" />}
       {frame && <Findings frame={frame} />}
     </section>
   );
