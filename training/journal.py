@@ -18,6 +18,9 @@ from training.validate import Means, Verdict
 NOT_LOGGED = ("total_loss", "num_trainable_parameters")
 """What RLlib's learner reports and says nothing about learning."""
 
+FINAL = "eval/final_score"
+"""Tag of the score that a run ends with, by which it is compared with others: no point of the curve ``eval/score``."""
+
 COLUMNS = ("iteration", "agent_steps", "elapsed_s", "tag", "value")
 
 
@@ -43,7 +46,7 @@ class Journal:
         if self._path.is_file():
             with self._path.open() as file:
                 whole = (row for row in csv.DictReader(file) if row["value"])  # a kill, or a full disk, cuts the last
-                rows = [row for row in whole if int(row["iteration"]) <= iteration]
+                rows = [row for row in whole if int(row["iteration"]) <= iteration and row["tag"] != FINAL]
             write_text(self._path, _table([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)]))
 
     def tag(self, *words: str, label: str) -> str:
@@ -56,6 +59,9 @@ class Journal:
         figures = {tag: float(figures[tag]) for tag in sorted(figures) if np.isfinite(figures[tag])}
         for tag, value in figures.items():
             self._events.add_scalar(tag, value, agent_steps)
+        self._add(figures, iteration, agent_steps, elapsed_s)
+
+    def _add(self, figures: Mapping[str, float], iteration: int, agent_steps: int, elapsed_s: float) -> None:
         rows: list[Sequence[Any]] = [] if self._path.exists() else [COLUMNS]
         rows += [(iteration, agent_steps, round(elapsed_s, 2), tag, f"{value:.6g}") for tag, value in figures.items()]
         with self._path.open("a") as file:
@@ -95,11 +101,26 @@ class Journal:
             for rule, means in reference.items():
                 figures[self.tag("baseline", rule, self._kpi, label=label)] = means[label][self._kpi]
         self.write(figures, iteration, agent_steps, elapsed_s)
-        self._events.add_figure("eval/episode", plots.episode(verdict.episode, self._labels[0]), agent_steps)
+        picture = plots.episode(verdict.episode, self._labels[0])
+        if picture is not None:
+            self._events.add_figure("eval/episode", picture, agent_steps)
 
-    def hyperparameters(self, settings: Mapping[str, Any], score: float, agent_steps: int) -> None:
-        """Settings and the score that they led to, for TensorBoard's tab "HParams"; the end of the score's curve."""
-        self._events.add_hparams(dict(settings), {"eval/score": score}, run_name=".", global_step=agent_steps)
+    def final(
+        self, settings: Mapping[str, Any], score: float, iteration: int, agent_steps: int, elapsed_s: float
+    ) -> None:
+        """The score that the run ends with; beside the settings that led to it in TensorBoard's tab "HParams".
+
+        A run that goes on drops it, as it has no end yet: for TensorBoard it comes a step after the last.
+
+        Args:
+            settings: of the run.
+            score: of its policy, on the final seeds if it has some.
+            iteration: its last.
+            agent_steps: decisions of agents until then.
+            elapsed_s: seconds until then.
+        """
+        self._events.add_hparams(dict(settings), {FINAL: score}, run_name=".", global_step=agent_steps + 1)
+        self._add({FINAL: score} if np.isfinite(score) else {}, iteration, agent_steps, elapsed_s)
 
     def close(self) -> None:
         """Flush events."""

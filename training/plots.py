@@ -321,13 +321,18 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
     return figure
 
 
-def episode(played: Episode, name: str) -> Figure:
+def episode(played: Episode, name: str) -> Figure | None:
     """One whole episode: the world's totals over time, and what every agent did in the first quarter of an hour.
 
     Args:
         played: the episode.
         name: where it was.
+
+    Returns:
+        The picture; None where the system has nothing drawn.
     """
+    if not (played.trace or played.drawn):
+        return None
     whole = {name: values for name, values in played.drawn.items() if np.issubdtype(values.dtype, np.integer)}
     lines = [(label(name), values) for name, values in played.trace.items()]
     lines += [(f"{label(name)},\neach", values) for name, values in played.drawn.items() if name not in whole]

@@ -225,8 +225,9 @@ class _Watch(BaseCallback):
 
     def settle(self) -> None:
         """Choose the policy among the finalists."""
-        scores = self._validator.settle()
-        self._journal.hyperparameters(self._settings.model_dump(), min(scores.values()), self.num_timesteps)
+        score = min(self._validator.settle().values())
+        settings = self._settings.model_dump()
+        self._journal.final(settings, score, self._iteration, self.num_timesteps, self._elapsed_s)
 
     def _fraction(self) -> float:
         minutes, iterations = self._budget["minutes"], self._budget["iterations"]

@@ -68,7 +68,7 @@ class Settings(Frozen):
         validate_every: updates between two validations.
         validation_seeds: episodes a validation, of each scenario.
         finalists: how many of the best policies are validated again at the end, on fresh validation seeds.
-        final_seeds: episodes of that last validation, of each scenario.
+        final_seeds: episodes of that last validation, and of the rules beside it, of each scenario; 0: there is none.
         patience: stop after so many validations without a better score; 0: never.
         critic_first: updates in which the critic alone learns, where a policy begins with what was learned (`--start`)
             and its critic anew: what such a critic thinks of its actions would spoil it.

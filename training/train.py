@@ -355,7 +355,8 @@ class _Run:
         assert self.journal is not None
         scores = self.validator.settle()
         if scores:
-            self.journal.hyperparameters(self.settings.model_dump(), min(scores.values()), self._agent_steps)
+            settings, score = self.settings.model_dump(), min(scores.values())
+            self.journal.final(settings, score, self.iteration, self._agent_steps, self.elapsed_s)
 
     def _spent(self, elapsed_s: float) -> bool:
         """Whether the budget ends with this update."""

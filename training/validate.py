@@ -176,7 +176,7 @@ class Validator:
         scenarios: what is trained on; the first seeds of their ``validation`` splits are used.
         settings: how many seeds, and how many finalists.
         network: a key of `agents.networks.NETWORKS`.
-        folder: the run's; ``references.json``, ``candidates/`` and ``best/`` are written there.
+        folder: the run's; ``references.json``, episodes of rules, ``candidates/`` and ``best/`` are written there.
         on_episodes: told after every episode.
 
     Attributes:
@@ -219,13 +219,24 @@ class Validator:
             self.reference = read_json(path)
             self._rules = read_json(each) if each.is_file() else {}  # there is none of earlier versions
             return
-        names = list(references(self.system.name))
-        found = self._episodes("rules to compare with", names, 0, self.settings.validation_seeds)
-        self._rules = {name: _kpis(found[name]) for name in names}
+        self._rules = self._played_by_rules(0, self.settings.validation_seeds)
         void = self._void(self._rules.values())
         self.reference = {name: self._means(played, void) for name, played in self._rules.items()}
         write_json(each, self._rules)
         write_json(path, self.reference)
+
+    def _played_by_rules(self, skip: int, seeds: int) -> dict[str, Played]:
+        names = list(references(self.system.name))
+        found = self._episodes("rules to compare with", names, skip, seeds)
+        return {name: _kpis(found[name]) for name in names}
+
+    def _final_rules(self) -> dict[str, Played]:
+        """What the rules reached on the final seeds, which a run that goes on need not find out again."""
+        path = self.folder / "final_reference_episodes.json"
+        if not path.is_file():
+            write_json(path, self._played_by_rules(self.settings.validation_seeds, self.settings.final_seeds))
+        rules: dict[str, Played] = read_json(path)
+        return rules
 
     def __call__(self, policy: torch.nn.Module, facts: Mapping[str, float]) -> Verdict:
         """Validate a policy and keep it if it is among the best so far.
@@ -255,16 +266,21 @@ class Validator:
         return Verdict(means, score, episodes[0][0])
 
     def settle(self) -> dict[str, float]:
-        """Validate the finalists on fresh validation seeds; the best of them is the run's policy. Their scores."""
+        """Validate the finalists on fresh validation seeds; the best of them is the run's policy. Their scores.
+
+        A single one is validated, too: scores of several runs are compared.
+        """
         seeds = self.settings.final_seeds
-        if not seeds or len(self.candidates) < 2:
+        if not seeds or not self.candidates:
             return dict(self.candidates)
+        rules = self._final_rules()
         paths = {name: str(self.folder / "candidates" / name / WEIGHTS) for name in self.candidates}
         found = self._episodes("finalists", list(paths.values()), self.settings.validation_seeds, seeds)
         finals = {name: _kpis(found[path]) for name, path in paths.items()}
-        void = self._void(finals.values())
+        void = self._void([*finals.values(), *rules.values()])
         means = {name: self._means(played, void) for name, played in finals.items()}
-        scores = {name: self.score(mean) for name, mean in means.items()}
+        rivals = {name: self._means(played, void) for name, played in rules.items()}
+        scores = {name: self.score(mean, rivals) for name, mean in means.items()}
         for name, score in scores.items():
             facts = read_json(self.folder / "candidates" / name / "facts.json")
             facts |= {"final_score": score, "final_validation": means[name]}

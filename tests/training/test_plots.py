@@ -49,6 +49,10 @@ def test_a_total_and_the_readings_that_it_sums_have_a_panel_each() -> None:
     ]
 
 
+def test_an_episode_with_nothing_to_draw_has_no_picture() -> None:
+    assert plots.episode(played({}, {}), "flat") is None
+
+
 def test_what_names_the_bars_of_one_agent_lies_within_the_figure_and_over_nothing_else() -> None:
     stages = {"stage": np.array([[0], [0], [1], [1]])}
     figure = plots.episode(played({"running_veh": np.arange(4.0)}, stages), "cologne1")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from envs.core.env import make_loop
 from envs.core.scenario import read_yaml
 from training.algorithm import task_of
 from training.export import export
+from training.journal import FINAL
 from training.settings import Settings
 from training.start import adopt, read_start
 from training.tracking import read_json
@@ -96,6 +98,7 @@ def test_progress_is_told(run):
         "rules to compare with",
         *("validation", 1),
         *("validation", 2),
+        "rules to compare with",
         "finalists",
     ]
     assert [news for news in heard if isinstance(news, tuple)][-2:] == [("finalists", 1, 2), ("finalists", 2, 2)]
@@ -143,6 +146,9 @@ def test_events_hold_hyperparameters_and_an_episode(run):
     steps = [event.step for event in events.Scalars("eval/score")]
     assert steps == sorted(steps)
     assert steps[0] > 0
+    assert len(steps) == len(events.Scalars("eval/delay_s"))
+    best = read_json(folder / "best" / "best.json")
+    assert [event.value for event in events.Scalars(FINAL)] == pytest.approx([best["final_score"]])
 
 
 def test_best_policy_exports_and_controls(run, scenario):
@@ -235,6 +241,12 @@ def test_resume_goes_on_where_it_stopped(run, one_ray):
     assert config["command"].splitlines()[-1] == again["command"]
     assert (folder / "checkpoints" / "latest").read_text() == "000003"
     assert read_json(folder / "checkpoints" / "000003" / "progress.json")["iteration"] == 3
+    (final,) = [row for row in rows(folder) if row["tag"] == FINAL]
+    assert final["iteration"] == "3"
+    events = EventAccumulator(str(folder)).Reload()
+    steps = [int(row["agent_steps"]) for row in rows(folder) if row["tag"] == "eval/score"]
+    assert [event.step for event in events.Scalars("eval/score")] == steps
+    assert [event.step for event in events.Scalars(FINAL)] == [steps[-1] + 1]
 
 
 def test_who_interrupts_a_run_is_told_how_it_goes_on(run, capsys, monkeypatch):
@@ -433,3 +445,54 @@ def test_a_void_episode_counts_for_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(again, "_episodes", episodes)
     again.refer()
     assert again(policy, {"iteration": 1, "agent_steps": 1}).score == pytest.approx(1.0)
+
+
+FIRST, AFTER = 2, 3
+"""Validation seeds, and final seeds, of the two tests below."""
+
+
+@pytest.fixture
+def finalist(tmp_path, monkeypatch):
+    """A run's validator after one policy, and what was played: all rules are worse on the final seeds, it is not."""
+    settings = Settings(validation_seeds=FIRST, final_seeds=AFTER)
+    validator = Validator([load_scenario("dampers/dyke")], settings, "dampers", tmp_path)
+    played = []
+
+    def episodes(what, names, skip, seeds):
+        played.append((what, skip, seeds))
+        kpis = {name: {validator.kpi: 2.0 if skip and not name.endswith("npz") else 1.0} for name in names}
+        return {name: [[SimpleNamespace(kpis=kpis[name])] * seeds] for name in names}
+
+    monkeypatch.setattr(validator, "_episodes", episodes)
+    validator.refer()
+    assert validator(nn.Linear(1, 1), {"iteration": 1, "agent_steps": 1}).score == pytest.approx(1.0)
+    return validator, played
+
+
+def test_the_final_score_is_beside_the_rules_on_the_same_seeds_and_a_single_policy_has_one(finalist, tmp_path):
+    validator, _ = finalist
+    ((_, score),) = validator.settle().items()
+    assert score == pytest.approx(1.05 / 2.1, rel=0.1)
+    assert read_json(tmp_path / "best" / "best.json")["final_score"] == score
+
+
+def test_rules_are_played_on_the_final_seeds_once(finalist):
+    validator, played = finalist
+    rules, own = ("rules to compare with", FIRST, AFTER), ("finalists", FIRST, AFTER)
+    assert validator.settle() == validator.settle()  # the run went on
+    assert played[2:] == [rules, own, own]
+
+
+def test_what_has_nothing_drawn_has_no_picture_and_trains(tmp_path, monkeypatch):
+    judge = Validator.__call__
+
+    def blank(validator, policy, facts):
+        verdict = judge(validator, policy, facts)
+        return replace(verdict, episode=replace(verdict.episode, trace={}, drawn={}))
+
+    monkeypatch.setattr(Validator, "__call__", blank)
+    small = {"algorithm": "backprop", "workers": 2, "width": 8, "fragment": 8, "validation_seeds": 1, "final_seeds": 0}
+    run = train(load_scenario("dampers/dyke", duration_s=1.0), iterations=1, out=tmp_path / "run", **small)
+    tags = EventAccumulator(str(run)).Reload().Tags()
+    assert "eval/score" in tags["scalars"]
+    assert tags["images"] == []
