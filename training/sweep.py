@@ -29,6 +29,9 @@ from training.train import parse_settings, train
 SAMPLES = 8
 """Trials of a random search, unless said otherwise."""
 
+SCORED_ON = ("validation_seeds", "final_seeds")
+"""Settings that say on which seeds a run's score is found: of trials with others the scores say nothing."""
+
 Progress = Callable[[int, int, float], None]
 """Called with trials done, trials in all, and the best score so far."""
 
@@ -39,7 +42,8 @@ class Trial:
 
     Attributes:
         settings: what was varied.
-        score: of its policy on validation seeds, lower is better; None if it failed.
+        score: of its policy on the final seeds (on the validation seeds if there are none), lower is better; None if
+            it failed.
         run: its folder.
         problem: why it failed.
     """
@@ -66,6 +70,10 @@ def read_space(items: Sequence[str]) -> tuple[dict[str, Any], int | None]:
             raise CityloopError(f"--sweep {item!r} has no values: write KEY=a,b or KEY=low:high or KEY=log:low:high")
         if key in space:
             raise CityloopError(f"--sweep names {key} twice: give all its values at once")
+        if key in SCORED_ON:
+            raise CityloopError(
+                f"--sweep {key}: trials are compared on the same seeds: give one value, by --hyper {key}"
+            )
         space[key] = _range(key, text) if ":" in text else [_value(key, word) for word in text.split(",")]
     if all(isinstance(values, list) for values in space.values()):
         grid = {key: tune.grid_search(values) for key, values in space.items()}
@@ -133,6 +141,9 @@ def sweep(
         raise CityloopError("--samples is for a sweep that draws: give a range like learning_rate=log:1e-4:1e-3")
     fixed = {key: value for key, value in common.items() if key in Settings.model_fields}
     parse_settings(fixed)
+    both = next((key for key in space if key in fixed), None)
+    if both is not None:
+        raise CityloopError(f"{both} is {fixed[both]!r}, and --sweep {both} gives it other values: give one of them")
     folder = free_path(RUNS / scenarios[0].system / "sweep", stamp()) if out is None else Path(out)
     refuse_taken(folder)
     folder.mkdir(parents=True, exist_ok=True)

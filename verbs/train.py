@@ -73,8 +73,7 @@ def train(
     if resume is not None:
         given = {"seed": seed, "workers": workers, "out": out, "algo": algo}
         _refuse_changes(given | {"set": settings, "each": each, "hyper": hyper})
-    algo = "mappo" if algo is None else algo
-    if algo not in ALGORITHMS:
+    if algo is not None and algo not in ALGORITHMS:
         raise CityloopError(f"--algo is {algo!r}: choose {', '.join(ALGORITHMS)}")
     if resume is not None and not resume.is_dir():
         raise CityloopError(f"run folder {resume} does not exist: give one that `cityloop train` made")
@@ -82,8 +81,9 @@ def train(
         raise CityloopError(f"--update is {update}: it says which policy of a run to begin with, so give --start, too")
     _refuse_without_sweep({} if sweep else {"samples": samples, "parallel": None if parallel == 1 else parallel})
     places = [place for ref in scenarios or () for place in variants(ref, settings, each)]
-    options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "seed": seed or 0, "out": out}
-    options |= {"command": command_line(sys.argv[1:])} | ({} if workers is None else {"workers": workers})
+    options: dict[str, Any] = {"minutes": minutes, "iterations": iterations, "out": out}
+    options |= {key: value for key, value in {"seed": seed, "workers": workers}.items() if value is not None}
+    options |= {"command": command_line(sys.argv[1:])}
     if algo == "sb3":
         if resume or start or hyper or sweep or len(places) > 1:
             raise CityloopError(
@@ -91,7 +91,8 @@ def train(
             )
         _train(output, "training.reference", "train_reference", places[0], options)
         return
-    options |= _hyperparameters(hyper, {"seed": seed, "workers": workers}) | {"algorithm": algo}
+    options |= _hyperparameters(hyper, {"seed": seed, "workers": workers})
+    options |= {} if algo is None else {"algorithm": algo}
     if start is not None:
         options |= {"start": _beginning(start, places), "start_update": update}
     if not sweep:

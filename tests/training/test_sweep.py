@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from envs import CityloopError, load_scenario
 from tests.training.test_train import SMALL
 from training.sweep import _most, _own_folder, _quiet, _room, _told_of_its_trials, _Watch, read_space, sweep
+from verbs.train import train
 
 
 def test_lists_make_a_grid():
@@ -45,6 +46,7 @@ def test_a_range_of_pairs_is_drawn_in_pairs():
         (["entropy=log:0:1"], "above 0"),
         (["entropy=[0.1,0.2]"], "KEY=a,b"),
         (["epochs=1,2", "epochs=3,4"], "twice"),
+        (["final_seeds=0,5"], "compared on the same seeds"),
     ],
 )
 def test_what_cannot_be_varied_is_named(items, said):
@@ -55,6 +57,23 @@ def test_what_cannot_be_varied_is_named(items, said):
 def test_samples_of_a_grid_are_refused(tmp_path):
     with pytest.raises(CityloopError, match="--samples"):
         sweep([load_scenario("intersections/grid2x2")], ["epochs=1,2"], samples=3, out=tmp_path / "sweep")
+
+
+@pytest.mark.parametrize(
+    ("given", "varied", "said"),
+    [
+        ({"hyper": ["epochs=3"]}, "epochs=1,2", "epochs is 3, and --sweep epochs gives it other values"),
+        ({"workers": 3}, "workers=1,2", "workers is 3, and --sweep workers"),
+        ({"seed": 0}, "seed=1,2", "seed is 0, and --sweep seed"),
+        ({"algo": "ippo"}, "algorithm=ippo,mappo", "algorithm is 'ippo', and --sweep algorithm"),
+    ],
+    ids=str,
+)
+def test_what_is_given_is_not_varied_as_well(given, varied, said, tmp_path):
+    out = tmp_path / "sweep"
+    with pytest.raises(CityloopError, match=said):
+        train(["intersections/grid2x2"], sweep=[varied], out=out, **given)
+    assert not out.exists()
 
 
 def test_trials_that_draw_the_same_have_folders_of_their_own(tmp_path, monkeypatch):
@@ -114,5 +133,6 @@ def test_every_trial_is_a_run_of_its_own(tmp_path):
         assert trial.run == str(run)
         assert (run / "best" / "weights.npz").is_file()
         assert run.name in (run / "config.yaml").read_text()
+        assert trial.score == json.loads((run / "best" / "best.json").read_text())["final_score"]
         files = sorted(run.glob("events.out.tfevents.*"))
         assert any("_hparams_/experiment" in EventAccumulator(str(f)).Reload().summary_metadata for f in files)
