@@ -157,8 +157,8 @@ class CooperativeLearner(PPOTorchLearner):
         lead = observation.shape[:-2]
         if not lead[0]:
             return np.zeros((*lead, observation.shape[-2]), np.float32)
-        flat = torch.from_numpy(observation).flatten(0, len(lead) - 1)
-        rows = torch.from_numpy(state).flatten(0, len(lead) - 1)
+        flat = _tensor(observation).flatten(0, len(lead) - 1)
+        rows = _tensor(state).flatten(0, len(lead) - 1)
         values = self._one.compute_values({Columns.OBS: fragment.layout.unflatten(flat), STATE: rows})
         return values.numpy().reshape(*lead, -1)
 
@@ -212,8 +212,7 @@ class CooperativeLearner(PPOTorchLearner):
                     piece.reshape(steps, *piece.shape[2:]).astype(np.float32, copy=False)
                 )
         whole = {
-            name: torch.from_numpy(pieces[0] if len(pieces) == 1 else np.concatenate(pieces))
-            for name, pieces in columns.items()
+            name: _tensor(pieces[0] if len(pieces) == 1 else np.concatenate(pieces)) for name, pieces in columns.items()
         }
         parts = fragments[0].layout.unflatten(whole.pop("observation"))
         return Rows({Columns.OBS: parts, STATE: whole.pop("state")}, **whole, share=share)
@@ -318,6 +317,11 @@ class CooperativeLearner(PPOTorchLearner):
         if SHUFFLE in state:
             self._rng.bit_generator.state = state[SHUFFLE]
         self._critic_first = int(state.get(CRITIC_FIRST, self._critic_first))
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor; of one that may not be written, as Ray brings them from other processes, a copy."""
+    return torch.from_numpy(np.require(array, requirements="W"))
 
 
 def _weight(fragment: Fragment, balance: float) -> float:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,20 @@ def test_the_first_step_is_on_policy():
     assert trainer.figures["steps"] == 1
     assert trainer.figures["approx_kl"] == pytest.approx(0.0, abs=1e-6)
     assert trainer.figures["clip_fraction"] == 0.0
+
+
+def test_arrays_that_may_not_be_written_are_learned_from_without_a_word():
+    """Those that remote runners send lie in Ray's store."""
+    trainer = Trainer()
+    fragments = trainer.runner.sample()
+    for fragment in fragments:
+        for value in vars(fragment).values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer.update(fragments)
+    assert np.isfinite(trainer.figures["policy_loss"])
 
 
 def test_schedules():
