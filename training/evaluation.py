@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,28 @@ import numpy as np
 from envs.core.scenario import Split
 from envs.core.statistics import Paired, Standing, Summary, stand
 from training.episodes import Episode
+
+
+def short_names(controllers: Iterable[str]) -> dict[str, str]:
+    """What controllers are called in pictures and tables: of a path as much of its end as tells it from the others.
+
+    Args:
+        controllers: names and paths, no two of them the same.
+
+    Returns:
+        Controller → what it is called, no two the same.
+    """
+    found = list(controllers)
+    parts = {name: Path(name).parts or (name,) for name in found}
+    taken = dict.fromkeys(found, 1)
+    while True:
+        called = {name: Path(*parts[name][-taken[name] :]).as_posix() for name in found}
+        alike = [name for name in found if list(called.values()).count(called[name]) > 1]
+        longer = [name for name in alike if taken[name] < len(parts[name])]
+        if not longer:  # ``a/b`` and ``./a/b`` are one path
+            return called | {name: name for name in alike}
+        for name in longer:
+            taken[name] += 1
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from envs.core.colours import COLOURS
 from training.episodes import Episode
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, short_names
 
 ALIKE = "0.35"
 """What is drawn once, as it is the same under every controller: rain, a ground that shakes."""
@@ -92,11 +92,6 @@ def _brief(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{float(f'{value:.3g}'):,.0f}"
 
 
-def short(controller: str) -> str:
-    """A controller's name for a legend; of a bundle's path only the last part."""
-    return Path(controller).name or controller
-
-
 def colours(evaluation: Evaluation) -> dict[str, str]:
     """Controller → colour, the same in every picture."""
     return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(evaluation.controllers)}
@@ -126,7 +121,7 @@ def headline(evaluation: Evaluation, meaning: str) -> Figure:
             )
             median = float(np.median(values))
             axes.annotate(_brief(median), (median, k - 0.3), ha="center", va="bottom", size=9)
-        axes.set_yticks(range(len(names)), [short(name) for name in names])
+        axes.set_yticks(range(len(names)), list(short_names(names).values()))
         axes.set_ylim(len(names) - 0.4, -0.7)
         largest = max(max(evaluation.values(name)) for name in names)
         axes.set_xlim(0, 1.05 * largest or None)  # alike and far from zero, dots would lie half beyond the edge
@@ -151,10 +146,11 @@ def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tupl
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 5.0), layout="constrained")
         axes = figure.add_subplot()
+        called = short_names(evaluations[0].controllers)
         for name, colour in colours(evaluations[0]).items():
             rows = [evaluation.controllers[name].rows for evaluation in evaluations]
             x, y = (np.array([np.mean([row[kpi] for row in each]) for each in rows]) for kpi in pair)
-            axes.plot(x, y, "o-", color=colour, ms=4, lw=1.2, label=short(name))
+            axes.plot(x, y, "o-", color=colour, ms=4, lw=1.2, label=called[name])
             for setting, a, b in zip(settings, x, y, strict=True):
                 axes.annotate(setting, (a, b), xytext=(4, 4), textcoords="offset points", size=7, color=colour)
         axes.margins(x=0.12, y=0.1)
@@ -174,7 +170,7 @@ def trade(evaluations: Sequence[Evaluation], settings: Sequence[str], pair: tupl
 def periods(evaluation: Evaluation) -> Figure:
     """The headline indicator in every period of the service, a bar a controller: means over its episodes."""
     with mpl.rc_context(STYLE):
-        found = evaluation.periods()
+        found, called = evaluation.periods(), short_names(evaluation.controllers)
         figure = Figure(figsize=(7.5, 3.2), layout="constrained")
         axes = figure.add_subplot()
         width = 0.8 / len(evaluation.controllers)
@@ -182,7 +178,7 @@ def periods(evaluation: Evaluation) -> Figure:
             values = [means.get(name, {}).get(evaluation.kpi, np.nan) for means in found.values()]
             bars = axes.bar(np.arange(len(found)) - 0.4 + (k + 0.5) * width, values, width, color=colour)
             axes.bar_label(bars, fmt=_brief, size=8)
-            bars.set_label(short(name))
+            bars.set_label(called[name])
         axes.set_xticks(range(len(found)), list(found))
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel(f"{label(evaluation.kpi)}, mean")
@@ -240,7 +236,8 @@ def _told_apart(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tu
 
 def _legend(figure: Figure, evaluation: Evaluation, panels: Iterable[Any]) -> None:
     """A line a controller, and one for what is alike under all, if something is, below the panels."""
-    handles = [Line2D([], [], color=colour, lw=1.6, label=short(name)) for name, colour in colours(evaluation).items()]
+    called = short_names(evaluation.controllers)
+    handles = [Line2D([], [], color=colour, lw=1.6, label=called[name]) for name, colour in colours(evaluation).items()]
     if any(line.get_color() == ALIKE for axes in panels for line in axes.lines):
         handles.append(Line2D([], [], color=ALIKE, lw=1.6, label="the same under all"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
@@ -272,6 +269,7 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
         column: a reading with one whole number an agent, e.g. ``stage``.
     """
     episodes = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
+    called = short_names(episode.controller for episode in episodes)
     count = 1 + max(int(episode.drawn[column].max()) for episode in episodes)
     whose = "every agent" if len(agents) <= PLAN_AGENTS else f"the first {PLAN_AGENTS} of {len(agents)} agents"
     agents = agents[:PLAN_AGENTS]
@@ -282,7 +280,7 @@ def plans(evaluation: Evaluation, agents: tuple[str, ...], column: str) -> Figur
         for axes, episode in zip(panels, episodes, strict=True):
             _bars(axes, episode.time_s, episode.drawn[column][:, : len(agents)])
             axes.set_yticks(range(len(agents)), [_clip(agent) for agent in agents], size=7)
-            axes.set_title(short(episode.controller), size=9)
+            axes.set_title(called[episode.controller], size=9)
         panels[-1].set_xlabel("time since the start (min)")
         figure.suptitle(
             f"{evaluation.scenario}: {column} of {whose}, seed {evaluation.seeds[0]}", size=11, weight="bold"

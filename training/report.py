@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.core.loop import ControlLoop
 from training import plots
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, short_names
 from training.tracking import staged, tensorboard, write_json, write_yaml
 
 
@@ -68,6 +68,7 @@ def _setting(label: str, labels: Sequence[str]) -> str:
 
 
 def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
+    called = short_names(evaluation.controllers)
     pictures: dict[str, Any] = {evaluation.kpi: plots.headline(evaluation, loop.system.kpis[evaluation.kpi])}
     if evaluation.periods():
         pictures["periods"] = plots.periods(evaluation)
@@ -80,11 +81,11 @@ def _pictures(evaluation: Evaluation, loop: ControlLoop) -> dict[str, Any]:
         pictures[column] = draw(evaluation, names, column)
     if loop.system.draw_episodes is not None:
         first = [episode for episode in evaluation.episodes if episode.seed == evaluation.seeds[0]]
-        found = {plots.short(episode.controller): episode.drawn for episode in first}
+        found = {called[episode.controller]: episode.drawn for episode in first}
         pictures |= loop.system.draw_episodes(loop.site, found, loop.scenario.decision_s)
     if loop.system.draw_map is not None:
         for indicator in evaluation.episodes[0].places:
-            means = {plots.short(name): _means(evaluation, name, indicator) for name in evaluation.controllers}
+            means = {called[name]: _means(evaluation, name, indicator) for name in evaluation.controllers}
             pictures[f"map_{indicator}"] = loop.system.draw_map(loop.site, means, indicator)
     return pictures
 
@@ -138,10 +139,10 @@ def _write_periods(evaluation: Evaluation, folder: Path) -> None:
 def _write_events(evaluation: Evaluation, pictures: Sequence[str], folder: Path) -> None:
     from matplotlib.image import imread
 
-    board = tensorboard(folder)
+    board, called = tensorboard(folder), short_names(evaluation.controllers)
     try:
         for name, result in evaluation.controllers.items():
-            tag = f"eval/{plots.short(name)}"
+            tag = f"eval/{called[name]}"
             for key, value in asdict(result.summary).items():
                 board.add_scalar(f"{tag}/{evaluation.kpi}_{key}", value, 0)
             board.add_scalar(f"{tag}/failures", result.failures, 0)
@@ -152,7 +153,7 @@ def _write_events(evaluation: Evaluation, pictures: Sequence[str], folder: Path)
             for row in result.rows:
                 board.add_scalar(f"{tag}/{evaluation.kpi}", row[evaluation.kpi], int(row["seed"]))
         for name, paired in evaluation.paired.items():
-            board.add_scalar(f"eval/paired/{plots.short(name)}/{evaluation.kpi}", paired.difference, 0)
+            board.add_scalar(f"eval/paired/{called[name]}/{evaluation.kpi}", paired.difference, 0)
         for name in pictures:  # as it lies there: to draw it is most of the work
             board.add_image(f"eval/{name}", imread(folder / f"{name}.png"), 0, dataformats="HWC")
     finally:

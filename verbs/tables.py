@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from envs.core.registry import get_system
 from envs.core.statistics import geometric_mean
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, short_names
 from verbs.terminal import number, table
 
 if TYPE_CHECKING:  # Ray is not needed for a table
@@ -28,6 +27,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     Means of the indicators that the system wants beside its headline (`System.beside`) stand before the difference.
     """
     names, count, seeds = list(evaluation.controllers), evaluation.counting, len(evaluation.seeds)
+    called = short_names(names)
     shown = get_system(evaluation.scenario.partition("/")[0]).beside
     columns = ["controller", "median", "mean", "p90", "worst", "failures", "guard changes", *shown]
     rows = []
@@ -36,9 +36,9 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         quantiles = [f"{value:.2f}" for value in (summary.median, summary.mean, summary.p90, summary.worst)]
         changes = sum(row["interventions"] for row in result.rows)
         beside = [f"{np.mean([row[kpi] for row in result.rows]):.2f}" for kpi in shown]
-        rows.append([_label(name, names), *quantiles, str(result.failures), f"{changes:g}", *beside])
+        rows.append([called[name], *quantiles, str(result.failures), f"{changes:g}", *beside])
     if evaluation.paired:
-        columns += [f"{_label(names[0], names)} less this [95 %]", "÷ this"]
+        columns += [f"{called[names[0]]} less this [95 %]", "÷ this"]
         for name, row in zip(names, rows, strict=True):
             p = evaluation.paired.get(name)
             row.append(f"{p.difference:+.2f} [{p.low:+.2f}, {p.high:+.2f}]" if p else "")
@@ -50,10 +50,10 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 def periods_table(evaluation: Evaluation) -> Table:
     """One line a period and controller: means of its indicators. Only where the world knows periods."""
-    found, names = evaluation.periods(), list(evaluation.controllers)
+    found, called = evaluation.periods(), short_names(evaluation.controllers)
     columns = list(dict.fromkeys(each for means in found.values() for values in means.values() for each in values))
     rows = [
-        (period, _label(name, names), *(f"{values[each]:.2f}" if each in values else "" for each in columns))
+        (period, called[name], *(f"{values[each]:.2f}" if each in values else "" for each in columns))
         for period, means in found.items()
         for name, values in means.items()
     ]
@@ -76,19 +76,19 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
     largest; in the last line over all seeds of all scenarios.
     """
     names = list(evaluations[0].controllers)
-    first = names[0]
+    first, called = names[0], short_names(names)
     if len(names) == 1:
         results = [(evaluation.label, evaluation.controllers[first]) for evaluation in evaluations]
         alone = [[label, f"{r.summary.median:.2f}", f"{r.summary.mean:.2f}", str(r.failures)] for label, r in results]
-        return table(f"{_label(first, names)} everywhere", ("scenario", "median", "mean", "failures"), alone, numbers=1)
+        return table(f"{called[first]} everywhere", ("scenario", "median", "mean", "failures"), alone, numbers=1)
     standings = [evaluation.standing() for evaluation in evaluations]
     rows = [
         [
             evaluation.label,
             _share(standing.median_ratio),
-            _label(standing.rival, names),
+            called[standing.rival],
             _share(standing.mean_ratio),
-            _label(standing.mean_rival, names),
+            called[standing.mean_rival],
             _share(standing.seed_mean),
             _share(standing.seed_worst),
             str(standing.failures),
@@ -106,7 +106,7 @@ def standings_table(evaluations: Sequence[Evaluation]) -> Table:
         *("scenario", "median ÷", "best median", "mean ÷", "best mean"),
         *("seed by seed ÷", "worst ÷", "failures", "of the best median"),
     ]
-    return table(f"{_label(first, names)} as a share of the best of the others", columns, rows, numbers=1)
+    return table(f"{called[first]} as a share of the best of the others", columns, rows, numbers=1)
 
 
 def trials_table(trials: Sequence[Trial]) -> Table:
@@ -122,9 +122,3 @@ def trials_table(trials: Sequence[Trial]) -> Table:
 def _share(ratio: float) -> str:
     """A ratio; one to a value of zero is endless."""
     return "∞" if ratio > ENDLESS else f"{ratio:.3f}"
-
-
-def _label(name: str, names: Sequence[str]) -> str:
-    """A controller's name without its folders, where that says which it is."""
-    short = Path(name).name
-    return short if [Path(other).name for other in names].count(short) == 1 else name

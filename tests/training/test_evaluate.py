@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents import make_controller
 from envs import CityloopError, ControlLoop, get_system, load_scenario
@@ -22,7 +23,8 @@ from envs.core.env import make_loop
 from training import episodes, plots
 from training.episodes import Episode, EpisodePool, Task, run_episodes
 from training.evaluate import evaluate
-from training.plots import label, short
+from training.evaluation import short_names
+from training.plots import label
 
 MODULE = import_module("training.evaluate")  # the package's attribute of that name is the function
 CONTROLLERS = ["max-pressure", "fixed", "greedy"]
@@ -176,8 +178,6 @@ def test_what_is_written(found):
 
 
 def test_tensorboard_has_the_medians(found):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     events = EventAccumulator(str(found.out))
     events.Reload()
     tags = events.Tags()
@@ -410,5 +410,33 @@ def test_labels():
     assert label("wait_min") == "wait (min)"
     assert label("served_pct") == "served (%)"
     assert label("stops") == "stops"
-    assert short("runs/x/policy") == "policy"
-    assert short("max-pressure") == "max-pressure"
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (["runs/x/policy", "max-pressure"], ["policy", "max-pressure"]),
+        (["A/policy", "B/policy"], ["A/policy", "B/policy"]),
+        (["policy", "A/policy", "/B/A/policy"], ["policy", "A/policy", "B/A/policy"]),
+        (["x/A/1/policy", "x/B/1/policy", "x/B/2/policy"], ["A/1/policy", "B/1/policy", "2/policy"]),
+        (["d1/mine.py:X", "d2/mine.py:X", "d2/mine.py:Y"], ["d1/mine.py:X", "d2/mine.py:X", "mine.py:Y"]),
+        (["A/policy", "./A/policy"], ["A/policy", "./A/policy"]),
+    ],
+)
+def test_a_path_is_called_by_as_much_of_its_end_as_tells_it_apart(names, called):
+    assert short_names(names) == dict(zip(names, called, strict=True))
+
+
+def test_two_controllers_of_one_name_are_two_in_every_picture_and_tag(tmp_path, monkeypatch):
+    """Both bundles of two runs are called ``policy``."""
+    monkeypatch.chdir(tmp_path)
+    for folder, rule in (("d1", "passive-off"), ("d2", "passive-on")):
+        Path(folder).mkdir()
+        text = f"from agents import make_controller\n\n\ndef X(site):\n    return make_controller({rule!r}, site)\n"
+        Path(folder, "mine.py").write_text(text)
+    names = ["d1/mine.py:X", "d2/mine.py:X"]
+    found = evaluate(load_scenario("dampers/dyke", duration_s=2.0), names, seeds=1, out=tmp_path / "out")
+    scalars = set(EventAccumulator(str(found.out)).Reload().Tags()["scalars"])
+    assert {f"eval/{name}/failures" for name in names} <= scalars
+    drawn = [text.get_text() for text in plots.headline(found, "").axes[0].get_yticklabels()]
+    assert drawn == names
