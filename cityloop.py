@@ -103,6 +103,13 @@ class Verbs(TyperGroup):
                 said = f"Error: {place} cannot be used ({error.strerror or error}): {mend}"
                 print("\n".join([said, *getattr(error, "__notes__", ())]), file=sys.stderr)
                 raise typer.Exit(2) from None
+            except UnicodeEncodeError as error:  # of a file's name, or of what is printed
+                if sys.getfilesystemencoding() == "utf-8" or os.environ.get("CITYLOOP_TRACE"):
+                    raise
+                near = error.object[max(0, error.start - 40) : error.start + 20]
+                said = f"Error: {near!a} cannot be written in this locale ({error.encoding}): set PYTHONUTF8=1"
+                print(said, file=sys.stderr)
+                raise typer.Exit(2) from None
             except MemoryError:
                 print(NO_MEMORY, file=sys.stderr)
                 raise typer.Exit(2) from None

@@ -119,6 +119,10 @@ def test_list_for_people(capsys):
         (("train", GRID, "--hyper", "width"), "write KEY=VALUE, e.g. --hyper width="),
         (("train", GRID, "--hyper", "algorithm=ippo"), "--hyper algorithm is 'ippo': choose it with --algo"),
         (("train", GRID, "--seed", "5000000000"), "seed is 5000000000"),
+        (("policy", "show", "all", "--policy", "x"), "--policy does not go with show, which changes nothing"),
+        (("policy", "show", "all", "--share", "1"), "--share does not go with show"),
+        (("policy", "show", "all", "--now"), "--now does not go with show"),
+        (("policy", "show", "all", "--reason", "x"), "--reason does not go with show"),
         (
             ("train", GRID, "--start", "nowhere"),
             "--start is nowhere: give the folder of a run or of a bundle, or one that ships (generalist)",
@@ -152,6 +156,18 @@ def test_what_cannot_be_written_is_one_sentence(monkeypatch, capsys, error, mend
     monkeypatch.setattr("verbs.load_scenario", write)
     assert call("evaluate", GRID) == 2
     assert capsys.readouterr().err == f"Error: the output cannot be used ({os.strerror(error)}): {mend}\n"
+
+
+def test_a_letter_that_the_locale_does_not_know_is_one_sentence(tmp_path):
+    net = "st\u00e4be.net.xml"
+    mine = f"system: intersections\nname: x\nnet: {net}\nroutes: [a.rou.xml]\nbegin_s: 0\nduration_s: 60\n"
+    (tmp_path / "mine.yaml").write_text(mine, encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    line = [sys.executable, "-m", "cityloop", "check", str(tmp_path / "mine.yaml")]
+    done = subprocess.run(line, capture_output=True, text=True, env=os.environ | plain, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.endswith("st\\xe4be.net.xml' cannot be written in this locale (ascii): set PYTHONUTF8=1\n")
 
 
 def test_a_stream_that_is_closed_is_no_fault():

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from envs import CityloopError
 from serving.access.keys import create_key, load_keys, parse_grants, parse_life, revoke_key
 from verbs import AsJson
 from verbs.terminal import Output, table
@@ -24,10 +25,15 @@ KeyFile = Annotated[
 def create(
     name: Annotated[str, typer.Argument(help="Who it is for, as the audit log will say.", show_default=False)],
     role: Annotated[
-        str, typer.Option(help="read, act, operate or administer; each includes those before it.")
-    ] = "read",
-    system: Annotated[str, typer.Option(help="Where: a system, or a pattern such as *.")] = "*",
-    site: Annotated[str, typer.Option(help="Where: a site, or a pattern such as north-*.")] = "*",
+        str | None,
+        typer.Option(help="read, act, operate or administer; each includes those before it.", show_default="read"),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Where: a system, or a pattern such as *.", show_default="*")
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option(help="Where: a site, or a pattern such as north-*.", show_default="*")
+    ] = None,
     grant: Annotated[
         list[str] | None, typer.Option(metavar="ROLE:SYSTEM/SITE", help="Several roles at several places, instead.")
     ] = None,
@@ -41,7 +47,13 @@ def create(
 ) -> None:
     """Make a key and print it, once."""
     output = Output(as_json, private=True)
-    grants = parse_grants(grant or [f"{role}:{system}/{site}"])
+    if grant:
+        for option, value in {"role": role, "system": system, "site": site}.items():
+            if value is not None:
+                raise CityloopError(
+                    f"--{option} is {value!r}, and --grant says who may do what where: give one of them"
+                )
+    grants = parse_grants(grant or [f"{role or 'read'}:{system or '*'}/{site or '*'}"])
     token, key = create_key(file, name, grants, parse_life(expires), rate)
     ends = "until it is revoked" if key.expires is None else f"until {key.expires:%Y-%m-%d %H:%M} UTC"
     # The key alone on standard output, so that it can be put where it is needed.

@@ -108,7 +108,10 @@ def policy(
     name: Annotated[
         str | None, typer.Option("--policy", help="A controller's name, or a bundle's path where the service runs.")
     ] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Share of those sites on which a canary acts.")] = 1.0,
+    share: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of those sites on which a canary acts.", show_default="1.0"),
+    ] = None,
     now: Annotated[bool, typer.Option("--now", help="Let a canary begin within the current episode.")] = False,
     reason: Annotated[str | None, typer.Option(help="Why; recorded in the audit log.")] = None,
     url: Annotated[str, typer.Option(help="Where the service listens.")] = "http://127.0.0.1:8000",
@@ -121,13 +124,18 @@ def policy(
     output = Output(as_json)
     if verb != "show" and verb not in VERBS:
         raise CityloopError(f"verb is {verb!r}: choose show, {', '.join(VERBS)}")
-    if verb != "show" and not reason:
+    if verb == "show":
+        given = {"policy": name, "share": share, "now": now or None, "reason": reason}
+        for option, value in given.items():
+            if value is not None:
+                raise CityloopError(f"--{option} does not go with show, which changes nothing: leave it away")
+    elif not reason:
         raise CityloopError("--reason is missing: say why, it is kept in the audit log")
     with Admin(url) as admin:
         if verb == "show":
             found = admin.policies(site)
         else:
-            body = {"policy": name, "share": share, "now": now, "reason": reason}
+            body = {"policy": name, "share": 1.0 if share is None else share, "now": now, "reason": reason}
             found = admin.change(verb, site, body)
     rows = []
     for place, one in found.items():

@@ -32,6 +32,9 @@ DECISIONS = 24
 PLANTS = 3
 """So many are simulated together, where a system does so itself."""
 
+OF_THE_WHOLE = "scenario"
+"""The check that sees the scenario as it was given, and tells its hash; all others see it cut."""
+
 FIRST_EPISODE = "spaces"
 """The first check that plays one."""
 
@@ -70,7 +73,7 @@ def check_system(scenario: str | Path | Scenario, decisions: int = DECISIONS) ->
     found: list[Check] = []
     with _hushed():
         for name, check in CHECKS.items():
-            found.append(_run(name, check, short))
+            found.append(_run(name, check, whole if name == OF_THE_WHOLE else short))
             if name == FIRST_EPISODE and not found[-1].ok and found[-1].detail.startswith(CityloopError.__name__):
                 break  # no other episode would begin either, and each would say the same
     return found

@@ -90,7 +90,9 @@ def digest_elsewhere():
 def test_our_contract(ref, digest_elsewhere, monkeypatch):
     if ref != "dampers/dyke":  # which has processes of its own, as by `cityloop check`
         monkeypatch.setattr(testing, "digest_elsewhere", digest_elsewhere)
-    assert [check for check in check_system(ref) if not check.ok] == []
+    checks = check_system(ref)
+    assert [check for check in checks if not check.ok] == []
+    assert checks[0].detail == f"hash {load_scenario(ref).hash}", "of the whole, as evaluations and cards have it"
 
 
 def test_pettingzoo_api(ref):
