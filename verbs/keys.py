@@ -53,7 +53,7 @@ def create(
                 raise CityloopError(
                     f"--{option} is {value!r}, and --grant says who may do what where: give one of them"
                 )
-    grants = parse_grants(grant or [f"{role or 'read'}:{system or '*'}/{site or '*'}"])
+    grants = parse_grants(grant or [f"{'read' if role is None else role}:{system or '*'}/{site or '*'}"])
     token, key = create_key(file, name, grants, parse_life(expires), rate)
     ends = "until it is revoked" if key.expires is None else f"until {key.expires:%Y-%m-%d %H:%M} UTC"
     # The key alone on standard output, so that it can be put where it is needed.

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from serving.demo import Show, _run_show, _Twin
+from serving.demo import SCENARIOS, Show, _run_show, _Twin
 from tests.serving.plants import GRID
+from verbs.demo import demo as verb
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +21,11 @@ def _terminations() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+def test_its_help_names_what_it_shows() -> None:
+    (argument,) = get_type_hints(verb, include_extras=True)["scenarios"].__metadata__
+    assert argument.show_default == " ".join(SCENARIOS)
 
 
 def test_a_twin_takes_its_simulators_files_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

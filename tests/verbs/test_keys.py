@@ -74,6 +74,7 @@ def test_a_key_reads_and_ends_unless_told_otherwise(file: str, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (("create", "a", "--role", ""), "choose read, act, operate, administer"),
         (("create", "a", "--role", "king"), "choose read, act, operate, administer"),
         (("create", "a", "--expires", "soon"), "give hours, days, weeks or years"),
         (("create", "a", "--expires", "0d"), "give hours"),
