@@ -125,6 +125,9 @@ class Plan:
                 opened.callback(services[-1].close)
             bookings = [(config.site, site, config.booking) for config, site in places]
             desks = open_desks(bookings, {service.ref: service for service in services}, restore)
+            if restore:
+                for service in services:
+                    service.begin()
             opened.pop_all()
         if sinks is None:
             return Gateway(services, access)

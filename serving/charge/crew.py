@@ -30,8 +30,8 @@ class Crew:
         canary: whether the challenger acts in the episode that is under way.
 
     Raises:
-        CityloopError: if the fallback is a policy or a program inside the plant, or a controller is unknown, unfit, or
-            cannot decide.
+        CityloopError: if the fallback is a policy or a program inside the plant, a program is to have a challenger or
+            be one, or a controller is unknown, unfit, or cannot decide.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Crew:
                 f"choose a rule such as {fallback_name(site.system)!r}"
             )
         self.site, self.fallback, self._open = site, fallback, open_seat
-        self.roles, self._seats = roles, _seated(roles, seats, open_seat)
+        self.roles, self._seats = roles, _seated(roles, seats, open_seat, _check_alone)
         self.canary = roles.canary_acts(site) if canary is None else canary and roles.challenger is not None
 
     @property
@@ -117,17 +117,14 @@ class Crew:
             Conflict: if one is a program inside the plant, which a plant runs from its start or not at all.
         """
 
-        def open_seat(ref: str) -> Seat:
-            seat = self._open(ref)
-            if seat.program or self.champion.program:
-                seat.close()
-                program = ref if seat.program else self.roles.champion
+        def check(seats: Mapping[str, Seat]) -> None:
+            program = _program_of({**self._seats, **seats})
+            if program is not None and roles.refs != self.roles.refs:
                 raise Conflict(
                     "policy", program, "a program inside the plant is chosen when the service starts: restart it"
                 )
-            return seat
 
-        return _seated(roles, self._seats, open_seat)
+        return _seated(roles, self._seats, self._open, check)
 
     def take(self, roles: Roles, seats: Mapping[str, Seat], canary: bool) -> None:
         """Let prepared roles hold; seats that nobody needs are closed."""
@@ -142,8 +139,35 @@ class Crew:
             seat.close()
 
 
-def _seated(roles: Roles, seats: Mapping[str, Seat], open_seat: Callable[[str], Seat]) -> dict[str, Seat]:
-    """The seats of some roles: those that there are, and others that are opened, all of them or none."""
+def _program_of(seats: Mapping[str, Seat]) -> str | None:
+    """Which of them is a program inside the plant, if one is."""
+    return next((ref for ref, seat in seats.items() if seat.program), None)
+
+
+def _check_alone(seats: Mapping[str, Seat]) -> None:
+    """Refuse a program that would take turns with another controller.
+
+    Raises:
+        CityloopError: naming both.
+    """
+    program = _program_of(seats)
+    if program is not None and len(seats) > 1:
+        champion, challenger = seats
+        raise CityloopError(
+            f"champion is {champion!r} and challenger {challenger!r}: {program!r} is a program inside the plant, which "
+            "runs one from its start or not at all: choose another, or leave the challenger out"
+        )
+
+
+def _seated(
+    roles: Roles,
+    seats: Mapping[str, Seat],
+    open_seat: Callable[[str], Seat],
+    check: Callable[[Mapping[str, Seat]], None],
+) -> dict[str, Seat]:
+    """The seats of some roles: those that there are, and others that are opened; all of them, or none where the check
+    refuses them.
+    """
     found: dict[str, Seat] = {}
     with ExitStack() as opened:
         for ref in roles.refs:
@@ -152,5 +176,6 @@ def _seated(roles: Roles, seats: Mapping[str, Seat], open_seat: Callable[[str], 
             else:
                 found[ref] = open_seat(ref)
                 opened.callback(found[ref].close)
+        check(found)
         opened.pop_all()
     return found

@@ -47,6 +47,11 @@ class Keeper:
         self._standing.note()
         self._writer.submit(self._write)
 
+    def save_now(self) -> None:
+        """Keep how things stand, and wait for it, before there is an event loop."""
+        self._standing.note()
+        self._writer.submit(self._write).result()
+
     async def save(self) -> bool:
         """Keep how things stand, and wait for it; says whether it could be kept."""
         self._standing.note()

@@ -81,15 +81,16 @@ class Standing:
         try:
             self.crew = self._crew(roles, None if kept is None else kept.canary)
         except CityloopError as error:
-            if roles.champion == started.champion:
+            if saved is None or set(roles.refs) <= set(started.refs):
                 raise
             who, why = SERVICE, f"{error}; the configured roles hold instead"
             log.warning("%s/%s: %s", site.system, site.name, why)
-            self.configured, kept, self.crew = started, None, self._crew(started, None)
-        self.watch = Watch(settings.rollback, None if kept is None else kept.tripped)
+            self.configured, kept, self.crew = started, None, self._crew(reconfigured(started, saved), None)
+        tripped = saved.tripped if saved is not None and acting(saved) == acting(self.crew) else None
+        self.watch = Watch(settings.rollback, tripped)
         self.episodes = Episodes() if kept is None else Episodes(kept.episode, begun=True)
         self.overrides = Overrides(site.agents, fallback.width, clock, None if saved is None else saved.overrides)
-        self._told = found or self.state()  # how things stand as far as other processes know
+        self._found, self._told = found, found or self.state()  # the latter: as far as other processes know
         went = None if found is None or found.roles == self.crew.roles else found.roles
         self.begun = None if went is None else Begun(who, why, changed_roles(went, self.crew.roles, self.crew.seats))
 
@@ -115,6 +116,11 @@ class Standing:
         self.crew.begin_episode()
         if self.crew.in_charge != before:
             self.watch = Watch(self.settings.rollback)
+
+    @property
+    def changed_at_start(self) -> bool:
+        """Whether things stand otherwise than they were saved, if they were; meant for the start."""
+        return self._found != self.state()
 
     def note(self) -> None:
         """Take note of what has changed since the last time, for `Store.write`."""
@@ -178,7 +184,13 @@ class Standing:
             tripped=self.watch.tripped,
             overrides=dict(self.overrides.now()),
             started=self._started,
+            folder=self.store.folder,
         )
+
+
+def acting(standing: SiteState | Crew) -> tuple[str | None, bool]:
+    """Who acts by its roles, and whether as a canary."""
+    return standing.roles.challenger if standing.canary else standing.roles.champion, standing.canary
 
 
 def reconfigured(configured: Roles, saved: SiteState) -> Roles:

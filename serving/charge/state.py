@@ -37,6 +37,7 @@ class SiteState(Frozen):
         overrides: agent → the command by hand.
         started: the roles that a process was started with when these were last obeyed. A deployment may have asked for
             others since, while it ran; None: it has not been noted.
+        folder: the state folder that it was saved in; None: it has not been noted.
     """
 
     site_hash: str
@@ -47,6 +48,7 @@ class SiteState(Frozen):
     tripped: str | None = None
     overrides: dict[str, Override] = Field(default_factory=dict)
     started: Roles | None = None
+    folder: str | None = None
 
 
 ROLES = ("configured", "roles")
@@ -69,7 +71,7 @@ def merged(before: SiteState, after: SiteState, found: SiteState | None) -> Site
         ours = [*ROLES, *CHARGE]
     else:
         ours = [] if _differing(before, found, ROLES) else _differing(before, after, CHARGE)
-    ours += _differing(before, after, ("episode", "started"))
+    ours += _differing(before, after, ("episode", "started", "folder"))
     overrides = _merged_overrides(before.overrides, after.overrides, found.overrides)
     return found.model_copy(update={name: getattr(after, name) for name in ours} | {"overrides": overrides})
 
@@ -92,6 +94,33 @@ def _merged_overrides(
     return held
 
 
+def moved(state: SiteState, folder: str) -> SiteState:
+    """The same where all that the state folder lies among has been moved, or put back from a backup, with it.
+
+    Paths of bundles are kept whole, and would lead to where they were; they lead to where they are, if they are there.
+    """
+    if state.folder is None or state.folder == folder:
+        return state
+    before, after = Path(state.folder), Path(folder)
+    while before.name == after.name != "":
+        before, after = before.parent, after.parent
+
+    def place(ref: str) -> str:
+        if not Path(ref).is_relative_to(before):
+            return ref
+        found = after / Path(ref).relative_to(before)
+        return str(found) if found.is_dir() else ref
+
+    def placed(roles: Roles) -> Roles:
+        challenger = None if roles.challenger is None else place(roles.challenger)
+        former = tuple(map(place, roles.former))
+        return roles.model_copy(update={"champion": place(roles.champion), "challenger": challenger, "former": former})
+
+    started = None if state.started is None else placed(state.started)
+    changes = {"configured": placed(state.configured), "roles": placed(state.roles), "started": started}
+    return state.model_copy(update=changes | {"folder": folder})
+
+
 class Store:
     """Keeps the state of one site in a file; without a folder, only as long as the process lives.
 
@@ -100,12 +129,16 @@ class Store:
         site: the site.
         keep: whether to write; otherwise it is only looked at, and not even a folder is made.
 
+    Attributes:
+        folder: the state folder's path from the root; None: there is none.
+
     Raises:
         CityloopError: if the folder cannot be written, or the file is none.
     """
 
     def __init__(self, folder: Path | None, site: Site, keep: bool = True):
         self._path = None if folder is None else folder / "sites" / site.system / f"{site.name}.json"
+        self.folder = None if folder is None else os.path.abspath(folder)
         self._keep = keep and self._path is not None
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
@@ -122,7 +155,7 @@ class Store:
         if self._path is None:
             return None
         self._seen = self._stamp()
-        state = _read(self._path)
+        state = self._read(self._path)
         for before, after in list(self._unwritten):
             state = merged(before, after, state)
         return state
@@ -154,7 +187,7 @@ class Store:
     def _merge(self, path: Path, changes: list[tuple[SiteState, SiteState]]) -> None:
         own = self._stamp() == self._seen
         try:
-            found = _read(path)
+            found = self._read(path)
         except CityloopError:  # nothing of it can be kept
             found = None
         state = found
@@ -165,6 +198,10 @@ class Store:
         write_bytes(path, state.model_dump_json(indent=1).encode(), mode=0o600)
         if own:
             self._seen = self._stamp()
+
+    def _read(self, path: Path) -> SiteState | None:
+        found = _read(path)
+        return None if found is None or self.folder is None else moved(found, self.folder)
 
     def changed(self) -> bool:
         """Whether somebody else has replaced the file: another process of the same service."""

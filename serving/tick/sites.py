@@ -81,8 +81,6 @@ class SiteService:
         self.last: Mapping[str, Any] | None = None
         self._seen: Outcome | None = None
         self.dropped = 0
-        if (begun := standing.begun) is not None:
-            self.change(begun.who, "configure", begun.why, begun.detail)
 
     @classmethod
     def open(
@@ -106,6 +104,16 @@ class SiteService:
             fallback.close()
             raise
         return cls(standing, checks, sinks)
+
+    def begin(self) -> None:
+        """Tell of what changed with the start, and keep it, so that the next start goes on from there.
+
+        To be called once all that begins with it can: the process before goes by what is kept here.
+        """
+        if (begun := self.standing.begun) is not None:
+            self.change(begun.who, "configure", begun.why, begun.detail)
+        if self.standing.changed_at_start:
+            self._keeper.save_now()
 
     @property
     def ref(self) -> str:

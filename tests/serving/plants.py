@@ -73,7 +73,9 @@ def service(
     configured = Roles(champion=first.name, challenger=challenger and challenger.name, **(roles or {}))
     found = SiteSettings.model_validate({"deadline_ms": deadline_ms, **settings})
     standing = Standing(site, found, configured, seats, Seat(second, site), store or Store(None, site), clock)
-    return SiteService(standing, checks, sinks, clock)
+    one = SiteService(standing, checks, sinks, clock)
+    one.begin()
+    return one
 
 
 def tick_of(site: Site, **readings: Any) -> dict[str, Any]:

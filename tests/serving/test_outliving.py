@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from fastapi.testclient import TestClient
 
+from agents import make_controller
 from envs import CityloopError
 from envs.core.site import Site
+from serving.build import Plan
 from serving.charge.operations import configure
 from serving.charge.roles import Roles
 from serving.charge.state import Store
+from serving.config import ServiceConfig
 from serving.events import Change
 from serving.gateway import Gateway
 from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
-from tests.serving.operators import BASE, Book, Clock, ask, change, http, put
-from tests.serving.plants import Stub, service
+from tests.serving.operators import BASE, Book, Clock, ask, change, failing, http, put
+from tests.serving.plants import GRID, Stub, body_of, service, tick_of
 
 
 def test_roles_and_hands_outlive_the_process(site: Site, tmp_path: Path) -> None:
@@ -105,6 +110,99 @@ def test_other_roles_at_a_start_are_told_as_every_change_is(site: Site, tmp_path
     assert asked.detail["after"]["champion"] == "other"
 
 
+def test_what_a_start_decides_is_kept_at_once(site: Site, tmp_path: Path) -> None:
+    """Else each start decides it anew, and where the file is changed back, what was void holds again unseen."""
+    book = Book()
+
+    def start(champion: str, at: Site = site) -> SiteService:
+        return service(at, make_controller(champion, at), store=Store(tmp_path, at), sinks=[book])
+
+    one = http(start("max-pressure"))
+    change(one, "promote", policy="greedy")
+    put(one, site.agents[0])
+    start("webster")
+    start("webster")
+    assert book.changes()[2:] == [("configuration", "configure")]
+    assert start("max-pressure").standing.crew.roles == Roles(
+        champion="max-pressure", former=("max-pressure", "greedy", "webster")
+    )
+    start("max-pressure", site.model_copy(update={"regime": "resco"}))
+    assert start("max-pressure").standing.overrides.now() == {}
+
+
+def test_a_look_at_what_would_be_served_keeps_nothing(site: Site, tmp_path: Path) -> None:
+    service(site, store=Store(tmp_path, site, keep=False))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_that_fails_half_way_leaves_what_was_saved(site: Site, tmp_path: Path) -> None:
+    """The process before goes on, and by what is saved."""
+
+    def content(champion: str, other: str) -> dict[str, Any]:
+        sites = [{"site": GRID, "champion": champion}, {"site": "intersections/cologne1", "champion": other}]
+        return {"state": tmp_path, "sites": sites}
+
+    Plan.make(ServiceConfig.make(content("max-pressure", "max-pressure"))).gateway().close()
+    saved = Store(tmp_path, site).load()
+    assert saved is not None
+    with pytest.raises(CityloopError, match="'nobody' is unknown"):
+        Plan.make(ServiceConfig.make(content("greedy", "nobody"))).gateway()
+    assert Store(tmp_path, site).load() == saved
+
+
+def test_who_is_out_of_charge_stays_so_as_long_as_the_champion_is_the_same(site: Site, tmp_path: Path) -> None:
+    def start(policy: Stub, **more: Any) -> SiteService:
+        return service(site, policy, store=Store(tmp_path, site), rollback={"errors": 0}, **more)
+
+    policy = Stub("policy")
+    one = start(policy)
+    policy.then = failing
+    one.act(body_of(tick_of(site)))
+    one.close()
+    assert start(Stub("policy"), challenger=Stub("other")).degraded == one.degraded is not None
+    assert start(Stub("policy"), challenger=Stub("other"), roles={"mode": "canary"}).degraded is None
+    assert start(Stub("another")).degraded is None
+
+
+def test_what_people_did_holds_where_all_of_it_has_been_moved(site: Site, tmp_path: Path) -> None:
+    here, there, book = tmp_path / "here", tmp_path / "there", Book()
+
+    def start(folder: Path) -> SiteService:
+        config = ServiceConfig.load(folder / "city.yaml")
+        assert config.state is not None
+        one = SiteService.open(site, config.sites[0], store=Store(config.state, site), sinks=[book])
+        one.begin()
+        return one
+
+    for name in ("first", "second", "third"):
+        bundle(here / name)
+    (here / "city.yaml").write_text(
+        f"state: state\nsites: [{{site: {GRID}, champion: ./first, challenger: ./second}}]\n"
+    )
+    change(http(start(here)), "promote", policy=str(here / "third"))
+    shutil.copytree(here, there)  # as from a backup: what was here may be here still
+    roles = start(there).standing.crew.roles
+    assert (roles.champion, roles.challenger, roles.former) == (
+        str(there / "third"),
+        str(there / "second"),
+        (str(there / "first"),),
+    )
+    assert book.changes() == [("anonymous", "promote")]
+    assert start(here).standing.crew.roles.champion == str(here / "third")
+    shutil.rmtree(there / "third")
+    assert start(there).standing.crew.roles.champion == str(here / "third"), "where it was it can be had still"
+
+
+def test_a_state_from_before_it_was_noted_where_it_lies_is_read(site: Site, tmp_path: Path) -> None:
+    change(http(service(site, store=Store(tmp_path, site))), "promote", policy="greedy")
+    file = tmp_path / "sites" / "intersections" / "grid2x2.json"
+    content = orjson.loads(file.read_bytes())
+    assert content.pop("folder") == str(tmp_path)
+    file.write_bytes(orjson.dumps(content))
+    assert service(site, store=Store(tmp_path, site)).standing.crew.roles.champion == "greedy"
+    assert orjson.loads(file.read_bytes())["folder"] == str(tmp_path)
+
+
 def test_a_state_file_that_is_none_is_one_sentence(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "sites" / "intersections" / "grid2x2.json"
     file.parent.mkdir(parents=True)
@@ -115,6 +213,7 @@ def test_a_state_file_that_is_none_is_one_sentence(site: Site, tmp_path: Path) -
 
 def test_a_disk_that_refuses_is_said_and_the_hand_holds(site: Site, tmp_path: Path, monkeypatch: Any) -> None:
     client = http(service(site, store=Store(tmp_path, site)))
+    saved = Store(tmp_path, site).load()
 
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -122,7 +221,8 @@ def test_a_disk_that_refuses_is_said_and_the_hand_holds(site: Site, tmp_path: Pa
     monkeypatch.setattr("serving.charge.state.os.replace", refuse)
     assert put(client, site.agents[0]).json()["saved"] is False
     assert ask(client, site, 0)["overridden"] == {site.agents[0]: "roadworks"}
-    assert list((tmp_path / "sites" / "intersections").iterdir()) == []
+    assert [file.name for file in (tmp_path / "sites" / "intersections").iterdir()] == ["grid2x2.json"]
+    assert Store(tmp_path, site).load() == saved
 
 
 @pytest.mark.parametrize("again", ["tick", "check", "end"])

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
+from agents import make_controller
+from envs import CityloopError
 from envs.core.site import Site
 from serving.alarms.rules import SiteRules
 from serving.charge.state import Store
 from serving.collaborators import Looked
+from serving.config import SiteConfig
 from serving.events import Change, Decision, Shadowed
 from serving.tick.sites import SiteService
 from serving.wire import Tick
 from tests.serving.bundles import bundle, model
-from tests.serving.operators import Book, ask, change, failing, http
-from tests.serving.plants import Stub, body_of, service, tick_of, wish
+from tests.serving.operators import BASE, Book, ask, change, failing, http
+from tests.serving.plants import GRID, Stub, body_of, service, tick_of, wish
 
 
 def test_a_policy_is_promoted_and_rolled_back_between_two_ticks(site: Site, tmp_path: Path) -> None:
@@ -136,6 +139,26 @@ def test_what_cannot_be_changed_is_named(site: Site, verb: str, body: Any, statu
     answer = change(client, verb, **body)
     assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), answer.text
     assert ask(client, site, 0)["controller"] == "max-pressure"
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger"), [("greedy", "fixed"), ("fixed", "greedy")], ids=["challenger", "champion"]
+)
+def test_a_program_inside_the_plant_shares_a_site_with_nobody(site: Site, champion: str, challenger: str) -> None:
+    """A plant runs one from its start or not at all: in mid-episode it would take nothing from one for good."""
+    for mode in ("shadow", "canary"):
+        config = SiteConfig(site=GRID, champion=champion, challenger=challenger, mode=mode)
+        with pytest.raises(CityloopError, match="'fixed' is a program inside the plant, which runs one from its start"):
+            SiteService.open(site, config)
+
+
+def test_nobody_takes_over_from_a_program_inside_the_plant(site: Site) -> None:
+    client = http(service(site, make_controller("fixed", site)))
+    for verb in ("shadow", "canary", "promote"):
+        assert change(client, verb, policy="greedy").status_code == 409
+        assert change(http(service(site)), verb, policy="fixed").status_code == 409
+    assert change(client, "promote", policy="fixed").status_code == 200, "which changes nothing"
+    assert client.get(f"{BASE}/policies").json()["roles"]["champion"] == "fixed"
 
 
 def test_a_shadow_is_asked_after_the_answer_and_never_obeyed(site: Site) -> None:
