@@ -50,6 +50,8 @@ class SiteClient(Terms):
         fallback: who decides here when the service does not; the system's own fallback if not given.
         after: the fallback decides from so many missed ticks in a row on; before that the last safe command is held.
         back: the service decides again once it answered so many ticks in a row.
+        also: asks another service of the site, where this one's has no answer that can be carried out. Both are one
+            service to whoever decides here; it begins its episodes, and is closed, with this one.
         clock: seconds, for tests.
         sleep: waits, for tests.
         rng: jitters waits.
@@ -65,6 +67,7 @@ class SiteClient(Terms):
         url: str,
         deadline_ms: float = 1000.0,
         *,
+        also: SiteClient | None = None,
         sleep: Callable[[float], None] = time.sleep,
         transport: Transport | None = None,
         **settings: Any,
@@ -72,6 +75,9 @@ class SiteClient(Terms):
         super().__init__(site, url, deadline_ms, **settings)
         kind = SocketTransport if self.socket else HttpTransport
         self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
+        self._asked = [self] if also is None else [self, also]
+        for other in self._asked[1:]:
+            other._name_episode(self.episode)
 
     def info(self) -> dict[str, Any]:
         """The service's description of the site; see `wire.SiteInfo`.
@@ -94,6 +100,8 @@ class SiteClient(Terms):
         self._name_episode(episode)
         if self.socket:
             self._transport.close()  # what may still come belongs to the old one
+        for other in self._asked[1:]:
+            other.begin(self.episode)
 
     def act(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
         """Ask for one tick; see `wire.ActAnswer`.
@@ -119,16 +127,20 @@ class SiteClient(Terms):
 
     def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
         """What to carry out at a tick. Never raises for what the service does."""
-        started = self._clock()
-        try:
-            answer, missed = self.act(tick, time_s, readings), None
-        except (Late, Unusable) as error:
-            answer, missed = None, error
-        return self.settle(readings, answer, missed, (self._clock() - started) * 1e3)
+        started, why = self._clock(), None
+        for client in self._asked:
+            try:
+                answer = client.act(tick, time_s, readings)
+                return self.answered(readings, answer, (self._clock() - started) * 1e3)
+            except (Late, Unusable) as error:
+                why = why or error
+        return self.missed(readings, why)
 
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
+        for other in self._asked[1:]:
+            other.close()
 
     def __enter__(self) -> Self:
         return self
@@ -146,6 +158,7 @@ class AsyncSiteClient(Terms):
         url: str,
         deadline_ms: float = 1000.0,
         *,
+        also: AsyncSiteClient | None = None,
         sleep: Callable[[float], Any] = asyncio.sleep,
         transport: AsyncTransport | None = None,
         **settings: Any,
@@ -153,6 +166,9 @@ class AsyncSiteClient(Terms):
         super().__init__(site, url, deadline_ms, **settings)
         kind = AsyncSocketTransport if self.socket else AsyncHttpTransport
         self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
+        self._asked = [self] if also is None else [self, also]
+        for other in self._asked[1:]:
+            other._name_episode(self.episode)
 
     async def info(self) -> dict[str, Any]:
         """As `SiteClient.info`."""
@@ -170,6 +186,8 @@ class AsyncSiteClient(Terms):
         self._name_episode(episode)
         if self.socket:
             await self._transport.close()
+        for other in self._asked[1:]:
+            await other.begin(self.episode)
 
     async def act(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
         """As `SiteClient.act`."""
@@ -191,16 +209,20 @@ class AsyncSiteClient(Terms):
 
     async def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
         """As `SiteClient.decide`."""
-        started = self._clock()
-        try:
-            answer, missed = await self.act(tick, time_s, readings), None
-        except (Late, Unusable) as error:
-            answer, missed = None, error
-        return self.settle(readings, answer, missed, (self._clock() - started) * 1e3)
+        started, why = self._clock(), None
+        for client in self._asked:
+            try:
+                answer = await client.act(tick, time_s, readings)
+                return self.answered(readings, answer, (self._clock() - started) * 1e3)
+            except (Late, Unusable) as error:
+                why = why or error
+        return self.missed(readings, why)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._transport.close()
+        for other in self._asked[1:]:
+            await other.close()
 
     async def __aenter__(self) -> Self:
         return self

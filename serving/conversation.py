@@ -201,26 +201,25 @@ class Terms:
         order = dict(zip(given, values, strict=True))
         return np.array([order[agent] for agent in self.site.agents])
 
-    def settle(
-        self, readings: Readings, answer: Mapping[str, Any] | None, missed: Exception | None, took_ms: float
-    ) -> Decided:
-        """Who decides a tick, given an answer or why there is none."""
-        local = self.local
-        if answer is not None:
-            try:
-                commands = local.passed(readings, self.commands(answer))
-            except Unusable as error:
-                missed = error
-            else:
-                if self.takeover.answered():
-                    return Decided(commands, "service", None, took_ms, answer)
-                reason = f"the service answers again: {self.takeover.answers} of {self.takeover.back} ticks"
-                return Decided(local.decide(readings), "fallback", reason, None, answer)
-        late, unsafe, reason = isinstance(missed, Late), isinstance(missed, Unsafe), str(missed)
-        held = None if self.takeover.missed() else local.held(readings)
+    def answered(self, readings: Readings, answer: Mapping[str, Any], took_ms: float) -> Decided:
+        """Who decides a tick that was answered.
+
+        Raises:
+            Unusable: if the answer has no commands, or the local guard does not let them through.
+        """
+        commands = self.local.passed(readings, self.commands(answer))
+        if self.takeover.answered():
+            return Decided(commands, "service", None, took_ms, answer)
+        reason = f"the service answers again: {self.takeover.answers} of {self.takeover.back} ticks"
+        return Decided(self.local.decide(readings), "fallback", reason, None, answer)
+
+    def missed(self, readings: Readings, why: Exception | None) -> Decided:
+        """Who decides a tick that was not."""
+        late, unsafe, reason = isinstance(why, Late), isinstance(why, Unsafe), str(why)
+        held = None if self.takeover.missed() else self.local.held(readings)
         if held is not None:
             return Decided(held, "held", reason, late=late, unsafe=unsafe)
-        return Decided(local.decide(readings), "fallback", reason, late=late, unsafe=unsafe)
+        return Decided(self.local.decide(readings), "fallback", reason, late=late, unsafe=unsafe)
 
 
 def _width(value: Any) -> int | None:

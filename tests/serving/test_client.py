@@ -298,6 +298,43 @@ def test_a_new_episode_begins_with_the_service_in_charge(kind: str, site: Site, 
 
 
 @KINDS
+def test_two_services_are_one_to_the_plant(kind: str, site: Site, readings: Readings) -> None:
+    """What is held is what was carried out last, whosever it was; misses count where neither answers, in a row."""
+    dead, late = (0.001, Unreachable("refused")), BAD["late"]
+    second = Both(kind, site, readings, [(0.01, good(site)), late, (0.01, good(site)), late, late])
+    steps = [
+        *[dead] * 4,  # the second answers
+        (0.01, good(site, stage=99)),  # which the local guard does not let through: neither does
+        (0.01, good(site)),
+        late,  # the second answers
+        (0.01, good(site)),
+        *[late] * 2,
+    ]
+    first = Both(kind, site, readings, steps, also=second.client)
+    assert first.client.episode == second.client.episode
+    found = [first.next() for _ in range(7)]
+    sources = ["service", "held", "service", "service", "service", "held", "fallback"]
+    assert [one.source for one in found] == sources
+    assert (found[1].unsafe, found[5].late) == (True, True)
+    assert len(second.script.bodies) == 5, "asked only where the first has no answer"
+    first.run("begin", "monday")
+    assert second.client.episode == "monday"
+    assert first.next().source == "service"
+
+
+@KINDS
+def test_one_miss_of_both_holds_what_was_carried_out_and_not_an_old_command(
+    kind: str, site: Site, readings: Readings
+) -> None:
+    second = Both(kind, site, readings, [(0.01, good(site)), BAD["late"]])
+    steps = [BAD["late"], *[(0.01, good(site, stage=1))] * 3, BAD["late"]]
+    first = Both(kind, site, readings, steps, also=second.client)
+    found = [first.next() for _ in range(5)]
+    assert [one.source for one in found] == ["service"] * 4 + ["held"]
+    assert [one.commands[0] for one in found] == [0, 1, 1, 1, 1]
+
+
+@KINDS
 def test_act_tells_what_went_wrong(kind: str, site: Site, readings: Readings) -> None:
     both = Both(kind, site, readings, [BAD["late"], BAD["refused"]])
     with pytest.raises(Late, match="within 1000 ms"):
