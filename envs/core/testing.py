@@ -216,6 +216,9 @@ def _guard(loop: ControlLoop) -> str:
             commands, changes = loop.guard.check(loop.readings, requests)
             again, _ = loop.guard.check(loop.readings, requests)
             need(np.array_equal(commands, again) and _same(before, loop.readings), "the guard is not pure")
+            need(
+                {change.reason for change in changes} <= {*loop.guard.reasons}, "the guard's reasons lack one it tells"
+            )
             kept, rest = loop.guard.check(loop.readings, commands)
             need(np.array_equal(kept, commands) and not rest, "the guard changes its own commands")
             need(_allowed(loop, commands), "the guard lets something through that its mask forbids")

@@ -124,6 +124,9 @@ class World(ABC):
 class Guard(Protocol):
     """Requests → commands that are always safe to carry out. Pure: the same readings and requests, the same answer."""
 
+    reasons: tuple[str, ...]
+    """All that it may tell as the reason of a change."""
+
     def mask(self, readings: Readings) -> np.ndarray:
         """What may be asked for now: bool ``(N, actions)``, at least one True a row."""
         ...

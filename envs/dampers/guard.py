@@ -32,6 +32,8 @@ class DampersGuard:
         site: its dampers and their drivers.
     """
 
+    reasons = REASONS[1:]
+
     def __init__(self, site: DampersSite):
         self.site, device = site, site.building.device
         self._rated_n = NEAR * device.rated_n * site.building.counts

@@ -57,6 +57,8 @@ class DrainageGuard:
         site: its gates and their timing.
     """
 
+    reasons = REASONS[1:]
+
     def __init__(self, site: DrainageSite):
         self.site = site
         self._gates = np.array([_about(gate, site) for gate in site.gates], dtype=GATE)

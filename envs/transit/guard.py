@@ -31,6 +31,8 @@ class TransitGuard:
         site: its zones.
     """
 
+    reasons = ("no_request", "closed", "range")
+
     def __init__(self, site: TransitSite):
         self.site = site
         self._closed = site.stands < 0

@@ -9,10 +9,12 @@ by a stricter measure, so that it does not flap.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pydantic import Field
 
+from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 
 CAUSES = {
@@ -44,6 +46,19 @@ class RollbackSettings(Frozen):
     everyday: tuple[str, ...] | None = None
     return_after: int = Field(default=120, ge=1, le=100_000)
     return_below: float = Field(default=0.5, ge=0, le=1)
+
+    def check_reasons(self, known: Sequence[str]) -> None:
+        """Refuse everyday reasons that the guard never tells: a typing error would take the policy out of charge.
+
+        Args:
+            known: all reasons of the site's guard.
+
+        Raises:
+            CityloopError: naming it, and what there is.
+        """
+        for reason in self.everyday or ():
+            if reason not in known:
+                raise CityloopError(f"rollback.everyday has unknown reason {reason!r}: choose {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from envs import CityloopError, get_system, load_scenario
+from envs.core.world import Guard
 from serving.charge.rollback import CAUSES, Conduct, RollbackSettings, Watch
+from serving.config import SiteConfig
+from serving.tick.sites import SiteService
+from tests.serving.plants import GRID, grid
 
 WELL, ILL = Conduct(), Conduct(errors=1.0)
 
 
-def settings(**changes: float) -> RollbackSettings:
+def settings(**changes: Any) -> RollbackSettings:
     return RollbackSettings.model_validate({"window": 10, "errors": 0.2, "return_after": 6, **changes})
 
 
@@ -65,3 +72,18 @@ def test_a_watch_that_was_saved_tripped_stays_tripped() -> None:
 def test_a_rate_of_zero_allows_nothing_and_of_one_everything() -> None:
     assert Watch(settings(errors=0)).note(ILL) == "rollback"
     assert set(told(Watch(settings(errors=1)), *[ILL] * 50)) == {None}
+
+
+def test_an_everyday_reason_that_the_guard_never_tells_is_refused() -> None:
+    for system, site in (("drainage", "astlingen"), ("dampers", "jansen")):
+        assert set(get_system(system).everyday) <= set(guard_of(f"{system}/{site}").reasons)
+    settings(everyday=["clearing"]).check_reasons(guard_of(GRID).reasons)
+    with pytest.raises(
+        CityloopError, match=r"rollback\.everyday has unknown reason 'clearign': choose invalid, clearing"
+    ):
+        SiteService.open(grid(), SiteConfig.model_validate({"site": GRID, "rollback": {"everyday": ["clearign"]}}))
+
+
+def guard_of(ref: str) -> Guard:
+    system, site = get_system(ref.split("/")[0]), load_scenario(ref)
+    return system.make_guard(system.load_site(site))
