@@ -23,7 +23,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Controller
-from serving.refusals import brief
+from serving.refusals import brief, words_of
 from serving.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
 from serving.tick.deadline import Late
 from serving.transport import Reply
@@ -250,4 +250,4 @@ def _refusal(content: Any) -> str:
     problem = content.get("error") if isinstance(content, dict) else None
     if not isinstance(problem, dict):
         return f"it answers {brief(content)}"
-    return f"{problem.get('field')} is {brief(problem.get('value'))!r}: {problem.get('mend')}"
+    return words_of(problem)

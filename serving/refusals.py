@@ -6,7 +6,7 @@ What cannot be read (`ReadingError`) is 422; all else is a `Refused`. Whatever s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.core.errors import ReadingError
@@ -111,6 +111,13 @@ class Busy(Refused):
 def problem(field: str, value: object, mend: str) -> dict[str, Any]:
     """The body of every refusal."""
     return {"error": {"field": field, "value": value, "mend": mend}}
+
+
+def words_of(problem: Mapping[str, Any]) -> str:
+    """What another process refuses, as one sentence; see `problem`. No value is none that anybody gave."""
+    field, value = problem.get("field"), problem.get("value")
+    given = "" if value is None else f" is {brief(value)!r}"
+    return f"{field}{given}: {problem.get('mend')}"
 
 
 def status_of(error: Refused | ReadingError) -> int:

@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from envs.core.errors import CityloopError
-from serving.refusals import brief
+from serving.refusals import words_of
 from serving.transport import no_service, trust
 
 KEY = "CITYLOOP_KEY"
@@ -63,7 +63,7 @@ class Admin:
             problem = content.get("error") if isinstance(content, dict) else None
             if not isinstance(problem, dict):
                 raise self._stranger(f"with status {answer.status_code}")
-            raise CityloopError(f"{problem.get('field')} is {brief(problem.get('value'))!r}: {problem.get('mend')}")
+            raise CityloopError(words_of(problem))
         return content
 
     def _stranger(self, how: str) -> CityloopError:
@@ -72,9 +72,13 @@ class Admin:
     def sites(self, ref: str) -> list[str]:
         """The sites that a reference stands for: ``system/site``, all of a ``system``, or ``all``.
 
+        One that is named in full is not looked up: it may be well while the process of another hangs.
+
         Raises:
             CityloopError: if there are none.
         """
+        if ref.count("/") == 1:
+            return [ref]
         found = self.ask("GET", "/v1/systems")
         try:
             served = [f"{system['name']}/{site['name']}" for system in found["systems"] for site in system["sites"]]

@@ -11,6 +11,7 @@ import pytest
 import cityloop
 from serving.cluster.admin import KEY
 from serving.cluster.ray_cluster import free_ports
+from serving.refusals import Busy
 from tests.serving.plants import app_of, grid, served, service
 
 
@@ -47,7 +48,7 @@ def test_a_change_that_fails_half_way_says_how_far_it_got(url: str, capsys: pyte
     capsys.readouterr()
     assert call(url, "promote", "all", "--reason", "fine") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "intersections/other: policy is None" in said
+    assert "intersections/other: policy: there is no challenger to promote" in said
     assert said.endswith("(done before at intersections/grid2x2)")
     assert call(url, "rollback", "intersections/grid2x2", "--reason", "worse") == 0
 
@@ -58,6 +59,9 @@ def test_a_change_that_fails_half_way_says_how_far_it_got(url: str, capsys: pyte
         (("dismiss", "all"), "choose show, shadow"),
         (("promote", "all"), "--reason is missing"),
         (("show", "tides"), "choose all or intersections/grid2x2"),
+        (("show", "intersections/grid9"), "site is 'grid9': choose grid2x2, other"),
+        (("show", "tides/town"), "system is 'tides': choose intersections"),
+        (("show", "intersections/grid2x2/J1"), "choose all or intersections/grid2x2"),
         (("demote", "all", "--reason", "x"), "there is no challenger"),
         (("promote", "all", "--policy", "oracle", "--reason", "x"), "'oracle' is unknown"),
     ],
@@ -67,6 +71,19 @@ def test_what_cannot_be_done_is_one_sentence(
 ) -> None:
     assert call(url, *words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_site_named_in_full_is_asked_while_another_does_not_answer(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> None:
+        raise Busy("service", None, "one of its processes does not answer: ask again")
+
+    monkeypatch.setattr("serving.gateway.Gateway.summaries", silent)
+    assert call(url, "show", "intersections/grid2x2", "--json") == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["intersections/grid2x2"]
+    assert call(url, "show", "all") == 2
+    assert "service: one of its processes does not answer: ask again" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_service_that_is_not_there_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
