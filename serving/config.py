@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from agents import POLICY, rules, shipped_policies
 from agents.signing import public_key
 from envs.core.errors import CityloopError
+from envs.core.files import placed
 from envs.core.frozen import Frozen, first_problem
+from envs.core.registry import SYSTEMS
 from envs.core.scenario import read_yaml
 from serving.access.principal import AccessSettings
 from serving.audit.settings import AuditSettings
@@ -122,7 +126,7 @@ class ServiceConfig(Frozen):
         log: how what the service says looks.
         audit: of the audit log; None: there is none.
         tensorboard: address of a TensorBoard that runs, for a link in the console; None: there is none.
-        defaults: settings of every site that does not say otherwise.
+        defaults: settings of every site that does not say otherwise, nested ones key by key.
         sites: what is served; a text is a site with default settings.
     """
 
@@ -161,7 +165,10 @@ class ServiceConfig(Frozen):
             if key == "site":
                 raise ValueError("key 'defaults.site' is each site's own: name it under 'sites'")
         sites = [{"site": one} if isinstance(one, str) else one for one in content["sites"]]
-        return content | {"sites": [{**defaults, **one} if isinstance(one, dict) else one for one in sites]}
+        try:
+            return content | {"sites": [_over(defaults, one) if isinstance(one, dict) else one for one in sites]}
+        except RecursionError:
+            raise ValueError("a value contains itself: write it out") from None
 
     @model_validator(mode="after")
     def _open_on_loopback_alone(self) -> Self:
@@ -206,7 +213,7 @@ class ServiceConfig(Frozen):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """A configuration from a YAML file; relative paths in it start at its folder.
+        """A configuration from a YAML file; relative paths in it start at its folder, ``~`` at whose home it names.
 
         Raises:
             CityloopError: if it cannot be read, or something in it does not fit.
@@ -217,12 +224,16 @@ class ServiceConfig(Frozen):
         return config.in_folder(path.parent.resolve())
 
     def in_folder(self, folder: Path) -> Self:
-        """The same where relative paths start at a folder."""
+        """The same where relative paths start at a folder.
+
+        Raises:
+            CityloopError: if one starts at the home of nobody.
+        """
 
         def at(file: Path | None) -> Path | None:
-            return None if file is None else folder / file
+            return None if file is None else placed(file, folder)
 
-        tls = self.tls and Tls(certificate=folder / self.tls.certificate, key=folder / self.tls.key)
+        tls = self.tls and Tls(certificate=placed(self.tls.certificate, folder), key=placed(self.tls.key, folder))
         access = _access_in_folder(self.access, folder)
         audit = self.audit and self.audit.model_copy(
             update={name: at(getattr(self.audit, name)) for name in ("folder", "anchors", "key")}
@@ -230,6 +241,15 @@ class ServiceConfig(Frozen):
         sites = tuple(_in_folder(site, folder) for site in self.sites)
         state = at(self.state)
         return self.model_copy(update={"tls": tls, "access": access, "audit": audit, "state": state, "sites": sites})
+
+
+def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over others: what is not given there is taken from these, in nested mappings key by key."""
+    found = {**defaults, **given}
+    for key in defaults.keys() & given.keys():
+        if isinstance(defaults[key], dict) and isinstance(given[key], dict):
+            found[key] = _over(defaults[key], given[key])
+    return found
 
 
 SPARED = {"challenger", "fallback", "booking", "monitor"}
@@ -261,8 +281,8 @@ def _empty(content: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 
 def _access_in_folder(access: AccessSettings, folder: Path) -> AccessSettings:
-    jwt = access.jwt and access.jwt.model_copy(update={"key_file": folder / access.jwt.key_file})
-    keys = access.keys and folder / access.keys
+    jwt = access.jwt and access.jwt.model_copy(update={"key_file": placed(access.jwt.key_file, folder)})
+    keys = access.keys and placed(access.keys, folder)
     return access.model_copy(update={"keys": keys, "jwt": jwt})
 
 
@@ -270,18 +290,23 @@ def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
     """A site whose files and bundles lie where the configuration does, if they do."""
     changes: dict[str, Any] = {}
     if site.checks.limits is not None:
-        changes["checks"] = site.checks.model_copy(update={"limits": folder / site.checks.limits})
+        changes["checks"] = site.checks.model_copy(update={"limits": placed(site.checks.limits, folder)})
     if site.site.endswith((".json", ".yaml", ".yml")):
-        changes["site"] = str(folder / site.site)
+        changes["site"] = str(placed(site.site, folder))
     for role in ("champion", "challenger", "fallback"):
         ref = getattr(site, role)
-        if ref is not None and "/" in ref and (folder / ref).is_dir():
-            changes[role] = str(folder / ref)
+        if ref is not None and os.path.isdir(placed(ref, folder)) and ("/" in ref or not _names_one(ref)):
+            changes[role] = str(placed(ref, folder))
     if site.monitor is not None and site.monitor.endswith(".json"):
-        changes["monitor"] = str(folder / site.monitor)
+        changes["monitor"] = str(placed(site.monitor, folder))
     if site.booking is not None:
         changes["booking"] = in_folder(site.booking, folder)
     return site.model_copy(update=changes)
+
+
+def _names_one(ref: str) -> bool:
+    """Whether a controller of some system is called so, wherever a folder of that name lies."""
+    return ref == POLICY or any(ref in rules(system) or ref in shipped_policies(system) for system in SYSTEMS)
 
 
 def is_loopback(host: str) -> bool:

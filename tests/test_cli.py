@@ -183,9 +183,10 @@ def test_a_stream_that_is_closed_is_no_fault():
         ("system: dampers\n\tduration_s: 1\n", "at line 2 (found character '\\t' that cannot start any token)"),
         ("system: dampers\nduration_s: 0100\n", "at line 2 (0100 is a number to another base: write it to base ten"),
         ("system: dampers\nduration_s: 1:30\n", "at line 2 (1:30 is a number to another base"),
+        ("system: dampers\nduration_s: 1:40.5\n", "at line 2 (1:40.5 is a number to another base"),
         ("system: " + "[" * 3000, "own.yaml is not valid YAML: correct it"),
     ],
-    ids=["twice", "tab", "octal", "sixties", "deep"],
+    ids=["twice", "tab", "octal", "sixties", "parts", "deep"],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, text, problem):
     (tmp_path / "own.yaml").write_text(text)

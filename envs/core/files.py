@@ -93,6 +93,20 @@ def replace_folder(folder: Path, new: Path) -> None:
     sync_folder(folder.parent)
 
 
+def placed(path: Path | str, folder: Path) -> Path:
+    """A path that somebody wrote: a relative one starts at the folder, ``~`` at the home that it names.
+
+    Raises:
+        CityloopError: if that is nobody's home.
+    """
+    try:
+        return folder / Path(path).expanduser()
+    except RuntimeError:
+        raise CityloopError(
+            f"path {str(path)!r} starts at the home of somebody who has none here: write it out"
+        ) from None
+
+
 def make_folder(folder: Path, called: str) -> None:
     """Make a folder, unless it is there, and make sure that files can be put there.
 

@@ -232,10 +232,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-BOOL, TEXT, INT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "str", "int"))
+BOOL, TEXT, INT, FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "str", "int", "float"))
 
 PLAIN_NUMBER = re.compile(r"[-+]?(0[bx].*|0|[1-9][0-9_]*)")
-"""A whole number that says what it seems to: YAML 1.1 reads 0100 as 64, and 1:30 as 90."""
+"""A whole number that says what it seems to: YAML 1.1 reads 0100 as 64, 1:30 as 90, and 1:30.5 as 90.5."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -247,9 +247,18 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if not PLAIN_NUMBER.fullmatch(node.value):
-            problem = f"{node.value} is a number to another base: write it to base ten, or text in quotation marks"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+            raise self._other_base(node)
         return super().construct_yaml_int(node)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        if ":" in node.value:
+            raise self._other_base(node)
+        return super().construct_yaml_float(node)
+
+    @staticmethod
+    def _other_base(node: yaml.ScalarNode) -> yaml.constructor.ConstructorError:
+        problem = f"{node.value} is a number to another base: write it to base ten, or text in quotation marks"
+        return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -266,3 +275,4 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor(INT, _Loader.construct_yaml_int)
+_Loader.add_constructor(FLOAT, _Loader.construct_yaml_float)

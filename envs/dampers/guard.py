@@ -32,7 +32,7 @@ class DampersGuard:
         site: its dampers and their drivers.
     """
 
-    reasons = REASONS[1:]
+    reasons: tuple[str, ...] = REASONS[1:]
 
     def __init__(self, site: DampersSite):
         self.site, device = site, site.building.device

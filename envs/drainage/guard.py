@@ -57,7 +57,7 @@ class DrainageGuard:
         site: its gates and their timing.
     """
 
-    reasons = REASONS[1:]
+    reasons: tuple[str, ...] = REASONS[1:]
 
     def __init__(self, site: DrainageSite):
         self.site = site

@@ -23,7 +23,7 @@ class SignalGuard:
     overdue, or would be), ``invalid`` (no such stage).
     """
 
-    reasons = ("invalid", "clearing", "min_green", "max_red")
+    reasons: tuple[str, ...] = ("invalid", "clearing", "min_green", "max_red")
 
     def __init__(self, site: SignalSite):
         junctions = site.junctions

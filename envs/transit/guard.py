@@ -31,7 +31,7 @@ class TransitGuard:
         site: its zones.
     """
 
-    reasons = ("no_request", "closed", "range")
+    reasons: tuple[str, ...] = ("no_request", "closed", "range")
 
     def __init__(self, site: TransitSite):
         self.site = site

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from envs.core.files import placed
+
 LITE = "sqlite:///"
 
 
@@ -14,8 +16,12 @@ def database_of(booking: dict[str, Any]) -> Any:
 
 
 def in_folder(booking: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Booking settings whose SQLite file lies in a folder, unless its path is absolute."""
+    """Booking settings whose SQLite file lies in a folder, unless its path is absolute.
+
+    Raises:
+        CityloopError: if it starts at the home of nobody.
+    """
     url = database_of(booking)
     if not isinstance(url, str) or not url.startswith(LITE) or not url.removeprefix(LITE):
         return booking
-    return booking | {"database": f"{LITE}{folder / url.removeprefix(LITE)}"}
+    return booking | {"database": f"{LITE}{placed(url.removeprefix(LITE), folder)}"}

@@ -37,6 +37,30 @@ def test_defaults_hold_for_every_site_that_does_not_say_otherwise() -> None:
     assert config.changed(port=9000).sites == config.sites
 
 
+def test_nested_defaults_hold_key_by_key() -> None:
+    config = ServiceConfig.make(
+        {
+            "defaults": {
+                "checks": {"envelope": "fall_back", "respond": {"stage": "report", "count_veh": "report"}},
+                "rollback": {"window": 600, "everyday": ["clearing", "max_red"]},
+                "trusted_keys": [],
+            },
+            "sites": [
+                {
+                    "site": SITE,
+                    "checks": {"hold_ticks": 5, "respond": {"stage": "local"}},
+                    "rollback": {"late": 0.3, "everyday": ["invalid"]},
+                }
+            ],
+        }
+    )
+    (site,) = config.sites
+    assert (site.checks.envelope, site.checks.hold_ticks) == ("fall_back", 5)
+    assert site.checks.respond == {"stage": "local", "count_veh": "report"}
+    assert (site.rollback.window, site.rollback.late, site.rollback.everyday) == (600, 0.3, ("invalid",))
+    assert config.changed(port=9000).sites == config.sites
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -97,6 +121,35 @@ def test_a_file_is_read_and_its_paths_start_at_its_folder(tmp_path: Path) -> Non
     assert config.sites[1].fallback == "max-pressure"
 
 
+def test_a_bundle_beside_the_file_is_found_wherever_the_service_is_started(tmp_path: Path) -> None:
+    for name in ("mine", "greedy"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "city.yaml").write_text(
+        f"sites: [{{site: {SITE}, champion: mine, challenger: greedy, fallback: ./greedy}}]\n"
+    )
+    (site,) = ServiceConfig.load(tmp_path / "city.yaml").sites
+    assert (site.champion, site.challenger) == (str(tmp_path / "mine"), "greedy"), "a controller's name is one first"
+    assert site.fallback == str(tmp_path / "greedy")
+
+
+def test_a_path_may_start_at_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "mine").mkdir(parents=True)
+    booking = "{database: 'sqlite:///~/b.db'}"
+    (tmp_path / "city.yaml").write_text(
+        f"state: ~/svc\naudit: {{folder: ~/log}}\nsites: [{{site: ~/town.yaml, champion: ~/mine, booking: {booking}}}]"
+    )
+    config = ServiceConfig.load(tmp_path / "city.yaml")
+    assert config.audit is not None
+    assert [config.state, config.audit.folder] == [tmp_path / "home" / "svc", tmp_path / "home" / "log"]
+    (site,) = config.sites
+    assert (site.site, site.champion) == (str(tmp_path / "home" / "town.yaml"), str(tmp_path / "home" / "mine"))
+    assert site.booking == {"database": f"sqlite:///{tmp_path}/home/b.db"}
+    (tmp_path / "city.yaml").write_text(f"state: ~nobody.here/svc\nsites: [{SITE}]\n")
+    with pytest.raises(CityloopError, match=r"'~nobody\.here/svc' starts at the home of somebody who has none here"):
+        ServiceConfig.load(tmp_path / "city.yaml")
+
+
 def test_a_key_of_a_file_is_a_name_also_where_yaml_has_another_word_for_true(tmp_path: Path) -> None:
     (tmp_path / "service.yaml").write_text("sites: [{site: dampers/jansen, checks: {on: off}}]")
     config = ServiceConfig.load(tmp_path / "service.yaml")
@@ -142,6 +195,11 @@ def test_a_site_may_do_without_what_defaults_give(tmp_path: Path) -> None:
 
 def test_a_value_that_contains_itself_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "city.yaml").write_text(f"defaults: &all {{booking: *all}}\nsites: [{{site: {SITE}, booking: }}]\n")
+    with pytest.raises(CityloopError, match="a value contains itself: write it out"):
+        ServiceConfig.load(tmp_path / "city.yaml")
+    (tmp_path / "city.yaml").write_text(
+        f"defaults: {{booking: &a {{a: *a}}}}\nsites: [{{site: {SITE}, booking: &b {{a: *b}}}}]\n"
+    )
     with pytest.raises(CityloopError, match="a value contains itself: write it out"):
         ServiceConfig.load(tmp_path / "city.yaml")
 

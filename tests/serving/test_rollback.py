@@ -85,5 +85,6 @@ def test_an_everyday_reason_that_the_guard_never_tells_is_refused() -> None:
 
 
 def guard_of(ref: str) -> Guard:
-    system, site = get_system(ref.split("/")[0]), load_scenario(ref)
-    return system.make_guard(system.load_site(site))
+    scenario = load_scenario(ref)
+    system = get_system(scenario.system)
+    return system.make_guard(system.load_site(scenario))
