@@ -50,8 +50,9 @@ class SiteClient(Terms):
         fallback: who decides here when the service does not; the system's own fallback if not given.
         after: the fallback decides from so many missed ticks in a row on; before that the last safe command is held.
         back: the service decides again once it answered so many ticks in a row.
-        also: asks another service of the site, where this one's has no answer that can be carried out. Both are one
-            service to whoever decides here; it begins its episodes, and is closed, with this one.
+        also: asks an independent service of the same site where this one's has no answer that can be carried out. Both
+            are one service to the plant: misses, answers, and what is held are counted here. It begins its episodes,
+            and is closed, with this one.
         clock: seconds, for tests.
         sleep: waits, for tests.
         rng: jitters waits.
@@ -75,8 +76,8 @@ class SiteClient(Terms):
         super().__init__(site, url, deadline_ms, **settings)
         kind = SocketTransport if self.socket else HttpTransport
         self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
-        self._asked = [self] if also is None else [self, also]
-        for other in self._asked[1:]:
+        self._others = () if also is None else (also,)
+        for other in self._others:
             other._name_episode(self.episode)
 
     def info(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class SiteClient(Terms):
         self._name_episode(episode)
         if self.socket:
             self._transport.close()  # what may still come belongs to the old one
-        for other in self._asked[1:]:
+        for other in self._others:
             other.begin(self.episode)
 
     def act(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class SiteClient(Terms):
     def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
         """What to carry out at a tick. Never raises for what the service does."""
         started, why = self._clock(), None
-        for client in self._asked:
+        for client in (self, *self._others):
             try:
                 answer = client.act(tick, time_s, readings)
                 return self.answered(readings, answer, (self._clock() - started) * 1e3)
@@ -139,7 +140,7 @@ class SiteClient(Terms):
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
-        for other in self._asked[1:]:
+        for other in self._others:
             other.close()
 
     def __enter__(self) -> Self:
@@ -166,8 +167,8 @@ class AsyncSiteClient(Terms):
         super().__init__(site, url, deadline_ms, **settings)
         kind = AsyncSocketTransport if self.socket else AsyncHttpTransport
         self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
-        self._asked = [self] if also is None else [self, also]
-        for other in self._asked[1:]:
+        self._others = () if also is None else (also,)
+        for other in self._others:
             other._name_episode(self.episode)
 
     async def info(self) -> dict[str, Any]:
@@ -186,7 +187,7 @@ class AsyncSiteClient(Terms):
         self._name_episode(episode)
         if self.socket:
             await self._transport.close()
-        for other in self._asked[1:]:
+        for other in self._others:
             await other.begin(self.episode)
 
     async def act(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
@@ -210,7 +211,7 @@ class AsyncSiteClient(Terms):
     async def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
         """As `SiteClient.decide`."""
         started, why = self._clock(), None
-        for client in self._asked:
+        for client in (self, *self._others):
             try:
                 answer = await client.act(tick, time_s, readings)
                 return self.answered(readings, answer, (self._clock() - started) * 1e3)
@@ -221,7 +222,7 @@ class AsyncSiteClient(Terms):
     async def close(self) -> None:
         """Close the connection."""
         await self._transport.close()
-        for other in self._asked[1:]:
+        for other in self._others:
             await other.close()
 
     async def __aenter__(self) -> Self:
