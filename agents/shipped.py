@@ -99,8 +99,12 @@ def _table(bundle: Path, name: str) -> dict[str, Any]:
 
 def pattern_for(proven: Mapping[str, bool], site: str) -> str | None:
     """Of names and patterns, the one that speaks of a site most closely; None if none does."""
-    fitting = [pattern for pattern in proven if site == pattern or fnmatchcase(site, pattern)]
+    fitting = [pattern for pattern in proven if _fits(pattern, site)]
     return max(fitting, key=lambda pattern: (pattern == site, len(pattern)), default=None)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def meaning(site: Site) -> Meaning:
@@ -118,11 +122,10 @@ def meaning(site: Site) -> Meaning:
     elsewhere = False
     for name, folder in shipped.items():
         verdicts = proven_of(folder)
-        pattern = pattern_for(verdicts, site.name)
+        here = {pattern: fine for pattern, fine in verdicts.items() if speaks_of(pattern, site)}
+        pattern = pattern_for(here, site.name)
         if pattern is None:
-            continue
-        if not speaks_of(pattern, site):
-            elsewhere = True
+            elsewhere = elsewhere or pattern_for(verdicts, site.name) is not None
         elif verdicts[pattern]:
             proven[name] = pattern
         else:
@@ -137,16 +140,18 @@ def meaning(site: Site) -> Meaning:
         return Meaning(rule, None, f"{rule} decides, as {' and '.join(worse)} did worse than it here")
     ships = f"{next(iter(shipped))}, which ships, was" if len(shipped) == 1 else "no policy that ships was"
     never = "never shown" if len(shipped) == 1 else "ever shown"
-    here = f"this {site.name}, which is not the one that ships" if elsewhere else site.name
-    return Meaning(rule, None, f"{rule} decides, as {ships} {never} to be no worse than it at {here}")
+    at = f"this {site.name}, which is not the one that ships" if elsewhere else site.name
+    return Meaning(rule, None, f"{rule} decides, as {ships} {never} to be no worse than it at {at}")
 
 
 def speaks_of(pattern: str, site: Site) -> bool:
-    """Whether a site whose name a pattern fits is what it speaks of: not if another place that ships has the name.
+    """Whether a site has a name that a pattern fits, and is not another place than what ships by such a name.
 
     A pattern for any site speaks of all, one that fits no scenario of ours of whoever has such a name.
     """
-    ours = [name for name in get_system(site.system).scenario_names if fnmatchcase(name, pattern)]
+    if not _fits(pattern, site.name):
+        return False
+    ours = [name for name in get_system(site.system).scenario_names if _fits(pattern, name)]
     if pattern == "*" or not ours:
         return True
     ours.sort(key=lambda name: name != site.name)  # what is called the same is probably it

@@ -111,6 +111,12 @@ def test_another_place_of_a_name_that_ships_was_shown_nothing(ref: str, name: st
     assert found.why.endswith(f"no worse than it at this {name}, which is not the one that ships")
 
 
+def test_what_is_said_of_any_site_holds_for_another_place_of_a_name(checkpoints: Path) -> None:
+    put(checkpoints / "tiny", any=True, grid3x3=False)
+    assert meaning(ours("intersections/grid3x3")).name == "max-pressure"
+    assert meaning(called("grid3x3")).name == "tiny"
+
+
 def test_a_variant_of_what_ships_is_the_same_place(tmp_path: Path) -> None:
     site = ours("transit/hcmc")
     assert meaning(site.model_copy(update={"vehicles": 9, "slot_s": 60.0})).name == "zones"
