@@ -158,6 +158,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+ANSWERED = 86
+"""Exit code of an episode's process that has said all; a controller may end it with any other."""
+
 LARGEST_EXIT = 191
 """Exit codes above it are signals."""
 
@@ -318,8 +321,9 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
             if child == 0:
                 _child(pipe, kit, task)
             _, status = os.waitpid(child, 0)
-            if status:  # killed, or out of memory: the caller is told by our end
-                os._exit(os.waitstatus_to_exitcode(status) % 256)
+            code = os.waitstatus_to_exitcode(status)
+            if code != ANSWERED:  # killed, or out of memory: the caller is told by our end
+                os._exit(code % 256)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the caller is gone
 
@@ -358,20 +362,28 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
     """Play one episode, send it, and end without the parent's clean-up."""
     loop, controller = kit.prepare(task)
     try:
-        check = _Checker(pipe)
-        check()
-        answer: tuple[str, Any] = ("ok", play(loop, controller, task, check))
-        pipe.send(answer)
-    except CityloopError as error:
-        pipe.send(("error", str(error)))
-    except (_StopError, BrokenPipeError, ConnectionResetError):
-        pass  # the caller is gone
-    except Exception:  # whatever went wrong belongs to the caller
-        pipe.send(("trace", traceback.format_exc()))
+        answer = _answer(pipe, loop, controller, task)
+        if answer is not None:
+            with suppress(BrokenPipeError, ConnectionResetError):  # the caller is gone
+                pipe.send(answer)
     finally:
         with suppress(Exception):  # it ends anyway, and must not go on as its parent
             loop.close()
-        os._exit(0)
+        os._exit(ANSWERED)
+
+
+def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: Task) -> tuple[str, Any] | None:
+    """An episode, or what went wrong, as the caller is told; None: the caller wants no more."""
+    try:
+        check = _Checker(pipe)
+        check()
+        return "ok", play(loop, controller, task, check)
+    except CityloopError as error:
+        return "error", str(error)
+    except _StopError:
+        return None
+    except (Exception, SystemExit):  # whatever went wrong belongs to the caller
+        return "trace", traceback.format_exc()
 
 
 class _Checker:

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from agents import make_controller, references
+from agents import references
 from agents.baselines.drainage_branch import Branch, Run
 from agents.baselines.drainage_mpc import STORED_SHARE
+from agents.own import make_any
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
@@ -154,7 +155,8 @@ def oracle(
         scenario: of drainage, or its reference.
         seeds: which episodes.
         rounds: of the search, for each.
-        controllers: what it begins with; none: the rules that training is measured against.
+        controllers: what it begins with, as `agents.own.make_any` takes them; none: the rules that training is
+            measured against.
         on_progress: called with (rounds done, rounds in all).
         steps: of the descent through the surrogate; 0: none.
         settings: changes to the scenario.
@@ -171,7 +173,7 @@ def oracle(
         loop.close()
         raise CityloopError(f"scenario {loop.scenario.ref} has no oracle: give one of drainage")
     names = list(controllers) or list(references("drainage"))
-    made = [make_controller(name, loop.site) for name in names]
+    made = [make_any(name, loop.site) for name in names]
     branches = [Branch(loop.site) for _ in range(cores())]
     rows = []
     try:

@@ -6,6 +6,7 @@ And what was read, kept until a file is changed.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import secrets
@@ -38,6 +39,8 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
     Raises:
         OSError: if it cannot be written; an older one stays.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{DRAFT}")
     try:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:

@@ -68,8 +68,13 @@ class SumoWorld(World):
         """Start SUMO afresh; see `World.reset`.
 
         Raises:
-            CityloopError: if SUMO refuses the network or the demand, or another world is open in this process.
+            CityloopError: if the program is none, SUMO refuses the network or the demand, or another world is open in
+                this process.
         """
+        if program is not None and not isinstance(program, LocalProgram):
+            raise CityloopError(
+                f"program is a {type(program).__name__}: give a LocalProgram, or a controller without one"
+            )
         self.close()
         if SumoWorld._running() is not None:
             gc.collect()  # one that was dropped without being closed makes room

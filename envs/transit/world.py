@@ -16,6 +16,7 @@ from envs.core.told import warn_once
 from envs.core.world import Commands, World
 from envs.transit import census, events, kpis
 from envs.transit.day import Day
+from envs.transit.dispatch import Dispatch
 from envs.transit.guard import FASTER, SCORE, URGENCY
 from envs.transit.ledger import Ledger
 from envs.transit.network import day_of
@@ -68,8 +69,10 @@ class TransitWorld(World):
             program: a `dispatch.Dispatch`: another way to dispatch, without rebalancing.
 
         Raises:
-            CityloopError: if a file is not what it should be.
+            CityloopError: if a file is not what it should be, or the program is none.
         """
+        if program is not None and not isinstance(program, Dispatch):
+            raise CityloopError(f"program is a {type(program).__name__}: give a Dispatch, or a controller without one")
         day = day_of(self.scenario, self.site, seed)
         self._tell(day.problems)
         self._service = self._begin(day, seed, program)

@@ -121,7 +121,8 @@ def replay(
         used = used or run.used
     if not found.decisions:
         raise CityloopError(
-            f"{folder} has no decision that fits: leave away --site or --since, or look with 'audit show'"
+            f"{folder} has no decision that fits: leave away --site, --since or --until, or look whether it is whole, "
+            "with 'audit verify'"
         )
     if given is not None and not used:
         raise CityloopError(

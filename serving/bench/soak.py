@@ -53,7 +53,7 @@ def bench_soak(seconds: float = 1800.0) -> dict[str, Any]:
         assert handle is not None
         with handle:
             held, statuses = _drive(handle.url, episodes, seconds)
-    settled = [row for row in held if row[0] >= SETTLED * seconds] or held[-1:]
+    settled = [row for row in held if row[0] >= SETTLED * seconds]
     begin, end = settled[0], settled[-1]
     return {
         "bench": "soak",
@@ -78,7 +78,7 @@ def _drive(
     statuses: dict[int, int] = {}
     started, number = time.monotonic(), 0
     with httpx.Client(trust_env=False, timeout=10) as http:
-        while (now := time.monotonic() - started) < seconds:
+        while time.monotonic() - started < seconds:
             path, bodies = episodes[number % len(episodes)]
             tick = number // len(episodes)
             body = orjson.loads(bodies[tick % len(bodies)]) | {"tick": tick, "episode": "soak"}
@@ -89,7 +89,13 @@ def _drive(
             statuses[status] = statuses.get(status, 0) + 1
             number += 1
             if number % round(PER_S * 5) == 0:
-                pids = [pid for pid in family(os.getpid()) if "ServeReplica:cityloop" in title(pid)]
-                held.append((now, sum(map(resident_bytes, pids)), sum(map(open_files, pids))))
+                held.append((time.monotonic() - started, *_held()))
             time.sleep(max(0.0, number / PER_S - (time.monotonic() - started)))
+        held.append((time.monotonic() - started, *_held()))
     return held, statuses
+
+
+def _held() -> tuple[int, int]:
+    """Bytes of memory and files that the replicas hold."""
+    pids = [pid for pid in family(os.getpid()) if "ServeReplica:cityloop" in title(pid)]
+    return sum(map(resident_bytes, pids)), sum(map(open_files, pids))

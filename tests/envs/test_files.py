@@ -1,6 +1,7 @@
 """Files are replaced as a whole, or stay as they were; what was read is kept; records say what is wrong with theirs."""
 
 import ctypes
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_what_cannot_be_replaced_stays(tmp_path):
     with pytest.raises(OSError, match="taken"):
         write_bytes(taken, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_what_has_no_name_is_no_file(path):
+    with pytest.raises(IsADirectoryError):
+        write_bytes(Path(path), b"new")
 
 
 def test_what_cannot_be_written_is_named_as_it_was_asked_for(tmp_path):

@@ -79,6 +79,13 @@ def test_what_does_not_fit_is_refused(learned):
         DemandForecast.learn(["a"], np.zeros((1, 12, 1)), 300.0)
 
 
+def test_a_quantile_is_of_a_share(learned):
+    forecast = learned.forecast(np.zeros((0, len(learned.usual[0]))), 900.0)
+    assert (forecast.quantile(0.9) >= forecast.quantile(0.5)).all()
+    with pytest.raises(CityloopError, match="share is 90: give a probability from 0 to 1"):
+        forecast.quantile(90)
+
+
 def test_two_days_alike_do_not_look_different_for_want_of_a_third():
     found = []
     for seed in range(6):

@@ -11,6 +11,7 @@ from agents.monitors.structural import MonitorConfig, StructuralMonitor, learnin
 from agents.monitors.structural.ambient import CHANNELS, FAULTS, oscillator, spoil
 from agents.monitors.structural.iasc import PATTERNS, Damage
 from agents.monitors.structural.identification import Mode
+from agents.monitors.structural.observe import observe
 from agents.monitors.structural.report import Report, recommend
 from agents.monitors.structural.shear import shear_modes
 from agents.monitors.structural.updating import standing, weigh
@@ -378,6 +379,15 @@ def test_a_sensor_that_was_dead_all_along_is_named(value, kind):
     dead[4] = value
     with pytest.raises(CityloopError, match=rf"{CHANNELS[4].id} is the worst \({kind} in 2\)"):
         StructuralMonitor.learn(MonitorConfig.of(**SETTINGS), [dead, dead], [20.0, 20.0])
+
+
+def test_a_storey_whose_only_sensor_is_dead_shows_no_modes():
+    channels = [{"id": axis, "floor": 1, "axis": axis} for axis in "xy"]
+    config = MonitorConfig.of(name="kiosk", rate_hz=100, masses_kg=[2e5], channels=channels)
+    record = rng(5).standard_normal((2, 6000))
+    record[0] = np.nan
+    seen = observe(config, record, np.zeros(2))
+    assert (seen.faults, seen.modes["x"]) == ({0: "dropout"}, [])
 
 
 def test_an_alarm_without_a_place_names_none(monitor):

@@ -232,6 +232,31 @@ def test_a_controller_that_cannot_be_made_says_why(scenario):
         pool.run([Task("x", 0)])
 
 
+def lose_its_server():
+    raise ConnectionResetError("its server closed the connection")
+
+
+ENDS = {
+    "resets": (lose_its_server, "failed: ConnectionResetError: its server closed the connection"),
+    "exits": (sys.exit, "failed: SystemExit"),
+    "ends": (lambda: os._exit(0), r"its process ended \(exit code 0\)"),
+}
+
+
+def make_one_that_ends(name, site):
+    controller = make_controller("fixed", site)
+    controller.act = lambda readings, observation: ENDS[name][0]()
+    return controller
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_controller_that_ends_its_process_is_told_at_once(name):
+    scenario = load_scenario("dampers/jansen", duration_s=0.1)
+    said = pytest.raises(CityloopError, match=f"'{name}' with seed 0.* {ENDS[name][1]}")
+    with closing(episodes.EpisodePool([scenario], 1, make_one_that_ends)) as pool, said:
+        pool.run([Task(name, 0)])
+
+
 def refuse_to_close(loop):
     raise RuntimeError("it will not close")
 

@@ -60,7 +60,13 @@ class Forecast:
         self._law = nbinom(shape, shape / (shape + self.mean))
 
     def quantile(self, share: float) -> np.ndarray:
-        """The least number that is not exceeded with so much probability."""
+        """The least number that is not exceeded with so much probability, from 0 to 1.
+
+        Raises:
+            CityloopError: if it is no such share.
+        """
+        if not 0 <= share <= 1:
+            raise CityloopError(f"share is {share:g}: give a probability from 0 to 1, such as 0.9")
         return self._law.ppf(share)
 
     def beyond(self, count: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def observe(config: MonitorConfig, window: np.ndarray, offset: np.ndarray) -> Ob
         floors: dict[int, list[int]] = {}
         for row in kept:
             floors.setdefault(config.channels[row].floor, []).append(row)
-        if len(floors) < 2 and len(config.masses_kg) > 1:
+        if len(floors) < min(2, len(config.masses_kg)):
             modes[axis] = []
             continue
         # against the floors' means rotation cancels: torsional modes hardly show

@@ -4,7 +4,8 @@ import tempfile
 
 import pytest
 
-from envs import load_scenario
+from envs import CityloopError, load_scenario
+from envs.core.env import make_loop
 from envs.intersections.network import load_site
 from envs.intersections.world import SumoWorld
 
@@ -23,3 +24,9 @@ def test_whatever_keeps_it_from_starting_leaves_no_folder_and_no_claim(monkeypat
         world.reset(0)
     assert SumoWorld._running() is None
     assert not list(tmp_path.iterdir())
+
+
+def test_a_program_of_another_kind_is_told():
+    loop = make_loop("intersections/grid2x2")
+    with pytest.raises(CityloopError, match="program is a dict: give a LocalProgram"):
+        loop.reset(0, program={"phases": 4})

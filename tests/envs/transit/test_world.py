@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import make_controller, rules
-from envs import load_scenario
+from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.transit import events, verdict
 from envs.transit.ledger import Ledger
@@ -65,6 +65,11 @@ def from_the_west(loop):
         if loop.world.service.fleet.at[0] == 0:
             return seed
     raise AssertionError("no vehicle ever begins there")
+
+
+def test_a_program_of_another_kind_is_told(district):
+    with pytest.raises(CityloopError, match="program is a str: give a Dispatch"):
+        district.reset(0, program="nearest")
 
 
 def test_nobody_begins_where_no_road_leads_away(tmp_path):
