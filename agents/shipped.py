@@ -171,4 +171,4 @@ def _where(pattern: str) -> str:
     """Where a policy was shown to do no harm, in words."""
     if pattern == "*":
         return "at sites that it had never seen"
-    return f"wherever a site's name begins with {pattern[:-1]}" if pattern.endswith("*") else f"at {pattern}"
+    return f"at {pattern}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -50,7 +51,7 @@ class Plan:
         """Load the sites of a configuration.
 
         Raises:
-            CityloopError: if one is unknown or cannot be read, or two have one name.
+            CityloopError: if one is unknown or cannot be read, two have one name, or a setting fits none of them.
         """
         found: dict[str, Site] = {}
         for one in config.sites:
@@ -59,6 +60,11 @@ class Plan:
             if address in found:
                 raise CityloopError(f"two sites are called {address}: rename one of them")
             found[address] = site
+        everyday = [one.rollback for one in config.sites if one.rollback.everyday]
+        if everyday:  # else nobody need wait for what guards bring: one setting may be meant for several systems
+            told = [get_system(site.system).make_guard(site).reasons for site in found.values()]
+            for rollback in everyday:
+                rollback.check_reasons(tuple(dict.fromkeys(chain(*told))))
         return cls(config, tuple((site.system, site.model_dump_json()) for site in found.values()))
 
     def released(self) -> Self:

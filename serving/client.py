@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import httpx
 
+from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.site import Site
 from serving.conversation import Terms, Wait
@@ -78,14 +80,24 @@ class SiteClient(Terms):
         self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
         self._others = () if also is None else (also,)
         for other in self._others:
+            self._check_beside(other, bool(other._others))
             other._name_episode(self.episode)
 
     def info(self) -> dict[str, Any]:
-        """The service's description of the site; see `wire.SiteInfo`.
+        """The service's description of the site, or where it gives none the second's; see `wire.SiteInfo`.
 
         Raises:
             CityloopError: if no service answers there, or it does not serve this site.
         """
+        try:
+            return self._info()
+        except CityloopError:
+            for other in self._others:
+                with suppress(CityloopError):
+                    return other._info()
+            raise
+
+    def _info(self) -> dict[str, Any]:
         try:
             answer = httpx.get(
                 self.info_address, timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False, verify=trust()
@@ -125,6 +137,21 @@ class SiteClient(Terms):
                     told = error
         except StopIteration as end:
             return end.value
+
+    def report(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
+        """As `act`, of the second service where the first has no answer; for a program inside the plant, which decides
+        whatever they answer.
+
+        Raises:
+            Late, Unusable: as the first, if neither has one.
+        """
+        try:
+            return self.act(tick, time_s, readings)
+        except (Late, Unusable):
+            for other in self._others:
+                with suppress(Late, Unusable):
+                    return other.act(tick, time_s, readings)
+            raise
 
     def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
         """What to carry out at a tick. Never raises for what the service does."""
@@ -169,10 +196,20 @@ class AsyncSiteClient(Terms):
         self._sleep, self._transport = sleep, transport or kind(self.address, self._headers)
         self._others = () if also is None else (also,)
         for other in self._others:
+            self._check_beside(other, bool(other._others))
             other._name_episode(self.episode)
 
     async def info(self) -> dict[str, Any]:
         """As `SiteClient.info`."""
+        try:
+            return await self._info()
+        except CityloopError:
+            for other in self._others:
+                with suppress(CityloopError):
+                    return await other._info()
+            raise
+
+    async def _info(self) -> dict[str, Any]:
         try:
             async with httpx.AsyncClient(
                 timeout=INFO_TIMEOUT_S, headers=self._headers, trust_env=False, verify=trust()

@@ -295,7 +295,7 @@ def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
         changes["site"] = str(placed(site.site, folder))
     for role in ("champion", "challenger", "fallback"):
         ref = getattr(site, role)
-        if ref is not None and os.path.isdir(placed(ref, folder)) and ("/" in ref or not _names_one(ref)):
+        if ref is not None and os.path.isdir(placed(ref, folder)) and ("/" in ref or not _names_one(ref, site.site)):
             changes[role] = str(placed(ref, folder))
     if site.monitor is not None and site.monitor.endswith(".json"):
         changes["monitor"] = str(placed(site.monitor, folder))
@@ -304,9 +304,13 @@ def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
     return site.model_copy(update=changes)
 
 
-def _names_one(ref: str) -> bool:
-    """Whether a controller of some system is called so, wherever a folder of that name lies."""
-    return ref == POLICY or any(ref in rules(system) or ref in shipped_policies(system) for system in SYSTEMS)
+def _names_one(ref: str, site: str) -> bool:
+    """Whether a controller is called so, wherever a folder of that name lies: of the site's system, or if it stands in
+    a file of any.
+    """
+    system = site.partition("/")[0]
+    systems = [system] if system in SYSTEMS else SYSTEMS
+    return ref == POLICY or any(ref in rules(one) or ref in shipped_policies(one) for one in systems)
 
 
 def is_loopback(host: str) -> bool:

@@ -120,7 +120,7 @@ class Plant:
         """Tell the service what a program inside the plant sees; nobody's answer is carried out."""
         started = time.perf_counter()
         try:
-            answer = self.client.act(tick, self.loop.world.time_s, self.loop.readings)
+            answer = self.client.report(tick, self.loop.world.time_s, self.loop.readings)
         except (Late, Unusable) as error:
             self.record.late += isinstance(error, Late)
             self.record.local_fallback += 1

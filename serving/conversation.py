@@ -90,6 +90,17 @@ class Terms:
         self.episode = ""
         self._name_episode(None)
 
+    def _check_beside(self, also: Terms, has_another: bool) -> None:
+        """Refuse a second client that cannot stand in for this one.
+
+        Raises:
+            CityloopError: if it asks of another site, or has a second itself.
+        """
+        if also.site.hash != self.site.hash:
+            raise CityloopError(f"also asks of site {also.site.name!r}, not of this {self.site.name!r}: give one of it")
+        if has_another:
+            raise CityloopError("also has another client beside it, and two services are asked at most: leave it out")
+
     def _name_episode(self, name: str | None) -> None:
         self.episode = name or uuid.uuid4().hex[:16]
         self.takeover.reset()

@@ -47,8 +47,8 @@ class DampersSite(Plain, Site):
 
     @property
     def place(self) -> Any:
-        """The building."""
-        return self.building
+        """Masses, stiffness, damping and devices; not what is measured, nor how much is thought to be too much."""
+        return self.building.model_dump(exclude={"sensors", "typical_m_s2", "capacity_share"})
 
     @cached_property
     def agents(self) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ there (`System.everyday`)."""
 SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
 
-TOLD = 2
-"""Gaps between ticks that tell a site's own period: a single one may be a pause."""
+TOLD = 3
+"""Gaps between ticks that tell a site's own period: of fewer, one may be a pause, or a tick out of turn."""
 
 STRUCTURE = ("damage", "deaf")
 """Conditions that a building's monitor tells, and no tick."""

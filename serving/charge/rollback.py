@@ -51,7 +51,7 @@ class RollbackSettings(Frozen):
         """Refuse everyday reasons that the guard never tells: a typing error would take the policy out of charge.
 
         Args:
-            known: all reasons of the site's guard.
+            known: all reasons of the guards that are served.
 
         Raises:
             CityloopError: naming it, and what there is.

@@ -73,7 +73,7 @@ class Standing:
             log.warning("%s/%s: %s", site.system, site.name, why)
         if saved is None:
             self.configured = roles = started
-        elif started == (saved.started or saved.configured):
+        elif store.asked_before(started, saved):
             self.configured, roles = saved.configured, saved.roles
         else:
             self.configured, roles = started, reconfigured(started, saved)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -94,30 +94,46 @@ def _merged_overrides(
     return held
 
 
-def moved(state: SiteState, folder: str) -> SiteState:
-    """The same where all that the state folder lies among has been moved, or put back from a backup, with it.
+Place = Callable[[str], str]
+"""A controller's name, or a bundle's path as it was → where it is."""
 
-    Paths of bundles are kept whole, and would lead to where they were; they lead to where they are, if they are there.
+
+def move(before: str, after: str) -> Place:
+    """Where bundles are by now, if all that the state folder lies among has been moved, or put back from a backup.
+
+    Paths are kept whole, and would lead to where they were; they lead to where they are, if they are there.
+
+    Args:
+        before: where the state folder was.
+        after: where it is.
     """
-    if state.folder is None or state.folder == folder:
-        return state
-    before, after = Path(state.folder), Path(folder)
-    while before.name == after.name != "":
-        before, after = before.parent, after.parent
+    old, new = Path(before), Path(after)
+    while old.name == new.name != "":
+        old, new = old.parent, new.parent
 
     def place(ref: str) -> str:
-        if not Path(ref).is_relative_to(before):
+        if not Path(ref).is_relative_to(old):
             return ref
-        found = after / Path(ref).relative_to(before)
+        found = new / Path(ref).relative_to(old)
         return str(found) if found.is_dir() else ref
 
-    def placed(roles: Roles) -> Roles:
-        challenger = None if roles.challenger is None else place(roles.challenger)
-        former = tuple(map(place, roles.former))
-        return roles.model_copy(update={"champion": place(roles.champion), "challenger": challenger, "former": former})
+    return place
 
-    started = None if state.started is None else placed(state.started)
-    changes = {"configured": placed(state.configured), "roles": placed(state.roles), "started": started}
+
+def placed(roles: Roles, place: Place) -> Roles:
+    """Roles whose bundles are elsewhere."""
+    challenger = None if roles.challenger is None else place(roles.challenger)
+    former = tuple(map(place, roles.former))
+    return roles.model_copy(update={"champion": place(roles.champion), "challenger": challenger, "former": former})
+
+
+def moved(state: SiteState, folder: str) -> SiteState:
+    """A state whose bundles are where they are now, if the state folder has been moved."""
+    if state.folder is None or state.folder == folder:
+        return state
+    place = move(state.folder, folder)
+    started = None if state.started is None else placed(state.started, place)
+    changes = {"configured": placed(state.configured, place), "roles": placed(state.roles, place), "started": started}
     return state.model_copy(update=changes | {"folder": folder})
 
 
@@ -138,8 +154,9 @@ class Store:
 
     def __init__(self, folder: Path | None, site: Site, keep: bool = True):
         self._path = None if folder is None else folder / "sites" / site.system / f"{site.name}.json"
-        self.folder = None if folder is None else os.path.abspath(folder)
+        self.folder = None if folder is None else os.path.realpath(folder)  # as bundles are kept
         self._keep = keep and self._path is not None
+        self._place: Place = str
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
         self._unwritten: list[tuple[SiteState, SiteState]] = []
@@ -201,7 +218,25 @@ class Store:
 
     def _read(self, path: Path) -> SiteState | None:
         found = _read(path)
-        return None if found is None or self.folder is None else moved(found, self.folder)
+        if found is None or self.folder is None:
+            return None
+        if found.folder is not None and found.folder != self.folder:
+            self._place = move(found.folder, self.folder)
+        return moved(found, self.folder)
+
+    def asked_before(self, started: Roles, saved: SiteState) -> bool:
+        """Whether a configuration asks for the roles that it asked for when a state was saved, wherever it and bundles
+        are by now.
+
+        Args:
+            started: what it asks for.
+            saved: as it was loaded.
+        """
+        before = saved.started or saved.configured
+        if saved.folder is None:  # then a bundle beside the configuration was known by its bare name
+            bare = placed(started, lambda ref: Path(ref).name if Path(ref).name in before.refs else ref)
+            return before in (started, bare)
+        return before in (started, placed(started, self._place))
 
     def changed(self) -> bool:
         """Whether somebody else has replaced the file: another process of the same service."""

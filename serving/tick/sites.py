@@ -95,10 +95,8 @@ class SiteService:
         """A service by the names of its controllers; the system's own fallback if none is given.
 
         Raises:
-            CityloopError: if a controller is unknown, unfit, or fails on an empty street, or a setting does not fit the
-                site.
+            CityloopError: if a controller is unknown, unfit, or fails on an empty street.
         """
-        config.rollback.check_reasons(get_system(site.system).make_guard(site).reasons)
         fallback = Seat.open(config.fallback or fallback_name(site.system), site, config.trusted_keys)
         try:
             standing = Standing(site, config, config.roles, {}, fallback, store or Store(None, site))

@@ -120,6 +120,8 @@ def test_what_is_said_of_any_site_holds_for_another_place_of_a_name(checkpoints:
 def test_a_variant_of_what_ships_is_the_same_place(tmp_path: Path) -> None:
     site = ours("transit/hcmc")
     assert meaning(site.model_copy(update={"vehicles": 9, "slot_s": 60.0})).name == "zones"
+    rougher = load_scenario("dampers/jansen", building__sensors__force_n=0.2, building__capacity_share=0.02)
+    assert meaning(get_system("dampers").load_site(rougher)).name == "jansen"
     ours("drainage/astlingen").model_copy(update={"name": "astlingen-2027"}).save(tmp_path / "site.json")
     assert meaning(get_system("drainage").site_class.load(tmp_path / "site.json")).name == "gates"
 

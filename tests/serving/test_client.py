@@ -323,6 +323,32 @@ def test_two_services_are_one_to_the_plant(kind: str, site: Site, readings: Read
 
 
 @KINDS
+def test_a_second_client_is_of_the_same_site_and_the_last(kind: str, site: Site, readings: Readings) -> None:
+    second = Both(kind, site, readings, [])
+    with pytest.raises(CityloopError, match="also asks of site 'elsewhere', not of this 'grid2x2'"):
+        Both(
+            kind,
+            site,
+            readings,
+            [],
+            also=Both(kind, site.model_copy(update={"name": "elsewhere"}), readings, []).client,
+        )
+    with pytest.raises(CityloopError, match="also has another client beside it"):
+        Both(kind, site, readings, [], also=Both(kind, site, readings, [], also=second.client).client)
+
+
+def test_where_the_first_service_is_down_the_second_describes_the_site_and_hears_of_programs(
+    site: Site, readings: Readings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = Both("sync", site, readings, [(0.01, good(site))])
+    first = Both("sync", site, readings, [BAD["late"]], also=second.client)
+    monkeypatch.setattr(second.client, "_info", lambda: {"site": "as the second says"})
+    assert first.client.info() == {"site": "as the second says"}, "nobody listens at the first's address"
+    assert first.client.report(1, 5.0, readings)["tick"] == 1
+    assert len(second.script.bodies) == 1
+
+
+@KINDS
 def test_one_miss_of_both_holds_what_was_carried_out_and_not_an_old_command(
     kind: str, site: Site, readings: Readings
 ) -> None:

@@ -130,8 +130,8 @@ def test_what_a_start_decides_is_kept_at_once(site: Site, tmp_path: Path) -> Non
     assert start("max-pressure").standing.overrides.now() == {}
 
 
-def test_a_look_at_what_would_be_served_keeps_nothing(site: Site, tmp_path: Path) -> None:
-    service(site, store=Store(tmp_path, site, keep=False))
+def test_a_look_at_what_would_be_served_keeps_nothing(tmp_path: Path) -> None:
+    Plan.make(ServiceConfig.make({"state": tmp_path, "sites": [GRID]})).gateway(restore=False).close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,6 +191,56 @@ def test_what_people_did_holds_where_all_of_it_has_been_moved(site: Site, tmp_pa
     assert start(here).standing.crew.roles.champion == str(here / "third")
     shutil.rmtree(there / "third")
     assert start(there).standing.crew.roles.champion == str(here / "third"), "where it was it can be had still"
+
+
+def roles_at(site: Site, config: ServiceConfig) -> tuple[str, ...]:
+    """The champion of a service that starts by a configuration, and those before it, without their folders."""
+    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    one.begin()
+    roles = one.standing.crew.roles
+    return tuple(Path(ref).name for ref in (roles.champion, *roles.former))
+
+
+def test_a_path_from_the_root_that_leads_to_the_old_place_asks_for_the_same(site: Site, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    bundle(here / "first")
+    (here / "city.yaml").write_text(f"state: state\nsites: [{{site: {GRID}, champion: {here / 'first'}}}]\n")
+    config = ServiceConfig.load(here / "city.yaml")
+    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    one.begin()
+    change(http(one), "promote", policy="greedy")
+    shutil.copytree(here, there)  # and what was here stays
+    assert roles_at(site, ServiceConfig.load(there / "city.yaml")) == ("greedy", "first")
+
+
+def test_a_bundle_that_was_known_by_its_bare_name_asks_for_the_same(site: Site, tmp_path: Path) -> None:
+    """As before relative paths in the configuration were made whole for bare names, too."""
+    bundle(tmp_path / "mine")
+    (tmp_path / "city.yaml").write_text(f"state: state\nsites: [{{site: {GRID}, champion: mine}}]\n")
+    config = ServiceConfig.load(tmp_path / "city.yaml")
+    assert roles_at(site, config) == ("mine",)
+    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    change(http(one), "promote", policy="greedy")
+    file = tmp_path / "state" / "sites" / "intersections" / "grid2x2.json"
+    content = orjson.loads(file.read_bytes().replace(str(tmp_path / "mine").encode(), b"mine"))
+    assert content.pop("folder") == str(tmp_path / "state")
+    file.write_bytes(orjson.dumps(content))
+    assert roles_at(site, config) == ("greedy", "mine")
+
+
+def test_a_link_to_the_folder_is_no_other_folder(site: Site, tmp_path: Path) -> None:
+    real, link = tmp_path / "data" / "city", tmp_path / "srv"
+    bundle(real / "mine")
+    link.symlink_to(tmp_path / "data")
+    text = f"state: {link / 'city' / 'state'}\nsites: [{{site: {GRID}, champion: greedy}}]\n"
+    (real / "city.yaml").write_text(text)
+    config = ServiceConfig.load(link / "city" / "city.yaml")
+    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    change(http(one), "promote", policy=str(link / "city" / "mine"))
+    other = tmp_path / "other"
+    (tmp_path / "data").rename(other)
+    (other / "city" / "city.yaml").write_text(text.replace(str(link), str(other)))
+    assert roles_at(site, ServiceConfig.load(other / "city" / "city.yaml")) == ("mine", "greedy")
 
 
 def test_a_state_from_before_it_was_noted_where_it_lies_is_read(site: Site, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from envs import CityloopError, get_system, load_scenario
 from envs.core.world import Guard
+from serving.build import Plan
 from serving.charge.rollback import CAUSES, Conduct, RollbackSettings, Watch
-from serving.config import SiteConfig
-from serving.tick.sites import SiteService
-from tests.serving.plants import GRID, grid
+from serving.config import ServiceConfig
+from tests.serving.plants import GRID
 
 WELL, ILL = Conduct(), Conduct(errors=1.0)
 
@@ -81,7 +81,15 @@ def test_an_everyday_reason_that_the_guard_never_tells_is_refused() -> None:
     with pytest.raises(
         CityloopError, match=r"rollback\.everyday has unknown reason 'clearign': choose invalid, clearing"
     ):
-        SiteService.open(grid(), SiteConfig.model_validate({"site": GRID, "rollback": {"everyday": ["clearign"]}}))
+        Plan.make(ServiceConfig.make({"sites": [{"site": GRID, "rollback": {"everyday": ["clearign"]}}]}))
+
+
+def test_everyday_reasons_of_several_systems_may_be_given_at_once() -> None:
+    defaults = {"rollback": {"everyday": ["clearing", "deadband"]}}
+    content = {"defaults": defaults, "sites": [GRID, "drainage/theta"]}
+    Plan.make(ServiceConfig.make(content))
+    with pytest.raises(CityloopError, match="unknown reason 'deadband'"):
+        Plan.make(ServiceConfig.make(content | {"sites": [GRID]}))
 
 
 def guard_of(ref: str) -> Guard:
