@@ -94,11 +94,11 @@ def _merged_overrides(
     return held
 
 
-Place = Callable[[str], str]
-"""A controller's name, or a bundle's path as it was → where it is."""
+Relocate = Callable[[str], str]
+"""A controller's name, or the path of a bundle as it was → where it is."""
 
 
-def move(before: str, after: str) -> Place:
+def relocation(before: str, after: str) -> Relocate:
     """Where bundles are by now, if all that the state folder lies among has been moved, or put back from a backup.
 
     Paths are kept whole, and would lead to where they were; they lead to where they are, if they are there.
@@ -111,30 +111,30 @@ def move(before: str, after: str) -> Place:
     while old.name == new.name != "":
         old, new = old.parent, new.parent
 
-    def place(ref: str) -> str:
+    def relocate(ref: str) -> str:
         if not Path(ref).is_relative_to(old):
             return ref
         found = new / Path(ref).relative_to(old)
         return str(found) if found.is_dir() else ref
 
-    return place
+    return relocate
 
 
-def placed(roles: Roles, place: Place) -> Roles:
+def relocated(roles: Roles, relocate: Relocate) -> Roles:
     """Roles whose bundles are elsewhere."""
-    challenger = None if roles.challenger is None else place(roles.challenger)
-    former = tuple(map(place, roles.former))
-    return roles.model_copy(update={"champion": place(roles.champion), "challenger": challenger, "former": former})
+    challenger = None if roles.challenger is None else relocate(roles.challenger)
+    changes = {"champion": relocate(roles.champion), "challenger": challenger}
+    return roles.model_copy(update=changes | {"former": tuple(map(relocate, roles.former))})
 
 
 def moved(state: SiteState, folder: str) -> SiteState:
     """A state whose bundles are where they are now, if the state folder has been moved."""
     if state.folder is None or state.folder == folder:
         return state
-    place = move(state.folder, folder)
-    started = None if state.started is None else placed(state.started, place)
-    changes = {"configured": placed(state.configured, place), "roles": placed(state.roles, place), "started": started}
-    return state.model_copy(update=changes | {"folder": folder})
+    relocate = relocation(state.folder, folder)
+    started = None if state.started is None else relocated(state.started, relocate)
+    changes = {"configured": relocated(state.configured, relocate), "roles": relocated(state.roles, relocate)}
+    return state.model_copy(update=changes | {"started": started, "folder": folder})
 
 
 class Store:
@@ -156,7 +156,7 @@ class Store:
         self._path = None if folder is None else folder / "sites" / site.system / f"{site.name}.json"
         self.folder = None if folder is None else os.path.realpath(folder)  # as bundles are kept
         self._keep = keep and self._path is not None
-        self._place: Place = str
+        self._relocate: Relocate = str
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
         self._unwritten: list[tuple[SiteState, SiteState]] = []
@@ -221,7 +221,7 @@ class Store:
         if found is None or self.folder is None:
             return None
         if found.folder is not None and found.folder != self.folder:
-            self._place = move(found.folder, self.folder)
+            self._relocate = relocation(found.folder, self.folder)
         return moved(found, self.folder)
 
     def asked_before(self, started: Roles, saved: SiteState) -> bool:
@@ -234,9 +234,9 @@ class Store:
         """
         before = saved.started or saved.configured
         if saved.folder is None:  # then a bundle beside the configuration was known by its bare name
-            bare = placed(started, lambda ref: Path(ref).name if Path(ref).name in before.refs else ref)
+            bare = relocated(started, lambda ref: Path(ref).name if Path(ref).name in before.refs else ref)
             return before in (started, bare)
-        return before in (started, placed(started, self._place))
+        return before in (started, relocated(started, self._relocate))
 
     def changed(self) -> bool:
         """Whether somebody else has replaced the file: another process of the same service."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import orjson
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -17,16 +13,12 @@ from serving.access.keys import create_key, revoke_key
 from serving.access.principal import Grant, Role
 from serving.alarms.rules import RAISE_TICKS
 from tests.console.conftest import SITES, TENSORBOARD, City
+from tests.console.told import BUSY, full, telling
 from tests.serving.motions import DAMAGED, decisions
 from tests.serving.test_console_routes import evaluation
 
 VIEWS = ["/", "/alarms", "/activity", "/training", *(f"/site/{ref}" for ref in SITES)]
 QUICK = ("/", f"/site/{SITES[0]}")
-
-
-def full(city: City) -> list[float | None]:
-    """Depths of tanks that run over."""
-    return [tank.full_m for tank in city.loops["drainage/estuary"].site.tanks]
 
 
 @pytest.mark.parametrize("view", [*QUICK, *(pytest.param(v, marks=pytest.mark.slow) for v in VIEWS if v not in QUICK)])
@@ -67,144 +59,6 @@ def test_a_plant_that_asks_is_live_and_one_that_falls_silent_is_not_shown_as_now
     assert page.locator(".site-main.is-stale").count() == 1
     page.goto(f"{city.url}/#/")
     page.locator(".tile.is-stale", has_text="estuary").wait_for()
-
-
-def test_a_lost_stream_is_said_and_greys_the_page(city: City, visit: Any) -> None:
-    page = visit("viewer").page
-    page.route("**/v1/events*", lambda route: route.fulfill(content_type="text/event-stream", body=": still here\n\n"))
-    page.goto(f"{city.url}/#/")
-    page.get_by_text("connection lost: nothing here is current", exact=False).wait_for()
-    assert page.locator("main.lost").count() == 1
-
-
-def test_a_service_that_comes_back_with_other_sites_is_shown_with_them(city: City, visit: Any) -> None:
-    page = visit("viewer").page
-    answers: list[dict[str, Any]] = []
-
-    def systems(route: Any) -> None:
-        answers.append(route.fetch().json())
-        if len(answers) == 1:
-            answers[0]["systems"] = [one for one in answers[0]["systems"] if one["name"] != "dampers"]
-        route.fulfill(json=answers[-1])
-
-    page.route("**/v1/systems", systems)
-    page.route("**/v1/events*", lambda route: route.fulfill(content_type="text/event-stream", body=": a moment\n\n"))
-    page.goto(f"{city.url}/#/")
-    page.locator(".tile", has_text="estuary").wait_for()
-    assert page.locator(".tile", has_text="jansen").count() == 0
-    page.locator(".tile", has_text="jansen").wait_for()
-
-
-def test_a_site_that_has_changed_is_learned_anew(city: City, visit: Any) -> None:
-    """The service is started again with another network by the same name, as large."""
-    page = visit("operator").page
-    told: list[str] = []
-
-    def info(route: Any) -> None:
-        found = route.fetch().json()
-        if told:
-            found |= {"site_hash": "another", "agents": [*found["agents"][:-1], "new gate"]}
-        told.append(found["site_hash"])
-        route.fulfill(json=found)
-
-    drawn: list[str] = []
-    page.on("request", lambda request: drawn.append(request.url) if request.url.endswith("/scene") else None)
-    page.route("**/v1/drainage/estuary", info)
-    telling(page)
-    page.goto(f"{city.url}/#/site/drainage/estuary")
-    page.get_by_label("What").get_by_role("option", name="new gate").wait_for(state="attached")
-    page.wait_for_function("document.querySelector('.plant')")
-    assert len(drawn) == 2
-
-
-def telling(page: Any, *streams: list[tuple[str, Any]]) -> None:
-    """Let a page hear these events, a list each time that it asks for them, and nothing more."""
-    left = list(streams)
-
-    def events(route: Any) -> None:
-        told = left.pop(0) if left else []
-        lines = [f"id: x-{k}\nevent: {kind}\ndata: {orjson.dumps(c).decode()}\n\n" for k, (kind, c) in enumerate(told)]
-        route.fulfill(content_type="text/event-stream", body="".join([": a moment\n\n", *lines]))
-
-    page.route("**/v1/events*", events)
-
-
-def decided(city: City, ref: str, at_s: float, **other: Any) -> dict[str, Any]:
-    """A decision of a site as the stream tells it, at another time."""
-    city.tick(ref)
-    (decision,) = city.ask("GET", f"/v1/{ref}/history?since=0&limit=1").json()["decisions"]
-    return decision | {"at_s": at_s} | other
-
-
-def test_a_pause_between_two_ticks_is_no_period(city: City, visit: Any) -> None:
-    """Ten seconds are two periods of a signal: what is older is old, though the last two ticks lay further apart."""
-    page, ref, now_s = visit("viewer").page, "intersections/cologne1", time.time()
-    telling(page, [("decision", decided(city, ref, at_s)) for at_s in (now_s - 100, now_s - 20)])
-    page.goto(f"{city.url}/#/site/{ref}")
-    page.get_by_text("Old: the last value came", exact=False).wait_for()
-
-
-@pytest.mark.parametrize("audit", [True, False])
-def test_what_the_stream_left_out_is_asked_for_or_not_known(city: City, visit: Any, audit: bool) -> None:
-    page, ref, now_s = visit("viewer").page, "drainage/estuary", float(int(time.time()))
-    cut = decided(city, ref, now_s - 40, source="fallback", controller="meanwhile")
-
-    def history(route: Any) -> None:
-        asked = {key: float(value) for key, (value,) in parse_qs(urlsplit(route.request.url).query).items()}
-        within = audit and asked["since"] <= cut["at_s"] <= asked.get("until", 0.0)  # nothing as the page is opened
-        route.fulfill(json={"decisions": [cut] if within else []})
-
-    gap = {"system": "drainage", "site": "estuary", "reason": "it was away too long"}
-    before = [("decision", decided(city, ref, now_s - late_s)) for late_s in (80, 75)]
-    telling(page, before, [("gap", gap), ("decision", decided(city, ref, now_s - 5))])
-    page.route("**/v1/me", lambda route: route.fulfill(json=route.fetch().json() | {"audit": audit}))
-    page.route("**/history?*", history)
-    page.goto(f"{city.url}/#/site/{ref}")
-    strip = page.get_by_role("region", name="Time line")
-    strip.get_by_text("in the last 75 s").wait_for()
-    page.get_by_role("slider", name="Look back: time").fill(str(now_s - 35))
-    if audit:
-        strip.get_by_text("meanwhile decided", exact=False).wait_for()
-        assert "may be missing here" not in strip.inner_text()
-    else:
-        strip.get_by_text("What was decided then is not known here.").wait_for()
-        ends = [datetime.fromtimestamp(now_s - late_s).strftime("%H:%M:%S") for late_s in (75, 5)]
-        assert f"Decisions after {ends[0]} and before {ends[1]} may be missing here." in strip.inner_text()
-        assert "As it was" not in page.locator(".stamp").inner_text()
-
-
-BUSY = {
-    "status": 503,
-    "json": {"error": {"field": "service", "value": None, "mend": "one of its processes does not answer: ask again"}},
-}
-
-
-def test_an_alarm_that_the_stream_tells_is_shown_though_the_list_cannot_be_asked_for(city: City, visit: Any) -> None:
-    city.tick("drainage/estuary", depth_m=full(city))
-    alarm = city.ask("GET", "/v1/alarms").json()["alarms"][0]
-    one = visit("operator")
-    one.refused = True
-    page = one.page
-    alarm |= {"id": 10**6, "text": "the weir is open", "state": "raised", "returned_s": None, "shelved_until_s": None}
-    telling(page, [("alarm", alarm)])
-    page.route("**/v1/alarms", lambda route: route.fulfill(**BUSY))
-    page.goto(f"{city.url}/#/alarms")
-    page.locator("table.alarms tr", has_text="the weir is open").wait_for()
-    said = page.get_by_text("The list of alarms may be old", exact=False)
-    said.wait_for()
-    assert page.title().startswith("(1)")
-    page.unroute("**/v1/alarms")
-    said.wait_for(state="detached")
-    assert page.get_by_text("the weir is open").count() == 0, "the list counts"
-
-
-def test_a_service_of_which_a_process_does_not_answer_is_asked_until_it_does(city: City, visit: Any) -> None:
-    one = visit("viewer")
-    one.refused = True
-    one.page.route("**/v1/systems", lambda route: route.fulfill(**BUSY), times=1)
-    one.page.goto(f"{city.url}/#/")
-    one.page.get_by_text("It is tried again every few seconds.").wait_for()
-    one.page.locator(".tile", has_text="estuary").wait_for()
 
 
 def lie(city: City, detector: int) -> None:
