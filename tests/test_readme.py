@@ -1,4 +1,4 @@
-"""Every Python block of the README runs as it stands."""
+"""What pages say: every Python block of the README runs as it stands, and every link leads somewhere."""
 
 import os
 import re
@@ -10,6 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+HOUSE = ("agents", "checkpoints", "docs", "envs", "serving", "training")
+PAGES = [ROOT / "README.md"]
+PAGES += [p for room in HOUSE for p in (ROOT / room).rglob("*.md") if "node_modules" not in p.parts]
+FENCED = re.compile(r"^```.*?^```", flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("k", range(len(BLOCKS)), ids=[re.search(r"\w+_?\w*\(", b).group()[:-1] for b in BLOCKS])
@@ -26,3 +30,26 @@ def test_block_runs(k, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def anchors(page: Path) -> set[str]:
+    """Where links into a page may lead: its headings, as GitHub names them."""
+    names = set()
+    for heading in re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), flags=re.MULTILINE):
+        words = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading).lower()
+        names.add(re.sub(r"[^\w\- ]", "", words).replace(" ", "-"))
+    return names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"`[^`]*`", "", FENCED.sub("", page.read_text()))
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http:", "https:", "mailto:")):
+            continue
+        file, _, anchor = link.partition("#")
+        to = (page.parent / file).resolve() if file else page
+        if not to.exists() or (anchor and anchor not in anchors(to)):
+            lost.append(link)
+    assert not lost

@@ -177,7 +177,7 @@ def load(name: str) -> TransitScenario:
     common: dict[str, Any] = {"name": name, "description": SCENARIOS[name]}
     if name == "hcmc":
         fleet = Crew(vehicles=40, seats=8, places=1)
-        # Of reassigning riders who wait everybody gains here, see the README; its rides are long, plans full.
+        # Of reassigning riders who wait everybody gains here, see RESULTS.md; its rides are long, plans full.
         timing = Timing(reassign_s=60.0)
         return TransitScenario(**common, district=District(), duration_s=14 * 3600.0, fleet=fleet, timing=timing)
     if name in RESCO:

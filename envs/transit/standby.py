@@ -34,7 +34,7 @@ class Reckoning:
 
 USUAL = Reckoning()
 """Chosen by hand on training days of nyc2015 and ingolstadt; a search there, run to its end, changed nothing: see
-`training.tuning.transit`, whose ``--standby`` tries others, and the README."""
+`training.tuning.transit`, whose ``--standby`` tries others, and RESULTS.md."""
 
 FAR_S = 3600.0
 """How far what cannot be reached counts as."""
