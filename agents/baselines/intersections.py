@@ -14,7 +14,7 @@ import numpy as np
 from agents.baselines.intersections_plans import actuated, fixed, webster
 from envs.core.readings import Readings
 from envs.core.world import Controller, Observation, Requests
-from envs.intersections.site import SignalSite
+from envs.intersections.site import GREEN, SignalSite
 
 PERMISSIVE = 0.5
 """What a green that gives way is worth beside a protected one."""
@@ -39,7 +39,7 @@ class StageRule:
 
     def __init__(self, name: str, column: str, minus_exits: bool, site: SignalSite):
         self.name, self._column, self._minus_exits = name, column, minus_exits
-        self._shape = (len(site.junctions), max(len(junction.stages) for junction in site.junctions))
+        self._shape = (len(site.junctions), site.most_stages)
         self._served, self._sent = _weights(site, self._shape)
         self._of = np.array([movement.approach for j in site.junctions for movement in j.movements])
 
@@ -75,7 +75,7 @@ def _weights(site: SignalSite, shape: tuple[int, int]) -> tuple[np.ndarray, np.n
         lanes = [movement.approach for movement in junction.movements]
         for s, stage in enumerate(junction.stages):
             for movement, signal in zip(junction.movements, stage, strict=True):
-                if movement.approach < 0 or signal not in "Gg":
+                if movement.approach < 0 or signal not in GREEN:
                     continue
                 share = (1.0 if signal == "G" else PERMISSIVE) / lanes.count(movement.approach)
                 served[j, s, movement.approach] += share

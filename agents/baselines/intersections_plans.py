@@ -60,7 +60,7 @@ class LocalPlan:
 
     def __init__(self, program: LocalProgram, cycles: Sequence[Cycle], site: SignalSite):
         self.name, self.program = program.name, program
-        stages = max(len(junction.stages) for junction in site.junctions)
+        stages = site.most_stages
         self._next = np.zeros((len(cycles), stages), dtype=np.int64)
         self._green_s = np.zeros((len(cycles), stages))
         self._rows = np.arange(len(cycles))
@@ -237,14 +237,14 @@ def following(junction: Junction, order: Sequence[int], here: int) -> list[int]:
     for k in range(1, len(order)):
         there = (here + k) % len(order)
         places.append(there)
-        if not any(_within(junction.stages[order[there]], junction.stages[other]) for other in order):
+        if not any(_within(junction, order[there], other) for other in order):
             break
     return places
 
 
-def _within(stage: str, other: str) -> bool:
+def _within(junction: Junction, stage: int, other: int) -> bool:
     """Whether another stage serves all that a stage serves."""
-    return stage != other and all(b in "Gg" for a, b in zip(stage, other, strict=True) if a in "Gg")
+    return junction.stages[stage] != junction.stages[other] and not junction.lost(stage, other)
 
 
 def webster_cycle(site: SignalSite, junction: Junction) -> Cycle:
@@ -287,8 +287,7 @@ def critical_ratios(junction: Junction, shown: Sequence[int]) -> np.ndarray:
     served[[stage for stage in range(len(served)) if stage not in shown]] = 0.0
     rows, needs = [], []
     for approach in {movement.approach for movement in junction.movements}:
-        mine = [k for k, movement in enumerate(junction.movements) if movement.approach == approach]
-        mine = [k for k in mine if served[:, k].any()]
+        mine = [k for k in junction.movements_of(approach) if served[:, k].any()]
         flows = [max(junction.movements[k].flow_veh_h or 0.0, LEAST_FLOW_VEH_H) for k in mine]
         rows += [served[:, k] for k in mine]
         needs += flows

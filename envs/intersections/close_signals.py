@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
+from envs.intersections.site import GREEN, VEHICLE_SPACE_M, SignalSite
 
 SHORT_M = 25.0
 """Signals are close if less road than this lies from one junction to the other's stop line: room for three vehicles."""
@@ -150,7 +150,7 @@ def _log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 def _pair(site: SignalSite, one: int, other: int, lanes: list[_Lane]) -> _Pair:
     onward = np.array([lane.behind == one for lane in lanes])
-    red = np.stack([_not_emptied(site, lane, lane.fed, "Gg") for lane in lanes])
+    red = np.stack([_not_emptied(site, lane, lane.fed, GREEN) for lane in lanes])
     held = np.stack([_not_emptied(site, lane, _reached(lane, lanes), "G") for lane in lanes])
     for tables in (red, held):
         tables[~onward] = tables[~onward].transpose(0, 2, 1)
@@ -173,8 +173,8 @@ def _not_emptied(site: SignalSite, lane: _Lane, fed: Set[int], shown: str) -> np
 
     Bool ``(stages, stages)``, as many as the largest junction has.
     """
-    size, junction = max(len(j.stages) for j in site.junctions), site.junctions[lane.ahead]
-    movements = [k for k, movement in enumerate(junction.movements) if movement.approach == lane.approach]
+    size, junction = site.most_stages, site.junctions[lane.ahead]
+    movements = junction.movements_of(lane.approach)
     held = [s for s, stage in enumerate(junction.stages) if any(stage[k] not in shown for k in movements)]
     table = np.zeros((size, size), dtype=bool)
     table[np.ix_(sorted(fed), held)] = True
@@ -194,7 +194,7 @@ def _short_lanes(site: SignalSite) -> Iterator[_Lane]:
     lengths_m: dict[tuple[int, int, int], float] = {}
     for behind, junction in enumerate(site.junctions):
         for k, movement in enumerate(junction.movements):
-            stages = {s for s, stage in enumerate(junction.stages) if stage[k] in "Gg"}
+            stages = junction.stages_of(k)
             for lane in {site.exits[index].id for index in movement.exits}:
                 for ahead, approach, length_m in close.get(lane, ()):
                     if ahead != behind:

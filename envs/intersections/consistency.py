@@ -61,7 +61,7 @@ class SignalConsistency:
         self._of = np.repeat(np.arange(len(junctions)), [len(junction.movements) for junction in junctions])
         self._approach = np.array([m.approach for junction in junctions for m in junction.movements])
         self._arm_movements = self._padded(len(self._lanes))
-        self._green = self._greens(site)
+        self._green = site.green_table()
         every, each = np.arange(len(approaches)), np.arange(len(junctions))
         self.rules = {
             "conserved": Rule("approach", "a street's vehicles change by more than can drive", {"count_veh": every}),
@@ -94,17 +94,6 @@ class SignalConsistency:
         for row, movements in zip(index, mine, strict=True):
             row[: len(movements)] = movements
         return index
-
-    @staticmethod
-    def _greens(site: SignalSite) -> np.ndarray:
-        """Whether a stage serves a movement, bool ``(stages, movements)``."""
-        most = max(len(junction.stages) for junction in site.junctions)
-        blocks = []
-        for junction in site.junctions:
-            block = np.zeros((most, len(junction.movements)), dtype=bool)
-            block[: len(junction.stages)] = [[s in "Gg" for s in stage] for stage in junction.stages]
-            blocks.append(block)
-        return np.concatenate(blocks, axis=1)
 
     def _concerns(self, site: SignalSite) -> Mapping[str, np.ndarray]:
         n = len(site.junctions)

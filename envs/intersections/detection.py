@@ -19,7 +19,7 @@ from envs.core.readings import Readings
 from envs.intersections.readings import ARRIVAL_S, NEAR_M, PARTS, STANDING_MPS
 from envs.intersections.roads import Roads
 from envs.intersections.scenarios import Sensors
-from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
+from envs.intersections.site import GREEN, VEHICLE_SPACE_M, SignalSite
 
 STUCK_S = 150.0
 """A vehicle that has stood for so long has been passed over."""
@@ -220,7 +220,7 @@ class Detection:
             else:
                 clearing[j] = 1.0
             span = slice(start, start + len(state))
-            self._last_green_s[span] = np.where([s in "Gg" for s in state], time_s, self._last_green_s[span])
+            self._last_green_s[span] = np.where([signal in GREEN for signal in state], time_s, self._last_green_s[span])
             red.append(time_s - self._last_green_s[span])
             start += len(state)
         green = np.where(clearing > 0, 0.0, time_s - self._changed_s)

@@ -20,7 +20,7 @@ from envs.core.compiled import forget_stale
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.intersections.neighbours import Neighbours
-from envs.intersections.site import Junction, SignalSite
+from envs.intersections.site import GREEN, Junction, SignalSite
 
 forget_stale(Path(__file__).parent)
 
@@ -82,7 +82,7 @@ class SignalFeatures:
         junctions = site.junctions
         self.site = site
         lanes = [junction.approaches for junction in junctions]
-        n, width, stages = len(junctions), max(map(len, lanes)), max(len(j.stages) for j in junctions)
+        n, width, stages = len(junctions), max(map(len, lanes)), site.most_stages
         self.shapes: Mapping[str, tuple[int, ...]] = {
             "approaches": (width, len(APPROACH_FEATURES)),
             "stages": (stages, len(STAGE_FEATURES)),
@@ -248,9 +248,9 @@ def _serves(junction: Junction, approaches: Sequence[int]) -> np.ndarray:
     """Share of each approach's movements that a stage serves: ``(stages, 2, approaches)``, protected and permissive."""
     shares = np.zeros((len(junction.stages), 2, len(approaches)), dtype=np.float32)
     for a, approach in enumerate(approaches):
-        movements = [k for k, m in enumerate(junction.movements) if m.approach == approach]
+        movements = junction.movements_of(approach)
         for s, stage in enumerate(junction.stages):
-            for kind, signal in enumerate("Gg"):
+            for kind, signal in enumerate(GREEN):
                 shares[s, kind, a] = sum(stage[k] == signal for k in movements) / len(movements)
     return shares
 
@@ -258,11 +258,11 @@ def _serves(junction: Junction, approaches: Sequence[int]) -> np.ndarray:
 def _crosses(junction: Junction, approaches: Sequence[int]) -> np.ndarray:
     """1 where a stage lets others cross the path of an approach's movements that it stops: ``(stages, approaches)``."""
     crosses = np.zeros((len(junction.stages), len(approaches)))
-    for s, stage in enumerate(junction.stages):
+    for s, green in enumerate(junction.greens):
         for one, other in junction.foes:
             for stopped, moving in ((one, other), (other, one)):
                 approach = junction.movements[stopped].approach
-                if stage[stopped] not in "Gg" and stage[moving] in "Gg" and approach >= 0:
+                if green[moving] and not green[stopped] and approach >= 0:
                     crosses[s, approaches.index(approach)] = 1.0
     return crosses
 
@@ -284,8 +284,8 @@ def _movement_stage(junctions: tuple[Junction, ...], stages: int) -> np.ndarray:
     index = np.full((len(junctions), stages, widest), total)
     start = 0
     for j, junction in enumerate(junctions):
-        for s, stage in enumerate(junction.stages):
-            served = [start + k for k, signal in enumerate(stage) if signal in "Gg"]
+        for s, green in enumerate(junction.greens):
+            served = start + np.flatnonzero(green)
             index[j, s, : len(served)] = served
         start += len(junction.movements)
     return index

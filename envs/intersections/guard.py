@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests
-from envs.intersections.site import Junction, SignalSite, ite_red_clearance_s, ite_yellow_s, walking_s
+from envs.intersections.site import GREEN, Junction, SignalSite, ite_red_clearance_s, ite_yellow_s, walking_s
 
 
 class SignalGuard:
@@ -29,7 +29,7 @@ class SignalGuard:
         junctions = site.junctions
         self.site = site
         widest = max(len(junction.movements) for junction in junctions)
-        self._stages = max(len(junction.stages) for junction in junctions)
+        self._stages = site.most_stages
         # The movements that each stage is home to, padded with the number of all: a dummy that is never red.
         total = sum(len(junction.movements) for junction in junctions)
         self._index = np.full((len(junctions), self._stages, widest), total)
@@ -133,7 +133,7 @@ class ConflictMonitor:
         self._yellow_s = [self._least_yellow_s(k) for k in range(len(junction.movements))]
         self._clear_s = [self._least_clear_s(k) for k in range(len(junction.movements))]
         self._shown = ""
-        self._ended = {"G": [-math.inf] * len(junction.movements), "Gg": [-math.inf] * len(junction.movements)}
+        self._ended = {"G": [-math.inf] * len(junction.movements), GREEN: [-math.inf] * len(junction.movements)}
         self._green: set[int] = set()
         self._yellow_from: dict[int, float] = {}
         self._red_from: dict[int, float] = {}
@@ -185,10 +185,10 @@ class ConflictMonitor:
                     ended[k] = time_s
         faults = []
         for k, (was, now) in enumerate(zip(before, state, strict=True)):
-            if now not in "Gg" or was == now or (was, now) == ("G", "g"):
+            if now not in GREEN or was == now or (was, now) == ("G", "g"):
                 continue
             for other in self.junction.across[k]:
-                first = "G" if state[other] in "Gg" else "Gg"
+                first = "G" if state[other] in GREEN else GREEN
                 yielding = now == "g" and (k, other) in self._yields  # it gives way to whoever is still green
                 if first == "G" and (yielding or self.site.regime == "resco"):
                     continue
@@ -200,13 +200,13 @@ class ConflictMonitor:
 
     def _compatible(self, a: int, b: int, state: str) -> bool:
         """Two crossing movements may both be green only if one of them is permissive and yields by right of way."""
-        if state[a] not in "Gg" or state[b] not in "Gg":
+        if state[a] not in GREEN or state[b] not in GREEN:
             return True
         return (state[a] == "g" and (a, b) in self._yields) or (state[b] == "g" and (b, a) in self._yields)
 
     def _lamp(self, k: int, signal: str, time_s: float) -> list[str]:
         """One movement's lamp: was its yellow long enough, has it been red for too long?"""
-        if signal in "Gg":
+        if signal in GREEN:
             self._green.add(k)
             self._yellow_from.pop(k, None)
             self._red_from.pop(k, None)

@@ -68,5 +68,4 @@ class FailedLoops:
 
 def _stages(junction: Junction, approach: int) -> np.ndarray:
     """Which stages show green to any movement of an approach, bool ``(stages,)``."""
-    mine = [k for k, movement in enumerate(junction.movements) if movement.approach == approach]
-    return np.array([any(stage[k] in "Gg" for k in mine) for stage in junction.stages])
+    return np.array(junction.greens)[:, junction.movements_of(approach)].any(axis=1)

@@ -21,17 +21,14 @@ class Neighbours:
 
     def __init__(self, site: SignalSite):
         movements = [(j, k) for j, junction in enumerate(site.junctions) for k in range(len(junction.movements))]
-        stages = max(len(junction.stages) for junction in site.junctions)
         self._junction = np.array([j for j, _ in movements])
-        self._rows = np.arange(len(movements))
-        self._green = np.zeros((len(movements), stages), dtype=bool)
+        self._columns = np.arange(len(movements))
+        self._green = site.green_table()
         share = np.zeros((len(movements), len(site.approaches)))  # of a movement in its approach
         leads = np.zeros((len(site.approaches), len(movements)))  # of an approach in where a movement leads to
         following = _following(site)
         for row, (j, k) in enumerate(movements):
-            junction = site.junctions[j]
-            movement = junction.movements[k]
-            self._green[row, : len(junction.stages)] = [stage[k] in "Gg" for stage in junction.stages]
+            movement = site.junctions[j].movements[k]
             if movement.approach < 0:
                 continue
             share[row, movement.approach] = 1.0
@@ -48,7 +45,7 @@ class Neighbours:
     def green(self, readings: Readings) -> np.ndarray:
         """Whether each movement has green at this moment, ``(movements,)`` of 0 and 1."""
         stage = readings["stage"].astype(np.int64)[self._junction]
-        return self._green[self._rows, stage] * (readings["clearing_s"] <= 0)[self._junction]
+        return self._green[stage, self._columns] * (readings["clearing_s"] <= 0)[self._junction]
 
     def inflow(self, vehicles: np.ndarray, green: np.ndarray) -> np.ndarray:
         """Vehicles upstream on their way to each approach, ``(approaches, 2)``: with green now, and held by a red.

@@ -10,7 +10,7 @@ from itertools import product, zip_longest
 from typing import Any
 
 from envs.core.errors import CityloopError
-from envs.intersections.site import Phase
+from envs.intersections.site import GREEN, Phase
 
 BARRIERS = (("barrierPhases",), ("barrier2Phases", "coordinatePhases"))
 """Parameters that name the last phases before one barrier and the other; ``coordinatePhases`` is an older name."""
@@ -68,7 +68,7 @@ def _sides(ring: list[str], ends: list[set[str]]) -> tuple[list[str], list[str]]
 def _both(phases: dict[str, Any], one: str, other: str) -> Phase:
     """What two phases show together, for as long as both may last."""
     a, b = phases[one], phases[other]
-    letters = [next((c for c in "Gg" if c in pair), "r") for pair in zip(a.state, b.state, strict=False)]
+    letters = [next((c for c in GREEN if c in pair), "r") for pair in zip(a.state, b.state, strict=False)]
     return Phase(state="".join(letters), duration_s=float(min(_longest(a), _longest(b))))
 
 

@@ -162,7 +162,7 @@ class SignalController:
         self._of = np.repeat(np.arange(len(junctions)), [len(junction.movements) for junction in junctions])
         ends = np.cumsum([len(junction.movements) for junction in junctions])
         self._spans = [slice(int(e) - len(j.movements), int(e)) for e, j in zip(ends, junctions, strict=True)]
-        self._greens = [np.array([[s in "Gg" for s in stage] for stage in j.stages]) for j in junctions]
+        self._greens = [np.array(junction.greens) for junction in junctions]
         self._intergreen_s = [_intergreens(site, junction) for junction in junctions]
         self.stage = np.zeros(len(junctions), dtype=np.int64)
         self._last = [(0, float(time_s))] * len(junctions)  # the stage before, and when the change from it began

@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import permutations
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
@@ -27,6 +28,9 @@ REACTION_S = 1.0
 DECELERATION_MPS2 = 3.05
 VEHICLE_LENGTH_M = 6.1
 WALKING_MPS = 1.07
+
+GREEN = "Gg"
+"""SUMO's letters for green: protected, and permissive, which gives way."""
 
 
 def ite_yellow_s(speed_mps: float) -> int:
@@ -150,6 +154,22 @@ class Junction(Frozen):
         """Its own among the site's approaches, as indices in their order."""
         return tuple(sorted({movement.approach for movement in self.movements if movement.approach >= 0}))
 
+    def movements_of(self, approach: int) -> list[int]:
+        """Signal indices of the movements from an approach; -1: of crossings and unused indices."""
+        return [k for k, movement in enumerate(self.movements) if movement.approach == approach]
+
+    @cached_property
+    def greens(self) -> tuple[tuple[bool, ...], ...]:
+        """Whether each stage shows green to each signal index, ``(stages, movements)``.
+
+        Tuples: pydantic compares cached values where it compares models, and arrays have no single truth value.
+        """
+        return tuple(tuple(signal in GREEN for signal in stage) for stage in self.stages)
+
+    def stages_of(self, movement: int) -> list[int]:
+        """Stages that show green to a signal index."""
+        return [s for s, served in enumerate(self.greens) if served[movement]]
+
     @cached_property
     def home_stages(self) -> tuple[int, ...]:
         """For every signal index, the stage that serves it when it is overdue (-1: no stage does).
@@ -158,18 +178,18 @@ class Junction(Frozen):
         """
         home = [-1] * len(self.movements)
         while True:
-            gains = [sum(home[k] < 0 and s in "Gg" for k, s in enumerate(stage)) for stage in self.stages]
+            gains = [sum(green and home[k] < 0 for k, green in enumerate(served)) for served in self.greens]
             best = max(range(len(gains)), key=lambda i: gains[i])
             if gains[best] == 0:
                 return tuple(home)
-            for k, signal in enumerate(self.stages[best]):
-                if home[k] < 0 and signal in "Gg":
+            for k, green in enumerate(self.greens[best]):
+                if green and home[k] < 0:
                     home[k] = best
 
     def lost(self, old: int, new: int) -> list[int]:
         """Signal indices that are green in one stage and red in another."""
-        pairs = zip(self.stages[old], self.stages[new], strict=True)
-        return [k for k, (a, b) in enumerate(pairs) if a in "Gg" and b not in "Gg"]
+        pairs = zip(self.greens[old], self.greens[new], strict=True)
+        return [k for k, (before, after) in enumerate(pairs) if before and not after]
 
     def gained(self, old: int, new: int) -> list[int]:
         """Signal indices that are red in one stage and green in another."""
@@ -190,7 +210,7 @@ class Junction(Frozen):
 
         def starts(other: int, k: int) -> bool:
             first = will[other] == "G" and was[other] != "G"
-            return first or (will[other] == "g" and was[other] not in "Gg" and (k, other) in self._gives_way)
+            return first or (will[other] == "g" and was[other] not in GREEN and (k, other) in self._gives_way)
 
         turned = [k for k, signal in enumerate(will) if was[k] == "G" and signal == "g"]
         return [k for k in turned if any(starts(other, k) for other in self.across[k])]
@@ -246,6 +266,20 @@ class SignalSite(Site):
     def agents(self) -> tuple[str, ...]:
         """Traffic-light ids."""
         return tuple(junction.id for junction in self.junctions)
+
+    @property
+    def most_stages(self) -> int:
+        """Stages of the junction that has most."""
+        return max(len(junction.stages) for junction in self.junctions)
+
+    def green_table(self) -> np.ndarray:
+        """Whether each stage shows green to each movement of its junction, bool ``(stages, movements)``.
+
+        All movements of the site, and as many stages as the junction with most has; False for those that others lack.
+        """
+        most = self.most_stages
+        blocks = [np.pad(junction.greens, ((0, most - len(junction.greens)), (0, 0))) for junction in self.junctions]
+        return np.concatenate(blocks, axis=1)
 
     @property
     def history(self) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from envs.core.errors import CityloopError
 from envs.intersections.rings import shown_together
-from envs.intersections.site import Phase
+from envs.intersections.site import GREEN, Phase
 
 NEMA_YELLOW_S = 3.0
 """Yellow between two greens of a NEMA program, where it runs as a fixed one."""
@@ -26,7 +26,7 @@ def _with_yellow(phases: Sequence[Phase]) -> Iterator[Phase]:
     for now, then in zip(phases, [*phases[1:], phases[0]], strict=True):
         yield now
         pairs = list(zip(now.state, then.state, strict=True))
-        state = "".join("y" if a in "Gg" and b not in "Gg" else a for a, b in pairs)
+        state = "".join("y" if a in GREEN and b not in GREEN else a for a, b in pairs)
         if "y" in state:
             yield Phase(state=state, duration_s=NEMA_YELLOW_S)
 
@@ -70,10 +70,10 @@ def green_stages(
 
 def unserved(phases: tuple[Phase, ...], stages: tuple[str, ...]) -> list[int]:
     """Links that a program serves and none of the stages does."""
-    states = [phase.state for phase in phases if any(signal in "Gg" for signal in phase.state)]
+    states = [phase.state for phase in phases if any(signal in GREEN for signal in phase.state)]
     lit = [
         [any(state[k] in served for state in states) for k in range(len(phases[0].state))]
-        for served, states in (("GgoO", states), ("Gg", stages))
+        for served, states in (("GgoO", states), (GREEN, stages))
     ]
     return [k for k, (before, after) in enumerate(zip(*lit, strict=True)) if before and not after]
 
@@ -85,11 +85,11 @@ def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, in
     light that is off or blinks (`o`, `O`) lets drivers through who give way: a permissive green. One that crosses a
     protected green, and does not give way to it by the network, is left out.
     """
-    if not any(signal in "Gg" for signal in state) or any(signal in "yYu" for signal in state):
+    if not any(signal in GREEN for signal in state) or any(signal in "yYu" for signal in state):
         return None
     signals = ["g" if signal in "oO" else signal for signal in state]
     for a, b in sorted(foes):
-        if signals[a] not in "Gg" or signals[b] not in "Gg":
+        if signals[a] not in GREEN or signals[b] not in GREEN:
             continue
         if (a, b) in yields and (b, a) not in yields:
             signals[a] = "g"
