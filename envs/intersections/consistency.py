@@ -16,7 +16,7 @@ from numba import int64 as whole
 from envs.core.compiled import forget_stale
 from envs.core.consistency import Plausible, Rule
 from envs.core.readings import Readings
-from envs.intersections.site import VEHICLE_SPACE_M, SignalSite
+from envs.intersections.site import SignalSite, street_of
 
 forget_stale(Path(__file__).parent)
 
@@ -53,11 +53,11 @@ class SignalConsistency:
         junctions, approaches = site.junctions, site.approaches
         limit = np.array([approach.speed_mps for approach in approaches])
         # Vehicles change lanes, so they are conserved by street, not by lane.
-        _, self._arm = np.unique([approach.id.rpartition("_")[0] for approach in approaches], return_inverse=True)
+        _, self._arm = np.unique([street_of(approach.id) for approach in approaches], return_inverse=True)
         self._lanes = np.bincount(self._arm).astype(np.float64)
         self._approaches = np.empty(len(approaches), dtype=APPROACH)
         self._approaches["limit"], self._approaches["arm"] = limit, self._arm
-        self._approaches["capacity"] = np.maximum(np.array([a.length_m for a in approaches]) / VEHICLE_SPACE_M, 1.0)
+        self._approaches["capacity"] = [approach.capacity_veh for approach in approaches]
         self._of = np.repeat(np.arange(len(junctions)), [len(junction.movements) for junction in junctions])
         self._approach = np.array([m.approach for junction in junctions for m in junction.movements])
         self._arm_movements = self._padded(len(self._lanes))

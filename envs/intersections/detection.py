@@ -19,7 +19,7 @@ from envs.core.readings import Readings
 from envs.intersections.readings import ARRIVAL_S, NEAR_M, PARTS, STANDING_MPS
 from envs.intersections.roads import Roads
 from envs.intersections.scenarios import Sensors
-from envs.intersections.site import GREEN, VEHICLE_SPACE_M, SignalSite
+from envs.intersections.site import GREEN, SignalSite
 
 STUCK_S = 150.0
 """A vehicle that has stood for so long has been passed over."""
@@ -97,7 +97,7 @@ class Detection:
         self._approaches = Spread(self._indices(approaches), 1.0 / np.maximum(feeds, 1.0))
         self._exits = Spread(self._indices(exits), np.ones(n))
         self._limit = np.array([approach.speed_mps for approach in site.approaches])
-        self._capacity = np.maximum(np.array([a.length_m for a in site.approaches]) / VEHICLE_SPACE_M, 1.0)
+        self._capacity = np.array([approach.capacity_veh for approach in site.approaches])
 
     def _indices(self, zones: list[list[str]]) -> list[list[int]]:
         return [[self._piece[lane] for lane in zone] for zone in zones]

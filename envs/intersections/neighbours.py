@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.intersections.site import SignalSite
+from envs.intersections.site import SignalSite, street_of
 
 
 class Neighbours:
@@ -68,14 +68,9 @@ def _following(site: SignalSite) -> list[list[int]]:
     """For each exit, the approaches further down the same street."""
     streets: dict[str, list[int]] = {}
     for k, approach in enumerate(site.approaches):
-        for street in {_street(segment.lane) for segment in approach.segments}:
+        for street in {street_of(segment.lane) for segment in approach.segments}:
             streets.setdefault(street, []).append(k)
     return [
-        sorted({k for street in {_street(lane) for lane in exit_.lanes} for k in streets.get(street, [])})
+        sorted({k for street in {street_of(lane) for lane in exit_.lanes} for k in streets.get(street, [])})
         for exit_ in site.exits
     ]
-
-
-def _street(lane: str) -> str:
-    """The edge of a SUMO lane: its name without the number at its end, if there is one."""
-    return lane.rpartition("_")[0] or lane

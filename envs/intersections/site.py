@@ -51,6 +51,11 @@ def walking_s(width_m: float) -> int:
     return math.ceil(width_m / WALKING_MPS)
 
 
+def street_of(lane: str) -> str:
+    """The street (SUMO: edge) of a lane: its name without the number at its end, if there is one."""
+    return lane.rpartition("_")[0] or lane
+
+
 class Segment(Frozen):
     """A piece of lane that an approach is watched on.
 
@@ -81,6 +86,11 @@ class Approach(Frozen):
     length_m: float
     segments: tuple[Segment, ...]
     shape: tuple[Point, ...] = ()
+
+    @property
+    def capacity_veh(self) -> float:
+        """Standing vehicles that fit on the watched length."""
+        return max(self.length_m / VEHICLE_SPACE_M, 1.0)
 
 
 class Exit(Frozen):
