@@ -21,7 +21,7 @@ from envs.core.sumo import GZIP, read_root, seconds
 from envs.core.told import warn_once
 from envs.intersections.conflicts import UNGROUP, crossed, crossing_of, mixed, right_of_way
 from envs.intersections.counts import Turns, turn_flows
-from envs.intersections.scenarios import Regime, SignalScenario, Timing
+from envs.intersections.scenarios import SignalScenario
 from envs.intersections.site import (
     VEHICLE_SPACE_M,
     Approach,
@@ -33,6 +33,7 @@ from envs.intersections.site import (
     SignalSite,
 )
 from envs.intersections.stages import green_stages, phases_of, refuse_odd_states, safe_stage, unserved
+from envs.intersections.timing import Regime, Timing
 
 LOGGER = logging.getLogger(__name__)
 

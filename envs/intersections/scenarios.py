@@ -1,57 +1,19 @@
-"""Where signals are controlled: the RESCO maps, a generated grid, and any network and demand of a user's own.
-
-The RESCO networks are not ours to ship (their licences forbid commercial use); they are read from the installed
-sumo-rl package, which bundles them. Its code is not imported.
-"""
+"""Where signals are controlled: the RESCO maps, generated grids and towns, and any network and demand of one's own."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
+from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario
 from envs.intersections.generate import generated_grid
+from envs.intersections.timing import REGIMES, Regime, Timing
 from envs.intersections.towns import generated_town
-
-Regime = Literal["engineer", "resco"]
-
-
-class Timing(Frozen):
-    """How signals are timed.
-
-    Attributes:
-        decision_s: seconds between two decisions.
-        yellow_s: seconds of yellow; None: from the approach speed (ITE formula, at least 3 s).
-        all_red_s: seconds of all-red after a yellow; None: from the junction's width and the approach speed.
-        min_green_s: seconds that a green lasts at least.
-        max_red_s: seconds after which a movement is served whatever is asked for; None: never.
-        max_green_s: longest green of a vehicle-actuated stage; no bound for requests.
-    """
-
-    decision_s: int = Field(ge=1, le=60)
-    yellow_s: int | None = Field(default=None, ge=1, le=6)
-    all_red_s: int | None = Field(default=None, ge=0, le=6)
-    min_green_s: int = Field(ge=1, le=60)
-    max_red_s: int | None = Field(default=None, ge=30)
-    max_green_s: int = Field(default=50, ge=5)
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Timing:
-        if self.max_green_s < self.min_green_s:
-            raise ValueError(f"max_green_s is {self.max_green_s}: give at least min_green_s, {self.min_green_s}")
-        return self
-
-
-REGIMES: dict[str, Timing] = {
-    "engineer": Timing(decision_s=5, min_green_s=7, max_red_s=120),
-    "resco": Timing(decision_s=10, yellow_s=3, all_red_s=0, min_green_s=7),
-}
 
 
 class Demand(Frozen):
@@ -227,25 +189,25 @@ class SignalScenario(Scenario):
         scenario, settings = self, dict(settings)
         if "regime" in settings:
             content = self.model_dump(mode="json", exclude={"timing"}) | {"regime": settings.pop("regime")}
-            if content["name"] == "arterial4x4" and content["regime"] == "resco":
-                content["timing"] = ARTERIAL_RESCO.model_dump()
+            if content["regime"] == "resco" and content["name"] in RESCO_TIMINGS:
+                content["timing"] = RESCO_TIMINGS[content["name"]].model_dump()
             scenario = self.parse(content, where=f"scenario {self.ref}")
         return super(SignalScenario, scenario).override(settings) if settings else scenario
 
 
-ARTERIAL_RESCO = Timing(decision_s=5, yellow_s=2, all_red_s=0, min_green_s=3)
-"""The RESCO protocol has shorter decisions and yellows on arterial4x4."""
-
 RESCO_MAPS = {
-    "cologne1": (25200, "one junction of Cologne, morning peak"),
-    "cologne3": (25200, "three junctions of Cologne, morning peak"),
-    "cologne8": (25200, "eight junctions of Cologne, morning peak"),
-    "ingolstadt1": (57600, "one junction of Ingolstadt, evening peak"),
-    "ingolstadt7": (57600, "an arterial of seven junctions in Ingolstadt, evening peak"),
-    "ingolstadt21": (57600, "twenty-one junctions of Ingolstadt, evening peak"),
-    "grid4x4": (0, "synthetic grid of sixteen three-lane junctions"),
-    "arterial4x4": (0, "synthetic grid of sixteen junctions crossed by arterials"),
+    "cologne1": "one junction of Cologne, morning peak",
+    "cologne3": "three junctions of Cologne, morning peak",
+    "cologne8": "eight junctions of Cologne, morning peak",
+    "ingolstadt1": "one junction of Ingolstadt, evening peak",
+    "ingolstadt7": "an arterial of seven junctions in Ingolstadt, evening peak",
+    "ingolstadt21": "twenty-one junctions of Ingolstadt, evening peak",
+    "grid4x4": "synthetic grid of sixteen three-lane junctions",
+    "arterial4x4": "synthetic grid of sixteen junctions crossed by arterials",
 }
+
+RESCO_TIMINGS = {"arterial4x4": Timing(decision_s=5, yellow_s=2, all_red_s=0, min_green_s=3)}
+"""Maps on which the RESCO protocol has another timing than in `REGIMES`: shorter decisions and yellows."""
 
 GRIDS = {
     "grid2x2": "a small generated grid for quick tests, ten minutes",
@@ -268,18 +230,7 @@ def load(name: str) -> SignalScenario:
     if name in TOWNS:
         net, routes = generated_town(int(name[4:]))
         return SignalScenario(name=name, description=TOWNS[name], net=net, routes=(routes,))
-    begin, description = RESCO_MAPS[name]
-    folder = _resco_folder() / name
-    routes = folder / f"{name}.rou.xml"
-    if not routes.is_file():
-        routes = folder / f"{name}_1.rou.xml"
+    net, routes = resco_files(name)
     return SignalScenario(
-        name=name, description=description, net=folder / f"{name}.net.xml", routes=(routes,), begin_s=begin
+        name=name, description=RESCO_MAPS[name], net=net, routes=(routes,), begin_s=RESCO_BEGIN_S[name]
     )
-
-
-def _resco_folder() -> Path:
-    spec = find_spec("sumo_rl")
-    if spec is None or not spec.submodule_search_locations:
-        raise CityloopError("package sumo-rl is not installed, and it brings the RESCO maps: pip install sumo-rl")
-    return Path(spec.submodule_search_locations[0]) / "nets" / "RESCO"

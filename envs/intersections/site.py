@@ -19,7 +19,7 @@ from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.scene import Point
 from envs.core.site import Site
-from envs.intersections.scenarios import Regime, Timing
+from envs.intersections.timing import Regime, Timing
 
 VEHICLE_SPACE_M = 7.5
 """Road that a standing car takes, gap included (SUMO's default car: 5 m and 2.5 m)."""

@@ -6,13 +6,13 @@ What a scenario says, and the names that ship. How each source is read, a file o
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from envs.core.errors import CityloopError
+from envs.core.resco import RESCO_BEGIN_S, resco_files
 from envs.core.scenario import Scenario, SeedRange, Seeds
 from envs.transit.sources import District, Trips
 from envs.transit.terms import Breakdowns, Charging, Costs, Crew, Promise, Streets, Timing, Walk, Weights
@@ -161,11 +161,11 @@ SCENARIOS: dict[str, str] = {
 }
 NAMES = tuple(SCENARIOS)
 
-RESCO: dict[str, tuple[str, float, float, int, tuple[int, int]]] = {
-    "ingolstadt": ("ingolstadt21", 57_600.0, 0.4, 36, (4, 3)),
-    "cologne": ("cologne8", 25_200.0, 0.6, 16, (3, 3)),
+RESCO: dict[str, tuple[str, float, int, tuple[int, int]]] = {
+    "ingolstadt": ("ingolstadt21", 0.4, 36, (4, 3)),
+    "cologne": ("cologne8", 0.6, 16, (3, 3)),
 }
-"""Scenario → network of the sumo-rl package (not ours to ship), begin of its hour, share of trips, vehicles, zones."""
+"""Scenario → RESCO map, share of trips, vehicles, zones."""
 
 
 def load(name: str) -> TransitScenario:
@@ -181,13 +181,14 @@ def load(name: str) -> TransitScenario:
         timing = Timing(reassign_s=60.0)
         return TransitScenario(**common, district=District(), duration_s=14 * 3600.0, fleet=fleet, timing=timing)
     if name in RESCO:
-        network, begin_s, share, vehicles, zones = RESCO[name]
+        network, share, vehicles, zones = RESCO[name]
+        net, routes = resco_files(network)
         return TransitScenario(
             **common,
-            net=_resco(network, "net"),
-            routes=(_resco(network, "rou"),),
+            net=net,
+            routes=(routes,),
             times=TIMES / f"{name}.json",
-            trips=Trips(begin_s=begin_s, share=share, zones=zones),
+            trips=Trips(begin_s=RESCO_BEGIN_S[network], share=share, zones=zones),
             duration_s=3 * 3600.0,
             fleet=Crew(vehicles=vehicles, seats=6),
             promise=Promise(wait_s=300.0),
@@ -205,13 +206,6 @@ def load(name: str) -> TransitScenario:
             train=SeedRange(first=100_000, last=2**31 - 1),
         ),
     )
-
-
-def _resco(network: str, kind: str) -> Path:
-    spec = find_spec("sumo_rl")
-    if spec is None or not spec.submodule_search_locations:
-        raise CityloopError("package sumo-rl is not installed, and it brings the networks: pip install sumo-rl")
-    return Path(spec.submodule_search_locations[0]) / "nets" / "RESCO" / network / f"{network}.{kind}.xml"
 
 
 def data_folder() -> Path:

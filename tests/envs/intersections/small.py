@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from envs.intersections.scenarios import REGIMES, Timing
 from envs.intersections.site import Approach, Exit, Junction, Movement, Phase, Segment, SignalSite
+from envs.intersections.timing import REGIMES, Timing
 
 SPEED_MPS = 50 / 3.6
 WIDTH_M = 20.0

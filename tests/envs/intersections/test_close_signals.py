@@ -11,8 +11,8 @@ from envs.core.env import make_loop
 from envs.core.readings import Readings
 from envs.core.registry import get_system, load_scenario
 from envs.intersections.close_signals import BOTH_BLOCK_NATS, RED_NATS, SHORT_M, CloseSignals
-from envs.intersections.scenarios import REGIMES
 from envs.intersections.site import Approach, Exit, Junction, Movement, Phase, Segment, SignalSite
+from envs.intersections.timing import REGIMES
 from tests.serving.bundles import bundle
 
 STAGES = ("ggr", "Grr", "rGr", "rrG")

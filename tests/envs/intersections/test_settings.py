@@ -4,7 +4,7 @@ import pytest
 
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.intersections.scenarios import REGIMES
+from envs.intersections.timing import REGIMES
 from tests.envs.intersections.own import YAML, refusal
 
 

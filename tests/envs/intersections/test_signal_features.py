@@ -5,7 +5,7 @@ import pytest
 
 from envs.core.env import make_loop
 from envs.intersections.features import APPROACH_FEATURES, JUNCTION_FEATURES, STAGE_FEATURES, SignalFeatures
-from envs.intersections.scenarios import REGIMES
+from envs.intersections.timing import REGIMES
 from tests.envs.intersections.small import crossroads
 
 READ = {
