@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from envs import load_scenario
-from envs.intersections.guard import ConflictMonitor, SignalGuard
+from envs.intersections.conflict_monitor import ConflictMonitor
+from envs.intersections.guard import SignalGuard
 from envs.intersections.network import load_site
 from envs.intersections.signals import SignalController
 from envs.intersections.site import SignalSite

@@ -2,7 +2,7 @@
 
 import pytest
 
-from envs.intersections.guard import ConflictMonitor
+from envs.intersections.conflict_monitor import ConflictMonitor
 from envs.intersections.signals import transition
 from envs.intersections.site import Movement
 from tests.envs.intersections import small
