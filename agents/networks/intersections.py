@@ -8,10 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.networks.pieces import NOT_ALLOWED, InContext, Parts, PolicyNetwork, Shapes, mlp, pooled
-from envs.intersections.features import APPROACH_FEATURES, STAGE_FEATURES
-
-LENGTH, QUEUE, ARRIVALS, INSIDE = (APPROACH_FEATURES.index(k) for k in ("length", "queue", "arrivals", "inside"))
-EXISTS, CURRENT, GREEN, CROSSED = (STAGE_FEATURES.index(k) for k in ("exists", "current", "green", "crossed"))
+from envs.intersections.features import ARRIVALS, CROSSED, CURRENT, EXISTS, GREEN_AGE, INSIDE, LENGTH, QUEUE
 
 
 class StageEncoder(nn.Module):
@@ -90,7 +87,8 @@ class StagePolicy(PolicyNetwork):
         current, weight = stages[..., CURRENT], self.prior
         outside = weight[0] * served[..., 0, 0] + weight[1] * served[..., 1, 0] + weight[2] * current
         freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # who must give way inside is not freed by green
-        held = weight[5] * stages[..., GREEN] * served[..., 1].sum(dim=-1)  # only the current one has an age of green
+        green = stages[..., GREEN_AGE]  # 0 but for the current stage
+        held = weight[5] * green * served[..., 1].sum(dim=-1)
         return outside + freed - held - weight[4] * stages[..., CROSSED]
 
 

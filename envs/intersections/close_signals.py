@@ -194,12 +194,12 @@ def _short_lanes(site: SignalSite) -> Iterator[_Lane]:
     lengths_m: dict[tuple[int, int, int], float] = {}
     for behind, junction in enumerate(site.junctions):
         for k, movement in enumerate(junction.movements):
-            stages = junction.stages_of(k)
+            serving = [s for s, green in enumerate(junction.greens) if green[k]]
             for lane in {site.exits[index].id for index in movement.exits}:
                 for ahead, approach, length_m in close.get(lane, ()):
                     if ahead != behind:
                         way = (behind, ahead, approach)
-                        fed.setdefault(way, set()).update(stages)
+                        fed.setdefault(way, set()).update(serving)
                         lengths_m[way] = max(length_m, lengths_m.get(way, 0.0))
     for way, stages in sorted(fed.items()):
         yield _Lane(*way, lengths_m[way], frozenset(stages))

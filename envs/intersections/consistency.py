@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numba import boolean, from_dtype, njit, void
@@ -26,17 +27,17 @@ HEADWAY_S = 1.2
 CLEARING_S = 6.0
 """For so long after its green a movement may still be driven: the longest yellow."""
 
-TOLD = (
+COLUMNS = (
     *("count_veh", "queue_veh", "speed_mps", "occupancy", "waiting_s"),
     *("stage", "clearing_s", "green_s", "red_s"),
 )
 """The readings that rules are about."""
 
 OCCUPANCY, SPEED, WAITING, CONSERVED = range(4)
-"""Rows of what the rules of approaches give."""
+"""Rows of the residuals of rules about approaches."""
 
 APPROACH = np.dtype([("limit", np.float64), ("capacity", np.float64), ("arm", np.int64)])
-"""What they need of an approach; ``arm``: its street."""
+"""What these rules need of an approach: speed limit, vehicles that fit, and its street (``arm``)."""
 
 COUNTS = ("count_veh", "queue_veh", "near_veh", "arrivals_veh", "inside_veh", "exit_count_veh", "exit_queue_veh")
 
@@ -109,19 +110,124 @@ class SignalConsistency:
 
     def residuals(self, before: Readings | None, now: Readings, seconds: float) -> Mapping[str, np.ndarray]:
         """How far readings are from each rule; vehicles, shares, or seconds over the interval."""
-        told, first = _told(now), before is None
+        values, first = _vector(now), before is None
         found = np.empty((4, len(self._approaches)))
         clock, signals = np.empty(len(now["stage"])), np.empty(len(self._of))
-        then = told if before is None else _told(before)
+        earlier = values if before is None else _vector(before)
         streets = self._approaches, self._lanes, self._arm_movements
-        _residuals(told, then, first, seconds, self.interval_s, *streets, self._of, self._green, found, clock, signals)
+        filled = found, clock, signals
+        _fill(values, earlier, first, seconds, self.interval_s, *streets, self._of, self._green, *filled)
         over_time = {} if first else {"conserved": found[CONSERVED], "clock": clock, "signals": signals}
         return {"occupancy": found[OCCUPANCY], "speed": found[SPEED], **over_time, "waiting": found[WAITING]}
 
 
-def _told(readings: Readings) -> np.ndarray:
-    """What `TOLD` names, one after the other."""
-    return np.concatenate([readings[name] for name in TOLD], dtype=np.float64)
+def _vector(readings: Readings) -> np.ndarray:
+    """The readings `COLUMNS`, one after the other."""
+    return np.concatenate([readings[name] for name in COLUMNS], dtype=np.float64)
+
+
+class _Tick(NamedTuple):
+    """The readings `COLUMNS` of one tick."""
+
+    count: np.ndarray
+    queue: np.ndarray
+    speed: np.ndarray
+    occupancy: np.ndarray
+    waiting: np.ndarray
+    stage: np.ndarray
+    clearing_s: np.ndarray
+    green_s: np.ndarray
+    red_s: np.ndarray
+
+
+compiled = njit(cache=True, boundscheck=True)
+
+
+@compiled
+def _tick(values: np.ndarray, n: int, junctions: int) -> _Tick:
+    """The vector's columns: five of all ``n`` approaches, three of all junctions, one of all movements."""
+    signals = values[5 * n :]
+    return _Tick(
+        values[:n],
+        values[n : 2 * n],
+        values[2 * n : 3 * n],
+        values[3 * n : 4 * n],
+        values[4 * n : 5 * n],
+        signals[:junctions],
+        signals[junctions : 2 * junctions],
+        signals[2 * junctions : 3 * junctions],
+        signals[3 * junctions :],
+    )
+
+
+@compiled
+def _occupancy(now: _Tick, approaches: np.ndarray, out: np.ndarray) -> None:
+    """Difference between the occupancy and the share of the capacity that the vehicles take."""
+    for a in range(len(out)):
+        out[a] = np.abs(now.occupancy[a] - np.minimum(now.count[a] / approaches[a].capacity, 1.0))
+
+
+@compiled
+def _speed(now: _Tick, approaches: np.ndarray, out: np.ndarray) -> None:
+    """Speed, as a share of the limit, beyond the share of vehicles that move; of an empty approach, apart from 1."""
+    for a in range(len(out)):
+        empty = now.count[a] <= 0.0
+        moving = 1.0 if empty else np.maximum(now.count[a] - now.queue[a], 0.0) / np.maximum(now.count[a], 1e-9)
+        excess = now.speed[a] / approaches[a].limit - moving
+        out[a] = np.abs(excess) if empty else excess
+
+
+@compiled
+def _waiting(now: _Tick, then: _Tick, first: bool, seconds: float, interval_s: float, out: np.ndarray) -> None:
+    """Waiting times without a queue, or that grew by more than those who stand can have waited, in intervals."""
+    for a in range(len(out)):
+        waits = now.waiting[a] if now.queue[a] <= 0.0 else 0.0
+        if not first:
+            waits = np.maximum(waits, now.waiting[a] - then.waiting[a] - seconds * now.queue[a])
+        out[a] = waits / interval_s
+
+
+@compiled
+def _conserved(
+    now: _Tick,
+    then: _Tick,
+    seconds: float,
+    approaches: np.ndarray,
+    lanes: np.ndarray,
+    arm_movements: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Vehicles that came or went beyond what can drive, of each approach's street."""
+    change, beyond = np.zeros(len(lanes)), np.empty(len(lanes))
+    for a in range(len(out)):
+        change[approaches[a].arm] += now.count[a] - then.count[a]
+    for arm in range(len(lanes)):
+        since = np.inf  # when the last movement of a street turned red that has some
+        for movement in arm_movements[arm]:
+            if movement < len(now.red_s):
+                since = np.minimum(since, now.red_s[movement])
+        driving = np.minimum(np.maximum(seconds + CLEARING_S - since, 0.0), seconds)
+        gone = -change[arm] - lanes[arm] * driving / HEADWAY_S
+        beyond[arm] = np.maximum(gone, change[arm] - lanes[arm] * seconds / HEADWAY_S)
+    for a in range(len(out)):
+        out[a] = beyond[approaches[a].arm]
+
+
+@compiled
+def _clock(now: _Tick, then: _Tick, seconds: float, out: np.ndarray) -> None:
+    """Seconds by which the age of a green that went on differs from the time that passed."""
+    for j in range(len(out)):
+        same = now.stage[j] == then.stage[j] and now.clearing_s[j] <= 0.0 and then.clearing_s[j] <= 0.0
+        went_on = same and now.green_s[j] > seconds
+        out[j] = np.abs(now.green_s[j] - then.green_s[j] - seconds) if went_on else 0.0
+
+
+@compiled
+def _signals(now: _Tick, of: np.ndarray, green: np.ndarray, out: np.ndarray) -> None:
+    """1 where a movement's red age does not fit the stage that is green."""
+    for m in range(len(out)):
+        served = green[whole(now.stage[of[m]]), m]
+        out[m] = 1.0 if now.clearing_s[of[m]] <= 0.0 and served == (now.red_s[m] > 0.0) else 0.0
 
 
 _row, _places = real[::1], whole[::1]
@@ -136,8 +242,8 @@ _row, _places = real[::1], whole[::1]
     cache=True,
     boundscheck=True,
 )
-def _residuals(
-    told: np.ndarray,
+def _fill(
+    values: np.ndarray,
     before: np.ndarray,
     first: bool,
     seconds: float,
@@ -151,51 +257,30 @@ def _residuals(
     clock: np.ndarray,
     signals: np.ndarray,
 ) -> None:
-    """Fill the last three; ``told``, ``before``: the readings and those of the tick before, if there is one.
+    """Fill the residuals of every rule.
 
-    NaN, not heard, makes all of which it is a part unknown: hence numpy's functions.
+    Args:
+        values: the readings, see `_vector`. NaN, not heard, makes all of which it is a part unknown: hence numpy's
+            functions.
+        before: those of the tick before; of the first tick its own.
+        first: whether this is the first tick; then rules over time are left out.
+        seconds: between the two.
+        interval_s: usual time between two ticks.
+        approaches: of the site.
+        lanes: number of them on each street.
+        arm_movements: indices of each street's movements, padded with the number of all.
+        of: junction of each movement.
+        green: whether a stage serves a movement, ``(stages, movements)``.
+        found: filled, a row a rule of approaches.
+        clock: filled, ``(junctions,)``.
+        signals: filled, ``(movements,)``.
     """
-    n, junctions, movements = len(approaches), len(clock), len(of)
-    ends = 5 * n + 3 * junctions
-    count, queue, waiting = told[:n], told[n : 2 * n], told[4 * n : 5 * n]
-    stage, clearing_s = told[5 * n : 5 * n + junctions], told[5 * n + junctions : 5 * n + 2 * junctions]
-    green_s, red_s = told[ends - junctions : ends], told[ends:]
-    for a in range(n):
-        here, speed, occupancy = approaches[a], told[2 * n + a], told[3 * n + a]
-        empty = count[a] <= 0.0
-        moving = 1.0 if empty else np.maximum(count[a] - queue[a], 0.0) / np.maximum(count[a], 1e-9)
-        excess = speed / here.limit - moving
-        found[OCCUPANCY, a] = np.abs(occupancy - np.minimum(count[a] / here.capacity, 1.0))
-        found[SPEED, a] = np.abs(excess) if empty else excess
-        waits = waiting[a] if queue[a] <= 0.0 else 0.0
-        if not first:
-            waits = np.maximum(waits, waiting[a] - before[4 * n + a] - seconds * queue[a])
-        found[WAITING, a] = waits / interval_s
+    now, then = _tick(values, len(approaches), len(clock)), _tick(before, len(approaches), len(clock))
+    _occupancy(now, approaches, found[OCCUPANCY])
+    _speed(now, approaches, found[SPEED])
+    _waiting(now, then, first, seconds, interval_s, found[WAITING])
     if first:  # of no movement it is known whether it was red before an episode
         return
-
-    # Vehicles that came or went beyond what can drive, by street, spread over its lanes.
-    change, beyond = np.zeros(len(lanes)), np.empty(len(lanes))
-    for a in range(n):
-        change[approaches[a].arm] += count[a] - before[a]
-    for arm in range(len(lanes)):
-        since = np.inf  # when the last movement of a street turned red that has some
-        for movement in arm_movements[arm]:
-            if movement < movements:
-                since = np.minimum(since, red_s[movement])
-        driving = np.minimum(np.maximum(seconds + CLEARING_S - since, 0.0), seconds)
-        gone = -change[arm] - lanes[arm] * driving / HEADWAY_S
-        beyond[arm] = np.maximum(gone, change[arm] - lanes[arm] * seconds / HEADWAY_S)
-    for a in range(n):
-        found[CONSERVED, a] = beyond[approaches[a].arm]
-
-    # Seconds by which the age of a green that went on differs from the time that passed.
-    for j in range(junctions):
-        same = stage[j] == before[5 * n + j] and clearing_s[j] <= 0.0 and before[5 * n + junctions + j] <= 0.0
-        went_on = same and green_s[j] > seconds
-        clock[j] = np.abs(green_s[j] - before[ends - junctions + j] - seconds) if went_on else 0.0
-
-    # 1 where a movement's red age does not fit the stage that is green.
-    for m in range(movements):
-        served = green[whole(stage[of[m]]), m]
-        signals[m] = 1.0 if clearing_s[of[m]] <= 0.0 and served == (red_s[m] > 0.0) else 0.0
+    _conserved(now, then, seconds, approaches, lanes, arm_movements, found[CONSERVED])
+    _clock(now, then, seconds, clock)
+    _signals(now, of, green, signals)

@@ -44,21 +44,30 @@ APPROACH_FEATURES = (
 )
 """Columns of the part ``approaches``. ``inflow_…`` and ``ahead_…`` are the neighbours' state, see `neighbours.py`."""
 
+KNOWN, COUNT, QUEUE, NEAR, ARRIVALS, SPEED, OCCUPANCY, WAITING, LENGTH, EXIT_FILL = range(10)
+EXIT_QUEUE, INFLOW_GREEN, INFLOW_RED, AHEAD_QUEUE, AHEAD_GREEN, INSIDE = range(10, len(APPROACH_FEATURES))
+"""Their indices."""
+
+EXITS, INFLOW, AHEAD = (slice(first, first + 2) for first in (EXIT_FILL, INFLOW_GREEN, AHEAD_QUEUE))
+"""Those that are reckoned in pairs."""
+
 STAGE_FEATURES = ("exists", "current", "green", "clearing", "red", "intergreen", "allowed", "crossed")
-"""Columns of the part ``stages``. ``crossed``: vehicles that stand in the middle and that the stage keeps there while
-others cross their path; if those stand in turn, the junction may be locked for good."""
+"""Columns of the part ``stages``. ``green``, ``red``: for how long the stage has been green, and the longest red of a
+movement that it serves. ``crossed``: vehicles that stand in the middle and that the stage keeps there while others
+cross their path; if those stand in turn, the junction may be locked for good."""
+
+EXISTS, CURRENT, GREEN_AGE, CLEARING, RED_AGE, INTERGREEN, ALLOWED, CROSSED = range(len(STAGE_FEATURES))
+"""Their indices."""
 
 JUNCTION_FEATURES = ("decision", "min_green", "max_red")
 """Columns of the part ``junction``."""
-
-INSIDE = APPROACH_FEATURES.index("inside")
 
 OF_APPROACHES = (
     *("count_veh", "queue_veh", "near_veh", "arrivals_veh", "speed_mps", "occupancy", "inside_veh"),
     *("exit_count_veh", "exit_queue_veh"),
 )
 OF_STAGES = ("stage", "clearing_s", "green_s", "red_s")
-"""The readings that both parts are reckoned from; waiting times stand apart."""
+"""The readings that the parts ``approaches`` and ``stages`` are reckoned from; waiting times are passed separately."""
 
 APPROACH = np.dtype([("limit", np.float64), ("length", np.float64)])
 """What the columns need of an approach: its speed limit, and its length on their scale."""
@@ -131,21 +140,21 @@ class SignalFeatures:
 
     def _approach_columns(self, readings: Readings) -> np.ndarray:
         """Features of every approach, and a last row of zeros for places where there is none."""
-        told = np.concatenate([readings[name] for name in OF_APPROACHES], dtype=np.float64)
+        values = np.concatenate([readings[name] for name in OF_APPROACHES], dtype=np.float64)
         waiting = np.log1p(readings["waiting_s"] / WAIT_S)
         padded = np.zeros((len(waiting) + 1, len(APPROACH_FEATURES)), dtype=np.float32)
         exits, columns = np.empty((len(self._capacity), 2)), padded[:-1]
-        _fill_approaches(told, waiting, self._approaches, self._capacity, exits, columns)
-        columns[:, 9:11] = self._to_exit @ exits
+        _fill_approaches(values, waiting, self._approaches, self._capacity, exits, columns)
+        columns[:, EXITS] = self._to_exit @ exits
         green = self._neighbours.green(readings)
-        columns[:, 11:13] = self._neighbours.inflow(columns[:, 1], green)
-        columns[:, 13:15] = self._neighbours.ahead(columns[:, 2], green)
+        columns[:, INFLOW] = self._neighbours.inflow(columns[:, COUNT], green)
+        columns[:, AHEAD] = self._neighbours.ahead(columns[:, QUEUE], green)
         return padded
 
     def _stage_columns(self, readings: Readings, mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        told = np.concatenate([readings[name] for name in OF_STAGES], dtype=np.float64)
+        values = np.concatenate([readings[name] for name in OF_STAGES], dtype=np.float64)
         columns = np.zeros((*self._exists.shape, len(STAGE_FEATURES)), dtype=np.float32)
-        _fill_stages(told, mask, inside, self._exists, self._movement_stage, self._intergreen, self._crosses, columns)
+        _fill_stages(values, mask, inside, self._exists, self._movement_stage, self._intergreen, self._crosses, columns)
         return columns
 
     def state(self, readings: Readings) -> np.ndarray:
@@ -155,7 +164,7 @@ class SignalFeatures:
         """
         sums = self._approach_columns(readings)[self._lanes].sum(axis=1)
         age = np.minimum(readings["green_s"] / GREEN_S, 2.0)[:, None]
-        return np.concatenate([sums[:, [1, 2, 4, 7, 9]], age], axis=1, dtype=np.float32)
+        return np.concatenate([sums[:, [COUNT, QUEUE, ARRIVALS, WAITING, EXIT_FILL]], age], axis=1, dtype=np.float32)
 
 
 _row, _table = real[::1], float32[:, ::1]
@@ -163,7 +172,7 @@ _row, _table = real[::1], float32[:, ::1]
 
 @njit(void(_row, _row, from_dtype(APPROACH)[::1], _row, real[:, ::1], _table), cache=True, boundscheck=True)
 def _fill_approaches(
-    told: np.ndarray,
+    values: np.ndarray,
     waiting: np.ndarray,
     approaches: np.ndarray,
     capacity: np.ndarray,
@@ -173,27 +182,30 @@ def _fill_approaches(
     """Fill the columns that an approach's own readings give, and how full exits are.
 
     Args:
-        told: what `OF_APPROACHES` names, one after the other.
+        values: the readings `OF_APPROACHES`, one after the other.
         waiting: how long vehicles have waited, on the columns' scale.
         approaches: of the site.
         capacity: of its exits.
-        exits: filled, a row an exit: vehicles, and those that stand, of what fits.
+        exits: filled, a row an exit: vehicles, and standing ones, as shares of its capacity.
         columns: filled.
     """
     n, behind = len(approaches), len(capacity)
+    count, queue, near, arrivals = values[:n], values[n : 2 * n], values[2 * n : 3 * n], values[3 * n : 4 * n]
+    speed, occupancy, inside = values[4 * n : 5 * n], values[5 * n : 6 * n], values[6 * n : 7 * n]
+    of_exits = values[7 * n :].reshape(2, behind)
     for a in range(n):
-        here, seen, count = approaches[a], columns[a], told[a]
-        seen[0] = 1.0 if np.isfinite(count) else 0.0
-        for k in range(4):  # vehicles on it, those that stand, are near and are due
-            seen[1 + k] = told[k * n + a] / VEHICLES
-        seen[5], seen[6] = told[4 * n + a] / here.limit, told[5 * n + a]
-        seen[7], seen[8], seen[INSIDE] = waiting[a], here.length, told[6 * n + a] / VEHICLES
+        here, seen = approaches[a], columns[a]
+        seen[KNOWN] = 1.0 if np.isfinite(count[a]) else 0.0
+        seen[COUNT], seen[QUEUE] = count[a] / VEHICLES, queue[a] / VEHICLES
+        seen[NEAR], seen[ARRIVALS] = near[a] / VEHICLES, arrivals[a] / VEHICLES
+        seen[SPEED], seen[OCCUPANCY] = speed[a] / here.limit, occupancy[a]
+        seen[WAITING], seen[LENGTH], seen[INSIDE] = waiting[a], here.length, inside[a] / VEHICLES
         for column in range(len(seen)):
             if np.isnan(seen[column]):
                 seen[column] = 0.0
     for e in range(behind):
         for k in range(2):
-            share = told[7 * n + k * behind + e] / capacity[e]
+            share = of_exits[k, e] / capacity[e]
             exits[e, k] = 0.0 if np.isnan(share) else share
 
 
@@ -206,7 +218,7 @@ def _fill_approaches(
     boundscheck=True,
 )
 def _fill_stages(
-    told: np.ndarray,
+    values: np.ndarray,
     mask: np.ndarray,
     inside: np.ndarray,
     exists: np.ndarray,
@@ -218,7 +230,7 @@ def _fill_stages(
     """Fill the columns of stages.
 
     Args:
-        told: what `OF_STAGES` names, one after the other.
+        values: the readings `OF_STAGES`, one after the other.
         mask: which stages may be asked for.
         inside: vehicles that stand in the middle, by junction and approach, on the columns' scale.
         exists: which stages there are.
@@ -228,9 +240,9 @@ def _fill_stages(
         columns: filled.
     """
     n, stages = exists.shape
-    red_s = told[3 * n :]
+    stage, clearing_s, green_s, red_s = values[:n], values[n : 2 * n], values[2 * n : 3 * n], values[3 * n :]
     for j in range(n):
-        current = whole(told[j])
+        current = whole(stage[j])
         for s in range(stages):
             seen, red, crossed = columns[j, s], 0.0, 0.0
             for movement in served[j, s]:
@@ -238,10 +250,12 @@ def _fill_stages(
                     red = max(red, red_s[movement])
             for a in range(inside.shape[1]):
                 crossed += crosses[j, s, a] * inside[j, a]
-            seen[0], seen[4] = exists[j, s], min(red / RED_S, 2.0)
-            seen[5], seen[6], seen[7] = intergreen_s[j, current, s] / CLEARING_S, mask[j, s], crossed
+            seen[EXISTS], seen[RED_AGE] = exists[j, s], min(red / RED_S, 2.0)
+            seen[INTERGREEN], seen[ALLOWED] = intergreen_s[j, current, s] / CLEARING_S, mask[j, s]
+            seen[CROSSED] = crossed
         shown = columns[j, current]
-        shown[1], shown[2], shown[3] = 1.0, min(told[2 * n + j] / GREEN_S, 2.0), told[n + j] / CLEARING_S
+        shown[CURRENT], shown[CLEARING] = 1.0, clearing_s[j] / CLEARING_S
+        shown[GREEN_AGE] = min(green_s[j] / GREEN_S, 2.0)
 
 
 def _serves(junction: Junction, approaches: Sequence[int]) -> np.ndarray:

@@ -68,4 +68,5 @@ class FailedLoops:
 
 def _stages(junction: Junction, approach: int) -> np.ndarray:
     """Which stages show green to any movement of an approach, bool ``(stages,)``."""
-    return np.array(junction.greens)[:, junction.movements_of(approach)].any(axis=1)
+    mine = junction.movements_of(approach)
+    return np.array([any(green[k] for k in mine) for green in junction.greens])

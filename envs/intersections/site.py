@@ -176,10 +176,6 @@ class Junction(Frozen):
         """
         return tuple(tuple(signal in GREEN for signal in stage) for stage in self.stages)
 
-    def stages_of(self, movement: int) -> list[int]:
-        """Stages that show green to a signal index."""
-        return [s for s, served in enumerate(self.greens) if served[movement]]
-
     @cached_property
     def home_stages(self) -> tuple[int, ...]:
         """For every signal index, the stage that serves it when it is overdue (-1: no stage does).
