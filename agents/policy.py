@@ -35,7 +35,7 @@ from envs.core.frozen import first_problem
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
-from envs.core.world import Coordination, Observation, Requests
+from envs.core.world import Controller, Coordination, Observation, Requests
 
 LOGGER = logging.getLogger(__name__)
 
@@ -140,17 +140,15 @@ _LOADED: WeakValueDictionary[str, onnxruntime.InferenceSession] = WeakValueDicti
 processor. Running a session changes nothing in it, so threads may do so at a time."""
 
 
-class Policy:
-    """A policy from a bundle: a `Controller`.
+class Policy(Controller):
+    """A policy from a bundle, without memory.
 
     Attributes:
         name: from its card.
-        program: None, as the policy decides itself.
         card: its card.
         envelope: what it has seen; None: nobody noted that.
     """
 
-    program: Any = None
     _coordination: Coordination | None = None
 
     def __init__(self, card: PolicyCard, session: onnxruntime.InferenceSession, envelope: Envelope | None = None):
@@ -212,9 +210,6 @@ class Policy:
                 else "leave them out, as an agent chooses one of several"
             )
             raise CityloopError(f"policy {self.name!r} has {says} and an agent's actions are {space}: {mend}")
-
-    def reset(self) -> None:
-        """Nothing to forget: a policy has no memory."""
 
     def logits(self, observation: Observation) -> np.ndarray:
         """What the model gives, `OUTPUT`: masked logits, or means of numbers.

@@ -50,7 +50,7 @@ class Plan:
     cost_m3: float
 
 
-class Replay:
+class Replay(Controller):
     """Asks for a plan's settings, one decision after the other, until it ends.
 
     Args:
@@ -58,7 +58,6 @@ class Replay:
     """
 
     name = "oracle"
-    program: Any = None
 
     def __init__(self, settings: np.ndarray):
         self._settings, self._at = settings, 0

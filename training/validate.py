@@ -64,7 +64,7 @@ class Verdict:
     episode: Episode
 
 
-class NetworkController:
+class NetworkController(Controller):
     """A policy network in torch as a controller: takes its most probable actions.
 
     Args:
@@ -74,15 +74,10 @@ class NetworkController:
         coordination: how agents agree at the site.
     """
 
-    program: Any = None
-
     def __init__(
         self, policy: torch.nn.Module, codec: ActionCodec, name: str, coordination: Coordination | None = None
     ):
         self.name, self._policy, self._codec, self._coordination = name, policy, codec, coordination
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Requests for all agents."""

@@ -167,7 +167,7 @@ class ContinuousFriction(Friction):
         return invert(self.site, self.wanted(readings), rate).clip(0.0, self.full)
 
 
-class Unmounted:
+class Unmounted(Controller):
     """The building without its dampers: no decision, what every ratio is measured against.
 
     Args:
@@ -179,9 +179,6 @@ class Unmounted:
 
     def __init__(self, site: DampersSite):
         self._n = len(site.agents)
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Nothing to ask for: zeros ``(N, 1)``."""

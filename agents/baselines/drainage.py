@@ -26,7 +26,7 @@ def tuned(site: str, law: str) -> Mapping[str, float]:
     return content.get(site, {}).get(law, {})
 
 
-class Fixed:
+class Fixed(Controller):
     """Asks for the same settings always.
 
     Args:
@@ -34,20 +34,15 @@ class Fixed:
         settings: of all gates.
     """
 
-    program: Any = None
-
     def __init__(self, name: str, settings: np.ndarray):
         self.name, self._settings = name, settings
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Settings ``(N, 1)``."""
         return self._settings[:, None].copy()
 
 
-class _OnLevels:
+class _OnLevels(Controller):
     """Base of the laws that know how full each gate's tank, and the next below, is; the static setting where they do
     not.
 
@@ -56,7 +51,6 @@ class _OnLevels:
         numbers: of the law; those that were tuned for the site, else `NUMBERS`, if not given.
     """
 
-    program: Any = None
     name: str
     NUMBERS: ClassVar[Mapping[str, float]] = {}
 
@@ -67,9 +61,6 @@ class _OnLevels:
         self._tank = np.array([gate.tank for gate in site.gates])
         self._below = np.array([gate.below for gate in site.gates])
         self._full_m = np.array([tank.full_m for tank in site.tanks])
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Settings ``(N, 1)``."""

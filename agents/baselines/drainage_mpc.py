@@ -10,13 +10,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from agents.baselines.drainage_branch import Branch, Outcome, Run
 from envs.core.readings import Readings
-from envs.core.world import Observation, Requests
+from envs.core.world import Controller, Observation, Requests
 from envs.drainage.site import LEADS_MIN, DrainageSite
 
 SPREAD = 0.25
@@ -52,7 +51,7 @@ class Search:
     limit_s: float = 60.0
 
 
-class ModelPredictive:
+class ModelPredictive(Controller):
     """See the module. Remembers the episode; without a forecast it plans for the rain of the moment to last.
 
     Args:
@@ -61,7 +60,6 @@ class ModelPredictive:
     """
 
     name = "mpc"
-    program: Any = None
     timed = True
     """How far it searches depends on the machine: a replay need not come to the same."""
 

@@ -23,7 +23,7 @@ SILENT_VEH_S = 1 / 20
 """Arrivals that are assumed on an approach with a dead detector while it is red: 180 vehicles an hour and lane."""
 
 
-class StageRule:
+class StageRule(Controller):
     """Asks, of all stages that are allowed, for the one with the highest score; ties go to the lowest index.
 
     A stage's score is a weighted sum over what the detectors count, so a decision is two matrix products.
@@ -35,16 +35,11 @@ class StageRule:
         site: the site.
     """
 
-    program: Any = None
-
     def __init__(self, name: str, column: str, minus_exits: bool, site: SignalSite):
         self.name, self._column, self._minus_exits = name, column, minus_exits
         self._shape = (len(site.junctions), site.most_stages)
         self._served, self._sent = _weights(site, self._shape)
         self._of = np.array([movement.approach for j in site.junctions for movement in j.movements])
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Wished stage of every junction, int64 ``(N,)``."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.core.world import Observation, Requests
+from envs.core.world import Controller, Observation, Requests
 from envs.intersections.signals import LocalProgram, transition
 from envs.intersections.site import Junction, Phase, SignalSite
 from envs.intersections.stages import safe_stage
@@ -46,7 +46,7 @@ ACTUATED = {"max-gap": "3.0", "detector-gap": "2.0", "passing-time": "2.0", "ina
 """Parameters of SUMO's actuated logic; see `actuated` for what else was tried."""
 
 
-class LocalPlan:
+class LocalPlan(Controller):
     """A controller whose program the cabinet runs.
 
     Where nobody can run the program (a plant that only takes requests), `act` follows the cycle by the green's age.
@@ -76,9 +76,6 @@ class LocalPlan:
                     waiting = [start + k for k in junction.gained(stage, following)]
                     self._again.setdefault((j, stage), []).append((following, green_s, waiting))
             start += len(junction.movements)
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """The stage that the plan wants now, int64 ``(N,)``."""

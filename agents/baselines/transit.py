@@ -25,7 +25,7 @@ from envs.transit.urgency import USUAL as HASTE
 from envs.transit.urgency import Haste, urgency
 
 
-class Local:
+class Local(Controller):
     """A way to dispatch that the plant carries out by itself.
 
     Where nobody can run the program (a plant that only takes settings), `act` leaves idle vehicles where they are.
@@ -36,9 +36,6 @@ class Local:
 
     def __init__(self, program: Dispatch):
         self.name, self.program = program.name, program
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Scores of the vehicles as they stand, and no urgency, ``(N, 2)``."""
@@ -84,7 +81,7 @@ PERIOD_S = 300.0
 worse."""
 
 
-class _Rebalancing:
+class _Rebalancing(Controller):
     """Base of the controllers that say where idle vehicles should stand, every so often; in between they stay.
 
     Args:
@@ -92,7 +89,6 @@ class _Rebalancing:
         period_s: seconds between two rebalancings; rounded up to whole decisions.
     """
 
-    program: Any = None
     name: str
 
     def __init__(self, site: TransitSite, period_s: float = PERIOD_S):
@@ -182,7 +178,7 @@ class Foreseen(_Rebalancing):
         return counts + NOTHING
 
 
-class Standby:
+class Standby(Controller):
     """Insertion, and idle vehicles to where they shorten the wait most that the next request has to expect.
 
     At every decision; see `envs.transit.standby`. A wait weighs the more, the fewer riders wait for each vehicle; see
@@ -194,14 +190,10 @@ class Standby:
         haste: how urgent a wait is.
     """
 
-    program: Any = None
     name = "standby"
 
     def __init__(self, site: TransitSite, reckoning: Reckoning = RECKONING, haste: Haste = HASTE):
         self.site, self._reckoning, self._haste = site, reckoning, haste
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
         """Scores and urgency, ``(N, 2)``."""

@@ -11,6 +11,9 @@ from pathlib import Path
 NUMBA, MATPLOTLIB = "NUMBA_CACHE_DIR", "MPLCONFIGDIR"
 """The environment variables that name folders to these two, in this process and its children."""
 
+CACHE = "CITYLOOP_CACHE"
+"""Environment variable: the folder that a user wants for all of this."""
+
 
 def find_caches() -> None:
     """Name folders of our own to numba and matplotlib where they would find none; call it before they are imported.
@@ -28,11 +31,15 @@ def find_caches() -> None:
 
 
 def cache_folder() -> Path:
-    """``cityloop`` in the user's cache, else a folder of the user's own among the temporary ones; it may not exist yet.
+    """``$CITYLOOP_CACHE``, else ``cityloop`` in the user's cache, else one of the user's own among temporary folders.
+
+    It may not exist yet.
 
     Raises:
         OSError: if nothing can be written anywhere.
     """
+    if named := os.environ.get(CACHE):
+        return Path(named)
     usual = _user_cache()
     return usual / "cityloop" if can_be_made(usual) else _own_folder()
 

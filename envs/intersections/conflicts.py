@@ -26,7 +26,7 @@ def right_of_way(connections: list[Any]) -> tuple[set[tuple[int, int]], set[tupl
         for (a, row_a, to_a), (b, row_b, to_b) in permutations(links, 2):
             if a == b:
                 continue
-            if _told(node._prohibits, row_a, row_b):
+            if _entry(node._prohibits, row_a, row_b):
                 yields.add((a, b))
             if cross(node, row_a, row_b, to_a is to_b):
                 foes.add((min(a, b), max(a, b)))
@@ -67,8 +67,8 @@ def crossing_of(connection: Any) -> Any:
     return next((edge for edge in ends if edge.getFunction() == "crossing"), None)
 
 
-def _told(table: dict[int, str], row: int, column: int) -> bool | None:
-    """What a junction's right-of-way table says of two of its links; None: nothing."""
+def _entry(table: dict[int, str], row: int, column: int) -> bool | None:
+    """The entry of a junction's right-of-way table for two of its links, by their rows; None: there is none."""
     return None if row not in table or column < 0 else table[row][-(column + 1)] == "1"
 
 
@@ -78,7 +78,7 @@ def cross(node: Any, a: int, b: int, merge: bool) -> bool:
     Of a turn into the lane beside a tram's or a bus's and one into that, netconvert names the second in the row of the
     first, not the first in that of the second, and lets neither give way: their ways do not meet.
     """
-    said = _told(node._foes, a, b), _told(node._foes, b, a)
+    said = _entry(node._foes, a, b), _entry(node._foes, b, a)
     if set(said) == {True, False}:
-        return merge or bool(_told(node._prohibits, a, b) or _told(node._prohibits, b, a))
+        return merge or bool(_entry(node._prohibits, a, b) or _entry(node._prohibits, b, a))
     return any(said)

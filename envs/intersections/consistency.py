@@ -79,12 +79,12 @@ class SignalConsistency:
             "clock": Rule("junction", "the age of the green does not fit the clock", {"green_s": each}, 1.5),
         }
         moving = {name: Plausible(rest_low=0.0) for name in COUNTS}
-        told = Plausible(jumps=False, moves=False, imputable=False)
+        reported = Plausible(jumps=False, moves=False, imputable=False)
         self.plausible = moving | {
             "speed_mps": Plausible(limit, rest_low=0.0, rest_high=limit),
             "occupancy": Plausible(rest_low=0.0, rest_high=1.0),
             "waiting_s": Plausible(60.0, jumps=False, rest_low=0.0),  # a queue that drives off waits no more
-            **dict.fromkeys(("stage", "clearing_s", "green_s", "red_s"), told),
+            **dict.fromkeys(("stage", "clearing_s", "green_s", "red_s"), reported),
         }
         self.concerns = self._concerns(site)
 

@@ -17,12 +17,6 @@ DEMAND_S = 600
 VEHICLES_PER_ENTRY_H = 300
 
 
-def networks_folder() -> Path:
-    """Where generated networks are kept: ``$CITYLOOP_CACHE``, or where everything is that can be made again."""
-    named = os.environ.get("CITYLOOP_CACHE")
-    return Path(named) if named else cache_folder()
-
-
 def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path, Path]:
     """Paths of a network and of its route file; made once, then read from the cache.
 
@@ -30,7 +24,7 @@ def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path,
         name: of the files, without an ending.
         make: writes a network and a route file to the two paths it gets, whose folder it may use.
     """
-    folder = networks_folder()
+    folder = cache_folder()
     net, routes = folder / f"{name}.net.xml", folder / f"{name}.rou.xml"
     if not (net.is_file() and routes.is_file()):
         folder.mkdir(parents=True, exist_ok=True)

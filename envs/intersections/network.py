@@ -88,12 +88,12 @@ def _load_site(
     builder = _Builder(net, range_m, flows, regime, timing)
     junctions = [junction for light in lights if (junction := builder.junction(light)) is not None]
     if not junctions:
-        told = [f"signal {light}: {why}" for light, why in builder.kept.items()]
-        told += ["give programs with at least two green phases (netconvert --tls.rebuild)"]
+        reasons = [f"signal {light}: {why}" for light, why in builder.kept.items()]
+        reasons += ["give programs with at least two green phases (netconvert --tls.rebuild)"]
         raise CityloopError(
-            f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: {told[0]}"
+            f"network {net_file} has {len(lights)} traffic lights, none of which can be controlled: {reasons[0]}"
         )
-    for sentence in builder.told():
+    for sentence in builder.warnings():
         warn_once(LOGGER, net_file, sentence)
     movements = [movement for junction in junctions for movement in junction.movements]
     if any(flows.values()) and not any(movement.flow_veh_h for movement in movements):
@@ -257,8 +257,8 @@ class _Builder:
             place=_middle(connections),
         )
 
-    def told(self) -> Iterator[str]:
-        """What is lost of signals, a sentence each as long as these are few."""
+    def warnings(self) -> Iterator[str]:
+        """Sentences on what a site cannot have of the network's signals: one a signal, as long as these are few."""
         for what, lights in self.clocked.items():
             some, more = ", ".join(lights[:SHOWN]), f" and {len(lights) - SHOWN} more" * (len(lights) > SHOWN)
             who = f"signal {some} has a program" if len(lights) == 1 else f"signals {some}{more} have programs"

@@ -255,8 +255,8 @@ class SignalSite(Site):
 
     @model_validator(mode="before")
     @classmethod
-    def _told_by_its_timing(cls, content: Any) -> Any:
-        """What was written before sites had a regime: RESCO's protocol is the one without all-red."""
+    def _regime_from_timing(cls, content: Any) -> Any:
+        """Regime of sites that were written before sites had one: RESCO's protocol is the one without all-red."""
         if not isinstance(content, dict) or "regime" in content:
             return content
         timing = content.get("timing")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from envs.core import cache
-from envs.intersections.generate import networks_folder
 
 BOTH = (cache.NUMBA, cache.MATPLOTLIB)
 
@@ -76,9 +75,9 @@ def test_both_decide_by_themselves_where_they_can(monkeypatch, tmp_path):
 
 def test_networks_are_kept_where_the_user_says_or_can_write(nowhere, monkeypatch):
     monkeypatch.setenv("CITYLOOP_CACHE", "/somewhere")
-    assert networks_folder() == Path("/somewhere")
+    assert cache.cache_folder() == Path("/somewhere")
     monkeypatch.delenv("CITYLOOP_CACHE")
-    assert networks_folder() == nowhere / f"cityloop-{os.getuid()}"
+    assert cache.cache_folder() == nowhere / f"cityloop-{os.getuid()}"
     monkeypatch.setattr(cache.os, "access", lambda path, mode: True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(nowhere))
-    assert networks_folder() == nowhere / "cityloop"
+    assert cache.cache_folder() == nowhere / "cityloop"
