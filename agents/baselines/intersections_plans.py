@@ -43,7 +43,7 @@ LOOP_M = 0.1
 """A detector at the beginning of a lane is so far from it."""
 
 ACTUATED = {"max-gap": "3.0", "detector-gap": "2.0", "passing-time": "2.0", "inactive-threshold": "180"}
-"""Parameters of SUMO's actuated logic; see `actuated` for what else was tried."""
+"""Parameters of SUMO's actuated logic, as chosen in envs/intersections/RESULTS.md."""
 
 
 class LocalPlan(Controller):
@@ -137,20 +137,7 @@ def actuated(site: SignalSite) -> LocalPlan:
     Stages follow in the network's order. A stage that serves nothing beyond what another one serves (a protected left
     turn) is skipped unless its detectors were crossed.
 
-    Chosen on validation seeds 10000 to 10002 in the engineer regime. Median delay in s:
-
-                                       cologne1  cologne3  cologne8  ingolstadt1  ingolstadt7  grid4x4
-        this                                 29        31        31           22           51      107
-        no stage skipped                     39        51        41           23           47      107
-        any stage after any other            29        41        28           23           45      109
-        no skipping, jam-threshold 30        41        53        53           26           57        -
-
-    That was before detectors of short lanes lay where `loops` puts them. On test seeds this changes these by 4 % at
-    most, and ingolstadt21, where most lanes are short, either way: 91 to 77 s in the mean (resco), 163 to 189.
-
-    With a jam threshold the detectors of lanes with a permissive green count too, and a waiting left turn holds an
-    empty green. Gaps of 2 s and 1.5 s, detector gaps of 1 s and 3 s, a maximum green of 30 s, and SUMO's delay-based
-    logic were no better on most maps.
+    What else was tried is in envs/intersections/RESULTS.md, "How actuated control was set".
     """
     cycles = [own_cycle(site, junction) for junction in site.junctions]
     return LocalPlan(compile_actuated(site, cycles), cycles, site)

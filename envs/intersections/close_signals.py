@@ -143,6 +143,7 @@ def _beside(pair: _Pair, near: _Pair, cost: np.ndarray, stages: np.ndarray) -> n
 
 
 def _log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of a policy's probabilities, the log-softmax of each row; by hand, as scipy is slow to import."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     normal: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return normal

@@ -144,12 +144,10 @@ def _ends(trip: Element, way: str, net: Any, zones: Mapping[str, Element]) -> En
 
 def _quickest(net: Any, trips: Mapping[tuple[Ends, Ends], float]) -> Iterator[tuple[list[str], float]]:
     """The quickest path of every trip on the empty network, as edges, with its weight; without one, it is left out."""
-    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import dijkstra
 
     roads = [edge for edge in net.getEdges(withInternal=False) if edge.allows("passenger")]
-    ids = [edge.getID() for edge in roads]
-    index = {name: k for k, name in enumerate(ids)}
+    index = {road.getID(): k for k, road in enumerate(roads)}
     legs = [
         ([index[name] for name in starts if name in index], [index[name] for name in ends if name in index], weight)
         for (starts, ends), weight in trips.items()
@@ -157,22 +155,39 @@ def _quickest(net: Any, trips: Mapping[tuple[Ends, Ends], float]) -> Iterator[tu
     known = [leg for leg in legs if leg[0] and leg[1]]
     if not known:
         return
-    arcs = [(k, index[n.getID()]) for k, e in enumerate(roads) for n in e.getAllowedOutgoing("passenger")]
-    tails, heads = np.array(arcs).reshape(-1, 2).T
-    time_s = np.array([edge.getLength() / max(edge.getSpeed(), 0.1) for edge in roads])
-    graph = csr_array((time_s[heads], (tails, heads)), shape=(len(roads), len(roads)))
+    time_s = np.array([road.getLength() / max(road.getSpeed(), 0.1) for road in roads])
     origins = sorted({start for starts, _, _ in known for start in starts})
     row = {start: k for k, start in enumerate(origins)}
-    away_s, before = dijkstra(graph, indices=origins, return_predecessors=True)
+    away_s, before = dijkstra(_graph(roads, index, time_s), indices=origins, return_predecessors=True)
     for starts, ends, weight in known:
         total_s = time_s[starts][:, None] + away_s[np.ix_([row[start] for start in starts], ends)]
         first, last = np.unravel_index(total_s.argmin(), total_s.shape)
-        if np.isinf(total_s[first, last]):
-            continue
-        path = [ends[last]]
-        while path[-1] != starts[first]:
-            path.append(int(before[row[starts[first]], path[-1]]))
-        yield [ids[k] for k in reversed(path)], weight
+        if np.isfinite(total_s[first, last]):
+            path = _path(starts[first], ends[last], before[row[starts[first]]])
+            yield [roads[k].getID() for k in path], weight
+
+
+def _graph(roads: list[Any], index: Mapping[str, int], time_s: np.ndarray) -> Any:
+    """Seconds from the end of each road to the end of each that one may drive on to, as a sparse matrix.
+
+    Args:
+        roads: sumolib's edges.
+        index: road → its index.
+        time_s: to drive along each road.
+    """
+    from scipy.sparse import csr_array
+
+    arcs = [(k, index[n.getID()]) for k, road in enumerate(roads) for n in road.getAllowedOutgoing("passenger")]
+    tails, heads = np.array(arcs).reshape(-1, 2).T
+    return csr_array((time_s[heads], (tails, heads)), shape=(len(roads), len(roads)))
+
+
+def _path(start: int, end: int, before: np.ndarray) -> list[int]:
+    """Indices of the roads from one to another, given the road before each on the way from the first."""
+    path = [end]
+    while path[-1] != start:
+        path.append(int(before[path[-1]]))
+    return path[::-1]
 
 
 def _over_lanes(net: Any, hourly: dict[tuple[str, str], float]) -> Turns:

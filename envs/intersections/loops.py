@@ -11,21 +11,7 @@ from envs.intersections.signals import stop_lane
 from envs.intersections.site import Junction, SignalSite
 
 CALL_S = 15.0
-"""For how much of a green a loop that failed calls.
-
-Median delay of actuated control in s with a fifth of the detectors dead, validation seeds 10000 to 10003, regime
-engineer; on a lane that never calls, or always does, it is worse on at least two of these maps each.
-
-                    cologne3  cologne8  ingolstadt7  grid4x4  arterial4x4
-    none dead             32        31           52      107          931
-    7 s                   30         -           57        -            -
-    10 s                   -        32            -      123         1208
-    15 s                  30        32           57      135         1125
-    20 s                   -        32            -        -         1089
-    25 s                  32         -           68        -            -
-    never                 82        40           55        -         1341
-    always                33        37          104      217         1228
-"""
+"""For how much of a green a failed loop calls; chosen in RESULTS.md, "How actuated control was set"."""
 
 SILENT_S = 1e6
 """How long ago its last vehicle was, as a loop says that does not call."""
