@@ -17,20 +17,20 @@ from envs.core.world import Controller, Observation, Requests
 from envs.intersections.site import GREEN, SignalSite
 
 PERMISSIVE = 0.5
-"""What a green that gives way is worth beside a protected one."""
+"""Weight of a permissive green relative to a protected one."""
 
 SILENT_VEH_S = 1 / 20
 """Arrivals that are assumed on an approach with a dead detector while it is red: 180 vehicles an hour and lane."""
 
 
 class StageRule(Controller):
-    """Asks, of all stages that are allowed, for the one with the highest score; ties go to the lowest index.
+    """Asks for the allowed stage with the highest score; ties go to the lowest index.
 
-    A stage's score is a weighted sum over what the detectors count, so a decision is two matrix products.
+    A stage's score is a weighted sum of detector counts, so a decision is two matrix products.
 
     Args:
         name: as on the command line.
-        column: the reading that counts on approaches.
+        column: the reading of approaches that is summed.
         minus_exits: whether vehicles that stand behind the junction count against a stage.
         site: the site.
     """
@@ -42,7 +42,7 @@ class StageRule(Controller):
         self._of = np.array([movement.approach for j in site.junctions for movement in j.movements])
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """Wished stage of every junction, int64 ``(N,)``."""
+        """Requested stage of every junction, int64 ``(N,)``."""
         score = self._served @ self._live(readings)
         if self._minus_exits:
             score -= self._sent @ np.nan_to_num(readings["exit_queue_veh"])
@@ -50,7 +50,7 @@ class StageRule(Controller):
         return np.where(allowed, score.reshape(self._shape), -np.inf).argmax(axis=1)
 
     def _live(self, readings: Readings) -> np.ndarray:
-        """The counts; where a detector is silent, what would have come since the approach turned red."""
+        """The counts; for a silent detector, the usual arrivals since the approach turned red (`SILENT_VEH_S`)."""
         counts = readings[self._column]
         if not np.isnan(counts).any():
             return counts
@@ -60,7 +60,7 @@ class StageRule(Controller):
 
 
 def _weights(site: SignalSite, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """What approaches and exits weigh in the score of a stage: ``(N * S, approaches)`` and ``(N * S, exits)``.
+    """Weights of approaches and exits in the score of a stage: ``(N * S, approaches)`` and ``(N * S, exits)``.
 
     A stage serves the share of an approach's movements that it shows green, and sends as much to their exits.
     """
@@ -99,7 +99,7 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
 """Name → how to build the controller for a site."""
 
 REFERENCES = tuple(CONTROLLERS)
-"""Those that training is measured against."""
+"""Controllers that training is measured against."""
 
 FALLBACK = "max-pressure"
-"""Who takes over when a policy cannot answer: it needs nothing but counts, and keeps queues stable."""
+"""The controller that takes over when a policy cannot answer: it only needs counts, and keeps queues stable."""

@@ -25,10 +25,10 @@ SATURATION_VEH_H = 1800.0
 """Vehicles an hour that one lane lets through at green (headway 2 s)."""
 
 START_LOST_S = 2.0
-"""Green that is lost while a queue starts (HCM). SUMO's drivers brake at yellow if they can: none is gained back."""
+"""Green that is lost while a queue starts (HCM). SUMO's drivers brake at yellow if they can, so no yellow is used."""
 
 PERMISSIVE = 0.5
-"""Share of that which a lane keeps when its green gives way."""
+"""Share of the saturation flow that remains under a permissive green."""
 
 LEAST_FLOW_VEH_H = 20.0
 """Every movement is planned for at least this much, so that none is left without green."""
@@ -40,7 +40,7 @@ MOST_SATURATED = 0.95
 """Sum of the flow ratios from which Webster's formula would have no finite cycle."""
 
 LOOP_M = 0.1
-"""A detector at the beginning of a lane is so far from it."""
+"""Distance from the beginning of a lane of a detector that lies there."""
 
 ACTUATED = {"max-gap": "3.0", "detector-gap": "2.0", "passing-time": "2.0", "inactive-threshold": "180"}
 """Parameters of SUMO's actuated logic, as chosen in envs/intersections/RESULTS.md."""
@@ -49,8 +49,8 @@ ACTUATED = {"max-gap": "3.0", "detector-gap": "2.0", "passing-time": "2.0", "ina
 class LocalPlan(Controller):
     """A controller whose program the cabinet runs.
 
-    Where nobody can run the program (a plant that only takes requests), `act` follows the cycle by the green's age.
-    After a stage that the cycle shows more than once comes the one of its successors that has been red for longest.
+    If the plant cannot run the program (it only takes requests), `act` follows the cycle by the green's age. After a
+    stage that the cycle shows more than once comes the one of its successors that has been red for longest.
 
     Args:
         program: for the plant's own local control.
@@ -64,7 +64,7 @@ class LocalPlan(Controller):
         self._next = np.zeros((len(cycles), stages), dtype=np.int64)
         self._green_s = np.zeros((len(cycles), stages))
         self._rows = np.arange(len(cycles))
-        self._again: dict[tuple[int, int], list[tuple[int, float, list[int]]]] = {}  # next stage, green, who waits
+        self._again: dict[tuple[int, int], list[tuple[int, float, list[int]]]] = {}  # next stage, green, waiting
         start = 0
         for j, junction in enumerate(site.junctions):
             cycle = joined(cycles[j])
@@ -89,7 +89,7 @@ class LocalPlan(Controller):
 
 
 def joined(cycle: Cycle) -> Cycle:
-    """A cycle with what is one green in it as one: the same stage several times in a row, and last and first."""
+    """A cycle with repeats of a stage in a row (and last and first) joined into one green."""
     found: Cycle = []
     for stage, green_s in cycle:
         before_s = found.pop()[1] if found and found[-1][0] == stage else 0.0
@@ -195,8 +195,8 @@ def compile_actuated(site: SignalSite, cycles: Sequence[Cycle]) -> LocalProgram:
 def loops(site: SignalSite) -> dict[str, tuple[str, float]]:
     """Where the detectors of lanes lie that are shorter than the detector gap: lane and metres from its beginning.
 
-    As far upstream as the gap says, but nowhere where vehicles for other lanes drive, too. SUMO would put them there,
-    and whoever stood there, for another stage, would keep the green of this one until its maximum.
+    They lie as far upstream as the gap demands, but only where no vehicles for other lanes drive. SUMO would put them
+    there, and a vehicle that stands there for another stage would hold the green of this one until its maximum.
     """
     users = Counter(segment.lane for approach in site.approaches for segment in approach.segments)
     found = {}

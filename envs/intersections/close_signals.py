@@ -1,11 +1,11 @@
 """Closely spaced signals: a queue between them reaches back into the junction behind.
 
-On a few cars' length between two junctions nobody may wait for long: followers stop in the middle of the junction
-behind, and where that happens both ways each tail blocks whom the other waits for, so that no signal frees them.
-Practice runs such a pair from one cabinet. Here each signal is an agent of its own, so the stages of close signals are
-made to fit: of all pairs of stages they ask for the one that the policy likes best, less what it costs to let vehicles
-onto a short lane that does not empty. So junctions are a coordination graph with a payoff a pair (Guestrin, Lagoudakis
-and Parr 2002), and pair after pair is improved.
+If only a few cars fit between two junctions, a queue there must not last: further vehicles stop in the middle of the
+junction behind. If that happens in both directions, the end of each queue blocks the vehicles that the other queue
+waits for, and no signal can clear them. Practice runs such a pair from one cabinet. Here each signal is an agent of its
+own, so the stages of close signals are made to fit: of all pairs of stages they ask for the one with the highest
+probability under the policy, less a cost of letting vehicles onto a short lane that does not empty. Junctions are a
+coordination graph with a payoff for each pair (Guestrin, Lagoudakis and Parr 2002), and pair after pair is improved.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from envs.core.readings import Readings
 from envs.intersections.site import GREEN, VEHICLE_SPACE_M, SignalSite
 
 SHORT_M = 25.0
-"""Signals are close if less road than this lies from one junction to the other's stop line: room for three vehicles."""
+"""Signals are close if the road from one junction to the other's stop line is shorter: room for three vehicles."""
 
 RED_NATS, BOTH_BLOCK_NATS = 2.0, 20.0
-"""What it costs to let vehicles onto a short lane whose own signal is red, for each such lane; and to let them on, in
-both directions, to where somebody is in their way whom the signal ahead stops or lets go only where opposing traffic
-allows. In nats, as a policy's preferences are logarithms of probabilities. Chosen on validation seeds of ingolstadt21,
-town3 and town7."""
+"""Cost of letting vehicles onto a short lane whose own signal is red, for each such lane; and cost of letting vehicles
+on, in both directions, behind vehicles that the signal ahead stops or gives a permissive green only. In nats, as a
+policy's preferences are logarithms of probabilities. Chosen on validation seeds of ingolstadt21, town3 and town7."""
 
 SWEEPS = 8
-"""How often a chain of close signals is gone through at most; a pair by itself is settled after the first."""
+"""Largest number of passes over a chain of close signals; a pair by itself is settled after the first."""
 
 
 class _Lane(NamedTuple):
@@ -37,9 +36,9 @@ class _Lane(NamedTuple):
 
     Attributes:
         behind, ahead: indices of the junctions.
-        approach: index of the approach that it is.
-        length_m: from the junction behind to the stop line.
-        fed: stages of the junction behind that let vehicles onto it.
+        approach: index of the lane among the site's approaches.
+        length_m: distance from the junction behind to the stop line.
+        fed: stages of the junction behind that let vehicles onto the lane.
     """
 
     behind: int
@@ -55,11 +54,11 @@ class _Pair:
 
     Attributes:
         one, other: indices of the junctions, in the site's order.
-        red: what a stage of one costs beside a stage of the other, whoever is on the lanes, ``(stages, stages)``.
-        lanes: approaches that the lanes are, ``(lanes,)``.
-        onward: which of them lead from one to the other.
-        held: stages that let vehicles on to where somebody on a lane is in their way, beside stages that do not let him
-            go unopposed: ``(lanes, stages, stages)``.
+        red: cost of a stage of one with a stage of the other, independent of vehicles, ``(stages, stages)``.
+        lanes: indices of the lanes among the site's approaches, ``(lanes,)``.
+        onward: whether each lane leads from one to the other, ``(lanes,)``.
+        held: whether a stage lets vehicles on behind those of a lane while the stage of the signal ahead does not give
+            that lane a protected green, ``(lanes, stages, stages)``.
     """
 
     one: int
@@ -70,10 +69,10 @@ class _Pair:
     held: np.ndarray
 
     def cost(self, taken: np.ndarray) -> np.ndarray:
-        """What a stage of one costs beside a stage of the other, ``(stages, stages)``.
+        """Cost of a stage of one with a stage of the other, ``(stages, stages)``.
 
         Args:
-            taken: whether somebody is on each approach of the site.
+            taken: whether there is a vehicle on each approach of the site.
         """
         there = taken[self.lanes]
         block = self.held[there & self.onward].any(axis=0) & self.held[there & ~self.onward].any(axis=0)
@@ -94,7 +93,7 @@ class CloseSignals:
 
     @classmethod
     def of(cls, site: SignalSite) -> Self | None:
-        """Those of a site; None if it has none."""
+        """The pairs of a site; None if it has none."""
         between: dict[tuple[int, int], list[_Lane]] = {}
         for lane in _short_lanes(site):
             between.setdefault((min(lane.behind, lane.ahead), max(lane.behind, lane.ahead)), []).append(lane)
@@ -102,11 +101,11 @@ class CloseSignals:
         return cls(pairs) if pairs else None
 
     def settle(self, preferences: np.ndarray, readings: Readings) -> np.ndarray:
-        """The stages to ask for: everybody's favourite, but where those of close signals do not fit.
+        """The stages to ask for: each junction's most probable one, unless those of close signals do not fit.
 
         Args:
             preferences: a policy's masked logits, ``(junctions, stages)``.
-            readings: of this moment. Where a detector is silent, nobody is taken to stand.
+            readings: of this moment. An approach with a silent detector counts as empty.
 
         Returns:
             int64 ``(junctions,)``.
@@ -122,7 +121,7 @@ class CloseSignals:
         return stages
 
     def _sweep(self, stages: np.ndarray, likes: np.ndarray, costs: list[np.ndarray]) -> bool:
-        """Let every pair take the stages that suit it best, as all others stand; says whether any changed."""
+        """Give every pair its best stages, with those of all others as they are; returns whether any changed."""
         changed = False
         for k, pair in enumerate(self._pairs):
             worth = likes[pair.one][:, None] + likes[pair.other] - costs[k]
@@ -136,7 +135,7 @@ class CloseSignals:
 
 
 def _beside(pair: _Pair, near: _Pair, cost: np.ndarray, stages: np.ndarray) -> np.ndarray:
-    """What the stages of a pair cost beside the third signal that one of the two is close to, too."""
+    """Costs of a pair's stages with the stage of a third signal that is close to one of the two."""
     shared = near.one if near.one in (pair.one, pair.other) else near.other
     costs = cost[:, stages[near.other]] if shared == near.one else cost[stages[near.one]]
     return costs[:, None] if shared == pair.one else costs
@@ -159,10 +158,10 @@ def _pair(site: SignalSite, one: int, other: int, lanes: list[_Lane]) -> _Pair:
 
 
 def _reached(lane: _Lane, lanes: list[_Lane]) -> frozenset[int]:
-    """Stages of the junction behind that let vehicles on to where somebody on a lane is in their way.
+    """Stages of the junction behind that let vehicles on to where those on a lane are in their way.
 
-    With room for two vehicles that is the lane itself; with less, one that waits and one that follows reach back into
-    the junction, and all lanes beside it.
+    A lane with room for two vehicles blocks itself only. On a shorter one, a waiting vehicle and its follower reach
+    back into the junction, and block all lanes beside it.
     """
     if lane.length_m >= 2 * VEHICLE_SPACE_M:
         return lane.fed
@@ -170,9 +169,16 @@ def _reached(lane: _Lane, lanes: list[_Lane]) -> frozenset[int]:
 
 
 def _not_emptied(site: SignalSite, lane: _Lane, fed: Set[int], shown: str) -> np.ndarray:
-    """Stages behind of those given, with stages ahead that do not show all who are on a lane one of these signals.
+    """Whether a stage behind feeds a lane while a stage ahead does not show all its movements one of some signals.
 
-    Bool ``(stages, stages)``, as many as the largest junction has.
+    Args:
+        site: the site.
+        lane: the lane.
+        fed: stages of the junction behind that count.
+        shown: letters of the signals.
+
+    Returns:
+        bool ``(stages, stages)``, as many as the largest junction has.
     """
     size, junction = site.most_stages, site.junctions[lane.ahead]
     movements = junction.movements_of(lane.approach)
@@ -183,7 +189,7 @@ def _not_emptied(site: SignalSite, lane: _Lane, fed: Set[int], shown: str) -> np
 
 
 def _short_lanes(site: SignalSite) -> Iterator[_Lane]:
-    """Where one signal lets vehicles onto a lane that ends at another's stop line within `SHORT_M`."""
+    """Lanes onto which one signal lets vehicles, and which end at another's stop line within `SHORT_M`."""
     close: dict[str, list[tuple[int, int, float]]] = {}
     for ahead, junction in enumerate(site.junctions):
         for approach in junction.approaches:

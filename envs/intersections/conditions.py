@@ -1,4 +1,4 @@
-"""What a traffic operator is to be told of."""
+"""Conditions that a traffic operator is alerted to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envs.core.readings import Readings
 from envs.intersections.site import SignalSite
 
 STOOD_S = 300.0
-"""Vehicles of a lane that have stood so long in the mean: by then an episode counts as gridlocked, too."""
+"""Mean standstill of a lane's queue that is reported; from it on an episode counts as gridlocked, too."""
 
 BLOCKED_VEH = 3.0
 """Vehicles that stand in the middle of a junction."""

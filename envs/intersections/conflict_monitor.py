@@ -12,7 +12,7 @@ from envs.intersections.site import GREEN, Junction, SignalSite, ite_red_clearan
 
 
 class ConflictMonitor:
-    """Watches what one junction shows, second by second.
+    """Watches the lamps of one junction, second by second.
 
     Args:
         site: the site.
@@ -23,7 +23,7 @@ class ConflictMonitor:
         self.site, self.junction = site, junction
         self._yields = set(junction.yields)
         self._limit_s = site.max_red_s(junction)
-        self._conflicts: dict[str, list[tuple[int, int]]] = {}  # of every state seen: most are shown for long
+        self._conflicts: dict[str, list[tuple[int, int]]] = {}  # by state, as most are shown for long
         self._yellow_s = [self._least_yellow_s(k) for k in range(len(junction.movements))]
         self._clear_s = [self._least_clear_s(k) for k in range(len(junction.movements))]
         self._shown = ""
@@ -41,7 +41,7 @@ class ConflictMonitor:
         return ite_yellow_s(m.speed_mps) if fixed is None else fixed
 
     def _least_clear_s(self, movement: int) -> int:
-        """The shortest time from the end of a movement's green until somebody in its way may start."""
+        """The shortest time from the end of a movement's green until a conflicting movement may start."""
         m = self.junction.movements[movement]
         if m.approach < 0:
             return walking_s(m.width_m) if m.crossing else 0
@@ -49,10 +49,10 @@ class ConflictMonitor:
         return self._yellow_s[movement] + (ite_red_clearance_s(m.width_m, m.speed_mps) if fixed is None else fixed)
 
     def watch(self, time_s: float, state: str) -> list[str]:
-        """Check what is shown at a time; call it every second, in order.
+        """Check the lamps at a time; call it every second, in order.
 
         Returns:
-            What is wrong, one sentence each; empty if all is well.
+            Faults, one sentence each; empty if there is none.
         """
         if state not in self._conflicts:
             self._conflicts[state] = [(a, b) for a, b in self.junction.foes if not self._compatible(a, b, state)]
@@ -67,10 +67,10 @@ class ConflictMonitor:
         return faults
 
     def _intergreens(self, time_s: float, state: str) -> list[str]:
-        """At a change of lamps: was the junction cleared of those in whose way somebody starts?
+        """Faults at a change of lamps: movements that start before the junction is cleared of conflicting ones.
 
-        Whoever starts, or need not give way any more, does so after those in its way whose green has ended; and, but
-        for RESCO's protocol, after those whose right to go first has.
+        A movement that starts, or need not give way any more, must wait for conflicting movements whose green has
+        ended. In regime ``engineer`` it must also wait for those whose protected green has become permissive.
         """
         before, self._shown = self._shown or state, state
         for greens, ended in self._ended.items():
@@ -83,7 +83,7 @@ class ConflictMonitor:
                 continue
             for other in self.junction.across[k]:
                 first = "G" if state[other] in GREEN else GREEN
-                yielding = now == "g" and (k, other) in self._yields  # it gives way to whoever is still green
+                yielding = now == "g" and (k, other) in self._yields  # it gives way to those that are still green
                 if first == "G" and (yielding or self.site.regime == "resco"):
                     continue
                 since_s = time_s - self._ended[first][other]
@@ -99,7 +99,7 @@ class ConflictMonitor:
         return (state[a] == "g" and (a, b) in self._yields) or (state[b] == "g" and (b, a) in self._yields)
 
     def _lamp(self, k: int, signal: str, time_s: float) -> list[str]:
-        """One movement's lamp: was its yellow long enough, has it been red for too long?"""
+        """Faults of one movement's lamp: a yellow that is too short, a red that is too long."""
         if signal in GREEN:
             self._green.add(k)
             self._yellow_from.pop(k, None)

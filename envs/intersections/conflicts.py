@@ -1,4 +1,4 @@
-"""Which ways over a junction cross, and who gives way to whom, by the network's own table of right of way.
+"""Conflicts between the links of a signal, and their right of way, from the network's own table.
 
 Connections are sumolib's, all of one signal.
 """
@@ -10,7 +10,7 @@ from itertools import permutations, product
 from typing import Any
 
 UNGROUP = "give each connection a link of its own (netconvert --tls.ungroup-signals)"
-"""What mends a signal whose links are of several lanes, or of vehicles and walkers at once."""
+"""Advice for a signal whose links serve several lanes, or vehicles and pedestrians at once."""
 
 
 def right_of_way(connections: list[Any]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -34,9 +34,9 @@ def right_of_way(connections: list[Any]) -> tuple[set[tuple[int, int]], set[tupl
 
 
 def mixed(connections: list[Any]) -> str:
-    """Why a signal's vehicles and walkers cannot be told apart, if an index is both's; else empty.
+    """Error if a signal index serves vehicles and pedestrians at once, as a sentence; empty if none does.
 
-    Between two greens they need different lights.
+    Between two greens vehicles and pedestrians need different lights.
     """
     walk: dict[int, set[bool]] = defaultdict(set)
     for connection in connections:
@@ -48,7 +48,7 @@ def mixed(connections: list[Any]) -> str:
 
 
 def crossed(light: str, connections: list[Any]) -> str:
-    """Why greens are not a signal's own affair, if another has some across its ways at the same node; or empty."""
+    """Error if another signal's greens conflict with this one's at the same node, as a sentence; else empty."""
     for node in dict.fromkeys(connection.getJunction() for connection in connections):
         ours = [c for c in connections if c.getJunction() is node]
         others = [c for c in node.getConnections() if c.getTLSID() not in ("", light)]
@@ -62,7 +62,7 @@ def crossed(light: str, connections: list[Any]) -> str:
 
 
 def crossing_of(connection: Any) -> Any:
-    """The crossing that a connection leads walkers to, or comes from; None for vehicles."""
+    """The pedestrian crossing that a connection leads to or comes from; None for vehicles."""
     ends = (connection.getTo(), connection.getFrom())
     return next((edge for edge in ends if edge.getFunction() == "crossing"), None)
 
@@ -73,10 +73,16 @@ def _entry(table: dict[int, str], row: int, column: int) -> bool | None:
 
 
 def cross(node: Any, a: int, b: int, merge: bool) -> bool:
-    """Whether two links of a junction, by their rows, cross or lead into one lane (``merge``).
+    """Whether two links of a junction, given by their rows, conflict: they cross, or merge into one lane.
 
-    Of a turn into the lane beside a tram's or a bus's and one into that, netconvert names the second in the row of the
-    first, not the first in that of the second, and lets neither give way: their ways do not meet.
+    For a turn into a lane for trams or buses and a turn into the lane beside it, netconvert names one as a foe of the
+    other but not the reverse, and lets neither give way. Their paths do not meet, so such a pair is no conflict.
+
+    Args:
+        node: the junction, as sumolib reads it.
+        a: row of one link.
+        b: row of the other.
+        merge: whether they lead into the same lane.
     """
     said = _entry(node._foes, a, b), _entry(node._foes, b, a)
     if set(said) == {True, False}:

@@ -1,6 +1,6 @@
-"""What detectors and signal controllers cannot report: vehicles that come from nowhere, waits without a queue.
+"""Rules that readings of detectors and signal controllers cannot break: no vehicle from nowhere, no wait without queue.
 
-How far readings are from that is reckoned by compiled code (numba), as it is asked at every tick of a service.
+Residuals of the rules are computed by compiled code (numba), as a service needs them at every tick.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from envs.intersections.site import SignalSite, street_of
 forget_stale(Path(__file__).parent)
 
 HEADWAY_S = 1.2
-"""Vehicles do not follow each other on a lane more closely than this."""
+"""Shortest headway of vehicles on a lane."""
 
 CLEARING_S = 6.0
-"""For so long after its green a movement may still be driven: the longest yellow."""
+"""Vehicles may still drive this long after their green has ended: the longest yellow."""
 
 COLUMNS = (
     *("count_veh", "queue_veh", "speed_mps", "occupancy", "waiting_s"),
@@ -89,7 +89,7 @@ class SignalConsistency:
         self.concerns = self._concerns(site)
 
     def _padded(self, arms: int) -> np.ndarray:
-        """Indices of every street's movements, padded with their number: ``(arms, most)``."""
+        """Indices of every street's movements, padded with the number of all: ``(arms, most)``."""
         mine = [np.flatnonzero((self._approach >= 0) & (self._arm[self._approach] == arm)) for arm in range(arms)]
         index = np.full((arms, max(1, *map(len, mine))), len(self._approach))
         for row, movements in zip(index, mine, strict=True):
@@ -109,7 +109,7 @@ class SignalConsistency:
         return {"approach": approach, "exit": exits, "junction": np.eye(n, dtype=bool), "movement": movement}
 
     def residuals(self, before: Readings | None, now: Readings, seconds: float) -> Mapping[str, np.ndarray]:
-        """How far readings are from each rule; vehicles, shares, or seconds over the interval."""
+        """Residuals of the rules, in vehicles, shares, or seconds relative to the interval; see `Consistency`."""
         values, first = _vector(now), before is None
         found = np.empty((4, len(self._approaches)))
         clock, signals = np.empty(len(now["stage"])), np.empty(len(self._of))
@@ -129,21 +129,21 @@ def _vector(readings: Readings) -> np.ndarray:
 class _Tick(NamedTuple):
     """The readings `COLUMNS` of one tick."""
 
-    count: np.ndarray
-    queue: np.ndarray
-    speed: np.ndarray
+    count_veh: np.ndarray
+    queue_veh: np.ndarray
+    speed_mps: np.ndarray
     occupancy: np.ndarray
-    waiting: np.ndarray
+    waiting_s: np.ndarray
     stage: np.ndarray
     clearing_s: np.ndarray
     green_s: np.ndarray
     red_s: np.ndarray
 
 
-compiled = njit(cache=True, boundscheck=True)
+_compiled = njit(cache=True, boundscheck=True)
 
 
-@compiled
+@_compiled
 def _tick(values: np.ndarray, n: int, junctions: int) -> _Tick:
     """The vector's columns: five of all ``n`` approaches, three of all junctions, one of all movements."""
     signals = values[5 * n :]
@@ -160,34 +160,35 @@ def _tick(values: np.ndarray, n: int, junctions: int) -> _Tick:
     )
 
 
-@compiled
+@_compiled
 def _occupancy(now: _Tick, approaches: np.ndarray, out: np.ndarray) -> None:
     """Difference between the occupancy and the share of the capacity that the vehicles take."""
     for a in range(len(out)):
-        out[a] = np.abs(now.occupancy[a] - np.minimum(now.count[a] / approaches[a].capacity, 1.0))
+        out[a] = np.abs(now.occupancy[a] - np.minimum(now.count_veh[a] / approaches[a].capacity, 1.0))
 
 
-@compiled
+@_compiled
 def _speed(now: _Tick, approaches: np.ndarray, out: np.ndarray) -> None:
     """Speed, as a share of the limit, beyond the share of vehicles that move; of an empty approach, apart from 1."""
     for a in range(len(out)):
-        empty = now.count[a] <= 0.0
-        moving = 1.0 if empty else np.maximum(now.count[a] - now.queue[a], 0.0) / np.maximum(now.count[a], 1e-9)
-        excess = now.speed[a] / approaches[a].limit - moving
+        empty = now.count_veh[a] <= 0.0
+        driving = np.maximum(now.count_veh[a] - now.queue_veh[a], 0.0)
+        moving = 1.0 if empty else driving / np.maximum(now.count_veh[a], 1e-9)
+        excess = now.speed_mps[a] / approaches[a].limit - moving
         out[a] = np.abs(excess) if empty else excess
 
 
-@compiled
+@_compiled
 def _waiting(now: _Tick, then: _Tick, first: bool, seconds: float, interval_s: float, out: np.ndarray) -> None:
     """Waiting times without a queue, or that grew by more than those who stand can have waited, in intervals."""
     for a in range(len(out)):
-        waits = now.waiting[a] if now.queue[a] <= 0.0 else 0.0
+        waits = now.waiting_s[a] if now.queue_veh[a] <= 0.0 else 0.0
         if not first:
-            waits = np.maximum(waits, now.waiting[a] - then.waiting[a] - seconds * now.queue[a])
+            waits = np.maximum(waits, now.waiting_s[a] - then.waiting_s[a] - seconds * now.queue_veh[a])
         out[a] = waits / interval_s
 
 
-@compiled
+@_compiled
 def _conserved(
     now: _Tick,
     then: _Tick,
@@ -200,7 +201,7 @@ def _conserved(
     """Vehicles that came or went beyond what can drive, of each approach's street."""
     change, beyond = np.zeros(len(lanes)), np.empty(len(lanes))
     for a in range(len(out)):
-        change[approaches[a].arm] += now.count[a] - then.count[a]
+        change[approaches[a].arm] += now.count_veh[a] - then.count_veh[a]
     for arm in range(len(lanes)):
         since = np.inf  # when the last movement of a street turned red that has some
         for movement in arm_movements[arm]:
@@ -213,7 +214,7 @@ def _conserved(
         out[a] = beyond[approaches[a].arm]
 
 
-@compiled
+@_compiled
 def _clock(now: _Tick, then: _Tick, seconds: float, out: np.ndarray) -> None:
     """Seconds by which the age of a green that went on differs from the time that passed."""
     for j in range(len(out)):
@@ -222,7 +223,7 @@ def _clock(now: _Tick, then: _Tick, seconds: float, out: np.ndarray) -> None:
         out[j] = np.abs(now.green_s[j] - then.green_s[j] - seconds) if went_on else 0.0
 
 
-@compiled
+@_compiled
 def _signals(now: _Tick, of: np.ndarray, green: np.ndarray, out: np.ndarray) -> None:
     """1 where a movement's red age does not fit the stage that is green."""
     for m in range(len(out)):
@@ -260,8 +261,7 @@ def _fill(
     """Fill the residuals of every rule.
 
     Args:
-        values: the readings, see `_vector`. NaN, not heard, makes all of which it is a part unknown: hence numpy's
-            functions.
+        values: the readings, see `_vector`. A residual is NaN if a value of it is (not heard): hence numpy's functions.
         before: those of the tick before; of the first tick its own.
         first: whether this is the first tick; then rules over time are left out.
         seconds: between the two.

@@ -1,8 +1,8 @@
-"""Traffic counts that a fixed-time plan is made from: what a route file sends over every movement, in vehicles/h.
+"""Traffic counts for fixed-time plans: vehicles/h that the route files send over every movement.
 
-Vehicles and flows with routes are counted along them, wherever in the files these are defined. Trips are routed first,
-over the quickest path of the empty network for cars, between edges, junctions or zones (``taz``); in SUMO some drive
-otherwise, by how full roads are as they depart. The demand is the scenario's own, never that of a seed.
+Vehicles and flows with routes are counted along them, in whichever file the routes are defined. Trips are routed first,
+over the quickest path of the empty network for cars, between edges, junctions or zones (``taz``); in SUMO some take
+other paths, by the traffic at their departure. The demand is the scenario's own, never that of a seed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 ROUTES = ("route", "routeDistribution")
-"""Elements that say which way vehicles go."""
+"""Elements that define routes."""
 
 Ends = tuple[str, ...]
 """Edges on any of which a trip, or a leg of it, may begin or end."""
@@ -39,7 +39,7 @@ def turn_flows(net: Any, files: Iterable[Path], begin_s: float, duration_s: floa
 
     Args:
         net: a network as sumolib reads it.
-        files: SUMO route files, and additional ones, whose routes vehicles of others may take.
+        files: SUMO route files and additional files; vehicles may take routes from any of them.
         begin_s: start of the window that is counted.
         duration_s: its length.
 
@@ -73,7 +73,7 @@ def turn_flows(net: Any, files: Iterable[Path], begin_s: float, duration_s: floa
 
 
 def _vehicles(child: Element, begin_s: float, duration_s: float) -> float:
-    """How many vehicles an element of a route file sends within a window."""
+    """Number of vehicles that an element of a route file sends within a window."""
     if child.tag in ("vehicle", "trip"):
         depart = seconds(child.get("depart"))
         return float(depart is not None and begin_s <= depart < begin_s + duration_s)
@@ -85,7 +85,7 @@ def _vehicles(child: Element, begin_s: float, duration_s: float) -> float:
     rate = _rate_per_s(child)
     if "number" in child.attrib:
         number = float(child.attrib["number"])
-        if rate > 0:  # then that says when it ends
+        if rate > 0:  # then number and rate give its end
             end = begin + number / rate
         else:
             rate = number / max(end - begin, 1.0)
@@ -94,7 +94,7 @@ def _vehicles(child: Element, begin_s: float, duration_s: float) -> float:
 
 
 def _rate_per_s(flow: Element) -> float:
-    """Vehicles a second of a ``<flow>``, by whichever attribute gives it; 0 where none does."""
+    """Vehicles a second of a ``<flow>``, from the attribute that gives a rate; 0 if none does."""
     for name, per_s in (("vehsPerHour", 1 / 3600), ("perHour", 1 / 3600), ("probability", 1.0)):
         if name in flow.attrib:
             return float(flow.attrib[name]) * per_s
@@ -105,13 +105,13 @@ def _rate_per_s(flow: Element) -> float:
 
 
 def _routes(child: Element, named: Mapping[str, Choices], ways: Mapping[str, list[str]]) -> Choices:
-    """The routes that an element's vehicles take; none for a trip, which has ends alone."""
+    """The routes of an element's vehicles; empty for a trip, which has only ends."""
     inner = next((part for part in child if part.tag in ROUTES), None)
     return _choices(inner, ways) if inner is not None else named.get(child.get("route", ""), [])
 
 
 def _choices(element: Element, ways: Mapping[str, list[str]]) -> Choices:
-    """A route, or those of a distribution with their shares, evenly where it gives none.
+    """A route, or those of a distribution with their shares; equal shares if it gives none.
 
     Args:
         element: ``<route>`` or ``<routeDistribution>``.
@@ -131,7 +131,7 @@ def _choices(element: Element, ways: Mapping[str, list[str]]) -> Choices:
 
 
 def _ends(trip: Element, way: str, net: Any, zones: Mapping[str, Element]) -> Ends:
-    """Where a trip begins (``way`` is ``from``) or ends (``to``): on its edge, at its junction, or in its zone."""
+    """Edges on which a trip begins (``way`` is ``from``) or ends (``to``): its edge, or those of a junction or zone."""
     outward = way == "from"
     if (junction := trip.get(f"{way}Junction")) is not None and net.hasNode(junction):
         node = net.getNode(junction)
@@ -143,7 +143,7 @@ def _ends(trip: Element, way: str, net: Any, zones: Mapping[str, Element]) -> En
 
 
 def _quickest(net: Any, trips: Mapping[tuple[Ends, Ends], float]) -> Iterator[tuple[list[str], float]]:
-    """The quickest path of every trip on the empty network, as edges, with its weight; without one, it is left out."""
+    """Quickest paths of trips on the empty network, as edges, with their weights; trips without one are skipped."""
     from scipy.sparse.csgraph import dijkstra
 
     roads = [edge for edge in net.getEdges(withInternal=False) if edge.allows("passenger")]
@@ -168,7 +168,7 @@ def _quickest(net: Any, trips: Mapping[tuple[Ends, Ends], float]) -> Iterator[tu
 
 
 def _graph(roads: list[Any], index: Mapping[str, int], time_s: np.ndarray) -> Any:
-    """Seconds from the end of each road to the end of each that one may drive on to, as a sparse matrix.
+    """Seconds from the end of each road to the end of each that may follow it, as a sparse matrix.
 
     Args:
         roads: sumolib's edges.
@@ -211,7 +211,7 @@ def _over_lanes(net: Any, hourly: dict[tuple[str, str], float]) -> Turns:
 
 
 def _poured(loads: list[float], flow: float) -> list[float]:
-    """Shares of a flow poured onto loads so that the lowest rise to one level, like water."""
+    """Shares of a flow that raise the lowest loads to one common level (water filling)."""
     ordered = sorted(loads)
     for k in range(1, len(ordered) + 1):
         level = (flow + sum(ordered[:k])) / k

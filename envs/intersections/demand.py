@@ -16,33 +16,33 @@ from envs.core.sumo import read_root, seconds
 from envs.intersections.scenarios import Demand, SignalScenario
 
 RATES = ("vehsPerHour", "perHour", "probability", "number")
-"""Attributes of a flow that grow with the demand."""
+"""Attributes of a flow that scale with the demand."""
 
 STREAMS = ("flow", "personFlow", "containerFlow")
-"""Elements that depart from their ``begin`` on; all others that depart do so at their ``depart``."""
+"""Elements that depart from ``begin`` on; all others that depart do so at ``depart``."""
 
 
 DETECTORS = ("inductionLoop", "e1Detector", "instantInductionLoop", "laneAreaDetector", "e2Detector")
 OUTPUTS = ("entryExitDetector", "e3Detector", "edgeData", "laneData", "routeProbe", "vTypeProbe")
 WRITES = dict.fromkeys((*DETECTORS, *OUTPUTS), "file") | {"calibrator": "output", "timedEvent": "dest"}
-"""Elements of additional files that write, and the attribute that says where to."""
+"""Elements of additional files that write a file → the attribute that names it."""
 
 DEVICE_FILES = ("device.ssm.file", "device.toc.file")
-"""Parameters of vehicles and their types that say where a device writes to."""
+"""Parameters of vehicles and their types that name the file of a device."""
 
 READS = ("variableSpeedSign", "rerouter", "calibrator")
 """Elements of additional files that may be read from a ``file`` of their own."""
 
 OTHERS = ("net", "nodes", "edges", "connections", "types", "osm", "html", "configuration", "sumoConfiguration")
-"""Roots of files of other kinds. SUMO itself minds none: people call theirs `routes`, `flows`, `additionals`, ..."""
+"""Roots of files of other kinds. SUMO accepts any: `routes`, `flows`, `additionals` and others are in use."""
 
 ALONE = ("tlLogic", "vType", "vTypeDistribution")
-"""Elements that make an additional file by themselves."""
+"""Elements that may be the root of an additional file."""
 
 
 @kept(lambda path: (path,))
 def _read(path: Path) -> tuple[tuple[ET.Element, ...], bool]:
-    """The children of a route file, which write nothing, and whether any of the file itself would."""
+    """The children of a route file, silenced (see `_silence`), and whether any would have written a file."""
     root = read_root(path)
     writes = _silence(root)
     if root.tag in OTHERS:
@@ -55,7 +55,7 @@ def _read(path: Path) -> tuple[tuple[ET.Element, ...], bool]:
 
 
 def _flat(root: ET.Element) -> Iterator[ET.Element]:
-    """The children of a root, and those of what only groups them; flows of an interval begin and end with it."""
+    """The children of a root, and those of elements that only group; flows of an interval begin and end with it."""
     for child in root:
         if child.tag == "interval":
             window = {key: child.attrib[key] for key in ("begin", "end") if key in child.attrib}
@@ -69,7 +69,7 @@ def _flat(root: ET.Element) -> Iterator[ET.Element]:
 
 
 def _refuse_odd_rate(path: Path, flow: ET.Element) -> None:
-    """SUMO says so, too, but only once it starts, and rates are counted before that."""
+    """Refuse rates that are no positive numbers. SUMO does so only at its start, after rates are counted."""
     for name in (*RATES, "period"):
         text = flow.get(name, "1")
         try:
@@ -83,10 +83,10 @@ def _refuse_odd_rate(path: Path, flow: ET.Element) -> None:
 
 
 def period_value(text: str) -> float:
-    """The number in a flow's period: seconds, or of ``exp(RATE)`` the rate a second.
+    """The number in a flow's period: seconds, or for ``exp(RATE)`` the rate per second.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no number.
     """
     if text.startswith("exp("):
         return float(text[4:-1])
@@ -108,8 +108,8 @@ def read_routes(path: Path) -> tuple[ET.Element, ...]:
 def route_files(scenario: SignalScenario, seed: int, folder: Path) -> list[Path]:
     """The route files of a seed: the scenario's own, or copies of them in a folder, varied or put in order.
 
-    SUMO ignores whatever departs earlier than something before it in the same file, so a file that is not in order of
-    departure is given to it in order. What vehicles' devices would write goes nowhere, as in `quiet_files`.
+    SUMO ignores an element that departs earlier than one before it in the same file, so a file that is not in order of
+    departure is copied in order. Output of vehicles' devices is discarded, as in `quiet_files`.
 
     Raises:
         CityloopError: if a route file cannot be used.
@@ -155,7 +155,10 @@ def _in_order(path: Path, target: Path) -> Path:
 
 
 def rides_from(element: ET.Element) -> str | None:
-    """The vehicle in which somebody who departs ``triggered`` begins, and who must come after it; None: nobody does."""
+    """The vehicle in which a person or container with departure ``triggered`` begins, and must follow in the file.
+
+    None for all other elements.
+    """
     first = next(iter(element), None)
     if element.tag not in ("person", "container") or element.get("depart") != "triggered" or first is None:
         return None
@@ -163,16 +166,16 @@ def rides_from(element: ET.Element) -> str | None:
 
 
 def departs_s(element: ET.Element) -> float | None:
-    """When a child of a route file departs, or begins to; None for a definition, or what waits for something else."""
+    """First departure of a child of a route file; None for a definition, and if it waits for another element."""
     if element.tag in STREAMS:
         return seconds(element.get("begin")) or 0.0
     return seconds(element.get("depart"))
 
 
 def quiet_files(additional: Iterable[Path], folder: Path) -> list[Path]:
-    """Additional files, or copies in a folder of those that would write files.
+    """Additional files, or silenced copies in a folder of those that would write files.
 
-    What they write would stay beside the user's own, and episodes that run at once would write the same.
+    Their output would lie beside the user's files, and episodes that run at once would write the same files.
 
     Raises:
         CityloopError: if one cannot be read, or names a file that is not there.
@@ -190,7 +193,7 @@ def quiet_files(additional: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def _silence(root: ET.Element) -> bool:
-    """Send to nowhere what elements would write; whether there were any that would."""
+    """Discard the output of all elements that would write a file; returns whether there were any."""
     writing = [(one, name) for one in root.iter() if (name := WRITES.get(one.tag)) and one.get(name)]
     writing += [(one, "value") for one in root.iter("param") if one.get("key") in DEVICE_FILES]
     for element, name in writing:
@@ -199,7 +202,7 @@ def _silence(root: ET.Element) -> bool:
 
 
 def _find_what_is_read(path: Path, root: ET.Element) -> None:
-    """Write out where files lie that others name: beside the original, not beside a copy; SUMO crashes without."""
+    """Resolve the files that elements read, beside the original: SUMO crashes if they are missing beside a copy."""
     for element in root.iter():
         if element.tag in READS and (name := element.get("file")):
             read = path.parent.resolve() / name
@@ -212,7 +215,7 @@ def _find_what_is_read(path: Path, root: ET.Element) -> None:
 
 
 def names_junctions(routes: Iterable[Path]) -> bool:
-    """Whether a trip begins or ends at a junction, which SUMO allows only if it is told to."""
+    """Whether a trip begins or ends at a junction, which SUMO allows only with ``--junction-taz``."""
     ends = ("fromJunction", "toJunction")
     return any(name in child.attrib for path in routes for child in read_routes(path) for name in ends)
 
@@ -225,10 +228,10 @@ def scheduled_vehicles(routes: list[Path]) -> list[float]:
 
 
 class Names:
-    """Names for copies of vehicles, which nobody else has, in whichever file.
+    """Unique names for copies of vehicles, over all files.
 
     Args:
-        children: of all files that SUMO reads.
+        children: elements of all files that SUMO reads.
     """
 
     def __init__(self, children: Iterable[ET.Element]):
@@ -237,7 +240,7 @@ class Names:
         self._flows = {name for tag, name in ids if tag in STREAMS}  # SUMO numbers a flow's vehicles, too
 
     def of_copy(self, original: str, number: int) -> str:
-        """The name of a copy, with a number or, where somebody has that, a higher one."""
+        """The name of a copy, with a number or, if that is taken, a higher one."""
         while original in self._flows:
             original += "."
         found = next(name for k in itertools.count(number) if (name := f"{original}.{k}") not in self._taken)
@@ -283,16 +286,16 @@ def _vary(
                 when[child.get("id")] = round(moved, 2)
             element.extend(child)
             departing.append((round(moved, 2), len(departing), element))
-    for child in aboard:  # without their vehicle they are not there either
+    for child in aboard:  # they are dropped together with their vehicle
         if (vehicle := rides_from(child)) in when:
             departing.append((when[vehicle], len(departing), child))
     return definitions + [element for _, _, element in sorted(departing, key=lambda item: item[:2])]
 
 
 def _scaled_flows(flow: ET.Element, scale: float, rng: np.random.Generator, names: Names) -> list[ET.Element]:
-    """A flow of so much more; of a number of vehicles the fraction by chance, and nothing if none is left.
+    """A flow scaled by a factor. A number of vehicles is rounded at random; without any vehicle there is no flow.
 
-    A flow by probability has a vehicle a second at most: of more it becomes several.
+    A flow by probability has a vehicle a second at most, so a larger one becomes several.
     """
     changed = ET.Element(flow.tag, dict(flow.attrib))
     changed.extend(flow)

@@ -1,8 +1,8 @@
 """Lane-area detection: from every vehicle's lane, position and speed to counts, queues and arrivals an approach.
 
 Vehicles are read once a decision by libsumo's direct getters: in process, four calls a vehicle cost half of what a
-subscription to the same four values does (`cityloop bench intersections` measures the whole). What a detector may get
-wrong (noise, silence, delay) is added here too, after measuring.
+subscription to the same four values does (`cityloop bench intersections` measures the whole). Faults of detectors
+(noise, silence, delay) are added here too, after measuring.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from envs.intersections.scenarios import Sensors
 from envs.intersections.site import GREEN, SignalSite
 
 STUCK_S = 150.0
-"""A vehicle that has stood for so long has been passed over."""
+"""Standstill from which a vehicle counts as stuck: it has been passed over."""
 
 TALLIES = ("count", "queue", "near", "arrivals", "speed", "waiting", "all", "all standing")
-"""What is summed over every piece of lane: the first six within detection range only."""
+"""Sums over every piece of lane; the first six within detection range only."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Vehicles:
 
     @cached_property
     def standing(self) -> np.ndarray:
-        """Which of them stand still, bool."""
+        """Whether each stands still, bool."""
         return self.speed_mps < STANDING_MPS
 
     @cached_property
     def standing_veh(self) -> int:
-        """How many stand still."""
+        """Number of vehicles that stand still."""
         return int(np.count_nonzero(self.standing))
 
 
@@ -60,7 +60,7 @@ class Spread:
 
     Args:
         zones: for each zone its pieces; no zone is empty.
-        weights: what a piece's content counts in each zone that it belongs to.
+        weights: weight of a piece's content in each zone that it belongs to.
     """
 
     def __init__(self, zones: list[list[int]], weights: np.ndarray):
@@ -135,7 +135,7 @@ class Detection:
         )
 
     def measure(self, vehicles: Vehicles) -> Readings:
-        """What undamaged detectors would report."""
+        """Readings of detectors without faults."""
         piece, speed, standing = vehicles.piece, vehicles.speed_mps, vehicles.standing
         distance = self._to_stop_m[piece] - vehicles.position_m
         columns = np.empty((len(TALLIES), len(piece)))
@@ -163,7 +163,7 @@ class Detection:
         }
 
     def delay(self, vehicles: Vehicles, sumo: Any) -> dict[str, Any]:
-        """Who is delayed at this moment, and which junction is to answer for it.
+        """Delay at this moment, and the junctions that it is charged to.
 
         ``lost_veh`` ``(N,)``: Σ (1 - v / v_limit) over the vehicles on their way to each junction;
         ``network_lost_veh``: the same over all vehicles; ``held_veh`` ``(N,)``: vehicles that wait to enter on a street
@@ -189,7 +189,7 @@ class Detection:
         assert self._roads is not None
         held = np.zeros(len(self.site.junctions))
         for vehicle in pending:
-            if vehicle not in self._entries:  # where a vehicle enters never changes: asked once
+            if vehicle not in self._entries:  # the place of entry never changes: read once
                 share = self._roads.owner_of_edge(sumo.vehicle.getRoute(vehicle)[0], sumo)
                 self._entries[vehicle] = share + (1.0 - share.sum()) / len(held)
             held += self._entries[vehicle]
@@ -204,7 +204,7 @@ class Detection:
 
     def _totals(self, piece: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Vehicles' columns ``(k, vehicles)`` summed by watched piece of lane, ``(k, pieces)``."""
-        k, n = len(columns), self._watched + 1  # the last one takes vehicles that nobody watches
+        k, n = len(columns), self._watched + 1  # the last one takes vehicles on unwatched pieces
         index = np.where((piece < 0) | (piece >= n), n - 1, piece) + n * np.arange(k)[:, None]
         return np.bincount(index.ravel(), columns.ravel(), minlength=k * n).reshape(k, n)[:, :-1]
 
@@ -228,12 +228,12 @@ class Detection:
 
 
 class Faults:
-    """What is wrong with the detectors in one episode: silence, noise and delay.
+    """Faults of the detectors in one episode: silence, noise and delay.
 
     Args:
-        sensors: how bad it is, as drawn for the episode.
+        sensors: extent of the faults, as drawn for the episode.
         decision_s: seconds between two readings.
-        seed: which detectors are dead, and the noise.
+        seed: decides which detectors are dead, and the noise.
         approaches: number of approaches.
 
     Attributes:
@@ -250,7 +250,7 @@ class Faults:
         self._perfect = sensors.noise == 0 and sensors.dropout == 0 and sensors.delay_s == 0
 
     def apply(self, true: Readings) -> Readings:
-        """What arrives at the controller."""
+        """Readings as they arrive at the controller."""
         if self._perfect:
             return true
         self._past.append(true)
@@ -262,5 +262,5 @@ class Faults:
                 values[self.dead] = np.nan
         np.minimum(seen["occupancy"], 1.0, out=seen["occupancy"])
         for part, whole in PARTS.items():
-            np.minimum(seen[part], seen[whole], out=seen[part])  # noise never counts more vehicles than there are
+            np.minimum(seen[part], seen[whole], out=seen[part])  # noise may not make a part larger than the whole
         return seen

@@ -2,8 +2,8 @@
 
 Nothing here depends on the number or the order of lanes and stages: a junction is a set of approaches and a set of
 stages joined by an incidence matrix, padded to the site's largest junction. All scales are fixed, so a policy sees the
-same numbers in service as in training. Columns are reckoned by compiled code (numba), as a plant is asked for them at
-every decision.
+same numbers in service as in training. Columns are computed by compiled code (numba), as they are needed at every
+decision.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ OF_STAGES = ("stage", "clearing_s", "green_s", "red_s")
 """The readings that the parts ``approaches`` and ``stages`` are reckoned from; waiting times are passed separately."""
 
 APPROACH = np.dtype([("limit", np.float64), ("length", np.float64)])
-"""What the columns need of an approach: its speed limit, and its length on their scale."""
+"""Facts of an approach for the columns: its speed limit, and its length on their scale."""
 
 VEHICLES, WAIT_S, LENGTH_M, GREEN_S, CLEARING_S, RED_S, DECISION_S = 10.0, 120.0, 150.0, 60.0, 6.0, 120.0, 10.0
-"""What is divided by, to bring vehicles, waiting, lengths and ages to the order of one."""
+"""Divisors that bring vehicles, waiting, lengths and ages to the order of one."""
 
 
 class SignalFeatures:
@@ -139,7 +139,7 @@ class SignalFeatures:
         }
 
     def _approach_columns(self, readings: Readings) -> np.ndarray:
-        """Features of every approach, and a last row of zeros for places where there is none."""
+        """Features of every approach, and a last row of zeros for padding."""
         values = np.concatenate([readings[name] for name in OF_APPROACHES], dtype=np.float64)
         waiting = np.log1p(readings["waiting_s"] / WAIT_S)
         padded = np.zeros((len(waiting) + 1, len(APPROACH_FEATURES)), dtype=np.float32)
@@ -158,9 +158,9 @@ class SignalFeatures:
         return columns
 
     def state(self, readings: Readings) -> np.ndarray:
-        """What a central critic sees, float32 ``(N, 6)``.
+        """State for a central critic, float32 ``(N, 6)``.
 
-        Columns: vehicles, standing, due, waiting, how full it is behind, age of the green.
+        Columns: vehicles, standing, due, waiting, fill of the exits, age of the green.
         """
         sums = self._approach_columns(readings)[self._lanes].sum(axis=1)
         age = np.minimum(readings["green_s"] / GREEN_S, 2.0)[:, None]
@@ -179,11 +179,11 @@ def _fill_approaches(
     exits: np.ndarray,
     columns: np.ndarray,
 ) -> None:
-    """Fill the columns that an approach's own readings give, and how full exits are.
+    """Fill the columns that depend on an approach's own readings, and the fill of exits.
 
     Args:
         values: the readings `OF_APPROACHES`, one after the other.
-        waiting: how long vehicles have waited, on the columns' scale.
+        waiting: sums of standstill times, on the columns' scale.
         approaches: of the site.
         capacity: of its exits.
         exits: filled, a row an exit: vehicles, and standing ones, as shares of its capacity.
@@ -231,11 +231,11 @@ def _fill_stages(
 
     Args:
         values: the readings `OF_STAGES`, one after the other.
-        mask: which stages may be asked for.
+        mask: whether each stage may be asked for.
         inside: vehicles that stand in the middle, by junction and approach, on the columns' scale.
-        exists: which stages there are.
-        served: the movements of each, padded with the number of all.
-        intergreen_s: between any two.
+        exists: whether each stage exists.
+        served: movements that each stage serves, padded with the number of all.
+        intergreen_s: between any two stages.
         crosses: whether a stage lets others cross the path of an approach that it stops.
         columns: filled.
     """

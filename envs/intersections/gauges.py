@@ -1,4 +1,4 @@
-"""What a dashboard shows of a road network."""
+"""Dashboard gauges of a road network."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ VEHICLES_PER_ENTRY_H = 300
 
 
 def cached_network(name: str, make: Callable[[Path, Path], None]) -> tuple[Path, Path]:
-    """Paths of a network and of its route file; made once, then read from the cache.
+    """Paths of a network and of its route file; made once, then read from the cache (`cache_folder`).
 
     Args:
         name: of the files, without an ending.
-        make: writes a network and a route file to the two paths it gets, whose folder it may use.
+        make: writes a network and a route file to two given paths, and may use their folder.
     """
     folder = cache_folder()
     net, routes = folder / f"{name}.net.xml", folder / f"{name}.rou.xml"
@@ -59,7 +59,7 @@ def _write_demand(net_file: Path, out: Path, seed: int) -> None:
 
 
 def ends(net_file: Path) -> tuple[list[str], list[str]]:
-    """Edges of a network by which vehicles come in, and by which they leave."""
+    """Edges by which vehicles enter a network, and by which they leave it."""
     import sumolib
 
     edges = sumolib.net.readNet(str(net_file)).getEdges(withInternal=False)

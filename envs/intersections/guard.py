@@ -16,8 +16,8 @@ from envs.intersections.site import SignalSite
 class SignalGuard:
     """Keeps minimum greens, intergreens and maximum reds, and lets nothing but a stage of the site through.
 
-    Reasons of its interventions: ``clearing`` (a change is under way), ``min_green``, ``max_red`` (a movement is
-    overdue, or would be), ``invalid`` (no such stage).
+    Reasons for its interventions: ``clearing`` (a change of stage is under way), ``min_green``, ``max_red`` (a movement
+    is or would be red for too long), ``invalid`` (no such stage).
     """
 
     reasons: tuple[str, ...] = ("invalid", "clearing", "min_green", "max_red")
@@ -44,17 +44,17 @@ class SignalGuard:
         self._rows = np.arange(len(junctions))
 
     def _overdue(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
-        """Whether a junction must now serve a home stage, and the one that has waited longest."""
+        """Whether each junction must now serve a home stage, and its home stage that has waited longest."""
         waited = np.append(readings["red_s"], -1.0)[self._index].max(axis=2)
         overdue = -np.sort(-waited, axis=1) >= self._force_red_s
         return np.any(overdue, axis=1), waited.argmax(axis=1)
 
     def mask(self, readings: Readings) -> np.ndarray:
-        """What may be asked for: bool ``(junctions, stages)``, at least one True a row."""
+        """Stages that may be asked for: bool ``(junctions, stages)``, at least one True a row."""
         stage = readings["stage"].astype(np.int64)
         locked = (readings["clearing_s"] > 0) | (readings["green_s"] < self.site.timing.min_green_s)
         forced, only = locked, stage
-        if readings["red_s"].max() >= self._least_force_red_s:  # hardly ever: nobody is anywhere near the limit
+        if readings["red_s"].max() >= self._least_force_red_s:  # rarely: reds are mostly far from the limit
             overdue, home = self._overdue(readings)
             forced, only = locked | overdue, np.where(locked, stage, home)
         mask = self._exists.copy()

@@ -1,4 +1,4 @@
-"""What an episode was worth to the people in it, from SUMO's own trip and statistics reports."""
+"""Indicators of an episode, from SUMO's own trip and statistics reports."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from envs.intersections.demand import scheduled_vehicles
 from envs.intersections.detection import Vehicles
 
 STUCK_S = 300.0
-"""Standing for so long is gridlock, not a red light; what a reward counts sooner is `detection.STUCK_S`."""
+"""Standstill that is gridlock, not a red light; the reward counts a shorter one, `detection.STUCK_S`."""
 
 STUCK_VEH = 10
-"""So many vehicles at once that are stuck are a gridlock."""
+"""Number of vehicles stuck at once that is a gridlock."""
 
 LOCKED_SHARE = 0.5
-"""Share of all vehicles that are stuck from which on nothing moves any more: the episode ends."""
+"""Share of all vehicles that are stuck from which the network counts as locked, and the episode may end."""
 
 KPIS = {
     "delay_s": "time loss plus departure delay, mean over all vehicles due, those that never entered included",
@@ -69,7 +69,7 @@ def read_kpis(folder: Path, routes: list[Path], end_s: float, watch: GridlockWat
         folder: where SUMO wrote ``trips.xml`` and ``statistics.xml``.
         routes: the route files that it ran on.
         end_s: when the episode ended.
-        watch: what was seen on the way.
+        watch: the gridlock watch of the episode.
     """
     trips = _trips(folder / "trips.xml")
     statistics = ET.parse(folder / "statistics.xml").getroot()

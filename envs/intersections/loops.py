@@ -14,15 +14,15 @@ CALL_S = 15.0
 """For how much of a green a failed loop calls; chosen in RESULTS.md, "How actuated control was set"."""
 
 SILENT_S = 1e6
-"""How long ago its last vehicle was, as a loop says that does not call."""
+"""Time since the last vehicle that is reported for a loop that does not call."""
 
 
 class FailedLoops:
-    """Loops that report nothing, as an actuated controller treats them.
+    """Treatment of failed loops by an actuated controller.
 
-    It keeps a call for them as long as their light is red, and for a time that an engineer sets when it is green
-    (NTCIP 1202, vehicle detector fail time): so their stage is neither skipped nor held until its maximum. Here that
-    time is rounded up to whole decisions.
+    A call is kept for them as long as their light is red, and for a set time of its green (NTCIP 1202, vehicle detector
+    fail time). So their stage is neither skipped nor held until its maximum. Here that time is rounded up to whole
+    decisions.
 
     Args:
         site: the site.
@@ -34,17 +34,17 @@ class FailedLoops:
         self._loops = sumo.inductionloop
         named = {site.approaches[k].id: k for k in np.flatnonzero(dead).tolist()}
         served = {k: j for j, junction in enumerate(site.junctions) for k in junction.approaches}
-        self._failed: list[tuple[str, int, np.ndarray]] = []  # its id, its junction, which stages show it green
+        self._failed: list[tuple[str, int, np.ndarray]] = []  # id, junction, whether each stage serves it
         for loop in self._loops.getIDList() if named else ():
             k = named.get(stop_lane(loop, self._loops.getLaneID(loop)))
             if k is not None:
                 self._failed.append((loop, served[k], _stages(site.junctions[served[k]], k)))
 
     def call(self, signals: Readings) -> None:
-        """Let each call or be silent until the next decision.
+        """Set each loop to call or be silent until the next decision.
 
         Args:
-            signals: what the lamps show, as of `Detection.shown`.
+            signals: state of the lamps, see `Detection.shown`.
         """
         for loop, j, stages in self._failed:
             green = stages[int(signals["stage"][j])] and not signals["clearing_s"][j]
@@ -53,6 +53,6 @@ class FailedLoops:
 
 
 def _stages(junction: Junction, approach: int) -> np.ndarray:
-    """Which stages show green to any movement of an approach, bool ``(stages,)``."""
+    """Whether each stage shows green to a movement of an approach, bool ``(stages,)``."""
     mine = junction.movements_of(approach)
     return np.array([any(green[k] for k in mine) for green in junction.greens])

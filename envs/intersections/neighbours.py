@@ -1,7 +1,7 @@
-"""What reaches a junction from its neighbours, lane by lane: who is coming, who is held, and how it looks ahead.
+"""State of a junction's neighbours, lane by lane: vehicles upstream, with green or held, and traffic ahead.
 
-Derived from the site alone: an exit and an approach belong together if they share a street. Where a neighbour is
-farther away than detection reaches, there is no link, and its columns stay zero.
+Derived from the site alone: an exit and an approach belong together if they share a street. If a neighbour is farther
+away than detection reaches, there is no link, and its columns stay zero.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Neighbours:
         self._columns = np.arange(len(movements))
         self._green = site.green_table()
         share = np.zeros((len(movements), len(site.approaches)))  # of a movement in its approach
-        leads = np.zeros((len(site.approaches), len(movements)))  # of an approach in where a movement leads to
+        leads = np.zeros((len(site.approaches), len(movements)))  # of an approach in the traffic of a movement
         following = _following(site)
         for row, (j, k) in enumerate(movements):
             movement = site.junctions[j].movements[k]
@@ -60,7 +60,12 @@ class Neighbours:
         return self._arrive @ np.array([each * green, each * (1.0 - green)]).T
 
     def ahead(self, vehicles: np.ndarray, green: np.ndarray) -> np.ndarray:
-        """Vehicles on the approaches that come next, and how much of them has green, ``(approaches, 2)``."""
+        """Vehicles on the approaches that come next, and the share of their movements with green, ``(approaches, 2)``.
+
+        Args:
+            vehicles: on each approach, ``(approaches,)``.
+            green: whether each movement has green, ``(movements,)`` of 0 and 1.
+        """
         return self._ahead @ np.array([vehicles, self._of_approach @ green]).T
 
 

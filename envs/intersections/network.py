@@ -38,19 +38,19 @@ from envs.intersections.timing import Regime, Timing
 LOGGER = logging.getLogger(__name__)
 
 UNSEEN_SHARE = 0.35
-"""Where more than a third of a signal's lanes are not seen, it is said."""
+"""Share of a signal's lanes without detection above which a warning is given."""
 
 STRETCHED_SHARE = 0.25
-"""Where `fixed` makes a program's cycle longer by more than a quarter, it is said."""
+"""Increase of a program's cycle in `fixed`, as a share, above which a warning is given."""
 
 UNUSED_MPS, CROSSING_MPS = 13.9, 1.2
-"""Speeds that stand in a site for an index without connections, and for walkers; clearances reckon with neither."""
+"""Speeds in a site for an index without connections and for pedestrians; no clearance is computed from either."""
 
 SHOWN = 5
-"""So many signals are told of one by one; then they are named alone."""
+"""Number of signals with a warning of their own; of further ones only the names are given."""
 
 EXIT_RANGE_M = 60.0
-"""How far behind a junction room for vehicles is watched."""
+"""Length behind a junction that is watched for room."""
 
 
 def load_site(scenario: SignalScenario) -> SignalSite:
@@ -115,7 +115,7 @@ def _read_net(path: Path, begin_s: float) -> Any:
     import sumolib
 
     class Reader(sumolib.net.NetReader):
-        """sumolib's own wants of every program an offset in seconds, which netedit leaves out where it is 0."""
+        """sumolib's reader, which needs an offset in seconds of every program; netedit leaves it out if it is 0."""
 
         root = ""
 
@@ -138,7 +138,7 @@ def _read_net(path: Path, begin_s: float) -> Any:
 
 
 def _refuse_type_off(light: Any) -> None:
-    """SUMO 1.28 crashes on such a program, and takes the process with it."""
+    """Refuse programs of type 'off', on which SUMO 1.28 crashes together with the process."""
     for name, program in light.getPrograms().items():
         if program.getType() == "off":
             raise CityloopError(
@@ -148,12 +148,12 @@ def _refuse_type_off(light: Any) -> None:
 
 
 def _offset_s(text: str | None, begin_s: float) -> float:
-    """A program's offset as SUMO takes it: none is 0, and it may be the beginning."""
+    """A program's offset as SUMO reads it: 0 if there is none; it may be the word ``begin``."""
     return begin_s if text == "begin" else seconds(text) or 0.0
 
 
 def _add_programs(net: Any, path: Path, begin_s: float) -> None:
-    """Add the programs of an additional file to those of the network, which SUMO takes them for, too."""
+    """Add the programs of an additional file to those of the network, as SUMO does."""
     from sumolib.net import TLSProgram
 
     root = read_root(path, "additional file", ".add.xml")
@@ -164,13 +164,13 @@ def _add_programs(net: Any, path: Path, begin_s: float) -> None:
     lights = {light.getID(): light for light in net.getTrafficLights()}
     for logic in root.iter("tlLogic"):
         if logic.get("id") not in lights:
-            continue  # SUMO will say so
+            continue  # SUMO reports it
         light, name, offset = lights[logic.get("id")], logic.get("programID", "0"), logic.get("offset")
         program = light.getPrograms().get(name)
         if program is None or logic.find("phase") is not None:
             program = TLSProgram(name, 0.0, logic.get("type", "static"))
             light.addProgram(program)
-        if offset is not None:  # without phases it is that of the program that is there: SUMO's tlsCoordinator does so
+        if offset is not None:  # without phases it changes the program that is there, as SUMO's tlsCoordinator writes
             program._offset = _offset_s(offset, begin_s)
         for phase in logic.iter("phase"):
             lasts = [seconds(phase.get(name)) or 0.0 for name in ("duration", "minDur", "maxDur")]
@@ -183,11 +183,11 @@ class _Builder:
     """Builds junctions and collects the approaches and exits that they share.
 
     Attributes:
-        kept: signals that keep their programs, and why, where that is to be said.
-        clocked: what programs of signals do that `fixed` does not, and which signals these are.
-        unseen: lanes of signals that nobody sees.
-        shut: links of signals that routes lead over, and that are red for ever.
-        stretched: seconds of a program's cycle, and those that the minimum green adds to it in `fixed`.
+        kept: signal that keeps its program → the reason, for a warning.
+        clocked: feature of programs that `fixed` lacks → signals with it.
+        unseen: signal → lanes without detection.
+        shut: signal → links that routes lead over and that are always red.
+        stretched: signal → seconds of its program's cycle, and seconds that the minimum green adds in `fixed`.
     """
 
     def __init__(self, net: Any, range_m: float, flows: Turns, regime: Regime, timing: Timing):
@@ -211,14 +211,14 @@ class _Builder:
                         self._connections[connection.getTLSID()].append(connection)
 
     def junction(self, light: Any) -> Junction | None:
-        """The junction of a traffic light, or None where it keeps its program: no safe stages can be told from it."""
+        """The junction of a traffic light; None if it keeps its program, as no safe stages can be derived from that."""
         connections = self._connections[light.getID()]
         if not connections:
             return None
         try:
             unfit = mixed(connections) or crossed(light.getID(), connections)
             foes, yields = right_of_way(connections)
-        except LookupError:  # sumolib looks for a link where there is none
+        except LookupError:  # sumolib finds no such link
             raise CityloopError(
                 f"signal {light.getID()}: its connections do not fit its node: make the network anew with netconvert"
             ) from None
@@ -285,7 +285,7 @@ class _Builder:
         yield from _first(whole, "have such programs, too")
 
     def _note(self, light: str, program: Any, connections: list[Any]) -> None:
-        """Note what is lost of a signal that is controlled."""
+        """Note features of a controlled signal that the site or `fixed` lacks."""
         phases = program.getPhases()
         jumps = any(phase.next for phase in phases)
         if program.getType() not in ("static", "NEMA") or jumps:
@@ -303,7 +303,7 @@ class _Builder:
     def _note_short_greens(
         self, light: str, phases: Sequence[Phase], foes: set[tuple[int, int]], yields: set[tuple[int, int]]
     ) -> None:
-        """Note what the minimum green adds to a cycle; by RESCO's protocol `fixed` runs programs as they are."""
+        """Note how much the minimum green adds to a cycle; in regime ``resco`` `fixed` runs programs as they are."""
         greens = [phase.duration_s for phase in phases if safe_stage(phase.state, foes, yields) is not None]
         cycle_s = sum(phase.duration_s for phase in phases)
         more_s = sum(max(0.0, self.timing.min_green_s - green_s) for green_s in greens)
@@ -333,7 +333,7 @@ class _Builder:
         )
 
     def _flow_veh_h(self, connection: Any) -> float:
-        """What a connection carries; connections from one lane into one edge share the turn's flow equally."""
+        """Flow of a connection; connections from one lane into one edge share the turn's flow equally."""
         lane, to_edge = connection.getFromLane(), connection.getTo()
         twins = [c for c in lane.getOutgoing() if c.getTo() is to_edge]
         return self.flows.get((lane.getID(), to_edge.getID()), 0.0) / len(twins)
@@ -425,21 +425,21 @@ class _Builder:
 
 
 def _first(sentences: Mapping[str, str], rest: str) -> Iterator[str]:
-    """The first sentences on signals, and which others they are true of."""
+    """The first `SHOWN` sentences on signals, then one that names the other signals."""
     yield from islice(sentences.values(), SHOWN)
     if others := list(sentences)[SHOWN:]:
         yield f"{len(others)} more signals {rest}: {', '.join(others)}"
 
 
 def _middle(connections: list[Any]) -> Point:
-    """Where a signal's junctions are, in the mean."""
+    """Mean of the coordinates of a signal's junctions."""
     places = {connection.getJunction().getID(): connection.getJunction().getCoord() for connection in connections}
     count = len(places)
     return rounded([[sum(place[k] for place in places.values()) / count for k in (0, 1)]])[0]
 
 
 def _streets(net: Any) -> tuple[tuple[Point, ...], ...]:
-    """The streets as lines, both directions of one as one where their ends agree; for maps."""
+    """Streets as lines, for maps; both directions of a street are one line if they have the same ends."""
     lines: dict[frozenset[str], tuple[Point, ...]] = {}
     for edge in net.getEdges():
         if edge.getFunction() == "":

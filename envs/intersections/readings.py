@@ -1,9 +1,9 @@
-"""What a junction's detectors and controller report.
+"""Readings of a junction's detectors and signal controller.
 
 Approach columns come from lane-area detection (camera or radar) up to the site's range upstream of each stop line; exit
 columns from detection behind the junction; junction and movement columns from the local signal controller. Where a
-piece of road upstream feeds several stop-line lanes, its vehicles count in equal shares for each, as nobody knows yet
-where they turn.
+piece of road upstream feeds several stop-line lanes, its vehicles count in equal shares for each, as their turns are
+not yet known.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PARTS = {
 
 
 def cross_check(site: SignalSite, readings: Readings) -> None:
-    """Refuse readings that cannot be: a stage that a junction does not have, or more vehicles standing than there are.
+    """Refuse impossible readings: a stage that a junction does not have, or more vehicles standing than there are.
 
     Raises:
         ReadingError: naming the first field that does not fit, its value and the mend.

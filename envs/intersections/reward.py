@@ -1,4 +1,4 @@
-"""What is wanted: little delay at every junction and in the network, and nobody kept out of it."""
+"""The reward: little delay at every junction and in the network, that of vehicles kept out of it included."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SCALE_VEH = 10.0
 """Vehicles' worth of delay rate that makes a reward of -1."""
 
 NETWORK_SHARE = 0.3
-"""How much of the network's mean each junction answers for, beside its own."""
+"""Share of the network's mean delay that is charged to each junction, beside its own."""
 
 
 STUCK_WEIGHT = 3.0
-"""How often a vehicle counts beside its delay once it has stood for `detection.STUCK_S`."""
+"""Additional weight of a vehicle, beside its delay, once it has stood for `detection.STUCK_S`."""
 
 
 class SignalReward:

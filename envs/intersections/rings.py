@@ -1,6 +1,6 @@
-"""A NEMA program → what its two rings show together.
+"""A NEMA program → the stages that its two rings show together.
 
-A phase of such a program is what one ring shows; at any time one phase of each ring runs, both from the same side of a
+A phase of such a program belongs to one ring. At any time one phase of each ring runs, both from the same side of a
 barrier. https://sumo.dlr.de/docs/Simulation/NEMA.html
 """
 
@@ -13,11 +13,11 @@ from envs.core.errors import CityloopError
 from envs.intersections.site import GREEN, Phase
 
 BARRIERS = (("barrierPhases",), ("barrier2Phases", "coordinatePhases"))
-"""Parameters that name the last phases before one barrier and the other; ``coordinatePhases`` is an older name."""
+"""Parameters that name the last phases before each of the two barriers; ``coordinatePhases`` is an older name."""
 
 
 def shown_together(light: str, program: Any) -> tuple[list[Phase], list[Phase]]:
-    """What a NEMA program shows if its rings change together, in order; and what they can show together besides.
+    """Stages of a NEMA program if its rings change together, in order; and further pairs that they can show.
 
     Args:
         light: the signal, for messages.
@@ -42,7 +42,7 @@ def shown_together(light: str, program: Any) -> tuple[list[Phase], list[Phase]]:
 
 
 def _names(text: str) -> list[str]:
-    """Phases that a parameter names; 0 stands for none."""
+    """Phases named by a parameter; 0 stands for none."""
     return [name for part in text.split(",") if (name := part.strip()) not in ("", "0")]
 
 
@@ -56,7 +56,7 @@ def _ring(light: str, program: Any, ring: str, phases: dict[str, Any]) -> list[s
 
 
 def _sides(ring: list[str], ends: list[set[str]]) -> tuple[list[str], list[str]]:
-    """A ring's phases before each of the two barriers: those that lead up to it, wherever the ring begins."""
+    """A ring's phases before each of the two barriers, in the order of the ring, which may begin on either side."""
     sides: tuple[list[str], list[str]] = [], []
     for k, name in enumerate(ring):
         onward = [*ring[k:], *ring[:k]]
@@ -66,12 +66,12 @@ def _sides(ring: list[str], ends: list[set[str]]) -> tuple[list[str], list[str]]
 
 
 def _both(phases: dict[str, Any], one: str, other: str) -> Phase:
-    """What two phases show together, for as long as both may last."""
+    """Two phases shown together, for the shorter of their longest durations."""
     a, b = phases[one], phases[other]
     letters = [next((c for c in GREEN if c in pair), "r") for pair in zip(a.state, b.state, strict=False)]
     return Phase(state="".join(letters), duration_s=float(min(_longest(a), _longest(b))))
 
 
 def _longest(phase: Any) -> float:
-    """How long a phase lasts at most; that counts, unlike its duration."""
+    """Maximum duration of a phase in seconds: SUMO's NEMA logic uses it, not the phase's duration."""
     return float(phase.maxDur if phase.maxDur > 0 else phase.duration)

@@ -1,7 +1,7 @@
-"""The whole road network as the simulator has it: which signal a lane leads to, and what lies inside a junction.
+"""The whole road network as the simulator has it: the signal that each lane leads to, and lanes inside junctions.
 
-Only a world needs this: detectors see stop lines (`detection.py`), but delay arises everywhere, and is to be charged
-to the junction that the delayed are on their way to.
+Only a world needs this: detectors see approaches to stop lines (`detection.py`), but delay arises everywhere, and is
+charged to the junction that a delayed vehicle is bound for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from envs.intersections.site import SignalSite
 
 LASTING = 1.0 - 1e-9
-"""What is left of ownership from lane to lane: a hair less than all, so a closed circle without signals has none."""
+"""Factor on ownership from lane to lane; slightly below 1, so that a closed circle without signals has no owner."""
 
 
 class Roads:
@@ -48,7 +48,7 @@ class Roads:
         self._edges: dict[str, np.ndarray] = {}
 
     def _following(self, sumo: Any, lane: str) -> list[int]:
-        """Lanes that one may drive to next, those across a junction first."""
+        """Lanes that follow a lane; the lane across the junction, where there is one, instead of the lane behind it."""
         following = [link[4] or link[0] for link in sumo.lane.getLinks(lane)]
         return [self.index[name] for name in dict.fromkeys(following)]
 

@@ -17,9 +17,9 @@ from envs.intersections.towns import generated_town
 
 
 class Demand(Frozen):
-    """How the demand of a file is varied from seed to seed.
+    """Variation of a file's demand from seed to seed.
 
-    Flows are scaled alone, by their rates: their begin and end stay, and what departs within them is SUMO's to draw.
+    Flows are only scaled, by their rates: their begin and end stay, and SUMO draws the departures within them.
 
     Attributes:
         scale: lower and upper bound of a factor on the number of vehicles, drawn uniformly.
@@ -39,7 +39,7 @@ class Demand(Frozen):
 
 
 def _share(value: object, parse: ValidatorFunctionWrapHandler) -> float | tuple[float, float]:
-    """One sentence for whatever is no share, instead of one for each way to give one."""
+    """One sentence for any value that is no share, instead of one for each accepted type."""
     try:
         share: float | tuple[float, float] = parse(value)
     except ValidationError:
@@ -55,7 +55,7 @@ Share = Annotated[float | tuple[float, float], WrapValidator(_share)]
 
 
 class Sensors(Frozen):
-    """What detectors can do, and what is wrong with them.
+    """Range of detectors, and their faults.
 
     Attributes:
         range_m: how far upstream of the stop line an approach is watched (across edge fragments).
@@ -75,7 +75,7 @@ class Sensors(Frozen):
     faulty: float | None = Field(default=None, ge=0, le=1)
 
     def drawn(self, seed: int) -> Sensors:
-        """What is wrong in a seed's episode: noise and dropout as plain numbers."""
+        """Faults in a seed's episode: noise and dropout as plain numbers."""
         rng = np.random.default_rng([seed, 4])
         if self.faulty is not None and rng.random() >= self.faulty:
             return Sensors(range_m=self.range_m)
@@ -102,10 +102,10 @@ class SignalScenario(Scenario):
         timing: the regime's timing, or one's own; what that leaves out is the regime's.
         demand: variation of every seed's demand.
         training_demand: variation of the training seeds' demand instead.
-        sensors: what detectors can do.
+        sensors: range and faults of detectors.
         training_sensors: the same for the training seeds instead (the range is always that of ``sensors``).
         training_stops_when_locked: whether an episode of a training seed ends once half of all vehicles have stood for
-            five minutes; whoever learns is charged for what would have followed.
+            five minutes; the cost of its last decision is charged for all that would have followed.
         teleport_s: seconds of standstill after which SUMO removes a vehicle; -1: never.
         lateral_resolution_m: width of the strips in which vehicles share a lane (SUMO's sublane model), for mixed
             traffic in which motorcycles pass between cars; None: one behind the other.
@@ -132,7 +132,7 @@ class SignalScenario(Scenario):
     @model_validator(mode="before")
     @classmethod
     def _rest_of_the_timing(cls, content: Any) -> Any:
-        """What a timing of one's own leaves out is the regime's."""
+        """Fill a partial timing from the regime's."""
         if isinstance(content, dict) and isinstance(content.get("timing"), dict):
             regime = REGIMES.get(str(content.get("regime", "engineer")))
             usual = {} if regime is None else regime.model_dump()
@@ -167,7 +167,7 @@ class SignalScenario(Scenario):
         return self.training_demand if seed in self.seeds.train else self.demand
 
     def sensors_of(self, seed: int) -> Sensors:
-        """What is wrong with the detectors in a seed's episode."""
+        """Faults of the detectors in a seed's episode."""
         return (self.training_sensors if seed in self.seeds.train else self.sensors).drawn(seed)
 
     def shortened(self, duration_s: float) -> SignalScenario:
@@ -180,7 +180,7 @@ class SignalScenario(Scenario):
         within = [(time_s, goes_on) for time_s, goes_on in departs if time_s < end_s]
         starts = [max(time_s, self.begin_s) for time_s, goes_on in within if goes_on or time_s >= self.begin_s]
         if departs and not starts:
-            return self  # an episode says so, and of the whole
+            return self  # an episode refuses that, and names the whole window
         begin_s = min([*starts, end_s - duration_s]) if starts else self.begin_s
         return self.override({"begin_s": begin_s, "duration_s": duration_s})
 

@@ -1,4 +1,4 @@
-"""What a signalised network looks like: its streets, its lanes at signals, and the paths across its junctions."""
+"""Map of a signalised network: its streets, its lanes at signals, and the paths across its junctions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEND = 5
 def make_scene(site: SignalSite) -> Scene:
     """Streets, approaches and exits as lanes, movements as curves from lane to lane, junctions at their middle.
 
-    Movements that nobody can draw (crossings, sites without shapes) are left out.
+    Movements without shapes (pedestrian crossings, sites without shapes) are left out.
     """
     marks = [Mark(kind="street", points=street) for street in site.streets]
     shapes = {"approach": [a.shape for a in site.approaches], "exit": [e.shape for e in site.exits]}

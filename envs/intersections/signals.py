@@ -1,7 +1,7 @@
-"""The signal controller in the cabinet: carries out a change of stage second by second, and says what is shown.
+"""The signal controller in the cabinet: carries out a change of stage second by second, and reports the lamps.
 
 A command names the next stage. The transition to it (yellow, all-red, green) is fixed by the site, so it can be written
-down beforehand: as a SUMO program for the simulator, and as a time line for whoever wants to check what was shown. No
+down beforehand: as a SUMO program for the simulator, and as a sequence of phases against which lamps can be checked. No
 simulator is needed here.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from envs.intersections.site import Junction, Phase, SignalSite
 
 HOLD_S = 1e6
-"""How long a green is written down for: until the next command."""
+"""Duration of a green in the written programs: it lasts until the next command."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LocalProgram:
 
 
 def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list[Phase]:
-    """What is shown between two stages: yellow for whose green ends, then red for them; nothing else changes."""
+    """Phases between two stages: yellow for the movements whose green ends, then red; no other light changes."""
     ending = set(site.ending(junction, old, new))
     yellow, red = [], []
     for k, signal in enumerate(junction.stages[old]):
@@ -59,7 +59,7 @@ def transition(site: SignalSite, junction: Junction, old: int, new: int) -> list
 
 
 OURS = "cityloop:"
-"""How ids of programs begin that are written here: a network may have a `fixed` of its own."""
+"""Prefix of the ids of programs that are written here: a network may have a program called `fixed`."""
 
 START = f"{OURS}start"
 """The id of the SUMO program that shows the first stage."""
@@ -71,26 +71,26 @@ def program_id(old: int, new: int) -> str:
 
 
 def local_id(local: LocalProgram) -> str:
-    """The id of the SUMO program that is a local one."""
+    """The id of the SUMO program that a local program is written as."""
     return OURS + local.name
 
 
 LOOP = f"{OURS}loop:"
-"""How ids of detectors begin that are written here."""
+"""Prefix of the ids of detectors that are written here."""
 
 
 def loop_id(stop: str) -> str:
-    """The id of the detector of a lane at a stop line, where that is not SUMO's own."""
+    """The id of the detector that is written here for a lane at a stop line."""
     return LOOP + stop
 
 
 def stop_lane(loop: str, lane: str) -> str:
-    """The lane at a stop line that a detector serves, by its id and the lane that it lies on; see `loop_id`."""
+    """The lane at a stop line that a detector serves, from the detector's id and its own lane; see `loop_id`."""
     return loop.removeprefix(LOOP) if loop.startswith(LOOP) else lane
 
 
 def sumo_programs(site: SignalSite, local: LocalProgram | None) -> str:
-    """The SUMO additional file with every transition of every junction, or with the local program instead."""
+    """The SUMO additional file with every transition of every junction or, if given, with the local program."""
     lines = ["<additional>"]
     for stop, (lane, at_m) in local.loops.items() if local is not None else ():
         where = f'lane={quoteattr(lane)} pos="{at_m:.2f}"'
@@ -113,10 +113,11 @@ def sumo_programs(site: SignalSite, local: LocalProgram | None) -> str:
 
 
 def _every_green(stages: tuple[str, ...]) -> list[str]:
-    """Stages that together show every protected green that there is.
+    """Stages that together show every protected green; without them in a program SUMO removes vehicles.
 
-    They stand behind the green that is held, and their turn never comes. But where a program has no protected green
-    for a link, SUMO takes a vehicle off that is to enter at a given speed close before it, instead of letting it wait.
+    If a program has no protected green for a link, SUMO does not let a vehicle wait that is to enter at a given speed
+    close before that link: it takes the vehicle off. So these stages are written after the green that is held; they are
+    never reached.
     """
     lit: set[int] = set()
     needed = []
@@ -149,7 +150,7 @@ def _local_xml(site: SignalSite, junction: Junction, local: LocalProgram) -> str
 
 
 class SignalController:
-    """The state of all cabinets of a site: which stage, since when, and how long each movement has been red.
+    """State of all cabinets of a site: the stage of each, its beginning, and how long each movement has been red.
 
     Args:
         site: the site; all arrays are in its order.
@@ -222,11 +223,11 @@ class SignalController:
         }
 
     def shown(self, time_s: float) -> list[str]:
-        """What every junction shows in the second that begins at a time, as SUMO state strings."""
+        """Lamps of every junction in the second that begins at a time, as SUMO state strings."""
         return [self._lamps(j, old, time_s - since_s) for j, (old, since_s) in enumerate(self._last)]
 
     def _lamps(self, j: int, old: int, since_s: float) -> str:
-        """What a junction shows some seconds after its change from an old stage began."""
+        """Lamps of a junction ``since_s`` seconds after its change from an old stage began."""
         junction, new = self.site.junctions[j], int(self.stage[j])
         if (j, old, new) not in self._between:
             self._between[j, old, new] = transition(self.site, junction, old, new) if old != new else []

@@ -47,7 +47,7 @@ def ite_red_clearance_s(width_m: float, speed_mps: float) -> int:
 
 
 def walking_s(width_m: float) -> int:
-    """How long a walker takes to cross, in whole seconds."""
+    """Time that a pedestrian needs to cross, in whole seconds: width / 1.07 m/s, rounded up."""
     return math.ceil(width_m / WALKING_MPS)
 
 
@@ -57,11 +57,11 @@ def street_of(lane: str) -> str:
 
 
 class Segment(Frozen):
-    """A piece of lane that an approach is watched on.
+    """A piece of lane on which an approach is watched.
 
     Attributes:
         lane: SUMO lane.
-        offset_m: from its end to the stop line.
+        offset_m: distance from its end to the stop line.
         length_m: its length.
     """
 
@@ -76,8 +76,8 @@ class Approach(Frozen):
     Attributes:
         id: the SUMO lane at the stop line.
         speed_mps: its speed limit.
-        length_m: length that is watched.
-        segments: what is watched, the stop-line lane first.
+        length_m: watched length.
+        segments: watched pieces of lane, the stop-line lane first.
         shape: the lane on the map, in the direction of travel; empty: unknown.
     """
 
@@ -147,7 +147,7 @@ class Junction(Frozen):
         yields: pairs (i, j): by right of way, i gives way to j.
         program: the network's own program.
         offset_s: its offset.
-        place: its middle on the map; None: unknown.
+        place: coordinates of its middle on the map; None: unknown.
     """
 
     id: str
@@ -161,7 +161,7 @@ class Junction(Frozen):
 
     @cached_property
     def approaches(self) -> tuple[int, ...]:
-        """Its own among the site's approaches, as indices in their order."""
+        """Indices of its approaches among the site's, ascending."""
         return tuple(sorted({movement.approach for movement in self.movements if movement.approach >= 0}))
 
     def movements_of(self, approach: int) -> list[int]:
@@ -211,7 +211,7 @@ class Junction(Frozen):
         return tuple(map(frozenset, found))
 
     def demoted(self, old: int, new: int) -> list[int]:
-        """Signal indices that must give way from now on, protected before, to somebody in their way who starts."""
+        """Signal indices whose protected green becomes permissive while a movement that they must yield to starts."""
         was, will = self.stages[old], self.stages[new]
 
         def starts(other: int, k: int) -> bool:
@@ -226,7 +226,13 @@ class Junction(Frozen):
         return frozenset(self.yields)
 
     def promoted(self, old: int, new: int, ending: Collection[int]) -> list[int]:
-        """Signal indices that need not give way any more, as somebody in their way is among those whose green ends."""
+        """Signal indices whose permissive green becomes protected because the green of a conflicting movement ends.
+
+        Args:
+            old: the stage before.
+            new: the stage after.
+            ending: signal indices whose green ends.
+        """
         pairs = enumerate(zip(self.stages[old], self.stages[new], strict=True))
         return [k for k, (a, b) in pairs if (a, b) == ("g", "G") and not self.across[k].isdisjoint(ending)]
 
@@ -235,8 +241,8 @@ class SignalSite(Site):
     """A signalised road network.
 
     Attributes:
-        regime: whose rules hold for changes of stage; see `ending`.
-        timing: how signals are timed here.
+        regime: rules for changes of stage; see `ending`.
+        timing: decisions, greens, yellows and reds.
         range_m: detection range.
         junctions: the agents.
         approaches: all lanes at stop lines, grouped by junction.
@@ -289,8 +295,8 @@ class SignalSite(Site):
 
     @property
     def history(self) -> Any:
-        """Historic counts, which only fixed-time plans are made from, what only maps need, and the regime where the
-        timing tells it: no all-red, no other rules of clearance.
+        """Historic counts, which only fixed-time plans use, shapes, which only maps use, and a regime that follows from
+        the timing (RESCO's protocol is the one without all-red).
         """
         kept: dict[str, Any] = {
             "junctions": {"__all__": {"movements": {"__all__": {"flow_veh_h"}}, "place": True}},
@@ -323,15 +329,17 @@ class SignalSite(Site):
     def ending(self, junction: Junction, old: int, new: int) -> list[int]:
         """Signal indices whose green ends in a change of stage, so that they are shown yellow and then red.
 
-        They are those that are red afterwards and, but for RESCO's protocol, those that are only permitted then while
-        others in their way start: a green arrow does not turn into a green that must give way without a yellow.
+        These are the movements that are red in the new stage. In regime ``engineer`` they are also those whose
+        protected green becomes permissive while a conflicting movement starts: a green arrow does not turn into a green
+        that must give way without a yellow.
         """
         return sorted([*junction.lost(old, new), *([] if self.regime == "resco" else junction.demoted(old, new))])
 
     def starting(self, junction: Junction, old: int, new: int) -> list[int]:
         """Signal indices for which the junction must be cleared before a stage begins.
 
-        They are those that were red and, but for RESCO's protocol, those that had to give way to whose green ends.
+        These are the movements that were red. In regime ``engineer`` they are also those that had to give way to a
+        movement whose green ends, and are protected from now on.
         """
         promoted = [] if self.regime == "resco" else junction.promoted(old, new, self.ending(junction, old, new))
         return sorted([*junction.gained(old, new), *promoted])
@@ -347,10 +355,10 @@ class SignalSite(Site):
         return max((ite_yellow_s(m.speed_mps) for m in ending if not m.crossing), default=3)
 
     def all_red_s(self, junction: Junction, old: int, new: int) -> int:
-        """All-red of a change of stage: the junction is cleared before others start.
+        """All-red of a change of stage: the time to clear the junction before other movements start.
 
-        Where none starts it is as long as walkers need. They lose their green at the start of the yellow and may walk
-        on until the next stage begins; and who crosses their way may start in the stage after that.
+        If no movement starts, it is as long as pedestrians need. They lose their green at the start of the yellow and
+        may walk on until the next stage begins; movements across their path may start in the stage after that.
         """
         ending = [junction.movements[k] for k in self.ending(junction, old, new)]
         walking = max((walking_s(m.width_m) for m in ending if m.crossing), default=0)
@@ -371,37 +379,42 @@ class SignalSite(Site):
         return max(self.intergreen_s(junction, i, j) for i, j in permutations(range(len(junction.stages)), 2))
 
     def max_red_s(self, junction: Junction) -> float:
-        """The longest red that the guard lets any movement see: the timing's, or what the stages make possible."""
+        """The longest red that the guard allows any movement: the timing's, or more where the stages need it."""
         return self._max_red_s(_homes(junction), self.longest_intergreen_s(junction))
 
     def force_red_s(self, junction: Junction) -> tuple[float, ...]:
-        """The red ages from which the guard leaves no choice, so that `max_red_s` holds.
+        """The red age of each rank from which the guard leaves no choice, so that `max_red_s` holds.
 
-        The first is for the home stage that has waited longest, the second for the next, and so on. Home stages that
-        must be served are, longest wait first. So before the one at rank i is green, the running stage ends, those
-        ahead of it come (together i services), and its own intergreen runs; and an age is only seen at the next
-        decision. As long as every rank is below its age, there is time for one stage of anybody's choice.
+        Home stages are ranked by their wait, rank 0 has waited longest, and forced ones are served in that order.
+        Before the one at rank i is green, the running stage and i stages ahead of it are served, and its own intergreen
+        runs; two decisions are added, as an age is only seen at the next decision. So a controller may choose freely as
+        long as
+
+            red + (i + 1) · service + intergreen + 2 · decision < max_red
+
+        holds for every rank i, where a service is the longest intergreen and the minimum green, in whole decisions:
+        then there is time for one stage of any choice. For each rank, the red age with equality is returned.
         """
         homes, longest_s = _homes(junction), self.longest_intergreen_s(junction)
         latest, service = self._max_red_s(homes, longest_s) - self._reserve_s(0, longest_s), self._service_s(longest_s)
         return tuple(latest - rank * service for rank in range(1, homes + 1))
 
     def _max_red_s(self, homes: int, longest_s: int) -> float:
-        """The same of so many home stages, whose longest intergreen is known."""
+        """`max_red_s` of a junction, given its number of home stages and its longest intergreen."""
         if self.timing.max_red_s is None:
             return math.inf
         return max(float(self.timing.max_red_s), self._reserve_s(homes, longest_s) + self._service_s(longest_s))
 
     def _service_s(self, longest_s: int) -> int:
-        """The longest time from one decision for a stage until the next may be made: intergreen and minimum green."""
+        """The longest time from a decision that changes the stage to the next: intergreen and minimum green."""
         step = self.timing.decision_s
         return step * math.ceil((longest_s + self.timing.min_green_s) / step)
 
     def _reserve_s(self, rank: int, longest_s: int) -> float:
-        """The longest wait from a decision until the home stage at a rank is green, with a margin of two decisions."""
+        """The longest wait until a home stage is green after ``rank`` services, with a margin of two decisions."""
         return rank * self._service_s(longest_s) + longest_s + 2 * self.timing.decision_s
 
 
 def _homes(junction: Junction) -> int:
-    """How many home stages a junction has."""
+    """Number of home stages of a junction."""
     return len(set(junction.home_stages) - {-1})

@@ -14,7 +14,7 @@ NEMA_YELLOW_S = 3.0
 
 
 def phases_of(light: str, program: Any) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:
-    """What a program shows in turn, and what it can show besides."""
+    """Phases that a program shows in turn, and further ones that it can show (the rings of a NEMA program)."""
     if program.getType() == "NEMA":
         in_turn, besides = shown_together(light, program)
         return tuple(_with_yellow(in_turn)), tuple(besides)
@@ -22,7 +22,7 @@ def phases_of(light: str, program: Any) -> tuple[tuple[Phase, ...], tuple[Phase,
 
 
 def _with_yellow(phases: Sequence[Phase]) -> Iterator[Phase]:
-    """Greens in turn, and a yellow for what loses its green after each: SUMO's NEMA logic has its own, in no phase."""
+    """Greens in turn, each followed by a yellow for the links that lose it: a NEMA program has no yellow phases."""
     for now, then in zip(phases, [*phases[1:], phases[0]], strict=True):
         yield now
         pairs = list(zip(now.state, then.state, strict=True))
@@ -32,7 +32,7 @@ def _with_yellow(phases: Sequence[Phase]) -> Iterator[Phase]:
 
 
 def refuse_odd_states(light: str, program: Any, connections: list[Any]) -> None:
-    """SUMO says so, too, but only once it starts, and a site is made before that.
+    """Refuse states of a wrong length. SUMO refuses them, too, but only at its start, after the site is made.
 
     Raises:
         CityloopError: if a state of a program has fewer letters than its signal has links, or than another one.
@@ -57,8 +57,8 @@ def green_stages(
 ) -> tuple[str, ...]:
     """The distinct green stages of a program that are safe to show.
 
-    A stage with a protected green for two crossing movements is made permissive where right of way says who yields;
-    where it says nothing, the stage is left out.
+    If two movements with a protected green cross, the one that must yield by right of way becomes permissive; without
+    a rule of right of way the stage is left out.
     """
     stages: list[str] = []
     for phase in phases:
@@ -69,7 +69,7 @@ def green_stages(
 
 
 def unserved(phases: tuple[Phase, ...], stages: tuple[str, ...]) -> list[int]:
-    """Links that a program serves and none of the stages does."""
+    """Links that a program serves but no stage does."""
     states = [phase.state for phase in phases if any(signal in GREEN for signal in phase.state)]
     lit = [
         [any(state[k] in served for state in states) for k in range(len(phases[0].state))]
@@ -81,9 +81,9 @@ def unserved(phases: tuple[Phase, ...], stages: tuple[str, ...]) -> list[int]:
 def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, int]]) -> str | None:
     """The stage with permissive greens where right of way demands it.
 
-    None if two greens conflict without a rule, or for what is no stage: without green, or with yellow. Beside greens, a
-    light that is off or blinks (`o`, `O`) lets drivers through who give way: a permissive green. One that crosses a
-    protected green, and does not give way to it by the network, is left out.
+    None if two greens conflict without a rule of right of way, and for a state that is no stage: one without green, or
+    with yellow. Beside greens, a light that is off or blinks (`o`, `O`) counts as a permissive green. A permissive
+    green that crosses a protected one, and does not give way to it by the network, becomes red.
     """
     if not any(signal in GREEN for signal in state) or any(signal in "yYu" for signal in state):
         return None
@@ -98,7 +98,7 @@ def safe_stage(state: str, foes: set[tuple[int, int]], yields: set[tuple[int, in
         elif (a, b) in yields:
             signals[a] = signals[b] = "g"
         elif "g" in (signals[a], signals[b]) and signals[a] != signals[b]:
-            signals[a if signals[a] == "g" else b] = "r"  # it was to give way, and does not by the network
+            signals[a if signals[a] == "g" else b] = "r"  # permissive, but without right of way to yield to
         else:
             return None
     return "".join(signals)

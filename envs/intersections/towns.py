@@ -1,8 +1,8 @@
-"""Generated towns: road networks that nobody has seen, as many as one likes.
+"""Generated towns: any number of road networks that a policy has not seen.
 
 Streets of different widths and speeds cross at odd distances, some so short that a queue reaches back into the junction
 behind, some twins with room for a few vehicles between them; some junctions have three arms, some no
-signals. A policy that learns in several of them cannot learn any by heart.
+signals. A policy that is trained on several of them cannot memorise one.
 """
 
 from __future__ import annotations

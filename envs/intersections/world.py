@@ -2,7 +2,7 @@
 
 SUMO is stepped once a decision: transitions are SUMO programs that it carries out itself (see `signals.py`), and
 vehicles are read once a decision (see `detection.py`). libsumo allows one simulation a process; a second world in the
-same process is refused until the first is closed, or nobody holds it any more.
+same process is refused until the first is closed or garbage-collected.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from envs.intersections.signals import START, LocalProgram, SignalController, lo
 from envs.intersections.site import SignalSite
 
 STDERR = 2
-"""The file descriptor; not `sys.stderr`, which SUMO does not know."""
+"""The file descriptor, which SUMO writes to; `sys.stderr` is Python's own."""
 
 
 def _nobody() -> SumoWorld | None:
@@ -47,7 +47,7 @@ class SumoWorld(World):
     """
 
     _running: ClassVar[Callable[[], SumoWorld | None]] = _nobody
-    """The world that holds this process's only simulation, as long as anybody holds the world."""
+    """Weak reference to the world with this process's only simulation."""
 
     _owner = 0  # the process that opened it
 
@@ -77,7 +77,7 @@ class SumoWorld(World):
             )
         self.close()
         if SumoWorld._running() is not None:
-            gc.collect()  # one that was dropped without being closed makes room
+            gc.collect()  # closes a world that was dropped without being closed
         if SumoWorld._running() is not None:
             raise CityloopError(
                 "this process already runs a SUMO simulation: close that environment first, or give each a process"
@@ -186,12 +186,12 @@ class SumoWorld(World):
 
     @property
     def done(self) -> bool:
-        """Whether the scenario's time is up, or, in training, the network is locked: nothing more is to be learned."""
+        """Whether the scenario's time is up or, in training, the network is locked: nothing more can be learned."""
         return self._time_s >= self._end_s or self.locked
 
     @property
     def locked(self) -> bool:
-        """See `World.locked`: of training seeds, where the scenario says so."""
+        """See `World.locked`; only on training seeds, if ``training_stops_when_locked`` is set."""
         return self._stops_early and self._gridlock.locked
 
     def trace(self) -> dict[str, float]:
@@ -234,15 +234,15 @@ class SumoWorld(World):
             SumoWorld._running = _nobody
 
     def __del__(self) -> None:
-        """Make room for the next simulation where nobody closed this one; a forked copy leaves it to its owner."""
+        """Close a simulation that was left open, so that another may begin; a forked copy leaves it to its owner."""
         if not sys.is_finalizing() and self._owner == os.getpid():
             self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy begins with.
+        """State for a copy.
 
         Raises:
-            CityloopError: while SUMO runs, which nobody can copy.
+            CityloopError: while SUMO runs, as it cannot be copied.
         """
         if self._sumo is not None:
             raise CityloopError("a SUMO simulation that runs cannot be copied: copy the environment before its reset()")
@@ -251,10 +251,10 @@ class SumoWorld(World):
 
 @contextmanager
 def _errors_into(log: Path) -> Iterator[None]:
-    """Take what is written as an error meanwhile into a file: SUMO writes its own (``--error-log``) only as it ends."""
+    """Redirect standard error into a file meanwhile: SUMO writes its ``--error-log`` only as it ends."""
     try:
         usual = os.dup(STDERR)
-    except OSError:  # somebody closed it
+    except OSError:  # it is closed
         yield
         return
     try:
@@ -267,7 +267,7 @@ def _errors_into(log: Path) -> Iterator[None]:
 
 
 def _reported(log: Path) -> str:
-    """What SUMO's log says went wrong first; its exceptions often say only that something did."""
+    """The first error in SUMO's log; its exceptions often carry no reason."""
     lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
     return next((line.removeprefix("Error: ").strip() for line in lines if line.startswith("Error: ")), "")
 
