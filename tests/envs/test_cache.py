@@ -19,6 +19,7 @@ def nowhere(tmp_path, monkeypatch):
     for variable in BOTH:
         monkeypatch.setenv(variable, "")  # so that it is put back
         monkeypatch.delenv(variable)
+    monkeypatch.delenv(cache.CACHE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/cache")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(cache.os, "access", lambda path, mode: False)
@@ -73,9 +74,11 @@ def test_both_decide_by_themselves_where_they_can(monkeypatch, tmp_path):
     assert not set(BOTH) & set(os.environ)
 
 
-def test_networks_are_kept_where_the_user_says_or_can_write(nowhere, monkeypatch):
+def test_caches_lie_where_the_user_says_or_can_write(nowhere, monkeypatch):
     monkeypatch.setenv("CITYLOOP_CACHE", "/somewhere")
     assert cache.cache_folder() == Path("/somewhere")
+    cache.find_caches()
+    assert set(named()) == {Path("/somewhere/numba"), Path("/somewhere/matplotlib")}
     monkeypatch.delenv("CITYLOOP_CACHE")
     assert cache.cache_folder() == nowhere / f"cityloop-{os.getuid()}"
     monkeypatch.setattr(cache.os, "access", lambda path, mode: True)
