@@ -279,7 +279,7 @@ def _fill(
     _occupancy(now, approaches, found[OCCUPANCY])
     _speed(now, approaches, found[SPEED])
     _waiting(now, then, first, seconds, interval_s, found[WAITING])
-    if first:  # of no movement it is known whether it was red before an episode
+    if first:  # the state before an episode is unknown
         return
     _conserved(now, then, seconds, approaches, lanes, arm_movements, found[CONSERVED])
     _clock(now, then, seconds, clock)
