@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Observation, Requests
-from envs.dampers.regulator import settled
+from envs.dampers.regulator import level_for_force
 from envs.dampers.site import DampersSite
 
 Numbers = Mapping[str, float]
@@ -59,14 +59,16 @@ class Law:
 
 
 def invert(site: DampersSite, force_n: np.ndarray, rate_m_s: np.ndarray) -> np.ndarray:
-    """The level at which the dampers of each storey settle at a force, by the simple model; not bounded, ``(…, d)``.
+    """The level at which the steady-state force of each storey's dampers is the given one (simple model), ``(…, d)``.
+
+    It is not bounded to 0 to 1.
 
     Args:
-        site: what the devices are.
-        force_n: wanted of all devices of a storey together, not negative.
-        rate_m_s: how fast they are moved.
+        site: the building and its devices.
+        force_n: total of a storey's devices, not negative.
+        rate_m_s: rate of their stroke.
     """
-    return np.asarray(settled(site.building.device, force_n / site.building.counts, rate_m_s))
+    return np.asarray(level_for_force(site.building.device, force_n / site.building.counts, rate_m_s))
 
 
 def states(readings: Readings) -> np.ndarray:

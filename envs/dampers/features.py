@@ -15,7 +15,7 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.dampers.device import Array
-from envs.dampers.regulator import Weights, regulator, settled
+from envs.dampers.regulator import Weights, level_for_force, regulator
 from envs.dampers.site import DampersSite
 
 DAMPER_FEATURES = (
@@ -103,7 +103,7 @@ class DampersFeatures:
         self._drift_mm, self._rate_mm_s = 1e3 * typical["drift_m"], 1e3 * typical["rate_m_s"]
         self._accel = float(typical["accel_m_s2"])
         self._omega = 2 * np.pi * float(building.frame.frequencies_hz[0])
-        self._full_n = building.device.strongest_n(typical["rate_m_s"][storeys], 1.0) * building.counts
+        self._full_n = building.device.steady_force_n(typical["rate_m_s"][storeys], 1.0) * building.counts
         self._mount = np.zeros((n, len(storeys)))
         self._mount[storeys, np.arange(len(storeys))] = 1.0
         self._sums, self._size_of = self._table()
@@ -212,7 +212,7 @@ class DampersFeatures:
         own, beside = len(DAMPER_FEATURES), len(DAMPER_FEATURES) + len(NEIGHBOUR_FEATURES)
         wanted = shares[..., -len(REGULATORS) :]
         rate = 1e-3 * readings["rate_est_mm_s"][..., self._picked, None]
-        brings = settled(self.site.building.device, abs(wanted) * one_n[:, None], rate).clip(0.0, 1.0)
+        brings = level_for_force(self.site.building.device, abs(wanted) * one_n[:, None], rate).clip(0.0, 1.0)
         brings = xp.where(wanted * rate > 0, brings, 0.0)
         parts = shares[..., :own], shares[..., own:beside], xp.concatenate([shares[..., beside:], brings], -1)
         return dict(zip(PARTS, parts, strict=True))

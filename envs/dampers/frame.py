@@ -128,7 +128,7 @@ def _exponential(matrix: np.ndarray) -> np.ndarray:
     return expm(matrix)
 
 
-def hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
+def zero_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
     """Zero-order hold: x ← A_d x + B_d u is exact for an input that stays the same over the step.
 
     Both from one exponential, expm([[A, B], [0, 0]] dt) (Van Loan 1978).
@@ -140,7 +140,7 @@ def hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndar
     return moved[:n, :n], moved[:n, n:]
 
 
-def ramp(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def first_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First-order hold: x ← A_d x + B_0 u_k + B_1 u_{k+1} is exact for an input that runs straight over the step."""
     n, m = b.shape
     both = np.zeros((n + 2 * m, n + 2 * m))
@@ -155,16 +155,16 @@ CRITICAL = 1e-9
 """So near to critical damping nobody tells a mode from one at it."""
 
 
-def respond(
-    frame: Frame, loads: np.ndarray, dt_s: float, pushed: np.ndarray | None = None
+def modal_response(
+    frame: Frame, loads: np.ndarray, dt_s: float, wind_load: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bare frame under loads that run straight between samples, mode by mode; exact at the samples.
+    """Response of the bare frame by modal superposition; exact at the samples for loads linear between them.
 
     Args:
-        frame: with damping that does not couple its modes (couplings are left out).
-        loads: the ground's acceleration in m/s², or of what pushes the floors, ``(…, T)``.
+        frame: with classical damping (terms that couple modes are ignored).
+        loads: ground acceleration in m/s², or gust speed in m/s, ``(…, T)``.
         dt_s: between samples.
-        pushed: forces on floors in N per unit of load, ``(n,)``; None: the ground is shaken.
+        wind_load: forces on floors in N per m/s of gust, ``(n,)``; None: the load is ground acceleration.
 
     Returns:
         Displacements and velocities of every floor, both ``(…, n, T)``, from rest.
@@ -172,7 +172,7 @@ def respond(
     from scipy.signal import lfilter
 
     omega, shapes = frame.modes
-    gains = shapes.T @ (-frame.mass_kg if pushed is None else pushed)
+    gains = shapes.T @ (-frame.mass_kg if wind_load is None else wind_load)
     ratios = frame.damping_ratios
     # at exactly critical damping a mode has one eigenvector alone: there it has a little less
     ratios = np.where(np.abs(ratios - 1.0) < CRITICAL, 1.0 - CRITICAL, ratios)
@@ -180,7 +180,7 @@ def respond(
     v = np.zeros_like(x)
     for w, zeta, gain, shape in zip(omega, ratios, gains, shapes.T, strict=True):
         a = np.array([[0.0, 1.0], [-w * w, -2 * zeta * w]])
-        moved, now, then = ramp(a, np.array([[0.0], [gain]]), dt_s)
+        moved, now, then = first_order_hold(a, np.array([[0.0], [gain]]), dt_s)
         # Two first-order recursions in the mode's eigenvectors, each a filter: q_{k+1} = λ q_k + p u_k + r u_{k+1}.
         values, vectors = np.linalg.eig(moved)
         inverse = np.linalg.inv(vectors)

@@ -25,8 +25,8 @@ within = njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True, no_cpython_wrapp
 """For what only compiled code calls."""
 
 
-class Plan(NamedTuple):
-    """What is the same at every decision.
+class StepConstants(NamedTuple):
+    """Constants of a time step.
 
     Attributes:
         storeys: with dampers, from 0, ``(d,)``.
@@ -43,19 +43,21 @@ class Plan(NamedTuple):
 
 
 def fits(building: Building) -> bool:
-    """Whether all that happens in a building is here."""
+    """Whether the compiled step covers a building: elastic frame, dampers of the simple model without end stops."""
     device = building.device
     simple = device.model == "simple" and device.z.n == 2 and 0 <= device.z.beta <= device.z.gamma
     return simple and not device.stop_n_m and building.hysteresis is None
 
 
-def plan(building: Building, dt_s: float, norm: float) -> Plan:
-    """The plan of a building that `fits`."""
+def step_constants(building: Building, dt_s: float, norm: float) -> StepConstants:
+    """Constants of a building that `fits`."""
     device, z = building.device, building.device.z
     keep = math.exp(-device.eta_1_s * dt_s)
     viscous, yielding = (device.c0a_n_s_m, device.c0b_n_s_mv), (device.alpha_a_n_m, device.alpha_b_n_mv)
     numbers = [keep, dt_s, *viscous, *yielding, z.a, z.gamma, z.beta, z.largest, device.rated_n]
-    return Plan(building.storeys, building.counts.astype(np.float32), np.array(numbers, np.float32), round(norm))
+    return StepConstants(
+        building.storeys, building.counts.astype(np.float32), np.array(numbers, np.float32), round(norm)
+    )
 
 
 class Decision(torch.autograd.Function):
@@ -68,20 +70,20 @@ class Decision(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, u: Tensor, z: Tensor, before: Tensor, after: Tensor, *fixed: Any) -> Any:
-        """See the class; ``fixed``: rest, loads, matrix, unit, and the plan."""
-        *tensors, plan = fixed
+        """See the class; ``fixed``: rest, loads, matrix, unit, and the step's constants."""
+        *tensors, constants = fixed
         given = tuple(part.detach().contiguous().numpy() for part in (x, u, z, before, after, *tensors))
         ends = tuple(np.empty_like(given[k]) for k in (0, 1, 2, 1))
         powers = np.zeros_like(given[8])
-        _ahead(*given, *plan, *ends, powers)
-        ctx.given, ctx.plan = given, plan
+        _forward(*given, *constants, *ends, powers)
+        ctx.given, ctx.constants = given, constants
         return tuple(map(torch.from_numpy, (*ends, powers)))
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
         """Slopes of what was given, from those of what came of it."""
         found = tuple(np.zeros_like(ctx.given[k]) for k in range(5))
-        _back(*ctx.given, *ctx.plan, *(slope.contiguous().numpy() for slope in slopes), *found)
+        _backward(*ctx.given, *ctx.constants, *(slope.contiguous().numpy() for slope in slopes), *found)
         return *map(torch.from_numpy, found), None, None, None, None, None
 
 
@@ -132,7 +134,7 @@ def _product(matrix, rows, x, force, load, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
-def _ahead(  # type: ignore[no-untyped-def]
+def _forward(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm, x_end, u_end, z_end, f_end, powers
 ):
     """Forward, group by group; see `Decision`."""
@@ -165,7 +167,7 @@ def _choose(before, after, rest, step, volts):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
-def _back(  # type: ignore[no-untyped-def]
+def _backward(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm,
     of_x, of_u, of_z, of_force, of_powers, dx, du, dz, dbefore, dafter,
 ):  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.dampers.device import Array
-from envs.dampers.frame import drift_matrix, ramp
+from envs.dampers.frame import drift_matrix, first_order_hold
 from envs.dampers.plausibility import Trust
 from envs.dampers.site import DampersSite
 
@@ -71,15 +71,15 @@ class Observer:
         a, b = frame.continuous
         on_floors = -drifts.T[:, building.storeys]
         inputs = np.hstack([b[:, :n] @ on_floors, b[:, n:]])
-        moved, before, after = ramp(a, inputs, self.decision_s)
+        a_d, before, after = first_order_hold(a, inputs, self.decision_s)
         of_state, of_force = frame.acceleration
         accel = np.hstack([of_state, of_force @ on_floors, np.zeros((n, 1))])
         stroke = np.hstack([drifts[building.storeys], np.zeros((d, n + d + 1))])
         sees = np.vstack([accel, stroke])
-        predict = np.hstack([moved, before, after])
+        predict = np.hstack([a_d, before, after])
         now = np.hstack([np.zeros((d + 1, 2 * n + d + 1)), np.eye(d + 1)])
         self.ahead = np.vstack([predict, sees @ np.vstack([predict, now])]).astype(dtype)
-        gain = self._gain(site, moved, before + after, accel[:, : 2 * n], stroke[:, : 2 * n])
+        gain = self._gain(site, a_d, before + after, accel[:, : 2 * n], stroke[:, : 2 * n])
         corrected = np.hstack([np.eye(2 * n), np.zeros((2 * n, d + 1)), gain])
         motion = np.block([[drifts, np.zeros((n, n))], [np.zeros((n, n)), drifts]]) @ corrected
         kept = np.hstack([np.zeros((d + 1, 2 * n)), np.eye(d + 1), np.zeros((d + 1, n + d))])
@@ -88,24 +88,24 @@ class Observer:
         self.range, self.input_range = most[: n + d], most[n + d :]
 
     @staticmethod
-    def _gain(site: DampersSite, moved: np.ndarray, pushed: np.ndarray, *sees: np.ndarray) -> np.ndarray:
+    def _gain(site: DampersSite, a_d: np.ndarray, b_d: np.ndarray, *sees: np.ndarray) -> np.ndarray:
         """The stationary Kalman gain ``(2n, m)``, from the algebraic Riccati equation of the filter."""
         from scipy.linalg import solve_discrete_are  # a quarter of what importing all of ours takes
 
         building, sensors = site.building, site.building.sensors
         n, device = building.frame.floors, building.device
-        full = device.strongest_n(float(np.median(building.typical["rate_m_s"])), 1.0) * building.counts
+        full = device.steady_force_n(float(np.median(building.typical["rate_m_s"])), 1.0) * building.counts
         typical = float(building.typical["accel_m_s2"])
         doubt = np.append(FORCE_DOUBT * full, GROUND_DOUBT * building.typical_m_s2)
         step_s = site.timing.decision_ms / 1e3
         model = np.concatenate([np.zeros(n), np.full(n, MODEL_DOUBT * typical * step_s)])
-        process = pushed @ np.diag(doubt**2) @ pushed.T + np.diag(model**2)
+        process = b_d @ np.diag(doubt**2) @ b_d.T + np.diag(model**2)
         process += 1e-9 * np.trace(process) / len(process) * np.diag(np.diag(process) + 1e-12)
         c = np.vstack(sees)
         force_noise = building.counts * sensors.force_n / np.mean(building.mass_kg)
         accel = np.hypot(sensors.accel_m_s2, np.sum(force_noise)) + MODEL_DOUBT * typical
         noise = np.diag(np.concatenate([np.full(n, accel), np.full(len(sees[1]), sensors.stroke_mm / 1e3)]) ** 2)
-        spread = solve_discrete_are(moved.T, c.T, process, noise)
+        spread = solve_discrete_are(a_d.T, c.T, process, noise)
         return np.asarray(spread @ c.T @ np.linalg.inv(c @ spread @ c.T + noise))
 
     def rest(self, buildings: int, xp: Any = np) -> Estimate:

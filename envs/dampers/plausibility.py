@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.dampers.device import yielded
+from envs.dampers.device import bouc_wen_step
 from envs.dampers.site import DampersSite
 
 EVERY_S = 0.03
@@ -107,7 +107,7 @@ class Plausibility:
             self._serves[row, [k for k in (storey - 1, storey) if k >= 0]] = True
             self._serves[row, [n + row, n + d + row, -1]] = True
         self._storeys = building.storeys
-        full_n = building.device.strongest_n(building.typical["rate_m_s"][building.storeys], 1.0) * counts
+        full_n = building.device.steady_force_n(building.typical["rate_m_s"][building.storeys], 1.0) * counts
         typical = building.typical
         least = [np.full(n, typical["accel_m_s2"]), typical["drift_m"][building.storeys]]
         of_motion = np.maximum(self._noise[: n + d], LEAST * np.concatenate(least)[:, None])
@@ -150,7 +150,7 @@ class Plausibility:
         heard = abs(samples) < self._within  # no NaN is
         values = np.where(heard, samples, trust.last)
         stroke, rate = estimate.seen[self._storeys], estimate.seen[n + self._storeys]
-        z = yielded(self._device.z, trust.z, stroke - trust.stroke, 1.0)
+        z = bouc_wen_step(self._device.z, trust.z, stroke - trust.stroke, 1.0)
         none, full = self._forces(z, rate)
         stuck, still_s, anchor, travel = self._stuck(
             trust, values, heard, np.concatenate([estimate.expected, none, values[-1:]])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.dampers.device import Array, Device
-from envs.dampers.frame import drift_matrix, hold
+from envs.dampers.frame import drift_matrix, zero_order_hold
 from envs.dampers.site import DampersSite
 
 
@@ -53,25 +53,27 @@ def regulator(site: DampersSite, weights: Weights) -> np.ndarray:
     shares = drifts / typical["drift_m"][:, None]
     root = np.sqrt(weights.accel) / float(typical["accel_m_s2"])
     felt, direct = root * accels, root * b[n:]
-    full_n = building.device.strongest_n(typical["rate_m_s"][building.storeys], 1.0) * building.counts
+    full_n = building.device.steady_force_n(typical["rate_m_s"][building.storeys], 1.0) * building.counts
     q = shares.T @ shares + felt.T @ felt
     r = direct.T @ direct + weights.effort * np.diag(1.0 / full_n**2)
     s = felt.T @ direct
     p = solve_continuous_are(a, b, q, r, s=s)
     gain = np.linalg.solve(r, b.T @ p + s.T)
-    moved, pushed = hold(a, b, max(weights.lead_ms, 1e-6) / 1e3)
-    of_state, of_force = -(gain @ moved).T, -(gain @ pushed).T
+    a_d, b_d = zero_order_hold(a, b, max(weights.lead_ms, 1e-6) / 1e3)
+    of_state, of_force = -(gain @ a_d).T, -(gain @ b_d).T
     below = np.triu(np.ones((n, n)))  # a floor's displacement is the sum of the drifts below it
     return np.vstack([1e-3 * below @ of_state[:n], 1e-3 * below @ of_state[n:], of_force])
 
 
-def settled(device: Device, force_n: Array, rate_m_s: Array) -> Array:
-    """The level at which a device settles at a force, by the simple model; not bounded; of the arguments' shape.
+def level_for_force(device: Device, force_n: Array, rate_m_s: Array) -> Array:
+    """The level at which a device's steady-state force is the given one (simple model), in the arguments' shape.
+
+    It is not bounded to 0 to 1.
 
     Args:
-        device: its model.
+        device: model of the damper.
         force_n: of one device, not negative.
-        rate_m_s: how fast it is moved.
+        rate_m_s: rate of its stroke.
     """
-    none = device.strongest_n(rate_m_s, 0.0)
-    return (force_n - none) / (device.strongest_n(rate_m_s, 1.0) - none)
+    none = device.steady_force_n(rate_m_s, 0.0)
+    return (force_n - none) / (device.steady_force_n(rate_m_s, 1.0) - none)

@@ -14,7 +14,7 @@ from envs.core.site import Site
 from envs.dampers.building import Building
 from envs.dampers.device import Plain
 from envs.dampers.scenarios import DampersScenario, Timing
-from envs.dampers.structure import growth
+from envs.dampers.structure import spectral_radius
 
 SAFE_LEVEL = 0.3
 """Share of full voltage that the guard falls back to where nobody has tuned one: between doing nothing and too much."""
@@ -101,12 +101,12 @@ class DampersSite(Plain, Site):
 
 
 STEADY = 1.001
-"""What `growth` may come to: one, but for rounding."""
+"""What `spectral_radius` may come to: one, but for rounding."""
 
 
 def steady(building: Building, substep_ms: float) -> bool:
     """Whether a simulation of such steps stays bounded. Of dampers of the modified model nobody can say beforehand."""
-    return building.device.model != "simple" or growth(building, substep_ms / 1e3) <= STEADY
+    return building.device.model != "simple" or spectral_radius(building, substep_ms / 1e3) <= STEADY
 
 
 def load_site(scenario: DampersScenario) -> DampersSite:

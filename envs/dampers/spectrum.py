@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.dampers.frame import ramp
+from envs.dampers.frame import first_order_hold
 
 G = 9.80665
 """Standard gravity in m/s²."""
@@ -58,7 +58,9 @@ def _oscillator(period_s: float, dt_s: float, ratio: float) -> tuple[np.ndarray,
         Numerator and denominator, ``(3,)``, and the filter's state per unit of the first sample, ``(2,)``: from rest.
     """
     omega = 2 * np.pi / period_s
-    moved, now, then = ramp(np.array([[0.0, 1.0], [-(omega**2), -2 * ratio * omega]]), np.array([[0.0], [-1.0]]), dt_s)
+    moved, now, then = first_order_hold(
+        np.array([[0.0, 1.0], [-(omega**2), -2 * ratio * omega]]), np.array([[0.0], [-1.0]]), dt_s
+    )
     trace, det = np.trace(moved), np.linalg.det(moved)
     p, r, mp, mr = (float(column[0, 0]) for column in (now, then, moved @ now, moved @ then))
     driven = np.array([r, p - trace * r + mr, mp - trace * p])

@@ -16,16 +16,17 @@ from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
 from envs.core.errors import CityloopError
-from envs.dampers.block import pushed, shaken
-from envs.dampers.device import Inside
+from envs.dampers.block import load_histories, wind_load_coefficients
+from envs.dampers.device import DamperState
+from envs.dampers.earlier import renamed
 from envs.dampers.features import DampersFeatures
 from envs.dampers.frame import drift_matrix
-from envs.dampers.kernel import Decision, fits, plan
+from envs.dampers.kernel import Decision, fits, step_constants
 from envs.dampers.observer import Estimate, Observer
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.sensing import circumstances
 from envs.dampers.site import load_site, steady
-from envs.dampers.structure import Moment, Structure
+from envs.dampers.structure import Structure, StructureState
 
 SUBSTEP_S = 0.002
 """Of the simulation that is learned through: half as many as the world's, for about the same motion; the world's own
@@ -48,8 +49,8 @@ HEARD = 3
 """Commands that are remembered: a delay may reach back over so many decisions, less one."""
 
 FIXED = (
-    *("scenario", "site", "building", "_observer", "_features", "_plant", "_plan", "_moved"),
-    *("_pushed", "_still", "_spread", "_samples"),
+    *("scenario", "site", "building", "_observer", "_features", "_plant", "_constants", "_drifts_of"),
+    *("_wind_load", "_still", "_spread", "_samples"),
 )
 """What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
 
@@ -81,12 +82,12 @@ class Twin:
         self._observer, self._features = Observer(site, np.float32), DampersFeatures(site)
         d = self.agents
         self._spread = torch.from_numpy(site.sample_noise[:, None].astype(np.float32))
-        blown = self._pushed = pushed(scenario, building)
-        self._still = blown is not None  # the ground is, in the wind
-        self._plant = Structure(building, self._dt_s, dtype=np.float32, pushed=blown)
-        self._plan = plan(building, self._dt_s, NORM) if fits(building) else None
+        self._wind_load = wind_load_coefficients(scenario, building)
+        self._still = self._wind_load is not None  # the ground is, in the wind
+        self._plant = Structure(building, self._dt_s, dtype=np.float32, wind_load=self._wind_load)
+        self._constants = step_constants(building, self._dt_s, NORM) if fits(building) else None
         drifts = drift_matrix(building.frame.floors)[building.storeys].astype(np.float32)
-        self._moved = torch.from_numpy(np.kron(np.eye(2, dtype=np.float32), drifts))
+        self._drifts_of = torch.from_numpy(np.kron(np.eye(2, dtype=np.float32), drifts))
         self._matrices = torch.empty(self._groups, *self._plant.matrix.shape)
         shape = (self._groups, self._each)
         self._loads = torch.zeros(*shape, scenario.decisions * self._substeps + 1)
@@ -95,7 +96,7 @@ class Twin:
         self._alive = torch.ones(self._groups, d, self._each)
         self._whole, self._rest = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
         self._step = torch.zeros(self._groups, dtype=torch.long)
-        self._moment = self._grouped(self._plant.rest(self._each, torch))
+        self._state = self._grouped(self._plant.rest(self._each, torch))
         self._estimate = Estimate(*(part for part in self._observer.rest(num_envs, torch)))
         self._levels = [torch.zeros(self._groups, d, self._each)] * HEARD
         self._powers, self._bears = torch.zeros(*shape, 2), torch.zeros(*shape, 2)
@@ -105,12 +106,14 @@ class Twin:
             # Groups start at different points of their first motion, so that a window holds all phases of one.
             self._step[group] = group * scenario.decisions // (2 * self._groups)
 
-    def _grouped(self, moment: Moment) -> Moment:
+    def _grouped(self, state: StructureState) -> StructureState:
         def wide(part: Tensor) -> Tensor:
             return part.expand(self._groups, *part.shape).clone()
 
-        x, stroke, rate, inside, force, h, rates = moment
-        return Moment(wide(x), wide(stroke), wide(rate), Inside(*map(wide, inside)), wide(force), wide(h), wide(rates))
+        x, stroke, rate, dampers, force, h, rates = state
+        return StructureState(
+            wide(x), wide(stroke), wide(rate), DamperState(*map(wide, dampers)), wide(force), wide(h), wide(rates)
+        )
 
     def _begin(self, group: int) -> None:
         """A group at rest: with its motions once more, or with new ones."""
@@ -123,7 +126,7 @@ class Twin:
             self._draw(group)
         self._step[group] = 0
         self._powers[group] = 0.0
-        for part in (*self._moment[:3], *self._moment.inside, *self._moment[4:], *self._levels):
+        for part in (*self._state[:3], *self._state.dampers, *self._state[4:], *self._levels):
             part[group] = 0.0
         here = slice(group * self._each, (group + 1) * self._each)
         for part in self._estimate:
@@ -141,11 +144,12 @@ class Twin:
         seeds = self._rng.integers(train.first, train.last + 1, self._each).tolist()
         wrong = [circumstances(scenario, self.site, [seed]) for seed in seeds]
         frame = building.frame.softened(wrong[0].factor)
-        plant = Structure(building, self._dt_s, frame, dtype=np.float32, pushed=self._pushed)
+        plant = Structure(building, self._dt_s, frame, dtype=np.float32, wind_load=self._wind_load)
         self._matrices[group] = torch.from_numpy(plant.matrix)
-        loads, alone = shaken(scenario, building, frame, seeds, self._dt_s)
+        loads, uncontrolled = load_histories(scenario, building, frame, seeds, self._dt_s)
         n = building.frame.floors
-        unit = np.stack([abs(alone[:, :n]).max(axis=(1, 2)), abs(alone[:, n : 2 * n]).max(axis=(1, 2))], axis=1)
+        drift, accel = uncontrolled[:, :n], uncontrolled[:, n : 2 * n]
+        unit = np.stack([abs(drift).max(axis=(1, 2)), abs(accel).max(axis=(1, 2))], axis=1)
         self._loads[group] = torch.from_numpy(loads.astype(np.float32))
         self._unit[group] = torch.from_numpy(np.maximum(unit, 1e-9).astype(np.float32))
         self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in wrong])
@@ -191,10 +195,10 @@ class Twin:
         return [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
 
     def _detach(self) -> None:
-        x, stroke, rate, inside, force, h, rates = self._moment
-        inside = Inside(*(part.detach() for part in inside))
-        self._moment = Moment(
-            x.detach(), stroke.detach(), rate.detach(), inside, force.detach(), h.detach(), rates.detach()
+        x, stroke, rate, dampers, force, h, rates = self._state
+        dampers = DamperState(*(part.detach() for part in dampers))
+        self._state = StructureState(
+            x.detach(), stroke.detach(), rate.detach(), dampers, force.detach(), h.detach(), rates.detach()
         )
         self._estimate = Estimate(*(part.detach() for part in self._estimate))
         self._levels = [level.detach().clone() for level in self._levels]  # a policy may give one number, expanded
@@ -215,30 +219,32 @@ class Twin:
 
     def _steps(self, before: Tensor, after: Tensor, loads: Tensor, unit: Tensor) -> Tensor:
         """All substeps of a decision; Σ over them and places of (|y| / peak undamped)^p, ``(groups, 2, each)``."""
-        n, moment, inside = self.building.frame.floors, self._moment, self._moment.inside
-        if self._plan is not None:
+        n, state, dampers = self.building.frame.floors, self._state, self._state.dampers
+        if self._constants is not None:
             x, u, z, force, powers = Decision.apply(
-                moment.x, inside.u, inside.z, before, after, self._rest, loads, self._matrices, unit, self._plan
+                state.x, dampers.u, dampers.z, before, after, self._rest, loads, self._matrices, unit, self._constants
             )
-            stroke, rate = (self._moved @ x).chunk(2, dim=1)
-            self._moment = moment._replace(x=x, stroke=stroke, rate=rate, inside=Inside(u, z, inside.y), force=force)
+            stroke, rate = (self._drifts_of @ x).chunk(2, dim=1)
+            self._state = state._replace(
+                x=x, stroke=stroke, rate=rate, dampers=DamperState(u, z, dampers.y), force=force
+            )
             return powers
         found = []
         for k in range(self._substeps):
             volts = torch.where(k < self._rest[:, None, :], before, after)
-            self._moment, seen = self._plant.step(self._moment, volts, loads[:, k, None], self._matrices, torch)
+            self._state, seen = self._plant.step(self._state, volts, loads[:, k, None], self._matrices, torch)
             found.append(seen[:, : 2 * n])
         return (torch.stack(found).unflatten(2, (2, n)) / unit[None, :, :, None]).pow(NORM).sum(dim=(0, 3))
 
     def _read(self) -> None:
         """Samples of all sensors, and what the observer makes of them."""
-        moment, n, d = self._moment, self.building.frame.floors, self.agents
+        state, n, d = self._state, self.building.frame.floors, self.agents
         at = (self._step * self._substeps)[:, None, None].expand(-1, self._each, 1)
         load = self._loads.gather(2, at).transpose(1, 2)
-        parts = [moment.x, moment.force, moment.h] if self._plant.yields else [moment.x, moment.force]
+        parts = [state.x, state.force, state.h] if self._plant.yields else [state.x, state.force]
         accel = self._matrices[:, -n - 1 : -1] @ torch.cat([*parts, load], dim=1)
         ground = torch.zeros_like(load) if self._still else load
-        true = torch.cat([accel, moment.stroke, moment.force, ground], dim=1).transpose(0, 1).flatten(1)
+        true = torch.cat([accel, state.stroke, state.force, ground], dim=1).transpose(0, 1).flatten(1)
         multiple, dropout = self._multiple.flatten(), self._dropout.flatten()
         noise = torch.randn(true.shape, generator=self._noise) * self._spread * multiple
         lost = torch.rand(true.shape, generator=self._noise) < dropout
@@ -272,5 +278,5 @@ class Twin:
     def set_state(self, state: Any) -> None:
         """Go on from a state."""
         kept, noise = state
-        vars(self).update(copy.deepcopy(kept))
+        vars(self).update(renamed(copy.deepcopy(kept)))
         self._noise.set_state(noise)

@@ -60,7 +60,7 @@ class DampersWorld(World):
         self._drifts.append(self.block.truth["drift_m"][0])
         if self.block.done:
             mounted, bare = (
-                [severity(one) for one in each] for each in (np.transpose(self._drifts), self.block.alone_m[0])
+                [severity(one) for one in each] for each in (np.transpose(self._drifts), self.block.uncontrolled_m[0])
             )
             most = max(*bare, LEAST)
             self._fatigue = {f"{k + 1}": value / most for k, value in enumerate(mounted)}

@@ -88,13 +88,13 @@ def test_continuous_friction_asks_for_the_voltage_of_its_force():
     law = ContinuousFriction(SITE, {"gain": 1.0, "full": 1.0})
     now = readings(drift_est_mm=moving(1.0, 1.0), rate_est_mm_s=moving(10.0, 10.0))
     level = law.levels(now)
-    force = 2 * SITE.building.device.strongest_n(0.01, level)
+    force = 2 * SITE.building.device.steady_force_n(0.01, level)
     np.testing.assert_allclose(force, law.unit_n_mm * 1.0)
 
 
 def test_inversion_is_the_models():
     level = np.array([0.2, 0.9])
-    force = SITE.building.counts * SITE.building.device.strongest_n(np.array([0.01, 0.03]), level)
+    force = SITE.building.counts * SITE.building.device.steady_force_n(np.array([0.01, 0.03]), level)
     np.testing.assert_allclose(invert(SITE, force, np.array([0.01, 0.03])), level)
 
 

@@ -112,10 +112,10 @@ def test_no_policy_can_shake_a_building_that_the_ground_leaves_alone(requests, s
     block = Block(load_scenario("dampers/jansen", duration_s=2.0, motion__kind="none"), SITE)
     guard = DampersGuard(SITE)
     block.begin([seed])
-    block._moment.x[:6, 0] = 0.003 * np.random.default_rng(seed).normal(size=6)
+    block._state.x[:6, 0] = 0.003 * np.random.default_rng(seed).normal(size=6)
     frame, device = block.building.frame, block.building.device
-    allowed = frame.energy(block._moment.x[:, 0]) + (block.building.counts * device.elastic_j).sum()
+    allowed = frame.energy(block._state.x[:, 0]) + (block.building.counts * device.elastic_j).sum()
     for asked in requests:
         level, _ = guard.limit(block.readings, np.array([asked], float))
         block.step(level)
-        assert frame.energy(block._moment.x[:, 0]) <= allowed
+        assert frame.energy(block._state.x[:, 0]) <= allowed

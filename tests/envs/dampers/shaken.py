@@ -26,16 +26,16 @@ def noise(seconds, dt_s, peak=0.3, seed=0):
 
 
 def shake(plant, ground, volts):
-    """Yield ``(moment before, moment after, drifts and accelerations before)`` at every step; one copy.
+    """Yield ``(state before, state after, drifts and accelerations before)`` at every step; one copy.
 
-    ``volts``: a number, or a function of the step's index and the moment.
+    ``volts``: a number, or a function of the step's index and the state.
     """
-    moment = plant.rest(1)
+    state = plant.rest(1)
     for k, now in enumerate(ground):
-        given = volts(k, moment) if callable(volts) else volts
-        after, seen = plant.step(moment, np.full((plant.d, 1), 1.0) * given, np.array([[now]]), plant.matrix)
-        yield moment, after, seen[:, 0]
-        moment = after
+        given = volts(k, state) if callable(volts) else volts
+        after, seen = plant.step(state, np.full((plant.d, 1), 1.0) * given, np.array([[now]]), plant.matrix)
+        yield state, after, seen[:, 0]
+        state = after
 
 
 def peaks(model, ground, dt_s, volts=0.0, dampers=True):

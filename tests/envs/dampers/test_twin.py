@@ -58,7 +58,7 @@ def test_the_twin_sees_what_the_world_sees(monkeypatch, kind):
 
     twin.window(policy, 150)
     assert worst < 0.05
-    np.testing.assert_allclose(twin._moment.x[0].numpy(), block._moment.x, rtol=0.02, atol=1e-5)
+    np.testing.assert_allclose(twin._state.x[0].numpy(), block._state.x, rtol=0.02, atol=1e-5)
 
 
 def test_compiled_steps_are_those_of_tensors():

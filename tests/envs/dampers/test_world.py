@@ -1,5 +1,8 @@
 """The plant as the loop sees it: estimates follow the truth, faults are faults, indicators mean what they say."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from envs.core.testing import check_system
 from envs.core.vector_testing import check_vector
 from envs.dampers.block import Block, samples
 from envs.dampers.building import Building
+from envs.dampers.earlier import RENAMED
 from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
 from envs.dampers.kpis import BARE
 from envs.dampers.motions import draw
@@ -17,7 +21,7 @@ from envs.dampers.observer import Observer
 from envs.dampers.scenarios import NAMES
 from envs.dampers.sensing import Sensors, circumstances
 from envs.dampers.site import load_site
-from envs.dampers.structure import uncontrolled
+from envs.dampers.structure import uncontrolled_response
 from envs.dampers.vector import DampersVector
 from envs.dampers.world import UNMOUNTED
 
@@ -109,7 +113,7 @@ def test_a_dead_damper_gets_no_voltage_and_is_another_with_another_seed():
     block = block_of(conditions__dead=1, seeds=range(20))
     for _ in range(20):
         block.step(np.ones((20, 2)))
-    warm = block._moment.inside.u > 0.1
+    warm = block._state.dampers.u > 0.1
     assert (warm.sum(axis=0) == 1).all()
     assert 0 < warm[0].sum() < 20
 
@@ -120,7 +124,7 @@ def test_a_delayed_command_arrives_when_it_should(delay_ms):
     heat = []
     for _ in range(5):
         block.step(np.ones((1, 2)))
-        heat.append(block._moment.inside.u[0, 0])
+        heat.append(block._state.dampers.u[0, 0])
     since_ms = np.maximum(10.0 * np.arange(1, 6) - delay_ms, 0.0)
     np.testing.assert_allclose(heat, 5.0 * (1 - np.exp(-80 * since_ms / 1e3)), atol=1e-9)
 
@@ -200,8 +204,8 @@ def test_of_a_record_nothing_is_lost_between_samples(record):
     block = Block(scenario, load_site(scenario))
     block.begin([0])
     fine = draw(scenario.motion, scenario.duration_s, 1e-4, 1.0, 0)[None]
-    true = np.abs(uncontrolled(block.building, block.building.frame, fine, 1e-4)).max(axis=2).T
-    np.testing.assert_allclose(block.tally.alone, true, rtol=0.01)
+    true = np.abs(uncontrolled_response(block.building, block.building.frame, fine, 1e-4)).max(axis=2).T
+    np.testing.assert_allclose(block.tally.uncontrolled, true, rtol=0.01)
 
 
 def test_another_record_brings_its_length_unless_that_is_set_too(record):
@@ -290,3 +294,20 @@ def test_a_vector_of_one_is_the_world():
         batch, step = plants.step(np.full((1, 2, 1), level)), loop.step(np.full((2, 1), level))
         np.testing.assert_allclose(batch.reward[0], step.reward, rtol=1e-2, atol=1e-3)
         np.testing.assert_allclose(batch.observation[0], loop.layout.flatten(loop.observation), atol=0.02)
+
+
+def test_a_run_that_was_begun_under_earlier_names_resumes():
+    """What its checkpoint calls classes and attributes is found under their present names."""
+    for module, name in (("structure", "Moment"), ("device", "Inside")):
+        assert pickle.loads(f"cenvs.dampers.{module}\n{name}\n.".encode())
+    block, earlier = block_of(seeds=[5]), {now: before for before, now in RENAMED.items()}
+
+    def resumed(thing):
+        found = object.__new__(type(thing))
+        found.__setstate__({earlier.get(name, name): value for name, value in vars(copy.deepcopy(thing)).items()})
+        return found
+
+    other = resumed(block)
+    other.tally = resumed(block.tally)
+    run(block), run(other)
+    assert other.kpis() == block.kpis()
