@@ -132,8 +132,7 @@ class Friction(Law):
         super().__init__(site, tuned)
         # The gain is told in what brings full force at a typical drift, so that it means the same everywhere.
         typical = site.building.typical
-        full_n = site.building.device.steady_force_n(typical["rate_m_s"][self.storeys], 1.0) * site.building.counts
-        self.unit_n_mm = full_n / (1e3 * typical["drift_m"][self.storeys])
+        self.unit_n_mm = site.building.full_force_n / (1e3 * typical["drift_m"][self.storeys])
         self.reset()
 
     def reset(self) -> None:

@@ -143,8 +143,18 @@ class Building(Plain):
         return Hysteresis(a=1.0, gamma=bend, beta=bend, n=2)
 
     @property
+    def capacity_m(self) -> float:
+        """Drift that a storey is to stay below, in m."""
+        return self.capacity_share * self.storey_m
+
+    @cached_property
+    def full_force_n(self) -> np.ndarray:
+        """Force of each storey's dampers together at full voltage and its typical rate, in N, ``(d,)``."""
+        return self.device.steady_force_n(self.typical["rate_m_s"][self.storeys], 1.0) * self.counts
+
+    @property
     def weight_n(self) -> float:
-        """Of all floors."""
+        """Weight of all floors."""
         return 9.81 * sum(self.mass_kg)
 
     @cached_property

@@ -13,7 +13,7 @@ SILENT_S = 5.0
 def conditions(site: DampersSite, readings: Readings) -> list[Condition]:
     """Storeys that drifted beyond what they are held to bear (an estimate); dampers that are not heard or believed."""
     building = site.building
-    capacity_mm = 1e3 * building.capacity_share * building.storey_m
+    capacity_mm = 1e3 * building.capacity_m
     found = []
     for storey, drift_mm in zip(site.axes["storey"], readings["drift_peak_mm"].tolist(), strict=True):
         if drift_mm > capacity_mm:

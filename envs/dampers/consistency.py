@@ -32,7 +32,7 @@ class DampersConsistency:
         typical = building.typical
         self._drift_mm, self._accel = 1e3 * typical["drift_m"], float(typical["accel_m_s2"])
         rate_mm_s = 1e3 * typical["rate_m_s"]
-        self._full_n = self._device.steady_force_n(typical["rate_m_s"][self._storeys], 1.0) * self._counts
+        self._full_n = building.full_force_n
         self._range_n = site.ranges["force_n"]
         every, floors = np.arange(d), np.arange(n)
         self.rules = {

@@ -15,6 +15,7 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.dampers.device import Array
+from envs.dampers.frame import drift_sums
 from envs.dampers.regulator import Weights, level_for_force, regulator
 from envs.dampers.site import DampersSite
 
@@ -103,7 +104,7 @@ class DampersFeatures:
         self._drift_mm, self._rate_mm_s = 1e3 * typical["drift_m"], 1e3 * typical["rate_m_s"]
         self._accel = float(typical["accel_m_s2"])
         self._omega = 2 * np.pi * float(building.frame.frequencies_hz[0])
-        self._full_n = building.device.steady_force_n(typical["rate_m_s"][storeys], 1.0) * building.counts
+        self._full_n = building.full_force_n
         self._mount = np.zeros((n, len(storeys)))
         self._mount[storeys, np.arange(len(storeys))] = 1.0
         self._sums, self._size_of = self._table()
@@ -179,8 +180,8 @@ class DampersFeatures:
         frame, storeys, n = self.site.building.frame, self._storeys, len(self._mount)
         omega, shapes = frame.modes
         drifts = np.diff(shapes, axis=0, prepend=0.0)
-        below = np.triu(np.ones((n, n)))  # a floor's displacement is the sum of the drifts below it
-        moved = [np.outer(below @ (frame.mass_kg * shapes[:, k]), drifts[storeys, k]) for k in range(min(MODES, n))]
+        of_drifts = drift_sums(n)
+        moved = [np.outer(of_drifts @ (frame.mass_kg * shapes[:, k]), drifts[storeys, k]) for k in range(min(MODES, n))]
         moved += [np.zeros_like(self._mount)] * (MODES - len(moved))
         omega = np.pad(omega, (0, MODES), constant_values=1.0)
         found: list[tuple[int, dict[str, np.ndarray]]] = [(DRIFT, {"drift": one}) for one in moved]

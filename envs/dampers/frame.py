@@ -96,6 +96,14 @@ def drift_matrix(floors: int) -> np.ndarray:
     return np.eye(floors) - np.eye(floors, k=-1)
 
 
+def drift_sums(floors: int) -> np.ndarray:
+    """D⁻ᵀ, ``(n, n)``: turns coefficients of displacements into those of drifts.
+
+    A floor's displacement is the sum of the drifts below it, so Σ c x is Σ (D⁻ᵀ c) · drift.
+    """
+    return np.triu(np.ones((floors, floors)))
+
+
 def chain(values: Vector) -> np.ndarray:
     """The matrix of a chain of storeys from one value a storey (stiffness in N/m or damping in N·s/m), ``(n, n)``."""
     drifts = drift_matrix(len(values))

@@ -57,7 +57,7 @@ class Tally:
     def __init__(self, site: DampersSite, uncontrolled: np.ndarray, decisions: int):
         building = site.building
         self._n = building.frame.floors
-        self._capacity_m = building.capacity_share * building.storey_m
+        self._capacity_m = building.capacity_m
         self._weight_n = building.weight_n
         peaks = np.abs(uncontrolled).max(axis=2).T
         means = np.sqrt((uncontrolled**2).mean(axis=2)).T

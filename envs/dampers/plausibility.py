@@ -97,21 +97,19 @@ class Plausibility:
         self._every = max(1, round(1e3 * EVERY_S / site.timing.decision_ms))
         self._step_s = self._every * site.timing.decision_ms / 1e3
         self._share = 1.0 - float(np.exp(-self._step_s / MEMORY_S))
-        counts = building.counts
         self._noise, self._within = NOISE * site.sample_noise[:, None], site.sample_range[:, None]
         self._moved = np.maximum(self._noise, self._within / COARSE)
-        self._device, self._counts = building.device, counts[:, None]
+        self._device, self._counts = building.device, building.counts[:, None]
         self._soft_m = np.inf if building.yield_mm is None else SOFTENS * building.yield_mm / 1e3
         self._serves = np.zeros((d, self.m), dtype=bool)
         for row, storey in enumerate(building.storeys):
             self._serves[row, [k for k in (storey - 1, storey) if k >= 0]] = True
             self._serves[row, [n + row, n + d + row, -1]] = True
         self._storeys = building.storeys
-        full_n = building.device.steady_force_n(building.typical["rate_m_s"][building.storeys], 1.0) * counts
         typical = building.typical
         least = [np.full(n, typical["accel_m_s2"]), typical["drift_m"][building.storeys]]
         of_motion = np.maximum(self._noise[: n + d], LEAST * np.concatenate(least)[:, None])
-        self._limit = np.concatenate([of_motion, self._noise[n + d : -1] + FORCE_BIAS * full_n[:, None]])
+        self._limit = np.concatenate([of_motion, self._noise[n + d : -1] + FORCE_BIAS * building.full_force_n[:, None]])
 
     def rest(self, buildings: int) -> Trust:
         """All is believed."""

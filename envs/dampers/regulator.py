@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.dampers.device import Array, Device
-from envs.dampers.frame import drift_matrix, zero_order_hold
+from envs.dampers.frame import drift_matrix, drift_sums, zero_order_hold
 from envs.dampers.site import DampersSite
 
 
@@ -53,16 +53,15 @@ def regulator(site: DampersSite, weights: Weights) -> np.ndarray:
     shares = drifts / typical["drift_m"][:, None]
     root = np.sqrt(weights.accel) / float(typical["accel_m_s2"])
     felt, direct = root * accels, root * b[n:]
-    full_n = building.device.steady_force_n(typical["rate_m_s"][building.storeys], 1.0) * building.counts
     q = shares.T @ shares + felt.T @ felt
-    r = direct.T @ direct + weights.effort * np.diag(1.0 / full_n**2)
+    r = direct.T @ direct + weights.effort * np.diag(1.0 / building.full_force_n**2)
     s = felt.T @ direct
     p = solve_continuous_are(a, b, q, r, s=s)
     gain = np.linalg.solve(r, b.T @ p + s.T)
     a_d, b_d = zero_order_hold(a, b, max(weights.lead_ms, 1e-6) / 1e3)
     of_state, of_force = -(gain @ a_d).T, -(gain @ b_d).T
-    below = np.triu(np.ones((n, n)))  # a floor's displacement is the sum of the drifts below it
-    return np.vstack([1e-3 * below @ of_state[:n], 1e-3 * below @ of_state[n:], of_force])
+    of_drifts = 1e-3 * drift_sums(n)
+    return np.vstack([of_drifts @ of_state[:n], of_drifts @ of_state[n:], of_force])
 
 
 def level_for_force(device: Device, force_n: Array, rate_m_s: Array) -> Array:
