@@ -143,9 +143,7 @@ class Hold(_OnLevels):
 
     def __init__(self, site: DrainageSite, numbers: Mapping[str, float] | None = None):
         super().__init__(site, numbers)
-        even = [1.0 / max(len(site.gauges), 1)] * len(site.gauges)
-        rain = [site.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in site.gates]
-        self._rain = np.array([shares if any(shares) else even for shares in rain]).reshape(len(rain), -1)
+        self._rain = site.rain_shares
 
     def settings(self, readings: Readings, own: np.ndarray, below: np.ndarray) -> np.ndarray:
         """See `_OnLevels.settings`."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from envs.core.conditions import Condition
 from envs.core.readings import Readings
-from envs.drainage.site import DrainageSite
-
-NEARLY_FULL = 0.95
-"""Filling of a tank."""
+from envs.drainage.site import NEARLY_FULL, DrainageSite
 
 
 def conditions(site: DrainageSite, readings: Readings) -> list[Condition]:

@@ -9,13 +9,10 @@ import numpy as np
 from envs.core.consistency import Plausible, Rule
 from envs.core.readings import Readings
 from envs.drainage.features import FLOW_CMS, FORECAST_MM, RAIN_MMH
-from envs.drainage.site import DrainageSite
+from envs.drainage.site import NEARLY_FULL, DrainageSite
 
 DRY = 0.01
 """A tank that is filled to no more than this share is taken for dry, and such a setting for shut."""
-
-NEARLY_FULL = 0.95
-"""From this share on a tank may lose water over its weir."""
 
 
 class DrainageConsistency:
@@ -34,7 +31,6 @@ class DrainageConsistency:
         self._gates_of = self._tank[None, :] == np.arange(tanks)[:, None]
         drained = np.array([tank.id in site.drained for tank in site.tanks])
         self._kept = self._gates_of.any(axis=1) & ~drained  # while their gates are shut
-        self._leads_to = np.array([gate.below for gate in site.gates])[None, :] == np.arange(tanks)[:, None]
         every = np.arange(gates)
         self.rules = {
             "shut": Rule("gate", "water flows through a gate that is shut", {"flow_cms": every}),

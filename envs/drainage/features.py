@@ -91,10 +91,7 @@ class DrainageFeatures:
         gated = {gate.tank for gate in site.gates}
         tanks = [(tank.full_m, tank.invert_m, k in gated) for k, tank in enumerate(site.tanks)]
         self._tanks = np.array(tanks, dtype=TANK)
-        gauges = len(site.gauges)
-        even = np.full(gauges, 1.0 / max(gauges, 1))
-        own = [site.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in site.gates]
-        self._rain = np.array([shares if any(shares) else even for shares in own], dtype=np.float64).reshape(n, gauges)
+        self._rain = site.rain_shares
         self._dwell_s = float(site.timing.dwell_s)
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:

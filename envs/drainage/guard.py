@@ -16,13 +16,10 @@ from numba import int64 as whole
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests, as_numbers
-from envs.drainage.site import DrainageSite, Gate
+from envs.drainage.site import NEARLY_FULL, DrainageSite, Gate
 
 DRY_M = 0.05
 """A pump whose tank holds less is stopped."""
-
-FULL_SHARE = 0.95
-"""From this filling on, at least one of a tank's gates stays open."""
 
 SHUT, AJAR = 0.02, 0.1
 """A setting below the first counts as shut; the least to which a full tank's gate is opened."""
@@ -109,7 +106,7 @@ class DrainageGuard:
 def _about(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
     """A row of `GATE`."""
     tank = site.tanks[gate.tank] if gate.tank >= 0 else None
-    depths = (tank.invert_m, FULL_SHARE * tank.full_m) if tank else (0.0, 0.0)
+    depths = (tank.invert_m, NEARLY_FULL * tank.full_m) if tank else (0.0, 0.0)
     return (gate.tank, gate.tide, gate.kind == "pump", gate.static, gate.fail_safe, *depths)
 
 

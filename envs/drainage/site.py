@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from envs.core.frozen import Frozen
@@ -18,6 +19,9 @@ from envs.drainage.scenarios import Timing, Weights
 
 LEADS_MIN = (15, 30, 60, 120)
 """Lead times of the rain forecast: for each the rain from now until then."""
+
+NEARLY_FULL = 0.95
+"""Filling from which a tank counts as nearly full: it may lose water over its weir, and one of its gates stays open."""
 
 
 class Tank(Frozen):
@@ -149,6 +153,17 @@ class DrainageSite(Site):
     def agents(self) -> tuple[str, ...]:
         """The gates' names."""
         return tuple(gate.id for gate in self.gates)
+
+    @property
+    def rain_shares(self) -> np.ndarray:
+        """Weight of each gauge in the rain on each gate's tank, ``(gates, gauges)``.
+
+        Weights are equal where no catchment drains to the tank.
+        """
+        even = np.full(len(self.gauges), 1.0 / max(len(self.gauges), 1))
+        own = [self.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in self.gates]
+        shares = np.array([rain if any(rain) else even for rain in own], dtype=np.float64)
+        return shares.reshape(len(self.gates), len(self.gauges))
 
     @cached_property
     def axes(self) -> Axes:
