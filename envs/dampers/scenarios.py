@@ -12,34 +12,10 @@ from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.dampers.building import BUILDINGS, Building, read_building
 from envs.dampers.motions import Motion, recorded_s
+from envs.dampers.timing import Timing
 
 LONGEST_S = 600.0
 """No episode lasts longer."""
-
-
-class Timing(Frozen):
-    """How often things happen.
-
-    Attributes:
-        decision_ms: between two decisions.
-        substep_ms: of the simulation; dampers' hysteresis wants 2 ms or less.
-        slew_1_s: how fast a driver's voltage may change, in full voltages a second.
-    """
-
-    decision_ms: float = Field(default=10.0, ge=1, le=100)
-    substep_ms: float = Field(default=1.0, ge=0.05, le=2)
-    slew_1_s: float = Field(default=200.0, gt=0)
-
-    @model_validator(mode="after")
-    def _divides(self) -> Timing:
-        if abs(self.substeps * self.substep_ms - self.decision_ms) > 1e-9:
-            raise ValueError(f"substep_ms is {self.substep_ms:g}: it must divide decision_ms, {self.decision_ms:g}")
-        return self
-
-    @property
-    def substeps(self) -> int:
-        """Of a decision."""
-        return max(1, round(self.decision_ms / self.substep_ms))
 
 
 class Conditions(Frozen):

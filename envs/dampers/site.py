@@ -8,13 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import model_validator
 
-from envs.core.errors import CityloopError
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.dampers.building import Building
 from envs.dampers.device import Plain
-from envs.dampers.scenarios import DampersScenario, Timing
-from envs.dampers.structure import spectral_radius
+from envs.dampers.timing import Timing
 
 SAFE_LEVEL = 0.3
 """Share of full voltage that the guard falls back to where nobody has tuned one: between doing nothing and too much."""
@@ -39,11 +37,6 @@ class DampersSite(Plain, Site):
         if not 0 <= self.safe_level <= 1:
             raise ValueError(f"safe_level is {self.safe_level:g}: give a share from 0 to 1")
         return self
-
-    @property
-    def history(self) -> Any:
-        """Nothing: all of it says what a command means."""
-        return None
 
     @property
     def place(self) -> Any:
@@ -98,27 +91,3 @@ class DampersSite(Plain, Site):
         """In the order of the acquisition unit: floors, strokes, forces, the ground, ``(n + 2d + 1,)``."""
         floors, strokes = np.full(self.building.frame.floors, accel_m_s2), np.full(len(self.agents), stroke_m)
         return np.concatenate([floors, strokes, force_n, [accel_m_s2]])
-
-
-STEADY = 1.001
-"""What `spectral_radius` may come to: one, but for rounding."""
-
-
-def steady(building: Building, substep_ms: float) -> bool:
-    """Whether a simulation of such steps stays bounded. Of dampers of the modified model nobody can say beforehand."""
-    return building.device.model != "simple" or spectral_radius(building, substep_ms / 1e3) <= STEADY
-
-
-def load_site(scenario: DampersScenario) -> DampersSite:
-    """A scenario's site.
-
-    Raises:
-        CityloopError: if dampers are too stiff beside the masses for the simulation's step.
-    """
-    building, substep_ms = scenario.mounted, scenario.timing.substep_ms
-    if not steady(building, substep_ms):
-        raise CityloopError(
-            f"scenario {scenario.ref}: timing.substep_ms is {substep_ms:g}, too long for dampers so stiff beside "
-            f"floors of {min(building.mass_kg):g} kg: correct mass_kg, the device or how many there are, or shorten it"
-        )
-    return DampersSite(name=scenario.name, timing=scenario.timing, building=building)

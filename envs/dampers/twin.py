@@ -16,6 +16,7 @@ from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
 from envs.core.errors import CityloopError
+from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import load_histories, wind_load_coefficients
 from envs.dampers.device import DamperState
 from envs.dampers.earlier import renamed
@@ -25,7 +26,6 @@ from envs.dampers.kernel import Decision, fits, step_constants
 from envs.dampers.observer import Estimate, Observer
 from envs.dampers.scenarios import DampersScenario
 from envs.dampers.sensing import circumstances
-from envs.dampers.site import load_site, steady
 from envs.dampers.structure import Structure, StructureState
 
 SUBSTEP_S = 0.002
@@ -76,7 +76,7 @@ class Twin:
         self._noise = torch.Generator().manual_seed(seed)
         decision_s = scenario.decision_s
         self._substeps = max(1, round(decision_s / max(SUBSTEP_S, 1e-3 * scenario.timing.substep_ms) - 1e-9))
-        if not steady(building, 1e3 * decision_s / self._substeps):
+        if not is_stable(building, 1e3 * decision_s / self._substeps):
             self._substeps = scenario.timing.substeps
         self._dt_s = decision_s / self._substeps
         self._observer, self._features = Observer(site, np.float32), DampersFeatures(site)

@@ -16,12 +16,12 @@ from envs.core.env import SeedStream
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout
 from envs.core.vector import Batch, check_shape
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
 from envs.dampers.reward import DampersReward
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.site import load_site
 
 SHARED = 128
 """Buildings of a block, at most, but for large numbers of them."""

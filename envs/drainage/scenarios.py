@@ -17,41 +17,13 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.drainage.inp import Inp
-
-Water = Literal["river", "sensitive"]
+from envs.drainage.terms import Timing, Weights
 
 MOST_STORMS, MOST_H = 1000, 10_000
 """Of an episode's storms; of the hours between two, and before the first."""
 
 DEPTHS_MM, LENGTHS_H = (1.0, 120.0), (0.4, 14.0)
 """The lightest and the heaviest, the shortest and the longest of random storms."""
-
-
-class Timing(Frozen):
-    """How gates are moved.
-
-    Attributes:
-        decision_s: seconds between two decisions; SWMM's routing step does not depend on it.
-        rate_per_min: largest change of a setting a minute, as a share of the whole way.
-        dwell_s: after a movement a gate rests for at least this long.
-        moves_per_day: movements of a gate in any 24 hours, at most.
-        deadband: a gate stays where it is for a setpoint that is closer than this.
-    """
-
-    decision_s: int = Field(default=300, ge=60, le=3600)
-    rate_per_min: float = Field(default=0.2, gt=0, le=1)
-    dwell_s: int = Field(default=600, ge=0, le=7200)
-    moves_per_day: int = Field(default=72, ge=1)
-    deadband: float = Field(default=0.05, ge=0, le=0.5)
-
-    @model_validator(mode="after")
-    def _can_move(self) -> Timing:
-        step = self.rate_per_min * self.decision_s / 60
-        if step <= self.deadband:
-            raise ValueError(
-                f"deadband is {self.deadband:g}, and a decision moves a gate by {step:g} at most: lower it"
-            )
-        return self
 
 
 class Storms(Frozen):
@@ -191,22 +163,6 @@ class Faults(Frozen):
 
     stuck_gates: int = Field(default=0, ge=0)
     blocked: dict[str, float] = Field(default_factory=dict)
-
-
-class Weights(Frozen):
-    """What is wanted, for training: what each thing costs.
-
-    Attributes:
-        overflow: controllable overflow of an event's whole size (`reward.py` says how large that is).
-        sensitive: the same for what flows into sensitive waters, wherever it left the network.
-        movement: a gate's movement from shut to open.
-        objective: a unit of the published objective.
-    """
-
-    overflow: float = Field(default=30.0, ge=0)
-    sensitive: float = Field(default=15.0, ge=0)
-    movement: float = Field(default=0.05, ge=0)
-    objective: float = Field(default=0.0, ge=0)
 
 
 class DrainageScenario(Scenario):

@@ -17,11 +17,11 @@ from agents.monitors.demand import compare
 from agents.monitors.storeys import learn
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.frame import drift_matrix, shear_frame
 from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
-from envs.dampers.site import load_site
 from envs.transit.referee import measure
 from training import lines
 from training.tuning import dampers, drainage, transit

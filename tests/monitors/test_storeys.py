@@ -23,10 +23,11 @@ from agents.monitors.storeys.estimate import estimate
 from agents.monitors.storeys.learn import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
+from envs.dampers.assembly import load_site
 from envs.dampers.building import Building
 from envs.dampers.frame import drift_matrix, shear_frame, zero_order_hold
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.site import DampersSite, load_site
+from envs.dampers.site import DampersSite
 
 SCENARIO = load_scenario("dampers/jansen")
 assert isinstance(SCENARIO, DampersScenario)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from envs import load_scenario
 from envs.core.errors import ReadingError
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.guard import NEAR, SILENT_S, DampersGuard
 from envs.dampers.readings import cross_check
-from envs.dampers.site import load_site
 
 SCENARIO = load_scenario("dampers/jansen", duration_s=2.0)
 SITE = load_site(SCENARIO)

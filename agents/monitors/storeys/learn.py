@@ -22,9 +22,9 @@ from agents.monitors.storeys.windows import Window, Windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.site import load_site
 
 MOTIONS, TOGETHER = 1200, 100
 """Windows to learn from and to set the threshold with; motions that are simulated at once."""

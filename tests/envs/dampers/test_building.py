@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from envs import CityloopError, load_scenario
+from envs.dampers.assembly import load_site
 from envs.dampers.building import BUILDINGS
 from envs.dampers.scenarios import NAMES, DampersScenario
-from envs.dampers.site import load_site
 from envs.dampers.structure import spectral_radius
 from tests.envs.dampers.shaken import building
 

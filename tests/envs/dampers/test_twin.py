@@ -6,9 +6,9 @@ import torch
 
 from agents.baselines.dampers import PassiveOn
 from envs import CityloopError, load_scenario
+from envs.dampers.assembly import is_stable
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions
-from envs.dampers.site import steady
 from envs.dampers.structure import Structure
 from envs.dampers.twin import Twin
 from tests.envs.dampers.shaken import building, noise
@@ -130,8 +130,8 @@ def test_motions_are_played_twice_and_then_only_what_bears_on_the_peak_counts():
 def test_dampers_too_stiff_for_its_coarse_steps_are_simulated_with_the_worlds(monkeypatch):
     """With steps of 2 ms the motion of this one grew without bound, where the world's 1 ms are fine."""
     scenario = load_scenario("dampers/jansen", duration_s=3.0, dampers={1: 50})
-    assert steady(scenario.mounted, 1.0)
-    assert not steady(scenario.mounted, 2.0)
+    assert is_stable(scenario.mounted, 1.0)
+    assert not is_stable(scenario.mounted, 2.0)
     twin = Twin(scenario, 2, 0)
     window = twin.window(lambda parts: torch.ones(parts["damper"].shape[:2]), 200)
     assert torch.isfinite(window.cost)

@@ -11,6 +11,7 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
 from envs.core.vector_testing import check_vector
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block, samples
 from envs.dampers.building import Building
 from envs.dampers.earlier import RENAMED
@@ -20,7 +21,6 @@ from envs.dampers.motions import draw
 from envs.dampers.observer import Observer
 from envs.dampers.scenarios import NAMES
 from envs.dampers.sensing import Sensors, circumstances
-from envs.dampers.site import load_site
 from envs.dampers.structure import uncontrolled_response
 from envs.dampers.vector import DampersVector
 from envs.dampers.world import UNMOUNTED
