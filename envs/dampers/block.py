@@ -21,7 +21,7 @@ from envs.dampers.frame import Frame
 from envs.dampers.kpis import Tally
 from envs.dampers.motions import draw, facade_n_s_m
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.sensing import Sensors, circumstances
+from envs.dampers.sensing import SensorModel, draw_faults
 from envs.dampers.site import DampersSite
 from envs.dampers.structure import Structure, uncontrolled_response
 
@@ -71,20 +71,20 @@ class Block:
     def begin(self, seeds: Sequence[int], mounted: bool = True) -> Readings:
         """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, without force."""
         scenario, building, copies = self.scenario, self.building, len(seeds)
-        wrong = circumstances(scenario, self.site, seeds, self._conditions)
-        factor = wrong.factor * self._factor
+        faults = draw_faults(scenario, self.site, seeds, self._conditions)
+        factor = faults.factor * self._factor
         frame = building.frame.softened(factor) if (factor != 1.0).any() else building.frame
         wind_load = wind_load_coefficients(scenario, building)
         self._ground = float(wind_load is None)  # it stands still in the wind
         self._plant = Structure(
             building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), wind_load=wind_load
         )
-        self._alive = wrong.alive.astype(self.dtype) * building.device.full_v
-        self._sensors = Sensors(self.site, scenario.bits, seeds, wrong)
+        self._alive = faults.alive.astype(self.dtype) * building.device.full_v
+        self._sensors = SensorModel(self.site, scenario.bits, seeds, faults)
         self._shake(seeds, frame)
         self._state, self._decision = self._plant.rest(copies), 0
         self._level = np.zeros((len(building.storeys), copies))
-        self._late(wrong.delay_ms / 1e3)
+        self._late(faults.delay_ms / 1e3)
         self.acquisition.rest(copies)
         self._dissipated_j = np.zeros(copies)
         self.tally = Tally(self.site, self._uncontrolled, scenario.decisions)

@@ -25,8 +25,8 @@ Row = tuple[float, ...]
 Matrix = tuple[tuple[float, ...], ...]
 
 
-class Sensors(Frozen):
-    """Standard deviations of the noise of good sensors at rest.
+class SensorSpec(Frozen):
+    """Standard deviations of the noise of sound sensors at rest.
 
     Attributes:
         accel_m_s2: of accelerometers on every floor and on the ground.
@@ -37,6 +37,9 @@ class Sensors(Frozen):
     accel_m_s2: float = Field(default=0.005, gt=0)
     stroke_mm: float = Field(default=0.02, gt=0)
     force_n: float = Field(default=1.0, gt=0)
+
+
+Sensors = SensorSpec  # its name in earlier checkpoints
 
 
 class Building(Plain):
@@ -71,7 +74,7 @@ class Building(Plain):
     capacity_share: float = Field(default=0.01, gt=0)
     dampers: dict[int, int] = Field(min_length=1)
     device: Device
-    sensors: Sensors = Sensors()
+    sensors: SensorSpec = SensorSpec()
     typical_m_s2: float = Field(default=2.0, gt=0)
 
     @model_validator(mode="after")

@@ -22,7 +22,8 @@ NEAR = 0.9
 """Share of the rated force from which on a voltage does not rise, and of the stroke from which on it is full."""
 
 REASONS = ("", "no_request", "range", "in_doubt", "stroke", "force", "slew")
-"""Why a request was changed; the last that applies is told."""
+_, NO_REQUEST, RANGE, IN_DOUBT, STROKE, FORCE, SLEW = range(len(REASONS))
+"""Why a request is changed, and the index of each reason; the last that applies is given."""
 
 
 class DampersGuard:
@@ -53,16 +54,16 @@ class DampersGuard:
         now, safe = readings["level"], self.site.safe_level
         none = np.isnan(asked)
         level = np.where(none, safe, asked.clip(0.0, 1.0))
-        why = np.where(none, 1, 2 * (level != asked))
+        why = np.where(none, NO_REQUEST, RANGE * (level != asked))
         # NaN compares false, so "not within" is true of what is silent; one lost sample is no doubt yet.
         force, stroke = np.abs(readings["force_est_n"]), np.abs(readings["stroke_mm"])
         doubt = ~(readings["silent_s"] < SILENT_S) | ~np.isfinite(readings["rate_est_mm_s"]).all(axis=-1, keepdims=True)
-        level, why = _put(level, why, doubt, safe, 3)
-        level, why = _put(level, why, (stroke > self._stroke_mm) & ~doubt, 1.0, 4)
-        level, why = _put(level, why, (force > self._rated_n) & (level > now), now, 5)
+        level, why = _put(level, why, doubt, safe, IN_DOUBT)
+        level, why = _put(level, why, (stroke > self._stroke_mm) & ~doubt, 1.0, STROKE)
+        level, why = _put(level, why, (force > self._rated_n) & (level > now), now, FORCE)
         if self._slew < 1.0:
             slow = level.clip(now - self._slew, now + self._slew)
-            level, why = _put(level, why, slow != level, slow, 6)
+            level, why = _put(level, why, slow != level, slow, SLEW)
         return level, why
 
     def check(

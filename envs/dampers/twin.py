@@ -25,7 +25,7 @@ from envs.dampers.frame import drift_matrix
 from envs.dampers.kernel import Decision, fits, step_constants
 from envs.dampers.observer import Estimate, Observer
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.sensing import circumstances
+from envs.dampers.sensing import draw_faults
 from envs.dampers.structure import Structure, StructureState
 
 SUBSTEP_S = 0.002
@@ -142,8 +142,8 @@ class Twin:
         scenario, building = self.scenario, self.building
         train = scenario.seeds.train
         seeds = self._rng.integers(train.first, train.last + 1, self._each).tolist()
-        wrong = [circumstances(scenario, self.site, [seed]) for seed in seeds]
-        frame = building.frame.softened(wrong[0].factor)
+        faults = [draw_faults(scenario, self.site, [seed]) for seed in seeds]
+        frame = building.frame.softened(faults[0].factor)
         plant = Structure(building, self._dt_s, frame, dtype=np.float32, wind_load=self._wind_load)
         self._matrices[group] = torch.from_numpy(plant.matrix)
         loads, uncontrolled = load_histories(scenario, building, frame, seeds, self._dt_s)
@@ -152,10 +152,10 @@ class Twin:
         unit = np.stack([abs(drift).max(axis=(1, 2)), abs(accel).max(axis=(1, 2))], axis=1)
         self._loads[group] = torch.from_numpy(loads.astype(np.float32))
         self._unit[group] = torch.from_numpy(np.maximum(unit, 1e-9).astype(np.float32))
-        self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in wrong])
-        self._multiple[group] = torch.tensor([float(one.noise[0]) for one in wrong])
-        self._alive[group] = torch.from_numpy(np.concatenate([one.alive for one in wrong], axis=1).astype(np.float32))
-        late = np.array([round(one.delay_ms / 1e3 / self._dt_s) for one in wrong])
+        self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in faults])
+        self._multiple[group] = torch.tensor([float(one.noise[0]) for one in faults])
+        self._alive[group] = torch.from_numpy(np.concatenate([one.alive for one in faults], axis=1).astype(np.float32))
+        late = np.array([round(one.delay_ms / 1e3 / self._dt_s) for one in faults])
         late = np.minimum(late, (HEARD - 1) * self._substeps - 1)
         self._whole[group], self._rest[group] = (torch.from_numpy(part) for part in np.divmod(late, self._substeps))
 

@@ -53,8 +53,8 @@ UPSTREAM_OPEN, SETTING, STATIC, MOVING_ALLOWED, STILL, FLOW, RAIN = range(8, GAT
 TIDE_ABOVE, PUMP, BELOW_EXISTS = range(GATE_FEATURES.index("tide_above"), len(GATE_FEATURES))
 """Their indices."""
 
-WEATHER = slice(GATE_FEATURES.index("rain"), GATE_FEATURES.index("tide_above"))
-"""Those that levels and gates have no part in."""
+WEATHER = GATE_FEATURES[RAIN:TIDE_ABOVE]
+"""Columns that depend on rain and forecast alone."""
 
 STATE_FEATURES = ("fill", "known", "setting", "rain", "forecast")
 """Columns of a central critic's state, a row a gate."""
@@ -111,7 +111,7 @@ class DrainageFeatures:
             rain_mmh: ``(…, gauges)``; NaN: not heard.
             forecast_mm: ``(…, gauges * leads)``; NaN: there is none.
         """
-        columns = np.zeros((*rain_mmh.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)), dtype=np.float32)
+        columns = np.zeros((*rain_mmh.shape[:-1], len(self._rain), len(WEATHER)), dtype=np.float32)
         fallen, ahead = (values.reshape(-1, values.shape[-1]) for values in (rain_mmh, forecast_mm))
         for *moment, table in zip(fallen, ahead, columns.reshape(-1, *columns.shape[-2:]), strict=True):
             _fill_weather(*moment, self._rain, table, 0)

@@ -19,7 +19,7 @@ from envs.drainage.features import DrainageFeatures
 from envs.drainage.recording import Recorder
 from envs.drainage.reservoirs import Calibration
 from envs.drainage.scenarios import DrainageScenario
-from envs.drainage.sensing import Faults, Forecaster
+from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite
 from envs.drainage.surrogate import Basin
 
@@ -124,7 +124,7 @@ class Library:
     def _wrong(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Silent and stuck sensors of the reservoirs, and stuck gates."""
         faults, tanks = (
-            Faults(self._scenario, len(self._site.tanks), len(self._site.gates), seed),
+            EpisodeFaults(self._scenario, len(self._site.tanks), len(self._site.gates), seed),
             self._fit.parts.tanks,
         )
         return faults.silent[tanks], faults.stuck[tanks], faults.stuck_gate
@@ -134,4 +134,4 @@ class Library:
         scenario, rain = self._scenario, self._recorder.weather(seed)
         forecaster = Forecaster(scenario.forecast, rain.rain_mm, scenario.decision_s, seed)
         rates = np.array([rain.rates_mmh(k - 1) for k in range(scenario.decisions)])
-        return self._features.weather(rates, forecaster.said_mm[:-1]).astype(np.float32)
+        return self._features.weather(rates, forecaster.forecast_mm[:-1]).astype(np.float32)

@@ -17,7 +17,7 @@ from envs.core.world import Commands, World
 from envs.drainage.inp import Inp
 from envs.drainage.ledger import Ledger
 from envs.drainage.scenarios import DrainageScenario
-from envs.drainage.sensing import Faults, Forecaster
+from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite
 from envs.drainage.swmm import Swmm, load
 from envs.drainage.weather import Setup, Weather, set_up
@@ -74,7 +74,7 @@ class SwmmWorld(World):
         scenario, site = self.scenario, self.site
         self._weather = Weather(scenario, site, self.setup, seed)
         self._event_m3 = self._weather.event_m3(site)
-        self._faults = Faults(scenario, len(site.tanks), len(site.gates), seed)
+        self._faults = EpisodeFaults(scenario, len(site.tanks), len(site.gates), seed)
         self._forecaster = Forecaster(scenario.forecast, self._weather.rain_mm, scenario.decision_s, seed)
         static = np.array([gate.static for gate in site.gates])
         self._actuators = Actuators(static, self._faults.stuck_gate)

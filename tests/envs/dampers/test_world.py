@@ -20,7 +20,7 @@ from envs.dampers.kpis import BARE
 from envs.dampers.motions import draw
 from envs.dampers.observer import Observer
 from envs.dampers.scenarios import NAMES
-from envs.dampers.sensing import Sensors, circumstances
+from envs.dampers.sensing import SensorModel, draw_faults
 from envs.dampers.structure import uncontrolled_response
 from envs.dampers.vector import DampersVector
 from envs.dampers.world import UNMOUNTED
@@ -82,7 +82,7 @@ def test_lost_samples_are_silent_in_readings_and_bridged_by_the_observer():
 def test_noise_and_quantisation_are_what_the_building_says():
     scenario = load_scenario("dampers/jansen", bits=12, conditions__noise=3.0)
     site = load_site(scenario)
-    sensors = Sensors(site, 12, [1], circumstances(scenario, site, [1]))
+    sensors = SensorModel(site, 12, [1], draw_faults(scenario, site, [1]))
     rows = np.array([sensors.read(np.zeros((11, 1)))[:, 0] for _ in range(4000)])
     step = site.ranges["accel_m_s2"] / 2**11
     assert rows[:, 0].std() == pytest.approx(np.hypot(3 * 0.005, step / np.sqrt(12)), rel=0.1)
@@ -141,14 +141,14 @@ def test_stiffness_error_changes_the_plant_and_not_the_model():
 def test_training_seeds_vary_and_others_do_not():
     scenario = load_scenario("dampers/jansen")
     site = load_site(scenario)
-    wrong = [circumstances(scenario, site, [scenario.seeds.train.first + k]) for k in range(40)]
+    wrong = [draw_faults(scenario, site, [scenario.seeds.train.first + k]) for k in range(40)]
     good = [one for one in wrong if one.delay_ms == 0]
     assert 0.5 * scenario.variety.good < len(good) / len(wrong) < 1.5 * scenario.variety.good
     assert all((one.factor == 1.0).all() and one.alive.all() and not one.dropout.any() for one in good)
     delays = {one.delay_ms for one in wrong}
     assert len(delays) == 1 + len(wrong) - len(good)
     assert max(delays) <= scenario.variety.delay_ms
-    assert all(circumstances(scenario, site, [seed]).delay_ms == 0 for seed in (0, 20_000))
+    assert all(draw_faults(scenario, site, [seed]).delay_ms == 0 for seed in (0, 20_000))
 
 
 def test_hanging_loose_is_what_ratios_are_measured_against():
@@ -298,7 +298,12 @@ def test_a_vector_of_one_is_the_world():
 
 def test_a_run_that_was_begun_under_earlier_names_resumes():
     """What its checkpoint calls classes and attributes is found under their present names."""
-    for module, name in (("structure", "Moment"), ("device", "Inside")):
+    for module, name in (
+        ("structure", "Moment"),
+        ("device", "Inside"),
+        ("building", "Sensors"),
+        ("sensing", "Sensors"),
+    ):
         assert pickle.loads(f"cenvs.dampers.{module}\n{name}\n.".encode())
     block, earlier = block_of(seeds=[5]), {now: before for before, now in RENAMED.items()}
 
