@@ -98,11 +98,6 @@ class Device(Frozen):
             raise ValueError("c0a_n_s_m and c1a_n_s_m are 0: the modified model divides by their sum at 0 V, give one")
         return self
 
-    @property
-    def elastic_j(self) -> float:
-        """The most that its hysteresis can hold and give back, α_max z_u² / 2A; springs and end stop not counted."""
-        return (self.alpha_a_n_m + self.alpha_b_n_mv * self.full_v) * self.z.largest**2 / (2 * self.z.a)
-
     def steady_force_n(self, rate_m_s: Array, share: Array) -> Array:
         """Approximate steady-state force of the simple model at a constant rate and share of full voltage, in N."""
         volts = share * self.full_v

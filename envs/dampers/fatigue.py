@@ -66,12 +66,17 @@ def cycles(history: Iterable[float]) -> tuple[np.ndarray, np.ndarray]:
     return ranges, counts
 
 
-def severity(history: Iterable[float], slope: float = 3.0) -> float:
-    """Sum of cycles, each by its range to the power ``slope``: Miner's sum but for a constant, where life is
-    N = a Δ^-slope (Basquin) of what the history is proportional to. Of use as a ratio.
+SLOPE = 3.0
+"""Exponent m of life N = a Δ^-m (Basquin) over ranges of drift."""
+
+
+def severity(history: Iterable[float]) -> float:
+    """Sum of cycles weighted by their range to the power `SLOPE`: Miner's sum up to the constant a, for ratios.
+
+    Stress is taken as proportional to the history.
     """
     ranges, counts = cycles(history)
-    return float((counts * ranges**slope).sum())
+    return float((counts * ranges**SLOPE).sum())
 
 
 class FatigueLedger:

@@ -84,12 +84,6 @@ class Frame:
         a, b = self.continuous
         return a[self.floors :], b[self.floors :, : self.floors]
 
-    def energy(self, state: np.ndarray) -> np.ndarray:
-        """Kinetic and elastic energy in J, ``(…,)``, of states ``(…, 2n)``, relative to the ground."""
-        x, v = state[..., : self.floors], state[..., self.floors :]
-        elastic = np.einsum("...i,ij,...j->...", x, self.stiffness, x)
-        return 0.5 * (elastic + (self.mass_kg * v**2).sum(axis=-1))
-
 
 def drift_matrix(floors: int) -> np.ndarray:
     """D with drifts = D x, ``(n, n)``: how far every floor stands from the one below, the first from the ground."""
@@ -116,12 +110,6 @@ def modal_damping(mass_kg: Vector, stiffness: np.ndarray, ratios: float | Vector
     squares, shapes = _modes(stiffness, mass)
     middle = np.diag(2 * np.broadcast_to(ratios, len(squares)) * np.sqrt(squares))
     return mass @ shapes @ middle @ shapes.T @ mass
-
-
-def shear_frame(mass_kg: Vector, stiffness_n_m: Vector, damping_ratio: float | Vector = 0.02) -> Frame:
-    """A shear frame: one stiffness a storey, and the same or each mode's own share of critical damping."""
-    stiffness = chain(stiffness_n_m)
-    return Frame(np.asarray(mass_kg, dtype=float), modal_damping(mass_kg, stiffness, damping_ratio), stiffness)
 
 
 def _modes(stiffness: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,9 @@ from envs.dampers.frame import first_order_hold
 G = 9.80665
 """Standard gravity in m/s²."""
 
+LONG_S = 8.0
+"""Long-period transition T_L of the design spectrum."""
+
 ROUNDS = 20
 """Rounds of matching, at most."""
 
@@ -67,14 +70,14 @@ def _oscillator(period_s: float, dt_s: float, ratio: float) -> tuple[np.ndarray,
     return driven, np.array([1.0, -trace, det]), np.array([-r, p - driven[1]])
 
 
-def design_spectrum(periods_s: np.ndarray, sds_g: float, sd1_g: float, long_s: float = 8.0) -> np.ndarray:
+def design_spectrum(periods_s: np.ndarray, sds_g: float, sd1_g: float) -> np.ndarray:
     """The two-point design spectrum of ASCE 7 (11.4.5) from SDS and SD1, both inputs of the site, in m/s²."""
     corner = sd1_g / sds_g
     start = 0.2 * corner
     plateau = np.full_like(periods_s, sds_g)
     rising = sds_g * (0.4 + 0.6 * periods_s / start)
     later = np.maximum(periods_s, corner)
-    falling = np.where(later > long_s, sd1_g * long_s / later**2, sd1_g / later)
+    falling = np.where(later > LONG_S, sd1_g * LONG_S / later**2, sd1_g / later)
     shape = np.where(periods_s < start, rising, np.where(periods_s <= corner, plateau, falling))
     return np.asarray(G * shape)
 

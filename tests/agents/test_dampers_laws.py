@@ -19,10 +19,11 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
-from envs.dampers.frame import drift_matrix, shear_frame
+from envs.dampers.frame import drift_matrix
 from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
 from envs.transit.referee import measure
+from tests.envs.dampers.shaken import shear_frame
 from training import lines
 from training.tuning import dampers, drainage, transit
 from training.tuning.dampers import Tuner, search

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError
-from envs.dampers.frame import modal_response, shear_frame
+from envs.dampers.frame import modal_response
 from envs.dampers.motions import (
     SOILS,
     Motion,
@@ -21,6 +21,7 @@ from envs.dampers.motions import (
 from envs.dampers.records import read_record
 from envs.dampers.spectrum import G, design_spectrum, match, spectrum
 from tests.data import EL_CENTRO, needs_el_centro
+from tests.envs.dampers.shaken import shear_frame
 
 KINDS = ("stochastic", "pulse", "basin", "harmonic")
 
