@@ -15,7 +15,7 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
 from envs.drainage.inp import Inp
-from envs.drainage.ledger import Ledger
+from envs.drainage.kpis import Ledger
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite

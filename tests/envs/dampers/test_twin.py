@@ -66,8 +66,8 @@ def test_compiled_steps_are_those_of_tensors():
     found = []
     for compiled in (True, False):
         twin = Twin(load_scenario("dampers/jansen", duration_s=2.0), 8, 0)
-        assert twin._plan is not None
-        twin._plan = twin._plan if compiled else None
+        assert twin._constants is not None
+        twin._constants = twin._constants if compiled else None
         asked = torch.linspace(0.2, 0.8, 25, requires_grad=True)
         levels = iter(asked)
         window = twin.window(lambda parts: next(levels) + 0.1 * parts["damper"][..., 0], 25)  # noqa: B023
