@@ -70,36 +70,72 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     inp = Inp(scenario.inp)
     _refuse_broken(inp)
     kinds = {row[0]: kind for section, kind in CONTROLLED.items() for row in inp.rows(section)}
-    ends = ends_of(inp)
-    below = downstream(ends)
-    outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
-    others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: row[:2] for row in inp.rows("DIVIDERS")}
-    storage = {row[0]: row for row in inp.rows("STORAGE")}
-    nodes = {*storage, *outfalls, *others}
     names = scenario.gates or tuple(kinds)
     if not names:
         raise CityloopError(
             f"scenario {scenario.ref}: {inp.path.name} has no orifice, weir or pump: there is nothing to control"
         )
-    _refuse_strangers(scenario, inp, names, kinds, nodes)
-    ideal = ideal_pumps(inp)
-    starts = {ends[name][0] for name in names}
-    storage |= {node: _junction(row) for node, row in others.items() if node in starts}
-    spills = tuple(name for name in scenario.sensitive if name in outfalls)
+    _refuse_strangers(scenario, inp, names, kinds)
+    outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
     _warn_of_spills(scenario, outfalls)
-    tanks = list(storage)
+    ends = ends_of(inp)
+    storage, others = _tank_rows(inp, {ends[name][0] for name in names})
     tides = tuple(row[0] for row in inp.rows("OUTFALLS") if len(row) > 2 and row[2].upper() in TIDAL)
     gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
-    catchments = _catchments(inp, gauges, tanks, below)
-    others_drain = {ends[link][0] for link in ends.keys() - {*names} | ideal} | seeping(inp)
+    spills = (name for name in scenario.sensitive if name in outfalls)
+    return DrainageSite(
+        name=scenario.name,
+        timing=scenario.timing,
+        weights=scenario.weights,
+        tanks=_tanks(inp, storage, gauges, ends),
+        gates=_gates(scenario, inp, {name: kinds[name] for name in names}, ends, list(storage), tides),
+        gauges=gauges,
+        outfalls=outfalls,
+        tides=tides,
+        controllable=scenario.controllable or (*storage, *others, *spills),
+        drained=_drained(inp, names, ends, list(storage)),
+        input=str(scenario.inp),
+        start=series_start(inp, f"{scenario.series}1") if scenario.dated and gauges else None,
+        **_map(inp, ends),
+    )
+
+
+def _tank_rows(inp: Inp, starts: Set[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Rows of the nodes that are tanks: storage, then others that gates draw from (``starts``); and all other nodes.
+
+    Outfalls are in neither.
+    """
+    others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: row[:2] for row in inp.rows("DIVIDERS")}
+    tanks = {row[0]: row for row in inp.rows("STORAGE")}
+    tanks |= {node: _junction(row) for node, row in others.items() if node in starts}
+    return tanks, [name for name in others if name not in tanks]
+
+
+def _tanks(
+    inp: Inp, rows: Mapping[str, list[str]], gauges: tuple[str, ...], ends: Mapping[str, tuple[str, str]]
+) -> tuple[Tank, ...]:
+    catchments = _catchments(inp, gauges, list(rows), downstream(ends))
+    return tuple(_tank(inp, row, catchments[row[0]]) for row in rows.values())
+
+
+def _gates(
+    scenario: DrainageScenario,
+    inp: Inp,
+    kinds: Mapping[str, Literal["orifice", "weir", "pump"]],
+    ends: Mapping[str, tuple[str, str]],
+    tanks: list[str],
+    tides: tuple[str, ...],
+) -> tuple[Gate, ...]:
+    """The controlled links ``kinds``; an ideal pump has no tank."""
+    below, ideal = downstream(ends), ideal_pumps(inp)
     gates = []
-    for name in names:
+    for name, kind in kinds.items():
         start, end = ends[name]
         static = scenario.settings.get(name, 1.0)
         gates.append(
             Gate(
                 id=name,
-                kind=kinds[name],
+                kind=kind,
                 tank=tanks.index(start) if start in tanks and name not in ideal else -1,
                 below=first_below(end, below, tanks),
                 tide=tides.index(end) if end in tides else -1,
@@ -108,21 +144,15 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
                 reduced=scenario.reduced.get(name, static / 2),
             )
         )
-    return DrainageSite(
-        name=scenario.name,
-        timing=scenario.timing,
-        weights=scenario.weights,
-        tanks=tuple(_tank(inp, row, catchments[row[0]]) for row in storage.values()),
-        gates=tuple(gates),
-        gauges=gauges,
-        outfalls=outfalls,
-        tides=tides,
-        controllable=scenario.controllable or (*storage, *(name for name in others if name not in storage), *spills),
-        drained=tuple(tank for tank in tanks if tank in others_drain),
-        input=str(scenario.inp),
-        start=series_start(inp, f"{scenario.series}1") if scenario.dated and gauges else None,
-        **_map(inp, ends),
-    )
+    return tuple(gates)
+
+
+def _drained(
+    inp: Inp, gates: Sequence[str], ends: Mapping[str, tuple[str, str]], tanks: Sequence[str]
+) -> tuple[str, ...]:
+    """Tanks that water leaves by links that nobody controls, by ideal pumps, or into the ground."""
+    sources = {ends[link][0] for link in ends.keys() - {*gates} | ideal_pumps(inp)} | seeping(inp)
+    return tuple(tank for tank in tanks if tank in sources)
 
 
 def _warn_of_spills(scenario: DrainageScenario, outfalls: Sequence[str]) -> None:
@@ -150,15 +180,14 @@ def downstream(ends: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
     return below
 
 
-def _refuse_strangers(
-    scenario: DrainageScenario, inp: Inp, names: Sequence[str], kinds: Mapping[str, str], nodes: Set[str]
-) -> None:
-    """Make sure that whatever a scenario names is in the input: of gates ``names`` are controlled."""
+def _refuse_strangers(scenario: DrainageScenario, inp: Inp, names: Sequence[str], kinds: Mapping[str, str]) -> None:
+    """Refuse names in a scenario that the input lacks; ``names``: of the controlled gates."""
     where = f"scenario {scenario.ref}"
     _known(where, "gates", names, kinds, "orifice, weir or pump")
     for field in ("settings", "reduced", "fail_safe"):
         _known(where, field, getattr(scenario, field), names, "controlled gate")
     outfalls = [row[0] for row in inp.rows("OUTFALLS")]
+    nodes = {row[0] for section in NODE_SECTIONS for row in inp.rows(section)}
     _known(where, "sensitive", scenario.sensitive, nodes, "node")
     _known(where, "controllable", scenario.controllable, nodes, "node")
     _known(where, "treatment", scenario.treatment, outfalls, "outfall")
