@@ -1,4 +1,4 @@
-"""What laws of dampers share: their form, and the voltage that brings a wanted force."""
+"""Common parts of the dampers' control laws: their base class, and the voltage for a wanted force."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from envs.dampers.regulator import level_for_force
 from envs.dampers.site import DampersSite
 
 Numbers = Mapping[str, float]
-"""What a law is tuned by: number → value."""
+"""Tuned numbers of a law: name → value."""
 
 
 class Law:
@@ -21,10 +21,10 @@ class Law:
 
     Args:
         site: the building.
-        tuned: some of its numbers, with other values than the `defaults`; others are passed over.
+        tuned: values of some of its numbers, instead of the `defaults`; names that it lacks are ignored.
 
     Attributes:
-        DEFAULTS: number → its value where nobody tuned it; ``full``: the highest level that is given.
+        DEFAULTS: number → its value where it is not tuned; ``full``: the highest level.
     """
 
     program: Any = None
@@ -43,7 +43,7 @@ class Law:
 
     @classmethod
     def defaults(cls, site: DampersSite) -> Numbers:
-        """Its numbers at a site where nobody tuned them."""
+        """Its numbers at a site where they are not tuned."""
         return cls.DEFAULTS
 
     def reset(self) -> None:

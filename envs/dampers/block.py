@@ -1,7 +1,7 @@
 """The plant: buildings of one scenario that begin and end an episode together, as arrays in this process.
 
 A world is a block of one; the trainer's plants are blocks of many. Buildings of a block share the true stiffness and
-the delay of their circumstances (the first seed draws them): then one matrix moves them all.
+the delay (drawn by the first seed), so one matrix advances them all.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from envs.dampers.site import DampersSite
 from envs.dampers.structure import Structure, uncontrolled_response
 
 SAMPLE_S, PER_PERIOD = 0.005, 50
-"""Loads are made at such steps, or at finer ones, of which a stiff building's first period has so many, and are
-straight in between; records are taken at every substep, as what they hold between two samples would be lost."""
+"""Largest sampling interval of generated loads, and least number of samples in the building's first period; loads are
+linear between samples. Records are sampled at every substep, so that nothing between two samples is lost."""
 
 
 class Block:
@@ -36,15 +36,15 @@ class Block:
     Args:
         scenario: where and how.
         site: its site.
-        dtype: of the simulation: float32 is twice as quick, and plenty for training.
-        conditions: what is wrong in all episodes, instead of what the scenario says of their seeds.
-        factor: on the stiffness of every storey, ``(n,)``, beyond what is wrong otherwise: a damaged building, of which
-            the acquisition unit knows nothing.
+        dtype: of the simulation: float32 is twice as fast, and precise enough for training.
+        conditions: for all episodes, instead of the scenario's for their seeds.
+        factor: on the stiffness of every storey, ``(n,)``, in addition to the episode's own deviation: a damaged
+            building, of which the acquisition unit knows nothing.
 
     Attributes:
-        readings: what their sensors say now, each column ``(E, …)``.
-        acquisition: what hears the sensors.
-        truth: what only a simulator knows of the last decision, see `World.truth`, each ``(E, …)``.
+        readings: present readings, each column ``(E, …)``.
+        acquisition: the acquisition unit.
+        truth: quantities of the last decision that only a simulator knows, see `World.truth`, each ``(E, …)``.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Block:
         vars(self).update(renamed(saved))
 
     def begin(self, seeds: Sequence[int], mounted: bool = True) -> Readings:
-        """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, without force."""
+        """Start an episode of each seed, at rest; its first readings. ``mounted=False``: dampers exert no force."""
         scenario, building, copies = self.scenario, self.building, len(seeds)
         faults = draw_faults(scenario, self.site, seeds, self._conditions)
         factor = faults.factor * self._factor
         frame = building.frame.softened(factor) if (factor != 1.0).any() else building.frame
         wind_load = wind_load_coefficients(scenario, building)
-        self._ground = float(wind_load is None)  # it stands still in the wind
+        self._ground = float(wind_load is None)  # 0: the ground is at rest in the wind
         self._plant = Structure(
             building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), wind_load=wind_load
         )
@@ -91,12 +91,12 @@ class Block:
         return self._observe()
 
     def _shake(self, seeds: Sequence[int], frame: Frame) -> None:
-        """The load at every substep, ``(T, E)``, and what it does to the building without dampers."""
+        """Draw the load at every substep, ``(T, E)``, and compute the uncontrolled response to it."""
         loads, self._uncontrolled = load_histories(self.scenario, self.building, frame, seeds, self._dt_s)
         self.loads = np.ascontiguousarray(loads.T, dtype=self.dtype)
 
     def _late(self, delay_s: float) -> None:
-        """Commands wait: ``whole`` decisions, and ``rest`` substeps of the one in which they arrive."""
+        """Delay commands by ``whole`` decisions and ``rest`` substeps of the one in which they arrive."""
         whole, self._rest = divmod(round(delay_s / self._dt_s), self._substeps)
         self._waiting = deque([np.zeros_like(self._level)] * (whole + 2), maxlen=whole + 2)
 
@@ -113,7 +113,7 @@ class Block:
 
     @property
     def time_s(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return self._decision * self.scenario.decision_s
 
     def step(self, levels: np.ndarray) -> Readings:
@@ -165,7 +165,7 @@ class Block:
         return self.tally.kpis(self._dissipated_j, rest_m)
 
     def places(self, k: int = 0) -> dict[str, dict[str, float]]:
-        """What happened at every storey and floor of building ``k``."""
+        """Peak drift of every storey and peak acceleration of every floor of building ``k``."""
         return self.tally.places(k)
 
 

@@ -1,4 +1,4 @@
-"""What whoever looks after a building is to be told of. None of it says that a building is safe."""
+"""Alarm conditions of a building, for its operator. None of them says that a building is safe."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
 SILENT_S = 5.0
-"""A damper that is not heard, or not believed, for so long."""
+"""Time without valid sensor samples from which a damper is reported."""
 
 
 def conditions(site: DampersSite, readings: Readings) -> list[Condition]:
-    """Storeys that drifted beyond what they are held to bear (an estimate); dampers that are not heard or believed."""
+    """Storeys beyond their drift capacity (by estimate), and dampers without valid sensor samples."""
     building = site.building
     capacity_mm = 1e3 * building.capacity_m
     found = []

@@ -1,4 +1,4 @@
-"""What a building's sensors cannot report: motion that no floor shares, forces that no device has."""
+"""Consistency of a building's readings: motion that no other sensor confirms, forces beyond the devices'."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
 LEAST = 0.2
-"""Disagreements count as shares of the peaks of late, and those for no less than this share of what is typical."""
+"""Residuals are relative to recent peaks, and those count as at least this share of the typical value."""
 
 EXACT = 1e-6
-"""What the acquisition unit computes it computes to rounding."""
+"""Tolerance of values that the acquisition unit computes: rounding."""
 
 
 class DampersConsistency:

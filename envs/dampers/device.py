@@ -1,7 +1,7 @@
 """Magnetorheological dampers: force from motion and voltage, and the Bouc-Wen hysteresis that storeys share with them.
 
-Pure functions of arrays of any shape. They read alike for numpy and for torch (``xp`` is the module), so that what is
-learned through is what is simulated. A device resists motion: its force is positive while it is being stretched.
+Pure functions of arrays of any shape, for numpy and torch alike (``xp`` is the module), so that gradients pass through
+the simulated model itself. A device resists motion: its force is positive while it is being stretched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = Any
 
 
 class Plain(Frozen):
-    """A record that equals another of the same content, whatever either has computed from it."""
+    """A record that equals another of the same fields; cached properties do not count."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.model_dump() == other.model_dump()
@@ -62,15 +62,15 @@ class Device(Frozen):
     α = alpha_a + alpha_b u, c0 and c1 likewise, and the coil follows the voltage v: u' = −η (u − v).
 
     Attributes:
-        model: which.
-        c0a_n_s_m, c0b_n_s_mv: viscous coefficient, and what a volt adds.
-        alpha_a_n_m, alpha_b_n_mv: of the hysteretic force.
-        z: its hysteresis.
+        model: simple or modified.
+        c0a_n_s_m, c0b_n_s_mv: viscous coefficient at 0 V, and its increase per volt.
+        alpha_a_n_m, alpha_b_n_mv: coefficient of the hysteretic force, likewise.
+        z: hysteresis.
         k0_n_m, k1_n_m, c1a_n_s_m, c1b_n_s_mv: of the modified model.
-        eta_1_s: of the coil.
+        eta_1_s: rate of the coil's first-order lag.
         full_v: largest voltage.
-        rated_n: largest force that it bears; the model's force is cut there.
-        stroke_mm: how far it moves either way before it meets its end stop.
+        rated_n: largest force that it bears; the model's force is clipped to it.
+        stroke_mm: displacement either way at which it meets its end stop.
         stop_n_m: stiffness of the end stop.
     """
 

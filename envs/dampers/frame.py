@@ -1,7 +1,7 @@
 """Linear frames of several storeys: matrices, modes, and how they move in a time step, exactly.
 
-No dampers, no sensors, no control: those act on a frame from outside. Displacements are relative to the ground, one a
-floor, in metres; forces in newtons act on floors.
+Dampers, sensors and control are elsewhere and act on a frame from outside. Displacements are relative to the ground,
+one a floor, in metres; forces on floors are in newtons.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Frame:
 
     @property
     def floors(self) -> int:
-        """How many."""
+        """Number of floors."""
         return len(self.mass_kg)
 
     @property
@@ -46,14 +46,14 @@ class Frame:
 
     @property
     def damping_ratios(self) -> np.ndarray:
-        """Share of critical damping of every mode, ``(n,)``; exact where damping does not couple modes."""
+        """Damping ratio of every mode, ``(n,)``; exact for classical damping."""
         omega, shapes = self.modes
         return np.diag(shapes.T @ self.damping @ shapes) / (2 * omega)
 
     def softened(self, factor: Vector) -> Frame:
-        """The frame with the stiffness of every storey multiplied by a factor ``(n,)``; damping stays.
+        """The frame with the stiffness of every storey times a factor ``(n,)``; damping is unchanged.
 
-        A stiffness matrix that is no chain of storeys is scaled between floors: each entry by its storeys' factor.
+        A full stiffness matrix is scaled in terms of drifts, each entry by the geometric mean of its storeys' factors.
         """
         factor = np.asarray(factor, dtype=float)
         drifts = drift_matrix(self.floors)
@@ -86,7 +86,7 @@ class Frame:
 
 
 def drift_matrix(floors: int) -> np.ndarray:
-    """D with drifts = D x, ``(n, n)``: how far every floor stands from the one below, the first from the ground."""
+    """D with drifts = D x, ``(n, n)``: displacement of every floor relative to the one below or the ground."""
     return np.eye(floors) - np.eye(floors, k=-1)
 
 
@@ -125,9 +125,9 @@ def _exponential(matrix: np.ndarray) -> np.ndarray:
 
 
 def zero_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-order hold: x ← A_d x + B_d u is exact for an input that stays the same over the step.
+    """Zero-order hold: x ← A_d x + B_d u is exact for an input that is constant over the step.
 
-    Both from one exponential, expm([[A, B], [0, 0]] dt) (Van Loan 1978).
+    Both matrices come from one exponential, expm([[A, B], [0, 0]] dt) (Van Loan 1978).
     """
     n, m = b.shape
     both = np.zeros((n + m, n + m))
@@ -137,7 +137,7 @@ def zero_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarr
 
 
 def first_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First-order hold: x ← A_d x + B_0 u_k + B_1 u_{k+1} is exact for an input that runs straight over the step."""
+    """First-order hold: x ← A_d x + B_0 u_k + B_1 u_{k+1} is exact for an input that is linear over the step."""
     n, m = b.shape
     both = np.zeros((n + 2 * m, n + 2 * m))
     both[:n, :n], both[:n, n : n + m] = a * dt_s, b * dt_s
@@ -148,7 +148,7 @@ def first_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndar
 
 
 CRITICAL = 1e-9
-"""So near to critical damping nobody tells a mode from one at it."""
+"""Distance from critical damping within which a damping ratio counts as critical."""
 
 
 def modal_response(
@@ -170,7 +170,7 @@ def modal_response(
     omega, shapes = frame.modes
     gains = shapes.T @ (-frame.mass_kg if wind_load is None else wind_load)
     ratios = frame.damping_ratios
-    # at exactly critical damping a mode has one eigenvector alone: there it has a little less
+    # a critically damped mode has a single eigenvector: its ratio is taken a little smaller
     ratios = np.where(np.abs(ratios - 1.0) < CRITICAL, 1.0 - CRITICAL, ratios)
     x = np.zeros((*loads.shape[:-1], frame.floors, loads.shape[-1]))
     v = np.zeros_like(x)
@@ -192,5 +192,5 @@ def modal_response(
 
 
 def _decay(value: complex, loads: np.ndarray) -> np.ndarray:
-    """What a filter makes of the first sample alone: it stands for a moment from which rest begins, not for a push."""
+    """Response of the filter to the first sample as an impulse, to be removed: the frame starts at rest."""
     return loads[..., :1] * value ** np.arange(loads.shape[-1])

@@ -1,4 +1,4 @@
-"""What an episode was worth, beside the same building without dampers under the same motion."""
+"""Indicators of an episode, relative to the same building without dampers under the same motion."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ KPIS = {
 """Indicator → definition."""
 
 BARE = ", no dampers"
-"""What the name of a storey ends with where its value is that of the building without dampers."""
+"""Suffix of a storey's name for values of the building without dampers."""
 
 LEAST = 1e-9
-"""A motion that moves the building less is none."""
+"""Least uncontrolled peak, so that ratios stay finite without motion."""
 
 
 class Tally:
-    """Keeps an account of ``E`` episodes that run together.
+    """Running peaks and sums of ``E`` episodes that run together.
 
     Args:
         site: the building.
@@ -76,7 +76,7 @@ class Tally:
     def take(
         self, now: np.ndarray, peaks: np.ndarray, force: np.ndarray, stroke: np.ndarray, level: np.ndarray, k: int
     ) -> None:
-        """Take in decision ``k``: values at its end and largest within it ``(2n + 1, E)``; dampers' ``(d, E)``."""
+        """Account for decision ``k``: values at its end and peaks within it ``(2n + 1, E)``; of dampers ``(d, E)``."""
         n = self._n
         self._peaks = np.maximum(self._peaks, peaks)
         self.ratios = np.stack([self._peaks[:n].max(axis=0), self._peaks[n : 2 * n].max(axis=0)]) / self.unit
@@ -88,7 +88,7 @@ class Tally:
         self._level = self._level + level.mean(axis=0)
 
     def share(self, now: np.ndarray) -> np.ndarray:
-        """The largest drift and acceleration of a moment, as a share of the largest without dampers, ``(2, E)``."""
+        """The largest present drift and acceleration, as shares of the peaks without dampers, ``(2, E)``."""
         n, size = self._n, np.abs(now)
         return np.asarray(np.stack([size[:n].max(axis=0), size[n : 2 * n].max(axis=0)]) / self.unit)
 

@@ -1,7 +1,7 @@
-"""The linear quadratic regulator of a building: the forces that its dampers should have now, and the level for each.
+"""The linear quadratic regulator of a building: wanted damper forces, and the voltage level for a force.
 
-Gains come from the site's elastic frame alone; the state is the observer's estimate. Forces of devices resist: they act
-on the frame through −Dᵀ. The optimal laws (`agents.baselines.dampers_optimal`) follow it, and features tell of it.
+Gains come from the site's elastic frame alone; the state is the observer's estimate. Damper forces resist motion: they
+act on the frame through −Dᵀ. The optimal laws (`agents.baselines.dampers_optimal`) and features use it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from envs.dampers.site import DampersSite
 
 @dataclass(frozen=True)
 class Weights:
-    """What a regulator weighs beside drifts, all in typical sizes.
+    """Weights of a regulator relative to that of drifts; all quantities are scaled by typical values.
 
     Attributes:
         accel: of absolute accelerations.
-        effort: of forces, in full ones.
-        lead_ms: how far ahead it looks: to the state expected then, if forces stay as they are.
+        effort: of forces, scaled by full force.
+        lead_ms: prediction horizon: the state expected then, at constant forces, is regulated.
     """
 
     accel: float
@@ -40,9 +40,9 @@ def actuated(site: DampersSite) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def regulator(site: DampersSite, weights: Weights) -> np.ndarray:
-    """What each estimate adds to the forces that the dampers of each storey should have together, ``(2n + d, d)`` in N.
+    """Gains from readings to the wanted total force of each storey's dampers in N, ``(2n + d, d)``.
 
-    Rows: drifts in mm, their rates in mm/s, and present forces in N, as readings have them. The gain is that of the
+    Rows: drifts in mm, their rates in mm/s, and present forces in N, in the readings' units. The gain is that of the
     continuous regulator, from its algebraic Riccati equation.
     """
     from scipy.linalg import solve_continuous_are  # a quarter of what importing all of ours takes

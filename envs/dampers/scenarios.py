@@ -1,4 +1,4 @@
-"""Where dampers are controlled: published benchmark buildings, and any user's own."""
+"""Scenarios of dampers: published benchmark buildings, and users' own."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from envs.dampers.motions import Motion, recorded_s
 from envs.dampers.timing import Timing
 
 LONGEST_S = 600.0
-"""No episode lasts longer."""
+"""Longest duration of an episode."""
 
 
 class Conditions(Frozen):
-    """What is not as it should be.
+    """Deviations from nominal conditions.
 
     Attributes:
-        delay_ms: between a reading and its command at the driver, beyond the coil's own lag.
+        delay_ms: from a reading to its command at the driver, beyond the coil's own lag.
         dropout: share of a sensor's samples that are lost.
-        noise: of all sensors, as a multiple of what the building's file says.
-        dead: so many dampers, drawn for each episode, get no voltage.
-        stiffness: storeys' stiffness is off by up to this share, evenly drawn for each.
+        noise: factor on the noise of all sensors as given by the building.
+        dead: number of dampers without voltage, drawn for each episode.
+        stiffness: largest relative deviation of a storey's stiffness, drawn uniformly for each.
     """
 
     delay_ms: float = Field(default=0.0, ge=0, le=100)
@@ -37,12 +37,12 @@ class Conditions(Frozen):
 
 
 class Variety(Frozen):
-    """How conditions vary over training episodes: each is drawn evenly between good and this; zero keeps it good.
+    """Variation of conditions over training episodes: each is drawn uniformly from nominal to the value here.
 
     Attributes:
-        good: share of episodes in which nothing is wrong at all.
-        delay_ms, dropout, stiffness: largest.
-        noise: largest multiple.
+        good: share of episodes in nominal conditions.
+        delay_ms, dropout, stiffness: largest value.
+        noise: largest factor.
         dead: share of episodes with one dead damper.
     """
 
@@ -60,10 +60,10 @@ class DampersScenario(Scenario):
     Attributes:
         building: a shipped one's name, or one's own, see `building.Building`.
         dampers: storey → devices, instead of the building's own.
-        motion: what shakes it.
-        timing: how often it is decided.
-        conditions: what is wrong, in all episodes but training's.
-        variety: what is wrong in training's.
+        motion: its excitation.
+        timing: intervals of decision and simulation.
+        conditions: deviations from nominal, in all episodes but training's.
+        variety: their variation in training episodes.
         bits: of sensors' converters, over the sensors' range.
     """
 
@@ -86,7 +86,7 @@ class DampersScenario(Scenario):
         try:
             motion = Motion.model_validate(content.get("motion", {}))
         except ValidationError:
-            return content  # it is told with the rest
+            return content  # reported with the other fields
         if motion.record is None:
             return content
         length_s = recorded_s(motion)
@@ -138,7 +138,7 @@ class DampersScenario(Scenario):
 
 
 WEAK = Motion(pga_g=0.03, pga_range_g=(0.012, 0.12))
-"""Of the six-storey laboratory frame: chosen so that its dampers do about as well with full voltage as with none."""
+"""Motion of the six-storey laboratory frame: its dampers do about as well at full voltage as at none."""
 
 SCENARIOS: dict[str, str] = {
     "jansen": "six storeys, dampers on the first two (Jansen & Dyke 2000), random motions",

@@ -1,4 +1,4 @@
-"""What is fixed about a building with dampers: enough to estimate, encode and guard without a simulator."""
+"""Site of a building with dampers: all that estimation, features and guard need, without a simulator."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from envs.dampers.device import Plain
 from envs.dampers.timing import Timing
 
 SAFE_LEVEL = 0.3
-"""Share of full voltage that the guard falls back to where nobody has tuned one: between doing nothing and too much."""
+"""Default level of the guard's fallback, as a share of full voltage: between no and excessive force."""
 
 
 class DampersSite(Plain, Site):
     """A building with dampers.
 
     Attributes:
-        timing: how often it is decided, and how fast drivers are.
+        timing: intervals of control, and slew rate of drivers.
         building: frame, dampers, sensors.
-        safe_level: share of full voltage that a damper gets on doubt.
+        safe_level: level of a damper whose sensors are in doubt, as a share of full voltage.
     """
 
     system: Literal["dampers"] = "dampers"
@@ -40,7 +40,7 @@ class DampersSite(Plain, Site):
 
     @property
     def place(self) -> Any:
-        """Masses, stiffness, damping and devices; not what is measured, nor how much is thought to be too much."""
+        """Masses, stiffness, damping and devices; neither sensors nor the drift capacity."""
         return self.building.model_dump(exclude={"sensors", "typical_m_s2", "capacity_share"})
 
     @cached_property
@@ -68,7 +68,7 @@ class DampersSite(Plain, Site):
 
     @cached_property
     def ranges(self) -> dict[str, np.ndarray]:
-        """What sensors can show at most: ``accel_m_s2``, ``stroke_mm`` and ``force_n`` (of each damper's devices)."""
+        """Ranges of sensors: ``accel_m_s2``, ``stroke_mm`` and ``force_n`` (of each damper's devices)."""
         device = self.building.device
         return {
             "accel_m_s2": np.array(40.0 * self.building.typical_m_s2),
@@ -78,12 +78,12 @@ class DampersSite(Plain, Site):
 
     @cached_property
     def sample_range(self) -> np.ndarray:
-        """The same for every sample of a decision, see `_by_sample`."""
+        """Range of every sample of a decision, see `_by_sample`."""
         return self._by_sample(self.ranges["accel_m_s2"], self.ranges["stroke_mm"] / 1e3, self.ranges["force_n"])
 
     @cached_property
     def sample_noise(self) -> np.ndarray:
-        """Standard deviation of the noise of good sensors, for every sample of a decision, see `_by_sample`."""
+        """Standard deviation of the noise of sound sensors, for every sample of a decision, see `_by_sample`."""
         own = self.building.sensors
         return self._by_sample(own.accel_m_s2, own.stroke_mm / 1e3, own.force_n * self.building.counts)
 

@@ -1,11 +1,11 @@
 """Many copies of a building at once: frame, dampers and yielding storeys, stepped together.
 
 Arrays run along copies last, ``(k, copies)``, so that every operation is over long rows; a leading axis of groups, each
-with a matrix of its own, may stand before. Nothing here knows sensors, motions or control. Reads alike for numpy and
-torch: what is learned through is what is simulated.
+with a matrix of its own, may precede. Sensors, motions and control are elsewhere. Works in numpy and torch alike, so
+that gradients pass through the simulated model itself.
 
 A step is exact for the linear frame (zero-order hold of all forces), linearly implicit for hysteresis, and staggered:
-forces are those of the motion at its beginning, so the whole is of first order.
+forces are those at its beginning, so the whole is of first order.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Structure:
     """Copies of a building that step together.
 
     Args:
-        building: which.
-        dt_s: the step.
-        frame: another frame than the building's own, e.g. a softened one; its storeys yield in proportion.
+        building: its data.
+        dt_s: time step.
+        frame: instead of the building's own, e.g. a softened one; its storeys yield in proportion.
         dampers: whether they are mounted.
         dtype: of all arrays.
         devices: factor on the number of devices; 0: dampers exert no force.
@@ -84,16 +84,16 @@ class Structure:
             storey = inverse.T @ self.frame.stiffness @ inverse
             share = building.after_yield
             elastic = Frame(self.frame.mass_kg, self.frame.damping, share * self.frame.stiffness)
-            hysteretic = -drifts.T @ storey * (1 - share)  # forces on floors from what each storey holds back
+            hysteretic = -drifts.T @ storey * (1 - share)  # forces on floors from each storey's hysteretic drift
         load = np.append(np.zeros(n), 1.0) if wind_load is None else np.append(wind_load, 0.0)
-        forces = np.hstack([-drifts.T[:, self.storeys], hysteretic])  # on floors, of everything that is no frame
+        forces = np.hstack([-drifts.T[:, self.storeys], hysteretic])  # on floors, of dampers and of hysteresis
         self.matrix = self._matrix(elastic, drifts, forces, load).astype(dtype)
 
     def _matrix(self, frame: Frame, drifts: np.ndarray, forces: np.ndarray, load: np.ndarray) -> np.ndarray:
         """Rows: next state, next strokes and rates, next drift rates where storeys yield; and the response of `now`.
 
-        Columns: state, damper forces, hysteretic drifts, the load. The ground's acceleration is none of the absolute
-        accelerations that it leads to: there its column is zero.
+        Columns: state, damper forces, hysteretic drifts, the load. Absolute accelerations do not depend directly
+        on the ground's acceleration: its column is zero there.
         """
         n = self.n
         a, b = frame.continuous
@@ -109,7 +109,7 @@ class Structure:
         return np.vstack([ahead, stroke, rate, rates, drift, accel, held])
 
     def rest(self, copies: int, xp: Any = np) -> StructureState:
-        """Nothing moves, coils are cold."""
+        """State at rest, with coils at 0 V."""
         kind = {} if xp is not np else {"dtype": self.dtype}
 
         def zeros(rows: int) -> Array:
@@ -124,7 +124,7 @@ class Structure:
     def step(
         self, state: StructureState, volts: Array, load: Array, matrix: Array, xp: Any = np
     ) -> tuple[StructureState, Array]:
-        """One step on.
+        """One time step.
 
         Args:
             state: at the beginning.
@@ -190,7 +190,7 @@ def uncontrolled_response(
     """Drifts, absolute accelerations and base shear of the building without dampers, ``(E, 2n + 1, T)``.
 
     Args:
-        building: which.
+        building: its data.
         frame: its frame, e.g. a softened one.
         loads: ground acceleration in m/s², or gust speed in m/s, ``(E, T)``.
         dt_s: between samples.

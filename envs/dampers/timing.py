@@ -8,12 +8,12 @@ from envs.core.frozen import Frozen
 
 
 class Timing(Frozen):
-    """How often things happen.
+    """Intervals of control and simulation.
 
     Attributes:
         decision_ms: between two decisions.
-        substep_ms: of the simulation; dampers' hysteresis wants 2 ms or less.
-        slew_1_s: how fast a driver's voltage may change, in full voltages a second.
+        substep_ms: time step of the simulation; dampers' hysteresis needs 2 ms or less.
+        slew_1_s: slew rate of a driver, in full voltages a second.
     """
 
     decision_ms: float = Field(default=10.0, ge=1, le=100)
@@ -28,5 +28,5 @@ class Timing(Frozen):
 
     @property
     def substeps(self) -> int:
-        """Of a decision."""
+        """Substeps of a decision."""
         return max(1, round(self.decision_ms / self.substep_ms))

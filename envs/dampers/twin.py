@@ -1,7 +1,7 @@
-"""The same buildings in torch, to learn through: a window of decisions as one differentiable computation.
+"""The same buildings in torch, for back-propagation: a window of decisions as one differentiable computation.
 
-Nothing is modelled anew: frames, devices, observer and features are the functions that the world runs, on tensors. What
-differs is what no gradient passes anyway: circumstances (drawn anew for each episode of each building, delay included;
+Nothing is modelled anew: frames, devices, observer and features are the functions that the world runs, on tensors. The
+twin differs only in parts that no gradient passes: faults (drawn for each episode of each building, delay included;
 stiffness for each group), and the guard, of which only the range is left.
 """
 
@@ -29,39 +29,40 @@ from envs.dampers.sensing import draw_faults
 from envs.dampers.structure import Structure, StructureState
 
 SUBSTEP_S = 0.002
-"""Of the simulation that is learned through: half as many as the world's, for about the same motion; the world's own
-where dampers are too stiff for that."""
+"""Least time step of the differentiable simulation: half as many steps as the world's for about the same motion; the
+world's own step where the dampers are too stiff for it."""
 
 GROUPS = 8
-"""Sets of buildings with a stiffness of their own."""
+"""Number of groups of buildings with a common stiffness."""
 
 NORM = 20.0
-"""Exponent of the norm over time that stands for a peak: large enough for peaks to rule, small enough to be smooth."""
+"""Exponent p of the norm over time that stands for a peak: large enough to be dominated by peaks, small enough to be
+smooth."""
 
 LEAST = 0.04
-"""Peaks below this share of those without dampers count as much as it, so that there is a slope at rest."""
+"""Least peak, as a share of that without dampers, so that there is a gradient at rest."""
 
 BEARS, SURELY = 0.8, 0.5
-"""Shares of the peak that a motion comes to: what stays below the first bears on no peak, if that is known from the
-motion's first pass; what stays below the second, if it is guessed from the motions before."""
+"""Shares of a motion's peak below which a response does not affect it: where the peak is known from the motion's first
+pass, and where it is guessed from the motions before."""
 
 HEARD = 3
-"""Commands that are remembered: a delay may reach back over so many decisions, less one."""
+"""Number of stored commands: the longest delay is one decision less."""
 
 FIXED = (
     *("scenario", "site", "building", "_observer", "_features", "_plant", "_constants", "_drifts_of"),
     *("_wind_load", "_still", "_spread", "_samples"),
 )
-"""What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
+"""Attributes that are no part of a saved state: the same in all twins of a scenario, or made anew at every decision."""
 
 
 class Twin:
-    """``num_envs`` buildings of a scenario that are learned through.
+    """``num_envs`` buildings of a scenario for back-propagation.
 
     Args:
-        scenario: which; its seeds' training split is drawn from, its variety applies.
-        num_envs: how many; rounded up to a multiple of `GROUPS`.
-        seed: of everything random.
+        scenario: its training seeds are drawn from, its variety applies.
+        num_envs: number of buildings; rounded up to a multiple of `GROUPS`.
+        seed: of all random numbers.
     """
 
     def __init__(self, scenario: DampersScenario, num_envs: int, seed: int):
@@ -116,7 +117,7 @@ class Twin:
         )
 
     def _begin(self, group: int) -> None:
-        """A group at rest: with its motions once more, or with new ones."""
+        """Start a group at rest, with the same motions a second time or with new ones."""
         peaks = self._peaks(self._powers[group])
         self._second[group] = not self._second[group]
         if self._second[group]:
@@ -134,11 +135,11 @@ class Twin:
 
     @staticmethod
     def _peaks(powers: Tensor) -> Tensor:
-        """The norms that stand for peaks, as shares of those without dampers."""
+        """Norms that stand for peaks, as shares of the peaks without dampers."""
         return (powers + LEAST**NORM).pow(1.0 / NORM)
 
     def _draw(self, group: int) -> None:
-        """New motions, circumstances and stiffness for a group."""
+        """Draw motions, faults and stiffness of a group."""
         scenario, building = self.scenario, self.building
         train = scenario.seeds.train
         seeds = self._rng.integers(train.first, train.last + 1, self._each).tolist()
@@ -160,23 +161,24 @@ class Twin:
         self._whole[group], self._rest[group] = (torch.from_numpy(part) for part in np.divmod(late, self._substeps))
 
     def window(self, policy: Levels, decisions: int) -> Window:
-        """Take decisions in all buildings, from where the last window ended; what they cost.
+        """Take decisions in all buildings, from where the last window ended; their cost.
 
         A building's cost is the logarithm of ½ Σ over drift and acceleration of (Σ over time and places of (|y| / peak
-        without dampers)^p)^(1/p), the sum running from the episode's start: what went before counts, and bears no
-        gradient. Added to that sum is what the motion's peak is known to exceed: else the slope of each window would be
-        that of a whole motion, though all but the strongest leave the peak as it is. So motions are played twice.
+        without dampers)^p)^(1/p). The inner sum runs from the episode's start; earlier windows count in it without a
+        gradient. A lower bound of the motion's peak is added to it: without it the gradient of each window would be
+        that of a whole motion, though all windows but the strongest leave the peak unchanged. So motions are played
+        twice, the first time to find the peak.
 
         Args:
             policy: observation parts ``(E, N, …)`` → levels from 0 to 1, ``(E, N)``.
-            decisions: how many.
+            decisions: their number.
         """
         if decisions > self.scenario.decisions:
             raise CityloopError(
                 f"fragment is {decisions}: an episode has {self.scenario.decisions} decisions; lower it"
             )
         self._detach()
-        for group in self._ending(decisions):  # only now: the last window's gradient has been taken
+        for group in self._ending(decisions):  # not earlier: the last window's gradient had to be taken first
             self._begin(group)
         powers = self._powers
         for _ in range(decisions):
@@ -191,7 +193,7 @@ class Twin:
         return Window(cost, reached, decisions * self.num_envs * self.agents)
 
     def _ending(self, decisions: int) -> list[int]:
-        """Groups whose episode ends before so many decisions more."""
+        """Groups whose episode ends within this number of decisions."""
         return [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
 
     def _detach(self) -> None:
@@ -204,7 +206,7 @@ class Twin:
         self._levels = [level.detach().clone() for level in self._levels]  # a policy may give one number, expanded
 
     def _advance(self) -> Tensor:
-        """One decision of all buildings; the powers that it adds, ``(groups, each, 2)``."""
+        """One decision of all buildings; its terms of the sums of powers, ``(groups, each, 2)``."""
         at = self._step * self._substeps
         index = at[:, None, None] + torch.arange(self._substeps)[None, None, :]
         loads = self._loads.gather(2, index.expand(-1, self._each, -1)).transpose(1, 2).contiguous()
@@ -237,7 +239,7 @@ class Twin:
         return (torch.stack(found).unflatten(2, (2, n)) / unit[None, :, :, None]).pow(NORM).sum(dim=(0, 3))
 
     def _read(self) -> None:
-        """Samples of all sensors, and what the observer makes of them."""
+        """Sample all sensors, and update the observer."""
         state, n, d = self._state, self.building.frame.floors, self.agents
         at = (self._step * self._substeps)[:, None, None].expand(-1, self._each, 1)
         load = self._loads.gather(2, at).transpose(1, 2)
@@ -269,14 +271,14 @@ class Twin:
         }
 
     def get_state(self) -> Any:
-        """Everything that decides what comes next."""
+        """State from which the computation can be continued."""
         self._detach()
         kept = {name: value for name, value in vars(self).items() if name not in FIXED}
         noise = kept.pop("_noise").get_state()
         return copy.deepcopy(kept), noise
 
     def set_state(self, state: Any) -> None:
-        """Go on from a state."""
+        """Continue from a state, an earlier checkpoint's included."""
         kept, noise = state
         vars(self).update(renamed(copy.deepcopy(kept)))
         self._noise.set_state(noise)
