@@ -27,7 +27,7 @@ KINDS: dict[str, Literal["junction", "storage", "outfall"]] = {
 }
 
 JUNCTION = "JUNCTION"
-"""Stands for a storage's shape in the row of a node that is none."""
+"""Shape in a tank's row for a node that is no storage."""
 
 SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
     ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLOID", "PYRAMIDAL"), 8
@@ -35,7 +35,7 @@ SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
 """Shape → which word of the row is the depth of surcharge."""
 
 SHALLOW = 2.0
-"""Depth that a node is taken to have whose input leaves it to SWMM, in the input's unit."""
+"""Default depth of a node where the input gives none, in the input's unit."""
 
 TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
 """Types of outfall whose receiving water has a level of its own."""
@@ -43,7 +43,7 @@ TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
 LINKS = (*CONTROLLED, "CONDUITS", "OUTLETS")
 
 NO_ROUGHER = ("IRREGULAR", "STREET", "FORCE_MAIN", "DUMMY")
-"""Shapes of conduits that do not feel the roughness in their row: it lies elsewhere, or there is none."""
+"""Shapes of conduits without effect of the roughness in their row: it is given elsewhere, or there is none."""
 
 ROUTES_NOT = {"IGNORE_ROUTING": ("YES", "NO"), "FLOW_ROUTING": ("NONE", "DYNWAVE")}
 """Option → the value with which SWMM routes no flow, and another."""
@@ -58,7 +58,7 @@ READ: dict[str, tuple[int, tuple[int, ...]]] = {
     "COORDINATES": (1, (1, 2)),
     "SYMBOLS": (1, (1, 2)),
 }
-"""Section → how many words its rows have at least, and which of them, where they are there, are numbers."""
+"""Section → least number of words of its rows, and indices of words that are numbers where they are given."""
 
 
 def load_site(scenario: DrainageScenario) -> DrainageSite:
@@ -156,7 +156,7 @@ def _drained(
 
 
 def _warn_of_spills(scenario: DrainageScenario, outfalls: Sequence[str]) -> None:
-    """Say which outfalls neither lead to treatment nor count as overflow, where the scenario tells them apart."""
+    """Warn of outfalls that neither lead to treatment nor count as overflow, where a scenario names treatment."""
     counted = {*scenario.treatment, *scenario.controllable, *scenario.sensitive}
     free = [name for name in outfalls if name not in counted]
     if scenario.treatment and free:
@@ -207,7 +207,7 @@ def _refuse_strangers(scenario: DrainageScenario, inp: Inp, names: Sequence[str]
 
 
 def _refuse_objective(where: str, name: str, inp: Inp) -> None:
-    """Make sure that the input is the network that an objective was published for."""
+    """Refuse an input without the nodes and links that a published objective needs."""
     if not name:
         return
     needed = OBJECTIVES[name]
@@ -222,7 +222,7 @@ def _refuse_objective(where: str, name: str, inp: Inp) -> None:
 
 
 def _refuse_broken(inp: Inp) -> None:
-    """SWMM says so, too, but only once it starts, and a site is made before that; without routing it says nothing."""
+    """Refuse a broken input: SWMM reports it only when it starts, after the site is made, and missing routing never."""
     for option, (off, mend) in ROUTES_NOT.items():
         if inp.options.get(option, "").upper() == off:
             raise CityloopError(f"{inp.path.name}: {option} is {off}, and no water would flow: set it to {mend}")
@@ -275,7 +275,7 @@ def _surcharge(row: list[str]) -> float:
         return 0.0
     try:
         return float(row[at])
-    except ValueError:  # SWMM says what is wrong with the row
+    except ValueError:  # SWMM reports the error in the row
         return 0.0
 
 

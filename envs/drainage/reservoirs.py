@@ -1,7 +1,7 @@
-"""A network as its surrogate sees it: tanks that gates empty or fill, and the orifices that let their water out.
+"""Reservoir model of a network for its surrogate: tanks that gates empty or fill, and their orifices.
 
-Derived from the SWMM input alone. All else (catchments, other pipes and tanks) reaches these tanks as an inflow that no
-decision changes, which SWMM itself tells (`recording.py`).
+Derived from the SWMM input alone. All else (catchments, other pipes and tanks) acts on these tanks as an inflow that no
+decision changes, recorded from SWMM (`recording.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from envs.drainage.network import downstream, ends_of, first_below
 from envs.drainage.site import DrainageSite
 
 BANDS = 10
-"""Parts of a tank's depth that have an area of their own."""
+"""Number of bands of a tank's depth, each with an area of its own."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Outlet:
         link: its SWMM link.
         source: index of the reservoir that it empties.
         to: index of the next reservoir downstream, -1: none.
-        gate: index of the site's gate that it is, -1: it stands open.
+        gate: index of its gate at the site, -1: uncontrolled, fully open.
         height_m, width_m: of its opening, when open.
-        sill_m: how high that begins over the tank's bottom.
+        sill_m: height of its lower edge over the tank's bottom.
         discharge: coefficient of discharge.
     """
 
@@ -52,8 +52,8 @@ class Reservoirs:
         tanks: their indices in the site.
         full_m: depths when full.
         initial_m: depths at the start.
-        controllable: whose overflow counts, bool.
-        sensitive: which overflow into a sensitive water, bool.
+        controllable: tanks whose overflow counts, bool.
+        sensitive: tanks that overflow into a sensitive water, bool.
         outlets: the orifices; those that are gates in the site's order.
     """
 
@@ -68,13 +68,13 @@ class Reservoirs:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was fitted, for reservoirs in their order; see `calibration.py`.
+    """Fitted parameters of the reservoirs, in their order; see `calibration.py`.
 
     Attributes:
         parts: the reservoirs.
         area_m2: of each band of depths, ``(K, BANDS)``.
-        brim_m3: what else a full tank takes before all overflows, ``(K,)``.
-        lag_s: how long water takes to it from the gates above, ``(K,)``.
+        brim_m3: volume that a full tank takes before it overflows, ``(K,)``.
+        lag_s: travel time to it from the gates above, ``(K,)``.
     """
 
     parts: Reservoirs

@@ -1,4 +1,4 @@
-"""Where gates are controlled: Astlingen, the pystorms networks, and any SWMM input of a user's own.
+"""Scenarios of gates: Astlingen, the pystorms networks, and SWMM inputs of users' own.
 
 The networks are not ours to ship: they are read from the installed pystorms package, which bundles them. Its code is
 not imported.
@@ -20,19 +20,19 @@ from envs.drainage.inp import Inp
 from envs.drainage.terms import Timing, Weights
 
 MOST_STORMS, MOST_H = 1000, 10_000
-"""Of an episode's storms; of the hours between two, and before the first."""
+"""Largest number of an episode's storms; most hours between two, and before the first."""
 
 DEPTHS_MM, LENGTHS_H = (1.0, 120.0), (0.4, 14.0)
-"""The lightest and the heaviest, the shortest and the longest of random storms."""
+"""Least and largest depth, shortest and longest duration of random storms."""
 
 
 class Storms(Frozen):
-    """Random storms that pass over a network's rain gauges; see `rain.py` for what they look like.
+    """Random storms that pass over a network's rain gauges; see `rain.py` for their form.
 
     Attributes:
-        depth_mm: median of a storm's depth; what is drawn stays within `DEPTHS_MM`.
+        depth_mm: median of a storm's depth; draws are clipped to `DEPTHS_MM`.
         depth_spread: standard deviation of the depth's logarithm.
-        hours: median of its duration; what is drawn stays within `LENGTHS_H`.
+        hours: median of its duration; draws are clipped to `LENGTHS_H`.
         hours_spread: standard deviation of the duration's logarithm.
         dry_hours: shortest and longest time without rain before it.
         count: fewest and most storms of an episode; later ones may find tanks that have not emptied yet.
@@ -89,7 +89,7 @@ class Design(Frozen):
     """Design storms of a random return period and duration.
 
     Attributes:
-        idf: how hard it rains.
+        idf: intensity of the rain.
         years: smallest and largest return period, drawn evenly in its logarithm.
         hours: shortest and longest duration, drawn likewise.
         peak: earliest and latest place of the peak, as a share of the duration.
@@ -110,7 +110,7 @@ class Design(Frozen):
 
 
 class Tide(Frozen):
-    """The level of the water that outfalls lead to: a sine with a random phase.
+    """Level of the outfalls' receiving water: a sine with a random phase.
 
     Attributes:
         mean_m: over the datum.
@@ -124,14 +124,14 @@ class Tide(Frozen):
 
 
 class Forecast(Frozen):
-    """What is said beforehand about the rain.
+    """Forecast of the rain.
 
     Attributes:
-        kind: ``perfect``, ``degraded`` (what falls between two lead times is multiplied by a random factor), or
+        kind: ``perfect``, ``degraded`` (rain between two lead times is multiplied by a random factor), or
             ``none``.
         error: standard deviation of the logarithm of that factor, an hour ahead; it grows with the square root of the
             lead time, as a random walk from one to the next. Its mean is one.
-        absent: share of episodes in which there is none all the same.
+        absent: share of episodes without any forecast.
     """
 
     kind: Literal["perfect", "degraded", "none"] = "perfect"
@@ -140,7 +140,7 @@ class Forecast(Frozen):
 
 
 class Sensors(Frozen):
-    """What is wrong with the sensors.
+    """Noise and faults of the sensors.
 
     Attributes:
         noise: relative standard deviation of levels and flows.
@@ -154,10 +154,10 @@ class Sensors(Frozen):
 
 
 class Faults(Frozen):
-    """What is wrong with the network.
+    """Faults of the network.
 
     Attributes:
-        stuck_gates: so many gates, drawn for each episode, do not move.
+        stuck_gates: number of gates that do not move, drawn for each episode.
         blocked: conduit → share of its full flow that still passes.
     """
 
@@ -175,21 +175,21 @@ class DrainageScenario(Scenario):
         fail_safe: gate → where it goes while its tank's level is unknown; the static setting if not given.
         reduced: gate → its setting in the equal-filling rule while its tank is the emptiest; half of the static one if
             not given.
-        controllable: nodes whose overflow the gates can influence, and outfalls where what runs out is an overflow;
+        controllable: nodes whose overflow the gates can influence, and outfalls whose outflow counts as overflow;
             none given: all nodes but outfalls, and the outfalls in ``sensitive``.
         sensitive: nodes that overflow into a water that is to be spared, and outfalls that lead to one.
         treatment: outfalls whose water is treated; none given: all where it does not count as overflow.
         objective: a published objective that is computed beside the volumes (`objectives.OBJECTIVES`).
-        rain: ``file`` (what the input file says), or new for each seed: ``varied`` (the file's, harder or slower),
+        rain: ``file`` (that of the input file), or new for each seed: ``varied`` (the file's, harder or slower),
             ``storms`` (random ones) or ``design`` (Chicago storms of a random return period).
-        series: prefix of the input file's rain series to run on instead of what its gauges name, one a gauge,
+        series: prefix of the input file's rain series to run on instead of its gauges' own, one a gauge,
             numbered from 1; the episode then begins when the first does.
-        storms, design, varied: how random rain looks.
-        tide: what outfalls lead to.
-        forecast: what is known beforehand.
-        timing: how gates are moved.
-        weights: what a policy is trained for.
-        sensors, faults: what is wrong.
+        storms, design, varied: parameters of random rain.
+        tide: level of the outfalls' receiving water.
+        forecast: of the rain.
+        timing: limits of the gates' movements.
+        weights: of the reward.
+        sensors, faults: noise and faults.
     """
 
     system: Literal["drainage"] = "drainage"
@@ -310,7 +310,7 @@ PYSTORMS: dict[str, tuple[float, tuple[str, ...], str]] = {
     "gamma": (180, (), "eleven detention ponds in a row"),
     "epsilon": (360, tuple(f"ISD{k:03d}" for k in range(1, 12)), "eleven dams in sewers that hold solids back"),
 }
-"""Scenario of pystorms → hours, what is controlled (nothing named: all), and what it is."""
+"""Scenario of pystorms → hours, controlled links (none named: all), and description."""
 
 SCENARIOS: dict[str, str] = {
     "astlingen": "six tanks and four gates of the Astlingen benchmark, random storms",
@@ -351,7 +351,7 @@ def load(name: str) -> DrainageScenario:
 
 
 def _astlingen(common: dict[str, Any], event: str) -> DrainageScenario:
-    """Astlingen under random storms, or under what its gauges recorded."""
+    """Astlingen under random storms, or under recorded rain."""
     common |= ASTLINGEN | {"inp": _pystorms("zeta")}
     if not event:
         return DrainageScenario(**common, rain="storms", duration_s=36 * 3600)

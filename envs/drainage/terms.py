@@ -1,4 +1,4 @@
-"""How gates are moved at a site, and what a policy is trained for there: parts of a scenario that its site keeps."""
+"""Limits of gates' movements, and weights of the reward: parts of a scenario that its site keeps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from envs.core.frozen import Frozen
 
 
 class Timing(Frozen):
-    """How gates are moved.
+    """Limits of gates' movements.
 
     Attributes:
         decision_s: seconds between two decisions; SWMM's routing step does not depend on it.
         rate_per_min: largest change of a setting a minute, as a share of the whole way.
-        dwell_s: after a movement a gate rests for at least this long.
-        moves_per_day: movements of a gate in any 24 hours, at most.
-        deadband: a gate stays where it is for a setpoint that is closer than this.
+        dwell_s: least rest of a gate after a movement.
+        moves_per_day: most movements of a gate in any 24 hours.
+        deadband: least movement: a gate ignores a closer setpoint.
     """
 
     decision_s: int = Field(default=300, ge=60, le=3600)
@@ -35,11 +35,11 @@ class Timing(Frozen):
 
 
 class Weights(Frozen):
-    """What is wanted, for training: what each thing costs.
+    """Weights of the reward: cost of each term.
 
     Attributes:
         overflow: controllable overflow of an event's whole size (`reward.py` says how large that is).
-        sensitive: the same for what flows into sensitive waters, wherever it left the network.
+        sensitive: the same for overflow into sensitive waters, wherever it left the network.
         movement: a gate's movement from shut to open.
         objective: a unit of the published objective.
     """
