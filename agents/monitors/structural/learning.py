@@ -1,7 +1,7 @@
 """Learning a healthy building: reference modes, temperature, scatter, shear frames, threshold and calibration.
 
-Every second window is learned from; the others set the threshold and calibrate the probability, so that these never see
-what they judge.
+Every second window is learned from; the others set the threshold and calibrate the probability, so that these are
+independent of the learned windows.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _learn_axis(config: MonitorConfig, axis: str, seen: Sequence[_Seen]) -> Lear
     )
     matched = [match(reference, window.modes[axis], window.used[axis]) for window in seen]
     change = np.array([gains(reference, each)[0] for each in matched])
-    change[:, np.isnan(change).all(axis=0)] = 0.0  # a channel that hardly takes part in any mode tells nothing
+    change[:, np.isnan(change).all(axis=0)] = 0.0  # a channel that hardly takes part in any mode has no information
     mean = np.nanmedian(change, axis=0)
     sigma = SIGMA_PER_MAD * np.nanmedian(np.abs(change - mean), axis=0) + 1e-3
     return LearnedAxis(
