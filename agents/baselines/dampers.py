@@ -156,7 +156,7 @@ class Friction(Law):
 
 
 class ContinuousFriction(Friction):
-    """The same with a continuous voltage: the one whose steady-state force is the wanted one."""
+    """Modulated homogeneous friction with a continuous voltage, whose steady-state force is the wanted one."""
 
     name = "mhf-continuous"
 

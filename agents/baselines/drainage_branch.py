@@ -29,7 +29,7 @@ from envs.drainage.inp import Inp, dry_gauges, free_pumps, rain_elsewhere, strip
 LENGTH = struct.Struct("<Q")
 
 ANSWER_S = 60.0
-"""How long an answer may take, and so much again for each run: no run takes a second where SWMM is well."""
+"""Time limit of an answer, and again for each run; a sound run takes less than a second."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def step_constants(building: Building, dt_s: float, norm: float) -> StepConstant
 
 
 class Decision(torch.autograd.Function):
-    """All substeps of a decision: state, coils, hysteresis and voltages → the same after, forces, powers of shares.
+    """All substeps of a decision: state, coils, hysteresis, voltages → their next values, forces, powers of shares.
 
     Shapes: x ``(G, 2n, E)``, u, z, voltages before and after ``(G, d, E)``, rest ``(G, E)`` (substeps of the former),
     loads ``(G, substeps, E)``, matrix ``(G, rows, columns)`` as `Structure` makes it, unit ``(G, 2, E)``; powers

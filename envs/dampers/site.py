@@ -88,6 +88,6 @@ class DampersSite(Plain, Site):
         return self._by_sample(own.accel_m_s2, own.stroke_mm / 1e3, own.force_n * self.building.counts)
 
     def _by_sample(self, accel_m_s2: Any, stroke_m: Any, force_n: np.ndarray) -> np.ndarray:
-        """In the order of the acquisition unit: floors, strokes, forces, the ground, ``(n + 2d + 1,)``."""
+        """Values in the order of the acquisition unit: floors, strokes, forces, the ground, ``(n + 2d + 1,)``."""
         floors, strokes = np.full(self.building.frame.floors, accel_m_s2), np.full(len(self.agents), stroke_m)
         return np.concatenate([floors, strokes, force_n, [accel_m_s2]])

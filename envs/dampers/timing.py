@@ -1,4 +1,4 @@
-"""How often dampers are controlled and simulated, and how fast their drivers are."""
+"""Timing of dampers: intervals of control and simulation, and slew rate of drivers."""
 
 from __future__ import annotations
 

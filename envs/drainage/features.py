@@ -51,7 +51,7 @@ lead here."""
 KNOWN, FILL, BELOW_KNOWN, BELOW_FILL, ABOVE_MEAN, ABOVE_FULLEST, MEAN_FILL, UPSTREAM_FILL = range(8)
 UPSTREAM_OPEN, SETTING, STATIC, MOVING_ALLOWED, STILL, FLOW, RAIN = range(8, GATE_FEATURES.index("rain") + 1)
 TIDE_ABOVE, PUMP, BELOW_EXISTS = range(GATE_FEATURES.index("tide_above"), len(GATE_FEATURES))
-"""Their indices."""
+"""Indices of the columns."""
 
 WEATHER = GATE_FEATURES[RAIN:TIDE_ABOVE]
 """Columns that depend on rain and forecast alone."""

@@ -29,7 +29,7 @@ SECTIONS = (
     *("POLYGON-S", "LABEL-S", "SYMBOL-S", "BACKDROP", "TAG-S", "PROFILE-S", "MAP", "LID_CONTROL-S", "LID_USAGE"),
     *("GWF", "ADJUSTMENT-S", "EVENT-S", "STREET-S", "INLET_USAGE", "INLET-S"),
 )
-"""All sections, in SWMM's order: it takes a header for the first that it begins with, up to the dash."""
+"""All sections, in SWMM's order: a header stands for the first section whose name it begins with, up to the dash."""
 
 NODE_SECTIONS = ("JUNCTIONS", "OUTFALLS", "DIVIDERS", "STORAGE")
 LINK_SECTIONS = ("CONDUITS", "PUMPS", "ORIFICES", "WEIRS", "OUTLETS")

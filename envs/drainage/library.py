@@ -103,7 +103,7 @@ class Library:
         self.days = Days(*(torch.cat(parts) for parts in zip(*(vars(days).values() for days in found), strict=True)))
 
     def _record(self, seeds: list[int]) -> Iterator[tuple[int, Days]]:
-        """Those days of some episodes that count, with the seed of each."""
+        """Days of some episodes that are kept, with the seed of each."""
         scenario, steps = self._scenario, self.decisions
         inflow = torch.from_numpy(np.array([self._recorder.inflow_cms(one) for one in seeds], dtype=np.float32))
         weather = torch.from_numpy(np.array([self._weather(one) for one in seeds]))

@@ -269,7 +269,7 @@ def _junction(row: list[str]) -> list[str]:
 
 
 def _surcharge(row: list[str]) -> float:
-    """How far the water may rise above a tank's rim under pressure, in the input's unit: behind the shape's numbers."""
+    """Surcharge depth of a tank, in the input's unit; it follows the numbers of the shape."""
     at = SURCHARGE_AT.get(row[4].upper()) if len(row) > 4 else None
     if at is None or len(row) <= at:
         return 0.0

@@ -19,7 +19,7 @@ BURSTS = (1, 4)
 """Range of the number of bursts of a storm, one to three; the end is excluded."""
 
 SPEED_MPS = (3.0, 15.0)
-"""How fast a storm moves over the gauges."""
+"""Range of the speed at which a storm moves over the gauges."""
 
 GAUGE_SPREAD = 0.25
 """Standard deviation of the logarithm of a gauge's own factor on rain."""
@@ -155,7 +155,7 @@ def _beta(x: np.ndarray, a: float, b: float) -> np.ndarray:
 
 
 def gauge_places_m(inp: Inp, gauges: tuple[str, ...]) -> np.ndarray:
-    """Where the gauges are, ``(gauges, 2)``; in the middle of the others where the input does not say."""
+    """Coordinates of the gauges, ``(gauges, 2)``; the mean of the others where the input has none."""
     places = {row[0]: (float(row[1]), float(row[2])) for row in inp.rows("SYMBOLS") if len(row) > 2}
     known = [places[gauge] for gauge in gauges if gauge in places] or [(0.0, 0.0)]
     middle = tuple(np.mean(known, axis=0))
@@ -362,7 +362,7 @@ def look_often(inp: Inp, seconds: int) -> None:
 
 
 def series_start(inp: Inp, gauge_series: str) -> datetime:
-    """When a dated time series begins."""
+    """Beginning of a dated time series."""
     row = next(iter(inp.series(gauge_series)), [])
     if len(row) < 2 or not _is_date(row[0]):
         raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")

@@ -268,7 +268,7 @@ class DrainageScenario(Scenario):
 
 
 def input_s(inp: Inp) -> float:
-    """How long an input's run lasts in seconds; 0 where it does not say.
+    """Duration of an input's run in seconds; 0 where it is not given.
 
     Raises:
         CityloopError: if it ends before it begins.

@@ -179,7 +179,7 @@ class Swmm:
         return self._metre * self.depths(nodes)
 
     def depths(self, nodes: Places) -> np.ndarray:
-        """The same in the input's unit of length."""
+        """Depths in the input's unit of length."""
         return self._node(nodes, self._enum.NodeResult.DEPTH)
 
     def volumes_m3(self, nodes: Places) -> np.ndarray:

@@ -150,7 +150,7 @@ class SwmmWorld(World):
 
     @property
     def tides_m(self) -> np.ndarray:
-        """All levels of tidal waters of this episode, ``(decisions, tides)``: known to a simulator alone."""
+        """All levels of tidal waters of this episode, ``(decisions, tides)``: known only to a simulator."""
         return np.array([self._weather.tide_m(k + 0.5) for k in range(self.scenario.decisions)])
 
     @property
