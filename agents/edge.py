@@ -1,7 +1,7 @@
 """Dampers driven in the building itself: samples in, safe voltages out, in this process, without Ray or torch.
 
-A loop of a few milliseconds must not cross a network. The service (`serving`) supervises and answers batches; this is
-what runs beside the drivers: the same acquisition, features, policy and guard, once a decision.
+A loop of a few milliseconds must not cross a network. The service (`serving`) supervises and answers batches; this loop
+runs beside the drivers: the same acquisition, features, policy and guard, once a decision.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from envs.dampers.site import DampersSite
 
 
 class EdgeLoop:
-    """One building's loop. It remembers what the acquisition does, and the last command; `reset` forgets both.
+    """One building's loop. Its state is that of the acquisition, and the last command; `reset` clears both.
 
     Args:
         site: the building.
-        controller: who decides; whatever it raises, or if what it gives is no number, the guard's safe level is given.
+        controller: decides; where it raises, or its request is NaN, the guard's safe level is commanded.
 
     Attributes:
-        failures: decisions that the controller did not take.
-        acquisition: what hears the sensors, and whom it believes (`Acquisition.trust`).
+        failures: decisions in which the controller raised.
+        acquisition: state estimate, and the sensors that are believed (`Acquisition.trust`).
     """
 
     def __init__(self, site: DampersSite, controller: Controller):
@@ -48,14 +48,14 @@ class EdgeLoop:
         return cls(loaded, make_controller(controller, loaded))
 
     def reset(self) -> None:
-        """The building is at rest, and nothing was commanded."""
+        """Begin at rest, without a command."""
         self.acquisition.rest(1)
         self._level = np.zeros((self._d, 1))
         self.controller.reset()
         self.failures = 0
 
     def decide(self, samples: np.ndarray) -> tuple[np.ndarray, Sequence[Intervention]]:
-        """Levels for the drivers as shares of full voltage ``(N,)``, and what the guard changed.
+        """Levels for the drivers as shares of full voltage ``(N,)``, and the guard's interventions.
 
         Args:
             samples: floor accelerations in m/s², strokes in m, forces in N (all of a storey's devices together), the
@@ -73,7 +73,7 @@ class EdgeLoop:
         readings = {name: row[0] for name, row in seen.items()}
         try:
             requests = self.controller.act(readings, self._features.encode(readings, self._mask))
-        except Exception:  # whatever happens, the drivers get an answer in time: the guard's
+        except Exception:  # the drivers get an answer in time in any case: the guard's
             self.failures += 1
             requests = np.full((self._d, 1), np.nan)
         commands, changes = self._guard.check(readings, requests)

@@ -1,7 +1,7 @@
-"""The laws that structural engineers drive semi-active dampers with: fixed voltages, and laws that each damper, or all
-together, follow from measured forces and the observer's estimates.
+"""Control laws of practice for semi-active dampers: fixed voltages, and laws for each damper, or all together, from
+measured forces and the observer's estimates.
 
-None sees more than the readings that a policy sees. Numbers of every law are tuned on training motions
+Their inputs are the readings that a policy sees. Numbers of every law are tuned on training motions
 (`training.tuning.dampers`) and kept in ``dampers_tuned.json``, by site; a site without some uses each law's defaults.
 Laws read one building's columns ``(k,)`` or many buildings' ``(E, k)``. Optimal control is in `dampers_optimal.py`.
 """
@@ -28,7 +28,7 @@ TUNED = Path(__file__).with_name("dampers_tuned.json")
 
 
 class Fixed(Law):
-    """The same level of all dampers, always."""
+    """One constant level of all dampers."""
 
     name = "fixed"
     DEFAULTS: ClassVar[dict[str, float]] = {"level": 0.3}
@@ -54,7 +54,7 @@ class PassiveOn(Fixed):
 
 
 class Profile(Law):
-    """Levels that stay, one for every storey with dampers; where nobody tuned one, that of ``fixed``."""
+    """Constant levels, one for every storey with dampers; that of ``fixed`` where none is tuned."""
 
     name = "profile"
 
@@ -130,10 +130,9 @@ class Friction(Law):
 
     def __init__(self, site: DampersSite, tuned: Numbers):
         super().__init__(site, tuned)
-        # The gain is told in what brings full force at a typical drift, so that it means the same everywhere.
+        # A gain of one brings full force at a typical drift, at every site.
         typical = site.building.typical
-        full_n = site.building.device.strongest_n(typical["rate_m_s"][self.storeys], 1.0) * site.building.counts
-        self.unit_n_mm = full_n / (1e3 * typical["drift_m"][self.storeys])
+        self.unit_n_mm = site.building.full_force_n / (1e3 * typical["drift_m"][self.storeys])
         self.reset()
 
     def reset(self) -> None:
@@ -157,7 +156,7 @@ class Friction(Law):
 
 
 class ContinuousFriction(Friction):
-    """The same with a voltage in between: the one at which the device's model settles at the wanted force."""
+    """Modulated homogeneous friction with a continuous voltage, whose steady-state force is the wanted one."""
 
     name = "mhf-continuous"
 
@@ -168,7 +167,7 @@ class ContinuousFriction(Friction):
 
 
 class Unmounted(Controller):
-    """The building without its dampers: no decision, what every ratio is measured against.
+    """The building without its dampers: no decision, the reference of every ratio.
 
     Args:
         site: any.
@@ -181,7 +180,7 @@ class Unmounted(Controller):
         self._n = len(site.agents)
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """Nothing to ask for: zeros ``(N, 1)``."""
+        """No request: zeros ``(N, 1)``."""
         return np.zeros((self._n, 1))
 
 
@@ -197,7 +196,7 @@ LAWS: tuple[type[Law], ...] = (
     ClippedOptimal,
     ContinuousLqg,
 )
-"""Those with numbers to tune."""
+"""Laws with numbers to tune."""
 
 TUNABLE = tuple(kind.name for kind in LAWS)
 
@@ -208,7 +207,7 @@ CONDITIONS: dict[str, dict[str, float]] = {
     "dead": {"dead": 1},
     "stiffness": {"stiffness": 0.15},
 }
-"""Condition that laws are tuned for, too → what is wrong then."""
+"""Condition that laws are tuned for as well → its settings."""
 
 
 def tuned(site: str, law: str, condition: str = "") -> Numbers | None:
@@ -244,13 +243,13 @@ class Controllers(dict[str, Callable[..., Controller]]):
 
 
 PASSIVE: tuple[type[Law], ...] = (PassiveOff, PassiveOn)
-"""Those without."""
+"""Laws without numbers to tune."""
 
 CONTROLLERS = Controllers({"uncontrolled": Unmounted, **{kind.name: partial(_law, kind) for kind in (*PASSIVE, *LAWS)}})
 """Every controller of practice."""
 
 REFERENCES = ("passive-off", "passive-on", "fixed", "profile", "mhf-continuous", "lqg")
-"""Those that training is measured against."""
+"""Controllers that training is compared with."""
 
 FALLBACK = "fixed"
-"""Who takes over when a policy cannot answer: it needs no sensor."""
+"""Controller that replaces a policy that cannot answer: it needs no sensor."""

@@ -45,14 +45,14 @@ class Lyapunov(Law):
 
 
 def _damped(a: np.ndarray) -> np.ndarray:
-    """The frame with `LEAST_DAMPING`, if it has less: of one that never comes to rest there is no P."""
+    """The state matrix with `LEAST_DAMPING` at least: for an undamped frame there is no P."""
     values = np.linalg.eigvals(a)
     least = LEAST_DAMPING * float(np.abs(values).min())
     return a - max(0.0, least + float(values.real.max())) * np.eye(len(a))
 
 
 class ClippedOptimal(Law):
-    """Clipped-optimal control (Dyke et al. 1996): full while the device pushes less, and the same way, as LQG wants.
+    """Clipped-optimal control (Dyke et al. 1996): full while the force has the direction that LQG wants and is smaller.
 
     Its numbers are the regulator's (`envs.dampers.regulator.Weights`).
     """
@@ -69,8 +69,8 @@ class ClippedOptimal(Law):
 
     def wanted(self, readings: Readings) -> np.ndarray:
         """The force that the regulator wants, ``lead_ms`` from now with the present forces until then, ``(…, d)``."""
-        told = [readings[name] for name in ("drift_est_mm", "rate_est_mm_s", "force_est_n")]
-        return np.asarray(np.concatenate(told, axis=-1) @ self._gain)
+        estimates = [readings[name] for name in ("drift_est_mm", "rate_est_mm_s", "force_est_n")]
+        return np.asarray(np.concatenate(estimates, axis=-1) @ self._gain)
 
     def levels(self, readings: Readings) -> np.ndarray:
         """See `Law.levels`."""
@@ -79,9 +79,9 @@ class ClippedOptimal(Law):
 
 
 class ContinuousLqg(ClippedOptimal):
-    """LQG with a voltage in between: the one at which the device's model settles at the wanted force, or none.
+    """LQG with a continuous voltage: the one whose steady-state force is the wanted one, or none.
 
-    ``lead_ms`` makes up for the coil and other delays: state and force are those expected then.
+    ``lead_ms`` compensates the coil's lag and other delays: state and force are those expected then.
     """
 
     name = "lqg"

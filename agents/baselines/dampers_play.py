@@ -1,8 +1,8 @@
 """Motions of one building, all at once and in this process, under one controller or several.
 
-For whoever plays hundreds: laws are tuned so and compared with the policy (`training.bench.laws`), monitors are taught.
-An evaluation (`training.evaluate`) plays one after another, through the same block, features and guard; only the noise
-of the sensors is another.
+For hundreds of episodes: laws are tuned and compared with the policy (`training.bench.laws`), and monitors are trained
+with it. An evaluation (`training.evaluate`) plays one after another, through the same block, features and guard; only
+the noise of the sensors differs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What laws of dampers share: their form, and the voltage that brings a wanted force."""
+"""Common parts of the dampers' control laws: their base class, and the voltage for a wanted force."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Observation, Requests
-from envs.dampers.regulator import settled
+from envs.dampers.regulator import level_for_force
 from envs.dampers.site import DampersSite
 
 Numbers = Mapping[str, float]
-"""What a law is tuned by: number → value."""
+"""Tuned numbers of a law: name → value."""
 
 
 class Law:
@@ -21,10 +21,10 @@ class Law:
 
     Args:
         site: the building.
-        tuned: some of its numbers, with other values than the `defaults`; others are passed over.
+        tuned: values of some of its numbers, instead of the `defaults`; names that it lacks are ignored.
 
     Attributes:
-        DEFAULTS: number → its value where nobody tuned it; ``full``: the highest level that is given.
+        DEFAULTS: number → its value where it is not tuned; ``full``: the highest level.
     """
 
     program: Any = None
@@ -43,7 +43,7 @@ class Law:
 
     @classmethod
     def defaults(cls, site: DampersSite) -> Numbers:
-        """Its numbers at a site where nobody tuned them."""
+        """Its numbers at a site where they are not tuned."""
         return cls.DEFAULTS
 
     def reset(self) -> None:
@@ -59,14 +59,16 @@ class Law:
 
 
 def invert(site: DampersSite, force_n: np.ndarray, rate_m_s: np.ndarray) -> np.ndarray:
-    """The level at which the dampers of each storey settle at a force, by the simple model; not bounded, ``(…, d)``.
+    """The level at which the steady-state force of each storey's dampers is the given one (simple model), ``(…, d)``.
+
+    It is not bounded to 0 to 1.
 
     Args:
-        site: what the devices are.
-        force_n: wanted of all devices of a storey together, not negative.
-        rate_m_s: how fast they are moved.
+        site: the building and its devices.
+        force_n: total of a storey's devices, not negative.
+        rate_m_s: rate of their stroke.
     """
-    return np.asarray(settled(site.building.device, force_n / site.building.counts, rate_m_s))
+    return np.asarray(level_for_force(site.building.device, force_n / site.building.counts, rate_m_s))
 
 
 def states(readings: Readings) -> np.ndarray:

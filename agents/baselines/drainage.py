@@ -27,7 +27,7 @@ def tuned(site: str, law: str) -> Mapping[str, float]:
 
 
 class Fixed(Controller):
-    """Asks for the same settings always.
+    """Constant settings.
 
     Args:
         name: as on the command line.
@@ -43,8 +43,7 @@ class Fixed(Controller):
 
 
 class _OnLevels(Controller):
-    """Base of the laws that know how full each gate's tank, and the next below, is; the static setting where they do
-    not.
+    """Base of the laws on fillings of each gate's tank and of the next below; the static setting where unknown.
 
     Args:
         site: its gates and tanks.
@@ -119,7 +118,7 @@ class LevelLaw(_OnLevels):
 
 
 class Hold(_OnLevels):
-    """Ponds hold back what they can, as what lies below has its own rain to carry; what will not fit goes early.
+    """Ponds hold water back while the network below carries its own rain, and release early what will not fit.
 
     setting = static (expected - begin) / (full - begin), clipped to 0 to the static one, where a tank lies below; gates
     that lead out of the network keep their static setting. Expected is how full the tank is, and will be by the rain
@@ -134,9 +133,7 @@ class Hold(_OnLevels):
 
     def __init__(self, site: DrainageSite, numbers: Mapping[str, float] | None = None):
         super().__init__(site, numbers)
-        even = [1.0 / max(len(site.gauges), 1)] * len(site.gauges)
-        rain = [site.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in site.gates]
-        self._rain = np.array([shares if any(shares) else even for shares in rain]).reshape(len(rain), -1)
+        self._rain = site.rain_shares
 
     def settings(self, readings: Readings, own: np.ndarray, below: np.ndarray) -> np.ndarray:
         """See `_OnLevels.settings`."""
@@ -200,7 +197,7 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
 """Name → how to build the controller for a site."""
 
 REFERENCES = ("uncontrolled", "static", "efd", "law", "pi", "hold")
-"""Those that training is measured against: quick ones. ``mpc`` simulates a thousand branches for each storm."""
+"""Controllers that training is compared with: quick ones. ``mpc`` simulates a thousand branches for each storm."""
 
 FALLBACK = "static"
-"""Who takes over when a policy cannot answer: it needs no sensor."""
+"""Controller that replaces a policy that cannot answer: it needs no sensor."""

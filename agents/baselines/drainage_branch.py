@@ -24,17 +24,17 @@ import numpy as np
 
 from envs.core.children import deaf_to_interrupts
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp, free_pumps, rain_elsewhere, strip, tell_gauges
+from envs.drainage.inp import Inp, dry_gauges, free_pumps, rain_elsewhere, strip
 
 LENGTH = struct.Struct("<Q")
 
 ANSWER_S = 60.0
-"""How long an answer may take, and so much again for each run: no run takes a second where SWMM is well."""
+"""Time limit of an answer, and again for each run; a sound run takes less than a second."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the network is to do, and from when on.
+    """Task of a run of the network.
 
     Attributes:
         start: the hot start file to begin from; None: an empty network.
@@ -55,12 +55,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run led to.
+    """Result of a run.
 
     Attributes:
         time: when it ended.
         overflow_m3: at the nodes that gates can influence, over the run.
-        stored_m3: what the tanks hold at the end.
+        stored_m3: volume in tanks at the end.
     """
 
     time: datetime
@@ -75,7 +75,7 @@ class Branch:
         site: a drainage site with its ``input``.
 
     Raises:
-        CityloopError: if the site does not say where its SWMM input is, or rain that is told would miss some of it.
+        CityloopError: if the site's SWMM input is missing, or rain set at run time would miss some of its effects.
     """
 
     def __init__(self, site: Any):
@@ -166,7 +166,7 @@ class _Model:
 
         self._site, self._folder = site, folder
         self._inp = Inp(Path(site.input))
-        tell_gauges(self._inp)
+        dry_gauges(self._inp)
         look_often(self._inp, site.timing.decision_s)
         strip(self._inp, site.agents)
         free_pumps(self._inp, site.agents)

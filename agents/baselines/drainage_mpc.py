@@ -1,7 +1,7 @@
 """Model-predictive control: the network is run ahead in SWMM under many plans, and the best one's first move is made.
 
-A model of the network runs along with the plant, told what the gauges measured and where the gates stood; it never
-sees the plant itself. At every replanning it is branched from a hot start over the forecast: a population of plans,
+A model of the network runs along with the plant, driven by the measured rain and the gates' settings; it never sees the
+plant itself. At every replanning it is branched from a hot start over the forecast: a population of plans,
 each a few settings a gate in a row, is improved by the cross-entropy method (Rubinstein 1999), from the last plan on.
 """
 
@@ -22,10 +22,10 @@ SPREAD = 0.25
 """Standard deviation of the first round's settings around the last plan."""
 
 MOVEMENT_M3 = 5.0
-"""Overflow that a gate's whole way is worth avoiding."""
+"""Cost of a gate's movement from shut to open, as overflow."""
 
 STORED_SHARE = 0.02
-"""What a cubic metre that is still stored at the horizon counts beside one that has overflowed."""
+"""Cost of a cubic metre that is still stored at the horizon, relative to one that has overflowed."""
 
 QUIET_MM, QUIET_SHARE = 0.2, 0.02
 """With less rain than this ahead and tanks emptier than this, the static settings are kept and nothing is computed."""
@@ -33,7 +33,7 @@ QUIET_MM, QUIET_SHARE = 0.2, 0.02
 
 @dataclass(frozen=True)
 class Search:
-    """How plans are looked for.
+    """Parameters of the search for plans.
 
     Attributes:
         segments_min: lengths of the parts of a plan, each with settings of its own; together the horizon.

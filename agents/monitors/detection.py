@@ -1,4 +1,4 @@
-"""When a window is unusual, how probable damage is, and when it is an alarm, whatever a building is listened to with.
+"""Detection for all monitors of buildings: unusual windows, probability of damage, and alarms.
 
 The threshold is a distribution-free tolerance limit on healthy windows that were not learned from; the probability is
 calibrated on the same windows and on damages simulated upon them; an alarm needs persistence.

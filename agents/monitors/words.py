@@ -1,5 +1,5 @@
-"""What monitors of buildings say, alike in all of them. No sentence calls a building safe: a monitor that hears nothing
-has not shown that there is nothing.
+"""Sentences of reports, the same for all monitors of buildings. None calls a building safe: a monitor that detects
+nothing has not shown that there is no damage.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from agents.monitors.detection import Alarm
 
 
 class Said(Protocol):
-    """What of a report decides its words.
+    """The part of a report that decides its words.
 
     Attributes:
         unusual: whether this window alone exceeds the threshold.
         alarm: whether that persists.
-        deaf: as ``alarm``, for windows that could not be heard.
+        deaf: as ``alarm``, for windows that could not be judged.
     """
 
     unusual: bool
@@ -24,13 +24,13 @@ class Said(Protocol):
 
 
 def judged(what: str, probability: float, where: str | None, report: Said) -> str:
-    """About a window that could be judged.
+    """Sentences on a window that could be judged.
 
     Args:
-        what: may have come about, e.g. ``damage``.
-        probability: of that.
-        where: a sentence on the place that stands out; None: none does.
-        report: the rest.
+        what: possible event, e.g. ``damage``.
+        probability: of the event.
+        where: a sentence on the conspicuous place; None: there is none.
+        report: of the window.
     """
     chance = f"Probability of {what} {percent(probability)}"
     if report.deaf == "alarm":
@@ -46,12 +46,12 @@ def judged(what: str, probability: float, where: str | None, report: Said) -> st
 
 
 def unheard(nothing: str, mend: str, report: Said) -> str:
-    """About a window that could not.
+    """Sentences on a window that could not be judged.
 
     Args:
-        nothing: a sentence that says so.
-        mend: what to have done, e.g. ``its sensors checked``.
-        report: the rest.
+        nothing: a sentence with the reason.
+        mend: advice, e.g. ``its sensors checked``.
+        report: of the window.
     """
     goes_on = f"If this goes on while it moves, have {mend}."
     if report.deaf == "alarm":
@@ -61,7 +61,7 @@ def unheard(nothing: str, mend: str, report: Said) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability in words, as nobody knows one to the last digit."""
+    """A probability in words, bounded at 1 and 99 %."""
     if probability > 0.99:
         return "above 99 %"
     return "below 1 %" if probability < 0.01 else f"{probability:.0%}".replace("%", " %")

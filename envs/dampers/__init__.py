@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from envs.core.differentiable import Differentiable
 from envs.core.registry import System
 from envs.core.vector import Vector
+from envs.dampers.assembly import load_site
 from envs.dampers.conditions import conditions
 from envs.dampers.consistency import DampersConsistency
 from envs.dampers.drawing import draw_episodes, draw_map
@@ -19,7 +20,7 @@ from envs.dampers.readings import READINGS, cross_check
 from envs.dampers.reward import DampersReward
 from envs.dampers.scenarios import NAMES, DampersScenario, load
 from envs.dampers.scene import make_scene
-from envs.dampers.site import DampersSite, load_site
+from envs.dampers.site import DampersSite
 from envs.dampers.world import DampersWorld
 
 

@@ -1,4 +1,4 @@
-"""The acquisition unit: a decision's samples → readings. It is all that a building's loop remembers of its sensors."""
+"""The acquisition unit: a decision's samples → readings. It holds all sensor state of a building's loop."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from envs.dampers.site import DampersSite
 
 
 class Acquisition:
-    """Sensors of some buildings that run together, as they are heard, doubted, and made into estimates.
+    """State estimation and sensor validation of buildings that run together.
 
     Args:
         site: of the buildings.
 
     Attributes:
-        observer, plausibility: what it does with samples.
-        estimate: what it makes of those so far.
-        trust: which sensors are believed.
+        observer, plausibility: Kalman filter and sensor validation.
+        estimate: state of the observer.
+        trust: state of the validation: sensors that are believed.
     """
 
     estimate: Estimate
@@ -30,7 +30,7 @@ class Acquisition:
         self._n, self._d = site.building.frame.floors, len(site.agents)
 
     def rest(self, buildings: int) -> None:
-        """Nothing moves, all sensors are believed."""
+        """Begin at rest, with all sensors believed."""
         self.estimate, self.trust = self.observer.rest(buildings), self.plausibility.rest(buildings)
 
     def take(self, samples: np.ndarray, level: np.ndarray) -> Readings:

@@ -1,7 +1,7 @@
 """The plant: buildings of one scenario that begin and end an episode together, as arrays in this process.
 
 A world is a block of one; the trainer's plants are blocks of many. Buildings of a block share the true stiffness and
-the delay of their circumstances (the first seed draws them): then one matrix moves them all.
+the delay (drawn by the first seed), so one matrix advances them all.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.dampers.acquisition import Acquisition
 from envs.dampers.building import Building
+from envs.dampers.earlier import renamed
 from envs.dampers.frame import Frame
 from envs.dampers.kpis import Tally
 from envs.dampers.motions import draw, facade_n_s_m
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.sensing import Sensors, circumstances
+from envs.dampers.sensing import SensorModel, draw_faults
 from envs.dampers.site import DampersSite
-from envs.dampers.structure import Structure, uncontrolled
+from envs.dampers.structure import Structure, uncontrolled_response
 
 SAMPLE_S, PER_PERIOD = 0.005, 50
-"""Loads are made at such steps, or at finer ones, of which a stiff building's first period has so many, and are
-straight in between; records are taken at every substep, as what they hold between two samples would be lost."""
+"""Largest sampling interval of generated loads, and least number of samples in the building's first period; loads are
+linear between samples. Records are sampled at every substep, so that nothing between two samples is lost."""
 
 
 class Block:
@@ -35,15 +36,15 @@ class Block:
     Args:
         scenario: where and how.
         site: its site.
-        dtype: of the simulation: float32 is twice as quick, and plenty for training.
-        conditions: what is wrong in all episodes, instead of what the scenario says of their seeds.
-        factor: on the stiffness of every storey, ``(n,)``, beyond what is wrong otherwise: a damaged building, of which
-            the acquisition unit knows nothing.
+        dtype: of the simulation: float32 is twice as fast, and precise enough for training.
+        conditions: for all episodes, instead of the scenario's for their seeds.
+        factor: on the stiffness of every storey, ``(n,)``, in addition to the episode's own deviation: a damaged
+            building, of which the acquisition unit knows nothing.
 
     Attributes:
-        readings: what their sensors say now, each column ``(E, …)``.
-        acquisition: what hears the sensors.
-        truth: what only a simulator knows of the last decision, see `World.truth`, each ``(E, …)``.
+        readings: present readings, each column ``(E, …)``.
+        acquisition: the acquisition unit.
+        truth: quantities of the last decision that only a simulator knows, see `World.truth`, each ``(E, …)``.
     """
 
     def __init__(
@@ -63,41 +64,47 @@ class Block:
         self.readings: Readings = {}
         self.truth: dict[str, np.ndarray] = {}
 
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        """Restore a checkpoint, an earlier one included."""
+        vars(self).update(renamed(saved))
+
     def begin(self, seeds: Sequence[int], mounted: bool = True) -> Readings:
-        """Start an episode of each seed; what sensors say at rest. Not mounted: dampers hang loose, without force."""
+        """Start an episode of each seed, at rest; its first readings. ``mounted=False``: dampers exert no force."""
         scenario, building, copies = self.scenario, self.building, len(seeds)
-        wrong = circumstances(scenario, self.site, seeds, self._conditions)
-        factor = wrong.factor * self._factor
+        faults = draw_faults(scenario, self.site, seeds, self._conditions)
+        factor = faults.factor * self._factor
         frame = building.frame.softened(factor) if (factor != 1.0).any() else building.frame
-        blown = pushed(scenario, building)
-        self._ground = float(blown is None)  # it stands still in the wind
-        self._plant = Structure(building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), pushed=blown)
-        self._alive = wrong.alive.astype(self.dtype) * building.device.full_v
-        self._sensors = Sensors(self.site, scenario.bits, seeds, wrong)
+        wind_load = wind_load_coefficients(scenario, building)
+        self._ground = float(wind_load is None)  # 0: the ground is at rest in the wind
+        self._plant = Structure(
+            building, self._dt_s, frame, dtype=self.dtype, devices=float(mounted), wind_load=wind_load
+        )
+        self._alive = faults.alive.astype(self.dtype) * building.device.full_v
+        self._sensors = SensorModel(self.site, scenario.bits, seeds, faults)
         self._shake(seeds, frame)
-        self._moment, self._decision = self._plant.rest(copies), 0
+        self._state, self._decision = self._plant.rest(copies), 0
         self._level = np.zeros((len(building.storeys), copies))
-        self._late(wrong.delay_ms / 1e3)
+        self._late(faults.delay_ms / 1e3)
         self.acquisition.rest(copies)
         self._dissipated_j = np.zeros(copies)
-        self.tally = Tally(self.site, self._alone, scenario.decisions)
+        self.tally = Tally(self.site, self._uncontrolled, scenario.decisions)
         return self._observe()
 
     def _shake(self, seeds: Sequence[int], frame: Frame) -> None:
-        """The load at every substep, ``(T, E)``, and what it does to the building without dampers."""
-        loads, self._alone = shaken(self.scenario, self.building, frame, seeds, self._dt_s)
+        """Draw the load at every substep, ``(T, E)``, and compute the uncontrolled response to it."""
+        loads, self._uncontrolled = load_histories(self.scenario, self.building, frame, seeds, self._dt_s)
         self.loads = np.ascontiguousarray(loads.T, dtype=self.dtype)
 
     def _late(self, delay_s: float) -> None:
-        """Commands wait: ``whole`` decisions, and ``rest`` substeps of the one in which they arrive."""
+        """Delay commands by ``whole`` decisions and ``rest`` substeps of the one in which they arrive."""
         whole, self._rest = divmod(round(delay_s / self._dt_s), self._substeps)
         self._waiting = deque([np.zeros_like(self._level)] * (whole + 2), maxlen=whole + 2)
 
     @property
-    def alone_m(self) -> np.ndarray:
+    def uncontrolled_m(self) -> np.ndarray:
         """Drifts of the building without dampers after every decision, ``(E, n, decisions)``."""
         each, last = self._samples, self.scenario.decisions
-        return np.asarray(self._alone[:, : self.building.frame.floors, each : each * last + 1 : each])
+        return np.asarray(self._uncontrolled[:, : self.building.frame.floors, each : each * last + 1 : each])
 
     @property
     def done(self) -> bool:
@@ -106,7 +113,7 @@ class Block:
 
     @property
     def time_s(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return self._decision * self.scenario.decision_s
 
     def step(self, levels: np.ndarray) -> Readings:
@@ -114,66 +121,70 @@ class Block:
         self._level = np.asarray(levels, dtype=float).T
         self._waiting.append(self._level)
         before, after = (self._alive * each.astype(self.dtype) for each in (self._waiting[0], self._waiting[1]))
-        plant, moment, start = self._plant, self._moment, self._decision * self._substeps
+        plant, state, start = self._plant, self._state, self._decision * self._substeps
         peaks: Any = 0.0
         work: Any = 0.0
         for k in range(self._substeps):
             volts = before if k < self._rest else after
-            rate = moment.rate
-            moment, seen = plant.step(moment, volts, self.loads[start + k : start + k + 1], plant.matrix)
+            rate = state.rate
+            state, seen = plant.step(state, volts, self.loads[start + k : start + k + 1], plant.matrix)
             peaks = np.maximum(peaks, abs(seen))
-            work = work + moment.force * rate
-        self._moment = moment
+            work = work + state.force * rate
+        self._state = state
         self._decision += 1
         self._dissipated_j += work.sum(axis=0) * self._dt_s
         return self._observe(peaks)
 
     def _observe(self, peaks: np.ndarray | None = None) -> Readings:
-        moment, n = self._moment, self.building.frame.floors
+        state, n = self._state, self.building.frame.floors
         load = self.loads[self._decision * self._substeps][None]
-        now, ground = self._plant.now(moment, load).astype(float), self._ground * load
-        true = np.concatenate([now[n : 2 * n], moment.stroke, moment.force, ground])
+        now, ground = self._plant.now(state, load).astype(float), self._ground * load
+        true = np.concatenate([now[n : 2 * n], state.stroke, state.force, ground])
         samples = self._sensors.read(true)
         self.readings = self.acquisition.take(samples, self._level)
         peaks = abs(now) if peaks is None else np.maximum(peaks, abs(now)).astype(float)
         before = self.tally.ratios.copy()
-        self.tally.take(now, peaks, abs(moment.force), abs(moment.stroke), self._level, self._decision)
+        self.tally.take(now, peaks, abs(state.force), abs(state.stroke), self._level, self._decision)
         self.truth = {
             "drift_growth": self.tally.ratios[0] - before[0],
             "accel_growth": self.tally.ratios[1] - before[1],
             "drift_share": self.tally.share(now)[0],
             "accel_share": self.tally.share(now)[1],
-            "force_share": (abs(moment.force).astype(float) / self.building.weight_n).T,
+            "force_share": (abs(state.force).astype(float) / self.building.weight_n).T,
             "level": self._level.T,
             "drift_m": now[:n].T,
             "accel_m_s2": now[n : 2 * n].T,
-            "rate_m_s": moment.rate.T,
+            "rate_m_s": state.rate.T,
             "ground_m_s2": ground.T.astype(float),
         }
         return self.readings
 
     def kpis(self) -> list[dict[str, float]]:
         """Indicators of each episode so far."""
-        rest_m = np.abs(self._plant.now(self._moment, self.loads[:1])[: self.building.frame.floors]).max(axis=0)
+        rest_m = np.abs(self._plant.now(self._state, self.loads[:1])[: self.building.frame.floors]).max(axis=0)
         return self.tally.kpis(self._dissipated_j, rest_m)
 
     def places(self, k: int = 0) -> dict[str, dict[str, float]]:
-        """What happened at every storey and floor of building ``k``."""
+        """Peak drift of every storey and peak acceleration of every floor of building ``k``."""
         return self.tally.places(k)
 
 
-def pushed(scenario: DampersScenario, building: Building) -> np.ndarray | None:
-    """How the scenario's load pushes the floors, see `Structure`; None where it is the ground that moves."""
+def wind_load_coefficients(scenario: DampersScenario, building: Building) -> np.ndarray | None:
+    """Forces on floors in N per m/s of gust, ``(n,)``; None where the load is the ground's acceleration."""
     if scenario.motion.kind != "wind":
         return None
     return facade_n_s_m(scenario.motion.wind, building.storey_m, building.frame.floors)
 
 
-def shaken(
+def load_histories(
     scenario: DampersScenario, building: Building, frame: Frame, seeds: Sequence[int], dt_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The load of every seed at every substep and one more, ``(E, T + 1)``, and what it would do to the building
-    without dampers: drifts, accelerations and base shear, ``(E, 2n + 1, samples)``.
+    """Load histories, and the uncontrolled response to them.
+
+    Returns:
+        The load of each seed at every substep and one more, ``(E, T + 1)``: ground acceleration in m/s² or gust speed
+        in m/s; and drifts in m, absolute accelerations in m/s² and base shear in N of the building without dampers,
+        ``(E, 2n + 1, samples)``.
     """
     sample_s = scenario.decision_s / samples(scenario, building)
     length_s = scenario.decisions * scenario.decision_s
@@ -183,7 +194,7 @@ def shaken(
     low = np.minimum(place.astype(int), drawn.shape[1] - 2)
     share = place - low
     loads = drawn[:, low] * (1 - share) + drawn[:, low + 1] * share
-    return loads, uncontrolled(building, frame, drawn, sample_s, pushed(scenario, building))
+    return loads, uncontrolled_response(building, frame, drawn, sample_s, wind_load_coefficients(scenario, building))
 
 
 def samples(scenario: DampersScenario, building: Building) -> int:

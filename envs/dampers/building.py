@@ -1,6 +1,6 @@
-"""What a building is: masses, stiffnesses, damping, dampers by storey, sensors; from a YAML file or a shipped name.
+"""Data of a building: masses, stiffnesses, damping, dampers by storey, sensors; from a YAML file or a shipped name.
 
-Plain data that is checked here; how it moves is in `frame.py` and `structure.py`. Units are SI, in every name.
+Plain data, checked here; its dynamics are in `frame.py` and `structure.py`. Units are SI, in every name.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from envs.dampers.frame import Frame, chain, modal_damping
 
 FOLDER = Path(__file__).parent / "buildings"
 BUILDINGS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
-"""The buildings that ship, one file each; a file says what of it is recalled and what confirmed."""
+"""The buildings that ship, one file each; each file says which of its values are recalled and which confirmed."""
 
 Row = tuple[float, ...]
 Matrix = tuple[tuple[float, ...], ...]
 
 
-class Sensors(Frozen):
-    """Standard deviations of the noise of good sensors at rest.
+class SensorSpec(Frozen):
+    """Standard deviations of the noise of sound sensors at rest.
 
     Attributes:
         accel_m_s2: of accelerometers on every floor and on the ground.
@@ -39,6 +39,9 @@ class Sensors(Frozen):
     force_n: float = Field(default=1.0, gt=0)
 
 
+Sensors = SensorSpec  # its name in earlier checkpoints
+
+
 class Building(Plain):
     """A building with dampers.
 
@@ -49,14 +52,14 @@ class Building(Plain):
         damping_ratio: share of critical damping, of every mode or of each; or else
         damping_n_s_m: of every storey; or else
         damping_matrix_n_s_m: of the floors.
-        storey_m: height of a storey, for drift as a share of it.
+        storey_m: height of a storey, for drift ratios.
         yield_mm: drift at which storeys yield (Bouc-Wen); None: they stay elastic. Needs ``stiffness_n_m``.
-        after_yield: share of a storey's stiffness that is left beyond.
+        after_yield: post-yield stiffness, as a share of the elastic.
         capacity_share: drift that a storey is to stay below, as a share of its height.
         dampers: storey, from 1 → devices in parallel on one driver; each storey named is one agent.
-        device: their model.
-        sensors: what is measured, and how well.
-        typical_m_s2: ground acceleration that it is likely to see, to scale what a policy reads.
+        device: model of a device.
+        sensors: noise of the sensors.
+        typical_m_s2: typical peak ground acceleration, to scale features.
     """
 
     mass_kg: Row = Field(min_length=1)
@@ -71,7 +74,7 @@ class Building(Plain):
     capacity_share: float = Field(default=0.01, gt=0)
     dampers: dict[int, int] = Field(min_length=1)
     device: Device
-    sensors: Sensors = Sensors()
+    sensors: SensorSpec = SensorSpec()
     typical_m_s2: float = Field(default=2.0, gt=0)
 
     @model_validator(mode="after")
@@ -106,9 +109,7 @@ class Building(Plain):
 
     @property
     def _sway(self) -> np.ndarray:
-        """Stiffness that weight takes away as it leans with the storeys, the linear P-delta effect: what stands above a
-        storey over that storey's height.
-        """
+        """Geometric stiffness of the linear P-delta effect: the weight above each storey over that storey's height."""
         above_n = 9.81 * np.cumsum(self.mass_kg[::-1])[::-1]
         return chain((above_n / self.storey_m).tolist())
 
@@ -126,25 +127,35 @@ class Building(Plain):
 
     @cached_property
     def storeys(self) -> np.ndarray:
-        """Storeys with dampers, from 0, ``(d,)``."""
+        """Indices of the storeys with dampers, from 0, ``(d,)``."""
         return np.array(list(self.dampers)) - 1
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Devices of each of them, ``(d,)``."""
+        """Number of devices in each of these storeys, ``(d,)``."""
         return np.array(list(self.dampers.values()), dtype=float)
 
     @cached_property
     def hysteresis(self) -> Hysteresis | None:
-        """How storeys yield: z follows the drift up to ``yield_mm``."""
+        """Hysteresis of yielding storeys: z follows the drift up to ``yield_mm``; None: elastic."""
         if self.yield_mm is None:
             return None
         bend = 0.5 / (self.yield_mm / 1e3) ** 2
         return Hysteresis(a=1.0, gamma=bend, beta=bend, n=2)
 
     @property
+    def capacity_m(self) -> float:
+        """Drift that a storey is to stay below, in m."""
+        return self.capacity_share * self.storey_m
+
+    @cached_property
+    def full_force_n(self) -> np.ndarray:
+        """Force of each storey's dampers together at full voltage and its typical rate, in N, ``(d,)``."""
+        return self.device.steady_force_n(self.typical["rate_m_s"][self.storeys], 1.0) * self.counts
+
+    @property
     def weight_n(self) -> float:
-        """Of all floors."""
+        """Weight of all floors."""
         return 9.81 * sum(self.mass_kg)
 
     @cached_property
@@ -167,7 +178,7 @@ SPARE = 3.0
 what they need, those on soft bearings less than once, and one in kN/m has a hundredth."""
 
 LEAST, MOST = 1e-3, 1e15
-"""Masses in kg and stiffnesses in N/m between which the equations can be solved, far beyond what anybody builds."""
+"""Range of masses in kg and stiffnesses in N/m in which the equations can be solved, far beyond real buildings."""
 
 
 def _one_of(building: Building, *names: str) -> None:

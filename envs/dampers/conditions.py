@@ -1,4 +1,4 @@
-"""What whoever looks after a building is to be told of. None of it says that a building is safe."""
+"""Alarm conditions of a building, for its operator. None of them says that a building is safe."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
 SILENT_S = 5.0
-"""A damper that is not heard, or not believed, for so long."""
+"""Time without valid sensor samples from which a damper is reported."""
 
 
 def conditions(site: DampersSite, readings: Readings) -> list[Condition]:
-    """Storeys that drifted beyond what they are held to bear (an estimate); dampers that are not heard or believed."""
+    """Storeys beyond their drift capacity (by estimate), and dampers without valid sensor samples."""
     building = site.building
-    capacity_mm = 1e3 * building.capacity_share * building.storey_m
+    capacity_mm = 1e3 * building.capacity_m
     found = []
     for storey, drift_mm in zip(site.axes["storey"], readings["drift_peak_mm"].tolist(), strict=True):
         if drift_mm > capacity_mm:

@@ -1,4 +1,4 @@
-"""What a building's sensors cannot report: motion that no floor shares, forces that no device has."""
+"""Consistency of a building's readings: motion that no other sensor confirms, forces beyond the devices'."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from envs.core.readings import Readings
 from envs.dampers.site import DampersSite
 
 LEAST = 0.2
-"""Disagreements count as shares of the peaks of late, and those for no less than this share of what is typical."""
+"""Residuals are relative to recent peaks, and those count as at least this share of the typical value."""
 
 EXACT = 1e-6
-"""What the acquisition unit computes it computes to rounding."""
+"""Tolerance of values that the acquisition unit computes: rounding."""
 
 
 class DampersConsistency:
@@ -32,7 +32,7 @@ class DampersConsistency:
         typical = building.typical
         self._drift_mm, self._accel = 1e3 * typical["drift_m"], float(typical["accel_m_s2"])
         rate_mm_s = 1e3 * typical["rate_m_s"]
-        self._full_n = self._device.strongest_n(typical["rate_m_s"][self._storeys], 1.0) * self._counts
+        self._full_n = building.full_force_n
         self._range_n = site.ranges["force_n"]
         every, floors = np.arange(d), np.arange(n)
         self.rules = {
@@ -73,7 +73,7 @@ class DampersConsistency:
         stroke, force, known = now["stroke_mm"], now["force_n"], now["force_est_n"]
         drift = now["drift_est_mm"]
         rate_m_s = 1e-3 * np.abs(now["rate_est_mm_s"][self._storeys])
-        strongest = self._device.strongest_n(rate_m_s, 1.0) * self._counts
+        strongest = self._device.steady_force_n(rate_m_s, 1.0) * self._counts
         heard = (np.abs(force) <= self._range_n) & (now["silent_s"] <= 0)  # and believed by the acquisition unit
         peak = now["drift_peak_mm"]
         drifts = (peak + LEAST * self._drift_mm)[self._storeys]

@@ -1,7 +1,7 @@
 """Magnetorheological dampers: force from motion and voltage, and the Bouc-Wen hysteresis that storeys share with them.
 
-Pure functions of arrays of any shape. They read alike for numpy and for torch (``xp`` is the module), so that what is
-learned through is what is simulated. A device resists motion: its force is positive while it is being stretched.
+Pure functions of arrays of any shape, for numpy and torch alike (``xp`` is the module), so that gradients pass through
+the simulated model itself. A device resists motion: its force is positive while it is being stretched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = Any
 
 
 class Plain(Frozen):
-    """A record that equals another of the same content, whatever either has computed from it."""
+    """A record that equals another of the same fields; cached properties do not count."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.model_dump() == other.model_dump()
@@ -62,15 +62,15 @@ class Device(Frozen):
     α = alpha_a + alpha_b u, c0 and c1 likewise, and the coil follows the voltage v: u' = −η (u − v).
 
     Attributes:
-        model: which.
-        c0a_n_s_m, c0b_n_s_mv: viscous coefficient, and what a volt adds.
-        alpha_a_n_m, alpha_b_n_mv: of the hysteretic force.
-        z: its hysteresis.
+        model: simple or modified.
+        c0a_n_s_m, c0b_n_s_mv: viscous coefficient at 0 V, and its increase per volt.
+        alpha_a_n_m, alpha_b_n_mv: coefficient of the hysteretic force, likewise.
+        z: hysteresis.
         k0_n_m, k1_n_m, c1a_n_s_m, c1b_n_s_mv: of the modified model.
-        eta_1_s: of the coil.
+        eta_1_s: rate of the coil's first-order lag.
         full_v: largest voltage.
-        rated_n: largest force that it bears; the model's force is cut there.
-        stroke_mm: how far it moves either way before it meets its end stop.
+        rated_n: largest force that it bears; the model's force is clipped to it.
+        stroke_mm: displacement either way at which it meets its end stop.
         stop_n_m: stiffness of the end stop.
     """
 
@@ -98,30 +98,28 @@ class Device(Frozen):
             raise ValueError("c0a_n_s_m and c1a_n_s_m are 0: the modified model divides by their sum at 0 V, give one")
         return self
 
-    @property
-    def elastic_j(self) -> float:
-        """The most that its hysteresis can hold and give back, α_max z_u² / 2A; springs and end stop not counted."""
-        return (self.alpha_a_n_m + self.alpha_b_n_mv * self.full_v) * self.z.largest**2 / (2 * self.z.a)
-
-    def strongest_n(self, rate_m_s: Array, share: Array) -> Array:
-        """About the force that it settles at under a steady rate with a share of full voltage (simple model)."""
+    def steady_force_n(self, rate_m_s: Array, share: Array) -> Array:
+        """Approximate steady-state force of the simple model at a constant rate and share of full voltage, in N."""
         volts = share * self.full_v
         viscous = self.c0a_n_s_m + self.c0b_n_s_mv * volts
         return viscous * abs(rate_m_s) + (self.alpha_a_n_m + self.alpha_b_n_mv * volts) * self.z.largest
 
 
-class Inside(NamedTuple):
-    """What a device remembers: coil voltage u in V, hysteretic variable z, inner displacement y in m; same shapes."""
+class DamperState(NamedTuple):
+    """Internal state of dampers: coil voltage u in V, hysteretic variable z, inner displacement y in m; same shapes."""
 
     u: Array
     z: Array
     y: Array
 
 
-def yielded(shape: Hysteresis, z: Array, rate: Array, dt_s: float, xp: Any = np) -> Array:
-    """Z after a step, linearly implicit: stable whatever the rate, first order in the step.
+Inside = DamperState  # its name in earlier checkpoints
 
-    Where the loss term feeds z (β > γ, just after a reversal) it is taken explicitly; z is kept within its bound.
+
+def bouc_wen_step(shape: Hysteresis, z: Array, rate: Array, dt_s: float, xp: Any = np) -> Array:
+    """Hysteretic variable z after a step, linearly implicit: stable at any rate, first order in the step.
+
+    Where the loss term increases z (β > γ, just after a reversal) it is explicit. Z is clipped to its bound.
     """
     if shape.n == 2:
         loss = rate * z
@@ -136,37 +134,37 @@ def yielded(shape: Hysteresis, z: Array, rate: Array, dt_s: float, xp: Any = np)
     return moved.clip(-shape.largest, shape.largest)
 
 
-def resist(
-    device: Device, inside: Inside, volts: Array, stroke_m: Array, rate_m_s: Array, dt_s: float, xp: Any = np
-) -> tuple[Inside, Array]:
-    """A step of a device: what it remembers then, and its force in N, which resists the motion.
+def damper_step(
+    device: Device, state: DamperState, volts: Array, stroke_m: Array, rate_m_s: Array, dt_s: float, xp: Any = np
+) -> tuple[DamperState, Array]:
+    """One time step of a damper: its next state, and its force in N, which resists the motion.
 
     Args:
-        device: its model.
-        inside: what it remembers.
-        volts: what its driver is told.
-        stroke_m: how far it is stretched.
-        rate_m_s: how fast.
-        dt_s: the step.
+        device: model of the damper.
+        state: at the beginning of the step.
+        volts: command voltage.
+        stroke_m: displacement, positive in tension.
+        rate_m_s: its rate.
+        dt_s: time step.
         xp: numpy or torch.
     """
-    u = volts + (inside.u - volts) * math.exp(-device.eta_1_s * dt_s)  # exact for a voltage that stays
+    u = volts + (state.u - volts) * math.exp(-device.eta_1_s * dt_s)  # exact for a voltage that stays
     alpha = device.alpha_a_n_m + device.alpha_b_n_mv * u
     c0 = device.c0a_n_s_m + device.c0b_n_s_mv * u
     if device.model == "simple":
-        z, y = yielded(device.z, inside.z, rate_m_s, dt_s, xp), inside.y
+        z, y = bouc_wen_step(device.z, state.z, rate_m_s, dt_s, xp), state.y
         force = c0 * rate_m_s + alpha * z
     else:
         c1 = device.c1a_n_s_m + device.c1b_n_s_mv * u
-        known = c0 * rate_m_s + device.k0_n_m * (stroke_m - inside.y)
-        speed = (alpha * inside.z + known) / (c0 + c1)
-        z = yielded(device.z, inside.z, rate_m_s - speed, dt_s, xp)
+        known = c0 * rate_m_s + device.k0_n_m * (stroke_m - state.y)
+        speed = (alpha * state.z + known) / (c0 + c1)
+        z = bouc_wen_step(device.z, state.z, rate_m_s - speed, dt_s, xp)
         speed = (alpha * z + known) / (c0 + c1)
-        y = inside.y + dt_s * speed
+        y = state.y + dt_s * speed
         force = c1 * speed + device.k1_n_m * stroke_m
     force = force.clip(-device.rated_n, device.rated_n)
     if device.stop_n_m:
         # where it will be at the end of the step: held against where it was, a stop would give back more than it took
         limit, ahead_m = device.stroke_mm / 1e3, stroke_m + dt_s * rate_m_s
         force = force + device.stop_n_m * (ahead_m - ahead_m.clip(-limit, limit))
-    return Inside(u, z, y), force
+    return DamperState(u, z, y), force

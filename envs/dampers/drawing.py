@@ -16,10 +16,10 @@ TITLES = {
     "accel_m_s2": ("peak acceleration", "peak acceleration (m/s²)"),
     "fatigue": ("fatigue from drift cycles", "share of the worst storey's without dampers"),
 }
-"""Indicator → what it is, and what is measured along the axis."""
+"""Indicator → its title, and the label of its axis."""
 
 WIDTH = 5.5
-"""Of a picture in inches, where nothing needs more: its title has room."""
+"""Least width of a picture in inches: its title fits."""
 
 
 def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indicator: str) -> Any:
@@ -28,7 +28,7 @@ def draw_map(site: DampersSite, found: Mapping[str, Mapping[str, float]], indica
     Args:
         site: the building.
         found: controller → storey or floor → value.
-        indicator: what the value is.
+        indicator: name of the values.
     """
     from matplotlib.figure import Figure
 
@@ -103,5 +103,5 @@ def _spectra(site: DampersSite, found: Mapping[str, Mapping[str, np.ndarray]], s
 
 
 def _colour(k: int) -> str:
-    """That of the k-th controller."""
+    """Colour of the k-th controller."""
     return COLOURS[k % len(COLOURS)]

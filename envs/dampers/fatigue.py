@@ -2,8 +2,8 @@
 
 Cycles are counted by the ``rainflow`` package as in ASTM E1049-85 §5.4.4 (one small file without dependencies, which
 keeps half cycles; fatpack sorts ranges into classes first). Endurance is EN 1993-1-9's curve with slopes 3 and 5 and a
-cut-off; damage adds up by Palmgren and Miner. Where stresses come from — a strain gauge times the modulus, or a drift
-times what a drift does to a member — is the engineer's business.
+cut-off; damage adds up by Palmgren and Miner. Stresses (from strain gauges and the modulus, or from drifts and the
+stress that a drift causes in a member) are the engineer's input.
 """
 
 from __future__ import annotations
@@ -59,19 +59,24 @@ def cycles(history: Iterable[float]) -> tuple[np.ndarray, np.ndarray]:
         CityloopError: if a value is missing or infinite.
     """
     values = _finite(history)
-    if len(values) == 2:  # of two alone ``rainflow`` sees the first; the last once more adds no cycle
+    if len(values) == 2:  # of two values ``rainflow`` takes only the first; repeating the last adds no cycle
         values = values[[0, 1, 1]]
     found = [(size, count) for size, _, count, _, _ in rainflow.extract_cycles(values.tolist())]
     ranges, counts = np.array(found).reshape(-1, 2).T
     return ranges, counts
 
 
-def severity(history: Iterable[float], slope: float = 3.0) -> float:
-    """Sum of cycles, each by its range to the power ``slope``: Miner's sum but for a constant, where life is
-    N = a Δ^-slope (Basquin) of what the history is proportional to. Of use as a ratio.
+SLOPE = 3.0
+"""Exponent m of life N = a Δ^-m (Basquin) over ranges of drift."""
+
+
+def severity(history: Iterable[float]) -> float:
+    """Sum of cycles weighted by their range to the power `SLOPE`: Miner's sum up to the constant a, for ratios.
+
+    Stress is taken as proportional to the history.
     """
     ranges, counts = cycles(history)
-    return float((counts * ranges**slope).sum())
+    return float((counts * ranges**SLOPE).sum())
 
 
 class FatigueLedger:

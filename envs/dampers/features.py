@@ -1,8 +1,8 @@
 """Readings → what a policy sees of a damper: its storey, the floors about it, its neighbours, and the ground.
 
-Every damper is described alike and motions are told relative to the peaks of late, beside their size, so one policy
-fits any number of dampers and motions of any strength. All scales are fixed by the site. Reads alike for numpy and
-torch, one building's columns ``(k,)`` or many buildings' ``(E, k)``.
+Every damper has the same columns, and motion is relative to recent peaks, whose size is a column, too. So one policy
+fits any number of dampers and motions of any strength. All scales are fixed by the site. Works in numpy and torch, on
+one building's columns ``(k,)`` or many buildings' ``(E, k)``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.core.world import Observation
 from envs.dampers.device import Array
-from envs.dampers.regulator import Weights, regulator, settled
+from envs.dampers.frame import drift_sums
+from envs.dampers.regulator import Weights, level_for_force, regulator
 from envs.dampers.site import DampersSite
 
 DAMPER_FEATURES = (
@@ -40,46 +41,46 @@ DAMPER_FEATURES = (
     "silent",
     "height",
 )
-"""Columns of the part ``damper``. The first seven as shares of what is typical; ``…_now``: of the largest drift, of the
-force that full voltage would bring, and of the largest acceleration, of late; ``…_share``: the own storey's and floor's
-peaks as shares of the building's; ``…_size``: logarithms of those peaks."""
+"""Columns of the part ``damper``. The first seven are relative to typical values; ``…_now``: to the largest recent
+drift, to the force at full voltage, and to the largest recent acceleration; ``…_share``: peaks of the own storey and
+floor as shares of the building's; ``…_size``: logarithms of those peaks."""
 
 NEIGHBOUR_FEATURES = ("drift_now", "rate_now", "force_now", "level", "above_now", "there")
-"""Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and how many there are of two."""
+"""Columns of the part ``neighbours``: means over the dampers of adjacent storeys, and half their number."""
 
 REGULATORS = {"now": Weights(0.03, 1.7, 1.0), "soon": Weights(0.03, 1.7, 7.0), "late": Weights(0.2, 2.1, 15.0)}
-"""Regulators that policies hear of, after how late commands arrive: what a search found for LQG on the six-storey frame
-without delay and with 10 ms, and the former for half as much."""
+"""Regulators whose wanted forces are features, named by the delay of commands: weights found by a search for LQG on the
+six-storey frame without delay and with 10 ms, and those without delay with the lead for half as much."""
 
 MODES = 3
-"""Of the frame, that are told of; zeros for those that it has not."""
+"""Number of modes in the features; zeros for modes that the frame lacks."""
 
 FRAME_FEATURES = (
     *(f"{what}_{k + 1}" for what in ("drift", "rate") for k in range(MODES)),
     *(f"{what}_{when}" for what in ("wanted", "level") for when in REGULATORS),
 )
-"""Columns of the part ``frame``, from estimates of all floors: what each mode adds to the own storey's drift, and its
-rate, as shares of the largest drift of late; forces that regulators want, as shares of full force, and the levels that
-bring them, none where the damper would have to push the way it is moved."""
+"""Columns of the part ``frame``, from estimates of all floors: contribution of each mode to the own storey's drift and
+its rate, as shares of the largest recent drift; forces that regulators want, as shares of full force, and the levels
+that bring them, 0 where the damper would have to push in the direction of its motion."""
 
 PARTS = {"damper": DAMPER_FEATURES, "neighbours": NEIGHBOUR_FEATURES, "frame": FRAME_FEATURES}
 """Part of the observation → its columns."""
 
 NONE, DRIFT, ACCEL, LEVEL = range(4)
-"""What a column is a share of: nothing, the largest drift of late, the largest acceleration, its damper's level."""
+"""Size that a column is divided by: one, the largest recent drift, the largest recent acceleration, the level."""
 
 STATE_FEATURES = ("drift_now", "rate_now", "accel_now", "force_now", "level")
 """Columns of a central critic's state, a row a storey."""
 
 LARGEST = 5.0
-"""Features are kept within this, either way."""
+"""Largest magnitude of a feature."""
 
 LEAST = 1e-3
-"""Peaks are taken for no less than this share of what is typical: at rest there is only noise."""
+"""Least peak, as a share of the typical value: at rest there is only noise."""
 
 
 Sums = dict[str, tuple[int, dict[str, np.ndarray]]]
-"""Column → what it is a share of, and what each reading of a kind adds to it for each damper, ``(readings, N)``."""
+"""Column → size that it is divided by, and the coefficient of each reading for each damper, ``(readings, N)``."""
 
 
 class DampersFeatures:
@@ -90,7 +91,7 @@ class DampersFeatures:
         neighbours ``(N, 6)``: columns `NEIGHBOUR_FEATURES`.
         frame ``(N, 12)``: columns `FRAME_FEATURES`.
 
-    Every column but the levels is a sum of readings as a share of some size: one product gives them all.
+    Every column but the levels is a weighted sum of readings over a size: one matrix product gives them all.
     """
 
     def __init__(self, site: DampersSite):
@@ -103,7 +104,7 @@ class DampersFeatures:
         self._drift_mm, self._rate_mm_s = 1e3 * typical["drift_m"], 1e3 * typical["rate_m_s"]
         self._accel = float(typical["accel_m_s2"])
         self._omega = 2 * np.pi * float(building.frame.frequencies_hz[0])
-        self._full_n = building.device.strongest_n(typical["rate_m_s"][storeys], 1.0) * building.counts
+        self._full_n = building.full_force_n
         self._mount = np.zeros((n, len(storeys)))
         self._mount[storeys, np.arange(len(storeys))] = 1.0
         self._sums, self._size_of = self._table()
@@ -111,8 +112,8 @@ class DampersFeatures:
         self._tensors: dict[str, Array] = {}  # the same, for torch
 
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
-        """What each reading adds to each column of each damper, ``(readings, N columns)``, and which of the sizes
-        (`NONE`, …) each is a share of, ``(N columns,)``.
+        """Coefficient of each reading in each column of each damper, ``(readings, N columns)``, and the size (`NONE`,
+        …) that each column is divided by, ``(N columns,)``.
         """
         own, d = self._mount, len(self._storeys)
         n = len(own)
@@ -179,8 +180,8 @@ class DampersFeatures:
         frame, storeys, n = self.site.building.frame, self._storeys, len(self._mount)
         omega, shapes = frame.modes
         drifts = np.diff(shapes, axis=0, prepend=0.0)
-        below = np.triu(np.ones((n, n)))  # a floor's displacement is the sum of the drifts below it
-        moved = [np.outer(below @ (frame.mass_kg * shapes[:, k]), drifts[storeys, k]) for k in range(min(MODES, n))]
+        of_drifts = drift_sums(n)
+        moved = [np.outer(of_drifts @ (frame.mass_kg * shapes[:, k]), drifts[storeys, k]) for k in range(min(MODES, n))]
         moved += [np.zeros_like(self._mount)] * (MODES - len(moved))
         omega = np.pad(omega, (0, MODES), constant_values=1.0)
         found: list[tuple[int, dict[str, np.ndarray]]] = [(DRIFT, {"drift": one}) for one in moved]
@@ -212,13 +213,13 @@ class DampersFeatures:
         own, beside = len(DAMPER_FEATURES), len(DAMPER_FEATURES) + len(NEIGHBOUR_FEATURES)
         wanted = shares[..., -len(REGULATORS) :]
         rate = 1e-3 * readings["rate_est_mm_s"][..., self._picked, None]
-        brings = settled(self.site.building.device, abs(wanted) * one_n[:, None], rate).clip(0.0, 1.0)
+        brings = level_for_force(self.site.building.device, abs(wanted) * one_n[:, None], rate).clip(0.0, 1.0)
         brings = xp.where(wanted * rate > 0, brings, 0.0)
         parts = shares[..., :own], shares[..., own:beside], xp.concatenate([shares[..., beside:], brings], -1)
         return dict(zip(PARTS, parts, strict=True))
 
     def _as(self, name: str, like: Array, xp: Any) -> Array:
-        """One of the constants, for tensors as a tensor."""
+        """A constant, as a tensor if ``like`` is one."""
         found = vars(self)[name]
         if xp is np:
             return found
@@ -242,7 +243,7 @@ class DampersFeatures:
 
 
 def _picked(places: np.ndarray) -> Any:
-    """What picks these places of an axis: a slice where they follow each other, which takes no copy."""
+    """An index of these places on an axis: a slice, which takes no copy, where they are consecutive."""
     first, last = int(places[0]), int(places[-1])
     return slice(first, last + 1) if last - first + 1 == len(places) else places
 

@@ -1,7 +1,7 @@
 """Linear frames of several storeys: matrices, modes, and how they move in a time step, exactly.
 
-No dampers, no sensors, no control: those act on a frame from outside. Displacements are relative to the ground, one a
-floor, in metres; forces in newtons act on floors.
+Dampers, sensors and control are elsewhere and act on a frame from outside. Displacements are relative to the ground,
+one a floor, in metres; forces on floors are in newtons.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Frame:
 
     @property
     def floors(self) -> int:
-        """How many."""
+        """Number of floors."""
         return len(self.mass_kg)
 
     @property
@@ -46,14 +46,14 @@ class Frame:
 
     @property
     def damping_ratios(self) -> np.ndarray:
-        """Share of critical damping of every mode, ``(n,)``; exact where damping does not couple modes."""
+        """Damping ratio of every mode, ``(n,)``; exact for classical damping."""
         omega, shapes = self.modes
         return np.diag(shapes.T @ self.damping @ shapes) / (2 * omega)
 
     def softened(self, factor: Vector) -> Frame:
-        """The frame with the stiffness of every storey multiplied by a factor ``(n,)``; damping stays.
+        """The frame with the stiffness of every storey times a factor ``(n,)``; damping is unchanged.
 
-        A stiffness matrix that is no chain of storeys is scaled between floors: each entry by its storeys' factor.
+        A full stiffness matrix is scaled in terms of drifts, each entry by the geometric mean of its storeys' factors.
         """
         factor = np.asarray(factor, dtype=float)
         drifts = drift_matrix(self.floors)
@@ -84,16 +84,18 @@ class Frame:
         a, b = self.continuous
         return a[self.floors :], b[self.floors :, : self.floors]
 
-    def energy(self, state: np.ndarray) -> np.ndarray:
-        """Kinetic and elastic energy in J, ``(…,)``, of states ``(…, 2n)``, relative to the ground."""
-        x, v = state[..., : self.floors], state[..., self.floors :]
-        elastic = np.einsum("...i,ij,...j->...", x, self.stiffness, x)
-        return 0.5 * (elastic + (self.mass_kg * v**2).sum(axis=-1))
-
 
 def drift_matrix(floors: int) -> np.ndarray:
-    """D with drifts = D x, ``(n, n)``: how far every floor stands from the one below, the first from the ground."""
+    """D with drifts = D x, ``(n, n)``: displacement of every floor relative to the one below or the ground."""
     return np.eye(floors) - np.eye(floors, k=-1)
+
+
+def drift_sums(floors: int) -> np.ndarray:
+    """D⁻ᵀ, ``(n, n)``: turns coefficients of displacements into those of drifts.
+
+    A floor's displacement is the sum of the drifts below it, so Σ c x is Σ (D⁻ᵀ c) · drift.
+    """
+    return np.triu(np.ones((floors, floors)))
 
 
 def chain(values: Vector) -> np.ndarray:
@@ -110,12 +112,6 @@ def modal_damping(mass_kg: Vector, stiffness: np.ndarray, ratios: float | Vector
     return mass @ shapes @ middle @ shapes.T @ mass
 
 
-def shear_frame(mass_kg: Vector, stiffness_n_m: Vector, damping_ratio: float | Vector = 0.02) -> Frame:
-    """A shear frame: one stiffness a storey, and the same or each mode's own share of critical damping."""
-    stiffness = chain(stiffness_n_m)
-    return Frame(np.asarray(mass_kg, dtype=float), modal_damping(mass_kg, stiffness, damping_ratio), stiffness)
-
-
 def _modes(stiffness: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.linalg import eigh  # a quarter of what importing all of ours takes
 
@@ -128,10 +124,10 @@ def _exponential(matrix: np.ndarray) -> np.ndarray:
     return expm(matrix)
 
 
-def hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-order hold: x ← A_d x + B_d u is exact for an input that stays the same over the step.
+def zero_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Zero-order hold: x ← A_d x + B_d u is exact for an input that is constant over the step.
 
-    Both from one exponential, expm([[A, B], [0, 0]] dt) (Van Loan 1978).
+    Both matrices come from one exponential, expm([[A, B], [0, 0]] dt) (Van Loan 1978).
     """
     n, m = b.shape
     both = np.zeros((n + m, n + m))
@@ -140,8 +136,8 @@ def hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndar
     return moved[:n, :n], moved[:n, n:]
 
 
-def ramp(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First-order hold: x ← A_d x + B_0 u_k + B_1 u_{k+1} is exact for an input that runs straight over the step."""
+def first_order_hold(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First-order hold: x ← A_d x + B_0 u_k + B_1 u_{k+1} is exact for an input that is linear over the step."""
     n, m = b.shape
     both = np.zeros((n + 2 * m, n + 2 * m))
     both[:n, :n], both[:n, n : n + m] = a * dt_s, b * dt_s
@@ -152,19 +148,19 @@ def ramp(a: np.ndarray, b: np.ndarray, dt_s: float) -> tuple[np.ndarray, np.ndar
 
 
 CRITICAL = 1e-9
-"""So near to critical damping nobody tells a mode from one at it."""
+"""Distance from critical damping within which a damping ratio counts as critical."""
 
 
-def respond(
-    frame: Frame, loads: np.ndarray, dt_s: float, pushed: np.ndarray | None = None
+def modal_response(
+    frame: Frame, loads: np.ndarray, dt_s: float, wind_load: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bare frame under loads that run straight between samples, mode by mode; exact at the samples.
+    """Response of the bare frame by modal superposition; exact at the samples for loads linear between them.
 
     Args:
-        frame: with damping that does not couple its modes (couplings are left out).
-        loads: the ground's acceleration in m/s², or of what pushes the floors, ``(…, T)``.
+        frame: with classical damping (terms that couple modes are ignored).
+        loads: ground acceleration in m/s², or gust speed in m/s, ``(…, T)``.
         dt_s: between samples.
-        pushed: forces on floors in N per unit of load, ``(n,)``; None: the ground is shaken.
+        wind_load: forces on floors in N per m/s of gust, ``(n,)``; None: the load is ground acceleration.
 
     Returns:
         Displacements and velocities of every floor, both ``(…, n, T)``, from rest.
@@ -172,15 +168,15 @@ def respond(
     from scipy.signal import lfilter
 
     omega, shapes = frame.modes
-    gains = shapes.T @ (-frame.mass_kg if pushed is None else pushed)
+    gains = shapes.T @ (-frame.mass_kg if wind_load is None else wind_load)
     ratios = frame.damping_ratios
-    # at exactly critical damping a mode has one eigenvector alone: there it has a little less
+    # a critically damped mode has a single eigenvector: its ratio is taken a little smaller
     ratios = np.where(np.abs(ratios - 1.0) < CRITICAL, 1.0 - CRITICAL, ratios)
     x = np.zeros((*loads.shape[:-1], frame.floors, loads.shape[-1]))
     v = np.zeros_like(x)
     for w, zeta, gain, shape in zip(omega, ratios, gains, shapes.T, strict=True):
         a = np.array([[0.0, 1.0], [-w * w, -2 * zeta * w]])
-        moved, now, then = ramp(a, np.array([[0.0], [gain]]), dt_s)
+        moved, now, then = first_order_hold(a, np.array([[0.0], [gain]]), dt_s)
         # Two first-order recursions in the mode's eigenvectors, each a filter: q_{k+1} = λ q_k + p u_k + r u_{k+1}.
         values, vectors = np.linalg.eig(moved)
         inverse = np.linalg.inv(vectors)
@@ -196,5 +192,5 @@ def respond(
 
 
 def _decay(value: complex, loads: np.ndarray) -> np.ndarray:
-    """What a filter makes of the first sample alone: it stands for a moment from which rest begins, not for a push."""
+    """Response of the filter to the first sample as an impulse, to be removed: the frame starts at rest."""
     return loads[..., :1] * value ** np.arange(loads.shape[-1])

@@ -1,4 +1,4 @@
-"""What a dashboard shows of a building."""
+"""Gauges of a building for dashboards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envs.dampers.site import DampersSite
 
 
 def gauges(site: DampersSite, readings: Readings) -> Gauges:
-    """Largest drift and acceleration of late by estimate, the highest command, and a damper's longest silence."""
+    """Largest recent drift and acceleration by estimate, the highest command, and the longest silence of a damper."""
     return {
         "drift_peak_mm": largest(readings["drift_peak_mm"]),
         "accel_peak_m_s2": largest(readings["accel_peak_m_s2"]),

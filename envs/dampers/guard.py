@@ -15,14 +15,15 @@ from envs.core.world import Commands, Intervention, Requests, as_numbers
 from envs.dampers.site import DampersSite
 
 SILENT_S = 0.1
-"""A damper whose stroke or force nobody has heard for so long, or whose sensors are not believed (`plausibility.py`),
-is driven by nobody's guess."""
+"""A damper gets the safe level once no valid stroke or force came for this long, or its sensors are not believed
+(`plausibility.py`)."""
 
 NEAR = 0.9
-"""Share of the rated force from which on a voltage does not rise, and of the stroke from which on it is full."""
+"""Share of the rated force beyond which voltage may not rise, and of the stroke beyond which it is full."""
 
 REASONS = ("", "no_request", "range", "in_doubt", "stroke", "force", "slew")
-"""Why a request was changed; the last that applies is told."""
+_, NO_REQUEST, RANGE, IN_DOUBT, STROKE, FORCE, SLEW = range(len(REASONS))
+"""Why a request is changed, and the index of each reason; the last that applies is given."""
 
 
 class DampersGuard:
@@ -46,23 +47,23 @@ class DampersGuard:
         return np.zeros((self._n, 0), dtype=bool)
 
     def limit(self, readings: Readings, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Levels that may be given, and the index of the reason in `REASONS`, both ``(…, N)``; NaN asks for nothing.
+        """Safe levels, and the index of the reason in `REASONS`, both ``(…, N)``; NaN in ``asked`` is no request.
 
         Reads one building's columns ``(N,)`` or many buildings' ``(E, N)``.
         """
         now, safe = readings["level"], self.site.safe_level
         none = np.isnan(asked)
         level = np.where(none, safe, asked.clip(0.0, 1.0))
-        why = np.where(none, 1, 2 * (level != asked))
-        # NaN compares false, so "not within" is true of what is silent; one lost sample is no doubt yet.
+        why = np.where(none, NO_REQUEST, RANGE * (level != asked))
+        # NaN compares false, so a silent sensor is "not within"; one lost sample is no doubt yet.
         force, stroke = np.abs(readings["force_est_n"]), np.abs(readings["stroke_mm"])
         doubt = ~(readings["silent_s"] < SILENT_S) | ~np.isfinite(readings["rate_est_mm_s"]).all(axis=-1, keepdims=True)
-        level, why = _put(level, why, doubt, safe, 3)
-        level, why = _put(level, why, (stroke > self._stroke_mm) & ~doubt, 1.0, 4)
-        level, why = _put(level, why, (force > self._rated_n) & (level > now), now, 5)
+        level, why = _put(level, why, doubt, safe, IN_DOUBT)
+        level, why = _put(level, why, (stroke > self._stroke_mm) & ~doubt, 1.0, STROKE)
+        level, why = _put(level, why, (force > self._rated_n) & (level > now), now, FORCE)
         if self._slew < 1.0:
             slow = level.clip(now - self._slew, now + self._slew)
-            level, why = _put(level, why, slow != level, slow, 6)
+            level, why = _put(level, why, slow != level, slow, SLEW)
         return level, why
 
     def check(

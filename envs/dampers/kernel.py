@@ -1,9 +1,9 @@
-"""A decision of many buildings and its gradient, compiled: what `structure` and `device` do, without a call per sum.
+"""A decision of many buildings and its gradient, compiled: the steps of `structure` and `device` in one call.
 
-A twin's buildings take the same few hundred small steps at every update; as tensors, one call after another, those cost
-five times what they compute. Here is the commonest plant alone, an elastic frame with dampers of the simple model
-(`fits`): forward, and backward by hand. The tensors of `structure` stay the definition, and a test holds this against
-them; for any other plant they are what is learned through.
+A twin's buildings take the same few hundred small steps at every update; as calls on tensors these take five times as
+long as their arithmetic. Only the most common plant is here, an elastic frame with dampers of the simple model
+(`fits`): forward, and backward by hand. The tensor code of `structure` is the definition; a test compares the two. For
+any other plant gradients pass through the tensor code.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch import Tensor
 from envs.dampers.building import Building
 
 FAST = {"contract", "reassoc", "nsz"}
-"""Sums may be reordered, and multiplied at once; what is no number stays none."""
+"""Sums may be reordered and contracted with products; NaN is preserved."""
 
 within = njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True, no_cpython_wrapper=True)
-"""For what only compiled code calls."""
+"""Decorator of functions that only compiled code calls."""
 
 
-class Plan(NamedTuple):
-    """What is the same at every decision.
+class StepConstants(NamedTuple):
+    """Constants of a time step.
 
     Attributes:
         storeys: with dampers, from 0, ``(d,)``.
         counts: of devices, ``(d,)``.
-        device: keep of the coil's lag in a step, step in s, c0a, c0b, alpha_a, alpha_b, A, γ, β, bound of z, bound of
+        device: decay of the coil's lag in a step, step in s, c0a, c0b, alpha_a, alpha_b, A, γ, β, bound of z, bound of
             the force.
         norm: exponent of the shares that are summed.
     """
@@ -43,23 +43,25 @@ class Plan(NamedTuple):
 
 
 def fits(building: Building) -> bool:
-    """Whether all that happens in a building is here."""
+    """Whether the compiled step covers a building: elastic frame, dampers of the simple model without end stops."""
     device = building.device
     simple = device.model == "simple" and device.z.n == 2 and 0 <= device.z.beta <= device.z.gamma
     return simple and not device.stop_n_m and building.hysteresis is None
 
 
-def plan(building: Building, dt_s: float, norm: float) -> Plan:
-    """The plan of a building that `fits`."""
+def step_constants(building: Building, dt_s: float, norm: float) -> StepConstants:
+    """Constants of a building that `fits`."""
     device, z = building.device, building.device.z
     keep = math.exp(-device.eta_1_s * dt_s)
     viscous, yielding = (device.c0a_n_s_m, device.c0b_n_s_mv), (device.alpha_a_n_m, device.alpha_b_n_mv)
     numbers = [keep, dt_s, *viscous, *yielding, z.a, z.gamma, z.beta, z.largest, device.rated_n]
-    return Plan(building.storeys, building.counts.astype(np.float32), np.array(numbers, np.float32), round(norm))
+    return StepConstants(
+        building.storeys, building.counts.astype(np.float32), np.array(numbers, np.float32), round(norm)
+    )
 
 
 class Decision(torch.autograd.Function):
-    """All substeps of a decision: state, coils, hysteresis and voltages → the same after, forces, powers of shares.
+    """All substeps of a decision: state, coils, hysteresis, voltages → their next values, forces, powers of shares.
 
     Shapes: x ``(G, 2n, E)``, u, z, voltages before and after ``(G, d, E)``, rest ``(G, E)`` (substeps of the former),
     loads ``(G, substeps, E)``, matrix ``(G, rows, columns)`` as `Structure` makes it, unit ``(G, 2, E)``; powers
@@ -68,20 +70,20 @@ class Decision(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, u: Tensor, z: Tensor, before: Tensor, after: Tensor, *fixed: Any) -> Any:
-        """See the class; ``fixed``: rest, loads, matrix, unit, and the plan."""
-        *tensors, plan = fixed
+        """See the class; ``fixed``: rest, loads, matrix, unit, and the step's constants."""
+        *tensors, constants = fixed
         given = tuple(part.detach().contiguous().numpy() for part in (x, u, z, before, after, *tensors))
         ends = tuple(np.empty_like(given[k]) for k in (0, 1, 2, 1))
         powers = np.zeros_like(given[8])
-        _ahead(*given, *plan, *ends, powers)
-        ctx.given, ctx.plan = given, plan
+        _forward(*given, *constants, *ends, powers)
+        ctx.given, ctx.constants = given, constants
         return tuple(map(torch.from_numpy, (*ends, powers)))
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
-        """Slopes of what was given, from those of what came of it."""
+        """Gradients of the inputs from those of the outputs."""
         found = tuple(np.zeros_like(ctx.given[k]) for k in range(5))
-        _back(*ctx.given, *ctx.plan, *(slope.contiguous().numpy() for slope in slopes), *found)
+        _backward(*ctx.given, *ctx.constants, *(slope.contiguous().numpy() for slope in slopes), *found)
         return *map(torch.from_numpy, found), None, None, None, None, None
 
 
@@ -132,7 +134,7 @@ def _product(matrix, rows, x, force, load, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
-def _ahead(  # type: ignore[no-untyped-def]
+def _forward(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm, x_end, u_end, z_end, f_end, powers
 ):
     """Forward, group by group; see `Decision`."""
@@ -165,11 +167,11 @@ def _choose(before, after, rest, step, volts):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, no_cfunc_wrapper=True)
-def _back(  # type: ignore[no-untyped-def]
+def _backward(  # type: ignore[no-untyped-def]
     x, u, z, before, after, rest, loads, matrix, unit, storeys, counts, device, norm,
     of_x, of_u, of_z, of_force, of_powers, dx, du, dz, dbefore, dafter,
 ):  # fmt: skip
-    """Backward, group by group: forward again, every step kept, then from the last step to the first."""
+    """Backward, group by group: forward again with every step stored, then from the last step to the first."""
     groups, m, each = x.shape
     n, d, steps = m // 2, len(storeys), loads.shape[1]
     seen_from = matrix.shape[1] - 2 * n - 1
@@ -220,7 +222,7 @@ def _back(  # type: ignore[no-untyped-def]
 
 @within
 def _powers_back(seen, unit, norm, of_powers):  # type: ignore[no-untyped-def]
-    """Slopes of what is seen, in its place, from those of its powers."""
+    """Gradients of the response, in its place, from those of its powers."""
     n = len(seen) // 2
     for i in range(2 * n):
         for e in range(seen.shape[1]):
@@ -231,7 +233,7 @@ def _powers_back(seen, unit, norm, of_powers):  # type: ignore[no-untyped-def]
 
 @within
 def _product_back(matrix, rows, of_out, of_x, of_force):  # type: ignore[no-untyped-def]
-    """What slopes of a product add to those of state and forces."""
+    """Add a product's gradients to those of state and forces."""
     m, d = len(of_x), len(of_force)
     for i in range(len(of_out)):
         row = matrix[rows + i]
@@ -247,7 +249,7 @@ def _product_back(matrix, rows, of_out, of_x, of_force):  # type: ignore[no-unty
 def _devices_back(  # type: ignore[no-untyped-def]
     of_x, of_u, of_z, of_volts, of_force, u_end, z, z_end, storeys, counts, device, rates, raws
 ):
-    """From slopes of what dampers ended with to those of what they began with, in their place; forces' are used up."""
+    """Gradients of the dampers' initial states from those of the final, in place; those of forces are reset."""
     keep, dt, c0a, c0b, aa, ab, big_a, gamma, beta, bound, rated = device
     one, zero, n = np.float32(1.0), np.float32(0.0), len(of_x) // 2
     for k in range(len(storeys)):

@@ -1,10 +1,12 @@
-"""What an episode was worth, beside the same building without dampers under the same motion."""
+"""Indicators of an episode, relative to the same building without dampers under the same motion."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from envs.dampers.earlier import renamed
 
 if TYPE_CHECKING:
     from envs.dampers.site import DampersSite
@@ -33,43 +35,48 @@ KPIS = {
 """Indicator → definition."""
 
 BARE = ", no dampers"
-"""What the name of a storey ends with where its value is that of the building without dampers."""
+"""Suffix of a storey's name for values of the building without dampers."""
 
 LEAST = 1e-9
-"""A motion that moves the building less is none."""
+"""Least uncontrolled peak, so that ratios stay finite without motion."""
 
 
 class Tally:
-    """Keeps an account of ``E`` episodes that run together.
+    """Running peaks and sums of ``E`` episodes that run together.
 
     Args:
         site: the building.
-        alone: drifts in m, accelerations in m/s² and base shear in N without dampers, ``(E, 2n + 1, T)``.
+        uncontrolled: drifts in m, accelerations in m/s² and base shear in N without dampers, ``(E, 2n + 1, T)``.
         decisions: of an episode.
 
     Attributes:
         ratios: of peak drift and peak acceleration so far, ``(2, E)``.
+        uncontrolled: peaks without dampers, ``(2n + 1, E)``.
     """
 
-    def __init__(self, site: DampersSite, alone: np.ndarray, decisions: int):
+    def __init__(self, site: DampersSite, uncontrolled: np.ndarray, decisions: int):
         building = site.building
         self._n = building.frame.floors
-        self._capacity_m = building.capacity_share * building.storey_m
+        self._capacity_m = building.capacity_m
         self._weight_n = building.weight_n
-        peaks = np.abs(alone).max(axis=2).T
-        means = np.sqrt((alone**2).mean(axis=2)).T
-        self.alone, self._alone_rms = np.maximum(peaks, LEAST), np.maximum(means, LEAST)
-        n, copies = self._n, len(alone)
-        self.unit = np.stack([self.alone[:n].max(axis=0), self.alone[n : 2 * n].max(axis=0)])
+        peaks = np.abs(uncontrolled).max(axis=2).T
+        means = np.sqrt((uncontrolled**2).mean(axis=2)).T
+        self.uncontrolled, self._uncontrolled_rms = np.maximum(peaks, LEAST), np.maximum(means, LEAST)
+        n, copies = self._n, len(uncontrolled)
+        self.unit = np.stack([self.uncontrolled[:n].max(axis=0), self.uncontrolled[n : 2 * n].max(axis=0)])
         self._count = decisions
         self._peaks, self._squares = np.zeros((2 * n + 1, copies)), np.zeros((2 * n + 1, copies))
         self._force, self._stroke, self._level = np.zeros(copies), np.zeros(copies), np.zeros(copies)
         self.ratios = np.zeros((2, copies))
 
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        """Restore a checkpoint, an earlier one included."""
+        vars(self).update(renamed(saved))
+
     def take(
         self, now: np.ndarray, peaks: np.ndarray, force: np.ndarray, stroke: np.ndarray, level: np.ndarray, k: int
     ) -> None:
-        """Take in decision ``k``: values at its end and largest within it ``(2n + 1, E)``; dampers' ``(d, E)``."""
+        """Account for decision ``k``: values at its end and peaks within it ``(2n + 1, E)``; of dampers ``(d, E)``."""
         n = self._n
         self._peaks = np.maximum(self._peaks, peaks)
         self.ratios = np.stack([self._peaks[:n].max(axis=0), self._peaks[n : 2 * n].max(axis=0)]) / self.unit
@@ -81,7 +88,7 @@ class Tally:
         self._level = self._level + level.mean(axis=0)
 
     def share(self, now: np.ndarray) -> np.ndarray:
-        """The largest drift and acceleration of a moment, as a share of the largest without dampers, ``(2, E)``."""
+        """The largest present drift and acceleration, as shares of the peaks without dampers, ``(2, E)``."""
         n, size = self._n, np.abs(now)
         return np.asarray(np.stack([size[:n].max(axis=0), size[n : 2 * n].max(axis=0)]) / self.unit)
 
@@ -90,8 +97,8 @@ class Tally:
         n = self._n
         spans = (slice(0, n), slice(n, 2 * n), slice(2 * n, None))
         rms = np.sqrt(self._squares / self._count)
-        drift, accel, shear = (self._peaks[span].max(axis=0) / self.alone[span].max(axis=0) for span in spans)
-        normed = [rms[span].max(axis=0) / self._alone_rms[span].max(axis=0) for span in spans]
+        drift, accel, shear = (self._peaks[span].max(axis=0) / self.uncontrolled[span].max(axis=0) for span in spans)
+        normed = [rms[span].max(axis=0) / self._uncontrolled_rms[span].max(axis=0) for span in spans]
         largest_m = self._peaks[:n].max(axis=0)
         columns = {
             "j": (drift + accel) / 2,
@@ -101,7 +108,7 @@ class Tally:
             "drift_rms_ratio": normed[0],
             "accel_rms_ratio": normed[1],
             "shear_rms_ratio": normed[2],
-            "worst_drift_ratio": (self._peaks[:n] / self.alone[:n]).max(axis=0),
+            "worst_drift_ratio": (self._peaks[:n] / self.uncontrolled[:n]).max(axis=0),
             "demand": largest_m / self._capacity_m,
             "drift_mm": 1e3 * largest_m,
             "accel_m_s2": self._peaks[n : 2 * n].max(axis=0),
@@ -119,7 +126,7 @@ class Tally:
         """Peak drift of every storey and acceleration of the floor on it, with dampers and without, building ``k``."""
         n = self._n
         found = {"drift_mm": 1e3 * self._peaks[:n, k], "accel_m_s2": self._peaks[n : 2 * n, k]}
-        bare = {"drift_mm": 1e3 * self.alone[:n, k], "accel_m_s2": self.alone[n : 2 * n, k]}
+        bare = {"drift_mm": 1e3 * self.uncontrolled[:n, k], "accel_m_s2": self.uncontrolled[n : 2 * n, k]}
         return {
             name: {f"{j + 1}": float(value) for j, value in enumerate(values)}
             | {f"{j + 1}{BARE}": float(value) for j, value in enumerate(bare[name])}

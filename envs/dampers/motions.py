@@ -1,7 +1,7 @@
 """Ground motions from a seed: filtered noise, pulses, long-period basins, sines, records, matched spectra; and gusts.
 
-A device for training and comparison: no seed stands for any place's hazard. What a site must bear is its engineer's
-input (`Motion.spectrum`, `Motion.record`).
+They serve training and comparison: no seed represents the hazard of a place. The design motion of a site is its
+engineer's input (`Motion.spectrum`, `Motion.record`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ AIR_KG_M3 = 1.25
 """Density of air."""
 
 SWELL_S = 5.0
-"""Gusts swell over so long at the start: the building begins at rest."""
+"""Time over which gusts grow at the start: the building begins at rest."""
 
 Kind = Literal["stochastic", "pulse", "basin", "harmonic", "wind", "record", "none"]
 
 
 class Spectrum(Frozen):
-    """A design spectrum that every motion is matched to: values of the site, never ours.
+    """A design spectrum that every motion is matched to; its values are inputs of the site.
 
     Attributes:
         sds_g, sd1_g: plateau, and value at one second.
-        low_s, high_s: periods in between which it is matched.
+        low_s, high_s: range of periods that is matched.
     """
 
     sds_g: float = Field(gt=0, le=5)
@@ -71,7 +71,7 @@ class Wind(Frozen):
 
 
 class Motion(Frozen):
-    """What shakes the building.
+    """Excitation of the building.
 
     Attributes:
         kind: ``stochastic`` (Clough-Penzien noise under an envelope), ``pulse`` (the same with a near-field velocity
@@ -79,19 +79,19 @@ class Motion(Frozen):
             ``wind`` (gusts that push the floors while the ground stands still), ``record`` (a file), or ``none``.
         soils: of stochastic motions, one drawn for each.
         pulse_share: of stochastic motions that get a pulse.
-        pga_g: median of the peak acceleration.
+        pga_g: median peak acceleration.
         pga_spread: standard deviation of its logarithm.
-        pga_range_g: smallest and largest.
-        strong_s: how long it rises, and when it begins to fall.
-        decay_1_s: how fast it falls, shortest and longest of a uniform draw.
+        pga_range_g: smallest and largest peak.
+        strong_s: end of the rise, and beginning of the decay.
+        decay_1_s: rate of the decay, smallest and largest of a uniform draw.
         period_s: of harmonic motions, of pulses and of a basin; None: the building's first.
         record: AT2 or two-column file.
         unit: of a record's accelerations.
-        factor: on a record's acceleration, before a peak or spectrum is asked for.
-        speed: how many times faster than recorded it runs (Dyke 1996: 5).
-        scaled: whether a record is scaled to ``pga_g``, too; else it comes as it is.
-        spectrum: what ground motions are matched to, instead of a peak.
-        wind: of motions of kind ``wind``; ``pga_…`` mean nothing then.
+        factor: on a record's acceleration, before scaling to a peak or spectrum.
+        speed: time scale: how many times faster than recorded it runs (Dyke 1996: 5).
+        scaled: whether a record is scaled to ``pga_g``, too.
+        spectrum: target of ground motions, instead of a peak.
+        wind: of motions of kind ``wind``; ``pga_…`` do not apply to it.
     """
 
     kind: Kind = "stochastic"
@@ -128,14 +128,14 @@ class Motion(Frozen):
 
 
 def draw(motion: Motion, duration_s: float, dt_s: float, first_s: float, seed: int) -> np.ndarray:
-    """A ground motion in m/s², or gusts in m/s, ``(T,)``: sample k is at time k dt, straight in between; from zero.
+    """A ground motion in m/s², or gusts in m/s, ``(T,)``: sample k is at time k dt, linear in between, from zero.
 
     Args:
-        motion: what kind.
-        duration_s: how long, the last sample included.
+        motion: its kind and parameters.
+        duration_s: duration, the last sample included.
         dt_s: between samples.
         first_s: period of the building's first mode.
-        seed: of everything random.
+        seed: of all random numbers.
     """
     rng = np.random.default_rng([seed, 11])
     times = np.arange(round(duration_s / dt_s) + 1) * dt_s
@@ -155,7 +155,7 @@ def draw(motion: Motion, duration_s: float, dt_s: float, first_s: float, seed: i
 
 
 def recorded_s(motion: Motion) -> float:
-    """How long a record runs, in seconds.
+    """Duration of a record in seconds.
 
     Raises:
         CityloopError: if it cannot be read.
@@ -179,7 +179,7 @@ def _record(motion: Motion, times: np.ndarray) -> np.ndarray:
 
 
 def clough_penzien(noise: np.ndarray, soil: tuple[float, float, float, float], dt_s: float) -> np.ndarray:
-    """White noise as the soil passes it on: Kanai-Tajimi's filter (1957, 1960), Clough and Penzien's low-cut (1975).
+    """White noise filtered by the soil: Kanai-Tajimi's filter (1957, 1960), Clough and Penzien's low-cut (1975).
 
     (2 ζ_g ω_g s + ω_g²) / (s² + 2 ζ_g ω_g s + ω_g²) times s² / (s² + 2 ζ_f ω_f s + ω_f²), discretised by Tustin's rule.
 
@@ -216,7 +216,7 @@ def _noise(motion: Motion, times: np.ndarray, first_s: float, rng: np.random.Gen
     """Clough-Penzien noise under an envelope; every ``pulse`` and some others with a near-field pulse."""
     dt_s = float(times[1])
     soil = SOILS[motion.soils[int(rng.integers(len(motion.soils)))]]
-    # Episodes may be shorter than a motion usually is: then all of it is compressed, so that it still falls.
+    # In episodes shorter than a usual motion the envelope is compressed, so that it still decays.
     short = min(1.0, float(times[-1]) / (1.5 * motion.strong_s[1]))
     rise, fall = (short * t for t in motion.strong_s)
     shape = envelope(times, rise, fall, float(rng.uniform(*motion.decay_1_s)) / short)
@@ -256,9 +256,9 @@ def davenport(wind: Wind, frequencies_hz: np.ndarray) -> np.ndarray:
 
 
 def gusts(wind: Wind, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """By how much the wind blows faster than on average, m/s, ``(T,)``: noise of Davenport's spectrum.
+    """Gusts, the wind speed's deviation from its mean in m/s, ``(T,)``: noise of Davenport's spectrum.
 
-    Those slower than the episode is long are left out, as is the mean, whose lasting push no damper changes.
+    Periods beyond the episode's duration are left out, as is the mean, whose static load no damper changes.
     """
     dt_s = float(times[1])
     power = davenport(wind, np.fft.rfftfreq(len(times), dt_s))
@@ -268,8 +268,8 @@ def gusts(wind: Wind, times: np.ndarray, rng: np.random.Generator) -> np.ndarray
 def facade_n_s_m(wind: Wind, storey_m: float, floors: int) -> np.ndarray:
     """Force on every floor per m/s of a gust, in N·s/m, ``(n,)``: ρ c A U(z) with U(z) = U (z / 10 m)^α.
 
-    Quasi-steady and linear in gusts, as Davenport (1961) has it; they strike all floors at once, which is the worst
-    they can do.
+    Quasi-steady and linear in gusts, as Davenport (1961) has it; they are fully correlated over the height, the
+    most severe case.
     """
     heights = storey_m * np.arange(1, floors + 1)
     mean = wind.speed_m_s * (heights / 10.0) ** wind.profile

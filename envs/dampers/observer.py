@@ -1,7 +1,7 @@
-"""The acquisition unit's observer: a stationary Kalman filter that estimates what no sensor measures.
+"""The acquisition unit's observer: a stationary Kalman filter that estimates unmeasured states.
 
-Model: the building's elastic frame (never the true one, where that differs), driven by the measured damper forces and
-the measured acceleration of the ground, both straight between samples. Measurements: floor accelerations and damper
+Model: the building's elastic frame (the nominal one, where the true one differs), driven by the measured damper forces
+and the measured acceleration of the ground, both linear between samples. Measurements: floor accelerations and damper
 strokes. A sample that is lost, or beyond its sensor's range, corrects nothing; a lost force or ground sample counts as
 unchanged. All controllers, learned or not, see these estimates and no others.
 
@@ -15,30 +15,30 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.dampers.device import Array
-from envs.dampers.frame import drift_matrix, ramp
+from envs.dampers.frame import drift_matrix, first_order_hold
 from envs.dampers.plausibility import Trust
 from envs.dampers.site import DampersSite
 
 FORCE_DOUBT, GROUND_DOUBT = 0.01, 0.02
-"""Errors of the assumption that inputs run straight between samples, as a share of full force and typical motion."""
+"""Errors of linear interpolation of the inputs between samples, as shares of full force and typical ground motion."""
 
 MODEL_DOUBT = 0.005
-"""Unknown acceleration of every floor, as a share of the typical one: stiffness is never quite what it should be."""
+"""Unmodelled acceleration of every floor, as a share of the typical one: stiffness is never known exactly."""
 
 MEMORY_S = 10.0
-"""Time constant with which peaks are forgotten."""
+"""Time constant of the decay of recent peaks."""
 
 
 class Estimate(NamedTuple):
-    """What the observer remembers, ``E`` buildings.
+    """State of the observer, ``E`` buildings.
 
     Attributes:
         x: estimated displacements in m and velocities in m/s, ``(2n, E)``.
-        inputs: damper forces in N and ground acceleration as last heard, ``(d + 1, E)``.
+        inputs: last valid damper forces in N and ground acceleration in m/s², ``(d + 1, E)``.
         seen: estimated drifts in m, rates in m/s and absolute accelerations in m/s², ``(3n, E)``.
-        peaks: largest drifts and accelerations of late, ``(2n, E)``.
-        silent_s: since both stroke and force were heard, and all was believed that the damper is driven by, ``(d, E)``.
-        expected: of accelerometers and strokes, before they spoke, ``(n + d, E)``.
+        peaks: largest recent drifts and accelerations, ``(2n, E)``.
+        silent_s: since a valid stroke and force came with all sensors believed that the damper relies on, ``(d, E)``.
+        expected: predicted accelerations and strokes, before these samples, ``(n + d, E)``.
     """
 
     x: Array
@@ -57,8 +57,8 @@ class Observer:
         dtype: of all arrays.
 
     Attributes:
-        ahead: ``(2n + m, 2n + 2 (d + 1))``: prediction of the state and of what is measured.
-        correct: ``(2n + 3n, 2n + (d + 1) + m)``: the corrected state and what is published of it.
+        ahead: ``(2n + m, 2n + 2 (d + 1))``: prediction of the state and of the measurements.
+        correct: ``(2n + 3n, 2n + (d + 1) + m)``: corrected state, and the published estimates.
     """
 
     def __init__(self, site: DampersSite, dtype: Any = np.float64):
@@ -71,15 +71,15 @@ class Observer:
         a, b = frame.continuous
         on_floors = -drifts.T[:, building.storeys]
         inputs = np.hstack([b[:, :n] @ on_floors, b[:, n:]])
-        moved, before, after = ramp(a, inputs, self.decision_s)
+        a_d, before, after = first_order_hold(a, inputs, self.decision_s)
         of_state, of_force = frame.acceleration
         accel = np.hstack([of_state, of_force @ on_floors, np.zeros((n, 1))])
         stroke = np.hstack([drifts[building.storeys], np.zeros((d, n + d + 1))])
         sees = np.vstack([accel, stroke])
-        predict = np.hstack([moved, before, after])
+        predict = np.hstack([a_d, before, after])
         now = np.hstack([np.zeros((d + 1, 2 * n + d + 1)), np.eye(d + 1)])
         self.ahead = np.vstack([predict, sees @ np.vstack([predict, now])]).astype(dtype)
-        gain = self._gain(site, moved, before + after, accel[:, : 2 * n], stroke[:, : 2 * n])
+        gain = self._gain(site, a_d, before + after, accel[:, : 2 * n], stroke[:, : 2 * n])
         corrected = np.hstack([np.eye(2 * n), np.zeros((2 * n, d + 1)), gain])
         motion = np.block([[drifts, np.zeros((n, n))], [np.zeros((n, n)), drifts]]) @ corrected
         kept = np.hstack([np.zeros((d + 1, 2 * n)), np.eye(d + 1), np.zeros((d + 1, n + d))])
@@ -88,28 +88,28 @@ class Observer:
         self.range, self.input_range = most[: n + d], most[n + d :]
 
     @staticmethod
-    def _gain(site: DampersSite, moved: np.ndarray, pushed: np.ndarray, *sees: np.ndarray) -> np.ndarray:
+    def _gain(site: DampersSite, a_d: np.ndarray, b_d: np.ndarray, *sees: np.ndarray) -> np.ndarray:
         """The stationary Kalman gain ``(2n, m)``, from the algebraic Riccati equation of the filter."""
         from scipy.linalg import solve_discrete_are  # a quarter of what importing all of ours takes
 
         building, sensors = site.building, site.building.sensors
         n, device = building.frame.floors, building.device
-        full = device.strongest_n(float(np.median(building.typical["rate_m_s"])), 1.0) * building.counts
+        full = device.steady_force_n(float(np.median(building.typical["rate_m_s"])), 1.0) * building.counts
         typical = float(building.typical["accel_m_s2"])
         doubt = np.append(FORCE_DOUBT * full, GROUND_DOUBT * building.typical_m_s2)
         step_s = site.timing.decision_ms / 1e3
         model = np.concatenate([np.zeros(n), np.full(n, MODEL_DOUBT * typical * step_s)])
-        process = pushed @ np.diag(doubt**2) @ pushed.T + np.diag(model**2)
+        process = b_d @ np.diag(doubt**2) @ b_d.T + np.diag(model**2)
         process += 1e-9 * np.trace(process) / len(process) * np.diag(np.diag(process) + 1e-12)
         c = np.vstack(sees)
         force_noise = building.counts * sensors.force_n / np.mean(building.mass_kg)
         accel = np.hypot(sensors.accel_m_s2, np.sum(force_noise)) + MODEL_DOUBT * typical
         noise = np.diag(np.concatenate([np.full(n, accel), np.full(len(sees[1]), sensors.stroke_mm / 1e3)]) ** 2)
-        spread = solve_discrete_are(moved.T, c.T, process, noise)
+        spread = solve_discrete_are(a_d.T, c.T, process, noise)
         return np.asarray(spread @ c.T @ np.linalg.inv(c @ spread @ c.T + noise))
 
     def rest(self, buildings: int, xp: Any = np) -> Estimate:
-        """Nothing moves, everything was just heard."""
+        """State at rest, with samples just received."""
         kind = {"dtype": self.dtype} if xp is np else {}
         rows = (2 * self.n, self.d + 1, 3 * self.n, 2 * self.n, self.d, self.n + self.d)
         return Estimate(*(xp.zeros((count, buildings), **kind) for count in rows))
@@ -117,20 +117,20 @@ class Observer:
     def update(
         self, estimate: Estimate, measured: Array, inputs: Array, xp: Any = np, trust: Trust | None = None
     ) -> Estimate:
-        """Take in a decision's samples.
+        """Update the estimate with a decision's samples.
 
         Args:
-            estimate: what was remembered.
+            estimate: the previous state.
             measured: accelerations in m/s² and strokes in m, ``(n + d, E)``; NaN: lost.
             inputs: forces in N and the ground's acceleration, ``(d + 1, E)``; NaN: lost.
             xp: numpy or torch.
-            trust: what is believed of them; None: all. A force or ground in doubt is taken for none.
+            trust: which of them are believed; None: all. A doubtful force or ground acceleration counts as zero.
         """
         n, split = self.n, self.n + self.d
         ahead, correct, within, bounds = self.ahead, self.correct, self.range, self.input_range
         if xp is not np:
             ahead, correct, within, bounds = (xp.as_tensor(each) for each in (ahead, correct, within, bounds))
-        heard = abs(measured) < within  # no NaN is, and none that is clipped
+        heard = abs(measured) < within  # false for NaN and for clipped samples
         given = abs(inputs) < bounds
         now = xp.where(given, inputs, estimate.inputs)
         if trust is not None and not trust.believed.all():

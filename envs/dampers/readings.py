@@ -1,4 +1,4 @@
-"""What a building's sensors report, and what its acquisition unit makes of them (`observer.py`)."""
+"""Readings of a building: samples of its sensors, and estimates of its acquisition unit (`observer.py`)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ READINGS = Schema(
 
 
 def cross_check(site: DampersSite, readings: Readings) -> None:
-    """Refuse readings that contradict the site or themselves: strokes and forces far beyond what devices can show; a
-    damper that is said to be heard now while its stroke or force is silent: the guard would wait for ever to doubt it.
+    """Refuse readings that contradict the site or themselves.
+
+    These are strokes and forces far beyond the sensors' ranges, and a damper with ``silent_s`` 0 whose stroke or force
+    is null, which the guard would never doubt.
 
     Raises:
         ReadingError: naming the damper.

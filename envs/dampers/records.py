@@ -11,38 +11,38 @@ from envs.core.errors import CityloopError
 from envs.dampers.spectrum import G
 
 GAP = 3.0
-"""Steps of time that are so many times the usual one are a gap in the record."""
+"""Time steps longer than this multiple of the usual one are a gap in the record."""
 
 PEAK_G = 10.0
-"""No ground has been recorded to shake half as hard: a file beyond that is in another unit."""
+"""Largest plausible peak: no recorded ground acceleration reaches half of it, so a larger one is in another unit."""
 
 STEP_S = 1.0
-"""Steps that are longer are no seconds: an oscillation that they could show would move no building."""
+"""Longest plausible time step: longer ones are not in seconds, as no building responds to the periods they resolve."""
 
 ROUNDED = 0.15
-"""Samples that lie no further off even steps, as a share of them, do so as times are rounded: 256 a second, in ms."""
+"""Largest deviation from even steps, as a share of a step, that counts as rounding of times (256 a second, in ms)."""
 
 FINE = 10
-"""Samples at uneven steps become so many in a usual step: a peak between two of these is hardly lower."""
+"""Samples per usual step to which uneven steps are resampled: peaks in between are hardly lower."""
 
 SECONDS = r"([\d.Ee+-]++)(?![Dd])"
-"""A number of seconds in the head of an AT2 file; one as FORTRAN writes it, 1.0D-02, is none, and not 1."""
+"""A number of seconds in the head of an AT2 file. FORTRAN's 1.0D-02 does not match, rather than as 1."""
 
 UNITS = {"g": G, "m/s2": 1.0, "cm/s2": 0.01}
-"""What accelerations may be in → m/s²."""
+"""Unit of acceleration → m/s²."""
 
 SAID = {
     "cm/s2": r"\bcm/s(?:ec)?(?:\^?2|\*\*2|²|/s(?:ec)?)|\bcm[ ·.*]?s(?:\^?-2|⁻²)|\bgals?\b",
     "m/s2": r"(?<!c)\bm(?:et(?:er|re)s?)?/s(?:ec(?:ond)?)?(?:\^?2|\*\*2|²|/s(?:ec(?:ond)?)?)|\bm[ ·.*]?s(?:\^?-2|⁻²)",
     "g": r"\bin (units of )?g\b|[(\[]g[)\]]",
 }
-"""How a file's head names them."""
+"""Unit → how a file's header names it."""
 
 UNREAD = r"(?<![a-z])(mm/s|milli-?g\b|(?<=[(\[])[mµ]g\b|in(?:ch(?:es)?)?/s|f(?:oo|ee)?t/s|% ?g\b)"
-"""Units that are not taken, as a file's head names them where it names none that is."""
+"""Units that are not supported, as a file's header names them where it names no supported one."""
 
 OTHER = r"\b(velocity|displacement) time"
-"""What a file's head says that holds no accelerations, as PEER has it."""
+"""Header of a PEER file that holds no accelerations."""
 
 FOREIGN = {
     "a K-NET or KiK-net": r"^scale factor .*\(gal\)",
@@ -50,21 +50,21 @@ FOREIGN = {
     "a COSMOS": r"\(format v[\d.]+ with",
     "an SMC": r"^\d (un)?corrected accelerogram",
 }
-"""Formats that are not read, and what their heads say: they have more than two columns, or counts of a digitiser."""
+"""Unsupported format → pattern of its header: such files have more than two columns, or counts of a digitiser."""
 
 HEAD = 50
-"""Lines at most that such a head has."""
+"""Largest number of lines of such a header."""
 
 RISING = 10
-"""So many values that rise one after the other are no accelerations, but times."""
+"""Number of values from which a column that only rises holds times, not accelerations."""
 
 
 def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
     """Acceleration in m/s² ``(T,)`` and seconds between samples, from an AT2 or a two-column file.
 
     Args:
-        path: ``*.AT2``, or what has its fourth line; or time in s and acceleration, separated by comma, semicolon
-            or blanks. A header is passed over.
+        path: ``*.AT2``, or a file with the fourth line of one; or time in s and acceleration, separated by comma,
+            semicolon or blanks. A header is skipped.
         unit: of the accelerations, a key of `UNITS`.
 
     Raises:
@@ -90,13 +90,13 @@ def read_record(path: Path, unit: str = "g") -> tuple[np.ndarray, float]:
 
 
 def _head(lines: list[str]) -> list[str]:
-    """What stands before a file's first numbers."""
+    """Lines before a file's first numbers."""
     first = next((k for k, line in enumerate(lines) if _numbers(line) is not None), len(lines))
     return lines[:first]
 
 
 def _refuse_foreign(path: Path, head: list[str]) -> None:
-    """Name a format of others, where numbers of its head would be taken for samples."""
+    """Refuse unsupported formats by name: numbers of their headers would be taken for samples."""
     for line in head:
         for name, words in FOREIGN.items():
             if re.search(words, line, re.I):
@@ -119,7 +119,7 @@ def _check_head(path: Path, head: list[str], unit: str) -> None:
 
 
 def _numbers(line: str, at: int = 0) -> tuple[float, float] | None:
-    """Two numbers of a line from a place on, the first two by default; None if there are none."""
+    """Two numbers of a line from an index on, the first two by default; None if there are none."""
     words = re.split(r"[,;\s]+", line.strip())
     try:
         return float(words[at]), float(words[at + 1])
@@ -157,7 +157,7 @@ def _check_step(path: Path, dt_s: float) -> None:
 
 def _columns(path: Path, lines: list[str]) -> tuple[np.ndarray, float]:
     rows: list[tuple[float, float]] = []
-    wide = 0  # a line of more columns: which of them holds accelerations only its maker knows
+    wide = 0  # a line with more columns, of which any may hold the accelerations
     for number, line in enumerate(lines, start=1):
         row, where = _numbers(line), f"record {path}, line {number} is {line.strip()[:60]!r}"
         if row is None:

@@ -1,7 +1,7 @@
-"""The linear quadratic regulator of a building: the forces that its dampers should have now, and the level for each.
+"""The linear quadratic regulator of a building: wanted damper forces, and the voltage level for a force.
 
-Gains come from the site's elastic frame alone; the state is the observer's estimate. Forces of devices resist: they act
-on the frame through −Dᵀ. The optimal laws (`agents.baselines.dampers_optimal`) follow it, and features tell of it.
+Gains come from the site's elastic frame alone; the state is the observer's estimate. Damper forces resist motion: they
+act on the frame through −Dᵀ. The optimal laws (`agents.baselines.dampers_optimal`) and features use it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.dampers.device import Array, Device
-from envs.dampers.frame import drift_matrix, hold
+from envs.dampers.frame import drift_matrix, drift_sums, zero_order_hold
 from envs.dampers.site import DampersSite
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a regulator weighs beside drifts, all in typical sizes.
+    """Weights of a regulator relative to that of drifts; all quantities are scaled by typical values.
 
     Attributes:
         accel: of absolute accelerations.
-        effort: of forces, in full ones.
-        lead_ms: how far ahead it looks: to the state expected then, if forces stay as they are.
+        effort: of forces, scaled by full force.
+        lead_ms: prediction horizon: the state expected then, at constant forces, is regulated.
     """
 
     accel: float
@@ -40,9 +40,9 @@ def actuated(site: DampersSite) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def regulator(site: DampersSite, weights: Weights) -> np.ndarray:
-    """What each estimate adds to the forces that the dampers of each storey should have together, ``(2n + d, d)`` in N.
+    """Gains from readings to the wanted total force of each storey's dampers in N, ``(2n + d, d)``.
 
-    Rows: drifts in mm, their rates in mm/s, and present forces in N, as readings have them. The gain is that of the
+    Rows: drifts in mm, their rates in mm/s, and present forces in N, in the readings' units. The gain is that of the
     continuous regulator, from its algebraic Riccati equation.
     """
     from scipy.linalg import solve_continuous_are  # a quarter of what importing all of ours takes
@@ -53,25 +53,26 @@ def regulator(site: DampersSite, weights: Weights) -> np.ndarray:
     shares = drifts / typical["drift_m"][:, None]
     root = np.sqrt(weights.accel) / float(typical["accel_m_s2"])
     felt, direct = root * accels, root * b[n:]
-    full_n = building.device.strongest_n(typical["rate_m_s"][building.storeys], 1.0) * building.counts
     q = shares.T @ shares + felt.T @ felt
-    r = direct.T @ direct + weights.effort * np.diag(1.0 / full_n**2)
+    r = direct.T @ direct + weights.effort * np.diag(1.0 / building.full_force_n**2)
     s = felt.T @ direct
     p = solve_continuous_are(a, b, q, r, s=s)
     gain = np.linalg.solve(r, b.T @ p + s.T)
-    moved, pushed = hold(a, b, max(weights.lead_ms, 1e-6) / 1e3)
-    of_state, of_force = -(gain @ moved).T, -(gain @ pushed).T
-    below = np.triu(np.ones((n, n)))  # a floor's displacement is the sum of the drifts below it
-    return np.vstack([1e-3 * below @ of_state[:n], 1e-3 * below @ of_state[n:], of_force])
+    a_d, b_d = zero_order_hold(a, b, max(weights.lead_ms, 1e-6) / 1e3)
+    of_state, of_force = -(gain @ a_d).T, -(gain @ b_d).T
+    of_drifts = 1e-3 * drift_sums(n)
+    return np.vstack([of_drifts @ of_state[:n], of_drifts @ of_state[n:], of_force])
 
 
-def settled(device: Device, force_n: Array, rate_m_s: Array) -> Array:
-    """The level at which a device settles at a force, by the simple model; not bounded; of the arguments' shape.
+def level_for_force(device: Device, force_n: Array, rate_m_s: Array) -> Array:
+    """The level at which a device's steady-state force is the given one (simple model), in the arguments' shape.
+
+    It is not bounded to 0 to 1.
 
     Args:
-        device: its model.
+        device: model of the damper.
         force_n: of one device, not negative.
-        rate_m_s: how fast it is moved.
+        rate_m_s: rate of its stroke.
     """
-    none = device.strongest_n(rate_m_s, 0.0)
-    return (force_n - none) / (device.strongest_n(rate_m_s, 1.0) - none)
+    none = device.steady_force_n(rate_m_s, 0.0)
+    return (force_n - none) / (device.steady_force_n(rate_m_s, 1.0) - none)

@@ -1,4 +1,4 @@
-"""What is wanted: small peaks of drift and acceleration, little motion on the way, and forces that spare the frame."""
+"""Reward: small peaks of drift and acceleration, little motion throughout, and small damper forces."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from envs.dampers.site import DampersSite
 
 PEAK_WEIGHT = 50.0
-"""Of the growth of an episode's peak ratios: summed over the episode, the headline indicator itself times this."""
+"""Weight of the growth of an episode's peak ratios: over the episode it sums to the headline indicator times this."""
 
 MOTION_WEIGHT = 1.0
-"""Of the squared share of the uncontrolled peak, at every decision: what is felt before a peak."""
+"""Weight of the squared share of the uncontrolled peak at every decision: a signal before a peak."""
 
 FORCE_WEIGHT = 0.2
-"""Of a damper's force, as a share of the building's weight."""
+"""Weight of a damper's force, as a share of the building's weight."""
 
 
 class DampersReward:
     """Shared by all dampers alike, but for the force, which is each one's own.
 
     Terms, each ``(…, N)`` and negative:
-        ``drift``, ``acceleration``: growth of the episode's peak ratio to the building without dampers, and the square
-            of the present share of that peak.
+        ``drift``, ``acceleration``: growth of the episode's ratio of peaks with and without dampers, and the square of
+            the present value as a share of the peak without dampers.
         ``force``: each damper's own.
     """
 

@@ -1,4 +1,4 @@
-"""Where dampers are controlled: published benchmark buildings, and any user's own."""
+"""Scenarios of dampers: published benchmark buildings, and users' own."""
 
 from __future__ import annotations
 
@@ -12,45 +12,21 @@ from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.dampers.building import BUILDINGS, Building, read_building
 from envs.dampers.motions import Motion, recorded_s
+from envs.dampers.timing import Timing
 
 LONGEST_S = 600.0
-"""No episode lasts longer."""
-
-
-class Timing(Frozen):
-    """How often things happen.
-
-    Attributes:
-        decision_ms: between two decisions.
-        substep_ms: of the simulation; dampers' hysteresis wants 2 ms or less.
-        slew_1_s: how fast a driver's voltage may change, in full voltages a second.
-    """
-
-    decision_ms: float = Field(default=10.0, ge=1, le=100)
-    substep_ms: float = Field(default=1.0, ge=0.05, le=2)
-    slew_1_s: float = Field(default=200.0, gt=0)
-
-    @model_validator(mode="after")
-    def _divides(self) -> Timing:
-        if abs(self.substeps * self.substep_ms - self.decision_ms) > 1e-9:
-            raise ValueError(f"substep_ms is {self.substep_ms:g}: it must divide decision_ms, {self.decision_ms:g}")
-        return self
-
-    @property
-    def substeps(self) -> int:
-        """Of a decision."""
-        return max(1, round(self.decision_ms / self.substep_ms))
+"""Longest duration of an episode."""
 
 
 class Conditions(Frozen):
-    """What is not as it should be.
+    """Deviations from nominal conditions.
 
     Attributes:
-        delay_ms: between a reading and its command at the driver, beyond the coil's own lag.
+        delay_ms: from a reading to its command at the driver, beyond the coil's own lag.
         dropout: share of a sensor's samples that are lost.
-        noise: of all sensors, as a multiple of what the building's file says.
-        dead: so many dampers, drawn for each episode, get no voltage.
-        stiffness: storeys' stiffness is off by up to this share, evenly drawn for each.
+        noise: factor on the noise of all sensors as given by the building.
+        dead: number of dampers without voltage, drawn for each episode.
+        stiffness: largest relative deviation of a storey's stiffness, drawn uniformly for each.
     """
 
     delay_ms: float = Field(default=0.0, ge=0, le=100)
@@ -61,12 +37,12 @@ class Conditions(Frozen):
 
 
 class Variety(Frozen):
-    """How conditions vary over training episodes: each is drawn evenly between good and this; zero keeps it good.
+    """Variation of conditions over training episodes: each is drawn uniformly from nominal to the value here.
 
     Attributes:
-        good: share of episodes in which nothing is wrong at all.
-        delay_ms, dropout, stiffness: largest.
-        noise: largest multiple.
+        good: share of episodes in nominal conditions.
+        delay_ms, dropout, stiffness: largest value.
+        noise: largest factor.
         dead: share of episodes with one dead damper.
     """
 
@@ -84,10 +60,10 @@ class DampersScenario(Scenario):
     Attributes:
         building: a shipped one's name, or one's own, see `building.Building`.
         dampers: storey → devices, instead of the building's own.
-        motion: what shakes it.
-        timing: how often it is decided.
-        conditions: what is wrong, in all episodes but training's.
-        variety: what is wrong in training's.
+        motion: its excitation.
+        timing: intervals of decision and simulation.
+        conditions: deviations from nominal, in all episodes but training's.
+        variety: their variation in training episodes.
         bits: of sensors' converters, over the sensors' range.
     """
 
@@ -110,7 +86,7 @@ class DampersScenario(Scenario):
         try:
             motion = Motion.model_validate(content.get("motion", {}))
         except ValidationError:
-            return content  # it is told with the rest
+            return content  # reported with the other fields
         if motion.record is None:
             return content
         length_s = recorded_s(motion)
@@ -162,7 +138,7 @@ class DampersScenario(Scenario):
 
 
 WEAK = Motion(pga_g=0.03, pga_range_g=(0.012, 0.12))
-"""Of the six-storey laboratory frame: chosen so that its dampers do about as well with full voltage as with none."""
+"""Motion of the six-storey laboratory frame: its dampers do about as well at full voltage as at none."""
 
 SCENARIOS: dict[str, str] = {
     "jansen": "six storeys, dampers on the first two (Jansen & Dyke 2000), random motions",

@@ -1,4 +1,4 @@
-"""What a building looks like from the side: floors, storeys between them, and the braces with dampers."""
+"""Elevation of a building: floors, storeys between them, and the braces with dampers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from envs.core.scene import Mark, Point, Scene, rounded
 from envs.dampers.site import DampersSite
 
 WIDTH = 2.2
-"""Of the drawn frame, in storeys."""
+"""Width of the drawn frame, in storey heights."""
 
 
 def make_scene(site: DampersSite) -> Scene:

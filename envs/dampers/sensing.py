@@ -1,4 +1,4 @@
-"""What sensors make of the truth: noise, quantisation, lost samples; and what else is wrong in an episode."""
+"""Sensor model (noise, quantisation, lost samples), and the faults of an episode."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from envs.dampers.site import DampersSite
 
 
 @dataclass(frozen=True)
-class Circumstances:
-    """What is wrong in the episodes of some buildings that share their stiffness and delay.
+class EpisodeFaults:
+    """Faults in the episodes of ``E`` buildings that share their stiffness and delay.
 
     Attributes:
-        delay_ms: between reading and command, the same for all.
-        factor: on every storey's stiffness, ``(n,)``, the same for all.
-        dropout: share of samples lost, ``(E,)``.
-        noise: multiple of the sensors' own, ``(E,)``.
-        alive: which dampers get voltage, bool ``(d, E)``.
+        delay_ms: from reading to command, the same for all.
+        factor: on the stiffness of every storey, ``(n,)``, the same for all.
+        dropout: share of lost samples, ``(E,)``.
+        noise: factor on the noise of sound sensors, ``(E,)``.
+        alive: dampers that get voltage, bool ``(d, E)``.
     """
 
     delay_ms: float
@@ -31,16 +31,18 @@ class Circumstances:
     alive: np.ndarray
 
 
-def circumstances(
+def draw_faults(
     scenario: DampersScenario, site: DampersSite, seeds: Sequence[int], given: Conditions | None = None
-) -> Circumstances:
-    """What the scenario says, or, for training seeds, what is drawn of its variety; the first draws what is shared.
+) -> EpisodeFaults:
+    """Faults by the scenario's conditions, or, for training seeds, drawn from its variety.
+
+    The first seed decides stiffness and delay, which are shared.
 
     Args:
         scenario: where.
         site: its site.
         seeds: of the episodes.
-        given: conditions for all of them instead, whatever seeds they have.
+        given: conditions for all seeds, instead of the scenario's.
     """
     n, d = site.building.frame.floors, len(site.agents)
     first, *_ = drawn = [_Draw(scenario, seed, given) for seed in seeds]
@@ -48,7 +50,7 @@ def circumstances(
     for column, one in zip(alive.T, drawn, strict=True):
         column[one.rng.permutation(d)[: min(one.conditions.dead, d)]] = False
     off = first.conditions.stiffness
-    return Circumstances(
+    return EpisodeFaults(
         delay_ms=first.conditions.delay_ms,
         factor=1.0 + off * first.rng.uniform(-1.0, 1.0, n),
         dropout=np.array([one.conditions.dropout for one in drawn]),
@@ -58,7 +60,7 @@ def circumstances(
 
 
 class _Draw:
-    """The conditions of one episode, and the generator that goes on to say which damper and which storey."""
+    """The conditions of one episode, and the generator that then draws the damper and the storeys."""
 
     def __init__(self, scenario: DampersScenario, seed: int, given: Conditions | None):
         self.rng = np.random.default_rng([seed, 13])
@@ -79,22 +81,22 @@ class _Draw:
         )
 
 
-class Sensors:
+class SensorModel:
     """The sensors of ``E`` buildings.
 
     Args:
-        site: what they are, and what they can show.
+        site: noise and range of its sensors.
         bits: of their converters.
         seeds: of the episodes.
-        wrong: how noisy they are, and how often a sample is lost.
+        faults: factor on the noise, and share of lost samples.
     """
 
-    def __init__(self, site: DampersSite, bits: int, seeds: Sequence[int], wrong: Circumstances):
+    def __init__(self, site: DampersSite, bits: int, seeds: Sequence[int], faults: EpisodeFaults):
         self._rng = np.random.default_rng([*seeds, 17])
-        self._spread = site.sample_noise[:, None] * wrong.noise
+        self._spread = site.sample_noise[:, None] * faults.noise
         self._range = site.sample_range[:, None]
         self._step = self._range / 2 ** (bits - 1)
-        self._dropout, self._lossy = wrong.dropout, bool(wrong.dropout.any())
+        self._dropout, self._lossy = faults.dropout, bool(faults.dropout.any())
 
     def read(self, true: np.ndarray) -> np.ndarray:
         """Samples of floor accelerations, strokes in m, forces, the ground: ``(n + 2d + 1, E)`` in all; NaN: lost."""
@@ -103,3 +105,6 @@ class Sensors:
         if self._lossy:
             samples[self._rng.random(true.shape) < self._dropout] = np.nan
         return np.asarray(samples)
+
+
+Sensors = SensorModel  # its name in earlier checkpoints

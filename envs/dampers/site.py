@@ -1,4 +1,4 @@
-"""What is fixed about a building with dampers: enough to estimate, encode and guard without a simulator."""
+"""Site of a building with dampers: all that estimation, features and guard need, without a simulator."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import model_validator
 
-from envs.core.errors import CityloopError
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.dampers.building import Building
 from envs.dampers.device import Plain
-from envs.dampers.scenarios import DampersScenario, Timing
-from envs.dampers.structure import growth
+from envs.dampers.timing import Timing
 
 SAFE_LEVEL = 0.3
-"""Share of full voltage that the guard falls back to where nobody has tuned one: between doing nothing and too much."""
+"""Default level of the guard's fallback, as a share of full voltage: between no and excessive force."""
 
 
 class DampersSite(Plain, Site):
     """A building with dampers.
 
     Attributes:
-        timing: how often it is decided, and how fast drivers are.
+        timing: intervals of control, and slew rate of drivers.
         building: frame, dampers, sensors.
-        safe_level: share of full voltage that a damper gets on doubt.
+        safe_level: level of a damper whose sensors are in doubt, as a share of full voltage.
     """
 
     system: Literal["dampers"] = "dampers"
@@ -41,13 +39,8 @@ class DampersSite(Plain, Site):
         return self
 
     @property
-    def history(self) -> Any:
-        """Nothing: all of it says what a command means."""
-        return None
-
-    @property
     def place(self) -> Any:
-        """Masses, stiffness, damping and devices; not what is measured, nor how much is thought to be too much."""
+        """Masses, stiffness, damping and devices; neither sensors nor the drift capacity."""
         return self.building.model_dump(exclude={"sensors", "typical_m_s2", "capacity_share"})
 
     @cached_property
@@ -75,7 +68,7 @@ class DampersSite(Plain, Site):
 
     @cached_property
     def ranges(self) -> dict[str, np.ndarray]:
-        """What sensors can show at most: ``accel_m_s2``, ``stroke_mm`` and ``force_n`` (of each damper's devices)."""
+        """Ranges of sensors: ``accel_m_s2``, ``stroke_mm`` and ``force_n`` (of each damper's devices)."""
         device = self.building.device
         return {
             "accel_m_s2": np.array(40.0 * self.building.typical_m_s2),
@@ -85,40 +78,16 @@ class DampersSite(Plain, Site):
 
     @cached_property
     def sample_range(self) -> np.ndarray:
-        """The same for every sample of a decision, see `_by_sample`."""
+        """Range of every sample of a decision, see `_by_sample`."""
         return self._by_sample(self.ranges["accel_m_s2"], self.ranges["stroke_mm"] / 1e3, self.ranges["force_n"])
 
     @cached_property
     def sample_noise(self) -> np.ndarray:
-        """Standard deviation of the noise of good sensors, for every sample of a decision, see `_by_sample`."""
+        """Standard deviation of the noise of sound sensors, for every sample of a decision, see `_by_sample`."""
         own = self.building.sensors
         return self._by_sample(own.accel_m_s2, own.stroke_mm / 1e3, own.force_n * self.building.counts)
 
     def _by_sample(self, accel_m_s2: Any, stroke_m: Any, force_n: np.ndarray) -> np.ndarray:
-        """In the order of the acquisition unit: floors, strokes, forces, the ground, ``(n + 2d + 1,)``."""
+        """Values in the order of the acquisition unit: floors, strokes, forces, the ground, ``(n + 2d + 1,)``."""
         floors, strokes = np.full(self.building.frame.floors, accel_m_s2), np.full(len(self.agents), stroke_m)
         return np.concatenate([floors, strokes, force_n, [accel_m_s2]])
-
-
-STEADY = 1.001
-"""What `growth` may come to: one, but for rounding."""
-
-
-def steady(building: Building, substep_ms: float) -> bool:
-    """Whether a simulation of such steps stays bounded. Of dampers of the modified model nobody can say beforehand."""
-    return building.device.model != "simple" or growth(building, substep_ms / 1e3) <= STEADY
-
-
-def load_site(scenario: DampersScenario) -> DampersSite:
-    """A scenario's site.
-
-    Raises:
-        CityloopError: if dampers are too stiff beside the masses for the simulation's step.
-    """
-    building, substep_ms = scenario.mounted, scenario.timing.substep_ms
-    if not steady(building, substep_ms):
-        raise CityloopError(
-            f"scenario {scenario.ref}: timing.substep_ms is {substep_ms:g}, too long for dampers so stiff beside "
-            f"floors of {min(building.mass_kg):g} kg: correct mass_kg, the device or how many there are, or shorten it"
-        )
-    return DampersSite(name=scenario.name, timing=scenario.timing, building=building)

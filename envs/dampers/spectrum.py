@@ -6,22 +6,25 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.dampers.frame import ramp
+from envs.dampers.frame import first_order_hold
 
 G = 9.80665
 """Standard gravity in m/s²."""
 
+LONG_S = 8.0
+"""Long-period transition T_L of the design spectrum."""
+
 ROUNDS = 20
-"""Rounds of matching, at most."""
+"""Largest number of rounds of matching."""
 
 CLOSE = 0.05
 """Mean deviation from the target at which a motion counts as matched."""
 
 MATCHED, JUDGED = 40, 300
-"""At how many periods a motion is matched, and at how many it is judged in the end: between those it may fall lower."""
+"""Number of periods at which a motion is matched, and at which the result is checked: it may fall lower in between."""
 
 EDGE_S = 0.5
-"""How long a matched motion rises from zero, and falls to it, at most."""
+"""Longest taper of a matched motion at either end."""
 
 
 def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray, ratio: float = 0.05) -> np.ndarray:
@@ -29,7 +32,7 @@ def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray, ratio: floa
 
     Args:
         ground: acceleration in m/s², ``(T,)``.
-        dt_s: between samples, straight between them.
+        dt_s: between samples; it is linear between them.
         periods_s: of the oscillators.
         ratio: their share of critical damping.
     """
@@ -50,7 +53,7 @@ def spectrum(ground: np.ndarray, dt_s: float, periods_s: np.ndarray, ratio: floa
 
 @lru_cache(maxsize=1024)
 def _oscillator(period_s: float, dt_s: float, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An oscillator's displacement under ground acceleration that runs straight between samples, as a filter; exact.
+    """An oscillator's displacement under ground acceleration linear between samples, as an exact filter.
 
     x_{k+1} = M x_k + p u_k + r u_{k+1}, and M² = tr(M) M − det(M), so that displacements follow one recursion.
 
@@ -58,21 +61,23 @@ def _oscillator(period_s: float, dt_s: float, ratio: float) -> tuple[np.ndarray,
         Numerator and denominator, ``(3,)``, and the filter's state per unit of the first sample, ``(2,)``: from rest.
     """
     omega = 2 * np.pi / period_s
-    moved, now, then = ramp(np.array([[0.0, 1.0], [-(omega**2), -2 * ratio * omega]]), np.array([[0.0], [-1.0]]), dt_s)
+    moved, now, then = first_order_hold(
+        np.array([[0.0, 1.0], [-(omega**2), -2 * ratio * omega]]), np.array([[0.0], [-1.0]]), dt_s
+    )
     trace, det = np.trace(moved), np.linalg.det(moved)
     p, r, mp, mr = (float(column[0, 0]) for column in (now, then, moved @ now, moved @ then))
     driven = np.array([r, p - trace * r + mr, mp - trace * p])
     return driven, np.array([1.0, -trace, det]), np.array([-r, p - driven[1]])
 
 
-def design_spectrum(periods_s: np.ndarray, sds_g: float, sd1_g: float, long_s: float = 8.0) -> np.ndarray:
+def design_spectrum(periods_s: np.ndarray, sds_g: float, sd1_g: float) -> np.ndarray:
     """The two-point design spectrum of ASCE 7 (11.4.5) from SDS and SD1, both inputs of the site, in m/s²."""
     corner = sd1_g / sds_g
     start = 0.2 * corner
     plateau = np.full_like(periods_s, sds_g)
     rising = sds_g * (0.4 + 0.6 * periods_s / start)
     later = np.maximum(periods_s, corner)
-    falling = np.where(later > long_s, sd1_g * long_s / later**2, sd1_g / later)
+    falling = np.where(later > LONG_S, sd1_g * LONG_S / later**2, sd1_g / later)
     shape = np.where(periods_s < start, rising, np.where(periods_s <= corner, plateau, falling))
     return np.asarray(G * shape)
 
@@ -80,15 +85,15 @@ def design_spectrum(periods_s: np.ndarray, sds_g: float, sd1_g: float, long_s: f
 def match(ground: np.ndarray, dt_s: float, sds_g: float, sd1_g: float, low_s: float, high_s: float) -> np.ndarray:
     """A motion whose spectrum follows a design spectrum from ``low_s`` to ``high_s``.
 
-    Fourier amplitudes are multiplied, again and again, by target over found (5 % damping); phases and so the course
-    in time stay about what they were, and it begins and ends at zero. The best of `ROUNDS` is kept. It is scaled up in
-    the end, if need be, so that at none of `JUDGED` periods of the range it falls below 90 % of the target: codes ask
-    that it does so nowhere.
+    Fourier amplitudes are multiplied repeatedly by the ratio of target to present spectrum (5 % damping). Phases, and
+    so the course in time, stay about the same; the motion begins and ends at zero. The best of `ROUNDS` is kept. If
+    need be it is scaled up in the end so that at none of `JUDGED` periods of the range it falls below 90 % of the
+    target, which codes require everywhere.
     """
     count = len(ground)
     periods, every = (np.geomspace(low_s, high_s, periods) for periods in (MATCHED, JUDGED))
     target = design_spectrum(periods, sds_g, sd1_g)
-    padded = 2 ** (2 * count - 1).bit_length()  # zeros behind: what is brought forward shall not come back at the end
+    padded = 2 ** (2 * count - 1).bit_length()  # zero padding: no wrap-around
     frequencies = np.fft.rfftfreq(padded, dt_s)
     ends = _ends(count, dt_s)
     motion = best = ground * ends
@@ -106,7 +111,7 @@ def match(ground: np.ndarray, dt_s: float, sds_g: float, sd1_g: float, low_s: fl
 
 
 def _ends(count: int, dt_s: float) -> np.ndarray:
-    """One, but for a smooth rise at the beginning and the same fall in the end, ``(count,)``."""
+    """Taper: one, with a smooth rise at the beginning and the same fall at the end, ``(count,)``."""
     edge = max(1, round(min(EDGE_S, 0.05 * count * dt_s) / dt_s))
     rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(edge) / edge)
     return np.concatenate([rise, np.ones(count - 2 * edge), rise[::-1]])

@@ -1,7 +1,7 @@
-"""The same buildings in torch, to learn through: a window of decisions as one differentiable computation.
+"""The same buildings in torch, for back-propagation: a window of decisions as one differentiable computation.
 
-Nothing is modelled anew: frames, devices, observer and features are the functions that the world runs, on tensors. What
-differs is what no gradient passes anyway: circumstances (drawn anew for each episode of each building, delay included;
+Nothing is modelled anew: frames, devices, observer and features are the functions that the world runs, on tensors. The
+twin differs only in parts that no gradient passes: faults (drawn for each episode of each building, delay included;
 stiffness for each group), and the guard, of which only the range is left.
 """
 
@@ -16,51 +16,53 @@ from torch import Tensor
 
 from envs.core.differentiable import Levels, Window
 from envs.core.errors import CityloopError
-from envs.dampers.block import pushed, shaken
-from envs.dampers.device import Inside
+from envs.dampers.assembly import is_stable, load_site
+from envs.dampers.block import load_histories, wind_load_coefficients
+from envs.dampers.device import DamperState
+from envs.dampers.earlier import renamed
 from envs.dampers.features import DampersFeatures
 from envs.dampers.frame import drift_matrix
-from envs.dampers.kernel import Decision, fits, plan
+from envs.dampers.kernel import Decision, fits, step_constants
 from envs.dampers.observer import Estimate, Observer
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.sensing import circumstances
-from envs.dampers.site import load_site, steady
-from envs.dampers.structure import Moment, Structure
+from envs.dampers.sensing import draw_faults
+from envs.dampers.structure import Structure, StructureState
 
 SUBSTEP_S = 0.002
-"""Of the simulation that is learned through: half as many as the world's, for about the same motion; the world's own
-where dampers are too stiff for that."""
+"""Least time step of the differentiable simulation: half as many steps as the world's for about the same motion; the
+world's own step where the dampers are too stiff for it."""
 
 GROUPS = 8
-"""Sets of buildings with a stiffness of their own."""
+"""Number of groups of buildings with a common stiffness."""
 
 NORM = 20.0
-"""Exponent of the norm over time that stands for a peak: large enough for peaks to rule, small enough to be smooth."""
+"""Exponent p of the norm over time that stands for a peak: large enough to be dominated by peaks, small enough to be
+smooth."""
 
 LEAST = 0.04
-"""Peaks below this share of those without dampers count as much as it, so that there is a slope at rest."""
+"""Least peak, as a share of that without dampers, so that there is a gradient at rest."""
 
 BEARS, SURELY = 0.8, 0.5
-"""Shares of the peak that a motion comes to: what stays below the first bears on no peak, if that is known from the
-motion's first pass; what stays below the second, if it is guessed from the motions before."""
+"""Shares of a motion's peak below which a response does not affect it: where the peak is known from the motion's first
+pass, and where it is guessed from the motions before."""
 
 HEARD = 3
-"""Commands that are remembered: a delay may reach back over so many decisions, less one."""
+"""Number of stored commands: the longest delay is one decision less."""
 
 FIXED = (
-    *("scenario", "site", "building", "_observer", "_features", "_plant", "_plan", "_moved"),
-    *("_pushed", "_still", "_spread", "_samples"),
+    *("scenario", "site", "building", "_observer", "_features", "_plant", "_constants", "_drifts_of"),
+    *("_wind_load", "_still", "_spread", "_samples"),
 )
-"""What is the same in all twins of a scenario, or made anew at every decision, and so no part of a state."""
+"""Attributes that are no part of a saved state: the same in all twins of a scenario, or made anew at every decision."""
 
 
 class Twin:
-    """``num_envs`` buildings of a scenario that are learned through.
+    """``num_envs`` buildings of a scenario for back-propagation.
 
     Args:
-        scenario: which; its seeds' training split is drawn from, its variety applies.
-        num_envs: how many; rounded up to a multiple of `GROUPS`.
-        seed: of everything random.
+        scenario: its training seeds are drawn from, its variety applies.
+        num_envs: number of buildings; rounded up to a multiple of `GROUPS`.
+        seed: of all random numbers.
     """
 
     def __init__(self, scenario: DampersScenario, num_envs: int, seed: int):
@@ -75,18 +77,18 @@ class Twin:
         self._noise = torch.Generator().manual_seed(seed)
         decision_s = scenario.decision_s
         self._substeps = max(1, round(decision_s / max(SUBSTEP_S, 1e-3 * scenario.timing.substep_ms) - 1e-9))
-        if not steady(building, 1e3 * decision_s / self._substeps):
+        if not is_stable(building, 1e3 * decision_s / self._substeps):
             self._substeps = scenario.timing.substeps
         self._dt_s = decision_s / self._substeps
         self._observer, self._features = Observer(site, np.float32), DampersFeatures(site)
         d = self.agents
         self._spread = torch.from_numpy(site.sample_noise[:, None].astype(np.float32))
-        blown = self._pushed = pushed(scenario, building)
-        self._still = blown is not None  # the ground is, in the wind
-        self._plant = Structure(building, self._dt_s, dtype=np.float32, pushed=blown)
-        self._plan = plan(building, self._dt_s, NORM) if fits(building) else None
+        self._wind_load = wind_load_coefficients(scenario, building)
+        self._still = self._wind_load is not None  # the ground is, in the wind
+        self._plant = Structure(building, self._dt_s, dtype=np.float32, wind_load=self._wind_load)
+        self._constants = step_constants(building, self._dt_s, NORM) if fits(building) else None
         drifts = drift_matrix(building.frame.floors)[building.storeys].astype(np.float32)
-        self._moved = torch.from_numpy(np.kron(np.eye(2, dtype=np.float32), drifts))
+        self._drifts_of = torch.from_numpy(np.kron(np.eye(2, dtype=np.float32), drifts))
         self._matrices = torch.empty(self._groups, *self._plant.matrix.shape)
         shape = (self._groups, self._each)
         self._loads = torch.zeros(*shape, scenario.decisions * self._substeps + 1)
@@ -95,7 +97,7 @@ class Twin:
         self._alive = torch.ones(self._groups, d, self._each)
         self._whole, self._rest = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
         self._step = torch.zeros(self._groups, dtype=torch.long)
-        self._moment = self._grouped(self._plant.rest(self._each, torch))
+        self._state = self._grouped(self._plant.rest(self._each, torch))
         self._estimate = Estimate(*(part for part in self._observer.rest(num_envs, torch)))
         self._levels = [torch.zeros(self._groups, d, self._each)] * HEARD
         self._powers, self._bears = torch.zeros(*shape, 2), torch.zeros(*shape, 2)
@@ -105,15 +107,17 @@ class Twin:
             # Groups start at different points of their first motion, so that a window holds all phases of one.
             self._step[group] = group * scenario.decisions // (2 * self._groups)
 
-    def _grouped(self, moment: Moment) -> Moment:
+    def _grouped(self, state: StructureState) -> StructureState:
         def wide(part: Tensor) -> Tensor:
             return part.expand(self._groups, *part.shape).clone()
 
-        x, stroke, rate, inside, force, h, rates = moment
-        return Moment(wide(x), wide(stroke), wide(rate), Inside(*map(wide, inside)), wide(force), wide(h), wide(rates))
+        x, stroke, rate, dampers, force, h, rates = state
+        return StructureState(
+            wide(x), wide(stroke), wide(rate), DamperState(*map(wide, dampers)), wide(force), wide(h), wide(rates)
+        )
 
     def _begin(self, group: int) -> None:
-        """A group at rest: with its motions once more, or with new ones."""
+        """Start a group at rest, with the same motions a second time or with new ones."""
         peaks = self._peaks(self._powers[group])
         self._second[group] = not self._second[group]
         if self._second[group]:
@@ -123,7 +127,7 @@ class Twin:
             self._draw(group)
         self._step[group] = 0
         self._powers[group] = 0.0
-        for part in (*self._moment[:3], *self._moment.inside, *self._moment[4:], *self._levels):
+        for part in (*self._state[:3], *self._state.dampers, *self._state[4:], *self._levels):
             part[group] = 0.0
         here = slice(group * self._each, (group + 1) * self._each)
         for part in self._estimate:
@@ -131,48 +135,50 @@ class Twin:
 
     @staticmethod
     def _peaks(powers: Tensor) -> Tensor:
-        """The norms that stand for peaks, as shares of those without dampers."""
+        """Norms that stand for peaks, as shares of the peaks without dampers."""
         return (powers + LEAST**NORM).pow(1.0 / NORM)
 
     def _draw(self, group: int) -> None:
-        """New motions, circumstances and stiffness for a group."""
+        """Draw motions, faults and stiffness of a group."""
         scenario, building = self.scenario, self.building
         train = scenario.seeds.train
         seeds = self._rng.integers(train.first, train.last + 1, self._each).tolist()
-        wrong = [circumstances(scenario, self.site, [seed]) for seed in seeds]
-        frame = building.frame.softened(wrong[0].factor)
-        plant = Structure(building, self._dt_s, frame, dtype=np.float32, pushed=self._pushed)
+        faults = [draw_faults(scenario, self.site, [seed]) for seed in seeds]
+        frame = building.frame.softened(faults[0].factor)
+        plant = Structure(building, self._dt_s, frame, dtype=np.float32, wind_load=self._wind_load)
         self._matrices[group] = torch.from_numpy(plant.matrix)
-        loads, alone = shaken(scenario, building, frame, seeds, self._dt_s)
+        loads, uncontrolled = load_histories(scenario, building, frame, seeds, self._dt_s)
         n = building.frame.floors
-        unit = np.stack([abs(alone[:, :n]).max(axis=(1, 2)), abs(alone[:, n : 2 * n]).max(axis=(1, 2))], axis=1)
+        drift, accel = uncontrolled[:, :n], uncontrolled[:, n : 2 * n]
+        unit = np.stack([abs(drift).max(axis=(1, 2)), abs(accel).max(axis=(1, 2))], axis=1)
         self._loads[group] = torch.from_numpy(loads.astype(np.float32))
         self._unit[group] = torch.from_numpy(np.maximum(unit, 1e-9).astype(np.float32))
-        self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in wrong])
-        self._multiple[group] = torch.tensor([float(one.noise[0]) for one in wrong])
-        self._alive[group] = torch.from_numpy(np.concatenate([one.alive for one in wrong], axis=1).astype(np.float32))
-        late = np.array([round(one.delay_ms / 1e3 / self._dt_s) for one in wrong])
+        self._dropout[group] = torch.tensor([float(one.dropout[0]) for one in faults])
+        self._multiple[group] = torch.tensor([float(one.noise[0]) for one in faults])
+        self._alive[group] = torch.from_numpy(np.concatenate([one.alive for one in faults], axis=1).astype(np.float32))
+        late = np.array([round(one.delay_ms / 1e3 / self._dt_s) for one in faults])
         late = np.minimum(late, (HEARD - 1) * self._substeps - 1)
         self._whole[group], self._rest[group] = (torch.from_numpy(part) for part in np.divmod(late, self._substeps))
 
     def window(self, policy: Levels, decisions: int) -> Window:
-        """Take decisions in all buildings, from where the last window ended; what they cost.
+        """Take decisions in all buildings, from where the last window ended; their cost.
 
         A building's cost is the logarithm of ½ Σ over drift and acceleration of (Σ over time and places of (|y| / peak
-        without dampers)^p)^(1/p), the sum running from the episode's start: what went before counts, and bears no
-        gradient. Added to that sum is what the motion's peak is known to exceed: else the slope of each window would be
-        that of a whole motion, though all but the strongest leave the peak as it is. So motions are played twice.
+        without dampers)^p)^(1/p). The inner sum runs from the episode's start; earlier windows count in it without a
+        gradient. A lower bound of the motion's peak is added to it: without it the gradient of each window would be
+        that of a whole motion, though all windows but the strongest leave the peak unchanged. So motions are played
+        twice, the first time to find the peak.
 
         Args:
             policy: observation parts ``(E, N, …)`` → levels from 0 to 1, ``(E, N)``.
-            decisions: how many.
+            decisions: their number.
         """
         if decisions > self.scenario.decisions:
             raise CityloopError(
                 f"fragment is {decisions}: an episode has {self.scenario.decisions} decisions; lower it"
             )
         self._detach()
-        for group in self._ending(decisions):  # only now: the last window's gradient has been taken
+        for group in self._ending(decisions):  # not earlier: the last window's gradient had to be taken first
             self._begin(group)
         powers = self._powers
         for _ in range(decisions):
@@ -187,20 +193,20 @@ class Twin:
         return Window(cost, reached, decisions * self.num_envs * self.agents)
 
     def _ending(self, decisions: int) -> list[int]:
-        """Groups whose episode ends before so many decisions more."""
+        """Groups whose episode ends within this number of decisions."""
         return [group for group in range(self._groups) if self._step[group] + decisions > self.scenario.decisions]
 
     def _detach(self) -> None:
-        x, stroke, rate, inside, force, h, rates = self._moment
-        inside = Inside(*(part.detach() for part in inside))
-        self._moment = Moment(
-            x.detach(), stroke.detach(), rate.detach(), inside, force.detach(), h.detach(), rates.detach()
+        x, stroke, rate, dampers, force, h, rates = self._state
+        dampers = DamperState(*(part.detach() for part in dampers))
+        self._state = StructureState(
+            x.detach(), stroke.detach(), rate.detach(), dampers, force.detach(), h.detach(), rates.detach()
         )
         self._estimate = Estimate(*(part.detach() for part in self._estimate))
         self._levels = [level.detach().clone() for level in self._levels]  # a policy may give one number, expanded
 
     def _advance(self) -> Tensor:
-        """One decision of all buildings; the powers that it adds, ``(groups, each, 2)``."""
+        """One decision of all buildings; its terms of the sums of powers, ``(groups, each, 2)``."""
         at = self._step * self._substeps
         index = at[:, None, None] + torch.arange(self._substeps)[None, None, :]
         loads = self._loads.gather(2, index.expand(-1, self._each, -1)).transpose(1, 2).contiguous()
@@ -215,30 +221,32 @@ class Twin:
 
     def _steps(self, before: Tensor, after: Tensor, loads: Tensor, unit: Tensor) -> Tensor:
         """All substeps of a decision; Σ over them and places of (|y| / peak undamped)^p, ``(groups, 2, each)``."""
-        n, moment, inside = self.building.frame.floors, self._moment, self._moment.inside
-        if self._plan is not None:
+        n, state, dampers = self.building.frame.floors, self._state, self._state.dampers
+        if self._constants is not None:
             x, u, z, force, powers = Decision.apply(
-                moment.x, inside.u, inside.z, before, after, self._rest, loads, self._matrices, unit, self._plan
+                state.x, dampers.u, dampers.z, before, after, self._rest, loads, self._matrices, unit, self._constants
             )
-            stroke, rate = (self._moved @ x).chunk(2, dim=1)
-            self._moment = moment._replace(x=x, stroke=stroke, rate=rate, inside=Inside(u, z, inside.y), force=force)
+            stroke, rate = (self._drifts_of @ x).chunk(2, dim=1)
+            self._state = state._replace(
+                x=x, stroke=stroke, rate=rate, dampers=DamperState(u, z, dampers.y), force=force
+            )
             return powers
         found = []
         for k in range(self._substeps):
             volts = torch.where(k < self._rest[:, None, :], before, after)
-            self._moment, seen = self._plant.step(self._moment, volts, loads[:, k, None], self._matrices, torch)
+            self._state, seen = self._plant.step(self._state, volts, loads[:, k, None], self._matrices, torch)
             found.append(seen[:, : 2 * n])
         return (torch.stack(found).unflatten(2, (2, n)) / unit[None, :, :, None]).pow(NORM).sum(dim=(0, 3))
 
     def _read(self) -> None:
-        """Samples of all sensors, and what the observer makes of them."""
-        moment, n, d = self._moment, self.building.frame.floors, self.agents
+        """Sample all sensors, and update the observer."""
+        state, n, d = self._state, self.building.frame.floors, self.agents
         at = (self._step * self._substeps)[:, None, None].expand(-1, self._each, 1)
         load = self._loads.gather(2, at).transpose(1, 2)
-        parts = [moment.x, moment.force, moment.h] if self._plant.yields else [moment.x, moment.force]
+        parts = [state.x, state.force, state.h] if self._plant.yields else [state.x, state.force]
         accel = self._matrices[:, -n - 1 : -1] @ torch.cat([*parts, load], dim=1)
         ground = torch.zeros_like(load) if self._still else load
-        true = torch.cat([accel, moment.stroke, moment.force, ground], dim=1).transpose(0, 1).flatten(1)
+        true = torch.cat([accel, state.stroke, state.force, ground], dim=1).transpose(0, 1).flatten(1)
         multiple, dropout = self._multiple.flatten(), self._dropout.flatten()
         noise = torch.randn(true.shape, generator=self._noise) * self._spread * multiple
         lost = torch.rand(true.shape, generator=self._noise) < dropout
@@ -263,14 +271,14 @@ class Twin:
         }
 
     def get_state(self) -> Any:
-        """Everything that decides what comes next."""
+        """State from which the computation can be continued."""
         self._detach()
         kept = {name: value for name, value in vars(self).items() if name not in FIXED}
         noise = kept.pop("_noise").get_state()
         return copy.deepcopy(kept), noise
 
     def set_state(self, state: Any) -> None:
-        """Go on from a state."""
+        """Continue from a state, an earlier checkpoint's included."""
         kept, noise = state
-        vars(self).update(copy.deepcopy(kept))
+        vars(self).update(renamed(copy.deepcopy(kept)))
         self._noise.set_state(noise)

@@ -1,7 +1,7 @@
 """Many buildings as the trainer's plants, arrays in this process: see `envs.core.vector.Vector`.
 
-Buildings come in blocks that begin together; blocks begin at different points of time, so that batches hold all phases
-of a motion. Each block of training seeds has a stiffness and a delay of its own.
+Buildings of a block begin together; blocks begin at different times, so that batches hold all phases of a motion. Each
+block of training seeds has a stiffness and a delay of its own.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from envs.core.env import SeedStream
 from envs.core.errors import CityloopError
 from envs.core.loop import Layout
 from envs.core.vector import Batch, check_shape
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.features import DampersFeatures
 from envs.dampers.guard import DampersGuard
 from envs.dampers.reward import DampersReward
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.site import load_site
 
 SHARED = 128
-"""Buildings of a block, at most, but for large numbers of them."""
+"""Largest number of buildings of a block, until there are `BLOCKS` of them."""
 
 BLOCKS = 16
-"""Blocks, at most."""
+"""Largest number of blocks."""
 
 
 class DampersVector:
     """``num_envs`` buildings of one scenario.
 
     Args:
-        scenario: which.
-        num_envs: how many.
+        scenario: of the buildings.
+        num_envs: number of buildings.
         seed: building k begins with seed ``seed + k``.
     """
 
@@ -79,7 +79,7 @@ class DampersVector:
         self._requests = np.asarray(requests, dtype=np.float64).reshape(check_shape(requests, self))
 
     def receive(self) -> Batch:
-        """Guard and carry out what was sent."""
+        """Guard and carry out the requests."""
         reward = np.empty((self.num_envs, self.agents))
         changed = np.empty(self.num_envs, dtype=np.int64)
         done = np.zeros(self.num_envs, dtype=bool)
@@ -118,16 +118,16 @@ class DampersVector:
         state[span] = self._features.state(readings)
 
     def step(self, requests: np.ndarray) -> Batch:
-        """Both at once."""
+        """Send requests, and receive their results."""
         self.send(requests)
         return self.receive()
 
     def get_state(self) -> Any:
-        """Everything that decides what comes next."""
+        """State from which the episodes can be continued."""
         return copy.deepcopy((self._blocks, [stream.get_state() for stream in self._streams], self._batch))
 
     def set_state(self, state: Any) -> Batch:
-        """Go on from a state."""
+        """Continue from a state."""
         self._blocks, streams, self._batch = copy.deepcopy(state)
         self._streams = [SeedStream(self.scenario, 0) for _ in streams]
         for stream, saved in zip(self._streams, streams, strict=True):

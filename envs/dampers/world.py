@@ -18,14 +18,14 @@ from envs.dampers.scenarios import DampersScenario
 from envs.dampers.site import DampersSite
 
 UNMOUNTED = "unmounted"
-"""The program of a building whose dampers hang loose: what every ratio is measured against."""
+"""The program of a building whose dampers exert no force: the reference of every ratio."""
 
 LEAST = 1e-30
-"""Fatigue of a building that is not moved, in m³."""
+"""Least fatigue, in m³, so that ratios stay finite without motion."""
 
 
 class DampersWorld(World):
-    """A building that is shaken: a block of one.
+    """One building under excitation: a block of one.
 
     Args:
         scenario: where, when and how.
@@ -39,7 +39,7 @@ class DampersWorld(World):
         self._drifts: list[np.ndarray] = []
 
     def prepare(self) -> None:
-        """Load what motions are filtered with; see `World.prepare`."""
+        """Load the filters of motions; see `World.prepare`."""
         import_module("scipy.signal")
 
     def reset(self, seed: int, program: Any = None) -> Readings:
@@ -54,13 +54,13 @@ class DampersWorld(World):
         return _one(self.block.begin([seed], mounted=program is None))
 
     def step(self, commands: Commands | None) -> Readings:
-        """Give the drivers their levels, shake for one decision; see `World.step`."""
+        """Set the drivers' levels, and advance by one decision; see `World.step`."""
         levels = np.zeros(len(self.block.site.agents)) if commands is None else np.asarray(commands, dtype=np.float64)
         readings = self.block.step(levels.reshape(1, -1))
         self._drifts.append(self.block.truth["drift_m"][0])
         if self.block.done:
             mounted, bare = (
-                [severity(one) for one in each] for each in (np.transpose(self._drifts), self.block.alone_m[0])
+                [severity(one) for one in each] for each in (np.transpose(self._drifts), self.block.uncontrolled_m[0])
             )
             most = max(*bare, LEAST)
             self._fatigue = {f"{k + 1}": value / most for k, value in enumerate(mounted)}
@@ -70,7 +70,7 @@ class DampersWorld(World):
 
     @property
     def truth(self) -> Mapping[str, Any]:
-        """Growth of peak ratios, present shares of the peaks without dampers, and motion as it is; see `Block`."""
+        """Growth of peak ratios, present shares of the peaks without dampers, and the true motion; see `Block`."""
         return _one(self.block.truth)
 
     @property
@@ -105,5 +105,5 @@ class DampersWorld(World):
 
 
 def _one(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The only building's columns."""
+    """Columns of the only building."""
     return {name: values[0] for name, values in columns.items()}

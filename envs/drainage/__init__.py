@@ -34,7 +34,7 @@ BACKPROP = {
     "averaging": 0.9,
     "validate_every": 20,
 }
-"""Training settings: a window is a day, and what a decision leads to shows hours later."""
+"""Training settings: a window is a day, as decisions take effect over hours."""
 
 SYSTEM = System(
     name="drainage",

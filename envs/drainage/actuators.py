@@ -18,21 +18,21 @@ LEAST = 1e-6
 """A smaller movement is none."""
 
 SETTING, MOVED_S, MOVES = range(3)
-"""What is known of every drive, a row each: where it stands, when it moved, how often in a day."""
+"""Rows of the drives' state: setting, time of the last movement, movements within a day."""
 
 
 class Actuators:
     """One episode's gates.
 
     Args:
-        settings: where they stand at first, ``(N,)``.
-        stuck: which do not move, bool ``(N,)``.
+        settings: initial ones, ``(N,)``.
+        stuck: gates that do not move, bool ``(N,)``.
 
     Attributes:
-        settings: where they stand.
+        settings: present ones.
         movement: sum of all changes so far.
-        moves: how many there were.
-        moving: whether any gate did at last.
+        moves: number of movements so far.
+        moving: whether any gate moved at the last decision.
     """
 
     def __init__(self, settings: np.ndarray, stuck: np.ndarray):
@@ -57,9 +57,9 @@ class Actuators:
         """What the drives report: ``setting``, ``still_s``, as far as reported, and ``moves``, each ``(N,)``."""
         while self._recent and now_s - self._recent[0][0] >= DAY_S:
             _forget(self._recent.popleft()[1], self._drives)
-        told = np.empty(self._drives.shape)
-        _report(now_s, self._drives, told)
-        return {"setting": told[SETTING], "still_s": told[MOVED_S], "moves": told[MOVES]}
+        report = np.empty(self._drives.shape)
+        _report(now_s, self._drives, report)
+        return {"setting": report[SETTING], "still_s": report[MOVED_S], "moves": report[MOVES]}
 
 
 _values, _table = real[::1], real[:, ::1]
@@ -67,7 +67,7 @@ _values, _table = real[::1], real[:, ::1]
 
 @njit(whole(_values, boolean[::1], real, _table, _values), cache=True)
 def _move(wanted: np.ndarray, free: np.ndarray, now_s: float, drives: np.ndarray, moved: np.ndarray) -> int:
-    """Move those that are free and asked to; the last two arrays are changed. How many moved."""
+    """Move free gates towards other settings; the last two arrays are changed. The number of gates that moved."""
     count = 0
     for k in range(len(wanted)):
         way = abs(wanted[k] - drives[SETTING, k])
@@ -80,15 +80,15 @@ def _move(wanted: np.ndarray, free: np.ndarray, now_s: float, drives: np.ndarray
 
 @njit(void(_values, _table), cache=True)
 def _forget(moved: np.ndarray, drives: np.ndarray) -> None:
-    """Count no longer that gates moved, as far as they did."""
+    """Take movements off the count of the day; ``moved``: how far each gate had moved."""
     for k in range(len(moved)):
         if moved[k] > 0.0:
             drives[MOVES, k] -= 1.0
 
 
 @njit(void(real, _table, _table), cache=True)
-def _report(now_s: float, drives: np.ndarray, told: np.ndarray) -> None:
-    """Fill rows as those of the drives, but with seconds of rest in place of when they moved."""
+def _report(now_s: float, drives: np.ndarray, report: np.ndarray) -> None:
+    """Fill in the drives' rows, with the seconds of rest in place of the time of the last movement."""
     for k in range(drives.shape[1]):
-        told[SETTING, k], told[MOVES, k] = drives[SETTING, k], drives[MOVES, k]
-        told[MOVED_S, k] = min(now_s - drives[MOVED_S, k], LONGEST_S)
+        report[SETTING, k], report[MOVES, k] = drives[SETTING, k], drives[MOVES, k]
+        report[MOVED_S, k] = min(now_s - drives[MOVED_S, k], LONGEST_S)

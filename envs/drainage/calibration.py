@@ -1,8 +1,8 @@
-"""How much water each depth of a tank stands for, and how long it takes from tank to tank: fitted to SWMM.
+"""Volume of each tank by depth, and travel times between tanks, fitted to SWMM.
 
-Pipes that back up behind a tank hold water, too, so a tank holds more than its own walls do. Each band of depths has an
-area: non-negative least squares on the balance of its water over half hours. A full tank goes on to fill pipes behind
-it: by as much as the surrogate overflows too much without them.
+Pipes that back up behind a tank store water, too, so its volume exceeds that within its walls. Each band of depths has
+an area, by non-negative least squares on the water balance over half hours. A full tank goes on to fill the pipes
+behind it; their volume is the excess overflow of the surrogate without them.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from envs.drainage.scenarios import DrainageScenario, Storms
 from envs.drainage.site import DrainageSite
 
 WINDOW_S = 1800
-"""Balances are taken over this: long against what pipes hold, short against what tanks do."""
+"""Interval of water balances: long relative to filling times of pipes, short relative to those of tanks."""
 
 LAGS_S = (0.0, 150.0, 300.0, 450.0, 600.0, 900.0, 1200.0)
-"""Times from a gate to the next tank that are tried."""
+"""Candidate travel times from a gate to the next tank."""
 
 LEAST_SHARE = 0.2
-"""A band has at least this share of its tank's mean area."""
+"""Least area of a band, as a share of its tank's mean area."""
 
 STORMS = Storms(depth_mm=9.0, depth_spread=0.8, hours=2.5)
 RUNS, HOURS, MORE = 10, 36, 10
-"""Runs that are fitted to, how long they are, and how many more may take the place of those that lose water."""
+"""Number of runs for the fit, their duration, and the number of spare runs for those that lose water."""
 
 PASSES = 2
-"""Corrections of what full tanks still take: the first changes what comes to tanks below."""
+"""Corrections of the volume behind full tanks; the first changes the inflow of tanks below."""
 
 Run = tuple[np.ndarray, np.ndarray, Trace]
-"""Settings ``(T, N)``, inflows ``(T, K)``, and what SWMM makes of them."""
+"""Settings ``(T, N)``, inflows ``(T, K)``, and SWMM's response to them."""
 
 
 def calibrate(scenario: DrainageScenario, site: DrainageSite) -> Calibration:
@@ -75,7 +75,7 @@ def _fit(plain: str, site: DrainageSite) -> Calibration:
 
 
 def _excess(fit: Calibration, step_s: float, runs: list[Run]) -> np.ndarray:
-    """What reservoirs of the surrogate overflow more than SWMM's, the median of runs in which they do, ``(K,)``."""
+    """Excess overflow of the surrogate's reservoirs over SWMM's, median of the runs with overflow, ``(K,)``."""
     from envs.drainage.surrogate import Basin, play
 
     settings, inflows, traces = zip(*runs, strict=True)
@@ -108,7 +108,7 @@ def _tank(k: int, parts: Reservoirs, runs: list[Run], step_s: float) -> tuple[np
 
 
 def _bands(found: np.ndarray, depths: np.ndarray) -> np.ndarray:
-    """Areas of all bands; those that no run reached are like the others in the mean."""
+    """Areas of all bands; those that no run reached have the mean of the others."""
     reached = depths.any(axis=0)
     mean = found[reached].mean() if reached.any() else 0.0
     return np.where(reached, np.maximum(found, LEAST_SHARE * mean), mean)

@@ -1,17 +1,14 @@
-"""What an operator of a drainage network is to be told of."""
+"""Alarm conditions of a drainage network, for its operator."""
 
 from __future__ import annotations
 
 from envs.core.conditions import Condition
 from envs.core.readings import Readings
-from envs.drainage.site import DrainageSite
-
-NEARLY_FULL = 0.95
-"""Filling of a tank."""
+from envs.drainage.site import NEARLY_FULL, DrainageSite
 
 
 def conditions(site: DrainageSite, readings: Readings) -> list[Condition]:
-    """Tanks that overflow, are full or nearly so."""
+    """Tanks that overflow, are under pressure or nearly full."""
     found = []
     for tank, depth_m in zip(site.tanks, readings["depth_m"].tolist(), strict=True):
         fill = depth_m / tank.full_m

@@ -1,4 +1,4 @@
-"""What level sensors, flow meters and gate drives cannot report: flow through a shut gate, water out of a dry tank."""
+"""Consistency of levels, flows and gate drives: no flow through a shut gate, no water out of a dry tank."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import numpy as np
 from envs.core.consistency import Plausible, Rule
 from envs.core.readings import Readings
 from envs.drainage.features import FLOW_CMS, FORECAST_MM, RAIN_MMH
-from envs.drainage.site import DrainageSite
+from envs.drainage.site import NEARLY_FULL, DrainageSite
 
 DRY = 0.01
-"""A tank that is filled to no more than this share is taken for dry, and such a setting for shut."""
-
-NEARLY_FULL = 0.95
-"""From this share on a tank may lose water over its weir."""
+"""Largest filling at which a tank counts as dry, and largest setting at which a gate counts as shut."""
 
 
 class DrainageConsistency:
@@ -34,7 +31,6 @@ class DrainageConsistency:
         self._gates_of = self._tank[None, :] == np.arange(tanks)[:, None]
         drained = np.array([tank.id in site.drained for tank in site.tanks])
         self._kept = self._gates_of.any(axis=1) & ~drained  # while their gates are shut
-        self._leads_to = np.array([gate.below for gate in site.gates])[None, :] == np.arange(tanks)[:, None]
         every = np.arange(gates)
         self.rules = {
             "shut": Rule("gate", "water flows through a gate that is shut", {"flow_cms": every}),
@@ -45,7 +41,7 @@ class DrainageConsistency:
         told = Plausible(jumps=False, moves=False, imputable=False)
         self.plausible = {
             "depth_m": Plausible(self._full_m, rest_low=DRY * self._full_m, rest_high=self._full_m),
-            "flow_cms": Plausible(FLOW_CMS, moves=~pumps, rest_low=0.0),  # a pump's flow may be what it is made for
+            "flow_cms": Plausible(FLOW_CMS, moves=~pumps, rest_low=0.0),  # a pump's flow may stay at its design flow
             "rain_mmh": Plausible(RAIN_MMH, jumps=False, moves=False),  # a cloudburst begins at once
             "forecast_mm": Plausible(FORECAST_MM, jumps=False, moves=False),
             "tide_m": Plausible(moves=False),  # a river may keep its level

@@ -29,7 +29,7 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
     Args:
         site: the network.
         found: controller → node → value.
-        indicator: what the value is.
+        indicator: name of the values.
     """
     from matplotlib.figure import Figure
 
@@ -45,12 +45,12 @@ def draw_map(site: DrainageSite, found: Mapping[str, Mapping[str, float]], indic
     near = NEAR * width
     for axes, (name, values) in zip(panels, found.items(), strict=False):
         _network(axes, site)
-        told = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST * most]
-        for node in told:
+        labelled = [node for node in site.nodes if values.get(node.id, 0.0) > LEAST * most]
+        for node in labelled:
             value = values[node.id]
             area = LARGEST * value / most
             axes.scatter(node.x, node.y, s=area, color="#D55E00", alpha=0.45, lw=0, zorder=3)
-            beside = any(_above(node, other, near) for other in told)
+            beside = any(_above(node, other, near) for other in labelled)
             _name(axes, node, f"{node.id}: {_number(value)}", area, beside)
         axes.set_title(f"{name}: {_number(sum(values.values()))} in all", size=10, loc="left")
     for axes in panels[count:]:

@@ -1,7 +1,7 @@
-"""Readings → what a policy sees of a gate: its tank, the tank below, the others, the rain.
+"""Readings → a policy's features of a gate: its tank, the tank below, the others, the rain.
 
-Every gate is described alike, so one policy fits any number of gates. All scales are fixed. Columns are reckoned by
-compiled code (numba), as a plant is asked for them at every decision.
+Every gate has the same columns, so one policy fits any number of gates. All scales are fixed. Columns are computed by
+compiled code (numba), as they are needed at every decision.
 """
 
 from __future__ import annotations
@@ -51,28 +51,28 @@ lead here."""
 KNOWN, FILL, BELOW_KNOWN, BELOW_FILL, ABOVE_MEAN, ABOVE_FULLEST, MEAN_FILL, UPSTREAM_FILL = range(8)
 UPSTREAM_OPEN, SETTING, STATIC, MOVING_ALLOWED, STILL, FLOW, RAIN = range(8, GATE_FEATURES.index("rain") + 1)
 TIDE_ABOVE, PUMP, BELOW_EXISTS = range(GATE_FEATURES.index("tide_above"), len(GATE_FEATURES))
-"""Their indices."""
+"""Indices of the columns."""
 
-WEATHER = slice(GATE_FEATURES.index("rain"), GATE_FEATURES.index("tide_above"))
-"""Those that levels and gates have no part in."""
+WEATHER = GATE_FEATURES[RAIN:TIDE_ABOVE]
+"""Columns that depend on rain and forecast alone."""
 
 STATE_FEATURES = ("fill", "known", "setting", "rain", "forecast")
 """Columns of a central critic's state, a row a gate."""
 
 RAIN_MMH, FORECAST_MM, FLOW_CMS, STILL_S, TIDE_M = 20.0, 10.0, 1.0, 3600.0, 2.0
-"""What is divided by, to bring values to the order of one."""
+"""Divisors that bring values to the order of one."""
 
 LARGEST = 10.0
-"""Features are kept within this, either way."""
+"""Largest magnitude of a feature."""
 
-TOLD = ("depth_m", "setting", "still_s", "flow_cms", "rain_mmh", "forecast_mm", "tide_m")
-"""The readings that they are reckoned from, as `_fill` takes them."""
+INPUTS = ("depth_m", "setting", "still_s", "flow_cms", "rain_mmh", "forecast_mm", "tide_m")
+"""Readings that the columns are computed from, in the order of `_fill`."""
 
 GATE = np.dtype([(name, np.int64) for name in ("tank", "below", "tide", "pump")] + [("static", np.float64)])
-"""What the columns need of a gate; -1: there is none."""
+"""Data of a gate for the columns; -1: there is none."""
 
 TANK = np.dtype([("full_m", np.float64), ("invert_m", np.float64), ("gated", np.int64)])
-"""And of a tank; ``gated``: whether it has a gate."""
+"""Data of a tank; ``gated``: whether it has a gate."""
 
 
 class DrainageFeatures:
@@ -91,10 +91,7 @@ class DrainageFeatures:
         gated = {gate.tank for gate in site.gates}
         tanks = [(tank.full_m, tank.invert_m, k in gated) for k, tank in enumerate(site.tanks)]
         self._tanks = np.array(tanks, dtype=TANK)
-        gauges = len(site.gauges)
-        even = np.full(gauges, 1.0 / max(gauges, 1))
-        own = [site.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in site.gates]
-        self._rain = np.array([shares if any(shares) else even for shares in own], dtype=np.float64).reshape(n, gauges)
+        self._rain = site.rain_shares
         self._dwell_s = float(site.timing.dwell_s)
 
     def encode(self, readings: Readings, mask: np.ndarray) -> Observation:
@@ -103,18 +100,18 @@ class DrainageFeatures:
 
     def _columns(self, readings: Readings) -> np.ndarray:
         columns = np.zeros((len(self._gates), len(GATE_FEATURES)), dtype=np.float32)
-        told = [readings[name] for name in TOLD]
-        _fill(*told, self._gates, self._tanks, self._rain, self._dwell_s, columns)
+        inputs = [readings[name] for name in INPUTS]
+        _fill(*inputs, self._gates, self._tanks, self._rain, self._dwell_s, columns)
         return columns
 
     def weather(self, rain_mmh: np.ndarray, forecast_mm: np.ndarray) -> np.ndarray:
-        """The columns `WEATHER` of all gates, ``(…, N, 7)``: what falls on the own catchment, and on all, and will.
+        """The columns `WEATHER` of all gates, ``(…, N, 7)``: rain on the own catchment and on all, and its forecast.
 
         Args:
-            rain_mmh: ``(…, gauges)``; NaN: not heard.
+            rain_mmh: ``(…, gauges)``; NaN: unknown.
             forecast_mm: ``(…, gauges * leads)``; NaN: there is none.
         """
-        columns = np.zeros((*rain_mmh.shape[:-1], len(self._rain), 3 + len(LEADS_MIN)), dtype=np.float32)
+        columns = np.zeros((*rain_mmh.shape[:-1], len(self._rain), len(WEATHER)), dtype=np.float32)
         fallen, ahead = (values.reshape(-1, values.shape[-1]) for values in (rain_mmh, forecast_mm))
         for *moment, table in zip(fallen, ahead, columns.reshape(-1, *columns.shape[-2:]), strict=True):
             _fill_weather(*moment, self._rain, table, 0)
@@ -131,10 +128,10 @@ def _about(gate: Gate) -> tuple[float, ...]:
     return (gate.tank, gate.below, gate.tide, gate.kind == "pump", gate.static)
 
 
-_told, _table = types.Array(real, 1, "A", readonly=True), float32[:, ::1]
+_column, _table = types.Array(real, 1, "A", readonly=True), float32[:, ::1]
 
 
-@njit(void(_told, _told, real[:, ::1], _table, whole), cache=True)
+@njit(void(_column, _column, real[:, ::1], _table, whole), cache=True)
 def _fill_weather(
     rain_mmh: np.ndarray, forecast_mm: np.ndarray, shares: np.ndarray, columns: np.ndarray, first: int
 ) -> None:
@@ -157,7 +154,7 @@ def _fill_weather(
                 columns[k, first + 2] += share
                 for j in range(leads):
                     columns[k, first + 3 + j] += share * forecast_mm[g * leads + j] / FORECAST_MM
-        columns[k, first] = here / max(share_heard, 1e-9)  # by the gauges that are heard
+        columns[k, first] = here / max(share_heard, 1e-9)  # by the gauges that report
         columns[k, first + 1] = everywhere / max(heard, 1)
 
 
@@ -171,7 +168,7 @@ def _filling(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> tuple[float, 
 
 @njit(cache=True)
 def _lead(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> float:
-    """How much fuller a tank is than the fullest other that has a gate and is heard; 0 if there is none."""
+    """How much fuller a tank is than the fullest other with a gate and a known level; 0 if there is none."""
     fill, rival = _filling(tank, depth_m, tanks)[1], -1.0
     for k in range(len(tanks)):
         known, other = _filling(k, depth_m, tanks)
@@ -180,7 +177,7 @@ def _lead(tank: int, depth_m: np.ndarray, tanks: np.ndarray) -> float:
     return fill - rival if rival >= 0.0 else 0.0
 
 
-@njit(void(*[_told] * 7, from_dtype(GATE)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
+@njit(void(*[_column] * 7, from_dtype(GATE)[::1], from_dtype(TANK)[::1], real[:, ::1], real, _table), cache=True)
 def _fill(
     depth_m: np.ndarray,
     setting: np.ndarray,
@@ -195,7 +192,7 @@ def _fill(
     dwell_s: float,
     columns: np.ndarray,
 ) -> None:
-    """Fill all columns from what `TOLD` names.
+    """Fill all columns from the readings `INPUTS`.
 
     Raises:
         ValueError: if readings are not as many as tanks, gates and gauges, or a gate's tide is beyond those given.

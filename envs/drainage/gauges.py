@@ -1,4 +1,4 @@
-"""What a dashboard shows of a drainage network."""
+"""Gauges of a drainage network for dashboards."""
 
 from __future__ import annotations
 

@@ -16,16 +16,13 @@ from numba import int64 as whole
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Intervention, Requests, as_numbers
-from envs.drainage.site import DrainageSite, Gate
+from envs.drainage.site import NEARLY_FULL, DrainageSite, Gate
 
 DRY_M = 0.05
-"""A pump whose tank holds less is stopped."""
-
-FULL_SHARE = 0.95
-"""From this filling on, at least one of a tank's gates stays open."""
+"""Depth of the tank below which a pump is stopped."""
 
 SHUT, AJAR = 0.02, 0.1
-"""A setting below the first counts as shut; the least to which a full tank's gate is opened."""
+"""Setting below which a gate counts as shut; least setting to which a full tank's gate is opened."""
 
 TIDE_MARGIN_M, MARGIN_S = 0.05, 300.0
 """A gate to tidal water shuts while that stands no more than this below the tank: it may rise, and the tank fall, until
@@ -38,11 +35,11 @@ GATE = np.dtype(
     [(name, np.int64) for name in ("tank", "tide", "pump")]
     + [(name, np.float64) for name in ("static", "fail_safe", "invert_m", "brim_m")]
 )
-"""What the rules know of a gate, and of the bottom of its tank and the depth from which that counts as full."""
+"""Data of a gate for the rules, with the bottom of its tank and the depth from which that counts as full."""
 
 STEP, DWELL_S, MOST, LEAST, MARGIN_M = range(5)
-"""What timing allows: the largest step of a decision, the least rest, the most moves of a day, the least movement; and
-how far below the tank a tide must stand.
+"""Limits of the timing: largest step of a decision, least rest, most moves of a day, least movement; and the least
+height of the tank's level over the tide.
 """
 
 REASONS = ("", "no_request", "no_level", "range", "dwell", "moves", "rate", "deadband", "tide", "dry", "all_shut")
@@ -74,19 +71,19 @@ class DrainageGuard:
         return self._nothing
 
     def limit(self, readings: Readings, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Settings that may be carried out, and the index of the reason in `REASONS`, both ``(…, N)``; NaN: no request.
+        """Safe settings, and the index of the reason in `REASONS`, both ``(…, N)``; NaN: no request.
 
         Reads one network's columns ``(N,)`` or many networks' ``(E, N)``.
         """
         rows = np.asarray(asked, dtype=np.float64, order="C").reshape(-1, len(self._gates))
-        told = np.concatenate(self._told(readings), axis=-1, dtype=np.float64).reshape(len(rows), -1)
+        inputs = np.concatenate(self._inputs(readings), axis=-1, dtype=np.float64).reshape(len(rows), -1)
         may, why = np.empty(rows.shape), np.empty(rows.shape, dtype=np.int8)
-        _limit_all(told, rows, may, why, self._gates, self._tanks, self._limits)
+        _limit_all(inputs, rows, may, why, self._gates, self._tanks, self._limits)
         return may.reshape(asked.shape), why.reshape(asked.shape)
 
-    def _told(self, readings: Readings) -> tuple[np.ndarray, ...]:
-        """What the rules ask for: settings, rests, moves, depths and tides."""
-        tide = "tide_m" if self._tidal else "depth_m"  # which then nobody reads
+    def _inputs(self, readings: Readings) -> tuple[np.ndarray, ...]:
+        """Inputs of the rules: settings, rests, moves, depths and tides."""
+        tide = "tide_m" if self._tidal else "depth_m"  # a placeholder: no gate reads it
         return readings["setting"], readings["still_s"], readings["moves"], readings["depth_m"], readings[tide]
 
     def check(
@@ -96,12 +93,12 @@ class DrainageGuard:
         asked = as_numbers(requests, len(self._gates))
         may, why = np.empty(asked.shape), np.empty(len(asked), dtype=np.int8)
         wishes, given = asked[:, 0], may[:, 0]
-        if not _limit(*self._told(readings), wishes, given, why, self._gates, self._limits):
+        if not _limit(*self._inputs(readings), wishes, given, why, self._gates, self._limits):
             return may, []
         changes = []
         rows = zip(self.site.agents, wishes.tolist(), given.tolist(), why.tolist(), strict=True)
         for agent, wish, setting, reason in rows:
-            if reason and not abs(setting - wish) <= CLOSE:  # what was asked for is no change, whatever ruled
+            if reason and not abs(setting - wish) <= CLOSE:  # the request itself is no change, whichever rule applied
                 changes.append(Intervention(agent, None if isnan(wish) else wish, setting, REASONS[reason]))
         return may, changes
 
@@ -109,7 +106,7 @@ class DrainageGuard:
 def _about(gate: Gate, site: DrainageSite) -> tuple[float, ...]:
     """A row of `GATE`."""
     tank = site.tanks[gate.tank] if gate.tank >= 0 else None
-    depths = (tank.invert_m, FULL_SHARE * tank.full_m) if tank else (0.0, 0.0)
+    depths = (tank.invert_m, NEARLY_FULL * tank.full_m) if tank else (0.0, 0.0)
     return (gate.tank, gate.tide, gate.kind == "pump", gate.static, gate.fail_safe, *depths)
 
 
@@ -123,11 +120,11 @@ def _setting(
     fail_safe: float,
     limits: np.ndarray,
 ) -> tuple[float, int]:
-    """What a gate may be set to, by all rules but the interlocks, and why."""
+    """Setting of a gate by all rules but the interlocks, and the reason."""
     wanted, why, step = asked, 0, limits[STEP]
     if np.isnan(asked):  # without a request the gate stays
         wanted, why = now, NO_REQUEST
-    if not known:  # with a silent level nobody knows what is right
+    if not known:  # without a level no setting is known to be right
         wanted, why = fail_safe, NO_LEVEL
     if wanted < 0.0 or wanted > 1.0:
         wanted, why = min(max(wanted, 0.0), 1.0), RANGE
@@ -153,11 +150,11 @@ def _lets_go(k: int, wanted: np.ndarray, unsafe: np.ndarray, gates: np.ndarray) 
     return not unsafe[k]
 
 
-_told, _row = types.Array(real, 1, "A", readonly=True), real[::1]
+_column, _row = types.Array(real, 1, "A", readonly=True), real[::1]
 _rows = real[:, ::1]
 
 
-@njit(boolean(*[_told] * 5, _row, _row, int8[::1], from_dtype(GATE)[::1], _told), cache=True)
+@njit(boolean(*[_column] * 5, _row, _row, int8[::1], from_dtype(GATE)[::1], _column), cache=True)
 def _limit(
     now: np.ndarray,
     still_s: np.ndarray,
@@ -170,9 +167,9 @@ def _limit(
     gates: np.ndarray,
     limits: np.ndarray,
 ) -> bool:
-    """Fill what a network's gates may be set to, and why, ``(N,)``; whether any rule has a say.
+    """Fill in safe settings of a network's gates and the reasons, ``(N,)``; whether any rule applied.
 
-    Its types are given, so it is compiled before a plant waits for it.
+    Its types are given, so it is compiled on import, not while a plant waits for it.
 
     Raises:
         ValueError: if drives are not as many as gates, or a gate's tank or tide is beyond the levels that are given.
@@ -205,9 +202,9 @@ def _limit(
     return ruled
 
 
-@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE)[::1], whole, _told), cache=True)
+@njit(void(_rows, _rows, _rows, int8[:, ::1], from_dtype(GATE)[::1], whole, _column), cache=True)
 def _limit_all(
-    told: np.ndarray,
+    inputs: np.ndarray,
     asked: np.ndarray,
     wanted: np.ndarray,
     why: np.ndarray,
@@ -215,9 +212,9 @@ def _limit_all(
     tanks: int,
     limits: np.ndarray,
 ) -> None:
-    """The same, a row a network; ``told``: settings, rests, moves, depths and tides, side by side."""
+    """`_limit` for one network a row; ``inputs``: settings, rests, moves, depths and tides, side by side."""
     n = len(gates)
-    for e in range(len(told)):
-        drives, levels = told[e, : 3 * n], told[e, 3 * n :]
+    for e in range(len(inputs)):
+        drives, levels = inputs[e, : 3 * n], inputs[e, 3 * n :]
         now, still_s, moves = drives[:n], drives[n : 2 * n], drives[2 * n :]
         _limit(now, still_s, moves, levels[:tanks], levels[tanks:], asked[e], wanted[e], why[e], gates, limits)

@@ -1,7 +1,7 @@
 """SWMM's input file as sections of rows: read, change a little, write.
 
-The packages that parse these files refuse some that SWMM itself runs (an hour of 24:00:00, for one); a site needs only
-the rows of a few sections, and a run only a few changes, so rows of words are all that is understood here.
+The packages that parse these files refuse some that SWMM itself runs (an hour of 24:00:00, for one). A site needs only
+the rows of a few sections, and a run only a few changes, so a file is parsed only into rows of words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SECTIONS = (
     *("POLYGON-S", "LABEL-S", "SYMBOL-S", "BACKDROP", "TAG-S", "PROFILE-S", "MAP", "LID_CONTROL-S", "LID_USAGE"),
     *("GWF", "ADJUSTMENT-S", "EVENT-S", "STREET-S", "INLET_USAGE", "INLET-S"),
 )
-"""All sections, in SWMM's order: it takes a header for the first that it begins with, up to the dash."""
+"""All sections, in SWMM's order: a header stands for the first section whose name it begins with, up to the dash."""
 
 NODE_SECTIONS = ("JUNCTIONS", "OUTFALLS", "DIVIDERS", "STORAGE")
 LINK_SECTIONS = ("CONDUITS", "PUMPS", "ORIFICES", "WEIRS", "OUTLETS")
@@ -48,7 +48,7 @@ FILE_AT = {"TIMESERIES": 1, "RAINGAGES": 4, "TEMPERATURE": 0}
 """Section → the word of its rows that may be ``FILE``; a name follows."""
 
 OF_RAIN = ("RAINFALL", "RUNOFF", "RDII")
-"""Files that hold what rain came to, in place of the input's own."""
+"""Kinds of files with rain, runoff or RDII that replace the input's own."""
 
 FLOW_CMS = {
     "CFS": FOOT_M**3,
@@ -139,12 +139,12 @@ class Inp:
         return [path for name in names if (path := self.path.parent / name).is_file()]
 
     def used(self) -> list[list[str]]:
-        """The rows of the section of files that say what is read: ``USE``, what it holds, and its name."""
+        """Rows of the files to read in section ``FILES``: ``USE``, kind, and name."""
         return [row for row in self.rows("FILES") if len(row) > 2 and row[0].upper() == "USE"]
 
     @property
     def ignores_rain(self) -> bool:
-        """Whether no rain falls, whatever its gauges say."""
+        """Whether the input ignores its gauges: no rain falls."""
         return self.options.get("IGNORE_RAINFALL", "NO").upper() == "YES"
 
     @property
@@ -215,11 +215,11 @@ IDEAL_PUMP = ("*", "ON")
 """Curve and status of a pump whose row has only its name and its nodes."""
 
 DRY = "cityloop_dry"
-"""A rain series without rain, for gauges that are told at run time how much falls."""
+"""Name of a series without rain, for gauges whose rain is set at run time."""
 
 
 def rain_elsewhere(inp: Inp) -> str | None:
-    """What SWMM works out of the rain before a run, or reads, so that other rain that is told would miss it."""
+    """Effects of rain that SWMM computes or reads before a run, so that rain set at run time would miss them."""
     held = [row[1].upper() for row in inp.used() if row[1].upper() in OF_RAIN]
     if inp.rows("RDII") or held:
         return f"[FILES] that say what rain came to ({held[0]})" if held else "[RDII], which SWMM works out beforehand"
@@ -227,7 +227,7 @@ def rain_elsewhere(inp: Inp) -> str | None:
 
 
 def refuse_rain_elsewhere(inp: Inp) -> None:
-    """Make sure that all that rain does comes through the gauges, where other rain can be told.
+    """Make sure that rain acts through the gauges alone, where it can be set at run time.
 
     Raises:
         CityloopError: if SWMM would work some of it out beforehand, or read it.
@@ -239,15 +239,15 @@ def refuse_rain_elsewhere(inp: Inp) -> None:
         raise CityloopError(f"{inp.path.name} has {what}: other rain than the input's would miss it; use rain: file")
 
 
-def tell_gauges(inp: Inp) -> None:
-    """Make all rain gauges dry, so that rain can be told at run time."""
+def dry_gauges(inp: Inp) -> None:
+    """Make all rain gauges dry, so that rain can be set at run time."""
     rows = [[row[0], "INTENSITY", "0:05", "1.0", "TIMESERIES", DRY] for row in inp.rows("RAINGAGES")]
     inp.replace("RAINGAGES", rows)
     inp.add("TIMESERIES", [[DRY, "0", "0"]])
 
 
 def strip(inp: Inp, gates: Collection[str]) -> None:
-    """Leave out what would slow a run down or decide for the controller: unused series, reports, threads, rules.
+    """Remove parts that would slow a run down or act in the controller's place: unused series, reports, threads, rules.
 
     Args:
         inp: the input; it is changed.
@@ -297,7 +297,7 @@ def _rules(rows: Sequence[list[str]]) -> Iterator[list[list[str]]]:
 
 
 def _acted_on(rule: Sequence[list[str]]) -> Iterator[str]:
-    """The links that a rule's actions name; an ``AND`` goes on with what came before it."""
+    """Links in a rule's actions; an ``AND`` continues the clause before it."""
     acts = False
     for row in rule:
         keyword = _keyword(row)
@@ -307,17 +307,17 @@ def _acted_on(rule: Sequence[list[str]]) -> Iterator[str]:
 
 
 def _keyword(row: Sequence[str]) -> str:
-    """The keyword that a row of a rule begins with; SWMM does not care for what follows it in its word."""
+    """Keyword at the beginning of a rule's row; SWMM ignores the rest of its word."""
     return next((keyword for keyword in KEYWORDS if row[0].upper().startswith(keyword)), "")
 
 
 def free_pumps(inp: Inp, gates: Sequence[str]) -> None:
-    """Take the depths at which SWMM itself would start and stop pumps away from those that are controlled."""
+    """Remove the start and stop depths of controlled pumps."""
     inp.replace("PUMPS", [_freed(row) if row[0] in gates else row for row in inp.rows("PUMPS")])
 
 
 def ideal_pumps(inp: Inp) -> set[str]:
-    """Pumps without a curve: they pass on what comes in, whatever the level."""
+    """Pumps without a curve: they pass their inflow on at any level."""
     return {row[0] for row in inp.rows("PUMPS") if row[3:4] in ([], [IDEAL_PUMP[0]])}
 
 
@@ -331,7 +331,7 @@ def seeping(inp: Inp) -> set[str]:
 
 
 def _freed(row: list[str]) -> list[str]:
-    """A pump without depths to start and stop at; what its row leaves out before these is what SWMM takes then."""
+    """A pump's row without start and stop depths; omitted words before these get SWMM's defaults."""
     return [*row[:5], *IDEAL_PUMP[max(0, len(row) - 3) :], "0", "0"]
 
 
@@ -347,7 +347,7 @@ def _found(inp: Inp, row: list[str], place: int) -> list[str]:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a file: only what SWMM takes for the end of a line is one."""
+    """Lines of a file, ended as SWMM ends them."""
     return LINE_END.split(text)
 
 
@@ -360,7 +360,7 @@ def decoded(content: bytes) -> str:
 
 
 def _section(header: str) -> str:
-    """The name of a section; SWMM knows them by their beginnings, and does not care for what follows these."""
+    """Name of a section; SWMM recognises it by its beginning and ignores the rest."""
     word = header.partition(";")[0].split()[0].upper()
     known = (section for section in SECTIONS if word.startswith(f"[{section.partition('-')[0]}"))
     return next(known, word).replace("-", "").strip("[]")

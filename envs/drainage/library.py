@@ -1,7 +1,7 @@
-"""Days of a scenario that SWMM has told of: what flows to the reservoirs, what is forecast, and what is wrong.
+"""Recorded SWMM days for training the surrogate: inflows of the reservoirs, forecasts, and faults.
 
-A day begins with what tanks hold by then under the static plan. Days on which nothing overflows under it teach nothing,
-and most are so; nor do those on which everything overflows whatever gates do. Both are left out.
+A day begins with the volumes in tanks under the static plan. Most days have no overflow under it and teach nothing; nor
+do days on which everything overflows under any control. Both are left out.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from envs.drainage.features import DrainageFeatures
 from envs.drainage.recording import Recorder
 from envs.drainage.reservoirs import Calibration
 from envs.drainage.scenarios import DrainageScenario
-from envs.drainage.sensing import Faults, Forecaster
+from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite
 from envs.drainage.surrogate import Basin
 
 DAY_S = 86400.0
 
 LEAST_M3, MOST_FILLS = 30.0, 2.0
-"""A day that overflows less under the static plan is left out, or more than all tanks hold so many times."""
+"""Overflow under the static plan below which a day is left out, and above which, in volumes of all tanks."""
 
 TRIES = 3
-"""Times as many days as are wanted that are looked at, at most."""
+"""Largest number of days to search, as a multiple of those wanted."""
 
 AT_ONCE = 16
-"""Episodes that are recorded at a time."""
+"""Number of episodes recorded at a time."""
 
 
 @dataclass(frozen=True)
 class Days:
-    """Of ``E`` days of ``T`` decisions.
+    """Data of ``E`` days of ``T`` decisions.
 
     Attributes:
-        inflow_cms: to each reservoir in the time that follows, ``(E, T, K)``.
+        inflow_cms: to each reservoir after every decision, ``(E, T, K)``.
         weather: columns `features.WEATHER`, ``(E, T, N, 7)``.
-        volume_m3: what reservoirs hold at first, ``(E, K)``.
-        under_way: `Basin.under_way` at first, ``(E, lags, O)``.
+        volume_m3: initial volumes of the reservoirs, ``(E, K)``.
+        under_way: initial `Basin.under_way`, ``(E, lags, O)``.
         overflow_m3: of the reservoirs under the static plan, ``(E, K)``.
         silent: reservoirs whose sensor is silent, bool ``(E, K)``.
         stuck: reservoirs whose sensor repeats its first value, bool ``(E, K)``.
@@ -60,23 +60,23 @@ class Days:
     stuck_gate: Tensor
 
     def take(self, which: Tensor) -> Self:
-        """Some of them."""
+        """The days of these indices."""
         return type(self)(**{name: values[which] for name, values in vars(self).items()})
 
 
 class Library:
-    """Records episodes of training seeds until it has as many days as are wanted.
+    """Records episodes of training seeds until there are enough days.
 
     Args:
-        scenario: which.
+        scenario: of the episodes.
         site: its site.
         fit: of its network.
-        count: how many days; about, or fewer if more than `TRIES` times as many would have to be looked at.
+        count: approximate number of days; fewer if more than `TRIES` times as many would have to be searched.
         seed: draws the episodes' seeds.
 
     Attributes:
         days: the days.
-        seeds: the seed of the episode that each is of.
+        seeds: seed of each day's episode.
 
     Raises:
         CityloopError: if nothing overflows.
@@ -103,12 +103,12 @@ class Library:
         self.days = Days(*(torch.cat(parts) for parts in zip(*(vars(days).values() for days in found), strict=True)))
 
     def _record(self, seeds: list[int]) -> Iterator[tuple[int, Days]]:
-        """Those days of some episodes that count, with the seed of each."""
+        """Days of some episodes that are kept, with the seed of each."""
         scenario, steps = self._scenario, self.decisions
         inflow = torch.from_numpy(np.array([self._recorder.inflow_cms(one) for one in seeds], dtype=np.float32))
         weather = torch.from_numpy(np.array([self._weather(one) for one in seeds]))
-        wrong = [self._wrong(one) for one in seeds]
-        silent, stuck, stuck_gate = (torch.from_numpy(np.array(kind)) for kind in zip(*wrong, strict=True))
+        faults = [self._faults_of(one) for one in seeds]
+        silent, stuck, stuck_gate = (torch.from_numpy(np.array(kind)) for kind in zip(*faults, strict=True))
         basin = Basin(self._fit, scenario.decision_s)
         basin.begin(len(seeds))
         static = torch.tensor([gate.static for gate in self._site.gates], dtype=torch.float32).repeat(len(seeds), 1)
@@ -121,10 +121,10 @@ class Library:
             for which in torch.nonzero((total > LEAST_M3) & (total < most)):
                 yield seeds[int(which)], days.take(which)
 
-    def _wrong(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _faults_of(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Silent and stuck sensors of the reservoirs, and stuck gates."""
         faults, tanks = (
-            Faults(self._scenario, len(self._site.tanks), len(self._site.gates), seed),
+            EpisodeFaults(self._scenario, len(self._site.tanks), len(self._site.gates), seed),
             self._fit.parts.tanks,
         )
         return faults.silent[tanks], faults.stuck[tanks], faults.stuck_gate
@@ -134,4 +134,4 @@ class Library:
         scenario, rain = self._scenario, self._recorder.weather(seed)
         forecaster = Forecaster(scenario.forecast, rain.rain_mm, scenario.decision_s, seed)
         rates = np.array([rain.rates_mmh(k - 1) for k in range(scenario.decisions)])
-        return self._features.weather(rates, forecaster.said_mm[:-1]).astype(np.float32)
+        return self._features.weather(rates, forecaster.forecast_mm[:-1]).astype(np.float32)

@@ -27,7 +27,7 @@ KINDS: dict[str, Literal["junction", "storage", "outfall"]] = {
 }
 
 JUNCTION = "JUNCTION"
-"""Stands for a storage's shape in the row of a node that is none."""
+"""Shape in a tank's row for a node that is no storage."""
 
 SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
     ("FUNCTIONAL", "CYLINDRICAL", "CONICAL", "PARABOLOID", "PYRAMIDAL"), 8
@@ -35,7 +35,7 @@ SURCHARGE_AT = {"TABULAR": 6, JUNCTION: 5} | dict.fromkeys(
 """Shape → which word of the row is the depth of surcharge."""
 
 SHALLOW = 2.0
-"""Depth that a node is taken to have whose input leaves it to SWMM, in the input's unit."""
+"""Default depth of a node where the input gives none, in the input's unit."""
 
 TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
 """Types of outfall whose receiving water has a level of its own."""
@@ -43,7 +43,7 @@ TIDAL = ("FIXED", "TIDAL", "TIMESERIES")
 LINKS = (*CONTROLLED, "CONDUITS", "OUTLETS")
 
 NO_ROUGHER = ("IRREGULAR", "STREET", "FORCE_MAIN", "DUMMY")
-"""Shapes of conduits that do not feel the roughness in their row: it lies elsewhere, or there is none."""
+"""Shapes of conduits without effect of the roughness in their row: it is given elsewhere, or there is none."""
 
 ROUTES_NOT = {"IGNORE_ROUTING": ("YES", "NO"), "FLOW_ROUTING": ("NONE", "DYNWAVE")}
 """Option → the value with which SWMM routes no flow, and another."""
@@ -58,7 +58,7 @@ READ: dict[str, tuple[int, tuple[int, ...]]] = {
     "COORDINATES": (1, (1, 2)),
     "SYMBOLS": (1, (1, 2)),
 }
-"""Section → how many words its rows have at least, and which of them, where they are there, are numbers."""
+"""Section → least number of words of its rows, and indices of words that are numbers where they are given."""
 
 
 def load_site(scenario: DrainageScenario) -> DrainageSite:
@@ -70,36 +70,72 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
     inp = Inp(scenario.inp)
     _refuse_broken(inp)
     kinds = {row[0]: kind for section, kind in CONTROLLED.items() for row in inp.rows(section)}
-    ends = ends_of(inp)
-    below = downstream(ends)
-    outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
-    others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: row[:2] for row in inp.rows("DIVIDERS")}
-    storage = {row[0]: row for row in inp.rows("STORAGE")}
-    nodes = {*storage, *outfalls, *others}
     names = scenario.gates or tuple(kinds)
     if not names:
         raise CityloopError(
             f"scenario {scenario.ref}: {inp.path.name} has no orifice, weir or pump: there is nothing to control"
         )
-    _refuse_strangers(scenario, inp, names, kinds, nodes)
-    ideal = ideal_pumps(inp)
-    starts = {ends[name][0] for name in names}
-    storage |= {node: _junction(row) for node, row in others.items() if node in starts}
-    spills = tuple(name for name in scenario.sensitive if name in outfalls)
+    _refuse_strangers(scenario, inp, names, kinds)
+    outfalls = tuple(row[0] for row in inp.rows("OUTFALLS"))
     _warn_of_spills(scenario, outfalls)
-    tanks = list(storage)
+    ends = ends_of(inp)
+    storage, others = _tank_rows(inp, {ends[name][0] for name in names})
     tides = tuple(row[0] for row in inp.rows("OUTFALLS") if len(row) > 2 and row[2].upper() in TIDAL)
     gauges = tuple(row[0] for row in inp.rows("RAINGAGES"))
-    catchments = _catchments(inp, gauges, tanks, below)
-    others_drain = {ends[link][0] for link in ends.keys() - {*names} | ideal} | seeping(inp)
+    spills = (name for name in scenario.sensitive if name in outfalls)
+    return DrainageSite(
+        name=scenario.name,
+        timing=scenario.timing,
+        weights=scenario.weights,
+        tanks=_tanks(inp, storage, gauges, ends),
+        gates=_gates(scenario, inp, {name: kinds[name] for name in names}, ends, list(storage), tides),
+        gauges=gauges,
+        outfalls=outfalls,
+        tides=tides,
+        controllable=scenario.controllable or (*storage, *others, *spills),
+        drained=_drained(inp, names, ends, list(storage)),
+        input=str(scenario.inp),
+        start=series_start(inp, f"{scenario.series}1") if scenario.dated and gauges else None,
+        **_map(inp, ends),
+    )
+
+
+def _tank_rows(inp: Inp, starts: Set[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Rows of the nodes that are tanks: storage, then others that gates draw from (``starts``); and all other nodes.
+
+    Outfalls are in neither.
+    """
+    others = {row[0]: row for row in inp.rows("JUNCTIONS")} | {row[0]: row[:2] for row in inp.rows("DIVIDERS")}
+    tanks = {row[0]: row for row in inp.rows("STORAGE")}
+    tanks |= {node: _junction(row) for node, row in others.items() if node in starts}
+    return tanks, [name for name in others if name not in tanks]
+
+
+def _tanks(
+    inp: Inp, rows: Mapping[str, list[str]], gauges: tuple[str, ...], ends: Mapping[str, tuple[str, str]]
+) -> tuple[Tank, ...]:
+    catchments = _catchments(inp, gauges, list(rows), downstream(ends))
+    return tuple(_tank(inp, row, catchments[row[0]]) for row in rows.values())
+
+
+def _gates(
+    scenario: DrainageScenario,
+    inp: Inp,
+    kinds: Mapping[str, Literal["orifice", "weir", "pump"]],
+    ends: Mapping[str, tuple[str, str]],
+    tanks: list[str],
+    tides: tuple[str, ...],
+) -> tuple[Gate, ...]:
+    """The controlled links ``kinds``; an ideal pump has no tank."""
+    below, ideal = downstream(ends), ideal_pumps(inp)
     gates = []
-    for name in names:
+    for name, kind in kinds.items():
         start, end = ends[name]
         static = scenario.settings.get(name, 1.0)
         gates.append(
             Gate(
                 id=name,
-                kind=kinds[name],
+                kind=kind,
                 tank=tanks.index(start) if start in tanks and name not in ideal else -1,
                 below=first_below(end, below, tanks),
                 tide=tides.index(end) if end in tides else -1,
@@ -108,25 +144,19 @@ def load_site(scenario: DrainageScenario) -> DrainageSite:
                 reduced=scenario.reduced.get(name, static / 2),
             )
         )
-    return DrainageSite(
-        name=scenario.name,
-        timing=scenario.timing,
-        weights=scenario.weights,
-        tanks=tuple(_tank(inp, row, catchments[row[0]]) for row in storage.values()),
-        gates=tuple(gates),
-        gauges=gauges,
-        outfalls=outfalls,
-        tides=tides,
-        controllable=scenario.controllable or (*storage, *(name for name in others if name not in storage), *spills),
-        drained=tuple(tank for tank in tanks if tank in others_drain),
-        input=str(scenario.inp),
-        start=series_start(inp, f"{scenario.series}1") if scenario.dated and gauges else None,
-        **_map(inp, ends),
-    )
+    return tuple(gates)
+
+
+def _drained(
+    inp: Inp, gates: Sequence[str], ends: Mapping[str, tuple[str, str]], tanks: Sequence[str]
+) -> tuple[str, ...]:
+    """Tanks that water leaves by links that nobody controls, by ideal pumps, or into the ground."""
+    sources = {ends[link][0] for link in ends.keys() - {*gates} | ideal_pumps(inp)} | seeping(inp)
+    return tuple(tank for tank in tanks if tank in sources)
 
 
 def _warn_of_spills(scenario: DrainageScenario, outfalls: Sequence[str]) -> None:
-    """Say which outfalls neither lead to treatment nor count as overflow, where the scenario tells them apart."""
+    """Warn of outfalls that neither lead to treatment nor count as overflow, where a scenario names treatment."""
     counted = {*scenario.treatment, *scenario.controllable, *scenario.sensitive}
     free = [name for name in outfalls if name not in counted]
     if scenario.treatment and free:
@@ -150,15 +180,14 @@ def downstream(ends: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
     return below
 
 
-def _refuse_strangers(
-    scenario: DrainageScenario, inp: Inp, names: Sequence[str], kinds: Mapping[str, str], nodes: Set[str]
-) -> None:
-    """Make sure that whatever a scenario names is in the input: of gates ``names`` are controlled."""
+def _refuse_strangers(scenario: DrainageScenario, inp: Inp, names: Sequence[str], kinds: Mapping[str, str]) -> None:
+    """Refuse names in a scenario that the input lacks; ``names``: of the controlled gates."""
     where = f"scenario {scenario.ref}"
     _known(where, "gates", names, kinds, "orifice, weir or pump")
     for field in ("settings", "reduced", "fail_safe"):
         _known(where, field, getattr(scenario, field), names, "controlled gate")
     outfalls = [row[0] for row in inp.rows("OUTFALLS")]
+    nodes = {row[0] for section in NODE_SECTIONS for row in inp.rows(section)}
     _known(where, "sensitive", scenario.sensitive, nodes, "node")
     _known(where, "controllable", scenario.controllable, nodes, "node")
     _known(where, "treatment", scenario.treatment, outfalls, "outfall")
@@ -178,7 +207,7 @@ def _refuse_strangers(
 
 
 def _refuse_objective(where: str, name: str, inp: Inp) -> None:
-    """Make sure that the input is the network that an objective was published for."""
+    """Refuse an input without the nodes and links that a published objective needs."""
     if not name:
         return
     needed = OBJECTIVES[name]
@@ -193,7 +222,7 @@ def _refuse_objective(where: str, name: str, inp: Inp) -> None:
 
 
 def _refuse_broken(inp: Inp) -> None:
-    """SWMM says so, too, but only once it starts, and a site is made before that; without routing it says nothing."""
+    """Refuse a broken input: SWMM reports it only when it starts, after the site is made, and missing routing never."""
     for option, (off, mend) in ROUTES_NOT.items():
         if inp.options.get(option, "").upper() == off:
             raise CityloopError(f"{inp.path.name}: {option} is {off}, and no water would flow: set it to {mend}")
@@ -240,13 +269,13 @@ def _junction(row: list[str]) -> list[str]:
 
 
 def _surcharge(row: list[str]) -> float:
-    """How far the water may rise above a tank's rim under pressure, in the input's unit: behind the shape's numbers."""
+    """Surcharge depth of a tank, in the input's unit; it follows the numbers of the shape."""
     at = SURCHARGE_AT.get(row[4].upper()) if len(row) > 4 else None
     if at is None or len(row) <= at:
         return 0.0
     try:
         return float(row[at])
-    except ValueError:  # SWMM says what is wrong with the row
+    except ValueError:  # SWMM reports the error in the row
         return 0.0
 
 

@@ -17,7 +17,7 @@ FLOODED = 1e6
 
 
 class Objective(ABC):
-    """What a run costs, summed over its routing steps.
+    """Cost of a run, summed over its routing steps.
 
     Args:
         swmm: the run.
@@ -34,7 +34,7 @@ class Objective(ABC):
 
     @abstractmethod
     def step(self, last: bool) -> float:
-        """What a routing step costs; ``last``: the run ends with it."""
+        """Cost of a routing step; ``last``: the run ends with it."""
 
 
 class Theta(Objective):
@@ -46,7 +46,7 @@ class Theta(Objective):
         self._swmm, self._outlet, self._basins = swmm, swmm.links(self.LINKS), swmm.nodes(self.NODES)
 
     def step(self, last: bool) -> float:
-        """What a routing step costs."""
+        """Cost of a routing step."""
         flooded = np.count_nonzero(self._swmm.flooding(self._basins) > 0)
         return 10.0 * max(0.0, float(self._swmm.flows(self._outlet)[0]) - 0.5) + FLOODED * flooded
 
@@ -70,7 +70,7 @@ class Alpha(Objective):
         self._steps = 0
 
     def step(self, last: bool) -> float:
-        """What a routing step costs."""
+        """Cost of a routing step."""
         now = self._swmm.time
         seconds = (now - (self._before if self._steps > 1 else self._start)).total_seconds()
         self._before, self._steps = now, self._steps + 1
@@ -90,7 +90,7 @@ class Gamma(Objective):
         self._ponds, self._outlets = swmm.nodes(self.NODES), swmm.links(self.LINKS)
 
     def step(self, last: bool) -> float:
-        """What a routing step costs."""
+        """Cost of a routing step."""
         cost = float(np.maximum(0.0, self._swmm.flows(self._outlets) - 4.0).sum())
         cost += FLOODED * np.count_nonzero(self._swmm.flooding(self._ponds) > 0)
         return cost + (7e5 * np.count_nonzero(self._swmm.depths(self._ponds) > 0.1) if last else 0.0)
@@ -115,7 +115,7 @@ class Epsilon(Objective):
         self._nodes = np.array(others, dtype=np.int32)
 
     def step(self, last: bool) -> float:
-        """What a routing step costs."""
+        """Cost of a routing step."""
         load = self._swmm.quality(self._node) * float(self._swmm.flows(self._outlet)[0]) * self.KG
         return max(0.0, load - 1.075) + 1e9 * np.count_nonzero(self._swmm.flooding(self._nodes) > 0)
 
@@ -126,4 +126,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "gamma": Gamma,
     "epsilon": Epsilon,
 }
-"""Name → what computes it on a running simulation."""
+"""Name → class that computes it on a running simulation."""

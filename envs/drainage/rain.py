@@ -1,4 +1,4 @@
-"""Rain over a network's gauges: what an input file says, variations of it, and random storms.
+"""Rain over a network's gauges: that of an input file, variations of it, and random storms.
 
 A table of rain has a row a decision and a column a gauge, in millimetres.
 """
@@ -16,18 +16,18 @@ from envs.drainage.inp import INCH_MM, Inp, decoded, lines_of
 from envs.drainage.scenarios import DEPTHS_MM, LENGTHS_H, Design, Storms, Varied
 
 BURSTS = (1, 4)
-"""A storm has one to three bursts."""
+"""Range of the number of bursts of a storm, one to three; the end is excluded."""
 
 SPEED_MPS = (3.0, 15.0)
-"""How fast a storm moves over the gauges."""
+"""Range of the speed at which a storm moves over the gauges."""
 
 GAUGE_SPREAD = 0.25
-"""Standard deviation of the logarithm of how much more or less than others a gauge gets."""
+"""Standard deviation of the logarithm of a gauge's own factor on rain."""
 
 FORMATS = {"INTENSITY", "VOLUME", "CUMULATIVE"}
 
 STEPS = {"WET_STEP": "0:05:00", "DRY_STEP": "1:00:00"}
-"""Options that say how often SWMM looks at rain, and what it takes where they are not given."""
+"""Options for the intervals at which SWMM evaluates rain, and SWMM's defaults."""
 
 
 def storm(storms: Storms, places_m: np.ndarray, decisions: int, decision_s: float, seed: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def varied(rain_mm: np.ndarray, around: Varied, seed: int) -> np.ndarray:
     if not len(wet):
         return rain_mm.copy()
     edges = np.arange(len(rain_mm) + 1.0)
-    was = wet[0] + (edges - wet[0]) / slower  # when what has fallen until now would have fallen
+    was = wet[0] + (edges - wet[0]) / slower  # time in the given rain with the same cumulative share
     fallen = np.vstack([np.zeros(rain_mm.shape[1]), rain_mm.cumsum(axis=0)])
     columns = [np.interp(was, edges, column) for column in fallen.T]
     return np.asarray(depth * _since(np.array(columns)).T)
@@ -143,7 +143,7 @@ def chicago(design: Design, gauges: int, decisions: int, decision_s: float, seed
 
 
 def _since(fallen: np.ndarray) -> np.ndarray:
-    """What falls between one column and the next of what has fallen until then; rounding makes no rain below zero."""
+    """Rain of each interval from cumulative rain; clipped at zero against rounding."""
     return np.maximum(np.diff(fallen), 0.0)
 
 
@@ -155,7 +155,7 @@ def _beta(x: np.ndarray, a: float, b: float) -> np.ndarray:
 
 
 def gauge_places_m(inp: Inp, gauges: tuple[str, ...]) -> np.ndarray:
-    """Where the gauges are, ``(gauges, 2)``; in the middle of the others where the input does not say."""
+    """Coordinates of the gauges, ``(gauges, 2)``; the mean of the others where the input has none."""
     places = {row[0]: (float(row[1]), float(row[2])) for row in inp.rows("SYMBOLS") if len(row) > 2}
     known = [places[gauge] for gauge in gauges if gauge in places] or [(0.0, 0.0)]
     middle = tuple(np.mean(known, axis=0))
@@ -163,7 +163,7 @@ def gauge_places_m(inp: Inp, gauges: tuple[str, ...]) -> np.ndarray:
 
 
 def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int, decision_s: float) -> np.ndarray:
-    """What falls by an input's rain series, as a table; see the module. None does where the input ignores rain.
+    """Table of an input's own rain; see the module. It is zero where the input ignores rain.
 
     Raises:
         CityloopError: if a gauge's series or file, or a month's factor on all rain, is missing or cannot be understood.
@@ -191,10 +191,10 @@ def file_rain(inp: Inp, gauges: tuple[str, ...], start: datetime, decisions: int
 
 
 def _factors(inp: Inp, start: datetime, times_s: np.ndarray, depths: np.ndarray) -> np.ndarray:
-    """What SWMM multiplies each value of a gauge by, where the input has factors for months; not rain that is told.
+    """SWMM's monthly factor on each value of a gauge, where the input has them; rain set at run time has none.
 
-    It takes that of the month in which it reads a value: ahead, when the wet one before begins. The first it reads
-    before it knows the month; the next wet one, too, if the first is not still to come.
+    SWMM takes the factor of the month in which it reads a value: ahead, when the previous wet one begins. It reads the
+    first before it knows the month; also the next wet one, unless the first is still to come.
     """
     factors = np.ones(len(times_s))
     for row in inp.rows("ADJUSTMENTS"):
@@ -246,15 +246,15 @@ def _station(inp: Inp, name: str, station: str, start: datetime) -> tuple[np.nda
 def _fallen(
     inp: Inp, row: list[str], start: datetime, times_s: np.ndarray, values: np.ndarray, at_s: np.ndarray
 ) -> np.ndarray:
-    """What has fallen on a gauge until given times, in its series' unit.
+    """Cumulative rain of a gauge at given times, in its series' unit.
 
-    A value holds for the gauge's interval, or until the next; then it is dry.
+    A value holds for the gauge's interval, or until the next value; then it is dry.
     """
     kind, interval_s = row[1].upper(), _interval_s(row)
     until_s = np.minimum(times_s + interval_s, np.append(times_s[1:], np.inf))
     if kind == "CUMULATIVE":
         falls = np.diff(values, prepend=0.0)
-        depths = np.where(falls < 0, values, falls)  # it starts anew
+        depths = np.where(falls < 0, values, falls)  # a sum that starts anew
     else:
         depths = values * (interval_s / 3600 if kind == "INTENSITY" else 1.0) * (until_s - times_s) / interval_s
     depths = depths * _factors(inp, start, times_s, depths)
@@ -336,13 +336,13 @@ def _seconds(word: str) -> float:
 
 
 def look_often(inp: Inp, seconds: int) -> None:
-    """Let SWMM look at rain at least once in the time that it is told for: what it does not look at does not fall.
+    """Let SWMM evaluate rain at least once in each interval for which it is set: rain in between would be lost.
 
-    A step that is no whole part of that time becomes the longest one that is no longer than it was.
+    A step that does not divide the interval becomes the longest shorter one that does.
 
     Args:
         inp: the input; its steps are changed.
-        seconds: for how long rain is told at a time.
+        seconds: interval for which rain is set at run time.
 
     Raises:
         CityloopError: if a step cannot be understood.
@@ -362,7 +362,7 @@ def look_often(inp: Inp, seconds: int) -> None:
 
 
 def series_start(inp: Inp, gauge_series: str) -> datetime:
-    """When a dated time series begins."""
+    """Beginning of a dated time series."""
     row = next(iter(inp.series(gauge_series)), [])
     if len(row) < 2 or not _is_date(row[0]):
         raise CityloopError(f"{inp.path.name} has no dated time series {gauge_series!r}: correct key 'series'")

@@ -1,7 +1,7 @@
-"""What SWMM tells a surrogate: what flows to tanks that stay empty, and how tanks answer to gates that move.
+"""SWMM runs for the surrogate: inflows of tanks that stay empty, and the response of tanks to moving gates.
 
-Neither runoff nor what pipes carry to a tank depends on gates while the tanks are low. So one run with tanks that never
-fill and gates that stay shut tells each tank's own inflow, whatever gates do later; what they let through comes on top.
+Neither runoff nor pipe flow to a tank depends on gates while the tanks are low. So one run with tanks that never fill
+and shut gates gives each tank's own inflow under any control; the flow through gates is added to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VAST_M2 = 1e6
 
 @dataclass(frozen=True)
 class Trace:
-    """One run with moving gates, a row a decision; volumes are since the start, all else is of its end.
+    """One run with moving gates, a row a decision; volumes are since the start, other values at the decision's end.
 
     Attributes:
         depth_m: of the reservoirs, ``(T + 1, K)``, the first at the start.
@@ -47,7 +47,7 @@ class Recorder:
     """Runs SWMM in this process on one scenario's network.
 
     Args:
-        scenario: where and how it rains.
+        scenario: network and rain.
         site: its site.
         parts: its reservoirs.
     """
@@ -66,11 +66,11 @@ class Recorder:
         self._vast = vast
 
     def weather(self, seed: int) -> Weather:
-        """An episode's rain."""
+        """Rain of an episode."""
         return Weather(self._scenario, self._site, self.setup, seed)
 
     def inflow_cms(self, seed: int) -> np.ndarray:
-        """Mean flow into each reservoir after every decision, ``(T, K)``, of gates nothing."""
+        """Mean flow into each reservoir after every decision, ``(T, K)``, without that through gates."""
         with tempfile.TemporaryDirectory(prefix="cityloop-") as folder:
             swmm = self._start(self._vast, Path(folder))
             try:
@@ -85,7 +85,7 @@ class Recorder:
         return np.diff(volumes, axis=0) / self._scenario.decision_s
 
     def trace(self, seed: int, settings: np.ndarray) -> Trace:
-        """A run with gates at settings ``(T, N)``."""
+        """A run with given settings of the gates, ``(T, N)``."""
         with tempfile.TemporaryDirectory(prefix="cityloop-") as folder:
             swmm = self._start(self.setup.inp, Path(folder))
             try:
@@ -111,5 +111,5 @@ class Recorder:
         swmm.set_settings(self._gates, np.array(settings, dtype=np.float64))
 
     def _advance(self, swmm: Swmm, weather: Weather, decision: int) -> None:
-        weather.tell(swmm, decision, self._gauges, swmm.nodes(()))
+        weather.apply(swmm, decision, self._gauges, swmm.nodes(()))
         swmm.advance(self._scenario.decision_s)

@@ -1,7 +1,7 @@
-"""A network as its surrogate sees it: tanks that gates empty or fill, and the orifices that let their water out.
+"""Reservoir model of a network for its surrogate: tanks that gates empty or fill, and their orifices.
 
-Derived from the SWMM input alone. All else (catchments, other pipes and tanks) reaches these tanks as an inflow that no
-decision changes, which SWMM itself tells (`recording.py`).
+Derived from the SWMM input alone. All else (catchments, other pipes and tanks) acts on these tanks as an inflow that no
+decision changes, recorded from SWMM (`recording.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from envs.drainage.network import downstream, ends_of, first_below
 from envs.drainage.site import DrainageSite
 
 BANDS = 10
-"""Parts of a tank's depth that have an area of their own."""
+"""Number of bands of a tank's depth, each with an area of its own."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Outlet:
         link: its SWMM link.
         source: index of the reservoir that it empties.
         to: index of the next reservoir downstream, -1: none.
-        gate: index of the site's gate that it is, -1: it stands open.
+        gate: index of its gate at the site, -1: uncontrolled, fully open.
         height_m, width_m: of its opening, when open.
-        sill_m: how high that begins over the tank's bottom.
+        sill_m: height of its lower edge over the tank's bottom.
         discharge: coefficient of discharge.
     """
 
@@ -52,8 +52,8 @@ class Reservoirs:
         tanks: their indices in the site.
         full_m: depths when full.
         initial_m: depths at the start.
-        controllable: whose overflow counts, bool.
-        sensitive: which overflow into a sensitive water, bool.
+        controllable: tanks whose overflow counts, bool.
+        sensitive: tanks that overflow into a sensitive water, bool.
         outlets: the orifices; those that are gates in the site's order.
     """
 
@@ -68,13 +68,13 @@ class Reservoirs:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was fitted, for reservoirs in their order; see `calibration.py`.
+    """Fitted parameters of the reservoirs, in their order; see `calibration.py`.
 
     Attributes:
         parts: the reservoirs.
         area_m2: of each band of depths, ``(K, BANDS)``.
-        brim_m3: what else a full tank takes before all overflows, ``(K,)``.
-        lag_s: how long water takes to it from the gates above, ``(K,)``.
+        brim_m3: volume that a full tank takes before it overflows, ``(K,)``.
+        lag_s: travel time to it from the gates above, ``(K,)``.
     """
 
     parts: Reservoirs
@@ -87,7 +87,7 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
     """The reservoirs of a site.
 
     Raises:
-        CityloopError: if something lets water out of them that the surrogate does not know.
+        CityloopError: if water leaves them by something that the surrogate does not model.
     """
     spills = [name for name in site.outfalls if name in (*site.controllable, *sensitive)]
     if spills:
@@ -96,38 +96,36 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
             "train on SWMM itself"
         )
     used = sorted({k for gate in site.gates for k in (gate.tank, gate.below) if k >= 0})
-    place = {tank: k for k, tank in enumerate(used)} | {-1: -1}
     names = tuple(site.tanks[k].id for k in used)
     storage = {row[0]: row for row in inp.rows("STORAGE")}
     for name in names:
         if name not in storage:
             raise CityloopError(f"{inp.path.name}: gates draw from {name}, which is no storage: there is no surrogate")
+    return Reservoirs(
+        names=names,
+        tanks=np.array(used),
+        full_m=np.array([site.tanks[k].full_m for k in used]),
+        initial_m=np.array([float(storage[name][3]) * inp.metre for name in names]),
+        controllable=np.array([name in site.controllable for name in names]),
+        sensitive=np.array([name in sensitive for name in names]),
+        outlets=_outlets(inp, site, used),
+    )
+
+
+def _outlets(inp: Inp, site: DrainageSite, used: list[int]) -> tuple[Outlet, ...]:
+    """Outlets of the site's tanks ``used``: its gates, then links that nobody controls."""
+    names = tuple(site.tanks[k].id for k in used)
+    place = {tank: k for k, tank in enumerate(used)} | {-1: -1}
     gates = {gate.id: k for k, gate in enumerate(site.gates)}
     orifices = {row[0]: row for row in inp.rows("ORIFICES")}
     shapes = {row[0]: row for row in inp.rows("XSECTIONS")}
-    ends = ends_of(inp)
+    ends, moved = ends_of(inp), ruled(inp, site.agents)
     below = downstream(ends)
-    moved = ruled(inp, site.agents)
-    links = [*gates, *(link for link, (start, _) in ends.items() if start in names and link not in gates)]
     outlets = []
-    for link in links:
-        row, shape = orifices.get(link), shapes.get(link, [])
-        if row is None or row[3].upper() != "SIDE" or len(shape) < 4 or shape[1].upper() != "RECT_CLOSED":
-            raise CityloopError(
-                f"{inp.path.name}: {link} is no rectangular orifice in a tank's side, the only kind that the surrogate "
-                "knows: train on SWMM itself"
-            )
-        if row[1] not in names:
-            raise CityloopError(f"{inp.path.name}: {link} draws from {row[1]}, no tank: there is no surrogate")
-        if link.casefold() in moved:
-            raise CityloopError(
-                f"{inp.path.name}: a rule acts on {link}, which the surrogate takes to stand open: train on SWMM itself"
-            )
-        source = names.index(row[1])
-        gate = gates.get(link, -1)
-        sill = 0.0 if row[4] == "*" else float(row[4]) * inp.metre
-        if inp.options.get("LINK_OFFSETS", "DEPTH").upper() == "ELEVATION" and row[4] != "*":
-            sill -= site.tanks[used[source]].invert_m
+    for link in (*gates, *(link for link, (start, _) in ends.items() if start in names and link not in gates)):
+        row, shape = orifices.get(link, []), shapes.get(link, [])
+        _refuse_unknown(inp, link, row, shape, names, link.casefold() in moved)
+        source, gate = names.index(row[1]), gates.get(link, -1)
         outlets.append(
             Outlet(
                 link=link,
@@ -136,16 +134,31 @@ def reservoirs(inp: Inp, site: DrainageSite, sensitive: tuple[str, ...] = ()) ->
                 gate=gate,
                 height_m=float(shape[2]) * inp.metre,
                 width_m=float(shape[3]) * inp.metre,
-                sill_m=sill,
+                sill_m=_sill_m(inp, row[4], site.tanks[used[source]].invert_m),
                 discharge=float(row[5]),
             )
         )
-    return Reservoirs(
-        names=names,
-        tanks=np.array(used),
-        full_m=np.array([site.tanks[k].full_m for k in used]),
-        initial_m=np.array([float(storage[name][3]) * inp.metre for name in names]),
-        controllable=np.array([name in site.controllable for name in names]),
-        sensitive=np.array([name in sensitive for name in names]),
-        outlets=tuple(outlets),
-    )
+    return tuple(outlets)
+
+
+def _refuse_unknown(inp: Inp, link: str, row: list[str], shape: list[str], names: tuple[str, ...], moved: bool) -> None:
+    """Refuse a link that the surrogate does not model; ``moved``: a control rule acts on it."""
+    if not row or row[3].upper() != "SIDE" or len(shape) < 4 or shape[1].upper() != "RECT_CLOSED":
+        raise CityloopError(
+            f"{inp.path.name}: {link} is no rectangular orifice in a tank's side, the only kind that the surrogate "
+            "knows: train on SWMM itself"
+        )
+    if row[1] not in names:
+        raise CityloopError(f"{inp.path.name}: {link} draws from {row[1]}, no tank: there is no surrogate")
+    if moved:
+        raise CityloopError(
+            f"{inp.path.name}: a rule acts on {link}, which the surrogate takes to stand open: train on SWMM itself"
+        )
+
+
+def _sill_m(inp: Inp, offset: str, invert_m: float) -> float:
+    """Height of an orifice's sill over its tank's bottom; SWMM's offset is a depth, or an elevation by its options."""
+    if offset == "*":
+        return 0.0
+    elevation = inp.options.get("LINK_OFFSETS", "DEPTH").upper() == "ELEVATION"
+    return float(offset) * inp.metre - (invert_m if elevation else 0.0)

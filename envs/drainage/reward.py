@@ -1,4 +1,4 @@
-"""What is wanted: little overflow where gates can help, and gates that rest. How much of each, the scenario says."""
+"""Reward: little overflow where gates can help, and little movement of gates; the scenario has the weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numba import njit, void
 from envs.drainage.site import DrainageSite
 
 EVENT_M3 = 2500.0
-"""Added to an event's size, so that a drizzle's few cubic metres do not count like a storm's."""
+"""Added to an event's size, so that the few cubic metres of a drizzle do not count like those of a storm."""
 
 EVENT_SHARE = 0.1
-"""Share of an event's rain that is taken for its size: large storms overflow whatever gates do, and would drown all."""
+"""Share of an event's rain that is its size: else storms that overflow under any control would dominate."""
 
 
 class DrainageReward:
@@ -23,9 +23,9 @@ class DrainageReward:
 
     Terms, each ``(N,)`` and negative, with the weights of the site:
         ``overflow``: controllable overflow since the last decision.
-        ``sensitive``: what of all overflow went into sensitive waters.
+        ``sensitive``: the part of all overflow into sensitive waters.
         ``movement``: how far the gate moved.
-        ``objective``: what the published objective rose by; only where it has a weight.
+        ``objective``: increase of the published objective; only where it has a weight.
     """
 
     def __init__(self, site: DrainageSite):

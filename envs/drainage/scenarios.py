@@ -1,4 +1,4 @@
-"""Where gates are controlled: Astlingen, the pystorms networks, and any SWMM input of a user's own.
+"""Scenarios of gates: Astlingen, the pystorms networks, and SWMM inputs of users' own.
 
 The networks are not ours to ship: they are read from the installed pystorms package, which bundles them. Its code is
 not imported.
@@ -17,50 +17,22 @@ from envs.core.errors import CityloopError
 from envs.core.frozen import Frozen
 from envs.core.scenario import Scenario
 from envs.drainage.inp import Inp
-
-Water = Literal["river", "sensitive"]
+from envs.drainage.terms import Timing, Weights
 
 MOST_STORMS, MOST_H = 1000, 10_000
-"""Of an episode's storms; of the hours between two, and before the first."""
+"""Largest number of an episode's storms; most hours between two, and before the first."""
 
 DEPTHS_MM, LENGTHS_H = (1.0, 120.0), (0.4, 14.0)
-"""The lightest and the heaviest, the shortest and the longest of random storms."""
-
-
-class Timing(Frozen):
-    """How gates are moved.
-
-    Attributes:
-        decision_s: seconds between two decisions; SWMM's routing step does not depend on it.
-        rate_per_min: largest change of a setting a minute, as a share of the whole way.
-        dwell_s: after a movement a gate rests for at least this long.
-        moves_per_day: movements of a gate in any 24 hours, at most.
-        deadband: a gate stays where it is for a setpoint that is closer than this.
-    """
-
-    decision_s: int = Field(default=300, ge=60, le=3600)
-    rate_per_min: float = Field(default=0.2, gt=0, le=1)
-    dwell_s: int = Field(default=600, ge=0, le=7200)
-    moves_per_day: int = Field(default=72, ge=1)
-    deadband: float = Field(default=0.05, ge=0, le=0.5)
-
-    @model_validator(mode="after")
-    def _can_move(self) -> Timing:
-        step = self.rate_per_min * self.decision_s / 60
-        if step <= self.deadband:
-            raise ValueError(
-                f"deadband is {self.deadband:g}, and a decision moves a gate by {step:g} at most: lower it"
-            )
-        return self
+"""Least and largest depth, shortest and longest duration of random storms."""
 
 
 class Storms(Frozen):
-    """Random storms that pass over a network's rain gauges; see `rain.py` for what they look like.
+    """Random storms that pass over a network's rain gauges; see `rain.py` for their form.
 
     Attributes:
-        depth_mm: median of a storm's depth; what is drawn stays within `DEPTHS_MM`.
+        depth_mm: median of a storm's depth; draws are clipped to `DEPTHS_MM`.
         depth_spread: standard deviation of the depth's logarithm.
-        hours: median of its duration; what is drawn stays within `LENGTHS_H`.
+        hours: median of its duration; draws are clipped to `LENGTHS_H`.
         hours_spread: standard deviation of the duration's logarithm.
         dry_hours: shortest and longest time without rain before it.
         count: fewest and most storms of an episode; later ones may find tanks that have not emptied yet.
@@ -117,7 +89,7 @@ class Design(Frozen):
     """Design storms of a random return period and duration.
 
     Attributes:
-        idf: how hard it rains.
+        idf: intensity of the rain.
         years: smallest and largest return period, drawn evenly in its logarithm.
         hours: shortest and longest duration, drawn likewise.
         peak: earliest and latest place of the peak, as a share of the duration.
@@ -138,7 +110,7 @@ class Design(Frozen):
 
 
 class Tide(Frozen):
-    """The level of the water that outfalls lead to: a sine with a random phase.
+    """Level of the outfalls' receiving water: a sine with a random phase.
 
     Attributes:
         mean_m: over the datum.
@@ -152,14 +124,14 @@ class Tide(Frozen):
 
 
 class Forecast(Frozen):
-    """What is said beforehand about the rain.
+    """Forecast of the rain.
 
     Attributes:
-        kind: ``perfect``, ``degraded`` (what falls between two lead times is multiplied by a random factor), or
+        kind: ``perfect``, ``degraded`` (rain between two lead times is multiplied by a random factor), or
             ``none``.
         error: standard deviation of the logarithm of that factor, an hour ahead; it grows with the square root of the
             lead time, as a random walk from one to the next. Its mean is one.
-        absent: share of episodes in which there is none all the same.
+        absent: share of episodes without any forecast.
     """
 
     kind: Literal["perfect", "degraded", "none"] = "perfect"
@@ -168,7 +140,7 @@ class Forecast(Frozen):
 
 
 class Sensors(Frozen):
-    """What is wrong with the sensors.
+    """Noise and faults of the sensors.
 
     Attributes:
         noise: relative standard deviation of levels and flows.
@@ -182,31 +154,15 @@ class Sensors(Frozen):
 
 
 class Faults(Frozen):
-    """What is wrong with the network.
+    """Faults of the network.
 
     Attributes:
-        stuck_gates: so many gates, drawn for each episode, do not move.
+        stuck_gates: number of gates that do not move, drawn for each episode.
         blocked: conduit → share of its full flow that still passes.
     """
 
     stuck_gates: int = Field(default=0, ge=0)
     blocked: dict[str, float] = Field(default_factory=dict)
-
-
-class Weights(Frozen):
-    """What is wanted, for training: what each thing costs.
-
-    Attributes:
-        overflow: controllable overflow of an event's whole size (`reward.py` says how large that is).
-        sensitive: the same for what flows into sensitive waters, wherever it left the network.
-        movement: a gate's movement from shut to open.
-        objective: a unit of the published objective.
-    """
-
-    overflow: float = Field(default=30.0, ge=0)
-    sensitive: float = Field(default=15.0, ge=0)
-    movement: float = Field(default=0.05, ge=0)
-    objective: float = Field(default=0.0, ge=0)
 
 
 class DrainageScenario(Scenario):
@@ -219,21 +175,21 @@ class DrainageScenario(Scenario):
         fail_safe: gate → where it goes while its tank's level is unknown; the static setting if not given.
         reduced: gate → its setting in the equal-filling rule while its tank is the emptiest; half of the static one if
             not given.
-        controllable: nodes whose overflow the gates can influence, and outfalls where what runs out is an overflow;
+        controllable: nodes whose overflow the gates can influence, and outfalls whose outflow counts as overflow;
             none given: all nodes but outfalls, and the outfalls in ``sensitive``.
         sensitive: nodes that overflow into a water that is to be spared, and outfalls that lead to one.
         treatment: outfalls whose water is treated; none given: all where it does not count as overflow.
         objective: a published objective that is computed beside the volumes (`objectives.OBJECTIVES`).
-        rain: ``file`` (what the input file says), or new for each seed: ``varied`` (the file's, harder or slower),
+        rain: ``file`` (that of the input file), or new for each seed: ``varied`` (the file's, harder or slower),
             ``storms`` (random ones) or ``design`` (Chicago storms of a random return period).
-        series: prefix of the input file's rain series to run on instead of what its gauges name, one a gauge,
+        series: prefix of the input file's rain series to run on instead of its gauges' own, one a gauge,
             numbered from 1; the episode then begins when the first does.
-        storms, design, varied: how random rain looks.
-        tide: what outfalls lead to.
-        forecast: what is known beforehand.
-        timing: how gates are moved.
-        weights: what a policy is trained for.
-        sensors, faults: what is wrong.
+        storms, design, varied: parameters of random rain.
+        tide: level of the outfalls' receiving water.
+        forecast: of the rain.
+        timing: limits of the gates' movements.
+        weights: of the reward.
+        sensors, faults: noise and faults.
     """
 
     system: Literal["drainage"] = "drainage"
@@ -312,7 +268,7 @@ class DrainageScenario(Scenario):
 
 
 def input_s(inp: Inp) -> float:
-    """How long an input's run lasts in seconds; 0 where it does not say.
+    """Duration of an input's run in seconds; 0 where it is not given.
 
     Raises:
         CityloopError: if it ends before it begins.
@@ -354,7 +310,7 @@ PYSTORMS: dict[str, tuple[float, tuple[str, ...], str]] = {
     "gamma": (180, (), "eleven detention ponds in a row"),
     "epsilon": (360, tuple(f"ISD{k:03d}" for k in range(1, 12)), "eleven dams in sewers that hold solids back"),
 }
-"""Scenario of pystorms → hours, what is controlled (nothing named: all), and what it is."""
+"""Scenario of pystorms → hours, controlled links (none named: all), and description."""
 
 SCENARIOS: dict[str, str] = {
     "astlingen": "six tanks and four gates of the Astlingen benchmark, random storms",
@@ -395,7 +351,7 @@ def load(name: str) -> DrainageScenario:
 
 
 def _astlingen(common: dict[str, Any], event: str) -> DrainageScenario:
-    """Astlingen under random storms, or under what its gauges recorded."""
+    """Astlingen under random storms, or under recorded rain."""
     common |= ASTLINGEN | {"inp": _pystorms("zeta")}
     if not event:
         return DrainageScenario(**common, rain="storms", duration_s=36 * 3600)

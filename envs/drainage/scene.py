@@ -1,4 +1,4 @@
-"""What a drainage network looks like: its nodes and links on the map of the SWMM input."""
+"""Map of a drainage network: its nodes and links at the coordinates of the SWMM input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong in one episode: sensors, gates, and the forecast."""
+"""Faults of an episode (level sensors, gates), and the rain forecast with its errors."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from envs.drainage.scenarios import DrainageScenario, Forecast
 from envs.drainage.site import LEADS_MIN
 
 
-class Faults:
+class EpisodeFaults:
     """Silent, stuck and noisy level sensors, and gates that do not move.
 
     Args:
-        scenario: how bad it is.
+        scenario: rates of faults, and noise.
         tanks: number of level sensors.
         gates: number of gates.
-        seed: which ones, and the noise.
+        seed: draws the sensors and gates concerned, and the noise.
 
     Attributes:
-        silent, stuck: which level sensors are silent, and which repeat their first value, bool ``(tanks,)``.
-        stuck_gate: which gates do not move, bool ``(gates,)``.
+        silent, stuck: level sensors that are silent, and that repeat their first value, bool ``(tanks,)``.
+        stuck_gate: gates that do not move, bool ``(gates,)``.
     """
 
     def __init__(self, scenario: DrainageScenario, tanks: int, gates: int, seed: int):
@@ -35,7 +35,7 @@ class Faults:
         self.stuck_gate[self._rng.permutation(gates)[: scenario.faults.stuck_gates]] = True
 
     def apply(self, true: Readings) -> Readings:
-        """What arrives at the controller."""
+        """Readings as the controller gets them, from true ones."""
         if self._sound:
             return true
         depth, flow = true["depth_m"].copy(), true["flow_cms"].copy()
@@ -53,20 +53,20 @@ class Forecaster:
     """Rain from now until each lead time, for every gauge.
 
     Args:
-        forecast: how good it is.
+        forecast: its quality.
         table: the rain that will fall, mm, ``(decisions, gauges)``.
         decision_s: seconds of a row.
-        seed: the errors, and whether there is one at all.
+        seed: draws the errors, and whether there is a forecast at all.
 
     Attributes:
-        said_mm: at every decision, and at the end, ``(decisions + 1, gauges * leads)``; NaN where there is no forecast.
+        forecast_mm: at every decision and at the end, ``(decisions + 1, gauges * leads)``; NaN: no forecast.
     """
 
     def __init__(self, forecast: Forecast, table: np.ndarray, decision_s: float, seed: int):
         decisions, gauges = table.shape
         absent = forecast.kind == "none" or np.random.default_rng([seed, 8]).random() < forecast.absent
         if absent:
-            self.said_mm = np.full((decisions + 1, gauges * len(LEADS_MIN)), np.nan)
+            self.forecast_mm = np.full((decisions + 1, gauges * len(LEADS_MIN)), np.nan)
             return
         fallen = np.concatenate([np.zeros((1, gauges)), np.cumsum(table, axis=0)])
         ends = np.arange(decisions + 1)[:, None] + 60.0 * np.array(LEADS_MIN) / decision_s
@@ -80,8 +80,8 @@ class Forecaster:
             walk = np.cumsum(drawn * np.sqrt(np.diff(variance, prepend=0.0)), axis=1)
             factor = np.exp(walk - variance / 2)  # its mean is one at every lead time
             ahead = np.cumsum(np.diff(ahead, axis=1, prepend=0.0) * factor[..., None], axis=1)
-        self.said_mm = ahead.transpose(0, 2, 1).reshape(decisions + 1, -1)
+        self.forecast_mm = ahead.transpose(0, 2, 1).reshape(decisions + 1, -1)
 
     def __call__(self, decision: int) -> np.ndarray:
         """``(gauges * leads,)`` in mm; NaN where there is no forecast."""
-        return self.said_mm[decision]
+        return self.forecast_mm[decision]

@@ -1,4 +1,4 @@
-"""What is fixed about a drainage network: tanks, gates, gauges, outfalls and how they hang together.
+"""Site of a drainage network: tanks, gates, gauges, outfalls and their connections.
 
 Plain data, derived from a SWMM input by `network.py` and readable without SWMM. SI units, whatever the input's are.
 """
@@ -9,15 +9,19 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.site import Site
-from envs.drainage.scenarios import Timing, Weights
+from envs.drainage.terms import Timing, Weights
 
 LEADS_MIN = (15, 30, 60, 120)
 """Lead times of the rain forecast: for each the rain from now until then."""
+
+NEARLY_FULL = 0.95
+"""Filling from which a tank counts as nearly full: it may lose water over its weir, and one of its gates stays open."""
 
 
 class Tank(Frozen):
@@ -27,8 +31,8 @@ class Tank(Frozen):
         id: SWMM node.
         invert_m: height of its bottom.
         full_m: depth when it is full.
-        surcharge_m: how much higher the water may stand there, under pressure, before it leaves the network.
-        rain: share of its catchment that each gauge stands for, in the order of the site's gauges; it sums to one, or
+        surcharge_m: additional depth under pressure before water leaves the network.
+        rain: share of its catchment represented by each gauge, in the order of the site's gauges; it sums to one, or
             to zero where no catchment drains here directly.
         catchment_ha: area that drains here without passing another tank.
     """
@@ -52,11 +56,11 @@ class Gate(Frozen):
     Attributes:
         id: SWMM link.
         kind: orifice, weir or pump.
-        tank: index of the tank that it empties, -1: none, as an ideal pump passes on what comes in.
+        tank: index of the tank that it empties, -1: none, as an ideal pump passes its inflow on.
         below: index of the next tank downstream, -1: none.
         tide: index of the tidal water that it opens to directly, -1: none.
         static: its setting in the network's static plan.
-        fail_safe: where it goes when its tank's level is unknown.
+        fail_safe: its setting while its tank's level is unknown.
         reduced: its setting in the equal-filling rule while its tank is the emptiest.
     """
 
@@ -71,7 +75,7 @@ class Gate(Frozen):
 
 
 class Node(Frozen):
-    """Where something is on the map, in the input's own coordinates.
+    """A node on the map, in the input's own coordinates.
 
     Attributes:
         id: SWMM node.
@@ -86,7 +90,7 @@ class Node(Frozen):
 
 
 class Link(Frozen):
-    """What joins two nodes of the map.
+    """A link between two nodes of the map.
 
     Attributes:
         id: SWMM link.
@@ -102,17 +106,17 @@ class DrainageSite(Site):
     """A drainage network.
 
     Attributes:
-        timing: how gates are moved here.
+        timing: limits of the gates' movements.
         tanks: all storage nodes, then the other nodes that gates draw from.
         gates: the agents.
         gauges: rain gauges.
         outfalls: where water leaves the network.
         tides: those of them whose receiving water has a level of its own.
         nodes, links: the network as a map; empty where the input has no coordinates.
-        controllable: nodes whose overflow the gates can influence, and outfalls where what runs out is one.
-        drained: tanks that water leaves by a link that nobody controls, by an ideal pump or into the ground, too.
-        weights: what a policy is trained for here.
-        input: path of the SWMM input, for controllers that look ahead with it; empty: nobody knows.
+        controllable: nodes whose overflow the gates can influence, and outfalls whose outflow counts as overflow.
+        drained: tanks with other outlets: uncontrolled links, ideal pumps, or seepage into the ground.
+        weights: of the reward.
+        input: path of the SWMM input, for controllers that look ahead with it; empty: unknown.
         start: when episodes begin; None: when the input does.
     """
 
@@ -133,15 +137,13 @@ class DrainageSite(Site):
 
     @property
     def history(self) -> Any:
-        """Map, other drains, what is wanted, what one may look ahead with, and when an alarm is due: none changes what
-        a command means.
-        """
+        """Map, other outlets, reward, SWMM input, and depths of alarms: none changes the meaning of a command."""
         kept = ("nodes", "links", "controllable", "drained", "weights", "input", "start")
         return {**dict.fromkeys(kept, True), "tanks": {"__all__": {"surcharge_m"}}}
 
     @property
     def place(self) -> Any:
-        """Tanks, what each gate is and joins, and where water leaves."""
+        """Tanks, kind and connections of each gate, and outfalls."""
         tanks = [(tank.id, tank.invert_m, tank.full_m, tank.catchment_ha) for tank in self.tanks]
         return tanks, [(gate.id, gate.kind, gate.tank, gate.below) for gate in self.gates], self.outfalls
 
@@ -149,6 +151,17 @@ class DrainageSite(Site):
     def agents(self) -> tuple[str, ...]:
         """The gates' names."""
         return tuple(gate.id for gate in self.gates)
+
+    @property
+    def rain_shares(self) -> np.ndarray:
+        """Weight of each gauge in the rain on each gate's tank, ``(gates, gauges)``.
+
+        Weights are equal where no catchment drains to the tank.
+        """
+        even = np.full(len(self.gauges), 1.0 / max(len(self.gauges), 1))
+        own = [self.tanks[gate.tank].rain if gate.tank >= 0 else () for gate in self.gates]
+        shares = np.array([rain if any(rain) else even for rain in own], dtype=np.float64)
+        return shares.reshape(len(self.gates), len(self.gauges))
 
     @cached_property
     def axes(self) -> Axes:

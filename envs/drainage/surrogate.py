@@ -1,8 +1,8 @@
-"""A network's reservoirs as tensors: many episodes at once, to be learned through; `reservoirs.py` says what is there.
+"""Differentiable surrogate: a network's reservoirs (`reservoirs.py`) as tensors, many episodes at once.
 
-A tank's depth follows from what it holds, orifices let out what SWMM's formula says of depth and setting, what they let
-out reaches the next tank some minutes later, and what a full tank cannot hold overflows. Pipes below are taken to run
-free, whatever the levels there.
+A tank's depth follows from its volume; flow through orifices follows SWMM's formula of depth and setting and reaches
+the next tank some minutes later; the excess over a full tank's volume overflows. Orifices have free outflow, whatever
+the level below.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from envs.drainage.reservoirs import BANDS, Calibration
 
 SUBSTEP_S = 300.0
-"""Of the balance, at most: tanks drain in hours."""
+"""Largest time step of the water balance: tanks drain in hours."""
 
 GRAVITY = 9.80665
 TINY = 1e-6
@@ -33,9 +33,9 @@ class Basin:
     Attributes:
         parts: its reservoirs.
         dt_s: seconds of a step of the balance.
-        volume_m3: what they hold, ``(E, K)``.
-        let_out_cms: through each outlet in the last step, ``(E, O)``.
-        under_way: the same of steps whose water has not all arrived yet, the last first.
+        volume_m3: their volumes, ``(E, K)``.
+        let_out_cms: flow through each outlet in the last step, ``(E, O)``.
+        under_way: the same of earlier steps whose water is still on its way, the last first.
     """
 
     volume_m3: Tensor
@@ -74,7 +74,7 @@ class Basin:
         self.under_way = []
 
     def begin(self, episodes: int) -> None:
-        """All tanks as they are at the start."""
+        """Set all tanks to their initial volumes."""
         self.volume_m3 = self._initial_m3.repeat(episodes, 1)
         self.under_way = [torch.zeros(episodes, len(self.parts.outlets)) for _ in range(self._memory)]
 
@@ -84,7 +84,7 @@ class Basin:
         return (over.clamp(min=0.0).minimum(self._band) / self._area).sum(dim=-1)
 
     def flow_cms(self, depth_m: Tensor, settings: Tensor) -> Tensor:
-        """What outlets let out, ``(E, O)``, by SWMM's formula of an orifice in a side: a weir while it runs part full.
+        """Flow through outlets, ``(E, O)``, by SWMM's formula of a side orifice: a weir while it runs part full.
 
         Args:
             depth_m: ``(E, K)``.
@@ -100,11 +100,11 @@ class Basin:
         return torch.where((open_ > 0) & (head > 0), flow, torch.zeros_like(flow))
 
     def advance(self, settings: Tensor, inflow_cms: Tensor) -> Tensor:
-        """One decision; what overflowed, ``(E, K)`` in m³.
+        """Advance by one decision; the overflow, ``(E, K)`` in m³.
 
         Args:
             settings: of the gates, ``(E, N)``.
-            inflow_cms: what comes to each reservoir from elsewhere, ``(E, K)``.
+            inflow_cms: other inflow of each reservoir, ``(E, K)``.
         """
         spilled = torch.zeros_like(self.volume_m3)
         for _ in range(self.substeps):
@@ -125,7 +125,7 @@ class Basin:
 
 
 def play(basin: Basin, settings: np.ndarray, inflow_cms: np.ndarray) -> np.ndarray:
-    """Overflow of each reservoir, ``(E, K)`` in m³, of whole episodes whose settings are known.
+    """Overflow of each reservoir, ``(E, K)`` in m³, over whole episodes with given settings.
 
     Args:
         basin: the network.

@@ -28,7 +28,7 @@ Places = np.ndarray
 """SWMM's indices of nodes, links or gauges, int32 ``(n,)``."""
 
 PLACED = re.compile(r"(ERROR .*) at line \d+ of (.*):")
-"""What SWMM's report says of a row that it does not understand; the row stands below it."""
+"""Error of SWMM's report on a row that it does not understand; the row is in the next line."""
 
 
 def load() -> None:
@@ -105,7 +105,7 @@ class Swmm:
             self._simulation = None
 
     def __del__(self) -> None:
-        """Make room for the next simulation where nobody closed this one; a forked copy leaves it to its owner."""
+        """Close a simulation that is still open, for the next one's sake; a forked copy leaves it to its owner."""
         if not sys.is_finalizing() and self._owner == os.getpid():
             self._release()
 
@@ -142,7 +142,7 @@ class Swmm:
         return self._simulation.current_time
 
     def close(self) -> None:
-        """End the simulation, and read what only its end tells. May be called twice."""
+        """End the simulation, and read the mass balance, which is known only then. May be called twice."""
         if self._simulation is None:
             return
         try:
@@ -179,7 +179,7 @@ class Swmm:
         return self._metre * self.depths(nodes)
 
     def depths(self, nodes: Places) -> np.ndarray:
-        """The same in the input's unit of length."""
+        """Depths in the input's unit of length."""
         return self._node(nodes, self._enum.NodeResult.DEPTH)
 
     def volumes_m3(self, nodes: Places) -> np.ndarray:
@@ -230,7 +230,7 @@ class Swmm:
         spilt_m3: Places,
         flows_cms: Places,
     ) -> Meter:
-        """What reads all of these at once, in this order: five of nodes, one of links.
+        """A meter of all of these values, in this order: five of nodes, one of links.
 
         Heads are over the datum; volumes since the start: what has left the network at nodes, and what came to others.
         """
@@ -253,7 +253,7 @@ class Swmm:
         self._set(self._values.set_links, links, settings)
 
     def set_rain(self, gauges: Places, rates_mmh: np.ndarray) -> None:
-        """Let it rain on gauges until told otherwise."""
+        """Set the rain on gauges, until it is set again."""
         self._set(self._values.set_gauges, gauges, rates_mmh / self._inp.millimetre)
 
     def set_stages(self, outfalls: Places, levels_m: np.ndarray) -> None:
@@ -287,7 +287,7 @@ class Meter:
         self._factors = np.concatenate([np.full(len(places), factor) for places, _, factor in rows])
 
     def __call__(self, seconds: float = 0.0) -> list[np.ndarray]:
-        """What stands there after so many seconds, an array a row that it was made with.
+        """Advance by some seconds, and read the values, an array for each row.
 
         Raises:
             CityloopError: if SWMM stops.
@@ -304,7 +304,7 @@ class Meter:
 
 
 def _understood(code: int) -> None:
-    """Raise what SWMM says is wrong with a value that was read or set."""
+    """Raise an error if SWMM refused a value that was read or set."""
     if code:
         raise CityloopError(f"SWMM does not know a node, link or gauge any more, or what was set there (error {code})")
 
@@ -315,7 +315,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _simulation(path: Path, folder: Path) -> Any:
-    """A simulation of pyswmm's, in place of one that nobody holds any more."""
+    """A simulation of pyswmm, after collecting one that is no longer referenced."""
     from pyswmm import Simulation
     from pyswmm.errors import MultiSimulationError
 
@@ -328,9 +328,9 @@ def _simulation(path: Path, folder: Path) -> Any:
 
 
 def _reason(error: Exception, folder: Path) -> str:
-    """What SWMM's report says is wrong, else what was raised.
+    """The error of SWMM's report, else the message of the exception.
 
-    It counts the lines of the input as it is run, which are not those of the user's: the row itself is told instead.
+    The report counts lines of the input as it is run, not of the user's, so the row itself is given instead.
     """
     report = folder / "model.rpt"
     lines = report.read_text(errors="replace").splitlines() if report.is_file() else []

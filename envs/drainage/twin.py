@@ -1,4 +1,4 @@
-"""A network's surrogate under control, to learn through: days of many events as one differentiable computation.
+"""A network's surrogate under control, for back-propagation: days of many events as one differentiable computation.
 
 Rain, forecasts, faults and the guard are the functions that the world and the loop run; the columns of `features.py`
 that depend on levels and gates are written again, on tensors (`view.py`). A gradient passes a guard that limits a
@@ -26,18 +26,18 @@ from envs.drainage.surrogate import Basin
 from envs.drainage.view import View
 
 LIBRARY = 2
-"""Recorded days for each plant."""
+"""Number of recorded days for each plant."""
 
 EVENT_M3 = 1000.0
-"""Added to what a day overflows under the static plan, as small events would count for too much otherwise."""
+"""Added to a day's overflow under the static plan, so that small events do not count too much."""
 
 MOVED = 1e-6
-"""A smaller movement is none."""
+"""Least change of a setting that counts as a movement."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a policy led to, up to here.
+    """Result of a policy so far.
 
     Attributes:
         overflow_m3: of each reservoir, ``(E, K)``.
@@ -49,15 +49,15 @@ class Played:
 
 
 class Twin:
-    """``num_envs`` days of a scenario's episodes that are learned through, other days for each window.
+    """``num_envs`` days of a scenario's episodes for back-propagation, other days in each window.
 
-    A day costs what overflows that counts, by the scenario's weights, as a share of what does under the static plan and
-    `EVENT_M3`, and what its gates move.
+    The cost of a day is its overflow, weighted as by the scenario, relative to that under the static plan plus
+    `EVENT_M3`, and the movement of its gates.
 
     Args:
-        scenario: which; episodes are of its training seeds.
-        num_envs: how many.
-        seed: of everything random.
+        scenario: episodes are of its training seeds.
+        num_envs: number of days.
+        seed: of all random numbers.
 
     Raises:
         CityloopError: if there is no surrogate of the network.
@@ -89,7 +89,7 @@ class Twin:
         return Window(cost, float(cost.detach()), decisions * self.num_envs * self.agents)
 
     def play(self, policy: Levels, days: Days, decisions: int) -> Played:
-        """What a policy leads to in the first decisions of some days; gates begin at their static settings."""
+        """Result of a policy over the first decisions of some days; gates begin at their static settings."""
         basin, count = self._basin, len(days.volume_m3)
         basin.volume_m3, basin.under_way = days.volume_m3, list(days.under_way.unbind(dim=1))
         settings = self._static.repeat(count, 1)
@@ -117,14 +117,14 @@ class Twin:
         return Played(over, movement)
 
     def _guarded(self, asked: Tensor, readings: dict[str, np.ndarray]) -> Tensor:
-        """What the guard makes of requests."""
+        """Requests after the guard."""
         limited, why = self._guard.limit(readings, asked.detach().numpy().astype(np.float64))
         passes = torch.from_numpy((why == 0) | (why == RANGE) | (why == RATE) | (why == DEADBAND))
         command = torch.from_numpy(limited).to(asked.dtype)
         return torch.where(passes, asked + (command - asked).detach(), command)
 
     def _noisy(self, values: Tensor, least: float = -math.inf) -> Tensor:
-        """What sensors make of values."""
+        """Values with the sensors' noise."""
         spread = self.scenario.sensors.noise
         if not spread:
             return values
@@ -132,9 +132,9 @@ class Twin:
         return values * torch.from_numpy(factor).to(values.dtype)
 
     def get_state(self) -> Any:
-        """Which days come next."""
+        """State of the generator that draws the days."""
         return self._rng.bit_generator.state
 
     def set_state(self, state: Any) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self._rng.bit_generator.state = state

@@ -1,7 +1,7 @@
 """SWMM's values, many at a time: compiled code (numba) that calls SWMM's own C interface.
 
-Its toolkit gives Python one value a call, at a microsecond or two each: after SWMM itself that took longest of a
-decision. Importing this loads SWMM's library. Places are SWMM's indices, int32 ``(n,)``; values are in its units.
+The toolkit gives Python one value a call, at a microsecond or two each: after SWMM itself that took most of the time of
+a decision. Importing this loads SWMM's library. Places are SWMM's indices, int32 ``(n,)``; values are in its units.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ NODE_STATS = 16
 """Size of SWMM's ``SM_NodeStats`` in doubles: fifteen, and an integer."""
 
 FLOODED, FLOODED_H = 4, 5
-"""Where its volume that left the network stands, and for how many hours that went on."""
+"""Indices of the volume that left the network, and of the hours of flooding."""
 
 _places, _factors = types.Array(int32, 1, "C", readonly=True), types.Array(real, 1, "C", readonly=True)
 _values = real[::1]
 
 
 NODE, LINK, FLOODING, INFLOW = 0, 1000, 2000, 3000
-"""Kinds of values, as `advance_and_read` takes them: what is added to a ``NodeResult`` or a ``LinkResult``, volumes
-that left the network at nodes, and volumes that came into them."""
+"""Kinds of values for `advance_and_read`: offsets of a ``NodeResult`` and a ``LinkResult``, volumes that left the
+network at nodes, and volumes that came into them."""
 
 
 @njit(real(int32, _places, _places, _factors, _values), cache=True)
@@ -60,8 +60,8 @@ def advance_and_read(
     """Advance by seconds, if any, and read values of any kinds, each times its factor.
 
     Returns:
-        Days since the start, 0 at the end, and if nothing was to advance; NaN if SWMM stopped, and then nothing is
-        read; what it says is wrong with a value, negative.
+        Days since the start; 0 at the end, and if there was nothing to advance; NaN if SWMM stopped, and nothing is
+        read; the negative of SWMM's error code if a value cannot be read.
     """
     wrong, days, stats = 0, np.zeros(1), np.zeros(NODE_STATS)
     if seconds > 0 and _stride(seconds, days.ctypes):
@@ -82,7 +82,7 @@ def advance_and_read(
 
 @njit(int32(_places, int32, _values), cache=True)
 def node_results(nodes: np.ndarray, kind: int, out: np.ndarray) -> int:
-    """Read one kind of ``NodeResult`` at nodes; what SWMM says is wrong, or 0."""
+    """Read one kind of ``NodeResult`` at nodes; SWMM's error code, or 0."""
     wrong = 0
     for k in range(len(nodes)):
         wrong |= _node(nodes[k], kind, out[k:].ctypes)
@@ -91,7 +91,7 @@ def node_results(nodes: np.ndarray, kind: int, out: np.ndarray) -> int:
 
 @njit(int32(_places, int32, _values), cache=True)
 def link_results(links: np.ndarray, kind: int, out: np.ndarray) -> int:
-    """Read one kind of ``LinkResult`` at links; what SWMM says is wrong, or 0."""
+    """Read one kind of ``LinkResult`` at links; SWMM's error code, or 0."""
     wrong = 0
     for k in range(len(links)):
         wrong |= _link(links[k], kind, out[k:].ctypes)
@@ -100,7 +100,7 @@ def link_results(links: np.ndarray, kind: int, out: np.ndarray) -> int:
 
 @njit(int32(_places, _values), cache=True)
 def node_inflows(nodes: np.ndarray, out: np.ndarray) -> int:
-    """Volumes that came into nodes since the start; what SWMM says is wrong, or 0."""
+    """Volumes that came into nodes since the start; SWMM's error code, or 0."""
     wrong = 0
     for k in range(len(nodes)):
         wrong |= _inflow(nodes[k], out[k:].ctypes)
@@ -109,7 +109,7 @@ def node_inflows(nodes: np.ndarray, out: np.ndarray) -> int:
 
 @njit(int32(_places, _values, _values), cache=True)
 def node_flooding(nodes: np.ndarray, volume: np.ndarray, hours: np.ndarray) -> int:
-    """Volumes that left the network at nodes since the start, and for how long; what SWMM says is wrong, or 0."""
+    """Volumes that left the network at nodes since the start, and for how long; SWMM's error code, or 0."""
     wrong, stats = 0, np.zeros(NODE_STATS)
     for k in range(len(nodes)):
         wrong |= _stats(nodes[k], stats.ctypes)
@@ -119,7 +119,7 @@ def node_flooding(nodes: np.ndarray, volume: np.ndarray, hours: np.ndarray) -> i
 
 @njit(int32(_places, _values), cache=True)
 def set_links(links: np.ndarray, settings: np.ndarray) -> int:
-    """Move gates, weirs and pumps; what SWMM says is wrong, or 0."""
+    """Move gates, weirs and pumps; SWMM's error code, or 0."""
     wrong = 0
     for k in range(len(links)):
         wrong |= _setting(links[k], settings[k])
@@ -128,7 +128,7 @@ def set_links(links: np.ndarray, settings: np.ndarray) -> int:
 
 @njit(int32(_places, _values), cache=True)
 def set_gauges(gauges: np.ndarray, rates: np.ndarray) -> int:
-    """Let it rain; what SWMM says is wrong, or 0."""
+    """Let it rain; SWMM's error code, or 0."""
     wrong = 0
     for k in range(len(gauges)):
         wrong |= _rain(gauges[k], rates[k])
@@ -137,7 +137,7 @@ def set_gauges(gauges: np.ndarray, rates: np.ndarray) -> int:
 
 @njit(int32(_places, _values), cache=True)
 def set_stages(outfalls: np.ndarray, levels: np.ndarray) -> int:
-    """Set levels of receiving waters; what SWMM says is wrong, or 0."""
+    """Set levels of receiving waters; SWMM's error code, or 0."""
     wrong = 0
     for k in range(len(outfalls)):
         wrong |= _stage(outfalls[k], levels[k])

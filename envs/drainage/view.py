@@ -1,4 +1,4 @@
-"""What `features.py` says of gates, on tensors: the columns that levels and gates have a part in, batched."""
+"""Features of gates on tensors, batched: the columns of `features.py` that depend on levels and gates."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class View:
         """Columns `GATE_FEATURES`, ``(E, N, 24)``.
 
         Args:
-            depth_m: as sensors say, ``(E, K)``.
-            known: which sensors speak, bool ``(E, K)``.
-            settings: where gates stand, ``(E, N)``.
-            still_s: for how long they have, ``(E, N)``.
-            flow_cms: what they let through, ``(E, N)``.
-            weather: what `DrainageFeatures.weather` says, ``(E, N, 7)``.
+            depth_m: measured depths, ``(E, K)``.
+            known: sensors that are not silent, bool ``(E, K)``.
+            settings: of the gates, ``(E, N)``.
+            still_s: seconds since they moved, ``(E, N)``.
+            flow_cms: measured flows through them, ``(E, N)``.
+            weather: of `DrainageFeatures.weather`, ``(E, N, 7)``.
         """
         seen = known.float()
         filled = seen * depth_m / self._full

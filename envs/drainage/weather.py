@@ -1,4 +1,4 @@
-"""What comes from outside in one episode: rain and tide, and the input that SWMM runs on."""
+"""Boundary conditions of an episode: rain and tide, and the input that SWMM runs on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.drainage.inp import Inp, free_pumps, refuse_rain_elsewhere, strip, tell_gauges
+from envs.drainage.inp import Inp, dry_gauges, free_pumps, refuse_rain_elsewhere, strip
 from envs.drainage.rain import chicago, file_rain, gauge_places_m, look_often, moment, series_start, storm, varied
 from envs.drainage.scenarios import DrainageScenario
 from envs.drainage.site import DrainageSite
@@ -18,13 +18,13 @@ from envs.drainage.swmm import Places, Swmm
 
 @dataclass(frozen=True)
 class Setup:
-    """What is the same in all episodes of a scenario.
+    """Setup that all episodes of a scenario share.
 
     Attributes:
-        inp: the input as it is run, but for what is told at run time.
+        inp: the input as it is run; rain and tide may be set at run time.
         start: when episodes begin.
         end: when the input's run ends.
-        rain_mm: the input's own rain, ``(decisions, gauges)``; None where it plays no part.
+        rain_mm: the input's own rain, ``(decisions, gauges)``; None where it is not used.
     """
 
     inp: Inp
@@ -63,12 +63,12 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
         rain_mm = file_rain(inp, site.gauges, start, scenario.decisions, scenario.decision_s)
     if scenario.rain != "file":
         refuse_rain_elsewhere(inp)
-        tell_gauges(inp)
+        dry_gauges(inp)
         look_often(inp, scenario.timing.decision_s)
     inp.replace("CONDUITS", [_blocked(row, scenario.faults.blocked) for row in inp.rows("CONDUITS")])
     strip(inp, site.agents)
     free_pumps(inp, site.agents)
-    if not scenario.objective:  # SWMM never yields a last part of a step: let it have one more
+    if not scenario.objective:  # SWMM does not return after a last partial step, so it runs one more
         end = start + timedelta(seconds=(scenario.decisions + 1) * scenario.decision_s)
         for key, when in (("START", start), ("REPORT_START", start), ("END", end)):
             inp.set_options(**{f"{key}_DATE": f"{when:%m/%d/%Y}", f"{key}_TIME": f"{when:%H:%M:%S}"})
@@ -76,7 +76,7 @@ def set_up(scenario: DrainageScenario, site: DrainageSite) -> Setup:
 
 
 def _blocked(row: list[str], blocked: Mapping[str, float]) -> list[str]:
-    """A conduit as rough as lets the given share of its full flow pass: by Manning's formula Q ~ 1/n."""
+    """A conduit's row, its roughness raised so that the given share of full flow passes (Manning: Q ~ 1/n)."""
     if row[0] not in blocked:
         return row
     return [*row[:4], f"{float(row[4]) / blocked[row[0]]:.6g}", *row[5:]]
@@ -86,23 +86,23 @@ class Weather:
     """One episode's rain and tide.
 
     Args:
-        scenario: which.
+        scenario: of the episode.
         site: its gauges and outfalls.
         setup: of the scenario.
         seed: draws storms and the tide's phase.
 
     Attributes:
         rain_mm: ``(decisions, gauges)``.
-        tidal: whether a tide is told.
+        tidal: whether a tide is set at run time.
     """
 
     def __init__(self, scenario: DrainageScenario, site: DrainageSite, setup: Setup, seed: int):
-        self._told = scenario.rain != "file"
+        self._prescribed = scenario.rain != "file"
         self.tidal, self._tide, self._tides = scenario.tide.amplitude_m > 0, scenario.tide, len(site.tides)
         self._step_s, self._phase = scenario.decision_s, float(np.random.default_rng([seed, 7]).random())
         length = (scenario.decisions, scenario.decision_s)
         if setup.rain_mm is not None:
-            self.rain_mm = varied(setup.rain_mm, scenario.varied, seed) if self._told else setup.rain_mm
+            self.rain_mm = varied(setup.rain_mm, scenario.varied, seed) if self._prescribed else setup.rain_mm
         elif scenario.rain == "design":
             self.rain_mm = chicago(scenario.design, len(site.gauges), *length, seed)
         else:
@@ -117,7 +117,7 @@ class Weather:
         return float(10.0 * (area_ha @ shares @ self.rain_mm.sum(axis=0)))
 
     def rates_mmh(self, decision: int) -> np.ndarray:
-        """Rain of the time that followed a decision, ``(gauges,)``; none before the first."""
+        """Rain in the interval after a decision, ``(gauges,)``; none before the first."""
         return self._rates_mmh[decision + 1]
 
     def tide_m(self, decision: float) -> np.ndarray:
@@ -126,9 +126,9 @@ class Weather:
         level = tide.mean_m + tide.amplitude_m * np.sin(2 * np.pi * (hours / tide.hours + self._phase))
         return np.full(self._tides, level)
 
-    def tell(self, swmm: Swmm, decision: int, gauges: Places, tides: Places) -> None:
-        """Set rain and tide for the time that follows a decision; the tide is that of its middle."""
-        if self._told:
+    def apply(self, swmm: Swmm, decision: int, gauges: Places, tides: Places) -> None:
+        """Set rain and tide for the interval after a decision; the tide is that of its middle."""
+        if self._prescribed:
             swmm.set_rain(gauges, self.rates_mmh(decision))
         if self.tidal:
             swmm.set_stages(tides, self.tide_m(decision + 0.5))

@@ -15,9 +15,9 @@ from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.world import Commands, World
 from envs.drainage.inp import Inp
-from envs.drainage.ledger import Ledger
+from envs.drainage.kpis import Ledger
 from envs.drainage.scenarios import DrainageScenario
-from envs.drainage.sensing import Faults, Forecaster
+from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import DrainageSite
 from envs.drainage.swmm import Swmm, load
 from envs.drainage.weather import Setup, Weather, set_up
@@ -43,20 +43,20 @@ class SwmmWorld(World):
 
     @property
     def setup(self) -> Setup:
-        """What is the same in all episodes."""
+        """Setup that all episodes share."""
         if self._setup is None:
             self._setup = set_up(self.scenario, self.site)
         return self._setup
 
     def prepare(self) -> None:
-        """Load SWMM, read the input, and draw some weather, which loads what that takes; see `World.prepare`."""
+        """Load SWMM, read the input, and draw a weather, which loads its libraries; see `World.prepare`."""
         load()
         import_module("envs.drainage.actuators")
         Weather(self.scenario, self.site, self.setup, seed=0)
 
     @property
     def input(self) -> Inp:
-        """The SWMM input as it is run, but for what is told at run time."""
+        """The SWMM input as it is run; rain and tide may be set at run time."""
         return self.setup.inp
 
     def reset(self, seed: int, program: Any = None) -> Readings:
@@ -68,13 +68,13 @@ class SwmmWorld(World):
         """
         if program is not None:
             raise CityloopError("a drainage network has no local programs: give a controller that decides by itself")
-        from envs.drainage.actuators import Actuators  # compiles, which a device that only decides need not
+        from envs.drainage.actuators import Actuators  # compiles, which a process that only decides does not need
 
         self.close()
         scenario, site = self.scenario, self.site
         self._weather = Weather(scenario, site, self.setup, seed)
         self._event_m3 = self._weather.event_m3(site)
-        self._faults = Faults(scenario, len(site.tanks), len(site.gates), seed)
+        self._faults = EpisodeFaults(scenario, len(site.tanks), len(site.gates), seed)
         self._forecaster = Forecaster(scenario.forecast, self._weather.rain_mm, scenario.decision_s, seed)
         static = np.array([gate.static for gate in site.gates])
         self._actuators = Actuators(static, self._faults.stuck_gate)
@@ -96,7 +96,7 @@ class SwmmWorld(World):
         ledger = self._ledger
         self._meter = swmm.meter(tanks, self._tides, ledger.outfalls, ledger.flooding, ledger.spilling, self._gates)
         self._set_gates()
-        self._weather.tell(swmm, 0, self._gauges, self._tides)
+        self._weather.apply(swmm, 0, self._gauges, self._tides)
 
     def _set_gates(self) -> None:
         assert self._swmm is not None
@@ -108,7 +108,7 @@ class SwmmWorld(World):
         moved = self._actuators.move(np.asarray(commands, dtype=np.float64).reshape(-1), self.time_s)
         if self._actuators.moving:
             self._set_gates()
-        self._weather.tell(self._swmm, self._decision, self._gauges, self._tides)
+        self._weather.apply(self._swmm, self._decision, self._gauges, self._tides)
         seen = self._advance(self._swmm)
         self._decision += 1
         readings = self._observe(seen, moved)
@@ -117,7 +117,7 @@ class SwmmWorld(World):
         return readings
 
     def _advance(self, swmm: Swmm) -> list[np.ndarray]:
-        """To the next decision: at once, or by routing steps where an objective counts them. What is seen there."""
+        """Advance to the next decision, by routing steps where an objective counts them; the values there."""
         if not self._ledger.fine:
             seen = self._meter(self._step_s)
             self._last = self._meter.ended
@@ -145,12 +145,12 @@ class SwmmWorld(World):
 
     @property
     def rain_mm(self) -> np.ndarray:
-        """All rain of this episode, ``(decisions, gauges)``: known to a simulator alone."""
+        """All rain of this episode, ``(decisions, gauges)``: known only to a simulator."""
         return self._weather.rain_mm
 
     @property
     def tides_m(self) -> np.ndarray:
-        """All levels of tidal waters of this episode, ``(decisions, tides)``: known to a simulator alone."""
+        """All levels of tidal waters of this episode, ``(decisions, tides)``: known only to a simulator."""
         return np.array([self._weather.tide_m(k + 0.5) for k in range(self.scenario.decisions)])
 
     @property
@@ -169,7 +169,7 @@ class SwmmWorld(World):
         return self._last or self._decision >= self._decisions
 
     def trace(self) -> dict[str, float]:
-        """Rain, what all tanks hold, and controllable overflow since the last decision; empty once SWMM is closed."""
+        """Rain, volume in all tanks, and controllable overflow since the last decision; empty once SWMM is closed."""
         if self._swmm is None:
             return {}
         rain = self._weather.rates_mmh(self._decision - 1)
@@ -213,7 +213,7 @@ class SwmmWorld(World):
                 folder.cleanup()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy begins with: nothing that reads from a simulation, as there is none any more.
+        """State of a copy, without the parts that read from a simulation, as none is open.
 
         Raises:
             CityloopError: while SWMM runs, which nobody can copy.

@@ -17,12 +17,13 @@ from agents.monitors.demand import compare
 from agents.monitors.storeys import learn
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
-from envs.dampers.frame import drift_matrix, shear_frame
+from envs.dampers.frame import drift_matrix
 from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
-from envs.dampers.site import load_site
 from envs.transit.referee import measure
+from tests.envs.dampers.shaken import shear_frame
 from training import lines
 from training.tuning import dampers, drainage, transit
 from training.tuning.dampers import Tuner, search
@@ -88,13 +89,13 @@ def test_continuous_friction_asks_for_the_voltage_of_its_force():
     law = ContinuousFriction(SITE, {"gain": 1.0, "full": 1.0})
     now = readings(drift_est_mm=moving(1.0, 1.0), rate_est_mm_s=moving(10.0, 10.0))
     level = law.levels(now)
-    force = 2 * SITE.building.device.strongest_n(0.01, level)
+    force = 2 * SITE.building.device.steady_force_n(0.01, level)
     np.testing.assert_allclose(force, law.unit_n_mm * 1.0)
 
 
 def test_inversion_is_the_models():
     level = np.array([0.2, 0.9])
-    force = SITE.building.counts * SITE.building.device.strongest_n(np.array([0.01, 0.03]), level)
+    force = SITE.building.counts * SITE.building.device.steady_force_n(np.array([0.01, 0.03]), level)
     np.testing.assert_allclose(invert(SITE, force, np.array([0.01, 0.03])), level)
 
 

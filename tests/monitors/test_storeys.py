@@ -23,10 +23,12 @@ from agents.monitors.storeys.estimate import estimate
 from agents.monitors.storeys.learn import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
+from envs.dampers.assembly import load_site
 from envs.dampers.building import Building
-from envs.dampers.frame import drift_matrix, hold, shear_frame
+from envs.dampers.frame import drift_matrix, zero_order_hold
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.site import DampersSite, load_site
+from envs.dampers.site import DampersSite
+from tests.envs.dampers.shaken import shear_frame
 
 SCENARIO = load_scenario("dampers/jansen")
 assert isinstance(SCENARIO, DampersScenario)
@@ -47,7 +49,9 @@ def shaken(rng: np.random.Generator, noise: float = 0.0, stiffness: Sequence[flo
     force = np.convolve(6 * rng.standard_normal(fine), low, "same")
     drifts = drift_matrix(3)
     a, b = frame.continuous
-    moved, pushed = hold(a, b @ np.block([[-drifts[1][:, None], np.zeros((3, 1))], [np.zeros((1, 1)), 1.0]]), 1e-3)
+    moved, pushed = zero_order_hold(
+        a, b @ np.block([[-drifts[1][:, None], np.zeros((3, 1))], [np.zeros((1, 1)), 1.0]]), 1e-3
+    )
     of_state, of_force = frame.acceleration
     states = np.zeros((fine, 6))
     for k in range(fine - 1):

@@ -15,8 +15,8 @@ from agents.monitors.storeys.estimate import estimate
 from agents.monitors.storeys.learn import main, play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
+from envs.dampers.assembly import load_site
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.site import load_site
 
 SCENARIO = load_scenario("dampers/jansen")
 assert isinstance(SCENARIO, DampersScenario)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.drainage.actuators import Actuators
-from envs.drainage.guard import DRY_M, FULL_SHARE, SHUT, TIDE_MARGIN_M, DrainageGuard
+from envs.drainage.guard import DRY_M, SHUT, TIDE_MARGIN_M, DrainageGuard
+from envs.drainage.site import NEARLY_FULL
 from tests.envs.drainage.small import LOWER, PUMP, READ, UPPER, row
 
 
@@ -109,7 +110,7 @@ def test_every_command_is_safe(requests, setting, depth_m, still_s, moves, tide,
     level = 2.0 + (0.0 if np.isnan(depth_m[1]) else depth_m[1])
     against = not tide + TIDE_MARGIN_M <= level
     dry = depth_m[1] < DRY_M
-    full = [depth >= FULL_SHARE * 4.0 for depth in depth_m]
+    full = [depth >= NEARLY_FULL * 4.0 for depth in depth_m]
     if against:
         assert stands[LOWER] <= 1e-6
     if dry:

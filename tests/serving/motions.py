@@ -10,11 +10,11 @@ import orjson
 from agents import fallback_name, make_controller
 from envs.core.readings import Readings
 from envs.core.registry import load_scenario
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.guard import DampersGuard
 from envs.dampers.readings import READINGS
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.site import load_site
 from serving.events import Decision
 
 PLACE = ("dampers", "jansen")

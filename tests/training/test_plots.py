@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from envs import load_scenario
+from envs.dampers.assembly import load_site
 from envs.dampers.drawing import draw_episodes
-from envs.dampers.site import load_site
 from training import plots
 from training.episodes import Episode
 

@@ -25,10 +25,10 @@ from agents.edge import EdgeLoop
 from agents.policy import Policy, write_bundle
 from envs.core.registry import load_scenario
 from envs.dampers import SYSTEM
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.features import DampersFeatures
 from envs.dampers.scenarios import DampersScenario
-from envs.dampers.site import load_site
 from envs.dampers.structure import Structure
 from training.settings import Settings
 

@@ -16,9 +16,9 @@ from agents.baselines.dampers import CONDITIONS, PASSIVE, TUNABLE, tuned
 from agents.baselines.dampers_play import play
 from envs.core.registry import load_scenario
 from envs.core.statistics import compare
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.site import load_site
 
 TOGETHER = 300
 """Buildings that are simulated at once, about: more would fill the memory."""

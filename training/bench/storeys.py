@@ -15,8 +15,8 @@ from agents.monitors.storeys import SHIPPED, StoreyMonitor, StoreyReport, find_m
 from agents.monitors.storeys.learn import play_windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
+from envs.dampers.assembly import load_site
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.site import load_site
 
 LOSSES = (0.05, 0.1, 0.2)
 DRIVERS = (POLICY, "clipped-optimal", "skyhook", "passive-off", "passive-on")

@@ -21,9 +21,9 @@ from agents.baselines.dampers_shared import Law, Numbers
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
+from envs.dampers.assembly import is_stable, load_site
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.site import load_site, steady
 
 MOTIONS, WIDE, CLOSE, ROUNDS = 24, 15, 8, 2
 """Training motions; trials of the wide search beside the defaults, and of each of the close ones, and how many of these
@@ -60,7 +60,7 @@ class Tuner:
 
     def __init__(self, scenario: DampersScenario, conditions: Conditions, motions: int = MOTIONS):
         timing = scenario.timing
-        if timing.decision_ms % SUBSTEP_MS == 0 and steady(scenario.mounted, SUBSTEP_MS):
+        if timing.decision_ms % SUBSTEP_MS == 0 and is_stable(scenario.mounted, SUBSTEP_MS):
             scenario = scenario.override({"timing.substep_ms": max(timing.substep_ms, SUBSTEP_MS)})
         self.site = load_site(scenario)
         first = scenario.seeds.train.first

@@ -1,4 +1,4 @@
-"""How many requests every zone will have: a probabilistic forecast from history and what has come in today."""
+"""Probabilistic forecast of requests in every zone, from history and today's requests so far."""
 
 from agents.monitors.demand.forecast import DemandForecast, Forecast, Levels
 

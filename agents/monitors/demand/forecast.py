@@ -1,8 +1,8 @@
 """A Gamma–Poisson forecast: the usual profile of the day, a level of today's town, and a level of each zone.
 
 Requests of a zone in a slot are Poisson around (usual mean) × (town's level) × (zone's level). Levels have Gamma priors
-of mean one (shapes `Levels.town` and `Levels.zone`); what has come in so far, older slots counting less
-(`Levels.memory_s`), makes them Gamma again. What is to come is then negative binomial. Where nothing has been counted
+of mean one (shapes `Levels.town` and `Levels.zone`); given today's counts so far, older slots weighing less
+(`Levels.memory_s`), they are Gamma again. Future counts are then negative binomial. Where nothing has been counted
 the levels are one, and the forecast's mean is the usual one: the same-hour mean of the past.
 """
 
@@ -74,7 +74,7 @@ class Forecast:
         return self._law.sf(count)
 
     def log_score(self, count: np.ndarray) -> np.ndarray:
-        """Minus the log probability of what came: the lower, the better."""
+        """Minus the log probability of the observed counts: the lower, the better."""
         return log_scores(self.mean, self.shape, count)
 
 
@@ -92,7 +92,7 @@ def levels_after(
 
     Args:
         counted: requests in past slots, NaN where nothing is known, ``(T, N)``.
-        usual: what is usual there, ``(T, N)``.
+        usual: usual means there, ``(T, N)``.
         ago_s: how long ago each slot was, ``(T,)``.
         levels: the prior.
 
@@ -205,7 +205,7 @@ class DemandForecast(Frozen):
 
         Args:
             counted: requests of today's slots up to now, ``(slots so far, N)``; NaN where unknown, none: no counts.
-            seconds: 900 to 3600 is what it is for; a day at most.
+            seconds: horizon, designed for 900 to 3600; a day at most.
 
         Raises:
             CityloopError: if there are more slots, or other zones, than were learned, or seconds are not as said.

@@ -1,4 +1,4 @@
-"""Storeys of a building with dampers, heard while it moves: their stiffness, window by window, and what was lost."""
+"""Monitor of a building with dampers while it moves: stiffness of every storey by window, and its loss."""
 
 from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.find import SHIPPED, find_monitor

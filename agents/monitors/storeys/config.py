@@ -1,4 +1,4 @@
-"""What the storeys' monitor is told of a building: masses, sensors, dampers, and how sure it must be."""
+"""Configuration of the storeys' monitor: masses, sensors and dampers of the building, and confidence levels."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from envs.core.frozen import Frozen, first_problem
 from envs.dampers.site import DampersSite
 
 LOW, HIGH, NYQUIST = 0.45, 1.25, 0.8
-"""The band that is listened to: from a share of the first frequency to a multiple of the last, or as far as sampling
-allows."""
+"""Frequency band of the monitor: a share of the first frequency, a multiple of the last, and the largest share of the
+Nyquist frequency."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StoreyConfig(Frozen):
-    """A building and how it is heard.
+    """A building, its sensors, and limits of the monitor.
 
     Attributes:
         name: of the building.
         rate_hz: samples a second.
-        window_s: how long a window is; a motion that ends before half of it tells nothing.
+        window_s: length of a window; a motion shorter than half of it is not judged.
         masses_kg: of every floor from the first up; taken as known.
-        stiffness_n_m: of every storey as designed: where the estimate begins.
+        stiffness_n_m: design stiffness of every storey, the estimate's initial value.
         dampers: storeys that have them, from 1 up; their stroke and force are measured.
         accel_m_s2: standard deviation of the noise of accelerometers, on floors and on the ground.
         stroke_mm: of stroke sensors.
         force_n: of each damper's load cells.
-        band_hz: frequencies that are listened to.
+        band_hz: frequencies that are used.
         missing: share of a channel's samples that may be lost.
         widest: a storey is not judged where the standard deviation of its stiffness is larger, as a share.
         false_alarms, confidence, prior, interval, seed: as of `structural.MonitorConfig`.
-        persistence: how many of the last windows make an alarm.
+        persistence: number of the last windows that makes an alarm.
     """
 
     name: str = Field(min_length=1)

@@ -1,5 +1,5 @@
-"""The stiffness of every storey from one window, by d'Alembert's principle: what is above a storey accelerates by what
-the storey and its dampers pull.
+"""The stiffness of every storey from one window, by d'Alembert's principle: forces of a storey and its dampers balance
+the inertia forces above it.
 
 For storey k of a shear frame with lumped masses, Σ_{j ≥ k} m_j a_j + F_k + k_k d_k + c_k ḋ_k = 0, with absolute floor
 accelerations a_j, the dampers' force F_k and the drift d_k. Nothing else of the building enters, so storeys are
@@ -22,22 +22,22 @@ from agents.monitors.storeys.config import StoreyConfig
 from agents.monitors.storeys.windows import Window
 
 STEPS = 12
-"""Of Gauss and Newton, from the stiffness as designed."""
+"""Number of Gauss-Newton steps, from the design stiffness."""
 
 FARTHEST = 20.0
-"""No stiffness is looked for beyond so many times the design's, or a part of it as small."""
+"""Largest ratio of a stiffness to its design value, or of that to it."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a window says of the storeys, ``(n,)`` each.
+    """Estimates of the storeys from a window, ``(n,)`` each.
 
     Attributes:
         stiffness_n_m: most likely.
         sigma: standard deviation of its logarithm.
-        misfit: what is left over, as a multiple of what the sensors' noise explains: about 1 where all is as said.
-        missing: largest share of samples that are lost of any channel that it needs.
-        still: whether one of those shows the same all the time.
+        misfit: residual, as a multiple of that expected from the sensors' noise: about 1 where the model holds.
+        missing: largest share of lost samples in any channel that the storey needs.
+        still: whether one of those channels is constant.
     """
 
     stiffness_n_m: np.ndarray
@@ -63,7 +63,7 @@ class _Balance:
 
 
 def estimate(config: StoreyConfig, window: Window) -> Estimate:
-    """Stiffness of all storeys from one window; see `check_window` for what it must be."""
+    """Stiffness of all storeys from one window; see `check_window` for its requirements."""
     balance = _balance(config, window)
     designed = np.array(config.stiffness_n_m)
     stiffness, damping = designed.copy(), np.zeros_like(designed)
@@ -126,10 +126,11 @@ def _linear(balance: _Balance, stiffness: np.ndarray, damping: np.ndarray) -> tu
 
 
 def _variance(balance: _Balance, normal: np.ndarray, stiffness: np.ndarray, damping: np.ndarray) -> np.ndarray:
-    """Of the stiffness, ``(n,)``; infinite where nothing but noise is seen.
+    """Variance of the stiffness, ``(n,)``; infinite where there is nothing but noise.
 
-    The normal matrix counts the noise of drifts as movement, which tells nothing of stiffness. Without it the variance
-    is that of an estimating equation, A⁻¹ B A⁻ᵀ (Godambe 1960), B the normal matrix and A what of it is movement.
+    The normal matrix counts the noise of drifts as movement, which carries no information on stiffness. Without it the
+    variance is that of an estimating equation, A⁻¹ B A⁻ᵀ (Godambe 1960), with B the normal matrix and A its part from
+    movement.
     """
     p = stiffness[:, None] + 1j * balance.omega * damping[:, None]
     left = balance.even + balance.slope * np.abs(p) ** 2 - 2 * balance.shared * p.real
@@ -145,14 +146,14 @@ def _variance(balance: _Balance, normal: np.ndarray, stiffness: np.ndarray, damp
 
 
 def _solve(normal: np.ndarray, towards: np.ndarray) -> np.ndarray:
-    """Small systems, ``(n, 2, 2)`` and ``(n, 2)``; what is not seen at all stays as it is."""
+    """Small systems, ``(n, 2, 2)`` and ``(n, 2)``; unobserved parameters keep their values."""
     scale = np.sqrt(np.maximum(np.einsum("kii->ki", normal), 1e-300))
     unit = normal / (scale[:, :, None] * scale[:, None, :])
     return np.asarray(np.einsum("kij,kj->ki", np.linalg.pinv(unit), towards / scale) / scale)
 
 
 def _worst(config: StoreyConfig, window: Window, how: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The largest of something, told for each of some channels, among those that a storey needs, ``(n,)``."""
+    """Largest of values, one for each of some channels, among the channels that a storey needs, ``(n,)``."""
     accel, stroke, force = (how(rows) for rows in (window.accel_m_s2, window.stroke_m, window.force_n))
     floors = np.maximum.accumulate(accel[1:][::-1])[::-1]
     worst = np.maximum(floors, accel[:-1])

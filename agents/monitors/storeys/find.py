@@ -11,7 +11,7 @@ from envs.core.errors import CityloopError
 from envs.dampers.site import DampersSite
 
 SHIPPED, FILE = "shipped", "storeys.json"
-"""What stands for the monitor that ships, and what its file is called, beside the building's policy."""
+"""Name that stands for the monitor that ships, and name of its file beside the building's policy."""
 
 SAME = ("rate_hz", "masses_kg", "stiffness_n_m", "dampers", "accel_m_s2", "stroke_mm", "force_n")
 """What a monitor's building and a site's must share."""

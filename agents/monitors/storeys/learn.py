@@ -22,9 +22,9 @@ from agents.monitors.storeys.windows import Window, Windows
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
 from envs.core.world import Controller
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions, DampersScenario
-from envs.dampers.site import load_site
 
 MOTIONS, TOGETHER = 1200, 100
 """Windows to learn from and to set the threshold with; motions that are simulated at once."""
@@ -47,7 +47,7 @@ def play_windows(
         config: of the monitor.
         controller: drives the dampers.
         seeds: a motion each.
-        conditions: what is wrong with sensors and dampers; nothing if not given.
+        conditions: faults of sensors and dampers; none if not given.
         factor: on the stiffness of every storey, ``(n,)``.
     """
     block = Block(scenario, load_site(scenario), np.float32, conditions or Conditions(), factor)
@@ -63,7 +63,7 @@ def learn(ref: str, motions: int = MOTIONS) -> StoreyMonitor:
     """A monitor of a scenario's building, learned from its training motions.
 
     Raises:
-        CityloopError: if it is no scenario of dampers, or too little is heard.
+        CityloopError: if it is no scenario of dampers, or too few windows can be judged.
     """
     scenario = _building(ref)
     site = load_site(scenario)

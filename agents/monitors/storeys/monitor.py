@@ -1,7 +1,7 @@
 """The storeys' monitor: learn a healthy building once, then judge window after window.
 
-What a storey's stiffness is in a window, `estimate.py` says; what is unusual and how probable a loss is, the same
-functions as for ambient vibration say (`agents.monitors.detection`).
+`estimate.py` estimates each storey's stiffness in a window; `agents.monitors.detection` decides whether it is unusual
+and how probable a loss is, with the same functions as for ambient vibration.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Learned(Frozen):
 
     Attributes:
         format: version of the layout.
-        config: what it was learned with.
+        config: with which it was learned.
         mean: logarithm of each storey's healthy stiffness in N/m, ``(n,)``.
-        inflation: healthy scatter, as a multiple of what each window says of its own, ``(n,)``.
+        inflation: healthy scatter, as a multiple of each window's own standard deviation, ``(n,)``.
         misfit: beyond which a storey's readings contradict each other, ``(n,)``.
         threshold: beyond which a window is unusual.
         offset, slope: of the `Calibration`.
@@ -138,7 +138,7 @@ class StoreyMonitor:
         statistic = float(lost.max()) if heard else None
         unusual = statistic is not None and statistic > self.learned.threshold
         deaf = self._deaf.add(not heard)
-        # A window that says nothing neither confirms nor clears what earlier ones said.
+        # A window that cannot be judged neither confirms nor clears the judgement of earlier ones.
         persists = self._structure.add(unusual) if heard else self._structure.alarm
         report = StoreyReport(
             time_s=window.time_s,
@@ -172,7 +172,7 @@ class StoreyMonitor:
         )
 
     def save(self, path: Path) -> None:
-        """Write what was learned as JSON; the last windows are not part of it."""
+        """Write the learned monitor as JSON; the last windows are not part of it."""
         self.learned.to_file(path)
 
     @classmethod

@@ -21,9 +21,9 @@ class StoreyHeard(Frozen):
     Attributes:
         storey: from 1 at the ground.
         deaf: why it is not judged; empty: it is.
-        share: stiffness as a share of what was learned while healthy; None where it is not judged.
+        share: stiffness as a share of the learned healthy one; None where it is not judged.
         low, high: interval of that at the configured probability.
-        misfit: what its readings leave unexplained, as a multiple of their noise.
+        misfit: residual of its readings, as a multiple of their noise.
     """
 
     storey: int
@@ -35,22 +35,22 @@ class StoreyHeard(Frozen):
 
 
 class StoreyReport(Frozen):
-    """What one window says.
+    """Judgement of one window.
 
     Attributes:
         time_s: of the plant's clock when it began.
         seconds: how long it is.
         heard: whether at least half of the storeys can be judged.
-        probability: of a loss of stiffness, with the configured prior; None where nothing is heard.
-        statistic, threshold: by how many healthy standard deviations the storey that stands out most is softer, and
-            beyond what that is unusual.
+        probability: of a loss of stiffness, with the configured prior; None where the window cannot be judged.
+        statistic, threshold: loss of the most conspicuous storey in healthy standard deviations, and the limit beyond
+            which it is unusual.
         unusual: whether this window alone exceeds the threshold.
         alarm: ``watch`` if this window is unusual, ``alarm`` if enough of the last ones were.
-        deaf: as ``alarm``, for windows that could not be heard: nobody would hear damage.
+        deaf: as ``alarm``, for windows that could not be judged, in which damage would go undetected.
         location: the storey that stands out; None unless this window is unusual.
         storeys: all of them, from the ground.
-        unheard: those that could not be judged in enough of the last windows though they moved: nobody would hear them.
-        recommendation: what to do, in words.
+        unheard: those that moved but could not be judged in enough of the last windows; damage would go undetected.
+        recommendation: advice, in words.
     """
 
     time_s: float

@@ -1,4 +1,4 @@
-"""From samples that come one by one to windows: what was measured in one motion, without a hole in time."""
+"""Windows from single samples: measurements of one motion without a gap in time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from agents.monitors.storeys.config import StoreyConfig
 from envs.core.errors import CityloopError
 
 SHORTEST = 0.5
-"""Of a window's length: what ends before tells nothing."""
+"""Least duration of a motion, as a share of a window's length."""
 
 LOST_S = 1.0
-"""Samples that are missing for longer end a window: nobody knows how the building moved. A clock that goes back by less
-told a sample late or twice, or ticks unevenly; one that goes back by more began anew."""
+"""Longest gap of samples in a window; a longer one ends it. Timestamps that go back by less are samples that are late,
+repeated or uneven; ones that go back by more are a clock that began anew."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Windows:
             begins: whether another motion begins.
         """
         ahead = (time_s - self._began_s) * self._config.rate_hz
-        at = round(ahead) if abs(ahead) < self._config.samples else -1  # a clock may say what no integer holds
+        at = round(ahead) if abs(ahead) < self._config.samples else -1  # a timestamp may exceed any integer
         broken = begins or at < 0 or abs(at - self._filled) > LOST_S * self._config.rate_hz
         ended = self._end() if broken or at >= self._config.samples else None
         if self._filled == 0:

@@ -1,9 +1,9 @@
-"""Ambient vibration of the benchmark building: what sixteen accelerometers record in one window.
+"""Ambient vibration of the benchmark building: records of sixteen accelerometers in one window.
 
 Wind-like forces at all floors in both axes (white noise through the benchmark's sixth-order low-pass at 100 Hz), modal
-superposition with an exact zero-order hold, sensor noise, and what makes healthy buildings look different from day to
-day: temperature, the level of excitation, live load. Numbers that the benchmark does not give are choices, said so at
-`Weather`. Faults of sensors are added here too.
+superposition with an exact zero-order hold, sensor noise, and influences that vary from day to day on a healthy
+building: temperature, the level of excitation, live load. Numbers that the benchmark does not give are choices, marked
+as such at `Weather`. Faults of sensors are added here too.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def simulate_window(
     Args:
         rng: everything random comes from here.
         seconds: length of the window.
-        damage: what is wrong with the building.
-        weather: what varies between windows; None: the default.
+        damage: of the building.
+        weather: conditions that vary between windows; None: the default.
         temperature_c: the measured temperature; None: drawn.
         symmetric: see `iasc.matrices`.
 

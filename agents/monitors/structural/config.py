@@ -1,4 +1,4 @@
-"""What a structural monitor is told: the building, its accelerometers, and how sure it must be. Nothing is learned
+"""Configuration of a structural monitor: the building, its accelerometers, and confidence levels. Nothing is learned
 here.
 
 Every limit that an engineer may want to change is here, with its default; `monitor.py` acts on them.
@@ -20,7 +20,7 @@ class Channel(Frozen):
 
     Attributes:
         id: its name, e.g. ``x3a``.
-        floor: what it stands on, from 1 above the ground.
+        floor: of its place, from 1 above the ground.
         axis: the direction in plan that it measures; any name, e.g. ``x`` or ``north``.
     """
 
@@ -106,11 +106,11 @@ class MonitorConfig(Frozen):
         masses_kg: storey masses from the first floor to the roof; taken as known.
         channels: the accelerometers, in the order of every window's rows.
         false_alarms: share of healthy windows that may be called unusual.
-        confidence: that the threshold keeps this, whatever the distribution (Wilks' tolerance limit).
+        confidence: that the threshold keeps this, for any distribution (Wilks' tolerance limit).
         degree: of the polynomial of frequency over temperature.
         gain_prior: standard deviation of the channels' sensitivities that damage detection allows for.
         interval: probability that the interval of a loss covers it.
-        model_error: what a shear frame gets wrong of a loss, as a share of it (one standard deviation): a loss on one
+        model_error: error of a shear frame in a loss, as a share of it (one standard deviation): a loss on one
             face of the plan, which also twists the building, comes out too large.
         prior: probability of damage before a window was seen.
         seed: of the damages that are simulated when the probability is calibrated.

@@ -2,7 +2,7 @@
 
 Four storeys, two by two bays, rebuilt member by member from the published sections (Johnson, Lam, Katafygiotis and Beck
 2004, J. Eng. Mech. 130:3; sections, spans and slabs as in the authors' ``datagen.m``): rigid floors with three degrees
-of freedom each, columns clamped at both ends, braces as axial bars. What loads it, and what its sensors say, is in
+of freedom each, columns clamped at both ends, braces as axial bars. Its loads and sensors are in
 ``ambient.py``.
 """
 
@@ -49,7 +49,7 @@ PATTERNS: dict[str, dict[Brace, float]] = {
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with the building.
+    """Damage of the building.
 
     Attributes:
         braces: plane → how many of its two braces are gone.
@@ -77,8 +77,8 @@ def storey_stiffness(damage: Damage = HEALTHY, factors: np.ndarray | None = None
     """Stiffness of each storey against the relative movement (x, y, rotation) of the floors that it joins.
 
     Args:
-        damage: what is wrong.
-        factors: what the temperature does: multiples of the stiffness ``(storeys, 2)`` in x and y; None: one.
+        damage: of the building.
+        factors: effect of temperature: multiples of the stiffness ``(storeys, 2)`` in x and y; None: one.
 
     Returns:
         ``(storeys, 3, 3)`` in N/m, N and N·m.
@@ -114,7 +114,7 @@ def matrices(
     """Mass and stiffness over floors' (x, y, rotation), floor after floor.
 
     Args:
-        damage: what is wrong.
+        damage: of the building.
         factors: see `storey_stiffness`.
         masses_kg: of the floors; None: the published ones.
         symmetric: False: one slab of the roof is heavier (cases 4 and 5). A floor's rotary inertia is that of an even

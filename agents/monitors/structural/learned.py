@@ -60,7 +60,7 @@ class Learned(Frozen):
 
     Attributes:
         format: version of the layout.
-        config: what it was learned with.
+        config: with which it was learned.
         axes: in the order of the features.
         centre_c, half_c, coefficients, leverage: of the `Compensation`.
         covariance: of healthy residuals.
@@ -89,7 +89,7 @@ class Learned(Frozen):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        """Whether all parts are of one building: whoever watches with what does not fit would watch nothing."""
+        """Refuse parts of different buildings: a monitor made of them would detect nothing."""
         names = tuple(axis.axis for axis in self.axes)
         if names != self.config.axes:
             raise ValueError(f"axes are {list(names)}: the configuration has {list(self.config.axes)}; learn anew")

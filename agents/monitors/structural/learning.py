@@ -1,7 +1,7 @@
 """Learning a healthy building: reference modes, temperature, scatter, shear frames, threshold and calibration.
 
-Every second window is learned from; the others set the threshold and calibrate the probability, so that these never see
-what they judge.
+Every second window is learned from; the others set the threshold and calibrate the probability, so that these are
+independent of the learned windows.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ FEWEST = 40
 
 MOST_FOR_REFERENCE = 200
 """Windows that reference modes are gathered from; more would not change medians."""
+
+OUTLIER = 6.0
+"""Scaled median absolute deviations beyond which a value is no measure of scatter."""
 
 LARGEST_LOSS = 0.4
 """The simulated damages take up to this share of one storey's stiffness in one axis."""
@@ -164,7 +167,7 @@ def _learn_axis(config: MonitorConfig, axis: str, seen: Sequence[_Seen]) -> Lear
     )
     matched = [match(reference, window.modes[axis], window.used[axis]) for window in seen]
     change = np.array([gains(reference, each)[0] for each in matched])
-    change[:, np.isnan(change).all(axis=0)] = 0.0  # a channel that hardly takes part in any mode tells nothing
+    change[:, np.isnan(change).all(axis=0)] = 0.0  # a channel that hardly takes part in any mode has no information
     mean = np.nanmedian(change, axis=0)
     sigma = SIGMA_PER_MAD * np.nanmedian(np.abs(change - mean), axis=0) + 1e-3
     return LearnedAxis(
@@ -210,7 +213,7 @@ def _simulated(frames: Sequence[Frame], rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(out)
 
 
-def robust_covariance(residual: np.ndarray, outlier: float = 6.0) -> np.ndarray:
+def robust_covariance(residual: np.ndarray) -> np.ndarray:
     """Covariance of healthy residuals, correlations shrunk towards none as far as their own scatter suggests.
 
     Schäfer and Strimmer 2005, Stat. Appl. Genet. Mol. Biol. 4:32, target D. Windows in which a mode is missing or far
@@ -218,7 +221,6 @@ def robust_covariance(residual: np.ndarray, outlier: float = 6.0) -> np.ndarray:
 
     Args:
         residual: ``(windows, features)``, NaN where unknown.
-        outlier: scaled median absolute deviations beyond which a value is no measure of scatter.
     """
     whole = ~np.isnan(residual).any(axis=1)
     spread = (
@@ -226,7 +228,7 @@ def robust_covariance(residual: np.ndarray, outlier: float = 6.0) -> np.ndarray:
         if whole.any()
         else np.zeros(residual.shape[1])
     )
-    complete = whole & (np.nan_to_num(np.abs(residual)) < outlier * spread).all(axis=1)
+    complete = whole & (np.nan_to_num(np.abs(residual)) < OUTLIER * spread).all(axis=1)
     if complete.sum() < 20:
         raise CityloopError(
             f"windows: all modes are clear in {complete.sum()} of {len(residual)} only, 20 are needed: give longer ones"

@@ -1,7 +1,7 @@
 """Which mode is which: reference modes of one axis, learned from healthy windows, and a window's modes matched to them.
 
 A window becomes a row of features: the logarithm of each reference mode's frequency, and how its shape over the floors
-departs from the reference. What the features mean, and what the temperature does to them, is elsewhere.
+departs from the reference. Judging features and their dependence on temperature are elsewhere.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def learn_reference(
     any chain of masses; else by order of frequency, up to the number of storeys: a chain has no more.
 
     Args:
-        windows: what was identified in each healthy window.
+        windows: modes identified in each healthy window.
         floor_of: index into ``floors`` of each channel.
         floors: measured floors, ascending, from 1.
         storeys: of the building.

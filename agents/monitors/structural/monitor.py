@@ -1,7 +1,6 @@
 """The structural health monitor: learn a healthy building once, then watch window after window.
 
-It puts the other files of this folder to work and keeps what persistence needs; how each judgement is made is said
-there.
+It applies the other files of this folder, which make each judgement, and keeps the windows that persistence needs.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class StructuralMonitor:
     """Watches a building through its floor accelerations.
 
     Args:
-        learned: what is known of it, see `learn` and `load`.
+        learned: the learned building, see `learn` and `load`.
 
     Attributes:
         learned: the same.
@@ -49,7 +48,7 @@ class StructuralMonitor:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the last windows, as after an inspection; what was learned stays."""
+        """Forget the last windows, as after an inspection; the learned building is kept."""
         self._structure = Memory(self.config.persistence)
         self._shaking = Memory(self.config.persistence)
         self._deaf = Memory(self.config.persistence)
@@ -60,7 +59,7 @@ class StructuralMonitor:
         """Learn from a period in which the building is known to be healthy.
 
         Windows may be a generator: one is held at a time. Every second one sets the threshold. Temperatures should
-        cover what the building will see.
+        cover the conditions that the building will see.
 
         Args:
             config: the building and how it is watched.
@@ -99,7 +98,7 @@ class StructuralMonitor:
             statistic = float(np.concatenate(standing(self._frames, evidence)).max())
             estimate = estimate_losses(self._frames, evidence)
         unusual = statistic is not None and statistic > learned.threshold
-        # a window that says nothing neither confirms nor clears what earlier ones said
+        # a window that cannot be judged neither confirms nor clears the judgement of earlier ones
         persists = self._structure.add(unusual) if identified else self._structure.alarm
         storeys = self._storeys(estimate)
         report = Report(
@@ -124,7 +123,7 @@ class StructuralMonitor:
         return report.model_copy(update={"recommendation": recommend(report)})
 
     def save(self, path: Path) -> None:
-        """Write configuration and what was learned as JSON; the last windows are not part of it."""
+        """Write configuration and learned building as JSON; the last windows are not part of it."""
         self.learned.to_file(path)
 
     @classmethod

@@ -22,7 +22,7 @@ class Observed:
     Attributes:
         filled: the window without small gaps ``(channels, samples)``.
         faults: rows whose channel is at fault by itself → kind.
-        modes: axis → what was identified on the channels in use.
+        modes: axis → modes identified on the channels in use.
         used: axis → which of its channels those are.
     """
 

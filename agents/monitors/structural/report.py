@@ -52,7 +52,7 @@ class SensorFault(Frozen):
 
     Attributes:
         channel: its id.
-        kind: what is wrong: dropout, stuck, silent, clipping, spikes, bias or gain.
+        kind: of the fault: dropout, stuck, silent, clipping, spikes, bias or gain.
         change: of sensitivity, relative, for gain; else None.
         persistent: whether it was seen in enough of the last windows to be an alarm.
     """
@@ -73,10 +73,10 @@ class Report(Frozen):
         probability: of damage, with the configured prior; None if not identified.
         statistic, threshold: healthy standard deviations by which the window stands out in the direction of a storey's
             loss of stiffness, and beyond what it is unusual.
-        misfit: what no loss of stiffness explains, per feature; about one or less while healthy.
+        misfit: residual that no loss of stiffness explains, per feature; about one or less while healthy.
         unusual: whether this window alone exceeds the threshold.
         alarm: ``watch`` if this window is unusual, ``alarm`` if enough of the last ones were.
-        deaf: as ``alarm``, for windows in which the modes could not be identified: nobody would hear damage. It says
+        deaf: as ``alarm``, for windows in which the modes could not be identified: damage would go undetected. It says
             nothing of damage itself.
         location: the storey that lost most, measured by its uncertainty; None unless this window is unusual.
         storeys: estimates for all of them.
@@ -84,7 +84,7 @@ class Report(Frozen):
         faults: of sensors.
         vibration: how strongly it shook; None if no channel is in use.
         vibration_alarm: as ``alarm``, for vibration.
-        recommendation: what to do, in words.
+        recommendation: advice, in words.
     """
 
     temperature_c: float

@@ -1,4 +1,4 @@
-"""Faults of accelerometers: what is wrong with the instrument and says nothing about the building.
+"""Faults of accelerometers, as distinct from damage of the building.
 
 Two kinds of evidence. A channel alone: missing, held, clipped, offset, spiky or silent samples. All channels together:
 a change of sensitivity scales one channel's part of every mode shape alike and moves no frequency, which no loss of
@@ -39,7 +39,7 @@ def channel_faults(window: np.ndarray, offset: np.ndarray, limits: SensorLimits)
     spread = np.array([row[ok].std() if ok.any() else 0.0 for row, ok in zip(window, finite, strict=True)])
     typical = np.median(spread)
     odd = _spikes(window, limits.spike)
-    # what shakes several channels in the same moment is the building's: a door, a truck, an earthquake
+    # a motion of several channels at the same time is the building's: a door, a truck, an earthquake
     moments = np.lib.stride_tricks.sliding_window_view(np.pad(odd.sum(axis=0), 5), 11).max(axis=1)
     alone = odd & (moments <= 1)
     found = {}
@@ -78,8 +78,8 @@ def _at_extremes(values: np.ndarray) -> float:
 def _spikes(window: np.ndarray, limit: float) -> np.ndarray:
     """Samples far from their channel's median ``(channels, samples)``; its spread is the median absolute deviation.
 
-    Far they must be by the spread of the whole window and of what surrounds them: gusts and trucks swell and ebb, and
-    at their height a channel's samples are all far from what is usual.
+    They must be far by the spread of the whole window and by that of the samples around them: in a gust, or while a
+    truck passes, all samples of a channel are far from the usual ones.
     """
     odd = np.zeros(window.shape, bool)
     for k, row in enumerate(window):
@@ -97,8 +97,8 @@ def _spikes(window: np.ndarray, limit: float) -> np.ndarray:
 def gains(reference: Reference, matched: Matched) -> tuple[np.ndarray, np.ndarray]:
     """How much each channel's sensitivity seems to have changed, and how much the modes disagree on it.
 
-    For each mode, a channel's part of the shape is compared with what the reference and the other channels predict;
-    modes count by the square of the channel's part.
+    For each mode, a channel's part of the shape is compared with its prediction from the reference and the other
+    channels; modes count by the square of the channel's part.
 
     Returns:
         Relative change and weighted standard deviation over modes, ``(channels,)``; NaN where unknown.

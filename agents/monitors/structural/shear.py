@@ -16,7 +16,7 @@ MODEL_ERROR = (0.005, 0.03)
 """How closely a shear frame is expected to meet a building's frequencies (relative) and shape components."""
 
 UNEVEN = 1e3
-"""How many times as stiff as another a storey may come out; beyond, the modes do not tell what the storeys are."""
+"""How many times as stiff as another a storey may come out; beyond, the modes do not determine the storeys."""
 
 
 def shear_modes(masses_kg: np.ndarray, storeys_n_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

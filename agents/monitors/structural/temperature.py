@@ -1,4 +1,4 @@
-"""Temperature compensation: what features a healthy building shows at a temperature, and how surely that is known.
+"""Temperature compensation: expected features of a healthy building at a temperature, and their uncertainty.
 
 Ordinary polynomial regression (Peeters and De Roeck 2001, Earthquake Eng. Struct. Dyn. 30:149, took the like for the
 Z24 bridge), fitted twice so that windows in which identification went wrong do not count.
@@ -36,7 +36,7 @@ class Compensation:
         return self._basis(temperature_c) @ self.coefficients
 
     def doubt(self, temperature_c: float) -> float:
-        """By what factor the variance of a residual grows because the regression itself is uncertain there.
+        """Factor on the variance of a residual from the uncertainty of the regression there.
 
         One plus the leverage xᵀ(XᵀX)⁻¹x: hardly more than one within the learned range, steeply more outside.
         """

@@ -2,8 +2,8 @@
 
 A shear frame for each axis of the plan, with known masses and the stiffnesses found while the building was healthy, is
 softened storey by storey until it departs like the building did: weighted, bounded least squares (Friswell and
-Mottershead 1995, ch. 8). Departures are compared, not values, so that what the frame gets wrong cancels. How likely
-damage is, is decided in ``detection.py``.
+Mottershead 1995, ch. 8). Departures are compared, not values, so that errors of the frame cancel. The probability of
+damage is computed in ``detection.py``.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Estimate:
     Attributes:
         loss: for each axis ``(storeys,)``, from 0 to 1.
         sigma: their standard deviations.
-        misfit: what they leave unexplained of the squared residual, per row; about one or less while healthy.
+        misfit: the part of the squared residual that they leave unexplained, per row; about one or less while healthy.
     """
 
     loss: tuple[np.ndarray, ...]
@@ -115,10 +115,10 @@ def weigh(
 
     Args:
         frames: the axes.
-        residual: features less what is expected at the temperature, all axes flat; NaN where unknown.
+        residual: features less those expected at the temperature, all axes flat; NaN where unknown.
         covariance: of healthy residuals ``(features, features)``.
         doubt: factor on it, see `Compensation.doubt`.
-        gain_prior: standard deviation of the floors' sensitivities: what a drifting sensor does to a shape weighs less.
+        gain_prior: standard deviation of the floors' sensitivities: effects of drifting sensors on shapes weigh less.
     """
     selections, gains, knowns, start = [], [], [], 0
     for frame in frames:
@@ -180,7 +180,7 @@ def standing(frames: Sequence[Frame], evidence: Evidence) -> tuple[np.ndarray, .
 
 
 def estimate_losses(frames: Sequence[Frame], evidence: Evidence) -> Estimate:
-    """The storeys' losses of stiffness by bounded least squares over the logarithms of what is left.
+    """The storeys' losses of stiffness by bounded least squares over the logarithms of the remaining stiffness.
 
     Args:
         frames: the axes.

@@ -46,7 +46,7 @@ def levels(window: np.ndarray) -> np.ndarray:
 def integrate(window: np.ndarray, rate_hz: float, times: int, lowest_hz: float) -> np.ndarray:
     """Integrate accelerations in the frequency domain.
 
-    Divides by (iω) once for each integration and leaves out what is below the lowest frequency, with a smooth edge of
+    Divides by (iω) once for each integration and leaves out frequencies below the lowest, with a smooth edge of
     half an octave. The transform takes the end of a window to be followed by its beginning: a jump there, integrated,
     would be larger than the building's movement. So both ends fade over a period of the lowest frequency, a tenth of
     the window at most.
@@ -76,11 +76,11 @@ def judge(
     limits: VibrationLimits,
     clipped: np.ndarray | None = None,
 ) -> Vibration:
-    """How strongly a window shook, against what is healthy and what is allowed.
+    """Vibration levels of a window, relative to healthy ones and to limits.
 
     Args:
         window: channels in use, gaps filled, ``(channels, samples)`` in m/s².
-        channels: what they are.
+        channels: their descriptions.
         rate_hz: samples a second.
         mean: of `levels` while healthy ``(2, channels)``.
         sigma: likewise, its standard deviation.

@@ -3,12 +3,31 @@
 import numpy as np
 
 from envs.dampers.building import Building, read_building
+from envs.dampers.frame import Frame, chain, modal_damping
 from envs.dampers.structure import Structure
 from tests.data import EL_CENTRO
 
 
 def building(name="jansen", **changes):
     return Building.model_validate(read_building(name) | changes)
+
+
+def shear_frame(mass_kg, stiffness_n_m, damping_ratio=0.02):
+    """A shear frame: one stiffness a storey, and the same or each mode's own share of critical damping."""
+    stiffness = chain(stiffness_n_m)
+    return Frame(np.asarray(mass_kg, dtype=float), modal_damping(mass_kg, stiffness, damping_ratio), stiffness)
+
+
+def energy_j(frame, state):
+    """Kinetic and elastic energy, ``(…,)``, of states ``(…, 2n)``, relative to the ground."""
+    x, v = state[..., : frame.floors], state[..., frame.floors :]
+    elastic = np.einsum("...i,ij,...j->...", x, frame.stiffness, x)
+    return 0.5 * (elastic + (frame.mass_kg * v**2).sum(axis=-1))
+
+
+def elastic_j(device):
+    """The most that hysteresis can hold and give back, α_max z_u² / 2A; springs and end stop not counted."""
+    return (device.alpha_a_n_m + device.alpha_b_n_mv * device.full_v) * device.z.largest**2 / (2 * device.z.a)
 
 
 def el_centro(dt_s, speed=1.0):
@@ -26,16 +45,16 @@ def noise(seconds, dt_s, peak=0.3, seed=0):
 
 
 def shake(plant, ground, volts):
-    """Yield ``(moment before, moment after, drifts and accelerations before)`` at every step; one copy.
+    """Yield ``(state before, state after, drifts and accelerations before)`` at every step; one copy.
 
-    ``volts``: a number, or a function of the step's index and the moment.
+    ``volts``: a number, or a function of the step's index and the state.
     """
-    moment = plant.rest(1)
+    state = plant.rest(1)
     for k, now in enumerate(ground):
-        given = volts(k, moment) if callable(volts) else volts
-        after, seen = plant.step(moment, np.full((plant.d, 1), 1.0) * given, np.array([[now]]), plant.matrix)
-        yield moment, after, seen[:, 0]
-        moment = after
+        given = volts(k, state) if callable(volts) else volts
+        after, seen = plant.step(state, np.full((plant.d, 1), 1.0) * given, np.array([[now]]), plant.matrix)
+        yield state, after, seen[:, 0]
+        state = after
 
 
 def peaks(model, ground, dt_s, volts=0.0, dampers=True):

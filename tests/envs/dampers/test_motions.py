@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs import CityloopError
-from envs.dampers.frame import respond, shear_frame
+from envs.dampers.frame import modal_response
 from envs.dampers.motions import (
     SOILS,
     Motion,
@@ -21,6 +21,7 @@ from envs.dampers.motions import (
 from envs.dampers.records import read_record
 from envs.dampers.spectrum import G, design_spectrum, match, spectrum
 from tests.data import EL_CENTRO, needs_el_centro
+from tests.envs.dampers.shaken import shear_frame
 
 KINDS = ("stochastic", "pulse", "basin", "harmonic")
 
@@ -124,7 +125,7 @@ def test_a_spectrum_is_of_the_frame_with_one_storey(dt_s, period_s):
     fine = max(1, round(10 * dt_s / period_s))
     samples = np.interp(np.arange(999 * fine + 1) / fine, np.arange(1000), ground)
     omega2 = (2 * np.pi / period_s) ** 2
-    x, _ = respond(shear_frame([1.0], [omega2], 0.05), samples, dt_s / fine)
+    x, _ = modal_response(shear_frame([1.0], [omega2], 0.05), samples, dt_s / fine)
     assert spectrum(ground, dt_s, np.array([period_s]))[0] == pytest.approx(omega2 * abs(x).max(), rel=1e-9)
 
 
@@ -249,7 +250,7 @@ def test_a_record_is_scaled_sped_up_and_ends_in_silence():
 @needs_el_centro
 def test_the_record_moves_a_published_oscillator():
     values, dt_s = read_record(EL_CENTRO)
-    x, _ = respond(shear_frame([1.0], [(2 * np.pi / 0.5) ** 2], 0.02), values, dt_s)
+    x, _ = modal_response(shear_frame([1.0], [(2 * np.pi / 0.5) ** 2], 0.02), values, dt_s)
     assert abs(x).max() == pytest.approx(0.0679400697, rel=1e-3)
 
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from envs.dampers.frame import drift_matrix, shear_frame
-from envs.dampers.structure import Structure, uncontrolled
+from envs.dampers.frame import drift_matrix
+from envs.dampers.structure import Structure, uncontrolled_response
 from tests.data import needs_el_centro
-from tests.envs.dampers.shaken import building, el_centro, noise, peaks, shake
+from tests.envs.dampers.shaken import building, el_centro, elastic_j, energy_j, noise, peaks, shake, shear_frame
 
 PUBLISHED_CM = {0.0: (0.211, 0.357, 0.455), 2.25: (0.076, 0.196, 0.306)}
 """Dyke et al. 1996, peak displacements by volts, as recalled."""
@@ -79,8 +79,8 @@ def test_agrees_with_runge_kutta_and_converges_in_first_order():
     errors = []
     for dt_s in (0.002, 0.001, 0.0005, 0.00025):
 
-        def warm(k, moment):
-            moment.inside.u[:] = volts  # the reference knows no coil
+        def warm(k, state):
+            state.dampers.u[:] = volts  # the reference knows no coil
             return volts
 
         plant = Structure(model, dt_s)
@@ -90,16 +90,16 @@ def test_agrees_with_runge_kutta_and_converges_in_first_order():
     assert errors[3] < errors[0] / 3  # first order: an eighth, but for noise in where a peak falls
 
 
-@pytest.mark.parametrize("pushed", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
+@pytest.mark.parametrize("wind_load", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
 @pytest.mark.parametrize("changes", [{}, {"yield_mm": 1.0}], ids=["elastic", "yielding"])
-def test_what_goes_in_is_stored_or_taken_out(changes, pushed):
+def test_what_goes_in_is_stored_or_taken_out(changes, wind_load):
     """Input by the ground or the wind = energy of the frame + viscous loss + work of dampers and yielding storeys."""
     model, dt_s = building(**changes), 0.00025
-    plant, n = Structure(model, dt_s, pushed=pushed), 6
+    plant, n = Structure(model, dt_s, wind_load=wind_load), 6
     frame, drifts = plant.frame, drift_matrix(6)
-    push = -frame.mass_kg if pushed is None else pushed
+    push = -frame.mass_kg if wind_load is None else wind_load
     given_j, lost_j, work_j = 0.0, 0.0, 0.0
-    loads = noise(4.0, dt_s, peak=3.0 if pushed is None else 20.0)
+    loads = noise(4.0, dt_s, peak=3.0 if wind_load is None else 20.0)
     for now, (before, after, _) in zip(loads, shake(plant, loads, 2.0), strict=True):
         v = (before.x[n:, 0] + after.x[n:, 0]) / 2
         given_j += (push * v).sum() * now * dt_s
@@ -107,7 +107,7 @@ def test_what_goes_in_is_stored_or_taken_out(changes, pushed):
         work_j += (after.force[:, 0] * (drifts @ v)[model.storeys]).sum() * dt_s
         if changes:
             work_j += 0.9 * 29_700.0 * (after.h[:, 0] * (drifts @ v)).sum() * dt_s
-    kept = frame.energy(after.x[:, 0])
+    kept = energy_j(frame, after.x[:, 0])
     if changes:  # the elastic part of a yielding storey's stiffness alone
         x = after.x[:n, 0]
         kept -= 0.5 * 0.9 * x @ frame.stiffness @ x
@@ -121,37 +121,37 @@ def test_no_sequence_of_voltages_adds_energy(volts, seed):
     """A frame that is let go: whatever is commanded, it never holds more than at the start and dampers could hold."""
     model = building()
     plant = Structure(model, 0.001)
-    moment = plant.rest(1)
-    moment.x[:6, 0] = 0.003 * np.random.default_rng(seed).normal(size=6)
-    start = plant.frame.energy(moment.x[:, 0])
-    held = (model.counts * model.device.elastic_j).sum()
+    state = plant.rest(1)
+    state.x[:6, 0] = 0.003 * np.random.default_rng(seed).normal(size=6)
+    start = energy_j(plant.frame, state.x[:, 0])
+    held = (model.counts * elastic_j(model.device)).sum()
     for level in np.repeat(volts, 10):
-        moment, _ = plant.step(moment, np.full((2, 1), level), np.zeros((1, 1)), plant.matrix)
-        assert plant.frame.energy(moment.x[:, 0]) <= start + held
+        state, _ = plant.step(state, np.full((2, 1), level), np.zeros((1, 1)), plant.matrix)
+        assert energy_j(plant.frame, state.x[:, 0]) <= start + held
 
 
 def test_an_adversary_who_sees_all_gains_nothing():
     """Full voltage exactly while the dampers give energy back, none while they take it: motion still dies out."""
     model = building()
     plant = Structure(model, 0.001)
-    moment = plant.rest(1)
-    moment.x[:6, 0] = 0.003 * np.arange(1, 7)
-    start = plant.frame.energy(moment.x[:, 0])
+    state = plant.rest(1)
+    state.x[:6, 0] = 0.003 * np.arange(1, 7)
+    start = energy_j(plant.frame, state.x[:, 0])
     for _ in range(10_000):
-        worst = np.where(moment.force * moment.rate < 0, 5.0, 0.0)
-        moment, _ = plant.step(moment, worst, np.zeros((1, 1)), plant.matrix)
-    assert plant.frame.energy(moment.x[:, 0]) < 0.05 * start
+        worst = np.where(state.force * state.rate < 0, 5.0, 0.0)
+        state, _ = plant.step(state, worst, np.zeros((1, 1)), plant.matrix)
+    assert energy_j(plant.frame, state.x[:, 0]) < 0.05 * start
 
 
 def test_copies_do_not_know_of_each_other():
     model = building()
     plant, grounds = Structure(model, 0.001), [noise(0.5, 0.001, seed=k) for k in range(3)]
-    moment = plant.rest(3)
+    state = plant.rest(3)
     for row in np.array(grounds).T:
-        moment, _ = plant.step(moment, np.full((2, 3), 2.0), row[None], plant.matrix)
+        state, _ = plant.step(state, np.full((2, 3), 2.0), row[None], plant.matrix)
     for k, ground in enumerate(grounds):
         *_, (_, alone, _) = shake(plant, ground, 2.0)
-        np.testing.assert_allclose(moment.x[:, k], alone.x[:, 0], rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(state.x[:, k], alone.x[:, 0], rtol=1e-9, atol=1e-15)
 
 
 def test_a_yielding_storey_stays_bent():
@@ -165,12 +165,12 @@ def test_a_yielding_storey_stays_bent():
     assert bent[0] < 0.1 * bent[1]
 
 
-@pytest.mark.parametrize("pushed", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
-def test_uncontrolled_is_the_same_by_modes_and_by_steps(pushed):
+@pytest.mark.parametrize("wind_load", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
+def test_uncontrolled_is_the_same_by_modes_and_by_steps(wind_load):
     model = building()
     loads = np.array([noise(1.0, 0.001)])
-    modal = uncontrolled(model, model.frame, loads, 0.001, pushed)
-    plant = Structure(model, 0.001, dampers=False, pushed=pushed)
+    modal = uncontrolled_response(model, model.frame, loads, 0.001, wind_load)
+    plant = Structure(model, 0.001, dampers=False, wind_load=wind_load)
     stepped = np.array([seen for *_, seen in shake(plant, loads[0], 0.0)]).T
     assert abs(modal[0] - stepped).max(axis=1) == pytest.approx(0, abs=0.01 * abs(stepped).max())
     assert modal[0, :6].max() == pytest.approx(stepped[:6].max(), rel=0.01)
@@ -178,18 +178,18 @@ def test_uncontrolled_is_the_same_by_modes_and_by_steps(pushed):
 
 def test_a_steady_wind_bends_as_the_stiffness_says():
     """In the end nothing moves, and accelerations are none: floors are pushed as hard as storeys push back."""
-    model, pushed = building(damping_ratio=0.3), np.arange(1.0, 7.0)
-    plant = Structure(model, 0.001, dampers=False, pushed=pushed)
+    model, wind_load = building(damping_ratio=0.3), np.arange(1.0, 7.0)
+    plant = Structure(model, 0.001, dampers=False, wind_load=wind_load)
     *_, (_, last, seen) = shake(plant, np.full(10_000, 5.0), 0.0)
-    np.testing.assert_allclose(last.x[:6, 0], np.linalg.solve(model.frame.stiffness, 5.0 * pushed), rtol=1e-6)
+    np.testing.assert_allclose(last.x[:6, 0], np.linalg.solve(model.frame.stiffness, 5.0 * wind_load), rtol=1e-6)
     np.testing.assert_allclose(seen[6:12], 0.0, atol=1e-6)
-    assert abs(seen[12]) == pytest.approx(5.0 * pushed.sum(), rel=1e-6), "the ground holds what pushes the floors"
+    assert abs(seen[12]) == pytest.approx(5.0 * wind_load.sum(), rel=1e-6), "the ground holds what pushes the floors"
 
 
-@pytest.mark.parametrize("pushed", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
-def test_base_shear_is_what_the_first_storey_carries(pushed):
+@pytest.mark.parametrize("wind_load", [None, np.arange(1.0, 7.0)], ids=["ground", "wind"])
+def test_base_shear_is_what_the_first_storey_carries(wind_load):
     model = building()
     undamped = shear_frame(model.mass_kg, model.stiffness_n_m, 0.0)
-    plant = Structure(model, 0.001, undamped, dampers=False, pushed=pushed)
+    plant = Structure(model, 0.001, undamped, dampers=False, wind_load=wind_load)
     *_, (_, _, seen) = shake(plant, noise(1.0, 0.001), 0.0)
     assert seen[12] == pytest.approx(-29_700.0 * seen[0], rel=1e-9)

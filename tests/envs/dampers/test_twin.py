@@ -6,9 +6,9 @@ import torch
 
 from agents.baselines.dampers import PassiveOn
 from envs import CityloopError, load_scenario
+from envs.dampers.assembly import is_stable
 from envs.dampers.block import Block
 from envs.dampers.scenarios import Conditions
-from envs.dampers.site import steady
 from envs.dampers.structure import Structure
 from envs.dampers.twin import Twin
 from tests.envs.dampers.shaken import building, noise
@@ -58,7 +58,7 @@ def test_the_twin_sees_what_the_world_sees(monkeypatch, kind):
 
     twin.window(policy, 150)
     assert worst < 0.05
-    np.testing.assert_allclose(twin._moment.x[0].numpy(), block._moment.x, rtol=0.02, atol=1e-5)
+    np.testing.assert_allclose(twin._state.x[0].numpy(), block._state.x, rtol=0.02, atol=1e-5)
 
 
 def test_compiled_steps_are_those_of_tensors():
@@ -66,8 +66,8 @@ def test_compiled_steps_are_those_of_tensors():
     found = []
     for compiled in (True, False):
         twin = Twin(load_scenario("dampers/jansen", duration_s=2.0), 8, 0)
-        assert twin._plan is not None
-        twin._plan = twin._plan if compiled else None
+        assert twin._constants is not None
+        twin._constants = twin._constants if compiled else None
         asked = torch.linspace(0.2, 0.8, 25, requires_grad=True)
         levels = iter(asked)
         window = twin.window(lambda parts: next(levels) + 0.1 * parts["damper"][..., 0], 25)  # noqa: B023
@@ -130,8 +130,8 @@ def test_motions_are_played_twice_and_then_only_what_bears_on_the_peak_counts():
 def test_dampers_too_stiff_for_its_coarse_steps_are_simulated_with_the_worlds(monkeypatch):
     """With steps of 2 ms the motion of this one grew without bound, where the world's 1 ms are fine."""
     scenario = load_scenario("dampers/jansen", duration_s=3.0, dampers={1: 50})
-    assert steady(scenario.mounted, 1.0)
-    assert not steady(scenario.mounted, 2.0)
+    assert is_stable(scenario.mounted, 1.0)
+    assert not is_stable(scenario.mounted, 2.0)
     twin = Twin(scenario, 2, 0)
     window = twin.window(lambda parts: torch.ones(parts["damper"].shape[:2]), 200)
     assert torch.isfinite(window.cost)

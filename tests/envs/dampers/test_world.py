@@ -1,5 +1,8 @@
 """The plant as the loop sees it: estimates follow the truth, faults are faults, indicators mean what they say."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -8,16 +11,17 @@ from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
 from envs.core.testing import check_system
 from envs.core.vector_testing import check_vector
+from envs.dampers.assembly import load_site
 from envs.dampers.block import Block, samples
 from envs.dampers.building import Building
+from envs.dampers.earlier import RENAMED
 from envs.dampers.features import DAMPER_FEATURES, NEIGHBOUR_FEATURES, DampersFeatures
 from envs.dampers.kpis import BARE
 from envs.dampers.motions import draw
 from envs.dampers.observer import Observer
 from envs.dampers.scenarios import NAMES
-from envs.dampers.sensing import Sensors, circumstances
-from envs.dampers.site import load_site
-from envs.dampers.structure import uncontrolled
+from envs.dampers.sensing import SensorModel, draw_faults
+from envs.dampers.structure import uncontrolled_response
 from envs.dampers.vector import DampersVector
 from envs.dampers.world import UNMOUNTED
 
@@ -78,7 +82,7 @@ def test_lost_samples_are_silent_in_readings_and_bridged_by_the_observer():
 def test_noise_and_quantisation_are_what_the_building_says():
     scenario = load_scenario("dampers/jansen", bits=12, conditions__noise=3.0)
     site = load_site(scenario)
-    sensors = Sensors(site, 12, [1], circumstances(scenario, site, [1]))
+    sensors = SensorModel(site, 12, [1], draw_faults(scenario, site, [1]))
     rows = np.array([sensors.read(np.zeros((11, 1)))[:, 0] for _ in range(4000)])
     step = site.ranges["accel_m_s2"] / 2**11
     assert rows[:, 0].std() == pytest.approx(np.hypot(3 * 0.005, step / np.sqrt(12)), rel=0.1)
@@ -109,7 +113,7 @@ def test_a_dead_damper_gets_no_voltage_and_is_another_with_another_seed():
     block = block_of(conditions__dead=1, seeds=range(20))
     for _ in range(20):
         block.step(np.ones((20, 2)))
-    warm = block._moment.inside.u > 0.1
+    warm = block._state.dampers.u > 0.1
     assert (warm.sum(axis=0) == 1).all()
     assert 0 < warm[0].sum() < 20
 
@@ -120,7 +124,7 @@ def test_a_delayed_command_arrives_when_it_should(delay_ms):
     heat = []
     for _ in range(5):
         block.step(np.ones((1, 2)))
-        heat.append(block._moment.inside.u[0, 0])
+        heat.append(block._state.dampers.u[0, 0])
     since_ms = np.maximum(10.0 * np.arange(1, 6) - delay_ms, 0.0)
     np.testing.assert_allclose(heat, 5.0 * (1 - np.exp(-80 * since_ms / 1e3)), atol=1e-9)
 
@@ -137,14 +141,14 @@ def test_stiffness_error_changes_the_plant_and_not_the_model():
 def test_training_seeds_vary_and_others_do_not():
     scenario = load_scenario("dampers/jansen")
     site = load_site(scenario)
-    wrong = [circumstances(scenario, site, [scenario.seeds.train.first + k]) for k in range(40)]
+    wrong = [draw_faults(scenario, site, [scenario.seeds.train.first + k]) for k in range(40)]
     good = [one for one in wrong if one.delay_ms == 0]
     assert 0.5 * scenario.variety.good < len(good) / len(wrong) < 1.5 * scenario.variety.good
     assert all((one.factor == 1.0).all() and one.alive.all() and not one.dropout.any() for one in good)
     delays = {one.delay_ms for one in wrong}
     assert len(delays) == 1 + len(wrong) - len(good)
     assert max(delays) <= scenario.variety.delay_ms
-    assert all(circumstances(scenario, site, [seed]).delay_ms == 0 for seed in (0, 20_000))
+    assert all(draw_faults(scenario, site, [seed]).delay_ms == 0 for seed in (0, 20_000))
 
 
 def test_hanging_loose_is_what_ratios_are_measured_against():
@@ -200,8 +204,8 @@ def test_of_a_record_nothing_is_lost_between_samples(record):
     block = Block(scenario, load_site(scenario))
     block.begin([0])
     fine = draw(scenario.motion, scenario.duration_s, 1e-4, 1.0, 0)[None]
-    true = np.abs(uncontrolled(block.building, block.building.frame, fine, 1e-4)).max(axis=2).T
-    np.testing.assert_allclose(block.tally.alone, true, rtol=0.01)
+    true = np.abs(uncontrolled_response(block.building, block.building.frame, fine, 1e-4)).max(axis=2).T
+    np.testing.assert_allclose(block.tally.uncontrolled, true, rtol=0.01)
 
 
 def test_another_record_brings_its_length_unless_that_is_set_too(record):
@@ -290,3 +294,25 @@ def test_a_vector_of_one_is_the_world():
         batch, step = plants.step(np.full((1, 2, 1), level)), loop.step(np.full((2, 1), level))
         np.testing.assert_allclose(batch.reward[0], step.reward, rtol=1e-2, atol=1e-3)
         np.testing.assert_allclose(batch.observation[0], loop.layout.flatten(loop.observation), atol=0.02)
+
+
+def test_a_run_that_was_begun_under_earlier_names_resumes():
+    """What its checkpoint calls classes and attributes is found under their present names."""
+    for module, name in (
+        ("structure", "Moment"),
+        ("device", "Inside"),
+        ("building", "Sensors"),
+        ("sensing", "Sensors"),
+    ):
+        assert pickle.loads(f"cenvs.dampers.{module}\n{name}\n.".encode())
+    block, earlier = block_of(seeds=[5]), {now: before for before, now in RENAMED.items()}
+
+    def resumed(thing):
+        found = object.__new__(type(thing))
+        found.__setstate__({earlier.get(name, name): value for name, value in vars(copy.deepcopy(thing)).items()})
+        return found
+
+    other = resumed(block)
+    other.tally = resumed(block.tally)
+    run(block), run(other)
+    assert other.kpis() == block.kpis()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.drainage.features import GATE_FEATURES, TOLD, DrainageFeatures
+from envs.drainage.features import GATE_FEATURES, INPUTS, DrainageFeatures
 from tests.envs.drainage.small import LOWER, PUMP, READ, UPPER, row
 
 
@@ -53,7 +53,7 @@ def test_tide_and_pumps():
     assert seen(UPPER, tide_m=[5.0])["tide_above"] == 0, "it does not open to the sea"
 
 
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", INPUTS)
 def test_columns_that_are_too_short_are_refused(name):
     with pytest.raises(ValueError, match="readings of another number"):
         seen(UPPER, **{name: READ[name][:-1]})

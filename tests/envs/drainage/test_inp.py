@@ -3,7 +3,7 @@
 import pytest
 
 from envs import CityloopError
-from envs.drainage.inp import Inp, free_pumps, refuse_rain_elsewhere, strip, tell_gauges
+from envs.drainage.inp import Inp, dry_gauges, free_pumps, refuse_rain_elsewhere, strip
 
 TEXT = """
 [TITLE]
@@ -106,7 +106,7 @@ def test_rules_go_on_that_act_on_nothing_that_is_controlled(tmp_path, caplog):
 
 
 def test_told_gauges_are_dry_and_their_series_goes(inp):
-    tell_gauges(inp)
+    dry_gauges(inp)
     strip(inp, ())
     assert {row[0] for row in inp.rows("TIMESERIES")} == {"inflow", "cityloop_dry"}
     assert inp.rows("RAINGAGES")[0][-1] == "cityloop_dry"

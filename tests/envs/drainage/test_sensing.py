@@ -5,7 +5,7 @@ import pytest
 
 from envs import load_scenario
 from envs.drainage.scenarios import Forecast
-from envs.drainage.sensing import Faults, Forecaster
+from envs.drainage.sensing import EpisodeFaults, Forecaster
 from envs.drainage.site import LEADS_MIN
 
 TABLE = np.arange(60.0).reshape(30, 2)
@@ -25,7 +25,7 @@ def test_nothing_is_expected_after_the_end():
 def test_no_rounding_makes_a_forecast_below_zero():
     table = np.random.default_rng(3).gamma(0.3, 3.0, (72, 40)).round(2)
     table[40:] = 0.0
-    said = Forecaster(Forecast(), table, 700, seed=1).said_mm
+    said = Forecaster(Forecast(), table, 700, seed=1).forecast_mm
     assert (said >= 0).all()
 
 
@@ -58,7 +58,7 @@ def test_a_degraded_forecast_of_a_short_burst_is_right_on_average_at_every_lead_
 
 def faults(**sensors):
     scenario = load_scenario("drainage/astlingen").override({f"sensors.{k}": v for k, v in sensors.items()})
-    return Faults(scenario, tanks=200, gates=4, seed=5)
+    return EpisodeFaults(scenario, tanks=200, gates=4, seed=5)
 
 
 def read(depth):

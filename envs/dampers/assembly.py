@@ -1,0 +1,32 @@
+"""Scenario → site: the building with its dampers, if the time step of its simulation is short enough."""
+
+from __future__ import annotations
+
+from envs.core.errors import CityloopError
+from envs.dampers.building import Building
+from envs.dampers.scenarios import DampersScenario
+from envs.dampers.site import DampersSite
+from envs.dampers.structure import spectral_radius
+
+STABLE = 1.001
+"""Largest `spectral_radius` of a stable time step: one, with room for rounding."""
+
+
+def is_stable(building: Building, substep_ms: float) -> bool:
+    """Whether a simulation with this time step stays bounded; taken for granted for dampers of the modified model."""
+    return building.device.model != "simple" or spectral_radius(building, substep_ms / 1e3) <= STABLE
+
+
+def load_site(scenario: DampersScenario) -> DampersSite:
+    """The site of a scenario.
+
+    Raises:
+        CityloopError: if dampers are too stiff beside the masses for the simulation's step.
+    """
+    building, substep_ms = scenario.mounted, scenario.timing.substep_ms
+    if not is_stable(building, substep_ms):
+        raise CityloopError(
+            f"scenario {scenario.ref}: timing.substep_ms is {substep_ms:g}, too long for dampers so stiff beside "
+            f"floors of {min(building.mass_kg):g} kg: correct mass_kg, the device or how many there are, or shorten it"
+        )
+    return DampersSite(name=scenario.name, timing=scenario.timing, building=building)
