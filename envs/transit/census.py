@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.transit import events, rests
-from envs.transit.clock import Roads
-from envs.transit.fleet import ABOARD, REFUSED, WAITING, Fleet, Riders
+from envs.transit.kernel import driver_breaks
+from envs.transit.kernel.fleet import ABOARD, REFUSED, WAITING, Fleet, Riders
+from envs.transit.kernel.travel_times import Roads
+from envs.transit.record import events
 from envs.transit.site import TransitSite
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def count(site: TransitSite, fleet: Fleet, riders: Riders, moment: Moment) -> Re
         return np.bincount(zone_of[nodes], minlength=zones).astype(np.float64)
 
     busy = np.flatnonzero(moment.busy)
-    last = rests.last_stop(fleet, riders)
+    last = driver_breaks.last_stop(fleet, riders)
     soon = busy[fleet.leave_s[busy, last[busy]] <= now_s + timing.ahead_s]
     soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free
     ends, free_s = fleet.node[soon, last[soon]], fleet.leave_s[soon, last[soon]] - now_s

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.transit import events
-from envs.transit.ledger import Ledger
+from envs.transit.record import events
+from envs.transit.record.ledger import Ledger
 from envs.transit.site import TransitSite
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from envs.transit import events
-from envs.transit.events import Log
-from envs.transit.ledger import Ledger
-from envs.transit.verdict import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
+from envs.transit.record import events
+from envs.transit.record.events import Log
+from envs.transit.record.ledger import Ledger
+from envs.transit.record.promises import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
 
 if TYPE_CHECKING:
-    from envs.transit.fleet import Fleet, Riders
+    from envs.transit.kernel.fleet import Fleet, Riders
 
 REFUSED_MIN = 30.0
 """A refused party counts in the headline as if it had waited so long: about what walking, or the next bus, takes."""
@@ -92,7 +92,7 @@ def indicators(
         zone_of: zone of every node.
         end_s: when the service ended, for shifts that have no end.
         walk_m: of every rider on foot, ``(R,)``; None: nobody walks.
-        breaks: of the drivers, see `rests`, ``(V, 3)``; None: there are none.
+        breaks: of the drivers, see `kernel.driver_breaks`, ``(V, 3)``; None: there are none.
         batteries: as shifts begin, see `Fleet`, ``(V, 3)``; None: they never end.
         margin_s: what of a promise plans keep in hand.
     """

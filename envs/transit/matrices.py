@@ -1,6 +1,6 @@
 """A road graph → matrices of travel times, lengths and next nodes, by shortest paths.
 
-Files, zones and stops are `network`'s; what the time of day does to these times is `clock`'s.
+Files, zones and stops are `network`'s; what the time of day does to these times is `kernel.travel_times`'s.
 """
 
 from __future__ import annotations

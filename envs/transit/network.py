@@ -11,12 +11,12 @@ import numpy as np
 
 from envs.core.files import kept
 from envs.core.told import warn_once
-from envs.transit import district, gtfs, streets, tables, taxi
-from envs.transit.day import Day, Town
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario, feed_files
 from envs.transit.site import TransitSite
-from envs.transit.walking import Stops, to_stops
+from envs.transit.sources import district, gtfs, streets, tables, taxi
+from envs.transit.sources.day import Day, Town
+from envs.transit.sources.walking import Stops, to_stops
 
 LOGGER = logging.getLogger(__name__)
 

@@ -32,11 +32,11 @@ class TransitScenario(Scenario):
 
     Attributes:
         district: a generated one; None: what the files say.
-        days: folder of taxi days in the layout of nyc2015, see `taxi.py`.
-        nodes, roads, requests: CSV files of a user's own; see `tables.py`.
-        gtfs: a feed, zip or folder, whose stops are the published ones on those corners; see `gtfs.py`.
+        days: folder of taxi days in the layout of nyc2015, see `sources.taxi`.
+        nodes, roads, requests: CSV files of a user's own; see `sources.tables`.
+        gtfs: a feed, zip or folder, whose stops are the published ones on those corners; see `sources.gtfs`.
         snap_m: how far such a stop may be from a corner.
-        net, routes: a SUMO network and its route files; see `streets.py`.
+        net, routes: a SUMO network and its route files; see `sources.streets`.
         times: travel times that were measured on that network (`referee.measure`); None: lengths at speed limits.
         trips: what of those is served.
         fleet: the vehicles.

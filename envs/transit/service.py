@@ -9,16 +9,17 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import batch, charging, events, journal, kernel, motion, rescue, rests
-from envs.transit.charging import Chargers
-from envs.transit.clock import arrive, roads_of
-from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
-from envs.transit.fleet import ABOARD, NOBODY, PLAN, UNKNOWN, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.kernel import batch, breakdowns, charging, driver_breaks, insertion, journal, motion
+from envs.transit.kernel.charging import Chargers
+from envs.transit.kernel.fleet import ABOARD, NOBODY, PLAN, UNKNOWN, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.kernel.travel_times import arrive, roads_of
+from envs.transit.kernel.unforeseen import Unforeseen, unforeseen
 from envs.transit.matrices import Matrices
+from envs.transit.record import events
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
-from envs.transit.unforeseen import Unforeseen, unforeseen
+from envs.transit.sources.day import Day
 
 FOREVER_S = 1e7
 """End of a shift that has none."""
@@ -42,7 +43,7 @@ class Service:
         riders: the same as plans are held to; a breakdown changes them.
         streets: how long they take; None: as long as the dispatcher knows.
         walk_m: on foot to the stop and from it, ``(R,)``.
-        breaks: of the drivers, see `rests`, ``(V, 3)``.
+        breaks: of the drivers, see `kernel.driver_breaks`, ``(V, 3)``.
         batteries: as shifts begin, see `Fleet`, ``(V, 3)``.
     """
 
@@ -57,8 +58,8 @@ class Service:
             [(c.rest_from_s, c.rest_until_s, c.rest_s) for c in scenario.crews for _ in range(c.vehicles)]
         )
         self.asked = self._requests(scenario, day)
-        self.riders = rests.with_breaks(self._held(scenario.promise.margin_s), self.fleet, self.breaks)
-        rests.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
+        self.riders = driver_breaks.with_breaks(self._held(scenario.promise.margin_s), self.fleet, self.breaks)
+        driver_breaks.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
         self.riders, stay_of = charging.with_stays(self.riders, self.fleet)
         self._chargers = Chargers(places, stay_of, scenario.charging.low, scenario.charging.until)
         rows = len(self.riders.origin)
@@ -66,7 +67,7 @@ class Service:
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
-        self._mode = kernel.AT_THE_END if dispatch is not None and not dispatch.pooled else kernel.EVERYWHERE
+        self._mode = insertion.AT_THE_END if dispatch is not None and not dispatch.pooled else insertion.EVERYWHERE
         self._batch_s = 0.0 if dispatch is None else dispatch.batch_s
         promise = scenario.promise.held
         self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
@@ -151,7 +152,7 @@ class Service:
         self._charge()
 
     def _charge(self) -> None:
-        """Have vehicles that are low charge; see `charging`."""
+        """Have vehicles that are low charge; see `kernel.charging`."""
         if not self._ranged:
             return
         who = charging.low(self.now_s, self.fleet, self.riders, self._chargers)
@@ -169,7 +170,7 @@ class Service:
         aboard = 4 * int(self.fleet.length.sum()) + 4 * len(self.fleet.at)
         vehicles = int((agenda >= len(self.riders.origin)).sum())
         rows = aboard + motion.EVENT_ROWS * len(agenda) + 16
-        self._make_room(rows + vehicles * (rescue.EVENT_ROWS * PLAN + 3))
+        self._make_room(rows + vehicles * (breakdowns.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
         rules = self._weights, urgency, self._mode, self._anew, self.log, self.streets
         if self._batch_s:
@@ -190,7 +191,7 @@ class Service:
             motion.run(when_s[others], what[others], float(end_s), *state, *rules)
             asked = what[mine & asks]
             asked = asked[self.riders.state[asked] == UNKNOWN]
-            wait = self._weights[kernel.WAIT] * urgency[self.riders.origin[asked]]
+            wait = self._weights[insertion.WAIT] * urgency[self.riders.origin[asked]]
             batch.answer(asked, float(end_s), *state, self._weights, wait, self.log)
         motion.run(when_s[:0], what[:0], until_s, *state, *rules)
 
@@ -224,7 +225,7 @@ class Service:
     @property
     def free(self) -> np.ndarray:
         """Which have nothing to do yet, bool ``(V,)``."""
-        return rests.free(self.fleet, self.riders, self.now_s)
+        return driver_breaks.free(self.fleet, self.riders, self.now_s)
 
     @property
     def standing(self) -> np.ndarray:
@@ -269,7 +270,7 @@ def warm_up(disturbed: bool = False) -> None:
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))
     log = events.new_log(64)
     agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
-    usual = np.ones(4), np.ones(2), kernel.EVERYWHERE, np.ones(3)
+    usual = np.ones(4), np.ones(2), insertion.EVERYWHERE, np.ones(3)
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log, None)
     chargers = Chargers(charging.NOWHERE, one - 1, 0.0, 1.0)
     if disturbed:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.transit.compiled import compiled, within
+from envs.transit.kernel.jit import compiled, within
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Crew(Frozen):
         begin_s, end_s: of the shift; end 0: works on until the last rider is there.
         rest_s, rest_from_s, rest_until_s: the driver's break: how long, and when it begins at the earliest and latest;
             0 s: none.
-        range_km: how far a full battery lasts; 0: there is nothing to be heeded. See `charging.py`.
+        range_km: how far a full battery lasts; 0: there is nothing to be heeded. See `kernel.charging`.
         kwh_per_km: what that takes, which says how long charging takes.
         charged: share of its range that a vehicle has when its shift begins, drawn evenly between these two.
     """
@@ -105,7 +105,7 @@ class Timing(Frozen):
 
 
 class Walk(Frozen):
-    """Riders who walk to a stop and from one; see `walking.py`.
+    """Riders who walk to a stop and from one; see `sources.walking`.
 
     Attributes:
         metres: at either end at most, as the crow flies; 0: nobody walks, riders are where they ask from.
@@ -117,7 +117,7 @@ class Walk(Frozen):
 
 
 class Breakdowns(Frozen):
-    """Vehicles that break down. Others take over whom they can; see `rescue.py`.
+    """Vehicles that break down. Others take over whom they can; see `kernel.breakdowns`.
 
     Attributes:
         per_veh_h: mean number in an hour of a vehicle's shift; 0: none.
@@ -129,7 +129,7 @@ class Breakdowns(Frozen):
 
 
 class Streets(Frozen):
-    """How much longer, or less long, streets take than the dispatcher knows; see `unforeseen.py`.
+    """How much longer, or less long, streets take than the dispatcher knows; see `kernel.unforeseen`.
 
     Attributes:
         spread: standard deviation of the time that a street takes, as a share of what is known, which is the mean; 0:
@@ -157,7 +157,7 @@ class Streets(Frozen):
 
 
 class Charging(Frozen):
-    """Where and when vehicles with a range charge; see `charging.py`.
+    """Where and when vehicles with a range charge; see `kernel.charging`.
 
     Attributes:
         stops: corners that have chargers.

@@ -14,15 +14,16 @@ from envs.core.readings import Readings
 from envs.core.scene import Thing
 from envs.core.told import warn_once
 from envs.core.world import Commands, World
-from envs.transit import census, events, kpis
-from envs.transit.day import Day
+from envs.transit import census, kpis
 from envs.transit.dispatch import Dispatch
 from envs.transit.guard import FASTER, SCORE, URGENCY
-from envs.transit.ledger import Ledger
 from envs.transit.network import day_of
-from envs.transit.periods import by_period, periods
+from envs.transit.record import events
+from envs.transit.record.ledger import Ledger
+from envs.transit.record.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
+from envs.transit.sources.day import Day
 from envs.transit.targets import sends
 
 if TYPE_CHECKING:

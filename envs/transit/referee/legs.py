@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit.clock import Roads, arrive
+from envs.transit.kernel.travel_times import Roads, arrive
 from envs.transit.referee.taxis import Taxis
 
 DEPART, LOADED, PLANNED, WAY, DROVE = range(5)

@@ -22,12 +22,12 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
-from envs.transit import streets
-from envs.transit.measured import Measured, digest
 from envs.transit.referee import driving, traffic
 from envs.transit.referee.script import lane_of, middle_of
 from envs.transit.referee.traffic import WARM_S
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
+from envs.transit.sources.measured import Measured, digest
 
 PROBE_S = 15.0
 """Seconds between two probes."""

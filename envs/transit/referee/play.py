@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit import streets
 from envs.transit.network import load_site
 from envs.transit.referee import driving, traffic
 from envs.transit.referee.script import Script, write
 from envs.transit.referee.taxis import Taxis
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
 
 TAIL_S = 3600.0
 """So long after a service whoever was promised something may still be brought there."""

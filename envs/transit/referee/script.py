@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.transit import streets
 from envs.transit.referee.traffic import WARM_S
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit import events, journal, kernel, motion, plans, streets
-from envs.transit.clock import arrive
-from envs.transit.day import Day
-from envs.transit.fleet import ABOARD, ARRIVED, NOBODY, PLAN, WAITING
+from envs.transit.kernel import insertion, journal, motion, plans
+from envs.transit.kernel.fleet import ABOARD, ARRIVED, NOBODY, PLAN, WAITING
+from envs.transit.kernel.travel_times import arrive
+from envs.transit.record import events
 from envs.transit.referee.play import TAIL_S, start
 from envs.transit.referee.script import Script
 from envs.transit.referee.taxis import Taxis
@@ -24,6 +24,8 @@ from envs.transit.referee.watched import DROVE, STARTED, STOOD, WatchedService, 
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service
 from envs.transit.site import TransitSite
+from envs.transit.sources import streets
+from envs.transit.sources.day import Day
 
 ROWS = 16
 """Rows of the log that a vehicle can cause in a second at most."""
@@ -205,7 +207,7 @@ class StreetService(WatchedService):
     def _answer(self, r: int, now_s: float, urgency: np.ndarray) -> None:
         """Answer a request, and keep what it does to those who wait already."""
         before_s, mine = self.riders.begin_s.copy(), self._weights.copy()
-        mine[kernel.WAIT] *= urgency[self.riders.origin[r]]
+        mine[insertion.WAIT] *= urgency[self.riders.origin[r]]
         state = self.fleet, self.riders, self.roads
         motion.answer(r, now_s, *state, mine, self._mode, *self._scratch, self.log)
         self._note(r, before_s)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from envs.transit import streets
 from envs.transit.referee.script import lane_of, middle_of
 from envs.transit.referee.traffic import WARM_S
 from envs.transit.site import TransitSite
+from envs.transit.sources import streets
 
 PARKING = 1
 """SUMO's flag for a stop beside the lanes."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.core.sumo import read_root
-from envs.transit import streets
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
 
 WARM_S = 900.0
 """Before a service begins, traffic as at its beginning fills the streets for so long."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit.day import Day
-from envs.transit.fleet import NOBODY
+from envs.transit.kernel.fleet import NOBODY
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service
 from envs.transit.site import TransitSite
+from envs.transit.sources.day import Day
 from envs.transit.world import TransitWorld
 
 SHARED, STARTED, DROVE, STOOD = range(4)

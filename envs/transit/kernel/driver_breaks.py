@@ -1,0 +1,103 @@
+"""Drivers' breaks: a break is a stop of the plan that takes all seats and places, so the kernel keeps it as a promise.
+
+It may begin within a window, at a stop, and nobody can be aboard. Until it is due it hinders nobody: a vehicle with
+nothing else in its plan is idle, and may be sent elsewhere as far as the break allows. It is taken where the last rider
+before it got off, or where the vehicle was sent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.transit.kernel import battery_range, plans
+from envs.transit.kernel.fleet import CHARGING, LEFT, NOBODY, Fleet, Riders, new_riders
+from envs.transit.kernel.jit import compiled, within
+from envs.transit.kernel.travel_times import Roads, arrive
+
+FROM, UNTIL, LENGTH = range(3)
+"""Columns of the breaks, ``(V, 3)``: begins from when until when, and how long it is; 0: none."""
+
+
+@within
+def is_rest(r: int, riders: Riders) -> bool:
+    """Whether a row is a break."""
+    return riders.limit_s[r] == np.inf and riders.state[r] != CHARGING
+
+
+def _are_rests(rows: np.ndarray, riders: Riders) -> np.ndarray:
+    """The same of many rows."""
+    if not len(riders.limit_s):  # nobody asks for anything
+        return np.zeros(len(rows), dtype=bool)
+    return np.isinf(riders.limit_s[rows]) & (riders.state[rows] != CHARGING)
+
+
+def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
+    """The same riders, and a row more for every vehicle whose driver has a break."""
+    who = np.flatnonzero(breaks[:, LENGTH] > 0)
+    if not len(who):
+        return riders
+    begin_s, end_s, length_s = breaks[who].T
+    never = np.full(len(who), np.inf)
+    more = new_riders(
+        fleet.at[who], fleet.at[who], never, begin_s, end_s, np.zeros(len(who)), never, fleet.room[who], length_s
+    )
+    return Riders(*(np.concatenate(pair) for pair in zip(riders, more, strict=True)))
+
+
+def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads, breaks: np.ndarray) -> None:
+    """Put every break into its vehicle's plan, in which there is nothing else yet."""
+    rows = np.flatnonzero(_are_rests(np.arange(len(riders.origin)), riders))
+    for v, r in zip(np.flatnonzero(breaks[:, LENGTH] > 0), rows, strict=True):
+        plans.insert(v, r, 0, 0, 0.0, fleet, riders, roads)
+
+
+def free(fleet: Fleet, riders: Riders, now_s: float) -> np.ndarray:
+    """Which vehicles have nothing to do: no plan, or one that holds a break alone that is not due; bool ``(V,)``."""
+    waits = (
+        (fleet.length == 2) & _are_rests(fleet.rider[:, 0], riders) & fleet.pick[:, 0] & (fleet.floor_s[:, 0] > now_s)
+    )
+    return (fleet.length == 0) | waits
+
+
+def last_stop(fleet: Fleet, riders: Riders) -> np.ndarray:
+    """The last stop of each plan, but for a break at its end that has not begun; int ``(V,)``, -1: there is none."""
+    last = fleet.length - 1
+    at_end = _are_rests(fleet.rider[np.arange(len(last)), np.maximum(last, 0)], riders) & (fleet.length > 2)
+    return last - 2 * at_end
+
+
+@compiled
+def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Let a break at the end of a plan be taken where the last rider gets off: it is no later there, nor farther."""
+    k = fleet.length[v] - 2
+    if k < 1 or not is_rest(fleet.rider[v, k], riders) or not fleet.pick[v, k]:
+        return
+    before, after = np.int64(fleet.node[v, k]), np.int64(fleet.node[v, k - 1])
+    place(v, k, after, fleet, riders)
+    if not battery_range.lasts_without(v, NOBODY, fleet, riders, roads):  # there a charger may be farther
+        place(v, k, before, fleet, riders)
+    plans.schedule(v, fleet, riders, roads)
+
+
+@within
+def place(v: int, k: int, node: int, fleet: Fleet, riders: Riders) -> None:
+    """Move a break, whose stops are ``k`` and the next, to a node."""
+    r = fleet.rider[v, k]
+    riders.origin[r] = riders.destination[r] = node
+    fleet.node[v, k] = fleet.node[v, k + 1] = node
+
+
+@within
+def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
+    """Whether an idle vehicle can be sent to a node, still begin its break in time there, and get to a charger."""
+    left_m = fleet.battery[v, LEFT] - roads.metres[fleet.at[v], node]
+    if left_m < np.inf and left_m < roads.charger_m[node] - battery_range.EPS_M:
+        return False
+    if fleet.length[v] == 0:
+        return True
+    start_s = plans.ready_s(v, now_s, fleet)
+    there_s = arrive(start_s, roads.free_s[fleet.at[v], node], roads.speed, roads.slot_s)
+    r = fleet.rider[v, 0]
+    return (
+        there_s <= riders.latest_s[r] and max(there_s, fleet.floor_s[v, 0]) + riders.board_s[r] <= fleet.shift_s[v, 1]
+    )

@@ -1,0 +1,182 @@
+"""The state of a fleet and of its riders as arrays, which the compiled functions read and write in place.
+
+What may be done with them, `plans` and `insertion` say; how they move, `motion`. A plan is a vehicle's list of stops; a
+vehicle starts each leg as soon as it can, so a plan and a start give one schedule.
+
+What the kernel does not need does not belong here: every column that it is handed makes each of its calls dearer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import numpy as np
+
+PLAN = 48
+"""Stops that a vehicle's plan may hold. A vehicle whose plan is full is offered nobody more."""
+
+UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT, STRANDED, CHARGING = range(9)
+"""States of a rider: not yet known; promised; in a vehicle; there; turned away; withdrew; did not show up; lost the
+vehicle by a breakdown, and nobody else could come; and of a row that is no party but a vehicle's stay at a charger, see
+`charging`."""
+
+LEFT, FULL, RATE = range(3)
+"""Columns of a battery: metres that it lasts now, and when full; metres gained in a second at a charger."""
+
+NOBODY = cast(int, np.int64(-1))
+"""No rider, no vehicle, no node. No plain -1: numba would compile functions for that very number, and then for all."""
+
+
+class Fleet(NamedTuple):
+    """``V`` vehicles. Times are seconds from the start of the episode.
+
+    Attributes:
+        at: node at which the vehicle stands, or that it reaches next; int64 ``(V,)``.
+        at_s: when it is (or was) there, free to go on; float64 ``(V,)``; inf: it is out of service.
+        room: seats and wheelchair places, int32 ``(V, 2)``.
+        aboard: what of them is taken, int32 ``(V, 2)``.
+        shift_s: from when until when it works, float64 ``(V, 2)``: all stops of a plan lie within.
+        length: stops in the plan, int64 ``(V,)``.
+        node, rider: of each stop, int32 ``(V, PLAN)``.
+        pick: whether it is a pick-up, bool ``(V, PLAN)``.
+        floor_s: a pick-up begins no earlier, float64 ``(V, PLAN)``.
+        mate: for a drop-off the place of its pick-up in the plan, -1 where the rider is aboard; int32 ``(V, PLAN)``.
+        arrive_s, leave_s: the schedule, float64 ``(V, PLAN)``.
+        latest_s: the latest arrival that breaks no pick-up window, no ride of who is aboard and no shift further on;
+            what is late already counts as kept if it is no later than planned.
+        load: seats and places taken after each stop, int32 ``(V, PLAN, 2)``.
+        battery: float64 ``(V, 3)``: `LEFT` at the node ``at``, inf: no range to be heeded; `FULL`; `RATE`.
+        heading: where an idle vehicle was sent, -1: nowhere; int64 ``(V,)``.
+        metres: driven since the last event, float64 ``(V,)``.
+        due_s: when it has to be looked at again, float64 ``(V,)``.
+    """
+
+    at: np.ndarray
+    at_s: np.ndarray
+    room: np.ndarray
+    aboard: np.ndarray
+    shift_s: np.ndarray
+    length: np.ndarray
+    node: np.ndarray
+    rider: np.ndarray
+    pick: np.ndarray
+    floor_s: np.ndarray
+    mate: np.ndarray
+    arrive_s: np.ndarray
+    leave_s: np.ndarray
+    latest_s: np.ndarray
+    load: np.ndarray
+    battery: np.ndarray
+    heading: np.ndarray
+    metres: np.ndarray
+    due_s: np.ndarray
+
+
+class Riders(NamedTuple):
+    """``R`` requests, in the order in which they become known.
+
+    Attributes:
+        origin, destination: nodes, int64 ``(R,)``.
+        known_s: when the request comes in.
+        earliest_s: when the rider wants to be picked up; later than ``known_s`` if booked beforehand.
+        latest_s: end of the pick-up window to which plans are held: the promise's, less a margin.
+        direct_s: of a ride without detour that begins at ``earliest_s``.
+        limit_s: longest ride likewise, from the beginning of boarding to the arrival; inf: this is no party but a
+            driver's break, see `driver_breaks`, or a stay at a charger, see `charging`.
+        size: seats and wheelchair places that the party needs, int32 ``(R, 2)``.
+        board_s, alight_s: how long the vehicle stands.
+        cancel_s: when the rider withdraws unless aboard by then; inf: never.
+        absent: whether nobody will be there, bool ``(R,)``.
+        state: int8 ``(R,)``.
+        vehicle: who promised, int64 ``(R,)``; `NOBODY`.
+        begin_s: when boarding begins, as planned or as it was, float64 ``(R,)``.
+    """
+
+    origin: np.ndarray
+    destination: np.ndarray
+    known_s: np.ndarray
+    earliest_s: np.ndarray
+    latest_s: np.ndarray
+    direct_s: np.ndarray
+    limit_s: np.ndarray
+    size: np.ndarray
+    board_s: np.ndarray
+    alight_s: np.ndarray
+    cancel_s: np.ndarray
+    absent: np.ndarray
+    state: np.ndarray
+    vehicle: np.ndarray
+    begin_s: np.ndarray
+
+
+def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray, battery: np.ndarray | None = None) -> Fleet:
+    """Idle vehicles.
+
+    Args:
+        at: node of each, ``(V,)``.
+        room: seats and wheelchair places, ``(V, 2)``.
+        shift_s: from when until when each works, ``(V, 2)``.
+        battery: see `Fleet`, ``(V, 3)``; None: it never ends.
+    """
+    count = len(at)
+    plan = (count, PLAN)
+    return Fleet(
+        at=np.asarray(at, np.int64).copy(),
+        at_s=np.zeros(count),
+        room=np.asarray(room, np.int32).copy(),
+        aboard=np.zeros((count, 2), np.int32),
+        shift_s=np.asarray(shift_s, np.float64).copy(),
+        length=np.zeros(count, np.int64),
+        node=np.zeros(plan, np.int32),
+        rider=np.zeros(plan, np.int32),
+        pick=np.zeros(plan, np.bool_),
+        floor_s=np.zeros(plan),
+        mate=np.full(plan, -1, np.int32),
+        arrive_s=np.zeros(plan),
+        leave_s=np.zeros(plan),
+        latest_s=np.zeros(plan),
+        load=np.zeros((*plan, 2), np.int32),
+        battery=np.full((count, 3), np.inf) if battery is None else np.asarray(battery, np.float64).copy(),
+        heading=np.full(count, NOBODY, np.int64),
+        metres=np.zeros(count),
+        due_s=np.full(count, np.inf),
+    )
+
+
+def new_riders(
+    origin: np.ndarray,
+    destination: np.ndarray,
+    known_s: np.ndarray,
+    earliest_s: np.ndarray,
+    latest_s: np.ndarray,
+    direct_s: np.ndarray,
+    limit_s: np.ndarray,
+    size: np.ndarray,
+    board_s: float | np.ndarray = 0.0,
+    alight_s: float | np.ndarray = 0.0,
+    cancel_s: np.ndarray | None = None,
+    absent: np.ndarray | None = None,
+) -> Riders:
+    """Requests that nobody has seen yet; arguments as in `Riders`, the last four optional."""
+    count = len(origin)
+
+    def times(values: float | np.ndarray) -> np.ndarray:
+        return np.broadcast_to(np.asarray(values, np.float64), (count,)).copy()
+
+    return Riders(
+        origin=np.asarray(origin, np.int64).copy(),
+        destination=np.asarray(destination, np.int64).copy(),
+        known_s=times(known_s),
+        earliest_s=times(earliest_s),
+        latest_s=times(latest_s),
+        direct_s=times(direct_s),
+        limit_s=times(limit_s),
+        size=np.asarray(size, np.int32).reshape(count, 2).copy(),
+        board_s=times(board_s),
+        alight_s=times(alight_s),
+        cancel_s=times(np.inf if cancel_s is None else cancel_s),
+        absent=np.zeros(count, np.bool_) if absent is None else np.asarray(absent, np.bool_).copy(),
+        state=np.full(count, UNKNOWN, np.int8),
+        vehicle=np.full(count, NOBODY, np.int64),
+        begin_s=np.full(count, np.nan),
+    )

@@ -1,0 +1,189 @@
+"""A vehicle's plan: its times and loads, and stops that are put into it and taken out; compiled.
+
+A plan is a list of stops, each served as soon as the vehicle is there, so a plan and a start give one schedule. With it
+comes by when each stop has to be reached at the latest, so that whoever tries another one there need not look further.
+
+A vehicle may be later than planned, by its driver's report (`live`) or because streets take longer than was known
+(`unforeseen`). Its plan stays: nobody is dropped. A promise that is late already may be no later than it is planned;
+so no insertion breaks a promise, nor makes one later that streets have broken (`at_latest`).
+
+Which vehicle serves whom is for `insertion` to say, how far a battery lasts for `battery_range`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.transit.kernel.fleet import NOBODY, PLAN, Fleet, Riders
+from envs.transit.kernel.jit import compiled, within
+from envs.transit.kernel.travel_times import Roads, arrive, leave_by
+
+EPS = 1e-6
+"""Seconds by which a time may pass a limit: rounding of sums."""
+
+
+@compiled
+def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Compute the times and loads of a vehicle's plan anew, from where the vehicle is."""
+    count = fleet.length[v]
+    node, now_s = fleet.at[v], fleet.at_s[v]
+    seats, places = fleet.aboard[v, 0], fleet.aboard[v, 1]
+    for k in range(count):
+        r = fleet.rider[v, k]
+        now_s = arrive(now_s, roads.free_s[node, fleet.node[v, k]], roads.speed, roads.slot_s)
+        node = fleet.node[v, k]
+        fleet.arrive_s[v, k] = now_s
+        if fleet.pick[v, k]:
+            now_s = max(now_s, fleet.floor_s[v, k])
+            riders.begin_s[r] = now_s
+            fleet.mate[v, k] = k
+            now_s += riders.board_s[r]
+            seats += riders.size[r, 0]
+            places += riders.size[r, 1]
+        else:
+            fleet.mate[v, k] = -1
+            for m in range(k):
+                if fleet.rider[v, m] == r:
+                    fleet.mate[v, k] = m
+            now_s += riders.alight_s[r]
+            seats -= riders.size[r, 0]
+            places -= riders.size[r, 1]
+        fleet.leave_s[v, k] = now_s
+        fleet.load[v, k, 0], fleet.load[v, k, 1] = seats, places
+    bound = np.inf
+    for k in range(count - 1, -1, -1):
+        r = fleet.rider[v, k]
+        if k == count - 1:
+            bound = at_latest(fleet.shift_s[v, 1], fleet.leave_s[v, k])
+        else:
+            bound = leave_by(bound, roads.free_s[fleet.node[v, k], fleet.node[v, k + 1]], roads.speed, roads.slot_s)
+        if fleet.pick[v, k]:
+            bound = min(bound - riders.board_s[r], at_latest(riders.latest_s[r], riders.begin_s[r]))
+        else:
+            bound -= riders.alight_s[r]
+            if fleet.mate[v, k] < 0:
+                bound = min(bound, at_latest(riders.begin_s[r] + riders.limit_s[r], fleet.arrive_s[v, k]))
+        fleet.latest_s[v, k] = bound
+    update_due(v, fleet)
+
+
+@compiled
+def at_latest(limit_s: float, planned_s: float) -> float:
+    """The latest that an insertion may make of what is planned: the promise's limit, or no later if it is late."""
+    return planned_s if planned_s > limit_s + EPS else limit_s
+
+
+@compiled
+def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """`schedule` anew where a plan's stops may now be sooner, with no ride longer than it was planned.
+
+    A rider who is picked up sooner might wait aboard for a pick-up that may not begin yet, for longer than was
+    promised. If so, pick-ups keep the times that they had.
+    """
+    planned_s, ride_s = np.zeros(PLAN), np.zeros(PLAN)
+    for k in range(fleet.length[v]):
+        planned_s[k] = riders.begin_s[fleet.rider[v, k]]
+        ride_s[k] = fleet.arrive_s[v, k] - planned_s[k]
+    schedule(v, fleet, riders, roads)
+    for k in range(fleet.length[v]):
+        if fleet.pick[v, k]:
+            continue
+        r = fleet.rider[v, k]
+        if fleet.arrive_s[v, k] - riders.begin_s[r] > at_latest(riders.limit_s[r], ride_s[k]) + EPS:
+            for m in range(fleet.length[v]):
+                if fleet.pick[v, m]:
+                    fleet.floor_s[v, m] = planned_s[m]
+            schedule(v, fleet, riders, roads)
+            return
+
+
+@within
+def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """A vehicle is not where it was to be by now: it can go on from there no sooner than ``time_s``."""
+    if fleet.at_s[v] < time_s:
+        fleet.at_s[v] = time_s
+        schedule(v, fleet, riders, roads)
+
+
+@within
+def update_due(v: int, fleet: Fleet) -> None:
+    """When a vehicle next reaches a node, or serves a stop."""
+    target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
+    if target == NOBODY:
+        fleet.due_s[v] = np.inf
+    elif fleet.at[v] != target or fleet.length[v] == 0 or not fleet.pick[v, 0]:
+        fleet.due_s[v] = fleet.at_s[v]
+    else:
+        fleet.due_s[v] = max(fleet.at_s[v], fleet.floor_s[v, 0])
+
+
+@compiled
+def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
+    """From when on a vehicle may leave the node at which it is, or which it reaches next."""
+    return max(fleet.at_s[v], now_s, fleet.shift_s[v, 0])
+
+
+@within
+def serves(v: int, now_s: float, fleet: Fleet) -> bool:
+    """Whether a vehicle is at its first stop and it is time: it serves it, so nothing can go before.
+
+    A simulated vehicle has by then; a real one does from when it is there until it says that it has.
+    """
+    there = fleet.length[v] > 0 and fleet.at[v] == fleet.node[v, 0]
+    return there and fleet.at_s[v] <= now_s and fleet.floor_s[v, 0] <= now_s
+
+
+@compiled
+def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Put a request into a plan, before the stops that `best_place` named."""
+    if first == 0:  # else what the vehicle is about goes on
+        fleet.at_s[v] = ready_s(v, now_s, fleet)
+    _open(v, second, fleet)
+    fleet.node[v, second], fleet.rider[v, second], fleet.pick[v, second] = riders.destination[r], r, False
+    fleet.floor_s[v, second] = 0.0
+    _open(v, first, fleet)
+    fleet.node[v, first], fleet.rider[v, first], fleet.pick[v, first] = riders.origin[r], r, True
+    fleet.floor_s[v, first] = riders.earliest_s[r]
+    fleet.heading[v] = NOBODY
+    riders.vehicle[r] = v
+    schedule(v, fleet, riders, roads)
+
+
+@within
+def _open(v: int, place: int, fleet: Fleet) -> None:
+    """Make room for one more stop before ``place``."""
+    for k in range(fleet.length[v], place, -1):
+        fleet.node[v, k], fleet.rider[v, k] = fleet.node[v, k - 1], fleet.rider[v, k - 1]
+        fleet.pick[v, k], fleet.floor_s[v, k] = fleet.pick[v, k - 1], fleet.floor_s[v, k - 1]
+    fleet.length[v] += 1
+
+
+@compiled
+def close(v: int, place: int, fleet: Fleet) -> None:
+    """Take a stop out of a plan; the schedule is then to be computed anew."""
+    for k in range(place, fleet.length[v] - 1):
+        fleet.node[v, k], fleet.rider[v, k] = fleet.node[v, k + 1], fleet.rider[v, k + 1]
+        fleet.pick[v, k], fleet.floor_s[v, k] = fleet.pick[v, k + 1], fleet.floor_s[v, k + 1]
+        fleet.arrive_s[v, k], fleet.leave_s[v, k] = fleet.arrive_s[v, k + 1], fleet.leave_s[v, k + 1]
+    fleet.length[v] -= 1
+
+
+@within
+def stops_of(v: int, r: int, fleet: Fleet) -> tuple[int, int]:
+    """The stops of a plan where a rider who waits is picked up and dropped off."""
+    pick, drop = fleet.length[v], fleet.length[v]
+    for k in range(fleet.length[v]):
+        if fleet.rider[v, k] == r:
+            pick, drop = (k, drop) if fleet.pick[v, k] else (pick, k)
+    return pick, drop
+
+
+@compiled
+def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
+    """Take a rider who withdrew, or is not there, out of a plan. What comes after may now be sooner: see `reckon`."""
+    if fleet.length[v] == 0 or fleet.rider[v, 0] == r:
+        fleet.at_s[v] = ready_s(v, now_s, fleet)
+    for k in range(fleet.length[v] - 1, -1, -1):
+        if fleet.rider[v, k] == r:
+            close(v, k, fleet)
+    reckon(v, fleet, riders, roads)
