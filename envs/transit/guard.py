@@ -15,10 +15,8 @@ from envs.transit.site import TransitSite
 from envs.transit.targets import demand_weights, scores_of
 
 SCORE, URGENCY = range(2)
-"""Columns of a request: what share of the idle vehicles should stand here (`targets.shares_of`), and how much more than
-usual a wait here counts when vehicles are chosen: `FASTER` to the power of it."""
-
-FASTER = 4.0
+"""Columns of a request: the zone's score, from which its share of the idle vehicles follows (`targets.shares_of`), and
+the urgency: a wait here weighs `terms.URGENCY_BASE` to its power times as much as usual when vehicles are chosen."""
 
 CLOSED = -1.0
 """Score of a zone in which no vehicle may stand; the world sends none there whatever its share."""

@@ -15,7 +15,7 @@ from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.transit.matrices import Matrices
-from envs.transit.terms import Costs, Promise, Timing, Weights
+from envs.transit.terms import SCORE_RANGE, URGENCY_BASE, Costs, Promise, Timing, Weights
 
 
 class Node(Frozen):
@@ -112,14 +112,11 @@ class TransitSite(Site):
     @property
     def limits(self) -> dict[str, Any]:
         """The timing, the promise, the number of vehicles, and what the two numbers of a zone's command mean."""
-        from envs.transit.guard import FASTER  # both know what a site is
-        from envs.transit.targets import RANGE
-
         return {
             "timing": self.timing.model_dump(),
             "promise": self.promise.model_dump(),
             "vehicles": self.vehicles,
-            "targets": {"range": RANGE, "faster": FASTER},
+            "targets": {"range": SCORE_RANGE, "faster": URGENCY_BASE},
         }
 
     @cached_property

@@ -13,9 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from envs.core.readings import Readings
 from envs.transit.site import TransitSite
 from envs.transit.standby import USUAL, Reckoning, stand_by
-
-RANGE = 8.0
-"""Logarithm of the ratio of shares between a score of 1 and one of 0."""
+from envs.transit.terms import SCORE_RANGE
 
 LEAST = 0.5
 """Requests that a zone is taken to have had at least: one without any still gets a vehicle now and then."""
@@ -30,12 +28,12 @@ NOTHING = 0.01
 def scores_of(weights: np.ndarray) -> np.ndarray:
     """The scores that stand for shares in proportion to weights, all above 0; ``(N,)``, their mean about 0."""
     logs = np.log(weights)
-    return np.clip((logs - logs.mean()) / RANGE, -1.0, 1.0)
+    return np.clip((logs - logs.mean()) / SCORE_RANGE, -1.0, 1.0)
 
 
 def shares_of(scores: np.ndarray) -> np.ndarray:
     """Shares of the idle vehicles, ``(N,)``, summing to one."""
-    powers = np.exp(RANGE * (scores - scores.max()))
+    powers = np.exp(SCORE_RANGE * (scores - scores.max()))
     return powers / powers.sum()
 
 

@@ -9,6 +9,12 @@ from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
 
+SCORE_RANGE = 8.0
+"""Logarithm of the ratio of two zones' shares of the idle vehicles, at scores of 1 and 0; see `targets.shares_of`."""
+
+URGENCY_BASE = 4.0
+"""Factor on the weight of a wait at an urgency of 1; its inverse at -1, and 1 at 0."""
+
 
 class Promise(Frozen):
     """What every rider is promised, or is refused.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.transit.guard import FASTER
 from envs.transit.kpis import REFUSED_MIN
 from envs.transit.site import TransitSite
+from envs.transit.terms import URGENCY_BASE
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ AT_LEAST = 0.5
 
 
 def urgency(site: TransitSite, readings: Readings, haste: Haste = USUAL) -> float:
-    """What zones may set as their urgency: of the factor on a wait's weight the logarithm to the base `guard.FASTER`.
+    """What zones may set as their urgency: of the factor on a wait's weight the logarithm to the base
+    `terms.URGENCY_BASE`.
 
     Riders who were refused count as waiting for `kpis.REFUSED_MIN` minutes, as in the headline.
     """
     refused = readings["refused"].sum() * REFUSED_MIN * 60.0 / site.timing.recent_s
     waiting = max(float(readings["waiting"].sum() + refused), AT_LEAST) / site.vehicles
-    urgent = haste.power * np.log(haste.usual / waiting) / np.log(FASTER)
+    urgent = haste.power * np.log(haste.usual / waiting) / np.log(URGENCY_BASE)
     return float(np.float32(urgent))  # as exact as a policy can repeat it

@@ -16,7 +16,7 @@ from envs.core.told import warn_once
 from envs.core.world import Commands, World
 from envs.transit import census, kpis
 from envs.transit.dispatch import Dispatch
-from envs.transit.guard import FASTER, SCORE, URGENCY
+from envs.transit.guard import SCORE, URGENCY
 from envs.transit.network import day_of
 from envs.transit.record import events
 from envs.transit.record.ledger import Ledger
@@ -25,6 +25,7 @@ from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
 from envs.transit.sources.day import Day
 from envs.transit.targets import sends
+from envs.transit.terms import URGENCY_BASE
 
 if TYPE_CHECKING:
     from envs.transit.service import Service
@@ -109,7 +110,7 @@ class TransitWorld(World):
         if commands is not None:
             asked = np.asarray(commands, dtype=np.float64)
             self._rebalance(asked[:, SCORE])
-            factor = FASTER ** asked[:, URGENCY][self.site.zone_of]
+            factor = URGENCY_BASE ** asked[:, URGENCY][self.site.zone_of]
             if self.scenario.timing.reassign_s:
                 service.reassign(self.scenario.timing.reassign_s, factor)
         self._decision += 1

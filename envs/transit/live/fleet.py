@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.transit.guard import FASTER
 from envs.transit.kernel import battery_range, breakdowns, charging, driver_breaks, insertion, motion, plans
 from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import (
@@ -35,7 +34,7 @@ from envs.transit.live.idle import IdleVehicles
 from envs.transit.live.offers import Offer, Trip, offer_of
 from envs.transit.record import events
 from envs.transit.site import TransitSite
-from envs.transit.terms import Charging
+from envs.transit.terms import URGENCY_BASE, Charging
 
 USUAL = Charging()
 """Terms of charging unless others are given."""
@@ -300,7 +299,7 @@ class LiveFleet:
         Args:
             urgency: of each zone, -1 to 1; 0: as usual, ``(N,)``.
         """
-        self.urgency = FASTER ** urgency[self.site.zone_of]
+        self.urgency = URGENCY_BASE ** urgency[self.site.zone_of]
 
     def lasts(self, v: int) -> bool:
         """Whether a vehicle's battery lasts for its plan, and then to a charger."""
