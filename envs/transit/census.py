@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.transit.kernel import driver_breaks
-from envs.transit.kernel.fleet import ABOARD, REFUSED, WAITING, Fleet, Riders
+from envs.transit.kernel.fleet import ABOARD, BEGIN, END, REFUSED, WAITING, Fleet, Riders
 from envs.transit.kernel.travel_times import Roads
 from envs.transit.record import events
 from envs.transit.site import TransitSite
@@ -52,7 +52,7 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
     moment = Moment(
         now_s,
         now_s if np.isfinite(now_s) else duration_s,
-        ~service.free & (service.fleet.shift_s[:, 0] <= now_s),
+        ~service.free & (service.fleet.shift_s[:, BEGIN] <= now_s),
         service.standing,
         service.travelling,
         riders.origin[recent],
@@ -73,7 +73,7 @@ def count(site: TransitSite, fleet: Fleet, riders: Riders, moment: Moment) -> Re
     busy = np.flatnonzero(moment.busy)
     last = driver_breaks.last_stop(fleet, riders)
     soon = busy[fleet.leave_s[busy, last[busy]] <= now_s + timing.ahead_s]
-    soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free
+    soon = soon[fleet.shift_s[soon, END] > now_s + timing.ahead_s]  # who goes home is not free
     ends, free_s = fleet.node[soon, last[soon]], fleet.leave_s[soon, last[soon]] - now_s
     waiting, aboard = (np.flatnonzero(riders.state == state) for state in (WAITING, ABOARD))
     here = waiting[riders.earliest_s[waiting] <= now_s]

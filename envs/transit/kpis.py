@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from envs.transit.kernel.fleet import BEGIN, END, FULL, LEFT, Fleet, Riders
 from envs.transit.record import events
 from envs.transit.record.events import Log
 from envs.transit.record.ledger import Ledger
 from envs.transit.record.promises import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
-
-if TYPE_CHECKING:
-    from envs.transit.kernel.fleet import Fleet, Riders
 
 REFUSED_MIN = 30.0
 """A refused party counts in the headline as if it had waited so long: about what walking, or the next bus, takes."""
@@ -104,7 +100,8 @@ def indicators(
     drove = log.kind == events.DROVE
     metres, load = log.metres[drove], log.load[drove]
     refusals = log.load[log.kind == events.REFUSED]
-    hours = float(np.sum(np.clip(fleet.shift_s[:, 1], 0.0, end_s) - np.clip(fleet.shift_s[:, 0], 0.0, end_s))) / 3600
+    shifts_s = np.clip(fleet.shift_s, 0.0, end_s)
+    hours = float(np.sum(shifts_s[:, END] - shifts_s[:, BEGIN])) / 3600
     zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
     waits, served = zones["wait_min"], zones["served_pct"]
     broken, missed = (
@@ -164,9 +161,9 @@ def _charging(log: Log, batteries: np.ndarray | None) -> dict[str, float]:
     found = {"charges": len(ends), "charging_h": seconds / 3600, "charged_km": log.metres[ends].sum() / 1000}
     least, empty = 100.0, 0.0
     for v, battery in enumerate(() if batteries is None else batteries):
-        if np.isfinite(battery[0]):
+        if np.isfinite(battery[LEFT]):
             lowest_m = lowest_left(log, v, battery)
-            least, empty = min(least, 100.0 * lowest_m / float(battery[1])), empty + (lowest_m < -SHORT_M)
+            least, empty = min(least, 100.0 * lowest_m / float(battery[FULL])), empty + (lowest_m < -SHORT_M)
     return {**{name: float(value) for name, value in found.items()}, "lowest_charge_pct": least, "ran_empty": empty}
 
 

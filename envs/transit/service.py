@@ -12,7 +12,19 @@ import numpy as np
 from envs.transit.dispatch import Dispatch
 from envs.transit.kernel import batch, breakdowns, charging, driver_breaks, insertion, journal, motion
 from envs.transit.kernel.charging import Chargers
-from envs.transit.kernel.fleet import ABOARD, NOBODY, PLAN, UNKNOWN, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.kernel.fleet import (
+    ABOARD,
+    BEGIN,
+    END,
+    NOBODY,
+    PLAN,
+    UNKNOWN,
+    WAITING,
+    Fleet,
+    Riders,
+    new_fleet,
+    new_riders,
+)
 from envs.transit.kernel.travel_times import arrive, roads_of
 from envs.transit.kernel.unforeseen import Unforeseen, unforeseen
 from envs.transit.matrices import Matrices
@@ -50,7 +62,7 @@ class Service:
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self._ranged = any(crew.range_km for crew in scenario.crews)
         places = charging.places_of(scenario.charging, site) if self._ranged else charging.NOWHERE
-        self.roads = roads_of(site.matrices, day.speed, day.slot_s, places[:, 0] if self._ranged else None)
+        self.roads = roads_of(site.matrices, day.speed, day.slot_s, places[:, charging.NODE] if self._ranged else None)
         self.batteries = charging.batteries(scenario, seed)
         self.fleet = self._vehicles(scenario, site, seed)
         self.walk_m = np.zeros(len(day.origin)) if day.walk_m is None else day.walk_m
@@ -220,7 +232,7 @@ class Service:
     @property
     def on_duty(self) -> np.ndarray:
         """Which vehicles are on shift, bool ``(V,)``."""
-        return (self.fleet.shift_s[:, 0] <= self.now_s) & (self.fleet.shift_s[:, 1] > self.now_s)
+        return (self.fleet.shift_s[:, BEGIN] <= self.now_s) & (self.fleet.shift_s[:, END] > self.now_s)
 
     @property
     def free(self) -> np.ndarray:

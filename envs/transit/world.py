@@ -17,6 +17,7 @@ from envs.core.world import Commands, World
 from envs.transit import census, kpis
 from envs.transit.dispatch import Dispatch
 from envs.transit.guard import SCORE, URGENCY
+from envs.transit.kernel.fleet import SEATS
 from envs.transit.network import day_of
 from envs.transit.record import events
 from envs.transit.record.ledger import Ledger
@@ -160,7 +161,7 @@ class TransitWorld(World):
     def things(self) -> list[Thing]:
         """The vehicles, at the corner where they stand or that they reach next."""
         fleet, nodes = self.service.fleet, self.site.nodes
-        seated = zip(fleet.at.tolist(), fleet.aboard[:, 0].tolist(), strict=True)
+        seated = zip(fleet.at.tolist(), fleet.aboard[:, SEATS].tolist(), strict=True)
         return [Thing(f"{k}", nodes[at].x_m, nodes[at].y_m, seats) for k, (at, seats) in enumerate(seated)]
 
     def _finish(self) -> None:

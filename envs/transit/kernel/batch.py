@@ -11,7 +11,7 @@ from scipy.optimize import LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import coo_array
 
 from envs.transit.kernel import driver_breaks, insertion, motion, plans
-from envs.transit.kernel.fleet import NOBODY, PLAN, REFUSED, WAITING, Fleet, Riders
+from envs.transit.kernel.fleet import NOBODY, PLACES, PLAN, REFUSED, SEATS, WAITING, Fleet, Riders
 from envs.transit.kernel.jit import compiled
 from envs.transit.kernel.journal import note_drive, write
 from envs.transit.kernel.travel_times import Roads
@@ -48,7 +48,7 @@ def prices(
         mine[insertion.WAIT] = wait[k]
         for v in range(len(fleet.at)):
             r = asked[k]
-            if fleet.room[v, 0] >= riders.size[r, 0] and fleet.room[v, 1] >= riders.size[r, 1]:
+            if fleet.room[v, SEATS] >= riders.size[r, SEATS] and fleet.room[v, PLACES] >= riders.size[r, PLACES]:
                 found[k, v] = insertion.best_place(
                     v, r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE, np.inf, begins
                 )[0]

@@ -15,7 +15,20 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.transit.kernel import battery_range, insertion, plans
-from envs.transit.kernel.fleet import CHARGING, FULL, LEFT, NOBODY, PLAN, RATE, Fleet, Riders, new_riders
+from envs.transit.kernel.fleet import (
+    BEGIN,
+    CHARGING,
+    END,
+    FULL,
+    LEFT,
+    NOBODY,
+    PLAN,
+    RATE,
+    SEATS,
+    Fleet,
+    Riders,
+    new_riders,
+)
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.travel_times import Roads, arrive, leave_by
 
@@ -27,6 +40,9 @@ if TYPE_CHECKING:
 LEAST_S = 600.0
 """No shorter stay is planned, unless no longer one is needed: before a booking, or the end of a shift."""
 
+NODE, COUNT = range(2)
+"""Columns of the chargers: the node, and the number of places."""
+
 NOWHERE = np.zeros((0, 2), np.int64)
 """Chargers of a fleet that needs none."""
 
@@ -35,7 +51,7 @@ class Chargers(NamedTuple):
     """Where vehicles charge, and which rows of the riders are whose stays there.
 
     Attributes:
-        places: node and number of places of each charger, int64 ``(C, 2)``.
+        places: of each charger, by `NODE` and `COUNT`, int64 ``(C, 2)``.
         stay_of: row of each vehicle's stays, int64 ``(V,)``; `NOBODY`: it never charges.
         low: who has less than this share of its range has to charge.
         until: share of its range up to which a vehicle charges.
@@ -143,7 +159,7 @@ def low(now_s: float, fleet: Fleet, riders: Riders, chargers: Chargers) -> np.nd
     """Vehicles on shift that have to charge, the emptiest first; none that is at a charger already, or is to be."""
     left, full, row_of = fleet.battery[:, LEFT], fleet.battery[:, FULL], chargers.stay_of
     who = np.flatnonzero((row_of != NOBODY) & (left < chargers.low * full) & np.isfinite(fleet.at_s))
-    who = who[(fleet.shift_s[who, 0] <= now_s) & (fleet.shift_s[who, 1] > now_s)]
+    who = who[(fleet.shift_s[who, BEGIN] <= now_s) & (fleet.shift_s[who, END] > now_s)]
     who = who[riders.vehicle[row_of[who]] == NOBODY]
     return who[np.argsort(left[who] / full[who], kind="stable")]
 
@@ -183,7 +199,7 @@ def _choose(v: int, i: int, now_s: float, fleet: Fleet, riders: Riders, roads: R
         return False
     r, soonest_s = chargers.stay_of[v], np.inf
     for c in range(len(chargers.places)):
-        at = chargers.places[c, 0]
+        at = chargers.places[c, NODE]
         there_m = left_m - roads.metres[node, at]
         there_s = arrive(free_s, roads.free_s[node, at], roads.speed, roads.slot_s)
         if there_m < 0.0 or not np.isfinite(there_s):
@@ -207,15 +223,15 @@ def _before(v: int, i: int, now_s: float, fleet: Fleet, roads: Roads) -> tuple[i
         left_m -= roads.metres[node, fleet.node[v, k]]
         node = fleet.node[v, k]
     if i == 0:
-        return node, plans.ready_s(v, now_s, fleet), left_m, fleet.aboard[v, 0]
-    return node, fleet.leave_s[v, i - 1], left_m, fleet.load[v, i - 1, 0]
+        return node, plans.ready_s(v, now_s, fleet), left_m, fleet.aboard[v, SEATS]
+    return node, fleet.leave_s[v, i - 1], left_m, fleet.load[v, i - 1, SEATS]
 
 
 @within
 def _end(v: int, i: int, node: int, fleet: Fleet, riders: Riders, roads: Roads) -> float:
     """When a vehicle has to leave a node at which it stops before stop ``i``: what is planned begins no later."""
     if i == fleet.length[v]:
-        return fleet.shift_s[v, 1]
+        return fleet.shift_s[v, END]
     next_s = riders.begin_s[fleet.rider[v, i]]
     return leave_by(next_s, roads.free_s[node, fleet.node[v, i]], roads.speed, roads.slot_s)
 
@@ -237,13 +253,13 @@ def free_from(c: int, start_s: float, length_s: float, riders: Riders, chargers:
 @within
 def _taken(r: int, c: int, riders: Riders, chargers: Chargers) -> bool:
     """Whether a row is a stay at a charger that is planned or goes on."""
-    return r != NOBODY and riders.vehicle[r] != NOBODY and riders.origin[r] == chargers.places[c, 0]
+    return r != NOBODY and riders.vehicle[r] != NOBODY and riders.origin[r] == chargers.places[c, NODE]
 
 
 @within
 def _fits(c: int, begin_s: float, length_s: float, riders: Riders, chargers: Chargers) -> bool:
     """Whether a place is free from a moment on for so long: then, and whenever another stay begins."""
-    places = chargers.places[c, 1]
+    places = chargers.places[c, COUNT]
     if _there(c, begin_s, riders, chargers) >= places:
         return False
     for r in chargers.stay_of:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.transit.kernel import battery_range, plans
-from envs.transit.kernel.fleet import CHARGING, LEFT, NOBODY, Fleet, Riders, new_riders
+from envs.transit.kernel.fleet import CHARGING, END, LEFT, NOBODY, Fleet, Riders, new_riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.travel_times import Roads, arrive
 
@@ -36,11 +36,9 @@ def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
     who = np.flatnonzero(breaks[:, LENGTH] > 0)
     if not len(who):
         return riders
-    begin_s, end_s, length_s = breaks[who].T
-    never = np.full(len(who), np.inf)
-    more = new_riders(
-        fleet.at[who], fleet.at[who], never, begin_s, end_s, np.zeros(len(who)), never, fleet.room[who], length_s
-    )
+    mine, at, never = breaks[who], fleet.at[who], np.full(len(who), np.inf)
+    window = mine[:, FROM], mine[:, UNTIL]
+    more = new_riders(at, at, never, *window, np.zeros(len(who)), never, fleet.room[who], mine[:, LENGTH])
     return Riders(*(np.concatenate(pair) for pair in zip(riders, more, strict=True)))
 
 
@@ -99,5 +97,5 @@ def can_go(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads:
     there_s = arrive(start_s, roads.free_s[fleet.at[v], node], roads.speed, roads.slot_s)
     r = fleet.rider[v, 0]
     return (
-        there_s <= riders.latest_s[r] and max(there_s, fleet.floor_s[v, 0]) + riders.board_s[r] <= fleet.shift_s[v, 1]
+        there_s <= riders.latest_s[r] and max(there_s, fleet.floor_s[v, 0]) + riders.board_s[r] <= fleet.shift_s[v, END]
     )

@@ -23,6 +23,12 @@ vehicle by a breakdown, and nobody else could come; and of a row that is no part
 LEFT, FULL, RATE = range(3)
 """Columns of a battery: metres that it lasts now, and when full; metres gained in a second at a charger."""
 
+SEATS, PLACES = range(2)
+"""Columns of what a vehicle has room for, what is taken of it, and what a party needs: seats and wheelchair places."""
+
+BEGIN, END = range(2)
+"""Columns of a shift, in seconds."""
+
 NOBODY = cast(int, np.int64(-1))
 """No rider, no vehicle, no node. No plain -1: numba would compile functions for that very number, and then for all."""
 
@@ -33,9 +39,9 @@ class Fleet(NamedTuple):
     Attributes:
         at: node at which the vehicle stands, or that it reaches next; int64 ``(V,)``.
         at_s: when it is (or was) there, free to go on; float64 ``(V,)``; inf: it is out of service.
-        room: seats and wheelchair places, int32 ``(V, 2)``.
+        room: `SEATS` and `PLACES`, int32 ``(V, 2)``.
         aboard: what of them is taken, int32 ``(V, 2)``.
-        shift_s: from when until when it works, float64 ``(V, 2)``: all stops of a plan lie within.
+        shift_s: `BEGIN` and `END` of its work, float64 ``(V, 2)``: all stops of a plan lie within.
         length: stops in the plan, int64 ``(V,)``.
         node, rider: of each stop, int32 ``(V, PLAN)``.
         pick: whether it is a pick-up, bool ``(V, PLAN)``.
@@ -83,7 +89,7 @@ class Riders(NamedTuple):
         direct_s: of a ride without detour that begins at ``earliest_s``.
         limit_s: longest ride likewise, from the beginning of boarding to the arrival; inf: this is no party but a
             driver's break, see `driver_breaks`, or a stay at a charger, see `charging`.
-        size: seats and wheelchair places that the party needs, int32 ``(R, 2)``.
+        size: `SEATS` and `PLACES` that the party needs, int32 ``(R, 2)``.
         board_s, alight_s: how long the vehicle stands.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
         absent: whether nobody will be there, bool ``(R,)``.

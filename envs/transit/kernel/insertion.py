@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.transit.kernel.battery_range import lasts_with
-from envs.transit.kernel.fleet import LEFT, NOBODY, PLAN, Fleet, Riders
+from envs.transit.kernel.fleet import END, LEFT, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.plans import EPS, at_latest, ready_s, serves
 from envs.transit.kernel.travel_times import Roads, arrive
@@ -66,7 +66,7 @@ def best_insertion(
     promising = NOBODY
     for v in range(len(fleet.at)):
         bounds[v] = np.inf
-        if fleet.room[v, 0] < riders.size[r, 0] or fleet.room[v, 1] < riders.size[r, 1]:
+        if fleet.room[v, SEATS] < riders.size[r, SEATS] or fleet.room[v, PLACES] < riders.size[r, PLACES]:
             continue
         start_s = ready_s(v, now_s, fleet)
         if start_s + column[fleet.at[v]] / roads.fastest > riders.latest_s[r] + EPS:
@@ -130,7 +130,7 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
         return found, first, second
     row, column = roads.free_s[riders.origin[r]], roads.free_to_s[riders.origin[r]]
     direct_s = row[riders.destination[r]]
-    seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
+    seats, places = fleet.room[v, SEATS] - riders.size[r, SEATS], fleet.room[v, PLACES] - riders.size[r, PLACES]
     start = count if mode == AT_THE_END else 0
     if mode == AT_THE_END and count >= 2 and riders.limit_s[fleet.rider[v, count - 1]] == np.inf:
         start -= 2  # before a break that is still to come
@@ -139,10 +139,10 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
             if serves(v, now_s, fleet):
                 continue
             node, start_s = fleet.at[v], ready_s(v, now_s, fleet)
-            taken, wheeled = fleet.aboard[v, 0], fleet.aboard[v, 1]
+            taken, wheeled = fleet.aboard[v, SEATS], fleet.aboard[v, PLACES]
         else:
             node, start_s = fleet.node[v, i - 1], fleet.leave_s[v, i - 1]
-            taken, wheeled = fleet.load[v, i - 1, 0], fleet.load[v, i - 1, 1]
+            taken, wheeled = fleet.load[v, i - 1, SEATS], fleet.load[v, i - 1, PLACES]
         limit = min(best, found)
         soonest_s = start_s + column[node] / roads.fastest
         wait_s = max(0.0, soonest_s - riders.earliest_s[r])
@@ -200,7 +200,7 @@ def _best_drop(
     """
     count, found = fleet.length[v], -1
     free, destination, place = roads.free_s, riders.destination[r], riders.origin[r]
-    seats, places = fleet.room[v, 0] - riders.size[r, 0], fleet.room[v, 1] - riders.size[r, 1]
+    seats, places = fleet.room[v, SEATS] - riders.size[r, SEATS], fleet.room[v, PLACES] - riders.size[r, PLACES]
     time_s, late_s = begin_s + riders.board_s[r], 0.0
     for j in range(i, count + 1):
         end_s = arrive(time_s, free[place, destination], roads.speed, roads.slot_s)
@@ -220,7 +220,7 @@ def _best_drop(
             break
         # On to stop j with the rider aboard, if that breaks nothing.
         arrive_s = arrive(time_s, free[place, fleet.node[v, j]], roads.speed, roads.slot_s)
-        full = fleet.load[v, j, 0] > seats or fleet.load[v, j, 1] > places
+        full = fleet.load[v, j, SEATS] > seats or fleet.load[v, j, PLACES] > places
         if full or arrive_s > fleet.latest_s[v, j] + EPS:
             break
         if not fleet.pick[v, j]:
@@ -271,7 +271,7 @@ def _delay(
     count = fleet.length[v]
     time_s, place = end_s + riders.alight_s[r], riders.destination[r]
     if j == count:
-        return np.inf if time_s > fleet.shift_s[v, 1] + EPS else 0.0
+        return np.inf if time_s > fleet.shift_s[v, END] + EPS else 0.0
     late_s = 0.0
     for k in range(j, count):
         arrive_s = arrive(time_s, roads.free_s[place, fleet.node[v, k]], roads.speed, roads.slot_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit.kernel.fleet import NOBODY, Fleet
+from envs.transit.kernel.fleet import NOBODY, SEATS, Fleet
 from envs.transit.kernel.jit import compiled
 from envs.transit.record import events
 from envs.transit.record.events import Log
@@ -23,5 +23,5 @@ def write(log: Log, time_s: float, kind: int, v: int, r: int, node: int, metres:
 def note_drive(v: int, time_s: float, fleet: Fleet, log: Log) -> None:
     """Write down what a vehicle has driven since the last event."""
     if fleet.metres[v] > 0.0:
-        write(log, time_s, events.DROVE, v, NOBODY, fleet.at[v], fleet.metres[v], np.int64(fleet.aboard[v, 0]))
+        write(log, time_s, events.DROVE, v, NOBODY, fleet.at[v], fleet.metres[v], np.int64(fleet.aboard[v, SEATS]))
         fleet.metres[v] = 0.0

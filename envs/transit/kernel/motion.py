@@ -21,12 +21,16 @@ from envs.transit.kernel.fleet import (
     ABOARD,
     ABSENT,
     ARRIVED,
+    BEGIN,
     CANCELLED,
     CHARGING,
+    END,
     LEFT,
     NOBODY,
+    PLACES,
     PLAN,
     REFUSED,
+    SEATS,
     UNKNOWN,
     WAITING,
     Fleet,
@@ -115,8 +119,8 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
         if charges:
             gained_m = charging.end_stay(v, np.int64(r), fleet, riders)
     write(log, begin_s, kind, v, NOBODY, fleet.at[v], gained_m, 0)
-    fleet.aboard[v, 0] += sign * riders.size[r, 0]
-    fleet.aboard[v, 1] += sign * riders.size[r, 1]
+    fleet.aboard[v, SEATS] += sign * riders.size[r, SEATS]
+    fleet.aboard[v, PLACES] += sign * riders.size[r, PLACES]
     plans.close(v, 0, fleet)
     plans.schedule(v, fleet, riders, roads)
 
@@ -144,15 +148,15 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
             leave_out(v, r, fleet.at_s[v], fleet, riders, roads)
             return
         riders.state[r], riders.begin_s[r] = ABOARD, begin_s
-        fleet.aboard[v, 0] += riders.size[r, 0]
-        fleet.aboard[v, 1] += riders.size[r, 1]
+        fleet.aboard[v, SEATS] += riders.size[r, SEATS]
+        fleet.aboard[v, PLACES] += riders.size[r, PLACES]
         write(log, begin_s, events.PICKED_UP, v, r, at, 0.0, 0)
     else:
         note_drive(v, fleet.at_s[v], fleet, log)
         write(log, fleet.at_s[v], events.DROPPED_OFF, v, r, at, 0.0, 0)
         riders.state[r] = ARRIVED
-        fleet.aboard[v, 0] -= riders.size[r, 0]
-        fleet.aboard[v, 1] -= riders.size[r, 1]
+        fleet.aboard[v, SEATS] -= riders.size[r, SEATS]
+        fleet.aboard[v, PLACES] -= riders.size[r, PLACES]
         fleet.at_s[v] += riders.alight_s[r]
         plans.close(v, 0, fleet)
     plans.schedule(v, fleet, riders, roads)
@@ -224,8 +228,8 @@ def answer(
 def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
     """Whether some vehicle that works when the rider wants to go has room for the party."""
     for v in range(len(fleet.at)):
-        large = fleet.room[v, 0] >= riders.size[r, 0] and fleet.room[v, 1] >= riders.size[r, 1]
-        if large and fleet.shift_s[v, 0] <= riders.latest_s[r] and fleet.shift_s[v, 1] > riders.earliest_s[r]:
+        large = fleet.room[v, SEATS] >= riders.size[r, SEATS] and fleet.room[v, PLACES] >= riders.size[r, PLACES]
+        if large and fleet.shift_s[v, BEGIN] <= riders.latest_s[r] and fleet.shift_s[v, END] > riders.earliest_s[r]:
             return True
     return False
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.transit.kernel.fleet import NOBODY, PLAN, Fleet, Riders
+from envs.transit.kernel.fleet import BEGIN, END, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.travel_times import Roads, arrive, leave_by
 
@@ -27,7 +27,7 @@ def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Compute the times and loads of a vehicle's plan anew, from where the vehicle is."""
     count = fleet.length[v]
     node, now_s = fleet.at[v], fleet.at_s[v]
-    seats, places = fleet.aboard[v, 0], fleet.aboard[v, 1]
+    seats, places = fleet.aboard[v, SEATS], fleet.aboard[v, PLACES]
     for k in range(count):
         r = fleet.rider[v, k]
         now_s = arrive(now_s, roads.free_s[node, fleet.node[v, k]], roads.speed, roads.slot_s)
@@ -38,23 +38,23 @@ def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
             riders.begin_s[r] = now_s
             fleet.mate[v, k] = k
             now_s += riders.board_s[r]
-            seats += riders.size[r, 0]
-            places += riders.size[r, 1]
+            seats += riders.size[r, SEATS]
+            places += riders.size[r, PLACES]
         else:
             fleet.mate[v, k] = -1
             for m in range(k):
                 if fleet.rider[v, m] == r:
                     fleet.mate[v, k] = m
             now_s += riders.alight_s[r]
-            seats -= riders.size[r, 0]
-            places -= riders.size[r, 1]
+            seats -= riders.size[r, SEATS]
+            places -= riders.size[r, PLACES]
         fleet.leave_s[v, k] = now_s
-        fleet.load[v, k, 0], fleet.load[v, k, 1] = seats, places
+        fleet.load[v, k, SEATS], fleet.load[v, k, PLACES] = seats, places
     bound = np.inf
     for k in range(count - 1, -1, -1):
         r = fleet.rider[v, k]
         if k == count - 1:
-            bound = at_latest(fleet.shift_s[v, 1], fleet.leave_s[v, k])
+            bound = at_latest(fleet.shift_s[v, END], fleet.leave_s[v, k])
         else:
             bound = leave_by(bound, roads.free_s[fleet.node[v, k], fleet.node[v, k + 1]], roads.speed, roads.slot_s)
         if fleet.pick[v, k]:
@@ -120,7 +120,7 @@ def update_due(v: int, fleet: Fleet) -> None:
 @compiled
 def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
     """From when on a vehicle may leave the node at which it is, or which it reaches next."""
-    return max(fleet.at_s[v], now_s, fleet.shift_s[v, 0])
+    return max(fleet.at_s[v], now_s, fleet.shift_s[v, BEGIN])
 
 
 @within

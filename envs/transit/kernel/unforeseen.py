@@ -18,7 +18,7 @@ import numpy as np
 
 from envs.transit.kernel import charging, plans
 from envs.transit.kernel.charging import Chargers
-from envs.transit.kernel.fleet import NOBODY, PLAN, Fleet, Riders
+from envs.transit.kernel.fleet import END, NOBODY, PLAN, Fleet, Riders
 from envs.transit.kernel.jit import within
 from envs.transit.kernel.journal import write
 from envs.transit.kernel.travel_times import Roads, arrive
@@ -193,7 +193,7 @@ def _late(v: int, k: int, fleet: Fleet, riders: Riders) -> float:
 @within
 def _over(v: int, fleet: Fleet) -> float:
     """By how much a plan ends after the shift."""
-    return max(0.0, fleet.leave_s[v, fleet.length[v] - 1] - fleet.shift_s[v, 1]) if fleet.length[v] > 0 else 0.0
+    return max(0.0, fleet.leave_s[v, fleet.length[v] - 1] - fleet.shift_s[v, END]) if fleet.length[v] > 0 else 0.0
 
 
 @within
@@ -215,7 +215,7 @@ def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, str
     if late_s > 0.0:
         kind = events.DELAYED if what == PICK_UP else events.PROLONGED
         write(log, time_s, kind, v, who, fleet.at[v], 0.0, int(np.ceil(late_s)))
-    over_s = min(streets.over_s[v], time_s - fleet.shift_s[v, 1])
+    over_s = min(streets.over_s[v], time_s - fleet.shift_s[v, END])
     if over_s > 0.0:
         write(log, time_s, events.OVERTIME, v, who, fleet.at[v], 0.0, int(np.ceil(over_s)))
 
@@ -232,7 +232,7 @@ def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: 
         return True
     free_s, riders.vehicle[r] = begin_s, NOBODY  # its own place is no hindrance
     for c in range(len(streets.chargers.places)):
-        if streets.chargers.places[c, 0] == at:
+        if streets.chargers.places[c, charging.NODE] == at:
             free_s = charging.free_from(c, begin_s, riders.board_s[r], riders, streets.chargers)
     riders.vehicle[r] = v
     riders.earliest_s[r] = riders.latest_s[r] = free_s

@@ -16,10 +16,14 @@ from envs.transit.kernel.charging import Chargers
 from envs.transit.kernel.fleet import (
     ABOARD,
     ARRIVED,
+    BEGIN,
     CANCELLED,
+    END,
     LEFT,
     NOBODY,
+    PLACES,
     PLAN,
+    SEATS,
     WAITING,
     Fleet,
     Riders,
@@ -108,7 +112,7 @@ class LiveFleet:
         self.site = site
         self.ranged = battery is not None and bool(np.isfinite(battery[:, LEFT]).any())
         places = charging.places_of(terms, site) if self.ranged else charging.NOWHERE
-        self.roads = roads_of(site.matrices, speed, slot_s, places[:, 0] if self.ranged else None)
+        self.roads = roads_of(site.matrices, speed, slot_s, places[:, charging.NODE] if self.ranged else None)
         self.fleet = new_fleet(np.array(at), np.array(room), np.array(shift_s), battery)
         breaks = np.zeros((len(at), 3)) if breaks is None else breaks
         self.breaks = Breaks(self.fleet, breaks, SLOTS)
@@ -189,7 +193,7 @@ class LiveFleet:
     def _each(self, trip: Trip, now_s: float, vehicles: Sequence[int]) -> list[Offer]:
         """The same of some vehicles."""
         room = self.fleet.room
-        able = [v for v in vehicles if room[v, 0] >= trip.party and room[v, 1] >= trip.wheelchairs]
+        able = [v for v in vehicles if room[v, SEATS] >= trip.party and room[v, PLACES] >= trip.wheelchairs]
         found = [offer for v in able if (offer := self._best(trip, now_s, v)) is not None]
         return sorted(found, key=lambda offer: (offer.cost, offer.vehicle))
 
@@ -259,7 +263,7 @@ class LiveFleet:
 
     def end_shifts(self, now_s: float) -> None:
         """Whose shift is over is on the way nowhere any more, and has no break to come."""
-        for v in np.flatnonzero(self.fleet.shift_s[:, 1] <= now_s).tolist():
+        for v in np.flatnonzero(self.fleet.shift_s[:, END] <= now_s).tolist():
             self.fleet.heading[v] = NOBODY
             if self.breaks.to_come(v):
                 plans.remove(v, int(self.breaks.row_of[v]), now_s, self.fleet, self.riders, self.roads)
@@ -320,7 +324,7 @@ class LiveFleet:
             self._go_on(v, at_s)
         if np.isfinite(self.fleet.at_s[v]):
             self.batteries.reach(v, node, self.fleet, self.roads)
-            self.fleet.at[v], self.fleet.at_s[v] = node, max(at_s, self.fleet.shift_s[v, 0])
+            self.fleet.at[v], self.fleet.at_s[v] = node, max(at_s, self.fleet.shift_s[v, BEGIN])
             if self.fleet.heading[v] == node:
                 self.fleet.heading[v] = NOBODY
             plans.reckon(v, self.fleet, self.riders, self.roads)

@@ -12,7 +12,7 @@ import numpy as np
 from envs.core.readings import Readings
 from envs.transit import census
 from envs.transit.kernel import driver_breaks, motion
-from envs.transit.kernel.fleet import NOBODY, Fleet, Riders
+from envs.transit.kernel.fleet import BEGIN, END, NOBODY, Fleet, Riders
 from envs.transit.kernel.travel_times import Roads, arrive
 from envs.transit.record import events
 from envs.transit.site import TransitSite
@@ -34,7 +34,7 @@ class IdleVehicles:
     def who(self, now_s: float, riders: Riders) -> tuple[np.ndarray, np.ndarray]:
         """Which stand ready to be sent somewhere, and which are on their way to where they were; bool ``(V,)``."""
         fleet = self._fleet
-        on_duty = (fleet.shift_s[:, 0] <= now_s) & (now_s < fleet.shift_s[:, 1]) & np.isfinite(fleet.at_s)
+        on_duty = (fleet.shift_s[:, BEGIN] <= now_s) & (now_s < fleet.shift_s[:, END]) & np.isfinite(fleet.at_s)
         free = on_duty & driver_breaks.free(fleet, riders, now_s)
         under_way = (fleet.heading != NOBODY) & ((fleet.heading != fleet.at) | (fleet.at_s > now_s))
         return free & ~under_way, free & under_way
@@ -46,7 +46,7 @@ class IdleVehicles:
         fleet = self._fleet
         planned = np.arange(fleet.rider.shape[1]) < fleet.length[:, None]
         carries = (planned & np.isfinite(riders.limit_s[fleet.rider])).any(axis=1)
-        begun, goes_on = fleet.shift_s[:, 0] <= now_s, fleet.shift_s[:, 1] > now_s
+        begun, goes_on = fleet.shift_s[:, BEGIN] <= now_s, fleet.shift_s[:, END] > now_s
         return begun & ~driver_breaks.free(fleet, riders, now_s) & (goes_on | carries)
 
     def census(
@@ -88,6 +88,6 @@ class IdleVehicles:
     def arrive_s(self, v: int) -> float:
         """When a vehicle is where it was sent."""
         fleet, roads = self._fleet, self._roads
-        start_s = max(float(fleet.at_s[v]), float(fleet.shift_s[v, 0]))
+        start_s = max(float(fleet.at_s[v]), float(fleet.shift_s[v, BEGIN]))
         free_s = roads.free_s[fleet.at[v], fleet.heading[v]]
         return float(arrive(start_s, free_s, roads.speed, roads.slot_s))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from envs.transit.kernel.fleet import BEGIN, END, Fleet, Riders
 from envs.transit.record import events
 from envs.transit.record.events import Log
 from envs.transit.record.ledger import LATE_S, Ledger
-
-if TYPE_CHECKING:
-    from envs.transit.kernel.fleet import Fleet, Riders
 
 SHORT_M = 1.0
 """Metres by which rounding may let a battery seem to have lasted longer than it does."""
@@ -28,8 +24,8 @@ def broken_promises(log: Log, fleet: Fleet, riders: Riders, margin_s: float = 0.
     broken = int((ledger.owed & ~ledger.excused(margin_s)).sum())
     stops = (log.kind == events.PICKED_UP) | (log.kind == events.DROPPED_OFF)
     vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
-    ends_s = fleet.shift_s[:, 1] + overtime_s(log, len(fleet.at))
-    on_duty = (time_s >= fleet.shift_s[vehicle, 0] - LATE_S) & (time_s <= ends_s[vehicle] + LATE_S)
+    ends_s = fleet.shift_s[:, END] + overtime_s(log, len(fleet.at))
+    on_duty = (time_s >= fleet.shift_s[vehicle, BEGIN] - LATE_S) & (time_s <= ends_s[vehicle] + LATE_S)
     broken += int((~on_duty).sum())
     stops |= log.kind == events.SET_DOWN
     vehicle, rider, time_s = log.vehicle[stops], log.rider[stops], log.time_s[stops]
@@ -45,7 +41,9 @@ def broken_promises(log: Log, fleet: Fleet, riders: Riders, margin_s: float = 0.
 def missed_breaks(log: Log, breaks: np.ndarray) -> int:
     """How many drivers had no break as they should, counted from events; a vehicle that broke down is not counted."""
     missed = 0
-    for v in np.flatnonzero(breaks[:, 2] > 0):
+    for v, (first_s, last_s, length_s) in enumerate(breaks):
+        if length_s <= 0:
+            continue
         kind, time_s = log.kind[log.vehicle == v], log.time_s[log.vehicle == v]
         if (kind == events.BROKE_DOWN).any():
             continue
@@ -53,14 +51,13 @@ def missed_breaks(log: Log, breaks: np.ndarray) -> int:
         if len(begin) != 1 or len(end) != 1:
             missed += 1
             continue
-        first_s, last_s, length_s = breaks[v]
         begin_s, end_s = time_s[begin[0]], time_s[end[0]]
         got_on = ((kind == events.PICKED_UP) & (time_s <= begin_s)).sum()
         got_off = ((kind == events.DROPPED_OFF) & (time_s <= begin_s)).sum()
         worked = np.isin(kind, [events.PICKED_UP, events.DROPPED_OFF, events.DROVE]) & (time_s > begin_s)
         worked &= time_s < end_s - LATE_S
-        last_s += log.load[(log.vehicle == v) & (log.kind == events.DELAYED) & (log.rider < 0)].sum()
-        in_time = first_s - LATE_S <= begin_s <= last_s + LATE_S and end_s - begin_s >= length_s - LATE_S
+        delayed_s = log.load[(log.vehicle == v) & (log.kind == events.DELAYED) & (log.rider < 0)].sum()
+        in_time = first_s - LATE_S <= begin_s <= last_s + delayed_s + LATE_S and end_s - begin_s >= length_s - LATE_S
         missed += not in_time or got_on != got_off or worked.any()
     return missed
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from envs.transit.kernel import insertion, journal, motion, plans
-from envs.transit.kernel.fleet import ABOARD, ARRIVED, NOBODY, PLAN, WAITING
+from envs.transit.kernel.fleet import ABOARD, ARRIVED, NOBODY, PLAN, SEATS, WAITING
 from envs.transit.kernel.travel_times import arrive
 from envs.transit.record import events
 from envs.transit.referee.play import TAIL_S, start
@@ -241,7 +241,7 @@ def script_of(service: Service, site: TransitSite, **more: Any) -> Script:
     fleet, riders = service.fleet, service.asked
     return Script(
         begins=tuple(streets.street_of(site.nodes[node]) for node in fleet.at),
-        seats=tuple(fleet.room[:, 0].tolist()),
+        seats=tuple(fleet.room[:, SEATS].tolist()),
         known_s=tuple(riders.known_s.tolist()),
         origins=tuple(streets.street_of(site.nodes[node]) for node in riders.origin),
         destinations=tuple(streets.street_of(site.nodes[node]) for node in riders.destination),
