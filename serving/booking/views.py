@@ -181,7 +181,7 @@ def _does(roster: Roster, r: int, pick: bool) -> str:
         return "pass"
     if riders.state[r] == CHARGING:
         return "plug in" if pick else "unplug"
-    if math.isinf(riders.limit_s[r]):
+    if plans.is_break(r, riders):
         return "begin break" if pick else "end break"
     return "pick up" if pick else "drop off"
 

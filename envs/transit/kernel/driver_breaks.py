@@ -10,25 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from envs.transit.kernel import battery_range, plans
-from envs.transit.kernel.fleet import CHARGING, END, LEFT, NOBODY, Fleet, Riders, new_riders
+from envs.transit.kernel.fleet import END, LEFT, NOBODY, Fleet, Riders, new_riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.travel_times import Roads, arrive
 
 FROM, UNTIL, LENGTH = range(3)
 """Columns of the breaks, ``(V, 3)``: begins from when until when, and how long it is; 0: none."""
-
-
-@within
-def is_rest(r: int, riders: Riders) -> bool:
-    """Whether a row is a break."""
-    return riders.limit_s[r] == np.inf and riders.state[r] != CHARGING
-
-
-def _are_rests(rows: np.ndarray, riders: Riders) -> np.ndarray:
-    """The same of many rows."""
-    if not len(riders.limit_s):  # nobody asks for anything
-        return np.zeros(len(rows), dtype=bool)
-    return np.isinf(riders.limit_s[rows]) & (riders.state[rows] != CHARGING)
 
 
 def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
@@ -44,31 +31,43 @@ def with_breaks(riders: Riders, fleet: Fleet, breaks: np.ndarray) -> Riders:
 
 def plan_breaks(fleet: Fleet, riders: Riders, roads: Roads, breaks: np.ndarray) -> None:
     """Put every break into its vehicle's plan, in which there is nothing else yet."""
-    rows = np.flatnonzero(_are_rests(np.arange(len(riders.origin)), riders))
+    rows = np.flatnonzero(plans.is_break(np.arange(len(riders.origin)), riders))
     for v, r in zip(np.flatnonzero(breaks[:, LENGTH] > 0), rows, strict=True):
         plans.insert(v, r, 0, 0, 0.0, fleet, riders, roads)
 
 
 def free(fleet: Fleet, riders: Riders, now_s: float) -> np.ndarray:
     """Which vehicles have nothing to do: no plan, or one that holds a break alone that is not due; bool ``(V,)``."""
-    waits = (
-        (fleet.length == 2) & _are_rests(fleet.rider[:, 0], riders) & fleet.pick[:, 0] & (fleet.floor_s[:, 0] > now_s)
-    )
-    return (fleet.length == 0) | waits
+    to_come = (fleet.length == 2) & _breaks_at(0, fleet, riders) & fleet.pick[:, 0]
+    return (fleet.length == 0) | (to_come & (fleet.floor_s[:, 0] > now_s))
 
 
 def last_stop(fleet: Fleet, riders: Riders) -> np.ndarray:
     """The last stop of each plan, but for a break at its end that has not begun; int ``(V,)``, -1: there is none."""
     last = fleet.length - 1
-    at_end = _are_rests(fleet.rider[np.arange(len(last)), np.maximum(last, 0)], riders) & (fleet.length > 2)
+    at_end = _breaks_at(np.maximum(last, 0), fleet, riders) & (fleet.length > 2)
     return last - 2 * at_end
+
+
+def _breaks_at(stop: int | np.ndarray, fleet: Fleet, riders: Riders) -> np.ndarray:
+    """Whether a stop of each plan is of a driver's break, bool ``(V,)``.
+
+    Args:
+        stop: its place in all plans, or in each, ``(V,)``; what is beyond a plan's end means nothing.
+        fleet: the state of all vehicles.
+        riders: the state of all riders.
+    """
+    if not len(riders.limit_s):  # nobody asks for anything
+        return np.zeros(len(fleet.at), dtype=bool)
+    found: np.ndarray = plans.is_break(fleet.rider[np.arange(len(fleet.at)), stop], riders)
+    return found
 
 
 @compiled
 def settle(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Let a break at the end of a plan be taken where the last rider gets off: it is no later there, nor farther."""
     k = fleet.length[v] - 2
-    if k < 1 or not is_rest(fleet.rider[v, k], riders) or not fleet.pick[v, k]:
+    if k < 1 or not plans.is_break(fleet.rider[v, k], riders) or not fleet.pick[v, k]:
         return
     before, after = np.int64(fleet.node[v, k]), np.int64(fleet.node[v, k - 1])
     place(v, k, after, fleet, riders)

@@ -88,7 +88,7 @@ class Riders(NamedTuple):
         latest_s: end of the pick-up window to which plans are held: the promise's, less a margin.
         direct_s: of a ride without detour that begins at ``earliest_s``.
         limit_s: longest ride likewise, from the beginning of boarding to the arrival; inf: this is no party but a
-            driver's break, see `driver_breaks`, or a stay at a charger, see `charging`.
+            driver's break or a stay at a charger, see `plans.is_pause`.
         size: `SEATS` and `PLACES` that the party needs, int32 ``(R, 2)``.
         board_s, alight_s: how long the vehicle stands.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.

@@ -18,7 +18,7 @@ import numpy as np
 from envs.transit.kernel.battery_range import lasts_with
 from envs.transit.kernel.fleet import END, LEFT, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
-from envs.transit.kernel.plans import EPS, at_latest, ready_s, serves
+from envs.transit.kernel.plans import EPS, at_latest, is_pause, ready_s, serves
 from envs.transit.kernel.travel_times import Roads, arrive
 
 VEHICLE, WAIT, RIDE, OTHERS = range(4)
@@ -132,7 +132,7 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
     direct_s = row[riders.destination[r]]
     seats, places = fleet.room[v, SEATS] - riders.size[r, SEATS], fleet.room[v, PLACES] - riders.size[r, PLACES]
     start = count if mode == AT_THE_END else 0
-    if mode == AT_THE_END and count >= 2 and riders.limit_s[fleet.rider[v, count - 1]] == np.inf:
+    if mode == AT_THE_END and count >= 2 and is_pause(fleet.rider[v, count - 1], riders):
         start -= 2  # before a break that is still to come
     for i in range(max(start, 0), count + 1):
         if i == 0:

@@ -129,7 +129,7 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
 def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
     """Carry out the first stop of a plan: the vehicle is there, and it is time."""
     r, at = np.int64(fleet.rider[v, 0]), fleet.at[v]
-    if riders.limit_s[r] == np.inf:
+    if plans.is_pause(r, riders):
         _pause(v, fleet, riders, roads, log, streets)
         return
     if riders.state[r] == CANCELLED or riders.state[r] == ABSENT:

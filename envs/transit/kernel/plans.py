@@ -12,14 +12,29 @@ Which vehicle serves whom is for `insertion` to say, how far a battery lasts for
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from envs.transit.kernel.fleet import BEGIN, END, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
+import numpy as np
+from numba.extending import register_jitable
+
+from envs.transit.kernel.fleet import BEGIN, CHARGING, END, NOBODY, PLACES, PLAN, SEATS, Fleet, Riders
 from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.travel_times import Roads, arrive, leave_by
 
 EPS = 1e-6
 """Seconds by which a time may pass a limit: rounding of sums."""
+
+
+@register_jitable
+def is_pause(r: Any, riders: Riders) -> Any:
+    """Whether a row of the riders is no party but a driver's break or a stay at a charger; also of many rows."""
+    return riders.limit_s[r] == np.inf
+
+
+@register_jitable
+def is_break(r: Any, riders: Riders) -> Any:
+    """Whether a row of the riders is a driver's break; also of many rows."""
+    return (riders.limit_s[r] == np.inf) & (riders.state[r] != CHARGING)
 
 
 @compiled

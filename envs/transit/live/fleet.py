@@ -74,7 +74,7 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
             plans.schedule(v, fleet, riders, roads)
             continue
         stands_s = riders.board_s[r] if fleet.pick[v, 0] else riders.alight_s[r]
-        if riders.limit_s[r] == np.inf:  # a break or a stay at a charger
+        if plans.is_pause(r, riders):
             stands_s = 0.0
         plans.put_off(v, now_s - stands_s, fleet, riders, roads)
         return

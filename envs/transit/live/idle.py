@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.transit import census
-from envs.transit.kernel import driver_breaks, motion
+from envs.transit.kernel import driver_breaks, motion, plans
 from envs.transit.kernel.fleet import BEGIN, END, NOBODY, Fleet, Riders
 from envs.transit.kernel.travel_times import Roads, arrive
 from envs.transit.record import events
@@ -45,7 +45,7 @@ class IdleVehicles:
         """
         fleet = self._fleet
         planned = np.arange(fleet.rider.shape[1]) < fleet.length[:, None]
-        carries = (planned & np.isfinite(riders.limit_s[fleet.rider])).any(axis=1)
+        carries = (planned & ~plans.is_pause(fleet.rider, riders)).any(axis=1)
         begun, goes_on = fleet.shift_s[:, BEGIN] <= now_s, fleet.shift_s[:, END] > now_s
         return begun & ~driver_breaks.free(fleet, riders, now_s) & (goes_on | carries)
 
