@@ -24,7 +24,7 @@ TIMES = Path(__file__).parent / "times"
 """Folder of the travel times that were measured for shipped scenarios."""
 
 USUAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-"""Where they are looked for otherwise."""
+"""Folder of those data where `DATA` is not set: ``shared/data`` beside the project."""
 
 
 class TransitScenario(Scenario):
@@ -75,31 +75,50 @@ class TransitScenario(Scenario):
     weights: Weights = Weights()
     speeds: tuple[float, ...] = ()
 
+    @property
+    def _own(self) -> dict[str, Path | None]:
+        """Key → a user's own CSV file, those included that are not given."""
+        return {"nodes": self.nodes, "roads": self.roads, "requests": self.requests}
+
     @model_validator(mode="after")
-    def _readable(self) -> TransitScenario:
-        own = {"nodes": self.nodes, "roads": self.roads, "requests": self.requests}
-        given = [name for name, path in own.items() if path is not None]
-        sources = [self.district is not None, self.days is not None, bool(given), self.net is not None]
-        if sum(sources) != 1:
+    def _one_source(self) -> TransitScenario:
+        own = any(path is not None for path in self._own.values())
+        if sum([self.district is not None, self.days is not None, own, self.net is not None]) != 1:
             raise ValueError(
                 "give one of: district (a generated one), days (a folder), nodes, roads and requests, or net and routes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _complete(self) -> TransitScenario:
         if (self.net is not None) != bool(self.routes):
             raise ValueError("net and routes go together: give a SUMO network and its route files")
-        if given and len(given) < len(own):
-            missing = next(name for name in own if name not in given)
-            raise ValueError(f"key {missing!r} is missing: nodes, roads and requests go together")
+        missing = [name for name, path in self._own.items() if path is None]
+        if 0 < len(missing) < len(self._own):
+            raise ValueError(f"key {missing[0]!r} is missing: nodes, roads and requests go together")
         if self.times is not None and self.net is None:
             raise ValueError("times are of a SUMO network: give net and routes")
-        more = ("net", self.net), ("times", self.times), *(("routes", path) for path in self.routes)
-        for name, path in (*own.items(), *more):
+        return self
+
+    @model_validator(mode="after")
+    def _files_exist(self) -> TransitScenario:
+        network = ("net", self.net), ("times", self.times), *(("routes", path) for path in self.routes)
+        for name, path in (*self._own.items(), *network):
             if path is not None and not path.is_file():
                 raise ValueError(f"{name} is {str(path)!r}: give an existing file")
         if self.days is not None and not (self.days / "graph.csv").is_file():
             raise ValueError(f"days is {str(self.days)!r}: give a folder with graph.csv, zones.csv and trips/")
+        return self
+
+    @model_validator(mode="after")
+    def _stops_reachable(self) -> TransitScenario:
         if self.district is not None and self.district.anywhere and not self.walk.metres:
             raise ValueError("district.anywhere is true and walk.metres 0: let riders walk to a stop")
-        if self.gtfs is not None and not given:
+        return self
+
+    @model_validator(mode="after")
+    def _feed(self) -> TransitScenario:
+        if self.gtfs is not None and self.nodes is None:
             raise ValueError("gtfs goes with nodes, roads and requests: its stops are put on one's own corners")
         if self.gtfs is not None and not self.gtfs.exists():
             raise ValueError(f"gtfs is {str(self.gtfs)!r}: give an existing feed")
