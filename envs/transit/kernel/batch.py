@@ -1,7 +1,7 @@
-"""Requests gathered for a while, then given to vehicles together: a set partition over trips of one or two parties.
+"""Requests gathered for a while, then assigned together: a set partition over trips of one or two parties.
 
-A trip's price is what the kernel's insertions into one plan cost, one after the other, in either order; so nothing can
-be chosen that breaks a promise. Each vehicle takes one trip at most. Whoever is left is inserted as usual, or refused.
+The price of a trip is the cost of its insertions into one plan, one after the other, in either order, so no choice can
+break a promise. Each vehicle takes at most one trip. Parties that are left over are inserted as usual, or refused.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from envs.transit.record import events
 from envs.transit.record.events import Log
 
 LEFT = 1e6
-"""What a request costs that no trip serves: more than any that is served."""
+"""Cost of a request that no trip serves: more than that of any trip."""
 
 LIMIT_S = 1.0
-"""For the set partition; then what is found by then, or single parties by linear assignment."""
+"""Time limit of the set partition in seconds; then its best solution, or else single parties by linear assignment."""
 
 Trip = tuple[int, tuple[int, ...], float]
 """Vehicle, riders in the order in which they are inserted, and cost."""
@@ -41,7 +41,7 @@ def prices(
         riders: the state of all riders.
         roads: travel times.
         weights: of an insertion's cost, ``(4,)``.
-        wait: the weight of each request's wait instead, ``(B,)``.
+        wait: the weight of each request's wait, in place of the common one, ``(B,)``.
     """
     found, begins, mine = np.full((len(asked), len(fleet.at)), np.inf), np.zeros(PLAN), weights.copy()
     for k in range(len(asked)):
@@ -66,7 +66,7 @@ def give(
     weights: np.ndarray,
     begins: np.ndarray,
 ) -> bool:
-    """Insert a request into one vehicle's plan where that is cheapest; whether it could be."""
+    """Insert a request into one vehicle's plan where that is cheapest; returns whether it fits."""
     _, first, second = insertion.best_place(
         v, r, now_s, fleet, riders, roads, weights, insertion.EVERYWHERE, np.inf, begins
     )
@@ -106,11 +106,11 @@ def trips(
 
 
 def choose(asked: np.ndarray, offered: list[Trip]) -> list[Trip]:
-    """The cheapest trips, no rider in two of them and no vehicle with two; riders left out cost `LEFT` each.
+    """The cheapest trips, with each rider and each vehicle in at most one; riders left out cost `LEFT` each.
 
     Args:
         asked: riders.
-        offered: trips of them.
+        offered: possible trips.
     """
     if not offered:
         return []
@@ -136,7 +136,7 @@ def choose(asked: np.ndarray, offered: list[Trip]) -> list[Trip]:
 
 
 def _assigned(asked: np.ndarray, vehicles: list[int], offered: list[Trip]) -> list[Trip]:
-    """Single parties, by linear assignment."""
+    """Trips of single parties, by linear assignment."""
     row, column = {int(r): k for k, r in enumerate(asked)}, {v: k for k, v in enumerate(vehicles)}
     table = np.full((len(row), len(column)), LEFT)
     known = {}
@@ -157,7 +157,7 @@ def answer(
     wait: np.ndarray,
     log: Log,
 ) -> None:
-    """Promise gathered requests, or refuse them; arguments as in `prices`, and the log with room for four rows each."""
+    """Promise gathered requests, or refuse them; arguments as in `prices`, and a log with room for four rows each."""
     place, begins, bounds = {int(r): k for k, r in enumerate(asked)}, np.zeros(PLAN), np.zeros(len(fleet.at))
     for r in asked.tolist():
         write(log, riders.known_s[r], events.REQUESTED, NOBODY, r, riders.origin[r], 0.0, 0)

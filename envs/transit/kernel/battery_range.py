@@ -1,7 +1,7 @@
-"""How far batteries last: a plan's whole way, to its end and then to a charger; compiled.
+"""How far batteries last: over a whole plan and then to a charger; compiled.
 
-Of metres nothing is known that could prune a search (the quickest path may be a longer one), so a battery is reckoned
-through the whole plan, stop by stop.
+Distances cannot prune a search (the quickest path may be a longer one), so the battery is computed along the whole
+plan, stop by stop.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.travel_times import Roads
 
 EPS_M = 1e-3
-"""Metres by which a battery may be overdrawn: rounding of sums."""
+"""Tolerance of a battery's range, in metres: rounding of sums."""
 
 
 @within
 def lasts_with(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
-    """Whether the battery lasts for a plan with a request before its stops ``i`` and ``j``, and then to a charger."""
+    """Whether the battery lasts for a plan with a request inserted before stops ``i`` and ``j``, then to a charger."""
     left_m, node = fleet.battery[v, LEFT], fleet.at[v]
     for k in range(fleet.length[v] + 1):
         if k == i:
@@ -39,7 +39,7 @@ def lasts_with(v: int, r: int, i: int, j: int, fleet: Fleet, riders: Riders, roa
 
 @within
 def charged(v: int, stays_s: float, left_m: float, fleet: Fleet) -> float:
-    """Metres that a battery lasts after a stay at a charger; none, for good, if it does not last to there."""
+    """Metres that a battery lasts after a stay at a charger; minus infinity if it does not last to the charger."""
     if left_m < -EPS_M:
         return -np.inf
     return min(fleet.battery[v, FULL], left_m + fleet.battery[v, RATE] * stays_s)
@@ -47,9 +47,9 @@ def charged(v: int, stays_s: float, left_m: float, fleet: Fleet) -> float:
 
 @compiled
 def lasts_without(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
-    """Whether the battery lasts for a plan, and then to a charger, if a rider's stops are left out (`NOBODY`: none).
+    """Whether the battery lasts for a plan without a rider's stops (`NOBODY`: for the whole plan), then to a charger.
 
-    It may not, as the quickest path from the stop before to the one after may be longer.
+    A plan with fewer stops can be longer in metres: the quickest path between the remaining stops may be.
     """
     left_m, node = fleet.battery[v, LEFT], fleet.at[v]
     if left_m == np.inf:

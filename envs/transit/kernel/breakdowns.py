@@ -1,7 +1,8 @@
-"""What becomes of riders whose vehicle breaks down, compiled: others take them over, or they are stranded.
+"""Riders of a vehicle that breaks down, compiled: other vehicles take them over, or they are stranded.
 
-First everybody is given to another vehicle under the promise that was made. Where nobody can keep that, the promise is
-made anew from now on, and whatever is then late is the breakdown's fault. No other rider's promise is touched.
+Each rider is first offered to other vehicles under the promise that was made. If no vehicle can keep it, a new promise
+is made from the present on, and the resulting lateness is attributed to the breakdown. No other rider's promise is
+touched.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from envs.transit.record import events
 from envs.transit.record.events import Log
 
 WINDOW, FACTOR, ALLOWANCE = range(3)
-"""A promise that is made anew: seconds until the pick-up, and the longest ride as a multiple of the direct one, plus
-so many seconds."""
+"""Terms of a new promise: longest wait for the pick-up in seconds, and the longest ride as a factor on the direct one
+plus an allowance in seconds."""
 
 EVENT_ROWS = 3
-"""Rows of the log that a breakdown causes for each stop of the plan at most; and two for the vehicle."""
+"""Upper bound of rows of the log for each stop of the plan of a vehicle that breaks down; two more for the vehicle."""
 
 
 @compiled
@@ -37,18 +38,18 @@ def break_down(
     bounds: np.ndarray,
     log: Log,
 ) -> None:
-    """A vehicle goes out of service at the node that it reaches next, and others take its riders over.
+    """Take a vehicle out of service at the node that it reaches next, and give its riders to others.
 
     Args:
         v: the vehicle.
         now_s: the present.
         fleet: the state of all vehicles.
-        riders: the state of all riders; origins, windows and longest rides of those concerned may be others afterwards.
+        riders: the state of all riders; origins, windows and longest rides of its riders may change.
         roads: travel times.
         weights: of an insertion's cost, ``(4,)``.
-        anew: the promise that is made anew, ``(3,)``.
+        anew: terms of a new promise, ``(3,)``.
         begins: ``(PLAN,)``, to be overwritten.
-        bounds: ``(V,)``, likewise.
+        bounds: ``(V,)``, to be overwritten.
         log: with room for `EVENT_ROWS` rows a stop of the plan, and three.
     """
     if not np.isfinite(fleet.at_s[v]):
@@ -58,12 +59,12 @@ def break_down(
     write(log, now_s, events.BROKE_DOWN, v, NOBODY, fleet.at[v], 0.0, 0)
     fleet.length[v], fleet.heading[v], fleet.aboard[v] = 0, NOBODY, 0
     fleet.at_s[v] = fleet.due_s[v] = np.inf
-    for state in (ABOARD, WAITING):  # who sits in it by the roadside goes first
+    for state in (ABOARD, WAITING):  # riders who are set down at the roadside come first
         for k in range(count):
             r = np.int64(fleet.rider[v, k])
             if riders.state[r] == CHARGING:  # the place is free for others
                 riders.vehicle[r] = NOBODY
-            # Everybody in a plan gets off once; who is waiting now may have been aboard a moment ago.
+            # Each rider of a plan has one drop-off; a rider who waits now may have been aboard a moment ago.
             if fleet.pick[v, k] or riders.vehicle[r] != v or riders.state[r] != state:
                 continue
             if state == ABOARD:
@@ -91,7 +92,7 @@ def _hand_over(
     if riders.state[r] == ABOARD:
         free_s = roads.free_s[riders.origin[r], riders.destination[r]]
         direct_s = arrive(out_s, free_s, roads.speed, roads.slot_s) - out_s
-        # The ride was to end by then. Half of what is left to spare is for waiting, half for a detour.
+        # The promise says when the ride ends at the latest. Half of the slack is for waiting, half for a detour.
         end_s = riders.begin_s[r] + riders.limit_s[r]
         spare_s = end_s - out_s - direct_s
         riders.earliest_s[r], riders.direct_s[r] = out_s, direct_s
@@ -117,7 +118,7 @@ def _hand_over(
 
 @compiled
 def repair(v: int, node: int, now_s: float, fleet: Fleet, log: Log) -> None:
-    """A vehicle that was out of service is back, at a node, with a full battery."""
+    """Return a vehicle to service, at a node, with a full battery."""
     if np.isfinite(fleet.at_s[v]):
         return
     fleet.at[v], fleet.at_s[v], fleet.battery[v, LEFT] = node, now_s, fleet.battery[v, FULL]

@@ -38,22 +38,22 @@ if TYPE_CHECKING:
     from envs.transit.terms import Charging
 
 LEAST_S = 600.0
-"""No shorter stay is planned, unless no longer one is needed: before a booking, or the end of a shift."""
+"""Shortest stay that is planned before a booking or the end of a shift, unless less is enough."""
 
 NODE, COUNT = range(2)
 """Columns of the chargers: the node, and the number of places."""
 
 NOWHERE = np.zeros((0, 2), np.int64)
-"""Chargers of a fleet that needs none."""
+"""Chargers of a fleet without limited range."""
 
 
 class Chargers(NamedTuple):
-    """Where vehicles charge, and which rows of the riders are whose stays there.
+    """Where vehicles charge, and which rows of the riders represent their stays.
 
     Attributes:
         places: of each charger, by `NODE` and `COUNT`, int64 ``(C, 2)``.
-        stay_of: row of each vehicle's stays, int64 ``(V,)``; `NOBODY`: it never charges.
-        low: who has less than this share of its range has to charge.
+        stay_of: row of each vehicle's stay, int64 ``(V,)``; `NOBODY`: it never charges.
+        low: share of its range below which a vehicle has to charge.
         until: share of its range up to which a vehicle charges.
     """
 
@@ -63,11 +63,11 @@ class Chargers(NamedTuple):
     until: float
 
 
-# -- what a scenario says ---------------------------------------------------------------------------------------------
+# -- from a scenario --------------------------------------------------------------------------------------------------
 
 
 def batteries(scenario: TransitScenario, seed: int) -> np.ndarray:
-    """Of all vehicles as their shifts begin, ``(V, 3)``, see `Fleet`; without a range metres are infinite."""
+    """Batteries of all vehicles as their shifts begin, ``(V, 3)``, see `Fleet`; unlimited range is infinite."""
     crews = [crew for crew in scenario.crews for _ in range(crew.vehicles)]
     drawn = np.random.default_rng([seed, 4]).uniform(size=len(crews))
     shares = [
@@ -80,11 +80,11 @@ def batteries(scenario: TransitScenario, seed: int) -> np.ndarray:
 
 
 def battery(range_km: float, kwh_per_km: float, charged: float, kw: float) -> tuple[float, float, float]:
-    """One vehicle's, as `Fleet` has it, charged to a share of its range; without a range metres are infinite.
+    """One vehicle's battery, in the columns of `Fleet`, charged to a share of its range; unlimited range is infinite.
 
     Args:
-        range_km: how far a full battery lasts; 0: there is nothing to be heeded.
-        kwh_per_km: what that takes.
+        range_km: how far a full battery lasts; 0: unlimited.
+        kwh_per_km: consumption.
         charged: the share, 0 to 1.
         kw: power of a charger.
     """
@@ -96,7 +96,7 @@ def places_of(charging: Charging, site: TransitSite) -> np.ndarray:
     """Node and number of places of every charger, int64 ``(C, 2)``.
 
     Raises:
-        CityloopError: if one is at no corner.
+        CityloopError: if a name is of no corner.
     """
     index = {node.id: k for k, node in enumerate(site.nodes)}
     for name in charging.stops:
@@ -107,7 +107,7 @@ def places_of(charging: Charging, site: TransitSite) -> np.ndarray:
 
 
 def _spread(site: TransitSite, count: int) -> list[int]:
-    """Stands of zones, each as far as can be from those chosen before; the first is nearest to all others."""
+    """Stands of zones, each as far as possible from those chosen before; the first is nearest to all others."""
     stands = site.stands[site.stands >= 0]
     apart = np.minimum(site.matrices.free_s[np.ix_(stands, stands)], 1e9)
     found = [int(apart.sum(axis=0).argmin())]
@@ -117,12 +117,12 @@ def _spread(site: TransitSite, count: int) -> list[int]:
 
 
 def check_reach(scenario: TransitScenario, site: TransitSite, roads: Roads, begins: np.ndarray) -> None:
-    """Refuse a fleet that may begin where its battery does not last to a charger.
+    """Refuse a fleet whose vehicles may begin out of reach of a charger.
 
     Args:
         scenario: the fleet.
         site: its streets.
-        roads: with the ways to chargers.
+        roads: with the distances to chargers.
         begins: nodes where vehicles may begin.
 
     Raises:
@@ -140,7 +140,7 @@ def check_reach(scenario: TransitScenario, site: TransitSite, roads: Roads, begi
 
 
 def with_stays(riders: Riders, fleet: Fleet) -> tuple[Riders, np.ndarray]:
-    """The same riders, a row more for every vehicle that has to charge, and whose is which: ``(V,)``, -1: none."""
+    """The same riders with one more row for every vehicle with limited range, and the rows of vehicles, ``(V,)``."""
     who = np.flatnonzero(np.isfinite(fleet.battery[:, LEFT]))
     row_of = np.full(len(fleet.at), NOBODY)
     if not len(who):
@@ -152,11 +152,11 @@ def with_stays(riders: Riders, fleet: Fleet) -> tuple[Riders, np.ndarray]:
     return Riders(*(np.concatenate(pair) for pair in zip(riders, more, strict=True))), row_of
 
 
-# -- who charges when -------------------------------------------------------------------------------------------------
+# -- planning stays ---------------------------------------------------------------------------------------------------
 
 
 def low(now_s: float, fleet: Fleet, riders: Riders, chargers: Chargers) -> np.ndarray:
-    """Vehicles on shift that have to charge, the emptiest first; none that is at a charger already, or is to be."""
+    """Vehicles on shift that have to charge, lowest share first, without those whose stay is planned or under way."""
     left, full, row_of = fleet.battery[:, LEFT], fleet.battery[:, FULL], chargers.stay_of
     who = np.flatnonzero((row_of != NOBODY) & (left < chargers.low * full) & np.isfinite(fleet.at_s))
     who = who[(fleet.shift_s[who, BEGIN] <= now_s) & (fleet.shift_s[who, END] > now_s)]
@@ -166,7 +166,7 @@ def low(now_s: float, fleet: Fleet, riders: Riders, chargers: Chargers) -> np.nd
 
 @compiled
 def plan_stays(who: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, chargers: Chargers) -> None:
-    """Put a stay at a charger into plans, as early as nobody is aboard and no promise is broken.
+    """Put a stay at a charger into plans, at the earliest place with nobody aboard that breaks no promise.
 
     Args:
         who: vehicles, in the order in which they choose.
@@ -174,9 +174,9 @@ def plan_stays(who: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, road
         fleet: the state of all vehicles.
         riders: the state of all riders.
         roads: travel times.
-        chargers: where, and whose stays are which.
+        chargers: where, and the row of each vehicle's stay.
     """
-    # Weights do not matter: one place at most begins when its charger is free.
+    # Weights do not matter: at most one place begins when its charger is free.
     begins, even = np.zeros(PLAN), np.ones(4)
     for v in who:
         r = chargers.stay_of[v]
@@ -193,7 +193,7 @@ def plan_stays(who: np.ndarray, now_s: float, fleet: Fleet, riders: Riders, road
 
 @within
 def _choose(v: int, i: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, chargers: Chargers) -> bool:
-    """Write into a vehicle's row the stay that begins soonest if it goes there before stop ``i``; False: it cannot."""
+    """Write the stay that begins soonest, before stop ``i``, into a vehicle's row; False: none is possible."""
     node, free_s, left_m, taken = _before(v, i, now_s, fleet, roads)
     if taken > 0:
         return False
@@ -217,7 +217,7 @@ def _choose(v: int, i: int, now_s: float, fleet: Fleet, riders: Riders, roads: R
 
 @within
 def _before(v: int, i: int, now_s: float, fleet: Fleet, roads: Roads) -> tuple[int, float, float, int]:
-    """Where a vehicle is before stop ``i`` of its plan, from when on, with how many metres left and seats taken."""
+    """A vehicle's node, time, metres of range left and seats taken before stop ``i`` of its plan."""
     left_m, node = fleet.battery[v, LEFT], fleet.at[v]
     for k in range(i):
         left_m -= roads.metres[node, fleet.node[v, k]]
@@ -229,7 +229,7 @@ def _before(v: int, i: int, now_s: float, fleet: Fleet, roads: Roads) -> tuple[i
 
 @within
 def _end(v: int, i: int, node: int, fleet: Fleet, riders: Riders, roads: Roads) -> float:
-    """When a vehicle has to leave a node at which it stops before stop ``i``: what is planned begins no later."""
+    """When a vehicle has to leave a node that it visits before stop ``i``, so that the plan is not delayed."""
     if i == fleet.length[v]:
         return fleet.shift_s[v, END]
     next_s = riders.begin_s[fleet.rider[v, i]]
@@ -238,11 +238,11 @@ def _end(v: int, i: int, node: int, fleet: Fleet, riders: Riders, roads: Roads) 
 
 @within
 def free_from(c: int, start_s: float, length_s: float, riders: Riders, chargers: Chargers) -> float:
-    """The earliest moment from ``start_s`` on from which a charger has a place for so long."""
+    """The earliest time from ``start_s`` on at which a charger has a place for ``length_s``."""
     if _fits(c, start_s, length_s, riders, chargers):
         return start_s
     soonest_s = np.inf
-    for r in chargers.stay_of:  # else it is where another stay ends
+    for r in chargers.stay_of:  # else it is when another stay ends
         if _taken(r, c, riders, chargers):
             end_s = riders.earliest_s[r] + riders.board_s[r]
             if start_s <= end_s < soonest_s and _fits(c, end_s, length_s, riders, chargers):
@@ -252,13 +252,13 @@ def free_from(c: int, start_s: float, length_s: float, riders: Riders, chargers:
 
 @within
 def _taken(r: int, c: int, riders: Riders, chargers: Chargers) -> bool:
-    """Whether a row is a stay at a charger that is planned or goes on."""
+    """Whether a row is a stay at a charger that is planned or under way."""
     return r != NOBODY and riders.vehicle[r] != NOBODY and riders.origin[r] == chargers.places[c, NODE]
 
 
 @within
 def _fits(c: int, begin_s: float, length_s: float, riders: Riders, chargers: Chargers) -> bool:
-    """Whether a place is free from a moment on for so long: then, and whenever another stay begins."""
+    """Whether a place is free for ``length_s`` from ``begin_s`` on: checked then, and whenever another stay begins."""
     places = chargers.places[c, COUNT]
     if _there(c, begin_s, riders, chargers) >= places:
         return False
@@ -271,7 +271,7 @@ def _fits(c: int, begin_s: float, length_s: float, riders: Riders, chargers: Cha
 
 @within
 def _there(c: int, time_s: float, riders: Riders, chargers: Chargers) -> int:
-    """How many places are taken at a moment."""
+    """Number of places that are taken at a given time."""
     count = 0
     for r in chargers.stay_of:
         begin_s = riders.earliest_s[r]
@@ -282,7 +282,7 @@ def _there(c: int, time_s: float, riders: Riders, chargers: Chargers) -> int:
 
 @compiled
 def end_stay(v: int, r: int, fleet: Fleet, riders: Riders) -> float:
-    """A vehicle has charged for as long as a row's stay takes, and its place is free; metres that it gained."""
+    """End a stay: charge the battery for its length and free its place; returns the metres of range gained."""
     left_m = battery_range.charged(v, riders.board_s[r], fleet.battery[v, LEFT], fleet)
     gained_m = left_m - fleet.battery[v, LEFT]
     fleet.battery[v, LEFT], riders.vehicle[r] = left_m, NOBODY

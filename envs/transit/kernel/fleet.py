@@ -1,9 +1,9 @@
 """The state of a fleet and of its riders as arrays, which the compiled functions read and write in place.
 
-What may be done with them, `plans` and `insertion` say; how they move, `motion`. A plan is a vehicle's list of stops; a
-vehicle starts each leg as soon as it can, so a plan and a start give one schedule.
+Operations on them are in `plans` and `insertion`, movement is in `motion`. A plan is a vehicle's list of stops; a
+vehicle starts each leg as soon as it can, so a plan and a start determine one schedule.
 
-What the kernel does not need does not belong here: every column that it is handed makes each of its calls dearer.
+Only columns that compiled functions need belong here: every column that is passed makes each call slower.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import NamedTuple, cast
 import numpy as np
 
 PLAN = 48
-"""Stops that a vehicle's plan may hold. A vehicle whose plan is full is offered nobody more."""
+"""Capacity of a plan, in stops. A vehicle whose plan is full is offered no more riders."""
 
 UNKNOWN, WAITING, ABOARD, ARRIVED, REFUSED, CANCELLED, ABSENT, STRANDED, CHARGING = range(9)
-"""States of a rider: not yet known; promised; in a vehicle; there; turned away; withdrew; did not show up; lost the
-vehicle by a breakdown, and nobody else could come; and of a row that is no party but a vehicle's stay at a charger, see
-`charging`."""
+"""States of a rider: request not yet known; promised and waiting; in a vehicle; arrived; refused; withdrawn; not at the
+stop; stranded by a breakdown, as no other vehicle could come. `CHARGING` marks a row that is no party but a vehicle's
+stay at a charger, see `charging`."""
 
 LEFT, FULL, RATE = range(3)
-"""Columns of a battery: metres that it lasts now, and when full; metres gained in a second at a charger."""
+"""Columns of a battery: range left and range when full, in metres; range gained per second at a charger, in m/s."""
 
 SEATS, PLACES = range(2)
-"""Columns of what a vehicle has room for, what is taken of it, and what a party needs: seats and wheelchair places."""
+"""Columns of a vehicle's room, of its load, and of a party's size: seats and wheelchair places."""
 
 BEGIN, END = range(2)
 """Columns of a shift, in seconds."""
 
 NOBODY = cast(int, np.int64(-1))
-"""No rider, no vehicle, no node. No plain -1: numba would compile functions for that very number, and then for all."""
+"""No rider, no vehicle, no node. Not a plain -1: numba would compile functions for the literal, and again for int64."""
 
 
 class Fleet(NamedTuple):
@@ -38,23 +38,23 @@ class Fleet(NamedTuple):
 
     Attributes:
         at: node at which the vehicle stands, or that it reaches next; int64 ``(V,)``.
-        at_s: when it is (or was) there, free to go on; float64 ``(V,)``; inf: it is out of service.
+        at_s: when it can leave that node, float64 ``(V,)``; inf: it is out of service.
         room: `SEATS` and `PLACES`, int32 ``(V, 2)``.
-        aboard: what of them is taken, int32 ``(V, 2)``.
+        aboard: seats and places taken now, int32 ``(V, 2)``.
         shift_s: `BEGIN` and `END` of its work, float64 ``(V, 2)``: all stops of a plan lie within.
         length: stops in the plan, int64 ``(V,)``.
         node, rider: of each stop, int32 ``(V, PLAN)``.
         pick: whether it is a pick-up, bool ``(V, PLAN)``.
-        floor_s: a pick-up begins no earlier, float64 ``(V, PLAN)``.
-        mate: for a drop-off the place of its pick-up in the plan, -1 where the rider is aboard; int32 ``(V, PLAN)``.
+        floor_s: earliest beginning of a pick-up, float64 ``(V, PLAN)``.
+        mate: for a drop-off the index of its pick-up in the plan, -1: the rider is aboard; int32 ``(V, PLAN)``.
         arrive_s, leave_s: the schedule, float64 ``(V, PLAN)``.
-        latest_s: the latest arrival that breaks no pick-up window, no ride of who is aboard and no shift further on;
-            what is late already counts as kept if it is no later than planned.
+        latest_s: the latest arrival that breaks no later pick-up window, no ride of a rider aboard, and not the shift;
+            a promise that is late already counts as kept if it gets no later than planned; float64 ``(V, PLAN)``.
         load: seats and places taken after each stop, int32 ``(V, PLAN, 2)``.
-        battery: float64 ``(V, 3)``: `LEFT` at the node ``at``, inf: no range to be heeded; `FULL`; `RATE`.
+        battery: float64 ``(V, 3)``: `LEFT` at the node ``at``, inf: unlimited range; `FULL`; `RATE`.
         heading: where an idle vehicle was sent, -1: nowhere; int64 ``(V,)``.
-        metres: driven since the last event, float64 ``(V,)``.
-        due_s: when it has to be looked at again, float64 ``(V,)``.
+        metres: distance driven since the last event, float64 ``(V,)``.
+        due_s: when it next reaches a node or serves a stop, float64 ``(V,)``.
     """
 
     at: np.ndarray
@@ -85,16 +85,16 @@ class Riders(NamedTuple):
         origin, destination: nodes, int64 ``(R,)``.
         known_s: when the request comes in.
         earliest_s: when the rider wants to be picked up; later than ``known_s`` if booked beforehand.
-        latest_s: end of the pick-up window to which plans are held: the promise's, less a margin.
-        direct_s: of a ride without detour that begins at ``earliest_s``.
-        limit_s: longest ride likewise, from the beginning of boarding to the arrival; inf: this is no party but a
-            driver's break or a stay at a charger, see `plans.is_pause`.
+        latest_s: end of the pick-up window that plans must keep: the promised one, less a margin.
+        direct_s: duration of a direct ride that begins at ``earliest_s``.
+        limit_s: longest ride that plans must keep, from the beginning of boarding to the arrival; inf: this is no
+            party but a driver's break or a stay at a charger, see `plans.is_pause`.
         size: `SEATS` and `PLACES` that the party needs, int32 ``(R, 2)``.
-        board_s, alight_s: how long the vehicle stands.
+        board_s, alight_s: dwell times of the vehicle.
         cancel_s: when the rider withdraws unless aboard by then; inf: never.
         absent: whether nobody will be there, bool ``(R,)``.
         state: int8 ``(R,)``.
-        vehicle: who promised, int64 ``(R,)``; `NOBODY`.
+        vehicle: the vehicle that is promised, int64 ``(R,)``; `NOBODY`: none.
         begin_s: when boarding begins, as planned or as it was, float64 ``(R,)``.
     """
 
@@ -121,8 +121,8 @@ def new_fleet(at: np.ndarray, room: np.ndarray, shift_s: np.ndarray, battery: np
     Args:
         at: node of each, ``(V,)``.
         room: seats and wheelchair places, ``(V, 2)``.
-        shift_s: from when until when each works, ``(V, 2)``.
-        battery: see `Fleet`, ``(V, 3)``; None: it never ends.
+        shift_s: `BEGIN` and `END` of each one's work, ``(V, 2)``.
+        battery: see `Fleet`, ``(V, 3)``; None: unlimited range.
     """
     count = len(at)
     plan = (count, PLAN)
@@ -163,7 +163,7 @@ def new_riders(
     cancel_s: np.ndarray | None = None,
     absent: np.ndarray | None = None,
 ) -> Riders:
-    """Requests that nobody has seen yet; arguments as in `Riders`, the last four optional."""
+    """Requests that have not come in yet; arguments as in `Riders`, the last four optional."""
     count = len(origin)
 
     def times(values: float | np.ndarray) -> np.ndarray:

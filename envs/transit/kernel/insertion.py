@@ -22,11 +22,11 @@ from envs.transit.kernel.plans import EPS, at_latest, is_pause, ready_s, serves
 from envs.transit.kernel.travel_times import Roads, arrive
 
 VEHICLE, WAIT, RIDE, OTHERS = range(4)
-"""Weights of a cost: added driving (in seconds at speed 1, so that no detour is ever negative), the rider's wait and
-ride, and by how much others arrive later."""
+"""Weights of a cost: added driving (in seconds at speed 1, so that no detour is ever negative), the rider's wait, the
+rider's ride, and the delay of other riders' arrivals."""
 
 EVERYWHERE, AT_THE_END = 0, 1
-"""Where a request may go in a plan: at any two places; or after all others, so that no two parties share a vehicle."""
+"""Allowed places in a plan: any two; or only after all other stops, so that no two parties share a vehicle."""
 
 
 @compiled
@@ -52,17 +52,17 @@ def best_insertion(
         weights: of the cost, ``(4,)``, none negative.
         mode: `EVERYWHERE` or `AT_THE_END`.
         begins: ``(PLAN,)``, to be overwritten.
-        bounds: ``(V,)``, likewise.
+        bounds: ``(V,)``, to be overwritten.
 
     Returns:
-        Cost, vehicle, and the stops before which to pick up and to drop off; vehicle -1 if nobody can.
+        Cost, vehicle, and the stops before which to pick up and to drop off; vehicle -1 if there is none.
     """
     origin = riders.origin[r]
     column, speed, slot_s = roads.free_to_s[origin], roads.speed, roads.slot_s
     free_s = roads.free_s[origin, riders.destination[r]]
     direct_s = free_s / roads.fastest
     best, vehicle, first, second = np.inf, NOBODY, -1, -1
-    # A lower bound of every vehicle's cost. Nobody is there sooner than by driving straight to the rider.
+    # A lower bound of every vehicle's cost: no vehicle is there sooner than by driving straight to the rider.
     promising = NOBODY
     for v in range(len(fleet.at)):
         bounds[v] = np.inf
@@ -95,7 +95,7 @@ def best_insertion(
 
 
 @compiled
-def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned)
+def best_place(  # noqa: PLR0912 (one search, its pruning conditions in order)
     v: int,
     r: int,
     now_s: float,
@@ -118,7 +118,7 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
         roads: travel times.
         weights: of the cost, ``(4,)``.
         mode: `EVERYWHERE` or `AT_THE_END`.
-        best: only a lower cost is of interest.
+        best: only lower costs are searched for.
         begins: ``(PLAN,)``, to be overwritten.
 
     Returns:
@@ -147,10 +147,10 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
         soonest_s = start_s + column[node] / roads.fastest
         wait_s = max(0.0, soonest_s - riders.earliest_s[r])
         if soonest_s > riders.latest_s[r] + EPS or weights[WAIT] * wait_s >= limit:
-            break  # and later in the plan it would only be later
+            break  # at later places it would only be later
         if taken > seats or wheeled > places:
             continue
-        detour_s = column[node]  # of the way to the pick-up, if the plan goes on from there
+        detour_s = column[node]  # driving added by the pick-up, if the plan goes on from there
         if i < count:
             detour_s += row[fleet.node[v, i]] - roads.free_s[node, fleet.node[v, i]]
         least = weights[VEHICLE] * detour_s + weights[RIDE] * direct_s / roads.fastest
@@ -163,7 +163,7 @@ def best_place(  # noqa: PLR0912 (one search, in the order in which it is pruned
         if least + waited >= limit:
             continue
         begin_s = max(to_s, riders.earliest_s[r])
-        refused = np.int64(0)  # drop-offs, a bit each, for which the battery does not last
+        refused = np.int64(0)  # places of the drop-off for which the battery does not last, a bit each
         while True:
             cost, j = _best_drop(
                 v, r, i, node, begin_s, waited, detour_s, fleet, riders, roads, weights, limit, begins, refused
@@ -193,10 +193,10 @@ def _best_drop(
     begins: np.ndarray,
     refused: int,
 ) -> tuple[float, int]:
-    """Cost and place of the cheapest drop-off, where boarding begins at ``begin_s`` before stop ``i``; else -1.
+    """Cost and place of the cheapest drop-off, if boarding begins at ``begin_s`` before stop ``i``; place -1: none.
 
-    ``node``: where the vehicle comes from; ``waited``: the cost of the wait; ``detour_s``: way added by the pick-up;
-    ``refused``: places that are out of the question, a bit each.
+    ``node``: where the vehicle comes from; ``waited``: cost of the wait; ``detour_s``: driving added by the pick-up;
+    ``refused``: places that are excluded, a bit each.
     """
     count, found = fleet.length[v], -1
     free, destination, place = roads.free_s, riders.destination[r], riders.origin[r]
@@ -206,7 +206,7 @@ def _best_drop(
         end_s = arrive(time_s, free[place, destination], roads.speed, roads.slot_s)
         cost = waited + weights[RIDE] * (end_s - begin_s) + weights[OTHERS] * late_s
         if end_s - begin_s > riders.limit_s[r] + EPS or cost >= best:
-            break  # both only grow with j
+            break  # both grow with j
         added_s = free[place, destination] + (free[node, place] if j == i else detour_s)
         if j < count:
             added_s += free[destination, fleet.node[v, j]]
@@ -218,7 +218,7 @@ def _best_drop(
                 best, found = cost, j
         if j == count:
             break
-        # On to stop j with the rider aboard, if that breaks nothing.
+        # The vehicle goes on to stop j with the rider aboard, if that violates no constraint.
         arrive_s = arrive(time_s, free[place, fleet.node[v, j]], roads.speed, roads.slot_s)
         full = fleet.load[v, j, SEATS] > seats or fleet.load[v, j, PLACES] > places
         if full or arrive_s > fleet.latest_s[v, j] + EPS:
@@ -233,7 +233,7 @@ def _best_drop(
 
 @within
 def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> float:
-    """When a vehicle leaves stop ``k`` if it comes at ``arrive_s``; a pick-up's new beginning is noted."""
+    """Time at which a vehicle that arrives at ``arrive_s`` leaves stop ``k``; sets ``begins[k]`` of a pick-up."""
     other = fleet.rider[v, k]
     if not fleet.pick[v, k]:
         return arrive_s + riders.alight_s[other]
@@ -243,7 +243,7 @@ def _leave(v: int, k: int, arrive_s: float, fleet: Fleet, riders: Riders, begins
 
 @within
 def _too_long(v: int, k: int, first: int, arrive_s: float, fleet: Fleet, riders: Riders, begins: np.ndarray) -> bool:
-    """Whether a ride that ends at stop ``k`` would break its promise; stops from ``first`` on begin anew."""
+    """Whether a ride that ends at stop ``k`` breaks its promise; pick-ups from ``first`` on begin at ``begins``."""
     other, mate = fleet.rider[v, k], fleet.mate[v, k]
     begin_s = begins[mate] if mate >= first else riders.begin_s[other]
     if arrive_s - begin_s <= riders.limit_s[other] + EPS:
@@ -264,9 +264,9 @@ def _delay(
     roads: Roads,
     begins: np.ndarray,
 ) -> float:
-    """Seconds by which others arrive later, from stop ``j`` on, if the request is let off before it at ``end_s``.
+    """Seconds by which others arrive later from stop ``j`` on, if the request's drop-off before it begins at ``end_s``.
 
-    Infinite if a promise or the shift would be broken. The request was picked up before stop ``i``.
+    Infinite if a promise or the shift would be broken. The request is picked up before stop ``i``.
     """
     count = fleet.length[v]
     time_s, place = end_s + riders.alight_s[r], riders.destination[r]
@@ -278,7 +278,7 @@ def _delay(
         if arrive_s > fleet.latest_s[v, k] + EPS:
             return np.inf
         if arrive_s <= fleet.arrive_s[v, k]:
-            break  # in time as before: nothing changes from here on
+            break  # as early as planned: nothing changes from here on
         if not fleet.pick[v, k]:
             if _too_long(v, k, i, arrive_s, fleet, riders, begins):
                 return np.inf

@@ -1,8 +1,8 @@
-"""How numba compiles: once, kept beside the code, and for Python only where Python calls.
+"""How numba compiles the core: once, cached beside the code, with a Python wrapper only where Python calls.
 
-A wrapper for Python unpacks every column of the fleet; where only compiled functions call a function, it would be most
-of what there is to compile. Each type of a number is compiled for on its own, and so is a number that is written out:
-whole numbers that are passed on are int64, ``np.int64(…)`` of those that plans keep in half the room.
+A Python wrapper unpacks every column of the fleet. On a function that only compiled functions call, it would be most of
+what there is to compile. Functions are compiled anew for each type of number and for each literal: pass whole numbers
+as int64, which means ``np.int64(…)`` of those that plans store as int32.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from numba import njit
 
 from envs.core.compiled import forget_stale
 
-forget_stale(Path(__file__).parent.parent)  # all of transit: constants come from outside of this folder, too
+forget_stale(Path(__file__).parent.parent)  # all of transit: `standby` and `static` are compiled, too
 
 compiled = njit(cache=True, no_cfunc_wrapper=True)
-"""Of functions that Python calls, too."""
+"""Decorator of functions that Python calls, too."""
 
 within = njit(cache=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
-"""Of functions that compiled ones alone call."""
+"""Decorator of functions that only compiled functions call."""

@@ -44,14 +44,14 @@ from envs.transit.record import events
 from envs.transit.record.events import Log
 
 EVENT_ROWS = 12
-"""Rows of the log that a rider can cause at most, from request to arrival."""
+"""Upper bound of a rider's rows in the log, from request to arrival."""
 
 
 @within
 def move(
     v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
 ) -> None:
-    """Let one vehicle drive, and serve stops, up to a moment."""
+    """Let one vehicle drive and serve stops until a given time."""
     while _is_due(v, until_s, fleet, riders, roads, log, streets):
         target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
         at = fleet.at[v]
@@ -76,7 +76,7 @@ def move(
 def _is_due(
     v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None
 ) -> bool:
-    """Whether a vehicle is at a node by a moment, and has something to do there by then."""
+    """Whether a vehicle reaches a node by a given time, and has something to do there by then."""
     if streets is not None:
         if not unforeseen.reach(v, until_s, fleet, riders, roads, streets):
             return False
@@ -86,14 +86,14 @@ def _is_due(
 
 @within
 def _come(v: int, fleet: Fleet, log: Log) -> None:
-    """A vehicle with a break to come reaches a node: is it where it was sent?"""
+    """A vehicle with a break to come reaches a node; if it was sent there, it stands by."""
     if fleet.length[v] > 0 and fleet.heading[v] == fleet.at[v]:
         _stand(v, fleet, log)
 
 
 @within
 def _stand(v: int, fleet: Fleet, log: Log) -> None:
-    """An idle vehicle is where it was sent."""
+    """Record that an idle vehicle has arrived where it was sent."""
     note_drive(v, fleet.at_s[v], fleet, log)
     write(log, fleet.at_s[v], events.STOOD, v, NOBODY, fleet.at[v], 0.0, 0)
     fleet.heading[v] = NOBODY
@@ -101,7 +101,7 @@ def _stand(v: int, fleet: Fleet, log: Log) -> None:
 
 @within
 def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
-    """Begin a driver's break or a stay at a charger, or end it."""
+    """Begin or end a driver's break or a stay at a charger."""
     r, sign, begin_s, gained_m = fleet.rider[v, 0], 1, fleet.at_s[v], 0.0
     charges = riders.state[r] == CHARGING
     if streets is not None:
@@ -127,7 +127,7 @@ def _pause(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
 
 @within
 def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
-    """Carry out the first stop of a plan: the vehicle is there, and it is time."""
+    """Serve the first stop of a plan: the vehicle is there, and it is time."""
     r, at = np.int64(fleet.rider[v, 0]), fleet.at[v]
     if plans.is_pause(r, riders):
         _pause(v, fleet, riders, roads, log, streets)
@@ -164,7 +164,7 @@ def _serve(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets
 
 @within
 def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
-    """Pass by a stop at which nobody gets on or off any more, in the time that was planned for it."""
+    """Pass a stop of a rider who is gone, taking the time that was planned for it."""
     r, pick = fleet.rider[v, 0], fleet.pick[v, 0]
     begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
     note_drive(v, begin_s, fleet, log)
@@ -175,7 +175,7 @@ def _pass(v: int, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
 
 @within
 def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Take a rider who withdrew, or is not there, out of a plan; or out of the vehicle alone.
+    """Take a rider who withdrew, or did not appear, out of a plan, or only out of the vehicle's load.
 
     If the battery would not last for the rest of the plan without the rider's stops (see
     `battery_range.lasts_without`), the vehicle still drives by them as planned.
@@ -189,7 +189,7 @@ def leave_out(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads:
 
 @compiled
 def move_all(until_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log, streets: Unforeseen | None) -> None:
-    """Let all vehicles drive up to a moment."""
+    """Let all vehicles drive and serve stops until a given time."""
     for v in range(len(fleet.at)):
         if streets is not None or fleet.due_s[v] <= until_s:
             move(v, until_s, fleet, riders, roads, log, streets)
@@ -208,7 +208,7 @@ def answer(
     bounds: np.ndarray,
     log: Log,
 ) -> bool:
-    """Promise a request to a vehicle, or refuse it. All vehicles must have been moved up to now."""
+    """Promise a request to a vehicle, or refuse it. All vehicles must have been moved up to ``now_s``."""
     write(log, now_s, events.REQUESTED, NOBODY, r, riders.origin[r], 0.0, 0)
     _, v, first, second = insertion.best_insertion(r, now_s, fleet, riders, roads, weights, mode, begins, bounds)
     if v == NOBODY:
@@ -226,7 +226,7 @@ def answer(
 
 @compiled
 def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
-    """Whether some vehicle that works when the rider wants to go has room for the party."""
+    """Whether a vehicle that is on shift at the wanted time has room for the party."""
     for v in range(len(fleet.at)):
         large = fleet.room[v, SEATS] >= riders.size[r, SEATS] and fleet.room[v, PLACES] >= riders.size[r, PLACES]
         if large and fleet.shift_s[v, BEGIN] <= riders.latest_s[r] and fleet.shift_s[v, END] > riders.earliest_s[r]:
@@ -236,7 +236,7 @@ def fits_somewhere(r: int, fleet: Fleet, riders: Riders) -> bool:
 
 @compiled
 def withdraw(r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
-    """A rider cancels, unless aboard by now."""
+    """Cancel a rider's request, unless aboard by now."""
     if riders.state[r] == UNKNOWN or riders.state[r] == WAITING:
         v = riders.vehicle[r]
         if v != NOBODY:
@@ -262,22 +262,22 @@ def run(
     log: Log,
     streets: Unforeseen | None,
 ) -> None:
-    """Let time pass up to a moment, and answer what comes in on the way.
+    """Advance time, and process requests, cancellations and breakdowns on the way.
 
     Args:
-        agenda_s: when something happens, in order, ``(A,)``.
-        agenda: what: of ``R`` riders and ``V`` vehicles, rider ``r`` asks (``r``) or cancels (``-1 - r``), vehicle
-            ``v`` breaks down (``R + v``) or is back (``R + V + v``), ``(A,)``.
-        until_s: up to when; finite.
+        agenda_s: times of the agenda, ascending, ``(A,)``.
+        agenda: entries as codes, with ``R`` riders and ``V`` vehicles: rider ``r`` asks (``r``) or cancels
+            (``-1 - r``), vehicle ``v`` breaks down (``R + v``) or is back (``R + V + v``), ``(A,)``.
+        until_s: end time; finite.
         fleet: the state of all vehicles.
         riders: the state of all riders.
         roads: travel times.
         weights: of an insertion's cost, ``(4,)``.
         urgency: factor on the weight of a wait, by origin, ``(N,)``.
-        mode: where a request may go in a plan.
-        anew: what is promised anew after a breakdown; see `breakdowns`.
-        log: with room for `EVENT_ROWS` rows a rider concerned and two a vehicle, and what `breakdowns` says.
-        streets: how long they take; None: as long as the dispatcher knows.
+        mode: `insertion.EVERYWHERE` or `insertion.AT_THE_END`.
+        anew: terms of a new promise after a breakdown; see `breakdowns`.
+        log: with room for `EVENT_ROWS` rows a rider concerned, two a vehicle, and those of `breakdowns`.
+        streets: actual travel times; None: those that the dispatcher knows.
     """
     begins, bounds, mine = np.zeros(PLAN), np.zeros(len(fleet.at)), weights.copy()
     count, vehicles = len(riders.origin), len(fleet.at)
@@ -289,7 +289,7 @@ def run(
             v = r - count - vehicles
             breakdowns.repair(v, fleet.at[v], now_s, fleet, log)
         elif r >= count:
-            if streets is not None:  # its driver says when it will be at the corner where it stops
+            if streets is not None:  # the driver reports when it will be at the next corner
                 unforeseen.reach(r - count, np.inf, fleet, riders, roads, streets)
             breakdowns.break_down(r - count, now_s, fleet, riders, roads, weights, anew, begins, bounds, log)
         elif r >= 0:
@@ -312,14 +312,15 @@ def reassign(
     urgency: np.ndarray,
     log: Log,
 ) -> None:
-    """Insert everybody anew who is to be picked up later than ``lock_s`` from now; but nobody without whom the battery
-    would not last for the rest of the plan, unless it does not last as it is.
+    """Reinsert riders whose pick-up is planned later than ``lock_s`` from now.
 
-    Whoever is taken out fits in again at the old place, so no promise is at risk and no insertion gets dearer.
+    Riders stay where they are if the battery would not last for the plan without their stops, unless it does not last
+    for the present plan either. A rider who is taken out fits in again at the old place, so no promise is at risk and
+    no insertion gets costlier.
 
     Args:
         who: riders who wait, in the order in which they are inserted.
-        lock_s: who is picked up sooner stays.
+        lock_s: riders with an earlier pick-up stay.
         now_s: the present.
         fleet: the state of all vehicles.
         riders: the state of all riders.
@@ -341,7 +342,7 @@ def reassign(
         _, other, first, second = insertion.best_insertion(
             r, now_s, fleet, riders, roads, mine, insertion.EVERYWHERE, begins, bounds
         )
-        if other == NOBODY:  # by rounding, or because the old pick-up had to be later than the rider wanted
+        if other == NOBODY:  # through rounding, or because the old pick-up had to be later than wanted
             plans.insert(v, r, pick, drop - 1, now_s, fleet, riders, roads)
             fleet.floor_s[v, pick] = floor_s
             plans.schedule(v, fleet, riders, roads)
@@ -363,9 +364,9 @@ def _needs(v: int, r: int, fleet: Fleet, riders: Riders, roads: Roads) -> bool:
 
 @compiled
 def send(v: int, node: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads, log: Log) -> None:
-    """Send an idle vehicle somewhere; it may be called back, or given a rider, at any node on the way.
+    """Send an idle vehicle to a node; it can be redirected, or given a rider, at any node on the way.
 
-    Where its driver's break would begin too late there, or the battery not last from there to a charger, it stays.
+    It stays if its driver's break would begin too late there, or the battery would not last from there to a charger.
     """
     if not driver_breaks.can_go(v, node, now_s, fleet, riders, roads):
         return

@@ -1,13 +1,14 @@
-"""A vehicle's plan: its times and loads, and stops that are put into it and taken out; compiled.
+"""A vehicle's plan: its times and loads, and the insertion and removal of stops; compiled.
 
-A plan is a list of stops, each served as soon as the vehicle is there, so a plan and a start give one schedule. With it
-comes by when each stop has to be reached at the latest, so that whoever tries another one there need not look further.
+A plan is a list of stops, each served as soon as the vehicle is there, so a plan and a start determine one schedule.
+The schedule includes the latest time at which each stop must be reached, so that the check of one more stop can end
+early.
 
-A vehicle may be later than planned, by its driver's report (`live`) or because streets take longer than was known
-(`unforeseen`). Its plan stays: nobody is dropped. A promise that is late already may be no later than it is planned;
-so no insertion breaks a promise, nor makes one later that streets have broken (`at_latest`).
+A vehicle may run late, by its driver's report (`live`) or because streets take longer than was known (`unforeseen`).
+Its plan stays: no rider is dropped. A promise that is late already may become no later than it is planned now, so an
+insertion neither breaks a promise nor worsens one that streets have broken (`at_latest`).
 
-Which vehicle serves whom is for `insertion` to say, how far a battery lasts for `battery_range`.
+Which vehicle serves a request is decided in `insertion`; how far a battery lasts, in `battery_range`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from envs.transit.kernel.jit import compiled, within
 from envs.transit.kernel.travel_times import Roads, arrive, leave_by
 
 EPS = 1e-6
-"""Seconds by which a time may pass a limit: rounding of sums."""
+"""Tolerance of time limits, in seconds: rounding of sums."""
 
 
 @register_jitable
@@ -39,7 +40,7 @@ def is_break(r: Any, riders: Riders) -> Any:
 
 @compiled
 def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Compute the times and loads of a vehicle's plan anew, from where the vehicle is."""
+    """Recompute the times and loads of a vehicle's plan, from its present position."""
     count = fleet.length[v]
     node, now_s = fleet.at[v], fleet.at_s[v]
     seats, places = fleet.aboard[v, SEATS], fleet.aboard[v, PLACES]
@@ -84,16 +85,16 @@ def schedule(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
 
 @compiled
 def at_latest(limit_s: float, planned_s: float) -> float:
-    """The latest that an insertion may make of what is planned: the promise's limit, or no later if it is late."""
+    """The latest time that an insertion may cause: the promise's limit, or the planned time if that is later."""
     return planned_s if planned_s > limit_s + EPS else limit_s
 
 
 @compiled
 def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """`schedule` anew where a plan's stops may now be sooner, with no ride longer than it was planned.
+    """Recompute a plan whose stops may now be sooner, without making a ride longer than it was planned.
 
-    A rider who is picked up sooner might wait aboard for a pick-up that may not begin yet, for longer than was
-    promised. If so, pick-ups keep the times that they had.
+    A rider who is picked up sooner might have to wait aboard for a later pick-up whose earliest time has not come, and
+    exceed the promised ride. In that case all pick-ups keep their previous times.
     """
     planned_s, ride_s = np.zeros(PLAN), np.zeros(PLAN)
     for k in range(fleet.length[v]):
@@ -114,7 +115,7 @@ def reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads) -> None:
 
 @within
 def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """A vehicle is not where it was to be by now: it can go on from there no sooner than ``time_s``."""
+    """Delay a vehicle that is not yet where it was expected: it leaves no sooner than ``time_s``."""
     if fleet.at_s[v] < time_s:
         fleet.at_s[v] = time_s
         schedule(v, fleet, riders, roads)
@@ -122,7 +123,7 @@ def put_off(v: int, time_s: float, fleet: Fleet, riders: Riders, roads: Roads) -
 
 @within
 def update_due(v: int, fleet: Fleet) -> None:
-    """When a vehicle next reaches a node, or serves a stop."""
+    """Set the time at which a vehicle next reaches a node or serves a stop."""
     target = fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
     if target == NOBODY:
         fleet.due_s[v] = np.inf
@@ -134,15 +135,15 @@ def update_due(v: int, fleet: Fleet) -> None:
 
 @compiled
 def ready_s(v: int, now_s: float, fleet: Fleet) -> float:
-    """From when on a vehicle may leave the node at which it is, or which it reaches next."""
+    """The earliest time at which a vehicle can leave the node where it is, or that it reaches next."""
     return max(fleet.at_s[v], now_s, fleet.shift_s[v, BEGIN])
 
 
 @within
 def serves(v: int, now_s: float, fleet: Fleet) -> bool:
-    """Whether a vehicle is at its first stop and it is time: it serves it, so nothing can go before.
+    """Whether a vehicle is serving its first stop, so that nothing can be put before it: it is there, and it is time.
 
-    A simulated vehicle has by then; a real one does from when it is there until it says that it has.
+    A simulated vehicle has moved on by then; a real one serves the stop from its arrival until it reports.
     """
     there = fleet.length[v] > 0 and fleet.at[v] == fleet.node[v, 0]
     return there and fleet.at_s[v] <= now_s and fleet.floor_s[v, 0] <= now_s
@@ -151,7 +152,7 @@ def serves(v: int, now_s: float, fleet: Fleet) -> bool:
 @compiled
 def insert(v: int, r: int, first: int, second: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
     """Put a request into a plan, before the stops that `best_place` named."""
-    if first == 0:  # else what the vehicle is about goes on
+    if first == 0:  # else the vehicle goes on with its current leg
         fleet.at_s[v] = ready_s(v, now_s, fleet)
     _open(v, second, fleet)
     fleet.node[v, second], fleet.rider[v, second], fleet.pick[v, second] = riders.destination[r], r, False
@@ -175,7 +176,7 @@ def _open(v: int, place: int, fleet: Fleet) -> None:
 
 @compiled
 def close(v: int, place: int, fleet: Fleet) -> None:
-    """Take a stop out of a plan; the schedule is then to be computed anew."""
+    """Take a stop out of a plan; the caller recomputes the schedule."""
     for k in range(place, fleet.length[v] - 1):
         fleet.node[v, k], fleet.rider[v, k] = fleet.node[v, k + 1], fleet.rider[v, k + 1]
         fleet.pick[v, k], fleet.floor_s[v, k] = fleet.pick[v, k + 1], fleet.floor_s[v, k + 1]
@@ -185,7 +186,7 @@ def close(v: int, place: int, fleet: Fleet) -> None:
 
 @within
 def stops_of(v: int, r: int, fleet: Fleet) -> tuple[int, int]:
-    """The stops of a plan where a rider who waits is picked up and dropped off."""
+    """Indices of the stops at which a waiting rider is picked up and dropped off."""
     pick, drop = fleet.length[v], fleet.length[v]
     for k in range(fleet.length[v]):
         if fleet.rider[v, k] == r:
@@ -195,7 +196,7 @@ def stops_of(v: int, r: int, fleet: Fleet) -> tuple[int, int]:
 
 @compiled
 def remove(v: int, r: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Take a rider who withdrew, or is not there, out of a plan. What comes after may now be sooner: see `reckon`."""
+    """Take a rider who withdrew, or did not appear, out of a plan. Later stops may become sooner: see `reckon`."""
     if fleet.length[v] == 0 or fleet.rider[v, 0] == r:
         fleet.at_s[v] = ready_s(v, now_s, fleet)
     for k in range(fleet.length[v] - 1, -1, -1):

@@ -1,8 +1,8 @@
-"""When a vehicle arrives: travel times that depend on the time of day, compiled.
+"""Arrival times: travel times that depend on the time of day, compiled.
 
-Nothing here knows a plan or a rider. Speeds are piecewise constant over the day, and a vehicle drives at the speed that
-holds at each moment (Ichoua, Gendreau and Potvin 2003), so whoever leaves later never arrives earlier: the insertion
-kernel prunes by that.
+Speeds are piecewise constant over the day, and a vehicle always drives at the speed of the moment (Ichoua, Gendreau and
+Potvin 2003). So a later departure never arrives earlier, which the search in `insertion` relies on. Plans and riders
+are not known here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Roads(NamedTuple):
 
     Attributes:
         free_s: seconds from row to column at speed 1, float64 ``(N, N)``, shortest paths: no detour is quicker.
-        free_to_s: the same transposed, so that everything that leads to one node lies together.
+        free_to_s: the same transposed, so that the times to one node are contiguous in memory.
         metres: length of those paths, float64 ``(N, N)``.
         hop: the next node on the path from row to column, int32 ``(N, N)``.
-        charger_m: length of the path from each node to the charger to which it is shortest, float64 ``(N,)``; inf: no
-            way leads to one. Empty where no vehicle has a range.
-        speed: relative speed in every slot of the day, float64 ``(T,)``; the last holds on.
+        charger_m: length of the path from each node to the charger with the shortest one, float64 ``(N,)``; inf: no
+            charger can be reached. Empty if no vehicle has a limited range.
+        speed: relative speed in every slot of the day, float64 ``(T,)``; the last applies from then on.
         slot_s: seconds of a slot.
         fastest: the highest of all speeds.
     """
@@ -47,7 +47,7 @@ def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.
         matrices: the paths.
         speed: relative speeds, ``(T,)``.
         slot_s: seconds of a slot.
-        chargers: nodes with a charger, ``(C,)``; None: there are none, nor is any needed.
+        chargers: nodes with a charger, ``(C,)``; None: no vehicle needs one.
     """
     to_charger_m = np.zeros(0) if chargers is None else charger_m(matrices, chargers)
     speed = np.ascontiguousarray(speed, dtype=np.float64)
@@ -57,13 +57,13 @@ def roads_of(matrices: Matrices, speed: np.ndarray, slot_s: float, chargers: np.
 
 
 def charger_m(matrices: Matrices, chargers: np.ndarray) -> np.ndarray:
-    """Length of the path from each node to the charger to which it is shortest, ``(N,)``; inf: no way leads to one."""
+    """Length of the path from each node to the charger with the shortest one, ``(N,)``; inf: none can be reached."""
     return np.where(np.isfinite(matrices.free_s), matrices.metres, np.inf)[:, chargers].min(axis=1)
 
 
 @compiled
 def arrive(start_s: float, free_s: float, speed: np.ndarray, slot_s: float) -> float:
-    """When who starts at ``start_s`` has driven what takes ``free_s`` at speed 1."""
+    """Arrival time of a vehicle that starts at ``start_s`` on a way that takes ``free_s`` at speed 1."""
     last = len(speed) - 1
     slot = int(start_s // slot_s)
     slot = max(slot, 0)
@@ -80,7 +80,7 @@ def arrive(start_s: float, free_s: float, speed: np.ndarray, slot_s: float) -> f
 
 @compiled
 def leave_by(end_s: float, free_s: float, speed: np.ndarray, slot_s: float) -> float:
-    """The latest start from which `arrive` gives no more than ``end_s``."""
+    """The latest start with which `arrive` returns at most ``end_s``."""
     last = len(speed) - 1
     slot = min(int(end_s // slot_s), last)
     while slot > 0:

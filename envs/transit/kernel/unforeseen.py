@@ -1,13 +1,14 @@
-"""How long streets take beyond what the dispatcher knows: drawn for an episode, and what of it the dispatcher learns.
+"""Actual travel times that differ from those known: drawn for an episode, and what the dispatcher learns of them.
 
-A street takes a factor on the time that is known. Its logarithm is normal and, sampled four times in `lasting_s`, an
-autoregression of the first order, one for every street and one for all streets of a zone, which share its variance; the
-factor's mean is one at any moment, so travel times are known without bias. Incidents come on top (Poisson, with
-exponential durations) and only slow. The factor that holds when a vehicle enters a street holds for the whole of it.
+A street's time is the known one times a factor. The factor's logarithm is normal and, sampled four times in
+`lasting_s`, a first-order autoregression: one for every street and one common to all streets of a zone, which together
+make up its variance. The factor's mean is one at any moment, so the known travel times are unbiased. Incidents come on
+top (Poisson, with exponential durations) and only slow. The factor at the moment when a vehicle enters a street applies
+to the whole street.
 
-The dispatcher plans with the known times. Where a vehicle is it learns at every node that the vehicle reaches; and that
-it is not there yet, once it should be. Then the plan's times are reckoned anew, and by how much that makes promises
-late is kept here: what streets made late is told apart from what a decision did (`kpis`).
+The dispatcher plans with the known times. It learns a vehicle's position at every node that the vehicle reaches, and
+that a vehicle is overdue once it should be there. The plan's times are then recomputed. The lateness of promises that
+this adds is kept here, so that indicators separate lateness by streets from lateness by decisions (`kpis`).
 """
 
 from __future__ import annotations
@@ -31,26 +32,26 @@ if TYPE_CHECKING:
     from envs.transit.terms import Streets
 
 SAMPLES = 4
-"""So many draws of a factor while it lasts."""
+"""Draws of a factor in `lasting_s`."""
 
 TAIL_S = 7200.0
-"""So long after the end factors are drawn for those who are still under way; then the last holds on."""
+"""Factors are drawn for so long after the end, for vehicles still under way; then the last one applies."""
 
 PICK_UP, RIDE = range(2)
-"""What of a promise is late."""
+"""Columns of lateness: a late pick-up, or a long ride."""
 
 
 class Unforeseen(NamedTuple):
-    """What streets do, of ``E`` roads, ``V`` vehicles and ``R`` rows of riders. Compiled functions change it in place.
+    """Actual times of ``E`` roads, for ``V`` vehicles and ``R`` rows of riders. Compiled functions change it in place.
 
     Attributes:
-        factor: on the known time of a road that is entered in a slot, float32 ``(E, T)``; the last holds on.
+        factor: on the known time of a road that is entered in a slot, float32 ``(E, T)``; the last continues.
         slot_s: seconds of a slot.
         road: index of the road from row to column, int32 ``(N, N)``; -1: there is none.
-        there_s: when a vehicle that is on a road reaches its end, which nobody knows before, ``(V,)``; inf: it is at a
+        there_s: when a vehicle that is on a road reaches its end, unknown to the dispatcher, ``(V,)``; inf: it is at a
             node.
-        late_s: by how much streets have made a rider's pick-up, and ride, late as planned now, ``(R, 2)``.
-        over_s: by how much they have made a plan end after the shift, ``(V,)``.
+        late_s: lateness of a rider's planned pick-up and ride that streets have caused, ``(R, 2)``.
+        over_s: time by which a plan ends after the shift because of streets, ``(V,)``.
         chargers: see `charging`.
     """
 
@@ -66,13 +67,13 @@ class Unforeseen(NamedTuple):
 def unforeseen(
     scenario: TransitScenario, site: TransitSite, seed: int, rows: int, chargers: Chargers
 ) -> Unforeseen | None:
-    """What streets do in an episode; None: just what the dispatcher knows.
+    """Actual travel times of an episode; None: they are those that the dispatcher knows.
 
     Args:
         scenario: how they are disturbed.
         site: the streets.
         seed: of the episode.
-        rows: of riders, breaks and stays.
+        rows: number of riders, breaks and stays.
         chargers: of the fleet.
     """
     if scenario.streets.known:
@@ -103,8 +104,8 @@ def factors(
         streets: the model.
         site: where the roads are.
         starts: node at which each begins, ``(E,)``.
-        slots: of ``lasting_s / SAMPLES`` each.
-        rng: the dice.
+        slots: number of slots, ``lasting_s / SAMPLES`` each.
+        rng: random generator.
     """
     variance = np.log1p(streets.spread**2)  # of the logarithm, so that the factor's deviation is the spread
     own = _waves(len(starts), slots, rng)
@@ -126,7 +127,7 @@ def _waves(count: int, slots: int, rng: np.random.Generator) -> np.ndarray:
     keep = np.exp(-1.0 / SAMPLES)
     noise = rng.standard_normal((count, slots))
     noise[:, 1:] *= np.sqrt(1.0 - keep**2)
-    for k in range(1, slots):  # as `scipy.signal.lfilter` would, which takes longer to import than all of ours
+    for k in range(1, slots):  # as `scipy.signal.lfilter`, whose import takes longer than that of this package
         noise[:, k] += keep * noise[:, k - 1]
     return noise
 
@@ -136,7 +137,7 @@ def _waves(count: int, slots: int, rng: np.random.Generator) -> np.ndarray:
 
 @within
 def enter(v: int, start: int, end: int, time_s: float, roads: Roads, streets: Unforeseen) -> None:
-    """A vehicle enters a road."""
+    """Draw when a vehicle that enters a road reaches its end."""
     slot = min(int(time_s // streets.slot_s), streets.factor.shape[1] - 1)
     takes_s = roads.free_s[start, end] * streets.factor[streets.road[start, end], slot]
     streets.there_s[v] = arrive(time_s, takes_s, roads.speed, roads.slot_s)
@@ -144,9 +145,9 @@ def enter(v: int, start: int, end: int, time_s: float, roads: Roads, streets: Un
 
 @within
 def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> bool:
-    """Whether a vehicle is at its node by a moment; what the dispatcher learns by then is reckoned with.
+    """Whether a vehicle is at its node by a given time; updates its plan by what the dispatcher has learnt by then.
 
-    If it is not, though it should be, it may be there at any moment.
+    An overdue vehicle is expected at any moment.
     """
     there_s = streets.there_s[v]
     if there_s == np.inf:
@@ -162,7 +163,7 @@ def reach(v: int, until_s: float, fleet: Fleet, riders: Riders, roads: Roads, st
 
 @within
 def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> None:
-    """A vehicle is at its node at another time than was reckoned; what that makes late is the streets' doing."""
+    """Correct the time at which a vehicle is at its node; lateness that this adds is attributed to streets."""
     if at_s != fleet.at_s[v]:
         fleet.at_s[v] = at_s
         _reckon(v, fleet, riders, roads, streets)
@@ -170,6 +171,7 @@ def learn(v: int, at_s: float, fleet: Fleet, riders: Riders, roads: Roads, stree
 
 @within
 def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> None:
+    """Recompute a vehicle's plan, and add the resulting lateness to that caused by streets."""
     before_s = np.zeros(PLAN)
     for k in range(fleet.length[v]):
         before_s[k] = _late(v, k, fleet, riders)
@@ -183,7 +185,7 @@ def _reckon(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unfores
 
 @within
 def _late(v: int, k: int, fleet: Fleet, riders: Riders) -> float:
-    """By how much a stop is later than its rider's pick-up, or ride, is held to."""
+    """Seconds by which a stop exceeds the limit of its rider's pick-up or ride."""
     r = fleet.rider[v, k]
     if fleet.pick[v, k]:
         return max(0.0, riders.begin_s[r] - riders.latest_s[r])
@@ -192,21 +194,21 @@ def _late(v: int, k: int, fleet: Fleet, riders: Riders) -> float:
 
 @within
 def _over(v: int, fleet: Fleet) -> float:
-    """By how much a plan ends after the shift."""
+    """Seconds by which a plan ends after the shift."""
     return max(0.0, fleet.leave_s[v, fleet.length[v] - 1] - fleet.shift_s[v, END]) if fleet.length[v] > 0 else 0.0
 
 
 @within
 def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, streets: Unforeseen, log: Log) -> None:
-    """Write down what of the first stop of a plan, which is about to be served, streets have made late.
+    """Record the lateness by streets of a plan's first stop, which is about to be served.
 
     Args:
         v: the vehicle.
         party: whether the stop is of a party, and no break or stay at a charger.
-        time_s: when.
+        time_s: time of the stop.
         fleet: the state of all vehicles.
         riders: the state of all riders.
-        streets: what they do.
+        streets: actual travel times.
         log: with room for two rows.
     """
     r, what = fleet.rider[v, 0], PICK_UP if fleet.pick[v, 0] else RIDE
@@ -222,15 +224,15 @@ def excuse(v: int, party: bool, time_s: float, fleet: Fleet, riders: Riders, str
 
 @within
 def takes_its_turn(v: int, fleet: Fleet, riders: Riders, roads: Roads, streets: Unforeseen) -> bool:
-    """Whether a vehicle that comes late to a charger finds a place that is free as long as it is to stay.
+    """Whether a vehicle that comes late to a charger finds a place that is free for the length of its stay.
 
-    If not, it waits there until one is; its stay is then planned so, and so is what comes after.
+    If not, it waits there until one is free, and its stay and the rest of its plan are put off.
     """
     r, at = fleet.rider[v, 0], fleet.at[v]
     begin_s = max(fleet.at_s[v], fleet.floor_s[v, 0])
     if begin_s <= riders.earliest_s[r] + plans.EPS:
         return True
-    free_s, riders.vehicle[r] = begin_s, NOBODY  # its own place is no hindrance
+    free_s, riders.vehicle[r] = begin_s, NOBODY  # its own reservation does not count
     for c in range(len(streets.chargers.places)):
         if streets.chargers.places[c, charging.NODE] == at:
             free_s = charging.free_from(c, begin_s, riders.board_s[r], riders, streets.chargers)
