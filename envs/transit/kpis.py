@@ -1,4 +1,4 @@
-"""What an episode was worth, from its events and nothing else."""
+"""Indicators of an episode, computed from its events alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from envs.transit.record.ledger import Ledger
 from envs.transit.record.promises import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
 
 REFUSED_MIN = 30.0
-"""A refused party counts in the headline as if it had waited so long: about what walking, or the next bus, takes."""
+"""Minutes of waiting that a refused party counts as in the headline: about those of walking, or of the next bus."""
 
 FEW = 5
-"""A zone with fewer parties served is no zone to be compared."""
+"""Least number of parties of a zone that is compared."""
 
 PARTS = 12
-"""Into so many equal parts an episode is cut, to tell busy times from quiet ones."""
+"""Number of equal parts of an episode, of which some are busy and the others quiet."""
 
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
@@ -83,14 +83,14 @@ def indicators(
 
     Args:
         log: all rows, in the order of time.
-        fleet: for rooms and shifts.
+        fleet: capacities and shifts.
         riders: what was asked and promised.
         zone_of: zone of every node.
         end_s: when the service ended, for shifts that have no end.
-        walk_m: of every rider on foot, ``(R,)``; None: nobody walks.
+        walk_m: distance of every rider on foot, ``(R,)``; None: nobody walks.
         breaks: of the drivers, see `kernel.driver_breaks`, ``(V, 3)``; None: there are none.
-        batteries: as shifts begin, see `Fleet`, ``(V, 3)``; None: they never end.
-        margin_s: what of a promise plans keep in hand.
+        batteries: at the beginning of shifts, see `Fleet`, ``(V, 3)``; None: unlimited range.
+        margin_s: reserve that plans keep of a promise.
     """
     ledger = Ledger(log, riders)
     picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
@@ -149,7 +149,7 @@ def indicators(
 
 
 def _charging(log: Log, batteries: np.ndarray | None) -> dict[str, float]:
-    """What vehicles did at chargers, and how far down their batteries were."""
+    """Stays at chargers, and the lowest charge of any battery."""
     ends = np.flatnonzero(log.kind == events.UNPLUGGED)
     began_s = {}
     seconds = 0.0
@@ -192,7 +192,7 @@ def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> d
 
 
 def _by_street(log: Log, ledger: Ledger, riders: Riders, margin_s: float) -> dict[str, float]:
-    """What streets made late."""
+    """Lateness caused by streets."""
     owed = ledger.owed & np.isfinite(ledger.picked_s)
     late = owed & ~ledger.kept() & ledger.excused(margin_s)
     minutes = np.maximum(ledger.picked_s - riders.latest_s, ledger.ride_s - riders.limit_s)[late] / 60
