@@ -84,7 +84,7 @@ def indicators(
     Args:
         log: all rows, in the order of time.
         fleet: capacities and shifts.
-        riders: what was asked and promised.
+        riders: requests and promises.
         zone_of: zone of every node.
         end_s: when the service ended, for shifts that have no end.
         walk_m: distance of every rider on foot, ``(R,)``; None: nobody walks.

@@ -1,7 +1,7 @@
-"""Batteries of real vehicles, and their stays at chargers: what `kernel.charging` plans, held to what vehicles report.
+"""Batteries of real vehicles and their stays at chargers: those that `kernel.charging` plans, corrected by reports.
 
-What a battery has left is reckoned by the way since the last report, until a vehicle says what it is. Who charges
-stands at the charger from its report until the next: that it has left.
+A battery's remaining range is computed from the distance since the last report, until a vehicle reports it. A vehicle
+that charges stands at the charger from its report until the next one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Stay:
     """A vehicle's stay at a charger, planned or under way.
 
     Attributes:
-        node: where.
-        begin_s: when it begins, or began.
-        length_s: how long it is to take.
+        node: of the charger.
+        begin_s: its beginning.
+        length_s: its planned length.
     """
 
     node: int
@@ -33,12 +33,12 @@ class Stay:
 
 @dataclass(frozen=True)
 class Gauge:
-    """What is known of a battery.
+    """The known state of a battery.
 
     Attributes:
-        left_m: metres that it lasts from the node where the vehicle is, or that it reaches next.
+        left_m: remaining range in metres at the vehicle's present or next node.
         seen_at: node of the last report.
-        seen_m: metres that it lasted there.
+        seen_m: remaining range in metres there.
     """
 
     left_m: float
@@ -47,10 +47,10 @@ class Gauge:
 
 
 class Batteries:
-    """Of a live fleet.
+    """Batteries of a live fleet.
 
     Args:
-        fleet: the vehicles; what their batteries have left is a column of it.
+        fleet: the vehicles; their remaining range is a column of it.
         chargers: where they charge.
     """
 
@@ -58,31 +58,31 @@ class Batteries:
         self.chargers = chargers
         self._seen_at, self._seen_m = fleet.at.copy(), fleet.battery[:, LEFT].copy()
 
-    # -- what is left ---------------------------------------------------------------------------------------------
+    # -- remaining range ------------------------------------------------------------------------------------------
 
     def has(self, v: int) -> bool:
-        """Whether a vehicle has a range to be heeded."""
+        """Whether a vehicle has limited range."""
         return bool(self.chargers.stay_of[v] != NOBODY)
 
     def gauge(self, v: int, fleet: Fleet) -> Gauge:
-        """What is known of a vehicle's battery."""
+        """The known state of a vehicle's battery."""
         return Gauge(float(fleet.battery[v, LEFT]), int(self._seen_at[v]), float(self._seen_m[v]))
 
     def set_gauge(self, v: int, gauge: Gauge, fleet: Fleet) -> None:
-        """What was known of it before; of a battery that is smaller by now no more than it holds."""
+        """Restore a known state, at most up to the capacity of the battery, which may be smaller by now."""
         full_m = fleet.battery[v, FULL]
         fleet.battery[v, LEFT] = min(gauge.left_m, full_m)
         self._seen_at[v], self._seen_m[v] = gauge.seen_at, min(gauge.seen_m, full_m)
 
     def reach(self, v: int, node: int, fleet: Fleet, roads: Roads) -> None:
-        """A vehicle reports from a node: if it is not where it was thought to be, by the way from the last report."""
+        """Update the range of a vehicle that reports a node; an unexpected one by the distance from the last report."""
         if node != fleet.at[v]:
             fleet.battery[v, LEFT] = self._seen_m[v] - roads.metres[self._seen_at[v], node]
-        fleet.battery[v, LEFT] = max(fleet.battery[v, LEFT], 0.0)  # it has come so far
+        fleet.battery[v, LEFT] = max(fleet.battery[v, LEFT], 0.0)  # it has come this far
         self._seen_at[v], self._seen_m[v] = node, fleet.battery[v, LEFT]
 
     def read(self, v: int, share: float, at_s: float, fleet: Fleet, riders: Riders) -> None:
-        """A vehicle says what share of its range is left. Who charges goes on from there, until the same moment."""
+        """A vehicle reports the share of its range that is left. If it charges, the end of its stay is unchanged."""
         fleet.battery[v, LEFT] = self._seen_m[v] = share * fleet.battery[v, FULL]
         self._seen_at[v] = fleet.at[v]
         if self.plugged(v, fleet):
@@ -91,7 +91,7 @@ class Batteries:
             self._write(v, Stay(int(riders.origin[r]), at_s, max(end_s - at_s, 0.0)), riders)
 
     def share(self, v: int, now_s: float, fleet: Fleet, riders: Riders) -> float:
-        """Share of its range that a vehicle has by now, 0 to 1."""
+        """Share of its range that a vehicle has now, 0 to 1."""
         left_m, full_m, rate = (float(value) for value in fleet.battery[v])
         if self.plugged(v, fleet):
             left_m += rate * max(now_s - float(riders.begin_s[self.chargers.stay_of[v]]), 0.0)
@@ -100,7 +100,7 @@ class Batteries:
     # -- stays ----------------------------------------------------------------------------------------------------
 
     def plugged(self, v: int, fleet: Fleet) -> bool:
-        """Whether a vehicle charges: its stay has begun, and is the next thing in its plan to end."""
+        """Whether a vehicle charges: its stay has begun, and its end is the first stop of the plan."""
         return bool(
             self.has(v) and fleet.length[v] and fleet.rider[v, 0] == self.chargers.stay_of[v] and not fleet.pick[v, 0]
         )
@@ -113,7 +113,7 @@ class Batteries:
         return Stay(int(riders.origin[r]), float(riders.earliest_s[r]), float(riders.board_s[r]))
 
     def set_stay(self, v: int, stay: Stay, plugged: bool, fleet: Fleet, riders: Riders) -> None:
-        """A stay that was planned before; its stops are to be put into the plan. ``plugged``: it has begun."""
+        """Restore a planned stay; the caller puts its stops into the plan. ``plugged``: it has begun."""
         r = self.chargers.stay_of[v]
         self._write(v, stay, riders)
         riders.vehicle[r] = v
@@ -121,14 +121,14 @@ class Batteries:
             fleet.aboard[v] += riders.size[r]
 
     def begin(self, v: int, at_s: float, fleet: Fleet, riders: Riders) -> None:
-        """A stay begins, and takes as long as was planned."""
+        """A stay begins, with its planned length."""
         r = self.chargers.stay_of[v]
         self._write(v, Stay(int(riders.origin[r]), at_s, float(riders.board_s[r])), riders)
         fleet.aboard[v] += riders.size[r]
         fleet.at_s[v] = at_s + riders.board_s[r]
 
     def end(self, v: int, at_s: float, fleet: Fleet, riders: Riders) -> None:
-        """A stay ends: what was gained goes by how long it really took."""
+        """A stay ends; the range gained follows from its actual length."""
         r = self.chargers.stay_of[v]
         riders.board_s[r] = max(at_s - riders.begin_s[r], 0.0)
         charging.end_stay(v, r, fleet, riders)
@@ -136,7 +136,7 @@ class Batteries:
         self._seen_m[v] = fleet.battery[v, LEFT]
 
     def put_off(self, riders: Riders) -> None:
-        """Whose vehicle comes later than was planned takes a place at the charger from then on."""
+        """Put off the reservations at chargers of vehicles that come later than planned."""
         rows = self.chargers.stay_of[self.chargers.stay_of != NOBODY]
         rows = rows[riders.vehicle[rows] != NOBODY]
         riders.earliest_s[rows] = riders.latest_s[rows] = np.maximum(riders.earliest_s[rows], riders.begin_s[rows])

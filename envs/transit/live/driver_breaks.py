@@ -1,7 +1,7 @@
-"""Breaks of real drivers: what `kernel.driver_breaks` keeps in plans, held to what vehicles report.
+"""Breaks of real drivers: those that `kernel.driver_breaks` keeps in plans, corrected by vehicles' reports.
 
-A break is in the plan from the beginning of the shift. It begins and ends when the vehicle says so; who goes on without
-a word has ended it.
+A break is in the plan from the beginning of the shift. It begins and ends when the vehicle reports so; a vehicle that
+reports anything else has ended its break.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from envs.transit.kernel.travel_times import Roads
 
 @dataclass(frozen=True)
 class Break:
-    """What is known of a vehicle's break.
+    """The known state of a vehicle's break.
 
     Attributes:
-        node: where it is to be taken, or is.
-        begin_s: when it began; None: it has not.
-        over: whether it is.
+        node: where it is taken.
+        begin_s: when it began; None: not yet.
+        over: whether it is over.
     """
 
     node: int
@@ -49,11 +49,11 @@ class Breaks:
         return bool((self.row_of != NOBODY).any())
 
     def has(self, v: int) -> bool:
-        """Whether a vehicle's driver has a break at all."""
+        """Whether a vehicle's driver has a break in this shift."""
         return bool(self.row_of[v] != NOBODY)
 
     def _stops(self, v: int) -> list[bool]:
-        """Stops of the break in a vehicle's plan: whether each is its beginning."""
+        """The break's stops in a vehicle's plan: for each, whether it is the beginning."""
         fleet, count = self._fleet, self._fleet.length[v]
         mine = fleet.rider[v, :count] == self.row_of[v]
         return [bool(pick) for pick in fleet.pick[v, :count][mine]] if self.has(v) else []
@@ -67,7 +67,7 @@ class Breaks:
         return self._stops(v) == [False]
 
     def of(self, v: int, riders: Riders) -> Break | None:
-        """What is known of a vehicle's break; None: there is none."""
+        """The known state of a vehicle's break; None: there is none."""
         if not self.has(v):
             return None
         r = self.row_of[v]
@@ -75,7 +75,7 @@ class Breaks:
         return Break(int(riders.origin[r]), begun, over=not self._stops(v))
 
     def plan(self, v: int, now_s: float, riders: Riders, roads: Roads) -> bool:
-        """Put a break into a vehicle's plan where nobody is aboard and no promise is broken; whether it could be."""
+        """Put a break where nobody is aboard and no promise is broken into a plan; returns whether it fits."""
         r, fleet = int(self.row_of[v]), self._fleet
         riders.origin[r] = riders.destination[r] = fleet.at[v]
         even, begins = np.ones(4), np.zeros(PLAN)
@@ -89,7 +89,7 @@ class Breaks:
         return True
 
     def restore(self, v: int, one: Break, riders: Riders) -> None:
-        """What was known of a break before; its stops are to be put into the plan."""
+        """Restore the known state of a break; the caller puts its stops into the plan."""
         r = self.row_of[v]
         riders.origin[r] = riders.destination[r] = one.node
         riders.vehicle[r] = v
@@ -98,7 +98,7 @@ class Breaks:
             self._fleet.aboard[v] += riders.size[r]
 
     def begin(self, v: int, at_s: float, riders: Riders) -> None:
-        """A break begins where the vehicle is, and takes as long as it should."""
+        """A break begins where the vehicle is, with its full length."""
         r, fleet = self.row_of[v], self._fleet
         riders.origin[r] = riders.destination[r] = fleet.at[v]
         riders.begin_s[r], fleet.at_s[v] = at_s, at_s + riders.board_s[r]

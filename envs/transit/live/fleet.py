@@ -41,18 +41,18 @@ from envs.transit.site import TransitSite
 from envs.transit.terms import URGENCY_BASE, Charging
 
 USUAL = Charging()
-"""Terms of charging unless others are given."""
+"""Default terms of charging."""
 
 SLOTS = 256
-"""Slots for riders at first; they double whenever they are all taken."""
+"""Initial number of slots for riders; it doubles whenever all are taken."""
 
 
 @compiled
 def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> None:
-    """Where a vehicle should be by now if it does as planned: it drives on, but serves no stop before it says so.
+    """Move a vehicle to where it should be by now: it drives as planned, but serves no stop before it reports.
 
-    At a stop it stays until it reports; if that takes longer than boarding does, the rest of the plan gets later. At a
-    charger it reports twice. By a stop of a rider who withdrew it just passes. With no plan it goes where it was sent.
+    At a stop it stays until it reports; if that takes longer than boarding, the rest of the plan is put off. At a
+    charger it reports twice. It passes stops of riders who withdrew. Without a plan it goes where it was sent.
     """
     while np.isfinite(fleet.at_s[v]) and (fleet.length[v] > 0 or fleet.heading[v] != NOBODY):
         at, target = fleet.at[v], fleet.node[v, 0] if fleet.length[v] > 0 else fleet.heading[v]
@@ -81,20 +81,20 @@ def follow(v: int, now_s: float, fleet: Fleet, riders: Riders, roads: Roads) -> 
 
 
 class LiveFleet:
-    """Vehicles and whom they have been promised to.
+    """Vehicles and the riders to whom they are promised.
 
     Args:
         site: streets and promises.
         at: node at which each vehicle begins, ``(V,)``.
         room: seats and wheelchair places of each, ``(V, 2)``.
-        shift_s: from when until when each works, ``(V, 2)``.
-        speed, slot_s: relative speeds, each for so many seconds.
-        battery: as their shifts begin, see `Fleet`, ``(V, 3)``; None: none has a range to be heeded.
+        shift_s: beginning and end of each shift, ``(V, 2)``.
+        speed, slot_s: relative speeds, and for how many seconds each applies.
+        battery: at the beginning of shifts, see `Fleet`, ``(V, 3)``; None: unlimited range.
         terms: of charging.
         breaks: of the drivers, see `kernel.driver_breaks`, ``(V, 3)``; None: they have none. `plan_break` plans them.
 
     Raises:
-        CityloopError: if a charger is at no corner.
+        CityloopError: if a charger's name is of no corner.
     """
 
     def __init__(
@@ -133,10 +133,10 @@ class LiveFleet:
             follow(v, now_s, self.fleet, self.riders, self.roads)
         self.batteries.put_off(self.riders)
 
-    # -- asking ---------------------------------------------------------------------------------------------------
+    # -- offers ---------------------------------------------------------------------------------------------------
 
     def place(self, r: int, trip: Trip, latest_s: float | None = None, limit_s: float | None = None) -> None:
-        """Write a trip into a slot, with the site's promise unless another was made. Plans are held to less."""
+        """Write a trip into a slot, with the site's promise unless another was made; plans keep a margin."""
         riders, site, roads = self.riders, self.site, self.roads
         free_s = roads.free_s[trip.origin, trip.destination]
         direct_s = arrive(trip.earliest_s, free_s, roads.speed, roads.slot_s) - trip.earliest_s
@@ -150,15 +150,15 @@ class LiveFleet:
         riders.state[r], riders.vehicle[r], riders.begin_s[r] = 0, NOBODY, np.nan
 
     def promised(self, r: int) -> tuple[float, float]:
-        """The end of the pick-up window, and the longest ride, that the rider in a slot is promised.
+        """The promised end of the pick-up window and the promised longest ride of the rider in a slot.
 
-        The margin is in both; so whoever was aboard when a vehicle broke down, and waits again, is told of an arrival
-        that may be later than first promised, by the margin. Plans are not.
+        Both include the margin. So the arrival shown to a rider who was aboard when a vehicle broke down, and waits
+        again, may be later than first promised by the margin; the plan's is not.
         """
         return float(self.riders.latest_s[r]) + self._margin_s, float(self.riders.limit_s[r]) + self._margin_s
 
     def best(self, trip: Trip, now_s: float, among: Sequence[int] | None = None) -> Offer | None:
-        """The cheapest way to serve a trip, by those vehicles if any are named; None: no promise could be kept."""
+        """The cheapest offer for a trip, among given vehicles if any are named; None: no promise could be kept."""
         if among is not None:
             return next(iter(self._each(trip, now_s, among)), None)
         return self._best(trip, now_s)
@@ -178,7 +178,7 @@ class LiveFleet:
         return offer_of(v, i, j, cost, now_s, self.fleet, self.riders, self.roads, self._margin_s)
 
     def best_if_charged(self, trip: Trip, now_s: float, among: Sequence[int] | None = None) -> Offer | None:
-        """The same if batteries lasted for ever."""
+        """The same with unlimited batteries."""
         left_m = self.fleet.battery[:, LEFT].copy()
         self.fleet.battery[:, LEFT] = np.inf
         try:
@@ -187,11 +187,11 @@ class LiveFleet:
             self.fleet.battery[:, LEFT] = left_m
 
     def all(self, trip: Trip, now_s: float) -> list[Offer]:
-        """The cheapest way of every vehicle that can serve a trip, cheapest first."""
+        """The cheapest offer of every vehicle that can serve a trip, cheapest first."""
         return self._each(trip, now_s, range(len(self.fleet.at)))
 
     def _each(self, trip: Trip, now_s: float, vehicles: Sequence[int]) -> list[Offer]:
-        """The same of some vehicles."""
+        """The same for some vehicles."""
         room = self.fleet.room
         able = [v for v in vehicles if room[v, SEATS] >= trip.party and room[v, PLACES] >= trip.wheelchairs]
         found = [offer for v in able if (offer := self._best(trip, now_s, v)) is not None]
@@ -200,7 +200,7 @@ class LiveFleet:
     # -- promising ------------------------------------------------------------------------------------------------
 
     def promise(self, trip: Trip, offer: Offer, now_s: float) -> int:
-        """Put a trip into a plan as offered; the rider's slot."""
+        """Put a trip into a plan as offered; returns the rider's slot."""
         r = self.take_slot()
         self.place(r, trip)
         plans.insert(offer.vehicle, r, offer.first, offer.second, now_s, self.fleet, self.riders, self.roads)
@@ -209,7 +209,7 @@ class LiveFleet:
         return r
 
     def take_slot(self) -> int:
-        """A free slot."""
+        """Reserve a free slot and return it."""
         if not self._free:
             count = len(self.riders.origin)
             grown = [np.concatenate([old, new]) for old, new in zip(self.riders, _blank(count), strict=True)]
@@ -218,11 +218,11 @@ class LiveFleet:
         return self._free.pop()
 
     def give_slot(self, r: int) -> None:
-        """A slot whose ride is over."""
+        """Free a slot whose ride is over."""
         self._free.append(r)
 
     def set_plan(self, v: int, stops: Sequence[tuple[int, bool, float]]) -> None:
-        """Give a vehicle a plan that was made before: (slot, whether it is a pick-up, not before)."""
+        """Give a vehicle a plan that was made before, stops as (slot, whether a pick-up, earliest time)."""
         fleet, riders = self.fleet, self.riders
         for k, (r, pick, floor_s) in enumerate(stops):
             fleet.node[v, k] = riders.origin[r] if pick else riders.destination[r]
@@ -239,9 +239,9 @@ class LiveFleet:
         ]
 
     def withdraw(self, r: int, now_s: float) -> None:
-        """Take a rider who is not aboard out of the plan: by cancellation, or because nobody came.
+        """Take a rider who cancelled or did not appear out of the plan.
 
-        Where the battery would not last without the rider's stops, the vehicle passes by them: see `passes`.
+        If the battery would not last without the rider's stops, the vehicle still drives by them, see `passes`.
         """
         motion.withdraw(r, now_s, self.fleet, self.riders, self.roads, events.new_log(4))
         if self.passes(r):
@@ -249,12 +249,12 @@ class LiveFleet:
             plans.reckon(int(self.riders.vehicle[r]), self.fleet, self.riders, self.roads)
 
     def passes(self, r: int) -> bool:
-        """Whether a vehicle still passes by a stop of a rider who has withdrawn."""
+        """Whether a vehicle still drives by a stop of a rider who has withdrawn."""
         v = int(self.riders.vehicle[r])
         return v != NOBODY and any(slot == r for slot, _, _ in self.plan(v))
 
     def let_pass(self, r: int) -> None:
-        """A rider who has withdrawn takes neither room nor time, whenever the vehicle passes by."""
+        """Have a rider who has withdrawn take neither room nor time when the vehicle passes."""
         riders, v = self.riders, int(self.riders.vehicle[r])
         riders.state[r], riders.size[r] = CANCELLED, 0
         riders.board_s[r] = riders.alight_s[r] = 0.0
@@ -262,14 +262,14 @@ class LiveFleet:
         self.fleet.floor_s[v, : self.fleet.length[v]][mine] = 0.0
 
     def end_shifts(self, now_s: float) -> None:
-        """Whose shift is over is on the way nowhere any more, and has no break to come."""
+        """Cancel trips to stand by, and breaks to come, of vehicles whose shift is over."""
         for v in np.flatnonzero(self.fleet.shift_s[:, END] <= now_s).tolist():
             self.fleet.heading[v] = NOBODY
             if self.breaks.to_come(v):
                 plans.remove(v, int(self.breaks.row_of[v]), now_s, self.fleet, self.riders, self.roads)
 
     def see_to_batteries(self, now_s: float) -> None:
-        """Put stays at chargers into the plans of vehicles that are low, or whose batteries do not last for them."""
+        """Plan charging of vehicles that are low on charge, or whose batteries do not last for their plans."""
         if not self.ranged:
             return
         chargers = self.batteries.chargers
@@ -279,16 +279,16 @@ class LiveFleet:
         charging.plan_stays(who, now_s, self.fleet, self.riders, self.roads, chargers)
 
     def reassign(self, now_s: float, waiting: Sequence[int]) -> dict[int, int]:
-        """Who waits may change vehicles.
+        """Let waiting riders change vehicles.
 
-        Without ``timing.reassign_s`` only those change whose vehicle's battery does not last for its plan.
+        Without ``timing.reassign_s`` only riders of vehicles whose battery does not last for the plan may change.
 
         Args:
-            now_s: the present; vehicles are where they should be by now, see `look`.
-            waiting: slots of riders who wait, in the order of their requests.
+            now_s: the present; vehicles have been moved up to it, see `look`.
+            waiting: slots of waiting riders, in the order of their requests.
 
         Returns:
-            Slot → the vehicle that it was with before, of those who changed.
+            Slot → previous vehicle, of the riders who changed.
         """
         fleet, riders, roads = self.fleet, self.riders, self.roads
         lock_s, short = self.site.timing.reassign_s, set(self._short())
@@ -298,7 +298,7 @@ class LiveFleet:
         return {r: v for r, v in before.items() if riders.vehicle[r] != v}
 
     def hurry(self, urgency: np.ndarray) -> None:
-        """From now on waits count as zones want it.
+        """Set the urgency of waits from now on.
 
         Args:
             urgency: of each zone, -1 to 1; 0: as usual, ``(N,)``.
@@ -314,10 +314,10 @@ class LiveFleet:
         ranged = np.flatnonzero((self.batteries.chargers.stay_of != NOBODY) & np.isfinite(self.fleet.at_s))
         return [v for v in ranged.tolist() if not self.lasts(v)]
 
-    # -- what vehicles report ---------------------------------------------------------------------------------------
+    # -- reports ----------------------------------------------------------------------------------------------------
 
     def report(self, v: int, node: int, at_s: float) -> None:
-        """A vehicle is at a node. Who charges, or has a break, stays until it reports something else, or elsewhere."""
+        """A vehicle is at a node. If it charges or has a break, it does so until it reports otherwise or elsewhere."""
         if self.batteries.plugged(v, self.fleet) or self.breaks.under_way(v):
             if node == self.fleet.at[v]:
                 return
@@ -330,11 +330,11 @@ class LiveFleet:
             plans.reckon(v, self.fleet, self.riders, self.roads)
 
     def read(self, v: int, share: float, at_s: float) -> None:
-        """A vehicle says what share of its range is left, 0 to 1."""
+        """A vehicle reports the share of its range that is left, 0 to 1."""
         self.batteries.read(v, share, at_s, self.fleet, self.riders)
 
     def board(self, r: int, at_s: float) -> None:
-        """A rider has boarded, which took as long as it does; in whatever order the driver chose."""
+        """A rider has boarded, in any order that the driver chose; boarding took its usual time."""
         v, begin_s = int(self.riders.vehicle[r]), at_s - self.riders.board_s[r]
         self._go_on(v, begin_s)
         self.riders.state[r], self.riders.begin_s[r] = ABOARD, begin_s
@@ -351,32 +351,32 @@ class LiveFleet:
         self.report(v, int(self.riders.destination[r]), at_s)
 
     def plug_in(self, v: int, at_s: float) -> None:
-        """A vehicle begins the stay at a charger that is in its plan; whatever was to come before comes after."""
+        """A vehicle begins the stay at a charger of its plan; stops that were planned before it follow after."""
         r = int(self.batteries.chargers.stay_of[v])
         self.report(v, int(self.riders.origin[r]), at_s)
         self.batteries.begin(v, at_s, self.fleet, self.riders)
         self.set_plan(v, [(r, False, 0.0), *(stop for stop in self.plan(v) if stop[0] != r)])
 
     def unplug(self, v: int, at_s: float) -> None:
-        """A vehicle ends its stay at a charger, and goes on."""
+        """A vehicle ends its stay at a charger and goes on."""
         r = int(self.batteries.chargers.stay_of[v])
         self.batteries.end(v, at_s, self.fleet, self.riders)
         self._close(v, r, False)
         self.report(v, int(self.riders.origin[r]), at_s)
 
     def _go_on(self, v: int, at_s: float) -> None:
-        """End whatever a vehicle stands for, if it does: it does something else."""
+        """End a stay at a charger or a break under way, as the vehicle does something else."""
         if self.batteries.plugged(v, self.fleet):
             self.unplug(v, at_s)
         elif self.breaks.under_way(v):
             self.end_break(v, at_s)
 
     def plan_break(self, v: int, now_s: float) -> bool:
-        """Put a driver's break into the plan; False: it does not fit in, for what was promised before."""
+        """Put a driver's break into the plan; False: earlier promises leave no room for it."""
         return self.breaks.plan(v, now_s, self.riders, self.roads)
 
     def begin_break(self, v: int, node: int, at_s: float) -> None:
-        """A driver begins the break that is in the plan; whatever was to come before comes after."""
+        """A driver begins the break of the plan; stops that were planned before it follow after."""
         r = int(self.breaks.row_of[v])
         self.report(v, node, at_s)
         self.breaks.begin(v, at_s, self.riders)
@@ -393,7 +393,7 @@ class LiveFleet:
         plans.close(v, k, self.fleet)
 
     def break_down(self, v: int, now_s: float) -> dict[int, str]:
-        """A vehicle is out of service; what became of its riders by slot: ``kept``, ``anew`` or ``stranded``."""
+        """A vehicle is out of service; returns its riders' outcomes: slot → ``kept``, ``anew`` or ``stranded``."""
         log = events.new_log(breakdowns.EVENT_ROWS * PLAN + len(self.fleet.at) + 3)
         state = self.fleet, self.riders, self.roads, self.weights, self._anew, self._begins, self._bounds
         breakdowns.break_down(v, now_s, *state, log)
@@ -403,7 +403,7 @@ class LiveFleet:
         return {int(r): names[kind, how] for kind, how, r in rows if r >= 0 and (kind, how) in names}
 
     def repair(self, v: int, node: int, now_s: float) -> None:
-        """A vehicle is back in service, at a node; its battery as it was, until it says otherwise."""
+        """A vehicle is back in service, at a node; its battery is as it was until it reports otherwise."""
         left_m = self.fleet.battery[v, LEFT]
         breakdowns.repair(v, node, now_s, self.fleet, events.new_log(4))
         self.fleet.battery[v, LEFT] = left_m

@@ -1,6 +1,6 @@
-"""Vehicles of a live fleet that have nothing to do: who stands ready, who is on the way to stand by, who is sent where.
+"""Idle vehicles of a live fleet: those that stand, those on their way to stand by, and sending them to zones.
 
-A vehicle that was sent somewhere counts as there from when it should be; its plan names the place until it says so.
+A vehicle that was sent somewhere counts as there once it should be; its plan names the place until it reports.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from envs.transit.targets import sends
 
 
 class IdleVehicles:
-    """Of a live fleet, whose vehicles are where they should be by now.
+    """Idle vehicles of a live fleet, which have been moved up to the present.
 
     Args:
         site: the service.
-        fleet: the vehicles; ``heading`` of it is written here.
+        fleet: the vehicles; its ``heading`` is written here.
         roads: travel times.
     """
 
@@ -32,7 +32,7 @@ class IdleVehicles:
         self.site, self._fleet, self._roads = site, fleet, roads
 
     def who(self, now_s: float, riders: Riders) -> tuple[np.ndarray, np.ndarray]:
-        """Which stand ready to be sent somewhere, and which are on their way to where they were; bool ``(V,)``."""
+        """Vehicles that stand idle, and idle ones on their way to where they were sent; bool ``(V,)`` each."""
         fleet = self._fleet
         on_duty = (fleet.shift_s[:, BEGIN] <= now_s) & (now_s < fleet.shift_s[:, END]) & np.isfinite(fleet.at_s)
         free = on_duty & driver_breaks.free(fleet, riders, now_s)
@@ -40,8 +40,9 @@ class IdleVehicles:
         return free & ~under_way, free & under_way
 
     def _busy(self, now_s: float, riders: Riders) -> np.ndarray:
-        """Which have something to do, bool ``(V,)``; whose shift is over only if they have riders, as nobody reports
-        any more what else there was.
+        """Vehicles that have something to do, bool ``(V,)``.
+
+        After the shift only riders count, as vehicles no longer report breaks and stays.
         """
         fleet = self._fleet
         planned = np.arange(fleet.rider.shape[1]) < fleet.length[:, None]
@@ -52,14 +53,14 @@ class IdleVehicles:
     def census(
         self, now_s: float, time_s: float, riders: Riders, asked: Sequence[int], refused: Sequence[int]
     ) -> Readings:
-        """What the controller of the zones is told.
+        """The readings of the zones' controller.
 
         Args:
             now_s: the present.
             time_s: seconds since the service began, by which its usual demand is known.
             riders: the state of all riders.
             asked: origins of the requests of the past ``timing.recent_s``.
-            refused: of those that were refused.
+            refused: origins of those that were refused.
         """
         site, usual_s = self.site, len(self.site.usual) * self.site.slot_s
         unknown = np.full(len(site.zones), np.nan)
@@ -71,13 +72,13 @@ class IdleVehicles:
         return census.count(site, self._fleet, riders, moment)
 
     def send(self, now_s: float, riders: Riders, readings: Readings, scores: np.ndarray) -> None:
-        """Send those who stand ready to where zones want them; at any corner on the way they may be given a rider.
+        """Send standing vehicles to where zones want them; they can be given a rider at any corner on the way.
 
         Args:
             now_s: the present.
             riders: the state of all riders.
-            readings: what the zones' controller was told, see `census`.
-            scores: what zones ask for, -1 to 1, ``(N,)``.
+            readings: those of the zones' controller, see `census`.
+            scores: of zones, -1 to 1, ``(N,)``.
         """
         fleet, roads = self._fleet, self._roads
         standing = np.flatnonzero(self.who(now_s, riders)[0])
@@ -86,7 +87,7 @@ class IdleVehicles:
             motion.send(int(standing[k]), node, now_s, fleet, riders, roads, log)
 
     def arrive_s(self, v: int) -> float:
-        """When a vehicle is where it was sent."""
+        """Arrival time of a vehicle where it was sent."""
         fleet, roads = self._fleet, self._roads
         start_s = max(float(fleet.at_s[v]), float(fleet.shift_s[v, BEGIN]))
         free_s = roads.free_s[fleet.at[v], fleet.heading[v]]

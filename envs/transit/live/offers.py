@@ -1,4 +1,4 @@
-"""What somebody asks of a live fleet, and what serving it would mean: tried on the kernel's arrays, and taken back."""
+"""Trips that riders ask for, and offers: the effect of an insertion, tried on the compiled core's arrays and undone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from envs.transit.kernel.travel_times import Roads
 
 @dataclass(frozen=True)
 class Trip:
-    """What somebody asks for.
+    """A trip that a rider asks for.
 
     Attributes:
         origin, destination: nodes.
-        earliest_s: when the party wants to be picked up.
+        earliest_s: wanted time of the pick-up.
         party, wheelchairs: seats and wheelchair places that it needs.
     """
 
@@ -32,18 +32,18 @@ class Trip:
 
 @dataclass(frozen=True)
 class Offer:
-    """How a vehicle would serve a trip.
+    """A vehicle's way to serve a trip.
 
     Attributes:
-        vehicle: which.
+        vehicle: its index.
         first, second: stops of its plan before which to pick up and to drop off.
         cost: by the scenario's weights.
         earliest_s, latest_s: the pick-up's window.
-        begin_s, arrive_s: pick-up and arrival as planned.
-        limit_s: the longest ride that is promised.
+        begin_s, arrive_s: planned pick-up and arrival.
+        limit_s: the promised longest ride.
         driving_s: added driving, at free flow.
-        others_s, others: by how much others arrive later in all, and how many do.
-        shared: how many parties ride along for a part of the way.
+        others_s, others: total delay of other riders' arrivals, and the number of riders delayed.
+        shared: number of parties that share a part of the way.
     """
 
     vehicle: int
@@ -72,18 +72,18 @@ def offer_of(
     roads: Roads,
     margin_s: float,
 ) -> Offer:
-    """What it would mean to insert the rider in slot 0, by doing it and taking it back.
+    """The effect of inserting the rider in slot 0, by doing it and undoing it.
 
     Args:
         v: the vehicle.
         first: stop of its plan before which to pick up.
-        second: and to drop off.
-        cost: as the kernel reckons.
+        second: stop before which to drop off.
+        cost: of the insertion.
         now_s: the present.
         fleet: the state of all vehicles.
         riders: the state of all riders.
         roads: travel times.
-        margin_s: by so much more is promised than plans are held to.
+        margin_s: time by which the promise is wider than the limits of plans.
     """
     before = dict(_arrivals(v, fleet))
     with _undone(v, fleet, riders):
@@ -118,14 +118,14 @@ def _arrivals(v: int, fleet: Fleet) -> Iterator[tuple[int, float]]:
 
 
 def _driving_s(v: int, fleet: Fleet, roads: Roads) -> float:
-    """Seconds of driving that a plan needs at free flow."""
+    """Driving time of a plan at free flow, in seconds."""
     nodes = np.concatenate([fleet.at[v : v + 1], fleet.node[v, : fleet.length[v]]])
     return float(roads.free_s[nodes[:-1], nodes[1:]].sum())
 
 
 @contextmanager
 def _undone(v: int, fleet: Fleet, riders: Riders) -> Iterator[None]:
-    """Whatever happens to a vehicle and its riders within is taken back."""
+    """Undo all changes to a vehicle and its riders that are made within."""
     mine = np.unique(np.append(fleet.rider[v, : fleet.length[v]], 0))
     kept = [column[v].copy() for column in fleet]
     begins = riders.begin_s[mine].copy()

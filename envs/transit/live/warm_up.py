@@ -1,7 +1,7 @@
-"""A day in a street of three corners: a live fleet does once whatever it can do, before anybody waits for it.
+"""A day in a street of three corners: a live fleet does everything once before the first rider comes.
 
-Compiled functions are compiled, or loaded, when they are first called. On a machine that never ran them a trip would be
-the first to be cancelled for four seconds.
+Compiled functions are compiled, or loaded, when they are first called. Without this, the first cancellation on a new
+machine would take four seconds.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from envs.transit.site import Node, Road, TransitSite, Zone
 from envs.transit.terms import Charging, Costs, Promise, Timing
 
 LONG_S = LONG_M = 1e5
-"""A shift, and the way of a full battery."""
+"""Length of a shift in seconds, and range of a full battery in metres."""
 
 LOW = 0
-"""Which vehicle has to charge."""
+"""The vehicle that has to charge."""
 
 
 @cache
@@ -52,7 +52,7 @@ def warm_up() -> None:
 
 
 def _fleet() -> LiveFleet:
-    """Two vehicles, of which one has to charge; both have a break before them."""
+    """Two vehicles with a break to come, of which one has to charge."""
     site = TransitSite(
         name="warm-up",
         promise=Promise(),
@@ -77,7 +77,7 @@ def _fleet() -> LiveFleet:
 
 
 def _book(live: LiveFleet, trip: Trip) -> int:
-    """The rider's slot."""
+    """Book a trip; returns the rider's slot."""
     offer = live.best(trip, trip.earliest_s)
     assert offer is not None
     return live.promise(trip, offer, trip.earliest_s)

@@ -1,4 +1,4 @@
-"""Everything that happens to riders and vehicles, as one table: indicators, rewards and drawings read nothing else."""
+"""All events of riders and vehicles as one table, from which indicators, rewards and drawings are computed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 REQUESTED, PROMISED, REFUSED, CANCELLED, ABSENT, PICKED_UP, DROPPED_OFF, SENT, STOOD, DROVE, HANDED_OVER = range(11)
-"""Kinds: a request came in; a vehicle was promised; none could be; the rider withdrew; was not there; boarded; got off.
-An idle vehicle was sent somewhere; arrived there; a vehicle drove ``metres`` with ``load`` aboard; a
-rider who waits was given to another vehicle."""
+"""Kinds: a request came in; a vehicle was promised; none could be. A rider withdrew; was not at the stop; boarded; got
+off. An idle vehicle was sent somewhere; arrived there. A vehicle drove ``metres`` with ``load`` aboard. A waiting rider
+was given to another vehicle."""
 
 BROKE_DOWN, REPAIRED, SET_DOWN, STRANDED = range(11, 15)
-"""A vehicle broke down; is back; a rider had to get out of it; nobody else can take the rider within any promise."""
+"""A vehicle broke down; is back in service. A rider had to get out of it; no other vehicle can take the rider."""
 
 RESTED, WENT_ON = range(15, 17)
-"""A driver's break began; was over."""
+"""A driver's break began; ended."""
 
 PLUGGED_IN, UNPLUGGED = range(17, 19)
-"""A vehicle begins to charge; ends, having gained ``metres`` of range."""
+"""A vehicle began to charge; ended, having gained ``metres`` of range."""
 
 DELAYED, PROLONGED, OVERTIME = range(19, 22)
 """Lateness because streets took longer than known (see `kernel.unforeseen`), in ``load`` seconds, rounded up: a party
@@ -51,27 +51,27 @@ NAMES = (
 )
 
 TOO_LARGE, TOO_LATE, IMPOSSIBLE = range(3)
-"""Why a request was refused (`load` of the event): no vehicle that works then is large enough for the party; none can
-keep all promises; or the request makes no sense, see `sources.tables`."""
+"""Reasons of a refusal (`load` of the event): no vehicle on shift at the time is large enough for the party; none can
+keep all promises; the request is invalid, see `sources.tables`."""
 
 REASONS = ("too_large", "too_late", "impossible")
 
 KEPT, ANEW = range(2)
-"""How a rider was handed over (`load` of the event): under the promise made before; or, after a breakdown, under a new
-one, as nobody could keep that."""
+"""Terms of a handover (`load` of the event): the promise made before; or, after a breakdown that no vehicle could make
+good, a new one."""
 
 
 class Log(NamedTuple):
     """The table, filled up to ``used[0]`` rows.
 
     Attributes:
-        time_s: when, float64.
-        kind: what, int8.
-        vehicle, rider, node: who and where, int32; -1: nobody, nowhere.
-        metres: of `DROVE`, driven, and of `UNPLUGGED`, gained, float64.
-        load: seats taken on the way (`DROVE`), the reason (`REFUSED`), how (`HANDED_OVER`), or seconds (`DELAYED`,
-            `PROLONGED`, `OVERTIME`), int32.
-        used: int64 ``(1,)``.
+        time_s: time, float64.
+        kind: kind, int8.
+        vehicle, rider, node: indices, int32; -1: none.
+        metres: distance driven (`DROVE`), or range gained (`UNPLUGGED`), float64.
+        load: seats taken on the way (`DROVE`), the reason (`REFUSED`), the terms (`HANDED_OVER`), or seconds
+            (`DELAYED`, `PROLONGED`, `OVERTIME`), int32.
+        used: number of rows filled, int64 ``(1,)``.
     """
 
     time_s: np.ndarray
@@ -97,7 +97,7 @@ def new_log(rows: int = 1024) -> Log:
 
 
 def with_room(log: Log, rows: int) -> Log:
-    """The table with room for so many rows more; the same one if it has it."""
+    """The table with room for so many more rows; the same object if it has enough."""
     used = int(log.used[0])
     if used + rows <= len(log.time_s):
         return log

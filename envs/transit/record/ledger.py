@@ -1,4 +1,4 @@
-"""An episode's events by rider: who was picked up and let off when, and whose promise was kept."""
+"""An episode's events by rider: pick-ups, drop-offs, and promises kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from envs.transit.kernel.fleet import Riders
 
 LATE_S = 1e-3
-"""Seconds by which rounding may pass a promise."""
+"""Tolerance of promises, in seconds: rounding."""
 
 Seconds = float | np.ndarray
 
@@ -23,17 +23,17 @@ class Ledger:
 
     Args:
         log: all rows, in the order of time.
-        riders: what was asked and promised.
+        riders: requests and promises.
 
     Attributes:
-        picked_s, dropped_s: float64 ``(R,)``, NaN where it did not happen.
+        picked_s, dropped_s: times, float64 ``(R,)``; NaN: it did not happen.
         refused, withdrawn, absent: bool ``(R,)``.
-        stranded: lost the vehicle by a breakdown, and nobody else could come.
-        anew: was promised anew after a breakdown.
-        delayed_s, prolonged_s: by how much streets made the pick-up later, and the ride longer, than plans are held to;
+        stranded: lost the vehicle by a breakdown, and no other could come.
+        anew: got a new promise after a breakdown.
+        delayed_s, prolonged_s: time by which streets made the pick-up later, and the ride longer, than plans allow;
             rounded up.
         unserved: refused or stranded.
-        steady: whether the party means to come and does not withdraw, whoever dispatches: these are who is compared.
+        steady: the party neither withdraws nor stays away, whichever way it is dispatched; indicators compare these.
         owed: was promised a vehicle, and neither withdrew, nor stayed away, nor lost the promise by a breakdown.
     """
 
@@ -42,7 +42,7 @@ class Ledger:
         self.picked_s, self.dropped_s = np.full(count, np.nan), np.full(count, np.nan)
         for kind, column in ((events.PICKED_UP, self.picked_s), (events.DROPPED_OFF, self.dropped_s)):
             mine = log.kind == kind
-            # Backwards, so that of two pick-ups (after a breakdown) the first counts.
+            # In reverse, so that the first of two pick-ups (after a breakdown) counts.
             column[log.rider[mine][::-1]] = log.time_s[mine][::-1]
         self.refused, self.withdrawn, self.absent = (
             self._which(log, kind, count) for kind in (events.REFUSED, events.CANCELLED, events.ABSENT)
@@ -54,7 +54,7 @@ class Ledger:
         for kind, column in ((events.DELAYED, self.delayed_s), (events.PROLONGED, self.prolonged_s)):
             mine = (log.kind == kind) & (log.rider >= 0)
             who = log.rider[mine]
-            # Whoever had to change vehicles waits again, and that is a part of the ride.
+            # The second wait of a rider who had to change vehicles is a part of the ride.
             again = log.time_s[mine] > self.picked_s[who] + LATE_S
             np.add.at(column, who[~again], log.load[mine][~again])
             np.add.at(self.prolonged_s, who[again], log.load[mine][again])
@@ -68,12 +68,12 @@ class Ledger:
         self._latest_s, self._limit_s = riders.latest_s, riders.limit_s
 
     def kept(self, delayed_s: Seconds = 0.0, prolonged_s: Seconds = 0.0) -> np.ndarray:
-        """Whose first promise was kept, as far as there was one; or, but for so many seconds, ``(R,)``."""
+        """Riders whose first promise was kept, with an allowance in seconds; bool ``(R,)``."""
         in_time = self.picked_s <= self._latest_s + delayed_s + LATE_S
         return in_time & (self.ride_s <= self._limit_s + prolonged_s + LATE_S)
 
     def excused(self, margin_s: float) -> np.ndarray:
-        """The same, but for what streets made late beyond what plans keep in hand."""
+        """The same, with an allowance for lateness by streets beyond the margin of plans."""
         beyond = (np.maximum(seconds - margin_s, 0.0) for seconds in (self.delayed_s, self.prolonged_s))
         return self.kept(*beyond)
 

@@ -22,14 +22,14 @@ from envs.transit.site import TransitSite
 QUARTER_S = 900.0
 
 BUSY = 1.2
-"""A quarter of an hour of the peak has so many times as many requests as the mean."""
+"""Least ratio of the usual requests in a quarter of an hour of the peak to their mean."""
 
 TIDES = ("inward", "both ways", "outward")
 """Thirds of a tidal service."""
 
 
 def periods(scenario: TransitScenario, site: TransitSite) -> dict[str, np.ndarray]:
-    """Period → which quarters of an hour belong to it, bool ``(Q,)``; together they are the whole service."""
+    """Period → its quarters of an hour, bool ``(Q,)``; together they are the whole service."""
     begins_s = np.arange(0.0, scenario.duration_s, QUARTER_S)
     if scenario.net is not None and scenario.trips.tide > 0:
         third = (3 * begins_s / scenario.duration_s).astype(np.int64)
@@ -40,17 +40,17 @@ def periods(scenario: TransitScenario, site: TransitSite) -> dict[str, np.ndarra
 
 
 def by_period(log: Log, riders: Riders, quarters: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Indicators of a finished episode, from its events; their definitions are those of `kpis.KPIS`.
+    """Indicators of a finished episode by period, from its events, as defined in `kpis.KPIS`.
 
-    A party belongs to the period in which it wants to be picked up, a kilometre to that in which it was written down.
+    A party belongs to the period of its wanted pick-up, a kilometre to the period in which it was recorded.
 
     Args:
         log: all rows, in the order of time.
-        riders: what was asked and promised.
-        quarters: what `periods` gave.
+        riders: requests and promises.
+        quarters: as returned by `periods`.
 
     Returns:
-        Period → indicator → value; without those in which nobody asked.
+        Period → indicator → value; periods without requests are left out.
     """
     ledger = Ledger(log, riders)
     picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
@@ -74,5 +74,5 @@ def by_period(log: Log, riders: Riders, quarters: Mapping[str, np.ndarray]) -> d
 
 
 def _within(time_s: np.ndarray, quarters: np.ndarray) -> np.ndarray:
-    """Whether moments fall into a period; who comes after the end, into that of the last quarter."""
+    """Whether times fall into a period; times after the end count as the last quarter of an hour."""
     return quarters[np.clip(time_s // QUARTER_S, 0, len(quarters) - 1).astype(np.int64)]

@@ -1,4 +1,4 @@
-"""Whether every promise was kept, counted from an episode's events alone: to riders, to drivers, and by batteries."""
+"""The audit of promises to riders, of drivers' breaks and of batteries, from an episode's events alone."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from envs.transit.record.events import Log
 from envs.transit.record.ledger import LATE_S, Ledger
 
 SHORT_M = 1.0
-"""Metres by which rounding may let a battery seem to have lasted longer than it does."""
+"""Tolerance of a battery's range, in metres: rounding."""
 
 
 def broken_promises(log: Log, fleet: Fleet, riders: Riders, margin_s: float = 0.0) -> int:
-    """How many promises dispatch broke, counted from events: pick-up windows, rides, seats and places, shifts.
+    """Number of promises that dispatch broke, counted from events: pick-up windows, rides, seats and places, shifts.
 
-    A party that was promised a vehicle and neither withdrew nor stayed away must have been picked up, and let off.
-    Where a breakdown made it impossible to keep the promise, that is told apart (``broken_by_breakdown``); and so is
-    where streets took longer than known (``late_by_street``), as far as they made it late. They may, by ``margin_s``.
+    A party that was promised a vehicle and neither withdrew nor stayed away must have been picked up and dropped off.
+    Promises that a breakdown made impossible to keep are counted separately (``broken_by_breakdown``), and so is
+    lateness by streets that took longer than known (``late_by_street``), which counts only beyond ``margin_s``.
     """
     ledger = Ledger(log, riders)
     broken = int((ledger.owed & ~ledger.excused(margin_s)).sum())
@@ -32,14 +32,14 @@ def broken_promises(log: Log, fleet: Fleet, riders: Riders, margin_s: float = 0.
     sign = np.where(log.kind[stops] == events.PICKED_UP, 1, -1)
     for v in np.unique(vehicle):
         mine = vehicle == v
-        order = np.lexsort((sign[mine], time_s[mine]))  # at one moment those who get off are first
+        order = np.lexsort((sign[mine], time_s[mine]))  # at the same time drop-offs come first
         aboard = np.cumsum((sign[mine, None] * riders.size[rider[mine]])[order], axis=0)
         broken += int((aboard > fleet.room[v]).any(axis=1).sum())
     return broken
 
 
 def missed_breaks(log: Log, breaks: np.ndarray) -> int:
-    """How many drivers had no break as they should, counted from events; a vehicle that broke down is not counted."""
+    """Number of drivers without a proper break, counted from events; vehicles that broke down do not count."""
     missed = 0
     for v, (first_s, last_s, length_s) in enumerate(breaks):
         if length_s <= 0:
@@ -63,19 +63,19 @@ def missed_breaks(log: Log, breaks: np.ndarray) -> int:
 
 
 def overtime_s(log: Log, vehicles: int) -> np.ndarray:
-    """By how much streets made each vehicle's last stop later than its shift ends, ``(V,)``."""
+    """Seconds by which streets delayed each vehicle's last stop beyond the end of its shift, ``(V,)``."""
     found, over = np.zeros(vehicles), log.kind == events.OVERTIME
     np.maximum.at(found, log.vehicle[over], log.load[over])
     return found
 
 
 def lowest_left(log: Log, v: int, battery: np.ndarray) -> float:
-    """The least that a battery had left, in metres, counted from events; below 0 if it did not last.
+    """The lowest remaining range of a battery in metres, from events; below 0 if it did not last.
 
     Args:
         log: all rows, in the order of time.
         v: the vehicle.
-        battery: as its shift begins, see `Fleet`, ``(3,)``.
+        battery: at the beginning of its shift, see `Fleet`, ``(3,)``.
     """
     left_m, full_m, _ = battery
     lowest_m = left_m

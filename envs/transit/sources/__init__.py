@@ -1,6 +1,6 @@
-"""Where a town and its riders come from where no files of a user's own say: a generated district, a network's trips.
+"""Sources of towns and demand: settings of a generated district and of a network's trips; a module reads each source.
 
-Parts of `scenarios.TransitScenario`, which says what the other sources are.
+The settings are parts of `scenarios.TransitScenario`, which names the files of the other sources.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ class Rain(Frozen):
 
     Attributes:
         bursts: mean number in a day, most of them in the afternoon.
-        minutes: median of how long one lasts.
-        speed: streets are driven at this share of the usual speed.
-        demand: the number of requests is multiplied by this.
+        minutes: median duration.
+        speed: factor on the speed of streets.
+        demand: factor on the number of requests.
     """
 
     bursts: float = Field(default=1.0, ge=0, le=10)
@@ -27,18 +27,18 @@ class Rain(Frozen):
 
 
 class District(Frozen):
-    """A generated district and its day; `district` says how it looks.
+    """A generated district and its day; see `district`.
 
     Attributes:
         seed: of streets and places; the same in all episodes.
-        columns, rows: of street corners.
-        spacing_m: between them.
+        columns, rows: numbers of columns and rows of street corners.
+        spacing_m: distance between them.
         zones: columns and rows of zones.
         begin_h: hour of the day at which an episode begins.
         requests_h: mean number of requests an hour, over the whole day from 6 to 20.
         booked, cancelled, absent, wheelchair: shares of requests.
-        anywhere: riders come from all corners, not from those alone that are stops: they have to walk.
-        rain: bursts of it.
+        anywhere: riders come from all corners, not only from stops, and have to walk.
+        rain: bursts of rain.
     """
 
     seed: int = Field(default=1, ge=0)
@@ -66,13 +66,13 @@ class District(Frozen):
 
 
 class Trips(Frozen):
-    """What of a SUMO network's trips a fleet is asked for; see `streets`.
+    """The selection of a SUMO network's trips that become requests; see `streets`.
 
     Attributes:
         begin_s: second of the route files at which an episode begins.
-        stretch: an hour of trips becomes so many hours of service.
-        share: of the trips, drawn anew for every episode.
-        tide: how much more of those from the border there are at the beginning, and of those to it at the end.
+        stretch: hours of service that an hour of trips becomes.
+        share: share of the trips, drawn anew for every episode.
+        tide: relative excess of trips from the border at the beginning, and of trips to it at the end.
         zones: columns and rows of equal cells.
     """
 

@@ -1,4 +1,4 @@
-"""A town and one day of requests in it, as plain arrays: what every source of demand gives, whatever it reads."""
+"""A town and a day of requests as plain arrays: the common result of all sources."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class Town:
 
 @dataclass(frozen=True)
 class Day:
-    """Requests of an episode, ``R`` of them, and how fast streets are driven. Times are seconds from its start.
+    """``R`` requests of an episode, and speeds of streets. Times are seconds from its start.
 
     Attributes:
         origin, destination: indices of nodes, int64 ``(R,)``.
-        known_s: when each comes in.
-        earliest_s: when the rider wants to go; no earlier than ``known_s``.
-        party: seats that it needs.
-        wheelchair: wheelchair places that it needs.
-        cancel_s: when it is withdrawn; inf: never.
-        absent: whether nobody comes.
+        known_s: time at which each comes in.
+        earliest_s: wanted time of the pick-up; no earlier than ``known_s``.
+        party: seats needed.
+        wheelchair: wheelchair places needed.
+        cancel_s: time of its withdrawal; inf: never.
+        absent: whether the party does not appear.
         speed: relative speed in each slot, ``(T,)``.
         slot_s: length of a slot.
-        walk_m: metres on foot to the stop and from it, both together; None: nobody walks.
-        problems: what cannot be served, a sentence each, with the row of the file.
+        walk_m: metres on foot to and from stops, in sum; None: nobody walks.
+        problems: requests that cannot be served, one sentence each, with the row of the file.
     """
 
     origin: np.ndarray
@@ -64,11 +64,11 @@ class Day:
 
 
 COLUMNS = ("origin", "destination", "known_s", "earliest_s", "party", "wheelchair", "cancel_s", "absent")
-"""What of a day has a row a request."""
+"""Columns of a day with one row for each request."""
 
 
 def plain_day(origin: np.ndarray, destination: np.ndarray, time_s: np.ndarray) -> Day:
-    """Single riders who want to go as soon as they ask."""
+    """Requests of single riders for the time at which they ask."""
     count = len(origin)
     return Day(
         origin=np.asarray(origin, np.int64),
@@ -83,12 +83,12 @@ def plain_day(origin: np.ndarray, destination: np.ndarray, time_s: np.ndarray) -
 
 
 def cell_name(column: int, row: int) -> str:
-    """What a cell of a grid is called, both counted from 0: A1, A2 …, rows A to Z, then AA, AB …"""
+    """Name of a cell of a grid, column and row counted from 0: A1, A2 …, rows A to Z, then AA, AB …"""
     return f"{'' if row < 26 else chr(64 + row // 26)}{chr(65 + row % 26)}{column + 1}"
 
 
 def stand_of(nodes: tuple[Node, ...], zone: int) -> int:
-    """Where idle vehicles of a zone wait: the stop nearest to the middle of its stops; -1: it has none."""
+    """The stand of a zone's idle vehicles: the stop nearest to the middle of its stops; -1: it has none."""
     stops = [k for k, node in enumerate(nodes) if node.zone == zone and node.stop]
     if not stops:
         return -1
@@ -97,7 +97,7 @@ def stand_of(nodes: tuple[Node, ...], zone: int) -> int:
 
 
 def zones_of(names: list[str], nodes: tuple[Node, ...], roads: tuple[Road, ...]) -> tuple[Zone, ...]:
-    """Zones whose neighbours are those that a road leads to, or comes from."""
+    """Zones, with those joined by a road as neighbours."""
     near: list[set[int]] = [set() for _ in names]
     for road in roads:
         a, b = nodes[road.start].zone, nodes[road.end].zone

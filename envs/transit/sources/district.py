@@ -1,6 +1,6 @@
-"""A generated district in the manner of Ho Chi Minh City's minibus pilot: streets, places, and what a day looks like.
+"""A generated district in the manner of Ho Chi Minh City's minibus pilot: streets, places, and a day's demand.
 
-Nothing in it is a survey of any place; it is a device for training, documented in the README. A grid of narrow streets
+It is no survey of any place; it is made for training, and documented in the README. A grid of narrow streets
 with avenues every fourth one and a ring road; a canal that only avenues cross; a metro line with three stations, four
 schools, an office quarter and two markets; homes everywhere. The map is the same in every episode (`District.seed`);
 riders, the day's strength and rain are the episode's (its seed).
@@ -22,18 +22,18 @@ STREET_MS, AVENUE_MS, RING_MS = 4.5, 7.0, 8.5
 """Free speeds, stops at junctions included."""
 
 AVENUE = 4
-"""Every so many streets one is an avenue."""
+"""Spacing of avenues, in streets."""
 
 GAPS = 0.08
 """Share of narrow streets that are missing."""
 
 DAY_H = (6.0, 20.0)
 TRAIN_S = 480.0
-"""Seconds between two metro trains; those who arrive with one ask within the minute after it."""
+"""Seconds between two metro trains; riders who arrive with one ask within the following minute."""
 
 SPEED_H = (0, 6, 6.75, 7.25, 8.5, 9.5, 11, 11.5, 13, 16, 17, 18.5, 19.5, 24)
 SPEED = (1, 1, 0.75, 0.65, 0.7, 0.85, 0.85, 0.8, 0.9, 0.8, 0.6, 0.65, 0.85, 1)
-"""Hours, and how fast streets are driven then relative to free flow; linear between."""
+"""Hours of the day, and speeds relative to free flow at these; linear between."""
 
 SLOT_S = 300.0
 
@@ -53,7 +53,7 @@ FLOWS: dict[str, tuple[str, str, float, tuple[tuple[float, float, float], ...]]]
 
 @dataclass(frozen=True)
 class Places:
-    """What is where: kind of place → weight of every node, ``(nodes,)``, summing to one; zero where no stop is."""
+    """The map: kind of place → weight of every node, ``(nodes,)``, summing to one; zero where there is no stop."""
 
     town: Town
     weight: dict[str, np.ndarray]
@@ -109,7 +109,7 @@ def _roads(
     columns: int,
     rows: int,
 ) -> tuple[Road, ...]:
-    """Streets both ways; a narrow one may be missing if everybody can still reach everybody."""
+    """Two-way streets; a narrow one may be missing if all corners stay connected."""
     canal = columns // 3
     pairs, narrow = [], []
     for k in range(columns * rows):
@@ -148,7 +148,7 @@ def _connected(table: np.ndarray, count: int) -> bool:
 
 
 def usual(district: District, duration_s: float) -> np.ndarray:
-    """Mean requests of every zone in each slot of an episode, ``(slots, zones)``: what is known of all days alike."""
+    """Mean requests of every zone in each slot of an episode over all days, ``(slots, zones)``."""
     places = build(district)
     zone = np.array([node.zone for node in places.town.nodes])
     table = np.zeros((int(np.ceil(duration_s / SLOT_S)), len(places.town.zones)))
@@ -169,7 +169,7 @@ def _slots(district: District, share: float, peaks: tuple[tuple[float, float, fl
 
 
 def _mean_rain(district: District) -> float:
-    """By how much rain raises the mean number of requests, roughly: share of the day that it rains."""
+    """Factor of rain on the mean number of requests, approximately: by the share of the day with rain."""
     share = min(1.0, district.rain.bursts * district.rain.minutes / 60 / (DAY_H[1] - DAY_H[0]))
     return 1.0 + share * (district.rain.demand - 1.0)
 
@@ -209,7 +209,7 @@ def day(district: District, duration_s: float, matrices: Matrices, seed: int) ->
 
 
 def _rain(rng: np.random.Generator, district: District, slots: int) -> np.ndarray:
-    """Which slots are wet: bursts, most of them in the afternoon."""
+    """Slots with rain: bursts, most of them in the afternoon."""
     wet = np.zeros(slots, bool)
     hours = district.begin_h + np.arange(slots) * SLOT_S / 3600
     for midnight in range(0, int(hours[-1]) + 1, 24):

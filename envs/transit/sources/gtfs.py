@@ -1,4 +1,4 @@
-"""Published stops from a GTFS feed: which corners of a street graph they are at.
+"""Published stops of a GTFS feed, put on the corners of a street graph.
 
 The feed is read with partridge (``pip install "cityloop[gtfs]"``); of its tables only ``stops.txt`` is used.
 """
@@ -15,7 +15,7 @@ from envs.transit.sources.day import Town, zones_of
 EARTH_M = 6_371_000.0
 
 COLUMNS = ("stop_id", "stop_lat", "stop_lon")
-"""What is needed of a feed's stops."""
+"""Columns that a feed's stops must have."""
 
 
 class Projection:
@@ -35,7 +35,7 @@ class Projection:
 
 
 def read_stops(feed: Path) -> tuple[list[tuple[str, float, float]], list[str]]:
-    """Stops of a feed: name, latitude, longitude; and what is wrong with others, with the row in ``stops.txt``.
+    """Stops of a feed (name, latitude, longitude), and problems of others, with the row in ``stops.txt``.
 
     Raises:
         CityloopError: if the feed cannot be read, or partridge is not installed.
@@ -71,13 +71,13 @@ def read_stops(feed: Path) -> tuple[list[tuple[str, float, float]], list[str]]:
 
 
 def published(town: Town, projection: Projection, feed: Path, snap_m: float) -> tuple[Town, tuple[str, ...]]:
-    """The same town with stops where the feed has any, and what is wrong with the others.
+    """The same town with the stops of a feed, and problems of stops that are left out.
 
     Args:
         town: streets and zones.
-        projection: of its metres.
+        projection: from degrees to its metres.
         feed: the feed.
-        snap_m: a stop may be so far from the next corner.
+        snap_m: longest distance of a stop from the next corner.
 
     Raises:
         CityloopError: if fewer than two stops are on the graph.

@@ -1,7 +1,7 @@
-"""Travel times that were measured in a network: what each turn costs, and how that changes over a service.
+"""Travel times that were measured in a SUMO network: the delay of each turn, and speeds over a service.
 
-Plain numbers, in the order of the network's turns (`streets.Net`), and where they come from. Nobody needs SUMO to use
-them; `referee.measure` makes them.
+Plain numbers in the order of the network's turns (`streets.Net`), with their origin. Using them needs no SUMO;
+`referee.measure` makes them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class Measured(Frozen):
     Attributes:
         net, routes: SHA-256 of the files that were driven on.
         sumo: version of SUMO.
-        stretch, flow: an hour of the files became so many; vehicles an hour, relative to the files.
+        stretch, flow: hours that an hour of the files became; vehicles per hour, relative to the files.
         seeds: of the runs.
-        driven: turns that were observed, over all runs.
-        unexplained: root mean square of what a turn took in a slot (of those driven ten times or more) relative to
-            what this file says, minus one: what the product leaves out, and chance.
-        delay_s: seconds lost at every turn, beyond the streets' lengths at their limits.
-        stop_s: seconds that stopping costs on every street with a stop, beyond those for which a vehicle stands:
-            braking, and waiting for a gap to pull out into.
-        speed: how fast streets were driven in every slot, relative to the mean.
+        driven: number of turns that were observed, over all runs.
+        unexplained: root mean square relative deviation of a turn's mean time in a slot (of those driven ten times or
+            more) from this file's: the error of the product form, and chance.
+        delay_s: seconds lost at every turn, beyond driving the streets' lengths at their speed limits.
+        stop_s: seconds that stopping costs on every street with a stop, beyond the dwell time: braking, and waiting
+            for a gap to pull out into.
+        speed: speed of streets in every slot, relative to the mean.
         slot_s: length of a slot.
     """
 

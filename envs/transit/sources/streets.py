@@ -1,12 +1,12 @@
 """A SUMO network as a street graph, and the trips of its route files as requests.
 
-A stop is the middle of a street, on the side where traffic runs; streets are joined where the network lets one turn
-into another, so a vehicle that faces the wrong way has to go round. A way takes its length at its speed limits, plus
-what the junction between costs: as measured in SUMO where a file says so (`referee.measure`), else `JUNCTION_S`, an
-allowance. Streets from which not all others can be reached are left out; who begins or ends there is met at the first,
-or brought to the last, that can. Who only passes through (from a dead end at the border to another) is no customer.
-Trips are stretched in time, drawn anew for every episode, and tidal: those that come from the border are more at first,
-those that lead there at the end. SUMO itself is not run.
+A stop is the middle of a street, on the side where traffic runs. Streets are joined where the network allows a turn, so
+a vehicle that faces the wrong way has to go round. A way takes its length at its speed limits plus the delay of the
+junction between: as measured in SUMO if there is a file of it (`referee.measure`), else the allowance `JUNCTION_S`.
+Streets from which not all others can be reached are left out; riders who begin or end there are met at the first
+street, or brought to the last one, that is connected. Trips that only pass through (from one dead end at the border to
+another) are no requests. Trips are stretched in time, drawn anew for every episode, and tidal: trips from the border
+are more frequent at first, trips to it at the end. SUMO itself is not run.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from envs.transit.sources.measured import Measured
 JUNCTION_S = 6.0
 
 STOP_S = 4.0
-"""Seconds that braking and pulling out cost at a stop: 50 km/h, 2.6 and 4.5 m/s²."""
+"""Seconds lost by braking and pulling out at a stop: 50 km/h, 2.6 and 4.5 m/s²."""
 
 LONGEST_S = 60.0
-"""Where it was measured to take longer, nobody gets on or off: hardly a gap in the traffic to pull out into."""
+"""Longest measured time lost at a stop; streets above it have none: traffic leaves hardly a gap to pull out into."""
 
 JITTER_S = 120.0
-"""Standard deviation of when an episode's trip begins, around when it did in the file."""
+"""Standard deviation of a trip's beginning in an episode around that in the file, in seconds."""
 
 SHORTEST_M = 60.0
-"""On a shorter street nobody gets on or off."""
+"""Least length of a street with a stop."""
 
 LEAST_S = 0.1
 
 WITHIN, INWARD, OUTWARD = range(3)
 
 PASSING = " (passing)"
-"""Ends the name of a street's node for those who do not stop there."""
+"""Suffix of the node of a street's middle, which vehicles pass without stopping."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Net:
     """The streets of a network on which passenger cars may drive, in the order of their names.
 
     Attributes:
-        edges: sumolib's.
+        edges: of sumolib.
         start, end: every turn from one street into another, by index, in order; int64 ``(T,)``.
         across_m: metres across the junction, ``(T,)``.
-        connected: whether all others can be reached from a street, and it from all; bool ``(E,)``.
+        connected: whether a street is in the largest strongly connected part; bool ``(E,)``.
     """
 
     edges: tuple[Any, ...]
@@ -75,21 +75,21 @@ class Net:
 
     @property
     def stops(self) -> np.ndarray:
-        """Indices of the streets where riders may get on and off."""
+        """Indices of the streets that can have a stop."""
         long = np.array([edge.getLength() >= SHORTEST_M for edge in self.edges])
         return np.flatnonzero(long & self.connected)
 
 
 @dataclass(frozen=True)
 class Streets:
-    """What the files say.
+    """A street graph and its trips.
 
     Attributes:
         town: streets' middles, ways between them and zones.
         origin, destination: nodes of every trip, int64 ``(R,)``.
-        depart_s: when it begins in the file, ``(R,)``.
+        depart_s: its departure in the file, ``(R,)``.
         tide: `WITHIN`, `INWARD` or `OUTWARD`, int64 ``(R,)``.
-        speed: how fast streets are driven, relative to the ways' times, in each slot of the service, ``(S,)``.
+        speed: speed relative to the ways' times, in each slot of the service, ``(S,)``.
         slot_s: length of a slot.
     """
 
@@ -104,13 +104,13 @@ class Streets:
 
 @kept(lambda net, routes, zones, times=None: (net, *routes, *((times,) if times else ())), most=4)
 def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Path | None = None) -> Streets:
-    """The street graph of a network, and what of its trips a fleet may serve; read anew once a file was changed.
+    """The street graph of a network, and the trips that a fleet can serve; read again when a file has changed.
 
     Args:
         net: the network.
         routes: route files with ``<trip>`` or ``<vehicle>`` elements.
-        zones: columns and rows of equal cells that are the zones; empty ones are left out.
-        times: travel times that were measured there.
+        zones: columns and rows of equal cells, which are the zones; empty ones are left out.
+        times: measured travel times of the network.
 
     Raises:
         CityloopError: if a file cannot be read, or nothing in it can be served.
@@ -145,7 +145,7 @@ def read(net: Path, routes: tuple[Path, ...], zones: tuple[int, int], times: Pat
 
 @kept(lambda path: (path,), most=4)
 def read_net(path: Path) -> Net:
-    """The streets of a network; read anew once the file was changed.
+    """The streets of a network; read again when the file has changed.
 
     Raises:
         CityloopError: if it cannot be read, or has no street for passenger cars.
@@ -154,7 +154,7 @@ def read_net(path: Path) -> Net:
 
     try:
         network = sumolib.net.readNet(str(path), withInternal=True)
-    except Exception as error:  # sumolib lets whatever its parser raises through
+    except Exception as error:  # sumolib raises whatever its parser does
         raise CityloopError(f"file {path} cannot be read ({error}): give a SUMO network") from None
     streets = network.getEdges(withInternal=False)
     edges = sorted((edge for edge in streets if edge.allows("passenger")), key=lambda edge: edge.getID())
@@ -176,7 +176,7 @@ def read_net(path: Path) -> Net:
 
 def _in_the_largest_part(start: np.ndarray, end: np.ndarray, streets: int) -> np.ndarray:
     """Whether a street is in the largest strongly connected part of the network; bool ``(streets,)``."""
-    from scipy.sparse import csr_array  # a quarter of what importing all of ours takes
+    from scipy.sparse import csr_array  # a quarter of this package's import time
     from scipy.sparse.csgraph import connected_components
 
     graph = csr_array((np.ones(len(start)), (start, end)), shape=(streets, streets))
@@ -194,7 +194,7 @@ def _across_m(network: Any, link: Any) -> float:
 
 
 def _dead_end(corner: Any) -> bool:
-    """Whether a junction has but one neighbour: where the network was cut out of the city."""
+    """Whether a junction has only one neighbour: there the network was cut out of the city."""
     others = {edge.getToNode().getID() for edge in corner.getOutgoing()}
     return len(others | {edge.getFromNode().getID() for edge in corner.getIncoming()}) <= 1
 
@@ -207,7 +207,7 @@ def _turns(start: np.ndarray, end: np.ndarray) -> Callable[[int], Iterable[int]]
 
 
 def _nearest(street: int, following: Callable[[int], Iterable[int]], stops: dict[int, int]) -> int:
-    """The stop at a street, or at the first one after it that has one, by the number of turns; -1: there is none."""
+    """The stop of a street, or of the street with a stop that is the fewest turns away; -1: there is none."""
     seen, waiting = {street}, deque([street])
     while waiting:
         k = waiting.popleft()
@@ -223,9 +223,9 @@ def _nearest(street: int, following: Callable[[int], Iterable[int]], stops: dict
 def _town(net: Net, delay_s: np.ndarray, stop_s: np.ndarray, zones: tuple[int, int]) -> tuple[Town, dict[int, int]]:
     """Nodes, ways and zones; and street → its stop's node.
 
-    The middle of a street is one node, its stop another beside it: who passes does not pay for stopping, and who picks
-    up two at a stop pays once. From a stop ways lead on to the next streets alone: who has pulled out is past it, and
-    comes back round the block.
+    The middle of a street is one node, its stop another beside it, so that passing vehicles lose no time and two
+    pick-ups at a stop lose it once. Ways from a stop only lead to the next streets: a vehicle that has pulled out is
+    past the stop, and comes back round the block.
     """
     kept = np.flatnonzero(net.connected)
     pull_s = {int(k): float(lost) for k, lost in zip(net.stops, stop_s, strict=True) if lost <= LONGEST_S}
@@ -263,12 +263,12 @@ def _town(net: Net, delay_s: np.ndarray, stop_s: np.ndarray, zones: tuple[int, i
 
 
 def street_of(node: Node) -> str:
-    """The street on which a node of such a town lies."""
+    """The street of a node."""
     return node.id.removesuffix(PASSING)
 
 
 def places_of(site: TransitSite) -> tuple[dict[str, int], dict[str, int]]:
-    """Street → the node of its stop, and the node of its middle for those who pass."""
+    """Street → node of its stop, and street → node of its middle for passing vehicles."""
     passing = {street_of(node): k for k, node in enumerate(site.nodes) if node.id.endswith(PASSING)}
     return {node.id: k for k, node in enumerate(site.nodes) if not node.id.endswith(PASSING)}, passing
 
@@ -285,7 +285,7 @@ def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
     """First street, last street and departure of every trip.
 
     Raises:
-        CityloopError: if a file cannot be read, or holds flows, which say nothing of a single trip.
+        CityloopError: if a file cannot be read, or holds flows, which do not name single trips.
     """
     found = []
     for path in routes:
@@ -295,7 +295,7 @@ def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
             raise CityloopError(f"{path}: flow {flow.get('id')!r} is no trip: let duarouter make vehicles of it")
         named = {route.get("id"): route for route in root.findall("route")}
         for element in root:
-            # Alternatives that duarouter leaves a vehicle lead from and to the same streets.
+            # A vehicle's alternative routes of duarouter begin and end at the same streets.
             route = element.find(".//route") if element.get("route") is None else named.get(element.get("route"))
             if element.tag == "trip" and element.get("from") and element.get("to"):
                 ends = [element.attrib["from"], element.attrib["to"]]
@@ -309,7 +309,7 @@ def trips_of(routes: tuple[Path, ...]) -> list[tuple[str, str, float]]:
 
 
 def depart_s(path: Path, element: ET.Element) -> float:
-    """When a trip or vehicle begins.
+    """Departure of a trip or vehicle, in seconds.
 
     Raises:
         CityloopError: if that is no number.
@@ -323,7 +323,7 @@ def depart_s(path: Path, element: ET.Element) -> float:
 
 
 def chance(streets: Streets, trips: Trips, duration_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """When each trip begins in an episode, and how likely it is to be in one, both ``(R,)``."""
+    """Each trip's beginning in an episode, and the probability that it is in one, both ``(R,)``."""
     time_s = (streets.depart_s - trips.begin_s) * trips.stretch
     wave = trips.tide * np.cos(np.pi * np.clip(time_s / duration_s, 0.0, 1.0))
     share = trips.share * (1.0 + np.choose(streets.tide, [np.zeros_like(wave), wave, -wave]))
@@ -331,7 +331,7 @@ def chance(streets: Streets, trips: Trips, duration_s: float) -> tuple[np.ndarra
 
 
 def usual(streets: Streets, trips: Trips, duration_s: float, slot_s: float) -> np.ndarray:
-    """Mean requests of every zone in each slot of an episode, ``(slots, zones)``; the jitter left aside."""
+    """Mean requests of every zone in each slot of an episode, ``(slots, zones)``, without the jitter."""
     time_s, share = chance(streets, trips, duration_s)
     zone = np.array([node.zone for node in streets.town.nodes])[streets.origin]
     table = np.zeros((int(np.ceil(duration_s / slot_s)), len(streets.town.zones)))
@@ -346,7 +346,7 @@ def usual(streets: Streets, trips: Trips, duration_s: float, slot_s: float) -> n
 
 
 def day(streets: Streets, trips: Trips, duration_s: float, seed: int) -> Day:
-    """The requests of an episode: some of the trips, each a little sooner or later."""
+    """The requests of an episode: a random selection of the trips, shifted in time by the jitter."""
     rng = np.random.default_rng([seed, 12])
     time_s, share = chance(streets, trips, duration_s)
     kept = rng.random(len(share)) < share

@@ -1,7 +1,7 @@
 """A user's own service as three CSV files: street corners, roads, and requests.
 
-A street graph must be right as a whole, so the first row that is not is an error. Requests are taken one by one: a row
-that cannot be served is left out and said why, with its number in the file, and all others are served.
+A street graph must be valid as a whole, so the first invalid row is an error. Requests are independent: a row that
+cannot be served is left out and reported with its number in the file, and all others are served.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ NODES = ("node",)
 or 0; else 1)."""
 
 METRES, DEGREES = ("x_m", "y_m"), ("lat", "lon")
-"""Where a corner is: one pair of columns or the other. Degrees become metres around the middle of all corners."""
+"""Position of a corner, in one of two pairs of columns. Degrees become metres around the middle of all corners."""
 
 ROADS = ("from", "to", "seconds", "metres")
-"""Columns of the roads; also ``both`` (1: it leads both ways; else one way)."""
+"""Columns of the roads; also ``both`` (1: two-way; else one-way)."""
 
 SEPARATORS = ",;\t"
-"""What may stand between the columns of a file; its heading says which."""
+"""Separators of columns; the heading of a file shows which it uses."""
 
 REQUESTS = ("time_s", "from", "to")
-"""Columns of the requests: when the rider wants to go, and between which corners; also ``known_s`` (when it comes in;
-else then), ``party`` (1), ``wheelchair`` (0), ``cancel_s`` (never) and ``absent`` (0). Riders who walk may begin or end
-at a place that is no corner: leave it empty, and fill ``from_x_m`` and ``from_y_m``, or ``to_x_m`` and ``to_y_m``."""
+"""Columns of the requests: the wanted time, and two corners; also, with their defaults, ``known_s`` (the time at which
+the request comes in; ``time_s``), ``party`` (1), ``wheelchair`` (0), ``cancel_s`` (never) and ``absent`` (0). Riders
+who walk may begin or end at a place that is no corner: leave it empty, and fill ``from_x_m`` and ``from_y_m``, or
+``to_x_m`` and ``to_y_m``."""
 
 
 def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
@@ -48,7 +49,7 @@ def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
     Args:
         nodes: the corners.
         roads: between them.
-        with_stops: whether the corners say where stops are, and no feed does.
+        with_stops: whether the stops are those of the corners, not of a feed.
 
     Raises:
         CityloopError: naming the file, the row, what is wrong and the mend.
@@ -89,7 +90,7 @@ def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
 
 
 def projection_of(nodes: Path) -> Projection:
-    """From degrees to the metres of a town whose corners are in degrees.
+    """The projection from degrees to metres of a town whose corners are in degrees.
 
     Raises:
         CityloopError: if they are in metres.
@@ -101,7 +102,7 @@ def projection_of(nodes: Path) -> Projection:
 
 
 def _places(nodes: Path) -> list[tuple[float, float]]:
-    """Where the corners are, in metres."""
+    """Positions of the corners, in metres."""
     found = _columns(nodes, METRES)
     if found is None:
         degrees = _degrees(nodes)
@@ -129,7 +130,7 @@ def _columns(path: Path, names: tuple[str, str]) -> np.ndarray | None:
 
 
 def read_requests(path: Path, town: Town, stops: Stops, room: list[tuple[int, int]], duration_s: float) -> Day:
-    """The requests of a file that can be served, and what is wrong with the others.
+    """The requests of a file that can be served, and problems of the others.
 
     Args:
         path: the file.
@@ -173,7 +174,7 @@ def _request(
     room: list[tuple[int, int]],
     duration_s: float,
 ) -> tuple[float, ...]:
-    """One request as numbers, or a `ValueError` that says what is wrong and what would be right."""
+    """One request as numbers, or a `ValueError` with the problem and its remedy."""
 
     def number(name: str, default: float, fits: Callable[[float], bool], mend: str) -> float:
         text = (row.get(name) or "").strip()
@@ -201,13 +202,13 @@ def _request(
         raise ValueError(f"{needs}, and no vehicle has more than {seats} seats and {places} places: split it")
     cancel = number("cancel_s", math.inf, lambda t: t >= known, f"seconds from known_s, {known:g}, on")
     absent = number("absent", 0.0, lambda n: n in (0.0, 1.0), "1 or 0")
-    # What came in, or was withdrawn, before the service begins is known when it does.
+    # Requests and withdrawals from before the service are known at its beginning.
     there = wanted + to_m / stops.walk.mps
     return (start, end, max(known, 0.0), there, party, wheelchair, max(cancel, 0.0), absent, to_m + from_m)
 
 
 def _end(row: Row, name: str, index: Mapping[str, int], stops: Stops, number: Callable[..., float]) -> End:
-    """One end of a trip, or a `ValueError` that says what is wrong with it."""
+    """One end of a trip, or a `ValueError` with its problem."""
     node, walks = (row.get(name) or "").strip(), stops.walk.metres > 0
     if not node and walks and (row.get(f"{name}_x_m") or "").strip():
         x, y = (number(f"{name}_{axis}", math.nan, math.isfinite, "metres") for axis in METRES)
@@ -220,7 +221,7 @@ def _end(row: Row, name: str, index: Mapping[str, int], stops: Stops, number: Ca
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
-    """Rows of a CSV file with their numbers, the heading being row 1; not those that spreadsheets leave empty."""
+    """Rows of a CSV file with their numbers, the heading being row 1, without empty rows that spreadsheets leave."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             heading = file.readline()
@@ -242,9 +243,9 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, Row]]:
 
 
 def _row(row: Mapping[str | None, Any], path: Path, number: int, columns: int) -> Row:
-    """A row by its columns, letters with their accents: programs write these as one character or as several.
+    """A row by its columns, in Unicode's composed form (NFC): programs write accents as one character or as several.
 
-    Values beyond the last column would be a decimal comma that moved all the others.
+    Values beyond the last column point to a decimal comma that has shifted all others, and are an error.
     """
     if any(row.get(None) or ()):
         raise CityloopError(

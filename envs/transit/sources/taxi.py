@@ -1,9 +1,9 @@
 """Taxi days in the layout of nyc2015 (github.com/tumBAIS/HybridMADRL-AMoD, MIT): zones as nodes, one CSV a day.
 
 ``graph.csv``: for every pair of zones ``distance`` in m, ``travel_time`` in minutes and the ``route``; pairs whose
-route has nothing between are the roads. ``zones.csv``: longitude and latitude. ``trips/DATE.csv``: ``pickup_time`` in
-seconds from the start, ``pickup_ID``, ``dropoff_ID``. ``training_dates.csv`` and ``validation_dates.csv`` say which
-days are for what. Test days are those of ``test_dates.csv``; where that file is absent (the publishers' test days may
+route has no zone between are the roads. ``zones.csv``: longitude and latitude. ``trips/DATE.csv``: ``pickup_time`` in
+seconds from the start, ``pickup_ID``, ``dropoff_ID``. ``training_dates.csv`` and ``validation_dates.csv`` list the
+days of two splits. Test days are those of ``test_dates.csv``; where that file is absent (the publishers' test days may
 be kept elsewhere), every eighth training day is a test day instead and is not trained on.
 """
 
@@ -23,10 +23,10 @@ from envs.transit.site import Node, Road
 from envs.transit.sources.day import Day, Town, plain_day, zones_of
 
 HELD_OUT = 8
-"""Of so many training days one is for tests, where no test days are given."""
+"""One in so many training days is a test day, if no test days are given."""
 
 STEP_S = 60.0
-"""Seconds of ``travel_time``'s unit."""
+"""Seconds in a unit of ``travel_time``."""
 
 EARTH_M = 6_371_000.0
 
@@ -87,7 +87,7 @@ def _dates(path: Path) -> tuple[str, ...]:
 
 
 def date_of(folder: Path, seeds: Seeds, seed: int) -> str:
-    """The day of a seed: a split's seeds go through its days in order, again and again."""
+    """The day of a seed: the seeds of a split cycle through its days in order."""
     split = seeds.split(seed) or "test"
     days = splits(folder)[split]
     return days[(seed - getattr(seeds, split).first) % len(days)]
@@ -147,7 +147,7 @@ def usual(folder: Path, zones: int, slots: int, slot_s: float) -> np.ndarray:
 
 def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin a file with a mark
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin files with a byte-order mark
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error

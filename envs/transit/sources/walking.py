@@ -1,4 +1,4 @@
-"""Riders who are not at a stop walk to one, and from one: which pair of stops suits a trip best."""
+"""Walks to and from stops: the best pair of stops for a trip that does not begin and end at stops."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from envs.transit.sources.day import Day
 from envs.transit.terms import Walk
 
 WEARY = 2.0
-"""A second on foot counts as so many in the vehicle, where stops are chosen (Wardman 2004: about two)."""
+"""Weight of a second on foot, relative to one in the vehicle, in the choice of stops (Wardman 2004: about two)."""
 
 End = int | tuple[float, float]
 """One end of a trip: a node, or a place in metres."""
 
 
 class Stops:
-    """The stops of a town, for those who walk.
+    """The stops of a town, for riders who walk.
 
     Args:
         nodes: the corners.
         matrices: shortest paths between them.
-        walk: how far, and how fast.
+        walk: longest walk, and speed.
 
     Attributes:
         free_s: seconds from node to node.
@@ -47,9 +47,9 @@ class Stops:
         )
 
     def pair(self, origin: End, destination: End) -> tuple[int, int, float, float]:
-        """The two stops with the least time in all, walks counted `WEARY` times, and the metres to and from them.
+        """The two stops with the least total time, walks weighted by `WEARY`, and the metres to and from them.
 
-        Who is at a stop stays there.
+        An end at a stop stays there.
 
         Raises:
             ValueError: if there is no stop near enough, or no road leads from one to another.
@@ -73,7 +73,7 @@ class Stops:
         return int(starts[i]), int(ends[j]), float(to_m[i]), float(from_m[j])
 
     def _near(self, end: End, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Stops that can be walked to, and their metres as the crow flies."""
+        """Stops within walking distance, and their distances in a straight line, in metres."""
         if isinstance(end, int) and self._nodes[end].stop:
             return np.array([end]), np.zeros(1)
         place = self._at[end] if isinstance(end, int) else np.array(end)
@@ -86,7 +86,7 @@ class Stops:
 
 
 def to_stops(day: Day, stops: Stops) -> Day:
-    """The same day, everybody on foot to and from stops; who has none near enough is left out."""
+    """The same day with walks to and from stops, without requests that have no stop within walking distance."""
     found, kept, problems = [], [], list(day.problems)
     for k, ends in enumerate(zip(day.origin.tolist(), day.destination.tolist(), strict=True)):
         try:
