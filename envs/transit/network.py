@@ -31,7 +31,7 @@ def town_of(scenario: TransitScenario) -> Town:
     """Streets and zones.
 
     Raises:
-        CityloopError: if a file is not what it should be.
+        CityloopError: if a file is invalid.
     """
     if scenario.district is not None:
         return district.build(scenario.district).town
@@ -97,7 +97,7 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
     """Requests and speeds of the episode of a seed.
 
     Raises:
-        CityloopError: if a file is not what it should be.
+        CityloopError: if a file is invalid.
     """
     if scenario.district is not None:
         found = district.day(scenario.district, scenario.duration_s, site.matrices, seed)
@@ -114,7 +114,7 @@ def first_s(scenario: TransitScenario) -> float:
     """Time of the first request of the files in an episode, in seconds; 0 where requests are drawn.
 
     Raises:
-        CityloopError: if a file is not what it should be.
+        CityloopError: if a file is invalid.
     """
     if scenario.requests is not None:
         return float(day_of(scenario, load_site(scenario), 0).earliest_s.min())

@@ -72,7 +72,7 @@ class TransitWorld(World):
             program: a `dispatch.Dispatch`: another way to dispatch, without rebalancing.
 
         Raises:
-            CityloopError: if a file is not what it should be, or the program is none.
+            CityloopError: if a file is invalid, or the program is no `Dispatch`.
         """
         if program is not None and not isinstance(program, Dispatch):
             raise CityloopError(f"program is a {type(program).__name__}: give a Dispatch, or a controller without one")

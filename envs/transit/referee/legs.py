@@ -18,7 +18,7 @@ def planned(taxis: Taxis, roads: Roads) -> np.ndarray:
     """Every leg that was driven from one street to another, ``(L, 5)``; see the columns.
 
     Args:
-        taxis: what was driven.
+        taxis: with the drives observed so far.
         roads: the dispatcher's travel times.
     """
     rows = []

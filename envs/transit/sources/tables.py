@@ -52,7 +52,7 @@ def read_town(nodes: Path, roads: Path, with_stops: bool = True) -> Town:
         with_stops: whether the stops are those of the corners, not of a feed.
 
     Raises:
-        CityloopError: naming the file, the row, what is wrong and the mend.
+        CityloopError: naming the file, the row, the problem and the remedy.
     """
     corners, index, zones = [], {}, {}  # type: tuple[list[Node], dict[str, int], dict[str, int]]
     for (k, row), (x, y) in zip(_rows(nodes, NODES), _places(nodes), strict=True):
