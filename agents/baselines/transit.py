@@ -1,7 +1,8 @@
-"""The controllers that operators of demand-responsive fleets use: first come first served, insertion, rebalancing.
+"""Controllers that operators of demand-responsive fleets use: first come first served, insertion, rebalancing.
 
-Those that only dispatch are programs of the plant (`envs.transit.dispatch.Dispatch`): they answer requests and leave
-idle vehicles where they are. Those that rebalance set zones' scores like a policy, over the scenario's own insertion.
+Controllers that only dispatch are programs of the plant (`envs.transit.dispatch.Dispatch`): they answer requests and
+leave idle vehicles where they are. Rebalancing controllers set zones' scores like a policy, over the scenario's own
+insertion.
 """
 
 from __future__ import annotations
@@ -26,34 +27,34 @@ from envs.transit.urgency import Haste, urgency
 
 
 class Local(Controller):
-    """A way to dispatch that the plant carries out by itself.
+    """A dispatch program that the plant carries out by itself.
 
-    Where nobody can run the program (a plant that only takes settings), `act` leaves idle vehicles where they are.
+    In a plant that only takes settings, and cannot run the program, `act` leaves idle vehicles where they are.
 
     Args:
-        program: which.
+        program: the program.
     """
 
     def __init__(self, program: Dispatch):
         self.name, self.program = program.name, program
 
     def act(self, readings: Readings, observation: Observation) -> Requests:
-        """Scores of the vehicles as they stand, and no urgency, ``(N, 2)``."""
+        """Scores of the vehicles' present positions, and no urgency, ``(N, 2)``."""
         return _settings(available(readings) + NOTHING)
 
 
 def _settings(weights: np.ndarray, urgency: float = 0.0) -> Requests:
-    """Shares in proportion to weights as scores, and everywhere the same urgency, ``(N, 2)``."""
+    """Scores of shares in proportion to weights, and one urgency for all zones, ``(N, 2)``."""
     return np.stack([scores_of(weights), np.full(len(weights), urgency)], axis=1)
 
 
 def solo(site: TransitSite) -> Controller:
-    """First come first served by the vehicle that is there soonest, one party at a time."""
+    """First come first served by the vehicle that arrives first, one party at a time."""
     return Local(Dispatch("solo", (0.0, 1.0, 0.0, 0.0), pooled=False))
 
 
 def nearest(site: TransitSite) -> Controller:
-    """The vehicle that is there soonest, shared where promises allow it."""
+    """The vehicle that arrives first, shared where promises allow it."""
     return Local(Dispatch("nearest", (1e-3, 1.0, 1e-3, 1e-3)))
 
 
@@ -72,17 +73,17 @@ BATCH_S = 15.0
 
 
 def batched(site: TransitSite) -> Controller:
-    """Requests gathered and given to vehicles together, by a set partition over trips of one or two parties (HiGHS)."""
+    """Requests gathered and assigned together, by a set partition over trips of one or two parties (HiGHS)."""
     return Local(Dispatch("batch", site.costs.tuple, batch_s=BATCH_S))
 
 
 PERIOD_S = 300.0
-"""Between two rebalancings in proportion to demand: tuned on training days (`training.tuning.transit`); more often is
-worse."""
+"""Seconds between two rebalancings in proportion to demand, tuned on training days (`training.tuning.transit`); shorter
+periods are worse."""
 
 
 class _Rebalancing(Controller):
-    """Base of the controllers that say where idle vehicles should stand, every so often; in between they stay.
+    """Base of controllers that set where idle vehicles should stand once a period; in between vehicles stay.
 
     Args:
         site: the service.
@@ -104,7 +105,7 @@ class _Rebalancing(Controller):
         """Scores, and no urgency, ``(N, 2)``."""
         due = self._decision % self._every == 0
         self._decision += 1
-        return _settings(self.weights(readings) if due else available(readings) + NOTHING)  # else nobody moves
+        return _settings(self.weights(readings) if due else available(readings) + NOTHING)  # else no vehicle moves
 
     def weights(self, readings: Readings) -> np.ndarray:
         """Shares in proportion to these, all above 0, ``(N,)``."""
@@ -112,9 +113,9 @@ class _Rebalancing(Controller):
 
 
 class Reactive(_Rebalancing):
-    """Insertion, and idle vehicles to zones in proportion to their recent requests, by a minimum-cost flow.
+    """Insertion, and idle vehicles sent to zones in proportion to recent requests, by a minimum-cost flow.
 
-    Vehicles that are on their way to a zone, or will soon be free there, count as being there.
+    Vehicles on their way to a zone, or soon free there, count as being there.
     """
 
     name = "reactive"
@@ -125,10 +126,10 @@ class Reactive(_Rebalancing):
 
 
 class Coverage(_Rebalancing):
-    """Insertion, and idle vehicles one by one to where they are most likely to be needed.
+    """Insertion, and idle vehicles sent one by one to where they are most likely to be needed.
 
-    Requests of a zone within the time ahead are taken for Poisson, their mean half from the past and half from the
-    recent ones; the k-th vehicle of a zone is worth the probability that k or more come (the marginal of expected
+    Requests of a zone within the horizon are taken as Poisson, with the average of usual and recent requests as their
+    mean; the k-th vehicle of a zone is worth the probability that k or more come (the marginal of expected
     coverage, so the greedy choice is optimal).
     """
 
@@ -140,7 +141,7 @@ class Coverage(_Rebalancing):
         recent = readings["requests"] * timing.ahead_s / timing.recent_s
         usual = np.where(np.isfinite(readings["expected"]), readings["expected"], recent)
         mean = 0.5 * (recent + usual)
-        if not mean.any():  # nothing is known of any zone: all stay where they are
+        if not mean.any():  # no demand is known: all stay where they are
             return available(readings) + NOTHING
         counts = np.zeros(len(mean))
         gain = poisson.sf(0, mean)
@@ -152,10 +153,10 @@ class Coverage(_Rebalancing):
 
 
 class Foreseen(_Rebalancing):
-    """Insertion, and idle vehicles one by one to where they are most likely to be needed, by the demand forecast.
+    """Insertion, and idle vehicles sent one by one to where they are most likely to be needed, by the demand forecast.
 
-    As `Coverage`, but requests to come are what `agents.monitors.demand` says after the recent ones: the past's mean,
-    by today's levels of town and zone, negative binomial.
+    As `Coverage`, but with the forecast of `agents.monitors.demand`: the usual mean, scaled by today's levels of town
+    and zone after the recent requests, negative binomial.
     """
 
     name = "forecast"
@@ -166,28 +167,28 @@ class Foreseen(_Rebalancing):
         begin_s = max(now_s - timing.recent_s, 0.0)
         usual, counted = self.site.expected(begin_s, now_s - begin_s), readings["requests"]
         expected = readings["expected"]
-        if not (np.isfinite(usual).all() and np.isfinite(expected).all()):  # no past: recent requests are all there is
+        if not (np.isfinite(usual).all() and np.isfinite(expected).all()):  # no past: only recent requests are known
             usual, expected = counted, counted * timing.ahead_s / timing.recent_s
         factor, shape = levels_after(counted[None], np.maximum(usual, LEAST)[None], np.zeros(1), Levels())
-        told = Forecast(factor * expected, shape)
+        forecast = Forecast(factor * expected, shape)
         counts = np.zeros(len(expected))
-        gain = told.beyond(counts)
+        gain = forecast.beyond(counts)
         for _ in range(int(available(readings).sum())):
             counts[int(gain.argmax())] += 1
-            gain = told.beyond(counts)
+            gain = forecast.beyond(counts)
         return counts + NOTHING
 
 
 class Standby(Controller):
-    """Insertion, and idle vehicles to where they shorten the wait most that the next request has to expect.
+    """Insertion, and idle vehicles sent to where they most shorten the expected wait of the next request.
 
-    At every decision; see `envs.transit.standby`. A wait weighs the more, the fewer riders wait for each vehicle; see
-    `envs.transit.urgency`.
+    Vehicles move at every decision, see `envs.transit.standby`. A wait weighs more when fewer riders wait for each
+    vehicle, see `envs.transit.urgency`.
 
     Args:
         site: the service.
-        reckoning: of the expected wait.
-        haste: how urgent a wait is.
+        reckoning: parameters of the expected wait.
+        haste: parameters of the urgency.
     """
 
     name = "standby"
@@ -202,7 +203,7 @@ class Standby(Controller):
 
 
 class Even(_Rebalancing):
-    """Insertion, and equally many idle vehicles in every zone."""
+    """Insertion, and the same number of idle vehicles in every zone."""
 
     name = "even"
 
@@ -223,10 +224,10 @@ CONTROLLERS: dict[str, Callable[[Any], Controller]] = {
     "forecast": Foreseen,
     "standby": Standby,
 }
-"""Name → how to build the controller for a site."""
+"""Name → constructor of the controller for a site."""
 
 REFERENCES = ("nearest", "insertion", "reactive", "coverage", "standby")
-"""Those that training is measured against."""
+"""Controllers that training is compared with."""
 
 FALLBACK = "reactive"
-"""Who takes over when a policy cannot answer."""
+"""The controller that takes over when a policy cannot answer."""

@@ -15,9 +15,9 @@ from envs.transit.features import ZONE_FEATURES
 class ZonePolicy(PolicyNetwork):
     """Where a fleet's idle vehicles should stand, and how urgent a wait is: a rule plus a correction.
 
-    The rule is that of vehicles that stand by (`agents.baselines.transit.Standby`): features hold its scores and its
-    urgency. The correction's last layer starts at zero, so an untrained policy is exactly that rule. Every zone is
-    looked at alone and alike: one policy fits any number of zones.
+    The rule is standing by (`agents.baselines.transit.Standby`), whose scores and urgency are among the features. The
+    correction's last layer starts at zero, so an untrained policy is exactly that rule. The network is applied to each
+    zone alone, so one policy fits any number of zones.
 
     Args:
         shapes: the observation's parts.
@@ -34,8 +34,8 @@ class ZonePolicy(PolicyNetwork):
         self.correction = nn.Linear(width, 2)
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
-        # A score's unit is a factor of e^8 on a zone's share: exploration has to be much finer than of the urgency, and
-        # fine enough that vehicles are seldom sent about for it every minute.
+        # A score's unit is a factor of e^8 on a zone's share: its exploration has to be much finer than that of the
+        # urgency, and fine enough that it seldom sends vehicles about every minute.
         self.log_std = nn.Parameter(torch.tensor([-4.0, -1.5]))
 
     def forward(self, parts: Parts) -> Tensor:

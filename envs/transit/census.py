@@ -1,4 +1,4 @@
-"""What a dispatch centre counts at a moment, zone by zone, and what happened since the last."""
+"""What a dispatch centre counts at a moment, zone by zone, and the reward's inputs since the last decision."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.readings import Readings
-from envs.transit import events, rests
-from envs.transit.clock import Roads
-from envs.transit.fleet import ABOARD, REFUSED, WAITING, Fleet, Riders
+from envs.transit.kernel import driver_breaks
+from envs.transit.kernel.fleet import ABOARD, BEGIN, END, REFUSED, WAITING, Fleet, Riders
+from envs.transit.kernel.travel_times import Roads
+from envs.transit.record import events
 from envs.transit.site import TransitSite
 
 if TYPE_CHECKING:
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Moment:
-    """What counts at a moment, beside the arrays of a fleet and its riders.
+    """A moment, beside the arrays of a fleet and its riders.
 
     Attributes:
-        now_s: when, by the arrays' clock.
+        now_s: the present, by the arrays' clock.
         time_s: seconds since the service began.
-        busy, standing, travelling: which vehicles have something to do; which have not, and stand ready, or are on
-            their way to stand somewhere, bool ``(V,)``.
+        busy, standing, travelling: vehicles that have something to do, that stand idle, and that are idle on their way
+            to stand by, bool ``(V,)``.
         asked: origins of the requests of the past ``recent_s``, nodes.
-        refused: of those that were refused.
-        expected: requests to be expected, ``(N,)``; NaN: unknown.
-        speed: on the streets, relative to free flow.
+        refused: origins of those that were refused.
+        expected: expected requests, ``(N,)``; NaN: unknown.
+        speed: speed on the streets, relative to free flow.
     """
 
     now_s: float
@@ -44,14 +45,14 @@ class Moment:
 
 
 def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
-    """The readings of this moment of a simulated service."""
+    """The present readings of a simulated service."""
     riders, now_s, timing = service.riders, service.now_s, site.timing
     first, until = np.searchsorted(riders.known_s, [now_s - timing.recent_s, now_s], side="left")
     recent = np.arange(first, until)
     moment = Moment(
         now_s,
         now_s if np.isfinite(now_s) else duration_s,
-        ~service.free & (service.fleet.shift_s[:, 0] <= now_s),
+        ~service.free & (service.fleet.shift_s[:, BEGIN] <= now_s),
         service.standing,
         service.travelling,
         riders.origin[recent],
@@ -63,16 +64,16 @@ def take(service: Service, site: TransitSite, duration_s: float) -> Readings:
 
 
 def count(site: TransitSite, fleet: Fleet, riders: Riders, moment: Moment) -> Readings:
-    """The readings of a moment, of any fleet."""
+    """The readings of any fleet at a moment."""
     now_s, timing, zone_of, zones = moment.now_s, site.timing, site.zone_of, len(site.zones)
 
     def by_zone(nodes: np.ndarray) -> np.ndarray:
         return np.bincount(zone_of[nodes], minlength=zones).astype(np.float64)
 
     busy = np.flatnonzero(moment.busy)
-    last = rests.last_stop(fleet, riders)
+    last = driver_breaks.last_stop(fleet, riders)
     soon = busy[fleet.leave_s[busy, last[busy]] <= now_s + timing.ahead_s]
-    soon = soon[fleet.shift_s[soon, 1] > now_s + timing.ahead_s]  # who goes home is not free
+    soon = soon[fleet.shift_s[soon, END] > now_s + timing.ahead_s]  # vehicles whose shift ends are not free
     ends, free_s = fleet.node[soon, last[soon]], fleet.leave_s[soon, last[soon]] - now_s
     waiting, aboard = (np.flatnonzero(riders.state == state) for state in (WAITING, ABOARD))
     here = waiting[riders.earliest_s[waiting] <= now_s]
@@ -104,22 +105,22 @@ def _mean(zone: np.ndarray, values: np.ndarray, zones: int) -> np.ndarray:
 
 
 def speed_at(roads: Roads, now_s: float) -> float:
-    """How fast streets are driven at a moment, relative to free flow."""
+    """Speed on the streets at a moment, relative to free flow."""
     return float(roads.speed[np.clip(int(now_s // roads.slot_s), 0, len(roads.speed) - 1)])
 
 
 def since(service: Service, site: TransitSite, before_s: float, seen: int) -> dict[str, Any]:
-    """What happened since a moment, from the events that were written since.
+    """Waits, refusals and driving since a moment, from the events recorded since.
 
     Args:
         service: the running service.
         site: its zones.
         before_s: that moment.
-        seen: rows of the log by then.
+        seen: number of rows of the log at that moment.
 
     Returns:
-        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone, stranded ones too; ``detour_s``: by
-        which the rides that ended were longer than direct ones; ``empty_m``: driven with nobody aboard.
+        ``waited_s``: seconds of waiting by zone; ``refused``: parties by zone, stranded ones included; ``detour_s``:
+        time by which completed rides exceeded direct ones; ``empty_m``: distance driven with nobody aboard.
     """
     log, riders, zones = service.log, service.riders, len(site.zones)
     rows = slice(seen, int(log.used[0]))

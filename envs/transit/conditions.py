@@ -1,4 +1,4 @@
-"""What a dispatcher is to be told of."""
+"""Conditions that a dispatcher is alerted to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from envs.core.readings import Readings
 from envs.transit.site import TransitSite
 
 REFUSED, ASKED = 0.2, 10.0
-"""Share of the recent requests that was refused, of so many at least."""
+"""Least share of recent requests that were refused, and least number of recent requests, for an alert."""
 
 
 def conditions(site: TransitSite, readings: Readings) -> list[Condition]:
-    """That many riders are refused, and in which zone most."""
+    """An alert if many riders are refused, naming the zone with most refusals."""
     asked, refused = readings["requests"], readings["refused"]
     if asked.sum() < ASKED or refused.sum() < REFUSED * asked.sum():
         return []

@@ -1,4 +1,4 @@
-"""What a dispatch centre cannot report: riders that nobody carries, parties that never asked."""
+"""Readings that a dispatch centre cannot report: riders that no vehicle carries, parties that never asked."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TransitConsistency:
         self.concerns = {"zone": np.eye(n, dtype=bool), "service": np.ones((n, 1), dtype=bool)}
 
     def residuals(self, before: Readings | None, now: Readings, seconds: float) -> Mapping[str, np.ndarray]:
-        """How far readings are from each rule: parties, the share of the fleet that came or went, seconds."""
+        """Violation of each rule: in parties, as a share of the fleet, in seconds."""
         aboard = now["aboard"].sum()
         found = {
             "riders": np.abs([aboard - now["coming"].sum()]),

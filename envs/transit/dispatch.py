@@ -1,4 +1,4 @@
-"""Ways to dispatch that the plant can carry out by itself, as data: no simulator is needed to name one."""
+"""Dispatch programs that the plant carries out by itself, as data that can be named without the simulator."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Dispatch:
-    """How requests are dispatched, where it is not as the scenario says: what a local program of the plant is.
+    """A local program of the plant: how requests are dispatched, in place of the scenario's own dispatch.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         weights: of an insertion's cost: added driving, wait, ride, others' delay.
         pooled: whether parties may share a vehicle.
-        batch_s: requests are gathered for so long and then answered together; 0: each at once.
+        batch_s: seconds for which requests are gathered and then answered together; 0: each at once.
     """
 
     name: str

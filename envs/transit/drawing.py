@@ -1,6 +1,6 @@
-"""A service as pictures: how long people waited where, under each controller, and one episode on the map.
+"""Pictures of a service: waits by zone under each controller, and one episode on the map.
 
-The first is part of every evaluation; the second is for looking at a finished episode of a world of one's own:
+The first is part of every evaluation. The second shows a finished episode of any world:
 ``draw_episode(loop.world).savefig("episode.png")``.
 """
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.transit import events
-from envs.transit.ledger import Ledger
+from envs.transit.record import events
+from envs.transit.record.ledger import Ledger
 from envs.transit.site import TransitSite
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ TINTS = "viridis_r"
 
 
 def draw_map(site: TransitSite, found: Mapping[str, Mapping[str, float]], indicator: str) -> Any:
-    """A panel a controller; the number and the colour at a zone are its value.
+    """One panel for each controller; the number and the colour at a zone are its value.
 
     Args:
         site: the town.
         found: controller → zone → value.
-        indicator: what the value is.
+        indicator: name of the value.
     """
     from matplotlib.figure import Figure
 
@@ -71,10 +71,10 @@ def draw_map(site: TransitSite, found: Mapping[str, Mapping[str, float]], indica
 
 
 def draw_episode(world: TransitWorld) -> Any:
-    """A finished episode: where people asked and were refused, where vehicles stand at its end; how long people waited.
+    """A finished episode: origins of requests and refusals, final positions of vehicles, and the distribution of waits.
 
     Args:
-        world: whose last episode has ended.
+        world: a world whose episode has ended.
     """
     from matplotlib.figure import Figure
 
@@ -108,7 +108,7 @@ def draw_episode(world: TransitWorld) -> Any:
 
 
 def _light(colour: tuple[float, ...]) -> bool:
-    """Whether black is read more easily on a colour than white: by its relative luminance (WCAG 2)."""
+    """Whether black is more legible on a colour than white, by its relative luminance (WCAG 2)."""
     values = np.array(colour[:3])
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))

@@ -1,7 +1,7 @@
-"""Readings → what a policy sees of a zone: its vehicles and riders, those near it, and the whole service.
+"""Readings → features of a zone: its vehicles and riders, those near it, and the whole service.
 
-Every zone is described alike, so one policy fits any number of zones and vehicles. Numbers of vehicles and riders are
-relative to the vehicles that a zone has on average; all other scales are fixed.
+All zones have the same features, so one policy fits any number of zones and vehicles. Numbers of vehicles and riders
+are relative to the mean number of vehicles per zone; all other scales are fixed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ COUNTED = (
     *("idle_veh", "inbound_veh", "soon_veh", "busy_veh", "aboard", "coming"),
     *("waiting", "booked", "requests", "refused"),
 )
-"""Readings that are numbers of something in a zone."""
+"""Readings that count vehicles, parties or requests of a zone."""
 
 NEAR = ("idle_veh", "soon_veh", "waiting", "requests", "expected")
-"""What is also seen of the zones around, the more the nearer they are."""
+"""Readings that are also summed over the other zones, weighted by nearness."""
 
 ZONE_FEATURES = (
     *COUNTED,
@@ -38,9 +38,9 @@ ZONE_FEATURES = (
     "urgency",
     "speed",
 )
-"""Columns of the part ``zone``. ``mean_…``: over all zones. The four before ``urgency`` are scores (`targets`), those
-of shares in proportion to recent requests, to expected ones, of the vehicles as they stand now, and after the moves of
-`standby`; ``urgency`` is what `urgency` says, the same everywhere."""
+"""Columns of the part ``zone``. ``mean_…``: over all zones. The four before ``urgency`` are scores (`targets`): of
+shares in proportion to recent requests, to expected requests, to present vehicles, and to vehicles after the moves of
+`standby`. ``urgency`` is the rule's (`urgency`), the same in all zones."""
 
 STATE_FEATURES = ("idle_veh", "soon_veh", "waiting", "requests", "expected", "aboard")
 """Columns of a central critic's state, a row a zone."""
@@ -49,7 +49,7 @@ NEAR_S = 300.0
 """Seconds of driving over which a zone's weight among the near ones falls to 1/e."""
 
 LARGEST = 10.0
-"""Features are kept within this, either way."""
+"""Bound of the absolute value of a feature."""
 
 
 class TransitFeatures:
@@ -77,7 +77,7 @@ class TransitFeatures:
         counts = {name: readings[name] / self._scale for name in COUNTED}
         known = np.isfinite(readings["expected"])
         timing = self.site.timing
-        recent = readings["requests"] * (timing.ahead_s / timing.recent_s)  # the best guess where none is given
+        recent = readings["requests"] * (timing.ahead_s / timing.recent_s)  # used where no forecast is given
         expected = np.where(known, readings["expected"], recent)
         counts["expected"] = expected / self._scale
         columns = [
@@ -98,6 +98,6 @@ class TransitFeatures:
         return np.clip(np.stack(columns, axis=1), -LARGEST, LARGEST).astype(np.float32)
 
     def state(self, readings: Readings) -> np.ndarray:
-        """What a central critic sees, float32 ``(N, 6)``: columns `STATE_FEATURES`."""
+        """Input of a central critic, float32 ``(N, 6)``: columns `STATE_FEATURES`."""
         columns = self._columns(readings)
         return columns[:, [ZONE_FEATURES.index(name) for name in STATE_FEATURES]]

@@ -1,4 +1,4 @@
-"""What a dashboard shows of a demand-responsive fleet."""
+"""Figures of a demand-responsive fleet for dashboards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from envs.transit.site import TransitSite
 
 
 def gauges(site: TransitSite, readings: Readings) -> Gauges:
-    """Parties that wait or ride, vehicles without work, and recent requests with those that were refused."""
+    """Parties waiting and aboard, idle vehicles, recent requests and refusals."""
     return {
         "waiting": total(readings["waiting"]),
         "aboard": total(readings["aboard"]),

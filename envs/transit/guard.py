@@ -1,8 +1,8 @@
-"""Requests of zones → settings that may always be carried out.
+"""Requests of zones → settings that can always be carried out.
 
-What riders were promised is safe already: no setting reaches past the insertion kernel, which keeps every window, ride,
-seat and shift. What is left to guard is that settings make sense: within their range, with the rule of practice where a
-zone asks for nothing, and no vehicle sent to a zone where none may stand.
+Promises to riders are safe already: no setting reaches past the insertion kernel, which keeps every window, ride, seat
+and shift. The guard makes sure that settings are meaningful: within their range, the rule of practice where a zone asks
+for nothing, and no vehicle sent to a zone where none may stand.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from envs.transit.site import TransitSite
 from envs.transit.targets import demand_weights, scores_of
 
 SCORE, URGENCY = range(2)
-"""Columns of a request: what share of the idle vehicles should stand here (`targets.shares_of`), and how much more than
-usual a wait here counts when vehicles are chosen: `FASTER` to the power of it."""
-
-FASTER = 4.0
+"""Columns of a request: the zone's score, from which its share of the idle vehicles follows (`targets.shares_of`), and
+the urgency: a wait here weighs `terms.URGENCY_BASE` to its power times as much as usual when vehicles are chosen."""
 
 CLOSED = -1.0
-"""Score of a zone in which no vehicle may stand; the world sends none there whatever its share."""
+"""Score of a zone in which no vehicle may stand; the world sends none there, whatever its share."""
 
 
 class TransitGuard:
@@ -38,13 +36,13 @@ class TransitGuard:
         self._closed = site.stands < 0
 
     def mask(self, readings: Readings) -> np.ndarray:
-        """Settings are continuous: nothing to choose from, ``(N, 0)``."""
+        """Settings are continuous: there are no discrete choices, ``(N, 0)``."""
         return np.zeros((len(self.site.zones), 0), dtype=bool)
 
     def check(
         self, readings: Readings, requests: Requests, mask: np.ndarray | None = None
     ) -> tuple[Commands, list[Intervention]]:
-        """Settings to carry out ``(N, 2)``, and what was changed and why. Accepts anything."""
+        """Settings to carry out ``(N, 2)``, and changes with their reasons. Accepts any request."""
         asked = as_numbers(requests, len(self.site.zones), 2)
         wanted = asked.copy()
         silent = np.isnan(wanted)

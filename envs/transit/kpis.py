@@ -1,27 +1,23 @@
-"""What an episode was worth, from its events and nothing else."""
+"""Indicators of an episode, computed from its events alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from envs.transit import events
-from envs.transit.events import Log
-from envs.transit.ledger import Ledger
-from envs.transit.verdict import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
-
-if TYPE_CHECKING:
-    from envs.transit.fleet import Fleet, Riders
+from envs.transit.kernel.fleet import BEGIN, END, FULL, LEFT, Fleet, Riders
+from envs.transit.record import events
+from envs.transit.record.events import Log
+from envs.transit.record.ledger import Ledger
+from envs.transit.record.promises import SHORT_M, broken_promises, lowest_left, missed_breaks, overtime_s
 
 REFUSED_MIN = 30.0
-"""A refused party counts in the headline as if it had waited so long: about what walking, or the next bus, takes."""
+"""Minutes of waiting that a refused party counts as in the headline: about those of walking, or of the next bus."""
 
 FEW = 5
-"""A zone with fewer parties served is no zone to be compared."""
+"""Least number of parties of a zone that is compared."""
 
 PARTS = 12
-"""Into so many equal parts an episode is cut, to tell busy times from quiet ones."""
+"""Number of equal parts of an episode, of which some are busy and the others quiet."""
 
 KPIS = {
     "wait_min": "wait of all parties, a refused one counted as 30 min: no policy gets better by refusing",
@@ -87,14 +83,14 @@ def indicators(
 
     Args:
         log: all rows, in the order of time.
-        fleet: for rooms and shifts.
-        riders: what was asked and promised.
+        fleet: capacities and shifts.
+        riders: requests and promises.
         zone_of: zone of every node.
         end_s: when the service ended, for shifts that have no end.
-        walk_m: of every rider on foot, ``(R,)``; None: nobody walks.
-        breaks: of the drivers, see `rests`, ``(V, 3)``; None: there are none.
-        batteries: as shifts begin, see `Fleet`, ``(V, 3)``; None: they never end.
-        margin_s: what of a promise plans keep in hand.
+        walk_m: distance of every rider on foot, ``(R,)``; None: nobody walks.
+        breaks: of the drivers, see `kernel.driver_breaks`, ``(V, 3)``; None: there are none.
+        batteries: at the beginning of shifts, see `Fleet`, ``(V, 3)``; None: unlimited range.
+        margin_s: reserve that plans keep of a promise.
     """
     ledger = Ledger(log, riders)
     picked, unserved = np.isfinite(ledger.picked_s) & ledger.steady, ledger.unserved & ledger.steady
@@ -104,7 +100,8 @@ def indicators(
     drove = log.kind == events.DROVE
     metres, load = log.metres[drove], log.load[drove]
     refusals = log.load[log.kind == events.REFUSED]
-    hours = float(np.sum(np.clip(fleet.shift_s[:, 1], 0.0, end_s) - np.clip(fleet.shift_s[:, 0], 0.0, end_s))) / 3600
+    shifts_s = np.clip(fleet.shift_s, 0.0, end_s)
+    hours = float(np.sum(shifts_s[:, END] - shifts_s[:, BEGIN])) / 3600
     zones = places(ledger, riders, zone_of, int(zone_of.max()) + 1)
     waits, served = zones["wait_min"], zones["served_pct"]
     broken, missed = (
@@ -152,7 +149,7 @@ def indicators(
 
 
 def _charging(log: Log, batteries: np.ndarray | None) -> dict[str, float]:
-    """What vehicles did at chargers, and how far down their batteries were."""
+    """Stays at chargers, and the lowest charge of any battery."""
     ends = np.flatnonzero(log.kind == events.UNPLUGGED)
     began_s = {}
     seconds = 0.0
@@ -164,9 +161,9 @@ def _charging(log: Log, batteries: np.ndarray | None) -> dict[str, float]:
     found = {"charges": len(ends), "charging_h": seconds / 3600, "charged_km": log.metres[ends].sum() / 1000}
     least, empty = 100.0, 0.0
     for v, battery in enumerate(() if batteries is None else batteries):
-        if np.isfinite(battery[0]):
+        if np.isfinite(battery[LEFT]):
             lowest_m = lowest_left(log, v, battery)
-            least, empty = min(least, 100.0 * lowest_m / float(battery[1])), empty + (lowest_m < -SHORT_M)
+            least, empty = min(least, 100.0 * lowest_m / float(battery[FULL])), empty + (lowest_m < -SHORT_M)
     return {**{name: float(value) for name, value in found.items()}, "lowest_charge_pct": least, "ran_empty": empty}
 
 
@@ -195,7 +192,7 @@ def places(ledger: Ledger, riders: Riders, zone_of: np.ndarray, zones: int) -> d
 
 
 def _by_street(log: Log, ledger: Ledger, riders: Riders, margin_s: float) -> dict[str, float]:
-    """What streets made late."""
+    """Lateness caused by streets."""
     owed = ledger.owed & np.isfinite(ledger.picked_s)
     late = owed & ~ledger.kept() & ledger.excused(margin_s)
     minutes = np.maximum(ledger.picked_s - riders.latest_s, ledger.ride_s - riders.limit_s)[late] / 60

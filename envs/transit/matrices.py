@@ -1,6 +1,6 @@
 """A road graph → matrices of travel times, lengths and next nodes, by shortest paths.
 
-Files, zones and stops are `network`'s; what the time of day does to these times is `clock`'s.
+Files, zones and stops are handled in `network`; speeds by time of day in `kernel.travel_times`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Matrices:
     """
 
     def __init__(self, count: int, start: np.ndarray, end: np.ndarray, seconds: np.ndarray, metres: np.ndarray):
-        from scipy.sparse import csr_array  # a quarter of what importing all of ours takes
+        from scipy.sparse import csr_array  # a quarter of this package's import time
         from scipy.sparse.csgraph import dijkstra
 
         order = np.lexsort((seconds, end, start))  # of parallel roads the quickest
-        order = order[start[order] != end[order]]  # one that leads back to its own corner is on no path
+        order = order[start[order] != end[order]]  # loops are on no path
         start, end, seconds, metres = start[order], end[order], seconds[order], metres[order]
         first = np.ones(len(start), bool)
         first[1:] = (start[1:] != start[:-1]) | (end[1:] != end[:-1])
@@ -43,7 +43,7 @@ class Matrices:
         self.metres = self._along(length)
 
     def _along(self, length: np.ndarray) -> np.ndarray:
-        """Metres of every path: those of its beginning, of one road, then of two, four, …, and of what comes after."""
+        """Length of every path, by doubling: of its first road, of its first two, four, …, plus the rest."""
         target, reached = np.broadcast_to(np.arange(len(length)), length.shape), self.hop
         total = np.take_along_axis(length, reached, axis=1)
         while True:

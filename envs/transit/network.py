@@ -1,4 +1,4 @@
-"""A scenario → its site, and an episode's day: which source says what. How each is read, its own file knows."""
+"""A scenario → its site, and the day of an episode. Each source is read by a module of its own in `sources`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import numpy as np
 
 from envs.core.files import kept
 from envs.core.told import warn_once
-from envs.transit import district, gtfs, streets, tables, taxi
-from envs.transit.day import Day, Town
 from envs.transit.matrices import Matrices
 from envs.transit.scenarios import TransitScenario, feed_files
 from envs.transit.site import TransitSite
-from envs.transit.walking import Stops, to_stops
+from envs.transit.sources import district, gtfs, streets, tables, taxi
+from envs.transit.sources.day import Day, Town
+from envs.transit.sources.walking import Stops, to_stops
 
 LOGGER = logging.getLogger(__name__)
 
 SHOWN = 5
-"""So many stops that cannot be used are named one by one; then they are counted."""
+"""Unusable stops that are reported one by one; the others are counted."""
 
 SLOT_S = 300.0
-"""Slots in which usual requests are kept."""
+"""Length of the slots of usual requests."""
 
 
 def town_of(scenario: TransitScenario) -> Town:
     """Streets and zones.
 
     Raises:
-        CityloopError: if a file is not what it should be.
+        CityloopError: if a file is invalid.
     """
     if scenario.district is not None:
         return district.build(scenario.district).town
@@ -46,7 +46,7 @@ def town_of(scenario: TransitScenario) -> Town:
 
 @kept(lambda nodes, roads, feed, snap_m: (nodes, roads, *feed_files(feed)))
 def _own_town(nodes: Path, roads: Path, feed: Path | None, snap_m: float) -> Town:
-    """A user's own, with the stops of a GTFS feed if there is one."""
+    """A user's own town, with the stops of a GTFS feed if there is one."""
     town = tables.read_town(nodes, roads, with_stops=feed is None)
     if feed is None:
         return town
@@ -94,10 +94,10 @@ def _streets(scenario: TransitScenario) -> streets.Streets:
 
 
 def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
-    """What happens in the episode of a seed: requests and speeds.
+    """Requests and speeds of the episode of a seed.
 
     Raises:
-        CityloopError: if a file is not what it should be.
+        CityloopError: if a file is invalid.
     """
     if scenario.district is not None:
         found = district.day(scenario.district, scenario.duration_s, site.matrices, seed)
@@ -111,10 +111,10 @@ def day_of(scenario: TransitScenario, site: TransitSite, seed: int) -> Day:
 
 
 def first_s(scenario: TransitScenario) -> float:
-    """When the first request of the files comes in an episode, in seconds; 0 where requests are drawn.
+    """Time of the first request of the files in an episode, in seconds; 0 where requests are drawn.
 
     Raises:
-        CityloopError: if a file is not what it should be.
+        CityloopError: if a file is invalid.
     """
     if scenario.requests is not None:
         return float(day_of(scenario, load_site(scenario), 0).earliest_s.min())
@@ -138,7 +138,7 @@ def _own(scenario: TransitScenario, matrices: Matrices) -> Day:
 
 
 def _joined(day: Day, site: TransitSite) -> Day:
-    """The same without those who ask to go where no road leads: for each of them a problem."""
+    """The same without requests between corners that no road joins; each of them becomes a problem."""
     joined = np.isfinite(site.matrices.free_s[day.origin, day.destination])
     names = [node.id for node in site.nodes]
     problems = tuple(
@@ -149,7 +149,7 @@ def _joined(day: Day, site: TransitSite) -> Day:
 
 
 def _with_speeds(day: Day, scenario: TransitScenario) -> Day:
-    """The same under the scenario's own speeds, each for an equal part of the episode."""
+    """The same with the scenario's own speeds, each for an equal part of the episode."""
     if not scenario.speeds:
         return day
     return replace(day, speed=np.array(scenario.speeds), slot_s=scenario.duration_s / len(scenario.speeds))

@@ -1,4 +1,4 @@
-"""What a dispatch centre knows of its zones, by number of vehicles, parties and requests."""
+"""The readings of a dispatch centre: vehicles, parties and requests of its zones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Columns whose names have no unit count parties (``aboard``, ``coming``, ``waitin
 def cross_check(site: TransitSite, readings: Readings) -> None:
     """Refuse readings that contradict each other or the site.
 
-    More vehicles than there are, more that are soon free than are busy, more refused than asked for.
+    More vehicles than the fleet has, more vehicles soon free than busy, or more refusals than requests.
 
     Raises:
         ReadingError: naming the column.

@@ -1,4 +1,4 @@
-"""What is wanted: short waits, nobody refused, short rides, little empty driving. How much, the scenario says."""
+"""The reward: short waits, no refusals, short rides, little empty driving, with the scenario's weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from envs.transit.site import TransitSite
 
 OWN = 0.5
-"""How much of what happens in a zone is its own agent's; the rest is shared by all alike: vehicles go everywhere."""
+"""Share of a zone's terms that is credited to its own agent; all agents share the rest, as vehicles serve all zones."""
 
 
 class TransitReward:
     """Waiting and refusals by zone, rides and empty driving of the whole fleet.
 
     The sum over time and zones of ``wait`` is the waiting time until the service ends, in minutes; of ``refused`` the
-    number of parties refused. What is still promised then is carried out after it, for the indicators.
+    number of parties refused. Promises that are open at the end are carried out after it, for the indicators.
 
     Terms, each ``(N,)`` and negative, with the weights of the site:
         ``wait``: minutes waited since the last decision, by those who were promised a vehicle.
@@ -40,5 +40,5 @@ class TransitReward:
         }
 
     def _shared(self, values: np.ndarray) -> np.ndarray:
-        """Part to each agent by itself, the rest to all alike, ``(N,)``; the sum stays: nothing is counted twice."""
+        """The part `OWN` to each zone's agent, the rest to all equally, ``(N,)``; the sum is unchanged."""
         return OWN * values + (1.0 - OWN) * values.mean()

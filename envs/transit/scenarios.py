@@ -1,6 +1,6 @@
-"""Where fleets run: a generated district, taxi days, SUMO networks, and any graph and requests of a user's own.
+"""Scenarios: a generated district, taxi days, SUMO networks, and any graph and requests of a user's own.
 
-What a scenario says, and the names that ship. How each source is read, a file of its own knows.
+The scenario class, and the scenarios that ship. Each source is read by a module of its own in `sources`.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ DATA = "CITYLOOP_DATA"
 """Environment variable: the folder that holds ``transit/nyc2015``. The data do not ship."""
 
 TIMES = Path(__file__).parent / "times"
-"""Folder of the travel times that were measured for shipped scenarios."""
+"""Folder of the travel times that were measured for shipped scenarios. Scenarios saved with runs name its files."""
 
 USUAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-"""Where they are looked for otherwise."""
+"""Folder of those data where `DATA` is not set: ``shared/data`` beside the project."""
 
 
 class TransitScenario(Scenario):
     """A demand-responsive fleet.
 
     Attributes:
-        district: a generated one; None: what the files say.
-        days: folder of taxi days in the layout of nyc2015, see `taxi.py`.
-        nodes, roads, requests: CSV files of a user's own; see `tables.py`.
-        gtfs: a feed, zip or folder, whose stops are the published ones on those corners; see `gtfs.py`.
-        snap_m: how far such a stop may be from a corner.
-        net, routes: a SUMO network and its route files; see `streets.py`.
+        district: a generated district; None: the town is read from files.
+        days: folder of taxi days in the layout of nyc2015, see `sources.taxi`.
+        nodes, roads, requests: CSV files of a user's own; see `sources.tables`.
+        gtfs: a feed, zip or folder, whose stops are the published ones on those corners; see `sources.gtfs`.
+        snap_m: longest distance of such a stop from a corner.
+        net, routes: a SUMO network and its route files; see `sources.streets`.
         times: travel times that were measured on that network (`referee.measure`); None: lengths at speed limits.
-        trips: what of those is served.
+        trips: which of their trips are served.
         fleet: the vehicles.
         more: further vehicles, of other kinds or shifts.
-        promise, timing, costs: how riders are served.
-        walk: to stops and from them.
+        promise, timing, costs: terms of service.
+        walk: walks to and from stops.
         breakdowns: of vehicles.
-        streets: how far they are from what the dispatcher knows.
-        charging: of those with a range.
-        weights: what a policy is trained for.
-        speeds: how fast streets are driven, relative to the graph's times, in each of equal parts of the episode.
+        streets: deviation of actual travel times from those that the dispatcher knows.
+        charging: of vehicles with limited range.
+        weights: the objective of training.
+        speeds: speeds relative to the graph's times, in equal parts of the episode.
     """
 
     system: Literal["transit"] = "transit"
@@ -75,31 +75,50 @@ class TransitScenario(Scenario):
     weights: Weights = Weights()
     speeds: tuple[float, ...] = ()
 
+    @property
+    def _own(self) -> dict[str, Path | None]:
+        """Key → a user's own CSV file, those included that are not given."""
+        return {"nodes": self.nodes, "roads": self.roads, "requests": self.requests}
+
     @model_validator(mode="after")
-    def _readable(self) -> TransitScenario:
-        own = {"nodes": self.nodes, "roads": self.roads, "requests": self.requests}
-        given = [name for name, path in own.items() if path is not None]
-        sources = [self.district is not None, self.days is not None, bool(given), self.net is not None]
-        if sum(sources) != 1:
+    def _one_source(self) -> TransitScenario:
+        own = any(path is not None for path in self._own.values())
+        if sum([self.district is not None, self.days is not None, own, self.net is not None]) != 1:
             raise ValueError(
                 "give one of: district (a generated one), days (a folder), nodes, roads and requests, or net and routes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _complete(self) -> TransitScenario:
         if (self.net is not None) != bool(self.routes):
             raise ValueError("net and routes go together: give a SUMO network and its route files")
-        if given and len(given) < len(own):
-            missing = next(name for name in own if name not in given)
-            raise ValueError(f"key {missing!r} is missing: nodes, roads and requests go together")
+        missing = [name for name, path in self._own.items() if path is None]
+        if 0 < len(missing) < len(self._own):
+            raise ValueError(f"key {missing[0]!r} is missing: nodes, roads and requests go together")
         if self.times is not None and self.net is None:
             raise ValueError("times are of a SUMO network: give net and routes")
-        more = ("net", self.net), ("times", self.times), *(("routes", path) for path in self.routes)
-        for name, path in (*own.items(), *more):
+        return self
+
+    @model_validator(mode="after")
+    def _files_exist(self) -> TransitScenario:
+        network = ("net", self.net), ("times", self.times), *(("routes", path) for path in self.routes)
+        for name, path in (*self._own.items(), *network):
             if path is not None and not path.is_file():
                 raise ValueError(f"{name} is {str(path)!r}: give an existing file")
         if self.days is not None and not (self.days / "graph.csv").is_file():
             raise ValueError(f"days is {str(self.days)!r}: give a folder with graph.csv, zones.csv and trips/")
+        return self
+
+    @model_validator(mode="after")
+    def _stops_reachable(self) -> TransitScenario:
         if self.district is not None and self.district.anywhere and not self.walk.metres:
             raise ValueError("district.anywhere is true and walk.metres 0: let riders walk to a stop")
-        if self.gtfs is not None and not given:
+        return self
+
+    @model_validator(mode="after")
+    def _feed(self) -> TransitScenario:
+        if self.gtfs is not None and self.nodes is None:
             raise ValueError("gtfs goes with nodes, roads and requests: its stops are put on one's own corners")
         if self.gtfs is not None and not self.gtfs.exists():
             raise ValueError(f"gtfs is {str(self.gtfs)!r}: give an existing feed")
@@ -126,7 +145,7 @@ class TransitScenario(Scenario):
         return (self.fleet, *self.more)
 
     def shortened(self, duration_s: float) -> TransitScenario:
-        """The same, cut to a time in which somebody asks: a network's trips begin later, a file's last until then."""
+        """The same, cut to a time with requests: a network's trips begin later, an episode of files lasts longer."""
         from envs.transit.network import first_s
 
         first = first_s(self)
@@ -139,7 +158,7 @@ class TransitScenario(Scenario):
         return self.override({"trips.begin_s": begin_s, "duration_s": duration_s})
 
     def files(self) -> list[Path]:
-        """Whatever files it reads."""
+        """All files that the scenario reads."""
         if self.days is not None:
             return sorted([*self.days.glob("*.csv"), *(self.days / "trips").glob("*.csv")])
         mine = (self.nodes, self.roads, self.requests, *feed_files(self.gtfs), self.net, self.times, *self.routes)
@@ -177,7 +196,7 @@ def load(name: str) -> TransitScenario:
     common: dict[str, Any] = {"name": name, "description": SCENARIOS[name]}
     if name == "hcmc":
         fleet = Crew(vehicles=40, seats=8, places=1)
-        # Of reassigning riders who wait everybody gains here, see RESULTS.md; its rides are long, plans full.
+        # Reassigning waiting riders pays here, see RESULTS.md: rides are long and plans full.
         timing = Timing(reassign_s=60.0)
         return TransitScenario(**common, district=District(), duration_s=14 * 3600.0, fleet=fleet, timing=timing)
     if name in RESCO:
@@ -199,7 +218,7 @@ def load(name: str) -> TransitScenario:
         fleet=Crew(vehicles=24, seats=6),
         promise=Promise(wait_s=300.0),
         timing=Timing(board_s=0.0, alight_s=0.0),
-        # Every split's seeds go through its days in order, with other places of the vehicles each time.
+        # The seeds of a split cycle through its days in order, with other positions of the vehicles each time.
         seeds=Seeds(
             test=SeedRange(first=0, last=9_999),
             validation=SeedRange(first=10_000, last=19_999),

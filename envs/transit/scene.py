@@ -1,4 +1,4 @@
-"""What a service area looks like: its streets and stops, and its zones."""
+"""The map of a service area: streets, stops, and zones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One episode's service: a fleet, its riders, and time; the compiled functions in the order in which they are needed.
+"""One episode's service: a fleet, its riders, and time. Calls the compiled functions in order.
 
-What zones ask for is the world's; what happens to whom is written in the log.
+Zones' settings are handled in `world`; all that happens is written in the log.
 """
 
 from __future__ import annotations
@@ -9,47 +9,60 @@ from functools import cache
 
 import numpy as np
 
-from envs.transit import batch, charging, events, journal, kernel, motion, rescue, rests
-from envs.transit.charging import Chargers
-from envs.transit.clock import arrive, roads_of
-from envs.transit.day import Day
 from envs.transit.dispatch import Dispatch
-from envs.transit.fleet import ABOARD, NOBODY, PLAN, UNKNOWN, WAITING, Fleet, Riders, new_fleet, new_riders
+from envs.transit.kernel import batch, breakdowns, charging, driver_breaks, insertion, journal, motion
+from envs.transit.kernel.charging import Chargers
+from envs.transit.kernel.fleet import (
+    ABOARD,
+    BEGIN,
+    END,
+    NOBODY,
+    PLAN,
+    UNKNOWN,
+    WAITING,
+    Fleet,
+    Riders,
+    new_fleet,
+    new_riders,
+)
+from envs.transit.kernel.travel_times import arrive, roads_of
+from envs.transit.kernel.unforeseen import Unforeseen, unforeseen
 from envs.transit.matrices import Matrices
+from envs.transit.record import events
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
-from envs.transit.unforeseen import Unforeseen, unforeseen
+from envs.transit.sources.day import Day
 
 FOREVER_S = 1e7
-"""End of a shift that has none."""
+"""End of a shift without one."""
 
 LAST_S = 1e8
-"""By then every plan is carried out: no ride lasts so long. Finite, as idle vehicles are due at infinity."""
+"""A time by which every plan is carried out. Finite, as idle vehicles are due at infinity."""
 
 
 class Service:
     """A fleet at work.
 
     Args:
-        scenario: who works, and what is promised.
-        site: where.
+        scenario: fleet and promise.
+        site: streets and zones.
         day: requests and speeds.
-        seed: where vehicles begin.
-        dispatch: how; None: as the scenario says.
+        seed: of vehicles' positions, batteries, breakdowns and streets.
+        dispatch: a local program; None: the scenario's dispatch.
 
     Attributes:
         asked: the requests as they came in and were promised.
-        riders: the same as plans are held to; a breakdown changes them.
-        streets: how long they take; None: as long as the dispatcher knows.
-        walk_m: on foot to the stop and from it, ``(R,)``.
-        breaks: of the drivers, see `rests`, ``(V, 3)``.
-        batteries: as shifts begin, see `Fleet`, ``(V, 3)``.
+        riders: the same with the limits that plans must keep, and rows of breaks and stays; breakdowns change them.
+        streets: actual travel times; None: those that the dispatcher knows.
+        walk_m: distance on foot to and from the stops, ``(R,)``.
+        breaks: of the drivers, see `kernel.driver_breaks`, ``(V, 3)``.
+        batteries: at the beginning of shifts, see `Fleet`, ``(V, 3)``.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int, dispatch: Dispatch | None):
         self._ranged = any(crew.range_km for crew in scenario.crews)
         places = charging.places_of(scenario.charging, site) if self._ranged else charging.NOWHERE
-        self.roads = roads_of(site.matrices, day.speed, day.slot_s, places[:, 0] if self._ranged else None)
+        self.roads = roads_of(site.matrices, day.speed, day.slot_s, places[:, charging.NODE] if self._ranged else None)
         self.batteries = charging.batteries(scenario, seed)
         self.fleet = self._vehicles(scenario, site, seed)
         self.walk_m = np.zeros(len(day.origin)) if day.walk_m is None else day.walk_m
@@ -57,8 +70,8 @@ class Service:
             [(c.rest_from_s, c.rest_until_s, c.rest_s) for c in scenario.crews for _ in range(c.vehicles)]
         )
         self.asked = self._requests(scenario, day)
-        self.riders = rests.with_breaks(self._held(scenario.promise.margin_s), self.fleet, self.breaks)
-        rests.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
+        self.riders = driver_breaks.with_breaks(self._held(scenario.promise.margin_s), self.fleet, self.breaks)
+        driver_breaks.plan_breaks(self.fleet, self.riders, self.roads, self.breaks)
         self.riders, stay_of = charging.with_stays(self.riders, self.fleet)
         self._chargers = Chargers(places, stay_of, scenario.charging.low, scenario.charging.until)
         rows = len(self.riders.origin)
@@ -66,7 +79,7 @@ class Service:
         self.log = events.new_log()
         self.now_s = 0.0
         self._weights = np.array(scenario.costs.tuple if dispatch is None else dispatch.weights)
-        self._mode = kernel.AT_THE_END if dispatch is not None and not dispatch.pooled else kernel.EVERYWHERE
+        self._mode = insertion.AT_THE_END if dispatch is not None and not dispatch.pooled else insertion.EVERYWHERE
         self._batch_s = 0.0 if dispatch is None else dispatch.batch_s
         promise = scenario.promise.held
         self._anew = np.array([promise.wait_s, promise.ride_factor, promise.ride_allowance_s])
@@ -85,7 +98,7 @@ class Service:
         rng = np.random.default_rng([seed, 1])
         stops = np.flatnonzero([node.stop for node in site.nodes])
         reach = np.isfinite(site.matrices.free_s[np.ix_(stops, stops)]).mean(axis=1)
-        stops = stops[reach >= 0.5 * reach.max()]  # nobody begins where no road leads away
+        stops = stops[reach >= 0.5 * reach.max()]  # no vehicle begins at a dead end
         if self._ranged:
             charging.check_reach(scenario, site, self.roads, stops)
         rows = [
@@ -118,12 +131,12 @@ class Service:
         )
 
     def _held(self, margin_s: float) -> Riders:
-        """The requests as plans are held to."""
+        """The requests with the limits that plans must keep."""
         riders = Riders(*(column.copy() for column in self.asked))
         return riders._replace(latest_s=riders.latest_s - margin_s, limit_s=riders.limit_s - margin_s)
 
     def _breakdowns(self, scenario: TransitScenario, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """When which vehicles break down, and when they are back: at any moment of their shifts alike."""
+        """Times of breakdowns, vehicles, and times of their return; breakdowns are uniform over shifts."""
         found: list[tuple[float, int, float]] = []
         rng, repair_s = np.random.default_rng([seed, 3]), scenario.breakdowns.repair_s
         for v, (begin_s, end_s) in enumerate(self.fleet.shift_s):
@@ -141,17 +154,17 @@ class Service:
         self.log = events.with_room(self.log, rows)
 
     def run(self, until_s: float, urgency: np.ndarray) -> None:
-        """Let time pass, answer all requests on the way, and plan who goes to a charger next.
+        """Advance time, answer all requests on the way, and plan stays at chargers.
 
         Args:
-            until_s: up to when.
+            until_s: end time.
             urgency: factor on the weight of a wait, by origin, ``(nodes,)``.
         """
         self._go_on(until_s, urgency)
         self._charge()
 
     def _charge(self) -> None:
-        """Have vehicles that are low charge; see `charging`."""
+        """Plan stays of vehicles that are low on charge; see `kernel.charging`."""
         if not self._ranged:
             return
         who = charging.low(self.now_s, self.fleet, self.riders, self._chargers)
@@ -165,11 +178,11 @@ class Service:
         self._advance(self._agenda_s[first:last], self._agenda[first:last], until_s, urgency)
 
     def _advance(self, agenda_s: np.ndarray, agenda: np.ndarray, until_s: float, urgency: np.ndarray) -> None:
-        """Let time pass; on the way happens what is given: when and what, see `motion.run`."""
+        """Advance time, and process an agenda on the way; see `motion.run`."""
         aboard = 4 * int(self.fleet.length.sum()) + 4 * len(self.fleet.at)
         vehicles = int((agenda >= len(self.riders.origin)).sum())
         rows = aboard + motion.EVENT_ROWS * len(agenda) + 16
-        self._make_room(rows + vehicles * (rescue.EVENT_ROWS * PLAN + 3))
+        self._make_room(rows + vehicles * (breakdowns.EVENT_ROWS * PLAN + 3))
         state = self.fleet, self.riders, self.roads
         rules = self._weights, urgency, self._mode, self._anew, self.log, self.streets
         if self._batch_s:
@@ -179,7 +192,7 @@ class Service:
         self.now_s = until_s
 
     def _run_batches(self, when_s: np.ndarray, what: np.ndarray, until_s: float, urgency: np.ndarray) -> None:
-        """As `run`, but requests are answered together when they have been gathered; the last at the end."""
+        """As `run`, but with requests answered together at the end of each interval, the last at ``until_s``."""
         state = self.fleet, self.riders, self.roads
         rules = self._weights, urgency, self._mode, self._anew, self.log, self.streets
         asks = (what >= 0) & (what < len(self.riders.origin))
@@ -190,51 +203,51 @@ class Service:
             motion.run(when_s[others], what[others], float(end_s), *state, *rules)
             asked = what[mine & asks]
             asked = asked[self.riders.state[asked] == UNKNOWN]
-            wait = self._weights[kernel.WAIT] * urgency[self.riders.origin[asked]]
+            wait = self._weights[insertion.WAIT] * urgency[self.riders.origin[asked]]
             batch.answer(asked, float(end_s), *state, self._weights, wait, self.log)
         motion.run(when_s[:0], what[:0], until_s, *state, *rules)
 
     def reassign(self, lock_s: float, urgency: np.ndarray) -> None:
-        """Insert everybody anew who is to be picked up later than ``lock_s`` from now; see `motion.reassign`."""
+        """Reinsert riders whose pick-up is later than ``lock_s`` from now; see `motion.reassign`."""
         who = self.waiting
         self._make_room(3 * len(who))
         state = self.fleet, self.riders, self.roads
         motion.reassign(who, lock_s, self.now_s, *state, self._weights, urgency, self.log)
 
     def finish(self) -> None:
-        """Serve whoever is still promised something, and write down what was driven."""
+        """Carry out all open promises, and record the remaining distances."""
         until_s = float(self.now_s)
         busy = self.fleet.length > 0
         ends = self.fleet.leave_s[busy, self.fleet.length[busy] - 1]
         self._go_on(LAST_S, np.ones(len(self.roads.free_s)))
-        if self.streets is not None:  # nobody knew
+        if self.streets is not None:  # actual ends differ from planned ones
             ends = self.fleet.at_s[busy]
         self.now_s = max(until_s, float(ends.max(initial=until_s)))
         self._make_room(len(self.fleet.at))
         for v in range(len(self.fleet.at)):
             journal.note_drive(v, self.now_s, self.fleet, self.log)
 
-    # -- vehicles that have nothing to do -----------------------------------------------------------------------
+    # -- idle vehicles ------------------------------------------------------------------------------------------
 
     @property
     def on_duty(self) -> np.ndarray:
-        """Which vehicles are on shift, bool ``(V,)``."""
-        return (self.fleet.shift_s[:, 0] <= self.now_s) & (self.fleet.shift_s[:, 1] > self.now_s)
+        """Vehicles on shift, bool ``(V,)``."""
+        return (self.fleet.shift_s[:, BEGIN] <= self.now_s) & (self.fleet.shift_s[:, END] > self.now_s)
 
     @property
     def free(self) -> np.ndarray:
-        """Which have nothing to do yet, bool ``(V,)``."""
-        return rests.free(self.fleet, self.riders, self.now_s)
+        """Vehicles that have nothing to do yet, bool ``(V,)``."""
+        return driver_breaks.free(self.fleet, self.riders, self.now_s)
 
     @property
     def standing(self) -> np.ndarray:
-        """Which stand idle, ready to be sent somewhere, bool ``(V,)``."""
+        """Vehicles that stand idle and can be sent elsewhere, bool ``(V,)``."""
         idle = self.on_duty & self.free & (self.fleet.heading == NOBODY)
         return idle & np.isfinite(self.fleet.at_s)  # not out of service
 
     @property
     def travelling(self) -> np.ndarray:
-        """Which are idle and on their way to somewhere, bool ``(V,)``."""
+        """Idle vehicles on their way to where they were sent, bool ``(V,)``."""
         return self.on_duty & self.free & (self.fleet.heading != NOBODY)
 
     def send(self, vehicle: int, node: int) -> None:
@@ -257,10 +270,10 @@ class Service:
 
 @cache
 def warm_up(disturbed: bool = False) -> None:
-    """Compile everything, or load it from the cache, so that children of this process need not.
+    """Compile all functions, or load them from the cache, so that child processes need not.
 
     Args:
-        disturbed: with streets that take longer than known, too.
+        disturbed: also for streets whose times are not known.
     """
     ends = np.array([0, 1]), np.array([1, 0])
     roads = roads_of(Matrices(2, *ends, np.full(2, 60.0), np.full(2, 500.0)), np.ones(1), 300.0)
@@ -269,7 +282,7 @@ def warm_up(disturbed: bool = False) -> None:
     riders = new_riders(one, one + 1, one, one, one + 600, one + 60.0, one + 600, np.array([[1, 0]]))
     log = events.new_log(64)
     agenda_s, agenda = np.array([0.0, 1.0]), np.array([0, -1], np.int64)
-    usual = np.ones(4), np.ones(2), kernel.EVERYWHERE, np.ones(3)
+    usual = np.ones(4), np.ones(2), insertion.EVERYWHERE, np.ones(3)
     motion.run(agenda_s, agenda, 500.0, fleet, riders, roads, *usual, log, None)
     chargers = Chargers(charging.NOWHERE, one - 1, 0.0, 1.0)
     if disturbed:

@@ -1,4 +1,4 @@
-"""What is fixed about a service: street corners, stops, zones, and what riders are promised.
+"""What is fixed about a service: street corners, stops, zones, and the promise to riders.
 
 Plain data, made by `network.py`, readable without the simulator. SI units.
 """
@@ -15,7 +15,7 @@ from envs.core.frozen import Frozen
 from envs.core.readings import Axes
 from envs.core.site import Site
 from envs.transit.matrices import Matrices
-from envs.transit.terms import Costs, Promise, Timing, Weights
+from envs.transit.terms import SCORE_RANGE, URGENCY_BASE, Costs, Promise, Timing, Weights
 
 
 class Node(Frozen):
@@ -23,7 +23,7 @@ class Node(Frozen):
 
     Attributes:
         id: its name.
-        x_m, y_m: where it is.
+        x_m, y_m: its position.
         zone: index of its zone.
         stop: whether riders may get on and off here.
     """
@@ -40,8 +40,8 @@ class Road(Frozen):
 
     Attributes:
         start, end: indices of nodes.
-        seconds: at free flow.
-        metres: its length.
+        seconds: travel time at free flow.
+        metres: length.
     """
 
     start: int
@@ -68,12 +68,12 @@ class TransitSite(Site):
     """A service.
 
     Attributes:
-        promise, timing, costs: how riders are served.
+        promise, timing, costs: terms of service.
         nodes, roads: the street graph.
         zones: the agents.
-        vehicles: how many there are.
-        weights: what a policy is trained for here.
-        usual: requests of every zone to be expected in each slot of the episode, from the past; empty: unknown.
+        vehicles: number of vehicles.
+        weights: the objective of training.
+        usual: mean requests of every zone in each slot of the episode, from the past; empty: unknown.
         slot_s: length of those slots.
     """
 
@@ -91,12 +91,12 @@ class TransitSite(Site):
 
     @property
     def history(self) -> Any:
-        """What is wanted, and what was usual: neither changes what a command means."""
+        """The objective and the usual demand: neither changes what a command means."""
         return {"weights", "usual", "slot_s"}
 
     @property
     def place(self) -> Any:
-        """The streets, and the zones; not how fast one is on them, nor the fleet."""
+        """Streets and zones, without travel times and fleet."""
         return self.nodes, [(road.start, road.end, road.metres) for road in self.roads], self.zones
 
     @cached_property
@@ -111,15 +111,12 @@ class TransitSite(Site):
 
     @property
     def limits(self) -> dict[str, Any]:
-        """The timing, the promise, the number of vehicles, and what the two numbers of a zone's command mean."""
-        from envs.transit.guard import FASTER  # both know what a site is
-        from envs.transit.targets import RANGE
-
+        """The timing, the promise, the number of vehicles, and the meaning of the two numbers of a zone's command."""
         return {
             "timing": self.timing.model_dump(),
             "promise": self.promise.model_dump(),
             "vehicles": self.vehicles,
-            "targets": {"range": RANGE, "faster": FASTER},
+            "targets": {"range": SCORE_RANGE, "faster": URGENCY_BASE},
         }
 
     @cached_property
@@ -141,7 +138,7 @@ class TransitSite(Site):
 
     @cached_property
     def between_s(self) -> np.ndarray:
-        """Seconds at free flow from the middle of zone to zone, ``(N, N)``."""
+        """Seconds at free flow between the stands of zones (or a corner, where there is none), ``(N, N)``."""
         middles = [self._middle(k) for k in range(len(self.zones))]
         return self.matrices.free_s[np.ix_(middles, middles)]
 
@@ -150,7 +147,7 @@ class TransitSite(Site):
         return stand if stand >= 0 else int(np.flatnonzero(self.zone_of == zone)[0])
 
     def expected(self, begin_s: float, seconds: float) -> np.ndarray:
-        """Requests of every zone to be expected from the past in so many seconds from ``begin_s`` on; NaN: unknown."""
+        """Usual requests of every zone from ``begin_s`` on for so many seconds, ``(N,)``; NaN: unknown."""
         if not self.usual:
             return np.full(len(self.zones), np.nan)
         fallen = self._cumulated

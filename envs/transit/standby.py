@@ -1,9 +1,10 @@
-"""Where idle vehicles stand by: the moves that shorten the wait most that the next request has to expect. Compiled.
+"""Where idle vehicles stand by: the moves that most shorten the expected wait of the next request. Compiled.
 
-The k-th nearest vehicle is the one that answers where those before it are taken, each with probability ``TAKEN``
-independently (Daskin 1983, MEXCLP, with times in place of a radius); vehicles are moved one at a time, each to where it
-helps most, as in Jagtenberg et al. (2015, dynamic MEXCLP). A vehicle that still drives, there or with riders, counts as
-if it stood at the end of its way, only later: by a part of the way's seconds, as the next request is still to come.
+The k-th nearest vehicle answers a request if those before it are taken, each with probability ``taken`` independently
+(Daskin 1983, MEXCLP, with times in place of a radius). Vehicles are moved one at a time, each to where it helps most,
+as in Jagtenberg et al. (2015, dynamic MEXCLP). A vehicle that is still driving, empty or with riders, counts as if it
+stood at its destination but were farther away: by a part of the remaining seconds, as the next request is still to
+come.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.transit.compiled import compiled, within
+from envs.transit.kernel.jit import compiled, within
 
 
 @dataclass(frozen=True)
 class Reckoning:
-    """How the wait is reckoned that the next request has to expect.
+    """Parameters of the expected wait of the next request.
 
     Attributes:
-        taken: probability that a vehicle is taken when it comes.
-        moving: seconds by which a vehicle that is sent somewhere counts as farther, for a second of its way.
-        busy: the same of a vehicle that still drives, for a second until it is free.
-        least_s: what a move must save, in seconds.
+        taken: probability that a vehicle is taken when the request comes.
+        moving: seconds by which a vehicle on its way to stand by counts as farther, per second of its way.
+        busy: the same for a busy vehicle, per second until it is free.
+        least_s: least saving of a move, in seconds.
     """
 
     taken: float = 0.3
@@ -37,10 +38,10 @@ USUAL = Reckoning()
 `training.tuning.transit`, whose ``--standby`` tries others, and RESULTS.md."""
 
 FAR_S = 3600.0
-"""How far what cannot be reached counts as."""
+"""Travel time that an unreachable zone counts as."""
 
 NEAREST = 6
-"""So many vehicles matter to a zone: the next would answer one request in a thousand."""
+"""Number of vehicles that count for a zone: the next one would answer one request in a thousand."""
 
 
 def stand_by(
@@ -51,15 +52,15 @@ def stand_by(
     between_s: np.ndarray,
     reckoning: Reckoning = USUAL,
 ) -> np.ndarray:
-    """Idle vehicles that should stand in every zone, int64 ``(N,)``: as many as there are.
+    """Idle vehicles that should stand in every zone, int64 ``(N,)``; their sum is that of ``idle``.
 
     Args:
-        demand: requests to be expected from every zone, by whatever measure, ``(N,)``; their sum above 0.
+        demand: expected requests of every zone, in any unit, ``(N,)``; their sum above 0.
         idle: vehicles that stand there, int64 ``(N,)``.
         coming: vehicles that will be free there later, int64 ``(N,)``.
-        coming_s: in how many seconds, in the mean, ``(N,)``; read only where there are some.
-        between_s: from zone to zone; inf where there is no way or none may stand, ``(N, N)``.
-        reckoning: of the expected wait.
+        coming_s: mean seconds until then, ``(N,)``; read only where there are some.
+        between_s: travel times between zones; inf where there is no way or no vehicle may stand, ``(N, N)``.
+        reckoning: parameters of the expected wait.
     """
     zones = np.arange(len(demand))
     at = np.concatenate([np.repeat(zones, idle), np.repeat(zones, coming)])
@@ -82,13 +83,13 @@ def _moved(
     moving: float,
     least_s: float,
 ) -> np.ndarray:
-    """Idle vehicles in every zone after the best single move, again and again while it pays. A vehicle moves once.
+    """Idle vehicles in every zone after repeating the best single move while it pays. A vehicle moves at most once.
 
     ``at`` and ``late_s``: zone of every vehicle, the idle ones first, zone by zone, and its seconds until there.
     """
     zones, left, targets = len(share), idle.copy(), idle.copy()
     at, late_s = at.copy(), late_s.copy()
-    first = np.zeros(zones, np.int64)  # of the vehicles in every zone that have not moved
+    first = np.zeros(zones, np.int64)  # first vehicle of every zone that has not moved
     first[1:] = np.cumsum(idle)[:-1]
     for _ in range(idle.sum()):
         near_s = _nearest(at, late_s, way_s)
@@ -113,7 +114,7 @@ def _moved(
 
 @within
 def _nearest(at: np.ndarray, late_s: np.ndarray, way_s: np.ndarray) -> np.ndarray:
-    """Seconds from the nearest vehicles to every zone, ascending, one more than matter, ``(N, NEAREST + 1)``."""
+    """Seconds from the nearest vehicles to every zone, ascending, one more than count, ``(N, NEAREST + 1)``."""
     zones = way_s.shape[0]
     near_s = np.full((zones, NEAREST + 1), np.inf)
     for zone in range(zones):
@@ -129,13 +130,13 @@ def _nearest(at: np.ndarray, late_s: np.ndarray, way_s: np.ndarray) -> np.ndarra
 def _expected_s(
     share: np.ndarray, near_s: np.ndarray, without_s: np.ndarray, with_s: np.ndarray, taken: float
 ) -> float:
-    """The wait to be expected, in seconds.
+    """The expected wait, in seconds.
 
     Args:
-        share: of the next request, by zone, ``(N,)``.
+        share: probability that the next request comes from a zone, ``(N,)``.
         near_s: see `_nearest`.
         without_s: seconds to every zone of a vehicle that leaves, ``(N,)``; -1: none does.
-        with_s: seconds to every zone of one that comes, ``(N,)``; inf: none does.
+        with_s: seconds to every zone of a vehicle that comes, ``(N,)``; inf: none does.
         taken: see `Reckoning`.
     """
     total_s = 0.0

@@ -1,8 +1,8 @@
-"""Where idle vehicles should stand: shares and scores of zones, vehicles counted out to them, and who goes where.
+"""Where idle vehicles should stand: scores and shares of zones, numbers of vehicles, and which vehicle goes where.
 
-Pure. A score is what a zone's agent may set, from -1 to 1; shares of the idle vehicles are a softmax of the scores.
-What two rules go by is here too, demand-proportional rebalancing and standing by: features show both to a policy, which
-corrects the second.
+Pure functions. A score is what a zone's agent sets, from -1 to 1; shares of the idle vehicles are a softmax of the
+scores. The weights of two rules are here too: demand-proportional rebalancing and standing by. Features show both to a
+policy, which corrects the second.
 """
 
 from __future__ import annotations
@@ -13,51 +13,49 @@ from scipy.optimize import linear_sum_assignment
 from envs.core.readings import Readings
 from envs.transit.site import TransitSite
 from envs.transit.standby import USUAL, Reckoning, stand_by
-
-RANGE = 8.0
-"""Logarithm of the ratio of shares between a score of 1 and one of 0."""
+from envs.transit.terms import SCORE_RANGE
 
 LEAST = 0.5
-"""Requests that a zone is taken to have had at least: one without any still gets a vehicle now and then."""
+"""Lower bound of a zone's recent requests, so that a zone without any still gets a vehicle now and then."""
 
 SELDOM = 0.1
-"""Requests that a zone has to expect at least."""
+"""Lower bound of a zone's expected requests."""
 
 NOTHING = 0.01
-"""Vehicles that stand for none, so that there is a logarithm."""
+"""Added to numbers of vehicles, so that zero has a logarithm."""
 
 
 def scores_of(weights: np.ndarray) -> np.ndarray:
-    """The scores that stand for shares in proportion to weights, all above 0; ``(N,)``, their mean about 0."""
+    """Scores whose shares are in proportion to positive weights, ``(N,)``, with a mean of about 0."""
     logs = np.log(weights)
-    return np.clip((logs - logs.mean()) / RANGE, -1.0, 1.0)
+    return np.clip((logs - logs.mean()) / SCORE_RANGE, -1.0, 1.0)
 
 
 def shares_of(scores: np.ndarray) -> np.ndarray:
     """Shares of the idle vehicles, ``(N,)``, summing to one."""
-    powers = np.exp(RANGE * (scores - scores.max()))
+    powers = np.exp(SCORE_RANGE * (scores - scores.max()))
     return powers / powers.sum()
 
 
 def demand_weights(readings: Readings) -> np.ndarray:
-    """What demand-proportional rebalancing goes by: recent requests of every zone, ``(N,)``."""
+    """Weights of demand-proportional rebalancing: recent requests of every zone, ``(N,)``."""
     return readings["requests"] + LEAST
 
 
 def available(readings: Readings) -> np.ndarray:
-    """Vehicles that stand in every zone, come to stand there, or will soon be free there, ``(N,)``."""
+    """Vehicles that stand in every zone, are on their way to stand there, or will soon be free there, ``(N,)``."""
     return readings["idle_veh"] + readings["inbound_veh"] + readings["soon_veh"]
 
 
 def expected_weights(site: TransitSite, readings: Readings) -> np.ndarray:
-    """Requests that zones have to expect, half by the recent ones and half by the past's, all above 0, ``(N,)``."""
+    """Expected requests of every zone, the mean of recent and usual ones, all above 0, ``(N,)``."""
     recent = readings["requests"] * (site.timing.ahead_s / site.timing.recent_s)
     usual = np.where(np.isfinite(readings["expected"]), readings["expected"], recent)
     return 0.5 * (recent + usual) + SELDOM
 
 
 def standby(site: TransitSite, readings: Readings, reckoning: Reckoning = USUAL) -> np.ndarray:
-    """Vehicles in every zone, coming ones too, after the moves of `standby.stand_by`, ``(N,)``; they sum to all."""
+    """Vehicles in every zone, coming ones included, after the moves of `standby.stand_by`, ``(N,)``."""
     idle, inbound, soon = (readings[name].astype(np.int64) for name in ("idle_veh", "inbound_veh", "soon_veh"))
     coming = inbound + soon
     later_s = np.where(soon > 0, np.nan_to_num(readings["soon_s"]), 0.0)
@@ -79,14 +77,14 @@ def counts_of(shares: np.ndarray, vehicles: int) -> np.ndarray:
 def sends(
     site: TransitSite, readings: Readings, scores: np.ndarray, at: np.ndarray, free_s: np.ndarray
 ) -> list[tuple[int, int]]:
-    """Which idle vehicle is to stand by where, so that every zone has its share.
+    """Moves of idle vehicles that give every zone its share.
 
     Args:
         site: the service.
-        readings: of this moment.
+        readings: present readings.
         scores: what zones ask for, -1 to 1, ``(N,)``.
         at: nodes at which idle vehicles stand, ``(I,)``.
-        free_s: from node to node, ``(nodes, nodes)``.
+        free_s: travel times between nodes, ``(nodes, nodes)``.
 
     Returns:
         Pairs of idle vehicle and node.
@@ -106,7 +104,7 @@ def sends(
 def moves(
     targets: np.ndarray, here: np.ndarray, coming: np.ndarray, zone: np.ndarray, to_s: np.ndarray
 ) -> list[tuple[int, int]]:
-    """Which idle vehicle goes to which zone, so that shortages are filled from surpluses by the least driving.
+    """Moves of idle vehicles to zones that fill shortages from surpluses with the least driving.
 
     A minimum-cost flow between single vehicles and places, solved as a linear assignment.
 
@@ -118,7 +116,7 @@ def moves(
         to_s: seconds from every idle vehicle to every zone; inf where it cannot go, ``(I, N)``.
 
     Returns:
-        Pairs of idle vehicle and zone. No zone is sent more than it lacks, and none gives up what it should keep.
+        Pairs of idle vehicle and zone. No zone receives more than it lacks, or gives up more than its surplus.
     """
     lacking = np.maximum(targets - here - coming, 0)
     spare = np.minimum(np.maximum(here + coming - targets, 0), here)
@@ -127,8 +125,8 @@ def moves(
     wanted = np.repeat(np.arange(len(targets)), lacking)
     free = np.flatnonzero(spare[zone] > 0)
     costs = to_s[np.ix_(free, wanted)]
-    # A zone may have more idle vehicles than it can spare: those beyond are matched to staying, which costs less than
-    # any move, so exactly the spare ones go.
+    # A zone may have more idle vehicles than its surplus. The others are matched to staying, which costs less than any
+    # move, so exactly the surplus goes.
     keep = here - spare
     stay = np.repeat(np.arange(len(targets)), keep * (spare > 0))
     far = 1.0 + 2.0 * float(costs[np.isfinite(costs)].sum()) if np.isfinite(costs).any() else 1.0

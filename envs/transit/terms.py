@@ -1,6 +1,6 @@
-"""On what terms a fleet works: what riders are promised, who drives when, what befalls it, and what is wanted.
+"""The terms on which a fleet works: promises to riders, shifts and vehicles, disturbances, and the objective.
 
-Parts of `scenarios.TransitScenario`; which town they hold in, `sources` says.
+Parts of `scenarios.TransitScenario`; towns and their demand are described in `sources`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,21 @@ from pydantic import Field, model_validator
 
 from envs.core.frozen import Frozen
 
+SCORE_RANGE = 8.0
+"""Logarithm of the ratio of two zones' shares of the idle vehicles, at scores of 1 and 0; see `targets.shares_of`."""
+
+URGENCY_BASE = 4.0
+"""Factor on the weight of a wait at an urgency of 1; its inverse at -1, and 1 at 0."""
+
 
 class Promise(Frozen):
-    """What every rider is promised, or is refused.
+    """The promise to every rider; a request for which it cannot be kept is refused.
 
     Attributes:
-        wait_s: from the wanted time until the vehicle is there, at most.
-        ride_factor, ride_allowance_s: a ride takes at most this multiple of the direct one, plus so much.
-        margin_s: what of both plans keep in hand, for streets that take longer than known: whatever is planned is
-            to be so much sooner than promised, and a ride so much shorter.
+        wait_s: longest wait, from the wanted time to the arrival of the vehicle.
+        ride_factor, ride_allowance_s: a ride takes at most this multiple of the direct one, plus the allowance.
+        margin_s: reserve for streets that take longer than known: plans shorten the longest wait and the longest ride
+            by it.
     """
 
     wait_s: float = Field(default=600.0, gt=0, le=7200)
@@ -36,7 +42,7 @@ class Promise(Frozen):
 
     @property
     def held(self) -> Promise:
-        """What plans are held to: the promise, less what is kept in hand."""
+        """The promise that plans keep: reduced by the margin."""
         wait_s, allowance_s = self.wait_s - self.margin_s, self.ride_allowance_s - self.margin_s
         return Promise(wait_s=wait_s, ride_factor=self.ride_factor, ride_allowance_s=allowance_s)
 
@@ -45,15 +51,15 @@ class Crew(Frozen):
     """Vehicles of one kind on one shift. They begin at random stops.
 
     Attributes:
-        vehicles: how many.
-        seats: of each.
-        places: of each, for wheelchairs.
-        begin_s, end_s: of the shift; end 0: works on until the last rider is there.
-        rest_s, rest_from_s, rest_until_s: the driver's break: how long, and when it begins at the earliest and latest;
-            0 s: none.
-        range_km: how far a full battery lasts; 0: there is nothing to be heeded. See `charging.py`.
-        kwh_per_km: what that takes, which says how long charging takes.
-        charged: share of its range that a vehicle has when its shift begins, drawn evenly between these two.
+        vehicles: number of vehicles.
+        seats: seats of each.
+        places: wheelchair places of each.
+        begin_s, end_s: the shift; end 0: until the last rider has arrived.
+        rest_s, rest_from_s, rest_until_s: the driver's break: its length, and its earliest and latest beginning;
+            length 0: no break.
+        range_km: range of a full battery; 0: unlimited. See `kernel.charging`.
+        kwh_per_km: consumption, from which charging times follow.
+        charged: share of its range that a vehicle has when its shift begins, drawn uniformly between the two.
     """
 
     vehicles: int = Field(default=24, ge=1, le=10_000)
@@ -85,15 +91,14 @@ class Crew(Frozen):
 
 
 class Timing(Frozen):
-    """When things happen.
+    """Intervals and dwell times.
 
     Attributes:
         decision_s: seconds between two decisions of the zones; requests are answered at once.
-        board_s, alight_s: how long a vehicle stands for a party.
-        reassign_s: at every decision, who is to be picked up later than this from now may be given to another vehicle;
-            0: nobody ever is.
-        recent_s: requests of so many past seconds are counted as recent.
-        ahead_s: what is expected, booked, or soon free, is counted for so many seconds to come.
+        board_s, alight_s: dwell times for a party.
+        reassign_s: at every decision, riders whose pick-up is later than this from now may change vehicles; 0: never.
+        recent_s: length of the past in which requests count as recent.
+        ahead_s: horizon for expected requests, bookings, and vehicles that are soon free.
     """
 
     decision_s: int = Field(default=60, ge=15, le=3600)
@@ -105,11 +110,11 @@ class Timing(Frozen):
 
 
 class Walk(Frozen):
-    """Riders who walk to a stop and from one; see `walking.py`.
+    """Riders who walk to a stop and from one; see `sources.walking`.
 
     Attributes:
-        metres: at either end at most, as the crow flies; 0: nobody walks, riders are where they ask from.
-        mps: how fast, along that line: the way is longer.
+        metres: longest walk at either end, in a straight line; 0: nobody walks, riders ask at stops.
+        mps: speed along that straight line; the actual way is longer.
     """
 
     metres: float = Field(default=0.0, ge=0, le=5000)
@@ -117,11 +122,11 @@ class Walk(Frozen):
 
 
 class Breakdowns(Frozen):
-    """Vehicles that break down. Others take over whom they can; see `rescue.py`.
+    """Vehicle breakdowns; other vehicles take the riders over if they can, see `kernel.breakdowns`.
 
     Attributes:
-        per_veh_h: mean number in an hour of a vehicle's shift; 0: none.
-        repair_s: how long a vehicle is out of service; the dispatcher does not know when it will be back.
+        per_veh_h: mean number per hour of a vehicle's shift; 0: none.
+        repair_s: time out of service; the dispatcher does not know when a vehicle will be back.
     """
 
     per_veh_h: float = Field(default=0.0, ge=0, le=10)
@@ -129,17 +134,16 @@ class Breakdowns(Frozen):
 
 
 class Streets(Frozen):
-    """How much longer, or less long, streets take than the dispatcher knows; see `unforeseen.py`.
+    """Deviation of actual travel times from those that the dispatcher knows; see `kernel.unforeseen`.
 
     Attributes:
-        spread: standard deviation of the time that a street takes, as a share of what is known, which is the mean; 0:
-            it is just as known.
-        lasting_s: how long that lasts: over so many seconds its correlation falls to 1/e.
+        spread: standard deviation of a street's time, as a share of the known time, which is the mean; 0: none.
+        lasting_s: time over which the deviation's correlation falls to 1/e.
         together: share of its variance that is common to the streets of a zone.
-        incidents_h: mean number of incidents an hour, somewhere in the town; 0: none.
-        incident_m: how far one reaches, to where streets begin, as the crow flies.
-        incident_factor: so many times as long those streets take.
-        incident_s: until it is over, in the mean.
+        incidents_h: mean number of incidents per hour in the whole town; 0: none.
+        incident_m: radius of an incident, in a straight line to where streets begin.
+        incident_factor: factor on the times of those streets.
+        incident_s: mean duration of an incident.
     """
 
     spread: float = Field(default=0.0, ge=0, le=3)
@@ -152,20 +156,20 @@ class Streets(Frozen):
 
     @property
     def known(self) -> bool:
-        """Whether streets take just as long as the dispatcher knows."""
+        """Whether actual travel times are those that the dispatcher knows."""
         return self.spread == 0 and self.incidents_h == 0
 
 
 class Charging(Frozen):
-    """Where and when vehicles with a range charge; see `charging.py`.
+    """Where and when vehicles with limited range charge; see `kernel.charging`.
 
     Attributes:
         stops: corners that have chargers.
-        count: where none are named, so many stands of zones, far from each other.
-        places: at each, for one vehicle at a time.
-        kw: of a place; a battery charges evenly.
-        low: who has less than this share of its range goes there as soon as its plan allows.
-        until: share at which it has charged enough.
+        count: number of chargers if no stops are named: at stands of zones, far from each other.
+        places: vehicles that a charger serves at a time.
+        kw: power of a place; a battery charges linearly.
+        low: share of its range below which a vehicle goes to a charger as soon as its plan allows.
+        until: share of its range up to which it charges.
     """
 
     stops: tuple[str, ...] = ()
@@ -183,14 +187,14 @@ class Charging(Frozen):
 
 
 class Costs(Frozen):
-    """What an insertion costs, for each second of delay or driving that it adds.
+    """Cost of an insertion, per second of driving or delay that it adds.
 
     The defaults were found by `training.tuning.transit` on training days of nyc2015.
 
     Attributes:
-        vehicle: of added driving, at free flow.
-        wait, ride: of the rider.
-        others: by which others arrive later.
+        vehicle: per second of added driving, at free flow.
+        wait, ride: per second of the rider's wait and ride.
+        others: per second by which another rider arrives later.
     """
 
     vehicle: float = Field(default=0.3, ge=0, le=100)
@@ -200,12 +204,12 @@ class Costs(Frozen):
 
     @property
     def tuple(self) -> tuple[float, float, float, float]:
-        """In the kernel's order."""
+        """The weights in the order of `kernel.insertion`."""
         return self.vehicle, self.wait, self.ride, self.others
 
 
 class Weights(Frozen):
-    """What is wanted, for training: what each thing costs.
+    """The objective of training: costs.
 
     Attributes:
         wait: a rider's minute of waiting.

@@ -1,4 +1,4 @@
-"""The plant: our own event simulator of a demand-responsive fleet on a street graph."""
+"""The plant: an event simulator of a demand-responsive fleet on a street graph."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from envs.core.readings import Readings
 from envs.core.scene import Thing
 from envs.core.told import warn_once
 from envs.core.world import Commands, World
-from envs.transit import census, events, kpis
-from envs.transit.day import Day
+from envs.transit import census, kpis
 from envs.transit.dispatch import Dispatch
-from envs.transit.guard import FASTER, SCORE, URGENCY
-from envs.transit.ledger import Ledger
+from envs.transit.guard import SCORE, URGENCY
+from envs.transit.kernel.fleet import SEATS
 from envs.transit.network import day_of
-from envs.transit.periods import by_period, periods
+from envs.transit.record import events
+from envs.transit.record.ledger import Ledger
+from envs.transit.record.periods import by_period, periods
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
+from envs.transit.sources.day import Day
 from envs.transit.targets import sends
+from envs.transit.terms import URGENCY_BASE
 
 if TYPE_CHECKING:
     from envs.transit.service import Service
@@ -31,27 +34,27 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 SHOWN = 5
-"""So many impossible rows are named one by one; then they are counted."""
+"""Impossible rows that are reported one by one; the others are counted."""
 
 
 class TransitWorld(World):
     """A fleet in one town.
 
     Args:
-        scenario: where, who, and how.
+        scenario: town, demand and fleet.
         site: the scenario's site.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite):
         from envs.transit.service import warm_up
 
-        # Here: whoever plays episodes in children of this process compiles, or loads, but once.
+        # Here, so that child processes that play episodes need not compile or load again.
         warm_up(disturbed=not scenario.streets.known)
         self.scenario, self.site = scenario, site
         self._service: Service | None = None
-        self._told = False
+        self._problems_reported = False
         if scenario.requests is not None:
-            with suppress(CityloopError):  # an episode says so
+            with suppress(CityloopError):  # raised again when an episode begins
                 for sentence in _left_out(day_of(scenario, site, 0).problems):
                     warn_once(LOGGER, scenario.requests, sentence)
         self._truth: dict[str, Any] = {}
@@ -69,12 +72,12 @@ class TransitWorld(World):
             program: a `dispatch.Dispatch`: another way to dispatch, without rebalancing.
 
         Raises:
-            CityloopError: if a file is not what it should be, or the program is none.
+            CityloopError: if a file is invalid, or the program is no `Dispatch`.
         """
         if program is not None and not isinstance(program, Dispatch):
             raise CityloopError(f"program is a {type(program).__name__}: give a Dispatch, or a controller without one")
         day = day_of(self.scenario, self.site, seed)
-        self._tell(day.problems)
+        self._report(day.problems)
         self._service = self._begin(day, seed, program)
         self._decision, self._seen = 0, 0
         self._kpis, self._places, self._periods = {}, {}, {}
@@ -82,21 +85,21 @@ class TransitWorld(World):
         return self._readings()
 
     def _begin(self, day: Day, seed: int, program: Any) -> Service:
-        """A service that is about to begin: who moves its vehicles is for a subclass to say."""
+        """A service that is about to begin; subclasses have their vehicles moved otherwise."""
         from envs.transit.service import Service
 
         return Service(self.scenario, self.site, day, seed, program)
 
-    def _tell(self, problems: tuple[str, ...]) -> None:
-        """Say once what cannot be served of a day; of a user's own requests, which are the same in all, it was said."""
-        if not self._told and self.scenario.requests is None:
+    def _report(self, problems: tuple[str, ...]) -> None:
+        """Warn once of requests that cannot be served; those of a user's own file were reported before."""
+        if not self._problems_reported and self.scenario.requests is None:
             for sentence in _left_out(problems):
                 LOGGER.warning("%s", sentence)
-        self._told = True
+        self._problems_reported = True
 
     @property
     def service(self) -> Service:
-        """The running service: known to a simulator alone."""
+        """The running service, which only a simulator knows."""
         assert self._service is not None
         return self._service
 
@@ -108,13 +111,13 @@ class TransitWorld(World):
         if commands is not None:
             asked = np.asarray(commands, dtype=np.float64)
             self._rebalance(asked[:, SCORE])
-            factor = FASTER ** asked[:, URGENCY][self.site.zone_of]
+            factor = URGENCY_BASE ** asked[:, URGENCY][self.site.zone_of]
             if self.scenario.timing.reassign_s:
                 service.reassign(self.scenario.timing.reassign_s, factor)
         self._decision += 1
         service.run(self._decision * self.scenario.decision_s, factor)
         self._truth = self._since_last(before_s)
-        readings = self._readings()  # as things stand now: what is still promised is carried out after the end
+        readings = self._readings()  # before open promises are carried out
         if self.done:
             self._finish()
         return readings
@@ -131,7 +134,7 @@ class TransitWorld(World):
         return self._now
 
     def _since_last(self, before_s: float) -> dict[str, Any]:
-        """What happened since a moment, for the reward."""
+        """Waits, refusals and driving since a given time, for the reward."""
         found = census.since(self.service, self.site, before_s, self._seen)
         self._seen = int(self.service.log.used[0])
         return found
@@ -148,17 +151,17 @@ class TransitWorld(World):
 
     @property
     def done(self) -> bool:
-        """Whether the scenario's time is up. Whoever is promised something by then is still served."""
+        """Whether the scenario's time is over. Open promises are still carried out then."""
         return self._decision >= self.scenario.decisions
 
     def trace(self) -> dict[str, float]:
-        """Parties that wait, parties aboard, and idle vehicles."""
+        """Number of parties waiting, parties aboard, and idle vehicles."""
         return {name: float(self._now[name].sum()) for name in ("waiting", "aboard", "idle_veh")}
 
     def things(self) -> list[Thing]:
-        """The vehicles, at the corner where they stand or that they reach next."""
+        """The vehicles, at their present or next corner."""
         fleet, nodes = self.service.fleet, self.site.nodes
-        seated = zip(fleet.at.tolist(), fleet.aboard[:, 0].tolist(), strict=True)
+        seated = zip(fleet.at.tolist(), fleet.aboard[:, SEATS].tolist(), strict=True)
         return [Thing(f"{k}", nodes[at].x_m, nodes[at].y_m, seats) for k, (at, seats) in enumerate(seated)]
 
     def _finish(self) -> None:
@@ -169,8 +172,10 @@ class TransitWorld(World):
         more = service.walk_m, service.breaks, service.batteries, self.scenario.promise.margin_s
         self._kpis = kpis.indicators(log, service.fleet, riders, zones, end_s, *more)
         found = kpis.places(Ledger(log, riders), riders, zones, len(self.site.zones))
-        told = {name: np.flatnonzero(np.isfinite(values)) for name, values in found.items()}
-        self._places = {name: {self.site.agents[k]: float(found[name][k]) for k in told[name]} for name in found}
+        self._places = {
+            name: {self.site.agents[k]: float(values[k]) for k in np.flatnonzero(np.isfinite(values))}
+            for name, values in found.items()
+        }
         self._periods = by_period(log, riders, self._quarters)
 
     def kpis(self) -> dict[str, float]:
@@ -178,11 +183,11 @@ class TransitWorld(World):
         return dict(self._kpis)
 
     def places(self) -> dict[str, dict[str, float]]:
-        """Mean wait in every zone, and the share served there; each without zones that have too few parties to tell."""
+        """Mean wait and share served in every zone, without zones that have too few parties."""
         return {indicator: dict(values) for indicator, values in self._places.items()}
 
     def periods(self) -> dict[str, dict[str, float]]:
-        """Indicators of each period of the service; see `periods`."""
+        """Indicators of each period of the service; see `record.periods`."""
         return {period: dict(values) for period, values in self._periods.items()}
 
     @property

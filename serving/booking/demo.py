@@ -29,10 +29,10 @@ from rich.progress import Progress
 from envs.core.errors import CityloopError
 from envs.core.frozen import first_problem
 from envs.core.registry import load_scenario
-from envs.transit.day import Day
 from envs.transit.network import day_of, load_site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.site import TransitSite
+from envs.transit.sources.day import Day
 from serving.booking.desk import Desk
 from serving.booking.places import DAY_S
 from serving.booking.settings import BookingSettings, Vehicle, fleet_of

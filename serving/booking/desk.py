@@ -23,9 +23,9 @@ from zoneinfo import ZoneInfo
 import orjson
 from pydantic import BaseModel
 
-from envs.transit.offers import Offer
-from envs.transit.offers import Trip as Way
-from envs.transit.rehearsal import rehearse
+from envs.transit.live.offers import Offer
+from envs.transit.live.offers import Trip as Way
+from envs.transit.live.warm_up import warm_up
 from envs.transit.site import TransitSite
 from serving.booking import rounds, views
 from serving.booking.changes import keep, over
@@ -81,7 +81,7 @@ class Desk:
     def __init__(self, site: TransitSite, settings: BookingSettings):
         settings.check(site)
         self.site, self.settings = site, settings
-        rehearse()
+        warm_up()
         self._store = Store(settings.database, site.name)
         self._lock = threading.Lock()
         self._taken: float | None = None

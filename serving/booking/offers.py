@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit.offers import Offer, Trip
+from envs.transit.live.offers import Offer, Trip
 from serving.booking import views
 from serving.booking.roster import Roster
 

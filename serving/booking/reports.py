@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from envs.transit.fleet import ABOARD, WAITING
+from envs.transit.kernel.fleet import ABOARD, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster, vehicle_of

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.transit.breaks import Break
-from envs.transit.charging import battery
-from envs.transit.fleet import ABOARD, NOBODY, WAITING
-from envs.transit.live import LiveFleet
-from envs.transit.offers import Trip
+from envs.transit.kernel.charging import battery
+from envs.transit.kernel.fleet import ABOARD, NOBODY, WAITING
+from envs.transit.live.charging import Gauge, Stay
+from envs.transit.live.driver_breaks import Break
+from envs.transit.live.fleet import LiveFleet
+from envs.transit.live.offers import Trip
 from envs.transit.site import TransitSite
-from envs.transit.stays import Gauge, Stay
 from serving.booking.places import Calendar, Places, Unfit
 from serving.booking.settings import BookingSettings, Vehicle, hours
 from serving.booking.store import OPEN, Row, State

@@ -191,8 +191,8 @@ class BookingSettings(Frozen):
         ranged = [vehicle for vehicle in self.vehicles if vehicle.range_km]
         if not ranged:
             return
-        from envs.transit.charging import places_of  # the kernel, which takes long to load
-        from envs.transit.clock import charger_m
+        from envs.transit.kernel.charging import places_of  # the kernel, which takes long to load
+        from envs.transit.kernel.travel_times import charger_m
 
         to_m = charger_m(site.matrices, places_of(self.charging, site)[:, 0])
         for vehicle in ranged:

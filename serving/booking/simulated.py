@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.transit.charging import battery
-from envs.transit.clock import arrive
-from envs.transit.day import Day
+from envs.transit.kernel.charging import battery
+from envs.transit.kernel.travel_times import arrive
 from envs.transit.site import TransitSite
+from envs.transit.sources.day import Day
 from serving.booking.settings import BookingSettings, Vehicle
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from envs.transit import plans
-from envs.transit.fleet import CANCELLED, CHARGING, NOBODY
-from envs.transit.offers import Offer
+from envs.transit.kernel import plans
+from envs.transit.kernel.fleet import CANCELLED, CHARGING, NOBODY
+from envs.transit.live.offers import Offer
 from serving.booking.roster import Roster, vehicle_of
 from serving.booking.store import Row
 from serving.telemetry import ThingForm
@@ -181,7 +181,7 @@ def _does(roster: Roster, r: int, pick: bool) -> str:
         return "pass"
     if riders.state[r] == CHARGING:
         return "plug in" if pick else "unplug"
-    if math.isinf(riders.limit_s[r]):
+    if plans.is_break(r, riders):
         return "begin break" if pick else "end break"
     return "pick up" if pick else "drop off"
 

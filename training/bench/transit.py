@@ -17,11 +17,11 @@ import numpy as np
 from envs.core.env import make_loop
 from envs.core.registry import load_scenario
 from envs.core.rollout import random_requests
-from envs.transit.day import Day, plain_day
 from envs.transit.network import day_of, load_site
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service, warm_up
 from envs.transit.site import TransitSite
+from envs.transit.sources.day import Day, plain_day
 
 SEED = 0
 VEHICLES = 200

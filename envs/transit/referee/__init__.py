@@ -1,4 +1,4 @@
-"""SUMO beside our own simulator: what streets take with traffic on them, and the same service driven there.
+"""SUMO beside our own simulator: travel times measured in traffic, and the same service driven by SUMO's vehicles.
 
-Everything here runs SUMO, in processes of its own; nothing else of transit does.
+All modules of transit that run SUMO are here; they run it in processes of its own.
 """

@@ -1,4 +1,4 @@
-"""How SUMO is started for a service: the network's own signal programs, stock driving, one simulation a process."""
+"""Starting SUMO for a service: the network's own signal programs, default driving, one simulation per process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from envs.core.sumo_programs import load_libsumo
 
 TELEPORT_S = 300
-"""SUMO's own default: who has stood so long in a jam is taken off and put back further on."""
+"""Seconds in a jam after which SUMO takes a vehicle off and puts it back further on; SUMO's default."""
 
 
 def arguments(net: Path, files: Sequence[Path], seed: int, more: Sequence[str] = ()) -> list[str]:
@@ -31,7 +31,7 @@ def arguments(net: Path, files: Sequence[Path], seed: int, more: Sequence[str] =
 
 
 def start(command: Sequence[str]) -> Any:
-    """Start libsumo in this process, and give the module back."""
+    """Start libsumo in this process; returns the module."""
     libsumo = load_libsumo()
     libsumo.start(list(command))
     return libsumo
@@ -42,8 +42,8 @@ def apart(function: Callable[..., Any], *rows: Sequence[Any], processes: int = 1
 
     Args:
         function: at the top of a module.
-        *rows: arguments of a call each.
-        processes: how many run at a time.
+        *rows: the arguments of each call.
+        processes: number of processes at a time.
     """
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         waiting = [pool.submit(function, *row) for row in rows]

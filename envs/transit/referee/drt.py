@@ -1,9 +1,9 @@
-"""SUMO's ``drtOnline`` tool at work: trips of several riders, searched and chosen together every half minute.
+"""A service dispatched by SUMO's ``drtOnline``: trips of several riders, searched and chosen every half minute.
 
 It is a program of its own that comes with SUMO (``tools/drt/drtOnline.py``), talks to it over TraCI and stops its
 searches by the clock: two runs need not be alike. It solves its integer program with PuLP, which does not come with
-SUMO. Its promises are those of the scenario: the longest wait, and the longest ride as a factor, or an allowance where
-that is more; whom it cannot serve within them it turns away.
+SUMO. Its promises are those of the scenario: the longest wait, and the longest ride as a factor, or as an allowance
+where that is more. It refuses riders whom it cannot serve within them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from envs.transit.scenarios import TransitScenario
 NAME = "drtOnline"
 
 LIMIT_S = 2 * 3600.0
-"""A run that takes longer is given up."""
+"""Time limit of a run."""
 
 
 def play(scenario: TransitScenario, script: Script, seed: int, flow: float) -> Played:
-    """Let ``drtOnline`` serve the riders of a script.
+    """Have ``drtOnline`` serve the riders of a script.
 
     Args:
-        scenario: where, and what is promised.
+        scenario: town and promise.
         script: vehicles and riders.
         seed: of the traffic and of driving.
         flow: vehicles an hour around, relative to the route files.

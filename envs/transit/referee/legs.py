@@ -1,15 +1,15 @@
-"""What was driven between two stands, beside what the dispatcher's travel times say of it."""
+"""Legs that were driven between two stands, compared with the dispatcher's travel times."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from envs.transit.clock import Roads, arrive
+from envs.transit.kernel.travel_times import Roads, arrive
 from envs.transit.referee.taxis import Taxis
 
 DEPART, LOADED, PLANNED, WAY, DROVE = range(5)
-"""Columns of a leg: when it began; whether anybody was aboard; seconds planned, by the shortest way; those planned for
-the streets that were driven, which are others where a vehicle was called elsewhere; and those that it took."""
+"""Columns of a leg: its beginning; whether anybody was aboard; planned seconds of the shortest way; planned seconds of
+the streets that were driven, which differ where a vehicle was redirected; and actual seconds."""
 
 HOUR_S = 3600.0
 
@@ -18,15 +18,15 @@ def planned(taxis: Taxis, roads: Roads) -> np.ndarray:
     """Every leg that was driven from one street to another, ``(L, 5)``; see the columns.
 
     Args:
-        taxis: what was driven.
+        taxis: with the drives observed so far.
         roads: the dispatcher's travel times.
     """
     rows = []
     for leg in taxis.legs:
         if len(leg.path) < 2 or not all(street in taxis.passing_of for street in leg.path):
-            continue  # it only moved a little, or by streets that the dispatcher does not know
+            continue  # a short move, or streets that the dispatcher does not know
         nodes = [taxis.stop_of[leg.start], *(taxis.passing_of[s] for s in leg.path[1:]), taxis.stop_of[leg.end]]
-        # Of a street that is passed within a second nothing is seen: it lies on the way between two that are.
+        # A street that is passed within a second is not observed; it lies on the way between two that are.
         free_s = roads.free_s[nodes[0], nodes[-1]], roads.free_s[nodes[:-1], nodes[1:]].sum()
         shortest_s, way_s = (arrive(leg.depart_s, s, roads.speed, roads.slot_s) - leg.depart_s for s in free_s)
         rows.append((leg.depart_s, leg.loaded, shortest_s, way_s, leg.took_s))
@@ -38,10 +38,10 @@ def table(legs: np.ndarray, duration_s: float) -> dict[str, dict[str, float]]:
 
     Args:
         legs: ``(L, 5)``; see the columns.
-        duration_s: of the service; what was driven after it belongs to the last hour.
+        duration_s: of the service; legs after it belong to the last hour.
 
     Returns:
-        Which legs → ``legs`` (how many), ``planned_s``, ``way_s`` and ``driven_s`` (means; see the columns),
+        Kind of legs → ``legs`` (their number), ``planned_s``, ``way_s`` and ``driven_s`` (means; see the columns),
         ``error_pct`` (``driven_s`` beyond ``way_s``, in per cent of it) and ``rms_s`` (root mean square of that over
         single legs: signals, queues, gaps).
     """

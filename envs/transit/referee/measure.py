@@ -22,33 +22,33 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.core.registry import load_scenario
-from envs.transit import streets
-from envs.transit.measured import Measured, digest
 from envs.transit.referee import driving, traffic
 from envs.transit.referee.script import lane_of, middle_of
 from envs.transit.referee.traffic import WARM_S
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
+from envs.transit.sources.measured import Measured, digest
 
 PROBE_S = 15.0
 """Seconds between two probes."""
 
 STOPS, STAND_S = 3, 15.0
-"""Of each probe on its way, and how long it stands beside the lanes."""
+"""Stops of each probe, and its dwell time at each beside the lanes, in seconds."""
 
 SLOT_S = 900.0
 
 FEW = 5.0
-"""Observations that a prior is worth."""
+"""Weight of a prior, in observations."""
 
 OFTEN = 10
-"""From so many observations in a slot on, it counts for what the product leaves out."""
+"""Least number of observations of a turn in a slot that count for the error of the product form."""
 
 
 def passes(scenario: TransitScenario, seed: int, flow: float) -> np.ndarray:
-    """Every turn that was driven in one run, a row each.
+    """Every turn that was driven in one run, one row each.
 
-    Street, next street, when it was left (from the service's beginning), seconds lost on it, and how often the vehicle
-    stood there.
+    Columns: street, next street, time of leaving the street (from the service's beginning), seconds lost on it, and
+    number of stops there.
 
     Args:
         scenario: where.
@@ -89,7 +89,7 @@ def _probes(net: streets.Net, duration_s: float, path: Path, seed: int) -> None:
 
 
 def _observed(net: streets.Net, path: Path) -> np.ndarray:
-    """From the exits of every vehicle: who drove a whole street is an observation of the turn after it."""
+    """Observations from the exit times of all vehicles: a street driven as a whole is one of the turn after it."""
     index = {edge.getID(): k for k, edge in enumerate(net.edges)}
     free_s = net.free_s
     rows = []
@@ -99,14 +99,14 @@ def _observed(net: streets.Net, path: Path) -> np.ndarray:
         stops = [stop.attrib["lane"].rsplit("_", 1)[0] for stop in vehicle.iter("stop")]
         for route in vehicle.iter("route"):
             if route.get("replacedOnEdge") is not None:
-                continue  # a plan that was given up; the last route is what was driven
+                continue  # a route that was replaced; the last one was driven
             names, exits = route.get("edges", "").split(), [float(t) for t in route.get("exitTimes", "").split()]
             for k in range(1, min(len(names), len(exits)) - 1):
                 if names[k] in index and names[k + 1] in index and exits[k - 1] >= 0 and exits[k] >= 0:
                     a = index[names[k]]
                     stood = stops.count(names[k])
                     if stood and names.count(names[k]) > 1:
-                        continue  # stood there, but on which way?
+                        continue  # it is unknown on which pass it stood
                     lost_s = exits[k] - exits[k - 1] - free_s[a] - stood * STAND_S
                     rows.append((a, index[names[k + 1]], exits[k] - WARM_S, lost_s, stood))
         vehicle.clear()
@@ -114,7 +114,7 @@ def _observed(net: streets.Net, path: Path) -> np.ndarray:
 
 
 def combine(net: streets.Net, found: np.ndarray, duration_s: float) -> dict[str, Any]:
-    """Observations → delays, speeds and what they leave out; see the module.
+    """Observations → delays, speeds and the error of their product; see the module.
 
     Args:
         net: the streets.
@@ -122,7 +122,7 @@ def combine(net: streets.Net, found: np.ndarray, duration_s: float) -> dict[str,
         duration_s: of the service.
 
     Raises:
-        CityloopError: if there are too few observations to say anything.
+        CityloopError: if there are too few observations.
     """
     key = net.start * len(net.edges) + net.end
     order = np.argsort(key)
@@ -155,10 +155,10 @@ def combine(net: streets.Net, found: np.ndarray, duration_s: float) -> dict[str,
     mean = np.maximum(free + delay, 0.1)[turn]
     took = np.bincount(slot, weights=np.maximum(free[turn] + lost, 0.1), minlength=slots)
     usual = np.bincount(slot, weights=mean, minlength=slots)
-    speed = np.divide(usual, took, out=np.ones(slots), where=took > 0)  # where nobody drove nothing else is known
+    speed = np.divide(usual, took, out=np.ones(slots), where=took > 0)  # one where nobody drove
     each = np.bincount(cell, weights=free[turn] + lost, minlength=len(key) * slots) / np.maximum(count, 1)
-    told = np.repeat(np.maximum(free + delay, 0.1), slots) / np.tile(speed, len(key))
-    error = float(np.sqrt(np.average((each[often] / told[often] - 1.0) ** 2, weights=count[often])))
+    product = np.repeat(np.maximum(free + delay, 0.1), slots) / np.tile(speed, len(key))
+    error = float(np.sqrt(np.average((each[often] / product[often] - 1.0) ** 2, weights=count[often])))
     return {
         "delay_s": tuple(round(float(value), 2) for value in delay),
         "speed": tuple(round(float(value), 4) for value in speed),

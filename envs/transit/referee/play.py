@@ -1,9 +1,9 @@
-"""One service, driven by SUMO's taxis: either a dispatch of ours, decision by decision, or one that SUMO brings.
+"""One service driven by SUMO's taxis, dispatched decision by decision by us, or by an algorithm of SUMO.
 
-A decision says which vehicle serves a request, and where among the stops of its plan. As a rider who was promised a
-vehicle stays with it and the order of stops never changes, the order of all stops that a vehicle made, without those of
-riders not yet known at a moment, is its plan at that moment. SUMO's vehicles are given just that order at just that
-moment; when they are where is for SUMO to say.
+A decision assigns a request to a vehicle and to places among the stops of its plan. As a rider stays with the vehicle
+that was promised and the order of stops never changes, a vehicle's plan at a moment is the order of all stops that it
+made, without those of riders who were not known yet. SUMO's vehicles are given that order at that moment; SUMO decides
+when they are where.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit import streets
 from envs.transit.network import load_site
 from envs.transit.referee import driving, traffic
 from envs.transit.referee.script import Script, write
 from envs.transit.referee.taxis import Taxis
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
 
 TAIL_S = 3600.0
-"""So long after a service whoever was promised something may still be brought there."""
+"""Time after a service in which open promises can still be carried out, in seconds."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """What became of it.
+    """The outcome of a service.
 
     Attributes:
-        picked_s, dropped_s: of every rider; NaN: never.
-        metres, loaded_m: driven by all vehicles, and with somebody aboard.
+        picked_s, dropped_s: times of every rider; NaN: never.
+        metres, loaded_m: distance driven by all vehicles, and with somebody aboard.
         teleports: vehicles that SUMO took out of a jam, those of the traffic included.
         lost: vehicles that SUMO took off the road for good.
-        refused: decisions that were not carried out.
+        refused: number of decisions that were not carried out.
     """
 
     picked_s: np.ndarray
@@ -51,11 +51,11 @@ def play(scenario: TransitScenario, script: Script, seed: int, flow: float, algo
     """Drive a service in SUMO, with traffic around it.
 
     Args:
-        scenario: where.
-        script: what.
+        scenario: with a SUMO network.
+        script: the service.
         seed: of the traffic and of driving.
-        flow: vehicles an hour around, relative to the route files.
-        algorithm: SUMO's dispatch; ``traci``: ours.
+        flow: vehicles per hour of the traffic, relative to the route files.
+        algorithm: SUMO's dispatch algorithm; ``traci``: ours.
     """
     with tempfile.TemporaryDirectory() as name:
         sumo = start(scenario, script, seed, flow, Path(name), algorithm)
@@ -78,15 +78,15 @@ def start(
     folder: Path,
     algorithm: str = "traci",
 ) -> Any:
-    """Start SUMO with a fleet and the traffic around it, and give libsumo back.
+    """Start SUMO with a fleet and the traffic around it; returns libsumo.
 
     Args:
-        scenario: where.
+        scenario: with a SUMO network.
         script: vehicles and riders.
         seed: of the traffic and of driving.
-        flow: vehicles an hour around, relative to the route files.
+        flow: vehicles per hour of the traffic, relative to the route files.
         folder: for SUMO's files.
-        algorithm: SUMO's dispatch; ``traci``: whoever tells the vehicles.
+        algorithm: SUMO's dispatch algorithm; ``traci``: ours.
     """
     files = write_files(scenario, script, seed, flow, folder, guided=algorithm == "traci")
     more = ["--device.taxi.dispatch-algorithm", algorithm]
@@ -99,12 +99,12 @@ def write_files(
     """Write the route files of a fleet and of the traffic around it.
 
     Args:
-        scenario: where.
+        scenario: with a SUMO network.
         script: vehicles and riders.
         seed: of the traffic.
-        flow: vehicles an hour around, relative to the route files.
+        flow: vehicles per hour of the traffic, relative to the route files.
         folder: for the files.
-        guided: whether somebody says by which streets vehicles go.
+        guided: whether vehicles are given their streets.
     """
     files = [folder / "fleet.rou.xml", folder / "cars.rou.xml"]
     write(scenario, streets.read_net(_net(scenario)), script, files[0], guided)
@@ -118,7 +118,7 @@ def _net(scenario: TransitScenario) -> Path:
 
 
 class _Drive:
-    """A running simulation that is given our decisions."""
+    """A running simulation that carries out our decisions."""
 
     def __init__(self, taxis: Taxis, script: Script):
         self._taxis, self._script = taxis, script
@@ -145,9 +145,9 @@ class _Drive:
                 break
 
     def _carry_out(self, time_s: float, v: int, which: Any) -> bool:
-        """Whether a decision was carried out, or is off: one rider more for a vehicle, or a street to go to."""
+        """Carry out a decision, one more rider or a street to go to; False: it has to be tried again."""
         if isinstance(which, str):
-            # One that SUMO still has busy goes when it is free, unless it was promised since.
+            # A vehicle that is busy in SUMO goes when it is free, unless it was promised to a rider since.
             return time_s < self._last_s[v] or self._taxis.send(v, which)
         known = self._known[v] | {which}
         order = [

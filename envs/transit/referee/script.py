@@ -1,4 +1,4 @@
-"""What SUMO is told of a service before it begins: its vehicles and riders, and what was decided if that is known."""
+"""The input of SUMO for a service: its vehicles and riders, and its decisions if they are known beforehand."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.transit import streets
 from envs.transit.referee.traffic import WARM_S
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
 
 
 @dataclass(frozen=True)
 class Script:
-    """What is to be driven. Times are seconds from the beginning of the service.
+    """A service to be driven. Times are seconds from its beginning.
 
     Attributes:
         begins: street where each vehicle begins, ``V`` names.
         seats: of each.
-        known_s: when each request comes in.
+        known_s: time at which each request comes in.
         origins, destinations: its streets.
-        promises: our decisions: time, vehicle and rider; empty where they are not known beforehand.
-        orders: of each vehicle, all its stops: rider, and whether it is a pick-up.
+        promises: our decisions, as time, vehicle and rider; empty if they are not known beforehand.
+        orders: all stops of each vehicle, as rider and whether it is a pick-up.
         sent: time, vehicle and street of every idle vehicle that is sent somewhere.
     """
 
@@ -37,11 +37,11 @@ class Script:
 
 
 REROUTE_S = 120
-"""So often a vehicle that finds its own way looks for a better one."""
+"""Seconds after which a vehicle that finds its own way looks for a better one."""
 
 
 def write(scenario: TransitScenario, net: streets.Net, script: Script, path: Path, guided: bool = True) -> None:
-    """The route file of vehicles and riders.
+    """Write the route file of vehicles and riders.
 
     Parties wait at the middle of a street; a vehicle stands beside the lanes, for as long as boarding takes.
 
@@ -50,7 +50,7 @@ def write(scenario: TransitScenario, net: streets.Net, script: Script, path: Pat
         net: the streets.
         script: vehicles and riders.
         path: the file.
-        guided: whether somebody says by which streets vehicles go; else they look for the quickest way at present.
+        guided: whether vehicles are given their streets; else they look for the quickest way at present.
     """
     root, timing = ET.Element("routes"), scenario.timing
     for seats in sorted(set(script.seats)):
@@ -83,7 +83,7 @@ def write(scenario: TransitScenario, net: streets.Net, script: Script, path: Pat
 
 
 def middle_of(edge: Any) -> float:
-    """Metres from a street's beginning to its stop; as written in files, or SUMO takes a rider for being behind."""
+    """Metres from a street's beginning to its stop, rounded as in files: else SUMO may see a rider behind the stop."""
     return round(float(edge.getLength()) / 2, 2)
 
 

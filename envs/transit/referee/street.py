@@ -1,8 +1,8 @@
-"""The plant with real streets: SUMO drives the fleet, and our dispatch decides by what it sees there.
+"""The plant with real streets: SUMO drives the fleet, and our dispatch decides by observations from SUMO.
 
-`StreetWorld` is the same world as any other, so whoever decides, guards and counts is the same. What differs is who
-moves the vehicles: each second SUMO says where they are, who got on and who got off; requests are answered by the same
-insertion into the same plans from there; and vehicles that were given another plan are told.
+`StreetWorld` is a world like any other, with the same controllers, guard and indicators; only the movement of vehicles
+differs. Each second SUMO reports positions, boardings and alightings; requests are answered by the same insertion into
+the same plans from these; and vehicles whose plan has changed are informed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit import events, journal, kernel, motion, plans, streets
-from envs.transit.clock import arrive
-from envs.transit.day import Day
-from envs.transit.fleet import ABOARD, ARRIVED, NOBODY, PLAN, WAITING
+from envs.transit.kernel import insertion, journal, motion, plans
+from envs.transit.kernel.fleet import ABOARD, ARRIVED, NOBODY, PLAN, SEATS, WAITING
+from envs.transit.kernel.travel_times import arrive
+from envs.transit.record import events
 from envs.transit.referee.play import TAIL_S, start
 from envs.transit.referee.script import Script
 from envs.transit.referee.taxis import Taxis
@@ -24,18 +24,20 @@ from envs.transit.referee.watched import DROVE, STARTED, STOOD, WatchedService, 
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service
 from envs.transit.site import TransitSite
+from envs.transit.sources import streets
+from envs.transit.sources.day import Day
 
 ROWS = 16
-"""Rows of the log that a vehicle can cause in a second at most."""
+"""Upper bound of a vehicle's rows in the log per second."""
 
 
 class StreetWorld(WatchedWorld):
-    """A fleet in one town, driven by SUMO, which is global to a process: one world in each.
+    """A fleet in one town, driven by SUMO, which is global to a process: one world in each process.
 
     Args:
         scenario: with a SUMO network.
         site: the scenario's site.
-        flow: vehicles an hour around, relative to the route files.
+        flow: vehicles per hour of the traffic, relative to the route files.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, flow: float):
@@ -61,14 +63,14 @@ class StreetWorld(WatchedWorld):
 
 
 class StreetService(WatchedService):
-    """A fleet at work in SUMO.
+    """A fleet in SUMO.
 
     Args:
-        scenario: who works, and what is promised.
-        site: where.
+        scenario: fleet and promise.
+        site: streets and zones.
         day: requests and speeds.
-        seed: where vehicles begin, and of the traffic.
-        flow: vehicles an hour around, relative to the route files.
+        seed: of vehicles' positions and of the traffic.
+        flow: vehicles per hour of the traffic, relative to the route files.
 
     Attributes:
         taxis: the vehicles.
@@ -87,7 +89,7 @@ class StreetService(WatchedService):
         vehicles = len(self.fleet.at)
         self._changed = np.zeros(vehicles, bool)
         self._sent: dict[int, str] = {}
-        self._waits = np.ones(vehicles, bool)  # has not moved off since it had nothing to do
+        self._waits = np.ones(vehicles, bool)  # has not moved since it became idle
         self._driven_m = np.zeros(vehicles)
         self._scratch = np.zeros(PLAN), np.zeros(vehicles)
 
@@ -99,12 +101,12 @@ class StreetService(WatchedService):
     # -- time -----------------------------------------------------------------------------------------------------
 
     def run(self, until_s: float, urgency: np.ndarray) -> None:
-        """Let time pass second by second, and answer all requests on the way; see `Service.run`."""
+        """Advance time second by second, and answer all requests on the way; see `Service.run`."""
         while self.now_s < until_s:
             self._second(urgency)
 
     def finish(self) -> None:
-        """Serve whoever is still promised something, for `TAIL_S` at most."""
+        """Carry out open promises, for `TAIL_S` at most."""
         end_s = self.now_s + TAIL_S
         while self.fleet.length.any() and self.now_s < end_s:
             self._second(np.ones(len(self.roads.free_s)))
@@ -128,9 +130,9 @@ class StreetService(WatchedService):
         for time_s, r in zip(self._agenda_s[first:last], self._agenda[first:last], strict=True):
             self._answer(int(r), float(time_s), urgency)
         self.now_s = now_s
-        self._tell()
+        self._instruct()
 
-    # -- what vehicles do -----------------------------------------------------------------------------------------
+    # -- observations from SUMO -----------------------------------------------------------------------------------
 
     def _board(self, v: int, r: int, now_s: float) -> None:
         fleet, riders = self.fleet, self.riders
@@ -161,7 +163,7 @@ class StreetService(WatchedService):
         journal.note_drive(v, now_s, self.fleet, self.log)
 
     def _place(self, v: int, now_s: float) -> None:
-        """Where a vehicle is, or which node it reaches next and when; the rest of its plan follows from that."""
+        """Set a vehicle's present or next node and its time there, and recompute its plan."""
         fleet, taxi, taxis = self.fleet, self.taxis.taxis[v], self.taxis
         if taxi.stands:
             fleet.at[v] = taxis.stop_of[taxi.road]
@@ -178,7 +180,7 @@ class StreetService(WatchedService):
         plans.schedule(v, fleet, self.riders, self.roads)
 
     def _next(self, v: int, now_s: float) -> tuple[int, float]:
-        """The node that a driving vehicle reaches next, and when, if the rest of its way takes as usual."""
+        """The next node of a driving vehicle, and its arrival there at the usual travel times."""
         taxi, passing = self.taxis.taxis[v], self.taxis.passing_of
         here, bound = self.taxis.ahead(v)
         target = here if bound is None else bound
@@ -200,12 +202,12 @@ class StreetService(WatchedService):
         who = self._to_pick(v)
         self.moved_s[self._reason(v), who] += self.riders.begin_s[who] - before_s[who]
 
-    # -- what they are told -----------------------------------------------------------------------------------------
+    # -- instructions to vehicles -------------------------------------------------------------------------------------
 
     def _answer(self, r: int, now_s: float, urgency: np.ndarray) -> None:
-        """Answer a request, and keep what it does to those who wait already."""
+        """Answer a request, and record the changes for riders who wait already."""
         before_s, mine = self.riders.begin_s.copy(), self._weights.copy()
-        mine[kernel.WAIT] *= urgency[self.riders.origin[r]]
+        mine[insertion.WAIT] *= urgency[self.riders.origin[r]]
         state = self.fleet, self.riders, self.roads
         motion.answer(r, now_s, *state, mine, self._mode, *self._scratch, self.log)
         self._note(r, before_s)
@@ -219,8 +221,8 @@ class StreetService(WatchedService):
         super().send(vehicle, node)
         self._sent[vehicle] = self.taxis.street_of[node]
 
-    def _tell(self) -> None:
-        """Tell vehicles what has changed, as soon as they can take it."""
+    def _instruct(self) -> None:
+        """Give vehicles their changed plans, as soon as SUMO can take them."""
         fleet = self.fleet
         for v in np.flatnonzero(self._changed).tolist():
             if self.taxis.give(v, fleet.rider[v, : fleet.length[v]].tolist()):
@@ -229,17 +231,17 @@ class StreetService(WatchedService):
 
 
 def script_of(service: Service, site: TransitSite, **more: Any) -> Script:
-    """Vehicles and riders of a service that has not begun, by streets.
+    """Vehicles and riders of a service that has not begun, located by streets.
 
     Args:
         service: the service.
         site: its site.
-        **more: what was decided, as `Script` has it.
+        **more: decisions, as in `Script`.
     """
     fleet, riders = service.fleet, service.asked
     return Script(
         begins=tuple(streets.street_of(site.nodes[node]) for node in fleet.at),
-        seats=tuple(fleet.room[:, 0].tolist()),
+        seats=tuple(fleet.room[:, SEATS].tolist()),
         known_s=tuple(riders.known_s.tolist()),
         origins=tuple(streets.street_of(site.nodes[node]) for node in riders.origin),
         destinations=tuple(streets.street_of(site.nodes[node]) for node in riders.destination),

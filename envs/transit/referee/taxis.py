@@ -1,7 +1,7 @@
-"""A fleet that SUMO drives: given plans and the streets to take, watched second by second.
+"""A fleet that SUMO drives: it is given plans and the streets to take, and observed second by second.
 
-Whoever dispatches, by a script (`play`) or on the spot (`street`), tells the fleet through this and learns of it from
-this. Ways are ours: the streets that the dispatcher's own shortest paths name, as a driver's navigation would.
+The interface of both kinds of dispatch to SUMO's vehicles: by a script (`play`) and on line (`street`). Vehicles take
+the streets of the dispatcher's own shortest paths, as a driver's navigation would tell.
 """
 
 from __future__ import annotations
@@ -10,41 +10,41 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from envs.transit import streets
 from envs.transit.referee.script import lane_of, middle_of
 from envs.transit.referee.traffic import WARM_S
 from envs.transit.site import TransitSite
+from envs.transit.sources import streets
 
 PARKING = 1
-"""SUMO's flag for a stop beside the lanes."""
+"""SUMO's flag of a stop beside the lanes."""
 
 LONG_S = 1e6
 
 STEP_S, BRAKE_MPS2, MARGIN_M = 1.0, 4.5, 5.0
-"""A moving vehicle can stop beyond what it drives in a step, its braking distance and so many metres."""
+"""A step in seconds, deceleration, and margin: a moving vehicle can stop beyond the sum of their distances."""
 
 AT_M = 1.0
-"""So near a stop a vehicle is at it."""
+"""Distance from a stop within which a vehicle is at it."""
 
 STUCK_S = 60.0
-"""A vehicle with riders in it that has stood so long with nobody getting on or off is sent on: given a plan at the very
-moment at which somebody gets on, SUMO may have it wait for that rider for ever."""
+"""Seconds without boarding or alighting after which a standing vehicle with riders is sent on: if it is given a plan at
+the very moment at which a rider gets on, SUMO may have it wait for that rider for ever."""
 
 IDLE = 0
-"""SUMO's state of a taxi that has nothing to do."""
+"""SUMO's state of an idle taxi."""
 
 ASKING = 1
-"""SUMO's state of a reservation that it has not told of yet."""
+"""SUMO's state of a new reservation."""
 
 
 @dataclass
 class Leg:
-    """What a vehicle drove between two stands. Times are seconds from the beginning of the service.
+    """A drive between two stands. Times are seconds from the beginning of the service.
 
     Attributes:
-        vehicle: which.
+        vehicle: its index.
         start, end: streets where it stood.
-        depart_s, took_s: when it moved off, and until it stood.
+        depart_s, took_s: its departure, and its duration until it stood.
         loaded: whether anybody was aboard.
         path: streets driven, the first and the last included.
     """
@@ -60,18 +60,18 @@ class Leg:
 
 @dataclass
 class Taxi:
-    """A vehicle as it was seen last.
+    """The last observation of a vehicle.
 
     Attributes:
         road: SUMO's street, or a way across a junction.
         stood: the street where it stands, or did last.
-        there: whether it is on the road; SUMO takes who has to be put back into the traffic off it for a moment.
-        metres: from its beginning.
-        stands: whether the vehicle does.
+        there: whether it is on the road; SUMO takes vehicles off for a moment to put them back into the traffic.
+        metres: position on the road.
+        stands: whether the vehicle stands.
         aboard: riders in it.
-        driven_m, loaded_m: since it was made, and with riders in it.
-        depart_s, path: since it moved off last; None: it has not yet.
-        busy_s: when it stopped, or somebody got on or off, last.
+        driven_m, loaded_m: distance driven in all, and with riders aboard.
+        depart_s, path: time of its last departure (None: none yet), and streets since.
+        busy_s: last time at which it stopped, or a rider got on or off.
     """
 
     road: str = ""
@@ -99,11 +99,11 @@ class Taxis:
 
     Attributes:
         now_s: seconds from the beginning of the service.
-        legs: what was driven between stands so far.
+        legs: completed drives between stands.
         lost: vehicles that SUMO took off the road for good.
         refused: plans that SUMO would not take.
         teleports: vehicles that SUMO took out of a jam, those of the traffic included.
-        arrived: riders that are there.
+        arrived: number of riders who have arrived.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class Taxis:
         self.refused = self.teleports = self.arrived = 0
         self.now_s = float(sumo.simulation.getTime()) - WARM_S
 
-    # -- watching -----------------------------------------------------------------------------------------------
+    # -- observations -------------------------------------------------------------------------------------------
 
     def step(self) -> list[tuple[int, int, bool]]:
-        """Let a second pass; who got on or off in it: vehicle, rider, and whether it was on."""
+        """Advance by one second; returns boardings and alightings as (vehicle, rider, whether it is a boarding)."""
         simulation = self._sumo.simulation
         simulation.step()
         self.now_s = float(simulation.getTime()) - WARM_S
@@ -179,11 +179,11 @@ class Taxis:
 
     @property
     def driven_m(self) -> tuple[float, float]:
-        """Metres driven by all vehicles, and with riders in them."""
+        """Metres driven by all vehicles, and with riders aboard."""
         return sum(taxi.driven_m for taxi in self.taxis), sum(taxi.loaded_m for taxi in self.taxis)
 
     def idle(self, v: int) -> bool:
-        """Whether SUMO has nothing for a vehicle to do."""
+        """Whether a vehicle is idle in SUMO."""
         return int(self._sumo.vehicle.getParameter(f"v{v}", "device.taxi.state")) == IDLE
 
     def known(self, r: int) -> bool:
@@ -191,9 +191,9 @@ class Taxis:
         return r in self._reservation
 
     def ahead(self, v: int) -> tuple[str, str | None]:
-        """The street that a vehicle is on, or left last, and the one after it, to which it is bound unless None.
+        """The street that a vehicle is on, or left last, and the next street to which it is bound, or None.
 
-        Before its street's middle, if it has room to stop there or is about to, a vehicle is bound to none.
+        It is None before the middle of the present street, while the vehicle can still stop there or is about to.
         """
         vehicle, taxi = self._sumo.vehicle, self.taxis[v]
         route, k = vehicle.getRoute(f"v{v}"), vehicle.getRouteIndex(f"v{v}")
@@ -208,7 +208,7 @@ class Taxis:
         return False
 
     def left_m(self, v: int, bound: str | None) -> float:
-        """Metres to the middle of the street that a driving vehicle is on, or of the next if it is bound there."""
+        """Metres of a driving vehicle to the middle of its street, or of the next one if it is bound there."""
         taxi, vehicle = self.taxis[v], self._sumo.vehicle
         if bound is None:
             return middle_of(self._edges[taxi.road]) - taxi.metres
@@ -219,17 +219,17 @@ class Taxis:
         room_m = speed * STEP_S + speed**2 / (2 * BRAKE_MPS2) + MARGIN_M
         return bool(self.taxis[v].metres + room_m < middle_of(self._edges[street]))
 
-    # -- telling ------------------------------------------------------------------------------------------------
+    # -- instructions -------------------------------------------------------------------------------------------
 
     def give(self, v: int, order: Sequence[int]) -> bool:
         """Give a vehicle its plan.
 
         Args:
             v: the vehicle.
-            order: riders, those who are not aboard twice, in the order of stops.
+            order: riders in the order of stops, twice if they are not aboard.
 
         Returns:
-            Whether that was possible at this moment, or is off; else it is to be tried again.
+            Whether it was carried out or is obsolete; if not, it has to be tried again.
         """
         if v in self.lost:
             self.refused += 1
@@ -254,11 +254,11 @@ class Taxis:
         return found
 
     def _unable(self, v: int, street: str, joins: bool) -> bool:
-        """Whether SUMO would lose a stop, or time, if it were given a new plan at this moment.
+        """Whether SUMO would lose a stop, or time, if the vehicle were given a new plan at this moment.
 
-        A moving vehicle may be on the street of its next stop already, and too near, or past it, to stop there: SUMO
-        takes it off the road. One that stands for somebody who gets on or off is sent round the block for the rest,
-        unless the next to get on is there as well. Both are given their plans some seconds later.
+        A moving vehicle may already be on the street of its next stop, and too near or past it to stop there: SUMO
+        takes it off the road. A vehicle that stands for a rider who gets on or off is sent round the block for the
+        rest, unless the next rider boards there as well. Both are given their plans some seconds later.
         """
         taxi = self.taxis[v]
         if taxi.stands:
@@ -266,11 +266,11 @@ class Taxis:
         return taxi.road == street and not self._can_stop(v, street)
 
     def _guide(self, v: int, places: Iterable[str]) -> None:
-        """Lay a vehicle's way past some streets' stops, by the dispatcher's shortest paths."""
+        """Route a vehicle along the stops of some streets, by the dispatcher's shortest paths."""
         here, bound = self.ahead(v)
         route, hop = [here] if bound is None else [here, bound], self._site.matrices.hop
         if route[-1] not in self.passing_of:
-            return  # a street that the dispatcher does not know; SUMO's own way leads out of it
+            return  # a street that the dispatcher does not know; SUMO's own route leads out of it
         at = self.stop_of[here] if self.taxis[v].stands and here in self.stop_of else self.passing_of[route[-1]]
         for street in places:
             while at != self.stop_of[street]:
@@ -280,7 +280,7 @@ class Taxis:
         self._sumo.vehicle.setRoute(f"v{v}", route)
 
     def send(self, v: int, street: str) -> bool:
-        """Send a vehicle that has nothing to do to a street; whether that was possible, or is off."""
+        """Send an idle vehicle to a street; returns whether it was carried out or is obsolete."""
         if v in self.lost:
             return True
         if not self.taxis[v].there or not self.idle(v):

@@ -1,4 +1,4 @@
-"""The traffic around a fleet: the trips of a scenario's route files, stretched as its requests are."""
+"""The traffic around a fleet: trips of a scenario's route files, stretched in time like its requests."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from envs.core.errors import CityloopError
 from envs.core.sumo import read_root
-from envs.transit import streets
 from envs.transit.scenarios import TransitScenario
+from envs.transit.sources import streets
 
 WARM_S = 900.0
-"""Before a service begins, traffic as at its beginning fills the streets for so long."""
+"""Seconds before a service in which traffic like that of its beginning fills the streets."""
 
 CARRIED = ("type", "departLane", "departSpeed", "departPos", "arrivalLane", "arrivalPos", "line")
 """Attributes of a vehicle that are kept."""
@@ -33,14 +33,14 @@ def needs_net(scenario: TransitScenario) -> None:
 def write(scenario: TransitScenario, path: Path, seed: int, flow: float) -> int:
     """Write a route file; the service begins at second `WARM_S`.
 
-    An hour of the scenario's files becomes ``stretch`` hours with ``flow`` times as many vehicles in each of them:
-    every trip is there so many times, within half a minute of the files' time either way, stretched as well.
+    An hour of the scenario's files becomes ``stretch`` hours, each with ``flow`` times as many vehicles. Trips are
+    copied accordingly, each within half a minute of the file's time either way, stretched as well.
 
     Args:
         scenario: with a SUMO network.
         path: the file.
-        seed: of who drives when.
-        flow: vehicles an hour, relative to the files.
+        seed: of the number and times of copies.
+        flow: vehicles per hour, relative to the files.
 
     Returns:
         Number of vehicles.

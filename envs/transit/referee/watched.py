@@ -1,4 +1,4 @@
-"""A service of which it is kept what became of every pick-up that was planned: all changes add up to the wait."""
+"""A service that records every change of a planned pick-up; the changes of a pick-up add up to its wait."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from envs.transit.day import Day
-from envs.transit.fleet import NOBODY
+from envs.transit.kernel.fleet import NOBODY
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service
 from envs.transit.site import TransitSite
+from envs.transit.sources.day import Day
 from envs.transit.world import TransitWorld
 
 SHARED, STARTED, DROVE, STOOD = range(4)
-"""What moves a planned pick-up: others who are put before it; a vehicle that stands idle and is slow to move off;
-driving that takes longer, or less long, than planned; and standing at stops."""
+"""Reasons of a change of a planned pick-up: other riders inserted before it; an idle vehicle that is slow to move off;
+driving that takes more or less time than planned; dwell times at stops."""
 
 
 class WatchedService(Service):
-    """A fleet at work in our own simulator, where others' requests move a planned pick-up, and streets if disturbed.
+    """A fleet in our own simulator, where other requests change a planned pick-up, and streets if their times deviate.
 
     Args:
-        scenario: who works, and what is promised.
-        site: where.
+        scenario: fleet and promise.
+        site: streets and zones.
         day: requests and speeds.
-        seed: where vehicles begin.
+        seed: of vehicles' positions.
 
     Attributes:
-        planned_s: when every rider was to be picked up by the plan that was promised, ``(R,)``; NaN: refused.
-        moved_s: by how much that was put off, by reason, ``(4, R)``.
+        planned_s: every rider's pick-up by the plan at the time of the promise, ``(R,)``; NaN: refused.
+        moved_s: its changes by reason, in seconds, later ones positive, ``(4, R)``.
     """
 
     def __init__(self, scenario: TransitScenario, site: TransitSite, day: Day, seed: int):
@@ -38,7 +38,7 @@ class WatchedService(Service):
         self.planned_s, self.moved_s = np.full(count, np.nan), np.zeros((4, count))
 
     def _go_on(self, until_s: float, urgency: np.ndarray) -> None:
-        """Let time pass, request by request."""
+        """Advance time, request by request."""
         first, last = np.searchsorted(self._agenda_s, [self.now_s, until_s], side="left")
         for k in range(first, last):
             one = slice(k, k + 1)
@@ -51,7 +51,7 @@ class WatchedService(Service):
         self._drive(until_s, urgency)
 
     def _drive(self, until_s: float, urgency: np.ndarray) -> None:
-        """Let time pass in which nobody asks, and keep what streets do to those who wait."""
+        """Advance time without requests, and record changes caused by streets."""
         before_s = self.riders.begin_s.copy()
         self._advance(self._agenda_s[:0], self._agenda[:0], until_s, urgency)
         if self.streets is not None:
@@ -59,7 +59,7 @@ class WatchedService(Service):
             self.moved_s[DROVE] += np.nan_to_num(self.riders.begin_s - before_s)[:count]
 
     def _note(self, r: int, before_s: np.ndarray) -> None:
-        """Keep what a request was promised, and what that does to those who wait already."""
+        """Record the planned pick-up of a request, and the changes for riders who wait already."""
         v = int(self.riders.vehicle[r])
         if v == NOBODY:
             return
@@ -69,13 +69,13 @@ class WatchedService(Service):
         self.moved_s[SHARED, others] += self.riders.begin_s[others] - before_s[others]
 
     def _to_pick(self, v: int) -> np.ndarray:
-        """Riders whom a vehicle has yet to pick up."""
+        """Riders whom a vehicle has still to pick up."""
         count = self.fleet.length[v]
         return self.fleet.rider[v, :count][self.fleet.pick[v, :count]]
 
 
 class WatchedWorld(TransitWorld):
-    """The plant, watched."""
+    """The plant with a watched service."""
 
     def _begin(self, day: Day, seed: int, program: Any) -> Service:
         assert program is None, "what is watched is dispatched as the scenario says"

@@ -2,7 +2,7 @@
 
 The two-index formulation of Furtado, Munari and Morabito (2017) for pick-ups and deliveries: arcs, times and loads at
 nodes, and the number of a route, which is that of its first node, so that both ends of a request are in one. Longest
-rides and routes are added. Nothing is shared with the search but the problem: not its routes, nor how it times them.
+rides and routes are added. The search of `solve` shares nothing with it but the problem: neither routes nor timing.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from envs.transit.static.problem import Problem
 SMALL = 1e-6
 
 INFEASIBLE = 2
-"""Status of a program that has no solution."""
+"""HiGHS's status of a program without a solution."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is proven.
+    """Bounds of the optimum.
 
     Attributes:
         cost: of the best solution found; inf: none.
-        bound: no solution costs less; inf: there is none.
-        routes: of that solution.
+        bound: lower bound of the cost of any solution; inf: there is none.
+        routes: of the best solution.
     """
 
     cost: float
@@ -38,7 +38,7 @@ class Bounds:
 
     @property
     def proven(self) -> bool:
-        """Whether nothing better is possible: a solution is the best, or there is none."""
+        """Whether the solution found is optimal, or it is proven that there is none."""
         none = bool(np.isinf(self.bound))
         return none or (bool(np.isfinite(self.cost)) and self.cost - self.bound <= 1e-4 * max(self.cost, 1.0))
 
@@ -67,12 +67,12 @@ class _Rows:
 
 
 def optimum(problem: Problem, seconds: float = 60.0, cutoff: float = np.inf) -> Bounds:
-    """The least cost of serving everybody.
+    """The least cost of serving all requests.
 
     Args:
-        problem: what is to be served.
-        seconds: for HiGHS; when they are over, what is proven by then.
-        cutoff: the cost of a known solution; only what is no dearer is looked for.
+        problem: the problem.
+        seconds: time limit of HiGHS; then the bounds proven so far are returned.
+        cutoff: the cost of a known solution; solutions that cost more are excluded.
     """
     n, window, between = problem.requests, problem.tight, problem.between
     nodes = range(1, 2 * n + 1)
@@ -95,7 +95,7 @@ def optimum(problem: Problem, seconds: float = 60.0, cutoff: float = np.inf) -> 
     low, high = bounds
     for (i, j), k in x.items():
         if i == 0:
-            rows.add({route[j]: 1.0, k: -float(j)}, low=0.0)  # a route is called after its first node
+            rows.add({route[j]: 1.0, k: -float(j)}, low=0.0)  # a route has the number of its first node
             rows.add({route[j]: 1.0, k: float(n - j)}, high=float(n))
             rows.add({left[j]: 1.0, begin[j]: -1.0, k: _room(high[left[j]] - low[begin[j]] + between[0, j])},
                      high=_room(high[left[j]] - low[begin[j]] + between[0, j]) - between[0, j])  # fmt: skip
@@ -139,12 +139,12 @@ def optimum(problem: Problem, seconds: float = 60.0, cutoff: float = np.inf) -> 
 
 
 def _room(value: float) -> float:
-    """How far a constraint may be off where its arc is not used."""
+    """Big-M: slack of a constraint whose arc is not used."""
     return max(value, 0.0)
 
 
 def _arcs(problem: Problem) -> list[tuple[int, int]]:
-    """Arcs that some solution may use."""
+    """Arcs that a solution can use."""
     n, window, between = problem.requests, problem.tight, problem.between
     kept = [(0, i) for i in range(1, n + 1)] + [(n + i, 0) for i in range(1, n + 1)]
     for i in range(1, 2 * n + 1):

@@ -1,4 +1,4 @@
-"""A static dial-a-ride problem as arrays, and the files in which Cordeau and Laporte's are written."""
+"""A static dial-a-ride problem as arrays, and the file format of Cordeau and Laporte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from envs.core.errors import CityloopError
 
 COLUMNS = 7
-"""Of a node's line: id, x, y, service time, load, beginning and end of its window."""
+"""Number of columns of a node's line: id, x, y, service time, load, beginning and end of its window."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class Problem:
     """``n`` requests: node 0 is the depot, ``1..n`` pick-ups, ``n+1..2n`` the matching drop-offs. Minutes throughout.
 
     Attributes:
-        name: what it is called.
-        vehicles: how many there are at most, all alike.
+        name: its name.
+        vehicles: largest number of vehicles, all alike.
         capacity: of each.
         duration: longest route, from leaving the depot to being back.
         ride: longest ride, from the end of boarding to the beginning of alighting.
         at: coordinates, ``(2n + 1, 2)``; the Euclidean distance is both time and cost.
-        service: how long a vehicle stands, ``(2n + 1,)``.
-        load: by which each node changes what is aboard, int64 ``(2n + 1,)``.
-        window: within which service begins, ``(2n + 1, 2)``.
+        service: dwell time, ``(2n + 1,)``.
+        load: change of the load at each node, int64 ``(2n + 1,)``.
+        window: earliest and latest beginning of service, ``(2n + 1, 2)``.
     """
 
     name: str
@@ -41,17 +41,17 @@ class Problem:
 
     @property
     def requests(self) -> int:
-        """How many there are."""
+        """Number of requests."""
         return (len(self.at) - 1) // 2
 
     @property
     def between(self) -> np.ndarray:
-        """Minutes from node to node, ``(2n + 1, 2n + 1)``."""
+        """Minutes between nodes, ``(2n + 1, 2n + 1)``."""
         return np.hypot(*(self.at[:, None] - self.at[None]).transpose(2, 0, 1))
 
     @property
     def tight(self) -> np.ndarray:
-        """The windows without what no solution can use: a ride takes from its direct time up to `ride`."""
+        """The windows tightened to what solutions can use: a ride takes at least its direct time, at most `ride`."""
         found, n, between = self.window.copy(), self.requests, self.between
         pick, drop = np.arange(1, n + 1), np.arange(n + 1, 2 * n + 1)
         least, most = self.service[pick] + between[pick, drop], self.service[pick] + self.ride
@@ -68,11 +68,11 @@ class Problem:
 def read(path: Path) -> Problem:
     """A problem from a file in Cordeau and Laporte's layout.
 
-    The first line holds vehicles, nodes without the depot, longest route, capacity and longest ride; a line a node
-    follows. A second depot at the end, which some files have, is left out.
+    The first line holds vehicles, nodes without the depot, longest route, capacity and longest ride; one line for each
+    node follows. A second depot at the end, which some files have, is left out.
 
     Raises:
-        CityloopError: if the file is not such a one.
+        CityloopError: if the file has another format.
     """
     try:
         rows = [[float(word) for word in line.split()] for line in path.read_text().splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Routes of a static problem, compiled: the times at which one can be driven, and where a request fits in best."""
+"""Routes of a static problem, compiled: feasible times of a route, and the best place of a request in it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numba import njit
 from envs.transit.static.problem import Problem
 
 EPS = 1e-6
-"""Minutes by which a time may pass a limit: rounding of sums."""
+"""Tolerance of time limits, in minutes: rounding of sums."""
 
 
 class Data(NamedTuple):
-    """A problem as compiled functions read it; `data_of` makes it. Attributes as in `Problem`."""
+    """A problem for compiled functions, made by `data_of`. Attributes as in `Problem`."""
 
     between: np.ndarray
     service: np.ndarray
@@ -26,9 +26,9 @@ class Data(NamedTuple):
 
 
 def data_of(problem: Problem) -> Data:
-    """A problem as compiled functions read it."""
+    """A problem for compiled functions."""
     rest = problem.capacity, problem.ride, problem.duration
-    # All laid out alike, however they came to be: else every function is compiled once for each way.
+    # One memory layout for all: else every function would be compiled for each layout.
     between, service, load, tight = map(
         np.ascontiguousarray, (problem.between, problem.service, problem.load, problem.tight)
     )
@@ -37,18 +37,18 @@ def data_of(problem: Problem) -> Data:
 
 @njit(cache=True)
 def times(route: np.ndarray, count: int, data: Data, begin: np.ndarray, place: np.ndarray) -> bool:
-    """Whether a route can be driven, and the earliest times at which it can.
+    """Whether a route is feasible; writes its earliest times.
 
-    Windows, driving, longest rides and the longest route bound differences of times. So from the earliest times on,
-    whatever is too early for something later is put off, and what follows is carried along, until nothing changes; more
-    often than there are stops only if it never ends (Bellman and Ford).
+    Windows, driving, longest rides and the longest route bound differences of times. Starting from the earliest times,
+    each time that is too early for a later one is put off, with all that follow, until nothing changes. If that takes
+    more rounds than there are stops, it never ends (Bellman and Ford).
 
     Args:
         route: nodes without the depot; every drop-off after its pick-up.
-        count: how many.
+        count: their number.
         data: the problem.
-        begin: ``(count + 2,)``, to be overwritten: when service begins, with the depot at both ends.
-        place: ``(2n + 1,)``, to be overwritten: where in the route a node is.
+        begin: ``(count + 2,)``, to be overwritten: beginnings of service, with the depot at both ends.
+        place: ``(2n + 1,)``, to be overwritten: positions of nodes in the route.
     """
     half = (len(data.load) - 1) // 2
     aboard = 0
@@ -85,7 +85,7 @@ def times(route: np.ndarray, count: int, data: Data, begin: np.ndarray, place: n
 
 @njit(cache=True)
 def length(route: np.ndarray, count: int, data: Data) -> float:
-    """Of a route, from the depot and back."""
+    """Length of a route, from the depot and back."""
     total, before = 0.0, 0
     for k in range(count):
         total += data.between[before, route[k]]
@@ -97,12 +97,12 @@ def length(route: np.ndarray, count: int, data: Data) -> float:
 def best_place(
     r: int, route: np.ndarray, count: int, data: Data, trial: np.ndarray, begin: np.ndarray, place: np.ndarray
 ) -> tuple[float, int, int]:
-    """By how much a route grows at least with request ``r``, and the stops before which it goes; infinite: it cannot.
+    """Least growth of a route by request ``r``, and the stops before which to insert it; infinite: it does not fit.
 
     Args:
         r: the request, from 1.
         route: nodes.
-        count: how many.
+        count: their number.
         data: the problem.
         trial: ``(2n + 1,)``, to be overwritten.
         begin: ``(2n + 3,)``, to be overwritten.
@@ -111,7 +111,7 @@ def best_place(
     pick, drop = r, r + (len(data.load) - 1) // 2
     between = data.between
     best, first, second = np.inf, -1, -1
-    soonest, before = data.window[0, 0], 0  # when a vehicle can leave the stop before, if nobody is put off
+    soonest, before = data.window[0, 0], 0  # earliest departure from the stop before
     for i in range(count + 1):
         if soonest + between[before, pick] > data.window[pick, 1] + EPS:
             break

@@ -1,9 +1,9 @@
 """A static problem solved by insertion, ruin and recreate.
 
 Requests are inserted by regret (Potvin and Rousseau 1993): first the one that loses most if it does not get its best
-route. Then, over and over, some are taken out, alike or at random, and inserted anew (Schrimpf et al. 2000; Ropke and
-Pisinger 2006, whose measure of likeness this is); what comes out is kept by simulated annealing. Every route is checked
-exactly, so nothing that breaks a window, a ride, a seat or a shift is ever kept.
+route. Then, repeatedly, some requests, similar or random ones, are taken out and inserted again (Schrimpf et al. 2000;
+Ropke and Pisinger 2006, whose measure of similarity is used); simulated annealing decides which results are kept. Every
+route is checked exactly, so no solution breaks a window, a ride, a seat or a shift.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from envs.transit.static.problem import Problem
 from envs.transit.static.routes import Data, best_place, data_of, length, times
 
 UNSERVED = 1000.0
-"""What a request that nobody serves costs, in minutes."""
+"""Cost of an unserved request, in minutes."""
 
 HOT, COLD = 0.03, 1e-4
 """Temperatures at the beginning and the end, relative to the first solution's cost."""
 
 ROUNDS = 500
-"""Between two looks at the clock."""
+"""Rounds between two checks of the time."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Routes that keep everything.
+    """Feasible routes.
 
     Attributes:
-        cost: length of all routes.
-        routes: nodes of each without the depot; empty ones are left out.
-        begins: when service begins at each of them, with the departure from the depot before and the return after.
-        unserved: requests, from 1, that fit in nowhere.
-        first: cost of regret insertion alone, before anything is ruined.
+        cost: total length of the routes.
+        routes: nodes of each without the depot; empty routes are left out.
+        begins: beginnings of service at the nodes, with the departure from the depot before and the return after.
+        unserved: requests, from 1, that fit into no route.
+        first: cost of regret insertion alone, before the search.
         found_s: seconds of search after which it was found.
     """
 
@@ -55,7 +55,7 @@ def _set_seed(seed: int) -> None:
 
 @njit(cache=True)
 def total(routes: np.ndarray, counts: np.ndarray, data: Data) -> float:
-    """What all routes cost, and who is in none."""
+    """Cost of all routes and of unserved requests."""
     half, served, cost = (len(data.load) - 1) // 2, 0, 0.0
     for v in range(len(counts)):
         if counts[v] > 0:
@@ -66,7 +66,7 @@ def total(routes: np.ndarray, counts: np.ndarray, data: Data) -> float:
 
 @njit(cache=True)
 def _next(out: np.ndarray, cost: np.ndarray, regret: bool) -> tuple[int, int]:
-    """Who is inserted next, and into which route; -1: nobody fits in anywhere."""
+    """The next request to insert, and its route; -1: no request fits into any route."""
     chosen, vehicle, most = -1, -1, -np.inf
     for r in range(1, len(out)):
         v = int(np.argmin(cost[r]))
@@ -86,15 +86,15 @@ def _next(out: np.ndarray, cost: np.ndarray, regret: bool) -> tuple[int, int]:
 
 @njit(cache=True)
 def recreate(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data, regret: bool, noise: float) -> None:
-    """Insert all requests that are out, one by one, where they fit in best; who fits in nowhere stays out.
+    """Insert all requests that are out, one by one, where they fit best; requests that fit nowhere stay out.
 
     Args:
         routes: ``(V, 2n)``.
-        counts: stops of each.
-        out: bool ``(n + 1,)``, whether a request is in no route.
+        counts: number of stops of each.
+        out: whether a request is in no route, bool ``(n + 1,)``.
         data: the problem.
-        regret: whether the one that would lose most goes first, else the cheapest.
-        noise: share by which costs are made uncertain, so that not always the same comes out.
+        regret: whether the request that would lose most goes first, else the cheapest.
+        noise: largest relative perturbation of costs, so that results vary.
     """
     nodes, fleet = len(data.load), len(counts)
     trial, begin, place = np.zeros(nodes, np.int64), np.zeros(nodes + 2), np.zeros(nodes, np.int64)
@@ -126,7 +126,7 @@ def recreate(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data
 
 @njit(cache=True)
 def ruin(routes: np.ndarray, counts: np.ndarray, out: np.ndarray, data: Data, most: int) -> None:
-    """Take some requests out: one by chance, and others by chance or that are like it in place and time."""
+    """Take out a random request and others, random ones or those most similar to it in place and time."""
     half = len(out) - 1
     wanted = np.random.randint(1, most + 1)
     seed = np.random.randint(1, half + 1)
@@ -162,7 +162,7 @@ def improve(
     rounds: int,
     heat: float,
 ) -> None:
-    """So many rounds of ruin and recreate at one temperature, in minutes; the best solution is kept aside."""
+    """Rounds of ruin and recreate at one temperature, in minutes; the best solution is written into ``best``."""
     half = len(out) - 1
     now, least = total(routes, counts, data), total(best, best_counts, data)
     most = max(1, min(half, int(0.4 * half) + 1))
@@ -184,10 +184,10 @@ def solve(problem: Problem, seconds: float = 10.0, rounds: int | None = None, se
     """The best solution found.
 
     Args:
-        problem: what is to be served.
-        seconds: of search.
-        rounds: ruin so many times instead, so that the same comes out everywhere.
-        seed: of all chance.
+        problem: the problem.
+        seconds: time of search.
+        rounds: number of rounds in place of a time, for results that do not depend on the machine.
+        seed: of all random numbers.
     """
     data, half = data_of(problem), problem.requests
     _set_seed(seed)
@@ -197,7 +197,7 @@ def solve(problem: Problem, seconds: float = 10.0, rounds: int | None = None, se
     recreate(routes, counts, out, data, True, 0.0)
     best, best_counts = routes.copy(), counts.copy()
     first = least = total(routes, counts, data)
-    improve(routes, counts, out, best, best_counts, data, 0, 1.0)  # compiled before the clock runs
+    improve(routes, counts, out, best, best_counts, data, 0, 1.0)  # compiles before the time starts
     start, done, found_s = time.perf_counter(), 0, 0.0
     while True:
         passed_s = time.perf_counter() - start

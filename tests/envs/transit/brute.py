@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from envs.transit.fleet import CHARGING, FULL, LEFT, NOBODY, RATE
+from envs.transit.kernel.fleet import CHARGING, FULL, LEFT, NOBODY, RATE
 
 EPS = 1e-6
 EPS_M = 1e-3

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from envs.transit import charging
-from envs.transit.charging import Chargers
-from envs.transit.clock import roads_of
-from envs.transit.day import zones_of
-from envs.transit.fleet import NOBODY, new_fleet, new_riders
+from envs.transit.kernel import charging
+from envs.transit.kernel.charging import Chargers
+from envs.transit.kernel.fleet import NOBODY, new_fleet, new_riders
+from envs.transit.kernel.travel_times import roads_of
+from envs.transit.kernel.unforeseen import Unforeseen
 from envs.transit.matrices import Matrices
 from envs.transit.site import Node, Road, TransitSite
+from envs.transit.sources.day import zones_of
 from envs.transit.terms import Costs, Promise, Timing
-from envs.transit.unforeseen import Unforeseen
 
 
 def street(nodes=10, seconds=60.0, metres=500.0, chargers=None):

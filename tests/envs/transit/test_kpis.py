@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 
 from envs.transit import kpis
-from envs.transit.events import DROPPED_OFF, DROVE, PICKED_UP, PROMISED, REFUSED, TOO_LARGE, TOO_LATE, new_log, rows
-from envs.transit.fleet import new_fleet, new_riders
-from envs.transit.motion import write
-from envs.transit.periods import by_period
+from envs.transit.kernel.fleet import new_fleet, new_riders
+from envs.transit.kernel.motion import write
+from envs.transit.record.events import (
+    DROPPED_OFF,
+    DROVE,
+    PICKED_UP,
+    PROMISED,
+    REFUSED,
+    TOO_LARGE,
+    TOO_LATE,
+    new_log,
+    rows,
+)
+from envs.transit.record.periods import by_period
 
 ZONE_OF = np.array([0, 0, 1])
 

@@ -10,10 +10,10 @@ import pytest
 from agents import make_controller
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.transit import streets
 from envs.transit.referee import legs, measure, traffic
 from envs.transit.referee.play import play
-from tests.envs.transit.test_streets import files  # noqa: F401, a fixture
+from envs.transit.sources import streets
+from tests.envs.transit.sources.test_streets import files  # noqa: F401, a fixture
 from training.referee import dispatched, indicators, record, referee
 
 

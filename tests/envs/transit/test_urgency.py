@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.transit.guard import FASTER
+from envs.transit.terms import URGENCY_BASE
 from envs.transit.urgency import Haste, urgency
 from tests.envs.transit.small import READ, three_zones
 
@@ -13,7 +13,7 @@ STRONG = Haste(usual=2.0, power=0.5)
 def weight(haste=STRONG, **changed):
     """The factor on a wait's weight."""
     readings = {name: np.array(values, float) for name, values in (READ | changed).items()}
-    return FASTER ** urgency(three_zones(), readings, haste)
+    return URGENCY_BASE ** urgency(three_zones(), readings, haste)
 
 
 def test_the_more_wait_for_a_vehicle_the_less_a_wait_weighs():

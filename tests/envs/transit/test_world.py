@@ -8,8 +8,8 @@ import pytest
 from agents import make_controller, rules
 from envs import CityloopError, load_scenario
 from envs.core.env import make_loop
-from envs.transit import events, verdict
-from envs.transit.ledger import Ledger
+from envs.transit.record import events, promises
+from envs.transit.record.ledger import Ledger
 from tests.envs.transit.own import write
 from training.evaluate import evaluate
 
@@ -148,15 +148,15 @@ def test_a_broken_promise_would_be_seen(district):
     """The count of broken promises is no constant: shift the same events, and it rises."""
     district.episode(make_controller("insertion", district.site), 5)
     service, log = district.world.service, district.world.log
-    assert verdict.broken_promises(log, service.fleet, service.riders) == 0
+    assert promises.broken_promises(log, service.fleet, service.riders) == 0
     late = log._replace(time_s=np.where(log.kind == events.PICKED_UP, log.time_s + 900, log.time_s))
-    assert verdict.broken_promises(late, service.fleet, service.riders) > 100
+    assert promises.broken_promises(late, service.fleet, service.riders) > 100
     small = service.fleet._replace(room=np.ones_like(service.fleet.room))
-    assert verdict.broken_promises(log, small, service.riders) > 100
+    assert promises.broken_promises(log, small, service.riders) > 100
     short = service.fleet._replace(shift_s=np.tile([0.0, 3600.0], (len(service.fleet.at), 1)))
-    assert verdict.broken_promises(log, short, service.riders) > 100
+    assert promises.broken_promises(log, short, service.riders) > 100
     lost = log._replace(kind=np.where(log.kind == events.DROPPED_OFF, events.DROVE, log.kind))
-    assert verdict.broken_promises(lost, service.fleet, service.riders) > 100
+    assert promises.broken_promises(lost, service.fleet, service.riders) > 100
 
 
 def test_everybody_is_accounted_for(district):

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from envs.transit.fleet import CHARGING
+from envs.transit.kernel.fleet import CHARGING
 from serving.booking.desk import Desk
 from serving.cluster.ray_cluster import free_ports
 from tests.envs.transit import brute
