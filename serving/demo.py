@@ -27,8 +27,8 @@ from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from serving.client import SiteClient
+from serving.client.control import Plant
 from serving.config import ServiceConfig
-from serving.control import Plant
 from serving.run import serve
 
 FASTEST_S, SLOWEST_S = 0.05, 1.0

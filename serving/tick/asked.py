@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from serving.tick.deadline import Late
+from serving.deadline import Late
 from serving.wire import Tick
 
 

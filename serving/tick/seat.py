@@ -17,8 +17,8 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Controller, Observation, Requests
+from serving.deadline import Late, Worker
 from serving.refusals import brief
-from serving.tick.deadline import Late, Worker
 from serving.wire import example_tick, parse_tick
 
 log = logging.getLogger("cityloop.serving")

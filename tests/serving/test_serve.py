@@ -25,10 +25,10 @@ from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
 from serving.charge.operations import change_roles
+from serving.client.control import control
 from serving.cluster.processes import alive
 from serving.cluster.ray_cluster import PORTS, free_ports
 from serving.config import ServiceConfig
-from serving.control import control
 from serving.forms import RoleChange
 from serving.run import serve
 from tests.serving.plants import GRID, body_of, grid, tick_of

@@ -11,8 +11,8 @@ import httpx
 import orjson
 
 from envs.core.errors import CityloopError
+from serving.client.transport import no_service, trust
 from serving.refusals import words_of
-from serving.transport import no_service, trust
 
 KEY = "CITYLOOP_KEY"
 """Environment: the key, so that it stands in no history of commands."""

@@ -20,8 +20,9 @@ from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop, Step
 from envs.core.scenario import Scenario
 from envs.core.world import Requests
-from serving.client import SiteClient, Unusable
-from serving.tick.deadline import Late
+from serving.client.site_client import SiteClient
+from serving.client.takeover import Unusable
+from serving.deadline import Late
 
 OnTick = Callable[[int, dict[str, Any]], None]
 """Told after every tick: its number, and ``{"of", "source", "reason", "latency_ms"}``."""

@@ -19,10 +19,9 @@ import httpx
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.site import Site
-from serving.conversation import Terms, Wait
-from serving.takeover import Decided, Unusable
-from serving.tick.deadline import Late
-from serving.transport import (
+from serving.client.conversation import Terms, Wait
+from serving.client.takeover import Decided, Unusable
+from serving.client.transport import (
     AsyncHttpTransport,
     AsyncSocketTransport,
     AsyncTransport,
@@ -34,8 +33,7 @@ from serving.transport import (
     no_service,
     trust,
 )
-
-__all__ = ["AsyncSiteClient", "Decided", "Late", "SiteClient", "Unusable"]
+from serving.deadline import Late
 
 INFO_TIMEOUT_S = 10.0
 """How long a client waits for the description of a site before it says that there is no service."""

@@ -1,7 +1,7 @@
 """What a plant and the service say to each other, whatever carries it: questions, what is an answer, who decides.
 
 Nothing here waits or speaks to a network: `Terms.conversation` says what to do next and is told what came of it, so
-that clients for threads and for asyncio (`client.py`) cannot differ in what they take for an answer.
+that clients for threads and for asyncio (`site_client.py`) cannot differ in what they take for an answer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Controller
+from serving.client.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
+from serving.client.transport import Reply
+from serving.deadline import Late
 from serving.refusals import brief, words_of
-from serving.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
-from serving.tick.deadline import Late
-from serving.transport import Reply
 
 BACKOFF_S, TRIES = 0.02, 4
 """First wait before a question is asked again, doubled each time and jittered by half; and how often it is asked."""
