@@ -118,8 +118,8 @@ def policy(
     as_json: AsJson = None,
 ) -> None:
     """Show or change who decides at the sites of a running service. CITYLOOP_KEY holds the key, if one is needed."""
-    from serving.charge.operations import VERBS
     from serving.client.admin import Admin
+    from serving.operations import VERBS
 
     output = Output(as_json)
     if verb != "show" and verb not in VERBS:

@@ -22,8 +22,8 @@ from serving.audit.origin import origin
 from serving.audit.query import Wanted, chains, records_of
 from serving.audit.records import to_event
 from serving.audit.rerun import Outcome, Place
+from serving.charge.seat import Seat
 from serving.events import Decision, Event, Shadowed
-from serving.tick.seat import Seat
 
 MOST_DIFFERENCES = 100
 

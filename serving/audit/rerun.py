@@ -16,11 +16,11 @@ from envs.core.site import Site
 from envs.core.world import Commands, Observation, Requests
 from serving.audit.kept import Altered
 from serving.charge.overrides import Override, Overrides
+from serving.charge.seat import Seat, reason_of
 from serving.checks.impute import put_in
 from serving.events import Decision, Shadowed
 from serving.tick.decide import with_rows
 from serving.tick.report import commands_of, hash_of
-from serving.tick.seat import Seat, reason_of
 from serving.wire import parse_tick
 
 REMEMBERED = 64

@@ -11,8 +11,8 @@ from agents import fallback_name
 from envs.core.errors import CityloopError
 from envs.core.site import Site
 from serving.charge.roles import Roles
+from serving.charge.seat import Seat
 from serving.refusals import Conflict
-from serving.tick.seat import Seat
 
 Acting = Literal["champion", "canary"]
 """The roles that act."""

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from envs.core.errors import CityloopError
 from envs.core.site import Site
 from serving.charge.crew import Crew
+from serving.charge.episodes import Episodes
 from serving.charge.overrides import Overrides
 from serving.charge.roles import REMEMBERED, Roles
 from serving.charge.rollback import Watch
+from serving.charge.seat import Seat
 from serving.charge.state import CHARGE, ROLES, SiteState, Store, merged
 from serving.config import SiteSettings
-from serving.tick.episodes import Episodes
-from serving.tick.seat import Seat
 
 log = logging.getLogger("cityloop.serving")
 

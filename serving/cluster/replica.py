@@ -15,10 +15,10 @@ from serving.access.principal import Principal
 from serving.alarms.book import Alarm
 from serving.alarms.told import AlarmsTold
 from serving.app import create_app
-from serving.charge.operations import configure
 from serving.cluster.options import options
 from serving.cluster.shards import Front, Shard
 from serving.forms import read_roles
+from serving.operations import configure
 from serving.refusals import NotServed, Refused
 from serving.rpc.service import Rpc
 from serving.watch.logs import configure as configure_logs

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 
 from serving.access.principal import Role
-from serving.charge.operations import standing_of
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
+from serving.operations import standing_of
 from serving.routes.ticks import Answer, answer_tick
 from serving.routes.wire import as_model, refused, takes
 from serving.tick.sites import SiteService

@@ -15,8 +15,8 @@ import grpc
 from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
-from serving.charge.operations import standing_of
 from serving.gateway import Gateway
+from serving.operations import standing_of
 from serving.refusals import Refused, Unprocessable, brief, retry_after
 from serving.routes.service import told_to
 from serving.routes.sites import info_of

@@ -11,11 +11,11 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.core.world import Observation, Requests, as_numbers
 from serving.charge.crew import Crew
+from serving.charge.seat import Seat, reason_of
 from serving.collaborators import Looked
 from serving.deadline import Late
 from serving.events import FallbackCause
 from serving.tick.asked import Asked
-from serving.tick.seat import Seat, reason_of
 
 log = logging.getLogger("cityloop.serving")
 

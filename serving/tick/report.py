@@ -14,11 +14,11 @@ from envs.core.readings import Readings
 from envs.core.site import Site
 from envs.core.world import Commands, Intervention, Observation, Requests
 from serving.charge.overrides import Override
+from serving.charge.seat import Seat
 from serving.collaborators import Looked
 from serving.events import Decision, Shadowed
 from serving.tick.asked import Asked
 from serving.tick.decide import Decided
-from serving.tick.seat import Seat
 from serving.tick.shadow import Tried
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Guard, Intervention, Observation
-from serving.tick.seat import Seat, reason_of
+from serving.charge.seat import Seat, reason_of
 
 
 @dataclass(frozen=True)

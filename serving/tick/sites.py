@@ -24,6 +24,7 @@ from envs.core.site import Site
 from envs.core.world import Guard
 from serving.charge.keeping import Keeper
 from serving.charge.rollback import Conduct
+from serving.charge.seat import WARM_UP_S, Seat, reason_of
 from serving.charge.standing import SERVICE, Standing
 from serving.charge.state import Store
 from serving.collaborators import Checks, Looked
@@ -35,7 +36,6 @@ from serving.tick.asked import Asked
 from serving.tick.decide import Decided, decide
 from serving.tick.repeats import Repeats
 from serving.tick.report import Outcome, answer_of, decision_of, shadowed_of
-from serving.tick.seat import WARM_UP_S, Seat, reason_of
 from serving.tick.shadow import Tried, guarded_agents, try_out
 from serving.wire import InCharge, Tick, example_tick, parse_tick
 

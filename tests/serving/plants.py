@@ -19,11 +19,11 @@ from envs.core.site import Site
 from envs.core.world import Observation, Readings, Requests
 from serving.app import create_app
 from serving.charge.roles import Roles
+from serving.charge.seat import Seat
 from serving.charge.standing import Standing
 from serving.charge.state import Store
 from serving.config import SiteSettings
 from serving.gateway import Gateway
-from serving.tick.seat import Seat
 from serving.tick.sites import SiteService
 from serving.wire import example_tick
 

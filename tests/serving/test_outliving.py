@@ -15,12 +15,12 @@ from agents import make_controller
 from envs import CityloopError
 from envs.core.site import Site
 from serving.build import Plan
-from serving.charge.operations import configure
 from serving.charge.roles import Roles
 from serving.charge.state import Store
 from serving.config import ServiceConfig
 from serving.events import Change
 from serving.gateway import Gateway
+from serving.operations import configure
 from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.operators import BASE, Book, Clock, ask, change, failing, http, put

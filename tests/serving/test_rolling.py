@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from envs.core.site import Site
-from serving.charge.operations import change_roles, configure, put_override, release_override, standing_of
 from serving.charge.roles import Roles
+from serving.charge.seat import Seat
 from serving.charge.state import SiteState, Store, merged
 from serving.forms import OverrideRequest, RoleChange
-from serving.tick.seat import Seat
+from serving.operations import change_roles, configure, put_override, release_override, standing_of
 from serving.tick.sites import SiteService
 from tests.serving.operators import BASE, HAND, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of
