@@ -9,7 +9,7 @@ import pytest
 from envs.core.conditions import Condition
 from envs.core.registry import get_system
 from serving.alarms import bench
-from serving.alarms.bench import bench_alarms
+from serving.bench.alarms import bench_alarms
 
 
 def test_every_alarm_counts_and_so_does_each_time_that_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
