@@ -24,7 +24,7 @@ from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.events import Sink
 from serving.gateway import Gateway
-from serving.health.opening import open_monitors
+from serving.structural.opening import open_monitors
 from serving.tick.places import load_site
 from serving.tick.sites import SiteService
 from serving.watch.sinks import Sinks
@@ -146,7 +146,7 @@ class Plan:
             streams=sinks.streams,
             metrics=sinks.metrics,
             alarms=sinks.alarms,
-            health=sinks.health,
+            structural=sinks.structural,
             sinks=sinks.all,
             desks=desks,
         )

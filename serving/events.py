@@ -1,8 +1,7 @@
-"""What happens in the service, as plain records: every decision, everything that a person or a rule changed, and what
-monitors heard.
+"""Events of the service as plain records: decisions, changes by people or rules, reports of structural monitors.
 
-A `SiteService` makes them, `serving.health` those of monitors, and either hands each to the sinks: the audit log, the
-metrics and the streams. A sink must return at once and never raise; what takes time it does elsewhere.
+`SiteService` makes them, and `serving.structural` makes those of monitors. Either hands each event to the sinks: the
+audit log, the metrics and the streams. A sink must return at once and never raise; slow work it does elsewhere.
 """
 
 from __future__ import annotations

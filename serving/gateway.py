@@ -26,7 +26,7 @@ from serving.wire import SiteSummary, SystemSummary
 
 if TYPE_CHECKING:
     from serving.booking.desk import Desk
-    from serving.health.watch import HealthWatch
+    from serving.structural.watch import StructuralWatch
 
 
 class Gateway:
@@ -35,7 +35,7 @@ class Gateway:
     Args:
         services: one a site; the sinks below are among theirs.
         access: knows who asks; everybody may do everything if not given.
-        audit, streams, metrics, alarms, health: sinks that can be asked.
+        audit, streams, metrics, alarms, structural: sinks that can be asked.
         sinks: all of them, to be closed after the services.
         desks: where trips are booked, by transit site.
     """
@@ -48,13 +48,19 @@ class Gateway:
         streams: Streams | None = None,
         metrics: Metrics | None = None,
         alarms: AlarmWatch | None = None,
-        health: HealthWatch | None = None,
+        structural: StructuralWatch | None = None,
         sinks: Sequence[Sink] = (),
         desks: Mapping[str, Desk] | None = None,
     ):
         self.all, self.sinks = list(services), tuple(sinks)
         self.access = access or Access()
-        self.audit, self.streams, self.metrics, self.alarms, self.listening = audit, streams, metrics, alarms, health
+        self.audit, self.streams, self.metrics, self.alarms, self.structural = (
+            audit,
+            streams,
+            metrics,
+            alarms,
+            structural,
+        )
         self.desks = dict(desks or {})
         self._looking: asyncio.Future[None] | None = None
         self.systems: dict[str, dict[str, SiteService]] = {}

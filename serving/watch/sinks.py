@@ -21,7 +21,7 @@ from serving.watch.streams import Streams
 
 if TYPE_CHECKING:
     from agents.monitors.storeys import StoreyMonitor
-    from serving.health.watch import HealthWatch
+    from serving.structural.watch import StructuralWatch
 
 
 class Sinks:
@@ -36,7 +36,7 @@ class Sinks:
 
     Attributes:
         all: in the order in which they are told.
-        health: listens to buildings; None where nobody does.
+        structural: listens to buildings; None where nobody does.
 
     Raises:
         CityloopError: if a folder in that one cannot be made or written.
@@ -64,9 +64,9 @@ class Sinks:
             self.metrics.watch_audit(lambda: audit.healthy, lambda: audit.status["waiting"])
         first: tuple[Sink, ...] = () if audit is None else (audit,)
         others: tuple[Sink, ...] = (*first, self.metrics, self.streams, self.alarms, self._log)
-        self.health = _listen(monitors, folder, others) if monitors else None
+        self.structural = _listen(monitors, folder, others) if monitors else None
         # What listens ends first, as it may have something to tell.
-        self.all: tuple[Sink, ...] = others if self.health is None else (self.health, *others)
+        self.all: tuple[Sink, ...] = others if self.structural is None else (self.structural, *others)
 
     def _alarm(self, alarm: Alarm, what: Happening, who: str | None) -> None:
         self.streams.alarm(alarm)
@@ -84,15 +84,15 @@ class Sinks:
 
 def _listen(
     monitors: Mapping[tuple[str, str], StoreyMonitor], folder: Path | None, others: Sequence[Sink]
-) -> HealthWatch:
+) -> StructuralWatch:
     """A watch that tells the other sinks what it hears."""
-    from serving.health.watch import HealthWatch
+    from serving.structural.watch import StructuralWatch
 
     def tell(event: Event) -> None:
         for sink in others:
             sink.record(event)
 
-    return HealthWatch(monitors, folder, tell)
+    return StructuralWatch(monitors, folder, tell)
 
 
 def _label(sites: Sequence[Site]) -> str:

@@ -69,7 +69,7 @@ class _Listener:
     heard: deque[HeardAt] = field(default_factory=lambda: deque(maxlen=KEPT))
 
 
-class HealthWatch:
+class StructuralWatch:
     """A `Sink` that listens to buildings.
 
     Args:
