@@ -19,7 +19,7 @@ from serving.access.entry import Access
 from serving.audit import AuditLog
 from serving.audit.anchor import signing_key
 from serving.booking.opening import open_desks, staffed
-from serving.charge.state import Store
+from serving.charge.state import StateStore
 from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.events import Sink
@@ -126,7 +126,7 @@ class Plan:
             services: list[SiteService] = []
             for config, site in places:
                 services.append(
-                    open_service(site, config, Store(folder, site, keep=restore), sinks.all if sinks else ())
+                    open_service(site, config, StateStore(folder, site, keep=restore), sinks.all if sinks else ())
                 )
                 opened.callback(services[-1].close)
             bookings = [(config.site, site, config.booking) for config, site in places]
@@ -152,7 +152,7 @@ class Plan:
         )
 
 
-def open_service(site: Site, config: SiteConfig, store: Store, sinks: Sequence[Sink]) -> SiteService:
+def open_service(site: Site, config: SiteConfig, store: StateStore, sinks: Sequence[Sink]) -> SiteService:
     """The service of a site, with what was saved of it.
 
     Raises:

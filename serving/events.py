@@ -124,7 +124,7 @@ CHANGES = (
 
 
 @dataclass(frozen=True)
-class Change:
+class SiteChange:
     """Something that a person or a rule of the service changed: roles, overrides, who is in charge.
 
     Attributes:
@@ -162,7 +162,7 @@ class Structure:
     report: Mapping[str, Any]
 
 
-Event = Decision | Shadowed | Change | Structure
+Event = Decision | Shadowed | SiteChange | Structure
 
 
 class Sink(Protocol):

@@ -54,13 +54,8 @@ class Gateway:
     ):
         self.all, self.sinks = list(services), tuple(sinks)
         self.access = access or Access()
-        self.audit, self.streams, self.metrics, self.alarms, self.structural = (
-            audit,
-            streams,
-            metrics,
-            alarms,
-            structural,
-        )
+        self.audit, self.streams, self.metrics = audit, streams, metrics
+        self.alarms, self.structural = alarms, structural
         self.desks = dict(desks or {})
         self._looking: asyncio.Future[None] | None = None
         self.systems: dict[str, dict[str, SiteService]] = {}

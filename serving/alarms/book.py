@@ -40,7 +40,7 @@ LONGEST_SHELF_S = 8 * 3600.0
 Happening = Literal["raised", "returned", "acknowledged", "shelved", "unshelved"]
 """What becomes of an alarm: by itself the first two, by a person the others."""
 
-Told = Callable[["Alarm", Happening, str | None], None]
+OnChange = Callable[["Alarm", Happening, str | None], None]
 """Told of an alarm that changed: the alarm as it is then, what became of it, and who did it; None: nobody."""
 
 ORDER = {"high": 0, "medium": 1, "low": 2}
@@ -113,7 +113,7 @@ class AlarmBook:
     Args:
         path: where they are kept over restarts; None: nowhere. What is not there yet is taken from the files beside it,
             the newest that tells of a site: services are begun with other sites, or shared out otherwise.
-        changed: see `Told`.
+        changed: see `OnChange`.
         first, step: its alarms have the numbers ``first``, ``first + step``, …: no two of several books have one.
         sites: (system, site) of those whose alarms they are; none: all that are in its own file.
     """
@@ -121,7 +121,7 @@ class AlarmBook:
     def __init__(
         self,
         path: Path | None = None,
-        changed: Told = lambda *_: None,
+        changed: OnChange = lambda *_: None,
         first: int = 1,
         step: int = 1,
         sites: Sequence[tuple[str, str]] = (),

@@ -15,7 +15,7 @@ from typing import Any
 from envs.core.conditions import Condition
 from envs.core.readings import Readings
 from envs.core.registry import get_system
-from serving.events import Change, Decision, Structure
+from serving.events import Decision, SiteChange, Structure
 
 RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
 """Ticks that a condition must hold; ticks and seconds that it must be gone."""
@@ -33,7 +33,7 @@ TOLD = 3
 STRUCTURE = ("damage", "deaf")
 """Conditions that a building's monitor tells, and no tick."""
 
-Plant = Callable[[Readings, float], Iterable[Condition]]
+PlantConditions = Callable[[Readings, float], Iterable[Condition]]
 """The readings of a tick, and the plant's clock in seconds → what holds at the plant."""
 
 
@@ -63,7 +63,9 @@ class SiteRules:
         interval_s: usual time between two ticks, for as long as they have not told the site's own.
     """
 
-    def __init__(self, plant: Plant, standing: Mapping[str, Condition] | None = None, interval_s: float = 1.0):
+    def __init__(
+        self, plant: PlantConditions, standing: Mapping[str, Condition] | None = None, interval_s: float = 1.0
+    ):
         self._plant, self._interval_s = plant, interval_s
         before = standing or {}
         self._structure = {key: condition for key, condition in before.items() if key in STRUCTURE}
@@ -97,7 +99,7 @@ class SiteRules:
         self._held.pop("silent", None)
         return self._held | self._structure
 
-    def changed(self, change: Change) -> dict[str, Condition]:
+    def changed(self, change: SiteChange) -> dict[str, Condition]:
         """What holds after a change. A canary that the service took out of charge has left, and the champion decides:
         that is told at once, and returns by itself, as no later tick shows it.
         """

@@ -14,11 +14,11 @@ from envs.core.conditions import Condition
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
-from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, Told
-from serving.alarms.rules import STRUCTURE, Plant, SiteRules
+from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, OnChange
+from serving.alarms.rules import STRUCTURE, PlantConditions, SiteRules
 from serving.alarms.sensors import SilentSensors
 from serving.alarms.told import AlarmsTold
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
 log = logging.getLogger("cityloop.serving")
 
@@ -39,7 +39,7 @@ class AlarmWatch:
     Args:
         sites: whose.
         path: where alarms are kept over restarts; None: nowhere.
-        changed: see `Told`; called in the watch's thread, or in that of who acknowledges or shelves.
+        changed: see `OnChange`; called in the watch's thread, or in that of who acknowledges or shelves.
         clock: wall clock, seconds since 1970.
         numbers: see `AlarmBook`.
         listening: (system, site) of buildings with a monitor: what it told last stands over a restart.
@@ -54,7 +54,7 @@ class AlarmWatch:
         self,
         sites: Sequence[Site],
         path: Path | None = None,
-        changed: Told = lambda *_: None,
+        changed: OnChange = lambda *_: None,
         clock: Callable[[], float] = time.time,
         numbers: tuple[int, int] = (1, 1),
         listening: Container[tuple[str, str]] = (),
@@ -123,7 +123,7 @@ class AlarmWatch:
             held = rules.decided(event, self._steady())
         elif isinstance(event, Structure):
             held = rules.listened(event)
-        elif isinstance(event, Change):
+        elif isinstance(event, SiteChange):
             held = rules.changed(event)
         else:
             return
@@ -175,7 +175,7 @@ class AlarmWatch:
         self._write()
 
 
-def plant_of(site: Site, standing: Mapping[str, Condition] | None = None) -> Plant:
+def plant_of(site: Site, standing: Mapping[str, Condition] | None = None) -> PlantConditions:
     """What tells a site's own conditions from its readings, and which of its sensors have fallen silent.
 
     Args:

@@ -30,7 +30,7 @@ from serving.audit.records import KINDS, to_fields
 from serving.audit.segments import compress
 from serving.audit.settings import AuditSettings
 from serving.audit.writer import MB, Item, Writer
-from serving.events import Change, Decision, Event, Shadowed
+from serving.events import Decision, Event, Shadowed, SiteChange
 
 log = logging.getLogger("cityloop.audit")
 
@@ -87,7 +87,7 @@ def _bundles_in(what: _Record) -> list[tuple[str, Callable[[], Path | None]]]:
     """The bundles that a record tells of, and what finds where they lie."""
     if isinstance(what, (Decision, Shadowed)) and what.bundle:
         return [(what.bundle, partial(kept.find_shipped, what.bundle))]
-    if isinstance(what, Change) and what.system:
+    if isinstance(what, SiteChange) and what.system:
         named = what.detail.get("bundles") or {}
         return [(sha256, partial(_bundle, ref, sha256)) for ref, sha256 in named.items() if sha256]
     return []

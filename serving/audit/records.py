@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
-KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", Change: "change", Structure: "structure"}
+KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", SiteChange: "change", Structure: "structure"}
 """What records of events are called."""
 
 OWN = {

@@ -21,7 +21,7 @@ from serving.audit import kept
 from serving.audit.origin import origin
 from serving.audit.query import Wanted, chains, records_of
 from serving.audit.records import to_event
-from serving.audit.rerun import Outcome, Place
+from serving.audit.rerun import Place, Rerun
 from serving.charge.seat import Seat
 from serving.events import Decision, Event, Shadowed
 
@@ -37,7 +37,7 @@ class Difference:
     Attributes:
         chain, record: where it is recorded.
         system, site, tick: of what.
-        step: where it first differs; see `Outcome.step`.
+        step: where it first differs; see `Rerun.step`.
         what: how, in a sentence.
     """
 
@@ -139,7 +139,7 @@ class _Run:
         self._folder, self._chain, self._wanted, self._given, self._found = folder, chain, wanted, given, found
         self._sites: dict[str, dict[str, str]] = {}
         self._bundles: dict[str, str | None] = {}
-        self._places: dict[str, Place | Outcome] = {}
+        self._places: dict[str, Place | Rerun] = {}
         self._policies: dict[str, Policy] = {}
         self._origin: dict[str, str] = {}
         self.used = False
@@ -191,19 +191,19 @@ class _Run:
         if isinstance(place, Place):
             place.seated_anew(_seated(_table(detail, "after")) - _seated(_table(detail, "before")))
 
-    def _place(self, system: str, ref: str) -> Place | Outcome:
+    def _place(self, system: str, ref: str) -> Place | Rerun:
         """The site of a record, or what that comes to: it was never told of, or what was kept of it is gone."""
         if ref not in self._places:
             kept_as = self._sites.get(ref)
             if kept_as is None:
-                return Outcome(unsure="the log does not hold its site")
+                return Rerun(unsure="the log does not hold its site")
             try:
                 site = kept.load_site(self._folder, system, kept_as["sha256"])
                 self._places[ref] = Place(
                     site, kept_as["fallback"], lambda name, sha256: self._seat(site, name, sha256)
                 )
             except CityloopError as error:
-                self._places[ref] = Outcome("site", str(error))
+                self._places[ref] = Rerun("site", str(error))
         return self._places[ref]
 
     def _seat(self, site: Site, name: str, sha256: str | None) -> Seat:
@@ -235,30 +235,30 @@ class _Run:
         try:
             event = to_event(record["kind"], record)
         except TypeError as error:
-            outcome = Outcome("record", f"it lacks something: {error}")
+            outcome = Rerun("record", f"it lacks something: {error}")
         else:
             outcome = self._outcome(event)
         since = self._wanted.since
         if since is None or record["at_s"] >= since:
             self._count(record, outcome)
 
-    def _outcome(self, event: Event) -> Outcome:
+    def _outcome(self, event: Event) -> Rerun:
         assert isinstance(event, (Decision, Shadowed))
         place = self._place(event.system, f"{event.system}/{event.site}")
-        if isinstance(place, Outcome):
+        if isinstance(place, Rerun):
             return place
         try:
             if isinstance(event, Shadowed):
                 return place.shadow(event)
             if event.site_hash != place.site.hash:
-                return Outcome("site", f"its hash is recorded as {event.site_hash}, kept is {place.site.hash}")
+                return Rerun("site", f"its hash is recorded as {event.site_hash}, kept is {place.site.hash}")
             if event.begins:
                 place.begin()
             return place.decide(event)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # not what the service writes
-            return Outcome("record", f"it cannot be decided once more: {type(error).__name__}: {error}")
+            return Rerun("record", f"it cannot be decided once more: {type(error).__name__}: {error}")
 
-    def _count(self, record: dict[str, Any], outcome: Outcome) -> None:
+    def _count(self, record: dict[str, Any], outcome: Rerun) -> None:
         found, decided = self._found, record["kind"] == "decision"
         if decided:
             found.decisions += 1

@@ -28,7 +28,7 @@ REMEMBERED = 64
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Rerun:
     """What came of a tick that was decided once more.
 
     Attributes:
@@ -112,7 +112,7 @@ class Place:
             raise Differs("bundle", str(seat))
         return seat
 
-    def decide(self, then: Decision) -> Outcome:
+    def decide(self, then: Decision) -> Rerun:
         """Decide a tick once more."""
         try:
             readings = self._readings(then)
@@ -120,7 +120,7 @@ class Place:
                 _same_commands(
                     self.site, then.commands, {agent: {"program": then.controller} for agent in self.site.agents}
                 )
-                return Outcome()
+                return Rerun()
             mask = self._guard.mask(readings)
             observation = self._features.encode(readings, mask)
             requests, unsure, inferred = self._requests(then, readings, observation)
@@ -128,14 +128,14 @@ class Place:
             _same_commands(self.site, then.commands, self._commands(commands))
             _same("interventions", then.interventions, [change._asdict() for change in changes])
         except Differs as error:
-            return Outcome(error.step, str(error))
+            return Rerun(error.step, str(error))
         finally:
             if then.fallback_reason is not None:
                 self.unsure = f"whether the controller took part in tick {then.tick} is not recorded"
         self._seen[then.tick, then.at_s] = _Seen(readings, observation, mask, commands)
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        return Outcome(unsure=unsure, inferred=inferred)
+        return Rerun(unsure=unsure, inferred=inferred)
 
     def _readings(self, then: Decision) -> Readings:
         """What the controllers saw: the body as it is read today, and what the input checks put in."""
@@ -207,27 +207,27 @@ class Place:
             held[agent] = Override(command=command, reason="recorded", who="recorded", since_s=0.0, until_s=1.0)
         return Overrides(self.site.agents, width, lambda: 0.0).onto(requests, held)
 
-    def shadow(self, then: Shadowed) -> Outcome:
+    def shadow(self, then: Shadowed) -> Rerun:
         """Ask a controller that stood in the shadow once more."""
         seen = self._seen.get((then.tick, then.at_s))
         try:
             seat = self._seat(then.controller, then.bundle)
             if seen is None or isinstance(seat, CityloopError):
-                return Outcome(unsure="its tick could not be decided" if seen is None else str(seat))
+                return Rerun(unsure="its tick could not be decided" if seen is None else str(seat))
             if getattr(seat.controller, "timed", False):
-                return Outcome(unsure=f"{seat.name} searches for as long as its time allows")
+                return Rerun(unsure=f"{seat.name} searches for as long as its time allows")
             try:
                 commands, _ = self._guard.check(seen.readings, seat.decide(seen.readings, seen.observation), seen.mask)
             except Exception as error:
                 _same("error", then.error, reason_of(error))
-                return Outcome()
+                return Rerun()
             _same_commands(self.site, then.commands, self._commands(commands))
             other = np.reshape(commands != seen.commands, (len(commands), -1)).any(axis=1)
             _same("difference", then.differs, float(other.mean()))
         except Differs as error:
             unsure = self.unsure if then.bundle is None else None
-            return Outcome(unsure=unsure) if unsure else Outcome(error.step, str(error))
-        return Outcome()
+            return Rerun(unsure=unsure) if unsure else Rerun(error.step, str(error))
+        return Rerun()
 
     def _commands(self, commands: Commands) -> dict[str, Any]:
         return commands_of(self.site, self._system.command, commands)

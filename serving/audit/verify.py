@@ -25,7 +25,7 @@ Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Problem:
+class LogProblem:
     """Something that is not as the log wrote it.
 
     Attributes:
@@ -59,13 +59,13 @@ class ChainReport:
     segments: int = 0
     first: int = 0
     head: Head = EMPTY
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     gaps: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass
-class Report:
+class LogReport:
     """What was found in a log.
 
     Attributes:
@@ -74,10 +74,10 @@ class Report:
     """
 
     chains: list[ChainReport]
-    problems: list[Problem]
+    problems: list[LogProblem]
 
     @property
-    def all_problems(self) -> list[Problem]:
+    def all_problems(self) -> list[LogProblem]:
         """All of them."""
         return [*self.problems, *(problem for chain in self.chains for problem in chain.problems)]
 
@@ -110,7 +110,7 @@ def verify(
     heads: Sequence[str] = (),
     key: Path | None = None,
     on_progress: Progress = lambda fraction, note: None,
-) -> Report:
+) -> LogReport:
     """Check every chain of a log.
 
     Where a key or a folder of anchors is given, a chain without any anchor is a problem, too: whoever cannot make an
@@ -150,24 +150,24 @@ def verify(
         reports.append(walk.report)
         _check_kept(folder, walk)
     there = {one.name for one in folders}
-    problems = [Problem(a.chain, None, None, "the anchor is not signed by that key") for a in unsigned]
+    problems = [LogProblem(a.chain, None, None, "the anchor is not signed by that key") for a in unsigned]
     problems += [
-        Problem(one.chain, None, None, "its anchor is missing: whether its end was cut off cannot be told")
+        LogProblem(one.chain, None, None, "its anchor is missing: whether its end was cut off cannot be told")
         for one in reports
         if wants_anchors and one.segments and one.chain not in vouched
     ]
     problems += [
-        Problem(anchor.chain, None, None, f"the chain is missing, whose record {anchor.head.n} an anchor has seen")
+        LogProblem(anchor.chain, None, None, f"the chain is missing, whose record {anchor.head.n} an anchor has seen")
         for anchor in seen
         if anchor.chain not in there
     ]
     problems += [
-        Problem(
+        LogProblem(
             "", None, None, f"no record has the hash {digest.hex()}: what it was the head of was cut off or altered"
         )
         for digest in sorted(wanted)
     ]
-    return Report(reports, problems)
+    return LogReport(reports, problems)
 
 
 def _hash(text: str) -> bytes:
@@ -318,7 +318,7 @@ class _Walk:
     def _problem(self, segment: Segment | None, n: int | None, what: str) -> None:
         if len(self.report.problems) < MOST_PROBLEMS:
             name = segment.path.name if segment else None
-            self.report.problems.append(Problem(self.report.chain, name, n, what))
+            self.report.problems.append(LogProblem(self.report.chain, name, n, what))
 
 
 def _name(n: int, at_s: Any) -> str | None:
@@ -343,9 +343,9 @@ def _check_kept(folder: Path, walk: _Walk) -> None:
             kept.read_site(folder, sha256)
         except CityloopError:
             path = str(kept.site_file(folder, sha256))
-            walk.report.problems.append(Problem(walk.report.chain, path, None, "the kept site is gone or altered"))
+            walk.report.problems.append(LogProblem(walk.report.chain, path, None, "the kept site is gone or altered"))
     for name in sorted(walk.bundles):
         try:
             kept.find_bundle(folder, name)
         except CityloopError as error:
-            walk.report.problems.append(Problem(walk.report.chain, None, None, str(error)))
+            walk.report.problems.append(LogProblem(walk.report.chain, None, None, str(error)))

@@ -105,7 +105,7 @@ Lie = Callable[[Readings, int], Readings]
 
 
 @dataclass
-class Told:
+class Findings:
     """What was found in some episodes.
 
     Attributes:
@@ -177,8 +177,10 @@ def _who(case: Case, site: Site) -> tuple[Envelope | None, Controller]:
     return getattr(policy, "envelope", None), policy
 
 
-def _play(loop: ControlLoop, controller: Controller, envelope: Envelope | None, seeds: range, lie: Lie | None) -> Told:
-    told = Told()
+def _play(
+    loop: ControlLoop, controller: Controller, envelope: Envelope | None, seeds: range, lie: Lie | None
+) -> Findings:
+    told = Findings()
     checks = InputChecks(loop.system, loop.site, envelope)
     onset = int(ONSET * loop.scenario.decisions) if lie is not None else 0
     for seed in seeds:

@@ -16,7 +16,7 @@ from agents import POLICY, fallback_name, find_bundle, make_controller
 from envs.core.env import make_loop
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
-from serving.bench.load import Ask, Tally, press, request
+from serving.bench.load import NextRequest, Tally, press, request
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
@@ -164,14 +164,14 @@ def _press(
     for turn in range(SLICES):
         for floor in FLOORS:
             nothing = request("GET", host, f"/{floor}", key=key)
-            asks: list[Ask] = [lambda _, nothing=nothing: nothing] * CLIENTS  # type: ignore[misc]
+            asks: list[NextRequest] = [lambda _, nothing=nothing: nothing] * CLIENTS  # type: ignore[misc]
             many[floor].add(press(config.host, config.port, asks, seconds / SLICES))
         asks = [_ticks_of(host, f"/v1/{site_path}-{k}/act", bodies, key, f"turn {turn}") for k in range(CLIENTS)]
         many[TICK].add(press(config.host, config.port, asks, seconds / SLICES))
     return many
 
 
-def _ticks_of(host: str, path: str, bodies: list[bytes], key: str | None, episode: str) -> Ask:
+def _ticks_of(host: str, path: str, bodies: list[bytes], key: str | None, episode: str) -> NextRequest:
     """A plant's requests: its recorded ticks over and over, every time as an episode of its own.
 
     Plants do not leap from their last tick back to their first: input checks would find that, and they would be right.

@@ -6,10 +6,10 @@ from typing import Any
 
 from serving.booking import views
 from serving.booking.roster import Roster, vehicle_of
-from serving.booking.store import Change, Row
+from serving.booking.store import BookingChange, Row
 
 
-def keep(roster: Roster, change: Change, v: int) -> None:
+def keep(roster: Roster, change: BookingChange, v: int) -> None:
     """A vehicle's place, plan, battery and break, and where it is to stand by, are to be written."""
     key = roster.duties[v]
     roster.name_stay(v)
@@ -24,13 +24,13 @@ def keep(roster: Roster, change: Change, v: int) -> None:
             kept[key] = row
 
 
-def note(change: Change, row: Row, columns: Row) -> None:
+def note(change: BookingChange, row: Row, columns: Row) -> None:
     """Columns of a booking are to be written."""
     row |= columns
     change.bookings[row["id"]] = change.bookings.get(row["id"], {}) | columns
 
 
-def hand_over(change: Change, row: Row, columns: Row, why: str) -> None:
+def hand_over(change: BookingChange, row: Row, columns: Row, why: str) -> None:
     """The same, where a booking may be with another vehicle now, or with none: the rider is told which, and why."""
     before, now = (vehicle_of(duty) for duty in (row["duty"], columns["duty"]))
     note(change, row, columns)
@@ -42,7 +42,7 @@ def hand_over(change: Change, row: Row, columns: Row, why: str) -> None:
     change.handovers.append(told)
 
 
-def over(roster: Roster, change: Change, row: Row, state: str, when: float) -> Any:
+def over(roster: Roster, change: BookingChange, row: Row, state: str, when: float) -> Any:
     """A booking is over."""
     note(change, row, {"state": state, "ended_at": when})
     if row["id"] in roster.slots:

@@ -29,12 +29,12 @@ from envs.transit.rehearsal import rehearse
 from envs.transit.site import TransitSite
 from serving.booking import rounds, views
 from serving.booking.changes import keep, over
-from serving.booking.offers import Refusal, offers_of, why_not
+from serving.booking.offers import NoOffer, offers_of, why_not
 from serving.booking.places import DAY_S, Unfit, Unknown
-from serving.booking.reports import Report, duties_of, duty_of
+from serving.booking.reports import VehicleReport, duties_of, duty_of
 from serving.booking.roster import Roster
 from serving.booking.settings import BookingSettings
-from serving.booking.store import AGAIN_S, Answer, Change, Row, Stale, Store, Unusable
+from serving.booking.store import AGAIN_S, Answer, BookingChange, BookingStore, Row, Stale, StoreUnusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
 from serving.booking.zones import Zones
 from serving.refusals import Busy, Conflict, Refused, brief
@@ -52,12 +52,12 @@ EARLY_S = 5.0
 LATEST = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 """No caller's clock goes on to this."""
 
-Decide = Callable[[Roster, Change, float], Any]
+Decide = Callable[[Roster, BookingChange, float], Any]
 """Decides a request: changes the arrays, notes what is to be kept, and gives the answer."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedTrip:
     """A trip that was asked for: the kernel's, and the walks to its stops."""
 
     way: Way
@@ -82,7 +82,7 @@ class Desk:
         settings.check(site)
         self.site, self.settings = site, settings
         rehearse()
-        self._store = Store(settings.database, site.name)
+        self._store = BookingStore(settings.database, site.name)
         self._lock = threading.Lock()
         self._taken: float | None = None
         self._roster: Roster | None = None
@@ -91,7 +91,7 @@ class Desk:
             self._clock = self._store.clock()
             self._looked = self._now(None), time.monotonic()
             self._fresh(self._now(None))
-        except Unusable:
+        except StoreUnusable:
             self._store.close()
             raise self._store.refused(str(self._store.fault)) from None
         except BaseException:
@@ -174,7 +174,7 @@ class Desk:
             except Stale:
                 self._roster = None
                 continue
-            except Unusable:  # plans stand as they were written, and whoever drives by them may still ask
+            except StoreUnusable:  # plans stand as they were written, and whoever drives by them may still ask
                 self._roster = None
                 roster = self._roster = self._build(now)
                 roster.look(now)
@@ -187,7 +187,7 @@ class Desk:
 
     def _decide(self, roster: Roster, now: float) -> None:
         """Look through all plans; what is changed is written at once."""
-        change = Change(now)
+        change = BookingChange(now)
         asked = {} if self.zones is None else self._store.asked(now - self.site.timing.recent_s)
         rounds.decide(roster, change, now, self.zones, asked)
         if change.plans or change.urgencies is not None:
@@ -195,7 +195,7 @@ class Desk:
         roster.decided = now
 
     def _build(self, now: float) -> Roster:
-        with suppress(Unusable):  # it can wait
+        with suppress(StoreUnusable):  # it can wait
             self._forget(now)
         for _ in range(TRIES):
             try:
@@ -226,14 +226,14 @@ class Desk:
                         )
                     return known
                 roster = self._fresh(now)
-                change = Change(now)
+                change = BookingChange(now)
                 try:
                     answer = self._decided(roster, change, now, digest, decide)
                     roster.revision = self._store.commit(roster.revision, change, request_id, answer)
                 except Stale:
                     self._roster = None
                     continue
-                except Unusable:
+                except StoreUnusable:
                     self._roster = None
                     raise
                 except Refused:
@@ -245,10 +245,10 @@ class Desk:
         raise _busy()
 
     @staticmethod
-    def _decided(roster: Roster, change: Change, now: float, digest: str, decide: Decide) -> Answer:
+    def _decided(roster: Roster, change: BookingChange, now: float, digest: str, decide: Decide) -> Answer:
         try:
             return Answer(digest, 200, decide(roster, change, now))
-        except Refusal as refusal:  # an answer like others: sent again, it is the same
+        except NoOffer as refusal:  # an answer like others: sent again, it is the same
             return Answer(digest, 409, refusal.body)
 
     # -- what riders do -------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class Desk:
         """Book a trip; see `wire.Booked`."""
         self._not_told(request.at)
 
-        def decide(roster: Roster, change: Change, now: float) -> Any:
+        def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             asked, now_s = self._asked(request, roster, now), roster.calendar.to_s(now)
             mine = None if request.vehicle is None else duties_of(roster, request.vehicle)
             found = roster.live.best(asked.way, now_s, mine)
@@ -278,7 +278,7 @@ class Desk:
         plain = request.model_dump(mode="json", exclude={"at"})
         return self._write(f"book:{request.request_id}", ["book", plain], request.at, decide)
 
-    def _promise(self, roster: Roster, change: Change, asked: Asked, found: Offer, now: float) -> Any:
+    def _promise(self, roster: Roster, change: BookingChange, asked: AskedTrip, found: Offer, now: float) -> Any:
         r = roster.live.promise(asked.way, found, roster.calendar.to_s(now))
         promise = roster.promise_row(r)
         row: Row = {
@@ -310,7 +310,7 @@ class Desk:
         """Cancel a booking; whoever is aboard stays aboard."""
         self._not_told(at)
 
-        def decide(roster: Roster, change: Change, now: float) -> Any:
+        def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             row = self._row(roster, booking)
             if row["state"] != "confirmed":
                 raise Conflict("booking", booking, f"it is {row['state']}: only who waits can cancel")
@@ -352,9 +352,9 @@ class Desk:
     def report(self, request: EventRequest) -> Answer:
         """What a vehicle reports; see `wire.Reported`."""
 
-        def decide(roster: Roster, change: Change, now: float) -> Any:
+        def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             when = self._happened(request.at, now)
-            concerned = Report(roster, change, request, when, self._row).carry_out()
+            concerned = VehicleReport(roster, change, request, when, self._row).carry_out()
             now_s = roster.calendar.to_s(now)
             roster.live.look(now_s)
             shown = views.vehicle(roster, duty_of(roster, request.vehicle, now_s), now_s)
@@ -391,7 +391,7 @@ class Desk:
 
     # -- looking things up ----------------------------------------------------------------------------------------
 
-    def _asked(self, request: Trip, roster: Roster, now: float) -> Asked:
+    def _asked(self, request: Trip, roster: Roster, now: float) -> AskedTrip:
         ends = []
         for name, end in (("from", request.origin), ("to", request.destination)):
             ends.append(roster.places.end(end if isinstance(end, str) else (end.x_m, end.y_m), name))
@@ -407,7 +407,7 @@ class Desk:
             raise Unfit("depart", request.depart, f"one may book {self.settings.ahead_h:g} h ahead: ask later")
         earliest = max(depart, now) + origin_m / self.settings.walk_mps
         way = Way(origin, destination, roster.calendar.to_s(earliest), request.party, request.wheelchairs)
-        return Asked(way, views.Walks(origin_m, destination_m))
+        return AskedTrip(way, views.Walks(origin_m, destination_m))
 
     def _row(self, roster: Roster, booking: str) -> Row:
         row = roster.rows.get(booking) or self._store.booking(booking)

@@ -9,7 +9,7 @@ from envs.transit.fleet import ABOARD, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster, vehicle_of
-from serving.booking.store import Change, Row
+from serving.booking.store import BookingChange, Row
 from serving.booking.wire import EventRequest
 from serving.refusals import Conflict, brief
 
@@ -44,7 +44,7 @@ def _unknown(vehicle: str) -> Unknown:
     return Unknown("vehicle", brief(vehicle), "there is no such vehicle: GET vehicles lists them")
 
 
-class Report:
+class VehicleReport:
     """One report of a vehicle, carried out on the arrays.
 
     Args:
@@ -61,7 +61,7 @@ class Report:
     def __init__(
         self,
         roster: Roster,
-        change: Change,
+        change: BookingChange,
         request: EventRequest,
         when: float,
         find: Callable[[Roster, str], Row],

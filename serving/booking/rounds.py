@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from envs.transit.guard import SCORE, URGENCY
 from serving.booking.changes import hand_over, keep
 from serving.booking.roster import Roster
-from serving.booking.store import Change
+from serving.booking.store import BookingChange
 from serving.booking.zones import Unasked, Zones
 
-Asked = Mapping[str, Sequence[str]]
+Origins = Mapping[str, Sequence[str]]
 """Origins of the requests of the past ``timing.recent_s``: those ``booked`` and those ``refused``."""
 
 
@@ -28,7 +28,7 @@ def due(roster: Roster, now: float, zones: Zones | None) -> bool:
     return wanted and (passed > 0 or passed < -1)
 
 
-def decide(roster: Roster, change: Change, now: float, zones: Zones | None, asked: Asked) -> None:
+def decide(roster: Roster, change: BookingChange, now: float, zones: Zones | None, asked: Origins) -> None:
     """Have vehicles that are low charge and idle ones stand by where zones want them, and give riders who wait to
     others where the scenario lets them be.
     """
@@ -49,7 +49,7 @@ def decide(roster: Roster, change: Change, now: float, zones: Zones | None, aske
             keep(roster, change, v)
 
 
-def _stand_by(roster: Roster, change: Change, now: float, zones: Zones, asked: Asked) -> None:
+def _stand_by(roster: Roster, change: BookingChange, now: float, zones: Zones, asked: Origins) -> None:
     """Ask the zones' controller, and carry out what it wants."""
     live, now_s = roster.live, roster.calendar.to_s(now)
     day, time_s = roster.service_day(now)

@@ -114,7 +114,7 @@ class Answer:
 
 
 @dataclass
-class Change:
+class BookingChange:
     """What one request changes; all of it is written, or nothing.
 
     Attributes:
@@ -152,8 +152,8 @@ class State:
     Attributes:
         revision: how many changes there have been.
         clock: when the last was, in seconds since 1970.
-        bookings: open ones, and others by whose stops a vehicle still passes; see `Store.booking`.
-        duties, plans, batteries, breaks, sent: by duty, as `Change` has them.
+        bookings: open ones, and others by whose stops a vehicle still passes; see `BookingStore.booking`.
+        duties, plans, batteries, breaks, sent: by duty, as `BookingChange` has them.
         urgencies: zone → what its controller asked for last; empty: nothing.
     """
 
@@ -168,7 +168,7 @@ class State:
     urgencies: dict[str, float]
 
 
-class Unusable(Busy):
+class StoreUnusable(Busy):
     """The database cannot be read or written at this moment: its disk is full, its server is away. The log says why."""
 
     def __init__(self) -> None:
@@ -177,8 +177,8 @@ class Unusable(Busy):
         )
 
 
-class Store:
-    """One site's bookings in a database. Everything but opening it may raise `Unusable`.
+class BookingStore:
+    """One site's bookings in a database. Everything but opening it may raise `StoreUnusable`.
 
     Args:
         url: SQLAlchemy URL.
@@ -224,7 +224,7 @@ class Store:
     def _using(self, begin: Callable[[], AbstractContextManager[sql.Connection]]) -> Iterator[sql.Connection]:
         if _identity(self._file) != self._opened:  # SQLite would go on writing to what nobody will find again
             self._fail(f"{self._file} was moved, removed or replaced: put it back, or start the service anew")
-            raise Unusable
+            raise StoreUnusable
         try:
             with begin() as db:
                 yield db
@@ -232,7 +232,7 @@ class Store:
             raise  # what was to be written is wrong, and no other time mends it
         except (sql.exc.DatabaseError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
             self._fail(_reason(error))
-            raise Unusable from None
+            raise StoreUnusable from None
 
     def _fail(self, why: str) -> None:
         if self.fault is None:
@@ -321,7 +321,9 @@ class Store:
             found = self._bookings(db, BOOKINGS.c.id == booking)
         return found[0] if found else None
 
-    def commit(self, seen: int, change: Change, request_id: str | None = None, answer: Answer | None = None) -> int:
+    def commit(
+        self, seen: int, change: BookingChange, request_id: str | None = None, answer: Answer | None = None
+    ) -> int:
         """Write a change and the answer to its request, if that has an id; the new revision.
 
         Raises:
@@ -353,7 +355,7 @@ class Store:
         if rows:
             db.execute(INSERT[table], [{"site": self.site, **row} for row in rows])
 
-    def _write_duties(self, db: sql.Connection, change: Change) -> None:
+    def _write_duties(self, db: sql.Connection, change: BookingChange) -> None:
         """Where vehicles are, their plans and batteries, and where they go: as it is now, in place of what was."""
         rows = {DUTIES: change.duties, BATTERIES: change.batteries, BREAKS: change.breaks, SENT: change.sent}
         if change.plans:

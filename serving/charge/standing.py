@@ -16,7 +16,7 @@ from serving.charge.overrides import Overrides
 from serving.charge.roles import REMEMBERED, Roles
 from serving.charge.rollback import Watch
 from serving.charge.seat import Seat
-from serving.charge.state import CHARGE, ROLES, SiteState, Store, merged
+from serving.charge.state import CHARGE, ROLES, SiteState, StateStore, merged
 from serving.config import SiteSettings
 
 log = logging.getLogger("cityloop.serving")
@@ -60,7 +60,7 @@ class Standing:
         started: Roles,
         seats: Mapping[str, Seat],
         fallback: Seat,
-        store: Store,
+        store: StateStore,
         clock: Callable[[], float] = time.time,
     ):
         self.site, self.settings, self.store = site, settings, store
@@ -123,7 +123,7 @@ class Standing:
         return self._found != self.state()
 
     def note(self) -> None:
-        """Take note of what has changed since the last time, for `Store.write`."""
+        """Take note of what has changed since the last time, for `StateStore.write`."""
         before, self._told = self._told, self.state()
         self.store.note(before, self._told)
 

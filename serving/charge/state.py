@@ -137,7 +137,7 @@ def moved(state: SiteState, folder: str) -> SiteState:
     return state.model_copy(update=changes | {"started": started, "folder": folder})
 
 
-class Store:
+class StateStore:
     """Keeps the state of one site in a file; without a folder, only as long as the process lives.
 
     Args:

@@ -21,7 +21,7 @@ log = logging.getLogger("cityloop.serving")
 
 
 @dataclass(frozen=True)
-class Decided:
+class Choice:
     """What is asked of the guard, and who asks.
 
     Attributes:
@@ -43,7 +43,7 @@ class Decided:
 
 async def decide(
     crew: Crew, asked: Asked, looked: Looked, observation: Observation, out_of_charge: str | None
-) -> Decided:
+) -> Choice:
     """Decide a tick.
 
     Args:
@@ -68,12 +68,12 @@ async def decide(
         return _by_fallback(crew, looked, observation, why, "late" if late else "failed")
     if looked.local:
         requests = _with_local(crew, looked, observation, requests)
-    return Decided(requests, seat, source, local=tuple(looked.local))
+    return Choice(requests, seat, source, local=tuple(looked.local))
 
 
-def _by_fallback(crew: Crew, looked: Looked, observation: Observation, reason: str, cause: FallbackCause) -> Decided:
+def _by_fallback(crew: Crew, looked: Looked, observation: Observation, reason: str, cause: FallbackCause) -> Choice:
     requests, second = _ask_fallback(crew, looked, observation)
-    return Decided(requests, crew.fallback, "fallback", f"{reason}; {second}" if second else reason, cause)
+    return Choice(requests, crew.fallback, "fallback", f"{reason}; {second}" if second else reason, cause)
 
 
 def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple[Requests, str | None]:

@@ -18,7 +18,7 @@ from serving.charge.seat import Seat
 from serving.collaborators import Looked
 from serving.events import Decision, Shadowed
 from serving.tick.asked import Asked
-from serving.tick.decide import Decided
+from serving.tick.decide import Choice
 from serving.tick.shadow import Tried
 
 
@@ -36,7 +36,7 @@ class Outcome:
 
     asked: Asked
     looked: Looked
-    decided: Decided
+    decided: Choice
     overridden: Mapping[str, Override]
     requests: Requests
     commands: Commands | None

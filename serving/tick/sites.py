@@ -26,14 +26,14 @@ from serving.charge.keeping import Keeper
 from serving.charge.rollback import Conduct
 from serving.charge.seat import WARM_UP_S, Seat, reason_of
 from serving.charge.standing import SERVICE, Standing
-from serving.charge.state import Store
+from serving.charge.state import StateStore
 from serving.collaborators import Checks, Looked
 from serving.config import SiteConfig
-from serving.events import Change, Event, Sink
+from serving.events import Event, Sink, SiteChange
 from serving.refusals import Busy
 from serving.tick.after import Afterwards
 from serving.tick.asked import Asked
-from serving.tick.decide import Decided, decide
+from serving.tick.decide import Choice, decide
 from serving.tick.repeats import Repeats
 from serving.tick.report import Outcome, answer_of, decision_of, shadowed_of
 from serving.tick.shadow import Tried, guarded_agents, try_out
@@ -90,7 +90,7 @@ class SiteService:
         *,
         checks: Checks | None = None,
         sinks: Sequence[Sink] = (),
-        store: Store | None = None,
+        store: StateStore | None = None,
     ) -> Self:
         """A service by the names of its controllers; the system's own fallback if none is given.
 
@@ -99,7 +99,7 @@ class SiteService:
         """
         fallback = Seat.open(config.fallback or fallback_name(site.system), site, config.trusted_keys)
         try:
-            standing = Standing(site, config, config.roles, {}, fallback, store or Store(None, site))
+            standing = Standing(site, config, config.roles, {}, fallback, store or StateStore(None, site))
         except BaseException:
             fallback.close()
             raise
@@ -256,7 +256,7 @@ class SiteService:
         if seat.program:
             nothing = np.empty(0)
             return self._answer(
-                Outcome(asked, looked, Decided(nothing, seat, source), {}, nothing, None, (), {}, nothing)
+                Outcome(asked, looked, Choice(nothing, seat, source), {}, nothing, None, (), {}, nothing)
             )
         mask = self._guard.mask(looked.readings)
         observation = self._features.encode(looked.readings, mask)
@@ -344,7 +344,7 @@ class SiteService:
         """
         self._after.finish()
         self.forget_answers()
-        self.tell(Change(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
+        self.tell(SiteChange(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
 
     def settle(self) -> None:
         """Tell now what would be told in a moment; for whoever asks what was told. In the event loop's thread."""

@@ -22,7 +22,7 @@ from typing import Any, Literal, TextIO
 import orjson
 
 from serving.alarms.book import Alarm, Happening
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
 Style = Literal["json", "text"]
 
@@ -224,7 +224,7 @@ class LogSink:
 
     def record(self, event: Event) -> None:
         """Tell a change."""
-        if isinstance(event, Change):
+        if isinstance(event, SiteChange):
             about = {"event": event.what, "system": event.system, "site": event.site, "who": event.who}
             level = logging.WARNING if event.what == "rollback" else logging.INFO
             self._log.log(level, "%s by %s: %s", event.what, event.who, event.reason, extra=about)

@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from envs.core.site import Site
-from serving.events import CHANGES, Change, Decision, Event, FallbackCause, Shadowed, Sources, Structure
+from serving.events import CHANGES, Decision, Event, FallbackCause, Shadowed, SiteChange, Sources, Structure
 from serving.gauges import gauges_of
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -132,7 +132,7 @@ class Metrics:
     def record(self, event: Event) -> None:
         """Count an event of a site that is served."""
         place = (event.system, event.site)
-        if isinstance(event, Change):
+        if isinstance(event, SiteChange):
             self._changed(place, event)
         elif place in self._sites:
             if isinstance(event, Decision):
@@ -184,7 +184,7 @@ class Metrics:
         if tick.error is not None:
             self.shadow_errors.labels(*place).inc()
 
-    def _changed(self, place: tuple[str, str], change: Change) -> None:
+    def _changed(self, place: tuple[str, str], change: SiteChange) -> None:
         if place not in self._sites and place != ("", ""):
             return
         self.changes.labels(*place, change.what).inc()

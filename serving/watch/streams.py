@@ -20,7 +20,7 @@ import orjson
 
 from envs.core.errors import ReadingError
 from serving.alarms.book import Alarm
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 from serving.refusals import Busy
 from serving.telemetry import Telemetry
 
@@ -45,7 +45,7 @@ CHUNK_BYTES = 256 << 10
 KINDS = {
     Decision: "decision",
     Shadowed: "shadow",
-    Change: "change",
+    SiteChange: "change",
     Structure: "structure",
     Alarm: "alarm",
     Telemetry: "telemetry",
@@ -67,7 +67,7 @@ class Frame(NamedTuple):
     data: bytes
 
 
-_Kept = dict[str, Any] | Shadowed | Change | Structure | Alarm | Telemetry
+_Kept = dict[str, Any] | Shadowed | SiteChange | Structure | Alarm | Telemetry
 """An event as it is kept: of a decision, its fields without the readings' arrays."""
 
 LANES = {Decision: "often", Shadowed: "often", Telemetry: "telemetry"}
@@ -359,7 +359,7 @@ class Subscription:
         self._streams.leave(self)
 
 
-def _content(event: Shadowed | Change | Structure | Alarm | Telemetry) -> dict[str, Any]:
+def _content(event: Shadowed | SiteChange | Structure | Alarm | Telemetry) -> dict[str, Any]:
     return event.model_dump() if isinstance(event, (Alarm, Telemetry)) else dict(vars(event))
 
 
