@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 class Closes(Protocol):
@@ -24,7 +24,7 @@ def close_all(parts: Iterable[Closes]) -> None:
             part.close()
         except Exception as error:
             if first is not None:
-                log.exception("%s cannot be closed either", type(part).__name__)
+                LOGGER.exception("%s cannot be closed either", type(part).__name__)
             first = first or error
     if first is not None:
         raise first

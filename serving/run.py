@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 class ServeHandle:
@@ -206,7 +206,7 @@ def _next(signals: SimpleQueue[int], check: Callable[[], None]) -> int:
 def _tell(text: str, style: Style) -> None:
     """Say something to whoever started the service; where machines read its log, as a line of that."""
     if style == "json":
-        log.info(text)
+        LOGGER.info(text)
     else:
         say(text)
 

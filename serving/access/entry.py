@@ -16,7 +16,7 @@ from serving.access.principal import ANYBODY, AccessSettings, Principal
 from serving.access.tokens import Tokens
 from serving.refusals import Limited, Unauthenticated, retry_after
 
-log = logging.getLogger("cityloop.access")
+LOGGER = logging.getLogger("cityloop.access")
 
 PROTOCOL = "cityloop.v1"
 BEARER = "cityloop.bearer."
@@ -62,9 +62,11 @@ class Access:
     def announce(self) -> None:
         """Say at the start who is let in."""
         if self.open:
-            log.warning("the service is open: whoever reaches it may do everything; see `cityloop keys create --help`")
+            LOGGER.warning(
+                "the service is open: whoever reaches it may do everything; see `cityloop keys create --help`"
+            )
         else:
-            log.info("only those with a key or token are let in")
+            LOGGER.info("only those with a key or token are let in")
 
     @property
     def problem(self) -> str | None:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from envs.core.errors import CityloopError
 
-log = logging.getLogger("cityloop.access")
+LOGGER = logging.getLogger("cityloop.access")
 
 Content = TypeVar("Content")
 
@@ -53,11 +53,11 @@ class WatchedFile(Generic[Content]):
         else:
             try:
                 self.content, self.problem = self._read(self._path), None
-                log.info("%s was read again: %s", self._what, self._path)
+                LOGGER.info("%s was read again: %s", self._what, self._path)
             except CityloopError as error:
                 self.problem = f"{error}; what it held before it was changed holds"
         if self.problem:
-            log.error(self.problem)
+            LOGGER.error(self.problem)
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:

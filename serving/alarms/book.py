@@ -20,7 +20,7 @@ from envs.core.conditions import Condition, Priority
 from envs.core.files import write_bytes
 from envs.core.frozen import first_problem
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 State = Literal["raised", "acknowledged", "returned"]
 """Raised: it holds, nobody has seen it. Acknowledged: it holds. Returned: it holds no more, nobody has seen it."""
@@ -281,11 +281,11 @@ class AlarmBook:
         except OSError as error:
             if not self._unwritable:
                 why = error.strerror
-                log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
+                LOGGER.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
             self._altered = self._unwritable = True  # to be tried again
         else:
             if self._unwritable:
-                log.warning("alarms: %s can be written again", self._path)
+                LOGGER.warning("alarms: %s can be written again", self._path)
             self._unwritable = False
 
 
@@ -319,5 +319,5 @@ def _read(path: Path | None) -> _Kept:
         with suppress(OSError):
             path.replace(aside)
         why = error.strerror if isinstance(error, OSError) else first_problem(error)
-        log.warning("alarms in %s cannot be read (%s): they begin anew; it is kept as %s", path, why, aside.name)
+        LOGGER.warning("alarms in %s cannot be read (%s): they begin anew; it is kept as %s", path, why, aside.name)
         return _Kept()

@@ -20,7 +20,7 @@ from serving.alarms.sensors import SilentSensors
 from serving.alarms.told import AlarmsTold
 from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 QUEUE = 1000
 """Events that may wait while decisions still find room: what one of them says, the next one says anew. Nothing else is
@@ -97,12 +97,12 @@ class AlarmWatch:
                 try:
                     self.take(event)
                 except Exception:
-                    log.exception("alarms: an event could not be looked at")
+                    LOGGER.exception("alarms: an event could not be looked at")
             if time.monotonic() - looked_s >= LOOK_S:
                 try:
                     self.look()
                 except Exception:
-                    log.exception("alarms: silence could not be looked for")
+                    LOGGER.exception("alarms: silence could not be looked for")
                 looked_s = time.monotonic()
 
     def _gathered(self) -> Iterator[Event | None]:

@@ -32,7 +32,7 @@ from serving.audit.settings import AuditSettings
 from serving.audit.writer import MB, Item, Writer
 from serving.events import Decision, Event, Shadowed, SiteChange
 
-log = logging.getLogger("cityloop.audit")
+LOGGER = logging.getLogger("cityloop.audit")
 
 BATCH = 256
 """Records that are written at once, at most."""
@@ -164,7 +164,7 @@ class AuditLog:
                 self._queue.put((what, size))
                 return
         if first:
-            log.error("audit log: records are being lost: %s", self.degraded)
+            LOGGER.error("audit log: records are being lost: %s", self.degraded)
 
     def _lose(self, what: Event | _Site | _Bundle) -> None:
         now = time.time()
@@ -234,7 +234,7 @@ class AuditLog:
         self._compressing.put(None)
         self._thread.join(10 * RETRY_S)
         if self._thread.is_alive() or self._waiting:
-            log.error("audit log: closed with %d records unwritten: %s", self._waiting, self._trouble)
+            LOGGER.error("audit log: closed with %d records unwritten: %s", self._waiting, self._trouble)
 
     def _work(self) -> None:
         end, failed, synced_s = False, False, time.monotonic()
@@ -299,7 +299,7 @@ class AuditLog:
             self._complain(error)
             return False
         if self._trouble:
-            log.warning("audit log: %s can be written again", self._writer.folder)
+            LOGGER.warning("audit log: %s can be written again", self._writer.folder)
             self._trouble = None
         return True
 
@@ -308,7 +308,7 @@ class AuditLog:
         why, now = f"{self._writer.folder} cannot be written ({reason})", time.monotonic()
         if self._trouble is None or now - self._reminded_s > REMIND_S:
             trace = None if isinstance(error, OSError) else error  # else it is a fault of the log itself
-            log.error("audit log: %s; %d records wait", why, self._waiting, exc_info=trace)
+            LOGGER.error("audit log: %s; %d records wait", why, self._waiting, exc_info=trace)
             self._reminded_s = now
         self._trouble = why
 
@@ -328,7 +328,7 @@ class AuditLog:
             except OSError:
                 raise
             except Exception:  # nothing that somebody hands over may stop the log
-                log.exception("audit log: something cannot be told")
+                LOGGER.exception("audit log: something cannot be told")
                 items.append(("unwritable", {"at_s": time.time(), "what": ascii(what)}))
         return items
 
@@ -380,4 +380,4 @@ class AuditLog:
                 except FileNotFoundError:  # it has been deleted meanwhile
                     pass
                 except OSError as error:
-                    log.warning("audit log: %s stays as it is (%s)", path, error.strerror)
+                    LOGGER.warning("audit log: %s stays as it is (%s)", path, error.strerror)

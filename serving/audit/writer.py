@@ -24,7 +24,7 @@ from serving.audit.segments import Unreadable, aged_s, list_segments, segment_na
 from serving.audit.settings import AuditSettings
 from serving.audit.tail import Tail, recover
 
-log = logging.getLogger("cityloop.audit")
+LOGGER = logging.getLogger("cityloop.audit")
 
 FORMAT = 1
 CHAIN = "chain-"
@@ -117,7 +117,7 @@ class Writer:
             )
         for what in (tail.damage, missing):
             if what:
-                log.error("audit log: %s is not as it was left: %s", self.folder, what)
+                LOGGER.error("audit log: %s is not as it was left: %s", self.folder, what)
                 self.append([("damaged", {"at_s": time.time(), "segment": tail.segment, "what": what})])
 
     def append(self, items: Sequence[Item]) -> None:
@@ -150,7 +150,7 @@ class Writer:
         what = self._disturbed() if self._file >= 0 else None
         if what is None:
             return
-        log.error("audit log: %s/%s %s: what was in it may be lost", self.folder, self._path.name, what)
+        LOGGER.error("audit log: %s/%s %s: what was in it may be lost", self.folder, self._path.name, what)
         disturbed, self._file, self._why = self._file, -1, "disturbed"
         self._harm = {"segment": self._path.name, "what": f"{self._path.name} {what}"}
         with suppress(OSError):  # moved, it may be found again
@@ -241,7 +241,7 @@ class Writer:
         try:
             header = split(next(first.lines()).rstrip(b"\n")).fields()
         except (Unreadable, NotARecord, StopIteration):
-            log.exception("audit log: %s cannot be read, so nothing before it is deleted", first.path)
+            LOGGER.exception("audit log: %s cannot be read, so nothing before it is deleted", first.path)
             return
         cut = {"first": header["n"], "before": header["before"], "segments": [one.name for one in old]}
         self._put(self.head, [("pruned", {"at_s": now, **cut})])

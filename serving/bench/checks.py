@@ -180,7 +180,7 @@ def _who(case: Case, site: Site) -> tuple[Envelope | None, Controller]:
 def _play(
     loop: ControlLoop, controller: Controller, envelope: Envelope | None, seeds: range, lie: Lie | None
 ) -> Findings:
-    told = Findings()
+    findings = Findings()
     checks = InputChecks(loop.system, loop.site, envelope)
     onset = int(ONSET * loop.scenario.decisions) if lie is not None else 0
     for seed in seeds:
@@ -191,15 +191,15 @@ def _play(
         while not done:
             readings = loop.readings if lie is None else lie(loop.readings, tick - onset)
             found, acted, took_us = _ask(loop, checks, tick, readings)
-            told.took_us.append(took_us)
+            findings.took_us.append(took_us)
             if tick >= onset:
-                told.ticks, told.found, told.acted = told.ticks + 1, told.found + found, told.acted + acted
+                findings.ticks, findings.found, findings.acted = findings.ticks + 1, findings.found + found, findings.acted + acted
                 if found and np.isnan(first):
                     first = float(tick - onset)
             done = loop.step(controller.act(loop.readings, loop.observation)).done
             tick += 1
-        told.first.append(first)
-    return told
+        findings.first.append(first)
+    return findings
 
 
 def _ask(loop: ControlLoop, checks: InputChecks, tick: int, readings: Readings) -> tuple[bool, bool, float]:

@@ -35,7 +35,7 @@ from serving.booking.tables import (
 )
 from serving.refusals import Busy
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 OPEN = ("confirmed", "aboard")
 """States of a booking that is not over."""
@@ -236,7 +236,7 @@ class BookingStore:
 
     def _fail(self, why: str) -> None:
         if self.fault is None:
-            log.error("bookings at %s: the database cannot be used (%s)", self.site, why)
+            LOGGER.error("bookings at %s: the database cannot be used (%s)", self.site, why)
         self.fault = why
 
     def _reading(self) -> AbstractContextManager[sql.Connection]:
@@ -248,7 +248,7 @@ class BookingStore:
         with self._using(self._engine.begin) as db:
             yield db
         if self.fault is not None:
-            log.warning("bookings at %s: the database can be used again", self.site)
+            LOGGER.warning("bookings at %s: the database can be used again", self.site)
             self.fault = None
 
     def check(self) -> None:

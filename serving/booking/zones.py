@@ -20,7 +20,7 @@ from envs.core.world import Commands
 from serving.refusals import Refused
 from serving.tick.sites import SiteService
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 WHO = "booking"
 """Who asks, in the audit log."""
@@ -64,7 +64,7 @@ class Zones:
             answer = self._act(body)
         except (CityloopError, Refused) as error:
             if self._fault != str(error):
-                log.warning("bookings at %s: zones cannot be asked (%s)", self._service.site.name, error)
+                LOGGER.warning("bookings at %s: zones cannot be asked (%s)", self._service.site.name, error)
             self._fault = str(error)
             raise Unasked from None
         self._fault = None

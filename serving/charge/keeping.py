@@ -15,7 +15,7 @@ from envs.core.errors import CityloopError
 from serving.charge.standing import Standing
 from serving.charge.state import SiteState
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 AGAIN_S = 5.0
@@ -63,11 +63,11 @@ class Keeper:
             self._standing.store.write()
         except OSError as error:
             if not self.failed:
-                log.error("%s: its state cannot be saved (%s)", self._ref, error.strerror)  # noqa: TRY400
+                LOGGER.error("%s: its state cannot be saved (%s)", self._ref, error.strerror)  # noqa: TRY400
             self._failed_s = time.monotonic()
             return False
         if self.failed:
-            log.warning("%s: its state is saved again", self._ref)
+            LOGGER.warning("%s: its state is saved again", self._ref)
         self._failed_s = None
         return True
 
@@ -110,7 +110,7 @@ class Keeper:
         self._taken_up()
 
     def _refuse(self, error: Exception) -> None:
-        log.warning("%s: what another process saved cannot be taken up (%s)", self._ref, error)
+        LOGGER.warning("%s: what another process saved cannot be taken up (%s)", self._ref, error)
 
     def close(self) -> None:
         """Write what is to be written, and let the thread end."""

@@ -21,7 +21,7 @@ from serving.deadline import Late, Worker
 from serving.refusals import brief
 from serving.wire import example_tick, parse_tick
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 QUICK_S, TRIALS = 0.002, 5
 """What a policy may take to decide at once, by the median of so many trials."""

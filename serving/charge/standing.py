@@ -19,7 +19,7 @@ from serving.charge.seat import Seat
 from serving.charge.state import CHARGE, ROLES, SiteState, StateStore, merged
 from serving.config import SiteSettings
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 SERVICE, CONFIGURATION = "service", "configuration"
 """Who changes something by itself, and where a file does."""
@@ -70,7 +70,7 @@ class Standing:
         who, why = CONFIGURATION, "the configuration changed"
         if saved is not found:
             who, why = SERVICE, "the site has changed, what was saved is void"
-            log.warning("%s/%s: %s", site.system, site.name, why)
+            LOGGER.warning("%s/%s: %s", site.system, site.name, why)
         if saved is None:
             self.configured = roles = started
         elif store.asked_before(started, saved):
@@ -84,7 +84,7 @@ class Standing:
             if saved is None or set(roles.refs) <= set(started.refs):
                 raise
             who, why = SERVICE, f"{error}; the configured roles hold instead"
-            log.warning("%s/%s: %s", site.system, site.name, why)
+            LOGGER.warning("%s/%s: %s", site.system, site.name, why)
             self.configured, kept, self.crew = started, None, self._crew(reconfigured(started, saved), None)
         tripped = saved.tripped if saved is not None and acting(saved) == acting(self.crew) else None
         self.watch = Watch(settings.rollback, tripped)

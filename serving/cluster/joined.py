@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.watch.streams import HEARTBEAT_S, Frame
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 SEPARATOR = ","
 """Between the places of several streams in one identifier."""
@@ -67,7 +67,7 @@ class JoinedEvents:
                         await self._queue.put((k, frames))
                         place = next((frame.id for frame in reversed(frames) if frame.id is not None), place)
             except Exception as error:
-                log.info("events: a process's stream ended (%s); it is asked again", type(error).__name__)
+                LOGGER.info("events: a process's stream ended (%s); it is asked again", type(error).__name__)
             finally:
                 if source is not None:
                     source.cancel()

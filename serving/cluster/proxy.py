@@ -24,7 +24,7 @@ from serving.refusals import problem
 if TYPE_CHECKING:
     from serving.config import Tls
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 PEM = "CITYLOOP_TLS_PEM"
 """Environment: the file with certificate and key, for HAProxy."""
@@ -56,7 +56,7 @@ def bundle_tls(tls: Tls, folder: Path) -> Path:
         ) from None
     _tell_of_time(tls.certificate, parts[0])
     if tls.key.stat().st_mode & 0o007:  # a group may: that of those who serve
-        log.warning("tls: anybody on this machine may read %s: run 'chmod o= %s'", tls.key, tls.key)
+        LOGGER.warning("tls: anybody on this machine may read %s: run 'chmod o= %s'", tls.key, tls.key)
     return path
 
 
@@ -68,7 +68,7 @@ def _tell_of_time(path: Path, certificate: bytes) -> None:
         found = x509.load_pem_x509_certificates(certificate)[0]
         begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
         if not begins <= datetime.now(UTC) <= ends:
-            log.warning("tls: %s holds from %s to %s: clients refuse it; renew it, then SIGHUP", path, begins, ends)
+            LOGGER.warning("tls: %s holds from %s to %s: clients refuse it; renew it, then SIGHUP", path, begins, ends)
 
 
 def drain_proxy(folder: Path) -> None:

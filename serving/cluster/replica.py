@@ -25,7 +25,7 @@ from serving.watch.logs import configure as configure_logs
 from serving.watch.streams import Frame
 from serving.wire import SystemSummary
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 SWITCH_S = 0.0005
 """How long a thread may keep the others waiting: a tick takes about as long."""
@@ -67,17 +67,19 @@ class Replica(Rpc):
         try:
             asked = read_roles(user_config)
         except CityloopError as error:
-            log.error("user_config: %s; nothing is changed", error)  # noqa: TRY400
+            LOGGER.error("user_config: %s; nothing is changed", error)  # noqa: TRY400
             return
         served = {service.ref: service for service in self.gateway.all}
         for ref in asked.keys() - served.keys():
-            log.error("user_config: %s is not served here: choose %s", ref, ", ".join(served) or "another deployment")
+            LOGGER.error(
+                "user_config: %s is not served here: choose %s", ref, ", ".join(served) or "another deployment"
+            )
         for service in served.values():
             if service.ref in asked:
                 try:
                     await configure(service, asked[service.ref])
                 except (CityloopError, Refused) as error:
-                    log.error("%s: %s; its roles stay", service.ref, error)  # noqa: TRY400
+                    LOGGER.error("%s: %s; its roles stay", service.ref, error)  # noqa: TRY400
 
     async def health(self) -> dict[str, Any]:
         """For the one in front; see `Gateway`."""

@@ -24,7 +24,7 @@ from serving.refusals import Busy, Refused, TooLong, brief, problem
 from serving.routes.wire import as_json, headers_of
 from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 BACKLOG = 4
 """Frames that wait; more are left in the socket."""
@@ -154,7 +154,7 @@ class _Session:
         except CityloopError as error:
             return {**problem("body", None, str(error)), "status": 422, "tick": _tick_of(body)}
         except Exception:
-            log.exception("a tick of %s/%s failed", self._system, self._site)
+            LOGGER.exception("a tick of %s/%s failed", self._system, self._site)
             mend = "this is a fault of the service: its log has the trace"
             return {**problem("service", None, mend), "status": 500, "tick": _tick_of(body)}
 

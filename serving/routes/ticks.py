@@ -20,7 +20,7 @@ from serving.refusals import Refused, brief, problem
 from serving.routes.wire import headers_of, read_body
 from serving.wire import MAX_BODY_BYTES
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")
 """What the framework would have found, for whoever counts answers by their route."""
@@ -85,7 +85,7 @@ async def answer_tick(
     except Refused as error:
         return error.status, headers_of(error), _dump(error.content())
     except Exception:
-        log.exception("a tick of %s/%s failed", brief(system), brief(site))
+        LOGGER.exception("a tick of %s/%s failed", brief(system), brief(site))
         return 500, {}, _dump(problem("service", None, "this is a fault of the service: its log has the trace"))
 
 

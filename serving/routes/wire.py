@@ -22,7 +22,7 @@ from envs.core.frozen import mend_of
 from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, retry_after, status_of
 from serving.wire import Refusal
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 BODY_WITHIN_S = 10.0
 """Time for a body to come: one that stops half way would keep its place in the queue for good."""
@@ -197,7 +197,7 @@ def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any])
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        LOGGER.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return as_json(problem("service", None, "this is a fault of the service: its log has the trace"), 500)
 
 

@@ -23,7 +23,7 @@ from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -179,7 +179,7 @@ def _told(error: Exception) -> Refused:
         return Unprocessable(brief(error.field), error.value, error.mend)
     if isinstance(error, CityloopError):
         return Unprocessable("request", None, str(error))
-    log.error("a call failed", exc_info=error)
+    LOGGER.error("a call failed", exc_info=error)
     found = Refused("service", None, "this is a fault of the service: its log has the trace")
     found.status = 500
     return found

@@ -22,7 +22,7 @@ from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
 from envs.core.files import make_folder, write_bytes
 from serving.events import Decision, Event, Structure
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 QUEUE = 6000
 """Ticks that may wait: a minute's of a building at 100 Hz."""
@@ -125,7 +125,7 @@ class StructuralWatch:
                 try:
                     self.take(tick)
                 except Exception:
-                    log.exception("health: a tick of %s/%s could not be listened to", tick.system, tick.site)
+                    LOGGER.exception("health: a tick of %s/%s could not be listened to", tick.system, tick.site)
 
     def _gathered(self) -> Iterator[Decision | None]:
         """What has come, a moment after something has."""
@@ -167,7 +167,7 @@ def _read(path: Path | None) -> _Kept:
     try:
         return _Kept.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):  # a broken file must not stop a service: it listens anew
-        log.error("health: %s cannot be read: what was heard before is not known", path)  # noqa: TRY400
+        LOGGER.error("health: %s cannot be read: what was heard before is not known", path)  # noqa: TRY400
         return _Kept()
 
 
@@ -177,4 +177,4 @@ def _keep(path: Path | None, kept: _Kept) -> None:
     try:
         write_bytes(path, kept.model_dump_json().encode())
     except OSError as error:
-        log.error("health: %s cannot be written (%s); it will not be known after a restart", path, error.strerror)  # noqa: TRY400
+        LOGGER.error("health: %s cannot be written (%s); it will not be known after a restart", path, error.strerror)  # noqa: TRY400

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 PAUSE_S = 0.001
 """What an answer is given to leave the process before the work that is not its own begins."""
@@ -39,5 +39,5 @@ class Afterwards:
             try:
                 job()
             except Exception:
-                log.exception("something after an answer failed")
+                LOGGER.exception("something after an answer failed")
         self._at_it = False

@@ -17,7 +17,7 @@ from serving.deadline import Late
 from serving.events import FallbackCause
 from serving.tick.asked import Asked
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ async def decide(
     except Exception as error:
         late = isinstance(error, Late)
         if not late and not isinstance(error, CityloopError):
-            log.warning("%s/%s: %s failed", crew.site.system, crew.site.name, seat.name, exc_info=error)
+            LOGGER.warning("%s/%s: %s failed", crew.site.system, crew.site.name, seat.name, exc_info=error)
         why = f"{seat.name}: {reason_of(error)}"
         return _by_fallback(crew, looked, observation, why, "late" if late else "failed")
     if looked.local:
@@ -81,7 +81,9 @@ def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple
     try:
         return crew.fallback.decide(looked.readings, observation), None
     except Exception as error:
-        log.warning("%s/%s: fallback %s failed", crew.site.system, crew.site.name, crew.fallback.name, exc_info=error)
+        LOGGER.warning(
+            "%s/%s: fallback %s failed", crew.site.system, crew.site.name, crew.fallback.name, exc_info=error
+        )
         # No wish at all: the guard then keeps what is running, or moves on where it must.
         return np.full(len(crew.site.agents), np.nan), f"{crew.fallback.name}: {reason_of(error)}"
 

@@ -39,7 +39,7 @@ from serving.tick.report import Outcome, answer_of, decision_of, shadowed_of
 from serving.tick.shadow import Tried, guarded_agents, try_out
 from serving.wire import InCharge, Tick, example_tick, parse_tick
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 ANONYMOUS = "anonymous"
 """Who asks where no key says."""
