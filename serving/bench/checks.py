@@ -193,7 +193,9 @@ def _play(
             found, acted, took_us = _ask(loop, checks, tick, readings)
             findings.took_us.append(took_us)
             if tick >= onset:
-                findings.ticks, findings.found, findings.acted = findings.ticks + 1, findings.found + found, findings.acted + acted
+                findings.ticks += 1
+                findings.found += found
+                findings.acted += acted
                 if found and np.isnan(first):
                     first = float(tick - onset)
             done = loop.step(controller.act(loop.readings, loop.observation)).done

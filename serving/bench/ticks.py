@@ -190,21 +190,20 @@ def _in_charge(http: httpx.Client, url: str) -> bool:
     return http.get(f"{url}/state").raise_for_status().json()["in_charge"]["out_of_charge"] is None
 
 
-def record_episode(scenario: str, controller: str | None = None, ticks: int = TICKS) -> tuple[str, list[bytes]]:
-    """The site's address and the bodies of an episode's first ticks.
+def record_episode(scenario: str, controller: str | None = None) -> tuple[str, list[bytes]]:
+    """The site's address and the bodies of an episode's first `TICKS` ticks, or of all if there are fewer.
 
     Args:
         scenario: what is played, on its first test seed.
         controller: who decides meanwhile: readings are what the one that is asked later would itself bring about. The
             system's fallback if not given.
-        ticks: how many, at most.
     """
     loop = make_loop(scenario)
     try:
         decides = make_controller(controller or fallback_name(loop.site.system), loop.site)
         loop.reset(loop.scenario.seeds.test.first)
         bodies = []
-        for tick in range(ticks):
+        for tick in range(TICKS):
             readings = loop.system.readings.to_json(loop.readings)
             bodies.append(orjson.dumps({"tick": tick, "time_s": loop.world.time_s, "readings": readings}))
             if loop.step(decides.act(loop.readings, loop.observation)).done:

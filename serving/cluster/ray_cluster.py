@@ -150,14 +150,14 @@ def _nothing() -> None:
     """For a process that has just begun to do."""
 
 
-def answers(seconds: float = ANSWER_S) -> bool:
-    """Whether Ray Serve's controller is there and answers within a time: Ray Serve itself waits for it for ever."""
+def answers() -> bool:
+    """Whether Ray Serve's controller is there and answers in time: Ray Serve itself waits for it for ever."""
     import ray
     from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
     try:
         controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
-        ray.get(controller.check_alive.remote(), timeout=seconds)
+        ray.get(controller.check_alive.remote(), timeout=ANSWER_S)
     except (ValueError, ray.exceptions.RayError):
         return False
     return True

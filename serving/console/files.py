@@ -28,10 +28,10 @@ class File:
     tag: str
 
 
-def load_files(folder: Path = FOLDER) -> dict[str, File]:
+def load_files() -> dict[str, File]:
     """The files by name."""
     found = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(FOLDER.iterdir()):
         content = path.read_bytes()
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         if kind.startswith("text/"):

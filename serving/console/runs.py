@@ -17,9 +17,10 @@ import orjson
 import yaml
 
 from agents import CHECKPOINTS
+from agents.shipped import CARD
 from serving.refusals import NotServed
 
-CONFIG, METRICS, CARD = "config.yaml", "metrics.csv", "policy.json"
+CONFIG, METRICS = "config.yaml", "metrics.csv"
 
 CURVES = re.compile(r"^(eval/score|rollout/return_mean|safety/shield_rate|rollout/action_change_rate)$")
 """Tags that every run is drawn with."""
