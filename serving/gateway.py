@@ -69,13 +69,13 @@ class Gateway:
             NotServed: if there is none.
         """
         if system not in self.systems:
-            raise NotServed("system", system, self._told(self.systems))
+            raise NotServed("system", system, self._shown(self.systems))
         if site not in self.systems[system]:
-            raise NotServed("site", site, self._told(self.systems[system]))
+            raise NotServed("site", site, self._shown(self.systems[system]))
         return self.systems[system][site]
 
-    def _told(self, names: Iterable[str]) -> list[str]:
-        """What there is, where nobody has to be kept from knowing it; with a key, `GET /v1/systems` says it."""
+    def _shown(self, names: Iterable[str]) -> list[str]:
+        """Names for a refusal to list: all of them in an open service; with keys none, as `GET /v1/systems` lists them."""
         return list(names) if self.access.open else []
 
     def enter(self, headers: Mapping[str, str], role: Role, system: str = "", site: str = "") -> Principal:
@@ -183,11 +183,11 @@ class Gateway:
             principal.name, lambda *place: principal.may(Role.READ, *place), since, allowed, last
         )
 
-    async def told(self, principal: Principal) -> AlarmsTold:
+    async def list_alarms(self, principal: Principal) -> AlarmsTold:
         """The alarms of the sites that somebody may read, and how often alarms came."""
         assert self.alarms is not None
         self.settle()
-        return self.alarms.told(lambda *place: principal.may(Role.READ, *place))
+        return self.alarms.listed(lambda *place: principal.may(Role.READ, *place))
 
     async def alarm(self, number: int) -> Alarm | None:
         """An alarm by its number; None if it is not there."""

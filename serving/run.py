@@ -115,7 +115,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     signals, out, style = SimpleQueue[int](), sys.stdout, config.log
     keep_to_the_end(STANDARD_ERROR)
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
-    with _told_to_stop(signals), redirect_stdout(sys.stderr):
+    with _stop_signals(signals), redirect_stdout(sys.stderr):
         configure(style)  # else a log of JSON begins when the start is over
         _tell(_starting(config), style)
         with _start(plan, services) as handle:
@@ -163,7 +163,7 @@ AWAKE_S = 0.5
 
 
 @contextmanager
-def _told_to_stop(signals: SimpleQueue[int]) -> Iterator[None]:
+def _stop_signals(signals: SimpleQueue[int]) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the service in an orderly way until this ends; SIGHUP waits for the start."""
     before, heard = {number: signal.getsignal(number) for number in SIGNALS}, list[int]()
 

@@ -139,7 +139,7 @@ class AlarmWatch:
             if content is not None:
                 self.book.write(content)
 
-    def told(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
+    def listed(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
         """The alarms of the sites that are wanted, and how often alarms came at all of them."""
         with self.lock:
             now_s = self._clock()

@@ -154,7 +154,7 @@ class Desk:
             raise Unfit("at", at, f"that is longer ago than anything is kept, {days:g} days: correct it")
         return min(when, now)
 
-    def _not_told(self, at: datetime | None) -> None:
+    def _refuse_time(self, at: datetime | None) -> None:
         if at is not None and self.settings.clock == "wall":
             raise Unfit("at", at, "the service has a clock of its own: leave it out")
 
@@ -255,7 +255,7 @@ class Desk:
 
     def quote(self, request: QuoteRequest) -> Any:
         """What there is; see `wire.Quote`."""
-        self._not_told(request.at)
+        self._refuse_time(request.at)
         with self._turn():
             now = self._now(request.at)
             roster = self._fresh(now)
@@ -264,7 +264,7 @@ class Desk:
 
     def book(self, request: BookRequest) -> Answer:
         """Book a trip; see `wire.Booked`."""
-        self._not_told(request.at)
+        self._refuse_time(request.at)
 
         def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             asked, now_s = self._asked(request, roster, now), roster.calendar.to_s(now)
@@ -308,7 +308,7 @@ class Desk:
 
     def cancel(self, booking: str, at: datetime | None) -> Answer:
         """Cancel a booking; whoever is aboard stays aboard."""
-        self._not_told(at)
+        self._refuse_time(at)
 
         def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             row = self._row(roster, booking)

@@ -108,8 +108,8 @@ class Replica(Rpc):
             events.close()
 
     async def told(self, principal: Principal) -> AlarmsTold:
-        """For the one in front; see `Gateway`."""
-        return await self.gateway.told(principal)
+        """For the one in front; see `Gateway.list_alarms`."""
+        return await self.gateway.list_alarms(principal)
 
     async def alarm(self, number: int) -> Alarm | None:
         """For the one in front; see `Gateway`."""

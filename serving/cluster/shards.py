@@ -153,8 +153,8 @@ class Front(Gateway):
             raise
         return events
 
-    async def told(self, principal: Principal) -> AlarmsTold:
-        """See `Gateway.told`."""
+    async def list_alarms(self, principal: Principal) -> AlarmsTold:
+        """See `Gateway.list_alarms`."""
         return AlarmsTold.joined(await self._all("told", principal))
 
     async def alarm(self, number: int) -> Alarm | None:

@@ -33,10 +33,10 @@ def past(audit: Trail | None, site: Site, since: float, until: float | None, lim
     read = 1 if limit == 1 else READ
     found = audit.recent(Wanted(site.system, site.name, since, until, "decision"), read)
     step = -(-len(found) // limit) or 1
-    return [_told(site, record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
+    return [_as_streamed(site, record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
 
 
-def _told(site: Site, record: dict[str, Any]) -> dict[str, Any]:
+def _as_streamed(site: Site, record: dict[str, Any]) -> dict[str, Any]:
     """A record as the stream tells the decision: what was asked stands in it as it was sent."""
     content = {key: value for key, value in record.items() if key not in ("chain", "hash", "n", "kind")}
     body = content.pop("body")

@@ -184,8 +184,8 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/alarms", response_model=AlarmList, responses=refused(401, 429, 503))
     async def alarms(request: Request) -> Response:
         """The alarms of the sites that the key may read."""
-        told = await gateway.told(gateway.access.authenticate(request.headers))
-        return as_model(AlarmList(alarms=told.alarms, rate=told.rate, course=told.course))
+        listed = await gateway.list_alarms(gateway.access.authenticate(request.headers))
+        return as_model(AlarmList(alarms=listed.alarms, rate=listed.rate, course=listed.course))
 
     @app.post("/v1/alarms/{number}/acknowledge", response_model=Alarm, responses=WRITES)
     async def acknowledge(number: int, request: Request) -> Response:

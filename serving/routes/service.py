@@ -23,7 +23,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/healthz", response_model=Health, responses=refused(401, 429))
     async def healthz(request: Request) -> Response:
         """Whether the service is alive, and where the fallback decides. Where there are keys, only they see where."""
-        return as_json(_told(gateway, request.headers, await gateway.health()))
+        return as_json(_visible(gateway, request.headers, await gateway.health()))
 
     @app.head("/readyz", include_in_schema=False)
     @app.get(
@@ -36,7 +36,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         somebody is let in.
         """
         found = await gateway.ready()
-        return as_json(_told(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
+        return as_json(_visible(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
 
     @app.get("/v1/systems", response_model=Systems, responses=refused(401, 429, 503))
     async def systems(request: Request) -> Response:
@@ -62,14 +62,14 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
             return Response(content, media_type=kind)
 
 
-def _told(gateway: Gateway, headers: Mapping[str, str], found: dict[str, Any]) -> dict[str, Any]:
+def _visible(gateway: Gateway, headers: Mapping[str, str], found: dict[str, Any]) -> dict[str, Any]:
     """As much as the key may read; the status alone where there are keys and none was sent."""
     known = gateway.access.open or credentials(headers)
     principal = gateway.access.authenticate(headers) if known else None
-    return {key: value if key == "status" else told_to(principal, value) for key, value in found.items()}
+    return {key: value if key == "status" else readable_by(principal, value) for key, value in found.items()}
 
 
-def told_to(principal: Principal | None, value: Any) -> Any:
+def readable_by(principal: Principal | None, value: Any) -> Any:
     """What somebody may read of what is said by site, or of the service as a whole."""
     if isinstance(value, dict):
         return {ref: text for ref, text in value.items() if may_read(principal, ref)}

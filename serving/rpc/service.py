@@ -18,7 +18,7 @@ from serving.access.principal import Principal, Role
 from serving.gateway import Gateway
 from serving.operations import standing_of
 from serving.refusals import Refused, Unprocessable, brief, retry_after
-from serving.routes.service import told_to
+from serving.routes.service import readable_by
 from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
@@ -91,7 +91,7 @@ class Rpc:
                 self.gateway.enter(headers, Role.ACT, tick.system, tick.site)
                 yield await self._act(tick, principal)
             except Exception as error:
-                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(_told(error)))
+                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(_as_refusal(error)))
 
     async def Info(self, request: pb.SiteRequest, grpc_context: Context) -> pb.SiteInfo:
         """What a client needs to know of a site."""
@@ -161,7 +161,7 @@ class Rpc:
             found, headers = await self.gateway.health(), _headers(grpc_context)
             known = self.gateway.access.open or credentials(headers)
             principal = self.gateway.access.authenticate(headers) if known else None
-            return pb.HealthAnswer(status=found["status"], sites=told_to(principal, found["sites"]))
+            return pb.HealthAnswer(status=found["status"], sites=readable_by(principal, found["sites"]))
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.HealthAnswer()
@@ -171,7 +171,7 @@ def _headers(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
 
 
-def _told(error: Exception) -> Refused:
+def _as_refusal(error: Exception) -> Refused:
     """An error as a refusal; what nobody foresaw goes to the log and says nothing."""
     if isinstance(error, Refused):
         return error
@@ -187,9 +187,9 @@ def _told(error: Exception) -> Refused:
 
 def _refuse(context: Context, error: Exception) -> None:
     """Let a call end in a status."""
-    told = _told(error)
-    context.set_code(CODES.get(told.status, grpc.StatusCode.INTERNAL))
-    context.set_details(f"{told.field} is {told.value!r}: {told.mend}")
-    if told.retry_after_s is not None:
+    refusal = _as_refusal(error)
+    context.set_code(CODES.get(refusal.status, grpc.StatusCode.INTERNAL))
+    context.set_details(f"{refusal.field} is {refusal.value!r}: {refusal.mend}")
+    if refusal.retry_after_s is not None:
         # A list: Ray's context adds it to one of its own, and a tuple would be an error there.
-        context.set_trailing_metadata([("retry-after", retry_after(told.retry_after_s))])
+        context.set_trailing_metadata([("retry-after", retry_after(refusal.retry_after_s))])

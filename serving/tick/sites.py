@@ -296,7 +296,7 @@ class SiteService:
             return
         outside, watch = outside_of(outcome), self.standing.watch
 
-        def told(tried: Tried) -> None:
+        def record(tried: Tried) -> None:
             self.tell(shadowed_of(self.site, self.system.command, outcome.asked, seat, tried))
             if on_probation and watch is self.standing.watch and watch.tripped is not None:
                 late = tried.latency_ms > outcome.asked.deadline_ms
@@ -305,7 +305,7 @@ class SiteService:
 
         def tell(tried: Tried) -> None:
             with suppress(RuntimeError):  # the loop is gone, and with it whoever would listen
-                loop.call_soon_threadsafe(told, tried)
+                loop.call_soon_threadsafe(record, tried)
 
         assert outcome.commands is not None
         readings, guard = outcome.looked.readings, self._shadow_guard

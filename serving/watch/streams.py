@@ -260,11 +260,11 @@ class Streams:
         if entry.frame is None:
             assert entry.event is not None
             ident = f"{self._era}-{entry.number}"
-            entry.frame = _frame(ident, entry.kind, self._told(entry.event))
+            entry.frame = _frame(ident, entry.kind, self._as_sent(entry.event))
             entry.event = None
         return entry.frame
 
-    def _told(self, event: _Kept) -> dict[str, Any]:
+    def _as_sent(self, event: _Kept) -> dict[str, Any]:
         """An event as plain data; a tick's body stands in it as it was sent, and what it adds up to beside it."""
         if not isinstance(event, dict):
             return _content(event)

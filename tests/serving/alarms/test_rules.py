@@ -228,7 +228,7 @@ def test_no_answer_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pyte
             assert begun.wait(60.0)
             assert watch.lock.acquire(blocking=False)
             watch.lock.release()
-            assert [alarm.key for alarm in watch.told(lambda *_: True).alarms] == ["canary"]
+            assert [alarm.key for alarm in watch.listed(lambda *_: True).alarms] == ["canary"]
         finally:
             goes_on.set()
 
