@@ -1,4 +1,4 @@
-"""From a configuration to a gateway with everything in it: the one place that knows all parts."""
+"""Builds a gateway from a configuration; the one module that knows all parts."""
 
 from __future__ import annotations
 

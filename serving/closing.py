@@ -1,4 +1,4 @@
-"""All that is open in a process is closed as it ends, whatever of it cannot be."""
+"""Closing all open parts of a process as it ends, even if some of them fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a service may be given beside its controllers: who looks at readings, who takes note.
+"""Interfaces of a service's optional parts: input checks of readings, and the audit log.
 
-Each is optional. The gateway knows them by these few methods alone.
+The gateway knows them by these few methods alone.
 """
 
 from __future__ import annotations

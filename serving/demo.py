@@ -1,8 +1,8 @@
-"""A whole city on one machine: every system's simulator drives its site through one service, to be seen in the console.
+"""A whole city on one machine: every system's simulator drives its site through one service, with the console on it.
 
-Each plant is a process that asks the service tick by tick, at a pace that people can follow, and tells what moves about
-in it. Beside it runs a twin, the same episode under the fallback controller, so that the console can say what the
-policy is worth at this moment.
+Each plant is a process that asks the service tick by tick, at a pace that people can follow, and reports what moves in
+it. Beside it runs a twin, the same episode under the fallback controller, so that the console can show what the policy
+is worth at this moment.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the service answers: who is let in, as OpenAPI says it, and the page at ``/docs``, drawn from that description.
+"""Documentation that the service sends: security schemes in OpenAPI, and the page at ``/docs``, made from OpenAPI.
 
 FastAPI's own page loads its scripts from a public network. A control room may have none, so this one is plain HTML.
 """

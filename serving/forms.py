@@ -1,4 +1,4 @@
-"""What operators send and are told: roles of policies, commands by hand, how things stand."""
+"""Operators' requests and their answers: roles of policies, commands by hand, the state of a site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The served sites under one roof, with who lets in and who takes note. Whatever speaks a protocol asks here."""
+"""The served sites with access control and sinks; all protocols (HTTP, WebSocket, gRPC) ask here."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Gateway:
         return self.systems[system][site]
 
     def _shown(self, names: Iterable[str]) -> list[str]:
-        """Names for a refusal to list: all of them in an open service; with keys none, as `GET /v1/systems` lists them."""
+        """Names for a refusal to list: all if the service is open, else none; with a key, `GET /v1/systems` has them."""
         return list(names) if self.access.open else []
 
     def enter(self, headers: Mapping[str, str], role: Role, system: str = "", site: str = "") -> Principal:

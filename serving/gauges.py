@@ -1,4 +1,4 @@
-"""What a site's readings add up to: reckoned here for everybody who shows it, the metrics, the stream and the page."""
+"""Gauges of a site, computed from its readings for the metrics, the stream and the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one service alone may write: another that is begun by mistake is refused before it has written anything.
+"""Locks on the files that one service alone may write: a second service is refused before it has written anything.
 
 A lock ends with the process that holds it, however that ends, so none is stale. The service's own processes take none:
 in a rolling update two of them share all of this.

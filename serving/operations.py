@@ -1,4 +1,4 @@
-"""What operators do to a site while it runs: roles of policies, commands by hand. Each is told to every sink."""
+"""Operations on a site while it runs: roles of policies, commands by hand. Each is reported to every sink."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Why the service does not do what it is asked: one exception, with the status that HTTP has for it.
+"""Refusals of the service: one exception, with its HTTP status.
 
-What cannot be read (`ReadingError`) is 422; all else is a `Refused`. Whatever speaks another protocol maps the status.
+A body that cannot be read (`ReadingError`) is 422; all else is a `Refused`. Other protocols map the status.
 """
 
 from __future__ import annotations

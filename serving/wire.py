@@ -1,4 +1,4 @@
-"""What goes over the wire: reading the body of a tick, typed models for people and their tools, JSON schemas of a site.
+"""Messages of ticks: reading a tick's body, typed models for documentation, JSON schemas of a site.
 
 The models document; the hot path does not build them. A tick is checked by the system's own `Schema`, which is the one
 that shaped the readings in training.

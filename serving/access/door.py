@@ -1,8 +1,8 @@
-"""What every HTTP request passes and every answer carries: where it may come from, security headers, refusals.
+"""Middleware around all HTTP requests: checks of origin and host, security headers, and refusals in one form.
 
-A service on loopback is still within reach of every page in a browser on that machine. So a request that a page of
-another origin made is refused where it could change something, and an open service answers to names of loopback alone
-(a page may otherwise rename itself to it).
+A service on loopback is within reach of every page in a browser on that machine. A request from a page of another
+origin is therefore refused where it could change something. An open service answers to names of loopback alone, as a
+page may otherwise rename itself to it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Who asks: the holder of an API key (`keys`) or a signed token (`tokens`) in a request's headers, held to a rate.
+"""Authentication: the holder of an API key (`keys`) or a signed token (`tokens`) in a request's headers, within a rate.
 
-What the holder may do is for the `Principal` to say. Without keys and tokens everything is open, to ``anonymous``;
+What the holder may do is up to the `Principal`. Without keys and tokens everything is open, to ``anonymous``;
 `serving.config` allows that on loopback alone.
 """
 

@@ -1,9 +1,9 @@
-"""The file of API keys: made, listed and revoked by `cityloop keys`, read by the service whenever it has changed.
+"""The file of API keys: made, listed and revoked by `cityloop keys`, and read again by the service when it changes.
 
 A key is 256 random bits, shown once. The file keeps its BLAKE2b hash, salted with the key's own id. A slow hash such as
-argon2 defends words that people choose; nobody guesses 256 bits, and its 50 ms would be spent at every tick.
+argon2 protects passwords that people choose; nobody guesses 256 bits, and its 50 ms would be spent at every tick.
 
-The file is replaced as a whole, so whoever reads it sees the old keys or the new ones, and only its owner may open it.
+The file is replaced as a whole, so a reader sees either the old keys or the new ones. Only its owner may open it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much one caller may ask: token buckets by name, and how deep a body may be nested."""
+"""Limits of one caller: token buckets by name, and the nesting depth of a body."""
 
 from __future__ import annotations
 

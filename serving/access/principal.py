@@ -1,4 +1,4 @@
-"""Who may do what, as plain records: roles, grants by system and site, and why somebody is not let in."""
+"""Principals as plain records: roles, grants by system and site, and the settings of access."""
 
 from __future__ import annotations
 

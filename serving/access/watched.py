@@ -1,4 +1,4 @@
-"""A file that says who is let in, looked at again as soon as it is another one."""
+"""A file that lists who is let in, read again as soon as it has changed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The alarms that stand, and what people did to them. Plain state, no clock of its own, written whole after changes.
+"""The book of standing alarms and what operators did to them: plain state without a clock, written whole after changes.
 
 An alarm is raised, acknowledged by somebody, and returns when its cause has gone. It stays in the book until both have
-happened. Shelved ones are silent until a time. Alarms of one site that come soon after each other are one incident.
+happened. A shelved alarm is silent until a given time. Alarms of one site that come soon after each other are one
+incident.
 """
 
 from __future__ import annotations

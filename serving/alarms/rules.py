@@ -1,7 +1,7 @@
-"""What becomes an alarm, and after how long: from the decisions of a site, and from their absence.
+"""Rules for raising alarms from the decisions of a site, from changes at it, and from the absence of ticks.
 
-A condition must be gone for some ticks and seconds before it returns, and hold for some ticks before it is raised,
-unless it is of high priority, so that what flickers does not ring.
+A condition must be gone for some ticks and seconds before it returns. It must hold for some ticks before it is raised,
+unless it is of high priority. A flickering condition therefore does not ring.
 """
 
 from __future__ import annotations

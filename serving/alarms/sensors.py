@@ -1,4 +1,4 @@
-"""Sensors that have fallen silent: they told something once, and have told nothing for a while.
+"""Detection of sensors that have fallen silent: they sent values once, and have sent none for a while.
 
 A plant that sends null for a sensor decides as safely as it can without it, and input checks find nothing wrong with
 that. Somebody has to mend the sensor all the same.

@@ -1,4 +1,4 @@
-"""The alarms of a service as somebody asks for them, whichever processes keep them."""
+"""Alarms as they are listed for a caller, merged from all processes that keep some."""
 
 from __future__ import annotations
 

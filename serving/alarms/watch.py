@@ -1,4 +1,4 @@
-"""Keeps the book of alarms from what happens: a sink with a thread of its own, so that no answer waits for it."""
+"""Raises alarms from events: a sink with a thread of its own, so that no answer waits for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Anchors: where a chain stood, kept outside it. Only with one can it be seen that the chain's end was cut off.
+"""Anchors: the position of a chain, kept outside it. Only an anchor shows that the chain's end was cut off.
 
 An anchor is a small JSON file that is replaced whole after every sync: chain, number and hash of the last record that
 is safely on disk, signed if there is a key. Whoever can replace both the log and the anchor can still go back to an
-older pair of them; so keep anchors on another disk, or heads (`cityloop audit head`) with somebody else.
+older pair of them. Keep anchors on another disk, or heads (`cityloop audit head`) with somebody else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The chain: one line a record, each with a SHA-256 over the hash before it and its own bytes.
+"""The hash chain: one record per line, each with a SHA-256 over the hash before it and its own bytes.
 
-A line is ``{"hash":"…","n":12,"kind":"decision",…}``. What is hashed is the 32 bytes of the hash before, then the line
+A line is ``{"hash":"…","n":12,"kind":"decision",…}``. Hashed are the 32 bytes of the hash before, then the line
 without its hash: ``{"n":12,"kind":"decision",…}``, exactly as it is written. Nothing is parsed or sorted again, so a
 line can be checked in any language with a few lines of code. The hash before record 1 is 32 zero bytes.
 """

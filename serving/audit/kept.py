@@ -1,7 +1,7 @@
-"""What the log keeps beside its records, called after its content: sites and bundles, to replay decisions with.
+"""Copies of sites and bundles beside the records, named after their content, to replay decisions with.
 
 A bundle may be exported anew under its old name long before anybody asks what the old one did; so the log keeps its
-own copy of each that acted. They are small, and each is kept once.
+own copy of each that acted. Bundles are small, and each is kept once.
 """
 
 from __future__ import annotations

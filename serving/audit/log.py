@@ -1,8 +1,8 @@
-"""The audit log as the service sees it: a sink that takes every event at once and writes it in a thread of its own.
+"""The audit log within the service: a sink that takes every event at once and writes it in a thread of its own.
 
-Nothing that happens to the disk delays an answer. What cannot be written waits, up to a bound; what exceeds that is
-counted, and the count is chained as a ``gap`` as soon as writing works again. Until then the log says that it is
-degraded, in `AuditLog.degraded` and in the service's own log.
+Nothing that happens to the disk delays an answer. Records that cannot be written wait, up to a bound. Beyond it they
+are counted, and the count is chained as a ``gap`` as soon as writing works again. Until then the log is degraded, as
+`AuditLog.degraded` and the service's own log say.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a record was made by: versions and a digest of the code, to tell another program from a fault."""
+"""Origin of records: versions and a digest of the code, to tell another program from a fault."""
 
 from __future__ import annotations
 

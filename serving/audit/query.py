@@ -1,4 +1,4 @@
-"""Reading a log: the last records that fit, or all of them in order, over every chain in its folder."""
+"""Reading a log over all chains in its folder: the last records that match, or all of them in order."""
 
 from __future__ import annotations
 

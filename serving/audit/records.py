@@ -1,4 +1,4 @@
-"""Events as records: what the log writes of an event, and the event that a record tells of."""
+"""Conversion between events and the records that the log writes of them."""
 
 from __future__ import annotations
 

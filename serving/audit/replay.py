@@ -1,7 +1,7 @@
-"""Replaying a log: every decision is made once more from what was recorded, and held against what was answered.
+"""Replaying a log: every decision is made once more from its record, and compared with the recorded answer.
 
-What a tick came to is a function of its body, of what the input checks put in, of the controller and of what that
-remembers; all of it is in the log, or kept beside it. What is not a function is taken as recorded: whether a
+The outcome of a tick is a function of its body, of the values that input checks put in, of the controller and of what
+the controller remembers; all of it is in the log, or kept beside it. Anything else is taken as recorded: whether a
 controller was late or out of charge, and what a person commanded. Such decisions are checked from there on.
 """
 

@@ -1,4 +1,4 @@
-"""Deciding a recorded tick once more, step by step as the service does, and saying where the outcome first differs."""
+"""Deciding a recorded tick once more, in the steps of the service, and reporting the first difference."""
 
 from __future__ import annotations
 

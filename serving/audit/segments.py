@@ -1,7 +1,7 @@
 """The files of one chain: segments of lines, named after their first record and their begin, compressed once closed.
 
-``000000000001-20260101T000000Z.jsonl`` is plain while it grows and may become ``….jsonl.gz`` afterwards. Where both lie
-there, the plain one counts: the other may be half written.
+``000000000001-20260101T000000Z.jsonl`` is plain while it grows and may become ``….jsonl.gz`` afterwards. Where both
+exist, the plain one counts: the other may be half written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a chain ended last time: its head, and what a crash left behind it."""
+"""The end of a chain when a process starts: its head, and what a crash left behind it."""
 
 from __future__ import annotations
 

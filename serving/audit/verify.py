@@ -1,4 +1,4 @@
-"""Checking a log: whether each chain is whole and unaltered from its first record to the last that an anchor saw."""
+"""Verification of a log: whether each chain is whole and unaltered from its first record to the last anchored one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One chain's files while they grow: append, rotate, sync, anchor, delete what is old. One owner, one thread.
+"""Writing the files of one chain: append, rotate, sync, anchor, and delete old segments. One owner, one thread.
 
 Every process writes a chain of its own, in a folder that it holds locked: ``chain-0``, ``chain-1``, … A process that
-starts takes the first that nobody holds and goes on where its last owner ended.
+starts takes the first that nobody holds and continues where its last owner ended.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How often a control room would hear an alarm: whole episodes of every system as they are, nothing broken.
+"""Alarm rate of a control room: whole episodes of every system as they are, with nothing broken.
 
-EEMUA 191 asks for less than one alarm in ten minutes of normal running: episodes that failed are counted apart. The
-plant's own clock counts, not this machine's. All that a service listens with is there: the plant's conditions, input
-checks with what the policy has seen, a building's monitor.
+EEMUA 191 asks for less than one alarm in ten minutes of normal running; episodes that failed are counted apart. Time is
+the plant's own clock, not this machine's. Everything that raises alarms in a service takes part: the plant's
+conditions, input checks with the policy's envelope, and a building's monitor.
 """
 
 from __future__ import annotations

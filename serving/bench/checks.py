@@ -1,7 +1,7 @@
-"""How well input checks tell sick inputs from healthy ones: false alarms on test seeds, and what they find of shifts.
+"""Detection by input checks: false alarms on healthy test seeds, and findings where inputs are shifted.
 
-Every episode is played by the shipped policy. Where sensors are made to lie, they lie to the checks alone: what is
-measured is whether and how soon that is found, not what a policy would have made of it.
+Every episode is played by the shipped policy. Faulty readings reach the checks alone: the bench measures whether and
+how soon they are found, not what a policy would have made of them.
 """
 
 from __future__ import annotations

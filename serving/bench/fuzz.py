@@ -1,4 +1,4 @@
-"""Malice: thousands of requests that no client should send, and none may bring the service out of its countenance."""
+"""Malformed and hostile requests: thousands that no client should send, and none may cause a fault of the service."""
 
 from __future__ import annotations
 

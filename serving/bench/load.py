@@ -1,6 +1,6 @@
-"""Clients by the dozen: keep-alive connections that ask as fast as they are answered, in one thread and plain bytes.
+"""Load generator: dozens of keep-alive clients in one thread that send raw bytes as fast as they are answered.
 
-They cost little themselves, so that what is measured is the service.
+They cost little themselves, so the figures are those of the service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The loop of a fast plant: a building asks a hundred times a second over a WebSocket, for a minute.
 
 Ticks are sent when they are due, whatever became of those before, as a plant does not wait. An answer that is not there
-within the period is too late: the plant's own fallback has decided, and the answer is thrown away when it comes.
+within the period is too late: the plant's own fallback has decided, and the late answer is discarded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much a decision costs on top of Ray Serve itself: served ticks against empty requests, in one run."""
+"""Cost of a decision on top of Ray Serve itself: served ticks against empty requests, in one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noting on a change what is to be written, and in the arrays what it means."""
+"""Helpers that record on a `BookingChange` what is to be written, and apply it to the arrays where needed."""
 
 from __future__ import annotations
 

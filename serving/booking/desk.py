@@ -1,9 +1,9 @@
-"""The booking desk of one site: every request in turn, decided by the kernel and written down before it is answered.
+"""The booking desk of one site: requests one at a time, decided by the kernel and stored before they are answered.
 
-One request at a time holds the arrays; where one does not come to an end, as its database hangs, others are refused.
-What it decides is committed with its answer, from the revision that it was decided on; if another process was quicker,
-the arrays are built anew and the request is decided again. If anything goes wrong in between, the arrays are built anew
-before the next request, so they never know more than the database.
+One request at a time holds the arrays; while one hangs, as its database does, others are refused. A decision is
+committed with its answer, from the revision that it was based on. If another process was quicker, the arrays are built
+anew and the request is decided again. If anything goes wrong in between, the arrays are built anew before the next
+request, so they never know more than the database.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a database lies that a configuration names."""
+"""The location of a database that a configuration names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rider may choose from, and what speaks for each; and why there is nothing to choose from."""
+"""Offers for a trip and the advantages of each; or the reason why there is none."""
 
 from __future__ import annotations
 

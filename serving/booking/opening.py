@@ -1,4 +1,4 @@
-"""The desks of a configuration's sites."""
+"""Opening the booking desks of a configuration's sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places and times: names of stops and points to nodes, the clock on the wall to the kernel's seconds."""
+"""Places and times: stop names and points to network nodes, wall-clock times to the kernel's seconds."""
 
 from __future__ import annotations
 

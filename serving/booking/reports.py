@@ -1,4 +1,4 @@
-"""What a vehicle reports, carried out: where it is; who boarded, got off, was absent; stays, breaks, breakdowns."""
+"""Carrying out vehicles' reports: positions, boarding, alighting, no-shows, charging stays, breaks, breakdowns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a site → the kernel's arrays, and back: duties, riders' slots, plans.
+"""Conversion between a site's stored rows and the kernel's arrays: duties, riders' slots, plans.
 
 A duty is a vehicle on one shift: a vehicle with hours has one every day, and begins each where it is stationed; one
 that always works has a single one.

@@ -1,8 +1,8 @@
-"""What a dispatch centre decides every `timing.decision_s`: who charges, who stands by where, who changes vehicles.
+"""Periodic dispatch decisions, every `timing.decision_s`: charging, stand-by positions, reassignment of riders.
 
-The first message after each such moment brings it about, before it is dealt with; where the clock is the wall's, the
-process itself does within seconds if there is none. Of several processes one does it, as the site's revision says:
-every change before the moment was made without it, every one after it with it.
+The first message after each such moment triggers them, before it is dealt with itself. Where the clock is the wall's
+and no message comes, the process triggers them within seconds. Of several processes one does it, as the site's revision
+says: every change before the moment was made without it, every one after it with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The addresses under which trips are booked: around the desks of a gateway's sites."""
+"""HTTP routes for booking trips, around the desks of a gateway's sites."""
 
 from __future__ import annotations
 

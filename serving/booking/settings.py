@@ -1,4 +1,4 @@
-"""What a booking service needs to know beyond its site: where bookings are kept, the vehicles, what time it is.
+"""Settings of a booking service beyond its site: the database, the vehicles, the clock.
 
 In a configuration file this is the section ``booking`` of a site.
 """

@@ -1,6 +1,6 @@
-"""Riders and drivers of a simulated day, who speak to a booking service over HTTP, and what became of its promises.
+"""Simulated riders and drivers of one day, as clients of a booking service over HTTP, and an account of its promises.
 
-Drivers do what their plans say in a world of their own: streets, batteries and breaks are reckoned here, not asked for.
+Drivers follow their plans in a world of their own: streets, batteries and breaks are computed here, not asked for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where bookings are kept, and the one transaction in which everything that belongs together is written.
+"""The database of bookings, and the one transaction in which everything that belongs together is written.
 
-Every change of a site counts its revision up, and only from the revision that it was decided on: two processes cannot
+Every change of a site increments its revision, and only from the revision that it was decided on: two processes cannot
 both write what they decided on the same state. A stop of a plan has the booking in its key, so that no booking can
 stand in two plans, whatever went wrong before.
 """

@@ -1,4 +1,4 @@
-"""Offers, bookings and vehicles as they go over the wire."""
+"""Offers, bookings and vehicles in the form that is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What zones ask for: a site's own controller, told what the desk knows of its fleet, by the way of any other tick.
+"""Requests of zones: the site's own controller, asked in a tick like any other, with the desk's knowledge of the fleet.
 
 So input checks, guard, fallback, commands by hand, audit log, alarms and the page at ``/`` are those of the site.
 """

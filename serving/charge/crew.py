@@ -1,4 +1,4 @@
-"""Who sits at a site: the seats of champion, challenger and fallback, and which of them acts."""
+"""The controllers of a site: the seats of champion, challenger and fallback, and the choice of the acting one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which run of the plant a tick belongs to, and whether it is a new one."""
+"""Assignment of ticks to runs of the plant (episodes), and detection of new ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Keeping how things stand at a site in its file, and taking up what another process keeps there.
+"""Saving a site's decision state in its file, and taking over what another process saved there.
 
-In a rolling update two processes know a site for a moment: whatever is done at one must hold at the other, too.
+In a rolling update two processes serve a site for a moment: a change at one must hold at the other, too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Commands that a person gives by hand: for one agent, with a reason, until a time. They win over every policy.
+"""Commands by hand: for one agent, with a reason, until a time. They take precedence over every policy.
 
-They do not win over the guard, which is the floor under everybody.
+They do not take precedence over the guard, which limits everybody.
 """
 
 from __future__ import annotations

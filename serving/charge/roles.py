@@ -1,6 +1,6 @@
-"""Who may decide at a site, and how that changes: pure transitions on plain data.
+"""Roles of controllers at a site, and the transitions between them as pure functions on plain data.
 
-shadow P ──▶ P is a challenger that is asked after each answer; what it asks for is compared, never carried out
+shadow P ──▶ P is a challenger that is asked after each answer; its requests are compared, never carried out
 canary P ──▶ P is a challenger that acts, on the sites of its share
 promote  ──▶ the challenger, or P, is champion; the former champion is remembered
 demote   ──▶ the challenger leaves

@@ -1,9 +1,9 @@
-"""When a policy is taken out of charge without anybody asking, and when it is let back.
+"""Automatic rollback: conditions under which a policy is taken out of charge, and under which it returns.
 
-Four things are counted over the last ticks: the controller failed, it missed its deadline, the readings lay outside
-what it was trained on, the guard changed its requests. More of any of them than its rate allows, and the fallback
-decides. Meanwhile the policy is asked after every answer, as in a shadow; it returns once it has been well for a while
-by a stricter measure, so that it does not flap.
+Four things are counted over the last ticks: failures of the controller, missed deadlines, readings outside of its
+training, and requests that the guard changed. If any exceeds its rate, the fallback decides. Meanwhile the policy is
+asked after every answer, as in a shadow. It returns once it has been well for a while by a stricter measure, so that it
+does not flap.
 """
 
 from __future__ import annotations

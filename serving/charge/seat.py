@@ -1,4 +1,4 @@
-"""One controller at work at one site: named, warmed up, and never waited for longer than a deadline."""
+"""A controller at work at one site: named, warmed up, and never waited for longer than a deadline."""
 
 from __future__ import annotations
 

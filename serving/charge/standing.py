@@ -1,4 +1,7 @@
-"""How things stand at a site: who has which role, who is in charge, what is overridden; taken up where it was left."""
+"""Persistent decision state of a site: roles, the acting controller, overrides, automatic rollback, the episode.
+
+It is restored from the file in which the last process left it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What must outlive the process: roles, who is in charge, overrides. One JSON file a site, replaced as a whole.
+"""State that must outlive the process: roles, rollback, overrides. One JSON file a site, replaced as a whole.
 
-While every process is replaced by a new one, two of them know a site and write its file: each its own changes alone, so
-that neither undoes what was done at the other.
+In a rolling update two processes serve a site and write its file. Each writes its own changes alone, so that neither
+undoes those of the other.
 """
 
 from __future__ import annotations

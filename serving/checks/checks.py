@@ -1,9 +1,9 @@
-"""One site's input checks: clock, ranges, jumps, stuck sensors, contradictions, and what the policy has never seen.
+"""Input checks of one site: clock, ranges, jumps, stuck sensors, contradictions, values outside of training.
 
-A tick without findings costs a few operations on one vector of all readings. What is doubtful is then taken value by
-value: another stands in for it for a while, its agents are decided by the fallback, or the whole site is, as the
-settings say; actuators' reports of themselves are never replaced, as guards rely on them. What sensors of other sites
-never did is only told of: where a policy's envelope does not know the site, it has no other limits for them.
+A tick without findings costs a few operations on one vector of all readings. Doubtful values are then handled one by
+one: another value stands in for a while, the value's agents are decided by the fallback, or the whole site is, as the
+settings say. Actuators' reports of themselves are never replaced, as guards rely on them. Values that sensors of other
+sites never had are only reported: where a policy's envelope does not know the site, it has no other limits for them.
 """
 
 from __future__ import annotations

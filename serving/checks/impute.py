@@ -1,4 +1,4 @@
-"""Values that stand in for readings: how they are named, and how they are put in again when a decision is replayed."""
+"""Values that stand in for readings: their names, and how a replay puts them in again."""
 
 from __future__ import annotations
 

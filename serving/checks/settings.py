@@ -1,4 +1,4 @@
-"""How one site's inputs are checked."""
+"""Settings of one site's input checks."""
 
 from __future__ import annotations
 

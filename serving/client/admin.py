@@ -1,4 +1,4 @@
-"""Operating a running service from the command line: a small client of its operators' addresses."""
+"""Operators' client of a running service, behind `cityloop policy`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A plant under the control of the service: simulator here, decisions over HTTP, and a way to go on when they fail.
+"""A simulated plant under the control of a service: decisions over HTTP, and a local way to go on when they fail.
 
-The plant has a guard and a fallback controller of its own, in its client. An answer that is late, cannot be read,
-belongs to another tick or is not safe is a missed tick; `takeover` says what is carried out instead, and when the
-service decides again.
+The plant's client has a guard and a fallback controller of its own. An answer that is late, unreadable, for another
+tick or unsafe is a missed tick; `takeover` defines what is carried out instead, and when the service decides again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a plant and the service say to each other, whatever carries it: questions, what is an answer, who decides.
+"""The client's protocol, whatever carries it: questions, checks of answers, retries, and the choice of who decides.
 
-Nothing here waits or speaks to a network: `Terms.conversation` says what to do next and is told what came of it, so
-that clients for threads and for asyncio (`site_client.py`) cannot differ in what they take for an answer.
+Nothing here waits or uses a network: `Terms.conversation` yields the next step and is sent its result. Clients for
+threads and for asyncio (`site_client.py`) therefore cannot differ in what they accept as an answer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A plant's end of the service: checked answers in time, and a safe command at every tick whatever becomes of them.
+"""Clients of a plant: checked answers in time, and a safe command at every tick, whatever the service does.
 
 `SiteClient` is for threads, `AsyncSiteClient` for asyncio; both speak HTTP, or a WebSocket where the address begins
-with ``ws``. `decide` never raises for what the service does: see `takeover` for who decides instead, and when the
-service does again. An answer counts if it is for this tick of this episode and was there in time; a question is asked
+with ``ws``. `decide` never raises for what the service does; `takeover` defines who decides instead, and when the
+service does again. An answer counts if it is for this tick of this episode and arrived in time. A question is asked
 again only where there is time for it, which is harmless, as the same tick has the same answer (`conversation.py`).
 """
 

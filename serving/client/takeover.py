@@ -1,8 +1,8 @@
-"""What a plant does when the service does not answer: hold, take over, and give back. No network here.
+"""Behaviour of a plant without answers: hold the last command, let the local fallback decide, and give back.
 
 A safe command exists at every tick. On the first misses the last safe command is held, if the local guard still allows
-it; from the ``after``-th miss in a row on the local fallback decides; and once the service has answered ``back`` ticks
-in a row, it decides again. Every command passes the local guard with the readings of its own tick.
+it. From the ``after``-th miss in a row on the local fallback decides. Once the service has answered ``back`` ticks in a
+row, it decides again. Every command passes the local guard with the readings of its own tick. No network is used here.
 """
 
 from __future__ import annotations

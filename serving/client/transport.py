@@ -1,7 +1,7 @@
-"""How a tick's question and answer travel: HTTP, or a WebSocket for fast plants; each for threads and for asyncio.
+"""Transports of a tick's question and answer: HTTP, or a WebSocket for fast plants; each for threads and for asyncio.
 
-A transport asks once and waits no longer than it is told. It never hands over the answer to another question: HTTP
-pairs them by itself, and of a WebSocket's messages those of other ticks are dropped.
+A transport asks once and waits no longer than it is told. It never returns the answer to another question: HTTP pairs
+questions and answers by itself, and a WebSocket's messages for other ticks are dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The service as a file that ``serve deploy`` takes, for a Ray cluster that somebody else runs."""
+"""The service as a file for ``serve deploy``, for a Ray cluster that somebody else runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who cleans up after a service that was killed: a small process that outlives it, by seconds.
+"""Cleaning up after a service that was killed: a small process that outlives it by seconds.
 
 SIGKILL leaves a process no time to end what it started. Ray's processes notice and end by themselves; HAProxy does not,
 and would keep the port, so that the service could not be started again. This file is also the program of that process,

@@ -1,4 +1,4 @@
-"""Events of several processes as one stream, each going on from where it was left."""
+"""Events of several processes as one stream, each resumed where it was left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service needs of its machine before Ray starts: files that it may open, and room for what it keeps there."""
+"""Requirements on the machine before Ray starts: the limit of open files, and space for the service's own folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How Ray Serve is to run each process of the service."""
+"""Options of Ray Serve for each process of the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at processes through ``/proc``: who belongs to a service, and what each holds."""
+"""Looking at processes through ``/proc``: those that belong to a service, and the resources that each holds."""
 
 from __future__ import annotations
 

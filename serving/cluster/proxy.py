@@ -1,4 +1,4 @@
-"""How HAProxy stands in front of the replicas: with TLS where that is asked for, and with words of ours where it fails.
+"""Configuration of HAProxy in front of the replicas: TLS where asked for, and error pages in the service's own form.
 
 Ray Serve 2.60 writes HAProxy's configuration itself and passes neither on, so both are set in its process as it starts.
 """

@@ -1,4 +1,4 @@
-"""A Ray of one's own for serving: started on loopback, in a folder of its own, and gone without a trace afterwards."""
+"""A private Ray for serving: started on loopback, in a folder of its own, and removed completely afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Ray Serve runs: a gateway behind its ASGI app, with a health check that decides something."""
+"""The Ray Serve deployment: a gateway behind its ASGI app, with a health check that decides a tick."""
 
 from __future__ import annotations
 

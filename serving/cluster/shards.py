@@ -1,7 +1,7 @@
-"""What has a process of its own: all sites together, each system, or each site; and the one that stands in front.
+"""Division of sites among processes: all sites together, each system, or each site; and the gateway in front of them.
 
-Every site lives in exactly one replica, which keeps its state. Addresses are the same however the sites are spread: a
-shard's applications take the addresses of its sites, the one in front all others, and it asks the shards.
+Every site lives in exactly one replica, which keeps its state. Addresses are the same however the sites are divided: a
+shard's application takes the addresses of its sites, the front takes all others, and it asks the shards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evaluations on disk (``evaluation.json``), and two controllers of them on the seeds that both have met."""
+"""Evaluations on disk (``evaluation.json``), and comparisons of two of their controllers on common seeds."""
 
 from __future__ import annotations
 

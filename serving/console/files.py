@@ -1,4 +1,4 @@
-"""The built page and what it needs, read once; who asks again for what has not changed gets nothing."""
+"""The files of the built page, read once; a client that asks again for an unchanged file gets no content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was decided before: from the audit log, in the form in which the stream tells it."""
+"""Past decisions from the audit log, in the form in which the stream sends them."""
 
 from __future__ import annotations
 

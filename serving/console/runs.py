@@ -1,4 +1,4 @@
-"""Runs on disk, and the policies that can be served, as plain data for the console.
+"""Training runs on disk, and the policies that can be served, as plain data for the console.
 
 Only text files are read: ``config.yaml`` and ``metrics.csv`` of a run, and cards.
 """

@@ -1,4 +1,4 @@
-"""What the console asks for: its own files, who asks, scenes, what was before, alarms, telemetry, runs and bundles."""
+"""HTTP routes of the console: its files, the caller, scenes, past decisions, alarms, telemetry, runs and bundles."""
 
 from __future__ import annotations
 

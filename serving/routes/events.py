@@ -1,4 +1,4 @@
-"""The streams of events over HTTP."""
+"""HTTP routes of event streams."""
 
 from __future__ import annotations
 

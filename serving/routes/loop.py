@@ -1,7 +1,7 @@
-"""The loop of a fast plant over a WebSocket: one tick a frame, one answer a frame, the same messages as over HTTP.
+"""The WebSocket loop of a fast plant: one tick a frame, one answer a frame, the same messages as over HTTP.
 
-A frame that cannot be used gets a frame that says why, and the connection stays. One that had to wait longer than its
-site's deadline, as the ones before it took too long, is not decided any more: the plant has long moved on.
+A frame that cannot be used is answered with the reason, and the connection stays open. A frame that had to wait longer
+than its site's deadline, as the ones before it took too long, is not decided: the plant has moved on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What people do to a site: commands by hand, roles of policies."""
+"""HTTP routes of operators: commands by hand, roles of policies."""
 
 from __future__ import annotations
 

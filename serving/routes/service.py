@@ -1,4 +1,4 @@
-"""Addresses of the service as a whole: health, lists, the page, and whatever its sinks can tell."""
+"""HTTP routes of the service as a whole: health, readiness, lists, documentation, metrics."""
 
 from __future__ import annotations
 

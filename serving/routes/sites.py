@@ -1,4 +1,4 @@
-"""A site's own addresses: what it is, how things stand, one tick."""
+"""HTTP routes of a site: its description, its state, one tick."""
 
 from __future__ import annotations
 

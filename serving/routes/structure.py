@@ -1,4 +1,4 @@
-"""What a building's health monitor has heard."""
+"""HTTP route for the last reports of a building's structural monitor."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The hot path: ticks over plain ASGI, past the web framework, which takes longer for a request than the decision does.
+"""The hot path: ticks over plain ASGI, without the web framework, which takes longer than the decision does.
 
-The framework has the same route, for the description and for whoever mounts the app elsewhere; both do what is here.
+The framework has the same route, for the description and for applications that mount the app; both use this code.
 """
 
 from __future__ import annotations

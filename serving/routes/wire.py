@@ -1,4 +1,4 @@
-"""Bodies and answers over HTTP, and how a refusal looks."""
+"""Reading bodies and writing answers over HTTP, and the form of refusals."""
 
 from __future__ import annotations
 

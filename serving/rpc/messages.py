@@ -1,5 +1,7 @@
-"""Messages to and fro: a tick in protobuf is asked as the JSON that it would be over HTTP, so that the audit log, a
-replay, and an answer to a repeated question know one form alone.
+"""Conversion between protobuf messages and the JSON of HTTP.
+
+A tick in protobuf becomes the JSON that it would be over HTTP, so that the audit log, a replay, and an answer to a
+repeated question know one form alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The service over gRPC: the same gateway, other messages. Runs under Ray Serve's ingress or a server of `grpc.aio`.
 
-A status is set and an empty message returned, as an exception would be logged as a fault by whoever runs this.
+A refusal sets a status and returns an empty message, as an exception would be logged as a fault by the server.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Monitors that listen to a building's ticks: what they hear is told like everything else that happens."""
+"""Structural monitors, which estimate the state of a building from its ticks; their reports are events."""

@@ -1,4 +1,4 @@
-"""From the configuration's words to monitors: nothing of them is loaded where no building is served."""
+"""Opening the structural monitors that a configuration names; nothing is loaded where no building is served."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Feeds buildings' monitors with what their ticks say, beside the ticks' way: a sink with a thread of its own.
+"""Feeds structural monitors with ticks, apart from their decisions: a sink with a thread of its own.
 
-A tick costs its sink a place in a bounded queue; the thread gathers samples into windows, judges each, and tells what
-was heard. What does not fit into the queue is missing from a window, and the monitor says so.
+A tick costs its sink a place in a bounded queue. The thread gathers samples into windows, judges each, and reports the
+result. Samples that do not fit into the queue are missing from a window, and the monitor says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is done after an answer, in order: an answer never waits for those who take note of it."""
+"""Jobs after an answer, in order: an answer never waits for logging, metrics or shadows."""
 
 from __future__ import annotations
 

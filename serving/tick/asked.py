@@ -1,4 +1,4 @@
-"""A tick on its way through the service, and how much time it has left."""
+"""A tick on its way through the service, and its remaining time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step in the middle of a tick: requests of whoever is in charge, or of the fallback, within the deadline."""
+"""The decision within a tick: requests of the controller in charge, or of the fallback, within the deadline."""
 
 from __future__ import annotations
 

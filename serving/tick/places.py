@@ -1,4 +1,4 @@
-"""From a reference to a site that can be served."""
+"""Loading a site to serve from its reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same body asked twice gets the same answer, even while the first is still being decided."""
+"""Repeated questions: the same body gets the same answer, even while the first is still being decided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a finished tick to what is told about it: the answer to the client, the events to the sinks."""
+"""The results of a finished tick: the answer to the client, the events for the sinks."""
 
 from __future__ import annotations
 

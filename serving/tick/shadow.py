@@ -1,4 +1,4 @@
-"""Asking a controller after the answer, for comparison: a challenger in the shadow, or a policy that is out of charge.
+"""Asking a controller after the answer, for comparison: a challenger in the shadow, or a policy out of charge.
 
 It runs in its own seat's thread on the same observation. Where it is still busy with an earlier tick, the tick is
 dropped: an answer is never held up.

@@ -1,7 +1,7 @@
 """One served site: readings in, safe commands out, whatever becomes of the policy. Plain Python, no Ray, no HTTP.
 
-A tick's way: repeated? → parse → episode → input checks → decide → overrides → guard → answer; and after the answer:
-the conduct of whoever is in charge, events to the sinks, shadows. Each step is a file of its own; this one joins them.
+The steps of a tick: repeated? → parse → episode → input checks → decide → overrides → guard → answer. After the answer:
+conduct of the controller in charge, events to the sinks, shadows. Each step has a file; this one joins them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the service says: one line of JSON or text a record, without secrets, from every process to one place.
+"""The service's own log: one line of JSON or text per record, without secrets, from every process to one place.
 
 Processes of a service send their records to the one that started it, over a Unix socket that only its owner may open.
-Sending never waits: where nobody reads fast enough records are lost, and their number is told.
+Sending never waits: where nobody reads fast enough records are lost, and their number is logged.
 """
 
 from __future__ import annotations

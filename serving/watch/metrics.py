@@ -1,8 +1,8 @@
-"""Prometheus metrics of the service: a sink that counts, and what is asked for when somebody scrapes.
+"""Prometheus metrics of the service: a sink that counts, and gauges that are computed at a scrape.
 
-Labels are bounded: systems and sites are those that are served, and texts that others may make longer without end
-(reasons of a guard, names of conditions) are kept up to a number, the rest counts as ``other``. What costs time, the
-plant's own gauges, is worked out at a scrape and not at a tick.
+Labels are bounded. Systems and sites are those that are served. Texts without a bound of their own (reasons of a guard,
+names of conditions) are kept up to a number; the rest counts as ``other``. The plant's own gauges take time, and are
+computed at a scrape and not at a tick.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whoever takes note of what happens, put together: audit, metrics, streams, alarms, the log; and who listens."""
+"""The sinks of one process, put together: audit log, metrics, streams, alarms, log, and structural monitors."""
 
 from __future__ import annotations
 

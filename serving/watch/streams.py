@@ -1,8 +1,8 @@
-"""Streams: what happens at the sites, as it happens, to whoever may read it, by whatever protocol.
+"""Event streams: what happens at the sites, as it happens, to every authorised subscriber, over any protocol.
 
-Events wait in rings, one for the ticks of a site and one for what is rare there, and every subscriber is only a place
-in them. A slow one holds nobody up and costs no memory: when the ring has moved on it is told what it missed. An event
-becomes text when the first subscriber needs it, and once.
+Events wait in rings, one for the ticks of a site and one for its rare events; a subscriber is only a position in them.
+A slow one delays nobody and costs no memory: when the ring has moved on it is told what it missed. An event becomes
+text once, when the first subscriber needs it.
 """
 
 from __future__ import annotations
