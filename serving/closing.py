@@ -13,7 +13,7 @@ class Closes(Protocol):
     """Something that can be closed."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 def close_all(parts: Iterable[Closes]) -> None:

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 class Gateway:
-    """The services by system and site.
+    """The services of all sites, by system and site, with access control and sinks.
 
     Args:
         services: one a site; the sinks below are among theirs.
-        access: knows who asks; everybody may do everything if not given.
+        access: authenticates callers; everybody may do everything if not given.
         audit, streams, metrics, alarms, structural: sinks that can be asked.
-        sinks: all of them, to be closed after the services.
+        sinks: all sinks, to be closed after the services.
         desks: where trips are booked, by transit site.
     """
 
@@ -75,14 +75,14 @@ class Gateway:
         return self.systems[system][site]
 
     def _shown(self, names: Iterable[str]) -> list[str]:
-        """Names for a refusal to list: all if the service is open, else none; with a key, `GET /v1/systems` has them."""
+        """Names for a refusal to list: all if the service is open, else none; `GET /v1/systems` has them for a key."""
         return list(names) if self.access.open else []
 
     def enter(self, headers: Mapping[str, str], role: Role, system: str = "", site: str = "") -> Principal:
-        """Who asks, if they may; no system and site: something of the service as a whole.
+        """The caller, if they may do this. Without system and site it concerns the service as a whole.
 
         Raises:
-            Unauthenticated: if they do not say who they are.
+            Unauthenticated: if the caller cannot be identified.
             Limited: if they ask too often.
             Forbidden: if they may not.
         """
@@ -91,7 +91,7 @@ class Gateway:
         return principal
 
     def permit(self, principal: Principal, role: Role, system: str = "", site: str = "") -> None:
-        """Let somebody who was let in already do something at a site, or with the service as a whole.
+        """Check that an authenticated caller may do something at a site, or with the service as a whole.
 
         Raises:
             Forbidden: if they may not.
@@ -105,8 +105,8 @@ class Gateway:
         return await self.find(system, site).act_async(body, principal.name)
 
     async def health(self) -> dict[str, Any]:
-        """Whether the service works, at which sites the fallback decides, or nothing can be saved or booked, and why;
-        what is wrong with the audit log, and with the files that say who is let in.
+        """Whether the service works: sites at which the fallback decides or nothing can be saved or booked, and why;
+        faults of the audit log, and of the files of keys.
         """
         sites = {service.ref: service.degraded or "ok" for service in self.all}
         unsaved = [(service.ref, service.unsaved) for service in self.all]
@@ -128,8 +128,8 @@ class Gateway:
         return [(f"transit/{site}", desk) for site, desk in self.desks.items()]
 
     async def ready(self) -> dict[str, Any]:
-        """Whether the service can be relied on: every site decides; state, bookings and audit log can be written; there
-        are keys or tokens that let somebody in.
+        """Whether the service can be relied on: every site decides; state, bookings and audit log can be written; the
+        files of keys let somebody in.
         """
         faults = {ref: fault for ref, desk in self._booking() if (fault := await asyncio.to_thread(desk.check))}
         faults |= {service.ref: fault for service in self.all if (fault := await service.fault()) is not None}
@@ -138,7 +138,7 @@ class Gateway:
         return self._readiness(faults)
 
     def _readiness(self, faults: Mapping[str, str]) -> dict[str, Any]:
-        """Who lets nobody in is of no use to a plant, which another service may still have."""
+        """Readiness by faults. A service that lets nobody in is unready too: the plant may have another service."""
         shut = self.access.shut
         faults = {**faults, **({} if shut is None else {"access": shut})}
         return {"status": "unready" if faults else "ready", "faults": faults}
@@ -163,7 +163,7 @@ class Gateway:
 
     @property
     def heard(self) -> bool:
-        """Whether there are events to listen to."""
+        """Whether there are event streams."""
         return self.streams is not None
 
     @property
@@ -177,14 +177,14 @@ class Gateway:
         return bool(self.desks)
 
     async def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
-        """What happens at every site that somebody may read; see `Streams.subscribe`."""
+        """Events of every site that a caller may read; see `Streams.subscribe`."""
         assert self.streams is not None
         return self.streams.subscribe(
             principal.name, lambda *place: principal.may(Role.READ, *place), since, allowed, last
         )
 
     async def list_alarms(self, principal: Principal) -> AlarmsTold:
-        """The alarms of the sites that somebody may read, and how often alarms came."""
+        """The alarms of the sites that a caller may read, and the rate of alarms."""
         assert self.alarms is not None
         self.settle()
         return self.alarms.listed(lambda *place: principal.may(Role.READ, *place))
@@ -195,7 +195,7 @@ class Gateway:
         return self.alarms.find(number)
 
     async def acknowledge(self, number: int, who: str) -> Alarm:
-        """Somebody has seen an alarm.
+        """Acknowledge an alarm.
 
         Raises:
             NotServed: if it is not there any more.
@@ -217,27 +217,27 @@ class Gateway:
         return alarm
 
     async def _seen_to(self, verb: str, number: int, *how: Any) -> Alarm:
-        """Do something to an alarm, in a thread, as the book is written."""
+        """Call a method of the alarm watch in a thread, as it writes the book to disk."""
         try:
             return cast("Alarm", await asyncio.to_thread(getattr(self.alarms, verb), number, *how))
         except NoSuchAlarm:
             raise NotServed("alarm", str(number), []) from None
 
     def settle(self) -> None:
-        """Let the sinks know of everything that was answered; before they are asked."""
+        """Pass everything that was answered to the sinks, before they are asked."""
         for service in self.all:
             service.settle()
 
     async def exposition(self) -> tuple[bytes, str]:
-        """The metrics of all that was answered, and their media type; nothing where there are none."""
+        """The metrics as text, and their media type; empty without metrics."""
         self.settle()
         return (b"", "text/plain") if self.metrics is None else self.metrics.render()
 
     async def check(self) -> None:
-        """Decide something cheap at every site, and what is due where trips are booked; every few seconds.
+        """Health check, every few seconds: an example decision at every site, and due decisions of booking desks.
 
-        What could not be written of a site is tried again: while a disk was away its plant may have ended, and whoever
-        waits for a site that is ready before it asks for ticks would wait for ever.
+        State of a site that could not be written is tried again: its plant may have ended while a disk was away, and a
+        client that waits for a ready site before it asks for ticks would wait for ever.
 
         Raises:
             CityloopError: if a site cannot; a supervisor then replaces this process.
@@ -250,12 +250,12 @@ class Gateway:
             self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
-        """Let desks decide what they decide for all, if nobody's message does, and tell where vehicles are."""
+        """Let desks make periodic decisions that no message has triggered, and stream where vehicles are."""
         for desk in self.desks.values():
             told = await run_in_threadpool(desk.look)
             if told is not None and self.streams is not None:
                 self.streams.telemetry(told)
 
     def close(self) -> None:
-        """Finish what is under way at every site, in every sink, and at every desk, whatever of it fails."""
+        """Close every site, sink and desk, even if some of them fail."""
         close_all([*self.all, *self.sinks, *self.desks.values()])

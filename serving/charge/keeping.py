@@ -19,15 +19,15 @@ LOGGER = logging.getLogger("cityloop.serving")
 
 
 AGAIN_S = 5.0
-"""When what could not be written is tried again."""
+"""Seconds until a failed write is tried again."""
 
 
 class Keeper:
-    """Keeps one site's state; all of it is called in the event loop's thread.
+    """Saves one site's state; every method is called in the event loop's thread.
 
     Args:
-        standing: the site's.
-        taken_up: called where something else holds than before.
+        standing: the site's decision state.
+        taken_up: called when another process's state was taken over.
     """
 
     def __init__(self, standing: Standing, taken_up: Callable[[], None]):
@@ -39,23 +39,23 @@ class Keeper:
 
     @property
     def failed(self) -> bool:
-        """Whether something is still to be written, as it could not be."""
+        """Whether the last write failed, so that something is still to be written."""
         return self._failed_s is not None
 
     def save_soon(self) -> None:
-        """Keep how things stand."""
+        """Save the state in the background."""
         self._standing.note()
         self._writer.submit(self._write)
 
     def save_now(self) -> None:
-        """Keep how things stand, and wait for it, before there is an event loop."""
+        """Save the state and wait for it, before there is an event loop."""
         self._standing.note()
         self._writer.submit(self._write).result()
 
     async def save(self) -> bool:
-        """Keep how things stand, and wait for it; says whether it could be kept."""
+        """Save the state and wait for it; returns whether it was saved."""
         self._standing.note()
-        # It is written also where whoever waits for it goes away.
+        # It is written even if the caller is cancelled.
         return await asyncio.shield(asyncio.wrap_future(self._writer.submit(self._write)))
 
     def _write(self) -> bool:
@@ -72,15 +72,15 @@ class Keeper:
         return True
 
     def _try_again(self) -> None:
-        """What nobody changes any more would otherwise never be written, and be lost with the process."""
+        """Repeat a failed write: a state without further changes would otherwise be lost with the process."""
         if self._failed_s is not None and time.monotonic() - self._failed_s >= AGAIN_S:
             self._failed_s = time.monotonic()
             self._writer.submit(self._write)
 
     def look(self) -> None:
-        """Take up what another process has saved since: commands by hand at once, roles once their controllers sit.
+        """Take over what another process has saved: commands by hand at once, roles once their controllers are ready.
 
-        A command by hand that has expired since is kept no longer.
+        A command by hand that has expired is dropped from the file.
         """
         self._try_again()
         if self._standing.overrides.lapsed():
@@ -97,7 +97,7 @@ class Keeper:
             self._following = asyncio.ensure_future(self._follow(found))
 
     async def catch_up(self) -> None:
-        """As `look`, and wait until all of it is taken up."""
+        """As `look`, and wait until all of it is taken over."""
         self.look()
         if self._following is not None and not self._following.done():
             await asyncio.wait([self._following])
@@ -113,7 +113,7 @@ class Keeper:
         LOGGER.warning("%s: what another process saved cannot be taken up (%s)", self._ref, error)
 
     def close(self) -> None:
-        """Write what is to be written, and let the thread end."""
+        """Write what is outstanding, and end the thread."""
         if self.failed:
             self._writer.submit(self._write)
         self._writer.shutdown(wait=True)

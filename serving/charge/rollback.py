@@ -23,19 +23,19 @@ CAUSES = {
     "outside": "readings lie outside what the policy was trained on",
     "guarded": "the guard changes its requests",
 }
-"""What is counted, and how it is called."""
+"""Counted causes, with their descriptions."""
 
 
 class RollbackSettings(Frozen):
-    """When the fallback takes over from a policy, and when it gives back.
+    """Thresholds at which the fallback takes over from a policy, and at which the policy returns.
 
     Attributes:
-        window: ticks that are looked back at.
+        window: number of past ticks that count.
         errors, late, outside: share of the window's ticks, 0 to 1, above which the fallback takes over.
         guarded: the same for the share of requests that the guard changed, over the window's ticks and agents.
         everyday: the guard's reasons that do not count for that; those of the system (`System.everyday`) if not given.
-        return_after: ticks that the policy must have been well for before it decides again.
-        return_below: how well: this share of each rate at most.
+        return_after: ticks for which the policy must do well before it decides again.
+        return_below: share of each rate below which it does well.
     """
 
     window: int = Field(default=60, ge=1, le=100_000)
@@ -48,13 +48,13 @@ class RollbackSettings(Frozen):
     return_below: float = Field(default=0.5, ge=0, le=1)
 
     def check_reasons(self, known: Sequence[str]) -> None:
-        """Refuse everyday reasons that the guard never tells: a typing error would take the policy out of charge.
+        """Refuse everyday reasons that no guard gives: a typing error would take the policy out of charge.
 
         Args:
             known: all reasons of the guards that are served.
 
         Raises:
-            CityloopError: naming it, and what there is.
+            CityloopError: naming the reason, and those that exist.
         """
         for reason in self.everyday or ():
             if reason not in known:
@@ -63,7 +63,7 @@ class RollbackSettings(Frozen):
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a controller did at one tick: what is counted, each from 0 to 1."""
+    """Conduct of a controller at one tick: the counted causes, each from 0 to 1."""
 
     errors: float = 0.0
     late: float = 0.0
@@ -86,7 +86,7 @@ class _Window:
             self.sums[cause] += getattr(conduct, cause) - (getattr(old, cause) if old is not None else 0.0)
 
     def exceeds(self, settings: RollbackSettings, share: float) -> str | None:
-        """The first cause whose sum is above this share of its rate, in words."""
+        """The first cause whose sum exceeds this share of its rate, in words."""
         for cause, words in CAUSES.items():
             rate, most = getattr(settings, cause), share * getattr(settings, cause) * self.length
             if self.sums[cause] > most + 1e-9:
@@ -96,14 +96,14 @@ class _Window:
 
 
 class Watch:
-    """Watches one controller in charge.
+    """Counts the conduct of the controller in charge.
 
     Args:
         settings: the rates.
-        tripped: why it is out of charge already, if it is.
+        tripped: reason why it is out of charge already, if it is.
 
     Attributes:
-        tripped: why the fallback decides; None while the policy does.
+        tripped: reason why the fallback decides; None while the policy does.
     """
 
     def __init__(self, settings: RollbackSettings, tripped: str | None = None):
@@ -111,7 +111,7 @@ class Watch:
         self._acting, self._resting = _Window(settings.window), _Window(settings.return_after)
 
     def note(self, conduct: Conduct) -> str | None:
-        """Count a tick; says what changes, if something does: ``rollback`` or ``return``."""
+        """Count a tick; returns the resulting change, if any: ``rollback`` or ``return``."""
         if self.tripped is None:
             self._acting.add(conduct)
             self.tripped = self._acting.exceeds(self.settings, 1.0)
@@ -127,6 +127,6 @@ class Watch:
         return "return"
 
     def rates(self) -> dict[str, float]:
-        """What was counted over the window, as shares of it."""
+        """The counted causes, as shares of the window."""
         window = self._acting if self.tripped is None else self._resting
         return {cause: round(total / window.length, 6) + 0.0 for cause, total in window.sums.items()}
