@@ -22,14 +22,14 @@ LOGGER = logging.getLogger("cityloop.serving")
 
 @dataclass(frozen=True)
 class Choice:
-    """What is asked of the guard, and who asks.
+    """Requests for the guard, and the controller that made them.
 
     Attributes:
         requests: one entry an agent.
-        seat: who decided.
+        seat: the controller that decided.
         source: ``champion``, ``canary`` or ``fallback``.
-        reason: why the fallback decided, in words; None if it did not.
-        cause: which kind of reason that is; None if it did not.
+        reason: reason why the fallback decided, in words; None if it did not.
+        cause: kind of that reason; None if it did not.
         local: indices of agents that the fallback decided by itself.
     """
 
@@ -47,11 +47,11 @@ async def decide(
     """Decide a tick.
 
     Args:
-        crew: who may.
-        asked: the tick, which tells how much time is left.
+        crew: the site's controllers.
+        asked: the tick, with the time that is left.
         looked: the checked readings.
         observation: of them.
-        out_of_charge: why the one in charge may not decide, whatever the readings are; None if it may.
+        out_of_charge: reason why the controller in charge may not decide at all; None if it may.
     """
     seat, source = crew.in_charge
     if out_of_charge is not None:
@@ -77,7 +77,7 @@ def _by_fallback(crew: Crew, looked: Looked, observation: Observation, reason: s
 
 
 def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple[Requests, str | None]:
-    """The fallback's requests, and why there are none if it fails too."""
+    """The fallback's requests, and the reason if it fails too."""
     try:
         return crew.fallback.decide(looked.readings, observation), None
     except Exception as error:
@@ -89,19 +89,19 @@ def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple
 
 
 def _with_local(crew: Crew, looked: Looked, observation: Observation, requests: Requests) -> Requests:
-    """Requests in which some agents' are the fallback's."""
+    """Requests in which those of some agents are the fallback's."""
     local, _ = _ask_fallback(crew, looked, observation)
     return with_rows(requests, local, looked.local, crew.fallback.width)
 
 
 def with_rows(requests: Requests, others: Requests, rows: Sequence[int], width: int) -> Requests:
-    """Requests in which some agents' are others.
+    """Requests in which those of some agents are replaced.
 
     Args:
         requests: one entry an agent.
         others: likewise.
         rows: indices of those agents.
-        width: how many numbers an agent asks for; 0 where it is one number by itself.
+        width: length of an agent's request; 0 where it is a single number.
     """
     agents, columns = len(requests), max(width, 1)
     out, theirs = as_numbers(requests, agents, columns), as_numbers(others, agents, columns)
