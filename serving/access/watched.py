@@ -15,19 +15,19 @@ Content = TypeVar("Content")
 
 
 class WatchedFile(Generic[Content]):
-    """What a file holds now.
+    """The present content of a file of keys.
 
-    One that is gone lets nobody in. One that has been spoilt leaves what it held before in force, and says so: a slip
-    of the pen must not take a city's plants away from their policies.
+    A file that is gone lets nobody in. A file that cannot be read any more leaves its last content in force, and
+    reports the fault: a typing error must not take a city's plants away from their policies.
 
     Args:
         path: of the file.
         read: makes its content, or raises `CityloopError`.
-        what: it is called so in messages.
+        what: its name in messages.
 
     Attributes:
-        content: what was read; None if the file is gone.
-        problem: what is wrong with it since it was last read well, if anything.
+        content: as last read; None if the file is gone.
+        problem: its fault since it was last read well; None if there is none.
 
     Raises:
         CityloopError: if the file cannot be used at the start.
@@ -61,7 +61,7 @@ class WatchedFile(Generic[Content]):
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:
-    """What differs as soon as the file does."""
+    """A mark that changes whenever the file does."""
     try:
         found = path.stat()
     except OSError:

@@ -27,23 +27,23 @@ QUEUE = 1000
 told twice, and nothing else is many."""
 
 LOOK_S = 0.5
-"""How often silence is looked for."""
+"""Seconds between checks for silent sites."""
 
 GATHER_S = 0.02
-"""What comes soon after an event is looked at together with it: waking up for each would cost more than the look."""
+"""Seconds for which events are gathered and looked at together: waking up for each would cost more than the look."""
 
 
 class AlarmWatch:
     """A `Sink` that raises alarms.
 
     Args:
-        sites: whose.
-        path: where alarms are kept over restarts; None: nowhere.
-        changed: see `OnChange`; called in the watch's thread, or in that of who acknowledges or shelves.
+        sites: of the alarms.
+        path: file that keeps alarms over restarts; None: none.
+        changed: see `OnChange`; called in the watch's thread, or in that of the caller who acknowledges or shelves.
         clock: wall clock, seconds since 1970.
         numbers: see `AlarmBook`.
-        listening: (system, site) of buildings with a monitor: what it told last stands over a restart.
-        steady: seconds that never go back: silence is no matter of what the wall clock is set to.
+        listening: (system, site) of buildings with a monitor, whose last conditions stand over a restart.
+        steady: monotonic seconds, for silence, which does not depend on the wall clock.
 
     Attributes:
         book: of all alarms; `lock` is held while it is looked at.
@@ -106,7 +106,7 @@ class AlarmWatch:
                 looked_s = time.monotonic()
 
     def _gathered(self) -> Iterator[Event | None]:
-        """What has come, once something has; nothing after so long a silence that it is time to look for others."""
+        """Events that have come, once there are some; none after `LOOK_S` without any."""
         with suppress(Empty):
             first = self._events.get(timeout=LOOK_S)
             yield first
@@ -132,7 +132,7 @@ class AlarmWatch:
         self._write()
 
     def _write(self) -> None:
-        """Let the book outlive the process; the event loop waits for `lock`, so no disk is waited for under it."""
+        """Write the book to disk, outside of `lock`, for which the event loop waits."""
         with self._writing:
             with self.lock:
                 content = self.book.unwritten()
@@ -140,7 +140,7 @@ class AlarmWatch:
                 self.book.write(content)
 
     def listed(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
-        """The alarms of the sites that are wanted, and how often alarms came at all of them."""
+        """The alarms of the wanted sites, and the rate of alarms at all sites."""
         with self.lock:
             now_s = self._clock()
             found = [alarm.model_copy() for alarm in self.book.all(now_s) if wanted(alarm.system, alarm.site)]
@@ -176,7 +176,7 @@ class AlarmWatch:
 
 
 def plant_of(site: Site, standing: Mapping[str, Condition] | None = None) -> PlantConditions:
-    """What tells a site's own conditions from its readings, and which of its sensors have fallen silent.
+    """A function from readings to a site's own conditions, silent sensors included.
 
     Args:
         site: whose.

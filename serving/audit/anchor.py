@@ -24,17 +24,17 @@ from serving.access.principal import read_secret_file
 from serving.audit.chain import Head
 
 FILE = "anchor.json"
-"""Name of a chain's anchor beside its segments; in a folder of anchors it is called after the chain."""
+"""Name of a chain's anchor beside its segments; in a folder of anchors it is named after the chain."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where a chain stood.
+    """Position of a chain at some time.
 
     Attributes:
         chain: its name.
         head: its last record.
-        at_s: when, seconds since 1970.
+        at_s: of the anchor, seconds since 1970.
         signature: Ed25519 over the rest; None: not signed.
     """
 
@@ -63,7 +63,7 @@ class Anchor:
         """Read one.
 
         Raises:
-            CityloopError: if it cannot be read or is none.
+            CityloopError: if it cannot be read or is not an anchor.
         """
         try:
             raw = orjson.loads(path.read_bytes())
@@ -86,7 +86,7 @@ class Anchor:
 
 
 def _number(value: object) -> int:
-    """The number of a record; refuses what the log never writes, and JSON may not be able to."""
+    """The number of a record; refuses numbers that the log never writes, and JSON may not represent."""
     if type(value) is not int:
         raise ValueError
     return value
@@ -126,7 +126,7 @@ def checking_key(path: Path) -> Ed25519PublicKey:
 
 
 def _loaded(load: Callable[..., object], *arguments: object) -> object:
-    """A key, if there is one of a kind that is known, and it needs no password."""
+    """A key of a known kind that needs no password; None otherwise."""
     try:
         return load(*arguments)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -10,7 +10,7 @@ from typing import Any
 from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
 KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", SiteChange: "change", Structure: "structure"}
-"""What records of events are called."""
+"""Names of the records of events."""
 
 OWN = {
     "segment": "a new file began: which code, sites and bundles are in use",
@@ -36,7 +36,7 @@ def to_fields(event: Event) -> dict[str, Any]:
 
 
 def to_event(kind: str, content: Mapping[str, Any]) -> Event:
-    """The event of a record; keys that it does not know are left out.
+    """The event of a record; unknown keys are left out.
 
     Raises:
         KeyError, TypeError: if the record lacks something.

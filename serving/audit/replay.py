@@ -32,13 +32,13 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Difference:
-    """A decision that came out otherwise.
+    """A decision with another result.
 
     Attributes:
-        chain, record: where it is recorded.
-        system, site, tick: of what.
-        step: where it first differs; see `Rerun.step`.
-        what: how, in a sentence.
+        chain, record: of the decision.
+        system, site, tick: of the decision.
+        step: the first that differs; see `Rerun.step`.
+        what: the difference, in a sentence.
     """
 
     chain: str
@@ -52,19 +52,18 @@ class Difference:
 
 @dataclass
 class Replay:
-    """What a replay found.
+    """Results of a replay.
 
     Attributes:
-        decisions: how many there were.
-        reproduced: of them, those that came out equal to the last bit, from the body to the commands; by source.
+        decisions: their number.
+        reproduced: number equal to the last bit, from the body to the commands; by source.
         given: of those, the ones whose fallback decided for a reason that is taken as recorded.
-        inferred: of those, the ones that are only equal if the controller had begun anew, which no record tells.
-        partly: why not everything of a decision could be made once more → how many; what could be, was equal.
-        different: how many came out otherwise.
-        shadows: controllers in the shadow: how many were reproduced, partly, different.
+        inferred: of those, the ones that are only equal if the controller had begun anew, which no record states.
+        partly: reason why not everything of a decision could be made once more → number; the rest was equal.
+        different: number with another result.
+        shadows: numbers of controllers in the shadow that were reproduced, partly, different.
         differences: the first of them.
-        origin: what of the code and its versions is another here than when a difference was recorded: name →
-            recorded, here.
+        origin: code and versions that differ here from those of a recorded difference: name → recorded, here.
     """
 
     decisions: int = 0
@@ -79,7 +78,7 @@ class Replay:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing came out otherwise."""
+        """Whether no decision had another result."""
         return not self.differences
 
     def to_json(self) -> dict[str, Any]:
@@ -98,13 +97,13 @@ def replay(
     """Make decisions of a log once more.
 
     Args:
-        folder: the log's.
-        wanted: which decisions count; those before them are replayed too where a controller may remember them.
+        folder: of the log.
+        wanted: decisions that count; earlier ones are replayed too where a controller may remember them.
         bundle: a bundle's folder, for decisions that it made, instead of the copy that the log keeps.
-        on_progress: told how far it is.
+        on_progress: called with the share that is done.
 
     Raises:
-        CityloopError: if there is no log, no decision in it is wanted, or the bundle is none or made none of them.
+        CityloopError: if there is no log, no decision in it is wanted, or the bundle is invalid or made none of them.
     """
     given = None if bundle is None else load_policy(bundle)
     assert given is None or isinstance(given, Policy)
@@ -145,7 +144,7 @@ class _Run:
         self.used = False
 
     def steps(self) -> Iterator[float]:
-        """The share of the chain that is done, now and then."""
+        """Replay the chain; yields the share that is done, now and then."""
         for count, (share, record) in enumerate(records_of(self._chain)):
             match record.get("kind"):
                 case "segment":
@@ -192,7 +191,7 @@ class _Run:
             place.seated_anew(_seated(_table(detail, "after")) - _seated(_table(detail, "before")))
 
     def _place(self, system: str, ref: str) -> Place | Rerun:
-        """The site of a record, or what that comes to: it was never told of, or what was kept of it is gone."""
+        """The site of a record, or the result if there is none: it was never recorded, or its kept copy is gone."""
         if ref not in self._places:
             kept_as = self._sites.get(ref)
             if kept_as is None:
@@ -207,7 +206,7 @@ class _Run:
         return self._places[ref]
 
     def _seat(self, site: Site, name: str, sha256: str | None) -> Seat:
-        """A controller as the service had it.
+        """The seat of a controller as in the service.
 
         Raises:
             CityloopError: if it is unknown here, or its bundle was altered.
@@ -281,7 +280,7 @@ class _Run:
             found.origin |= {name: pair for name, pair in names.items() if pair[0] != pair[1]}
 
     def close(self) -> None:
-        """Let every controller go."""
+        """Close every controller."""
         for place in self._places.values():
             if isinstance(place, Place):
                 place.close()
@@ -289,7 +288,7 @@ class _Run:
 
 
 def _table(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A table in a record; nothing where it was altered into something else."""
+    """A table in a record; empty where it was altered into something else."""
     found = record.get(name)
     return found if isinstance(found, dict) else {}
 
@@ -299,10 +298,10 @@ def _name(found: Any) -> str | None:
 
 
 def _seated(roles: Mapping[str, Any]) -> set[str]:
-    """Who has a seat by some roles."""
+    """Controllers that have a seat by some roles."""
     return {name for role in ("champion", "challenger") if (name := _name(roles.get(role))) is not None}
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:
-    """Of a site: where it is kept, and who its fallback is."""
+    """The kept copy of a site, and its fallback."""
     return {key: str(record.get(key)) for key in ("sha256", "fallback")}
