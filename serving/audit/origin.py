@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @cache
 def origin() -> dict[str, str]:
-    """Versions of deciding libraries, the kind of machine, and ``code``: a digest of every source file that takes part."""
+    """Versions of deciding libraries, the kind of machine, and ``code``: a digest of all participating source files."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:

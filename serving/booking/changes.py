@@ -10,7 +10,7 @@ from serving.booking.store import BookingChange, Row
 
 
 def keep(roster: Roster, change: BookingChange, v: int) -> None:
-    """A vehicle's place, plan, battery and break, and where it is to stand by, are to be written."""
+    """Mark a vehicle's place, plan, battery, break and stand-by position for writing."""
     key = roster.duties[v]
     roster.name_stay(v)
     change.duties[key], change.plans[key] = roster.duty_row(v), roster.plan_rows(v)
@@ -25,13 +25,13 @@ def keep(roster: Roster, change: BookingChange, v: int) -> None:
 
 
 def note(change: BookingChange, row: Row, columns: Row) -> None:
-    """Columns of a booking are to be written."""
+    """Mark columns of a booking for writing."""
     row |= columns
     change.bookings[row["id"]] = change.bookings.get(row["id"], {}) | columns
 
 
 def hand_over(change: BookingChange, row: Row, columns: Row, why: str) -> None:
-    """The same, where a booking may be with another vehicle now, or with none: the rider is told which, and why."""
+    """As `note`, where a booking may have another vehicle now, or none: the rider is told which, and why."""
     before, now = (vehicle_of(duty) for duty in (row["duty"], columns["duty"]))
     note(change, row, columns)
     if now == before:
@@ -43,7 +43,7 @@ def hand_over(change: BookingChange, row: Row, columns: Row, why: str) -> None:
 
 
 def over(roster: Roster, change: BookingChange, row: Row, state: str, when: float) -> Any:
-    """A booking is over."""
+    """End a booking."""
     note(change, row, {"state": state, "ended_at": when})
     if row["id"] in roster.slots:
         roster.forget(row["id"])

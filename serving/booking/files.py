@@ -11,7 +11,7 @@ LITE = "sqlite:///"
 
 
 def database_of(booking: dict[str, Any]) -> Any:
-    """The URL that a section ``booking`` gives, or leaves out."""
+    """The database URL of a section ``booking``, or the default."""
     return booking.get("database", f"{LITE}bookings.db")
 
 

@@ -20,8 +20,8 @@ class NoOffer(Exception):
     """No vehicle can serve a trip.
 
     Attributes:
-        reason: which of the reasons.
-        mend: what would be possible.
+        reason: its code.
+        mend: a possible alternative.
     """
 
     def __init__(self, reason: str, mend: str):
@@ -30,7 +30,7 @@ class NoOffer(Exception):
 
     @property
     def body(self) -> Any:
-        """As an answer."""
+        """The refusal as an answer."""
         return {"error": {"field": "trip", "value": self.reason, "mend": self.mend}}
 
 
@@ -52,7 +52,7 @@ def offers_of(roster: Roster, way: Trip, walks: views.Walks, now_s: float, count
 
 
 def _chosen(every: list[Offer], count: int) -> list[tuple[Offer, list[str]]]:
-    """The cheapest, the soonest and the quickest, then whatever is cheapest, each with what speaks for it."""
+    """The cheapest, the soonest and the quickest offer, then further cheap ones, each with its advantages."""
     best: dict[int, list[str]] = {}
     traits = [
         ("cheapest for everybody together", lambda offer: offer.cost),
@@ -69,7 +69,7 @@ def _chosen(every: list[Offer], count: int) -> list[tuple[Offer, list[str]]]:
 
 
 def _more(offer: Offer) -> list[str]:
-    """What else there is to say of an offer."""
+    """Further advantages of an offer."""
     words = ["nobody shares the ride" if offer.shared == 0 else f"shared with {offer.shared} on the way"]
     words.append("nobody arrives later" if offer.others == 0 else f"{offer.others} arrive later, within their promises")
     return words
@@ -87,7 +87,7 @@ def soonest(roster: Roster, way: Trip, now_s: float, among: Sequence[int] | None
 
 
 def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later: Offer | None = None) -> NoOffer:
-    """Why no vehicle can serve a trip, or one that was asked for cannot."""
+    """Reason why no vehicle, or not the requested one, can serve a trip."""
     fleet, calendar = roster.live.fleet, roster.calendar
     mine = np.array([vehicle is None or one.id == vehicle for one in roster.vehicles])
     large = mine & (fleet.room[:, 0] >= way.party) & (fleet.room[:, 1] >= way.wheelchairs)

@@ -49,9 +49,9 @@ class VehicleReport:
 
     Args:
         roster: the site.
-        change: where it is noted what is to be written.
+        change: collects the rows to write.
         request: the report.
-        when: it happened, in seconds since 1970.
+        when: time of the event, in seconds since 1970.
         find: a booking's row, open or over.
 
     Raises:
@@ -71,10 +71,10 @@ class VehicleReport:
         self.v = duty_of(roster, request.vehicle, self.when_s)
 
     def carry_out(self) -> list[Row]:
-        """Do it; the bookings that it changed.
+        """Carry out the report; returns the changed bookings.
 
         Raises:
-            Refused: if it cannot be so; nothing is changed then.
+            Refused: if it contradicts the plan; nothing is changed then.
         """
         request, roster = self.request, self.roster
         if request.charge is not None and not roster.live.batteries.has(self.v):
@@ -91,7 +91,7 @@ class VehicleReport:
         return found
 
     def _kind(self) -> Callable[[], list[Row]]:
-        """What carries out a report of its kind."""
+        """The method for the report's kind."""
         kind, booking = self.request.kind, self.request.booking
         riders = {"boarded": self._boarded, "alighted": self._alighted, "no-show": self._no_show}
         if kind in riders:
@@ -109,7 +109,7 @@ class VehicleReport:
         }[kind]
 
     def _not_before(self, moment: float) -> None:
-        """Nothing comes before what it follows from, however slow the vehicle's clock is."""
+        """Move the event after those that it follows from, if the vehicle's clock is slow."""
         if self.when < moment:
             self.when, self.when_s = moment, self.roster.calendar.to_s(moment)
 

@@ -20,7 +20,7 @@ Origins = Mapping[str, Sequence[str]]
 
 
 def due(roster: Roster, now: float, zones: Zones | None) -> bool:
-    """Whether there is something to decide as a whole, and it has not been since the last moment for it."""
+    """Whether periodic decisions are due: there are some, and none was made since their last moment."""
     timing = roster.site.timing
     wanted = timing.reassign_s > 0 or roster.live.ranged or zones is not None or bool(roster.live.breaks)
     passed = now // timing.decision_s - roster.decided // timing.decision_s
@@ -29,8 +29,8 @@ def due(roster: Roster, now: float, zones: Zones | None) -> bool:
 
 
 def decide(roster: Roster, change: BookingChange, now: float, zones: Zones | None, asked: Origins) -> None:
-    """Have vehicles that are low charge and idle ones stand by where zones want them, and give riders who wait to
-    others where the scenario lets them be.
+    """Send vehicles with low batteries to charge and idle ones to stand by as zones request; and reassign waiting
+    riders where the scenario allows it.
     """
     live, rows, now_s = roster.live, roster.rows, roster.calendar.to_s(now)
     before = [_plan(roster, v) for v in range(len(roster.duties))]
@@ -50,13 +50,13 @@ def decide(roster: Roster, change: BookingChange, now: float, zones: Zones | Non
 
 
 def _stand_by(roster: Roster, change: BookingChange, now: float, zones: Zones, asked: Origins) -> None:
-    """Ask the zones' controller, and carry out what it wants."""
+    """Ask the zones' controller, and carry out its commands."""
     live, now_s = roster.live, roster.calendar.to_s(now)
     day, time_s = roster.service_day(now)
     readings = live.idle.census(now_s, time_s, live.riders, *roster.origins(asked))
     try:
         commands = zones.ask(day, time_s, int(now // roster.site.timing.decision_s), readings)
-    except Unasked:  # all stays as it is: nobody was promised less
+    except Unasked:  # nothing changes: no promise depends on it
         return
     urgencies: dict[str, float] = {}
     if commands is not None:
@@ -68,6 +68,6 @@ def _stand_by(roster: Roster, change: BookingChange, now: float, zones: Zones, a
 
 
 def _plan(roster: Roster, v: int) -> tuple[list[tuple[int, bool, float]], float, int]:
-    """A vehicle's plan, from when on it carries it out, and where it is to stand by."""
+    """A vehicle's plan, its begin, and the stand-by position."""
     fleet = roster.live.fleet
     return roster.live.plan(v), float(fleet.at_s[v]), int(fleet.heading[v])

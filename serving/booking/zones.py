@@ -23,11 +23,11 @@ from serving.tick.sites import SiteService
 LOGGER = logging.getLogger("cityloop.serving")
 
 WHO = "booking"
-"""Who asks, in the audit log."""
+"""Name of the caller in the audit log."""
 
 
 class Unasked(Exception):
-    """Nobody knows what zones want: the log says why."""
+    """The zones' controller could not be asked; the log has the reason."""
 
 
 class Zones:
@@ -44,10 +44,10 @@ class Zones:
         self._last, self._put_back = -1, 0
 
     def ask(self, day: str, time_s: float, tick: int, readings: Readings) -> Commands | None:
-        """What zones want now, ``(N, 2)``; None: whoever decides here wants nothing of zones.
+        """Present commands of zones, ``(N, 2)``; None: the deciding controller has none.
 
         Args:
-            day: of the service; with each controllers begin anew, and where the clock was put back.
+            day: of the service; controllers begin anew with each, and when the clock is put back.
             time_s: seconds since it began.
             tick: number of the decision.
             readings: see `envs.transit.readings`.

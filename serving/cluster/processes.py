@@ -29,7 +29,7 @@ def alive(pid: int) -> bool:
 
 
 def title(pid: int) -> str:
-    """How a process calls itself; empty if it has ended."""
+    """Title of a process; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:

@@ -28,14 +28,14 @@ from serving.wire import SystemSummary
 LOGGER = logging.getLogger("cityloop.serving")
 
 SWITCH_S = 0.0005
-"""How long a thread may keep the others waiting: a tick takes about as long."""
+"""Seconds that a thread may keep the others waiting: a tick takes about as long."""
 
 
 class Replica(Rpc):
     """One process of the service.
 
     Args:
-        shard: what it serves.
+        shard: its application.
     """
 
     def __init__(self, shard: Shard):
@@ -61,7 +61,7 @@ class Replica(Rpc):
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take the roles that a deployment's ``user_config`` asks for: ``{"sites": {"system/site": roles}}``.
 
-        What cannot be used is logged, and the roles before stay: a plant is better served by an old policy than by a
+        Unusable roles are logged, and the former ones stay: a plant is better served by an old policy than by a
         deployment that Ray Serve gives up.
         """
         try:
@@ -82,23 +82,23 @@ class Replica(Rpc):
                     LOGGER.error("%s: %s; its roles stay", service.ref, error)  # noqa: TRY400
 
     async def health(self) -> dict[str, Any]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.health()
 
     async def ready(self) -> dict[str, Any]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.ready()
 
     async def exposition(self) -> tuple[bytes, str]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.exposition()
 
     async def summaries(self) -> list[SystemSummary]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.summaries()
 
     async def events(self, principal: Principal, since: str | None, last: int) -> AsyncIterator[list[Frame]]:
-        """For the one in front, which knows whether they may still listen; see `Gateway.listen`."""
+        """For the front, which checks whether the caller may still listen; see `Gateway.listen`."""
         events = await self.gateway.listen(principal, since, lambda: True, last)
         try:
             yield []  # from now on nothing is missed
@@ -108,21 +108,21 @@ class Replica(Rpc):
             events.close()
 
     async def told(self, principal: Principal) -> AlarmsTold:
-        """For the one in front; see `Gateway.list_alarms`."""
+        """For the front; see `Gateway.list_alarms`."""
         return await self.gateway.list_alarms(principal)
 
     async def alarm(self, number: int) -> Alarm | None:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.alarm(number)
 
     async def acknowledge(self, number: int, who: str) -> Alarm | None:
-        """For the one in front; see `Gateway`. None: it is not here."""
+        """For the front; see `Gateway`. None: the alarm is not here."""
         with suppress(NotServed):
             return await self.gateway.acknowledge(number, who)
         return None
 
     async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm | None:
-        """For the one in front; see `Gateway`. None: it is not here."""
+        """For the front; see `Gateway`. None: the alarm is not here."""
         with suppress(NotServed):
             return await self.gateway.shelve(number, who, reason, seconds)
         return None

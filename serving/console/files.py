@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "static"
-"""What ``npm run build`` made, and the distribution carries."""
+"""Output of ``npm run build``, shipped with the distribution."""
 
 INDEX = "index.html"
 

@@ -90,8 +90,8 @@ def add_console(app: FastAPI, gateway: Gateway, tensorboard: str | None = None) 
 
     Args:
         app: to add them to.
-        gateway: what is shown.
-        tensorboard: where one runs, for a link.
+        gateway: of the shown sites.
+        tensorboard: address of a TensorBoard, for a link.
     """
     _add_page(app)
     _add_scenes(app, gateway)

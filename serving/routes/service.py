@@ -63,27 +63,27 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _visible(gateway: Gateway, headers: Mapping[str, str], found: dict[str, Any]) -> dict[str, Any]:
-    """As much as the key may read; the status alone where there are keys and none was sent."""
+    """The part that the key may read; the status alone where there are keys and none was sent."""
     known = gateway.access.open or credentials(headers)
     principal = gateway.access.authenticate(headers) if known else None
     return {key: value if key == "status" else readable_by(principal, value) for key, value in found.items()}
 
 
 def readable_by(principal: Principal | None, value: Any) -> Any:
-    """What somebody may read of what is said by site, or of the service as a whole."""
+    """The part of a value by site, or for the service as a whole, that a caller may read."""
     if isinstance(value, dict):
         return {ref: text for ref, text in value.items() if may_read(principal, ref)}
     return value if may_read(principal, "") else type(value)()
 
 
 def may_read(principal: Principal | None, ref: str) -> bool:
-    """Whether somebody may read about ``system/site``; anything else is of the service as a whole."""
+    """Whether a caller may read about ``system/site``; any other text stands for the service as a whole."""
     system, _, site = ref.partition("/")
     return principal is not None and principal.may(Role.READ, *((system, site) if site else ()))
 
 
 def _readable(found: list[SystemSummary], principal: Principal) -> Systems:
-    """Those sites that somebody may read."""
+    """The sites that a caller may read."""
     seen = [
         system.model_copy(
             update={"sites": [site for site in system.sites if principal.may(Role.READ, system.name, site.name)]}

@@ -22,7 +22,7 @@ from serving.wire import (
 )
 
 GONE: Answer = (499, {}, b"")
-"""What nobody is there to be told."""
+"""Response if the client has gone away."""
 
 
 def add_sites(app: FastAPI, gateway: Gateway) -> None:
@@ -53,7 +53,7 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
 
 
 def info_of(service: SiteService) -> SiteInfo:
-    """What a client needs to know of a site."""
+    """Description of a site for clients."""
     site = service.site
     return SiteInfo(
         system=site.system,

@@ -23,17 +23,17 @@ from serving.wire import MAX_BODY_BYTES
 LOGGER = logging.getLogger("cityloop.serving")
 
 ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")
-"""What the framework would have found, for whoever counts answers by their route."""
+"""The route as the framework would find it, for counts of answers by route."""
 
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers beside the usual ones, body."""
 
 
 class Ticks:
-    """An ASGI app that answers ticks itself and leaves all else to another.
+    """An ASGI app that answers ticks itself and passes other requests to another app.
 
     Args:
-        app: the other.
+        app: the other app.
         gateway: the sites.
     """
 
@@ -61,7 +61,7 @@ class Ticks:
 
 
 def _place(scope: Scope) -> tuple[str, str] | None:
-    """System and site, if it is a tick."""
+    """System and site of a tick's request; None for other requests."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     parts: list[str] = scope["path"].split("/")
@@ -73,7 +73,7 @@ def _place(scope: Scope) -> tuple[str, str] | None:
 async def answer_tick(
     gateway: Gateway, system: str, site: str, headers: Mapping[str, str], receive: Receive
 ) -> Answer | None:
-    """Answer a tick, or refuse it; None if whoever asked has gone away."""
+    """Answer a tick, or refuse it; None if the client has gone away."""
     try:
         principal = gateway.enter(headers, Role.ACT, system, site)
         body = await read_body(headers, receive, MAX_BODY_BYTES)

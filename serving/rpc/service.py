@@ -35,14 +35,14 @@ CODES = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-"""What HTTP's statuses are called here."""
+"""HTTP status → status of gRPC."""
 
 RECHECK_S = 5.0
-"""How often the key of an open stream is looked at again."""
+"""Seconds between checks of an open stream's key."""
 
 
 class Context(Protocol):
-    """What a call tells of itself, and is told."""
+    """The parts of a gRPC call's context that are used here."""
 
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]: ...  # noqa: D102
     def set_code(self, code: grpc.StatusCode) -> None: ...  # noqa: D102
@@ -54,7 +54,7 @@ class Rpc:
     """The methods of ``cityloop.v1.Cityloop``.
 
     Attributes:
-        gateway: whom it asks.
+        gateway: of the sites.
     """
 
     gateway: Gateway
@@ -172,7 +172,7 @@ def _headers(context: Context) -> dict[str, str]:
 
 
 def _as_refusal(error: Exception) -> Refused:
-    """An error as a refusal; what nobody foresaw goes to the log and says nothing."""
+    """An error as a refusal; an unforeseen error goes to the log, and its text is not sent."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, ReadingError):
@@ -186,7 +186,7 @@ def _as_refusal(error: Exception) -> Refused:
 
 
 def _refuse(context: Context, error: Exception) -> None:
-    """Let a call end in a status."""
+    """End a call with the status of an error."""
     refusal = _as_refusal(error)
     context.set_code(CODES.get(refusal.status, grpc.StatusCode.INTERNAL))
     context.set_details(f"{refusal.field} is {refusal.value!r}: {refusal.mend}")

@@ -28,15 +28,15 @@ class Sinks:
     """The sinks of one process.
 
     Args:
-        sites: what is served there.
-        folder: of what must outlive the process; None: nothing does.
+        sites: served in this process.
+        folder: the state folder; None: nothing outlives the process.
         audit: the audit log, if there is one.
-        monitors: (system, site) → who listens there.
-        numbers: the first of its alarms' numbers, and the step to the next.
+        monitors: (system, site) → its structural monitor.
+        numbers: the first alarm number, and the step to the next.
 
     Attributes:
-        all: in the order in which they are told.
-        structural: listens to buildings; None where nobody does.
+        all: in the order in which they are called.
+        structural: watch of buildings; None if no site has a monitor.
 
     Raises:
         CityloopError: if a folder in that one cannot be made or written.
@@ -85,7 +85,7 @@ class Sinks:
 def _listen(
     monitors: Mapping[tuple[str, str], StoreyMonitor], folder: Path | None, others: Sequence[Sink]
 ) -> StructuralWatch:
-    """A watch that tells the other sinks what it hears."""
+    """A watch of buildings that passes its reports to the other sinks."""
     from serving.structural.watch import StructuralWatch
 
     def tell(event: Event) -> None:
