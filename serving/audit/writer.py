@@ -97,7 +97,7 @@ class Writer:
             raise
 
     def _missing(self) -> str | None:
-        """Text about records that the last anchor covers and that are missing; recorded before that anchor is replaced."""
+        """Text about missing records that the last anchor covers; recorded before that anchor is replaced."""
         try:
             seen = Anchor.read(self._anchor).head
         except CityloopError:

@@ -190,7 +190,7 @@ class Streams:
         Args:
             name: of the subscriber.
             wanted: ``(system, site)`` → whether its events are wanted; ``("", "")`` is the service as a whole.
-            since: identifier of the last event that was seen (``Last-Event-ID``); None: begin now, with alarms that ring.
+            since: identifier of the last event that was seen (``Last-Event-ID``); None: begin now, with the alarms.
             allowed: called at every heartbeat; the stream ends if it returns false.
             last: number of past decisions of every site that are sent first to a subscriber without ``since``, with the
                 last telemetry.
