@@ -1,8 +1,8 @@
 """A simulated day over HTTP: riders book, cancel or stay away, drivers follow their plans, every promise is checked.
 
 ``python -m serving.booking.demo transit/hcmc --hours 2`` starts a service of its own on loopback, with a database in a
-temporary folder, and sets its clock. Promises are compared with what the drivers did, not with what the service says
-that they did; the drivers' batteries are simulated apart, too. ``--slower 0.1`` lets every street take up to 10 %
+temporary folder, and tells it what time it is. What was promised is compared with what the drivers did, not with what
+the service says that they did; their batteries are their own, too. ``--slower 0.1`` lets every street take up to 10 %
 longer than the service thinks, ``--range-km 60 --charged 0.4`` makes the vehicles electric, ``--rest-min 15`` gives
 every driver a break.
 """
