@@ -1,1 +1,1 @@
-"""How policies go to work: a service that answers ticks, and a plant that asks it."""
+"""Serving of policies: a service that answers the ticks of sites, and the clients that ask it."""

@@ -1,4 +1,4 @@
-"""The HTTP face of the served sites: FastAPI routes around a `Gateway`, for Ray Serve or whatever else runs ASGI."""
+"""The HTTP application: FastAPI routes around a `Gateway`, for Ray Serve or any other ASGI server."""
 
 from __future__ import annotations
 

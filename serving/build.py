@@ -1,4 +1,4 @@
-"""From a configuration to a gateway with everything in it: the one place that knows all parts."""
+"""Builds a gateway from a configuration; the one module that knows all parts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from serving.access.entry import Access
 from serving.audit import AuditLog
 from serving.audit.anchor import signing_key
 from serving.booking.opening import open_desks, staffed
-from serving.charge.state import Store
+from serving.charge.state import StateStore
 from serving.checks import InputChecks
 from serving.config import AuditConfig, ServiceConfig, SiteConfig
 from serving.events import Sink
 from serving.gateway import Gateway
-from serving.health.opening import open_monitors
+from serving.structural.opening import open_monitors
 from serving.tick.places import load_site
 from serving.tick.sites import SiteService
 from serving.watch.sinks import Sinks
@@ -32,13 +32,13 @@ from serving.watch.sinks import Sinks
 
 @dataclass(frozen=True)
 class Plan:
-    """What a process needs to know to build its gateway: plain data, so it travels to another process.
+    """All that a process needs to build its gateway: plain data, so it travels to another process.
 
     Attributes:
         config: the configuration.
         sites: (system, site as JSON), in the order of the configuration's.
-        logs: the socket of whoever prints what other processes say; None: they print it themselves.
-        numbers: the first of its alarms' numbers, and the step to the next, so that no two processes give one twice.
+        logs: the socket of the process that prints the log of all others; None: each prints its own.
+        numbers: the first alarm number and the step to the next, so that no two processes use one twice.
     """
 
     config: ServiceConfig
@@ -68,12 +68,12 @@ class Plan:
         return cls(config, tuple((site.system, site.model_dump_json()) for site in found.values()))
 
     def released(self) -> Self:
-        """The same in another release: whoever runs it replaces every process."""
+        """The same plan under a new release name, for which every process is replaced."""
         config = self.config.model_copy(update={"release": uuid4().hex})
         return replace(self, config=config)
 
     def part(self, chosen: Sequence[int]) -> Self:
-        """The same for some of the sites."""
+        """The same plan for some of the sites."""
         config = self.config.model_copy(update={"sites": tuple(self.config.sites[k] for k in chosen)})
         return replace(self, config=config, sites=tuple(self.sites[k] for k in chosen))
 
@@ -83,7 +83,7 @@ class Plan:
         return list(zip(self.config.sites, sites, strict=True))
 
     def check_files(self) -> None:
-        """Make sure that whoever serves this may write where it is told to, and can sign what it writes.
+        """Make sure that this process can write the configured folders, and can sign what it writes.
 
         Raises:
             CityloopError: if a folder cannot be made or written, or the key of the audit log is none.
@@ -102,7 +102,7 @@ class Plan:
         """A gateway with its services.
 
         Args:
-            restore: go on from what was saved; otherwise only read it, for a look at what would be served.
+            restore: continue from the saved state; otherwise it is only read, for a look at what would be served.
 
         Raises:
             CityloopError: if a controller is unknown, unfit, or cannot decide, a file that the configuration names
@@ -126,7 +126,7 @@ class Plan:
             services: list[SiteService] = []
             for config, site in places:
                 services.append(
-                    open_service(site, config, Store(folder, site, keep=restore), sinks.all if sinks else ())
+                    open_service(site, config, StateStore(folder, site, keep=restore), sinks.all if sinks else ())
                 )
                 opened.callback(services[-1].close)
             bookings = [(config.site, site, config.booking) for config, site in places]
@@ -146,14 +146,14 @@ class Plan:
             streams=sinks.streams,
             metrics=sinks.metrics,
             alarms=sinks.alarms,
-            health=sinks.health,
+            structural=sinks.structural,
             sinks=sinks.all,
             desks=desks,
         )
 
 
-def open_service(site: Site, config: SiteConfig, store: Store, sinks: Sequence[Sink]) -> SiteService:
-    """The service of a site, with what was saved of it.
+def open_service(site: Site, config: SiteConfig, store: StateStore, sinks: Sequence[Sink]) -> SiteService:
+    """The service of a site, with its saved state.
 
     Raises:
         CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.

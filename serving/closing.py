@@ -1,4 +1,4 @@
-"""All that is open in a process is closed as it ends, whatever of it cannot be."""
+"""Closing all open parts of a process as it ends, even if some of them fail."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterable
 from typing import Protocol
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 class Closes(Protocol):
     """Something that can be closed."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 def close_all(parts: Iterable[Closes]) -> None:
@@ -24,7 +24,7 @@ def close_all(parts: Iterable[Closes]) -> None:
             part.close()
         except Exception as error:
             if first is not None:
-                log.exception("%s cannot be closed either", type(part).__name__)
+                LOGGER.exception("%s cannot be closed either", type(part).__name__)
             first = first or error
     if first is not None:
         raise first

@@ -1,6 +1,6 @@
-"""What a service may be given beside its controllers: who looks at readings, who takes note.
+"""Interfaces of a service's optional parts: input checks of readings, and the audit log.
 
-Each is optional. The gateway knows them by these few methods alone.
+The gateway knows them by these few methods alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Looked:
     """Readings after the input checks.
 
     Attributes:
-        readings: what the controllers see.
-        imputed: ``column[k]`` → what stands in for a value that cannot be trusted.
-        findings: what was found, in words.
+        readings: as the controllers see them.
+        imputed: ``column[k]`` → stand-in for a value that cannot be trusted.
+        findings: of the checks, in words.
         local: indices of agents that the fallback is to decide, as their own sensors cannot be trusted.
-        fall_back: why the fallback is to decide for all; None if it need not.
+        fall_back: reason why the fallback is to decide for all; None if it need not.
         envelope: how far the readings lie from what the policy was trained on; above 1 they are outside. None: unknown.
     """
 
@@ -44,15 +44,15 @@ class Checks(Protocol):
     """Looks at the readings of one site, tick after tick."""
 
     def follow(self, envelope: Envelope | None) -> None:
-        """Hold readings against what the policy in charge has seen; None: it does not say, or is none."""
+        """Compare readings with this envelope of the policy in charge from now on; None: it has none."""
         ...
 
     def look(self, tick: Tick, at_s: float) -> Looked:
-        """What to make of a tick that arrived at ``at_s``, seconds since 1970. Deterministic in the order of ticks."""
+        """Check a tick that arrived at ``at_s``, seconds since 1970. Deterministic in the order of ticks."""
         ...
 
     def judge(self, looked: Looked, observation: Observation) -> Looked:
-        """What to make of the same tick once it is encoded."""
+        """Check the same tick once it is encoded."""
         ...
 
     def reset(self) -> None:
@@ -60,7 +60,7 @@ class Checks(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """How the sensors are now, as plain data."""
+        """The present state of the sensors, as plain data."""
         ...
 
 
@@ -69,9 +69,9 @@ class Trail(Sink, Protocol):
 
     @property
     def degraded(self) -> str | None:
-        """Why it cannot write; None if it can."""
+        """Reason why it cannot write; None if it can."""
         ...
 
     def recent(self, wanted: Wanted, limit: int = 100) -> list[dict[str, Any]]:
-        """The last entries that fit, so many at most, oldest first."""
+        """The last entries that match, at most ``limit``, oldest first."""
         ...

@@ -27,13 +27,13 @@ from serving.checks.settings import CheckSettings
 
 
 class SiteSettings(Frozen):
-    """How a site is served, whoever decides.
+    """Settings of a site that hold for any controller.
 
     Attributes:
         deadline_ms: how long an answer may take before the fallback gives it.
-        queue: ticks that may be under way at a time; one more is refused at once.
+        queue: ticks under way at a time; one more is refused at once.
         rollback: when the fallback takes over from a policy, and when it gives back.
-        checks: of the inputs.
+        checks: of the readings.
         trusted_keys: public keys (`cityloop sign` tells them), one of which must have signed a policy's bundle; none
             given: any bundle that is whole will do.
     """
@@ -46,15 +46,15 @@ class SiteSettings(Frozen):
 
 
 class SiteConfig(SiteSettings):
-    """A site and who decides there.
+    """A site with its controllers.
 
     Attributes:
         site: a scenario's reference, a scenario's YAML file, or a site's JSON file.
         champion, challenger, mode, share: see `Roles`.
-        fallback: who decides when the one in charge cannot; the system's own if not given.
+        fallback: decides when the controller in charge cannot; the system's own if not given.
         booking: of trips, at a transit site; see `booking.settings`. None: there is none.
-        monitor: who listens to a building (`agents.monitors.storeys`): a file, or ``shipped``, the one that ships for
-            it, if one does. None: nobody.
+        monitor: structural monitor of a building (`agents.monitors.storeys`): a file, or ``shipped``, the one that
+            ships for it, if one does. None: no monitor.
     """
 
     site: str
@@ -103,7 +103,7 @@ class Tls(Frozen):
 
 
 class AuditConfig(AuditSettings):
-    """Of the audit log; see `AuditSettings` for the rest.
+    """Configuration of the audit log; see `AuditSettings` for the rest.
 
     Attributes:
         folder: where it lies.
@@ -113,18 +113,18 @@ class AuditConfig(AuditSettings):
 
 
 class ServiceConfig(Frozen):
-    """Everything that the service is told.
+    """The configuration of the whole service.
 
     Attributes:
         host, port: where it listens.
         tls: encryption; None: none.
         state: folder of what must outlive the process; None: nothing does.
-        release: any words; other ones replace every process, each by one that is ready.
-        shards: what has a process of its own: ``one`` for all sites, or each ``system``, or each ``site``.
-        access: who is let in; neither keys nor tokens: everybody, which only loopback allows.
+        release: any words; when they change, every process is replaced, each by one that is ready.
+        shards: ``one`` process for all sites, or one for each ``system``, or for each ``site``.
+        access: keys and tokens; neither: everybody is let in, which only loopback allows.
         grpc_port: where gRPC listens, on loopback; None: nowhere.
-        log: how what the service says looks.
-        audit: of the audit log; None: there is none.
+        log: format of the service's log.
+        audit: the audit log; None: there is none.
         tensorboard: address of a TensorBoard that runs, for a link in the console; None: there is none.
         defaults: settings of every site that does not say otherwise, nested ones key by key.
         sites: what is served; a text is a site with default settings.
@@ -187,7 +187,7 @@ class ServiceConfig(Frozen):
 
     @property
     def url(self) -> str:
-        """Where it answers, seen from this machine."""
+        """The service's address, seen from this machine."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
 
@@ -244,7 +244,7 @@ class ServiceConfig(Frozen):
 
 
 def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings over others: what is not given there is taken from these, in nested mappings key by key."""
+    """Given settings, completed by defaults, in nested mappings key by key."""
     found = {**defaults, **given}
     for key in defaults.keys() & given.keys():
         if isinstance(defaults[key], dict) and isinstance(given[key], dict):
@@ -253,7 +253,7 @@ def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 SPARED = {"challenger", "fallback", "booking", "monitor"}
-"""What a site can do without."""
+"""Keys that a site may leave empty, to do without what `defaults` give."""
 
 
 def _refuse_empty(content: Mapping[str, Any], path: Path) -> None:
@@ -272,7 +272,7 @@ def _refuse_empty(content: Mapping[str, Any], path: Path) -> None:
 
 
 def _empty(content: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Where there is no value, in nested mappings and lists."""
+    """Paths of empty values in nested mappings and lists."""
     if content is None:
         yield at
     elif isinstance(content, (dict, list)):
@@ -287,7 +287,7 @@ def _access_in_folder(access: AccessSettings, folder: Path) -> AccessSettings:
 
 
 def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
-    """A site whose files and bundles lie where the configuration does, if they do."""
+    """A site whose relative files and bundles start at the configuration's folder, where they exist there."""
     changes: dict[str, Any] = {}
     if site.checks.limits is not None:
         changes["checks"] = site.checks.model_copy(update={"limits": placed(site.checks.limits, folder)})
@@ -305,8 +305,8 @@ def _in_folder(site: SiteConfig, folder: Path) -> SiteConfig:
 
 
 def _names_one(ref: str, site: str) -> bool:
-    """Whether a controller is called so, wherever a folder of that name lies: of the site's system, or if it stands in
-    a file of any.
+    """Whether a controller has this name, even if a folder has it too: in the site's system, or in any if the site is a
+    file.
     """
     system = site.partition("/")[0]
     systems = [system] if system in SYSTEMS else SYSTEMS

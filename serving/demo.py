@@ -1,8 +1,8 @@
-"""A whole city on one machine: every system's simulator drives its site through one service, to be seen in the console.
+"""A whole city on one machine: every system's simulator drives its site through one service, with the console on it.
 
-Each plant is a process that asks the service tick by tick, at a pace that people can follow, and tells what moves about
-in it. Beside it runs a twin, the same episode under the fallback controller, so that the console can say what the
-policy is worth at this moment.
+Each plant is a process that asks the service tick by tick, at a pace that people can follow, and reports what moves in
+it. Beside it runs a twin, the same episode under the fallback controller, so that the console can show what the policy
+is worth at this moment.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from envs.core.env import make_loop
 from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop
 from serving.client import SiteClient
+from serving.client.control import Plant
 from serving.config import ServiceConfig
-from serving.control import Plant
 from serving.run import serve
 
 FASTEST_S, SLOWEST_S = 0.05, 1.0
@@ -81,7 +81,7 @@ def _period_s(loop: ControlLoop) -> float:
 
 
 class _Teller:
-    """Keeps the pace, and tells the console what the service is not told: what moves about, what it has cost so far."""
+    """Keeps the pace, and sends the console telemetry that is not in ticks: things that move, the cost so far."""
 
     def __init__(self, loop: ControlLoop, url: str, twin: _Twin, period_s: float):
         self._loop, self._twin, self._period_s = loop, twin, period_s
@@ -159,7 +159,7 @@ class _Twin:
 
 
 def _run_twin(scenario: str, pipe: Connection) -> None:
-    """Play what the pipe says: a seed begins an episode, None is a decision of it."""
+    """Play episodes on commands from the pipe: a seed begins one, None asks for its next decision."""
     loop = make_loop(scenario)
     controller = make_controller(fallback_name(loop.site.system), loop.site)
     seed, taken, cost, done = -1, 0, 0.0, True
@@ -178,7 +178,7 @@ def _run_twin(scenario: str, pipe: Connection) -> None:
 
 
 def config_of(scenarios: Sequence[str], host: str, port: int, state: Path) -> ServiceConfig:
-    """A service of all sites, each under the policy that is known to do no harm there, or its rule of practice."""
+    """Configuration of all sites, each under the policy that is known to do no harm there, or its rule of practice."""
     sites = [{"site": scenario, "champion": POLICY, "deadline_ms": ANSWER_MS} for scenario in scenarios]
     return ServiceConfig.make(
         {"host": host, "port": port, "state": state, "audit": {"folder": state / "audit"}, "sites": sites}
@@ -199,8 +199,8 @@ def demo(
         scenarios: a plant each.
         port: of the service, on loopback.
         pace: how many times faster than usual.
-        state: where the service keeps what outlives it.
-        say: told what goes on.
+        state: the service's state folder.
+        say: called with progress messages.
         stop: ends it when set; Ctrl-C does, too.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the service answers: who is let in, as OpenAPI says it, and the page at ``/docs``, drawn from that description.
+"""Documentation that the service sends: security schemes in OpenAPI, and the page at ``/docs``, made from OpenAPI.
 
 FastAPI's own page loads its scripts from a public network. A control room may have none, so this one is plain HTML.
 """
@@ -22,14 +22,14 @@ KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "a key of `cityloop keys create`, or a signed token"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same"},
 }
-"""How to say who asks, as OpenAPI has it."""
+"""Security schemes of OpenAPI."""
 
 PUBLIC = ("/healthz", "/readyz")
-"""What is answered without a key; with one, in more detail."""
+"""Paths that are answered without a key; with one, in more detail."""
 
 
 def tell_of_keys(app: FastAPI) -> None:
-    """Let the description say how to show a key, where the service has keys."""
+    """Add the security schemes to the description of a service that has keys."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""What happens in the service, as plain records: every decision, everything that a person or a rule changed, and what
-monitors heard.
+"""Events of the service as plain records: decisions, changes by people or rules, reports of structural monitors.
 
-A `SiteService` makes them, `serving.health` those of monitors, and either hands each to the sinks: the audit log, the
-metrics and the streams. A sink must return at once and never raise; what takes time it does elsewhere.
+`SiteService` makes them, and `serving.structural` makes those of monitors. Either hands each event to the sinks: the
+audit log, the metrics and the streams. A sink must return at once and never raise; slow work it does elsewhere.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Any, Literal, Protocol
 from envs.core.readings import Readings
 
 Sources = ("champion", "canary", "fallback", "manual")
-"""Who may be in charge of a command: a policy in one of its two acting roles, the fallback, a person."""
+"""Sources of a command: a policy in one of its two acting roles, the fallback, a person."""
 
 FallbackCause = Literal["late", "failed", "inputs", "rolled_back"]
-"""Why a fallback decides: the controller in charge missed its deadline, or failed; the readings cannot be trusted; or
-the service took that controller out of charge."""
+"""Causes for which a fallback decides: the controller in charge missed its deadline, or failed; the readings cannot be
+trusted; or the service took that controller out of charge."""
 
 
 @dataclass(frozen=True)
@@ -26,33 +25,32 @@ class Decision:
     """One answered tick.
 
     Attributes:
-        system, site, site_hash: where.
+        system, site, site_hash: the site.
         tick, time_s: as asked.
         at_s: wall clock when the body arrived, seconds since 1970.
-        who: whose key asked; ``anonymous`` where the service is open.
-        body: what was asked, as it came.
+        who: name of the key that asked; ``anonymous`` where the service is open.
+        body: of the request, as it came.
         readings_hash: SHA-256 of the checked readings' bytes.
         imputed: ``column[k]`` → the value that stood in for a reading that could not be trusted.
-        findings: what the input checks found, in words.
+        findings: of the input checks, in words.
         source: one of `Sources`.
         controller: its name.
         bundle: SHA-256 of the bundle that decided, None if no policy did.
-        requests: what was asked of the guard, one entry an agent, as plain data; None where a program runs
-            in the plant.
+        requests: to the guard, one entry an agent, as plain data; None where a program runs in the plant.
         commands: agent → command, as answered.
         interventions: as answered.
-        fallback_reason: why the fallback decided, in words; None if it did not.
-        fallback_cause: which kind of reason that is; None if it did not.
+        fallback_reason: reason why the fallback decided, in words; None if it did not.
+        fallback_cause: kind of that reason; None if it did not.
         overridden: agent → reason of the manual override that held.
         latency_ms: from the body's arrival to the answer.
-        deadline_ms: what it was to take at most.
+        deadline_ms: the most that it was to take.
         late: whether the controller missed the deadline.
-        episode: which episode of the plant, as asked; None if that was not said.
-        begins: whether every controller, and the input checks, forgot what was before ahead of this tick.
+        episode: name of the plant's episode, as asked; None if it has none.
+        begins: whether every controller, and the input checks, forgot earlier ticks ahead of this one.
         local: agents whose requests came from the fallback, as their own sensors could not be trusted.
-        manual: agent → what a manual override asked of the guard for it, as plain data.
+        manual: agent → request of a manual override to the guard, as plain data.
         envelope: how far the readings lie from what the policy was trained on; above 1 they are outside. None: unknown.
-        readings: those of the body, for whoever looks at once; not kept, so None where the event comes from a log.
+        readings: those of the body, for sinks that look at once; not kept, so None where the event comes from a log.
     """
 
     system: str
@@ -86,7 +84,7 @@ class Decision:
     readings: Readings | None = field(default=None, repr=False, compare=False)
 
     def kept(self) -> dict[str, Any]:
-        """All that is worth keeping, as plain data: the body has the readings."""
+        """The event as plain data without the readings, which the body has."""
         content = dict(vars(self))
         del content["readings"]
         return content
@@ -94,14 +92,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Shadowed:
-    """What a challenger in the shadow would have asked for at a tick; never carried out.
+    """Requests of a challenger in the shadow at a tick; never carried out.
 
     Attributes:
         system, site, tick, at_s: of the decision beside it.
         controller, bundle: the challenger.
-        commands: agent → what the guard would have let through; empty if it failed.
+        commands: agent → command that the guard would have let through; empty if it failed.
         differs: share of agents whose command would have been another, 0 to 1.
-        error: why it gave none.
+        error: reason why it gave none.
         latency_ms: of the challenger.
     """
 
@@ -121,21 +119,21 @@ CHANGES = (
     *("shadow", "canary", "promote", "demote", "rollback", "return", "configure"),
     *("override", "release", "acknowledge", "shelve", "unshelve"),
 )
-"""What may be changed at a site."""
+"""Kinds of changes at a site."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """Something that a person or a rule of the service changed: roles, overrides, who is in charge.
+class SiteChange:
+    """A change by a person or a rule of the service: roles, overrides, the controller in charge, alarms.
 
     Attributes:
-        system, site: where; empty if it is about the service as a whole.
+        system, site: the site; empty if the change concerns the service as a whole.
         at_s: wall clock, seconds since 1970.
-        who: whose key; ``service`` where a rule did it, and ``configuration`` where a file did.
+        who: name of the key; ``service`` where a rule made the change, and ``configuration`` where a file did.
         what: one of `CHANGES`.
         reason: in words.
-        detail: what exactly, as plain data; of a ``rollback`` by the service ``from``, ``to``, and the ``role`` of who
-            was taken out of charge.
+        detail: of the change, as plain data; for a ``rollback`` by the service ``from``, ``to``, and the ``role`` of
+            the controller that was taken out of charge.
     """
 
     system: str
@@ -149,10 +147,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Structure:
-    """What a building's health monitor made of a window.
+    """A structural monitor's report of a window.
 
     Attributes:
-        system, site: where.
+        system, site: the site.
         at_s: wall clock of the window's last tick, seconds since 1970.
         report: as plain data, see `agents.monitors.storeys.StoreyReport`.
     """
@@ -163,7 +161,7 @@ class Structure:
     report: Mapping[str, Any]
 
 
-Event = Decision | Shadowed | Change | Structure
+Event = Decision | Shadowed | SiteChange | Structure
 
 
 class Sink(Protocol):

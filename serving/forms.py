@@ -1,4 +1,4 @@
-"""What operators send and are told: roles of policies, commands by hand, how things stand."""
+"""Operators' requests and their answers: roles of policies, commands by hand, the state of a site."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Read = TypeVar("Read", bound=BaseModel)
 
 
 class Form(BaseModel):
-    """Base of what operators send."""
+    """Base of forms that operators send."""
 
     # Strict: `true` is no stage, and "60" no time.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class UserConfig(Form):
-    """What a deployment's ``user_config`` holds."""
+    """Content of a deployment's ``user_config``."""
 
     sites: dict[str, Roles] = Field(default_factory=dict, description="system/site → the roles there")
 
@@ -117,10 +117,10 @@ class SiteStanding(Model):
 
 
 def read_form(form: type[Read], body: bytes, kinds: Collection[str] = ()) -> Read:
-    """What somebody sent.
+    """Read a form from the body of a request.
 
     Args:
-        form: what it is to be.
+        form: the model to read.
         body: JSON.
         kinds: names of models of which a field may be one.
 

@@ -1,4 +1,4 @@
-"""The served sites under one roof, with who lets in and who takes note. Whatever speaks a protocol asks here."""
+"""The served sites with access control and sinks; all protocols (HTTP, WebSocket, gRPC) ask here."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from serving.wire import SiteSummary, SystemSummary
 
 if TYPE_CHECKING:
     from serving.booking.desk import Desk
-    from serving.health.watch import HealthWatch
+    from serving.structural.watch import StructuralWatch
 
 
 class Gateway:
-    """The services by system and site.
+    """The services of all sites, by system and site, with access control and sinks.
 
     Args:
         services: one a site; the sinks below are among theirs.
-        access: knows who asks; everybody may do everything if not given.
-        audit, streams, metrics, alarms, health: sinks that can be asked.
-        sinks: all of them, to be closed after the services.
+        access: authenticates callers; everybody may do everything if not given.
+        audit, streams, metrics, alarms, structural: sinks that can be asked.
+        sinks: all sinks, to be closed after the services.
         desks: where trips are booked, by transit site.
     """
 
@@ -48,13 +48,14 @@ class Gateway:
         streams: Streams | None = None,
         metrics: Metrics | None = None,
         alarms: AlarmWatch | None = None,
-        health: HealthWatch | None = None,
+        structural: StructuralWatch | None = None,
         sinks: Sequence[Sink] = (),
         desks: Mapping[str, Desk] | None = None,
     ):
         self.all, self.sinks = list(services), tuple(sinks)
         self.access = access or Access()
-        self.audit, self.streams, self.metrics, self.alarms, self.listening = audit, streams, metrics, alarms, health
+        self.audit, self.streams, self.metrics = audit, streams, metrics
+        self.alarms, self.structural = alarms, structural
         self.desks = dict(desks or {})
         self._looking: asyncio.Future[None] | None = None
         self.systems: dict[str, dict[str, SiteService]] = {}
@@ -68,20 +69,20 @@ class Gateway:
             NotServed: if there is none.
         """
         if system not in self.systems:
-            raise NotServed("system", system, self._told(self.systems))
+            raise NotServed("system", system, self._shown(self.systems))
         if site not in self.systems[system]:
-            raise NotServed("site", site, self._told(self.systems[system]))
+            raise NotServed("site", site, self._shown(self.systems[system]))
         return self.systems[system][site]
 
-    def _told(self, names: Iterable[str]) -> list[str]:
-        """What there is, where nobody has to be kept from knowing it; with a key, `GET /v1/systems` says it."""
+    def _shown(self, names: Iterable[str]) -> list[str]:
+        """Names for a refusal to list: all if the service is open, else none; `GET /v1/systems` has them for a key."""
         return list(names) if self.access.open else []
 
     def enter(self, headers: Mapping[str, str], role: Role, system: str = "", site: str = "") -> Principal:
-        """Who asks, if they may; no system and site: something of the service as a whole.
+        """The caller, if they may do this. Without system and site it concerns the service as a whole.
 
         Raises:
-            Unauthenticated: if they do not say who they are.
+            Unauthenticated: if the caller cannot be identified.
             Limited: if they ask too often.
             Forbidden: if they may not.
         """
@@ -90,7 +91,7 @@ class Gateway:
         return principal
 
     def permit(self, principal: Principal, role: Role, system: str = "", site: str = "") -> None:
-        """Let somebody who was let in already do something at a site, or with the service as a whole.
+        """Check that an authenticated caller may do something at a site, or with the service as a whole.
 
         Raises:
             Forbidden: if they may not.
@@ -104,8 +105,8 @@ class Gateway:
         return await self.find(system, site).act_async(body, principal.name)
 
     async def health(self) -> dict[str, Any]:
-        """Whether the service works, at which sites the fallback decides, or nothing can be saved or booked, and why;
-        what is wrong with the audit log, and with the files that say who is let in.
+        """Whether the service works: sites at which the fallback decides or nothing can be saved or booked, and why;
+        faults of the audit log, and of the files of keys.
         """
         sites = {service.ref: service.degraded or "ok" for service in self.all}
         unsaved = [(service.ref, service.unsaved) for service in self.all]
@@ -127,8 +128,8 @@ class Gateway:
         return [(f"transit/{site}", desk) for site, desk in self.desks.items()]
 
     async def ready(self) -> dict[str, Any]:
-        """Whether the service can be relied on: every site decides; state, bookings and audit log can be written; there
-        are keys or tokens that let somebody in.
+        """Whether the service can be relied on: every site decides; state, bookings and audit log can be written; the
+        files of keys let somebody in.
         """
         faults = {ref: fault for ref, desk in self._booking() if (fault := await asyncio.to_thread(desk.check))}
         faults |= {service.ref: fault for service in self.all if (fault := await service.fault()) is not None}
@@ -137,7 +138,7 @@ class Gateway:
         return self._readiness(faults)
 
     def _readiness(self, faults: Mapping[str, str]) -> dict[str, Any]:
-        """Who lets nobody in is of no use to a plant, which another service may still have."""
+        """Readiness by faults. A service that lets nobody in is unready too: the plant may have another service."""
         shut = self.access.shut
         faults = {**faults, **({} if shut is None else {"access": shut})}
         return {"status": "unready" if faults else "ready", "faults": faults}
@@ -162,7 +163,7 @@ class Gateway:
 
     @property
     def heard(self) -> bool:
-        """Whether there are events to listen to."""
+        """Whether there are event streams."""
         return self.streams is not None
 
     @property
@@ -176,17 +177,17 @@ class Gateway:
         return bool(self.desks)
 
     async def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
-        """What happens at every site that somebody may read; see `Streams.subscribe`."""
+        """Events of every site that a caller may read; see `Streams.subscribe`."""
         assert self.streams is not None
         return self.streams.subscribe(
             principal.name, lambda *place: principal.may(Role.READ, *place), since, allowed, last
         )
 
-    async def told(self, principal: Principal) -> AlarmsTold:
-        """The alarms of the sites that somebody may read, and how often alarms came."""
+    async def list_alarms(self, principal: Principal) -> AlarmsTold:
+        """The alarms of the sites that a caller may read, and the rate of alarms."""
         assert self.alarms is not None
         self.settle()
-        return self.alarms.told(lambda *place: principal.may(Role.READ, *place))
+        return self.alarms.listed(lambda *place: principal.may(Role.READ, *place))
 
     async def alarm(self, number: int) -> Alarm | None:
         """An alarm by its number; None if it is not there."""
@@ -194,7 +195,7 @@ class Gateway:
         return self.alarms.find(number)
 
     async def acknowledge(self, number: int, who: str) -> Alarm:
-        """Somebody has seen an alarm.
+        """Acknowledge an alarm.
 
         Raises:
             NotServed: if it is not there any more.
@@ -216,27 +217,27 @@ class Gateway:
         return alarm
 
     async def _seen_to(self, verb: str, number: int, *how: Any) -> Alarm:
-        """Do something to an alarm, in a thread, as the book is written."""
+        """Call a method of the alarm watch in a thread, as it writes the book to disk."""
         try:
             return cast("Alarm", await asyncio.to_thread(getattr(self.alarms, verb), number, *how))
         except NoSuchAlarm:
             raise NotServed("alarm", str(number), []) from None
 
     def settle(self) -> None:
-        """Let the sinks know of everything that was answered; before they are asked."""
+        """Pass everything that was answered to the sinks, before they are asked."""
         for service in self.all:
             service.settle()
 
     async def exposition(self) -> tuple[bytes, str]:
-        """The metrics of all that was answered, and their media type; nothing where there are none."""
+        """The metrics as text, and their media type; empty without metrics."""
         self.settle()
         return (b"", "text/plain") if self.metrics is None else self.metrics.render()
 
     async def check(self) -> None:
-        """Decide something cheap at every site, and what is due where trips are booked; every few seconds.
+        """Health check, every few seconds: an example decision at every site, and due decisions of booking desks.
 
-        What could not be written of a site is tried again: while a disk was away its plant may have ended, and whoever
-        waits for a site that is ready before it asks for ticks would wait for ever.
+        State of a site that could not be written is tried again: its plant may have ended while a disk was away, and a
+        client that waits for a ready site before it asks for ticks would wait for ever.
 
         Raises:
             CityloopError: if a site cannot; a supervisor then replaces this process.
@@ -249,12 +250,12 @@ class Gateway:
             self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
-        """Let desks decide what they decide for all, if nobody's message does, and tell where vehicles are."""
+        """Let desks make periodic decisions that no message has triggered, and stream where vehicles are."""
         for desk in self.desks.values():
             told = await run_in_threadpool(desk.look)
             if told is not None and self.streams is not None:
                 self.streams.telemetry(told)
 
     def close(self) -> None:
-        """Finish what is under way at every site, in every sink, and at every desk, whatever of it fails."""
+        """Close every site, sink and desk, even if some of them fail."""
         close_all([*self.all, *self.sinks, *self.desks.values()])

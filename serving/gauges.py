@@ -1,4 +1,4 @@
-"""What a site's readings add up to: reckoned here for everybody who shows it, the metrics, the stream and the page."""
+"""Gauges of a site, computed from its readings for the metrics, the stream and the page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def gauges_of(site: Site, body: bytes | str) -> dict[str, float | None]:
     """The gauges of a tick (`System.gauges`): name → value, None where no sensor tells.
 
     Args:
-        site: that asked.
-        body: what was asked; where it does not fit, there are no gauges: whoever only looks makes no trouble.
+        site: of the tick.
+        body: of the tick; if it does not fit the site there are no gauges, and no error.
     """
     system = get_system(site.system)
     try:

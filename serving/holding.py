@@ -1,4 +1,4 @@
-"""What one service alone may write: another that is begun by mistake is refused before it has written anything.
+"""Locks on the files that one service alone may write: a second service is refused before it has written anything.
 
 A lock ends with the process that holds it, however that ends, so none is stale. The service's own processes take none:
 in a rolling update two of them share all of this.
@@ -23,12 +23,12 @@ LOCK = "service.lock"
 """The file in each folder of a service that it holds."""
 
 LOCK_END = "-lock"
-"""What a database's is called, after the database."""
+"""End of the name of a database's lock file, after the database's own."""
 
 
 @contextmanager
 def held(config: ServiceConfig) -> Iterator[None]:
-    """Hold all that a service writes.
+    """Hold locks on everything that a service writes.
 
     Raises:
         CityloopError: if another service holds some of it.
@@ -51,7 +51,7 @@ def held(config: ServiceConfig) -> Iterator[None]:
 
 
 def _files(config: ServiceConfig) -> dict[Path, str]:
-    """File to hold → what it stands for. Each once: another handle of the same file would be refused."""
+    """File to hold → name for messages. Each file once: another handle of the same file would be refused."""
     folders = {"state folder": config.state}
     if config.audit is not None:
         folders |= {"audit folder": config.audit.folder, "anchors folder": config.audit.anchors}

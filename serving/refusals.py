@@ -1,6 +1,6 @@
-"""Why the service does not do what it is asked: one exception, with the status that HTTP has for it.
+"""Refusals of the service: one exception, with its HTTP status.
 
-What cannot be read (`ReadingError`) is 422; all else is a `Refused`. Whatever speaks another protocol maps the status.
+A body that cannot be read (`ReadingError`) is 422; all else is a `Refused`. Other protocols map the status.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Refused(Exception):
 
     Attributes:
         status: of HTTP.
-        field, value, mend: what is wrong, what was found, what would be accepted.
+        field, value, mend: the field at fault, its value, and what would be accepted.
         retry_after_s: when it may be asked again, where time mends it.
         close: whether the connection is of no further use.
     """
@@ -37,13 +37,13 @@ class Refused(Exception):
 
 
 class Unauthenticated(Refused):
-    """Nobody knows who asks."""
+    """The caller is unknown."""
 
     status = 401
 
 
 class Forbidden(Refused):
-    """They may not."""
+    """The caller may not do this."""
 
     status = 403
 
@@ -58,13 +58,13 @@ class NotServed(Refused):
 
 
 class Conflict(Refused):
-    """It does not go with how things stand."""
+    """The request conflicts with the present state."""
 
     status = 409
 
 
 class TooLong(Refused):
-    """A body beyond the limit, of which no more is kept."""
+    """A body beyond the limit; the rest of it is dropped."""
 
     status = 413
 
@@ -73,7 +73,7 @@ class TooLong(Refused):
 
 
 class Stalled(Refused):
-    """A body that stops half way; whoever sends it is not waited for."""
+    """A body that stops half way; its sender is not waited for."""
 
     status = 408
 
@@ -82,7 +82,7 @@ class Stalled(Refused):
 
 
 class Encoded(Refused):
-    """A body in an encoding that is not undone here."""
+    """A body in a content encoding, which the service does not decode."""
 
     status = 415
 
@@ -91,13 +91,13 @@ class Encoded(Refused):
 
 
 class Unprocessable(Refused):
-    """It can be read, and means nothing that could be done."""
+    """A readable request that cannot be carried out."""
 
     status = 422
 
 
 class Limited(Refused):
-    """This key asks too often."""
+    """The key exceeds its rate."""
 
     status = 429
 
@@ -114,14 +114,14 @@ def problem(field: str, value: object, mend: str) -> dict[str, Any]:
 
 
 def words_of(problem: Mapping[str, Any]) -> str:
-    """What another process refuses, as one sentence; see `problem`. No value is none that anybody gave."""
+    """The refusal of another process as one sentence; see `problem`. A value of None is left out: nobody gave it."""
     field, value = problem.get("field"), problem.get("value")
     given = "" if value is None else f" is {brief(value)!r}"
     return f"{field}{given}: {problem.get('mend')}"
 
 
 def status_of(error: Refused | ReadingError) -> int:
-    """The status that HTTP has for it."""
+    """The HTTP status of an error."""
     return error.status if isinstance(error, Refused) else 422
 
 
@@ -131,6 +131,6 @@ def retry_after(seconds: float) -> str:
 
 
 def brief(value: object) -> Any:
-    """A value short enough to be repeated to whoever sent it."""
+    """A value, shortened so that it can be repeated to its sender."""
     text = value if isinstance(value, str) else repr(value)
     return value if len(text) <= 60 else text[:57] + "..."

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 class ServeHandle:
@@ -59,7 +59,7 @@ class ServeHandle:
         self._cluster.run_empty(name, as_it_comes)
 
     def check(self) -> None:
-        """Make sure that it can go on.
+        """Make sure that the service can go on.
 
         Raises:
             CityloopError: if it cannot, and has to be started anew.
@@ -91,9 +91,9 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     """Serve sites over HTTP.
 
     Args:
-        config: what and how.
+        config: of the service.
         block: stay until Ctrl-C or SIGTERM, then stop everything. SIGHUP replaces every process by a new one.
-        as_json: say on standard output, as one line of JSON, what is served where.
+        as_json: print the addresses of what is served on standard output, as one line of JSON.
 
     Returns:
         The running service if ``block`` is false.
@@ -115,7 +115,7 @@ def serve(config: ServiceConfig, block: bool = True, as_json: bool = False) -> S
     signals, out, style = SimpleQueue[int](), sys.stdout, config.log
     keep_to_the_end(STANDARD_ERROR)
     # What Ray prints now and then belongs to standard error, like everything else that is not the answer.
-    with _told_to_stop(signals), redirect_stdout(sys.stderr):
+    with _stop_signals(signals), redirect_stdout(sys.stderr):
         configure(style)  # else a log of JSON begins when the start is over
         _tell(_starting(config), style)
         with _start(plan, services) as handle:
@@ -145,7 +145,7 @@ def _start(plan: Plan, services: Sequence[SiteService]) -> ServeHandle:
 
 
 def _starting(config: ServiceConfig) -> str:
-    """What to expect of a start: else it says nothing until it is over."""
+    """Notice of how long a start takes, as nothing else is printed until it is over."""
     count = len(config.sites)
     booked = any(site.booking is not None for site in config.sites)
     later = "; with bookings half a minute longer the first time, as they are compiled" if booked else ""
@@ -153,18 +153,18 @@ def _starting(config: ServiceConfig) -> str:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What the service listens to: two that end it, and one that replaces its processes."""
+"""Signals of the service: two that end it, and one that replaces its processes."""
 
 STANDARD_ERROR = 2
-"""Where a process's log goes."""
+"""File descriptor of a process's log."""
 
 AWAKE_S = 0.5
-"""How often whoever waits for one of them looks up."""
+"""Seconds between checks while waiting for a signal."""
 
 
 @contextmanager
-def _told_to_stop(signals: SimpleQueue[int]) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the service in an orderly way until this ends; SIGHUP waits for the start."""
+def _stop_signals(signals: SimpleQueue[int]) -> Iterator[None]:
+    """Within this context Ctrl-C and SIGTERM end the service in an orderly way; SIGHUP waits for the start."""
     before, heard = {number: signal.getsignal(number) for number in SIGNALS}, list[int]()
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -186,7 +186,7 @@ def _told_to_stop(signals: SimpleQueue[int]) -> Iterator[None]:
 
 
 def _listen(signals: SimpleQueue[int]) -> None:
-    """From here on a signal ends the wait, and another one does not disturb the cleaning up."""
+    """Queue signals from here on: one ends the wait, and another does not disturb the cleaning up."""
     for number in SIGNALS:
         signal.signal(number, lambda number, _: signals.put(number))
 
@@ -195,7 +195,7 @@ def _next(signals: SimpleQueue[int], check: Callable[[], None]) -> int:
     """The next signal. A wait without end may sleep through one that reached another thread; its handler runs here.
 
     Raises:
-        CityloopError: as ``check`` does: a service that is gone ends, so that whoever supervises it starts it anew.
+        CityloopError: as ``check`` does: a service that is gone ends, so that its supervisor starts it anew.
     """
     while True:
         with suppress(Empty):
@@ -204,15 +204,15 @@ def _next(signals: SimpleQueue[int], check: Callable[[], None]) -> int:
 
 
 def _tell(text: str, style: Style) -> None:
-    """Say something to whoever started the service; where machines read its log, as a line of that."""
+    """Print a message for the user; as a line of the log where that is JSON."""
     if style == "json":
-        log.info(text)
+        LOGGER.info(text)
     else:
         say(text)
 
 
 def announce(handle: ServeHandle, services: Sequence[SiteService], open_: bool, style: Style = "text") -> None:
-    """Say what is served, who decides there, and how to try it."""
+    """Print the served sites, their controllers, and a command to try one."""
     for service in services:
         charge = service.in_charge
         how = f"bundle {charge.bundle}" if charge.bundle else "rule"

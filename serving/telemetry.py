@@ -1,6 +1,6 @@
-"""What a plant may tell beside its ticks, for people who look on: what moves about in it, and what it has cost so far.
+"""Telemetry of a plant beside its ticks, for people who look on: what moves in it, and its cost so far.
 
-Nothing is decided from it. A simulator can also say what the fallback would have cost: it runs a twin under it.
+Nothing is decided from it. A simulator can also report the cost under the fallback, from a twin that it runs.
 """
 
 from __future__ import annotations

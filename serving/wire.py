@@ -1,4 +1,4 @@
-"""What goes over the wire: reading the body of a tick, typed models for people and their tools, JSON schemas of a site.
+"""Messages of ticks: reading a tick's body, typed models for documentation, JSON schemas of a site.
 
 The models document; the hot path does not build them. A tick is checked by the system's own `Schema`, which is the one
 that shaped the readings in training.
@@ -44,7 +44,7 @@ MAX_DEADLINE_MS = 60_000
 
 
 class Model(BaseModel):
-    """Base of everything that is documented."""
+    """Base of all documented messages."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -349,7 +349,7 @@ def answer_schema(site: Site) -> dict[str, Any]:
 
 
 def example_tick(site: Site) -> dict[str, Any]:
-    """A tick that the site accepts, and that its checks do not doubt: nothing goes on."""
+    """An idle tick that the site and its input checks accept."""
     schema = get_system(site.system).readings
     readings = {c.name: np.full(len(site.axes[c.axis]), schema.idle[c.name]) for c in schema.columns}
     return {"tick": 0, "time_s": 0.0, "readings": schema.to_json(readings)}

@@ -299,7 +299,7 @@ def test_export_serve_control_and_bench_pass_everything_on(library, tmp_path, ca
     assert (config.port, str(config.state)) == (8123, "runs/service")
     capsys.readouterr()
     found = {"scenario": GRID, "kpis": {"delay_s": 1.5}}
-    calls = library("serving.control", "control", found)
+    calls = library("serving.client.control", "control", found)
     assert call("control", GRID, "--seed", "4", "--json") == 0
     assert calls[0][1]["seed"] == 4
     assert json.loads(capsys.readouterr().out) == found

@@ -1,7 +1,8 @@
-"""The house keeps its floors: an import never runs upward, nor from one room of a floor into its neighbour."""
+"""Imports run downward only: never to a higher floor, nor between rooms of one floor, nor in a circle in serving/."""
 
 import ast
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ LEARNING = {"torch", "tensorboard", "stable_baselines3"}
 
 
 def imports(path: Path) -> set[str]:
-    """First words of everything that a file imports, functions' imports and `import_module` included."""
+    """Names of all modules that a file imports, functions' imports and `import_module` included."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -24,7 +25,12 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and "import_module" in ast.dump(node.func):
             found |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
-    return {name.partition(".")[0] for name in found}
+    return found
+
+
+def rooms(path: Path) -> set[str]:
+    """First words of these names."""
+    return {name.partition(".")[0] for name in imports(path)}
 
 
 @pytest.mark.parametrize("room", FLOORS)
@@ -32,13 +38,23 @@ def test_an_import_never_runs_upward(room):
     above = {other for other, floor in FLOORS.items() if floor >= FLOORS[room] and other != room} | {"tests"}
     files = [HOME / "cityloop.py"] if room == "cityloop" else [*(HOME / room).rglob("*.py")]
     assert files
-    wrong = {str(path.relative_to(HOME)): names for path in files if (names := imports(path) & above)}
+    wrong = {str(path.relative_to(HOME)): names for path in files if (names := rooms(path) & above)}
     assert wrong == {}
 
 
 def test_a_service_needs_no_learning():
-    wrong = {path.name: names for path in (HOME / "serving").rglob("*.py") if (names := imports(path) & LEARNING)}
+    wrong = {path.name: names for path in (HOME / "serving").rglob("*.py") if (names := rooms(path) & LEARNING)}
     assert wrong == {}
+
+
+def test_rooms_of_the_service_import_each_other_in_one_direction():
+    home = HOME / "serving"
+    found = {folder.name: set() for folder in home.iterdir() if (folder / "__init__.py").is_file()}
+    for room, others in found.items():
+        for path in (home / room).rglob("*.py"):
+            words = (name.split(".") for name in imports(path))
+            others |= {word[1] for word in words if word[0] == "serving" and word[1] in found.keys() - {room}}
+    TopologicalSorter(found).prepare()  # raises CycleError, which names the rooms
 
 
 def test_what_others_import_brings_its_types():

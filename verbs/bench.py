@@ -22,13 +22,13 @@ BENCHES = {
     "cordeau": ("training.bench.cordeau", "bench_cordeau"),
     "training": ("training.bench.training", "bench_training"),
     "serving": ("serving.bench.ticks", "bench_serving"),
-    "alarms": ("serving.alarms.bench", "bench_alarms"),
-    "console": ("serving.console.bench", "bench_console"),
+    "alarms": ("serving.bench.alarms", "bench_alarms"),
+    "console": ("serving.bench.console", "bench_console"),
     "loop": ("serving.bench.loop", "bench_loop"),
-    "audit": ("serving.audit.bench", "bench_audit"),
+    "audit": ("serving.bench.audit", "bench_audit"),
     "soak": ("serving.bench.soak", "bench_soak"),
     "fuzz": ("serving.bench.fuzz", "bench_fuzz"),
-    "checks": ("serving.checks.bench", "bench_checks"),
+    "checks": ("serving.bench.checks", "bench_checks"),
 }
 """Name → module and function, which gives ``{"bench", "ratios", "figures"}``."""
 

@@ -118,8 +118,8 @@ def policy(
     as_json: AsJson = None,
 ) -> None:
     """Show or change who decides at the sites of a running service. CITYLOOP_KEY holds the key, if one is needed."""
-    from serving.charge.operations import VERBS
-    from serving.cluster.admin import Admin
+    from serving.client.admin import Admin
+    from serving.operations import VERBS
 
     output = Output(as_json)
     if verb != "show" and verb not in VERBS:
@@ -169,7 +169,7 @@ def control(
         show(ticks / place.decisions, f"tick {ticks} of {place.decisions}")
 
     with output.quiet(), output.bar("controlling") as show:
-        found = import_module("serving.control").control(
+        found = import_module("serving.client.control").control(
             place, url=url, seed=seed, deadline_ms=deadline_ms, on_tick=on_tick, after=after, back=back, key=key
         )
     rows = [(key, number(value)) for key, value in flat(found)]

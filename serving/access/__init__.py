@@ -1,1 +1,1 @@
-"""Who is let in and what they may do: keys, tokens, roles, rates, and the door that all HTTP passes."""
+"""Access control: API keys, signed tokens, roles, request rates, and the middleware that all HTTP requests pass."""

@@ -1,8 +1,8 @@
-"""What every HTTP request passes and every answer carries: where it may come from, security headers, refusals.
+"""Middleware around all HTTP requests: checks of origin and host, security headers, and refusals in one form.
 
-A service on loopback is still within reach of every page in a browser on that machine. So a request that a page of
-another origin made is refused where it could change something, and an open service answers to names of loopback alone
-(a page may otherwise rename itself to it).
+A service on loopback is within reach of every page in a browser on that machine. A request from a page of another
+origin is therefore refused where it could change something. An open service answers to names of loopback alone, as a
+page may otherwise rename itself to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from serving.docs import STYLE
 from serving.refusals import problem
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
-"""What a service on loopback is called."""
+"""Host names of a service on loopback."""
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
@@ -40,13 +40,13 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
-"""On every answer that does not set them itself. The console and ``/docs`` need nothing from elsewhere.
+"""Headers of every answer that does not set them itself. The console and ``/docs`` need nothing from elsewhere.
 
-That browsers insist on TLS is not asked: it would hold for all ports of the host, whoever else answers there.
+Strict-Transport-Security is left out: it would hold for all ports of the host, whoever else answers there.
 """
 
 BARE = ("x-content-type-options", "cache-control")
-"""Those that mean something to a program, too. It reads every header of every answer, at a hundredth of an empty
+"""Headers that mean something to a program, too. It reads every header of every answer, at a hundredth of an empty
 request's time each."""
 
 
@@ -56,8 +56,8 @@ class Door:
     Args:
         app: the app.
         open_: whether everybody may do everything, so that only loopback's names are answered to.
-        answered: told of every answer: its route's template, and its status.
-        machine: templates of routes that programs ask at every moment and no browser shows: their answers are `BARE`.
+        answered: called for every answer with its route's template and its status.
+        machine: templates of routes that programs ask often and no browser shows; their answers have `BARE` headers.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Door:
 
 
 def _place(origin: str) -> str | None:
-    """Name and port of an origin; None if it is no address at all."""
+    """Name and port of an origin; None if it is not an address."""
     try:
         return urlsplit(origin).netloc
     except ValueError:
@@ -121,6 +121,6 @@ def _place(origin: str) -> str | None:
 
 
 def refusal(status: int, field: str, value: object, mend: str) -> Response:
-    """A refusal as all of them look."""
+    """A refusal in the common form."""
     content = orjson.dumps(problem(field, value, mend), default=repr)
     return Response(content, status, media_type="application/json")

@@ -1,6 +1,6 @@
-"""Who asks: the holder of an API key (`keys`) or a signed token (`tokens`) in a request's headers, held to a rate.
+"""Authentication: the holder of an API key (`keys`) or a signed token (`tokens`) in a request's headers, within a rate.
 
-What the holder may do is for the `Principal` to say. Without keys and tokens everything is open, to ``anonymous``;
+What the holder may do is up to the `Principal`. Without keys and tokens everything is open, to ``anonymous``;
 `serving.config` allows that on loopback alone.
 """
 
@@ -16,7 +16,7 @@ from serving.access.principal import ANYBODY, AccessSettings, Principal
 from serving.access.tokens import Tokens
 from serving.refusals import Limited, Unauthenticated, retry_after
 
-log = logging.getLogger("cityloop.access")
+LOGGER = logging.getLogger("cityloop.access")
 
 PROTOCOL = "cityloop.v1"
 BEARER = "cityloop.bearer."
@@ -24,21 +24,21 @@ BEARER = "cityloop.bearer."
 
 
 BURST_S = 2.0
-"""What a key with a rate of its own may ask for at once: so many seconds' worth."""
+"""Burst of a key with a rate of its own, in seconds of that rate."""
 
 NONE = "send a key of `cityloop keys create`: 'Authorization: Bearer KEY'"
-"""What to do without a key."""
+"""Advice for a request without a key."""
 
 UNKNOWN = "it is not accepted: unknown, misspelt, revoked, or of another time or service; ask for another"
-"""What to do with one that lets nobody in."""
+"""Advice for a key that is not accepted."""
 
 
 class Access:
-    """Tells who asks.
+    """Authenticates callers.
 
     Args:
-        settings: who is let in.
-        clock, now: seconds that never go back, and seconds since 1970.
+        settings: keys and tokens.
+        clock, now: monotonic seconds, and seconds since 1970.
 
     Attributes:
         open: whether everybody is let in.
@@ -60,29 +60,31 @@ class Access:
         self._buckets = Buckets(clock)
 
     def announce(self) -> None:
-        """Say at the start who is let in."""
+        """Log at the start whether keys are needed."""
         if self.open:
-            log.warning("the service is open: whoever reaches it may do everything; see `cityloop keys create --help`")
+            LOGGER.warning(
+                "the service is open: whoever reaches it may do everything; see `cityloop keys create --help`"
+            )
         else:
-            log.info("only those with a key or token are let in")
+            LOGGER.info("only those with a key or token are let in")
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the files that say who is let in since they were last read well, if anything."""
+        """Fault of the files of keys since they were last read well; None if there is none."""
         problems = [one.problem for one in (self._keys, self._tokens) if one is not None and one.problem]
         return "; ".join(problems) or None
 
     @property
     def shut(self) -> str | None:
-        """Why nobody at all is let in, as every file that says who is gone; None if somebody may be."""
+        """Reason why nobody is let in: every file of keys is gone; None if somebody may be."""
         files = [one for one in (self._keys, self._tokens) if one is not None]
         return self.problem if files and all(one.gone for one in files) else None
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """Who asks, by ``Authorization: Bearer …`` or ``X-API-Key``; counts against the caller's rate.
+        """The caller, by ``Authorization: Bearer …`` or ``X-API-Key``; counts against the caller's rate.
 
         Args:
-            headers: with names in lower case, or that do not care.
+            headers: with names in lower case, or case-insensitive.
 
         Raises:
             Unauthenticated: if nobody that is known.
@@ -93,7 +95,7 @@ class Access:
         return principal
 
     def identify(self, headers: Mapping[str, str]) -> Principal:
-        """Who asks, without counting.
+        """The caller, without counting the request.
 
         Raises:
             Unauthenticated: if nobody that is known.
@@ -111,7 +113,7 @@ class Access:
         return found
 
     def count(self, principal: Principal) -> None:
-        """Count one request of somebody.
+        """Count one request of a caller.
 
         Raises:
             Limited: if that is too many.
@@ -126,7 +128,7 @@ class Access:
             raise Limited("rate", None, f"ask again in {retry_after(wait)} s", retry_after_s=wait)
 
     def same(self, headers: Mapping[str, str], principal: Principal) -> bool:
-        """Whether these headers still let in who they did: keys end and are revoked while streams are open."""
+        """Whether these headers still authenticate the same caller: keys end and are revoked while streams are open."""
         try:
             return self.identify(headers) == principal
         except Unauthenticated:
@@ -134,7 +136,7 @@ class Access:
 
 
 def credentials(headers: Mapping[str, str]) -> dict[str, str]:
-    """Of some headers, those that say who asks: to be kept while a stream is open."""
+    """The headers that authenticate a caller, to be kept while a stream is open."""
     return {name: headers[name] for name in ("authorization", "x-api-key", "sec-websocket-protocol") if name in headers}
 
 

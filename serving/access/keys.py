@@ -1,9 +1,9 @@
-"""The file of API keys: made, listed and revoked by `cityloop keys`, read by the service whenever it has changed.
+"""The file of API keys: made, listed and revoked by `cityloop keys`, and read again by the service when it changes.
 
 A key is 256 random bits, shown once. The file keeps its BLAKE2b hash, salted with the key's own id. A slow hash such as
-argon2 defends words that people choose; nobody guesses 256 bits, and its 50 ms would be spent at every tick.
+argon2 protects passwords that people choose; nobody guesses 256 bits, and its 50 ms would be spent at every tick.
 
-The file is replaced as a whole, so whoever reads it sees the old keys or the new ones, and only its owner may open it.
+The file is replaced as a whole, so a reader sees either the old keys or the new ones. Only its owner may open it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ TOKEN = re.compile(r"cl_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 """A key: a name for scanners to find it by, its id, and 256 random bits."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
-"""What a key may be called."""
+"""Allowed names of keys."""
 
 LONGEST_H = 100 * 365 * 24
 """Longest life of a key that has an end, in hours."""
 
 _NEVER = bytes(32)
-"""The hash of no token."""
+"""A hash that no token has."""
 
 
 class Key(BaseModel):
@@ -113,17 +113,17 @@ def create_key(
 
     Args:
         path: the file of keys.
-        name: who it is for, as the audit log will say.
-        grants: what it may do.
-        life_s: how long it is accepted; None: until it is revoked.
+        name: of its holder, for the audit log.
+        grants: its roles and places.
+        life_s: seconds for which it is accepted; None: until it is revoked.
         rate_s: requests a second, if not the service's.
         burst: requests at once, if not the service's.
 
     Returns:
-        The key, which is nowhere else, and what is kept of it.
+        The key, which is stored nowhere else, and its entry in the file.
 
     Raises:
-        CityloopError: if the name is taken or cannot be one, the rate is none, or the file cannot be used.
+        CityloopError: if the name is taken or not allowed, the rate is invalid, or the file cannot be used.
     """
     if rate_s is not None and not 0 < rate_s < math.inf:
         raise CityloopError(f"rate is {rate_s}: give requests a second, above 0")
@@ -171,7 +171,7 @@ def parse_grants(texts: Sequence[str]) -> list[Grant]:
     """Grants as people write them: ``act:drainage/estuary``, ``read:*/*``, ``operate:transit``.
 
     Raises:
-        CityloopError: if one is none.
+        CityloopError: if one is invalid.
     """
     grants = []
     for text in texts:
@@ -194,7 +194,7 @@ def parse_life(text: str) -> float | None:
     """A time as people write it, in seconds: ``12h``, ``90d``, ``4w``, ``1y``; None for ``never``.
 
     Raises:
-        CityloopError: if it is none.
+        CityloopError: if it is invalid.
     """
     if text == "never":
         return None
@@ -206,7 +206,7 @@ def parse_life(text: str) -> float | None:
 
 
 def hash_of(ident: str, token: str) -> bytes:
-    """What is kept of a key."""
+    """The hash of a key that the file keeps."""
     return hashlib.blake2b(token.encode(), digest_size=32, salt=bytes.fromhex(ident), person=b"cityloop key").digest()
 
 
@@ -247,7 +247,7 @@ class KeyFile:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the file since it was last read well, if anything."""
+        """Fault of the file since it was last read well; None if there is none."""
         self._file.look()
         return self._file.problem
 
@@ -257,7 +257,7 @@ class KeyFile:
         return self._file.look() is None
 
     def principal(self, token: str) -> Principal | None:
-        """Whose token it is; None if nobody's, or if its time is over."""
+        """The holder of a token; None if it is unknown or has expired."""
         known = self._file.look() or {}
         match = TOKEN.fullmatch(token)
         ident = match[1] if match else "0" * 16

@@ -1,4 +1,4 @@
-"""How much one caller may ask: token buckets by name, and how deep a body may be nested."""
+"""Limits of one caller: token buckets by name, and the nesting depth of a body."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_DEPTH = 16
 """Deepest nesting of a body; a tick has three levels."""
 
 MAX_BUCKETS = 10_000
-"""Callers whose buckets are kept; whoever has been silent longest gets a full one again."""
+"""Number of callers whose buckets are kept; the one that has been silent longest gets a full one again."""
 
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
@@ -21,7 +21,7 @@ class Buckets:
     """A token bucket for every name: ``rate_s`` requests a second in the long run, ``burst`` of them at once.
 
     Args:
-        clock: seconds that never go back.
+        clock: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MAX_BUCKETS):
@@ -47,7 +47,7 @@ class Buckets:
 
 
 def _count(body: bytes, mark: bytes, most: int) -> int:
-    """How often a byte is there, counted to one more than matters: `bytes.find` is far faster than `bytes.count`."""
+    """Count of a byte, up to one more than matters: `bytes.find` is far faster than `bytes.count`."""
     at = -1
     for found in range(most + 1):
         at = body.find(mark, at + 1)
@@ -57,7 +57,7 @@ def _count(body: bytes, mark: bytes, most: int) -> int:
 
 
 def too_deep(body: bytes, most: int = MAX_DEPTH) -> bool:
-    """Whether JSON is nested more than ``most`` levels deep; says nothing about whether it is JSON.
+    """Whether JSON is nested more than ``most`` levels deep; whether it is valid JSON is not checked.
 
     Few brackets cannot be deep, and a tick has one a column: most bodies are only counted.
     """

@@ -1,4 +1,4 @@
-"""Who may do what, as plain records: roles, grants by system and site, and why somebody is not let in."""
+"""Principals as plain records: roles, grants by system and site, and the settings of access."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Grant(BaseModel):
         return self.role >= role and fnmatchcase(system, self.system) and fnmatchcase(site, self.site)
 
     def plain(self) -> dict[str, str]:
-        """As it stands in files and tokens."""
+        """The form in files and tokens."""
         return {"role": self.role.name.lower(), "system": self.system, "site": self.site}
 
 
@@ -71,8 +71,8 @@ class Principal:
 
     Attributes:
         name: for the audit log.
-        grants: what it may do.
-        rate_s, burst: how often it may ask; None: as the service is set.
+        grants: its roles and places.
+        rate_s, burst: rate of its requests; None: the service's setting.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Principal:
     burst: float | None = None
 
     def may(self, role: Role, system: str = "", site: str = "") -> bool:
-        """Whether it may do at a place what a role does; without a place: to the service as a whole."""
+        """Whether it has a role at a place; without a place: for the service as a whole."""
         return _may(self.grants, role, system or ALL, site or ALL)
 
 
@@ -91,7 +91,7 @@ def _may(grants: tuple[Grant, ...], role: Role, system: str, site: str) -> bool:
 
 
 ANYBODY = Principal("anonymous", (Grant(role=Role.ADMINISTER),))
-"""Everybody, where the service is open."""
+"""The caller of an open service."""
 
 
 class JwtSettings(Frozen):
@@ -128,7 +128,7 @@ class AccessSettings(Frozen):
 
 
 def read_secret_file(path: Path, what: str) -> bytes:
-    """A file that nobody else on the machine may open.
+    """Read a file that no other user of the machine may open.
 
     Raises:
         CityloopError: if it cannot be read, or others may read it.
@@ -145,7 +145,7 @@ def read_secret_file(path: Path, what: str) -> bytes:
 
 
 def problem_unquoted(error: ValidationError) -> str:
-    """Where pydantic's first complaint is and what it says, without the value: it may be a secret."""
+    """Place and text of pydantic's first error, without the value, which may be a secret."""
     one: Any = error.errors(include_input=False, include_url=False)[0]
     told = one["msg"].removeprefix("Value error, ")
     return f"{'.'.join(map(str, one['loc']))}: {told}" if one["loc"] else told

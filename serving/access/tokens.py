@@ -18,10 +18,10 @@ from serving.access.principal import Grant, JwtSettings, Principal, problem_unqu
 from serving.access.watched import WatchedFile
 
 MIN_SECRET = 32
-"""Bytes of a secret, as RFC 7518, section 3.2, asks of HS256."""
+"""Least bytes of a secret, as RFC 7518, section 3.2, asks of HS256."""
 
 MIN_RSA_BITS = 2048
-"""Of an RSA key, as RFC 7518, section 3.3, asks."""
+"""Least bits of an RSA key, as RFC 7518, section 3.3, asks."""
 
 MAX_NAME = 64
 """Longest name of a holder."""
@@ -35,7 +35,7 @@ class _JwkSet(BaseModel):
 
 @dataclass(frozen=True)
 class TokenKey:
-    """What signatures are checked with: a secret or a public key.
+    """A key to check signatures with: a secret or a public key.
 
     Attributes:
         ident: its ``kid`` (RFC 7515, section 4.1.4); None: it has none, and is tried for every token.
@@ -58,7 +58,7 @@ class Tokens:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the file of the key since it was last read well, if anything."""
+        """Fault of the file of the key since it was last read well; None if there is none."""
         self._file.look()
         return self._file.problem
 
@@ -68,7 +68,7 @@ class Tokens:
         return self._file.look() is None
 
     def principal(self, token: str) -> Principal | None:
-        """Whose token it is; None if it is not accepted."""
+        """The holder of a token; None if it is not accepted."""
         claims = self._claims(token)
         if claims is None:
             return None
@@ -85,7 +85,7 @@ class Tokens:
         return Principal(f"jwt:{name}", grants)
 
     def _claims(self, token: str) -> dict[str, Any] | None:
-        """What a token says, if one of the keys signed it."""
+        """The claims of a token, if one of the keys signed it."""
         import jwt
 
         s = self._settings
@@ -152,7 +152,7 @@ def _pem(path: Path, content: bytes, algorithm: str) -> TokenKey:
 
     try:
         key = load_pem_public_key(content)
-    except Exception:  # what cryptography raises of its own is of many kinds
+    except Exception:  # cryptography raises errors of many kinds
         raise CityloopError(f"key of tokens {path} is no public key in PEM, and no JWK Set: give one") from None
     try:
         PyJWS().get_algorithm_by_name(algorithm).prepare_key(key)

@@ -1,4 +1,4 @@
-"""A file that says who is let in, looked at again as soon as it is another one."""
+"""A file that lists who is let in, read again as soon as it has changed."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Generic, TypeVar
 
 from envs.core.errors import CityloopError
 
-log = logging.getLogger("cityloop.access")
+LOGGER = logging.getLogger("cityloop.access")
 
 Content = TypeVar("Content")
 
 
 class WatchedFile(Generic[Content]):
-    """What a file holds now.
+    """The present content of a file of keys.
 
-    One that is gone lets nobody in. One that has been spoilt leaves what it held before in force, and says so: a slip
-    of the pen must not take a city's plants away from their policies.
+    A file that is gone lets nobody in. A file that cannot be read any more leaves its last content in force, and
+    reports the fault: a typing error must not take a city's plants away from their policies.
 
     Args:
         path: of the file.
         read: makes its content, or raises `CityloopError`.
-        what: it is called so in messages.
+        what: its name in messages.
 
     Attributes:
-        content: what was read; None if the file is gone.
-        problem: what is wrong with it since it was last read well, if anything.
+        content: as last read; None if the file is gone.
+        problem: its fault since it was last read well; None if there is none.
 
     Raises:
         CityloopError: if the file cannot be used at the start.
@@ -53,15 +53,15 @@ class WatchedFile(Generic[Content]):
         else:
             try:
                 self.content, self.problem = self._read(self._path), None
-                log.info("%s was read again: %s", self._what, self._path)
+                LOGGER.info("%s was read again: %s", self._what, self._path)
             except CityloopError as error:
                 self.problem = f"{error}; what it held before it was changed holds"
         if self.problem:
-            log.error(self.problem)
+            LOGGER.error(self.problem)
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:
-    """What differs as soon as the file does."""
+    """A mark that changes whenever the file does."""
     try:
         found = path.stat()
     except OSError:

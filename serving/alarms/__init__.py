@@ -1,1 +1,1 @@
-"""Alarms as a control room knows them (ISA-18.2, EEMUA 191): few, each with a priority, seen and gone again."""
+"""Alarms by the rules of control rooms (ISA-18.2, EEMUA 191): few, prioritised, acknowledged, returning."""

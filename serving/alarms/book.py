@@ -1,7 +1,8 @@
-"""The alarms that stand, and what people did to them. Plain state, no clock of its own, written whole after changes.
+"""The book of standing alarms and what operators did to them: plain state without a clock, written whole after changes.
 
 An alarm is raised, acknowledged by somebody, and returns when its cause has gone. It stays in the book until both have
-happened. Shelved ones are silent until a time. Alarms of one site that come soon after each other are one incident.
+happened. A shelved alarm is silent until a given time. Alarms of one site that come soon after each other are one
+incident.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from envs.core.conditions import Condition, Priority
 from envs.core.files import write_bytes
 from envs.core.frozen import first_problem
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 State = Literal["raised", "acknowledged", "returned"]
 """Raised: it holds, nobody has seen it. Acknowledged: it holds. Returned: it holds no more, nobody has seen it."""
@@ -29,19 +30,19 @@ INCIDENT_S = 300.0
 """An alarm belongs to the incident of its site's last one within this time, or while one of it still holds."""
 
 RATE_S = 600.0
-"""Alarms are counted over this time: EEMUA 191 asks for less than one."""
+"""Seconds over which alarms are counted: EEMUA 191 asks for less than one."""
 
 COURSE_S = 24 * 3600.0
-"""How far back it is known when alarms came."""
+"""Seconds for which the times of alarms are kept."""
 
 LONGEST_SHELF_S = 8 * 3600.0
-"""A shift: nothing is out of sight for longer."""
+"""Longest time of shelving, in seconds: a shift."""
 
 Happening = Literal["raised", "returned", "acknowledged", "shelved", "unshelved"]
-"""What becomes of an alarm: by itself the first two, by a person the others."""
+"""Changes of an alarm: the first two by itself, the others by a person."""
 
-Told = Callable[["Alarm", Happening, str | None], None]
-"""Told of an alarm that changed: the alarm as it is then, what became of it, and who did it; None: nobody."""
+OnChange = Callable[["Alarm", Happening, str | None], None]
+"""Called when an alarm changes, with the alarm, the change, and the person behind it; None: nobody."""
 
 ORDER = {"high": 0, "medium": 1, "low": 2}
 
@@ -84,8 +85,8 @@ class Alarm(BaseModel):
 
 
 def urgency(alarm: Alarm, now_s: float) -> tuple[bool, bool, int, bool, float]:
-    """A key to sort alarms by, what needs a person first: nobody's before known ones, then by priority, what still
-    holds before what is over, and the newest.
+    """Sort key of alarms by need for a person: unacknowledged ones first, then by priority, then those that still hold
+    before those that are over, then the newest.
     """
     shelved = (alarm.shelved_until_s or 0.0) > now_s
     over = alarm.state == "returned"
@@ -108,12 +109,12 @@ class NoSuchAlarm(KeyError):
 
 
 class AlarmBook:
-    """All alarms that stand.
+    """The book of all standing alarms.
 
     Args:
-        path: where they are kept over restarts; None: nowhere. What is not there yet is taken from the files beside it,
-            the newest that tells of a site: services are begun with other sites, or shared out otherwise.
-        changed: see `Told`.
+        path: file that keeps them over restarts; None: none. Alarms of sites that it lacks are taken from the files
+            beside it, the newest that has the site: a service may start with other sites or other shards.
+        changed: see `OnChange`.
         first, step: its alarms have the numbers ``first``, ``first + step``, …: no two of several books have one.
         sites: (system, site) of those whose alarms they are; none: all that are in its own file.
     """
@@ -121,7 +122,7 @@ class AlarmBook:
     def __init__(
         self,
         path: Path | None = None,
-        changed: Told = lambda *_: None,
+        changed: OnChange = lambda *_: None,
         first: int = 1,
         step: int = 1,
         sites: Sequence[tuple[str, str]] = (),
@@ -135,11 +136,11 @@ class AlarmBook:
         self._came: deque[float] = deque(kept.came, maxlen=10_000)
 
     def all(self, now_s: float) -> list[Alarm]:
-        """Every alarm, what needs a person first."""
+        """Every alarm, in the order of `urgency`."""
         return sorted(self._alarms.values(), key=lambda alarm: urgency(alarm, now_s))
 
     def standing(self, system: str, site: str) -> dict[str, Condition]:
-        """What holds at a site as far as the book knows, by key."""
+        """Conditions of a site that hold by the book, by key."""
         mine = [a for a in self._alarms.values() if (a.system, a.site) == (system, site) and a.returned_s is None]
         return {alarm.key: Condition(alarm.key, alarm.priority, alarm.text, alarm.place) for alarm in mine}
 
@@ -163,7 +164,7 @@ class AlarmBook:
         return counts
 
     def hold(self, system: str, site: str, held: dict[str, Condition], now_s: float) -> None:
-        """Say what holds at a site now: new conditions are raised, those that are gone return."""
+        """Update the conditions of a site: new ones are raised, those that are gone return."""
         hushed = set()
         for key, condition in held.items():
             place, worse = (system, site, key), self._alarms.get((system, site, condition.beneath))
@@ -229,7 +230,7 @@ class AlarmBook:
         raise NoSuchAlarm(number)
 
     def acknowledge(self, number: int, who: str, now_s: float) -> Alarm:
-        """Somebody has seen it; one whose cause has gone leaves the book.
+        """Acknowledge an alarm; one whose cause has gone leaves the book.
 
         Raises:
             NoSuchAlarm: if it is not there.
@@ -246,7 +247,7 @@ class AlarmBook:
         return alarm
 
     def shelve(self, number: int, who: str, reason: str, seconds: float, now_s: float) -> Alarm:
-        """Keep it out of sight for a time, `LONGEST_SHELF_S` at most; 0 seconds bring it back.
+        """Shelve an alarm for a time, `LONGEST_SHELF_S` at most; 0 seconds bring it back.
 
         Raises:
             NoSuchAlarm: if it is not there.
@@ -265,7 +266,7 @@ class AlarmBook:
         self._changed(alarm, what, who)
 
     def unwritten(self) -> bytes | None:
-        """The book as it is to be written; None: nothing has changed since this was asked last, or it is not kept."""
+        """The book's content for writing; None: nothing has changed since the last call, or there is no file."""
         if self._path is None or not self._altered:
             return None
         self._altered = False
@@ -274,23 +275,23 @@ class AlarmBook:
         return orjson.dumps(kept.model_dump())
 
     def write(self, content: bytes) -> None:
-        """Write what `unwritten` gave, however long the disk takes."""
+        """Write the content from `unwritten`, however long the disk takes."""
         assert self._path is not None
         try:
             write_bytes(self._path, content)
         except OSError as error:
             if not self._unwritable:
                 why = error.strerror
-                log.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
+                LOGGER.error("alarms: %s cannot be written (%s); they will not outlive this process", self._path, why)  # noqa: TRY400
             self._altered = self._unwritable = True  # to be tried again
         else:
             if self._unwritable:
-                log.warning("alarms: %s can be written again", self._path)
+                LOGGER.warning("alarms: %s can be written again", self._path)
             self._unwritable = False
 
 
 def _gathered(path: Path, sites: Sequence[tuple[str, str]]) -> _Kept:
-    """What the files of a folder tell of some sites; numbers go on from the last in any of them."""
+    """Alarms of some sites from the files of a folder; numbers continue from the last in any of them."""
     open_sites = set(sites)
     books = {other: _read(other) for other in sorted(path.parent.glob("*.json"), key=_written_ns, reverse=True)}
     alarms = []
@@ -319,5 +320,5 @@ def _read(path: Path | None) -> _Kept:
         with suppress(OSError):
             path.replace(aside)
         why = error.strerror if isinstance(error, OSError) else first_problem(error)
-        log.warning("alarms in %s cannot be read (%s): they begin anew; it is kept as %s", path, why, aside.name)
+        LOGGER.warning("alarms in %s cannot be read (%s): they begin anew; it is kept as %s", path, why, aside.name)
         return _Kept()

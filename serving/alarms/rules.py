@@ -1,7 +1,7 @@
-"""What becomes an alarm, and after how long: from the decisions of a site, and from their absence.
+"""Rules for raising alarms from the decisions of a site, from changes at it, and from the absence of ticks.
 
-A condition must be gone for some ticks and seconds before it returns, and hold for some ticks before it is raised,
-unless it is of high priority, so that what flickers does not ring.
+A condition must be gone for some ticks and seconds before it returns. It must hold for some ticks before it is raised,
+unless it is of high priority. A flickering condition therefore does not ring.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from envs.core.conditions import Condition
 from envs.core.readings import Readings
 from envs.core.registry import get_system
-from serving.events import Change, Decision, Structure
+from serving.events import Decision, SiteChange, Structure
 
 RAISE_TICKS, RETURN_TICKS, RETURN_S = 3, 3, 10.0
 """Ticks that a condition must hold; ticks and seconds that it must be gone."""
@@ -28,21 +28,21 @@ SILENT_PERIODS, SILENT_S = 3.0, 5.0
 """A site is silent after so many of its own periods without a tick, and after so many seconds at least."""
 
 TOLD = 3
-"""Gaps between ticks that tell a site's own period: of fewer, one may be a pause, or a tick out of turn."""
+"""Number of gaps between ticks that give a site's period: among fewer, one may be a pause, or a tick out of turn."""
 
 STRUCTURE = ("damage", "deaf")
-"""Conditions that a building's monitor tells, and no tick."""
+"""Conditions from structural monitors, not from ticks."""
 
-Plant = Callable[[Readings, float], Iterable[Condition]]
-"""The readings of a tick, and the plant's clock in seconds → what holds at the plant."""
+PlantConditions = Callable[[Readings, float], Iterable[Condition]]
+"""The readings of a tick, and the plant's clock in seconds → conditions that hold at the plant."""
 
 
 SENSOR = re.compile(r"\w+\[\d+\] \([^)]*\)")
-"""How a finding begins that is about one sensor: column, place, and whose it is."""
+"""Beginning of a finding about one sensor: column, index, and owner."""
 
 
 def key_of(finding: str) -> str | None:
-    """What a finding of the input checks is about, whatever the numbers in it; None: it only counts others."""
+    """Key of a finding of the input checks, without its numbers; None: the finding only counts others."""
     if (sensor := SENSOR.match(finding)) is not None:
         return f"sensor:{sensor.group()}"
     if finding.startswith("observations beyond"):
@@ -55,15 +55,17 @@ def key_of(finding: str) -> str | None:
 
 
 class SiteRules:
-    """What holds at one site.
+    """Conditions that hold at one site.
 
     Args:
-        plant: tells the plant's own conditions from the readings of a tick.
-        standing: what held when the last process ended, by key: it stands until ticks and windows show otherwise.
-        interval_s: usual time between two ticks, for as long as they have not told the site's own.
+        plant: gives the plant's own conditions from the readings of a tick.
+        standing: conditions when the last process ended, by key: they stand until ticks and windows show otherwise.
+        interval_s: usual time between two ticks, until the site's own is known from ticks.
     """
 
-    def __init__(self, plant: Plant, standing: Mapping[str, Condition] | None = None, interval_s: float = 1.0):
+    def __init__(
+        self, plant: PlantConditions, standing: Mapping[str, Condition] | None = None, interval_s: float = 1.0
+    ):
         self._plant, self._interval_s = plant, interval_s
         before = standing or {}
         self._structure = {key: condition for key, condition in before.items() if key in STRUCTURE}
@@ -75,7 +77,7 @@ class SiteRules:
         self._last_s: float | None = None
 
     def decided(self, decision: Decision, heard_s: float) -> dict[str, Condition]:
-        """What holds after a decision, by key; ``heard_s`` is when it was heard of, by a clock that nobody sets."""
+        """Conditions after a decision, by key; ``heard_s`` is its arrival here in monotonic seconds."""
         if self._last_s is not None:
             self._periods_s.append(max(heard_s - self._last_s, 0.0))
         self._last_s = heard_s
@@ -97,9 +99,9 @@ class SiteRules:
         self._held.pop("silent", None)
         return self._held | self._structure
 
-    def changed(self, change: Change) -> dict[str, Condition]:
-        """What holds after a change. A canary that the service took out of charge has left, and the champion decides:
-        that is told at once, and returns by itself, as no later tick shows it.
+    def changed(self, change: SiteChange) -> dict[str, Condition]:
+        """Conditions after a change. A canary that the service took out of charge has left, and the champion decides:
+        that rings at once, and returns by itself, as no later tick shows it.
         """
         if change.what == "rollback" and change.detail.get("role") == "canary":
             text = f"canary {change.detail['from']} left, {change.detail['to']} decides: {change.reason}"
@@ -109,14 +111,14 @@ class SiteRules:
         return self._held | self._structure
 
     def waited(self, now_s: float) -> dict[str, Condition]:
-        """What holds when nobody has asked for a while; by the same clock."""
+        """Conditions after some time without ticks; by the same clock."""
         if self._last_s is not None and now_s - self._last_s > self.patience_s:
             text = f"no tick for {now_s - self._last_s:.0f} s: nothing is known of the plant, and nothing is decided"
             self._held["silent"] = Condition("silent", "high", text)
         return self._held | self._structure
 
     def listened(self, heard: Structure) -> dict[str, Condition]:
-        """What holds after a window of a building's monitor: it counts how often by itself, so nothing waits here."""
+        """Conditions after a window of a structural monitor, which counts repetitions itself, so nothing waits here."""
         report, self._structure = heard.report, {}
         if report["alarm"] == "alarm":
             place = f"s{report['location']}" if report["location"] else ""
@@ -128,7 +130,7 @@ class SiteRules:
 
     @property
     def patience_s(self) -> float:
-        """How long nothing may be heard."""
+        """Seconds without ticks until the site counts as silent."""
         if not self._periods_s:
             return float("inf")
         period_s = median_low(self._periods_s) if len(self._periods_s) >= TOLD else self._interval_s
@@ -152,7 +154,7 @@ class SiteRules:
 
 
 def _damage(report: Mapping[str, Any]) -> str:
-    """What an alarm of damage says; the whole of it is the report's recommendation."""
+    """Text of an alarm of damage; the report's recommendation has all of it."""
     if report["location"] is None:  # the last window is not unusual, or was not heard
         return "the health monitor's alarm of earlier windows stands: have the building inspected"
     lost = 100 * (1 - report["storeys"][report["location"] - 1]["share"])

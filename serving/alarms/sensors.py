@@ -1,4 +1,4 @@
-"""Sensors that have fallen silent: they told something once, and have told nothing for a while.
+"""Detection of sensors that have fallen silent: they sent values once, and have sent none for a while.
 
 A plant that sends null for a sensor decides as safely as it can without it, and input checks find nothing wrong with
 that. Somebody has to mend the sensor all the same.
@@ -20,13 +20,13 @@ MUTE_S = 60.0
 
 
 class SilentSensors:
-    """Tells which of a site's sensors have fallen silent.
+    """Finds sensors of a site that have fallen silent.
 
-    A sensor that has never told anything may not exist, so nothing is said of it.
+    A sensor that has never sent a value may not exist, and is left out.
 
     Args:
-        site: whose.
-        standing: what held when the last process ended, by key: these sensors had told something before that.
+        site: of the sensors.
+        standing: conditions when the last process ended, by key: these sensors had sent values before.
     """
 
     def __init__(self, site: Site, standing: Mapping[str, Condition] | None = None):
@@ -40,11 +40,11 @@ class SilentSensors:
         self._now_s = -np.inf
 
     def conditions(self, readings: Readings, time_s: float) -> Iterator[Condition]:
-        """What is silent now, one condition for all that one place tells.
+        """Conditions of silent sensors, one for all sensors of a place.
 
         Args:
             readings: as the plant sent them.
-            time_s: the plant's clock; where it goes back, a new episode begins, and with it everybody's patience.
+            time_s: the plant's clock; where it goes back, a new episode begins, and the waiting begins anew.
         """
         tells = ~np.isnan(np.concatenate([readings[name] for name in self._names])) if self._names else self._told
         if time_s < self._now_s:

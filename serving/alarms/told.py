@@ -1,4 +1,4 @@
-"""The alarms of a service as somebody asks for them, whichever processes keep them."""
+"""Alarms as they are listed for a caller, merged from all processes that keep some."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from serving.alarms.book import Alarm, urgency
 
 
 class AlarmsTold(NamedTuple):
-    """What is told of alarms.
+    """Listed alarms with their rates.
 
     Attributes:
-        alarms: those that stand, what needs a person first.
-        rate: how many came in the last ten minutes.
-        course: how many came in every ten minutes until now, the oldest first.
+        alarms: the standing ones, in the order of `urgency`.
+        rate: number raised in the last ten minutes.
+        course: numbers raised in every ten minutes until now, the oldest first.
     """
 
     alarms: list[Alarm]
@@ -25,7 +25,7 @@ class AlarmsTold(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[AlarmsTold]) -> AlarmsTold:
-        """What several processes tell as one: their alarms in order, their counts added, the last beside the last."""
+        """Lists of several processes as one: alarms in order, counts added, aligned at the last."""
         now_s = time.time()
         alarms = sorted((alarm for part in parts for alarm in part.alarms), key=lambda alarm: urgency(alarm, now_s))
         columns = zip_longest(*(part.course[::-1] for part in parts), fillvalue=0)

@@ -1,4 +1,4 @@
-"""Keeps the book of alarms from what happens: a sink with a thread of its own, so that no answer waits for it."""
+"""Raises alarms from events: a sink with a thread of its own, so that no answer waits for it."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from envs.core.conditions import Condition
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
-from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, Told
-from serving.alarms.rules import STRUCTURE, Plant, SiteRules
+from serving.alarms.book import Alarm, AlarmBook, NoSuchAlarm, OnChange
+from serving.alarms.rules import STRUCTURE, PlantConditions, SiteRules
 from serving.alarms.sensors import SilentSensors
 from serving.alarms.told import AlarmsTold
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 QUEUE = 1000
 """Events that may wait while decisions still find room: what one of them says, the next one says anew. Nothing else is
 told twice, and nothing else is many."""
 
 LOOK_S = 0.5
-"""How often silence is looked for."""
+"""Seconds between checks for silent sites."""
 
 GATHER_S = 0.02
-"""What comes soon after an event is looked at together with it: waking up for each would cost more than the look."""
+"""Seconds for which events are gathered and looked at together: waking up for each would cost more than the look."""
 
 
 class AlarmWatch:
     """A `Sink` that raises alarms.
 
     Args:
-        sites: whose.
-        path: where alarms are kept over restarts; None: nowhere.
-        changed: see `Told`; called in the watch's thread, or in that of who acknowledges or shelves.
+        sites: of the alarms.
+        path: file that keeps alarms over restarts; None: none.
+        changed: see `OnChange`; called in the watch's thread, or in that of the caller who acknowledges or shelves.
         clock: wall clock, seconds since 1970.
         numbers: see `AlarmBook`.
-        listening: (system, site) of buildings with a monitor: what it told last stands over a restart.
-        steady: seconds that never go back: silence is no matter of what the wall clock is set to.
+        listening: (system, site) of buildings with a monitor, whose last conditions stand over a restart.
+        steady: monotonic seconds, for silence, which does not depend on the wall clock.
 
     Attributes:
         book: of all alarms; `lock` is held while it is looked at.
@@ -54,7 +54,7 @@ class AlarmWatch:
         self,
         sites: Sequence[Site],
         path: Path | None = None,
-        changed: Told = lambda *_: None,
+        changed: OnChange = lambda *_: None,
         clock: Callable[[], float] = time.time,
         numbers: tuple[int, int] = (1, 1),
         listening: Container[tuple[str, str]] = (),
@@ -97,16 +97,16 @@ class AlarmWatch:
                 try:
                     self.take(event)
                 except Exception:
-                    log.exception("alarms: an event could not be looked at")
+                    LOGGER.exception("alarms: an event could not be looked at")
             if time.monotonic() - looked_s >= LOOK_S:
                 try:
                     self.look()
                 except Exception:
-                    log.exception("alarms: silence could not be looked for")
+                    LOGGER.exception("alarms: silence could not be looked for")
                 looked_s = time.monotonic()
 
     def _gathered(self) -> Iterator[Event | None]:
-        """What has come, once something has; nothing after so long a silence that it is time to look for others."""
+        """Events that have come, once there are some; none after `LOOK_S` without any."""
         with suppress(Empty):
             first = self._events.get(timeout=LOOK_S)
             yield first
@@ -123,7 +123,7 @@ class AlarmWatch:
             held = rules.decided(event, self._steady())
         elif isinstance(event, Structure):
             held = rules.listened(event)
-        elif isinstance(event, Change):
+        elif isinstance(event, SiteChange):
             held = rules.changed(event)
         else:
             return
@@ -132,15 +132,15 @@ class AlarmWatch:
         self._write()
 
     def _write(self) -> None:
-        """Let the book outlive the process; the event loop waits for `lock`, so no disk is waited for under it."""
+        """Write the book to disk, outside of `lock`, for which the event loop waits."""
         with self._writing:
             with self.lock:
                 content = self.book.unwritten()
             if content is not None:
                 self.book.write(content)
 
-    def told(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
-        """The alarms of the sites that are wanted, and how often alarms came at all of them."""
+    def listed(self, wanted: Callable[[str, str], bool]) -> AlarmsTold:
+        """The alarms of the wanted sites, and the rate of alarms at all sites."""
         with self.lock:
             now_s = self._clock()
             found = [alarm.model_copy() for alarm in self.book.all(now_s) if wanted(alarm.system, alarm.site)]
@@ -175,8 +175,8 @@ class AlarmWatch:
         self._write()
 
 
-def plant_of(site: Site, standing: Mapping[str, Condition] | None = None) -> Plant:
-    """What tells a site's own conditions from its readings, and which of its sensors have fallen silent.
+def plant_of(site: Site, standing: Mapping[str, Condition] | None = None) -> PlantConditions:
+    """A function from readings to a site's own conditions, silent sensors included.
 
     Args:
         site: whose.

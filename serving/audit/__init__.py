@@ -1,4 +1,4 @@
-"""The audit log: every decision and every change, chained, so that what was done, and why, can be shown afterwards.
+"""The audit log: every decision and every change, chained, so that actions and their reasons can be shown afterwards.
 
 `AuditLog` writes (`log`, `writer`), `verify` checks, `query` reads, `replay` decides everything once more.
 """

@@ -1,8 +1,8 @@
-"""Anchors: where a chain stood, kept outside it. Only with one can it be seen that the chain's end was cut off.
+"""Anchors: the position of a chain, kept outside it. Only an anchor shows that the chain's end was cut off.
 
 An anchor is a small JSON file that is replaced whole after every sync: chain, number and hash of the last record that
 is safely on disk, signed if there is a key. Whoever can replace both the log and the anchor can still go back to an
-older pair of them; so keep anchors on another disk, or heads (`cityloop audit head`) with somebody else.
+older pair of them. Keep anchors on another disk, or heads (`cityloop audit head`) with somebody else.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from serving.access.principal import read_secret_file
 from serving.audit.chain import Head
 
 FILE = "anchor.json"
-"""Name of a chain's anchor beside its segments; in a folder of anchors it is called after the chain."""
+"""Name of a chain's anchor beside its segments; in a folder of anchors it is named after the chain."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where a chain stood.
+    """Position of a chain at some time.
 
     Attributes:
         chain: its name.
         head: its last record.
-        at_s: when, seconds since 1970.
+        at_s: of the anchor, seconds since 1970.
         signature: Ed25519 over the rest; None: not signed.
     """
 
@@ -63,7 +63,7 @@ class Anchor:
         """Read one.
 
         Raises:
-            CityloopError: if it cannot be read or is none.
+            CityloopError: if it cannot be read or is not an anchor.
         """
         try:
             raw = orjson.loads(path.read_bytes())
@@ -86,7 +86,7 @@ class Anchor:
 
 
 def _number(value: object) -> int:
-    """The number of a record; refuses what the log never writes, and JSON may not be able to."""
+    """The number of a record; refuses numbers that the log never writes, and JSON may not represent."""
     if type(value) is not int:
         raise ValueError
     return value
@@ -126,7 +126,7 @@ def checking_key(path: Path) -> Ed25519PublicKey:
 
 
 def _loaded(load: Callable[..., object], *arguments: object) -> object:
-    """A key, if there is one of a kind that is known, and it needs no password."""
+    """A key of a known kind that needs no password; None otherwise."""
     try:
         return load(*arguments)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -1,6 +1,6 @@
-"""The chain: one line a record, each with a SHA-256 over the hash before it and its own bytes.
+"""The hash chain: one record per line, each with a SHA-256 over the hash before it and its own bytes.
 
-A line is ``{"hash":"…","n":12,"kind":"decision",…}``. What is hashed is the 32 bytes of the hash before, then the line
+A line is ``{"hash":"…","n":12,"kind":"decision",…}``. Hashed are the 32 bytes of the hash before, then the line
 without its hash: ``{"n":12,"kind":"decision",…}``, exactly as it is written. Nothing is parsed or sorted again, so a
 line can be checked in any language with a few lines of code. The hash before record 1 is 32 zero bytes.
 """
@@ -25,10 +25,10 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 @dataclass(frozen=True)
 class Head:
-    """Where a chain stands.
+    """Present position of a chain.
 
     Attributes:
-        n: number of its last record, which is also how many there ever were.
+        n: number of its last record, which is also the count of all records ever.
         hash: of that record.
     """
 
@@ -37,7 +37,7 @@ class Head:
 
 
 EMPTY = Head()
-"""Of a chain without records."""
+"""Head of a chain without records."""
 
 
 class NotARecord(ValueError):
@@ -49,9 +49,7 @@ class Line:
     """A line, taken apart as far as checking the chain needs.
 
     Attributes:
-        hash: as it says.
-        n: number, as it says.
-        kind: as it says.
+        hash, n, kind: as the line states them.
         content: the bytes that were hashed.
     """
 
@@ -61,7 +59,7 @@ class Line:
     content: bytes
 
     def follows(self, before: bytes) -> bool:
-        """Whether the hash is right after that one."""
+        """Whether the hash is right after a given head."""
         return hashlib.sha256(before + self.content).digest() == self.hash
 
     def fields(self) -> dict[str, Any]:
@@ -73,7 +71,7 @@ class Line:
 def seal(before: Head, kind: str, fields: dict[str, Any]) -> tuple[Head, bytes]:
     """The next record: the chain's new head, and the line with its end.
 
-    What JSON has no word for becomes its ``repr``; NaN and infinities become null.
+    Values without a form in JSON become their ``repr``; NaN and infinities become null.
     """
     n = before.n + 1
     try:

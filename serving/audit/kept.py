@@ -1,7 +1,7 @@
-"""What the log keeps beside its records, called after its content: sites and bundles, to replay decisions with.
+"""Copies of sites and bundles beside the records, named after their content, to replay decisions with.
 
 A bundle may be exported anew under its old name long before anybody asks what the old one did; so the log keeps its
-own copy of each that acted. They are small, and each is kept once.
+own copy of each that acted. Bundles are small, and each is kept once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from envs.core.registry import SYSTEMS, get_system
 from envs.core.site import Site
 
 FOLDER = "kept"
-"""Where they lie in the log's folder: ``kept/sites/<sha256>.json``, ``kept/bundles/<model>-<all files>/``."""
+"""Paths of kept copies in the log's folder: ``kept/sites/<sha256>.json``, ``kept/bundles/<model>-<all files>/``."""
 
 
 _SITE = re.compile(r"[0-9a-f]{64}")
@@ -32,16 +32,16 @@ _BUNDLE = re.compile(r"([0-9a-f]{64})?-[0-9a-f]{32}")
 
 
 class Altered(CityloopError):
-    """Something kept is not what it was."""
+    """A kept copy was altered."""
 
 
 def site_file(folder: Path, sha256: str) -> Path:
-    """Where a site lies."""
+    """Path of a kept site."""
     return folder / FOLDER / "sites" / f"{sha256}.json"
 
 
 def bundle_folder(folder: Path, name: str) -> Path:
-    """Where a bundle lies."""
+    """Path of a kept bundle."""
     return folder / FOLDER / "bundles" / name
 
 
@@ -66,7 +66,7 @@ def read_bundle(source: Path) -> dict[str, bytes]:
 
 
 def keep_bundle(folder: Path, content: Mapping[str, bytes]) -> tuple[str, dict[str, str]]:
-    """Keep the files of a bundle; returns what its copy is called, and file → SHA-256.
+    """Keep the files of a bundle; returns the copy's name, and file → SHA-256.
 
     Raises:
         OSError: if it cannot be written.
@@ -80,7 +80,7 @@ def keep_bundle(folder: Path, content: Mapping[str, bytes]) -> tuple[str, dict[s
 
 
 def sha256_of(content: bytes) -> str:
-    """Its SHA-256."""
+    """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -100,7 +100,7 @@ def load_site(folder: Path, system: str, sha256: str) -> Site:
 
     Raises:
         CityloopError: if it is not there.
-        Altered: if it is not what it was.
+        Altered: if it was altered.
     """
     content = read_site(folder, sha256)
     try:
@@ -115,7 +115,7 @@ def read_site(folder: Path, sha256: str) -> bytes:
 
     Raises:
         CityloopError: if it is not there.
-        Altered: if it is not what it was, or a record was altered that names it.
+        Altered: if it was altered, or a record was that names it.
     """
     _check_name(sha256, _SITE)
     path = site_file(folder, sha256)
@@ -133,7 +133,7 @@ def find_bundle(folder: Path, name: str) -> Path:
 
     Raises:
         CityloopError: if it is not there.
-        Altered: if it is not what it was, or a record was altered that names it.
+        Altered: if it was altered, or a record was that names it.
     """
     _check_name(name, _BUNDLE)
     path = bundle_folder(folder, name)

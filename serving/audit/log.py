@@ -1,8 +1,8 @@
-"""The audit log as the service sees it: a sink that takes every event at once and writes it in a thread of its own.
+"""The audit log within the service: a sink that takes every event at once and writes it in a thread of its own.
 
-Nothing that happens to the disk delays an answer. What cannot be written waits, up to a bound; what exceeds that is
-counted, and the count is chained as a ``gap`` as soon as writing works again. Until then the log says that it is
-degraded, in `AuditLog.degraded` and in the service's own log.
+Nothing that happens to the disk delays an answer. Records that cannot be written wait, up to a bound. Beyond it they
+are counted, and the count is chained as a ``gap`` as soon as writing works again. Until then the log is degraded, as
+`AuditLog.degraded` and the service's own log say.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from serving.audit.records import KINDS, to_fields
 from serving.audit.segments import compress
 from serving.audit.settings import AuditSettings
 from serving.audit.writer import MB, Item, Writer
-from serving.events import Change, Decision, Event, Shadowed
+from serving.events import Decision, Event, Shadowed, SiteChange
 
-log = logging.getLogger("cityloop.audit")
+LOGGER = logging.getLogger("cityloop.audit")
 
 BATCH = 256
 """Records that are written at once, at most."""
 
 GATHER_S = 0.005
-"""What comes soon after a record is written together with it: a write for each would cost more than the record."""
+"""Seconds for which records are gathered and written together: a write for each would cost more than the record."""
 
 RETRY_S = 0.5
 REMIND_S = 60.0
-"""How often it is repeated that the log cannot be written."""
+"""Seconds between repeated messages that the log cannot be written."""
 
 NICE = 19
-"""Compressing takes only time that nobody else needs."""
+"""Nice value of compression, which takes only idle time of the processor."""
 
 SPARE = 1000
-"""Changes that find room where decisions do not: they are few, and each counts."""
+"""Number of changes that find room where decisions do not: they are few, and each counts."""
 
 RECORD_BYTES = 2000
-"""What a record takes in memory beside the body of its tick, roughly."""
+"""Rough size of a record in memory beside the body of its tick."""
 
 
 @dataclass
@@ -84,10 +84,10 @@ _Entry = tuple[_Record, int]
 
 
 def _bundles_in(what: _Record) -> list[tuple[str, Callable[[], Path | None]]]:
-    """The bundles that a record tells of, and what finds where they lie."""
+    """The bundles that a record names, each with a function that finds its folder."""
     if isinstance(what, (Decision, Shadowed)) and what.bundle:
         return [(what.bundle, partial(kept.find_shipped, what.bundle))]
-    if isinstance(what, Change) and what.system:
+    if isinstance(what, SiteChange) and what.system:
         named = what.detail.get("bundles") or {}
         return [(sha256, partial(_bundle, ref, sha256)) for ref, sha256 in named.items() if sha256]
     return []
@@ -102,15 +102,15 @@ class AuditLog:
     """A `Sink` that chains and keeps every event; see the module and `AuditSettings`.
 
     Args:
-        folder: where the log lies; made if it does not exist. Several processes may share it.
-        settings: how it is kept.
+        folder: of the log; made if it does not exist. Several processes may share it.
+        settings: of the log.
 
     Attributes:
         folder: as given.
-        lost: records that were ever lost, by kind.
+        lost: numbers of records ever lost, by kind.
 
     Raises:
-        CityloopError: if the folder cannot be written, or the key is none.
+        CityloopError: if the folder cannot be written, or the key is invalid.
     """
 
     def __init__(self, folder: Path, settings: AuditSettings | None = None):
@@ -137,13 +137,13 @@ class AuditLog:
     def keep_site(self, site: Site, fallback: str, why: str | None = None) -> None:
         """Keep a site that is served from now on, and the name of its fallback, so that decisions can be replayed.
 
-        ``why`` says who decides there, and why, where ``policy`` was asked for.
+        ``why`` is the reason for the choice of controller, where ``policy`` was asked for.
         """
         content = site.model_dump_json().encode()
         self._take(_Site(site.system, site.name, site.hash, fallback, why, content), RECORD_BYTES + len(content))
 
     def keep_bundle(self, folder: Path) -> None:
-        """Keep a bundle that is in use from now on; those that ship are kept without being told."""
+        """Keep a bundle that is in use from now on; bundles that ship are kept without this call."""
         self._take(_Bundle(Path(folder)), RECORD_BYTES)
 
     def _take(self, what: Event | _Site | _Bundle, size: int) -> None:
@@ -164,7 +164,7 @@ class AuditLog:
                 self._queue.put((what, size))
                 return
         if first:
-            log.error("audit log: records are being lost: %s", self.degraded)
+            LOGGER.error("audit log: records are being lost: %s", self.degraded)
 
     def _lose(self, what: Event | _Site | _Bundle) -> None:
         now = time.time()
@@ -177,7 +177,7 @@ class AuditLog:
 
     @property
     def degraded(self) -> str | None:
-        """Why records cannot be written, or were lost and it is not recorded yet; None if all is well."""
+        """Reason why records cannot be written, or were lost without a record of it yet; None if all is well."""
         loss = self._loss
         if self._trouble:
             return self._trouble
@@ -194,7 +194,7 @@ class AuditLog:
 
     @property
     def status(self) -> dict[str, Any]:
-        """How the log stands, as plain data: for metrics and pages."""
+        """The state of the log, as plain data: for metrics and pages."""
         head = self._writer.head
         return {
             "chain": self._writer.chain,
@@ -206,16 +206,16 @@ class AuditLog:
         }
 
     def recent(self, wanted: Wanted, limit: int = 100) -> list[dict[str, Any]]:
-        """The last records that fit, of all chains in the folder, oldest first; see `query.recent`.
+        """The last records that match, of all chains in the folder, oldest first; see `query.recent`.
 
-        Reads files, and waits until what was recorded so far is in them, unless the log cannot be written.
+        Reads files, and waits until all records so far are in them, unless the log cannot be written.
         """
         if self.healthy:
             self.flush(1.0)
         return recent(self.folder, wanted, limit)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until everything so far is written and synced; says whether it is, and was in time."""
+        """Wait until everything so far is written and synced; returns whether it was, in time."""
         done: Future[bool] = Future()
         self._queue.put(done)
         try:
@@ -224,7 +224,7 @@ class AuditLog:
             return False
 
     def close(self) -> None:
-        """Write what waits, and end. May be called twice."""
+        """Write all waiting records, and end. May be called twice."""
         with self._lock:
             if self._closed:
                 return
@@ -234,7 +234,7 @@ class AuditLog:
         self._compressing.put(None)
         self._thread.join(10 * RETRY_S)
         if self._thread.is_alive() or self._waiting:
-            log.error("audit log: closed with %d records unwritten: %s", self._waiting, self._trouble)
+            LOGGER.error("audit log: closed with %d records unwritten: %s", self._waiting, self._trouble)
 
     def _work(self) -> None:
         end, failed, synced_s = False, False, time.monotonic()
@@ -253,11 +253,11 @@ class AuditLog:
 
     @property
     def _unsafe(self) -> bool:
-        """Whether something is yet to be synced or anchored, which a next record must not be needed for."""
+        """Whether something is yet to be synced or anchored, which must not wait for a next record."""
         return self._writer.unsynced or self._writer.unanchored is not None
 
     def _drain(self, until_s: float | None) -> tuple[list[_Entry], list[Future[bool]], bool]:
-        """What waits, whom to tell once it is synced, and whether to end; waits for the first, at most until then."""
+        """Waiting records, events to set once they are synced, and whether to end; waits for the first until a time."""
         batch: list[_Entry] = []
         told: list[Future[bool]] = []
         size = 0
@@ -278,7 +278,7 @@ class AuditLog:
         return batch, told, False
 
     def _write(self, batch: list[_Entry]) -> bool:
-        """Write a batch, however long that takes; false if the log is to end and it could not be."""
+        """Write a batch, however long that takes; false if the log is to end and it could not be written."""
         while not self._attempt(lambda: self._writer.append(self._items(batch))):
             if self._closing.wait(RETRY_S) and not self._attempt(lambda: self._writer.append(self._items(batch))):
                 return False
@@ -292,14 +292,14 @@ class AuditLog:
         return loss is None or self._write([(loss, 0)])
 
     def _attempt(self, job: Callable[[], None]) -> bool:
-        """Do something to the files; whether it could be done. Loud if not."""
+        """Call a function on the files; returns whether it succeeded, and logs failures."""
         try:
             job()
         except Exception as error:
             self._complain(error)
             return False
         if self._trouble:
-            log.warning("audit log: %s can be written again", self._writer.folder)
+            LOGGER.warning("audit log: %s can be written again", self._writer.folder)
             self._trouble = None
         return True
 
@@ -308,7 +308,7 @@ class AuditLog:
         why, now = f"{self._writer.folder} cannot be written ({reason})", time.monotonic()
         if self._trouble is None or now - self._reminded_s > REMIND_S:
             trace = None if isinstance(error, OSError) else error  # else it is a fault of the log itself
-            log.error("audit log: %s; %d records wait", why, self._waiting, exc_info=trace)
+            LOGGER.error("audit log: %s; %d records wait", why, self._waiting, exc_info=trace)
             self._reminded_s = now
         self._trouble = why
 
@@ -328,7 +328,7 @@ class AuditLog:
             except OSError:
                 raise
             except Exception:  # nothing that somebody hands over may stop the log
-                log.exception("audit log: something cannot be told")
+                LOGGER.exception("audit log: something cannot be told")
                 items.append(("unwritable", {"at_s": time.time(), "what": ascii(what)}))
         return items
 
@@ -380,4 +380,4 @@ class AuditLog:
                 except FileNotFoundError:  # it has been deleted meanwhile
                     pass
                 except OSError as error:
-                    log.warning("audit log: %s stays as it is (%s)", path, error.strerror)
+                    LOGGER.warning("audit log: %s stays as it is (%s)", path, error.strerror)

@@ -1,4 +1,4 @@
-"""What a record was made by: versions and a digest of the code, to tell another program from a fault."""
+"""Origin of records: versions and a digest of the code, to tell another program from a fault."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @cache
 def origin() -> dict[str, str]:
-    """Versions of what decides, the kind of machine, and ``code``: a digest of every source file that takes part."""
+    """Versions of deciding libraries, the kind of machine, and ``code``: a digest of all participating source files."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:

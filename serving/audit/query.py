@@ -1,4 +1,4 @@
-"""Reading a log: the last records that fit, or all of them in order, over every chain in its folder."""
+"""Reading a log over all chains in its folder: the last records that match, or all of them in order."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from serving.audit.segments import Segment, Unreadable, begun_s, list_segments
 from serving.audit.writer import CHAIN
 
 LATE_S = 60.0
-"""Records stand in the order of answers but tell when the question came: no more than the longest deadline earlier."""
+"""Records are in the order of answers but have the time of the question, earlier by the longest deadline at most."""
 
 SEARCHED_BYTES = 256_000_000
-"""How much is searched backwards for the last records, at most."""
+"""Bytes that are searched backwards for the last records, at most."""
 
 
 def chains(folder: Path) -> list[Path]:
@@ -37,12 +37,12 @@ def chains(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which records; None: whichever.
+    """Selection of records; None: any.
 
     Attributes:
         system, site: of the record.
         since, until: wall clock in seconds since 1970.
-        what: a kind of record (``decision``, ``change``, ``gap``, …) or what was changed (``promote``, …).
+        what: a kind of record (``decision``, ``change``, ``gap``, …) or of change (``promote``, …).
     """
 
     system: str | None = None
@@ -52,7 +52,7 @@ class Wanted:
     what: str | None = None
 
     def look(self, line: Line) -> dict[str, Any] | None:
-        """The record of a line if it is wanted."""
+        """The record of a line if it matches."""
         # A text within a text has its quotation marks escaped, so that this finds fields alone; most lines end here.
         for name, value in (("system", self.system), ("site", self.site)):
             if value is not None and f'"{name}":"{value}"'.encode() not in line.content:
@@ -75,10 +75,10 @@ class Wanted:
 
 
 def recent(folder: Path, wanted: Wanted, limit: int = 100) -> list[dict[str, Any]]:
-    """The last records that fit, so many at most, oldest first, each with its ``chain`` and ``hash``.
+    """The last records that match, up to a limit, oldest first, each with its ``chain`` and ``hash``.
 
     Files are read from their ends, and no further than needed. Where that is very far, a record of the kind
-    ``unsearched`` stands first and tells how far the search went.
+    ``unsearched`` comes first and has the extent of the search.
 
     Raises:
         CityloopError: if there is no log.
@@ -108,7 +108,7 @@ def _backwards(chain: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
 
 
 def records(folder: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """All records that fit, oldest first, each with its ``chain`` and ``hash``.
+    """All records that match, oldest first, each with its ``chain`` and ``hash``.
 
     Raises:
         CityloopError: if there is no log.
@@ -118,7 +118,7 @@ def records(folder: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
 
 
 def heads(folder: Path) -> dict[str, Head]:
-    """Where every chain stands: what somebody else should keep. Nothing is checked.
+    """The heads of all chains, for somebody else to keep. Nothing is checked.
 
     Raises:
         CityloopError: if there is no log.
@@ -131,7 +131,7 @@ def heads(folder: Path) -> dict[str, Head]:
 
 
 def records_of(chain: Path) -> Iterator[tuple[float, dict[str, Any]]]:
-    """All records of one chain in their order, each with the share of the chain that it ends."""
+    """All records of one chain in their order, each with the share of the chain read so far."""
     last = next((record["n"] for record in _backwards(chain, Wanted())), None)
     first, share = None, 0.0
     for record in _forwards(chain, Wanted()):

@@ -1,4 +1,4 @@
-"""Events as records: what the log writes of an event, and the event that a record tells of."""
+"""Conversion between events and the records that the log writes of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
-KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", Change: "change", Structure: "structure"}
-"""What records of events are called."""
+KINDS: dict[type[Event], str] = {Decision: "decision", Shadowed: "shadow", SiteChange: "change", Structure: "structure"}
+"""Names of the records of events."""
 
 OWN = {
     "segment": "a new file began: which code, sites and bundles are in use",
@@ -36,7 +36,7 @@ def to_fields(event: Event) -> dict[str, Any]:
 
 
 def to_event(kind: str, content: Mapping[str, Any]) -> Event:
-    """The event of a record; keys that it does not know are left out.
+    """The event of a record; unknown keys are left out.
 
     Raises:
         KeyError, TypeError: if the record lacks something.

@@ -1,7 +1,7 @@
-"""Replaying a log: every decision is made once more from what was recorded, and held against what was answered.
+"""Replaying a log: every decision is made once more from its record, and compared with the recorded answer.
 
-What a tick came to is a function of its body, of what the input checks put in, of the controller and of what that
-remembers; all of it is in the log, or kept beside it. What is not a function is taken as recorded: whether a
+The outcome of a tick is a function of its body, of the values that input checks put in, of the controller and of what
+the controller remembers; all of it is in the log, or kept beside it. Anything else is taken as recorded: whether a
 controller was late or out of charge, and what a person commanded. Such decisions are checked from there on.
 """
 
@@ -21,9 +21,9 @@ from serving.audit import kept
 from serving.audit.origin import origin
 from serving.audit.query import Wanted, chains, records_of
 from serving.audit.records import to_event
-from serving.audit.rerun import Outcome, Place
+from serving.audit.rerun import Place, Rerun
+from serving.charge.seat import Seat
 from serving.events import Decision, Event, Shadowed
-from serving.tick.seat import Seat
 
 MOST_DIFFERENCES = 100
 
@@ -32,13 +32,13 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Difference:
-    """A decision that came out otherwise.
+    """A decision with another result.
 
     Attributes:
-        chain, record: where it is recorded.
-        system, site, tick: of what.
-        step: where it first differs; see `Outcome.step`.
-        what: how, in a sentence.
+        chain, record: of the decision.
+        system, site, tick: of the decision.
+        step: the first that differs; see `Rerun.step`.
+        what: the difference, in a sentence.
     """
 
     chain: str
@@ -52,19 +52,18 @@ class Difference:
 
 @dataclass
 class Replay:
-    """What a replay found.
+    """Results of a replay.
 
     Attributes:
-        decisions: how many there were.
-        reproduced: of them, those that came out equal to the last bit, from the body to the commands; by source.
+        decisions: their number.
+        reproduced: number equal to the last bit, from the body to the commands; by source.
         given: of those, the ones whose fallback decided for a reason that is taken as recorded.
-        inferred: of those, the ones that are only equal if the controller had begun anew, which no record tells.
-        partly: why not everything of a decision could be made once more → how many; what could be, was equal.
-        different: how many came out otherwise.
-        shadows: controllers in the shadow: how many were reproduced, partly, different.
+        inferred: of those, the ones that are only equal if the controller had begun anew, which no record states.
+        partly: reason why not everything of a decision could be made once more → number; the rest was equal.
+        different: number with another result.
+        shadows: numbers of controllers in the shadow that were reproduced, partly, different.
         differences: the first of them.
-        origin: what of the code and its versions is another here than when a difference was recorded: name →
-            recorded, here.
+        origin: code and versions that differ here from those of a recorded difference: name → recorded, here.
     """
 
     decisions: int = 0
@@ -79,7 +78,7 @@ class Replay:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing came out otherwise."""
+        """Whether no decision had another result."""
         return not self.differences
 
     def to_json(self) -> dict[str, Any]:
@@ -98,13 +97,13 @@ def replay(
     """Make decisions of a log once more.
 
     Args:
-        folder: the log's.
-        wanted: which decisions count; those before them are replayed too where a controller may remember them.
+        folder: of the log.
+        wanted: decisions that count; earlier ones are replayed too where a controller may remember them.
         bundle: a bundle's folder, for decisions that it made, instead of the copy that the log keeps.
-        on_progress: told how far it is.
+        on_progress: called with the share that is done.
 
     Raises:
-        CityloopError: if there is no log, no decision in it is wanted, or the bundle is none or made none of them.
+        CityloopError: if there is no log, no decision in it is wanted, or the bundle is invalid or made none of them.
     """
     given = None if bundle is None else load_policy(bundle)
     assert given is None or isinstance(given, Policy)
@@ -139,13 +138,13 @@ class _Run:
         self._folder, self._chain, self._wanted, self._given, self._found = folder, chain, wanted, given, found
         self._sites: dict[str, dict[str, str]] = {}
         self._bundles: dict[str, str | None] = {}
-        self._places: dict[str, Place | Outcome] = {}
+        self._places: dict[str, Place | Rerun] = {}
         self._policies: dict[str, Policy] = {}
         self._origin: dict[str, str] = {}
         self.used = False
 
     def steps(self) -> Iterator[float]:
-        """The share of the chain that is done, now and then."""
+        """Replay the chain; yields the share that is done, now and then."""
         for count, (share, record) in enumerate(records_of(self._chain)):
             match record.get("kind"):
                 case "segment":
@@ -191,23 +190,23 @@ class _Run:
         if isinstance(place, Place):
             place.seated_anew(_seated(_table(detail, "after")) - _seated(_table(detail, "before")))
 
-    def _place(self, system: str, ref: str) -> Place | Outcome:
-        """The site of a record, or what that comes to: it was never told of, or what was kept of it is gone."""
+    def _place(self, system: str, ref: str) -> Place | Rerun:
+        """The site of a record, or the result if there is none: it was never recorded, or its kept copy is gone."""
         if ref not in self._places:
             kept_as = self._sites.get(ref)
             if kept_as is None:
-                return Outcome(unsure="the log does not hold its site")
+                return Rerun(unsure="the log does not hold its site")
             try:
                 site = kept.load_site(self._folder, system, kept_as["sha256"])
                 self._places[ref] = Place(
                     site, kept_as["fallback"], lambda name, sha256: self._seat(site, name, sha256)
                 )
             except CityloopError as error:
-                self._places[ref] = Outcome("site", str(error))
+                self._places[ref] = Rerun("site", str(error))
         return self._places[ref]
 
     def _seat(self, site: Site, name: str, sha256: str | None) -> Seat:
-        """A controller as the service had it.
+        """The seat of a controller as in the service.
 
         Raises:
             CityloopError: if it is unknown here, or its bundle was altered.
@@ -235,30 +234,30 @@ class _Run:
         try:
             event = to_event(record["kind"], record)
         except TypeError as error:
-            outcome = Outcome("record", f"it lacks something: {error}")
+            outcome = Rerun("record", f"it lacks something: {error}")
         else:
             outcome = self._outcome(event)
         since = self._wanted.since
         if since is None or record["at_s"] >= since:
             self._count(record, outcome)
 
-    def _outcome(self, event: Event) -> Outcome:
+    def _outcome(self, event: Event) -> Rerun:
         assert isinstance(event, (Decision, Shadowed))
         place = self._place(event.system, f"{event.system}/{event.site}")
-        if isinstance(place, Outcome):
+        if isinstance(place, Rerun):
             return place
         try:
             if isinstance(event, Shadowed):
                 return place.shadow(event)
             if event.site_hash != place.site.hash:
-                return Outcome("site", f"its hash is recorded as {event.site_hash}, kept is {place.site.hash}")
+                return Rerun("site", f"its hash is recorded as {event.site_hash}, kept is {place.site.hash}")
             if event.begins:
                 place.begin()
             return place.decide(event)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # not what the service writes
-            return Outcome("record", f"it cannot be decided once more: {type(error).__name__}: {error}")
+            return Rerun("record", f"it cannot be decided once more: {type(error).__name__}: {error}")
 
-    def _count(self, record: dict[str, Any], outcome: Outcome) -> None:
+    def _count(self, record: dict[str, Any], outcome: Rerun) -> None:
         found, decided = self._found, record["kind"] == "decision"
         if decided:
             found.decisions += 1
@@ -281,7 +280,7 @@ class _Run:
             found.origin |= {name: pair for name, pair in names.items() if pair[0] != pair[1]}
 
     def close(self) -> None:
-        """Let every controller go."""
+        """Close every controller."""
         for place in self._places.values():
             if isinstance(place, Place):
                 place.close()
@@ -289,7 +288,7 @@ class _Run:
 
 
 def _table(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A table in a record; nothing where it was altered into something else."""
+    """A table in a record; empty where it was altered into something else."""
     found = record.get(name)
     return found if isinstance(found, dict) else {}
 
@@ -299,10 +298,10 @@ def _name(found: Any) -> str | None:
 
 
 def _seated(roles: Mapping[str, Any]) -> set[str]:
-    """Who has a seat by some roles."""
+    """Controllers that have a seat by some roles."""
     return {name for role in ("champion", "challenger") if (name := _name(roles.get(role))) is not None}
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:
-    """Of a site: where it is kept, and who its fallback is."""
+    """The kept copy of a site, and its fallback."""
     return {key: str(record.get(key)) for key in ("sha256", "fallback")}

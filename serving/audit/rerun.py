@@ -1,4 +1,4 @@
-"""Deciding a recorded tick once more, step by step as the service does, and saying where the outcome first differs."""
+"""Deciding a recorded tick once more, in the steps of the service, and reporting the first difference."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from envs.core.site import Site
 from envs.core.world import Commands, Observation, Requests
 from serving.audit.kept import Altered
 from serving.charge.overrides import Override, Overrides
+from serving.charge.seat import Seat, reason_of
 from serving.checks.impute import put_in
 from serving.events import Decision, Shadowed
 from serving.tick.decide import with_rows
 from serving.tick.report import commands_of, hash_of
-from serving.tick.seat import Seat, reason_of
 from serving.wire import parse_tick
 
 REMEMBERED = 64
-"""Ticks that a record of a controller in the shadow may come after."""
+"""Number of past ticks that are remembered for records of controllers in the shadow."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a tick that was decided once more.
+class Rerun:
+    """Result of deciding a tick once more.
 
     Attributes:
-        step: where the first difference is; None if there is none. Of a tick: ``body``, ``readings``, ``requests``,
+        step: of the first difference; None if there is none. Of a tick: ``body``, ``readings``, ``requests``,
             ``commands``, ``interventions``; of a controller in the shadow: ``commands``, ``difference`` (the share of
             agents that it would have commanded otherwise), ``error``. Or in what is needed to decide at all:
             ``record`` (it lacks something), ``site``, ``bundle`` (not those that were kept).
         what: the difference, in a sentence.
-        unsure: why not everything could be decided once more; None if it could. What could be, was.
-        inferred: whether it only agrees if the controller had forgotten what was before, which no record tells.
+        unsure: reason why not everything could be decided once more; None if it could.
+        inferred: whether it only agrees if the controller had forgotten earlier ticks, which no record states.
     """
 
     step: str | None = None
@@ -48,7 +48,7 @@ class Outcome:
 
 
 class Differs(Exception):
-    """Something that is not as it is recorded."""
+    """A difference from the record."""
 
     def __init__(self, step: str, what: str):
         self.step = step
@@ -57,7 +57,7 @@ class Differs(Exception):
 
 @dataclass(frozen=True)
 class _Seen:
-    """A tick as the controllers saw it, and what was carried out."""
+    """A tick as the controllers saw it, and the commands that were carried out."""
 
     readings: Readings
     observation: Observation
@@ -66,7 +66,7 @@ class _Seen:
 
 
 class Place:
-    """One site in the hands of one process of the service: its controllers with what they remember.
+    """One site in one process of the service: its controllers with their memories.
 
     Args:
         site: the site.
@@ -81,23 +81,23 @@ class Place:
         self._seats: dict[tuple[str, str | None], Seat | CityloopError] = {}
         self._seen: dict[tuple[int, float], _Seen] = {}
         self.unsure: str | None = "records before the first are missing"
-        """Why nobody knows what the controllers remember; None where it is known."""
+        """Reason why the controllers' memories are unknown; None where they are known."""
 
     def begin(self) -> None:
-        """Every controller forgets."""
+        """Begin an episode: every controller forgets."""
         self.unsure = None
         for seat in self._seats.values():
             if isinstance(seat, Seat):
                 seat.forget()
 
     def seated_anew(self, names: Collection[str]) -> None:
-        """Controllers that somebody gave a role, and that had none until then: they come without a memory."""
+        """Controllers that were given a role and had none before: they start without a memory."""
         for (name, _), seat in self._seats.items():
             if name in names and isinstance(seat, Seat):
                 seat.forget()
 
     def _seat(self, name: str, bundle: str | None) -> Seat | CityloopError:
-        """A seat, or why there is none.
+        """A seat, or the reason why there is none.
 
         Raises:
             Differs: if its bundle was altered.
@@ -112,7 +112,7 @@ class Place:
             raise Differs("bundle", str(seat))
         return seat
 
-    def decide(self, then: Decision) -> Outcome:
+    def decide(self, then: Decision) -> Rerun:
         """Decide a tick once more."""
         try:
             readings = self._readings(then)
@@ -120,7 +120,7 @@ class Place:
                 _same_commands(
                     self.site, then.commands, {agent: {"program": then.controller} for agent in self.site.agents}
                 )
-                return Outcome()
+                return Rerun()
             mask = self._guard.mask(readings)
             observation = self._features.encode(readings, mask)
             requests, unsure, inferred = self._requests(then, readings, observation)
@@ -128,17 +128,17 @@ class Place:
             _same_commands(self.site, then.commands, self._commands(commands))
             _same("interventions", then.interventions, [change._asdict() for change in changes])
         except Differs as error:
-            return Outcome(error.step, str(error))
+            return Rerun(error.step, str(error))
         finally:
             if then.fallback_reason is not None:
                 self.unsure = f"whether the controller took part in tick {then.tick} is not recorded"
         self._seen[then.tick, then.at_s] = _Seen(readings, observation, mask, commands)
         if len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        return Outcome(unsure=unsure, inferred=inferred)
+        return Rerun(unsure=unsure, inferred=inferred)
 
     def _readings(self, then: Decision) -> Readings:
-        """What the controllers saw: the body as it is read today, and what the input checks put in."""
+        """Readings as the controllers saw them: the body as read today, with the stand-ins of the input checks."""
         try:
             tick = parse_tick(self._system, self.site, then.body)
         except ReadingError as error:
@@ -155,7 +155,7 @@ class Place:
         return readings
 
     def _requests(self, then: Decision, readings: Readings, seen: Observation) -> tuple[Requests, str | None, bool]:
-        """What is asked of the guard, or what is recorded, and why; and whether it was inferred what is remembered."""
+        """Requests to the guard, or the recorded ones with a reason; and whether the memory was inferred."""
         recorded = _array(then.requests)
         seat = self._seat(then.controller, then.bundle)
         if isinstance(seat, CityloopError):
@@ -178,7 +178,7 @@ class Place:
         raise Differs("requests", _first(self.site.agents, recorded.tolist(), requests.tolist()))
 
     def _asked(self, then: Decision, seat: Seat, readings: Readings, seen: Observation, recorded: Requests) -> Requests:
-        """The requests of a seat, those of the fallback and of people put in."""
+        """The requests of a seat, with those of the fallback and of people put in."""
         try:
             requests = seat.decide(readings, seen)
         except Exception as error:
@@ -194,7 +194,7 @@ class Place:
         return self._by_hand(then, requests, recorded)
 
     def _by_hand(self, then: Decision, requests: Requests, recorded: Requests) -> Requests:
-        """Requests in which those of overridden agents are what a person gave."""
+        """Requests in which those of overridden agents are the commands by hand."""
         if not then.overridden:
             return requests
         width = recorded.shape[1] if recorded.ndim > 1 else 0
@@ -207,27 +207,27 @@ class Place:
             held[agent] = Override(command=command, reason="recorded", who="recorded", since_s=0.0, until_s=1.0)
         return Overrides(self.site.agents, width, lambda: 0.0).onto(requests, held)
 
-    def shadow(self, then: Shadowed) -> Outcome:
-        """Ask a controller that stood in the shadow once more."""
+    def shadow(self, then: Shadowed) -> Rerun:
+        """Ask a controller once more that was asked in the shadow."""
         seen = self._seen.get((then.tick, then.at_s))
         try:
             seat = self._seat(then.controller, then.bundle)
             if seen is None or isinstance(seat, CityloopError):
-                return Outcome(unsure="its tick could not be decided" if seen is None else str(seat))
+                return Rerun(unsure="its tick could not be decided" if seen is None else str(seat))
             if getattr(seat.controller, "timed", False):
-                return Outcome(unsure=f"{seat.name} searches for as long as its time allows")
+                return Rerun(unsure=f"{seat.name} searches for as long as its time allows")
             try:
                 commands, _ = self._guard.check(seen.readings, seat.decide(seen.readings, seen.observation), seen.mask)
             except Exception as error:
                 _same("error", then.error, reason_of(error))
-                return Outcome()
+                return Rerun()
             _same_commands(self.site, then.commands, self._commands(commands))
             other = np.reshape(commands != seen.commands, (len(commands), -1)).any(axis=1)
             _same("difference", then.differs, float(other.mean()))
         except Differs as error:
             unsure = self.unsure if then.bundle is None else None
-            return Outcome(unsure=unsure) if unsure else Outcome(error.step, str(error))
-        return Outcome()
+            return Rerun(unsure=unsure) if unsure else Rerun(error.step, str(error))
+        return Rerun()
 
     def _commands(self, commands: Commands) -> dict[str, Any]:
         return commands_of(self.site, self._system.command, commands)
@@ -246,7 +246,7 @@ def _array(requests: Any) -> Requests:
 
 
 def _plain(value: Any) -> bytes:
-    """A value as bytes that are equal exactly when the values are, to the last bit; all that is not finite is alike."""
+    """A value as bytes that are equal exactly when the values are, to the last bit; non-finite values are all equal."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

@@ -1,7 +1,7 @@
 """The files of one chain: segments of lines, named after their first record and their begin, compressed once closed.
 
-``000000000001-20260101T000000Z.jsonl`` is plain while it grows and may become ``….jsonl.gz`` afterwards. Where both lie
-there, the plain one counts: the other may be half written.
+``000000000001-20260101T000000Z.jsonl`` is plain while it grows and may become ``….jsonl.gz`` afterwards. Where both
+exist, the plain one counts: the other may be half written.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ BEGIN = "%Y%m%dT%H%M%SZ"
 BLOCK = 1 << 18
 
 LONGEST_S = 2 * 86_400.0
-"""Longer than a segment is written to: it ends with its day."""
+"""Longest time in seconds that a segment is written to; it ends with its day."""
 
 
 def segment_name(n: int, at_s: float) -> str:
-    """What a segment is called that begins with that record at that time."""
+    """Name of a segment that begins with a given record at a given time."""
     return f"{n:012d}-{datetime.fromtimestamp(at_s, UTC).strftime(BEGIN)}.jsonl"
 
 
 class Unreadable(Exception):
-    """A segment that cannot be read to its end; its text says why."""
+    """A segment that cannot be read to its end; the text has the reason."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Segment:
     Attributes:
         path: plain or compressed.
         first: number of its first record, as its name says.
-        begin_s: when it was begun, as its name says, in seconds since 1970.
+        begin_s: its begin, as its name says, in seconds since 1970.
     """
 
     path: Path
@@ -104,7 +104,7 @@ def _backwards(file: IO[bytes]) -> Iterator[bytes]:
         for part in reversed(parts):
             if whole:
                 yield part
-            whole = True  # what follows the last newline is no whole line
+            whole = True  # text after the last newline is not a whole line
     if whole and rest:
         yield rest
 
@@ -122,19 +122,19 @@ def list_segments(folder: Path) -> list[Segment]:
 
 
 def begun_s(segments: Sequence[Segment], now_s: float) -> list[float]:
-    """When each segment of a chain was begun, whatever the clock said: none before one that stands before it.
+    """Begins of a chain's segments, corrected for wrong clocks: none is before that of the segment before.
 
-    A begin that is still to come was told by a clock that ran ahead, and an earlier one than that of the segment before
-    by one that was back, as on a machine that starts without knowing the time.
+    A begin in the future was taken from a clock that ran ahead. A begin before that of the segment before was taken
+    from a clock that was behind, as on a machine that starts without knowing the time.
     """
     return list(accumulate((one.begin_s if one.begin_s <= now_s else 0.0 for one in segments), max))
 
 
 def aged_s(segments: Sequence[Segment], now_s: float) -> list[float]:
-    """How long ago each segment ended, by what the log itself has lived through.
+    """Age of the end of each segment in seconds, by the running time of the log itself.
 
-    What a segment holds ends where the next begins. While a service runs it begins one a day: a longer time between two
-    begins, `LONGEST_S` at most of which counts, was told by a clock that went astray, or nothing ran meanwhile.
+    A segment ends where the next begins. While a service runs it begins one a day. A longer time between two begins
+    means that a clock was wrong, or that nothing ran meanwhile; `LONGEST_S` of it count at most.
     """
     begins = [*(one.begin_s for one in segments), now_s]
     steps = [min(max(then - first, 0.0), LONGEST_S) for first, then in pairwise(begins)]

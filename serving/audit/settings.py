@@ -1,4 +1,4 @@
-"""How the audit log is kept."""
+"""Settings of the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a chain ended last time: its head, and what a crash left behind it."""
+"""The end of a chain when a process starts: its head, and what a crash left behind it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Tail:
 
     Attributes:
         head: its last whole record.
-        segment: name of the file that it stands in, or of a later one that is damaged; None if there is none.
-        torn: what follows it without an end: the line at which the process died. It is cut off.
-        damage: what is wrong with the file otherwise; None if nothing is.
+        segment: name of the file with that record, or of a later one that is damaged; None if there is none.
+        torn: bytes after it without an end: the line at which the process died. They are cut off.
+        damage: another fault of the file; None if there is none.
     """
 
     head: Head = EMPTY
@@ -29,7 +29,7 @@ class Tail:
 def recover(folder: Path) -> Tail:
     """Find the end of a chain, and cut off a line without an end.
 
-    Nothing else is mended: a file that was altered stays as it is, for whoever looks into it.
+    Nothing else is mended: an altered file stays as it is, for an investigation.
 
     Raises:
         OSError: if a file cannot be cut.

@@ -1,4 +1,4 @@
-"""Checking a log: whether each chain is whole and unaltered from its first record to the last that an anchor saw."""
+"""Verification of a log: whether each chain is whole and unaltered from its first record to the last anchored one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serving.audit.segments import Segment, Unreadable, list_segments, segment_n
 from serving.audit.writer import in_use
 
 MOST_PROBLEMS = 100
-"""Of a chain; whoever has more needs no longer list."""
+"""Number of problems of a chain that are listed."""
 
 OWN_KINDS = {kind.encode() for kind in OWN}
 
@@ -25,14 +25,14 @@ Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something that is not as the log wrote it.
+class LogProblem:
+    """A fault of a log: something is not as it was written.
 
     Attributes:
-        chain: where.
-        segment: file; None if it is about the chain as a whole.
-        record: number; None if it is about no single one.
-        what: in a sentence.
+        chain: its name.
+        segment: file; None if the chain as a whole is at fault.
+        record: number; None if no single one is at fault.
+        what: the fault, in a sentence.
     """
 
     chain: str
@@ -43,47 +43,47 @@ class Problem:
 
 @dataclass
 class ChainReport:
-    """What was found in one chain.
+    """Findings about one chain.
 
     Attributes:
         chain: its name.
-        segments: how many files there are.
-        first: number of the first record that is there; more than 1 where older segments were deleted.
+        segments: number of files.
+        first: number of the first record; more than 1 where older segments were deleted.
         head: number and hash of the last.
-        problems: what is wrong.
-        gaps: records that could not be written, as the log itself tells: when, how many, why.
-        notes: what one should know besides.
+        problems: its faults.
+        gaps: records that could not be written, by the log itself: time, number, reason.
+        notes: further remarks.
     """
 
     chain: str
     segments: int = 0
     first: int = 0
     head: Head = EMPTY
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     gaps: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass
-class Report:
-    """What was found in a log.
+class LogReport:
+    """Findings about a log.
 
     Attributes:
-        chains: one by one.
-        problems: those about no chain that is there.
+        chains: findings about each.
+        problems: faults of no existing chain.
     """
 
     chains: list[ChainReport]
-    problems: list[Problem]
+    problems: list[LogProblem]
 
     @property
-    def all_problems(self) -> list[Problem]:
-        """All of them."""
+    def all_problems(self) -> list[LogProblem]:
+        """Problems of the log and of all chains."""
         return [*self.problems, *(problem for chain in self.chains for problem in chain.problems)]
 
     @property
     def ok(self) -> bool:
-        """Whether all is as the log wrote it."""
+        """Whether there are no problems."""
         return not self.all_problems
 
     def to_json(self) -> dict[str, Any]:
@@ -110,18 +110,18 @@ def verify(
     heads: Sequence[str] = (),
     key: Path | None = None,
     on_progress: Progress = lambda fraction, note: None,
-) -> Report:
+) -> LogReport:
     """Check every chain of a log.
 
-    Where a key or a folder of anchors is given, a chain without any anchor is a problem, too: whoever cannot make an
-    anchor may still take one away.
+    Where a key or a folder of anchors is given, a chain without any anchor is a problem, too: somebody who cannot make
+    an anchor may still remove one.
 
     Args:
-        folder: the log's.
-        anchors: a folder of anchors, or one anchor's file, besides those that lie in the log.
-        heads: hashes that `cityloop audit head` printed some time; each must still be in a chain.
+        folder: of the log.
+        anchors: a folder of anchors, or one anchor's file, besides those in the log.
+        heads: hashes once printed by `cityloop audit head`; each must still be in a chain.
         key: PEM file of the key, either half, that signs the anchors; every anchor must then be signed.
-        on_progress: told how far it is.
+        on_progress: called with the share that is done.
 
     Raises:
         CityloopError: if there is no log, or nothing in it nor an anchor of it; or an anchor, a hash or the key cannot
@@ -150,24 +150,24 @@ def verify(
         reports.append(walk.report)
         _check_kept(folder, walk)
     there = {one.name for one in folders}
-    problems = [Problem(a.chain, None, None, "the anchor is not signed by that key") for a in unsigned]
+    problems = [LogProblem(a.chain, None, None, "the anchor is not signed by that key") for a in unsigned]
     problems += [
-        Problem(one.chain, None, None, "its anchor is missing: whether its end was cut off cannot be told")
+        LogProblem(one.chain, None, None, "its anchor is missing: whether its end was cut off cannot be told")
         for one in reports
         if wants_anchors and one.segments and one.chain not in vouched
     ]
     problems += [
-        Problem(anchor.chain, None, None, f"the chain is missing, whose record {anchor.head.n} an anchor has seen")
+        LogProblem(anchor.chain, None, None, f"the chain is missing, whose record {anchor.head.n} an anchor has seen")
         for anchor in seen
         if anchor.chain not in there
     ]
     problems += [
-        Problem(
+        LogProblem(
             "", None, None, f"no record has the hash {digest.hex()}: what it was the head of was cut off or altered"
         )
         for digest in sorted(wanted)
     ]
-    return Report(reports, problems)
+    return LogReport(reports, problems)
 
 
 def _hash(text: str) -> bytes:
@@ -193,7 +193,7 @@ def _anchors(folders: Sequence[Path], given: Path | None) -> list[Anchor]:
 
 
 class _Walk:
-    """Goes along one chain, record by record, and goes on behind whatever is wrong."""
+    """Walks along one chain, record by record, and continues behind any fault."""
 
     def __init__(self, folder: Path, segments: Sequence[Segment], numbers: set[int], heads: set[bytes]):
         self.report = ChainReport(folder.name, len(segments))
@@ -206,7 +206,7 @@ class _Walk:
         self._begins: tuple[int, str] | None = None
 
     def steps(self) -> Iterator[None]:
-        """One a segment."""
+        """Check the chain; yields once a segment."""
         live = in_use(self._folder)
         for k, segment in enumerate(self._segments):
             try:
@@ -249,7 +249,7 @@ class _Walk:
             self.report.notes.append(f"{where}: as when the process is killed; the next one cuts it off and records it")
 
     def _head_of(self, segment: Segment, line: Line) -> None:
-        """The first record of a file says where it belongs."""
+        """Check the first record of a file, which states its place in the chain."""
         fields = _fields(line)
         if line.kind != b"segment":
             self._problem(segment, line.n, "the file does not begin with the record that a file begins with")
@@ -303,7 +303,7 @@ class _Walk:
                 self.bundles.add(str(fields["kept"]))
 
     def compare(self, anchors: Sequence[Anchor]) -> None:
-        """Hold the chain against its anchors."""
+        """Compare the chain with its anchors."""
         if not anchors:
             self.report.notes.append("there is no anchor: if the end was cut off, nothing here shows it")
         for anchor in anchors:
@@ -318,11 +318,11 @@ class _Walk:
     def _problem(self, segment: Segment | None, n: int | None, what: str) -> None:
         if len(self.report.problems) < MOST_PROBLEMS:
             name = segment.path.name if segment else None
-            self.report.problems.append(Problem(self.report.chain, name, n, what))
+            self.report.problems.append(LogProblem(self.report.chain, name, n, what))
 
 
 def _name(n: int, at_s: Any) -> str | None:
-    """What a segment is called; None if that is no time."""
+    """Name of a segment; None if its time is invalid."""
     try:
         return segment_name(n, at_s)
     except (TypeError, ValueError, OverflowError, OSError):
@@ -337,15 +337,15 @@ def _fields(line: Line) -> dict[str, Any]:
 
 
 def _check_kept(folder: Path, walk: _Walk) -> None:
-    """Whether sites and bundles are what they are called after."""
+    """Check that the content of kept sites and bundles matches their names."""
     for sha256 in sorted(walk.sites):
         try:
             kept.read_site(folder, sha256)
         except CityloopError:
             path = str(kept.site_file(folder, sha256))
-            walk.report.problems.append(Problem(walk.report.chain, path, None, "the kept site is gone or altered"))
+            walk.report.problems.append(LogProblem(walk.report.chain, path, None, "the kept site is gone or altered"))
     for name in sorted(walk.bundles):
         try:
             kept.find_bundle(folder, name)
         except CityloopError as error:
-            walk.report.problems.append(Problem(walk.report.chain, None, None, str(error)))
+            walk.report.problems.append(LogProblem(walk.report.chain, None, None, str(error)))

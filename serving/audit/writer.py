@@ -1,7 +1,7 @@
-"""One chain's files while they grow: append, rotate, sync, anchor, delete what is old. One owner, one thread.
+"""Writing the files of one chain: append, rotate, sync, anchor, and delete old segments. One owner, one thread.
 
 Every process writes a chain of its own, in a folder that it holds locked: ``chain-0``, ``chain-1``, … A process that
-starts takes the first that nobody holds and goes on where its last owner ended.
+starts takes the first that nobody holds and continues where its last owner ended.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from serving.audit.segments import Unreadable, aged_s, list_segments, segment_na
 from serving.audit.settings import AuditSettings
 from serving.audit.tail import Tail, recover
 
-log = logging.getLogger("cityloop.audit")
+LOGGER = logging.getLogger("cityloop.audit")
 
 FORMAT = 1
 CHAIN = "chain-"
 DAY_S = 86_400
 LOOKED_S = (0.01, 0.05)
-"""How long to wait, and again, where somebody may only look whether a chain is in use."""
+"""Seconds until a locked chain is tried again, as another process may only be checking whether it is in use."""
 
 MB = 1_000_000
 MOST_CHAINS = 1000
@@ -43,21 +43,21 @@ class Writer:
     """Writes one chain.
 
     Args:
-        folder: the log's.
-        settings: how.
-        on_closed: told of every segment that is full.
+        folder: of the log.
+        settings: of the log.
+        on_closed: called with every segment that is full.
 
     Attributes:
         chain: its name.
         folder: its own folder.
         head: its last record.
-        sites: ``system/site`` → SHA-256 of its kept JSON, and who its fallback is.
-        bundles: SHA-256 of a bundle's model → what its copy is called; None: there is none.
+        sites: ``system/site`` → SHA-256 of its kept JSON, and its fallback.
+        bundles: SHA-256 of a bundle's model → name of its copy; None: there is none.
         unsynced: whether something was written since the last `sync`.
-        unanchored: why the last anchor could not be written; None if it was.
+        unanchored: reason why the last anchor could not be written; None if it was.
 
     Raises:
-        CityloopError: if the folder cannot be written, what is in it not be read, or the key is none.
+        CityloopError: if the folder cannot be written, its files cannot be read, or the key is invalid.
     """
 
     def __init__(self, folder: Path, settings: AuditSettings, on_closed: Callable[[Path], None] = lambda path: None):
@@ -68,7 +68,7 @@ class Writer:
         self._file = self._lock = -1
         self._size, self._day, self._why = 0, 0, "start"
         self._torn, self.unsynced = False, False
-        self._harm: dict[str, str] = {}  # what became of a segment that was left, until it is recorded
+        self._harm: dict[str, str] = {}  # change of a segment by another program, until it is recorded
         self.unanchored: str | None = None
         try:
             self.folder, self._lock = _claim(folder)
@@ -97,7 +97,7 @@ class Writer:
             raise
 
     def _missing(self) -> str | None:
-        """What the last anchor has seen that is not there; it must be told before that anchor is replaced."""
+        """Text about missing records that the last anchor covers; recorded before that anchor is replaced."""
         try:
             seen = Anchor.read(self._anchor).head
         except CityloopError:
@@ -109,7 +109,7 @@ class Writer:
         return None
 
     def _tell(self, tail: Tail, missing: str | None) -> None:
-        """Record what the last process left behind."""
+        """Record the state in which the last process left the chain."""
         if tail.torn:
             text = tail.torn[:200].decode(errors="backslashreplace")
             self.append(
@@ -117,7 +117,7 @@ class Writer:
             )
         for what in (tail.damage, missing):
             if what:
-                log.error("audit log: %s is not as it was left: %s", self.folder, what)
+                LOGGER.error("audit log: %s is not as it was left: %s", self.folder, what)
                 self.append([("damaged", {"at_s": time.time(), "segment": tail.segment, "what": what})])
 
     def append(self, items: Sequence[Item]) -> None:
@@ -146,11 +146,11 @@ class Writer:
                 self.bundles[fields["sha256"]] = fields["kept"]
 
     def _look(self) -> None:
-        """Leave the file that is written for a new one, which tells of it, where somebody else had a hand in it."""
+        """Continue in a new file, which records the fact, if another program has changed the present one."""
         what = self._disturbed() if self._file >= 0 else None
         if what is None:
             return
-        log.error("audit log: %s/%s %s: what was in it may be lost", self.folder, self._path.name, what)
+        LOGGER.error("audit log: %s/%s %s: what was in it may be lost", self.folder, self._path.name, what)
         disturbed, self._file, self._why = self._file, -1, "disturbed"
         self._harm = {"segment": self._path.name, "what": f"{self._path.name} {what}"}
         with suppress(OSError):  # moved, it may be found again
@@ -159,7 +159,7 @@ class Writer:
         self.unsynced = False
 
     def _disturbed(self) -> str | None:
-        """What became of the file that is written, but for what is written here; None if nothing did."""
+        """Change of the present file by another program; None if there is none."""
         mine = os.fstat(self._file)
         try:
             named = os.stat(self._path)
@@ -189,12 +189,12 @@ class Writer:
         self.head = head
 
     def _cut(self) -> None:
-        """Remove what a failed attempt left."""
+        """Remove the remains of a failed attempt."""
         os.ftruncate(self._file, self._size)
         self._torn = False
 
     def _rotate(self, now: float) -> None:
-        """Go on in a new file."""
+        """Continue in a new file."""
         if self._file >= 0:
             self.sync()
             self._why = "day" if now // DAY_S != self._day else "size"
@@ -230,7 +230,7 @@ class Writer:
             raise
 
     def _prune(self, now: float) -> None:
-        """Delete segments that are old enough; the chain first records where it now begins."""
+        """Delete segments that are old enough, after recording the new begin of the chain."""
         if self._settings.keep_days is None:
             return
         segments, longest_s = list_segments(self.folder), self._settings.keep_days * DAY_S
@@ -241,7 +241,7 @@ class Writer:
         try:
             header = split(next(first.lines()).rstrip(b"\n")).fields()
         except (Unreadable, NotARecord, StopIteration):
-            log.exception("audit log: %s cannot be read, so nothing before it is deleted", first.path)
+            LOGGER.exception("audit log: %s cannot be read, so nothing before it is deleted", first.path)
             return
         cut = {"first": header["n"], "before": header["before"], "segments": [one.name for one in old]}
         self._put(self.head, [("pruned", {"at_s": now, **cut})])
@@ -251,10 +251,10 @@ class Writer:
                 form.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Force what was written to the disk, then anchor it: an anchor never tells more than the disk holds.
+        """Force what was written to the disk, then anchor it: an anchor never covers more than the disk holds.
 
         Raises:
-            OSError: if the disk fails; `unanchored` tells if the anchor does.
+            OSError: if the disk fails; `unanchored` is set if the anchor does.
         """
         os.fdatasync(self._file)
         self.unsynced = False
@@ -297,7 +297,7 @@ def write(file: int, content: bytes) -> None:
 
 
 def _check_readable(chain: Path) -> None:
-    """Refuse segments of another user: they would be taken for lost, and the chain told to be damaged for good."""
+    """Refuse segments of another user: they would be taken for lost, and the chain recorded as damaged for good."""
     for one in list_segments(chain):
         if not os.access(one.path, os.R_OK):
             raise CityloopError(
@@ -318,7 +318,7 @@ def _claim(folder: Path) -> tuple[Path, int]:
 
 
 def _locked(lock: int) -> bool:
-    """Lock a chain's folder, if nobody writes there; who only looks whether somebody does holds it for a moment."""
+    """Lock a chain's folder, if nobody writes there; a process that only checks this holds it for a moment."""
     for wait_s in (*LOOKED_S, None):
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Who spends the processor's time: the clients, HAProxy, the processes that answer, and the rest of Ray."""
+"""Processor time by consumer: the clients, HAProxy, the processes that answer, and the rest of Ray."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Clients by the dozen: keep-alive connections that ask as fast as they are answered, in one thread and plain bytes.
+"""Load generator: dozens of keep-alive clients in one thread that send raw bytes as fast as they are answered.
 
-They cost little themselves, so that what is measured is the service.
+They cost little themselves, so the figures are those of the service.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from serving.bench.ledger import WHO, spent_s
 
-Ask = Callable[[int], bytes]
+NextRequest = Callable[[int], bytes]
 """Number of a client's request → its bytes."""
 
 PATIENCE_S = 10.0
@@ -79,7 +79,7 @@ def request(method: str, host: str, path: str, body: bytes = b"", key: str | Non
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-def press(host: str, port: int, clients: Sequence[Ask], seconds: float) -> Tally:
+def press(host: str, port: int, clients: Sequence[NextRequest], seconds: float) -> Tally:
     """Let clients ask for a while, each its next request as soon as its last is answered."""
     before = spent_s()
     tally = asyncio.run(_press(host, port, clients, seconds))
@@ -87,14 +87,14 @@ def press(host: str, port: int, clients: Sequence[Ask], seconds: float) -> Tally
     return tally
 
 
-async def _press(host: str, port: int, clients: Sequence[Ask], seconds: float) -> Tally:
+async def _press(host: str, port: int, clients: Sequence[NextRequest], seconds: float) -> Tally:
     tally, started = Tally(), time.perf_counter()
     await asyncio.gather(*(_client(host, port, ask, started + seconds, tally) for ask in clients))
     tally.seconds = time.perf_counter() - started
     return tally
 
 
-async def _client(host: str, port: int, ask: Ask, until: float, tally: Tally) -> None:
+async def _client(host: str, port: int, ask: NextRequest, until: float, tally: Tally) -> None:
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     number = 0
     while time.perf_counter() < until:

@@ -1,7 +1,7 @@
 """The loop of a fast plant: a building asks a hundred times a second over a WebSocket, for a minute.
 
 Ticks are sent when they are due, whatever became of those before, as a plant does not wait. An answer that is not there
-within the period is too late: the plant's own fallback has decided, and the answer is thrown away when it comes.
+within the period is too late: the plant's own fallback has decided, and the late answer is discarded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WARM_UP_S = 2.0
 
 
 @dataclass
-class Plant:
+class RecordedPlant:
     """A recorded episode, and who decides there when the service is late."""
 
     site: str
@@ -107,7 +107,7 @@ def bench_loop(
     }
 
 
-def _record(scenario: str) -> Plant:
+def _record(scenario: str) -> RecordedPlant:
     loop = make_loop(scenario)
     try:
         controller = make_controller(fallback_name(loop.site.system), loop.site)
@@ -117,14 +117,14 @@ def _record(scenario: str) -> Plant:
             ticks.append((loop.readings, loop.observation, loop.system.readings.to_json(loop.readings)))
             if loop.step(controller.act(loop.readings, loop.observation)).done:
                 break
-        return Plant(f"{loop.site.system}/{loop.site.name}", ticks, controller)
+        return RecordedPlant(f"{loop.site.system}/{loop.site.name}", ticks, controller)
     finally:
         loop.close()
 
 
-async def _drive(plant: Plant, url: str, token: str, period_s: float, seconds: float) -> Measured:
+async def _drive(plant: RecordedPlant, url: str, token: str, period_s: float, seconds: float) -> Measured:
     """Ask for some time; the first moments do not count."""
-    line = Line(url, token)
+    line = Connection(url, token)
     try:
         await line.open()
         first = round(WARM_UP_S / period_s)
@@ -134,7 +134,7 @@ async def _drive(plant: Plant, url: str, token: str, period_s: float, seconds: f
         await line.close()
 
 
-class Line:
+class Connection:
     """A connection that is made again, beside everything else, when it is lost."""
 
     def __init__(self, url: str, token: str):
@@ -165,7 +165,7 @@ class Line:
             await self.socket.close()
 
 
-async def _ask(plant: Plant, line: Line, first: int, count: int, period_s: float) -> Measured:
+async def _ask(plant: RecordedPlant, line: Connection, first: int, count: int, period_s: float) -> Measured:
     found = Measured()
     begin = time.perf_counter()
     for k in range(count):
@@ -184,7 +184,7 @@ async def _ask(plant: Plant, line: Line, first: int, count: int, period_s: float
     return found
 
 
-async def _exchange(line: Line, body: bytes, tick: int, until: float, found: Measured) -> dict[str, Any] | None:
+async def _exchange(line: Connection, body: bytes, tick: int, until: float, found: Measured) -> dict[str, Any] | None:
     """The answer to a tick if it comes in time; what belongs to older ones is thrown away."""
     socket = line.socket
     if socket is None:

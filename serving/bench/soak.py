@@ -1,4 +1,4 @@
-"""Wear: a service of all systems is asked for a long while, and whatever it holds must not grow."""
+"""Soak test: a service of all systems answers for a long time, and its memory and open files must not grow."""
 
 from __future__ import annotations
 

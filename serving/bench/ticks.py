@@ -1,4 +1,4 @@
-"""How much a decision costs on top of Ray Serve itself: served ticks against empty requests, in one run."""
+"""Cost of a decision on top of Ray Serve itself: served ticks against empty requests, in one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agents import POLICY, fallback_name, find_bundle, make_controller
 from envs.core.env import make_loop
 from serving.access.keys import create_key
 from serving.access.principal import Grant, Role
-from serving.bench.load import Ask, Tally, press, request
+from serving.bench.load import NextRequest, Tally, press, request
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
 from serving.run import serve
@@ -164,14 +164,14 @@ def _press(
     for turn in range(SLICES):
         for floor in FLOORS:
             nothing = request("GET", host, f"/{floor}", key=key)
-            asks: list[Ask] = [lambda _, nothing=nothing: nothing] * CLIENTS  # type: ignore[misc]
+            asks: list[NextRequest] = [lambda _, nothing=nothing: nothing] * CLIENTS  # type: ignore[misc]
             many[floor].add(press(config.host, config.port, asks, seconds / SLICES))
         asks = [_ticks_of(host, f"/v1/{site_path}-{k}/act", bodies, key, f"turn {turn}") for k in range(CLIENTS)]
         many[TICK].add(press(config.host, config.port, asks, seconds / SLICES))
     return many
 
 
-def _ticks_of(host: str, path: str, bodies: list[bytes], key: str | None, episode: str) -> Ask:
+def _ticks_of(host: str, path: str, bodies: list[bytes], key: str | None, episode: str) -> NextRequest:
     """A plant's requests: its recorded ticks over and over, every time as an episode of its own.
 
     Plants do not leap from their last tick back to their first: input checks would find that, and they would be right.
@@ -190,21 +190,20 @@ def _in_charge(http: httpx.Client, url: str) -> bool:
     return http.get(f"{url}/state").raise_for_status().json()["in_charge"]["out_of_charge"] is None
 
 
-def record_episode(scenario: str, controller: str | None = None, ticks: int = TICKS) -> tuple[str, list[bytes]]:
-    """The site's address and the bodies of an episode's first ticks.
+def record_episode(scenario: str, controller: str | None = None) -> tuple[str, list[bytes]]:
+    """The site's address and the bodies of an episode's first `TICKS` ticks, or of all if there are fewer.
 
     Args:
         scenario: what is played, on its first test seed.
         controller: who decides meanwhile: readings are what the one that is asked later would itself bring about. The
             system's fallback if not given.
-        ticks: how many, at most.
     """
     loop = make_loop(scenario)
     try:
         decides = make_controller(controller or fallback_name(loop.site.system), loop.site)
         loop.reset(loop.scenario.seeds.test.first)
         bodies = []
-        for tick in range(ticks):
+        for tick in range(TICKS):
             readings = loop.system.readings.to_json(loop.readings)
             bodies.append(orjson.dumps({"tick": tick, "time_s": loop.world.time_s, "readings": readings}))
             if loop.step(decides.act(loop.readings, loop.observation)).done:

@@ -1,4 +1,4 @@
-"""Noting on a change what is to be written, and in the arrays what it means."""
+"""Helpers that record on a `BookingChange` what is to be written, and apply it to the arrays where needed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 from serving.booking import views
 from serving.booking.roster import Roster, vehicle_of
-from serving.booking.store import Change, Row
+from serving.booking.store import BookingChange, Row
 
 
-def keep(roster: Roster, change: Change, v: int) -> None:
-    """A vehicle's place, plan, battery and break, and where it is to stand by, are to be written."""
+def keep(roster: Roster, change: BookingChange, v: int) -> None:
+    """Mark a vehicle's place, plan, battery, break and stand-by position for writing."""
     key = roster.duties[v]
     roster.name_stay(v)
     change.duties[key], change.plans[key] = roster.duty_row(v), roster.plan_rows(v)
@@ -24,14 +24,14 @@ def keep(roster: Roster, change: Change, v: int) -> None:
             kept[key] = row
 
 
-def note(change: Change, row: Row, columns: Row) -> None:
-    """Columns of a booking are to be written."""
+def note(change: BookingChange, row: Row, columns: Row) -> None:
+    """Mark columns of a booking for writing."""
     row |= columns
     change.bookings[row["id"]] = change.bookings.get(row["id"], {}) | columns
 
 
-def hand_over(change: Change, row: Row, columns: Row, why: str) -> None:
-    """The same, where a booking may be with another vehicle now, or with none: the rider is told which, and why."""
+def hand_over(change: BookingChange, row: Row, columns: Row, why: str) -> None:
+    """As `note`, where a booking may have another vehicle now, or none: the rider is told which, and why."""
     before, now = (vehicle_of(duty) for duty in (row["duty"], columns["duty"]))
     note(change, row, columns)
     if now == before:
@@ -42,8 +42,8 @@ def hand_over(change: Change, row: Row, columns: Row, why: str) -> None:
     change.handovers.append(told)
 
 
-def over(roster: Roster, change: Change, row: Row, state: str, when: float) -> Any:
-    """A booking is over."""
+def over(roster: Roster, change: BookingChange, row: Row, state: str, when: float) -> Any:
+    """End a booking."""
     note(change, row, {"state": state, "ended_at": when})
     if row["id"] in roster.slots:
         roster.forget(row["id"])

@@ -45,7 +45,7 @@ from serving.tick.sites import SiteService
 
 @contextmanager
 def served(site: TransitSite, settings: BookingSettings, ref: str, controller: str) -> Iterator[str]:
-    """A booking service on loopback, in a thread, where a controller says where vehicles stand by; its address."""
+    """A booking service on loopback, in a thread, with a controller for stand-by positions; yields its address."""
     import uvicorn
 
     from serving.app import create_app
@@ -84,13 +84,13 @@ def play(
 
     Args:
         ref: a transit scenario.
-        hours: of it.
+        hours: of the day.
         seed: of its requests.
         slower: every street takes up to this share longer than the service thinks.
-        vehicles: how many, if not as many as the scenario has.
-        controller: who says where vehicles without riders stand by; None: they stay where they are.
+        vehicles: their number; the scenario's if not given.
+        controller: decides where vehicles without riders stand by; None: they stay where they are.
         rest_min: of every driver's break, in the middle of the time that is played.
-        show: is told of the time of the day that is played, in seconds.
+        show: called with the time of the played day, in seconds.
         changes: of the scenario.
 
     Raises:

@@ -1,9 +1,9 @@
-"""The booking desk of one site: every request in turn, decided by the kernel and written down before it is answered.
+"""The booking desk of one site: requests one at a time, decided by the kernel and stored before they are answered.
 
-One request at a time holds the arrays; where one does not come to an end, as its database hangs, others are refused.
-What it decides is committed with its answer, from the revision that it was decided on; if another process was quicker,
-the arrays are built anew and the request is decided again. If anything goes wrong in between, the arrays are built anew
-before the next request, so they never know more than the database.
+One request at a time holds the arrays; while one hangs, as its database does, others are refused. A decision is
+committed with its answer, from the revision that it was based on. If another process was quicker, the arrays are built
+anew and the request is decided again. If anything goes wrong in between, the arrays are built anew before the next
+request, so they never know more than the database.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ from envs.transit.live.warm_up import warm_up
 from envs.transit.site import TransitSite
 from serving.booking import rounds, views
 from serving.booking.changes import keep, over
-from serving.booking.offers import Refusal, offers_of, why_not
+from serving.booking.offers import NoOffer, offers_of, why_not
 from serving.booking.places import DAY_S, Unfit, Unknown
-from serving.booking.reports import Report, duties_of, duty_of
+from serving.booking.reports import VehicleReport, duties_of, duty_of
 from serving.booking.roster import Roster
 from serving.booking.settings import BookingSettings
-from serving.booking.store import AGAIN_S, Answer, Change, Row, Stale, Store, Unusable
+from serving.booking.store import AGAIN_S, Answer, BookingChange, BookingStore, Row, Stale, StoreUnusable
 from serving.booking.wire import BookRequest, EventRequest, QuoteRequest, Trip
 from serving.booking.zones import Zones
 from serving.refusals import Busy, Conflict, Refused, brief
 from serving.telemetry import MOST_THINGS, Telemetry
 
 TRIES = 20
-"""So often a request is decided again because another process was quicker."""
+"""Number of times that a request is decided because another process was quicker."""
 
 WAIT_S = 10.0
-"""How long one request may have the arrays before those that wait for it are refused."""
+"""Seconds for which one request may hold the arrays before waiting ones are refused."""
 
 EARLY_S = 5.0
-"""By so much the clock of a vehicle may be ahead of the service's."""
+"""Seconds by which a vehicle's clock may be ahead of the service's."""
 
 LATEST = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
-"""No caller's clock goes on to this."""
+"""Upper bound of callers' clocks."""
 
-Decide = Callable[[Roster, Change, float], Any]
-"""Decides a request: changes the arrays, notes what is to be kept, and gives the answer."""
+Decide = Callable[[Roster, BookingChange, float], Any]
+"""Decides a request: changes the arrays, notes changes to be written, and returns the answer."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A trip that was asked for: the kernel's, and the walks to its stops."""
+class AskedTrip:
+    """A requested trip: in the kernel's terms, with the walks to its stops."""
 
     way: Way
     walks: views.Walks
@@ -72,17 +72,17 @@ class Desk:
         settings: its booking.
 
     Attributes:
-        zones: who says where idle vehicles stand by; None: they stay where they are.
+        zones: decides where idle vehicles stand by; None: they stay where they are.
 
     Raises:
-        CityloopError: if the database cannot be used, or the settings do not fit the site or what is kept.
+        CityloopError: if the database cannot be used, or the settings do not fit the site or the stored bookings.
     """
 
     def __init__(self, site: TransitSite, settings: BookingSettings):
         settings.check(site)
         self.site, self.settings = site, settings
         warm_up()
-        self._store = Store(settings.database, site.name)
+        self._store = BookingStore(settings.database, site.name)
         self._lock = threading.Lock()
         self._taken: float | None = None
         self._roster: Roster | None = None
@@ -91,7 +91,7 @@ class Desk:
             self._clock = self._store.clock()
             self._looked = self._now(None), time.monotonic()
             self._fresh(self._now(None))
-        except Unusable:
+        except StoreUnusable:
             self._store.close()
             raise self._store.refused(str(self._store.fault)) from None
         except BaseException:
@@ -100,13 +100,13 @@ class Desk:
 
     @contextmanager
     def _turn(self, waits: bool = True) -> Iterator[None]:
-        """One request at a time has the arrays.
+        """Hold the arrays for one request.
 
         Args:
-            waits: for the one that has them; else it is tried once.
+            waits: for the present holder; otherwise it is tried once.
 
         Raises:
-            Busy: if the one that has them does not come to an end.
+            Busy: if the present holder does not finish.
         """
         if not self._lock.acquire(timeout=max(WAIT_S - self._busy_s, 0.0) if waits else 0.0):
             mend = "a request before this one has not come to an end: send the same one again later"
@@ -120,17 +120,17 @@ class Desk:
 
     @property
     def _busy_s(self) -> float:
-        """For how long the present request has had the arrays."""
+        """Seconds for which the present request has held the arrays."""
         taken = self._taken
         return 0.0 if taken is None else time.monotonic() - taken
 
     # -- time -----------------------------------------------------------------------------------------------------
 
     def _now(self, at: datetime | None) -> float:
-        """What time it is. Where the clock is the caller's, it goes on to what the message says.
+        """The present time. A caller's clock is set forward to the time of the message.
 
         Raises:
-            Unfit: if that is so much later that all that is booked would be forgotten.
+            Unfit: if that is so much later that all bookings would be deleted as past.
         """
         if self.settings.clock == "wall":
             return time.time()
@@ -145,7 +145,7 @@ class Desk:
         return self._clock
 
     def _happened(self, at: datetime | None, now: float) -> float:
-        """When something that is reported happened."""
+        """The time of a reported event."""
         when = now if at is None else at.timestamp()
         if when > now + EARLY_S:
             raise Unfit("at", at, "that is still to come: report what has happened")
@@ -154,14 +154,14 @@ class Desk:
             raise Unfit("at", at, f"that is longer ago than anything is kept, {days:g} days: correct it")
         return min(when, now)
 
-    def _not_told(self, at: datetime | None) -> None:
+    def _refuse_time(self, at: datetime | None) -> None:
         if at is not None and self.settings.clock == "wall":
             raise Unfit("at", at, "the service has a clock of its own: leave it out")
 
     # -- the arrays -----------------------------------------------------------------------------------------------
 
     def _fresh(self, now: float) -> Roster:
-        """The arrays, as new as the database, and vehicles where they should be by now; see `rounds`, too."""
+        """The arrays, up to date with the database and the present time; see `rounds`, too."""
         for _ in range(TRIES):
             roster = self._roster
             stale = roster is None or roster.revision != self._store.revision() or now < roster.looked
@@ -174,7 +174,7 @@ class Desk:
             except Stale:
                 self._roster = None
                 continue
-            except Unusable:  # plans stand as they were written, and whoever drives by them may still ask
+            except StoreUnusable:  # plans stand as they were written, and drivers may still read them
                 self._roster = None
                 roster = self._roster = self._build(now)
                 roster.look(now)
@@ -186,8 +186,8 @@ class Desk:
         raise _busy()
 
     def _decide(self, roster: Roster, now: float) -> None:
-        """Look through all plans; what is changed is written at once."""
-        change = Change(now)
+        """Make the periodic decisions; changes are written at once."""
+        change = BookingChange(now)
         asked = {} if self.zones is None else self._store.asked(now - self.site.timing.recent_s)
         rounds.decide(roster, change, now, self.zones, asked)
         if change.plans or change.urgencies is not None:
@@ -195,7 +195,7 @@ class Desk:
         roster.decided = now
 
     def _build(self, now: float) -> Roster:
-        with suppress(Unusable):  # it can wait
+        with suppress(StoreUnusable):  # it can wait
             self._forget(now)
         for _ in range(TRIES):
             try:
@@ -206,14 +206,14 @@ class Desk:
         raise _busy()
 
     def _forget(self, now: float) -> None:
-        """Delete what has long been over; not where the clock has just jumped ahead, which makes nothing old."""
+        """Delete bookings that have long been over; not if the clock has just jumped ahead."""
         passed_s, steady_s = now - self._looked[0], time.monotonic() - self._looked[1]
         self._looked = now, time.monotonic()
         if self.settings.clock == "caller" or passed_s < steady_s + DAY_S:
             self._store.forget(now - self.settings.keep_days * DAY_S)
 
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
-        """Decide a request and keep what was decided; or what was decided when it came before."""
+        """Decide a request and store the answer; a repeated request gets its stored answer."""
         digest = _digest(asked)
         with self._turn():
             now = self._now(at)
@@ -226,14 +226,14 @@ class Desk:
                         )
                     return known
                 roster = self._fresh(now)
-                change = Change(now)
+                change = BookingChange(now)
                 try:
                     answer = self._decided(roster, change, now, digest, decide)
                     roster.revision = self._store.commit(roster.revision, change, request_id, answer)
                 except Stale:
                     self._roster = None
                     continue
-                except Unusable:
+                except StoreUnusable:
                     self._roster = None
                     raise
                 except Refused:
@@ -245,17 +245,17 @@ class Desk:
         raise _busy()
 
     @staticmethod
-    def _decided(roster: Roster, change: Change, now: float, digest: str, decide: Decide) -> Answer:
+    def _decided(roster: Roster, change: BookingChange, now: float, digest: str, decide: Decide) -> Answer:
         try:
             return Answer(digest, 200, decide(roster, change, now))
-        except Refusal as refusal:  # an answer like others: sent again, it is the same
+        except NoOffer as refusal:  # an answer like others: sent again, it is the same
             return Answer(digest, 409, refusal.body)
 
-    # -- what riders do -------------------------------------------------------------------------------------------
+    # -- riders' requests -------------------------------------------------------------------------------------------
 
     def quote(self, request: QuoteRequest) -> Any:
-        """What there is; see `wire.Quote`."""
-        self._not_told(request.at)
+        """Offers for a trip; see `wire.Quote`."""
+        self._refuse_time(request.at)
         with self._turn():
             now = self._now(request.at)
             roster = self._fresh(now)
@@ -264,9 +264,9 @@ class Desk:
 
     def book(self, request: BookRequest) -> Answer:
         """Book a trip; see `wire.Booked`."""
-        self._not_told(request.at)
+        self._refuse_time(request.at)
 
-        def decide(roster: Roster, change: Change, now: float) -> Any:
+        def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             asked, now_s = self._asked(request, roster, now), roster.calendar.to_s(now)
             mine = None if request.vehicle is None else duties_of(roster, request.vehicle)
             found = roster.live.best(asked.way, now_s, mine)
@@ -278,7 +278,7 @@ class Desk:
         plain = request.model_dump(mode="json", exclude={"at"})
         return self._write(f"book:{request.request_id}", ["book", plain], request.at, decide)
 
-    def _promise(self, roster: Roster, change: Change, asked: Asked, found: Offer, now: float) -> Any:
+    def _promise(self, roster: Roster, change: BookingChange, asked: AskedTrip, found: Offer, now: float) -> Any:
         r = roster.live.promise(asked.way, found, roster.calendar.to_s(now))
         promise = roster.promise_row(r)
         row: Row = {
@@ -308,9 +308,9 @@ class Desk:
 
     def cancel(self, booking: str, at: datetime | None) -> Answer:
         """Cancel a booking; whoever is aboard stays aboard."""
-        self._not_told(at)
+        self._refuse_time(at)
 
-        def decide(roster: Roster, change: Change, now: float) -> Any:
+        def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             row = self._row(roster, booking)
             if row["state"] != "confirmed":
                 raise Conflict("booking", booking, f"it is {row['state']}: only who waits can cancel")
@@ -329,7 +329,7 @@ class Desk:
             roster = self._fresh(self._now(None))
             return views.booking(roster, self._row(roster, booking))
 
-    # -- what vehicles do -----------------------------------------------------------------------------------------
+    # -- vehicles' reports -----------------------------------------------------------------------------------------
 
     def vehicles(self) -> Any:
         """The fleet; see `wire.Vehicles`."""
@@ -350,11 +350,11 @@ class Desk:
             return views.vehicle(roster, duty_of(roster, vehicle, now_s), now_s)
 
     def report(self, request: EventRequest) -> Answer:
-        """What a vehicle reports; see `wire.Reported`."""
+        """Carry out a vehicle's report; see `wire.Reported`."""
 
-        def decide(roster: Roster, change: Change, now: float) -> Any:
+        def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             when = self._happened(request.at, now)
-            concerned = Report(roster, change, request, when, self._row).carry_out()
+            concerned = VehicleReport(roster, change, request, when, self._row).carry_out()
             now_s = roster.calendar.to_s(now)
             roster.live.look(now_s)
             shown = views.vehicle(roster, duty_of(roster, request.vehicle, now_s), now_s)
@@ -391,7 +391,7 @@ class Desk:
 
     # -- looking things up ----------------------------------------------------------------------------------------
 
-    def _asked(self, request: Trip, roster: Roster, now: float) -> Asked:
+    def _asked(self, request: Trip, roster: Roster, now: float) -> AskedTrip:
         ends = []
         for name, end in (("from", request.origin), ("to", request.destination)):
             ends.append(roster.places.end(end if isinstance(end, str) else (end.x_m, end.y_m), name))
@@ -407,7 +407,7 @@ class Desk:
             raise Unfit("depart", request.depart, f"one may book {self.settings.ahead_h:g} h ahead: ask later")
         earliest = max(depart, now) + origin_m / self.settings.walk_mps
         way = Way(origin, destination, roster.calendar.to_s(earliest), request.party, request.wheelchairs)
-        return Asked(way, views.Walks(origin_m, destination_m))
+        return AskedTrip(way, views.Walks(origin_m, destination_m))
 
     def _row(self, roster: Roster, booking: str) -> Row:
         row = roster.rows.get(booking) or self._store.booking(booking)
@@ -417,21 +417,21 @@ class Desk:
 
     @property
     def fault(self) -> str | None:
-        """Why nothing can be booked; None if it can, as far as was seen."""
+        """Reason why nothing can be booked; None if none is known."""
         busy_s, why = self._busy_s, self._store.fault
         if busy_s > WAIT_S:
             why = f"a request has not come to an end for {busy_s:.0f} s, as where the database hangs"
         return None if why is None else f"nothing can be booked ({why})"
 
     def check(self) -> str | None:
-        """The same after another look, if there was a fault."""
+        """The same after a new check, if there was a fault."""
         if self._store.fault is not None:
             with suppress(Busy), self._turn(waits=False):  # else somebody is at it
                 self._store.check()
         return self.fault
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._store.close()
 
 

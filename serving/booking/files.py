@@ -1,4 +1,4 @@
-"""Where a database lies that a configuration names."""
+"""The location of a database that a configuration names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LITE = "sqlite:///"
 
 
 def database_of(booking: dict[str, Any]) -> Any:
-    """The URL that a section ``booking`` gives, or leaves out."""
+    """The database URL of a section ``booking``, or the default."""
     return booking.get("database", f"{LITE}bookings.db")
 
 

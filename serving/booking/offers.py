@@ -1,4 +1,4 @@
-"""What a rider may choose from, and what speaks for each; and why there is nothing to choose from."""
+"""Offers for a trip and the advantages of each; or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ STEP_S, STEPS = 300.0, 12
 """Where nothing is possible at the time asked for, later ones are tried: so many steps of so many seconds."""
 
 
-class Refusal(Exception):
+class NoOffer(Exception):
     """No vehicle can serve a trip.
 
     Attributes:
-        reason: which of the reasons.
-        mend: what would be possible.
+        reason: its code.
+        mend: a possible alternative.
     """
 
     def __init__(self, reason: str, mend: str):
@@ -30,7 +30,7 @@ class Refusal(Exception):
 
     @property
     def body(self) -> Any:
-        """As an answer."""
+        """The refusal as an answer."""
         return {"error": {"field": "trip", "value": self.reason, "mend": self.mend}}
 
 
@@ -52,7 +52,7 @@ def offers_of(roster: Roster, way: Trip, walks: views.Walks, now_s: float, count
 
 
 def _chosen(every: list[Offer], count: int) -> list[tuple[Offer, list[str]]]:
-    """The cheapest, the soonest and the quickest, then whatever is cheapest, each with what speaks for it."""
+    """The cheapest, the soonest and the quickest offer, then further cheap ones, each with its advantages."""
     best: dict[int, list[str]] = {}
     traits = [
         ("cheapest for everybody together", lambda offer: offer.cost),
@@ -69,7 +69,7 @@ def _chosen(every: list[Offer], count: int) -> list[tuple[Offer, list[str]]]:
 
 
 def _more(offer: Offer) -> list[str]:
-    """What else there is to say of an offer."""
+    """Further advantages of an offer."""
     words = ["nobody shares the ride" if offer.shared == 0 else f"shared with {offer.shared} on the way"]
     words.append("nobody arrives later" if offer.others == 0 else f"{offer.others} arrive later, within their promises")
     return words
@@ -86,8 +86,8 @@ def soonest(roster: Roster, way: Trip, now_s: float, among: Sequence[int] | None
     return None, 0.0
 
 
-def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later: Offer | None = None) -> Refusal:
-    """Why no vehicle can serve a trip, or one that was asked for cannot."""
+def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later: Offer | None = None) -> NoOffer:
+    """Reason why no vehicle, or not the requested one, can serve a trip."""
     fleet, calendar = roster.live.fleet, roster.calendar
     mine = np.array([vehicle is None or one.id == vehicle for one in roster.vehicles])
     large = mine & (fleet.room[:, 0] >= way.party) & (fleet.room[:, 1] >= way.wheelchairs)
@@ -98,16 +98,16 @@ def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later:
     large_one = "no vehicle that is large enough" if vehicle is None else subject
     if not large.any():
         needs = f"{way.party} seats" + (f" and {way.wheelchairs} wheelchair places" if way.wheelchairs else "")
-        return Refusal("too_large", f"{subject} {fails} {needs}: split the party")
+        return NoOffer("too_large", f"{subject} {fails} {needs}: split the party")
     latest_s = way.earliest_s + roster.site.promise.wait_s
     working = large & (fleet.shift_s[:, 0] <= latest_s) & (fleet.shift_s[:, 1] > way.earliest_s)
     if not working.any():
         begins = fleet.shift_s[large & (fleet.shift_s[:, 0] > way.earliest_s), 0]
         when = calendar.iso(calendar.to_time(float(begins.min()))) if len(begins) else None
         mend = f"ask for {when} or later" if when else "ask for another day"
-        return Refusal("off_duty", f"{large_one} {works} then: {mend}")
+        return NoOffer("off_duty", f"{large_one} {works} then: {mend}")
     if not np.isfinite(fleet.at_s[working]).any():
-        return Refusal("out_of_service", f"{large_one} {serves} in service now: ask again later")
+        return NoOffer("out_of_service", f"{large_one} {serves} in service now: ask again later")
     among = None if vehicle is None else roster.rows_of[vehicle]
     if later is None:
         later, _ = soonest(roster, way, now_s, among)
@@ -118,5 +118,5 @@ def why_not(roster: Roster, way: Trip, now_s: float, vehicle: str | None, later:
         reason, able = "no_charge", f"{one} enough charge for the trip"
     if later is None:
         minutes = STEP_S * STEPS / 60
-        return Refusal(reason, f"{able}, nor in the next {minutes:.0f} minutes: ask for another time")
-    return Refusal(reason, f"{able}: set out at {calendar.iso(calendar.to_time(later.earliest_s))} instead")
+        return NoOffer(reason, f"{able}, nor in the next {minutes:.0f} minutes: ask for another time")
+    return NoOffer(reason, f"{able}: set out at {calendar.iso(calendar.to_time(later.earliest_s))} instead")

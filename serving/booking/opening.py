@@ -1,4 +1,4 @@
-"""The desks of a configuration's sites."""
+"""Opening the booking desks of a configuration's sites."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def open_desks(
     services: Mapping[str, SiteService],
     restore: bool = True,
 ) -> dict[str, Desk]:
-    """A desk a site where trips are booked, by its name.
+    """Booking desks by the names of their sites.
 
     Args:
-        places: what each site comes from, the site, and its section ``booking``.
-        services: of all sites, by ``system/site``: who decides where vehicles stand by.
-        restore: take up what is kept; otherwise touch no database, and only look whether everything fits.
+        places: reference of each site, the site, and its section ``booking``.
+        services: of all sites, by ``system/site``; they decide where vehicles stand by.
+        restore: continue from the stored bookings; otherwise no database is opened, and only the settings are checked.
 
     Raises:
         CityloopError: if something does not fit, or a database cannot be used.

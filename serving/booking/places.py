@@ -1,4 +1,4 @@
-"""Places and times: names of stops and points to nodes, the clock on the wall to the kernel's seconds."""
+"""Places and times: stop names and points to network nodes, wall-clock times to the kernel's seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY_S = 86_400.0
 
 
 class Unfit(Unprocessable):
-    """A request that makes no sense here."""
+    """A request that does not fit the site or the time."""
 
 
 class Unknown(Refused):
@@ -26,11 +26,11 @@ class Unknown(Refused):
 
 
 class Places:
-    """A site's corners by name, and its stops by where they are.
+    """A site's corners by name, and its stops by position.
 
     Args:
         site: the site.
-        walk_m: how far one walks to a stop at most.
+        walk_m: longest walk to a stop, in metres.
     """
 
     def __init__(self, site: TransitSite, walk_m: float):
@@ -128,12 +128,12 @@ class Calendar:
         return np.array([parts[int(share * len(parts))] for share in shares]), length_s
 
     def service_day(self, hour: float, now: float) -> tuple[str, float]:
-        """Which day of the service it is, where days begin at an hour, and for how many seconds it has been."""
+        """The day of the service, for days that begin at a given hour, and the seconds since its begin."""
         day = 0 if self.hour(0, hour, absolute=True) <= now else -1
         return self.date(day).isoformat(), now - self.hour(day, hour, absolute=True)
 
     def holds(self, now: float) -> bool:
-        """Whether a moment is still on this day."""
+        """Whether a moment lies on this calendar's day."""
         return datetime.fromtimestamp(now, self.zone).date() == self.day
 
     def to_s(self, moment: float) -> float:

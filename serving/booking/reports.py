@@ -1,4 +1,4 @@
-"""What a vehicle reports, carried out: where it is; who boarded, got off, was absent; stays, breaks, breakdowns."""
+"""Carrying out vehicles' reports: positions, boarding, alighting, no-shows, charging stays, breaks, breakdowns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from envs.transit.kernel.fleet import ABOARD, WAITING
 from serving.booking.changes import hand_over, keep, note, over
 from serving.booking.places import Unfit, Unknown
 from serving.booking.roster import Roster, vehicle_of
-from serving.booking.store import Change, Row
+from serving.booking.store import BookingChange, Row
 from serving.booking.wire import EventRequest
 from serving.refusals import Conflict, brief
 
@@ -44,14 +44,14 @@ def _unknown(vehicle: str) -> Unknown:
     return Unknown("vehicle", brief(vehicle), "there is no such vehicle: GET vehicles lists them")
 
 
-class Report:
+class VehicleReport:
     """One report of a vehicle, carried out on the arrays.
 
     Args:
         roster: the site.
-        change: where it is noted what is to be written.
+        change: collects the rows to write.
         request: the report.
-        when: it happened, in seconds since 1970.
+        when: time of the event, in seconds since 1970.
         find: a booking's row, open or over.
 
     Raises:
@@ -61,7 +61,7 @@ class Report:
     def __init__(
         self,
         roster: Roster,
-        change: Change,
+        change: BookingChange,
         request: EventRequest,
         when: float,
         find: Callable[[Roster, str], Row],
@@ -71,10 +71,10 @@ class Report:
         self.v = duty_of(roster, request.vehicle, self.when_s)
 
     def carry_out(self) -> list[Row]:
-        """Do it; the bookings that it changed.
+        """Carry out the report; returns the changed bookings.
 
         Raises:
-            Refused: if it cannot be so; nothing is changed then.
+            Refused: if it contradicts the plan; nothing is changed then.
         """
         request, roster = self.request, self.roster
         if request.charge is not None and not roster.live.batteries.has(self.v):
@@ -91,7 +91,7 @@ class Report:
         return found
 
     def _kind(self) -> Callable[[], list[Row]]:
-        """What carries out a report of its kind."""
+        """The method for the report's kind."""
         kind, booking = self.request.kind, self.request.booking
         riders = {"boarded": self._boarded, "alighted": self._alighted, "no-show": self._no_show}
         if kind in riders:
@@ -109,7 +109,7 @@ class Report:
         }[kind]
 
     def _not_before(self, moment: float) -> None:
-        """Nothing comes before what it follows from, however slow the vehicle's clock is."""
+        """Move the event after those that it follows from, if the vehicle's clock is slow."""
         if self.when < moment:
             self.when, self.when_s = moment, self.roster.calendar.to_s(moment)
 

@@ -1,4 +1,4 @@
-"""What is kept of a site → the kernel's arrays, and back: duties, riders' slots, plans.
+"""Conversion between a site's stored rows and the kernel's arrays: duties, riders' slots, plans.
 
 A duty is a vehicle on one shift: a vehicle with hours has one every day, and begins each where it is stationed; one
 that always works has a single one.
@@ -27,7 +27,7 @@ from serving.booking.places import Calendar, Places, Unfit
 from serving.booking.settings import BookingSettings, Vehicle, hours
 from serving.booking.store import OPEN, Row, State
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 ALWAYS_S = 1e7
 """A shift without hours is from so long ago until so far ahead; the calendar begins anew every day."""
@@ -244,7 +244,7 @@ class Roster:
                 continue
             self.planned.append(v)
             if not live.plan_break(v, now_s):
-                log.warning("%s has riders who leave no room for its driver's break: it has none", key)
+                LOGGER.warning("%s has riders who leave no room for its driver's break: it has none", key)
 
     def _restore_battery(self, v: int, row: Row, plugged: bool) -> None:
         live = self.live

@@ -1,8 +1,8 @@
-"""What a dispatch centre decides every `timing.decision_s`: who charges, who stands by where, who changes vehicles.
+"""Periodic dispatch decisions, every `timing.decision_s`: charging, stand-by positions, reassignment of riders.
 
-The first message after each such moment brings it about, before it is dealt with; where the clock is the wall's, the
-process itself does within seconds if there is none. Of several processes one does it, as the site's revision says:
-every change before the moment was made without it, every one after it with it.
+The first message after each such moment triggers them, before it is dealt with itself. Where the clock is the wall's
+and no message comes, the process triggers them within seconds. Of several processes one does it, as the site's revision
+says: every change before the moment was made without it, every one after it with it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 from envs.transit.guard import SCORE, URGENCY
 from serving.booking.changes import hand_over, keep
 from serving.booking.roster import Roster
-from serving.booking.store import Change
+from serving.booking.store import BookingChange
 from serving.booking.zones import Unasked, Zones
 
-Asked = Mapping[str, Sequence[str]]
+Origins = Mapping[str, Sequence[str]]
 """Origins of the requests of the past ``timing.recent_s``: those ``booked`` and those ``refused``."""
 
 
 def due(roster: Roster, now: float, zones: Zones | None) -> bool:
-    """Whether there is something to decide as a whole, and it has not been since the last moment for it."""
+    """Whether periodic decisions are due: there are some, and none was made since their last moment."""
     timing = roster.site.timing
     wanted = timing.reassign_s > 0 or roster.live.ranged or zones is not None or bool(roster.live.breaks)
     passed = now // timing.decision_s - roster.decided // timing.decision_s
@@ -28,9 +28,9 @@ def due(roster: Roster, now: float, zones: Zones | None) -> bool:
     return wanted and (passed > 0 or passed < -1)
 
 
-def decide(roster: Roster, change: Change, now: float, zones: Zones | None, asked: Asked) -> None:
-    """Have vehicles that are low charge and idle ones stand by where zones want them, and give riders who wait to
-    others where the scenario lets them be.
+def decide(roster: Roster, change: BookingChange, now: float, zones: Zones | None, asked: Origins) -> None:
+    """Send vehicles with low batteries to charge and idle ones to stand by as zones request; and reassign waiting
+    riders where the scenario allows it.
     """
     live, rows, now_s = roster.live, roster.rows, roster.calendar.to_s(now)
     before = [_plan(roster, v) for v in range(len(roster.duties))]
@@ -49,14 +49,14 @@ def decide(roster: Roster, change: Change, now: float, zones: Zones | None, aske
             keep(roster, change, v)
 
 
-def _stand_by(roster: Roster, change: Change, now: float, zones: Zones, asked: Asked) -> None:
-    """Ask the zones' controller, and carry out what it wants."""
+def _stand_by(roster: Roster, change: BookingChange, now: float, zones: Zones, asked: Origins) -> None:
+    """Ask the zones' controller, and carry out its commands."""
     live, now_s = roster.live, roster.calendar.to_s(now)
     day, time_s = roster.service_day(now)
     readings = live.idle.census(now_s, time_s, live.riders, *roster.origins(asked))
     try:
         commands = zones.ask(day, time_s, int(now // roster.site.timing.decision_s), readings)
-    except Unasked:  # all stays as it is: nobody was promised less
+    except Unasked:  # nothing changes: no promise depends on it
         return
     urgencies: dict[str, float] = {}
     if commands is not None:
@@ -68,6 +68,6 @@ def _stand_by(roster: Roster, change: Change, now: float, zones: Zones, asked: A
 
 
 def _plan(roster: Roster, v: int) -> tuple[list[tuple[int, bool, float]], float, int]:
-    """A vehicle's plan, from when on it carries it out, and where it is to stand by."""
+    """A vehicle's plan, its begin, and the stand-by position."""
     fleet = roster.live.fleet
     return roster.live.plan(v), float(fleet.at_s[v]), int(fleet.heading[v])

@@ -1,4 +1,4 @@
-"""The addresses under which trips are booked: around the desks of a gateway's sites."""
+"""HTTP routes for booking trips, around the desks of a gateway's sites."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _add_vehicles(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _enter(gateway: Gateway, request: Request, role: Role, site: str) -> Desk:
-    """The desk of a site, for somebody who may."""
+    """The desk of a site, for an authorised caller."""
     gateway.enter(request.headers, role, SYSTEM, site)
     if site not in gateway.desks:
         raise NotServed("site", site, list(gateway.desks))

@@ -1,4 +1,4 @@
-"""What a booking service needs to know beyond its site: where bookings are kept, the vehicles, what time it is.
+"""Settings of a booking service beyond its site: the database, the vehicles, the clock.
 
 In a configuration file this is the section ``booking`` of a site.
 """
@@ -30,7 +30,7 @@ def hours(text: str) -> float:
     """``"07:30"`` → 7.5.
 
     Raises:
-        ValueError: if it is no time of a day.
+        ValueError: if it is not a time of day.
     """
     found = HOUR.fullmatch(text)
     value = int(found[1]) + int(found[2]) / 60 if found else DAY_H + 1
@@ -177,7 +177,7 @@ class BookingSettings(Frozen):
         return self
 
     def check(self, site: TransitSite) -> None:
-        """Refuse vehicles that begin nowhere, and chargers that are nowhere or too far from where they begin.
+        """Refuse vehicles with unknown begins, and chargers at unknown corners or too far from these.
 
         Raises:
             CityloopError: naming the vehicle, or the charger.
@@ -207,7 +207,7 @@ class BookingSettings(Frozen):
 def fleet_of(scenario: TransitScenario, site: TransitSite) -> tuple[Vehicle, ...]:
     """Vehicles as a scenario describes them, spread over the zones' stands; they always work.
 
-    Of what their batteries may have as a shift begins they have the least.
+    Their batteries begin a shift at the lower end of the scenario's range.
     """
     stands = [zone.stand for zone in site.zones if zone.stand >= 0]
     crews = [crew for crew in scenario.crews for _ in range(crew.vehicles)]
@@ -230,7 +230,7 @@ def booking_of(ref: str, site: Site, given: Mapping[str, Any] | None) -> tuple[T
     """A site's booking, if its configuration has any.
 
     Args:
-        ref: what the site comes from; a scenario brings its vehicles and chargers, unless others are given.
+        ref: reference of the site; a scenario brings its vehicles and chargers, unless others are given.
         site: the site.
         given: the section ``booking``.
 

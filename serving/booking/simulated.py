@@ -1,6 +1,6 @@
-"""Riders and drivers of a simulated day, who speak to a booking service over HTTP, and what became of its promises.
+"""Simulated riders and drivers of one day, as clients of a booking service over HTTP, and an account of its promises.
 
-Drivers do what their plans say in a world of their own: streets, batteries and breaks are reckoned here, not asked for.
+Drivers follow their plans in a world of their own: streets, batteries and breaks are computed here, not asked for.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from envs.transit.sources.day import Day
 from serving.booking.settings import BookingSettings, Vehicle
 
 BEGIN = datetime(2026, 3, 2, 6, 0, tzinfo=timezone(timedelta(hours=7)))
-"""When the day begins."""
+"""Begin of the day."""
 
 LATE_S = 1.5
 """Seconds by which a promise may be passed: times go over the wire to the tenth of a second, once a stop."""
 
 STAND_BY, BREAKS = "stand by", {"begin break": "break-began", "end break": "break-ended"}
-"""What drivers do beside serving riders and charging; and how they report it."""
+"""Actions of drivers beside serving riders and charging, and the reports of breaks."""
 
 LOOK_S = 30.0
-"""So often drivers look at their plans, which may have changed."""
+"""Seconds between looks of drivers at their plans, which may have changed."""
 
 
 @dataclass
 class Driver:
-    """Drives as the plan says, in a world of its own."""
+    """A driver, who follows the plan in a world of its own."""
 
     node: int
     full_m: float
@@ -54,19 +54,19 @@ class Driver:
     lowest_m: float = np.inf
 
     def drive(self, metres: float) -> None:
-        """Go so far."""
+        """Drive a distance."""
         self.left_m -= metres
         self.lowest_m = min(self.lowest_m, self.left_m)
 
     def unplug(self, now_s: float) -> None:
-        """Having charged since it was plugged in."""
+        """End charging: the battery has gained since it was plugged in."""
         self.left_m = min(self.full_m, self.left_m + self.rate * (now_s - self.plugged_s))
         self.charges += 1
 
 
 @dataclass
 class Kept:
-    """One confirmed booking and what came of it."""
+    """One confirmed booking and its course."""
 
     rider: int
     latest_s: float
@@ -81,13 +81,13 @@ class SimulatedDay:
     """Riders and drivers of one day.
 
     Args:
-        site: where.
-        day: who asks when.
+        site: the site.
+        day: its requests.
         settings: the vehicles.
-        http: speaks to the service.
+        http: client of the service.
         base: address of the site.
         slower: every street takes up to this share longer than the site says.
-        seed: of that.
+        seed: of these delays.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class SimulatedDay:
         return Driver(self.nodes[vehicle.at], full_m, left_m, rate)
 
     def run(self, until_s: float, show: Callable[[float], object] = lambda now_s: None) -> dict[str, Any]:
-        """Play the day up to a moment, and until the last rider is there; what came of it.
+        """Play the day up to a moment, and until the last rider has arrived; returns a summary.
 
         Args:
             until_s: the moment.
-            show: is told of the time of the day that is played.
+            show: called with the time of the played day.
 
         Raises:
             CityloopError: if nobody asks for anything by then.
@@ -176,7 +176,7 @@ class SimulatedDay:
     # -- drivers --------------------------------------------------------------------------------------------------
 
     def _look(self, now_s: float, until_s: float) -> None:
-        """All drivers look at their plans: riders may have been given to others."""
+        """Let all drivers look at their plans, as riders may have been reassigned."""
         shown = self._get("vehicles")["vehicles"]
         for row in shown:
             self._take(now_s, row["id"], row["plan"])
@@ -187,7 +187,7 @@ class SimulatedDay:
         self._take(now_s, vehicle, self._get(f"vehicles/{vehicle}")["plan"])
 
     def _take(self, now_s: float, vehicle: str, plan: list[dict[str, Any]]) -> None:
-        """A driver has a plan, and goes about it if there is nothing else to be done first."""
+        """Give a driver a plan, which begins at once unless something is under way."""
         driver = self.drivers[vehicle]
         driver.plan, driver.seen_s = plan, now_s
         if not driver.bound:
@@ -199,7 +199,7 @@ class SimulatedDay:
         self._at(when_s, "drive", (vehicle, driver.wakes))
 
     def _drive(self, now_s: float, whom: tuple[str, int]) -> None:
-        """A driver is at a corner, with nothing under way: on to the next, or serve the stop here."""
+        """Next action of a driver at a corner with nothing under way: drive on, or serve the stop here."""
         vehicle, wake = whom
         driver = self.drivers[vehicle]
         if wake != driver.wakes:
@@ -236,7 +236,7 @@ class SimulatedDay:
             self._charge(now_s, vehicle, stop["do"])
 
     def _charge(self, now_s: float, vehicle: str, does: str) -> None:
-        """A driver is at a charger, and plugs in, or unplugs."""
+        """Plug in or unplug at a charger."""
         driver = self.drivers[vehicle]
         if does == "unplug":
             driver.unplug(now_s)
@@ -264,7 +264,7 @@ class SimulatedDay:
         self._tell(now_s, vehicle, kind, booking=booking)
 
     def _tell(self, now_s: float, vehicle: str, kind: str, **more: Any) -> None:
-        """Report, and go on with the plan that comes back."""
+        """Report an event, and continue with the returned plan."""
         body = {"request_id": f"{vehicle}-{next(self._order)}", "vehicle": vehicle, "kind": kind, "at": _iso(now_s)}
         answer = self.http.post(f"{self.base}/events", json=body | more)
         if answer.status_code != 200:
@@ -272,7 +272,7 @@ class SimulatedDay:
         self.drivers[vehicle].bound = False
         self._take(now_s, vehicle, answer.json()["vehicle"]["plan"])
 
-    # -- what came of it ------------------------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------------------------
 
     def _get(self, path: str) -> Any:
         return self.http.get(f"{self.base}/{path}").raise_for_status().json()
@@ -306,7 +306,7 @@ class SimulatedDay:
         )
 
     def _breaks(self) -> dict[str, Any]:
-        """What became of drivers' breaks: how many were as long as they should be, and begun in time."""
+        """Summary of drivers' breaks: number of those long enough and begun in time."""
         owed = [vehicle for vehicle in self.vehicles if vehicle.rest_min]
         if not owed:
             return {}
@@ -319,7 +319,7 @@ class SimulatedDay:
         return {"breaks": f"{had} of {len(owed)}"}
 
     def _batteries(self) -> dict[str, Any]:
-        """What became of those of electric vehicles."""
+        """Summary of the batteries of electric vehicles."""
         electric = [driver for driver in self.drivers.values() if np.isfinite(driver.full_m)]
         if not electric:
             return {}

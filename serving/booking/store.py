@@ -1,6 +1,6 @@
-"""Where bookings are kept, and the one transaction in which everything that belongs together is written.
+"""The database of bookings, and the one transaction in which everything that belongs together is written.
 
-Every change of a site counts its revision up, and only from the revision that it was decided on: two processes cannot
+Every change of a site increments its revision, and only from the revision that it was decided on: two processes cannot
 both write what they decided on the same state. A stop of a plan has the booking in its key, so that no booking can
 stand in two plans, whatever went wrong before.
 """
@@ -35,13 +35,13 @@ from serving.booking.tables import (
 )
 from serving.refusals import Busy
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 OPEN = ("confirmed", "aboard")
 """States of a booking that is not over."""
 
 BUSY_S = 10
-"""How long one process waits for another to finish writing, and for a server to answer."""
+"""Seconds that one process waits for another to finish writing, and for a server to answer."""
 
 _LIBPQ = {"connect_timeout": BUSY_S, "tcp_user_timeout": 1000 * BUSY_S}
 
@@ -51,13 +51,13 @@ PATIENCE: Mapping[str, Mapping[str, Any]] = {
     "psycopg2": _LIBPQ,
     "pymysql": {"connect_timeout": BUSY_S, "read_timeout": BUSY_S, "write_timeout": BUSY_S},
 }
-"""How drivers are told so, where a URL does not say otherwise; others wait as long as they like."""
+"""Options of database drivers for `BUSY_S`, where a URL does not set them; other drivers use their own defaults."""
 
 AGAIN_S = 5.0
-"""When a request may be sent again for which the database could not be used."""
+"""Seconds until a request may be sent again after the database could not be used."""
 
 CHECK_BYTES = 65_535
-"""What is written to see whether anything can be; a booking takes a few thousand. MySQL's `Text` holds no more."""
+"""Bytes of a trial write; a booking takes a few thousand. MySQL's `Text` holds no more."""
 
 Row = dict[str, Any]
 
@@ -95,12 +95,12 @@ INSERT = {table: sql.insert(table) for table in TABLES.sorted_tables}
 
 
 class Stale(Exception):
-    """Somebody else has written since the state was read."""
+    """Another process has written since the state was read."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was answered to a request.
+    """The stored answer to a request.
 
     Attributes:
         digest: of the request.
@@ -114,21 +114,21 @@ class Answer:
 
 
 @dataclass
-class Change:
-    """What one request changes; all of it is written, or nothing.
+class BookingChange:
+    """Changes by one request; all of them are written, or none.
 
     Attributes:
-        at: when, in seconds since 1970.
+        at: time of the change, in seconds since 1970.
         new: rows of new bookings.
-        bookings: id → columns that are now others.
+        bookings: id → changed columns.
         plans: duty → stops (``booking``, ``pick``, ``floor``), in order; a stay at a charger, or a break, stands for a
             booking. Of these duties, and of no others, all of the following is written.
-        duties: duty → where it is (``corner``, ``at``, ``seen``, ``out``).
-        batteries: duty → what its battery has left, and its stay at a charger; of those with a range.
-        breaks: duty → where its driver's break is (``rest``), when it began (``begin``) and whether it is ``over``.
-        sent: duty → where it is to stand by (``node``); of those that were sent somewhere.
-        urgencies: zone → what its controller asked for last, if that is something else now; None: it is not.
-        handovers: which booking was given to another vehicle.
+        duties: duty → its position (``corner``, ``at``, ``seen``, ``out``).
+        batteries: duty → charge of its battery, and its stay at a charger; for vehicles with a range.
+        breaks: duty → place of its driver's break (``rest``), its begin (``begin``) and whether it is ``over``.
+        sent: duty → stand-by position (``node``); for vehicles that were sent somewhere.
+        urgencies: zone → last request of its controller, if that has changed; None: it has not.
+        handovers: bookings that were given to another vehicle.
         event: a row of the events.
     """
 
@@ -147,14 +147,14 @@ class Change:
 
 @dataclass(frozen=True)
 class State:
-    """All of a site that is not over.
+    """The state of a site without past bookings.
 
     Attributes:
-        revision: how many changes there have been.
-        clock: when the last was, in seconds since 1970.
-        bookings: open ones, and others by whose stops a vehicle still passes; see `Store.booking`.
-        duties, plans, batteries, breaks, sent: by duty, as `Change` has them.
-        urgencies: zone → what its controller asked for last; empty: nothing.
+        revision: number of changes so far.
+        clock: time of the last one, in seconds since 1970.
+        bookings: open ones, and others by whose stops a vehicle still passes; see `BookingStore.booking`.
+        duties, plans, batteries, breaks, sent: by duty, as `BookingChange` has them.
+        urgencies: zone → last request of its controller; empty: none.
     """
 
     revision: int
@@ -168,8 +168,8 @@ class State:
     urgencies: dict[str, float]
 
 
-class Unusable(Busy):
-    """The database cannot be read or written at this moment: its disk is full, its server is away. The log says why."""
+class StoreUnusable(Busy):
+    """The database cannot be read or written now: its disk is full, its server is away. The log has the reason."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -177,15 +177,15 @@ class Unusable(Busy):
         )
 
 
-class Store:
-    """One site's bookings in a database. Everything but opening it may raise `Unusable`.
+class BookingStore:
+    """One site's bookings in a database. Everything but opening it may raise `StoreUnusable`.
 
     Args:
         url: SQLAlchemy URL.
         site: the site's name.
 
     Attributes:
-        fault: why the database could not be used; None from the moment something was written again.
+        fault: reason why the database could not be used; None once something was written again.
 
     Raises:
         CityloopError: if the database cannot be opened.
@@ -217,26 +217,26 @@ class Store:
             raise self.refused(unlike)
 
     def refused(self, why: str) -> CityloopError:
-        """What to say to whoever gave a database that cannot be used."""
+        """The error for a configured database that cannot be used."""
         return CityloopError(f"database {self._shown} cannot be used ({why}): give the URL of one that can")
 
     @contextmanager
     def _using(self, begin: Callable[[], AbstractContextManager[sql.Connection]]) -> Iterator[sql.Connection]:
-        if _identity(self._file) != self._opened:  # SQLite would go on writing to what nobody will find again
+        if _identity(self._file) != self._opened:  # SQLite would go on writing to a file that has been removed
             self._fail(f"{self._file} was moved, removed or replaced: put it back, or start the service anew")
-            raise Unusable
+            raise StoreUnusable
         try:
             with begin() as db:
                 yield db
         except (sql.exc.IntegrityError, sql.exc.DataError):
-            raise  # what was to be written is wrong, and no other time mends it
+            raise  # the data are wrong, and trying again would not help
         except (sql.exc.DatabaseError, sql.exc.InterfaceError, sql.exc.TimeoutError) as error:
             self._fail(_reason(error))
-            raise Unusable from None
+            raise StoreUnusable from None
 
     def _fail(self, why: str) -> None:
         if self.fault is None:
-            log.error("bookings at %s: the database cannot be used (%s)", self.site, why)
+            LOGGER.error("bookings at %s: the database cannot be used (%s)", self.site, why)
         self.fault = why
 
     def _reading(self) -> AbstractContextManager[sql.Connection]:
@@ -244,17 +244,17 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[sql.Connection]:
-        """A transaction: all of it is written, or nothing."""
+        """A transaction, written as a whole or not at all."""
         with self._using(self._engine.begin) as db:
             yield db
         if self.fault is not None:
-            log.warning("bookings at %s: the database can be used again", self.site)
+            LOGGER.warning("bookings at %s: the database can be used again", self.site)
             self.fault = None
 
     def check(self) -> None:
-        """Write as much as some bookings need, and take it back: where that works, there is no `fault` any more.
+        """Write as much as some bookings need, and roll it back: if that works, `fault` ends.
 
-        Less would not do: a single page may still fit into what a file has to spare on a disk that is full.
+        A smaller trial would not do: a single page may still fit into a file's reserve on a full disk.
         """
         row = {"site": self.site, "request_id": f"check:{uuid.uuid4().hex}", "at": 0.0, "digest": "", "status": 0}
         with self._writing() as db:
@@ -266,20 +266,20 @@ class Store:
         return sql.select(table).where(table.c.site == self.site)
 
     def revision(self) -> int:
-        """How many changes there have been."""
+        """Number of changes so far."""
         with self._reading() as db:
             return int(db.execute(REVISION, {"of_site": self.site}).scalar_one())
 
     def clock(self) -> float:
-        """When the last change was, in seconds since 1970."""
+        """Time of the last change, in seconds since 1970."""
         with self._reading() as db:
             return float(db.execute(sql.select(SITES.c.clock).where(SITES.c.site == self.site)).scalar_one())
 
     def load(self) -> State:
-        """Everything that is not over, as of one revision.
+        """The state without past bookings, as of one revision.
 
         Raises:
-            Stale: if somebody wrote in between.
+            Stale: if another process wrote in between.
         """
         with self._reading() as db:
             head = db.execute(self._mine(SITES)).mappings().one()
@@ -310,7 +310,7 @@ class Store:
         return list(found.values())
 
     def answer(self, request_id: str) -> Answer | None:
-        """What was answered to a request, if it came before."""
+        """The stored answer to a request; None if it is new."""
         with self._reading() as db:
             row = db.execute(ANSWERED, {"of_site": self.site, "request_id": request_id}).mappings().first()
         return None if row is None else Answer(row["digest"], row["status"], orjson.loads(row["body"]))
@@ -321,14 +321,16 @@ class Store:
             found = self._bookings(db, BOOKINGS.c.id == booking)
         return found[0] if found else None
 
-    def commit(self, seen: int, change: Change, request_id: str | None = None, answer: Answer | None = None) -> int:
-        """Write a change and the answer to its request, if that has an id; the new revision.
+    def commit(
+        self, seen: int, change: BookingChange, request_id: str | None = None, answer: Answer | None = None
+    ) -> int:
+        """Write a change and the answer to its request, if that has an id; returns the new revision.
 
         Raises:
             Stale: if the site is no longer at the revision that was seen. Nothing is written then.
         """
         with self._writing() as db:
-            # First of all, as it takes the lock: whoever comes second finds another revision.
+            # First of all, as it takes the lock: a second process finds another revision.
             mine = {"of_site": self.site}
             if db.execute(COUNT_UP, mine | {"seen": seen, "revision": seen + 1, "clock": change.at}).rowcount != 1:
                 raise Stale
@@ -353,8 +355,8 @@ class Store:
         if rows:
             db.execute(INSERT[table], [{"site": self.site, **row} for row in rows])
 
-    def _write_duties(self, db: sql.Connection, change: Change) -> None:
-        """Where vehicles are, their plans and batteries, and where they go: as it is now, in place of what was."""
+    def _write_duties(self, db: sql.Connection, change: BookingChange) -> None:
+        """Replace the rows of vehicles: positions, plans, batteries, breaks and stand-by positions."""
         rows = {DUTIES: change.duties, BATTERIES: change.batteries, BREAKS: change.breaks, SENT: change.sent}
         if change.plans:
             duties = [{"of_site": self.site, "of_duty": duty} for duty in change.plans]
@@ -382,7 +384,7 @@ class Store:
             return [dict(row) for row in db.execute(query).mappings()]
 
     def forget(self, before: float) -> None:
-        """Delete what was over before a moment."""
+        """Delete bookings that were over before a moment."""
         with self._using(self._engine.begin) as db:  # where nothing is over this writes nothing, and shows nothing
             over = sql.delete(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.ended_at < before)
             planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
@@ -394,12 +396,12 @@ class Store:
                 db.execute(sql.delete(table).where(table.c.site == self.site, table.c.at < before))
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._engine.dispose()
 
 
 def _unlike(engine: sql.Engine) -> str | None:
-    """How the tables are not those of this version; None if they are. What others keep beside ours may stay."""
+    """Difference of the tables from those of this version; None if there is none. Other tables may stay."""
     looked = sql.inspect(engine)
     for table in TABLES.sorted_tables:
         columns = {column["name"]: column for column in looked.get_columns(table.name)}
@@ -412,22 +414,22 @@ def _unlike(engine: sql.Engine) -> str | None:
 
 
 def file_of(url: sql.URL) -> Path | None:
-    """Where a database lies; None if a server keeps it."""
+    """File of a database; None if a server keeps it."""
     return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def _patience(url: sql.URL) -> dict[str, Any]:
-    """What its driver is told of how long to wait."""
+    """Options of a driver for waiting times."""
     return {name: value for name, value in PATIENCE.get(url.get_driver_name(), {}).items() if name not in url.query}
 
 
 def _reason(error: Exception) -> str:
-    """What the database itself said, in a line."""
+    """The database's own error, in a line."""
     return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def _identity(file: Path | None) -> tuple[int, int] | None:
-    """Which file stands there, whatever it is called; None: none does."""
+    """Identity of the file at a path, independent of its name; None: there is none."""
     try:
         found = None if file is None else file.stat()
     except OSError:
@@ -436,7 +438,7 @@ def _identity(file: Path | None) -> tuple[int, int] | None:
 
 
 def _durable(connection: Any, _: Any) -> None:
-    """SQLite: what is committed is on the disk, and readers do not wait for the writer."""
+    """SQLite settings: commits are on the disk, and readers do not wait for the writer."""
     cursor = connection.cursor()
     for setting in ("journal_mode=WAL", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {setting}")

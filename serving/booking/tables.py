@@ -1,6 +1,6 @@
-"""The tables of bookings: what is kept, under which keys. Times are in seconds since 1970, corners are named.
+"""Database tables of bookings, with their keys. Times are in seconds since 1970, corners are named.
 
-Databases outlive the code: a column keeps the name under which it was once kept.
+Databases outlive the code: a column keeps the name under which it was first created.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Offers, bookings and vehicles as they go over the wire."""
+"""Offers, bookings and vehicles in the form that is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.booking.store import Row
 from serving.telemetry import ThingForm
 
 LATE_S = 1.0
-"""So much later than promised is late."""
+"""Seconds after the promise from which a vehicle is late."""
 
 
 class Walks:
@@ -94,7 +94,7 @@ def booking(roster: Roster, row: Row) -> Any:
 
 
 def _late(row: Row, begin: float | None, arrive: float | None) -> bool:
-    """Whether the first promise is, or is about to be, broken."""
+    """Whether the first promise is broken, or about to be."""
     if row["state"] in ("cancelled", "no-show"):
         return False
     if row["state"] == "stranded":
@@ -175,7 +175,7 @@ def _stop(roster: Roster, v: int, k: int) -> Any:
 
 
 def _does(roster: Roster, r: int, pick: bool) -> str:
-    """What a vehicle does at a stop."""
+    """Action of a vehicle at a stop."""
     riders = roster.live.riders
     if riders.state[r] == CANCELLED:
         return "pass"

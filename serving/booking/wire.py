@@ -1,4 +1,4 @@
-"""What goes over the wire when a trip is booked. Times are ISO 8601 with an offset, in answers the site's own."""
+"""Messages of booking a trip. Times are ISO 8601 with an offset, in answers the site's own."""
 
 from __future__ import annotations
 

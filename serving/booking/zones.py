@@ -1,4 +1,4 @@
-"""What zones ask for: a site's own controller, told what the desk knows of its fleet, by the way of any other tick.
+"""Requests of zones: the site's own controller, asked in a tick like any other, with the desk's knowledge of the fleet.
 
 So input checks, guard, fallback, commands by hand, audit log, alarms and the page at ``/`` are those of the site.
 """
@@ -20,14 +20,14 @@ from envs.core.world import Commands
 from serving.refusals import Refused
 from serving.tick.sites import SiteService
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 WHO = "booking"
-"""Who asks, in the audit log."""
+"""Name of the caller in the audit log."""
 
 
 class Unasked(Exception):
-    """Nobody knows what zones want: the log says why."""
+    """The zones' controller could not be asked; the log has the reason."""
 
 
 class Zones:
@@ -44,10 +44,10 @@ class Zones:
         self._last, self._put_back = -1, 0
 
     def ask(self, day: str, time_s: float, tick: int, readings: Readings) -> Commands | None:
-        """What zones want now, ``(N, 2)``; None: whoever decides here wants nothing of zones.
+        """Present commands of zones, ``(N, 2)``; None: the deciding controller has none.
 
         Args:
-            day: of the service; with each controllers begin anew, and where the clock was put back.
+            day: of the service; controllers begin anew with each, and when the clock is put back.
             time_s: seconds since it began.
             tick: number of the decision.
             readings: see `envs.transit.readings`.
@@ -64,7 +64,7 @@ class Zones:
             answer = self._act(body)
         except (CityloopError, Refused) as error:
             if self._fault != str(error):
-                log.warning("bookings at %s: zones cannot be asked (%s)", self._service.site.name, error)
+                LOGGER.warning("bookings at %s: zones cannot be asked (%s)", self._service.site.name, error)
             self._fault = str(error)
             raise Unasked from None
         self._fault = None

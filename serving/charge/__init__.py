@@ -1,1 +1,1 @@
-"""Who is in charge at a site: roles of policies, rollback, commands by hand, and what is kept of them."""
+"""Control of a site: roles of policies, their controllers, automatic rollback, commands by hand, and saved state."""

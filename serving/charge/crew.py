@@ -1,4 +1,4 @@
-"""Who sits at a site: the seats of champion, challenger and fallback, and which of them acts."""
+"""The controllers of a site: the seats of champion, challenger and fallback, and the choice of the acting one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agents import fallback_name
 from envs.core.errors import CityloopError
 from envs.core.site import Site
 from serving.charge.roles import Roles
+from serving.charge.seat import Seat
 from serving.refusals import Conflict
-from serving.tick.seat import Seat
 
 Acting = Literal["champion", "canary"]
 """The roles that act."""
@@ -23,9 +23,9 @@ class Crew:
 
     Args:
         site: the site.
-        roles: who has which role.
-        seats: controller by name → its seat, of those that have one already; the others are opened.
-        fallback: who decides when the one in charge cannot; it must decide tick by tick.
+        roles: of controllers.
+        seats: controller's name → its seat, where it has one already; other seats are opened.
+        fallback: decides when the controller in charge cannot; it must decide tick by tick.
         open_seat: opens a seat by a controller's name.
         canary: whether the challenger acts in the episode that is under way.
 
@@ -59,46 +59,46 @@ class Crew:
 
     @property
     def champion(self) -> Seat:
-        """Who acts, unless a canary does."""
+        """The controller that acts, unless a canary does."""
         return self._seats[self.roles.champion]
 
     @property
     def challenger(self) -> Seat | None:
-        """Who may act one day."""
+        """The candidate for champion, if there is one."""
         return None if self.roles.challenger is None else self._seats[self.roles.challenger]
 
     @property
     def in_charge(self) -> tuple[Seat, Acting]:
-        """Who acts in this episode, and in which role."""
+        """The acting controller of this episode, and its role."""
         challenger = self.challenger
         return (challenger, "canary") if self.canary and challenger is not None else (self.champion, "champion")
 
     @property
     def shadow(self) -> Seat | None:
-        """Who is asked beside the one in charge."""
+        """The controller that is asked for comparison only."""
         return None if self.canary else self.challenger
 
     @property
     def seats(self) -> list[Seat]:
-        """All of them."""
+        """All seats."""
         return [*self._seats.values(), self.fallback]
 
     def begin_episode(self) -> None:
-        """A canary that waited for it begins, or ends; everybody forgets the last one."""
+        """Begin an episode: a waiting canary begins or ends, and every controller forgets the last episode."""
         self.canary = self.roles.canary_acts(self.site)
         for seat in self.seats:
             seat.forget()
 
     @asynccontextmanager
     async def prepared(self, roles: Roles) -> AsyncIterator[dict[str, Seat]]:
-        """The seats that these roles need, opened beside the event loop. Those that are not taken are closed again.
+        """The seats that these roles need, opened off the event loop. Seats that are not taken are closed again.
 
         Raises:
             CityloopError, Conflict: see `_prepare`.
         """
         opening = asyncio.ensure_future(asyncio.to_thread(self._prepare, roles))
         try:
-            yield await asyncio.shield(opening)  # a thread goes on where whoever waits for it is cancelled
+            yield await asyncio.shield(opening)  # the thread goes on if its waiter is cancelled
         finally:
             opening.add_done_callback(self._leave)
 
@@ -127,7 +127,7 @@ class Crew:
         return _seated(roles, self._seats, self._open, check)
 
     def take(self, roles: Roles, seats: Mapping[str, Seat], canary: bool) -> None:
-        """Let prepared roles hold; seats that nobody needs are closed."""
+        """Apply prepared roles; seats that are no longer needed are closed."""
         for ref, seat in self._seats.items():
             if ref not in seats:
                 seat.close()
@@ -140,7 +140,7 @@ class Crew:
 
 
 def _program_of(seats: Mapping[str, Seat]) -> str | None:
-    """Which of them is a program inside the plant, if one is."""
+    """The one that is a program inside the plant, if any."""
     return next((ref for ref, seat in seats.items() if seat.program), None)
 
 
@@ -165,8 +165,8 @@ def _seated(
     open_seat: Callable[[str], Seat],
     check: Callable[[Mapping[str, Seat]], None],
 ) -> dict[str, Seat]:
-    """The seats of some roles: those that there are, and others that are opened; all of them, or none where the check
-    refuses them.
+    """The seats of some roles: existing ones, and others that are opened; all of them, or none where the check refuses
+    them.
     """
     found: dict[str, Seat] = {}
     with ExitStack() as opened:

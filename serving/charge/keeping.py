@@ -1,6 +1,6 @@
-"""Keeping how things stand at a site in its file, and taking up what another process keeps there.
+"""Saving a site's decision state in its file, and taking over what another process saved there.
 
-In a rolling update two processes know a site for a moment: whatever is done at one must hold at the other, too.
+In a rolling update two processes serve a site for a moment: a change at one must hold at the other, too.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from envs.core.errors import CityloopError
 from serving.charge.standing import Standing
 from serving.charge.state import SiteState
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 AGAIN_S = 5.0
-"""When what could not be written is tried again."""
+"""Seconds until a failed write is tried again."""
 
 
 class Keeper:
-    """Keeps one site's state; all of it is called in the event loop's thread.
+    """Saves one site's state; every method is called in the event loop's thread.
 
     Args:
-        standing: the site's.
-        taken_up: called where something else holds than before.
+        standing: the site's decision state.
+        taken_up: called when another process's state was taken over.
     """
 
     def __init__(self, standing: Standing, taken_up: Callable[[], None]):
@@ -39,23 +39,23 @@ class Keeper:
 
     @property
     def failed(self) -> bool:
-        """Whether something is still to be written, as it could not be."""
+        """Whether the last write failed, so that something is still to be written."""
         return self._failed_s is not None
 
     def save_soon(self) -> None:
-        """Keep how things stand."""
+        """Save the state in the background."""
         self._standing.note()
         self._writer.submit(self._write)
 
     def save_now(self) -> None:
-        """Keep how things stand, and wait for it, before there is an event loop."""
+        """Save the state and wait for it, before there is an event loop."""
         self._standing.note()
         self._writer.submit(self._write).result()
 
     async def save(self) -> bool:
-        """Keep how things stand, and wait for it; says whether it could be kept."""
+        """Save the state and wait for it; returns whether it was saved."""
         self._standing.note()
-        # It is written also where whoever waits for it goes away.
+        # It is written even if the caller is cancelled.
         return await asyncio.shield(asyncio.wrap_future(self._writer.submit(self._write)))
 
     def _write(self) -> bool:
@@ -63,24 +63,24 @@ class Keeper:
             self._standing.store.write()
         except OSError as error:
             if not self.failed:
-                log.error("%s: its state cannot be saved (%s)", self._ref, error.strerror)  # noqa: TRY400
+                LOGGER.error("%s: its state cannot be saved (%s)", self._ref, error.strerror)  # noqa: TRY400
             self._failed_s = time.monotonic()
             return False
         if self.failed:
-            log.warning("%s: its state is saved again", self._ref)
+            LOGGER.warning("%s: its state is saved again", self._ref)
         self._failed_s = None
         return True
 
     def _try_again(self) -> None:
-        """What nobody changes any more would otherwise never be written, and be lost with the process."""
+        """Repeat a failed write: a state without further changes would otherwise be lost with the process."""
         if self._failed_s is not None and time.monotonic() - self._failed_s >= AGAIN_S:
             self._failed_s = time.monotonic()
             self._writer.submit(self._write)
 
     def look(self) -> None:
-        """Take up what another process has saved since: commands by hand at once, roles once their controllers sit.
+        """Take over what another process has saved: commands by hand at once, roles once their controllers are ready.
 
-        A command by hand that has expired since is kept no longer.
+        A command by hand that has expired is dropped from the file.
         """
         self._try_again()
         if self._standing.overrides.lapsed():
@@ -97,7 +97,7 @@ class Keeper:
             self._following = asyncio.ensure_future(self._follow(found))
 
     async def catch_up(self) -> None:
-        """As `look`, and wait until all of it is taken up."""
+        """As `look`, and wait until all of it is taken over."""
         self.look()
         if self._following is not None and not self._following.done():
             await asyncio.wait([self._following])
@@ -110,10 +110,10 @@ class Keeper:
         self._taken_up()
 
     def _refuse(self, error: Exception) -> None:
-        log.warning("%s: what another process saved cannot be taken up (%s)", self._ref, error)
+        LOGGER.warning("%s: what another process saved cannot be taken up (%s)", self._ref, error)
 
     def close(self) -> None:
-        """Write what is to be written, and let the thread end."""
+        """Write what is outstanding, and end the thread."""
         if self.failed:
             self._writer.submit(self._write)
         self._writer.shutdown(wait=True)

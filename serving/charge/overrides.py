@@ -1,6 +1,6 @@
-"""Commands that a person gives by hand: for one agent, with a reason, until a time. They win over every policy.
+"""Commands by hand: for one agent, with a reason, until a time. They take precedence over every policy.
 
-They do not win over the guard, which is the floor under everybody.
+They do not take precedence over the guard, which limits everybody.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from envs.core.world import Requests, as_numbers
 from serving.refusals import Conflict, NotServed, Unprocessable, brief
 
 MAX_EXPIRES_S = 7 * 24 * 3600.0
-"""A hand that holds for longer is a policy."""
+"""Longest life of a command by hand, in seconds; anything longer is a policy."""
 
 
 class Override(Frozen):
@@ -38,14 +38,14 @@ class Override(Frozen):
 
 
 class Overrides:
-    """What is overridden at one site.
+    """Commands by hand at one site.
 
     Args:
         agents: of the site.
-        width: how many numbers an agent sets; 0 where it is one number by itself.
+        width: length of an agent's command; 0 where it is a single number.
         clock: wall clock, seconds since 1970.
-        held: those that hold already.
-        steady: seconds that never go back: one holds no longer than asked for where the wall clock is put back.
+        held: commands that hold already.
+        steady: monotonic seconds; no command holds longer than asked for if the wall clock is put back.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Overrides:
         self.held = {agent: one for agent, one in (held or {}).items() if agent in self._index}
 
     def now(self) -> Mapping[str, Override]:
-        """Agent → its override, without those that have expired."""
+        """Agent → its override, without expired ones."""
         if self.held:
             ended = {one for one in self.held.values() if self._has_ended(one)}
             if ended:
@@ -74,7 +74,7 @@ class Overrides:
         return self.held
 
     def lapsed(self) -> bool:
-        """Whether one has expired since this was asked last: what is kept must not let it hold again."""
+        """Whether one has expired since the last call, so that the saved state must be updated."""
         self.now()
         lapsed, self._lapsed = self._lapsed, False
         return lapsed
@@ -85,10 +85,10 @@ class Overrides:
         return left_s <= 0 or self._ends_s.setdefault(one, steady_s + left_s) <= steady_s
 
     def make(self, agent: str | None, command: Any, reason: str, who: str, expires_s: float) -> dict[str, Override]:
-        """Overrides of one agent, or of all; they do not hold before `put`.
+        """Overrides for one agent, or for all; they take effect with `put`.
 
         Raises:
-            Refused: if the command is none, or the time is none.
+            Refused: if the command or the time is invalid.
             NotServed: if there is no such agent.
         """
         if not 0 < expires_s <= MAX_EXPIRES_S:
@@ -110,12 +110,12 @@ class Overrides:
         return [agent]
 
     def put(self, overrides: Mapping[str, Override]) -> None:
-        """Let overrides hold, in place of earlier ones of the same agents."""
+        """Apply overrides, in place of earlier ones of the same agents."""
         self.held = {**self.now(), **overrides}
         self.now()
 
     def release(self, agent: str | None) -> list[str]:
-        """End the override of one agent, or of all; says whose.
+        """End the override of one agent, or of all; returns their agents.
 
         Raises:
             Conflict: if there is none.
@@ -127,7 +127,7 @@ class Overrides:
         return gone
 
     def onto(self, requests: Requests, overrides: Mapping[str, Override]) -> Requests:
-        """Requests with those of overridden agents replaced, in an array of their own."""
+        """A copy of the requests, with those of overridden agents replaced."""
         if not overrides:
             return requests
         out = as_numbers(requests, len(self._index), max(self._width, 1))

@@ -1,6 +1,6 @@
-"""Who may decide at a site, and how that changes: pure transitions on plain data.
+"""Roles of controllers at a site, and the transitions between them as pure functions on plain data.
 
-shadow P ──▶ P is a challenger that is asked after each answer; what it asks for is compared, never carried out
+shadow P ──▶ P is a challenger that is asked after each answer; its requests are compared, never carried out
 canary P ──▶ P is a challenger that acts, on the sites of its share
 promote  ──▶ the challenger, or P, is champion; the former champion is remembered
 demote   ──▶ the challenger leaves
@@ -19,7 +19,7 @@ from envs.core.site import Site
 from serving.refusals import Conflict
 
 REMEMBERED = 10
-"""Former champions that a rollback can go back to, one after the other."""
+"""Number of former champions that rollbacks can return to, one after the other."""
 
 Mode = Literal["shadow", "canary"]
 
@@ -49,7 +49,7 @@ class Roles(Frozen):
 
     @property
     def refs(self) -> list[str]:
-        """Who has a role that needs a seat: the champion, and the challenger if there is one."""
+        """Controllers that need a seat: the champion, and the challenger if there is one."""
         return [ref for ref in (self.champion, self.challenger) if ref is not None]
 
     def challenge(self, policy: str | None, mode: Mode, share: float = 1.0) -> Roles:

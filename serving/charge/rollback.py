@@ -1,9 +1,9 @@
-"""When a policy is taken out of charge without anybody asking, and when it is let back.
+"""Automatic rollback: conditions under which a policy is taken out of charge, and under which it returns.
 
-Four things are counted over the last ticks: the controller failed, it missed its deadline, the readings lay outside
-what it was trained on, the guard changed its requests. More of any of them than its rate allows, and the fallback
-decides. Meanwhile the policy is asked after every answer, as in a shadow; it returns once it has been well for a while
-by a stricter measure, so that it does not flap.
+Four things are counted over the last ticks: failures of the controller, missed deadlines, readings outside of its
+training, and requests that the guard changed. If any exceeds its rate, the fallback decides. Meanwhile the policy is
+asked after every answer, as in a shadow. It returns once it has been well for a while by a stricter measure, so that it
+does not flap.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ CAUSES = {
     "outside": "readings lie outside what the policy was trained on",
     "guarded": "the guard changes its requests",
 }
-"""What is counted, and how it is called."""
+"""Counted causes, with their descriptions."""
 
 
 class RollbackSettings(Frozen):
-    """When the fallback takes over from a policy, and when it gives back.
+    """Thresholds at which the fallback takes over from a policy, and at which the policy returns.
 
     Attributes:
-        window: ticks that are looked back at.
+        window: number of past ticks that count.
         errors, late, outside: share of the window's ticks, 0 to 1, above which the fallback takes over.
         guarded: the same for the share of requests that the guard changed, over the window's ticks and agents.
         everyday: the guard's reasons that do not count for that; those of the system (`System.everyday`) if not given.
-        return_after: ticks that the policy must have been well for before it decides again.
-        return_below: how well: this share of each rate at most.
+        return_after: ticks for which the policy must do well before it decides again.
+        return_below: share of each rate below which it does well.
     """
 
     window: int = Field(default=60, ge=1, le=100_000)
@@ -48,13 +48,13 @@ class RollbackSettings(Frozen):
     return_below: float = Field(default=0.5, ge=0, le=1)
 
     def check_reasons(self, known: Sequence[str]) -> None:
-        """Refuse everyday reasons that the guard never tells: a typing error would take the policy out of charge.
+        """Refuse everyday reasons that no guard gives: a typing error would take the policy out of charge.
 
         Args:
             known: all reasons of the guards that are served.
 
         Raises:
-            CityloopError: naming it, and what there is.
+            CityloopError: naming the reason, and those that exist.
         """
         for reason in self.everyday or ():
             if reason not in known:
@@ -63,7 +63,7 @@ class RollbackSettings(Frozen):
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a controller did at one tick: what is counted, each from 0 to 1."""
+    """Conduct of a controller at one tick: the counted causes, each from 0 to 1."""
 
     errors: float = 0.0
     late: float = 0.0
@@ -86,7 +86,7 @@ class _Window:
             self.sums[cause] += getattr(conduct, cause) - (getattr(old, cause) if old is not None else 0.0)
 
     def exceeds(self, settings: RollbackSettings, share: float) -> str | None:
-        """The first cause whose sum is above this share of its rate, in words."""
+        """The first cause whose sum exceeds this share of its rate, in words."""
         for cause, words in CAUSES.items():
             rate, most = getattr(settings, cause), share * getattr(settings, cause) * self.length
             if self.sums[cause] > most + 1e-9:
@@ -96,14 +96,14 @@ class _Window:
 
 
 class Watch:
-    """Watches one controller in charge.
+    """Counts the conduct of the controller in charge.
 
     Args:
         settings: the rates.
-        tripped: why it is out of charge already, if it is.
+        tripped: reason why it is out of charge already, if it is.
 
     Attributes:
-        tripped: why the fallback decides; None while the policy does.
+        tripped: reason why the fallback decides; None while the policy does.
     """
 
     def __init__(self, settings: RollbackSettings, tripped: str | None = None):
@@ -111,7 +111,7 @@ class Watch:
         self._acting, self._resting = _Window(settings.window), _Window(settings.return_after)
 
     def note(self, conduct: Conduct) -> str | None:
-        """Count a tick; says what changes, if something does: ``rollback`` or ``return``."""
+        """Count a tick; returns the resulting change, if any: ``rollback`` or ``return``."""
         if self.tripped is None:
             self._acting.add(conduct)
             self.tripped = self._acting.exceeds(self.settings, 1.0)
@@ -127,6 +127,6 @@ class Watch:
         return "return"
 
     def rates(self) -> dict[str, float]:
-        """What was counted over the window, as shares of it."""
+        """The counted causes, as shares of the window."""
         window = self._acting if self.tripped is None else self._resting
         return {cause: round(total / window.length, 6) + 0.0 for cause, total in window.sums.items()}

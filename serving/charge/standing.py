@@ -1,4 +1,7 @@
-"""How things stand at a site: who has which role, who is in charge, what is overridden; taken up where it was left."""
+"""Persistent decision state of a site: roles, the acting controller, overrides, automatic rollback, the episode.
+
+It is restored from the file in which the last process left it.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,22 @@ from typing import Any, NamedTuple
 from envs.core.errors import CityloopError
 from envs.core.site import Site
 from serving.charge.crew import Crew
+from serving.charge.episodes import Episodes
 from serving.charge.overrides import Overrides
 from serving.charge.roles import REMEMBERED, Roles
 from serving.charge.rollback import Watch
-from serving.charge.state import CHARGE, ROLES, SiteState, Store, merged
+from serving.charge.seat import Seat
+from serving.charge.state import CHARGE, ROLES, SiteState, StateStore, merged
 from serving.config import SiteSettings
-from serving.tick.episodes import Episodes
-from serving.tick.seat import Seat
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 SERVICE, CONFIGURATION = "service", "configuration"
-"""Who changes something by itself, and where a file does."""
+"""Names for changes by the service itself, and by a configuration file."""
 
 
 class Begun(NamedTuple):
-    """That a process began with other roles than those that were saved: who changed them, why, and what exactly."""
+    """A start with other roles than the saved ones: who changed them, why, and the change itself."""
 
     who: str
     why: str
@@ -34,20 +37,20 @@ class Begun(NamedTuple):
 
 
 class Standing:
-    """How things stand.
+    """Decision state of a site, restored from its file.
 
     Args:
         site: the site.
-        settings: of its watch.
+        settings: of the site.
         started: the roles that the configuration asks for at the start. They hold unless people, or a deployment while
             it ran, have changed them since these same roles were first obeyed.
-        seats: controllers that are seated already, by the names in the roles; the others are opened.
-        fallback: who decides when the one in charge cannot.
-        store: where it was saved.
+        seats: existing seats, by the names in the roles; other seats are opened.
+        fallback: decides when the controller in charge cannot.
+        store: of the saved state.
         clock: wall clock, seconds since 1970.
 
     Attributes:
-        begun: what changed with the start; None if what was saved holds, or nothing was.
+        begun: change of roles with the start; None if the saved roles hold, or none were saved.
 
     Raises:
         CityloopError: if a controller is unknown, unfit, or cannot decide, or the state cannot be read.
@@ -60,7 +63,7 @@ class Standing:
         started: Roles,
         seats: Mapping[str, Seat],
         fallback: Seat,
-        store: Store,
+        store: StateStore,
         clock: Callable[[], float] = time.time,
     ):
         self.site, self.settings, self.store = site, settings, store
@@ -70,7 +73,7 @@ class Standing:
         who, why = CONFIGURATION, "the configuration changed"
         if saved is not found:
             who, why = SERVICE, "the site has changed, what was saved is void"
-            log.warning("%s/%s: %s", site.system, site.name, why)
+            LOGGER.warning("%s/%s: %s", site.system, site.name, why)
         if saved is None:
             self.configured = roles = started
         elif store.asked_before(started, saved):
@@ -84,7 +87,7 @@ class Standing:
             if saved is None or set(roles.refs) <= set(started.refs):
                 raise
             who, why = SERVICE, f"{error}; the configured roles hold instead"
-            log.warning("%s/%s: %s", site.system, site.name, why)
+            LOGGER.warning("%s/%s: %s", site.system, site.name, why)
             self.configured, kept, self.crew = started, None, self._crew(reconfigured(started, saved), None)
         tripped = saved.tripped if saved is not None and acting(saved) == acting(self.crew) else None
         self.watch = Watch(settings.rollback, tripped)
@@ -99,9 +102,9 @@ class Standing:
         return Crew(self.site, roles, self._seats, self._fallback, open_seat, canary)
 
     def take(self, roles: Roles, seats: Mapping[str, Seat], at_once: bool) -> None:
-        """Let roles hold. A new canary waits for the next episode, unless it is to act at once; one that goes, goes.
+        """Apply roles. A new canary waits for the next episode, unless it is to act at once; one that leaves ends now.
 
-        A change of who is in charge begins a new watch over them.
+        A change of the controller in charge begins a new watch.
         """
         before = self.crew.in_charge
         acts = roles.canary_acts(self.site)
@@ -111,7 +114,7 @@ class Standing:
             self.watch = Watch(self.settings.rollback)
 
     def begin_episode(self) -> None:
-        """A canary that waited for it begins, or ends, and with it a new watch; everybody forgets the last one."""
+        """Begin an episode: a waiting canary begins or ends, with a new watch; controllers forget the last episode."""
         before = self.crew.in_charge
         self.crew.begin_episode()
         if self.crew.in_charge != before:
@@ -119,21 +122,21 @@ class Standing:
 
     @property
     def changed_at_start(self) -> bool:
-        """Whether things stand otherwise than they were saved, if they were; meant for the start."""
+        """Whether the state differs from the saved one; meant for the start."""
         return self._found != self.state()
 
     def note(self) -> None:
-        """Take note of what has changed since the last time, for `Store.write`."""
+        """Take note of what has changed since the last time, for `StateStore.write`."""
         before, self._told = self._told, self.state()
         self.store.note(before, self._told)
 
     def look(self) -> SiteState | None:
-        """Look at what another process of the same service has saved: the one that this one follows, or goes before.
+        """Read what another process of the same service has saved: its predecessor, or its successor.
 
-        Commands by hand hold at once.
+        Commands by hand take effect at once.
 
         Returns:
-            What was found, for `follow`; None if there is nothing else to take up.
+            The saved state, for `follow`; None if there is nothing else to take over.
 
         Raises:
             CityloopError: if the state cannot be read.
@@ -147,7 +150,7 @@ class Standing:
         return found if any(getattr(new, name) != getattr(now, name) for name in (*ROLES, *CHARGE)) else None
 
     async def follow(self, found: SiteState | None) -> None:
-        """Take up roles, and who is in charge, as soon as the controllers are seated.
+        """Take over the roles and the controller in charge, as soon as the seats are open.
 
         Raises:
             CityloopError: if a controller is unknown, unfit, or cannot decide.
@@ -170,7 +173,7 @@ class Standing:
         self._told = self._told.model_copy(update={name: getattr(found, name) for name in (*ROLES, *CHARGE)})
 
     def _with(self, found: SiteState) -> SiteState:
-        """How things are to stand here, after what was found."""
+        """The state here, merged with a saved one."""
         return merged(self._told, self.state(), found)
 
     def state(self) -> SiteState:
@@ -189,12 +192,12 @@ class Standing:
 
 
 def acting(standing: SiteState | Crew) -> tuple[str | None, bool]:
-    """Who acts by its roles, and whether as a canary."""
+    """The acting controller by the roles, and whether it is a canary."""
     return standing.roles.challenger if standing.canary else standing.roles.champion, standing.canary
 
 
 def reconfigured(configured: Roles, saved: SiteState) -> Roles:
-    """The roles that a new configuration asks for, with what was saved to go back to."""
+    """The roles of a new configuration, with the saved champions to roll back to."""
     if saved.roles.champion == configured.champion:
         return configured.model_copy(update={"former": saved.roles.former})
     former = (*saved.roles.former, saved.roles.champion)[-REMEMBERED:]
@@ -202,7 +205,7 @@ def reconfigured(configured: Roles, saved: SiteState) -> Roles:
 
 
 def changed_roles(before: Roles, after: Roles, seats: Iterable[Seat]) -> dict[str, Any]:
-    """What a change of roles is told with: both, and which bundles the seats of the later ones have, and why."""
+    """Details of a change of roles: both, the bundles of the later ones, and the reasons for their choice."""
     theirs = {seat.ref: seat for seat in seats if seat.ref in after.refs}
     return {
         "before": before.model_dump(),

@@ -1,7 +1,7 @@
-"""What must outlive the process: roles, who is in charge, overrides. One JSON file a site, replaced as a whole.
+"""State that must outlive the process: roles, rollback, overrides. One JSON file a site, replaced as a whole.
 
-While every process is replaced by a new one, two of them know a site and write its file: each its own changes alone, so
-that neither undoes what was done at the other.
+In a rolling update two processes serve a site and write its file. Each writes its own changes alone, so that neither
+undoes those of the other.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class SiteState(Frozen):
     """The state of a site.
 
     Attributes:
-        site_hash: of the site that it belongs to; overrides of another site mean nothing here.
-        configured: the roles that the configuration asked for when it was last obeyed.
+        site_hash: of the site; overrides of another site mean nothing here.
+        configured: roles of the configuration when it was last applied.
         roles: the roles now.
         canary: whether the challenger acts in the current episode.
         episode: the name of the current episode, if it has one.
-        tripped: why the fallback decides instead of who is in charge; None if it does not.
+        tripped: reason why the fallback decides instead of the controller in charge; None if it does not.
         overrides: agent → the command by hand.
-        started: the roles that a process was started with when these were last obeyed. A deployment may have asked for
-            others since, while it ran; None: it has not been noted.
-        folder: the state folder that it was saved in; None: it has not been noted.
+        started: roles that a process was started with when they were last applied. A deployment may have asked for
+            others since, while it ran; None: not recorded.
+        folder: the state folder that it was saved in; None: not recorded.
     """
 
     site_hash: str
@@ -52,20 +52,20 @@ class SiteState(Frozen):
 
 
 ROLES = ("configured", "roles")
-"""Who has which role, and why."""
+"""Fields of the roles."""
 
 CHARGE = ("canary", "tripped")
-"""Who is in charge by these roles: means nothing with others."""
+"""Fields of the controller in charge; they mean nothing with other roles."""
 
 
 def merged(before: SiteState, after: SiteState, found: SiteState | None) -> SiteState:
-    """What holds where one process has gone from one state to another, and others have saved what is found meanwhile.
+    """Merge one process's change of state with a state that others have saved meanwhile.
 
-    What it has not changed is theirs; where both changed the same, its own holds.
+    Fields that this process has not changed are taken from the saved state; where both changed a field, its own holds.
     """
     if found is None or after.site_hash != before.site_hash:
         return after
-    if found.site_hash != before.site_hash:  # whoever serves another site by this name came later
+    if found.site_hash != before.site_hash:  # a process that serves another site by this name came later
         return found
     if _differing(before, after, ROLES):
         ours = [*ROLES, *CHARGE]
@@ -83,7 +83,7 @@ def _differing(one: SiteState, other: SiteState, names: tuple[str, ...]) -> list
 def _merged_overrides(
     before: Mapping[str, Override], after: Mapping[str, Override], found: Mapping[str, Override]
 ) -> dict[str, Override]:
-    """Commands by hand of both; a new one wins over the end of an old one, which may just have expired."""
+    """Commands by hand of both; a new one takes precedence over the end of an old one, which may just have expired."""
     held = dict(found)
     for agent in before.keys() | after.keys():
         old, new = before.get(agent), after.get(agent)
@@ -99,13 +99,13 @@ Relocate = Callable[[str], str]
 
 
 def relocation(before: str, after: str) -> Relocate:
-    """Where bundles are by now, if all that the state folder lies among has been moved, or put back from a backup.
+    """New paths of bundles, if the state folder and its surroundings have been moved, or restored from a backup.
 
-    Paths are kept whole, and would lead to where they were; they lead to where they are, if they are there.
+    Paths are saved in full. A path below the old place is mapped to the new one, if the bundle is there.
 
     Args:
-        before: where the state folder was.
-        after: where it is.
+        before: old path of the state folder.
+        after: its present path.
     """
     old, new = Path(before), Path(after)
     while old.name == new.name != "":
@@ -121,14 +121,14 @@ def relocation(before: str, after: str) -> Relocate:
 
 
 def relocated(roles: Roles, relocate: Relocate) -> Roles:
-    """Roles whose bundles are elsewhere."""
+    """Roles with the new paths of their bundles."""
     challenger = None if roles.challenger is None else relocate(roles.challenger)
     changes = {"champion": relocate(roles.champion), "challenger": challenger}
     return roles.model_copy(update=changes | {"former": tuple(map(relocate, roles.former))})
 
 
 def moved(state: SiteState, folder: str) -> SiteState:
-    """A state whose bundles are where they are now, if the state folder has been moved."""
+    """A state with the present paths of bundles, if the state folder has been moved."""
     if state.folder is None or state.folder == folder:
         return state
     relocate = relocation(state.folder, folder)
@@ -137,19 +137,19 @@ def moved(state: SiteState, folder: str) -> SiteState:
     return state.model_copy(update=changes | {"started": started, "folder": folder})
 
 
-class Store:
+class StateStore:
     """Keeps the state of one site in a file; without a folder, only as long as the process lives.
 
     Args:
         folder: the service's state folder.
         site: the site.
-        keep: whether to write; otherwise it is only looked at, and not even a folder is made.
+        keep: whether to write; otherwise the state is only read, and no folder is made.
 
     Attributes:
         folder: the state folder's path from the root; None: there is none.
 
     Raises:
-        CityloopError: if the folder cannot be written, or the file is none.
+        CityloopError: if the folder cannot be written, or the file is not a state file.
     """
 
     def __init__(self, folder: Path | None, site: Site, keep: bool = True):
@@ -164,7 +164,7 @@ class Store:
             make_folder(self._path.parent, "state folder")
 
     def load(self) -> SiteState | None:
-        """The state as it was last saved, with what is still to be written; None if it never was.
+        """The last saved state, with changes that are still to be written; None if there is none.
 
         Raises:
             CityloopError: if the file cannot be read.
@@ -178,12 +178,12 @@ class Store:
         return state
 
     def note(self, before: SiteState, after: SiteState) -> None:
-        """Take note of a change that is to be written, and stays so until it is."""
+        """Queue a change, which stays queued until it is written."""
         if self._keep:
             self._unwritten.append((before, after))
 
     def write(self) -> None:
-        """Write all changes, whole or not at all, and wait until they are on the disk.
+        """Write all queued changes, whole or not at all, and wait until they are on the disk.
 
         Raises:
             OSError: if they cannot be written.
@@ -225,12 +225,11 @@ class Store:
         return moved(found, self.folder)
 
     def asked_before(self, started: Roles, saved: SiteState) -> bool:
-        """Whether a configuration asks for the roles that it asked for when a state was saved, wherever it and bundles
-        are by now.
+        """Whether a configuration asks for the same roles as when a state was saved, even if it and bundles have moved.
 
         Args:
-            started: what it asks for.
-            saved: as it was loaded.
+            started: roles that it asks for.
+            saved: the loaded state.
         """
         before = saved.started or saved.configured
         if saved.folder is None:  # then a bundle beside the configuration was known by its bare name
@@ -239,8 +238,8 @@ class Store:
         return before in (started, relocated(started, self._relocate))
 
     def changed(self) -> bool:
-        """Whether somebody else has replaced the file: another process of the same service."""
-        if self._path is None or self._lock.locked():  # this process is at it itself
+        """Whether another process of the same service has replaced the file."""
+        if self._path is None or self._lock.locked():  # this process is writing it
             return False
         stamp = self._stamp()
         return stamp is not None and stamp != self._seen
@@ -275,7 +274,7 @@ def _read(path: Path) -> SiteState | None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing there."""
+    """Lock a folder against writes of other processes."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

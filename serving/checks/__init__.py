@@ -1,4 +1,4 @@
-"""Input checks: what is looked at before any policy sees a reading, and what becomes of what is found."""
+"""Input checks of readings ahead of any policy, and the responses to what they find."""
 
 from serving.checks.checks import InputChecks
 from serving.checks.impute import put_in

@@ -1,9 +1,9 @@
-"""One site's input checks: clock, ranges, jumps, stuck sensors, contradictions, and what the policy has never seen.
+"""Input checks of one site: clock, ranges, jumps, stuck sensors, contradictions, values outside of training.
 
-A tick without findings costs a few operations on one vector of all readings. What is doubtful is then taken value by
-value: another stands in for it for a while, its agents are decided by the fallback, or the whole site is, as the
-settings say; actuators' reports of themselves are never replaced, as guards rely on them. What sensors of other sites
-never did is only told of: where a policy's envelope does not know the site, it has no other limits for them.
+A tick without findings costs a few operations on one vector of all readings. Doubtful values are then handled one by
+one: another value stands in for a while, the value's agents are decided by the fallback, or the whole site is, as the
+settings say. Actuators' reports of themselves are never replaced, as guards rely on them. Values that sensors of other
+sites never had are only reported: where a policy's envelope does not know the site, it has no other limits for them.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from serving.collaborators import Looked
 from serving.wire import Tick
 
 TOLD = 8
-"""Findings that are told one by one; more are counted."""
+"""Number of findings that are listed one by one; more are counted."""
 
 
 class InputChecks:
-    """Looks at the readings of one site, tick after tick; see the module. Deterministic in the order of ticks.
+    """Checks the readings of one site, tick after tick; see the module. Deterministic in the order of ticks.
 
     Args:
         system: the site's system.
         site: the site.
-        envelope: what the policy in charge has seen, and what healthy sensors do; None: only what physics and
-            bookkeeping say is checked.
-        settings: how.
+        envelope: ranges of the policy's training, and of healthy sensors; None: only physical limits and bookkeeping
+            are checked.
+        settings: of the checks.
 
     Raises:
         CityloopError: if the settings name something that does not exist.
@@ -63,7 +63,7 @@ class InputChecks:
         self.reset()
 
     def follow(self, envelope: Envelope | None) -> None:
-        """Hold readings against another policy's envelope from now on."""
+        """Compare readings with another policy's envelope from now on."""
         if envelope is not self._envelope:
             self._follow(envelope)
 
@@ -92,7 +92,7 @@ class InputChecks:
         self._last: Looked | None = None
 
     def describe(self) -> dict[str, Any]:
-        """How the sensors are now, as plain data."""
+        """The present state of the sensors, as plain data."""
         source = self._sensors or self._envelope
         limits = "none" if source is None else "of this site" if self._calibrated else "of other sites"
         last = self._last
@@ -109,11 +109,11 @@ class InputChecks:
     # The look.
 
     def look(self, tick: Tick, at_s: float) -> Looked:
-        """What to make of a tick.
+        """Check a tick.
 
         Args:
             tick: the tick; its readings fit the schema.
-            at_s: wall clock when it came, seconds since 1970.
+            at_s: wall clock of its arrival, seconds since 1970.
         """
         if not self.settings.on:
             return Looked(tick.readings)
@@ -137,7 +137,7 @@ class InputChecks:
         return looked
 
     def judge(self, looked: Looked, observation: Observation) -> Looked:
-        """What to make of a tick now that it is encoded: whether the policy has ever seen the like."""
+        """Check a tick once it is encoded: whether it lies within the policy's training."""
         if self._envelope is None or not self._envelope.parts or not self.settings.on:
             return looked
         far = self._envelope.distances(observation)
@@ -153,7 +153,7 @@ class InputChecks:
         return judged
 
     def _clock(self, tick: Tick, at_s: float) -> str | None:
-        """What is wrong with the time of a tick."""
+        """Findings about the time of a tick."""
         settings, watch = self.settings, self._watch
         if watch.started and tick.time_s <= watch.time_s:
             what = "stands still" if tick.time_s == watch.time_s else "goes backwards"
@@ -164,7 +164,7 @@ class InputChecks:
         return None
 
     def _broken(self, seen: Seen) -> dict[str, np.ndarray]:
-        """Rule → where it is broken."""
+        """Rule → places at which it is broken."""
         found = {}
         for name, residual in seen.residuals.items():
             beyond = residual > self._rule_limits[name]
@@ -186,7 +186,7 @@ class InputChecks:
         for name in stale:
             single[self._watch.flat.slices[name]] = False
         findings, fall_back = [*stale.values()], late
-        sure = bad & ~single  # wrong whatever sensors do elsewhere
+        sure = bad & ~single  # wrong by itself, independent of sensors elsewhere
         if late is not None:
             findings.append(late)
         asked: dict[int, Respond] = {}
@@ -220,7 +220,7 @@ class InputChecks:
         return Looked(readings, imputed, tuple(findings), local, fall_back)
 
     def _reasons(self, seen: Seen, bad: np.ndarray) -> list[str]:
-        """What is wrong with single values, in words; of so many as are told."""
+        """Findings about single values, in words; `TOLD` of them at most."""
         told = []
         for k in np.flatnonzero(bad)[:TOLD].tolist():
             column, index, where = self._watch.flat.where(k)
@@ -245,7 +245,7 @@ class InputChecks:
     def _replace(
         self, seen: Seen, bad: np.ndarray, asked: Mapping[int, Respond]
     ) -> tuple[dict[str, float | None], tuple[int, ...], str | None]:
-        """What stands in for doubtful values, which agents the fallback is to decide, and why it is to decide all."""
+        """Stand-ins for doubtful values, agents for the fallback to decide, and the reason if it decides for all."""
         watch, settings = self._watch, self.settings
         self._held = (self._held + 1) * bad
         imputed: dict[str, float | None] = {}
@@ -275,7 +275,7 @@ class InputChecks:
         return imputed, self._local(unknown, relied), fall_back
 
     def _local(self, unknown: np.ndarray, relied: np.ndarray) -> tuple[int, ...]:
-        """Agents that rely on what cannot be trusted and has no good stand-in."""
+        """Agents that rely on untrusted values without a good stand-in."""
         local = np.zeros(len(self.site.agents), dtype=bool)
         for name, span in self._watch.flat.slices.items():
             concerns = self._concerns[self._columns[name].axis]

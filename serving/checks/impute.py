@@ -1,4 +1,4 @@
-"""Values that stand in for readings: how they are named, and how they are put in again when a decision is replayed."""
+"""Values that stand in for readings: their names, and how a replay puts them in again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def put_in(readings: Readings, imputed: Mapping[str, float | None]) -> Readings:
 
     Args:
         readings: as they came, checked by their schema.
-        imputed: ``column[k]`` → what stood in, as the answer and the audit log tell it; None: null.
+        imputed: ``column[k]`` → stand-in, as in the answer and the audit log; None: null.
 
     Raises:
-        ValueError: if a name is none, or there is no such reading.
+        ValueError: if a name is invalid, or there is no such reading.
     """
     if not imputed:
         return readings

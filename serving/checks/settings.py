@@ -1,4 +1,4 @@
-"""How one site's inputs are checked."""
+"""Settings of one site's input checks."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class CheckSettings(Frozen):
     max_age_s: float | None = Field(default=None, gt=0)
 
     def check_names(self, system: System, rules: tuple[str, ...]) -> None:
-        """Refuse responses to what does not exist.
+        """Refuse responses to unknown columns and rules.
 
         Raises:
-            CityloopError: naming it, and what there is.
+            CityloopError: naming the unknown key, and those that exist.
         """
         known = (*(column.name for column in system.readings.columns), *rules)
         for name in self.respond:

@@ -1,1 +1,1 @@
-"""Ray Serve: processes, shards, the proxy in front, and what a `serve deploy` needs."""
+"""Ray Serve: processes, shards, the proxy in front, and files for `serve deploy`."""

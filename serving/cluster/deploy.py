@@ -1,4 +1,4 @@
-"""The service as a file that ``serve deploy`` takes, for a Ray cluster that somebody else runs."""
+"""The service as a file for ``serve deploy``, for a Ray cluster that somebody else runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.config import ServiceConfig
 
 
 def build(arguments: dict[str, Any]) -> Any:
-    """The application of one shard: what the file's ``import_path`` names.
+    """The application of one shard, named by the file's ``import_path``.
 
     Args:
         arguments: ``{"config": a resolved `ServiceConfig`, "shard": the application's name}``.
@@ -34,7 +34,7 @@ def build(arguments: dict[str, Any]) -> Any:
 
 
 def serve_config(config: ServiceConfig) -> dict[str, Any]:
-    """What ``serve deploy`` takes; the roles lie in ``user_config``, so that changing them there restarts nothing.
+    """Content of the file; roles are in ``user_config``, so that changing them there restarts nothing.
 
     Raises:
         CityloopError: if something cannot be served, or not on somebody else's cluster.
@@ -60,7 +60,7 @@ def serve_config(config: ServiceConfig) -> dict[str, Any]:
 
 
 def _check_deployable(config: ServiceConfig) -> None:
-    """Refuse what such a cluster would leave out without a word: keys would travel in the clear."""
+    """Refuse settings that such a cluster would ignore silently: keys would travel in the clear."""
     if config.tls is not None:
         raise CityloopError(
             f"tls.certificate is {str(config.tls.certificate)!r}: Ray's own proxy does not encrypt; leave tls away, "
@@ -73,7 +73,7 @@ def _check_deployable(config: ServiceConfig) -> None:
 
 
 def write_serve_config(config: ServiceConfig, path: Path) -> None:
-    """Write the file, headed by what every node needs in its environment.
+    """Write the file, headed by the environment variables that every node needs.
 
     Raises:
         CityloopError: if something cannot be served, not on somebody else's cluster, or the file not be written.

@@ -1,4 +1,4 @@
-"""Who cleans up after a service that was killed: a small process that outlives it, by seconds.
+"""Cleaning up after a service that was killed: a small process that outlives it by seconds.
 
 SIGKILL leaves a process no time to end what it started. Ray's processes notice and end by themselves; HAProxy does not,
 and would keep the port, so that the service could not be started again. This file is also the program of that process,
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 END_S = 3.0
-"""How long processes may take to end by themselves."""
+"""Seconds for processes to end by themselves."""
 
 
 class Guardian:
@@ -26,7 +26,7 @@ class Guardian:
     It has a session of its own, so that what ends a terminal's or a supervisor's group of processes spares it.
 
     Args:
-        folder: where everything that must not outlive this process works; removed, too.
+        folder: working folder of all processes that must not outlive this one; it is removed, too.
     """
 
     def __init__(self, folder: Path):
@@ -38,7 +38,7 @@ class Guardian:
 
     @property
     def pid(self) -> int:
-        """Of the process that waits."""
+        """Id of the guarding process."""
         return self._process.pid
 
     def dismiss(self) -> None:
@@ -48,7 +48,7 @@ class Guardian:
 
 
 def end_users(folder: Path) -> None:
-    """Wait for the processes that work in a folder to end, and end those that do not.
+    """Wait for the processes that work in a folder to end, and end the remaining ones.
 
     Ray's agents lose their parent where Ray is stopped while it starts; by their log files they are still found.
     """

@@ -1,4 +1,4 @@
-"""Events of several processes as one stream, each going on from where it was left."""
+"""Events of several processes as one stream, each resumed where it was left."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any
 
 from serving.watch.streams import HEARTBEAT_S, Frame
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 SEPARATOR = ","
 """Between the places of several streams in one identifier."""
 
 ELSEWHERE = "0-0"
-"""A place in nobody's stream: whoever is asked to go on from there says that something was missed."""
+"""A place in no stream: a stream that is resumed from it reports a gap."""
 
 WAITING = 8
-"""What waits for a slow reader, of all processes; whoever has more to tell waits too, and then tells of a gap."""
+"""Batches that wait for a slow reader, over all processes; beyond this number processes wait, and report a gap."""
 
 OPENS_S = 1.0
-"""How long all processes may take until they listen, before those that do are heard."""
+"""Seconds for all processes to begin listening, before events of those that do are sent."""
 
 AGAIN_S = 2.0
-"""A process whose stream has ended, as it is replaced, is asked again after so long."""
+"""Seconds until a stream that has ended, as its process is replaced, is opened again."""
 
 
 class JoinedEvents:
-    """Several streams as one; see `Events`. One that ends is opened again, and goes on where it was.
+    """Several streams as one; see `Events`. A stream that ends is opened again, and continues where it was.
 
     Args:
-        name: who listens.
+        name: of the listener.
         open_: number of a stream, and its place to go on from → its events.
         count: of the streams.
         since: identifier of the last event that was seen; None: begin now.
-        allowed: asked as often as signs of life come; the stream ends where it is not.
+        allowed: called at every sign of life; the stream ends if it returns false.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class JoinedEvents:
                         await self._queue.put((k, frames))
                         place = next((frame.id for frame in reversed(frames) if frame.id is not None), place)
             except Exception as error:
-                log.info("events: a process's stream ended (%s); it is asked again", type(error).__name__)
+                LOGGER.info("events: a process's stream ended (%s); it is asked again", type(error).__name__)
             finally:
                 if source is not None:
                     source.cancel()
-            if self._opened[k].is_set():  # what comes before it is opened again is missed, where it had no place yet
+            if self._opened[k].is_set():  # without a place, events before it is opened again are missed
                 place = place or ELSEWHERE
             await asyncio.sleep(AGAIN_S)
 
@@ -114,7 +114,7 @@ class JoinedEvents:
 
 
 def places_of(since: str | None, count: int) -> list[str | None]:
-    """Where each of several streams is to go on; None: it begins now."""
+    """Places from which streams are to be resumed; None: the stream begins now."""
     if not since:
         return [None] * count
     places = since.split(SEPARATOR)

@@ -1,4 +1,4 @@
-"""What a service needs of its machine before Ray starts: files that it may open, and room for what it keeps there."""
+"""Requirements on the machine before Ray starts: the limit of open files, and space for the service's own folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEAST_FILES = 256
 
 
 def check_files() -> None:
-    """See to it that enough files may be open.
+    """Raise the limit of open files as far as needed.
 
     Raises:
         CityloopError: if this machine allows for too few.
@@ -29,13 +29,13 @@ def check_files() -> None:
 
 
 LEAST_ROOM_MB = 20
-"""What Ray, HAProxy and their logs take there, with some to spare: without any Ray tries for ever."""
+"""Space for Ray, HAProxy and their logs, with a reserve: without space Ray tries for ever."""
 
 
 class OwnFolder:
-    """A folder for what the service keeps while it runs.
+    """A folder for the service's own files while it runs.
 
-    It is locked, so that `systemd-tmpfiles` leaves it alone, which removes from there what has not changed for days.
+    It is locked against `systemd-tmpfiles`, which removes files there that have not changed for days.
 
     Attributes:
         path: of it.
@@ -59,7 +59,7 @@ class OwnFolder:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def check(self) -> None:
-        """Make sure that it is still there: without it nothing of Ray's begins again once it has ended.
+        """Make sure that it still exists: without it no process of Ray can be started again.
 
         Raises:
             CityloopError: if it is not.
@@ -81,14 +81,14 @@ class OwnFolder:
 
 
 MOST_CONNECTIONS = 4096
-"""That HAProxy keeps at a time, as Ray Serve has it."""
+"""Connections that HAProxy keeps at a time, as Ray Serve sets it."""
 
 FILES_EACH, FILES_BESIDE = 2.5, 64
 """Files that HAProxy asks for: for each connection, and besides."""
 
 
 def connections() -> int:
-    """How many connections HAProxy may keep: it does not begin if it might run out of files with them."""
+    """Number of connections that HAProxy may keep: it does not start if it might run out of files with them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS

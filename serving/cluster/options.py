@@ -1,4 +1,4 @@
-"""How Ray Serve is to run each process of the service."""
+"""Options of Ray Serve for each process of the service."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ QUEUE = 64
 
 
 def options() -> dict[str, Any]:
-    """How Ray Serve is to run a shard."""
+    """Options of Ray Serve for a shard."""
     return {
         "num_replicas": 1,  # a site's state has one owner; and every change of replicas makes HAProxy reload
         "ray_actor_options": {"num_cpus": 0.5},
-        # Whoever listens to events, or keeps a loop, is under way all the time.
+        # A subscriber of events, or a loop, counts as a request all the time.
         "max_ongoing_requests": QUEUE + MAX_SUBSCRIBERS + MAX_LOOPS,
         "max_queued_requests": QUEUE,
         "backpressure_config": {"status_code": 503, "retry_after_s": 1.0},
@@ -31,5 +31,5 @@ def options() -> dict[str, Any]:
 
 
 def quiet() -> dict[str, Any]:
-    """Log what goes wrong, not every request."""
+    """Logging of errors alone, not of every request."""
     return {"log_level": "WARNING", "enable_access_log": False}

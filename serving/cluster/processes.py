@@ -1,4 +1,4 @@
-"""Looking at processes through ``/proc``: who belongs to a service, and what each holds."""
+"""Looking at processes through ``/proc``: those that belong to a service, and the resources that each holds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def alive(pid: int) -> bool:
 
 
 def title(pid: int) -> str:
-    """How a process calls itself; empty if it has ended."""
+    """Title of a process; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""How HAProxy stands in front of the replicas: with TLS where that is asked for, and with words of ours where it fails.
+"""Configuration of HAProxy in front of the replicas: TLS where asked for, and error pages in the service's own form.
 
 Ray Serve 2.60 writes HAProxy's configuration itself and passes neither on, so both are set in its process as it starts.
 """
@@ -24,16 +24,16 @@ from serving.refusals import problem
 if TYPE_CHECKING:
     from serving.config import Tls
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 PEM = "CITYLOOP_TLS_PEM"
-"""Environment: the file with certificate and key, for HAProxy."""
+"""Environment variable: the file with certificate and key, for HAProxy."""
 
 RETRY_AFTER_S = 1
-"""When to ask again if no replica answers: one is started within seconds."""
+"""Seconds until a client may ask again if no replica answers: one is started within seconds."""
 
 DRAIN_S = 2
-"""How long HAProxy may take to end: a stream never would, an answer takes less."""
+"""Seconds for HAProxy to end: a stream never would, an answer takes less."""
 
 
 def bundle_tls(tls: Tls, folder: Path) -> Path:
@@ -55,27 +55,27 @@ def bundle_tls(tls: Tls, folder: Path) -> Path:
             "give a certificate and its key as PEM, without a password"
         ) from None
     _tell_of_time(tls.certificate, parts[0])
-    if tls.key.stat().st_mode & 0o007:  # a group may: that of those who serve
-        log.warning("tls: anybody on this machine may read %s: run 'chmod o= %s'", tls.key, tls.key)
+    if tls.key.stat().st_mode & 0o007:  # a group may read it: that of the service
+        LOGGER.warning("tls: anybody on this machine may read %s: run 'chmod o= %s'", tls.key, tls.key)
     return path
 
 
 def _tell_of_time(path: Path, certificate: bytes) -> None:
-    """Say if clients that look will refuse a certificate. It is used all the same: some do not look."""
+    """Warn if clients that check it will refuse a certificate. It is used all the same: some do not check."""
     from cryptography import x509
 
     with suppress(ValueError):  # of a form that OpenSSL takes and this does not
         found = x509.load_pem_x509_certificates(certificate)[0]
         begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
         if not begins <= datetime.now(UTC) <= ends:
-            log.warning("tls: %s holds from %s to %s: clients refuse it; renew it, then SIGHUP", path, begins, ends)
+            LOGGER.warning("tls: %s holds from %s to %s: clients refuse it; renew it, then SIGHUP", path, begins, ends)
 
 
 def drain_proxy(folder: Path) -> None:
-    """Let HAProxy answer what it was asked, and end; it takes nothing more. Ray Serve would kill it in the midst.
+    """Let HAProxy answer its open requests and end, without taking new ones. Ray Serve would kill it at once.
 
     Args:
-        folder: in which it works, under this process.
+        folder: its working folder, under this process.
     """
     # Those, too, that have not ended yet after they were told of other replicas.
     proxies = [pid for pid in family(os.getpid()) if "/haproxy " in title(pid) and f" {folder}/" in title(pid)]
@@ -88,7 +88,7 @@ def drain_proxy(folder: Path) -> None:
 
 
 def set_up_proxy() -> None:
-    """Change what this process will make of HAProxy's configuration.
+    """Patch the HAProxy configuration that this process will write.
 
     Raises:
         RuntimeError: if this version of Ray Serve is not the one that this was written for.
@@ -113,9 +113,9 @@ def set_up_proxy() -> None:
 
 
 def changes() -> list[tuple[str, str]]:
-    """What stands in Ray Serve's template, and what is to stand there."""
+    """Replacements in Ray Serve's template: old text and new text."""
     found = [
-        # Every request would be told to a log that nobody keeps; what goes wrong still is.
+        # Requests are not logged, as nobody keeps that log; errors still are.
         ("    option httplog\n", "    option httplog\n    option dontlog-normal\n"),
         # A tick has a deadline: nothing need watch whether its plant still listens, which takes two tasks a request.
         (
@@ -156,16 +156,16 @@ HEAD_WITHIN_S = 10
 """Time for the head of a request, from its first byte."""
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-"""What an address may be asked with; each says which of them it takes."""
+"""HTTP methods of all routes; each route takes some of them."""
 
 NOBODY = problem("service", None, "no replica answers now: decide locally and ask again")
-"""What is told where no replica answers."""
+"""Refusal where no replica answers."""
 
 UNKNOWN_METHOD = problem("method", None, f"ask with one of {', '.join(METHODS)}")
 
 
 def error_page() -> bytes:
-    """What HAProxy answers where no replica does."""
+    """HAProxy's answer where no replica answers."""
     body = orjson.dumps(NOBODY)
     head = (
         "HTTP/1.1 503 Service Unavailable",

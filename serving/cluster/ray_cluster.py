@@ -1,4 +1,4 @@
-"""A Ray of one's own for serving: started on loopback, in a folder of its own, and gone without a trace afterwards."""
+"""A private Ray for serving: started on loopback, in a folder of its own, and removed completely afterwards."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ OBJECT_STORE_BYTES = 80_000_000
 """The least that Ray accepts, roughly; requests do not pass through the object store."""
 
 READY_S = 60.0
-"""How long the proxy may take to hear of the replicas."""
+"""Seconds for the proxy to learn of the replicas."""
 
 ANSWER_S = 10.0
-"""How long its controller may take to answer when all is to end."""
+"""Seconds for Ray Serve's controller to answer at the end."""
 
 THREADS = "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"
-"""Environment of a process that answers: whether requests are handled in another thread than they are read in."""
+"""Environment variable of a replica: whether requests are handled in another thread than they are read in."""
 
 MAX_MESSAGE_BYTES = 2 * MAX_BODY_BYTES
 """Longest message over gRPC; Ray Serve's own limit is 2 GiB."""
@@ -57,7 +57,7 @@ def check_port(host: str, port: int, another: str = "--port or --host") -> None:
     Args:
         host: an IPv4 address.
         port: of it.
-        another: the options that say otherwise, for the mend.
+        another: options that choose another address, for the error.
 
     Raises:
         CityloopError: if the port is in use, not allowed, or the host is not this machine's.
@@ -76,10 +76,10 @@ def check_port(host: str, port: int, another: str = "--port or --host") -> None:
 
 
 AUTH = "RAY_AUTH_MODE"
-"""Environment: how Ray finds out who may reach it. Read once, when it is imported."""
+"""Environment variable: Ray's authentication. Read once, when Ray is imported."""
 
 TOKEN = "RAY_AUTH_TOKEN"
-"""Environment: the token itself; without it Ray makes one, and keeps it in the user's home for all services."""
+"""Environment variable: the token itself; without it Ray makes one, kept in the user's home for all services."""
 
 SETTINGS = {
     # HAProxy answers an empty request in a tenth of the time of Serve's Python proxy (0.7 against 8.5 ms).
@@ -93,7 +93,7 @@ SETTINGS = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # A replica that goes answers until HAProxy has heard of the one that comes.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-    # A refused connection is a replica that is gone: whoever asks shall know at once, not after a second try.
+    # A refused connection is a replica that is gone: the client shall know at once, not after a second try.
     "RAY_SERVE_HAPROXY_RETRIES": "0",
     # A dead proxy is noticed after three looks.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
@@ -108,7 +108,7 @@ SETTINGS = {
     # Whoever reaches Ray itself may run anything: also on loopback only with its token.
     AUTH: "token",
 }
-"""Environment of Ray's processes, read where they start; whoever set one of them keeps theirs."""
+"""Environment variables of Ray's processes, read at their start; those that are set already are kept."""
 
 
 def check_ray() -> None:
@@ -130,7 +130,7 @@ def check_ray() -> None:
 
 
 def check_processes() -> None:
-    """Make sure that Ray begins processes: Ray Serve waits for its own without an end.
+    """Make sure that Ray can start processes: Ray Serve would wait for its own without an end.
 
     Raises:
         CityloopError: if it does not.
@@ -147,38 +147,38 @@ def check_processes() -> None:
 
 
 def _nothing() -> None:
-    """For a process that has just begun to do."""
+    """An empty task, to see whether a process starts."""
 
 
-def answers(seconds: float = ANSWER_S) -> bool:
-    """Whether Ray Serve's controller is there and answers within a time: Ray Serve itself waits for it for ever."""
+def answers() -> bool:
+    """Whether Ray Serve's controller is there and answers in time: Ray Serve itself waits for it for ever."""
     import ray
     from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
     try:
         controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
-        ray.get(controller.check_alive.remote(), timeout=seconds)
+        ray.get(controller.check_alive.remote(), timeout=ANSWER_S)
     except (ValueError, ray.exceptions.RayError):
         return False
     return True
 
 
 def refusal_in(said: str) -> CityloopError | None:
-    """What a process refused when it could not begin, of what Ray passes on: traces, the last of which counts."""
+    """The refusal of a process that could not start, from the traces that Ray passes on; the last one counts."""
     name = f"{CityloopError.__module__}.{CityloopError.__qualname__}: "
     last = said.rstrip().rsplit("\n", 1)[-1]
     return CityloopError(last.removeprefix(name)) if last.startswith(name) else None
 
 
 def _reason(said: str) -> str:
-    """What is wrong, in a line of what Ray or its proxy said: the first that names an address, else the last."""
+    """The reason in one line of the output of Ray or its proxy: the first that names an address, else the last."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     bound = [line[line.index("cannot bind") :] for line in lines if "cannot bind" in line]
     return (bound or lines[-1:] or ["it gives no reason"])[0].replace("(", "").replace(")", "").rstrip(".")
 
 
 PORTS = range(20_000, 32_000)
-"""Where ports are looked for: below those that Linux gives to outgoing connections, and beside Ray's own (52365)."""
+"""Range of free ports: below those that Linux gives to outgoing connections, and beside Ray's own (52365)."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -201,7 +201,7 @@ class Cluster:
     """Ray and Ray Serve for one service; use ``with``.
 
     Args:
-        config: where to serve, with which encryption, in how many processes.
+        config: of the service: address, encryption, processes.
     """
 
     def __init__(self, config: ServiceConfig):
@@ -214,9 +214,9 @@ class Cluster:
         self._logs = Receiver(self._folder / "logs.sock")
 
     def configure(self) -> None:
-        """Settings that Ray Serve reads from the environment of every process; whoever set one keeps it.
+        """Set the environment variables that Ray Serve reads in every process; those that are set already are kept.
 
-        Done by ``with``; for whoever starts a Ray of another shape.
+        Done by ``with``; to be called by programs that start another kind of Ray.
         """
         metrics, stats, inner, inner_grpc = free_ports(4)
         proxy = self._folder / "proxy"
@@ -244,7 +244,7 @@ class Cluster:
         """Encrypt with the certificate and key as they are now: HAProxy reads them whenever a process is replaced.
 
         Raises:
-            CityloopError: if they cannot be used; those from before hold.
+            CityloopError: if they cannot be used; the former ones hold.
         """
         if self.config.tls is not None:
             os.environ[PEM] = str(bundle_tls(self.config.tls, self._folder))
@@ -308,8 +308,8 @@ class Cluster:
         """Serve a plan's sites. Takes as long as its policies take to load.
 
         Raises:
-            CityloopError: if a process cannot begin; those that served before go on.
-            RuntimeError: if one fails for what is nobody's mistake but ours.
+            CityloopError: if a process cannot start; the former ones go on.
+            RuntimeError: if one fails by a fault of the service itself.
         """
         import ray
         from ray import serve
@@ -327,7 +327,7 @@ class Cluster:
                 raise CityloopError(f"{shard.name} did not begin ({_reason(str(error))}): try again") from None
 
     def wait_until_ready(self, plan: Plan) -> None:
-        """Wait until the proxy has heard of every replica.
+        """Wait until the proxy knows every replica.
 
         Raises:
             CityloopError: if it does not.
@@ -347,15 +347,15 @@ class Cluster:
             raise CityloopError(f"{url}{waiting[0]} does not answer within {READY_S:g} s: look at the logs of Ray")
 
     def check(self) -> None:
-        """Make sure that nothing was taken away without which it cannot go on.
+        """Make sure that its folder still exists, without which it cannot go on.
 
         Raises:
-            CityloopError: if something was.
+            CityloopError: if it does not.
         """
         self._own_folder.check()
 
     def run_empty(self, name: str, as_it_comes: bool = False) -> None:
-        """Serve an empty answer at ``/name``: what Ray Serve itself costs.
+        """Serve an empty answer at ``/name``, to measure the cost of Ray Serve itself.
 
         Args:
             name: of the application.
@@ -385,7 +385,10 @@ class Cluster:
             finally:
                 if ray is not None:
                     ray.shutdown()
-                for key in (PEM, *self._own):  # not all: what Ray read when it was imported holds for its next start
+                for key in (
+                    PEM,
+                    *self._own,
+                ):  # not all: settings that Ray read when it was imported hold for its next start
                     os.environ.pop(key, None)
                 self._own = []
                 end_users(self._folder)

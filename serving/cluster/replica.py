@@ -1,4 +1,4 @@
-"""What Ray Serve runs: a gateway behind its ASGI app, with a health check that decides something."""
+"""The Ray Serve deployment: a gateway behind its ASGI app, with a health check that decides a tick."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from serving.access.principal import Principal
 from serving.alarms.book import Alarm
 from serving.alarms.told import AlarmsTold
 from serving.app import create_app
-from serving.charge.operations import configure
 from serving.cluster.options import options
 from serving.cluster.shards import Front, Shard
 from serving.forms import read_roles
+from serving.operations import configure
 from serving.refusals import NotServed, Refused
 from serving.rpc.service import Rpc
 from serving.watch.logs import configure as configure_logs
 from serving.watch.streams import Frame
 from serving.wire import SystemSummary
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 SWITCH_S = 0.0005
-"""How long a thread may keep the others waiting: a tick takes about as long."""
+"""Seconds that a thread may keep the others waiting: a tick takes about as long."""
 
 
 class Replica(Rpc):
     """One process of the service.
 
     Args:
-        shard: what it serves.
+        shard: its application.
     """
 
     def __init__(self, shard: Shard):
@@ -61,42 +61,44 @@ class Replica(Rpc):
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take the roles that a deployment's ``user_config`` asks for: ``{"sites": {"system/site": roles}}``.
 
-        What cannot be used is logged, and the roles before stay: a plant is better served by an old policy than by a
+        Unusable roles are logged, and the former ones stay: a plant is better served by an old policy than by a
         deployment that Ray Serve gives up.
         """
         try:
             asked = read_roles(user_config)
         except CityloopError as error:
-            log.error("user_config: %s; nothing is changed", error)  # noqa: TRY400
+            LOGGER.error("user_config: %s; nothing is changed", error)  # noqa: TRY400
             return
         served = {service.ref: service for service in self.gateway.all}
         for ref in asked.keys() - served.keys():
-            log.error("user_config: %s is not served here: choose %s", ref, ", ".join(served) or "another deployment")
+            LOGGER.error(
+                "user_config: %s is not served here: choose %s", ref, ", ".join(served) or "another deployment"
+            )
         for service in served.values():
             if service.ref in asked:
                 try:
                     await configure(service, asked[service.ref])
                 except (CityloopError, Refused) as error:
-                    log.error("%s: %s; its roles stay", service.ref, error)  # noqa: TRY400
+                    LOGGER.error("%s: %s; its roles stay", service.ref, error)  # noqa: TRY400
 
     async def health(self) -> dict[str, Any]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.health()
 
     async def ready(self) -> dict[str, Any]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.ready()
 
     async def exposition(self) -> tuple[bytes, str]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.exposition()
 
     async def summaries(self) -> list[SystemSummary]:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.summaries()
 
     async def events(self, principal: Principal, since: str | None, last: int) -> AsyncIterator[list[Frame]]:
-        """For the one in front, which knows whether they may still listen; see `Gateway.listen`."""
+        """For the front, which checks whether the caller may still listen; see `Gateway.listen`."""
         events = await self.gateway.listen(principal, since, lambda: True, last)
         try:
             yield []  # from now on nothing is missed
@@ -106,21 +108,21 @@ class Replica(Rpc):
             events.close()
 
     async def told(self, principal: Principal) -> AlarmsTold:
-        """For the one in front; see `Gateway`."""
-        return await self.gateway.told(principal)
+        """For the front; see `Gateway.list_alarms`."""
+        return await self.gateway.list_alarms(principal)
 
     async def alarm(self, number: int) -> Alarm | None:
-        """For the one in front; see `Gateway`."""
+        """For the front; see `Gateway`."""
         return await self.gateway.alarm(number)
 
     async def acknowledge(self, number: int, who: str) -> Alarm | None:
-        """For the one in front; see `Gateway`. None: it is not here."""
+        """For the front; see `Gateway`. None: the alarm is not here."""
         with suppress(NotServed):
             return await self.gateway.acknowledge(number, who)
         return None
 
     async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm | None:
-        """For the one in front; see `Gateway`. None: it is not here."""
+        """For the front; see `Gateway`. None: the alarm is not here."""
         with suppress(NotServed):
             return await self.gateway.shelve(number, who, reason, seconds)
         return None

@@ -1,7 +1,7 @@
-"""What has a process of its own: all sites together, each system, or each site; and the one that stands in front.
+"""Division of sites among processes: all sites together, each system, or each site; and the gateway in front of them.
 
-Every site lives in exactly one replica, which keeps its state. Addresses are the same however the sites are spread: a
-shard's applications take the addresses of its sites, the one in front all others, and it asks the shards.
+Every site lives in exactly one replica, which keeps its state. Addresses are the same however the sites are divided: a
+shard's application takes the addresses of its sites, the front takes all others, and it asks the shards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
 from serving.wire import SystemSummary
 
 NAME = "cityloop"
-"""Of the application, and the beginning of the shards' names."""
+"""Name of the application, and the beginning of the shards' names."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Shard:
 
     Attributes:
         name, route: of the application.
-        plan: what it serves.
-        asks: the shards that it stands in front of, by their applications, and the sites of each.
+        plan: of its gateway.
+        asks: application of each shard behind it → the shard's sites.
         books: whether trips can be booked at one of these.
     """
 
@@ -47,7 +47,7 @@ class Shard:
 
 
 def shards_of(plan: Plan) -> list[Shard]:
-    """The applications of a service, the one in front last."""
+    """The applications of a service, the front last."""
     if plan.config.shards == "one":
         return [Shard(NAME, "/", plan)]
     parts: dict[str, list[int]] = {}
@@ -63,7 +63,7 @@ def shards_of(plan: Plan) -> list[Shard]:
 
 
 ANSWERS_S = 1.0
-"""How long a shard may take to tell how it is. One that hangs, or is being replaced, must not make all look dead."""
+"""Seconds for a shard to report its health. One that hangs, or is being replaced, must not make all look dead."""
 
 SILENT = "its process does not answer"
 
@@ -73,7 +73,7 @@ class Front(Gateway):
 
     Args:
         gateway: without sites.
-        shards: their applications, and the sites of each.
+        shards: application of each shard → its sites.
         books: whether trips can be booked at one.
     """
 
@@ -87,12 +87,12 @@ class Front(Gateway):
     heard = rings = True  # by the shards
 
     def find(self, system: str, site: str) -> SiteService:
-        """Nothing: the addresses of what is served lead elsewhere."""
+        """Always refuses: the addresses of sites lead to their shards."""
         raise NotServed("site", f"{system}/{site}", ["one of those that GET /v1/systems lists"])
 
     @cached_property
     def _handles(self) -> list[Any]:
-        """Found once: Ray's controller is asked where they are, and may be away."""
+        """Handles of the shards, found once: Ray's controller is asked for them, and may be away."""
         from ray import serve
 
         return [serve.get_app_handle(name) for name in self._shards]
@@ -102,7 +102,7 @@ class Front(Gateway):
         return list(await asyncio.gather(*asked))
 
     async def _heard(self, method: str, *args: Any) -> dict[str, Any]:
-        """Shard → what it answers, of those that answer in time."""
+        """Shard → its answer, for those that answer in time."""
         from ray.exceptions import RayActorError
         from ray.serve.exceptions import RayServeException
 
@@ -117,7 +117,7 @@ class Front(Gateway):
         return {name: found[name] for name in self._shards if name in found}
 
     async def _all(self, method: str, *args: Any) -> list[Any]:
-        """What every shard answers, where a part would look like the whole.
+        """The answers of all shards, where a part would look like the whole.
 
         Raises:
             Busy: if one does not answer in time.
@@ -128,13 +128,13 @@ class Front(Gateway):
         return list(found.values())
 
     def _silent(self, found: Mapping[str, Any]) -> dict[str, str]:
-        """The sites of those that do not answer, and that it is so."""
+        """Sites of shards that do not answer → that fact."""
         return {ref: SILENT for name, refs in self._shards.items() if name not in found for ref in refs}
 
     async def listen(
         self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int
     ) -> JoinedEvents:
-        """See `Gateway.listen`: what every shard tells, in the order in which it comes."""
+        """See `Gateway.listen`: events of all shards, in the order of arrival."""
         self._listening = [one for one in self._listening if not one.closed]
         mine = sum(one.name == principal.name for one in self._listening)
         if len(self._listening) >= MAX_SUBSCRIBERS or mine >= MAX_EACH:
@@ -153,8 +153,8 @@ class Front(Gateway):
             raise
         return events
 
-    async def told(self, principal: Principal) -> AlarmsTold:
-        """See `Gateway.told`."""
+    async def list_alarms(self, principal: Principal) -> AlarmsTold:
+        """See `Gateway.list_alarms`."""
         return AlarmsTold.joined(await self._all("told", principal))
 
     async def alarm(self, number: int) -> Alarm | None:
@@ -193,7 +193,7 @@ class Front(Gateway):
         return self._readiness(faults)
 
     async def exposition(self) -> tuple[bytes, str]:
-        """See `Gateway.exposition`: those of every shard that answers, and its own, told apart by a label."""
+        """See `Gateway.exposition`: metrics of every shard that answers, and its own, distinguished by a label."""
         own = await super().exposition()
         found = {**await self._heard("exposition"), NAME: own}
         return joined({name: content.decode() for name, (content, _) in found.items()}).encode(), own[1]

@@ -1,7 +1,7 @@
-"""What each of Ray's worker processes does as it starts.
+"""Set-up of each of Ray's worker processes as it starts.
 
-Most of them are Ray's own and decide nothing, and a service begins, or a dead proxy is back, only when several have
-started one after the other. So what this imports is little.
+Most of them are Ray's own and decide nothing, and a service starts, or replaces a dead proxy, only when several have
+started one after the other. So this module imports little.
 """
 
 from __future__ import annotations

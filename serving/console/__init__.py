@@ -1,1 +1,1 @@
-"""The operator's console: a page at ``/``, and what it asks of the service beyond what control systems do."""
+"""The operator's console: a page at ``/``, and the data that it needs beyond what control systems ask for."""

@@ -1,4 +1,4 @@
-"""Evaluations on disk (``evaluation.json``), and two controllers of them on the seeds that both have met."""
+"""Evaluations on disk (``evaluation.json``), and comparisons of two of their controllers on common seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.refusals import NotServed, Unprocessable
 RESULT = "evaluation.json"
 
 DEEPEST, MOST = 5, 300
-"""Folders below the runs that are looked into; evaluations that are listed, the newest."""
+"""Depth of folders below the runs that is searched; number of evaluations listed, the newest."""
 
 
 def evaluations_of(folder: Path) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def _results(folder: Path) -> list[Path]:
 
 
 def _written_s(path: Path) -> float:
-    """When a file was written last; long ago if it has gone meanwhile."""
+    """Time of a file's last change; 0 if it is gone."""
     try:
         return path.stat().st_mtime
     except OSError:

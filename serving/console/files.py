@@ -1,4 +1,4 @@
-"""The built page and what it needs, read once; who asks again for what has not changed gets nothing."""
+"""The files of the built page, read once; a client that asks again for an unchanged file gets no content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "static"
-"""What ``npm run build`` made, and the distribution carries."""
+"""Output of ``npm run build``, shipped with the distribution."""
 
 INDEX = "index.html"
 
@@ -28,10 +28,10 @@ class File:
     tag: str
 
 
-def load_files(folder: Path = FOLDER) -> dict[str, File]:
+def load_files() -> dict[str, File]:
     """The files by name."""
     found = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(FOLDER.iterdir()):
         content = path.read_bytes()
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         if kind.startswith("text/"):

@@ -1,4 +1,4 @@
-"""What was decided before: from the audit log, in the form in which the stream tells it."""
+"""Past decisions from the audit log, in the form in which the stream sends them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from serving.collaborators import Trail
 from serving.gauges import gauges_of
 
 MOST_DECISIONS = 1000
-"""In one answer."""
+"""Number of decisions in one answer."""
 
 READ = 3000
-"""Records that are read for it at most: of more, the last."""
+"""Number of records that are read for it, the last ones."""
 
 
 def past(audit: Trail | None, site: Site, since: float, until: float | None, limit: int) -> list[dict[str, Any]]:
     """Decisions of a site within a time, oldest first, evenly thinned to so many; reads files.
 
     Args:
-        audit: the log; None: there is none, and nothing is known.
-        site: whose.
+        audit: the log; None: there is none, and the result is empty.
+        site: of the decisions.
         since: wall clock in seconds since 1970.
         until: the same; None: now.
-        limit: how many; the last is among them.
+        limit: number of decisions, the last one included.
     """
     if audit is None:
         return []
     read = 1 if limit == 1 else READ
     found = audit.recent(Wanted(site.system, site.name, since, until, "decision"), read)
     step = -(-len(found) // limit) or 1
-    return [_told(site, record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
+    return [_as_streamed(site, record) for record in found[::-1][::step][::-1] if record.get("kind") == "decision"]
 
 
-def _told(site: Site, record: dict[str, Any]) -> dict[str, Any]:
-    """A record as the stream tells the decision: what was asked stands in it as it was sent."""
+def _as_streamed(site: Site, record: dict[str, Any]) -> dict[str, Any]:
+    """A record in the stream's form of a decision, with the request as it was sent."""
     content = {key: value for key, value in record.items() if key not in ("chain", "hash", "n", "kind")}
     body = content.pop("body")
     content |= {"request": orjson.Fragment(body), "requested": content.pop("requests", None)}

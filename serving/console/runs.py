@@ -1,4 +1,4 @@
-"""Runs on disk, and the policies that can be served, as plain data for the console.
+"""Training runs on disk, and the policies that can be served, as plain data for the console.
 
 Only text files are read: ``config.yaml`` and ``metrics.csv`` of a run, and cards.
 """
@@ -17,12 +17,13 @@ import orjson
 import yaml
 
 from agents import CHECKPOINTS
+from agents.shipped import CARD
 from serving.refusals import NotServed
 
-CONFIG, METRICS, CARD = "config.yaml", "metrics.csv", "policy.json"
+CONFIG, METRICS = "config.yaml", "metrics.csv"
 
 CURVES = re.compile(r"^(eval/score|rollout/return_mean|safety/shield_rate|rollout/action_change_rate)$")
-"""Tags that every run is drawn with."""
+"""Tags that are drawn for every run."""
 
 MOST_CURVES, MOST_POINTS, MOST_RUNS, DEEPEST = 12, 400, 200, 3
 
@@ -72,7 +73,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _head(path: Path) -> str:
-    """What stands before the scenarios, which are long."""
+    """The text before the scenarios, which are long."""
     lines = []
     with path.open() as file:
         for line in file:

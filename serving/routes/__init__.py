@@ -1,1 +1,1 @@
-"""The service's addresses, by what they are for."""
+"""HTTP and WebSocket routes of the service, by purpose."""

@@ -1,4 +1,4 @@
-"""What the audit log tells over HTTP: its last records."""
+"""HTTP route for the last records of the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the console asks for: its own files, who asks, scenes, what was before, alarms, telemetry, runs and bundles."""
+"""HTTP routes of the console: its files, the caller, scenes, past decisions, alarms, telemetry, runs and bundles."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from serving.refusals import NotServed
 from serving.routes.wire import as_json, as_model, body_of, refused, takes
 from serving.telemetry import Telemetry, TelemetryForm
 from serving.wire import Model
+
+RUNS = Path("runs")
+"""Folder of training runs and evaluations, in the folder in which the service was started."""
 
 MAX_FORM_BYTES = 1 << 12
 MAX_TELEMETRY_BYTES = 1 << 19
@@ -82,18 +85,17 @@ class Shelf(Form):
     seconds: float = Field(ge=0, le=8 * 3600, description="0 brings it back")
 
 
-def add_console(app: FastAPI, gateway: Gateway, runs: Path = Path("runs"), tensorboard: str | None = None) -> None:
+def add_console(app: FastAPI, gateway: Gateway, tensorboard: str | None = None) -> None:
     """The routes.
 
     Args:
         app: to add them to.
-        gateway: what is shown.
-        runs: folder of training runs.
-        tensorboard: where one runs, for a link.
+        gateway: of the shown sites.
+        tensorboard: address of a TensorBoard, for a link.
     """
     _add_page(app)
     _add_scenes(app, gateway)
-    _add_runs(app, gateway, runs, tensorboard)
+    _add_runs(app, gateway, tensorboard)
     if gateway.rings:
         _add_alarms(app, gateway)
 
@@ -182,8 +184,8 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/alarms", response_model=AlarmList, responses=refused(401, 429, 503))
     async def alarms(request: Request) -> Response:
         """The alarms of the sites that the key may read."""
-        told = await gateway.told(gateway.access.authenticate(request.headers))
-        return as_model(AlarmList(alarms=told.alarms, rate=told.rate, course=told.course))
+        listed = await gateway.list_alarms(gateway.access.authenticate(request.headers))
+        return as_model(AlarmList(alarms=listed.alarms, rate=listed.rate, course=listed.course))
 
     @app.post("/v1/alarms/{number}/acknowledge", response_model=Alarm, responses=WRITES)
     async def acknowledge(number: int, request: Request) -> Response:
@@ -201,25 +203,25 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
         return as_model(await gateway.shelve(number, principal.name, asked.reason, asked.seconds))
 
 
-def _add_runs(app: FastAPI, gateway: Gateway, folder: Path, tensorboard: str | None) -> None:
+def _add_runs(app: FastAPI, gateway: Gateway, tensorboard: str | None) -> None:
     @app.get("/v1/runs", response_model=RunList, responses=refused(401, 403, 429))
     async def runs(request: Request) -> Response:
         """The training runs on this machine, and where a TensorBoard shows them, if one does."""
         gateway.enter(request.headers, Role.READ)
-        found = await asyncio.to_thread(runs_of, folder)
-        return as_json({"folder": folder.name, "tensorboard": tensorboard, "runs": found})
+        found = await asyncio.to_thread(runs_of, RUNS)
+        return as_json({"folder": RUNS.name, "tensorboard": tensorboard, "runs": found})
 
     @app.get("/v1/runs/{name:path}", response_model=dict[str, Any], responses=READS)
     async def run(name: str, request: Request) -> Response:
         """The curves of one run."""
         gateway.enter(request.headers, Role.READ)
-        return as_json(await asyncio.to_thread(curves_of, folder, name))
+        return as_json(await asyncio.to_thread(curves_of, RUNS, name))
 
     @app.get("/v1/evaluations", response_model=EvaluationList, responses=refused(401, 403, 429))
     async def evaluations(request: Request) -> Response:
         """What was evaluated on this machine, the newest first."""
         gateway.enter(request.headers, Role.READ)
-        return as_json({"evaluations": await asyncio.to_thread(evaluations_of, folder)})
+        return as_json({"evaluations": await asyncio.to_thread(evaluations_of, RUNS)})
 
     @app.get("/v1/evaluations/beside", response_model=dict[str, Any], responses=refused(401, 403, 404, 422, 429))
     async def two(
@@ -232,10 +234,10 @@ def _add_runs(app: FastAPI, gateway: Gateway, folder: Path, tensorboard: str | N
         """Two controllers on the same seeds: values by seed, quantiles, the paired difference with its interval."""
         gateway.enter(request.headers, Role.READ)
         pair = (first, controller), (second, beside_controller)
-        return as_json(await asyncio.to_thread(beside, folder, *pair))
+        return as_json(await asyncio.to_thread(beside, RUNS, *pair))
 
     @app.get("/v1/bundles", response_model=BundleList, responses=refused(401, 403, 429))
     async def bundles(request: Request) -> Response:
         """The cards of the policies that can be served."""
         gateway.enter(request.headers, Role.READ)
-        return as_json({"bundles": await asyncio.to_thread(bundles_of, folder)})
+        return as_json({"bundles": await asyncio.to_thread(bundles_of, RUNS)})

@@ -1,4 +1,4 @@
-"""The streams of events over HTTP."""
+"""HTTP routes of event streams."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EventResponse(StreamingResponse):
         self._subscription = subscription
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the other side has enough, or must go."""
+        """Send events until the client leaves, or its key ends."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -43,7 +43,7 @@ class EventResponse(StreamingResponse):
 
 
 async def _lines(subscription: Events) -> AsyncIterator[bytes]:
-    """Events as the standard has them: fields in lines, an empty line ends an event."""
+    """Events in the form of the standard: fields in lines, an empty line ends an event."""
     yield b"retry: 2000\n\n"
     async for frames in subscription:
         yield b"".join(map(_text, frames)) or b": still here\n\n"
@@ -55,7 +55,7 @@ def _text(frame: Frame) -> bytes:
 
 
 def add_events(app: FastAPI, gateway: Gateway) -> None:
-    """Add the routes, if there is something to listen to."""
+    """Add the routes, if there are event streams."""
     if not gateway.heard:
         return
     documented: dict[str, Any] = {

@@ -1,7 +1,7 @@
-"""The loop of a fast plant over a WebSocket: one tick a frame, one answer a frame, the same messages as over HTTP.
+"""The WebSocket loop of a fast plant: one tick a frame, one answer a frame, the same messages as over HTTP.
 
-A frame that cannot be used gets a frame that says why, and the connection stays. One that had to wait longer than its
-site's deadline, as the ones before it took too long, is not decided any more: the plant has long moved on.
+A frame that cannot be used is answered with the reason, and the connection stays open. A frame that had to wait longer
+than its site's deadline, as the ones before it took too long, is not decided: the plant has moved on.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from serving.refusals import Busy, Refused, TooLong, brief, problem
 from serving.routes.wire import as_json, headers_of
 from serving.wire import MAX_BODY_BYTES, MAX_LOOPS
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 BACKLOG = 4
-"""Frames that wait; more are left in the socket."""
+"""Number of frames that wait; more are left in the socket."""
 
 RECHECK_S = 5.0
-"""How often the key is looked at again."""
+"""Seconds between checks of the key."""
 
 POLICY_VIOLATION = 1008
-"""Close code of a connection whose key is accepted no more."""
+"""Close code of a connection whose key is no longer accepted."""
 
 
 def add_loop(app: FastAPI, gateway: Gateway) -> None:
@@ -83,7 +83,7 @@ class _Session:
         self._patience_s = gateway.find(system, site).settings.deadline_ms / 1e3
 
     async def run(self) -> None:
-        """Answer frames until the other side has enough, or must go."""
+        """Answer frames until the client leaves, or its key ends."""
         reader = asyncio.create_task(self._read())
         checked = time.monotonic()
         try:
@@ -116,7 +116,7 @@ class _Session:
         """The next frame; None if none came for a while.
 
         Raises:
-            WebSocketDisconnect: if none will.
+            WebSocketDisconnect: if the client has left.
         """
         while not self._frames:
             if reader.done():
@@ -154,12 +154,12 @@ class _Session:
         except CityloopError as error:
             return {**problem("body", None, str(error)), "status": 422, "tick": _tick_of(body)}
         except Exception:
-            log.exception("a tick of %s/%s failed", self._system, self._site)
+            LOGGER.exception("a tick of %s/%s failed", self._system, self._site)
             mend = "this is a fault of the service: its log has the trace"
             return {**problem("service", None, mend), "status": 500, "tick": _tick_of(body)}
 
     def _check(self, arrived: float, body: bytes) -> None:
-        """Refuse what is too long, too often, or too late."""
+        """Refuse frames that are too long, too frequent, or too late."""
         if len(body) > MAX_BODY_BYTES:
             raise TooLong(MAX_BODY_BYTES)
         self._gateway.access.count(self._principal)
@@ -170,7 +170,7 @@ class _Session:
 
 
 def _tick_of(body: bytes) -> Any:
-    """Which tick a frame is about, if that can be read."""
+    """Number of a frame's tick, if it can be read."""
     try:
         tick = orjson.loads(body)["tick"]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What people do to a site: commands by hand, roles of policies."""
+"""HTTP routes of operators: commands by hand, roles of policies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Literal
 from fastapi import FastAPI, Request, Response
 
 from serving.access.principal import Role
-from serving.charge.operations import change_roles, check_override, policies, put_override, release_override
 from serving.forms import (
     ByHand,
     Overridden,
@@ -18,6 +17,7 @@ from serving.forms import (
     read_form,
 )
 from serving.gateway import Gateway
+from serving.operations import change_roles, check_override, policies, put_override, release_override
 from serving.routes.wire import as_model, body_of, refused, takes
 
 MAX_FORM_BYTES = 1 << 16

@@ -1,4 +1,4 @@
-"""Addresses of the service as a whole: health, lists, the page, and whatever its sinks can tell."""
+"""HTTP routes of the service as a whole: health, readiness, lists, documentation, metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/healthz", response_model=Health, responses=refused(401, 429))
     async def healthz(request: Request) -> Response:
         """Whether the service is alive, and where the fallback decides. Where there are keys, only they see where."""
-        return as_json(_told(gateway, request.headers, await gateway.health()))
+        return as_json(_visible(gateway, request.headers, await gateway.health()))
 
     @app.head("/readyz", include_in_schema=False)
     @app.get(
@@ -36,7 +36,7 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
         somebody is let in.
         """
         found = await gateway.ready()
-        return as_json(_told(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
+        return as_json(_visible(gateway, request.headers, found), 200 if found["status"] == "ready" else 503)
 
     @app.get("/v1/systems", response_model=Systems, responses=refused(401, 429, 503))
     async def systems(request: Request) -> Response:
@@ -62,28 +62,28 @@ def add_service(app: FastAPI, gateway: Gateway) -> None:
             return Response(content, media_type=kind)
 
 
-def _told(gateway: Gateway, headers: Mapping[str, str], found: dict[str, Any]) -> dict[str, Any]:
-    """As much as the key may read; the status alone where there are keys and none was sent."""
+def _visible(gateway: Gateway, headers: Mapping[str, str], found: dict[str, Any]) -> dict[str, Any]:
+    """The part that the key may read; the status alone where there are keys and none was sent."""
     known = gateway.access.open or credentials(headers)
     principal = gateway.access.authenticate(headers) if known else None
-    return {key: value if key == "status" else told_to(principal, value) for key, value in found.items()}
+    return {key: value if key == "status" else readable_by(principal, value) for key, value in found.items()}
 
 
-def told_to(principal: Principal | None, value: Any) -> Any:
-    """What somebody may read of what is said by site, or of the service as a whole."""
+def readable_by(principal: Principal | None, value: Any) -> Any:
+    """The part of a value by site, or for the service as a whole, that a caller may read."""
     if isinstance(value, dict):
         return {ref: text for ref, text in value.items() if may_read(principal, ref)}
     return value if may_read(principal, "") else type(value)()
 
 
 def may_read(principal: Principal | None, ref: str) -> bool:
-    """Whether somebody may read about ``system/site``; anything else is of the service as a whole."""
+    """Whether a caller may read about ``system/site``; any other text stands for the service as a whole."""
     system, _, site = ref.partition("/")
     return principal is not None and principal.may(Role.READ, *((system, site) if site else ()))
 
 
 def _readable(found: list[SystemSummary], principal: Principal) -> Systems:
-    """Those sites that somebody may read."""
+    """The sites that a caller may read."""
     seen = [
         system.model_copy(
             update={"sites": [site for site in system.sites if principal.may(Role.READ, system.name, site.name)]}

@@ -1,13 +1,13 @@
-"""A site's own addresses: what it is, how things stand, one tick."""
+"""HTTP routes of a site: its description, its state, one tick."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 
 from serving.access.principal import Role
-from serving.charge.operations import standing_of
 from serving.forms import SiteStanding
 from serving.gateway import Gateway
+from serving.operations import standing_of
 from serving.routes.ticks import Answer, answer_tick
 from serving.routes.wire import as_model, refused, takes
 from serving.tick.sites import SiteService
@@ -22,7 +22,7 @@ from serving.wire import (
 )
 
 GONE: Answer = (499, {}, b"")
-"""What nobody is there to be told."""
+"""Response if the client has gone away."""
 
 
 def add_sites(app: FastAPI, gateway: Gateway) -> None:
@@ -53,7 +53,7 @@ def add_sites(app: FastAPI, gateway: Gateway) -> None:
 
 
 def info_of(service: SiteService) -> SiteInfo:
-    """What a client needs to know of a site."""
+    """Description of a site for clients."""
     site = service.site
     return SiteInfo(
         system=site.system,

@@ -1,4 +1,4 @@
-"""What a building's health monitor has heard."""
+"""HTTP route for the last reports of a building's structural monitor."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def add_structure(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _standing(gateway: Gateway, place: tuple[str, str], limit: int) -> StructureStanding:
-    monitor = None if gateway.listening is None else gateway.listening.monitor(place)
-    if gateway.listening is None or monitor is None:
+    monitor = None if gateway.structural is None else gateway.structural.monitor(place)
+    if gateway.structural is None or monitor is None:
         return StructureStanding(monitor=None, why=NOBODY, windows=[])
     config = monitor.config
     facts = MonitorFacts(
@@ -83,6 +83,6 @@ def _standing(gateway: Gateway, place: tuple[str, str], limit: int) -> Structure
     )
     windows = [
         HeardWindow(at_s=one.at_s, report=one.report.model_dump(mode="json"))
-        for one in gateway.listening.heard(place, limit)
+        for one in gateway.structural.heard(place, limit)
     ]
     return StructureStanding(monitor=facts, why=None, windows=windows)

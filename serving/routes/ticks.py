@@ -1,6 +1,6 @@
-"""The hot path: ticks over plain ASGI, past the web framework, which takes longer for a request than the decision does.
+"""The hot path: ticks over plain ASGI, without the web framework, which takes longer than the decision does.
 
-The framework has the same route, for the description and for whoever mounts the app elsewhere; both do what is here.
+The framework has the same route, for the description and for applications that mount the app; both use this code.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from serving.refusals import Refused, brief, problem
 from serving.routes.wire import headers_of, read_body
 from serving.wire import MAX_BODY_BYTES
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 ROUTE = SimpleNamespace(path="/v1/{system}/{site}/act")
-"""What the framework would have found, for whoever counts answers by their route."""
+"""The route as the framework would find it, for counts of answers by route."""
 
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers beside the usual ones, body."""
 
 
 class Ticks:
-    """An ASGI app that answers ticks itself and leaves all else to another.
+    """An ASGI app that answers ticks itself and passes other requests to another app.
 
     Args:
-        app: the other.
+        app: the other app.
         gateway: the sites.
     """
 
@@ -61,7 +61,7 @@ class Ticks:
 
 
 def _place(scope: Scope) -> tuple[str, str] | None:
-    """System and site, if it is a tick."""
+    """System and site of a tick's request; None for other requests."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     parts: list[str] = scope["path"].split("/")
@@ -73,7 +73,7 @@ def _place(scope: Scope) -> tuple[str, str] | None:
 async def answer_tick(
     gateway: Gateway, system: str, site: str, headers: Mapping[str, str], receive: Receive
 ) -> Answer | None:
-    """Answer a tick, or refuse it; None if whoever asked has gone away."""
+    """Answer a tick, or refuse it; None if the client has gone away."""
     try:
         principal = gateway.enter(headers, Role.ACT, system, site)
         body = await read_body(headers, receive, MAX_BODY_BYTES)
@@ -85,7 +85,7 @@ async def answer_tick(
     except Refused as error:
         return error.status, headers_of(error), _dump(error.content())
     except Exception:
-        log.exception("a tick of %s/%s failed", brief(system), brief(site))
+        LOGGER.exception("a tick of %s/%s failed", brief(system), brief(site))
         return 500, {}, _dump(problem("service", None, "this is a fault of the service: its log has the trace"))
 
 

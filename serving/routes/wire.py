@@ -1,4 +1,4 @@
-"""Bodies and answers over HTTP, and how a refusal looks."""
+"""Reading bodies and writing answers over HTTP, and the form of refusals."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from envs.core.frozen import mend_of
 from serving.refusals import Encoded, Refused, Stalled, TooLong, brief, problem, retry_after, status_of
 from serving.wire import Refusal
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 BODY_WITHIN_S = 10.0
-"""Time for a body to come: one that stops half way would keep its place in the queue for good."""
+"""Seconds for a body to come: one that stops half way would keep its place in the queue for good."""
 
 PASSED_S = 2.0
-"""For so long a body that is refused is let pass before it is answered."""
+"""Seconds for which the rest of a refused body is taken in before the answer."""
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "nobody knows who asks"},
@@ -45,11 +45,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 BODIES = (408, 415)
-"""What may also become of a body, wherever one may be too long."""
+"""Further statuses of routes whose bodies may be too long."""
 
 
 def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What a route may refuse with."""
+    """Responses of a route's refusals, for the description."""
     more = BODIES if 413 in statuses else ()
     return {status: REFUSALS[status] for status in sorted({*statuses, *more})}
 
@@ -62,7 +62,7 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _resolved(schema: Any, parts: Mapping[str, Any]) -> Any:
-    """A schema with the parts that it refers to in place, without their titles, which generators take for names."""
+    """A schema with the parts that it refers to in place, without titles, which code generators take for names."""
     if isinstance(schema, list):
         return [_resolved(one, parts) for one in schema]
     if not isinstance(schema, dict):
@@ -74,10 +74,10 @@ def _resolved(schema: Any, parts: Mapping[str, Any]) -> Any:
 
 
 async def body_of(request: Request, limit: int) -> bytes:
-    """The body, as long as it is not too long; see `read_body`.
+    """The body within its limit; see `read_body`.
 
     Raises:
-        ClientDisconnect: if whoever sends it goes away.
+        ClientDisconnect: if its sender goes away.
     """
     body = await read_body(request.headers, request.receive, limit)
     if body is None:
@@ -86,12 +86,12 @@ async def body_of(request: Request, limit: int) -> bytes:
 
 
 async def read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes | None:
-    """A request's body; None if whoever sends it goes away.
+    """A request's body; None if its sender goes away.
 
     Raises:
-        TooLong: before more than the limit is kept.
-        Encoded: if it is not sent as it is.
-        Stalled: if it does not come.
+        TooLong: as soon as it exceeds the limit.
+        Encoded: if it has a content encoding.
+        Stalled: if it does not come in time.
     """
     try:
         check_head(headers, limit)
@@ -123,9 +123,9 @@ async def _whole(receive: Receive, limit: int) -> bytes | None:
 
 
 async def _let_pass(receive: Receive) -> None:
-    """Take in, and drop, what is still sent of a body that is refused.
+    """Take in, and drop, the rest of a refused body.
 
-    A connection that is closed on what was not read is reset, which may take the answer along on its way.
+    A connection that is closed with unread bytes is reset, and the answer may be lost.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(PASSED_S):
@@ -134,11 +134,11 @@ async def _let_pass(receive: Receive) -> None:
 
 
 def check_head(headers: Mapping[str, str], limit: int) -> None:
-    """Look at what is said of a body before it is read.
+    """Check the headers of a body before it is read.
 
     Raises:
         TooLong: if it is longer than the limit.
-        Encoded: if it is not sent as it is.
+        Encoded: if it has a content encoding.
     """
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -159,11 +159,11 @@ def as_model(model: BaseModel) -> Response:
 
 
 def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any]) -> None:
-    """Let every refusal look alike, and nothing else get out.
+    """Give every refusal the common form, and keep details of faults inside.
 
     Args:
-        app: whose.
-        authenticate: says by a request's headers who asks, or refuses them.
+        app: the application.
+        authenticate: gives the caller by a request's headers, or refuses.
     """
 
     @app.exception_handler(ReadingError)
@@ -197,19 +197,19 @@ def add_refusals(app: FastAPI, authenticate: Callable[[Mapping[str, str]], Any])
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        LOGGER.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return as_json(problem("service", None, "this is a fault of the service: its log has the trace"), 500)
 
 
 def _methods(request: Request) -> str:
-    """All that an address may be asked with, as RFC 9110 wants of every 405; a route knows its own alone."""
+    """All methods of an address, as RFC 9110 requires for every 405; a route knows its own alone."""
     routes = (route for route in request.app.routes if isinstance(route, Route))
     found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return ", ".join(sorted(set().union(*found)))
 
 
 def headers_of(error: Refused) -> dict[str, str]:
-    """What a refusal says beside its body."""
+    """Headers of a refusal."""
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = retry_after(error.retry_after_s)

@@ -1,5 +1,7 @@
-"""Messages to and fro: a tick in protobuf is asked as the JSON that it would be over HTTP, so that the audit log, a
-replay, and an answer to a repeated question know one form alone.
+"""Conversion between protobuf messages and the JSON of HTTP.
+
+A tick in protobuf becomes the JSON that it would be over HTTP, so that the audit log, a replay, and an answer to a
+repeated question know one form alone.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def body_of(request: pb.ActRequest) -> bytes:
 
 
 def answer_of(answer: Mapping[str, Any]) -> pb.ActAnswer:
-    """An answer, from what HTTP answers; see `wire.ActAnswer`."""
+    """An answer message, from the answer over HTTP; see `wire.ActAnswer`."""
     return pb.ActAnswer(
         tick=answer["tick"],
         time_s=answer["time_s"],
@@ -63,7 +65,7 @@ def _command(command: Mapping[str, Any]) -> pb.Command:
 
 
 def problem_of(error: Refused) -> pb.Problem:
-    """Why a tick of a loop was not decided."""
+    """The reason why a tick of a loop was not decided, as a message."""
     return pb.Problem(
         status=error.status,
         field=error.field,

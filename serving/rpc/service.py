@@ -1,6 +1,6 @@
 """The service over gRPC: the same gateway, other messages. Runs under Ray Serve's ingress or a server of `grpc.aio`.
 
-A status is set and an empty message returned, as an exception would be logged as a fault by whoever runs this.
+A refusal sets a status and returns an empty message, as an exception would be logged as a fault by the server.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import grpc
 from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
-from serving.charge.operations import standing_of
 from serving.gateway import Gateway
+from serving.operations import standing_of
 from serving.refusals import Refused, Unprocessable, brief, retry_after
-from serving.routes.service import told_to
+from serving.routes.service import readable_by
 from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -35,14 +35,14 @@ CODES = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-"""What HTTP's statuses are called here."""
+"""HTTP status → status of gRPC."""
 
 RECHECK_S = 5.0
-"""How often the key of an open stream is looked at again."""
+"""Seconds between checks of an open stream's key."""
 
 
 class Context(Protocol):
-    """What a call tells of itself, and is told."""
+    """The parts of a gRPC call's context that are used here."""
 
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]: ...  # noqa: D102
     def set_code(self, code: grpc.StatusCode) -> None: ...  # noqa: D102
@@ -54,7 +54,7 @@ class Rpc:
     """The methods of ``cityloop.v1.Cityloop``.
 
     Attributes:
-        gateway: whom it asks.
+        gateway: of the sites.
     """
 
     gateway: Gateway
@@ -91,7 +91,7 @@ class Rpc:
                 self.gateway.enter(headers, Role.ACT, tick.system, tick.site)
                 yield await self._act(tick, principal)
             except Exception as error:
-                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(_told(error)))
+                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(_as_refusal(error)))
 
     async def Info(self, request: pb.SiteRequest, grpc_context: Context) -> pb.SiteInfo:
         """What a client needs to know of a site."""
@@ -161,7 +161,7 @@ class Rpc:
             found, headers = await self.gateway.health(), _headers(grpc_context)
             known = self.gateway.access.open or credentials(headers)
             principal = self.gateway.access.authenticate(headers) if known else None
-            return pb.HealthAnswer(status=found["status"], sites=told_to(principal, found["sites"]))
+            return pb.HealthAnswer(status=found["status"], sites=readable_by(principal, found["sites"]))
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.HealthAnswer()
@@ -171,25 +171,25 @@ def _headers(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
 
 
-def _told(error: Exception) -> Refused:
-    """An error as a refusal; what nobody foresaw goes to the log and says nothing."""
+def _as_refusal(error: Exception) -> Refused:
+    """An error as a refusal; an unforeseen error goes to the log, and its text is not sent."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, ReadingError):
         return Unprocessable(brief(error.field), error.value, error.mend)
     if isinstance(error, CityloopError):
         return Unprocessable("request", None, str(error))
-    log.error("a call failed", exc_info=error)
+    LOGGER.error("a call failed", exc_info=error)
     found = Refused("service", None, "this is a fault of the service: its log has the trace")
     found.status = 500
     return found
 
 
 def _refuse(context: Context, error: Exception) -> None:
-    """Let a call end in a status."""
-    told = _told(error)
-    context.set_code(CODES.get(told.status, grpc.StatusCode.INTERNAL))
-    context.set_details(f"{told.field} is {told.value!r}: {told.mend}")
-    if told.retry_after_s is not None:
+    """End a call with the status of an error."""
+    refusal = _as_refusal(error)
+    context.set_code(CODES.get(refusal.status, grpc.StatusCode.INTERNAL))
+    context.set_details(f"{refusal.field} is {refusal.value!r}: {refusal.mend}")
+    if refusal.retry_after_s is not None:
         # A list: Ray's context adds it to one of its own, and a tuple would be an error there.
-        context.set_trailing_metadata([("retry-after", retry_after(told.retry_after_s))])
+        context.set_trailing_metadata([("retry-after", retry_after(refusal.retry_after_s))])

@@ -1,1 +1,1 @@
-"""One tick's way through a site: asked, checked, decided, guarded, answered, told."""
+"""The steps of one tick through a site: asked, checked, decided, guarded, answered, reported."""

@@ -1,4 +1,4 @@
-"""What is done after an answer, in order: an answer never waits for those who take note of it."""
+"""Jobs after an answer, in order: an answer never waits for logging, metrics or shadows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 PAUSE_S = 0.001
-"""What an answer is given to leave the process before the work that is not its own begins."""
+"""Seconds for an answer to leave the process before other work begins."""
 
 
 class Afterwards:
-    """Jobs that wait for the event loop to have time."""
+    """Queue of jobs for the time after an answer."""
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], None]] = deque()
@@ -22,7 +22,7 @@ class Afterwards:
         self._at_it = False
 
     def put(self, job: Callable[[], None]) -> None:
-        """Do a job soon; call it in the event loop's thread."""
+        """Queue a job; to be called in the event loop's thread."""
         self._jobs.append(job)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # nothing is due there yet
@@ -30,7 +30,7 @@ class Afterwards:
             loop.call_later(PAUSE_S, self.finish)
 
     def finish(self) -> None:
-        """Do everything that waits, now; nothing if a job asks for it, as it is being done."""
+        """Run all queued jobs now. Called by a job it does nothing, as they are running already."""
         if self._at_it:
             return
         self._loop, self._at_it = None, True
@@ -39,5 +39,5 @@ class Afterwards:
             try:
                 job()
             except Exception:
-                log.exception("something after an answer failed")
+                LOGGER.exception("something after an answer failed")
         self._at_it = False

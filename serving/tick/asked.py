@@ -1,11 +1,11 @@
-"""A tick on its way through the service, and how much time it has left."""
+"""A tick on its way through the service, and its remaining time."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from serving.tick.deadline import Late
+from serving.deadline import Late
 from serving.wire import Tick
 
 
@@ -14,10 +14,10 @@ class Asked:
     """A tick under way.
 
     Attributes:
-        body, tick, who: what was asked, by whom.
-        at_s, started: when it arrived, by the wall clock and by the steady one.
-        deadline_ms: how long the answer may take.
-        begins: whether every controller, and the input checks, forgot what was before ahead of this tick.
+        body, tick, who: the request, the tick in it, and the caller's name.
+        at_s, started: arrival by the wall clock, and by the monotonic one.
+        deadline_ms: longest time of the answer.
+        begins: whether every controller, and the input checks, forgot earlier ticks ahead of this one.
     """
 
     body: bytes
@@ -29,7 +29,7 @@ class Asked:
     begins: bool
 
     def left_s(self) -> float:
-        """How much time is left.
+        """Seconds that are left.
 
         Raises:
             Late: if there is none.

@@ -1,4 +1,4 @@
-"""The step in the middle of a tick: requests of whoever is in charge, or of the fallback, within the deadline."""
+"""The decision within a tick: requests of the controller in charge, or of the fallback, within the deadline."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 from envs.core.errors import CityloopError
 from envs.core.world import Observation, Requests, as_numbers
 from serving.charge.crew import Crew
+from serving.charge.seat import Seat, reason_of
 from serving.collaborators import Looked
+from serving.deadline import Late
 from serving.events import FallbackCause
 from serving.tick.asked import Asked
-from serving.tick.deadline import Late
-from serving.tick.seat import Seat, reason_of
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What is asked of the guard, and who asks.
+class Choice:
+    """Requests for the guard, and the controller that made them.
 
     Attributes:
         requests: one entry an agent.
-        seat: who decided.
+        seat: the controller that decided.
         source: ``champion``, ``canary`` or ``fallback``.
-        reason: why the fallback decided, in words; None if it did not.
-        cause: which kind of reason that is; None if it did not.
+        reason: reason why the fallback decided, in words; None if it did not.
+        cause: kind of that reason; None if it did not.
         local: indices of agents that the fallback decided by itself.
     """
 
@@ -43,15 +43,15 @@ class Decided:
 
 async def decide(
     crew: Crew, asked: Asked, looked: Looked, observation: Observation, out_of_charge: str | None
-) -> Decided:
+) -> Choice:
     """Decide a tick.
 
     Args:
-        crew: who may.
-        asked: the tick, which tells how much time is left.
+        crew: the site's controllers.
+        asked: the tick, with the time that is left.
         looked: the checked readings.
         observation: of them.
-        out_of_charge: why the one in charge may not decide, whatever the readings are; None if it may.
+        out_of_charge: reason why the controller in charge may not decide at all; None if it may.
     """
     seat, source = crew.in_charge
     if out_of_charge is not None:
@@ -63,43 +63,45 @@ async def decide(
     except Exception as error:
         late = isinstance(error, Late)
         if not late and not isinstance(error, CityloopError):
-            log.warning("%s/%s: %s failed", crew.site.system, crew.site.name, seat.name, exc_info=error)
+            LOGGER.warning("%s/%s: %s failed", crew.site.system, crew.site.name, seat.name, exc_info=error)
         why = f"{seat.name}: {reason_of(error)}"
         return _by_fallback(crew, looked, observation, why, "late" if late else "failed")
     if looked.local:
         requests = _with_local(crew, looked, observation, requests)
-    return Decided(requests, seat, source, local=tuple(looked.local))
+    return Choice(requests, seat, source, local=tuple(looked.local))
 
 
-def _by_fallback(crew: Crew, looked: Looked, observation: Observation, reason: str, cause: FallbackCause) -> Decided:
+def _by_fallback(crew: Crew, looked: Looked, observation: Observation, reason: str, cause: FallbackCause) -> Choice:
     requests, second = _ask_fallback(crew, looked, observation)
-    return Decided(requests, crew.fallback, "fallback", f"{reason}; {second}" if second else reason, cause)
+    return Choice(requests, crew.fallback, "fallback", f"{reason}; {second}" if second else reason, cause)
 
 
 def _ask_fallback(crew: Crew, looked: Looked, observation: Observation) -> tuple[Requests, str | None]:
-    """The fallback's requests, and why there are none if it fails too."""
+    """The fallback's requests, and the reason if it fails too."""
     try:
         return crew.fallback.decide(looked.readings, observation), None
     except Exception as error:
-        log.warning("%s/%s: fallback %s failed", crew.site.system, crew.site.name, crew.fallback.name, exc_info=error)
+        LOGGER.warning(
+            "%s/%s: fallback %s failed", crew.site.system, crew.site.name, crew.fallback.name, exc_info=error
+        )
         # No wish at all: the guard then keeps what is running, or moves on where it must.
         return np.full(len(crew.site.agents), np.nan), f"{crew.fallback.name}: {reason_of(error)}"
 
 
 def _with_local(crew: Crew, looked: Looked, observation: Observation, requests: Requests) -> Requests:
-    """Requests in which some agents' are the fallback's."""
+    """Requests in which those of some agents are the fallback's."""
     local, _ = _ask_fallback(crew, looked, observation)
     return with_rows(requests, local, looked.local, crew.fallback.width)
 
 
 def with_rows(requests: Requests, others: Requests, rows: Sequence[int], width: int) -> Requests:
-    """Requests in which some agents' are others.
+    """Requests in which those of some agents are replaced.
 
     Args:
         requests: one entry an agent.
         others: likewise.
         rows: indices of those agents.
-        width: how many numbers an agent asks for; 0 where it is one number by itself.
+        width: length of an agent's request; 0 where it is a single number.
     """
     agents, columns = len(requests), max(width, 1)
     out, theirs = as_numbers(requests, agents, columns), as_numbers(others, agents, columns)

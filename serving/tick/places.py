@@ -1,4 +1,4 @@
-"""From a reference to a site that can be served."""
+"""Loading a site to serve from its reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envs.core.registry import get_system, load_scenario
 from envs.core.site import Site
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""What a site may be called: it becomes part of an address."""
+"""Allowed names of sites, which become part of an address."""
 
 
 def load_site(ref: str) -> Site:

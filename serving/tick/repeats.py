@@ -1,4 +1,4 @@
-"""The same body asked twice gets the same answer, even while the first is still being decided."""
+"""Repeated questions: the same body gets the same answer, even while the first is still being decided."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from serving.wire import Tick
 
 KEPT = 64
-"""Answers that are remembered; a client repeats its last tick, not its last hour."""
+"""Number of answers that are remembered; a client repeats its last tick, not its last hour."""
 
 
 @dataclass
 class Question:
-    """A body that is being decided, or was.
+    """A body that is being decided, or has been.
 
     Attributes:
         tick: its number.
@@ -30,7 +30,7 @@ class Question:
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     async def wait(self) -> dict[str, Any] | None:
-        """The answer; None if it was given up."""
+        """Wait for the answer; None if the question was given up."""
         if self.answer is None:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
@@ -38,7 +38,7 @@ class Question:
         return self.answer
 
     def settle(self) -> None:
-        """Tell those who wait."""
+        """Wake all waiting callers."""
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
@@ -55,8 +55,8 @@ class Repeats:
 
         Args:
             body: as it came.
-            last: the highest tick of the episode. Without a name of its own, an older tick is a plant that has begun
-                anew and asks afresh.
+            last: the highest tick of the episode. An older tick without an episode's name comes from a plant that has
+                begun anew, and is a new question.
         """
         found = self._known.get(body)
         return found if found is not None and (found.named or found.tick >= last) else None
@@ -75,5 +75,5 @@ class Repeats:
             question.settle()
 
     def forget(self) -> None:
-        """From here on everything is decided afresh."""
+        """Forget all answers."""
         self._known.clear()

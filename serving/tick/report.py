@@ -1,4 +1,4 @@
-"""From a finished tick to what is told about it: the answer to the client, the events to the sinks."""
+"""The results of a finished tick: the answer to the client, the events for the sinks."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from envs.core.readings import Readings
 from envs.core.site import Site
 from envs.core.world import Commands, Intervention, Observation, Requests
 from serving.charge.overrides import Override
+from serving.charge.seat import Seat
 from serving.collaborators import Looked
 from serving.events import Decision, Shadowed
 from serving.tick.asked import Asked
-from serving.tick.decide import Decided
-from serving.tick.seat import Seat
+from serving.tick.decide import Choice
 from serving.tick.shadow import Tried
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tick came to.
+    """Results of a tick.
 
     Attributes:
-        asked, looked, decided: what went before.
+        asked, looked, decided: of the steps before.
         overridden: agent → the command by hand that holds.
-        requests: what was asked of the guard.
-        commands, changes: what it let through, and what it changed; None where a program in the plant decides.
-        observation, mask: what was seen, for whoever is asked for comparison.
+        requests: to the guard.
+        commands, changes: of the guard; None where a program in the plant decides.
+        observation, mask: for controllers that are asked for comparison.
     """
 
     asked: Asked
     looked: Looked
-    decided: Decided
+    decided: Choice
     overridden: Mapping[str, Override]
     requests: Requests
     commands: Commands | None
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def answer_of(site: Site, command: str, outcome: Outcome) -> dict[str, Any]:
-    """What the client is told; see `wire.ActAnswer`."""
+    """The answer to the client; see `wire.ActAnswer`."""
     asked, decided, looked = outcome.asked, outcome.decided, outcome.looked
     by_hand = len(outcome.overridden) == len(site.agents)
     bundle, done = decided.seat.bundle, outcome.commands
@@ -70,17 +70,17 @@ def answer_of(site: Site, command: str, outcome: Outcome) -> dict[str, Any]:
 
 
 def programs_of(site: Site, program: str) -> dict[str, dict[str, Any]]:
-    """Agent → the program that it is to run."""
+    """Agent → its program."""
     return {agent: {"program": program} for agent in site.agents}
 
 
 def commands_of(site: Site, command: str, commands: Commands) -> dict[str, dict[str, Any]]:
-    """Agent → what it is to set."""
+    """Agent → its command."""
     return {agent: {command: _value(c)} for agent, c in zip(site.agents, commands.tolist(), strict=True)}
 
 
 def _value(command: float | list[float]) -> float | list[float]:
-    """What an agent is to set: a number, or a list where it sets several."""
+    """An agent's command: a number, or a list where it sets several."""
     return command[0] if isinstance(command, list) and len(command) == 1 else command
 
 

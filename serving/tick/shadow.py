@@ -1,4 +1,4 @@
-"""Asking a controller after the answer, for comparison: a challenger in the shadow, or a policy that is out of charge.
+"""Asking a controller after the answer, for comparison: a challenger in the shadow, or a policy out of charge.
 
 It runs in its own seat's thread on the same observation. Where it is still busy with an earlier tick, the tick is
 dropped: an answer is never held up.
@@ -14,19 +14,19 @@ import numpy as np
 
 from envs.core.readings import Readings
 from envs.core.world import Commands, Guard, Intervention, Observation
-from serving.tick.seat import Seat, reason_of
+from serving.charge.seat import Seat, reason_of
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a controller would have done.
+    """Result of asking a controller for comparison.
 
     Attributes:
-        commands: what the guard would have let through; None if it failed.
-        differs: share of agents whose command would have been another.
+        commands: those that the guard would have let through; None if the controller failed.
+        differs: share of agents whose command differs from the one carried out.
         guarded: share of agents whose request the guard would have changed.
-        error: why there are none.
-        latency_ms: what it took.
+        error: reason why there are none.
+        latency_ms: of the controller.
     """
 
     commands: Commands | None
@@ -46,7 +46,7 @@ def try_out(
     tell: Callable[[Tried], None],
     everyday: Collection[str] = (),
 ) -> bool:
-    """Ask a controller without carrying out what it asks for; says whether it has time.
+    """Ask a controller without carrying out its requests; returns whether it has time.
 
     Args:
         seat: the controller.
@@ -54,8 +54,8 @@ def try_out(
         readings: of the decision beside it.
         observation: of the same.
         mask: of the same.
-        issued: what is carried out.
-        tell: called with what came out, in the seat's thread.
+        issued: the commands that are carried out.
+        tell: called with the result, in the seat's thread.
         everyday: the guard's reasons that do not count.
     """
 
@@ -76,7 +76,7 @@ def try_out(
 
 
 def guarded_agents(changes: Sequence[Intervention], everyday: Collection[str]) -> set[str]:
-    """Whose requests the guard changed for a reason that says something against whoever asked."""
+    """Agents whose requests the guard changed for a reason that counts against the controller."""
     return {change.agent for change in changes if change.reason not in everyday}
 
 

@@ -1,7 +1,7 @@
 """One served site: readings in, safe commands out, whatever becomes of the policy. Plain Python, no Ray, no HTTP.
 
-A tick's way: repeated? → parse → episode → input checks → decide → overrides → guard → answer; and after the answer:
-the conduct of whoever is in charge, events to the sinks, shadows. Each step is a file of its own; this one joins them.
+The steps of a tick: repeated? → parse → episode → input checks → decide → overrides → guard → answer. After the answer:
+conduct of the controller in charge, events to the sinks, shadows. Each step has a file; this one joins them.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from envs.core.site import Site
 from envs.core.world import Guard
 from serving.charge.keeping import Keeper
 from serving.charge.rollback import Conduct
+from serving.charge.seat import WARM_UP_S, Seat, reason_of
 from serving.charge.standing import SERVICE, Standing
-from serving.charge.state import Store
+from serving.charge.state import StateStore
 from serving.collaborators import Checks, Looked
 from serving.config import SiteConfig
-from serving.events import Change, Event, Sink
+from serving.events import Event, Sink, SiteChange
 from serving.refusals import Busy
 from serving.tick.after import Afterwards
 from serving.tick.asked import Asked
-from serving.tick.decide import Decided, decide
+from serving.tick.decide import Choice, decide
 from serving.tick.repeats import Repeats
 from serving.tick.report import Outcome, answer_of, decision_of, shadowed_of
-from serving.tick.seat import WARM_UP_S, Seat, reason_of
 from serving.tick.shadow import Tried, guarded_agents, try_out
 from serving.wire import InCharge, Tick, example_tick, parse_tick
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 ANONYMOUS = "anonymous"
-"""Who asks where no key says."""
+"""Name of callers without a key."""
 
 
 class SiteService:
     """Answers the ticks of one site.
 
     Args:
-        standing: the site, who decides there, and what holds from before.
-        checks: looks at the readings first.
-        sinks: told of everything, in order, on the event loop.
+        standing: the site and its decision state.
+        checks: of the readings.
+        sinks: called with every event, in order, on the event loop.
         clock: wall clock, seconds since 1970.
 
     Attributes:
         interval_s: usual time between two ticks.
         last: the last answer; None before the first.
-        dropped: ticks that a shadow had no time for.
+        dropped: number of ticks that a shadow had no time for.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SiteService:
         everyday = self.settings.rollback.everyday
         self._everyday = frozenset(self.system.everyday if everyday is None else everyday)
         self.interval_s = self.system.consistency(self.site).interval_s
-        self._site_hash = self.site.hash  # of all that the site is: it takes longer than a tick
+        self._site_hash = self.site.hash  # computing it takes longer than a tick
         self._example = orjson.dumps(example_tick(self.site))
         self._keeper = Keeper(standing, self.forget_answers)
         self.last: Mapping[str, Any] | None = None
@@ -90,25 +90,25 @@ class SiteService:
         *,
         checks: Checks | None = None,
         sinks: Sequence[Sink] = (),
-        store: Store | None = None,
+        store: StateStore | None = None,
     ) -> Self:
         """A service by the names of its controllers; the system's own fallback if none is given.
 
         Raises:
-            CityloopError: if a controller is unknown, unfit, or fails on an empty street.
+            CityloopError: if a controller is unknown, unfit, or fails on an idle plant.
         """
         fallback = Seat.open(config.fallback or fallback_name(site.system), site, config.trusted_keys)
         try:
-            standing = Standing(site, config, config.roles, {}, fallback, store or Store(None, site))
+            standing = Standing(site, config, config.roles, {}, fallback, store or StateStore(None, site))
         except BaseException:
             fallback.close()
             raise
         return cls(standing, checks, sinks)
 
     def begin(self) -> None:
-        """Tell of what changed with the start, and keep it, so that the next start goes on from there.
+        """Report and save changes of roles with the start, so that the next start continues from there.
 
-        To be called once all that begins with it can: the process before goes by what is kept here.
+        To be called once everything else has started: the process before goes by the saved state.
         """
         if (begun := self.standing.begun) is not None:
             self.change(begun.who, "configure", begun.why, begun.detail)
@@ -122,7 +122,7 @@ class SiteService:
 
     @property
     def degraded(self) -> str | None:
-        """Why the fallback decides; None if it does not."""
+        """Reason why the fallback decides; None if it does not."""
         seat, _ = self.standing.crew.in_charge
         if seat.stuck:
             return f"{seat.name}: still busy with an earlier tick"
@@ -130,30 +130,30 @@ class SiteService:
 
     @property
     def unsaved(self) -> str | None:
-        """Why what people change would not outlive the process; None if it would."""
+        """Reason why operators' changes would not outlive the process; None if they would."""
         well = self.standing.store.writable() and not self._keeper.failed
         return None if well else "its state cannot be saved"
 
     @property
     def age_s(self) -> float | None:
-        """How old the last answer is."""
+        """Age of the last answer in seconds; None before the first."""
         return None if self._seen is None else max(0.0, self._clock() - self._seen.asked.at_s)
 
     @property
     def seen(self) -> tuple[int, Readings] | None:
-        """The last tick and its readings, as they were checked."""
+        """The last tick's number and its checked readings; None before the first."""
         return None if self._seen is None else (self._seen.asked.tick.tick, self._seen.looked.readings)
 
     @property
     def guard_for_checks(self) -> Guard:
-        """A guard like the one that lets commands through, for questions of what it would do."""
+        """A second guard, for questions of what the first would do."""
         return self._shadow_guard
 
     async def cannot_decide(self) -> str | None:
-        """Why this site cannot decide an example; None if it can.
+        """Reason why this site cannot decide an example; None if it can.
 
-        A policy is asked, as it remembers nothing. A rule may remember, so its ticks are not disturbed; nor is a
-        policy that hangs waited for: the fallback decides, and the site is degraded, not broken.
+        A policy is asked, as it remembers nothing. A rule may remember, so its ticks are not disturbed. A policy that
+        hangs is not waited for: the fallback decides, and the site is degraded, not broken.
         """
         try:
             readings = parse_tick(self.system, self.site, self._example).readings
@@ -169,12 +169,12 @@ class SiteService:
         return None
 
     async def fault(self) -> str | None:
-        """Why this site cannot be relied on; None if it can. A fallback that decides is no fault."""
+        """Reason why this site cannot be relied on; None if it can. A fallback that decides is no fault."""
         return self.unsaved or await self.cannot_decide()
 
     @property
     def in_charge(self) -> InCharge:
-        """Who decides here."""
+        """Description of the controller in charge."""
         seat, source = self.standing.crew.in_charge
         return InCharge(
             controller=seat.name,
@@ -190,7 +190,7 @@ class SiteService:
     # A tick.
 
     def act(self, body: bytes, who: str = ANONYMOUS) -> dict[str, Any]:
-        """As `act_async`, for those who have no event loop; everything that comes after the answer is done too."""
+        """As `act_async`, for callers without an event loop; jobs after the answer are done too."""
 
         async def ask() -> dict[str, Any]:
             try:
@@ -206,7 +206,7 @@ class SiteService:
         Raises:
             ReadingError: if the body cannot be used.
             Busy: if too many are under way.
-            Conflict: if it is older than what was answered.
+            Conflict: if it is older than an answered tick.
         """
         started = time.perf_counter()
         if self._under_way >= self.settings.queue:
@@ -227,16 +227,16 @@ class SiteService:
             self._under_way -= 1
 
     def _retry_after_s(self) -> float:
-        """When those under way are done, at the latest."""
+        """Seconds until the ticks under way are done, at the latest."""
         return self.settings.deadline_ms / 1e3
 
     def _follow(self, tick: Tick) -> bool:
-        """Take note of a tick; says whether whoever remembers begins anew with it, as they do in a new process."""
+        """Take note of a tick; returns whether controllers and checks begin anew with it, as in a new process."""
         first = self.last is None
         self._keeper.look()
         if not self.standing.episodes.follow(tick):
             return first
-        self.settle()  # what was answered is judged by who was in charge then
+        self.settle()  # earlier answers are judged under the controller in charge then
         canary = self.standing.crew.canary
         self._repeats.forget()
         self.standing.begin_episode()
@@ -256,7 +256,7 @@ class SiteService:
         if seat.program:
             nothing = np.empty(0)
             return self._answer(
-                Outcome(asked, looked, Decided(nothing, seat, source), {}, nothing, None, (), {}, nothing)
+                Outcome(asked, looked, Choice(nothing, seat, source), {}, nothing, None, (), {}, nothing)
             )
         mask = self._guard.mask(looked.readings)
         observation = self._features.encode(looked.readings, mask)
@@ -289,14 +289,14 @@ class SiteService:
             self._try_out(crew.shadow, outcome)
 
     def _try_out(self, seat: Seat, outcome: Outcome, on_probation: bool = False) -> None:
-        """Ask a controller for comparison; one on probation is judged by it."""
+        """Ask a controller for comparison; one on probation is judged by the result."""
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # the service ends, and with it whoever would listen
+        except RuntimeError:  # the service ends
             return
         outside, watch = outside_of(outcome), self.standing.watch
 
-        def told(tried: Tried) -> None:
+        def record(tried: Tried) -> None:
             self.tell(shadowed_of(self.site, self.system.command, outcome.asked, seat, tried))
             if on_probation and watch is self.standing.watch and watch.tripped is not None:
                 late = tried.latency_ms > outcome.asked.deadline_ms
@@ -304,8 +304,8 @@ class SiteService:
                 self._judge(Conduct(failed, late and not failed, outside, tried.guarded))
 
         def tell(tried: Tried) -> None:
-            with suppress(RuntimeError):  # the loop is gone, and with it whoever would listen
-                loop.call_soon_threadsafe(told, tried)
+            with suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(record, tried)
 
         assert outcome.commands is not None
         readings, guard = outcome.looked.readings, self._shadow_guard
@@ -316,7 +316,7 @@ class SiteService:
             self._judge(Conduct(late=1.0, outside=outside))
 
     def _judge(self, conduct: Conduct) -> None:
-        """Count how the one in charge did; take it out of charge, or back, where the rates say so."""
+        """Count the conduct of the controller in charge; take it out of charge, or back, as the rates demand."""
         crew, watch = self.standing.crew, self.standing.watch
         why_not = watch.tripped
         what = watch.note(conduct)
@@ -338,20 +338,20 @@ class SiteService:
         self._keeper.save_soon()
 
     def change(self, who: str, what: str, reason: str, detail: Mapping[str, Any]) -> None:
-        """Tell of something that was changed, once all is told that went before it.
+        """Report a change, after all earlier events.
 
         From here on nothing is answered from memory.
         """
         self._after.finish()
         self.forget_answers()
-        self.tell(Change(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
+        self.tell(SiteChange(self.site.system, self.site.name, self._clock(), who, what, reason, detail))
 
     def settle(self) -> None:
-        """Tell now what would be told in a moment; for whoever asks what was told. In the event loop's thread."""
+        """Pass outstanding events to the sinks now, before these are asked. To be called in the event loop's thread."""
         self._after.finish()
 
     def forget_answers(self) -> None:
-        """Decide everything afresh, what is asked again too."""
+        """Forget answers, so that repeated questions are decided again."""
         self._repeats.forget()
 
     def tell(self, event: Event) -> None:
@@ -360,26 +360,26 @@ class SiteService:
             sink.record(event)
 
     def look(self) -> None:
-        """Know what another process has saved, ahead of the next tick; call it before telling how things stand."""
+        """Take over what another process has saved, ahead of the next tick; to be called before the state is shown."""
         self._keeper.look()
 
     async def catch_up(self) -> None:
-        """As `look`, and wait until it holds; before something is changed here."""
+        """As `look`, and wait until it holds; to be called before a change."""
         await self._keeper.catch_up()
 
     async def save(self) -> bool:
-        """Keep how things stand, and wait for it; says whether it could be kept."""
+        """Save the state and wait for it; returns whether it was saved."""
         return await self._keeper.save()
 
     def close(self) -> None:
-        """Finish what is under way and let every thread end."""
+        """Finish outstanding jobs and end every thread."""
         self._after.finish()
         self._keeper.close()
         self.standing.crew.close()
 
 
 def conduct_of(outcome: Outcome, agents: int, everyday: Collection[str]) -> Conduct:
-    """How the controller in charge did at a tick that it was asked at, or that was kept from it."""
+    """Conduct of the controller in charge at a tick, whether it was asked or not."""
     decided = outcome.decided
     guarded = 0.0
     if decided.source != "fallback" and outcome.changes:

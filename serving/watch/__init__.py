@@ -1,1 +1,1 @@
-"""Who takes note of what happens: metrics, streams, the log."""
+"""Observation of the service: metrics, event streams, the log."""

@@ -1,7 +1,7 @@
-"""What the service says: one line of JSON or text a record, without secrets, from every process to one place.
+"""The service's own log: one line of JSON or text per record, without secrets, from every process to one place.
 
 Processes of a service send their records to the one that started it, over a Unix socket that only its owner may open.
-Sending never waits: where nobody reads fast enough records are lost, and their number is told.
+Sending never waits: where nobody reads fast enough records are lost, and their number is logged.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import Any, Literal, TextIO
 import orjson
 
 from serving.alarms.book import Alarm, Happening
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 
 Style = Literal["json", "text"]
 
 FIELDS = ("event", "system", "site", "tick", "who")
-"""What a record may say beside its text: ``log.info("…", extra={"event": "promote", "site": "estuary"})``."""
+"""Fields of a record beside its text: ``LOGGER.info("…", extra={"event": "promote", "site": "estuary"})``."""
 
 ROOT = "cityloop"
-"""The logger above all of the service's own."""
+"""The parent of all loggers of the service."""
 
 MAX_RECORD = 64_000
 """Longest record, bytes."""
 
 MOST_FIELD, MOST_TEXT, MOST_TRACE = 200, 4_000, 5_000
-"""Longest field, text, and what is kept of a trace's end, characters; as JSON they take six bytes each at most."""
+"""Longest field, text and end of a trace, in characters; as JSON they take six bytes each at most."""
 
 _SECRETS = (
     re.compile(r"cl_[0-9a-f]{16}_[A-Za-z0-9_-]+"),
@@ -57,7 +57,7 @@ def redact(text: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: time, level, event, what it is about, text."""
+    """A record as one line of JSON: time, level, event, fields, text."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -74,7 +74,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A record as a line for people; what was sent from outside cannot begin a line of its own, nor can a trace."""
+    """A record as a line for people; neither text from outside nor a trace can begin a line of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, and a trace below it if there is one."""
@@ -96,7 +96,7 @@ def _text(record: logging.LogRecord) -> str:
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     assert record.exc_info
-    return redact(formatter.formatException(record.exc_info))[-MOST_TRACE:]  # its end says what went wrong
+    return redact(formatter.formatException(record.exc_info))[-MOST_TRACE:]  # the end of a trace has the error
 
 
 def formatter(style: Style) -> logging.Formatter:
@@ -105,12 +105,12 @@ def formatter(style: Style) -> logging.Formatter:
 
 
 def configure(style: Style = "text", target: Path | None = None, level: str = "INFO") -> logging.Handler:
-    """Let this process's records of the service go where they belong; what was configured before is undone.
+    """Configure the service's logging in this process; an earlier configuration is undone.
 
     Args:
-        style: how they look.
+        style: format of the lines.
         target: the socket of a `Receiver`; standard error if not given.
-        level: the least that is told.
+        level: lowest level of logged records.
     """
     handler: logging.Handler = logging.StreamHandler(sys.stderr) if target is None else Sender(target)
     handler.setFormatter(formatter(style))
@@ -129,14 +129,14 @@ def say(text: str, out: TextIO | None = None) -> None:
 
     Args:
         text: the line.
-        out: where it goes; standard error if not given.
+        out: stream; standard error if not given.
     """
     with suppress(OSError):
         print(text, file=out or sys.stderr, flush=True)
 
 
 def keep_to_the_end(file: int) -> None:
-    """Let what goes to an open file go to its end: one that a rotation has emptied would begin with a hole."""
+    """Write to an open file at its end: after a rotation that empties it, it would begin with a hole."""
     with suppress(OSError):
         fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
 
@@ -180,7 +180,7 @@ class Receiver:
 
     Args:
         path: of its socket; short, as names of Unix sockets have at most 107 characters.
-        out: where they go; standard error if not given.
+        out: stream; standard error if not given.
     """
 
     def __init__(self, path: Path, out: TextIO | None = None):
@@ -199,7 +199,7 @@ class Receiver:
             say(line.decode(errors="replace"), self._out)
 
     def close(self) -> None:
-        """Print what has come, and end. May be called twice."""
+        """Print all received records, and end. May be called twice."""
         if self._thread.is_alive():
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
                 last.sendto(b"", str(self.path))
@@ -217,14 +217,14 @@ class Receiver:
 
 
 class LogSink:
-    """Tells the log what people and rules changed; ticks and what monitors heard are the audit log's."""
+    """Logs changes by people and rules; ticks and reports of monitors are left to the audit log."""
 
     def __init__(self) -> None:
         self._log = logging.getLogger(f"{ROOT}.events")
 
     def record(self, event: Event) -> None:
-        """Tell a change."""
-        if isinstance(event, Change):
+        """Log a change."""
+        if isinstance(event, SiteChange):
             about = {"event": event.what, "system": event.system, "site": event.site, "who": event.who}
             level = logging.WARNING if event.what == "rollback" else logging.INFO
             self._log.log(level, "%s by %s: %s", event.what, event.who, event.reason, extra=about)
@@ -232,7 +232,7 @@ class LogSink:
             self._log.warning("an event of an unknown kind: %s", type(event).__name__)
 
     def alarm(self, alarm: Alarm, what: Happening, who: str | None) -> None:
-        """Tell an alarm that changed."""
+        """Log a change of an alarm."""
         about = {"event": "alarm", "system": alarm.system, "site": alarm.site, "who": who or "service"}
         level = logging.WARNING if what == "raised" else logging.INFO
         self._log.log(level, "alarm %s %s: %s", alarm.key, what, alarm.text, extra=about)

@@ -1,8 +1,8 @@
-"""Prometheus metrics of the service: a sink that counts, and what is asked for when somebody scrapes.
+"""Prometheus metrics of the service: a sink that counts, and gauges that are computed at a scrape.
 
-Labels are bounded: systems and sites are those that are served, and texts that others may make longer without end
-(reasons of a guard, names of conditions) are kept up to a number, the rest counts as ``other``. What costs time, the
-plant's own gauges, is worked out at a scrape and not at a tick.
+Labels are bounded. Systems and sites are those that are served. Texts without a bound of their own (reasons of a guard,
+names of conditions) are kept up to a number; the rest counts as ``other``. The plant's own gauges take time, and are
+computed at a scrape and not at a tick.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from envs.core.site import Site
-from serving.events import CHANGES, Change, Decision, Event, FallbackCause, Shadowed, Sources, Structure
+from serving.events import CHANGES, Decision, Event, FallbackCause, Shadowed, SiteChange, Sources, Structure
 from serving.gauges import gauges_of
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
-"""Of latencies: fine where a building's loop must be done, coarse where a junction's would be late."""
+"""Bounds of latency buckets in seconds: fine at a building's period, coarse at a junction's."""
 
 MAX_REASONS = 24
-"""Different reasons of a guard that have a label of their own, in the whole service."""
+"""Number of guards' reasons with a label of their own, in the whole service."""
 
 AT = ("system", "site")
 
 
 @dataclass(frozen=True)
 class _Every:
-    """What every tick of a site touches, found once."""
+    """Metrics that every tick of a site changes, looked up once."""
 
     latency: Histogram
     ticks: Mapping[str, Counter]
@@ -45,7 +45,7 @@ class Metrics:
     """Counts events.
 
     Args:
-        sites: what is served.
+        sites: the served ones.
     """
 
     def __init__(self, sites: Sequence[Site]):
@@ -112,7 +112,7 @@ class Metrics:
         )
 
     def _begin(self, place: tuple[str, str]) -> _Every:
-        """Let a site's counters stand at 0, so that a first event is an increase."""
+        """Start a site's counters at 0, so that a first event is an increase."""
         for counter in (self.late, self.imputed, self.findings, self.rollbacks, self.shadowed, self.shadow_errors):
             counter.labels(*place)
         self.differs.labels(*place)
@@ -132,7 +132,7 @@ class Metrics:
     def record(self, event: Event) -> None:
         """Count an event of a site that is served."""
         place = (event.system, event.site)
-        if isinstance(event, Change):
+        if isinstance(event, SiteChange):
             self._changed(place, event)
         elif place in self._sites:
             if isinstance(event, Decision):
@@ -184,7 +184,7 @@ class Metrics:
         if tick.error is not None:
             self.shadow_errors.labels(*place).inc()
 
-    def _changed(self, place: tuple[str, str], change: Change) -> None:
+    def _changed(self, place: tuple[str, str], change: SiteChange) -> None:
         if place not in self._sites and place != ("", ""):
             return
         self.changes.labels(*place, change.what).inc()
@@ -192,7 +192,7 @@ class Metrics:
             self.rollbacks.labels(*place).inc()
 
     def watch_routes(self, routes: Iterable[str]) -> None:
-        """Let the faults of every route stand at 0: an alert hears of an increase, and not of a number that is new."""
+        """Start the faults of every route at 0: an alert notices an increase, and not a new number."""
         for route in routes:
             self.answers.labels(route, "500")
 
@@ -201,17 +201,17 @@ class Metrics:
         self.answers.labels(route, str(status)).inc()
 
     def watch_audit(self, healthy: Callable[[], bool], waiting: Callable[[], int]) -> None:
-        """Ask the audit log at every scrape whether it can write, and how much waits."""
+        """Ask the audit log at every scrape whether it can write, and how many events wait."""
         self._audit.set_function(lambda: float(healthy()))
         self._audit_lag.set_function(lambda: float(waiting()))
 
     def watch_streams(self, subscribers: Callable[[], int], gaps: Callable[[], int]) -> None:
-        """Ask the streams at every scrape how many listen, and how often one was too slow."""
+        """Ask the streams at every scrape for the number of subscribers, and of gaps."""
         self._streams.set_function(lambda: float(subscribers()))
         self._gaps.set_function(lambda: float(gaps()))
 
     def watch_alarms(self, holding: Callable[[str], int]) -> None:
-        """Ask at every scrape how many alarms of a priority hold."""
+        """Ask at every scrape for the number of alarms that hold, by priority."""
         for priority in ("high", "medium", "low"):
             self._alarms.labels(priority).set_function(lambda p=priority: float(holding(p)))  # type: ignore[misc]
 

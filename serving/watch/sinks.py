@@ -1,4 +1,4 @@
-"""Whoever takes note of what happens, put together: audit, metrics, streams, alarms, the log; and who listens."""
+"""The sinks of one process, put together: audit log, metrics, streams, alarms, log, and structural monitors."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from serving.watch.streams import Streams
 
 if TYPE_CHECKING:
     from agents.monitors.storeys import StoreyMonitor
-    from serving.health.watch import HealthWatch
+    from serving.structural.watch import StructuralWatch
 
 
 class Sinks:
     """The sinks of one process.
 
     Args:
-        sites: what is served there.
-        folder: of what must outlive the process; None: nothing does.
+        sites: served in this process.
+        folder: the state folder; None: nothing outlives the process.
         audit: the audit log, if there is one.
-        monitors: (system, site) → who listens there.
-        numbers: the first of its alarms' numbers, and the step to the next.
+        monitors: (system, site) → its structural monitor.
+        numbers: the first alarm number, and the step to the next.
 
     Attributes:
-        all: in the order in which they are told.
-        health: listens to buildings; None where nobody does.
+        all: in the order in which they are called.
+        structural: watch of buildings; None if no site has a monitor.
 
     Raises:
         CityloopError: if a folder in that one cannot be made or written.
@@ -64,9 +64,9 @@ class Sinks:
             self.metrics.watch_audit(lambda: audit.healthy, lambda: audit.status["waiting"])
         first: tuple[Sink, ...] = () if audit is None else (audit,)
         others: tuple[Sink, ...] = (*first, self.metrics, self.streams, self.alarms, self._log)
-        self.health = _listen(monitors, folder, others) if monitors else None
+        self.structural = _listen(monitors, folder, others) if monitors else None
         # What listens ends first, as it may have something to tell.
-        self.all: tuple[Sink, ...] = others if self.health is None else (self.health, *others)
+        self.all: tuple[Sink, ...] = others if self.structural is None else (self.structural, *others)
 
     def _alarm(self, alarm: Alarm, what: Happening, who: str | None) -> None:
         self.streams.alarm(alarm)
@@ -84,15 +84,15 @@ class Sinks:
 
 def _listen(
     monitors: Mapping[tuple[str, str], StoreyMonitor], folder: Path | None, others: Sequence[Sink]
-) -> HealthWatch:
-    """A watch that tells the other sinks what it hears."""
-    from serving.health.watch import HealthWatch
+) -> StructuralWatch:
+    """A watch of buildings that passes its reports to the other sinks."""
+    from serving.structural.watch import StructuralWatch
 
     def tell(event: Event) -> None:
         for sink in others:
             sink.record(event)
 
-    return HealthWatch(monitors, folder, tell)
+    return StructuralWatch(monitors, folder, tell)
 
 
 def _label(sites: Sequence[Site]) -> str:

@@ -1,8 +1,8 @@
-"""Streams: what happens at the sites, as it happens, to whoever may read it, by whatever protocol.
+"""Event streams: what happens at the sites, as it happens, to every authorised subscriber, over any protocol.
 
-Events wait in rings, one for the ticks of a site and one for what is rare there, and every subscriber is only a place
-in them. A slow one holds nobody up and costs no memory: when the ring has moved on it is told what it missed. An event
-becomes text when the first subscriber needs it, and once.
+Events wait in rings, one for the ticks of a site and one for its rare events; a subscriber is only a position in them.
+A slow one delays nobody and costs no memory: when the ring has moved on it is told what it missed. An event becomes
+text once, when the first subscriber needs it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 
 from envs.core.errors import ReadingError
 from serving.alarms.book import Alarm
-from serving.events import Change, Decision, Event, Shadowed, Structure
+from serving.events import Decision, Event, Shadowed, SiteChange, Structure
 from serving.refusals import Busy
 from serving.telemetry import Telemetry
 
@@ -31,21 +31,21 @@ MAX_EACH = 16
 """Streams that one caller may have open."""
 
 HISTORY = 512
-"""Events of a site that are kept, of either kind: ticks, and what is rare."""
+"""Number of events of a site that are kept, in each ring."""
 
 HISTORY_BYTES = 4 << 20
-"""Bodies of ticks that are kept, a site."""
+"""Bytes of ticks' bodies that are kept for a site."""
 
 HEARTBEAT_S = 5.0
-"""A sign of life is sent after so long a silence, so that both ends know that the other is there."""
+"""Seconds of silence until a sign of life is sent, so that both ends know that the other is there."""
 
 CHUNK_BYTES = 256 << 10
-"""Events that are sent at once, at most, unless one alone is longer."""
+"""Bytes of events that are sent at once, at most, unless one alone is longer."""
 
 KINDS = {
     Decision: "decision",
     Shadowed: "shadow",
-    Change: "change",
+    SiteChange: "change",
     Structure: "structure",
     Alarm: "alarm",
     Telemetry: "telemetry",
@@ -57,7 +57,7 @@ class Frame(NamedTuple):
     """An event as it is sent.
 
     Attributes:
-        id: to go on from; None where that means nothing.
+        id: to resume from; None where that is not possible.
         kind: one of `KINDS`, or ``gap`` where something was missed.
         data: as JSON, without line breaks.
     """
@@ -67,11 +67,11 @@ class Frame(NamedTuple):
     data: bytes
 
 
-_Kept = dict[str, Any] | Shadowed | Change | Structure | Alarm | Telemetry
+_Kept = dict[str, Any] | Shadowed | SiteChange | Structure | Alarm | Telemetry
 """An event as it is kept: of a decision, its fields without the readings' arrays."""
 
 LANES = {Decision: "often", Shadowed: "often", Telemetry: "telemetry"}
-"""Kind of event → the ring that it waits in; all others are rare. None pushes out what is of another ring."""
+"""Kind of event → its ring; all others are rare. Events of one ring do not push out those of another."""
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class _Ring:
         most: of them.
 
     Attributes:
-        gone: number of the newest event that has left it; what is replaced by the next of its kind is not missed.
+        gone: number of the newest event that has left it; events that a newer one replaces do not count.
     """
 
     def __init__(self, most: int = HISTORY) -> None:
@@ -110,7 +110,7 @@ class _Ring:
                 self.gone = old.number
 
     def after(self, number: int) -> list[_Entry]:
-        """What is newer than an event, oldest first."""
+        """Events newer than a given one, oldest first."""
         found = []
         for entry in reversed(self.entries):
             if entry.number <= number:
@@ -128,9 +128,9 @@ class Streams:
         heartbeat_s: longest silence.
 
     Attributes:
-        ringing: tells the alarms that stand, for those who begin to listen.
-        gauges: tells what a tick's body at a ``(system, site)`` adds up to, for the first who listens.
-        gaps: how often a subscriber missed something.
+        ringing: gives the standing alarms, for new subscribers.
+        gauges: gives the gauges of a tick's body at a ``(system, site)``, for the first subscriber.
+        gaps: number of times that a subscriber missed something.
     """
 
     def __init__(self, most: int = MAX_SUBSCRIBERS, most_each: int = MAX_EACH, heartbeat_s: float = HEARTBEAT_S):
@@ -155,7 +155,7 @@ class Streams:
         self._take(alarm.model_copy())
 
     def telemetry(self, telemetry: Telemetry) -> None:
-        """Take what a plant tells beside its ticks; only the last of it is kept."""
+        """Take a plant's telemetry; only the last is kept."""
         self._take(telemetry)
 
     def _take(self, event: Event | Alarm | Telemetry) -> None:
@@ -174,7 +174,7 @@ class Streams:
 
     @property
     def subscribers(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
         return len(self._open)
 
     def subscribe(
@@ -185,18 +185,19 @@ class Streams:
         allowed: Callable[[], bool] = lambda: True,
         last: int = 0,
     ) -> Subscription:
-        """The events of the sites that are wanted.
+        """Subscribe to the events of wanted sites.
 
         Args:
-            name: who subscribes.
-            wanted: ``(system, site)`` → whether its events are; ``("", "")`` stands for the service as a whole.
-            since: identifier of the last event that was seen (``Last-Event-ID``); None: begin now, with what rings.
-            allowed: asked at every heartbeat; the stream ends where it is not.
-            last: who begins now is told so many decisions of every site first, and the last of its telemetry.
+            name: of the subscriber.
+            wanted: ``(system, site)`` → whether its events are wanted; ``("", "")`` is the service as a whole.
+            since: identifier of the last event that was seen (``Last-Event-ID``); None: begin now, with the alarms.
+            allowed: called at every heartbeat; the stream ends if it returns false.
+            last: number of past decisions of every site that are sent first to a subscriber without ``since``, with the
+                last telemetry.
 
         Raises:
             Busy: if there are too many subscribers, or too many of that name.
-            ReadingError: if ``since`` is no identifier.
+            ReadingError: if ``since`` is not an identifier.
         """
         era, number = self._place(since)
         begins = self._last  # ahead of the look at what rings: what changes meanwhile is told, or told twice
@@ -216,7 +217,7 @@ class Streams:
         return one
 
     def _last_of(self, wanted: Callable[[str, str], bool], most: int, number: int) -> list[Frame]:
-        """Up to an event, the last decisions of every site and what its plant told last; nobody goes on from these."""
+        """The last decisions of every site up to an event, and its last telemetry; they cannot be resumed from."""
         found = []
         for (system, site, lane), ring in self._rings.items():
             if wanted(system, site) and lane != "rare":
@@ -225,7 +226,7 @@ class Streams:
         return found
 
     def _place(self, since: str | None) -> tuple[str | None, int | None]:
-        """Where a subscriber left off: the era, and the number if it is of this one."""
+        """Place of a subscriber: the era, and the number if it is of this one."""
         if not since:
             return None, None
         era, _, digits = since.partition("-")
@@ -234,7 +235,7 @@ class Streams:
         return era, min(int(digits), self._last) if era == self._era else None
 
     def collect(self, wanted: Callable[[str, str], bool], number: int) -> tuple[list[Frame], int]:
-        """What a subscriber has not seen, as much as goes at once, and the number of the last of it."""
+        """Events that a subscriber has not seen, as many as are sent at once, and the number of the last."""
         with self._lock:
             rings = [(place, ring) for place, ring in self._rings.items() if wanted(place[0], place[1])]
             entries = [entry for _, ring in rings for entry in ring.after(number)]
@@ -260,12 +261,12 @@ class Streams:
         if entry.frame is None:
             assert entry.event is not None
             ident = f"{self._era}-{entry.number}"
-            entry.frame = _frame(ident, entry.kind, self._told(entry.event))
+            entry.frame = _frame(ident, entry.kind, self._as_sent(entry.event))
             entry.event = None
         return entry.frame
 
-    def _told(self, event: _Kept) -> dict[str, Any]:
-        """An event as plain data; a tick's body stands in it as it was sent, and what it adds up to beside it."""
+    def _as_sent(self, event: _Kept) -> dict[str, Any]:
+        """An event as plain data; a tick's body as it was sent, with its gauges."""
         if not isinstance(event, dict):
             return _content(event)
         content = dict(event)
@@ -296,7 +297,7 @@ class Events(Protocol):
     def __aiter__(self) -> Events: ...
 
     async def __anext__(self) -> list[Frame]:
-        """The next events; none as a sign of life."""
+        """The next events; an empty list is a sign of life."""
         ...
 
     def close(self) -> None:
@@ -323,7 +324,7 @@ class Subscription:
         self._checked = time.monotonic()
 
     def ring(self) -> None:
-        """There is something new; from whatever thread."""
+        """Wake the subscriber; to be called from any thread."""
         if threading.get_ident() == self._thread:
             self._bell.set()
         elif not self._loop.is_closed():
@@ -333,7 +334,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> list[Frame]:
-        """The next events; none after so long a silence that a sign of life is due."""
+        """The next events; an empty list when a sign of life is due."""
         if self._first:
             first, self._first = self._first, []
             return first
@@ -355,11 +356,11 @@ class Subscription:
         raise StopAsyncIteration
 
     def close(self) -> None:
-        """Give the place to another. May be called twice."""
+        """Leave the streams. May be called twice."""
         self._streams.leave(self)
 
 
-def _content(event: Shadowed | Change | Structure | Alarm | Telemetry) -> dict[str, Any]:
+def _content(event: Shadowed | SiteChange | Structure | Alarm | Telemetry) -> dict[str, Any]:
     return event.model_dump() if isinstance(event, (Alarm, Telemetry)) else dict(vars(event))
 
 

@@ -325,7 +325,7 @@ def test_looking_back_says_that_it_is_not_now(city: City, visit: Any) -> None:
 
 
 def test_the_health_monitor_says_what_it_heard_and_rings_when_stiffness_is_lost(city: City, visit: Any) -> None:
-    listening = city.gateway.listening
+    listening = city.gateway.structural
     assert listening is not None
     page = visit("viewer").go("/site/dampers/jansen")
     monitor = page.get_by_role("region", name="Health monitor")

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from envs.core.site import Site
-from serving.events import Change
+from serving.events import SiteChange
 from serving.tick.sites import SiteService
 from tests.serving.plants import app_of, body_of, tick_of
 
@@ -34,7 +34,7 @@ class Book:
         pass
 
     def changes(self) -> list[tuple[str, str]]:
-        return [(event.who, event.what) for event in self.events if isinstance(event, Change)]
+        return [(event.who, event.what) for event in self.events if isinstance(event, SiteChange)]
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]

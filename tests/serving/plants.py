@@ -19,11 +19,11 @@ from envs.core.site import Site
 from envs.core.world import Observation, Readings, Requests
 from serving.app import create_app
 from serving.charge.roles import Roles
+from serving.charge.seat import Seat
 from serving.charge.standing import Standing
-from serving.charge.state import Store
+from serving.charge.state import StateStore
 from serving.config import SiteSettings
 from serving.gateway import Gateway
-from serving.tick.seat import Seat
 from serving.tick.sites import SiteService
 from serving.wire import example_tick
 
@@ -58,7 +58,7 @@ def service(
     fallback: Any = None,
     deadline_ms: float = 5000.0,
     *,
-    store: Store | None = None,
+    store: StateStore | None = None,
     challenger: Any = None,
     roles: dict[str, Any] | None = None,
     clock: Callable[[], float] = time.time,
@@ -72,7 +72,7 @@ def service(
     seats = {one.name: Seat(one, site) for one in (first, challenger) if one is not None}
     configured = Roles(champion=first.name, challenger=challenger and challenger.name, **(roles or {}))
     found = SiteSettings.model_validate({"deadline_ms": deadline_ms, **settings})
-    standing = Standing(site, found, configured, seats, Seat(second, site), store or Store(None, site), clock)
+    standing = Standing(site, found, configured, seats, Seat(second, site), store or StateStore(None, site), clock)
     one = SiteService(standing, checks, sinks, clock)
     one.begin()
     return one

@@ -16,9 +16,9 @@ from agents.envelope import ANYWHERE, Envelope, Limits, fit_part, site_key
 from envs import CityloopError, get_system, load_scenario
 from envs.core.readings import Readings
 from envs.core.site import Site
+from serving.bench.checks import CASES, bench_checks
 from serving.build import Plan
 from serving.checks import CheckSettings, InputChecks, put_in
-from serving.checks.bench import CASES, bench_checks
 from serving.checks.checks import TOLD
 from serving.collaborators import Looked
 from serving.config import ServiceConfig

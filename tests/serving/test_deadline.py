@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.tick.deadline import Late, Worker
+from serving.deadline import Late, Worker
 
 
 @pytest.fixture(params=["sync", "async"])

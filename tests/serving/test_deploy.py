@@ -118,7 +118,7 @@ def test_a_shard_that_does_not_answer_is_told_of_and_keeps_nobody_waiting(monkey
     assert told == {"status": "degraded", "sites": {"s/a": "ok", **silent}, "audit": "ok", "access": "ok"}
     assert asyncio.run(front.ready()) == {"status": "unready", "faults": silent}
     assert asyncio.run(front.exposition())[0] == b'# TYPE a gauge\na{shard="a"} 1.0\n'
-    for part in (front.summaries(), front.told(ANYBODY)):  # that would look like the whole
+    for part in (front.summaries(), front.list_alarms(ANYBODY)):  # that would look like the whole
         with pytest.raises(Busy, match="one of its processes does not answer"):
             asyncio.run(part)
 

@@ -21,7 +21,7 @@ from envs.core.site import Site
 from serving.app import create_app
 from serving.build import Plan
 from serving.config import ServiceConfig
-from serving.events import CHANGES, Change, Shadowed, Structure
+from serving.events import CHANGES, Shadowed, SiteChange, Structure
 from serving.watch.metrics import MAX_REASONS, Metrics
 from serving.wire import example_tick
 from tests.serving.plants import client_of
@@ -119,7 +119,7 @@ def test_fallbacks_have_a_cause(metrics: Metrics, more: dict[str, Any], cause: s
 
 def test_rollbacks_are_the_service_s_own(metrics: Metrics) -> None:
     for who, what in (("service", "rollback"), ("ana", "rollback"), ("service", "return")):
-        metrics.record(Change("drainage", "estuary", 0.0, who, what, "late"))
+        metrics.record(SiteChange("drainage", "estuary", 0.0, who, what, "late"))
     assert value(metrics, "rollbacks_total", **AT) == 1
     assert value(metrics, "changes_total", **AT, what="rollback") == 2
     assert value(metrics, "changes_total", **AT, what="return") == 1

@@ -15,12 +15,12 @@ from agents import make_controller
 from envs import CityloopError
 from envs.core.site import Site
 from serving.build import Plan
-from serving.charge.operations import configure
 from serving.charge.roles import Roles
-from serving.charge.state import Store
+from serving.charge.state import StateStore
 from serving.config import ServiceConfig
-from serving.events import Change
+from serving.events import SiteChange
 from serving.gateway import Gateway
+from serving.operations import configure
 from serving.tick.sites import SiteService
 from tests.serving.bundles import bundle
 from tests.serving.operators import BASE, Book, Clock, ask, change, failing, http, put
@@ -31,7 +31,7 @@ def test_roles_and_hands_outlive_the_process(site: Site, tmp_path: Path) -> None
     clock, agent = Clock(), site.agents[0]
 
     def start() -> TestClient:
-        return http(service(site, store=Store(tmp_path, site), clock=clock))
+        return http(service(site, store=StateStore(tmp_path, site), clock=clock))
 
     client = start()
     assert change(client, "promote", policy="greedy").json()["saved"]
@@ -44,7 +44,7 @@ def test_roles_and_hands_outlive_the_process(site: Site, tmp_path: Path) -> None
 
 def test_a_hand_that_expired_does_not_hold_again_where_the_clock_is_put_back(site: Site, tmp_path: Path) -> None:
     clock = Clock()
-    one = service(site, store=Store(tmp_path, site), clock=clock)
+    one = service(site, store=StateStore(tmp_path, site), clock=clock)
     client = http(one)
     put(client, site.agents[0])
     clock.now_s += 3600.0
@@ -52,12 +52,12 @@ def test_a_hand_that_expired_does_not_hold_again_where_the_clock_is_put_back(sit
     assert ask(client, site, 1)["overridden"] == {}
     one.close()
     clock.now_s -= 3600.0
-    assert ask(http(service(site, store=Store(tmp_path, site), clock=clock)), site, 0)["overridden"] == {}
+    assert ask(http(service(site, store=StateStore(tmp_path, site), clock=clock)), site, 0)["overridden"] == {}
 
 
 def test_the_configuration_holds_again_once_it_changes(site: Site, tmp_path: Path) -> None:
-    change(http(service(site, store=Store(tmp_path, site))), "promote", policy="greedy")
-    other = service(site, Stub("other"), store=Store(tmp_path, site))
+    change(http(service(site, store=StateStore(tmp_path, site))), "promote", policy="greedy")
+    other = service(site, Stub("other"), store=StateStore(tmp_path, site))
     assert other.standing.crew.roles.champion == "other"
     assert other.standing.crew.roles.former == ("max-pressure", "greedy")
 
@@ -67,7 +67,7 @@ def test_what_people_did_outlives_what_a_deployment_asked_for_while_it_ran(site:
     asked = Roles(champion="max-pressure", challenger="greedy")
 
     def start(**arguments: Any) -> SiteService:
-        one = service(site, store=Store(tmp_path, site), **arguments)
+        one = service(site, store=StateStore(tmp_path, site), **arguments)
         asyncio.run(configure(one, asked))
         return one
 
@@ -83,9 +83,9 @@ def test_what_people_did_outlives_what_a_deployment_asked_for_while_it_ran(site:
 
 def test_a_policy_that_is_gone_does_not_keep_the_service_from_starting(site: Site, tmp_path: Path) -> None:
     path = bundle(tmp_path / "tiny")
-    change(http(service(site, store=Store(tmp_path / "state", site))), "promote", policy=str(path))
+    change(http(service(site, store=StateStore(tmp_path / "state", site))), "promote", policy=str(path))
     (path / "policy.onnx").write_bytes(b"altered")
-    one = service(site, store=Store(tmp_path / "state", site))
+    one = service(site, store=StateStore(tmp_path / "state", site))
     assert one.in_charge.controller == "max-pressure"
 
 
@@ -94,7 +94,7 @@ def test_other_roles_at_a_start_are_told_as_every_change_is(site: Site, tmp_path
     path, book = bundle(tmp_path / "tiny"), Book()
 
     def start(**more: Any) -> SiteService:
-        return service(site, store=Store(tmp_path / "state", site), sinks=[book], **more)
+        return service(site, store=StateStore(tmp_path / "state", site), sinks=[book], **more)
 
     change(http(start()), "promote", policy=str(path))
     start()
@@ -103,7 +103,7 @@ def test_other_roles_at_a_start_are_told_as_every_change_is(site: Site, tmp_path
     start()
     start(controller=Stub("other"))
     assert book.changes()[1:] == [("service", "configure"), ("configuration", "configure")]
-    _, spoilt, asked = book.of(Change)
+    _, spoilt, asked = book.of(SiteChange)
     assert "policy.onnx was altered" in spoilt.reason
     assert (spoilt.detail["before"]["champion"], spoilt.detail["after"]["champion"]) == (str(path), "max-pressure")
     assert spoilt.detail["bundles"] == {"max-pressure": None}
@@ -115,7 +115,7 @@ def test_what_a_start_decides_is_kept_at_once(site: Site, tmp_path: Path) -> Non
     book = Book()
 
     def start(champion: str, at: Site = site) -> SiteService:
-        return service(at, make_controller(champion, at), store=Store(tmp_path, at), sinks=[book])
+        return service(at, make_controller(champion, at), store=StateStore(tmp_path, at), sinks=[book])
 
     one = http(start("max-pressure"))
     change(one, "promote", policy="greedy")
@@ -143,16 +143,16 @@ def test_a_start_that_fails_half_way_leaves_what_was_saved(site: Site, tmp_path:
         return {"state": tmp_path, "sites": sites}
 
     Plan.make(ServiceConfig.make(content("max-pressure", "max-pressure"))).gateway().close()
-    saved = Store(tmp_path, site).load()
+    saved = StateStore(tmp_path, site).load()
     assert saved is not None
     with pytest.raises(CityloopError, match="'nobody' is unknown"):
         Plan.make(ServiceConfig.make(content("greedy", "nobody"))).gateway()
-    assert Store(tmp_path, site).load() == saved
+    assert StateStore(tmp_path, site).load() == saved
 
 
 def test_who_is_out_of_charge_stays_so_as_long_as_the_champion_is_the_same(site: Site, tmp_path: Path) -> None:
     def start(policy: Stub, **more: Any) -> SiteService:
-        return service(site, policy, store=Store(tmp_path, site), rollback={"errors": 0}, **more)
+        return service(site, policy, store=StateStore(tmp_path, site), rollback={"errors": 0}, **more)
 
     policy = Stub("policy")
     one = start(policy)
@@ -170,7 +170,7 @@ def test_what_people_did_holds_where_all_of_it_has_been_moved(site: Site, tmp_pa
     def start(folder: Path) -> SiteService:
         config = ServiceConfig.load(folder / "city.yaml")
         assert config.state is not None
-        one = SiteService.open(site, config.sites[0], store=Store(config.state, site), sinks=[book])
+        one = SiteService.open(site, config.sites[0], store=StateStore(config.state, site), sinks=[book])
         one.begin()
         return one
 
@@ -195,7 +195,7 @@ def test_what_people_did_holds_where_all_of_it_has_been_moved(site: Site, tmp_pa
 
 def roles_at(site: Site, config: ServiceConfig) -> tuple[str, ...]:
     """The champion of a service that starts by a configuration, and those before it, without their folders."""
-    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    one = SiteService.open(site, config.sites[0], store=StateStore(config.state, site))
     one.begin()
     roles = one.standing.crew.roles
     return tuple(Path(ref).name for ref in (roles.champion, *roles.former))
@@ -206,7 +206,7 @@ def test_a_path_from_the_root_that_leads_to_the_old_place_asks_for_the_same(site
     bundle(here / "first")
     (here / "city.yaml").write_text(f"state: state\nsites: [{{site: {GRID}, champion: {here / 'first'}}}]\n")
     config = ServiceConfig.load(here / "city.yaml")
-    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    one = SiteService.open(site, config.sites[0], store=StateStore(config.state, site))
     one.begin()
     change(http(one), "promote", policy="greedy")
     shutil.copytree(here, there)  # and what was here stays
@@ -219,7 +219,7 @@ def test_a_bundle_that_was_known_by_its_bare_name_asks_for_the_same(site: Site, 
     (tmp_path / "city.yaml").write_text(f"state: state\nsites: [{{site: {GRID}, champion: mine}}]\n")
     config = ServiceConfig.load(tmp_path / "city.yaml")
     assert roles_at(site, config) == ("mine",)
-    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    one = SiteService.open(site, config.sites[0], store=StateStore(config.state, site))
     change(http(one), "promote", policy="greedy")
     file = tmp_path / "state" / "sites" / "intersections" / "grid2x2.json"
     content = orjson.loads(file.read_bytes().replace(str(tmp_path / "mine").encode(), b"mine"))
@@ -235,7 +235,7 @@ def test_a_link_to_the_folder_is_no_other_folder(site: Site, tmp_path: Path) -> 
     text = f"state: {link / 'city' / 'state'}\nsites: [{{site: {GRID}, champion: greedy}}]\n"
     (real / "city.yaml").write_text(text)
     config = ServiceConfig.load(link / "city" / "city.yaml")
-    one = SiteService.open(site, config.sites[0], store=Store(config.state, site))
+    one = SiteService.open(site, config.sites[0], store=StateStore(config.state, site))
     change(http(one), "promote", policy=str(link / "city" / "mine"))
     other = tmp_path / "other"
     (tmp_path / "data").rename(other)
@@ -244,12 +244,12 @@ def test_a_link_to_the_folder_is_no_other_folder(site: Site, tmp_path: Path) -> 
 
 
 def test_a_state_from_before_it_was_noted_where_it_lies_is_read(site: Site, tmp_path: Path) -> None:
-    change(http(service(site, store=Store(tmp_path, site))), "promote", policy="greedy")
+    change(http(service(site, store=StateStore(tmp_path, site))), "promote", policy="greedy")
     file = tmp_path / "sites" / "intersections" / "grid2x2.json"
     content = orjson.loads(file.read_bytes())
     assert content.pop("folder") == str(tmp_path)
     file.write_bytes(orjson.dumps(content))
-    assert service(site, store=Store(tmp_path, site)).standing.crew.roles.champion == "greedy"
+    assert service(site, store=StateStore(tmp_path, site)).standing.crew.roles.champion == "greedy"
     assert orjson.loads(file.read_bytes())["folder"] == str(tmp_path)
 
 
@@ -258,12 +258,12 @@ def test_a_state_file_that_is_none_is_one_sentence(site: Site, tmp_path: Path) -
     file.parent.mkdir(parents=True)
     file.write_text("{")
     with pytest.raises(CityloopError, match=r"cannot be used \(.*\): correct it, or move the file away"):
-        service(site, store=Store(tmp_path, site))
+        service(site, store=StateStore(tmp_path, site))
 
 
 def test_a_disk_that_refuses_is_said_and_the_hand_holds(site: Site, tmp_path: Path, monkeypatch: Any) -> None:
-    client = http(service(site, store=Store(tmp_path, site)))
-    saved = Store(tmp_path, site).load()
+    client = http(service(site, store=StateStore(tmp_path, site)))
+    saved = StateStore(tmp_path, site).load()
 
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -272,7 +272,7 @@ def test_a_disk_that_refuses_is_said_and_the_hand_holds(site: Site, tmp_path: Pa
     assert put(client, site.agents[0]).json()["saved"] is False
     assert ask(client, site, 0)["overridden"] == {site.agents[0]: "roadworks"}
     assert [file.name for file in (tmp_path / "sites" / "intersections").iterdir()] == ["grid2x2.json"]
-    assert Store(tmp_path, site).load() == saved
+    assert StateStore(tmp_path, site).load() == saved
 
 
 @pytest.mark.parametrize("again", ["tick", "check", "end"])
@@ -280,7 +280,7 @@ def test_what_a_full_disk_refused_is_written_once_there_is_room(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
 ) -> None:
     """Not only with the next change: else what a person has ended would hold again after a restart."""
-    one = service(site, store=Store(tmp_path, site))
+    one = service(site, store=StateStore(tmp_path, site))
     client = http(one)
     assert put(client, site.agents[0]).json()["saved"]
 
@@ -303,6 +303,6 @@ def test_what_a_full_disk_refused_is_written_once_there_is_room(
         assert client.get("/readyz").status_code == 200
     else:
         one.close()
-    saved = Store(tmp_path, site).load()
+    saved = StateStore(tmp_path, site).load()
     assert saved is not None
     assert saved.overrides == {}

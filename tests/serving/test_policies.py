@@ -12,10 +12,10 @@ from agents import make_controller
 from envs import CityloopError
 from envs.core.site import Site
 from serving.alarms.rules import SiteRules
-from serving.charge.state import Store
+from serving.charge.state import StateStore
 from serving.collaborators import Looked
 from serving.config import SiteConfig
-from serving.events import Change, Decision, Shadowed
+from serving.events import Decision, Shadowed, SiteChange
 from serving.tick.sites import SiteService
 from serving.wire import Tick
 from tests.serving.bundles import bundle, model
@@ -35,7 +35,7 @@ def test_a_policy_is_promoted_and_rolled_back_between_two_ticks(site: Site, tmp_
     assert change(client, "rollback").json()["in_charge"]["controller"] == "max-pressure"
     assert ask(client, site, 2)["controller"] == "max-pressure"
     assert book.changes() == [("anonymous", "promote"), ("anonymous", "rollback")]
-    assert book.of(Change)[0].reason == "test"
+    assert book.of(SiteChange)[0].reason == "test"
 
 
 def test_what_means_nothing_for_a_change_is_refused(site: Site) -> None:
@@ -243,7 +243,7 @@ RATES = {"window": 10, "errors": 0.2, "return_after": 5}
 
 
 def test_a_policy_that_keeps_failing_is_out_of_charge_until_it_has_been_well(site: Site, tmp_path: Path) -> None:
-    book, policy, store = Book(), Stub("policy"), Store(tmp_path, site)
+    book, policy, store = Book(), Stub("policy"), StateStore(tmp_path, site)
     one = service(site, policy, sinks=[book], rollback=RATES, store=store)
     policy.then = failing
     assert drive(one, site, range(4), book) == ["fallback"] * 4
@@ -263,7 +263,7 @@ def test_a_policy_that_keeps_failing_is_out_of_charge_until_it_has_been_well(sit
 
 
 def test_a_policy_that_is_out_of_charge_is_so_after_a_restart_too(site: Site, tmp_path: Path) -> None:
-    store, policy, book = Store(tmp_path, site), Stub("policy"), Book()
+    store, policy, book = StateStore(tmp_path, site), Stub("policy"), Book()
     one = service(site, policy, rollback=RATES | {"errors": 0}, store=store)
     policy.then = failing
     one.act(body_of(tick_of(site)))
@@ -319,9 +319,9 @@ def test_a_canary_that_fails_gives_way_to_the_champion(site: Site) -> None:
     assert drive(one, site, range(3), book) == ["fallback"] * 3
     assert drive(one, site, range(3, 5), book) == ["champion"] * 2
     assert one.standing.crew.roles.challenger is None
-    assert book.of(Change)[0].detail["role"] == "canary"
+    assert book.of(SiteChange)[0].detail["role"] == "canary"
     assert [decision.fallback_cause for decision in book.of(Decision)] == ["failed"] * 3 + [None] * 2
-    assert set(SiteRules(lambda *_: []).changed(book.of(Change)[0])) == {"canary"}
+    assert set(SiteRules(lambda *_: []).changed(book.of(SiteChange)[0])) == {"canary"}
 
 
 def test_a_guard_that_changes_too_much_takes_the_policy_out_of_charge(site: Site) -> None:

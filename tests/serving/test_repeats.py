@@ -12,8 +12,8 @@ import pytest
 from envs import ReadingError
 from envs.core.registry import get_system
 from envs.core.site import Site
+from serving.charge.episodes import Episodes
 from serving.refusals import Busy, Conflict
-from serving.tick.episodes import Episodes
 from serving.tick.repeats import KEPT
 from serving.wire import Tick, parse_tick
 from tests.serving.plants import Stub, body_of, service, tick_of

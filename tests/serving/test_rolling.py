@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from envs.core.site import Site
-from serving.charge.operations import change_roles, configure, put_override, release_override, standing_of
 from serving.charge.roles import Roles
-from serving.charge.state import SiteState, Store, merged
+from serving.charge.seat import Seat
+from serving.charge.state import SiteState, StateStore, merged
 from serving.forms import OverrideRequest, RoleChange
-from serving.tick.seat import Seat
+from serving.operations import change_roles, configure, put_override, release_override, standing_of
 from serving.tick.sites import SiteService
 from tests.serving.operators import BASE, HAND, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of
 
 
 def pair(site: Site, folder: Path, make: Callable[[], Any] = lambda: None) -> tuple[SiteService, SiteService]:
-    old = service(site, make(), store=Store(folder, site))
+    old = service(site, make(), store=StateStore(folder, site))
     assert asyncio.run(old.save())
-    return old, service(site, make(), store=Store(folder, site))
+    return old, service(site, make(), store=StateStore(folder, site))
 
 
 def change(one: SiteService, verb: str, **what: Any) -> None:
@@ -51,7 +51,7 @@ def tick(one: SiteService, k: int, **more: Any) -> dict[str, Any]:
 
 
 def kept(folder: Path, site: Site) -> SiteState:
-    found = Store(folder, site).load()
+    found = StateStore(folder, site).load()
     assert found is not None
     return found
 
@@ -124,7 +124,7 @@ def test_a_policy_out_of_charge_at_one_is_so_at_the_other(site: Site, tmp_path: 
 
 def test_a_new_configuration_holds_though_the_old_process_saves(site: Site, tmp_path: Path) -> None:
     old, _ = pair(site, tmp_path)
-    new = service(site, Stub("other"), store=Store(tmp_path, site))
+    new = service(site, Stub("other"), store=StateStore(tmp_path, site))
     hand(old, site.agents[0], 1)
     assert tick(new, 0)["controller"] == "other"
     assert tick(new, 1)["controller"] == "other"

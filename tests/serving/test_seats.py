@@ -12,12 +12,12 @@ import pytest
 from envs import CityloopError
 from envs.core.site import Site
 from serving.charge.crew import Crew
-from serving.charge.operations import change_roles
 from serving.charge.roles import Roles
+from serving.charge.seat import Seat
 from serving.config import SiteConfig
 from serving.forms import RoleChange
+from serving.operations import change_roles
 from serving.refusals import Conflict
-from serving.tick.seat import Seat
 from serving.tick.sites import SiteService
 from tests.serving.plants import GRID, Stub, service
 

@@ -24,12 +24,12 @@ from envs import CityloopError, get_system, load_scenario
 from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from serving.build import Plan
-from serving.charge.operations import change_roles
+from serving.client.control import control
 from serving.cluster.processes import alive
 from serving.cluster.ray_cluster import PORTS, free_ports
 from serving.config import ServiceConfig
-from serving.control import control
 from serving.forms import RoleChange
+from serving.operations import change_roles
 from serving.run import serve
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import LOOPBACK, STOP_S, Running, listeners

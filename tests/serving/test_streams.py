@@ -13,7 +13,7 @@ import pytest
 
 from envs.core.errors import CityloopError
 from serving.alarms.book import Alarm
-from serving.events import Change, Decision, Shadowed
+from serving.events import Decision, Shadowed, SiteChange
 from serving.refusals import Busy
 from serving.watch import streams as module
 from serving.watch.streams import Streams, Subscription
@@ -52,8 +52,8 @@ def decision(tick: int = 0, place: tuple[str, str] = ESTUARY, **more: Any) -> De
     return Decision(**(content | more))
 
 
-def change(what: str = "promote", place: tuple[str, str] = ESTUARY) -> Change:
-    return Change(*place, 1e9, "ada", what, "a test", {"of": "roles"})
+def change(what: str = "promote", place: tuple[str, str] = ESTUARY) -> SiteChange:
+    return SiteChange(*place, 1e9, "ada", what, "a test", {"of": "roles"})
 
 
 def alarm(state: Any = "raised") -> Alarm:

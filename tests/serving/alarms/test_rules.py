@@ -16,7 +16,7 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system, load_scenario
 from serving.alarms.rules import GUARDED_TICKS, RAISE_TICKS, RETURN_S, RETURN_TICKS, SiteRules
 from serving.alarms.watch import AlarmWatch
-from serving.events import Change, Decision, Structure
+from serving.events import Decision, SiteChange, Structure
 from tests.serving.operators import Clock
 
 DECISION = Decision(
@@ -108,13 +108,13 @@ def test_a_rollback_holds_until_the_policy_is_back() -> None:
 
 def test_a_canary_that_left_is_told_of_at_once_and_returns_by_itself() -> None:
     rules = SiteRules(nothing)
-    held = rules.changed(Change("drainage", "town", 0.0, "service", "rollback", "it fails", LEFT))
+    held = rules.changed(SiteChange("drainage", "town", 0.0, "service", "rollback", "it fails", LEFT))
     assert {key: (c.priority, c.text) for key, c in held.items()} == {
         "canary": ("medium", "canary new left, old decides: it fails")
     }
     assert set(decide(rules, RETURN_TICKS - 1, 5.0)) == {"canary"}
     assert decide(rules, RETURN_TICKS, 15.0) == {}
-    assert rules.changed(Change("drainage", "town", 0.0, "ana", "rollback", "worse", {"before": {}})) == {}
+    assert rules.changed(SiteChange("drainage", "town", 0.0, "ana", "rollback", "worse", {"before": {}})) == {}
 
 
 def test_silence_is_measured_by_the_sites_own_pace() -> None:
@@ -223,12 +223,12 @@ def test_no_answer_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("serving.alarms.book.write_bytes", hanging)
     with closing(AlarmWatch([site], tmp_path / "alarms.json", clock=lambda: 100.0)) as watch:
-        watch.record(Change("drainage", "estuary", 99.0, "service", "rollback", "it fails", LEFT))
+        watch.record(SiteChange("drainage", "estuary", 99.0, "service", "rollback", "it fails", LEFT))
         try:
             assert begun.wait(60.0)
             assert watch.lock.acquire(blocking=False)
             watch.lock.release()
-            assert [alarm.key for alarm in watch.told(lambda *_: True).alarms] == ["canary"]
+            assert [alarm.key for alarm in watch.listed(lambda *_: True).alarms] == ["canary"]
         finally:
             goes_on.set()
 
@@ -248,7 +248,7 @@ def test_what_a_monitor_heard_stands_over_a_restart_while_it_listens(
 def test_what_is_told_once_waits_however_many_ticks_do(watch: AlarmWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.alarms.watch.QUEUE", 0)
     watch.record(replace(DECISION, site="estuary", fallback_reason="it fails", fallback_cause="rolled_back"))
-    watch.record(Change("drainage", "estuary", 99.0, "service", "rollback", "it fails", LEFT))
+    watch.record(SiteChange("drainage", "estuary", 99.0, "service", "rollback", "it fails", LEFT))
     watch.close()
     assert [alarm.key for alarm in watch.book.all(100.0)] == ["canary"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from serving.events import Change, Decision, Shadowed
+from serving.events import Decision, Shadowed, SiteChange
 
 DECISION = Decision(
     system="intersections",
@@ -34,9 +34,9 @@ def decision(tick: int = 0, **changes: Any) -> Decision:
     return replace(DECISION, **{"tick": tick, "time_s": 5.0 * tick, "at_s": DECISION.at_s + tick, **changes})
 
 
-def change(what: str = "promote", **changes: Any) -> Change:
+def change(what: str = "promote", **changes: Any) -> SiteChange:
     return replace(
-        Change("intersections", "grid2x2", DECISION.at_s, "tests", what, "as a test", {"to": "b"}), **changes
+        SiteChange("intersections", "grid2x2", DECISION.at_s, "tests", what, "as a test", {"to": "b"}), **changes
     )
 
 

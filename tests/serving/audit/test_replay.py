@@ -22,11 +22,11 @@ from serving.audit import AuditLog, AuditSettings, writer
 from serving.audit.query import Wanted
 from serving.audit.replay import replay
 from serving.audit.verify import verify
-from serving.charge.operations import change_roles
 from serving.checks import CheckSettings, InputChecks
 from serving.collaborators import Looked
 from serving.events import Event, Shadowed
 from serving.forms import RoleChange
+from serving.operations import change_roles
 from tests.serving.audit.logs import Logged, all_reproduced, run
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, Stub, body_of, grid, service, tick_of

@@ -18,7 +18,7 @@ from envs import CityloopError
 from serving.audit import AuditLog, AuditSettings
 from serving.audit.chain import seal
 from serving.audit.tail import recover
-from serving.audit.verify import Report, verify
+from serving.audit.verify import LogReport, verify
 from tests.serving.audit.events import change, decision, shadowed
 
 SMALL = AuditSettings(segment_mb=0.008, compress=False)
@@ -62,7 +62,7 @@ def copied(whole: Path, bench: Path) -> Path:
     return Path(shutil.copytree(whole, bench / "audit"))
 
 
-def edited(whole: Path, bench: Path, edit: Callable[[list[list[bytes]]], None]) -> Report:
+def edited(whole: Path, bench: Path, edit: Callable[[list[list[bytes]]], None]) -> LogReport:
     """What is found after an edit of the segments' lines."""
     folder = copied(whole, bench)
     lines = [path.read_bytes().splitlines(keepends=True) for path in files(folder)]

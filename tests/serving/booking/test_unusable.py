@@ -19,7 +19,7 @@ from envs import CityloopError
 from serving.booking import desk as desks
 from serving.booking import store as stores
 from serving.booking.desk import Desk
-from serving.booking.store import CHECK_BYTES, Store, Unusable
+from serving.booking.store import CHECK_BYTES, BookingStore, StoreUnusable
 from serving.booking.tables import TABLES
 from tests.serving.booking.databases import of_sqlite
 from tests.serving.booking.desks import Client, desk, reassigned, settings_of, three_zones
@@ -153,15 +153,15 @@ def test_nothing_is_booked_in_a_file_that_nobody_finds_again(one: Desk, tmp_path
 
 def test_where_a_server_hangs_one_waits_and_all_others_are_told(one: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """They all waited as long as it hung, and health was well."""
-    client, commit = Client(one), Store.commit
+    client, commit = Client(one), BookingStore.commit
     reached, answers = threading.Event(), threading.Event()
 
-    def hang(store: Store, *what: Any) -> int:
+    def hang(store: BookingStore, *what: Any) -> int:
         reached.set()
         assert answers.wait(60.0)
         return commit(store, *what)
 
-    monkeypatch.setattr(Store, "commit", hang)
+    monkeypatch.setattr(BookingStore, "commit", hang)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.book, 0.0, "0", "3", request_id="first")
         try:
@@ -234,10 +234,10 @@ def test_columns_that_need_not_be_given_may_stand_beside_ours(tmp_path: Path) ->
 def test_a_database_that_goes_away_while_a_desk_opens_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(store: Store) -> None:
+    def load(store: BookingStore) -> None:
         store._fail("the server is away")
-        raise Unusable
+        raise StoreUnusable
 
-    monkeypatch.setattr(Store, "load", load)
+    monkeypatch.setattr(BookingStore, "load", load)
     with pytest.raises(CityloopError, match=r"cannot be used \(the server is away\): give"):
         Desk(three_zones(), settings_of(tmp_path))

@@ -1,8 +1,8 @@
-"""How often a control room would hear an alarm: whole episodes of every system as they are, nothing broken.
+"""Alarm rate of a control room: whole episodes of every system as they are, with nothing broken.
 
-EEMUA 191 asks for less than one alarm in ten minutes of normal running: episodes that failed are counted apart. The
-plant's own clock counts, not this machine's. All that a service listens with is there: the plant's conditions, input
-checks with what the policy has seen, a building's monitor.
+EEMUA 191 asks for less than one alarm in ten minutes of normal running; episodes that failed are counted apart. Time is
+the plant's own clock, not this machine's. Everything that raises alarms in a service takes part: the plant's
+conditions, input checks with the policy's envelope, and a building's monitor.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from serving.alarms.watch import plant_of
 from serving.checks import InputChecks
 from serving.collaborators import Looked
 from serving.events import Decision, Structure
-from serving.health.opening import SHIPPED, open_monitors
-from serving.health.watch import HealthWatch
+from serving.structural.opening import SHIPPED, open_monitors
+from serving.structural.watch import StructuralWatch
 from serving.wire import Tick
 
 SCENARIOS = ("intersections/cologne8", "drainage/astlingen", "drainage/estuary", "dampers/jansen", "transit/hcmc")
@@ -89,11 +89,11 @@ class _Room:
         self._raised: list[Alarm] = []
         self._loop, self._controller = loop, make_controller(POLICY, loop.site)
         self._checks = InputChecks(loop.system, loop.site, getattr(self._controller, "envelope", None))
-        self._health = HealthWatch(open_monitors([(SHIPPED, loop.site)]), tell=self._listened)
+        self._structural = StructuralWatch(open_monitors([(SHIPPED, loop.site)]), tell=self._listened)
 
     def close(self) -> None:
         """Listen no longer."""
-        self._health.close()
+        self._structural.close()
 
     def episode(self, seed: int) -> _Played:
         """Play one from an empty book on."""
@@ -106,8 +106,8 @@ class _Room:
         for decision in self._decisions():
             held = self._rules.decided(decision, decision.at_s)
             self._book.hold(decision.system, decision.site, held, decision.at_s)
-            if self._health.monitor((decision.system, decision.site)) is not None:
-                self._health.take(decision)
+            if self._structural.monitor((decision.system, decision.site)) is not None:
+                self._structural.take(decision)
         seconds = decision.at_s - begin_s + loop.scenario.decision_s
         return _Played(self._raised, seconds, self._kpis[loop.system.failure] > 0)
 

@@ -1,4 +1,4 @@
-"""The bench's plants: what they ask is what a plant would."""
+"""Requests that benches send: a plant's ticks, and malformed ones."""
 
 from __future__ import annotations
 

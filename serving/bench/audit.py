@@ -1,4 +1,4 @@
-"""What the audit log costs a tick, and how quickly it is verified and replayed."""
+"""Cost of the audit log per tick, and the speed of verification and replay."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How well input checks tell sick inputs from healthy ones: false alarms on test seeds, and what they find of shifts.
+"""Detection by input checks: false alarms on healthy test seeds, and findings where inputs are shifted.
 
-Every episode is played by the shipped policy. Where sensors are made to lie, they lie to the checks alone: what is
-measured is whether and how soon that is found, not what a policy would have made of it.
+Every episode is played by the shipped policy. Faulty readings reach the checks alone: the bench measures whether and
+how soon they are found, not what a policy would have made of them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ Lie = Callable[[Readings, int], Readings]
 
 
 @dataclass
-class Told:
+class Findings:
     """What was found in some episodes.
 
     Attributes:
@@ -177,8 +177,10 @@ def _who(case: Case, site: Site) -> tuple[Envelope | None, Controller]:
     return getattr(policy, "envelope", None), policy
 
 
-def _play(loop: ControlLoop, controller: Controller, envelope: Envelope | None, seeds: range, lie: Lie | None) -> Told:
-    told = Told()
+def _play(
+    loop: ControlLoop, controller: Controller, envelope: Envelope | None, seeds: range, lie: Lie | None
+) -> Findings:
+    findings = Findings()
     checks = InputChecks(loop.system, loop.site, envelope)
     onset = int(ONSET * loop.scenario.decisions) if lie is not None else 0
     for seed in seeds:
@@ -189,15 +191,17 @@ def _play(loop: ControlLoop, controller: Controller, envelope: Envelope | None, 
         while not done:
             readings = loop.readings if lie is None else lie(loop.readings, tick - onset)
             found, acted, took_us = _ask(loop, checks, tick, readings)
-            told.took_us.append(took_us)
+            findings.took_us.append(took_us)
             if tick >= onset:
-                told.ticks, told.found, told.acted = told.ticks + 1, told.found + found, told.acted + acted
+                findings.ticks += 1
+                findings.found += found
+                findings.acted += acted
                 if found and np.isnan(first):
                     first = float(tick - onset)
             done = loop.step(controller.act(loop.readings, loop.observation)).done
             tick += 1
-        told.first.append(first)
-    return told
+        findings.first.append(first)
+    return findings
 
 
 def _ask(loop: ControlLoop, checks: InputChecks, tick: int, readings: Readings) -> tuple[bool, bool, float]:

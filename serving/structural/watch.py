@@ -1,7 +1,7 @@
-"""Feeds buildings' monitors with what their ticks say, beside the ticks' way: a sink with a thread of its own.
+"""Feeds structural monitors with ticks, apart from their decisions: a sink with a thread of its own.
 
-A tick costs its sink a place in a bounded queue; the thread gathers samples into windows, judges each, and tells what
-was heard. What does not fit into the queue is missing from a window, and the monitor says so.
+A tick costs its sink a place in a bounded queue. The thread gathers samples into windows, judges each, and reports the
+result. Samples that do not fit into the queue are missing from a window, and the monitor says so.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from agents.monitors.storeys import StoreyMonitor, StoreyReport, Windows
 from envs.core.files import make_folder, write_bytes
 from serving.events import Decision, Event, Structure
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 QUEUE = 6000
-"""Ticks that may wait: a minute's of a building at 100 Hz."""
+"""Number of ticks that may wait: a minute's of a building at 100 Hz."""
 
 GATHER_S = 0.5
-"""Ticks are listened to together: a thread that wakes up for each would cost the next one more than the look."""
+"""Seconds for which ticks are gathered: waking up for each would delay the next one by more than the work takes."""
 
 KEPT = 500
-"""Reports of a site that are kept, over restarts too."""
+"""Number of reports of a site that are kept, over restarts too."""
 
 Place = tuple[str, str]
 """System and site."""
@@ -61,7 +61,7 @@ class _Kept(BaseModel):
 
 @dataclass
 class _Listener:
-    """One building: its monitor, the window that is being gathered, and what was heard."""
+    """One building: its monitor, the window that is being gathered, and past reports."""
 
     monitor: StoreyMonitor
     windows: Windows
@@ -69,13 +69,13 @@ class _Listener:
     heard: deque[HeardAt] = field(default_factory=lambda: deque(maxlen=KEPT))
 
 
-class HealthWatch:
-    """A `Sink` that listens to buildings.
+class StructuralWatch:
+    """A `Sink` that feeds structural monitors.
 
     Args:
         monitors: of the sites that have one.
-        folder: where reports are kept over restarts; None: nowhere.
-        tell: told of every report, in the watch's thread.
+        folder: the state folder, which keeps reports over restarts; None: none.
+        tell: called with every report, in the watch's thread.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class HealthWatch:
             self._thread.join()
 
     def monitor(self, place: Place) -> StoreyMonitor | None:
-        """Who listens to a site; None: nobody."""
+        """The monitor of a site; None: it has none."""
         listener = self._listeners.get(place)
         return None if listener is None else listener.monitor
 
@@ -125,10 +125,10 @@ class HealthWatch:
                 try:
                     self.take(tick)
                 except Exception:
-                    log.exception("health: a tick of %s/%s could not be listened to", tick.system, tick.site)
+                    LOGGER.exception("health: a tick of %s/%s could not be listened to", tick.system, tick.site)
 
     def _gathered(self) -> Iterator[Decision | None]:
-        """What has come, a moment after something has."""
+        """Ticks that have come, a moment after the first."""
         yield self._ticks.get()
         self._over.wait(GATHER_S)
         with suppress(Empty):
@@ -136,7 +136,7 @@ class HealthWatch:
                 yield self._ticks.get_nowait()
 
     def take(self, tick: Decision) -> None:
-        """Listen to a tick, in the thread that calls."""
+        """Feed a tick to its monitor, in the calling thread."""
         listener = self._listeners[tick.system, tick.site]
         window = listener.windows.add(tick.time_s, orjson.loads(tick.body)["readings"], tick.begins)
         if window is None:
@@ -150,7 +150,7 @@ class HealthWatch:
 
 
 def _open(place: Place, monitor: StoreyMonitor, folder: Path | None) -> _Listener:
-    """A listener that knows what was heard before: an alarm of three windows in five outlives a restart."""
+    """A listener with the kept reports: an alarm of three windows in five outlives a restart."""
     path = None if folder is None else folder / "health" / f"{place[0]}.{place[1]}.json"
     if path is not None:
         make_folder(path.parent, "state folder")
@@ -167,7 +167,7 @@ def _read(path: Path | None) -> _Kept:
     try:
         return _Kept.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):  # a broken file must not stop a service: it listens anew
-        log.error("health: %s cannot be read: what was heard before is not known", path)  # noqa: TRY400
+        LOGGER.error("health: %s cannot be read: what was heard before is not known", path)  # noqa: TRY400
         return _Kept()
 
 
@@ -177,4 +177,4 @@ def _keep(path: Path | None, kept: _Kept) -> None:
     try:
         write_bytes(path, kept.model_dump_json().encode())
     except OSError as error:
-        log.error("health: %s cannot be written (%s); it will not be known after a restart", path, error.strerror)  # noqa: TRY400
+        LOGGER.error("health: %s cannot be written (%s); it will not be known after a restart", path, error.strerror)  # noqa: TRY400

@@ -46,9 +46,9 @@ def gateway_in(folder: Path, **site: Any) -> Gateway:
 
 
 def listen(gateway: Gateway, ticks: Iterable[Decision]) -> None:
-    assert gateway.listening is not None
+    assert gateway.structural is not None
     for tick in ticks:
-        gateway.listening.take(tick)
+        gateway.structural.take(tick)
 
 
 def test_lost_stiffness_is_told_rings_is_logged_and_outlives_a_restart(
@@ -75,8 +75,8 @@ def test_lost_stiffness_is_told_rings_is_logged_and_outlives_a_restart(
 
     again = gateway_in(tmp_path)
     listen(again, damaged[3])
-    assert again.listening is not None
-    assert [one.report.alarm for one in again.listening.heard(PLACE)] == ["watch", "watch", "alarm", "alarm"]
+    assert again.structural is not None
+    assert [one.report.alarm for one in again.structural.heard(PLACE)] == ["watch", "watch", "alarm", "alarm"]
     again.close()
 
 
@@ -87,8 +87,8 @@ def test_a_file_of_reports_that_is_spoilt_is_told_and_listening_begins_anew(
     path.parent.mkdir(parents=True)
     path.write_text("{")
     gateway = gateway_in(tmp_path)
-    assert gateway.listening is not None
-    assert gateway.listening.heard(PLACE) == []
+    assert gateway.structural is not None
+    assert gateway.structural.heard(PLACE) == []
     assert f"{path} cannot be read: what was heard before is not known" in caplog.text
     gateway.close()
 
@@ -107,11 +107,11 @@ def test_what_is_heard_goes_over_the_stream(tmp_path: Path, healthy: list[Decisi
 
 def test_a_tick_costs_a_place_in_a_queue_and_is_listened_to_in_time(tmp_path: Path, healthy: list[Decision]) -> None:
     gateway = gateway_in(tmp_path)
-    assert gateway.listening is not None
+    assert gateway.structural is not None
     for tick in healthy:
-        gateway.listening.record(tick)
+        gateway.structural.record(tick)
     gateway.close()  # lets what waits be listened to
-    assert len(gateway.listening.heard(PLACE)) == 1
+    assert len(gateway.structural.heard(PLACE)) == 1
 
 
 def test_where_nobody_listens_that_is_said(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""A plant's end of the service: checked answers in time, and a safe command at every tick whatever becomes of them.
+"""Clients of a plant: checked answers in time, and a safe command at every tick, whatever the service does.
 
 `SiteClient` is for threads, `AsyncSiteClient` for asyncio; both speak HTTP, or a WebSocket where the address begins
-with ``ws``. `decide` never raises for what the service does: see `takeover` for who decides instead, and when the
-service does again. An answer counts if it is for this tick of this episode and was there in time; a question is asked
+with ``ws``. `decide` never raises for what the service does; `takeover` defines who decides instead, and when the
+service does again. An answer counts if it is for this tick of this episode and arrived in time. A question is asked
 again only where there is time for it, which is harmless, as the same tick has the same answer (`conversation.py`).
 """
 
@@ -19,10 +19,9 @@ import httpx
 from envs.core.errors import CityloopError
 from envs.core.readings import Readings
 from envs.core.site import Site
-from serving.conversation import Terms, Wait
-from serving.takeover import Decided, Unusable
-from serving.tick.deadline import Late
-from serving.transport import (
+from serving.client.conversation import Terms, Wait
+from serving.client.takeover import Decided, Unusable
+from serving.client.transport import (
     AsyncHttpTransport,
     AsyncSocketTransport,
     AsyncTransport,
@@ -34,11 +33,10 @@ from serving.transport import (
     no_service,
     trust,
 )
-
-__all__ = ["AsyncSiteClient", "Decided", "Late", "SiteClient", "Unusable"]
+from serving.deadline import Late
 
 INFO_TIMEOUT_S = 10.0
-"""How long a client waits for the description of a site before it says that there is no service."""
+"""Seconds that a client waits for the description of a site before it reports that there is no service."""
 
 
 class SiteClient(Terms):
@@ -47,21 +45,21 @@ class SiteClient(Terms):
     Args:
         site: the site.
         url: the service's address; ``http``, or ``ws`` for the WebSocket loop.
-        deadline_ms: how long an answer may take, from the question to the last byte, all tries together.
-        key: the API key, if the service wants one.
-        fallback: who decides here when the service does not; the system's own fallback if not given.
+        deadline_ms: longest time of an answer, from the question to the last byte, all tries together.
+        key: the API key, if the service needs one.
+        fallback: local controller that decides when the service does not; the system's own fallback if not given.
         after: the fallback decides from so many missed ticks in a row on; before that the last safe command is held.
         back: the service decides again once it answered so many ticks in a row.
-        also: asks an independent service of the same site where this one's has no answer that can be carried out. Both
-            are one service to the plant: misses, answers, and what is held are counted here. It begins its episodes,
-            and is closed, with this one.
+        also: client of an independent service of the same site, which is asked where this client has no answer that can
+            be carried out. Both are one service to the plant: misses, answers and held commands are counted here. It
+            begins its episodes, and is closed, with this one.
         clock: seconds, for tests.
         sleep: waits, for tests.
         rng: jitters waits.
-        transport: how ticks travel, for tests.
+        transport: of ticks, for tests.
 
     Raises:
-        CityloopError: if the address is none, or an argument cannot be used.
+        CityloopError: if the address or another argument cannot be used.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class SiteClient(Terms):
             other._name_episode(self.episode)
 
     def info(self) -> dict[str, Any]:
-        """The service's description of the site, or where it gives none the second's; see `wire.SiteInfo`.
+        """The service's description of the site, or the second service's if it gives none; see `wire.SiteInfo`.
 
         Raises:
             CityloopError: if no service answers there, or it does not serve this site.
@@ -107,12 +105,10 @@ class SiteClient(Terms):
         return self.described(answer.status_code, answer.content)
 
     def begin(self, episode: str | None = None) -> None:
-        """Begin an episode: the service is in charge, and everybody forgets what was before. Needed for all but the
-        first.
-        """
+        """Begin an episode: the service is in charge, and earlier ticks are forgotten. Needed for all but the first."""
         self._name_episode(episode)
         if self.socket:
-            self._transport.close()  # what may still come belongs to the old one
+            self._transport.close()  # late answers belong to the old episode
         for other in self._others:
             other.begin(self.episode)
 
@@ -139,8 +135,8 @@ class SiteClient(Terms):
             return end.value
 
     def report(self, tick: int, time_s: float, readings: Readings) -> dict[str, Any]:
-        """As `act`, of the second service where the first has no answer; for a program inside the plant, which decides
-        whatever they answer.
+        """As `act`, and from the second service where the first has no answer; for a program inside the plant, which
+        decides whatever the answer is.
 
         Raises:
             Late, Unusable: as the first, if neither has one.
@@ -154,7 +150,7 @@ class SiteClient(Terms):
             raise
 
     def decide(self, tick: int, time_s: float, readings: Readings) -> Decided:
-        """What to carry out at a tick. Never raises for what the service does."""
+        """The commands to carry out at a tick. Never raises for what the service does."""
         started, why = self._clock(), None
         for client in (self, *self._others):
             try:

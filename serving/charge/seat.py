@@ -1,4 +1,4 @@
-"""One controller at work at one site: named, warmed up, and never waited for longer than a deadline."""
+"""A controller at work at one site: named, warmed up, and never waited for longer than a deadline."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Controller, Observation, Requests
+from serving.deadline import Late, Worker
 from serving.refusals import brief
-from serving.tick.deadline import Late, Worker
 from serving.wire import example_tick, parse_tick
 
-log = logging.getLogger("cityloop.serving")
+LOGGER = logging.getLogger("cityloop.serving")
 
 QUICK_S, TRIALS = 0.002, 5
-"""What a policy may take to decide at once, by the median of so many trials."""
+"""Seconds that a policy may take to decide without a thread, by the median of so many trials."""
 
 WARM_UP_S = 10.0
-"""Deadline of the first decision, which may have to compile or load something."""
+"""Deadline of the first decision in seconds; it may have to compile or load something."""
 
 
 def make_in_charge(ref: str, site: Site, trusted: Sequence[str] | None = None) -> Controller:
-    """The controller that is to decide at a site; see `agents.make_controller`.
+    """Make the controller of a site; see `agents.make_controller`.
 
     Raises:
         CityloopError: as there.
@@ -48,21 +48,21 @@ class Seat:
     """A controller at work.
 
     Args:
-        controller: who decides.
-        site: where.
-        ref: how it was asked for; its name if not given.
+        controller: decides.
+        site: of its decisions.
+        ref: reference by which it was asked for; its name if not given.
 
     Attributes:
-        why: why it is the one, where ``policy`` was asked for; None where it was named.
-        bundle: SHA-256 of its bundle; None if it is no policy.
-        envelope: what it has seen; None if nobody noted that.
+        why: reason for the choice, where ``policy`` was asked for; None where it was named.
+        bundle: SHA-256 of its bundle; None if it is not a policy.
+        envelope: range of its training data; None if that was not recorded.
         program: whether it is a program inside the plant, which decides nothing here.
-        at_once: whether it decides without a thread of its own: the time of a policy's network is bounded by its
-            shape, and where that is short, handing it over costs more than it takes.
-        width: how many numbers an agent asks for; 0 where it is one number by itself.
+        at_once: whether it decides without a thread of its own. The time of a policy's network is bounded by its shape;
+            where it is short, a thread costs more.
+        width: length of an agent's request; 0 where it is a single number.
 
     Raises:
-        CityloopError: if it fails on an empty street.
+        CityloopError: if it fails on an idle plant.
     """
 
     def __init__(self, controller: Controller, site: Site, ref: str | None = None):
@@ -116,7 +116,7 @@ class Seat:
         """Requests for all agents, in the caller's thread.
 
         Raises:
-            CityloopError: if they are not one an agent; and whatever the controller raises.
+            CityloopError: if they are not one an agent; and any error of the controller.
         """
         if self._forget:
             self._forget = False
@@ -134,8 +134,8 @@ class Seat:
         Args:
             readings: as for `decide`.
             observation: as for `decide`.
-            left_s: how long it may take.
-            allowed_s: how long the whole answer may, as it is told where it takes longer.
+            left_s: seconds that it may take.
+            allowed_s: seconds that the whole answer may take, for the message of a `Late`.
 
         Raises:
             Late: if it takes longer, or is still busy with an earlier tick that was given up.
@@ -149,11 +149,11 @@ class Seat:
         return await self._worker.run_async(lambda: self.decide(readings, observation), left_s, allowed_s)
 
     def post(self, job: Callable[[], None]) -> bool:
-        """Do something in this seat's thread if it is idle; says whether."""
+        """Run a job in this seat's thread if that is idle; returns whether it will run."""
         return self._worker.post(job)
 
     def forget(self) -> None:
-        """Begin the next decision as the first of an episode."""
+        """Forget the episode before the next decision."""
         self._forget = True
 
     @property
@@ -167,7 +167,7 @@ class Seat:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a controller failed, in a line; the classes of unexpected errors alone, as their texts may hold anything."""
+    """The reason of a failure in a line; for unexpected errors their class alone, as their texts may hold anything."""
     if isinstance(error, (Late, CityloopError)):
         return str(error)
     return f"failed with {type(error).__name__}"

@@ -1,8 +1,8 @@
-"""What a plant does when the service does not answer: hold, take over, and give back. No network here.
+"""Behaviour of a plant without answers: hold the last command, let the local fallback decide, and give back.
 
 A safe command exists at every tick. On the first misses the last safe command is held, if the local guard still allows
-it; from the ``after``-th miss in a row on the local fallback decides; and once the service has answered ``back`` ticks
-in a row, it decides again. Every command passes the local guard with the readings of its own tick.
+it. From the ``after``-th miss in a row on the local fallback decides. Once the service has answered ``back`` ticks in a
+row, it decides again. Every command passes the local guard with the readings of its own tick. No network is used here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from envs.core.site import Site
 from envs.core.world import Commands, Controller, Requests
 
 Source = Literal["service", "held", "fallback"]
-"""Whose command it is: the service's, the last safe one once more, or the local fallback's."""
+"""Source of a command: the service, the last safe command held, or the local fallback."""
 
 
 class Unusable(Exception):
@@ -34,15 +34,15 @@ class Unsafe(Unusable):
 
 @dataclass(frozen=True)
 class Decided:
-    """What to carry out.
+    """The commands to carry out at a tick.
 
     Attributes:
         commands: one an agent, ``(N,)`` or ``(N, k)``; passed by the local guard.
-        source: whose they are.
-        reason: why they are not the service's; None if they are.
-        latency_ms: until the answer that is carried out was there; None if none is.
+        source: of the commands.
+        reason: reason why they are not the service's; None if they are.
+        latency_ms: of the answer that is carried out; None if none is.
         answer: the service's, where it could be used; see `wire.ActAnswer`.
-        late: whether the answer was not there in time.
+        late: whether the answer came too late.
         unsafe: whether the local guard did not let it through.
     """
 
@@ -80,7 +80,7 @@ class Takeover:
         self.local, self.misses, self.answers = False, 0, 0
 
     def answered(self) -> bool:
-        """Take note of a usable answer; says whether it is to be carried out."""
+        """Take note of a usable answer; returns whether it is to be carried out."""
         self.misses = 0
         if self.local:
             self.answers += 1
@@ -88,7 +88,7 @@ class Takeover:
         return not self.local
 
     def missed(self) -> bool:
-        """Take note of a miss; says whether the local fallback is to decide, else the last command is held."""
+        """Take note of a miss; returns whether the local fallback decides. Otherwise the last command is held."""
         self.answers = 0
         self.misses += 1
         self.local = self.local or self.misses >= self.after
@@ -100,8 +100,7 @@ class LocalControl:
 
     Args:
         site: the site.
-        fallback: who decides here: a controller, or its name; the system's own if not given. It must decide tick by
-            tick, from readings.
+        fallback: a controller or its name; the system's own if not given. It must decide tick by tick, from readings.
 
     Raises:
         CityloopError: if there is no such controller, or it is a program inside the plant.
@@ -125,7 +124,7 @@ class LocalControl:
         self._last: Commands | None = None
 
     def passed(self, readings: Readings, requests: Requests) -> Commands:
-        """Somebody else's requests, if the guard lets all of them through.
+        """Requests of the service, if the guard lets all of them through.
 
         Raises:
             Unsafe: if it does not.
@@ -137,11 +136,11 @@ class LocalControl:
         return commands
 
     def held(self, readings: Readings) -> Commands | None:
-        """The last command once more, or what the guard makes of it now; None: there was none."""
+        """The last command once more, as far as the guard allows it now; None: there was none."""
         return None if self._last is None else self._guarded(readings, self._last)
 
     def decide(self, readings: Readings) -> Commands:
-        """The fallback's command; where it fails too, what the guard does without any wish."""
+        """The fallback's command; if it fails, the guard's command without any request."""
         try:
             mask = self._guard.mask(readings)
             requests = np.asarray(self.fallback.act(readings, self._features.encode(readings, mask)))

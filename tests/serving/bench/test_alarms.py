@@ -8,8 +8,7 @@ import pytest
 
 from envs.core.conditions import Condition
 from envs.core.registry import get_system
-from serving.alarms import bench
-from serving.alarms.bench import bench_alarms
+from serving.bench.alarms import bench_alarms
 
 
 def test_every_alarm_counts_and_so_does_each_time_that_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,5 +28,5 @@ def test_every_alarm_counts_and_so_does_each_time_that_it_comes_back(monkeypatch
 
 @pytest.mark.slow
 def test_a_healthy_building_is_silent() -> None:
-    found = bench.bench_alarms(["dampers/jansen"], seeds=1, hours=0)
+    found = bench_alarms(["dampers/jansen"], seeds=1, hours=0)
     assert found["ratios"] == {"dampers/jansen: alarms in ten minutes / one": 0.0}

@@ -1,7 +1,7 @@
-"""How a tick's question and answer travel: HTTP, or a WebSocket for fast plants; each for threads and for asyncio.
+"""Transports of a tick's question and answer: HTTP, or a WebSocket for fast plants; each for threads and for asyncio.
 
-A transport asks once and waits no longer than it is told. It never hands over the answer to another question: HTTP
-pairs them by itself, and of a WebSocket's messages those of other ticks are dropped.
+A transport asks once and waits no longer than it is told. It never returns the answer to another question: HTTP pairs
+questions and answers by itself, and a WebSocket's messages for other ticks are dropped.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import httpx
 import orjson
 
 from envs.core.errors import CityloopError
-from serving.tick.deadline import Late, Worker
+from serving.deadline import Late, Worker
 
 MAX_ANSWER_BYTES = 4 << 20
-"""Longest message that is taken in."""
+"""Longest message that is accepted."""
 
 
 def trust() -> ssl.SSLContext:
-    """Who may vouch for a service over HTTPS: whom a WebSocket's TLS trusts, too, and httpx's own list.
+    """Trusted authorities for HTTPS: those that the machine trusts (as a WebSocket's TLS does), and httpx's own list.
 
     A city's service has a certificate of its own authority: the machine trusts that, or ``SSL_CERT_FILE`` names it.
     """
@@ -36,7 +36,7 @@ def trust() -> ssl.SSLContext:
 
 
 def no_service(url: str, error: Exception) -> CityloopError:
-    """What to say where nobody answers whom this machine trusts."""
+    """The error for an address where no trusted service answers."""
     text = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in text:
         mend = "let SSL_CERT_FILE name the certificate of its authority, or give the name and time that it holds for"
@@ -46,7 +46,7 @@ def no_service(url: str, error: Exception) -> CityloopError:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back.
+    """An answer as it came.
 
     Attributes:
         status: of HTTP; 200 for a WebSocket's messages that are no error.
@@ -60,11 +60,11 @@ class Reply:
 
 
 class Unreachable(Exception):
-    """Nothing came back, and the question may be asked again; its text says why."""
+    """No answer came, and the question may be asked again; the text has the reason."""
 
 
 class Transport(Protocol):
-    """Asks, in a thread."""
+    """Transport for threads."""
 
     def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
         """Ask one tick.
@@ -76,12 +76,12 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the connection. May be called twice."""
+        """Close the connection. May be called twice."""
         ...
 
 
 class AsyncTransport(Protocol):
-    """Asks, in an event loop; as `Transport`. Whoever calls keeps the time."""
+    """Transport for an event loop; as `Transport`, but the caller keeps the time."""
 
     async def ask(self, body: bytes, tick: int) -> Reply:
         """Ask one tick."""
@@ -111,7 +111,7 @@ class HttpTransport:
         self._http = httpx.Client(headers=self._headers, trust_env=False, transport=self._transport, verify=self._trust)
 
     def ask(self, body: bytes, tick: int, left_s: float) -> Reply:
-        """See `Transport`. What was given up on an earlier tick keeps nobody waiting: a new connection is made."""
+        """See `Transport`. If an earlier request that was given up still hangs, a new connection is made."""
         if self._worker.stuck:
             self.close()
             self._open()
@@ -131,7 +131,7 @@ class HttpTransport:
     def close(self) -> None:
         """See `Transport`."""
         self._worker.close()
-        with suppress(Exception):  # it may be in use by what was given up
+        with suppress(Exception):  # a request that was given up may still use it
             self._http.close()
 
 
@@ -185,7 +185,7 @@ class SocketTransport:
         self._sender = Worker("service client")
 
     def _send(self, text: str, left_s: float) -> None:
-        """Send a message. What nobody at the other end reads would wait for room for ever: then the line is cut."""
+        """Send a message. If the other end does not read, sending would block for ever: the connection is then cut."""
         connection, sender = self._socket, self._sender
         assert sender is not None
         try:

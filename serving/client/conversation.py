@@ -1,7 +1,7 @@
-"""What a plant and the service say to each other, whatever carries it: questions, what is an answer, who decides.
+"""The client's protocol, whatever carries it: questions, checks of answers, retries, and the choice of who decides.
 
-Nothing here waits or speaks to a network: `Terms.conversation` says what to do next and is told what came of it, so
-that clients for threads and for asyncio (`client.py`) cannot differ in what they take for an answer.
+Nothing here waits or uses a network: `Terms.conversation` yields the next step and is sent its result. Clients for
+threads and for asyncio (`site_client.py`) therefore cannot differ in what they accept as an answer.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.site import Site
 from envs.core.world import Commands, Controller
+from serving.client.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
+from serving.client.transport import Reply
+from serving.deadline import Late
 from serving.refusals import brief, words_of
-from serving.takeover import Decided, LocalControl, Takeover, Unsafe, Unusable
-from serving.tick.deadline import Late
-from serving.transport import Reply
 
 BACKOFF_S, TRIES = 0.02, 4
 """First wait before a question is asked again, doubled each time and jittered by half; and how often it is asked."""
 
 BUSY = (429, 503)
-"""Answers of a service that has no time now."""
+"""HTTP statuses of a service that has no time now."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """To be asked, within so many seconds."""
+    """Next step: ask, within so many seconds."""
 
     left_s: float
 
 
 @dataclass(frozen=True)
 class Wait:
-    """To be waited."""
+    """Next step: wait."""
 
     seconds: float
 
 
 Conversation = Generator[Ask | Wait, Reply | Exception | None, dict[str, Any]]
-"""What to do next, told what came of it; its result is the answer."""
+"""Yields the next step and is sent its result; returns the answer."""
 
 
 class Terms:
-    """What both clients have in common: addresses, questions, what is an answer, who decides. Nothing here waits.
+    """Base of both clients: addresses, questions, checks of answers, choice of who decides. Nothing here waits.
 
     Args: as `SiteClient`.
     """
@@ -108,12 +108,12 @@ class Terms:
 
     @property
     def address(self) -> str:
-        """Where ticks are asked."""
+        """Address of ticks."""
         return self.url + self._path + ("/loop" if self.socket else "/act")
 
     @property
     def info_address(self) -> str:
-        """Where the site is described: by HTTP, whatever ticks travel by."""
+        """Address of the site's description: HTTP, whatever ticks travel by."""
         return "http" + self.url.removeprefix("ws" if self.socket else "http") + self._path
 
     def described(self, status: int, body: bytes) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Terms:
         return content
 
     def body(self, tick: int, time_s: float, readings: Readings) -> bytes:
-        """The question of a tick."""
+        """The body of a tick's request."""
         content: dict[str, Any] = {"tick": tick, "time_s": time_s}
         content |= {"episode": self.episode, "deadline_ms": min(self.deadline_ms, 60_000.0)}
         return orjson.dumps(content | {"readings": self._system.readings.to_json(readings)})
@@ -148,7 +148,7 @@ class Terms:
 
         Raises:
             Late: if there is none in time.
-            Unusable: if there is one that cannot be used, or the service wants to be left alone.
+            Unusable: if there is one that cannot be used, or the service has asked for a pause.
         """
         started, tries = self._clock(), 0
         deadline_s = self.deadline_ms / 1e3
@@ -173,7 +173,7 @@ class Terms:
             yield Wait(wait_s)
 
     def _again(self, found: Reply | Exception | None, tries: int, now_s: float) -> tuple[str, float]:
-        """Why a question is to be asked again, and when."""
+        """Reason for asking again, and the wait before it in seconds."""
         wait_s = BACKOFF_S * 2 ** (tries - 1) * self._rng.uniform(0.5, 1.5)
         if not isinstance(found, Reply):
             return str(found), wait_s
@@ -213,7 +213,7 @@ class Terms:
         return np.array([order[agent] for agent in self.site.agents])
 
     def answered(self, readings: Readings, answer: Mapping[str, Any], took_ms: float) -> Decided:
-        """Who decides a tick that was answered.
+        """The decision of a tick that was answered.
 
         Raises:
             Unusable: if the answer has no commands, or the local guard does not let them through.
@@ -225,7 +225,7 @@ class Terms:
         return Decided(self.local.decide(readings), "fallback", reason, None, answer)
 
     def missed(self, readings: Readings, why: Exception | None) -> Decided:
-        """Who decides a tick that was not."""
+        """The decision of a tick that was not answered."""
         late, unsafe, reason = isinstance(why, Late), isinstance(why, Unsafe), str(why)
         held = None if self.takeover.missed() else self.local.held(readings)
         if held is not None:
@@ -248,7 +248,7 @@ def _json(content: bytes) -> Any:
 
 
 def _seconds(text: str | None) -> float | None:
-    """A Retry-After in seconds; None if it is none, or a date."""
+    """A Retry-After in seconds, 3600 at most; None if it is missing, or a date."""
     try:
         found = float(text or "")
     except ValueError:
@@ -257,7 +257,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _refusal(content: Any) -> str:
-    """The service's own words for what is wrong, if it has any."""
+    """The service's own words for a refusal, if it has any."""
     problem = content.get("error") if isinstance(content, dict) else None
     if not isinstance(problem, dict):
         return f"it answers {brief(content)}"

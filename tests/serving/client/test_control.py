@@ -19,8 +19,8 @@ from envs.core.env import make_loop
 from envs.core.scenario import Scenario
 from envs.core.site import Site
 from envs.core.world import Controller
+from serving.client.control import control
 from serving.cluster.ray_cluster import free_ports
-from serving.control import control
 from tests.serving.bundles import bundle
 from tests.serving.plants import GRID, Stub, app_of, served, service
 

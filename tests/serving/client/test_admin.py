@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 import cityloop
-from serving.cluster.admin import KEY
+from serving.client.admin import KEY
 from serving.cluster.ray_cluster import free_ports
 from serving.refusals import Busy
 from tests.serving.plants import app_of, grid, served, service
@@ -100,7 +100,7 @@ def test_without_a_key_it_is_said_where_to_put_one(
 
 
 def test_the_key_comes_from_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serving.cluster.admin import Admin
+    from serving.client.admin import Admin
 
     monkeypatch.setenv(KEY, "secret")
     with Admin(url) as admin:

@@ -1,4 +1,4 @@
-"""What operators do to a site while it runs: roles of policies, commands by hand. Each is told to every sink."""
+"""Operations on a site while it runs: roles of policies, commands by hand. Each is reported to every sink."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ VERBS = ("shadow", "canary", "promote", "demote", "rollback")
 
 
 async def change_roles(service: SiteService, verb: str, change: RoleChange, who: str) -> Policies:
-    """Change who has which role, without a tick that waits for it.
+    """Change the roles of controllers, without delaying a tick.
 
     Raises:
         ReadingError: if the policy cannot be used.
-        Conflict: if it does not go with how things stand.
+        Conflict: if it does not fit the present state.
     """
     _check_asked(verb, change)
     await service.catch_up()
@@ -47,7 +47,7 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
 
 
 def _check_asked(verb: str, change: RoleChange) -> None:
-    """Refuse what has no meaning for a verb: whoever names a policy to go back to would get another.
+    """Refuse fields without a meaning for a verb: an operator who names a policy to go back to would get another.
 
     Raises:
         ReadingError: naming the field.
@@ -63,11 +63,11 @@ def _check_asked(verb: str, change: RoleChange) -> None:
 
 
 EXPECTED = ("promote", "demote", "rollback")
-"""What is about somebody whom the roles name, and not the request."""
+"""Verbs that concern a controller named by the roles, and not by the request."""
 
 
 def _check_expected(verb: str, change: RoleChange, roles: Roles) -> None:
-    """Refuse a change that would be about another than whoever asks was shown: somebody else changed the roles.
+    """Refuse a change that would concern another controller than the operator was shown, as the roles have changed.
 
     Raises:
         Conflict: if it would.
@@ -80,7 +80,7 @@ def _check_expected(verb: str, change: RoleChange, roles: Roles) -> None:
 
 
 def _placed(service: SiteService, ref: str | None) -> str | None:
-    """What a policy is called: a bundle's path as it holds wherever the service is started the next time."""
+    """The name of a policy; a bundle's path in full, so that it holds wherever the service is started next time."""
     if ref is None or ref == POLICY or ref in shipped_policies(service.site.system):
         return ref
     with suppress(OSError):  # what is too long for a path is none
@@ -112,7 +112,7 @@ def _check_unreplaced(service: SiteService, ref: str | None) -> None:
 
 
 AT_ONCE = ("promote", "rollback")
-"""What does not wait for the next episode."""
+"""Verbs that do not wait for the next episode."""
 
 
 async def apply_roles(
@@ -124,9 +124,9 @@ async def apply_roles(
     at_once: bool,
     configured: Roles | None = None,
 ) -> bool:
-    """Let roles hold, once their controllers have shown that they can decide; says whether it could be saved.
+    """Apply roles, once their controllers have shown that they can decide; returns whether they could be saved.
 
-    Where a configuration asks for them, ``configured`` are the roles in it.
+    ``configured`` are the roles of a configuration, where one asks for them.
     """
     standing, before = service.standing, service.standing.crew.roles
     async with standing.crew.prepared(roles) as seats:
@@ -140,7 +140,7 @@ async def apply_roles(
 
 
 async def configure(service: SiteService, roles: Roles) -> None:
-    """Take the roles of a configuration, if they are not those that it asked for last.
+    """Apply the roles of a configuration, if they are not those that it asked for last.
 
     Raises:
         CityloopError: if a policy cannot be used.
@@ -165,7 +165,7 @@ def _changed(roles: Roles, verb: str, change: RoleChange) -> Roles:
 
 
 def policies(service: SiteService, saved: bool = True) -> Policies:
-    """Who has which role at a site."""
+    """The roles at a site."""
     service.look()
     crew, system = service.standing.crew, service.site.system
     return Policies(
@@ -180,7 +180,7 @@ def policies(service: SiteService, saved: bool = True) -> Policies:
 
 
 def standing_of(service: SiteService) -> SiteStanding:
-    """How things stand at a site."""
+    """The state of a site."""
     service.look()
     return SiteStanding(
         last=None if service.last is None else dict(service.last),
@@ -195,10 +195,10 @@ def standing_of(service: SiteService) -> SiteStanding:
 
 
 async def put_override(service: SiteService, agent: str | None, asked: OverrideRequest, who: str) -> Overridden:
-    """Let a command by hand hold, for one agent or all; it wins over every policy, and the guard over it.
+    """Set a command by hand, for one agent or all. It overrides every policy; the guard still limits it.
 
     Raises:
-        Refused: if it is no command, there is no such agent, or a program in the plant decides.
+        Refused: if the command is invalid, there is no such agent, or a program in the plant decides.
     """
     await service.catch_up()
     made = _made(service, agent, asked.command, asked.reason, who, asked.expires_s)
@@ -222,7 +222,7 @@ async def release_override(service: SiteService, agent: str | None, who: str) ->
 
 
 def check_override(service: SiteService, agent: str | None, command: Any) -> ByHand:
-    """What the guard would make of a command by hand; nothing is changed.
+    """The guard's response to a command by hand; nothing is changed.
 
     Raises:
         Refused: as `put_override`.
@@ -250,10 +250,10 @@ def _plain(bound: np.ndarray) -> str:
 
 
 def guarded(service: SiteService, overrides: Mapping[str, Override]) -> ByHand:
-    """What the guard makes of commands by hand on the last readings; of the agents that they are for.
+    """The guard's response to commands by hand on the last readings, for their agents.
 
     Raises:
-        Refused: if an agent has nothing like what it is to do, such as a stage that its junction lacks.
+        Refused: if an agent has no such choice, such as a stage that its junction lacks.
     """
     tick, readings = service.seen or (None, None)
     if readings is None:

@@ -1,4 +1,4 @@
-"""Which run of the plant a tick belongs to, and whether it is a new one."""
+"""Assignment of ticks to runs of the plant (episodes), and detection of new ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ KEPT = 32
 class Episodes:
     """Follows the ticks of one site.
 
-    Where ticks carry a name of their episode, a new name begins a new one, and what is no longer current is refused.
-    Where they do not, a tick number that does not rise begins one.
+    Where ticks name their episode, a new name begins a new one, and ticks of past episodes are refused. Where they do
+    not, a tick number that does not rise begins one.
 
     Args:
         name: of the episode that was under way when the service ended, if it had one.
-        begun: whether one was; its next tick then goes on with it.
+        begun: whether an episode was under way; the next tick then continues it.
 
     Attributes:
         name: of the current episode, if it has one.
@@ -32,10 +32,10 @@ class Episodes:
         self._past: deque[str] = deque(maxlen=KEPT)
 
     def follow(self, tick: Tick) -> bool:
-        """Take note of a tick; says whether it begins an episode.
+        """Take note of a tick; returns whether it begins an episode.
 
         Raises:
-            Conflict: if it is older than what was answered, or of an episode that is over.
+            Conflict: if it is older than an answered tick, or of an episode that is over.
         """
         begins = self._begins(tick)
         if begins:

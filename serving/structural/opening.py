@@ -1,4 +1,4 @@
-"""From the configuration's words to monitors: nothing of them is loaded where no building is served."""
+"""Opening the structural monitors that a configuration names; nothing is loaded where no building is served."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LISTENED, SHIPPED = "dampers", "shipped"
 
 
 def open_monitors(places: Sequence[tuple[str | None, Site]]) -> dict[tuple[str, str], StoreyMonitor]:
-    """Who listens where.
+    """Structural monitors by (system, site).
 
     Args:
-        places: what the configuration says of each site, see `SiteConfig.monitor`.
+        places: setting of each site, see `SiteConfig.monitor`, and the site.
 
     Raises:
-        CityloopError: if a monitor is asked for that cannot be had.
+        CityloopError: if a monitor does not fit or cannot be loaded.
     """
     found: dict[tuple[str, str], StoreyMonitor] = {}
     for ref, site in places:

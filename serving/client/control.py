@@ -1,8 +1,7 @@
-"""A plant under the control of the service: simulator here, decisions over HTTP, and a way to go on when they fail.
+"""A simulated plant under the control of a service: decisions over HTTP, and a local way to go on when they fail.
 
-The plant has a guard and a fallback controller of its own, in its client. An answer that is late, cannot be read,
-belongs to another tick or is not safe is a missed tick; `takeover` says what is carried out instead, and when the
-service decides again.
+The plant's client has a guard and a fallback controller of its own. An answer that is late, unreadable, for another
+tick or unsafe is a missed tick; `takeover` defines what is carried out instead, and when the service decides again.
 """
 
 from __future__ import annotations
@@ -20,30 +19,31 @@ from envs.core.errors import CityloopError
 from envs.core.loop import ControlLoop, Step
 from envs.core.scenario import Scenario
 from envs.core.world import Requests
-from serving.client import SiteClient, Unusable
-from serving.tick.deadline import Late
+from serving.client.site_client import SiteClient
+from serving.client.takeover import Unusable
+from serving.deadline import Late
 
 OnTick = Callable[[int, dict[str, Any]], None]
-"""Told after every tick: its number, and ``{"of", "source", "reason", "latency_ms"}``."""
+"""Called after every tick with its number and ``{"of", "source", "reason", "latency_ms"}``."""
 
 SOURCES = {"held": "held", "fallback": "local fallback"}
-"""How commands that are not the service's are told."""
+"""Labels of commands that are not the service's."""
 
 
 @dataclass
 class Record:
-    """What happened so far.
+    """Counts of an episode so far.
 
     Attributes:
-        answered: ticks that the service's commands were used for.
+        answered: ticks at which the service's commands were used.
         held: ticks at which the last safe command was held.
         local_fallback: ticks that the local fallback decided.
         service_fallback: ticks answered by the service's own fallback.
         late: ticks whose answer was not there in time.
         guard_changes: answers of the service that the local guard would not let through.
         latency_ms: of each usable answer, seen from here.
-        commands: what was carried out, tick by tick; empty for a program inside the plant.
-        reasons: why answers were not used, and how often.
+        commands: carried out, tick by tick; empty for a program inside the plant.
+        reasons: reason why answers were not used → count.
     """
 
     answered: int = 0
@@ -71,7 +71,7 @@ class Plant:
         client: asks the service, and decides without it.
 
     Attributes:
-        record: what happened so far.
+        record: counts so far.
         last: the last step; None before the first.
     """
 
@@ -102,7 +102,7 @@ class Plant:
                 return step
 
     def _ask(self, tick: int) -> tuple[Requests, str, str | None]:
-        """Commands for this tick, whose they are, and why not the service's."""
+        """Commands for this tick, their source, and the reason if they are not the service's."""
         record, loop = self.record, self.loop
         decided = self.client.decide(tick, loop.world.time_s, loop.readings)
         record.late += decided.late
@@ -117,7 +117,7 @@ class Plant:
         return decided.commands, SOURCES[decided.source], reason
 
     def _report(self, tick: int) -> tuple[None, str, str | None]:
-        """Tell the service what a program inside the plant sees; nobody's answer is carried out."""
+        """Report the readings of a program inside the plant to the service; the answer is not carried out."""
         started = time.perf_counter()
         try:
             answer = self.client.report(tick, self.loop.world.time_s, self.loop.readings)
@@ -149,12 +149,12 @@ def control(
         scenario: a scenario or its reference; the service must serve the same site.
         url: the service's address.
         seed: of the episode; the first test seed if not given.
-        deadline_ms: how long an answer may take before the local fallback decides.
-        on_tick: told after every tick.
+        deadline_ms: longest time of an answer before the local fallback decides.
+        on_tick: called after every tick.
         client: further settings of the client, such as its ``key``; see `SiteClient`.
 
     Returns:
-        ``{"scenario", "hash", "seed", "controller", "kpis", "ticks"}`` and what `Record` holds.
+        ``{"scenario", "hash", "seed", "controller", "kpis", "ticks"}`` and the fields of `Record`.
 
     Raises:
         CityloopError: if the scenario cannot be used, or no service answers that serves its site.

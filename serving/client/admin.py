@@ -1,4 +1,4 @@
-"""Operating a running service from the command line: a small client of its operators' addresses."""
+"""Operators' client of a running service, behind `cityloop policy`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import httpx
 import orjson
 
 from envs.core.errors import CityloopError
+from serving.client.transport import no_service, trust
 from serving.refusals import words_of
-from serving.transport import no_service, trust
 
 KEY = "CITYLOOP_KEY"
-"""Environment: the key, so that it stands in no history of commands."""
+"""Environment variable of the key, so that it stands in no history of commands."""
 
 TIMEOUT_S = 30.0
-"""A policy may have to be loaded."""
+"""Seconds for an answer, as a policy may have to be loaded."""
 
 
 class Admin:
@@ -29,7 +29,7 @@ class Admin:
         key: the operator's; from the environment if not given.
 
     Raises:
-        CityloopError: if the address is none, or the key cannot be one.
+        CityloopError: if the address or the key is invalid.
     """
 
     def __init__(self, url: str, key: str | None = None):

@@ -18,9 +18,8 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.utils import accept_key
 
 from envs.core.errors import CityloopError
-from serving.cluster.admin import Admin
-from serving.tick.deadline import Late
-from serving.transport import (
+from serving.client.admin import Admin
+from serving.client.transport import (
     AsyncHttpTransport,
     AsyncSocketTransport,
     HttpTransport,
@@ -28,6 +27,7 @@ from serving.transport import (
     SocketTransport,
     Unreachable,
 )
+from serving.deadline import Late
 
 
 def answer(tick: int) -> str:

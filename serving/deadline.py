@@ -21,7 +21,7 @@ class Late(Exception):
 
 
 class _Job:
-    """Something to do, and what came of it."""
+    """A job and its result."""
 
     __slots__ = ("_ended", "done", "error", "given_up", "result", "tell", "work")
 
@@ -35,7 +35,7 @@ class _Job:
         self._ended.acquire()
 
     def do(self) -> None:
-        """Do it, unless nobody wants it any more."""
+        """Do the job, unless it was given up."""
         if not self.given_up:
             try:
                 self.result = self.work()
@@ -47,11 +47,11 @@ class _Job:
             self.tell()
 
     def wait(self, timeout_s: float) -> bool:
-        """Stand still until it is done; says whether it is."""
+        """Block until it is done; returns whether it is."""
         return self._ended.acquire(timeout=timeout_s)
 
     async def wait_async(self, timeout_s: float) -> bool:
-        """Wait until it is done, without holding up the event loop; says whether it is."""
+        """Wait until it is done, without holding up the event loop; returns whether it is."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 
@@ -71,7 +71,7 @@ class _Job:
         return self.done
 
     def outcome(self) -> Any:
-        """What it gave; what it raised is raised here."""
+        """The job's result, or its exception raised here."""
         if self.error is not None:
             raise self.error
         return self.result
@@ -100,7 +100,7 @@ class Worker:
         return self._left_behind is not None and not self._left_behind.done
 
     def run(self, work: Callable[[], Any], timeout_s: float) -> Any:
-        """Do a job and return its result; what it raises is raised here.
+        """Do a job and return its result; its exceptions are raised here.
 
         Raises:
             Late: if it takes longer, or an earlier one that was given up still runs.
@@ -111,12 +111,12 @@ class Worker:
         return job.outcome()
 
     async def run_async(self, work: Callable[[], Any], timeout_s: float, allowed_s: float | None = None) -> Any:
-        """As `run`, without holding up the event loop for more than a blink.
+        """As `run`, holding up the event loop for `BLINK_S` at most.
 
         Args:
-            work: what to do.
+            work: the job.
             timeout_s: how long it may take.
-            allowed_s: the whole that this is what is left of, for the words of a `Late`.
+            allowed_s: the whole deadline, of which ``timeout_s`` is left; for the message of a `Late`.
         """
         job = self._submit(work)
         blink = min(BLINK_S, timeout_s)
@@ -132,7 +132,7 @@ class Worker:
         return job.outcome()
 
     def post(self, work: Callable[[], None]) -> bool:
-        """Do a job some time soon and tell nobody, unless there is something to do already; says whether it will."""
+        """Do a job soon without reporting its result, unless the worker is busy; returns whether it will."""
         if self._last is not None and not self._last.done:
             return False
         self._submit(work)

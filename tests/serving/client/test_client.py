@@ -18,8 +18,8 @@ from envs import CityloopError, get_system
 from envs.core.readings import Readings
 from envs.core.site import Site
 from serving.client import AsyncSiteClient, Decided, Late, SiteClient, Unusable
-from serving.takeover import LocalControl, Takeover
-from serving.transport import Reply, Unreachable
+from serving.client.takeover import LocalControl, Takeover
+from serving.client.transport import Reply, Unreachable
 from tests.serving.plants import body_of, tick_of
 
 DEADLINE_S = 1.0

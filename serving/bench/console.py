@@ -1,4 +1,4 @@
-"""What consoles cost the service: ticks with several of them listening, against ticks with none, in one run."""
+"""Cost of open consoles: ticks with several consoles listening, against ticks with none, in one run."""
 
 from __future__ import annotations
 
