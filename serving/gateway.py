@@ -175,12 +175,27 @@ class Gateway:
         """Whether trips can be booked."""
         return bool(self.desks)
 
-    async def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
-        """What happens at every site that somebody may read; see `Streams.subscribe`."""
+    async def listen(
+        self,
+        principal: Principal,
+        since: str | None,
+        allowed: Callable[[], bool],
+        last: int,
+        only: tuple[str, str] | None = None,
+    ) -> Events:
+        """What happens at every site that somebody may read, or at one of these alone; see `Streams.subscribe`.
+
+        Raises:
+            NotServed: if there is no such site.
+        """
         assert self.streams is not None
-        return self.streams.subscribe(
-            principal.name, lambda *place: principal.may(Role.READ, *place), since, allowed, last
-        )
+        if only is not None:
+            self.find(*only)
+
+        def wanted(*place: str) -> bool:
+            return place == only if only is not None else principal.may(Role.READ, *place)
+
+        return self.streams.subscribe(principal.name, wanted, since, allowed, last)
 
     async def told(self, principal: Principal) -> AlarmsTold:
         """The alarms of the sites that somebody may read, and how often alarms came."""

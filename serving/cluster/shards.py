@@ -18,14 +18,12 @@ from serving.alarms.book import Alarm
 from serving.alarms.told import AlarmsTold
 from serving.build import Plan
 from serving.cluster.joined import JoinedEvents
+from serving.cluster.proxy import NAME
 from serving.gateway import Gateway
-from serving.refusals import Busy, NotServed
+from serving.refusals import Busy, NotServed, Refused
 from serving.tick.sites import SiteService
 from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
 from serving.wire import SystemSummary
-
-NAME = "cityloop"
-"""Of the application, and the beginning of the shards' names."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Shard:
         plan: what it serves.
         asks: the shards that it stands in front of, by their applications, and the sites of each.
         books: whether trips can be booked at one of these.
+        waits_s: how long the slowest site of these may take to answer a tick.
     """
 
     name: str
@@ -44,6 +43,7 @@ class Shard:
     plan: Plan
     asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     books: bool = False
+    waits_s: float = 0.0
 
 
 def shards_of(plan: Plan) -> list[Shard]:
@@ -59,13 +59,36 @@ def shards_of(plan: Plan) -> list[Shard]:
         shards.append(Shard(f"{NAME}-{key.replace('/', '-')}", f"/v1/{key}", part))
     asks = {shard.name: tuple(f"{site.system}/{site.name}" for _, site in shard.plan.places()) for shard in shards}
     books = any(config.booking is not None for config in plan.config.sites)
-    return [*shards, Shard(NAME, "/", plan.part(()), asks, books)]
+    waits_s = max(config.deadline_ms for config in plan.config.sites) / 1000.0 + ANSWERS_S
+    return [*shards, Shard(NAME, "/", plan.part(()), asks, books, waits_s)]
 
 
 ANSWERS_S = 1.0
 """How long a shard may take to tell how it is. One that hangs, or is being replaced, must not make all look dead."""
 
 SILENT = "its process does not answer"
+
+
+@dataclass(frozen=True)
+class RefusedThere:
+    """What a shard refuses, as plain data: an exception would be logged where it comes from as a fault."""
+
+    status: int
+    field: str
+    value: object
+    mend: str
+    retry_after_s: float | None
+
+    @classmethod
+    def of(cls, error: Refused) -> RefusedThere:
+        """As data."""
+        return cls(error.status, error.field, error.value, error.mend, error.retry_after_s)
+
+    def refused(self) -> Refused:
+        """As it was."""
+        error = Refused(self.field, self.value, self.mend, retry_after_s=self.retry_after_s)
+        error.status = self.status
+        return error
 
 
 class Front(Gateway):
@@ -75,13 +98,20 @@ class Front(Gateway):
         gateway: without sites.
         shards: their applications, and the sites of each.
         books: whether trips can be booked at one.
+        waits_s: how long the slowest site may take to answer a tick.
     """
 
     books = False
 
-    def __init__(self, gateway: Gateway, shards: Mapping[str, Sequence[str]], books: bool = False):
+    def __init__(
+        self,
+        gateway: Gateway,
+        shards: Mapping[str, Sequence[str]],
+        books: bool = False,
+        waits_s: float = ANSWERS_S,
+    ):
         super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
-        self._shards, self.books = shards, books
+        self._shards, self.books, self._waits_s = shards, books, waits_s
         self._listening: list[JoinedEvents] = []
 
     heard = rings = True  # by the shards
@@ -101,8 +131,44 @@ class Front(Gateway):
         asked = (getattr(handle, method).remote(*args) for handle in self._handles)
         return list(await asyncio.gather(*asked))
 
-    async def _heard(self, method: str, *args: Any) -> dict[str, Any]:
-        """Shard → what it answers, of those that answer in time."""
+    def _shard_of(self, system: str, site: str) -> str:
+        """The shard that has a site.
+
+        Raises:
+            NotServed: if none has.
+        """
+        found = next((name for name, refs in self._shards.items() if f"{system}/{site}" in refs), None)
+        if found is None:
+            self.find(system, site)
+        assert found is not None
+        return found
+
+    async def ask(self, what: str, system: str, site: str, *args: Any, within_s: float | None = None) -> Any:
+        """What a site answers over gRPC, which has one address for all of them; see `Replica.ask`.
+
+        Raises:
+            NotServed: if no shard has it.
+            Busy: if its shard does not answer in time.
+            Refused: as it says.
+        """
+        name = self._shard_of(system, site)
+        found = await self._heard("ask", what, system, site, *args, among=[name], within_s=within_s)
+        if name not in found:
+            raise Busy("service", None, f"{SILENT}: decide locally and ask again", retry_after_s=ANSWERS_S)
+        told = found[name]
+        if isinstance(told, RefusedThere):
+            raise told.refused()
+        return told
+
+    async def act(self, system: str, site: str, body: bytes, principal: Principal) -> dict[str, Any]:
+        """See `Gateway.act`."""
+        answer: dict[str, Any] = await self.ask("act", system, site, body, principal, within_s=self._waits_s)
+        return answer
+
+    async def _heard(
+        self, method: str, *args: Any, among: Sequence[str] | None = None, within_s: float | None = None
+    ) -> dict[str, Any]:
+        """Shard → what it answers, of those (if not said, of all) that answer in time."""
         from ray.exceptions import RayActorError
         from ray.serve.exceptions import RayServeException
 
@@ -110,10 +176,11 @@ class Front(Gateway):
 
         async def ask(name: str, handle: Any) -> None:
             with suppress(TimeoutError, RayActorError, RayServeException):
-                async with asyncio.timeout(ANSWERS_S):
+                async with asyncio.timeout(ANSWERS_S if within_s is None else within_s):
                     found[name] = await getattr(handle, method).remote(*args)
 
-        await asyncio.gather(*map(ask, self._shards, self._handles))
+        handles = zip(self._shards, self._handles, strict=True)
+        await asyncio.gather(*(ask(name, handle) for name, handle in handles if among is None or name in among))
         return {name: found[name] for name in self._shards if name in found}
 
     async def _all(self, method: str, *args: Any) -> list[Any]:
@@ -132,17 +199,24 @@ class Front(Gateway):
         return {ref: SILENT for name, refs in self._shards.items() if name not in found for ref in refs}
 
     async def listen(
-        self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int
+        self,
+        principal: Principal,
+        since: str | None,
+        allowed: Callable[[], bool],
+        last: int,
+        only: tuple[str, str] | None = None,
     ) -> JoinedEvents:
-        """See `Gateway.listen`: what every shard tells, in the order in which it comes."""
+        """See `Gateway.listen`: what every shard, or that of the one site, tells, in the order in which it comes."""
+        asked = list(self._shards) if only is None else [self._shard_of(*only)]
         self._listening = [one for one in self._listening if not one.closed]
         mine = sum(one.name == principal.name for one in self._listening)
         if len(self._listening) >= MAX_SUBSCRIBERS or mine >= MAX_EACH:
             raise Busy("streams", len(self._listening), "close one, or ask again later", retry_after_s=10.0)
-        handles = [handle.options(stream=True) for handle in self._handles]
+        of = dict(zip(self._shards, self._handles, strict=True))
+        handles = [of[name].options(stream=True) for name in asked]
 
         def open_(k: int, place: str | None) -> Any:
-            return handles[k].events.remote(principal, place, last)
+            return handles[k].events.remote(principal, place, last, only)
 
         events = JoinedEvents(principal.name, open_, len(handles), since, allowed)
         self._listening.append(events)

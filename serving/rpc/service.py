@@ -16,12 +16,14 @@ from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
 from serving.charge.operations import standing_of
+from serving.forms import SiteStanding
 from serving.gateway import Gateway
 from serving.refusals import Refused, Unprocessable, brief, retry_after
 from serving.routes.service import told_to
 from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
+from serving.wire import SiteInfo
 
 log = logging.getLogger("cityloop.serving")
 
@@ -91,13 +93,21 @@ class Rpc:
                 self.gateway.enter(headers, Role.ACT, tick.system, tick.site)
                 yield await self._act(tick, principal)
             except Exception as error:
-                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(_told(error)))
+                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(told_as(error)))
+
+    async def info(self, system: str, site: str) -> SiteInfo:
+        """What a client needs to know of a site."""
+        return info_of(self.gateway.find(system, site))
+
+    async def standing(self, system: str, site: str) -> SiteStanding:
+        """How things stand at a site."""
+        return standing_of(self.gateway.find(system, site))
 
     async def Info(self, request: pb.SiteRequest, grpc_context: Context) -> pb.SiteInfo:
         """What a client needs to know of a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            info = info_of(self.gateway.find(request.system, request.site))
+            info = await self.info(request.system, request.site)
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.SiteInfo()
@@ -114,7 +124,7 @@ class Rpc:
         """How things stand at a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            return pb.Json(json=standing_of(self.gateway.find(request.system, request.site)).model_dump_json())
+            return pb.Json(json=(await self.standing(request.system, request.site)).model_dump_json())
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.Json()
@@ -138,11 +148,7 @@ class Rpc:
     async def _subscribe(self, request: pb.EventsRequest, context: Context) -> Any:
         """Events of one site, or of all that the key may read, wherever their processes are."""
         gateway, headers, one = self.gateway, credentials(_headers(context)), (request.system, request.site)
-        if any(one):
-            principal = gateway.enter(headers, Role.READ, *one)
-            gateway.find(*one)
-        else:
-            principal = gateway.access.authenticate(headers)
+        principal = gateway.enter(headers, Role.READ, *one) if any(one) else gateway.access.authenticate(headers)
         if not gateway.heard:
             raise CityloopError("this service has no streams: start it with them")
         since = request.since or None
@@ -150,10 +156,7 @@ class Rpc:
         def same() -> bool:
             return gateway.access.same(headers, principal)
 
-        if not any(one):
-            return await gateway.listen(principal, since, same, 0)
-        assert gateway.streams is not None  # it has a site
-        return gateway.streams.subscribe(principal.name, lambda *place: place == one, since, same)
+        return await gateway.listen(principal, since, same, 0, one if any(one) else None)
 
     async def Health(self, request: pb.HealthRequest, grpc_context: Context) -> pb.HealthAnswer:
         """Whether the service can be relied on; where the fallback decides, to those with a key."""
@@ -171,7 +174,7 @@ def _headers(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
 
 
-def _told(error: Exception) -> Refused:
+def told_as(error: Exception) -> Refused:
     """An error as a refusal; what nobody foresaw goes to the log and says nothing."""
     if isinstance(error, Refused):
         return error
@@ -187,7 +190,7 @@ def _told(error: Exception) -> Refused:
 
 def _refuse(context: Context, error: Exception) -> None:
     """Let a call end in a status."""
-    told = _told(error)
+    told = told_as(error)
     context.set_code(CODES.get(told.status, grpc.StatusCode.INTERNAL))
     context.set_details(f"{told.field} is {told.value!r}: {told.mend}")
     if told.retry_after_s is not None:

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import yaml
@@ -34,6 +35,8 @@ from serving.cluster.shards import SILENT, Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
 from serving.gateway import Gateway
 from serving.refusals import Busy
+from serving.rpc import cityloop_pb2 as pb
+from serving.rpc.cityloop_pb2_grpc import CityloopStub
 from serving.run import ServeHandle, _next
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
@@ -380,8 +383,10 @@ def certify(tls: Tls, days: tuple[int, int]) -> None:
 
 @pytest.mark.slow
 def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_path: Path) -> None:
+    port, rpc = free_ports(2)
     content = {
-        "port": free_ports(1)[0],
+        "port": port,
+        "grpc_port": rpc,
         "state": tmp_path / "state",
         "shards": "site",
         "tls": {"certificate": tls.certificate, "key": tls.key},
@@ -409,6 +414,14 @@ def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_pa
                 assert http.post("/v1/drainage/theta/policies/demote", json={"reason": "seen"}).status_code == 200
             answer = http.post(f"{base}/act", content=body_of(tick_of(site))).json()
             assert answer["controller"] == champion
+            with grpc.insecure_channel(f"127.0.0.1:{rpc}") as channel:  # which is told of no application
+                stub = CityloopStub(channel)
+                assert stub.Health(pb.HealthRequest(), timeout=30).sites.keys() == {GRID, "drainage/theta"}
+                for place in ({"system": site.system, "site": site.name}, {"system": "drainage", "site": "theta"}):
+                    assert stub.Info(pb.SiteRequest(**place), timeout=30).site == place["site"]
+                with pytest.raises(grpc.RpcError) as caught:
+                    stub.Act(pb.ActRequest(system="drainage", site="theta"), timeout=30)
+                assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             if champion == "max-pressure":
                 body = {"policy": "greedy", "reason": "test"}
                 assert http.post(f"{base}/policies/promote", json=body).json()["saved"]
