@@ -16,6 +16,7 @@ from serving.alarms.book import Alarm
 from serving.alarms.told import AlarmsTold
 from serving.app import create_app
 from serving.charge.operations import configure
+from serving.cluster.joined import BEGINS
 from serving.cluster.options import options
 from serving.cluster.shards import Front, RefusedThere, Shard
 from serving.forms import SiteStanding, read_roles
@@ -120,7 +121,7 @@ class Replica(Rpc):
         """For the one in front, which knows whether they may still listen; see `Gateway.listen`."""
         events = await self.gateway.listen(principal, since, lambda: True, last, only)
         try:
-            yield []  # from now on nothing is missed
+            yield [Frame(events.place, BEGINS, b"")]  # from now on nothing is missed
             async for frames in events:
                 yield frames
         finally:
