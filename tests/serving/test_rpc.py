@@ -131,6 +131,23 @@ def test_a_tick_in_protobuf_is_the_tick_in_json(ref: str) -> None:
         assert parsed.readings[name].tobytes() == values.tobytes()
 
 
+async def test_the_order_of_columns_makes_no_other_tick(site: Site) -> None:
+    first = request(site, 1)
+    first.ages_s.update({"green_s": 1.0, "stage": 2.0})
+    again = b"".join(
+        pb.ActRequest(readings={name: first.readings[name]}).SerializeToString()
+        for name in sorted(first.readings, reverse=True)
+    )
+    rest = pb.ActRequest(tick=first.tick, time_s=first.time_s, **HERE).SerializeToString()
+    ages = b"".join(
+        pb.ActRequest(ages_s={name: first.ages_s[name]}).SerializeToString() for name in ("stage", "green_s")
+    )
+    other = pb.ActRequest.FromString(again + ages + rest)
+    assert body_of(first) == body_of(other)
+    async with served(site) as stub:
+        assert await stub.Act(first) == await stub.Act(other)
+
+
 async def test_silent_sensors_and_infinities(site: Site) -> None:
     async with served(site) as stub:
         silent = [None] * len(site.axes["approach"])
