@@ -210,7 +210,7 @@ class Desk:
         passed_s, steady_s = now - self._looked[0], time.monotonic() - self._looked[1]
         self._looked = now, time.monotonic()
         if self.settings.clock == "caller" or passed_s < steady_s + DAY_S:
-            self._store.forget(now - self.settings.keep_days * DAY_S)
+            self._store.forget(now - self.settings.keep_days * DAY_S, 3600 * self.settings.ahead_h)
 
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
         """Decide a request and keep what was decided; or what was decided when it came before."""

@@ -288,6 +288,17 @@ def test_what_is_long_over_is_deleted(tmp_path: Path) -> None:
         assert one._store.events() == []
 
 
+def test_a_request_is_known_while_its_trip_is_to_come(tmp_path: Path) -> None:
+    with desk(tmp_path, keep_days=1.0, ahead_h=240.0) as one:
+        client = Client(one)
+        trip = {"request_id": "a1", "depart": at(9 * 86400.0)}
+        booked = client.book(0.0, "1", "4", **trip).json()["id"]
+        for days in (0.9, 1.8, 2.7):
+            assert client.event(days * 86400.0, "red", "position", corner="0").status_code == 200
+        assert client.book(2.8 * 86400.0, "1", "4", **trip).json()["id"] == booked
+        assert refusal(client.book(2.8 * 86400.0, "1", "3", **trip))[:2] == (409, "request_id")
+
+
 def test_no_message_takes_time_so_far_that_bookings_are_forgotten(client: Client) -> None:
     """Or that no day could be told."""
     trip = {"from": "1", "to": "4"}
