@@ -127,10 +127,6 @@ class Front(Gateway):
 
         return [serve.get_app_handle(name) for name in self._shards]
 
-    async def _ask(self, method: str, *args: Any) -> list[Any]:
-        asked = (getattr(handle, method).remote(*args) for handle in self._handles)
-        return list(await asyncio.gather(*asked))
-
     def _shard_of(self, system: str, site: str) -> str:
         """The shard that has a site.
 
@@ -190,9 +186,13 @@ class Front(Gateway):
             Busy: if one does not answer in time.
         """
         found = await self._heard(method, *args)
+        self._check_whole(found)
+        return list(found.values())
+
+    def _check_whole(self, found: Mapping[str, Any]) -> None:
+        """Refuse what cannot be said without a shard that does not answer."""
         if len(found) < len(self._shards):
             raise Busy("service", None, "one of its processes does not answer: ask again", retry_after_s=ANSWERS_S)
-        return list(found.values())
 
     def _silent(self, found: Mapping[str, Any]) -> dict[str, str]:
         """The sites of those that do not answer, and that it is so."""
@@ -233,21 +233,40 @@ class Front(Gateway):
 
     async def alarm(self, number: int) -> Alarm | None:
         """See `Gateway.alarm`."""
-        return next((alarm for alarm in await self._ask("alarm", number) if alarm is not None), None)
+        found = await self._ringing(number)
+        return None if found is None else found[1]
+
+    async def _ringing(self, number: int) -> tuple[str, Alarm] | None:
+        """An alarm and the shard that has it; None if it is not there.
+
+        Raises:
+            Busy: if it may be with one that does not answer.
+        """
+        found: dict[str, Alarm | None] = await self._heard("alarm", number)
+        for name, alarm in found.items():
+            if alarm is not None:
+                return name, alarm
+        self._check_whole(found)
+        return None
 
     async def acknowledge(self, number: int, who: str) -> Alarm:
         """See `Gateway.acknowledge`."""
-        return self._one(number, await self._ask("acknowledge", number, who))
+        return await self._there("acknowledge", number, who)
 
     async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
         """See `Gateway.shelve`."""
-        return self._one(number, await self._ask("shelve", number, who, reason, seconds))
+        return await self._there("shelve", number, who, reason, seconds)
 
-    def _one(self, number: int, found: Sequence[Alarm | None]) -> Alarm:
-        for alarm in found:
-            if alarm is not None:
-                return alarm
-        raise NotServed("alarm", str(number), [])
+    async def _there(self, verb: str, number: int, *how: Any) -> Alarm:
+        """Do something to an alarm, where it is: no other shard need answer."""
+        found = await self._ringing(number)
+        told = {} if found is None else await self._heard(verb, number, *how, among=[found[0]])
+        if found is not None and not told:
+            raise Busy("alarm", number, f"{SILENT}: ask again", retry_after_s=ANSWERS_S)
+        alarm: Alarm | None = next(iter(told.values()), None)
+        if alarm is None:
+            raise NotServed("alarm", str(number), [])
+        return alarm
 
     async def health(self) -> dict[str, Any]:
         """See `Gateway.health`."""

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from envs import CityloopError
 from serving.access.principal import ANYBODY
+from serving.alarms.book import Alarm
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.machine import OwnFolder, check_files, connections
@@ -34,7 +35,7 @@ from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import SILENT, Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
 from serving.gateway import Gateway
-from serving.refusals import Busy
+from serving.refusals import Busy, NotServed
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.cityloop_pb2_grpc import CityloopStub
 from serving.run import ServeHandle, _next
@@ -124,6 +125,47 @@ def test_a_shard_that_does_not_answer_is_told_of_and_keeps_nobody_waiting(monkey
     for part in (front.summaries(), front.told(ANYBODY)):  # that would look like the whole
         with pytest.raises(Busy, match="one of its processes does not answer"):
             asyncio.run(part)
+
+
+def test_alarms_are_seen_to_while_another_shard_hangs_or_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import RayActorError
+
+    rang = Alarm(id=2, system="s", site="b", key="k", priority="low", text="", incident=2, raised_s=0.0)
+    asked: list[tuple[str, str]] = []
+
+    class Handle:
+        def __init__(self, name: str, answer: Callable[[int], Any]):
+            self._name, self._answer = name, answer
+
+        def __getattr__(self, method: str) -> Any:
+            async def remote(number: int, *_: Any) -> Any:
+                asked.append((self._name, method))
+                return await self._answer(number)
+
+            return SimpleNamespace(remote=remote)
+
+    async def well(number: int) -> Alarm | None:
+        return rang if number == rang.id else None
+
+    async def hangs(_: int) -> None:
+        await asyncio.Event().wait()
+
+    async def dead(_: int) -> None:
+        raise RayActorError
+
+    front = Front(Gateway([]), {"a": ("s/a",), "b": ("s/b",), "c": ("s/c",)})
+    front._handles = [Handle("a", hangs), Handle("b", well), Handle("c", dead)]
+    monkeypatch.setattr("serving.cluster.shards.ANSWERS_S", 0.01)
+    assert asyncio.run(front.alarm(2)) == rang
+    assert asyncio.run(front.acknowledge(2, "ana")) == rang
+    assert asyncio.run(front.shelve(2, "ana", "seen to", 60.0)) == rang
+    assert {one for one in asked if one[1] != "alarm"} == {("b", "acknowledge"), ("b", "shelve")}
+    for part in (front.alarm(3), front.acknowledge(3, "ana"), front.shelve(3, "ana", "", 0.0)):
+        with pytest.raises(Busy, match="one of its processes does not answer"):
+            asyncio.run(part)
+    front._handles = [Handle(name, well) for name in "abc"]
+    with pytest.raises(NotServed):
+        asyncio.run(front.acknowledge(3, "ana"))
 
 
 def test_ray_s_controller_is_asked_once_where_the_shards_are(monkeypatch: pytest.MonkeyPatch) -> None:
