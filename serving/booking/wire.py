@@ -68,7 +68,8 @@ class EventRequest(Model):
     corner: str | None = Field(
         default=None,
         max_length=128,
-        description="position, back: where, or the point; break-began: if it is not where it should be",
+        description="position, back: where, or the point; break-began, breakdown: if it is not where it should be; "
+        "otherwise refused",
     )
     x_m: Metres = math.nan
     y_m: Metres = math.nan
