@@ -276,6 +276,11 @@ def test_nothing_is_kept_that_could_tell_who_or_where_from(tmp_path: Path) -> No
     assert b"77.25" not in kept
 
 
+def test_a_body_that_is_no_object_is_told_the_keys_as_they_are_sent(client: Client) -> None:
+    mend = client.http.post(f"{client.base}/quotes", json=[1]).json()["error"]["mend"]
+    assert mend == "give an object with the keys from, to, depart, party, wheelchairs, at, offers"
+
+
 def test_what_is_long_over_is_deleted(tmp_path: Path) -> None:
     with desk(tmp_path, keep_days=1.0) as one:
         client = Client(one)
