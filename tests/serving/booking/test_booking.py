@@ -281,6 +281,16 @@ def test_a_body_that_is_no_object_is_told_the_keys_as_they_are_sent(client: Clie
     assert mend == "give an object with the keys from, to, depart, party, wheelchairs, at, offers"
 
 
+@pytest.mark.parametrize("told", [1764230000, 1764230000.5, True, "1764230000", "2026-03-02T08:00:00", "2026-03-02"])
+def test_a_time_is_a_date_with_an_offset_and_no_number(client: Client, told: Any) -> None:
+    trip = {"from": "1", "to": "4"}
+    assert refusal(client.post("quotes", **trip, depart=told)) == (422, "depart", told)
+    assert refusal(client.post("quotes", **trip, at=told)) == (422, "at", told)
+    assert refusal(client.post("events", vehicle="red", kind="breakdown", at=told)) == (422, "at", told)
+    asked = client.http.delete(f"{client.base}/bookings/x", params={"at": str(told)})
+    assert refusal(asked) == (422, "at", str(told))
+
+
 def test_what_is_long_over_is_deleted(tmp_path: Path) -> None:
     with desk(tmp_path, keep_days=1.0) as one:
         client = Client(one)
