@@ -209,13 +209,14 @@ class Gateway:
         return self.alarms.find(number)
 
     async def acknowledge(self, number: int, who: str) -> Alarm:
-        """Somebody has seen an alarm.
+        """Somebody has seen an alarm; who does so after another changes nothing.
 
         Raises:
             NotServed: if it is not there any more.
         """
-        alarm = await self._seen_to("acknowledge", number, who)
-        self.find(alarm.system, alarm.site).change(who, "acknowledge", alarm.text, {"alarm": number})
+        alarm, new = cast("tuple[Alarm, bool]", await self._seen_to("acknowledge", number, who))
+        if new:
+            self.find(alarm.system, alarm.site).change(who, "acknowledge", alarm.text, {"alarm": number})
         return alarm
 
     async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
@@ -224,16 +225,16 @@ class Gateway:
         Raises:
             NotServed: if it is not there any more.
         """
-        alarm = await self._seen_to("shelve", number, who, reason, seconds)
+        alarm = cast("Alarm", await self._seen_to("shelve", number, who, reason, seconds))
         what = "shelve" if seconds else "unshelve"
         detail = {"alarm": number, "text": alarm.text, "seconds": seconds}
         self.find(alarm.system, alarm.site).change(who, what, reason or alarm.text, detail)
         return alarm
 
-    async def _seen_to(self, verb: str, number: int, *how: Any) -> Alarm:
+    async def _seen_to(self, verb: str, number: int, *how: Any) -> Any:
         """Do something to an alarm, in a thread, as the book is written."""
         try:
-            return cast("Alarm", await asyncio.to_thread(getattr(self.alarms, verb), number, *how))
+            return await asyncio.to_thread(getattr(self.alarms, verb), number, *how)
         except NoSuchAlarm:
             raise NotServed("alarm", str(number), []) from None
 

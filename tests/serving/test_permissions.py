@@ -20,7 +20,7 @@ from serving.app import create_app
 from serving.cluster.shards import Front
 from serving.gateway import Gateway
 from serving.refusals import Unauthenticated
-from tests.serving.operators import BASE, HOME, Clock, ask, failing, http
+from tests.serving.operators import BASE, HOME, Book, Clock, ask, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of
 
 
@@ -102,6 +102,19 @@ def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
     with closing(watch), TestClient(create_app(gateway), HOME) as client:
         statuses = [client.post("/v1/alarms/1/acknowledge", headers={"x-api-key": key}).status_code for _ in range(2)]
     assert statuses == [status, 429]
+
+
+def test_an_alarm_that_was_acknowledged_is_no_change_once_more(site: Site) -> None:
+    watch, book = AlarmWatch([site]), Book()
+    with watch.lock:
+        watch.book.hold(site.system, site.name, {"full": Condition("full", "high", "it is full")}, 0.0)
+    gateway = Gateway([service(site, sinks=[book])], alarms=watch)
+    with closing(watch), TestClient(create_app(gateway), HOME) as client:
+        told = [client.post("/v1/alarms/1/acknowledge") for _ in range(2)]
+        assert [answer.status_code for answer in told] == [200, 200]
+        assert told[0].json() == told[1].json()
+        gateway.settle()
+    assert book.changes() == [("anonymous", "acknowledge")]
 
 
 def test_an_alarm_is_shelved_for_a_reason_and_brought_back_without(site: Site) -> None:
