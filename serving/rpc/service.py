@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
 import grpc
+from starlette.datastructures import Headers
 
 from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import credentials
@@ -170,8 +171,9 @@ class Rpc:
             return pb.HealthAnswer()
 
 
-def _headers(context: Context) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+def _headers(context: Context) -> Headers:
+    told = ((key, value) for key, value in context.invocation_metadata() if isinstance(value, str))
+    return Headers(raw=[(key.encode("latin-1"), value.encode("latin-1", "replace")) for key, value in told])
 
 
 def told_as(error: Exception) -> Refused:

@@ -140,6 +140,23 @@ def test_who_asks_is_looked_at_before_what_they_ask_for(site: Site, tmp_path: Pa
     assert statuses == [422, 429], "and it counts"
 
 
+@pytest.mark.parametrize("path", ["act", "overrides/check"])
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
+def test_two_keys_in_one_request_are_refused(site: Site, tmp_path: Path, path: str, name: str) -> None:
+    """Whichever of them counted, a proxy in between may have let in the other."""
+    keys = [create_key(tmp_path / "keys.json", who, [Grant(role=Role.ACT)])[0] for who in ("ana", "ben")]
+    gateway = Gateway([service(site)], Access(AccessSettings(keys=tmp_path / "keys.json")))
+    client = TestClient(create_app(gateway), HOME)
+    told = [(name, key if name == "X-API-Key" else f"Bearer {key}") for key in keys]
+    refused = client.post(f"/v1/{site.system}/{site.name}/{path}", headers=told, content=b"{}")
+    assert (refused.status_code, refused.json()["error"]["field"]) == (401, name.lower())
+    assert "more than once" in refused.json()["error"]["mend"]
+    one = client.post(
+        f"/v1/{site.system}/{site.name}/{path}", headers=[*told[:1], ("x-a", "1"), ("x-a", "2")], content=b"{}"
+    )
+    assert one.status_code == 422, "of all other headers there may be several"
+
+
 def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> None:
     client = TestClient(create_app(Gateway([service(site)], Keys())), HOME, raise_server_exceptions=False)  # type: ignore[arg-type]
     assert client.get("/healthz").json() == {"status": "ok", "sites": {}, "audit": "", "access": ""}
