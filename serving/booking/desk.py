@@ -307,12 +307,12 @@ class Desk:
         return views.booking(roster, row)
 
     def cancel(self, booking: str, at: datetime | None) -> Answer:
-        """Cancel a booking; whoever is aboard stays aboard."""
+        """Cancel a booking, also one that is stranded; whoever is aboard stays aboard."""
         self._not_told(at)
 
         def decide(roster: Roster, change: Change, now: float) -> Any:
             row = self._row(roster, booking)
-            if row["state"] != "confirmed":
+            if row["state"] not in ("confirmed", "stranded"):
                 raise Conflict("booking", booking, f"it is {row['state']}: only who waits can cancel")
             r = roster.slots.get(booking)
             if r is not None:

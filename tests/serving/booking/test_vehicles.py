@@ -199,6 +199,20 @@ def test_a_place_that_counts_for_nothing_is_refused(client: Client, kind: str, p
     assert f"{kind} says nothing of a place" in refused.json()["error"]["mend"]
 
 
+def test_who_is_stranded_can_be_cancelled(tmp_path: Path) -> None:
+    with desk(tmp_path, vehicles=VEHICLES[:1]) as one:
+        client = Client(one)
+        waits, rides = (client.book(0.0, *trip).json()["id"] for trip in (("1", "4"), ("0", "3")))
+        client.event(15.0, "red", "boarded", booking=rides)
+        found = client.event(30.0, "red", "breakdown").json()["bookings"]
+        assert {row["id"]: row["state"] for row in found} == dict.fromkeys((waits, rides), "stranded")
+        for booking in (waits, rides):
+            gone = client.cancel(booking, 60.0)
+            assert (gone.status_code, gone.json()["state"]) == (200, "cancelled")
+            assert client.cancel(booking, 90.0).json() == gone.json()
+            assert client.get(f"bookings/{booking}").json() == gone.json()
+
+
 def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
     booked = client.book(0.0, "1", "4").json()["id"]
     client.event(500.0, "red", "position", corner="0")
