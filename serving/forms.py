@@ -153,7 +153,7 @@ def read_roles(content: Any) -> dict[str, Roles]:
 
 def _mend(form: type[BaseModel], problem: Any) -> str:
     if not problem["loc"]:
-        return f"give an object with the keys {', '.join(form.model_fields)}"
+        return f"give an object with the keys {', '.join(one.alias or name for name, one in form.model_fields.items())}"
     if problem["type"] == "extra_forbidden":
         return "no such key: remove it or correct its spelling"
     if problem["type"] == "missing":

@@ -176,12 +176,27 @@ class Gateway:
         """Whether trips can be booked."""
         return bool(self.desks)
 
-    async def listen(self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int) -> Events:
-        """Events of every site that a caller may read; see `Streams.subscribe`."""
+    async def listen(
+        self,
+        principal: Principal,
+        since: str | None,
+        allowed: Callable[[], bool],
+        last: int,
+        only: tuple[str, str] | None = None,
+    ) -> Events:
+        """Events of every site that a caller may read, or of one of these alone; see `Streams.subscribe`.
+
+        Raises:
+            NotServed: if there is no such site.
+        """
         assert self.streams is not None
-        return self.streams.subscribe(
-            principal.name, lambda *place: principal.may(Role.READ, *place), since, allowed, last
-        )
+        if only is not None:
+            self.find(*only)
+
+        def wanted(*place: str) -> bool:
+            return place == only if only is not None else principal.may(Role.READ, *place)
+
+        return self.streams.subscribe(principal.name, wanted, since, allowed, last)
 
     async def list_alarms(self, principal: Principal) -> AlarmsTold:
         """The alarms of the sites that a caller may read, and the rate of alarms."""
@@ -195,13 +210,14 @@ class Gateway:
         return self.alarms.find(number)
 
     async def acknowledge(self, number: int, who: str) -> Alarm:
-        """Acknowledge an alarm.
+        """Acknowledge an alarm; one that was acknowledged already stays as it is.
 
         Raises:
             NotServed: if it is not there any more.
         """
-        alarm = await self._seen_to("acknowledge", number, who)
-        self.find(alarm.system, alarm.site).change(who, "acknowledge", alarm.text, {"alarm": number})
+        alarm, new = cast("tuple[Alarm, bool]", await self._seen_to("acknowledge", number, who))
+        if new:
+            self.find(alarm.system, alarm.site).change(who, "acknowledge", alarm.text, {"alarm": number})
         return alarm
 
     async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
@@ -210,16 +226,16 @@ class Gateway:
         Raises:
             NotServed: if it is not there any more.
         """
-        alarm = await self._seen_to("shelve", number, who, reason, seconds)
+        alarm = cast("Alarm", await self._seen_to("shelve", number, who, reason, seconds))
         what = "shelve" if seconds else "unshelve"
         detail = {"alarm": number, "text": alarm.text, "seconds": seconds}
         self.find(alarm.system, alarm.site).change(who, what, reason or alarm.text, detail)
         return alarm
 
-    async def _seen_to(self, verb: str, number: int, *how: Any) -> Alarm:
+    async def _seen_to(self, verb: str, number: int, *how: Any) -> Any:
         """Call a method of the alarm watch in a thread, as it writes the book to disk."""
         try:
-            return cast("Alarm", await asyncio.to_thread(getattr(self.alarms, verb), number, *how))
+            return await asyncio.to_thread(getattr(self.alarms, verb), number, *how)
         except NoSuchAlarm:
             raise NotServed("alarm", str(number), []) from None
 

@@ -39,11 +39,10 @@ async def change_roles(service: SiteService, verb: str, change: RoleChange, who:
     roles = _changed(service.standing.crew.roles, verb, change)
     try:
         _check_unreplaced(service, change.policy)
-        saved = await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
+        return await apply_roles(service, roles, verb, change.reason, who, at_once=change.now or verb in AT_ONCE)
     except CityloopError as error:
         way_out = "; or promote another policy" if verb == "rollback" else ""
         raise ReadingError("policy", brief(change.policy or roles.champion), f"{error}{way_out}") from None
-    return policies(service, saved)
 
 
 def _check_asked(verb: str, change: RoleChange) -> None:
@@ -123,8 +122,9 @@ async def apply_roles(
     who: str,
     at_once: bool,
     configured: Roles | None = None,
-) -> bool:
-    """Apply roles, once their controllers have shown that they can decide; returns whether they could be saved.
+) -> Policies:
+    """Apply roles, once their controllers have shown that they can decide; returns the roles in force after this very
+    change, and whether they could be saved.
 
     ``configured`` are the roles of a configuration, where one asks for them.
     """
@@ -136,7 +136,8 @@ async def apply_roles(
         standing.take(roles, seats, at_once)
         standing.configured = configured or standing.configured
     service.change(who, what, reason, changed_roles(before, roles, seats.values()))
-    return await service.save()
+    told = policies(service)
+    return told.model_copy(update={"saved": await service.save()})
 
 
 async def configure(service: SiteService, roles: Roles) -> None:
@@ -218,7 +219,8 @@ async def release_override(service: SiteService, agent: str | None, who: str) ->
     await service.catch_up()
     gone = service.standing.overrides.release(agent)
     service.change(who, "release", "by hand", {"agents": gone})
-    return Overridden(overrides=dict(service.standing.overrides.now()), saved=await service.save())
+    left = dict(service.standing.overrides.now())
+    return Overridden(overrides=left, saved=await service.save())
 
 
 def check_override(service: SiteService, agent: str | None, command: Any) -> ByHand:

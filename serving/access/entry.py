@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from starlette.datastructures import Headers
+
 from serving.access.keys import KeyFile
 from serving.access.limits import Buckets
 from serving.access.principal import ANYBODY, AccessSettings, Principal
@@ -141,6 +143,10 @@ def credentials(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _credential(headers: Mapping[str, str]) -> str | None:
+    if isinstance(headers, Headers):
+        for name in ("authorization", "x-api-key"):
+            if len(headers.getlist(name)) > 1:
+                raise Unauthenticated(name, None, "it is there more than once: send one key alone")
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()

@@ -152,12 +152,13 @@ class AlarmWatch:
             return self.book.find(number).model_copy()
         return None
 
-    def acknowledge(self, number: int, who: str) -> Alarm:
-        """See `AlarmBook.acknowledge`."""
+    def acknowledge(self, number: int, who: str) -> tuple[Alarm, bool]:
+        """See `AlarmBook.acknowledge`; also whether nobody had before."""
         with self.lock:
+            new = self.book.find(number).state != "acknowledged"
             alarm = self.book.acknowledge(number, who, self._clock()).model_copy()
         self._write()
-        return alarm
+        return alarm, new
 
     def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
         """See `AlarmBook.shelve`."""

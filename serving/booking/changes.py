@@ -47,6 +47,6 @@ def over(roster: Roster, change: BookingChange, row: Row, state: str, when: floa
     note(change, row, {"state": state, "ended_at": when})
     if row["id"] in roster.slots:
         roster.forget(row["id"])
-    elif roster.is_past(row["duty"]):
+    elif row["duty"] is not None and roster.is_past(row["duty"]):
         change.plans.setdefault(row["duty"], [])  # nobody drives by it any more
     return views.booking(roster, row)

@@ -210,7 +210,7 @@ class Desk:
         passed_s, steady_s = now - self._looked[0], time.monotonic() - self._looked[1]
         self._looked = now, time.monotonic()
         if self.settings.clock == "caller" or passed_s < steady_s + DAY_S:
-            self._store.forget(now - self.settings.keep_days * DAY_S)
+            self._store.forget(now - self.settings.keep_days * DAY_S, 3600 * self.settings.ahead_h)
 
     def _write(self, request_id: str | None, asked: Any, at: datetime | None, decide: Decide) -> Answer:
         """Decide a request and store the answer; a repeated request gets its stored answer."""
@@ -307,12 +307,12 @@ class Desk:
         return views.booking(roster, row)
 
     def cancel(self, booking: str, at: datetime | None) -> Answer:
-        """Cancel a booking; whoever is aboard stays aboard."""
+        """Cancel a booking, also one that is stranded; whoever is aboard stays aboard."""
         self._refuse_time(at)
 
         def decide(roster: Roster, change: BookingChange, now: float) -> Any:
             row = self._row(roster, booking)
-            if row["state"] != "confirmed":
+            if row["state"] not in ("confirmed", "stranded"):
                 raise Conflict("booking", booking, f"it is {row['state']}: only who waits can cancel")
             r = roster.slots.get(booking)
             if r is not None:

@@ -13,6 +13,9 @@ from serving.booking.store import BookingChange, Row
 from serving.booking.wire import EventRequest
 from serving.refusals import Conflict, brief
 
+PLACED = ("position", "back", "break-began", "breakdown")
+"""Reports that may say where the vehicle is."""
+
 STATES = {WAITING: "confirmed", ABOARD: "aboard"}
 """State of a rider → of the booking."""
 
@@ -79,6 +82,10 @@ class VehicleReport:
         request, roster = self.request, self.roster
         if request.charge is not None and not roster.live.batteries.has(self.v):
             raise Unfit("charge", request.charge, f"{request.vehicle} has no range_km in the settings: leave it out")
+        if self._told_where() and request.kind not in PLACED:
+            name = "corner" if request.corner is not None else "x_m, y_m"
+            value = [request.x_m, request.y_m] if request.corner is None else request.corner
+            raise Unfit(name, value, f"{request.kind} says nothing of a place: report the position before")
         found = self._kind()()
         if request.charge is not None and self.when >= roster.seen[self.v]:
             roster.live.read(self.v, request.charge, self.when_s)
@@ -112,6 +119,10 @@ class VehicleReport:
         """Move the event after those that it follows from, if the vehicle's clock is slow."""
         if self.when < moment:
             self.when, self.when_s = moment, self.roster.calendar.to_s(moment)
+
+    def _told_where(self) -> bool:
+        request = self.request
+        return request.corner is not None or math.isfinite(request.x_m) or math.isfinite(request.y_m)
 
     def _where(self) -> int:
         request, places = self.request, self.roster.places
@@ -209,8 +220,7 @@ class VehicleReport:
         if self.when_s < first_s:
             iso = self.roster.calendar.iso(self.roster.calendar.to_time(first_s))
             raise Conflict("vehicle", vehicle, f"the break begins at {iso} at the earliest: wait")
-        told = self.request.corner is not None or math.isfinite(self.request.x_m)
-        live.begin_break(self.v, self._where() if told else int(live.fleet.at[self.v]), self.when_s)
+        live.begin_break(self.v, self._where() if self._told_where() else int(live.fleet.at[self.v]), self.when_s)
         return []
 
     def _break_ended(self) -> list[Row]:
@@ -225,6 +235,8 @@ class VehicleReport:
 
     def _breakdown(self) -> list[Row]:
         roster, found = self.roster, []
+        if self._told_where():  # who was aboard waits there
+            self._position()
         names = {r: name for name, r in roster.slots.items()}
         # Others set out now, however late it is heard of.
         now_s = roster.calendar.to_s(self.change.at)

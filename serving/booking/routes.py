@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from serving.access.principal import Role
 from serving.booking.places import Unfit
@@ -17,6 +17,7 @@ from serving.booking.wire import (
     Booked,
     BookRequest,
     EventRequest,
+    Moment,
     Point,
     Quote,
     QuoteRequest,
@@ -46,7 +47,7 @@ Sent = TypeVar("Sent", bound=BaseModel)
 READS = refused(401, 403, 404, 422, 429, 503)
 WRITES = refused(401, 403, 404, 409, 413, 422, 429, 503)
 
-TIME: TypeAdapter[datetime | None] = TypeAdapter(AwareDatetime | None)
+TIME: TypeAdapter[datetime | None] = TypeAdapter(Moment | None)
 
 
 def add_booking(app: FastAPI, gateway: Gateway) -> None:

@@ -383,8 +383,8 @@ class BookingStore:
         with self._reading() as db:
             return [dict(row) for row in db.execute(query).mappings()]
 
-    def forget(self, before: float) -> None:
-        """Delete bookings that were over before a moment."""
+    def forget(self, before: float, ahead_s: float) -> None:
+        """Delete bookings that were over before a moment, and answers that are older by ``ahead_s``, too."""
         with self._using(self._engine.begin) as db:  # where nothing is over this writes nothing, and shows nothing
             over = sql.delete(BOOKINGS).where(BOOKINGS.c.site == self.site, BOOKINGS.c.ended_at < before)
             planned = sql.select(STOPS.c.booking).where(STOPS.c.site == self.site)
@@ -392,8 +392,8 @@ class BookingStore:
             kept = sql.select(BOOKINGS.c.id).where(BOOKINGS.c.site == self.site)
             gone = sql.delete(HANDOVERS).where(HANDOVERS.c.site == self.site, HANDOVERS.c.booking.not_in(kept))
             db.execute(gone)
-            for table in (ANSWERS, EVENTS):
-                db.execute(sql.delete(table).where(table.c.site == self.site, table.c.at < before))
+            for table, until in ((ANSWERS, before - ahead_s), (EVENTS, before)):
+                db.execute(sql.delete(table).where(table.c.site == self.site, table.c.at < until))
 
     def close(self) -> None:
         """Close the connections."""

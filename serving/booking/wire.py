@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from serving.wire import Model
 
@@ -14,6 +16,17 @@ Id = Annotated[str, Field(min_length=1, max_length=96, pattern=r"^[\w.:-]+$")]
 
 Metres = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False, strict=True)]
 """Strict, as every number here: `true` is no party, and "60" no place."""
+
+
+def _iso(told: object) -> object:
+    """A number is no time, in quotes or not: whoever counts in other units would be misheard."""
+    if isinstance(told, datetime) or (isinstance(told, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", told, re.ASCII)):
+        return told
+    raise ValueError("give a time in ISO 8601 with an offset, 2026-11-27T08:00:00+08:00")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso)]
+"""A time that somebody sends."""
 
 
 class Point(Model):
@@ -28,10 +41,10 @@ class Trip(Model):
 
     origin: Annotated[str, Field(max_length=128)] | Point = Field(alias="from", description="a stop, or a place")
     destination: Annotated[str, Field(max_length=128)] | Point = Field(alias="to", description="a stop, or a place")
-    depart: AwareDatetime | None = Field(default=None, description="when the party sets out; now if it is not given")
+    depart: Moment | None = Field(default=None, description="when the party sets out; now if it is not given")
     party: int = Field(default=1, ge=1, le=1000, strict=True)
     wheelchairs: int = Field(default=0, ge=0, le=1000, strict=True)
-    at: AwareDatetime | None = Field(default=None, description="what time it is, where the caller's clock counts")
+    at: Moment | None = Field(default=None, description="what time it is, where the caller's clock counts")
 
 
 class QuoteRequest(Trip):
@@ -68,7 +81,8 @@ class EventRequest(Model):
     corner: str | None = Field(
         default=None,
         max_length=128,
-        description="position, back: where, or the point; break-began: if it is not where it should be",
+        description="position, back: where, or the point; break-began, breakdown: if it is not where it should be; "
+        "otherwise refused",
     )
     x_m: Metres = math.nan
     y_m: Metres = math.nan
@@ -80,7 +94,7 @@ class EventRequest(Model):
         strict=True,
         description="share of its range that is left, with whatever it reports; reckoned by the way if not given",
     )
-    at: AwareDatetime | None = Field(default=None, description="when it happened; now if it is not given")
+    at: Moment | None = Field(default=None, description="when it happened; now if it is not given")
 
 
 class Ends(Model):

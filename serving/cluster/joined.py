@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from serving.watch.streams import HEARTBEAT_S, Frame
+from serving.watch.streams import HEARTBEAT_S, Frame, read_place
 
 LOGGER = logging.getLogger("cityloop.serving")
 
@@ -17,6 +17,9 @@ SEPARATOR = ","
 
 ELSEWHERE = "0-0"
 """A place in no stream: a stream that is resumed from it reports a gap."""
+
+BEGINS = "begins"
+"""Kind of the first frame of a process's stream, which is told to nobody: its identifier is the place to go on from."""
 
 WAITING = 8
 """Batches that wait for a slow reader, over all processes; beyond this number processes wait, and report a gap."""
@@ -37,6 +40,9 @@ class JoinedEvents:
         count: of the streams.
         since: identifier of the last event that was seen; None: begin now.
         allowed: called at every sign of life; the stream ends if it returns false.
+
+    Raises:
+        ReadingError: if `since` is no identifier.
     """
 
     def __init__(
@@ -62,10 +68,14 @@ class JoinedEvents:
             try:
                 source = self._open(k, place)
                 async for frames in source:
+                    if frames and frames[0].kind == BEGINS:
+                        place = place or frames[0].id
+                        self._places[k] = self._places[k] or place
                     self._opened[k].set()
-                    if frames:  # signs of life are the joined stream's own
-                        await self._queue.put((k, frames))
-                        place = next((frame.id for frame in reversed(frames) if frame.id is not None), place)
+                    told = [frame for frame in frames if frame.kind != BEGINS]
+                    if told:  # signs of life are the joined stream's own
+                        await self._queue.put((k, told))
+                        place = next((frame.id for frame in reversed(told) if frame.id is not None), place)
             except Exception as error:
                 LOGGER.info("events: a process's stream ended (%s); it is asked again", type(error).__name__)
             finally:
@@ -104,7 +114,12 @@ class JoinedEvents:
         if frame.id is None:
             return frame
         self._places[k] = frame.id
-        return frame._replace(id=SEPARATOR.join(place or "" for place in self._places))
+        return frame._replace(id=self.place)
+
+    @property
+    def place(self) -> str:
+        """See `Events`; empty for a process that has not begun to tell anything."""
+        return SEPARATOR.join(place or "" for place in self._places)
 
     def close(self) -> None:
         """Listen no longer. May be called twice."""
@@ -114,8 +129,15 @@ class JoinedEvents:
 
 
 def places_of(since: str | None, count: int) -> list[str | None]:
-    """Places from which streams are to be resumed; None: the stream begins now."""
+    """Places from which streams are resumed; None: the stream begins now. An empty place counts as missed events.
+
+    Raises:
+        ReadingError: if it is no identifier.
+    """
     if not since:
         return [None] * count
     places = since.split(SEPARATOR)
-    return [place or None for place in places] if len(places) == count else [ELSEWHERE] * count
+    for place in places:
+        if place:
+            read_place(place)
+    return [place or ELSEWHERE for place in places] if len(places) == count else [ELSEWHERE] * count

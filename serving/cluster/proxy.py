@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("cityloop.serving")
 
+NAME = "cityloop"
+"""Of the application that has every address, and the beginning of the shards' names."""
+
 PEM = "CITYLOOP_TLS_PEM"
 """Environment variable: the file with certificate and key, for HAProxy."""
 
@@ -145,6 +148,15 @@ def changes() -> list[tuple[str, str]]:
             f"string '{orjson.dumps(NOBODY).decode()}'",
         ),
     ]
+    # A client over gRPC knows of no applications: whoever names none is answered by the one in front.
+    found.append(
+        (
+            "    # Route per-app on the `application` metadata that Ray Serve clients attach.\n",
+            "{%- for backend in grpc_backends if backend.app_name == '" + NAME + "' %}\n"
+            "    use_backend {{ backend.name }} unless { req.hdr(application) -m found }\n"
+            "{%- endfor %}\n",
+        )
+    )
     pem = os.environ.get(PEM)
     if pem:
         bind = "    bind {{ config.frontend_host }}:{{ config.frontend_port }}\n"

@@ -18,14 +18,12 @@ from serving.alarms.book import Alarm
 from serving.alarms.told import AlarmsTold
 from serving.build import Plan
 from serving.cluster.joined import JoinedEvents
+from serving.cluster.proxy import NAME
 from serving.gateway import Gateway
-from serving.refusals import Busy, NotServed
+from serving.refusals import Busy, NotServed, Refused
 from serving.tick.sites import SiteService
 from serving.watch.streams import MAX_EACH, MAX_SUBSCRIBERS
 from serving.wire import SystemSummary
-
-NAME = "cityloop"
-"""Name of the application, and the beginning of the shards' names."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Shard:
         plan: of its gateway.
         asks: application of each shard behind it → the shard's sites.
         books: whether trips can be booked at one of these.
+        waits_s: how long the slowest site of these may take to answer a tick.
     """
 
     name: str
@@ -44,6 +43,7 @@ class Shard:
     plan: Plan
     asks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     books: bool = False
+    waits_s: float = 0.0
 
 
 def shards_of(plan: Plan) -> list[Shard]:
@@ -59,13 +59,36 @@ def shards_of(plan: Plan) -> list[Shard]:
         shards.append(Shard(f"{NAME}-{key.replace('/', '-')}", f"/v1/{key}", part))
     asks = {shard.name: tuple(f"{site.system}/{site.name}" for _, site in shard.plan.places()) for shard in shards}
     books = any(config.booking is not None for config in plan.config.sites)
-    return [*shards, Shard(NAME, "/", plan.part(()), asks, books)]
+    waits_s = max(config.deadline_ms for config in plan.config.sites) / 1000.0 + ANSWERS_S
+    return [*shards, Shard(NAME, "/", plan.part(()), asks, books, waits_s)]
 
 
 ANSWERS_S = 1.0
 """Seconds for a shard to report its health. One that hangs, or is being replaced, must not make all look dead."""
 
 SILENT = "its process does not answer"
+
+
+@dataclass(frozen=True)
+class RefusedThere:
+    """What a shard refuses, as plain data: an exception would be logged where it comes from as a fault."""
+
+    status: int
+    field: str
+    value: object
+    mend: str
+    retry_after_s: float | None
+
+    @classmethod
+    def of(cls, error: Refused) -> RefusedThere:
+        """As data."""
+        return cls(error.status, error.field, error.value, error.mend, error.retry_after_s)
+
+    def refused(self) -> Refused:
+        """As it was."""
+        error = Refused(self.field, self.value, self.mend, retry_after_s=self.retry_after_s)
+        error.status = self.status
+        return error
 
 
 class Front(Gateway):
@@ -75,13 +98,20 @@ class Front(Gateway):
         gateway: without sites.
         shards: application of each shard → its sites.
         books: whether trips can be booked at one.
+        waits_s: how long the slowest site may take to answer a tick.
     """
 
     books = False
 
-    def __init__(self, gateway: Gateway, shards: Mapping[str, Sequence[str]], books: bool = False):
+    def __init__(
+        self,
+        gateway: Gateway,
+        shards: Mapping[str, Sequence[str]],
+        books: bool = False,
+        waits_s: float = ANSWERS_S,
+    ):
         super().__init__([], gateway.access, gateway.audit, metrics=gateway.metrics, sinks=gateway.sinks)
-        self._shards, self.books = shards, books
+        self._shards, self.books, self._waits_s = shards, books, waits_s
         self._listening: list[JoinedEvents] = []
 
     heard = rings = True  # by the shards
@@ -97,12 +127,44 @@ class Front(Gateway):
 
         return [serve.get_app_handle(name) for name in self._shards]
 
-    async def _ask(self, method: str, *args: Any) -> list[Any]:
-        asked = (getattr(handle, method).remote(*args) for handle in self._handles)
-        return list(await asyncio.gather(*asked))
+    def _shard_of(self, system: str, site: str) -> str:
+        """The shard that has a site.
 
-    async def _heard(self, method: str, *args: Any) -> dict[str, Any]:
-        """Shard → its answer, for those that answer in time."""
+        Raises:
+            NotServed: if none has.
+        """
+        found = next((name for name, refs in self._shards.items() if f"{system}/{site}" in refs), None)
+        if found is None:
+            self.find(system, site)
+        assert found is not None
+        return found
+
+    async def ask(self, what: str, system: str, site: str, *args: Any, within_s: float | None = None) -> Any:
+        """A site's answer over gRPC, which has one address for all sites; see `Replica.ask`.
+
+        Raises:
+            NotServed: if no shard has it.
+            Busy: if its shard does not answer in time.
+            Refused: as it says.
+        """
+        name = self._shard_of(system, site)
+        found = await self._heard("ask", what, system, site, *args, among=[name], within_s=within_s)
+        if name not in found:
+            raise Busy("service", None, f"{SILENT}: decide locally and ask again", retry_after_s=ANSWERS_S)
+        told = found[name]
+        if isinstance(told, RefusedThere):
+            raise told.refused()
+        return told
+
+    async def act(self, system: str, site: str, body: bytes, principal: Principal) -> dict[str, Any]:
+        """See `Gateway.act`."""
+        answer: dict[str, Any] = await self.ask("act", system, site, body, principal, within_s=self._waits_s)
+        return answer
+
+    async def _heard(
+        self, method: str, *args: Any, among: Sequence[str] | None = None, within_s: float | None = None
+    ) -> dict[str, Any]:
+        """Shard → its answer, of these shards (default: all) that answer in time."""
         from ray.exceptions import RayActorError
         from ray.serve.exceptions import RayServeException
 
@@ -110,10 +172,11 @@ class Front(Gateway):
 
         async def ask(name: str, handle: Any) -> None:
             with suppress(TimeoutError, RayActorError, RayServeException):
-                async with asyncio.timeout(ANSWERS_S):
+                async with asyncio.timeout(ANSWERS_S if within_s is None else within_s):
                     found[name] = await getattr(handle, method).remote(*args)
 
-        await asyncio.gather(*map(ask, self._shards, self._handles))
+        handles = zip(self._shards, self._handles, strict=True)
+        await asyncio.gather(*(ask(name, handle) for name, handle in handles if among is None or name in among))
         return {name: found[name] for name in self._shards if name in found}
 
     async def _all(self, method: str, *args: Any) -> list[Any]:
@@ -123,26 +186,37 @@ class Front(Gateway):
             Busy: if one does not answer in time.
         """
         found = await self._heard(method, *args)
+        self._check_whole(found)
+        return list(found.values())
+
+    def _check_whole(self, found: Mapping[str, Any]) -> None:
+        """Refuse an answer that would lack a shard."""
         if len(found) < len(self._shards):
             raise Busy("service", None, "one of its processes does not answer: ask again", retry_after_s=ANSWERS_S)
-        return list(found.values())
 
     def _silent(self, found: Mapping[str, Any]) -> dict[str, str]:
         """Sites of shards that do not answer → that fact."""
         return {ref: SILENT for name, refs in self._shards.items() if name not in found for ref in refs}
 
     async def listen(
-        self, principal: Principal, since: str | None, allowed: Callable[[], bool], last: int
+        self,
+        principal: Principal,
+        since: str | None,
+        allowed: Callable[[], bool],
+        last: int,
+        only: tuple[str, str] | None = None,
     ) -> JoinedEvents:
-        """See `Gateway.listen`: events of all shards, in the order of arrival."""
+        """See `Gateway.listen`: events of all shards, or of one site's shard, in the order of arrival."""
+        asked = list(self._shards) if only is None else [self._shard_of(*only)]
         self._listening = [one for one in self._listening if not one.closed]
         mine = sum(one.name == principal.name for one in self._listening)
         if len(self._listening) >= MAX_SUBSCRIBERS or mine >= MAX_EACH:
             raise Busy("streams", len(self._listening), "close one, or ask again later", retry_after_s=10.0)
-        handles = [handle.options(stream=True) for handle in self._handles]
+        of = dict(zip(self._shards, self._handles, strict=True))
+        handles = [of[name].options(stream=True) for name in asked]
 
         def open_(k: int, place: str | None) -> Any:
-            return handles[k].events.remote(principal, place, last)
+            return handles[k].events.remote(principal, place, last, only)
 
         events = JoinedEvents(principal.name, open_, len(handles), since, allowed)
         self._listening.append(events)
@@ -159,21 +233,40 @@ class Front(Gateway):
 
     async def alarm(self, number: int) -> Alarm | None:
         """See `Gateway.alarm`."""
-        return next((alarm for alarm in await self._ask("alarm", number) if alarm is not None), None)
+        found = await self._ringing(number)
+        return None if found is None else found[1]
+
+    async def _ringing(self, number: int) -> tuple[str, Alarm] | None:
+        """An alarm and the shard that has it; None if it is not there.
+
+        Raises:
+            Busy: if it may be with one that does not answer.
+        """
+        found: dict[str, Alarm | None] = await self._heard("alarm", number)
+        for name, alarm in found.items():
+            if alarm is not None:
+                return name, alarm
+        self._check_whole(found)
+        return None
 
     async def acknowledge(self, number: int, who: str) -> Alarm:
         """See `Gateway.acknowledge`."""
-        return self._one(number, await self._ask("acknowledge", number, who))
+        return await self._there("acknowledge", number, who)
 
     async def shelve(self, number: int, who: str, reason: str, seconds: float) -> Alarm:
         """See `Gateway.shelve`."""
-        return self._one(number, await self._ask("shelve", number, who, reason, seconds))
+        return await self._there("shelve", number, who, reason, seconds)
 
-    def _one(self, number: int, found: Sequence[Alarm | None]) -> Alarm:
-        for alarm in found:
-            if alarm is not None:
-                return alarm
-        raise NotServed("alarm", str(number), [])
+    async def _there(self, verb: str, number: int, *how: Any) -> Alarm:
+        """Do something to an alarm, where it is: no other shard need answer."""
+        found = await self._ringing(number)
+        told = {} if found is None else await self._heard(verb, number, *how, among=[found[0]])
+        if found is not None and not told:
+            raise Busy("alarm", number, f"{SILENT}: ask again", retry_after_s=ANSWERS_S)
+        alarm: Alarm | None = next(iter(told.values()), None)
+        if alarm is None:
+            raise NotServed("alarm", str(number), [])
+        return alarm
 
     async def health(self) -> dict[str, Any]:
         """See `Gateway.health`."""

@@ -187,13 +187,18 @@ def _add_alarms(app: FastAPI, gateway: Gateway) -> None:
         listed = await gateway.list_alarms(gateway.access.authenticate(request.headers))
         return as_model(AlarmList(alarms=listed.alarms, rate=listed.rate, course=listed.course))
 
-    @app.post("/v1/alarms/{number}/acknowledge", response_model=Alarm, responses=WRITES)
+    @app.post("/v1/alarms/{number}/acknowledge", response_model=Alarm, responses=WRITES | refused(503))
     async def acknowledge(number: int, request: Request) -> Response:
         """Somebody has seen it."""
         principal = await enter(number, request)
         return as_model(await gateway.acknowledge(number, principal.name))
 
-    @app.post("/v1/alarms/{number}/shelve", response_model=Alarm, responses=WRITES, openapi_extra=takes(Shelf))
+    @app.post(
+        "/v1/alarms/{number}/shelve",
+        response_model=Alarm,
+        responses=WRITES | refused(503),
+        openapi_extra=takes(Shelf),
+    )
     async def shelve(number: int, request: Request) -> Response:
         """Keep it out of sight for a time, a shift at most."""
         principal = await enter(number, request)

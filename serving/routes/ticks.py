@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import orjson
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envs.core.errors import ReadingError
@@ -50,7 +51,9 @@ class Ticks:
             return
         scope["route"] = ROUTE
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        answer = await answer_tick(self.gateway, *place, headers, receive)
+        # Where a name is there more than once, whoever asks who that is has to see it.
+        told = headers if len(headers) == len(scope["headers"]) else Headers(scope=scope)
+        answer = await answer_tick(self.gateway, *place, told, receive)
         if answer is None:
             return
         status, more, body = answer

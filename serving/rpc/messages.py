@@ -23,7 +23,8 @@ def body_of(request: pb.ActRequest) -> bytes:
     Raises:
         ReadingError: if a value is infinite, which JSON cannot say.
     """
-    readings = {name: list(column.values) for name, column in request.readings.items()}
+    # Protobuf's maps have no order: the same tick sent again is to be the same body.
+    readings = {name: list(request.readings[name].values) for name in sorted(request.readings)}
     for name, values in readings.items():
         if math.inf in values or -math.inf in values:
             raise ReadingError(f"readings.{name}", "infinite", "give a number, or NaN where the sensor is silent")
@@ -33,7 +34,7 @@ def body_of(request: pb.ActRequest) -> bytes:
     if request.HasField("episode"):
         content["episode"] = request.episode
     if request.ages_s:
-        content["ages_s"] = dict(request.ages_s)
+        content["ages_s"] = dict(sorted(request.ages_s.items()))
     return orjson.dumps(content)
 
 

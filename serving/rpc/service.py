@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
 import grpc
+from starlette.datastructures import Headers
 
 from envs.core.errors import CityloopError, ReadingError
 from serving.access.entry import credentials
 from serving.access.principal import Principal, Role
+from serving.forms import SiteStanding
 from serving.gateway import Gateway
 from serving.operations import standing_of
 from serving.refusals import Refused, Unprocessable, brief, retry_after
@@ -22,6 +24,7 @@ from serving.routes.service import readable_by
 from serving.routes.sites import info_of
 from serving.rpc import cityloop_pb2 as pb
 from serving.rpc.messages import answer_of, body_of, problem_of
+from serving.wire import SiteInfo
 
 LOGGER = logging.getLogger("cityloop.serving")
 
@@ -91,13 +94,21 @@ class Rpc:
                 self.gateway.enter(headers, Role.ACT, tick.system, tick.site)
                 yield await self._act(tick, principal)
             except Exception as error:
-                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(_as_refusal(error)))
+                yield pb.ActAnswer(tick=tick.tick, time_s=tick.time_s, error=problem_of(as_refusal(error)))
+
+    async def info(self, system: str, site: str) -> SiteInfo:
+        """Facts of a site that a client needs."""
+        return info_of(self.gateway.find(system, site))
+
+    async def standing(self, system: str, site: str) -> SiteStanding:
+        """Roles, overrides and rollback of a site."""
+        return standing_of(self.gateway.find(system, site))
 
     async def Info(self, request: pb.SiteRequest, grpc_context: Context) -> pb.SiteInfo:
         """What a client needs to know of a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            info = info_of(self.gateway.find(request.system, request.site))
+            info = await self.info(request.system, request.site)
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.SiteInfo()
@@ -114,7 +125,7 @@ class Rpc:
         """How things stand at a site."""
         try:
             self.gateway.enter(_headers(grpc_context), Role.READ, request.system, request.site)
-            return pb.Json(json=standing_of(self.gateway.find(request.system, request.site)).model_dump_json())
+            return pb.Json(json=(await self.standing(request.system, request.site)).model_dump_json())
         except Exception as error:
             _refuse(grpc_context, error)
             return pb.Json()
@@ -138,11 +149,7 @@ class Rpc:
     async def _subscribe(self, request: pb.EventsRequest, context: Context) -> Any:
         """Events of one site, or of all that the key may read, wherever their processes are."""
         gateway, headers, one = self.gateway, credentials(_headers(context)), (request.system, request.site)
-        if any(one):
-            principal = gateway.enter(headers, Role.READ, *one)
-            gateway.find(*one)
-        else:
-            principal = gateway.access.authenticate(headers)
+        principal = gateway.enter(headers, Role.READ, *one) if any(one) else gateway.access.authenticate(headers)
         if not gateway.heard:
             raise CityloopError("this service has no streams: start it with them")
         since = request.since or None
@@ -150,10 +157,7 @@ class Rpc:
         def same() -> bool:
             return gateway.access.same(headers, principal)
 
-        if not any(one):
-            return await gateway.listen(principal, since, same, 0)
-        assert gateway.streams is not None  # it has a site
-        return gateway.streams.subscribe(principal.name, lambda *place: place == one, since, same)
+        return await gateway.listen(principal, since, same, 0, one if any(one) else None)
 
     async def Health(self, request: pb.HealthRequest, grpc_context: Context) -> pb.HealthAnswer:
         """Whether the service can be relied on; where the fallback decides, to those with a key."""
@@ -167,11 +171,12 @@ class Rpc:
             return pb.HealthAnswer()
 
 
-def _headers(context: Context) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+def _headers(context: Context) -> Headers:
+    told = ((key, value) for key, value in context.invocation_metadata() if isinstance(value, str))
+    return Headers(raw=[(key.encode("latin-1"), value.encode("latin-1", "replace")) for key, value in told])
 
 
-def _as_refusal(error: Exception) -> Refused:
+def as_refusal(error: Exception) -> Refused:
     """An error as a refusal; an unforeseen error goes to the log, and its text is not sent."""
     if isinstance(error, Refused):
         return error
@@ -187,7 +192,7 @@ def _as_refusal(error: Exception) -> Refused:
 
 def _refuse(context: Context, error: Exception) -> None:
     """End a call with the status of an error."""
-    refusal = _as_refusal(error)
+    refusal = as_refusal(error)
     context.set_code(CODES.get(refusal.status, grpc.StatusCode.INTERNAL))
     context.set_details(f"{refusal.field} is {refusal.value!r}: {refusal.mend}")
     if refusal.retry_after_s is not None:

@@ -229,10 +229,12 @@ class Streams:
         """Place of a subscriber: the era, and the number if it is of this one."""
         if not since:
             return None, None
-        era, _, digits = since.partition("-")
-        if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
-            raise ReadingError("Last-Event-ID", since[:40], "give the id of an event, or none")
-        return era, min(int(digits), self._last) if era == self._era else None
+        era, number = read_place(since)
+        return era, min(number, self._last) if era == self._era else None
+
+    def place(self, number: int) -> str:
+        """The identifier of an event, to go on from."""
+        return f"{self._era}-{number}"
 
     def collect(self, wanted: Callable[[str, str], bool], number: int) -> tuple[list[Frame], int]:
         """Events that a subscriber has not seen, as many as are sent at once, and the number of the last."""
@@ -260,8 +262,7 @@ class Streams:
     def _framed(self, entry: _Entry) -> Frame:
         if entry.frame is None:
             assert entry.event is not None
-            ident = f"{self._era}-{entry.number}"
-            entry.frame = _frame(ident, entry.kind, self._as_sent(entry.event))
+            entry.frame = _frame(self.place(entry.number), entry.kind, self._as_sent(entry.event))
             entry.event = None
         return entry.frame
 
@@ -291,8 +292,25 @@ class Streams:
             one.ring()
 
 
+def read_place(since: str) -> tuple[str, int]:
+    """The era of an identifier, and its number in it.
+
+    Raises:
+        ReadingError: if it is none.
+    """
+    era, _, digits = since.partition("-")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
+        raise ReadingError("Last-Event-ID", since[:40], "give the id of an event, or none")
+    return era, int(digits)
+
+
 class Events(Protocol):
     """Events as they happen: iterate over it, and close it."""
+
+    @property
+    def place(self) -> str:
+        """Identifier of the last event that was told, or after which it began."""
+        ...
 
     def __aiter__(self) -> Events: ...
 
@@ -322,6 +340,11 @@ class Subscription:
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._bell = asyncio.Event()
         self._checked = time.monotonic()
+
+    @property
+    def place(self) -> str:
+        """See `Events`."""
+        return self._streams.place(self._number)
 
     def ring(self) -> None:
         """Wake the subscriber; to be called from any thread."""

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import yaml
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from envs import CityloopError
 from serving.access.principal import ANYBODY
+from serving.alarms.book import Alarm
 from serving.build import Plan
 from serving.cluster.deploy import build, serve_config, write_serve_config
 from serving.cluster.machine import OwnFolder, check_files, connections
@@ -33,7 +35,9 @@ from serving.cluster.replica import Replica, user_config
 from serving.cluster.shards import SILENT, Front, joined, shards_of
 from serving.config import ServiceConfig, Tls
 from serving.gateway import Gateway
-from serving.refusals import Busy
+from serving.refusals import Busy, NotServed
+from serving.rpc import cityloop_pb2 as pb
+from serving.rpc.cityloop_pb2_grpc import CityloopStub
 from serving.run import ServeHandle, _next
 from tests.serving.plants import GRID, body_of, grid, tick_of
 from tests.serving.running import running
@@ -121,6 +125,47 @@ def test_a_shard_that_does_not_answer_is_told_of_and_keeps_nobody_waiting(monkey
     for part in (front.summaries(), front.list_alarms(ANYBODY)):  # that would look like the whole
         with pytest.raises(Busy, match="one of its processes does not answer"):
             asyncio.run(part)
+
+
+def test_alarms_are_seen_to_while_another_shard_hangs_or_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import RayActorError
+
+    rang = Alarm(id=2, system="s", site="b", key="k", priority="low", text="", incident=2, raised_s=0.0)
+    asked: list[tuple[str, str]] = []
+
+    class Handle:
+        def __init__(self, name: str, answer: Callable[[int], Any]):
+            self._name, self._answer = name, answer
+
+        def __getattr__(self, method: str) -> Any:
+            async def remote(number: int, *_: Any) -> Any:
+                asked.append((self._name, method))
+                return await self._answer(number)
+
+            return SimpleNamespace(remote=remote)
+
+    async def well(number: int) -> Alarm | None:
+        return rang if number == rang.id else None
+
+    async def hangs(_: int) -> None:
+        await asyncio.Event().wait()
+
+    async def dead(_: int) -> None:
+        raise RayActorError
+
+    front = Front(Gateway([]), {"a": ("s/a",), "b": ("s/b",), "c": ("s/c",)})
+    front._handles = [Handle("a", hangs), Handle("b", well), Handle("c", dead)]
+    monkeypatch.setattr("serving.cluster.shards.ANSWERS_S", 0.01)
+    assert asyncio.run(front.alarm(2)) == rang
+    assert asyncio.run(front.acknowledge(2, "ana")) == rang
+    assert asyncio.run(front.shelve(2, "ana", "seen to", 60.0)) == rang
+    assert {one for one in asked if one[1] != "alarm"} == {("b", "acknowledge"), ("b", "shelve")}
+    for part in (front.alarm(3), front.acknowledge(3, "ana"), front.shelve(3, "ana", "", 0.0)):
+        with pytest.raises(Busy, match="one of its processes does not answer"):
+            asyncio.run(part)
+    front._handles = [Handle(name, well) for name in "abc"]
+    with pytest.raises(NotServed):
+        asyncio.run(front.acknowledge(3, "ana"))
 
 
 def test_ray_s_controller_is_asked_once_where_the_shards_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,8 +425,10 @@ def certify(tls: Tls, days: tuple[int, int]) -> None:
 
 @pytest.mark.slow
 def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_path: Path) -> None:
+    port, rpc = free_ports(2)
     content = {
-        "port": free_ports(1)[0],
+        "port": port,
+        "grpc_port": rpc,
         "state": tmp_path / "state",
         "shards": "site",
         "tls": {"certificate": tls.certificate, "key": tls.key},
@@ -409,6 +456,14 @@ def test_shards_over_tls_have_one_address_and_outlive_a_restart(tls: Tls, tmp_pa
                 assert http.post("/v1/drainage/theta/policies/demote", json={"reason": "seen"}).status_code == 200
             answer = http.post(f"{base}/act", content=body_of(tick_of(site))).json()
             assert answer["controller"] == champion
+            with grpc.insecure_channel(f"127.0.0.1:{rpc}") as channel:  # which is told of no application
+                stub = CityloopStub(channel)
+                assert stub.Health(pb.HealthRequest(), timeout=30).sites.keys() == {GRID, "drainage/theta"}
+                for place in ({"system": site.system, "site": site.name}, {"system": "drainage", "site": "theta"}):
+                    assert stub.Info(pb.SiteRequest(**place), timeout=30).site == place["site"]
+                with pytest.raises(grpc.RpcError) as caught:
+                    stub.Act(pb.ActRequest(system="drainage", site="theta"), timeout=30)
+                assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             if champion == "max-pressure":
                 body = {"policy": "greedy", "reason": "test"}
                 assert http.post(f"{base}/policies/promote", json=body).json()["saved"]

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from envs.core.conditions import Condition
+from envs.core.errors import ReadingError
 from serving.alarms.book import AlarmBook
 from serving.alarms.told import AlarmsTold
 from serving.cluster import joined
-from serving.cluster.joined import ELSEWHERE, JoinedEvents, places_of
+from serving.cluster.joined import BEGINS, ELSEWHERE, JoinedEvents, places_of
 from serving.watch.streams import Frame
 
 
@@ -105,8 +106,38 @@ def test_who_may_listen_no_longer_is_told_nothing_more(monkeypatch: pytest.Monke
 
 def test_a_place_of_another_arrangement_is_nobodys() -> None:
     assert places_of(None, 2) == [None, None]
-    assert places_of("a-1,", 2) == ["a-1", None]
+    assert places_of("a-1,", 2) == ["a-1", ELSEWHERE]
     assert places_of("a-1", 2) == [ELSEWHERE, ELSEWHERE]
+
+
+@pytest.mark.parametrize("since", ["bogus", "a,b,c", "a-1,b", "a-1,b-x"])
+def test_what_is_no_place_is_refused(since: str) -> None:
+    with pytest.raises(ReadingError, match="Last-Event-ID"):
+        places_of(since, 2)
+
+
+def test_a_process_that_has_told_nothing_yet_has_a_place_to_go_on_from() -> None:
+    asked: list[tuple[int, str | None]] = []
+    told = {0: [[Frame("a-4", BEGINS, b"")], [frame("a-5")]], 1: [[Frame("b-7", BEGINS, b"")]]}
+
+    def open_(k: int, place: str | None) -> Source:
+        asked.append((k, place))
+        return Source(*told[k])
+
+    async def listen(since: str | None) -> str:
+        events = JoinedEvents("ana", open_, 2, since, lambda: True)
+        try:
+            await events.opened()
+            (found,) = await heard(events, 1)
+            assert found.id is not None
+            return found.id
+        finally:
+            events.close()
+
+    since = asyncio.run(listen(None))
+    assert since == "a-5,b-7"
+    asyncio.run(listen(since))
+    assert asked == [(0, None), (1, None), (0, "a-5"), (1, "b-7")]
 
 
 def test_alarms_of_two_processes_have_numbers_of_their_own_and_one_order() -> None:

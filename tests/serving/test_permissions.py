@@ -20,7 +20,7 @@ from serving.app import create_app
 from serving.cluster.shards import Front
 from serving.gateway import Gateway
 from serving.refusals import Unauthenticated
-from tests.serving.operators import BASE, HOME, Clock, ask, failing, http
+from tests.serving.operators import BASE, HOME, Book, Clock, ask, failing, http
 from tests.serving.plants import Stub, body_of, service, tick_of
 
 
@@ -104,6 +104,19 @@ def test_seeing_to_an_alarm_is_one_request_of_somebody_who_may(
     assert statuses == [status, 429]
 
 
+def test_an_alarm_that_was_acknowledged_is_no_change_once_more(site: Site) -> None:
+    watch, book = AlarmWatch([site]), Book()
+    with watch.lock:
+        watch.book.hold(site.system, site.name, {"full": Condition("full", "high", "it is full")}, 0.0)
+    gateway = Gateway([service(site, sinks=[book])], alarms=watch)
+    with closing(watch), TestClient(create_app(gateway), HOME) as client:
+        told = [client.post("/v1/alarms/1/acknowledge") for _ in range(2)]
+        assert [answer.status_code for answer in told] == [200, 200]
+        assert told[0].json() == told[1].json()
+        gateway.settle()
+    assert book.changes() == [("anonymous", "acknowledge")]
+
+
 def test_an_alarm_is_shelved_for_a_reason_and_brought_back_without(site: Site) -> None:
     watch = AlarmWatch([site])
     with watch.lock:
@@ -125,6 +138,23 @@ def test_who_asks_is_looked_at_before_what_they_ask_for(site: Site, tmp_path: Pa
     assert client.post(address).status_code == 401
     statuses = [client.post(address, headers={"x-api-key": key}).status_code for _ in range(2)]
     assert statuses == [422, 429], "and it counts"
+
+
+@pytest.mark.parametrize("path", ["act", "overrides/check"])
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
+def test_two_keys_in_one_request_are_refused(site: Site, tmp_path: Path, path: str, name: str) -> None:
+    """Whichever of them counted, a proxy in between may have let in the other."""
+    keys = [create_key(tmp_path / "keys.json", who, [Grant(role=Role.ACT)])[0] for who in ("ana", "ben")]
+    gateway = Gateway([service(site)], Access(AccessSettings(keys=tmp_path / "keys.json")))
+    client = TestClient(create_app(gateway), HOME)
+    told = [(name, key if name == "X-API-Key" else f"Bearer {key}") for key in keys]
+    refused = client.post(f"/v1/{site.system}/{site.name}/{path}", headers=told, content=b"{}")
+    assert (refused.status_code, refused.json()["error"]["field"]) == (401, name.lower())
+    assert "more than once" in refused.json()["error"]["mend"]
+    one = client.post(
+        f"/v1/{site.system}/{site.name}/{path}", headers=[*told[:1], ("x-a", "1"), ("x-a", "2")], content=b"{}"
+    )
+    assert one.status_code == 422, "of all other headers there may be several"
 
 
 def test_health_shows_nothing_of_the_city_to_those_without_a_key(site: Site) -> None:

@@ -16,11 +16,51 @@ from serving.charge.state import StateStore
 from serving.collaborators import Looked
 from serving.config import SiteConfig
 from serving.events import Decision, Shadowed, SiteChange
+from serving.forms import Overridden, OverrideRequest, RoleChange
+from serving.operations import change_roles, put_override, release_override
 from serving.tick.sites import SiteService
 from serving.wire import Tick
 from tests.serving.bundles import bundle, model
 from tests.serving.operators import BASE, Book, ask, change, failing, http
 from tests.serving.plants import GRID, Stub, body_of, service, tick_of, wish
+
+
+def test_who_changes_roles_is_told_of_theirs_though_others_follow_while_they_are_saved(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = service(site)
+    others = [RoleChange(policy="greedy", reason="another")]
+
+    async def save() -> bool:
+        if others:
+            await change_roles(one, "promote", others.pop(), "ben")
+        return True
+
+    monkeypatch.setattr(one, "save", save)
+    told = asyncio.run(change_roles(one, "promote", RoleChange(policy="policy", reason="test"), "ana"))
+    assert (told.roles.champion, told.saved) == ("policy", True)
+    assert one.standing.crew.roles.champion == "greedy"
+
+
+def test_who_releases_a_command_is_told_of_what_is_left_though_others_follow(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, (first, *_) = service(site), site.agents
+    asked = OverrideRequest(command=0, reason="test", expires_s=60.0)
+    others = [first]
+
+    async def run() -> Overridden:
+        await put_override(one, first, asked, "ana")
+        monkeypatch.setattr(one, "save", save)
+        return await release_override(one, first, "ana")
+
+    async def save() -> bool:
+        if others:
+            await put_override(one, others.pop(), asked, "ben")
+        return True
+
+    assert asyncio.run(run()).overrides == {}
+    assert first in one.standing.overrides.now()
 
 
 def test_a_policy_is_promoted_and_rolled_back_between_two_ticks(site: Site, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from serving.access.entry import Access
 from serving.access.keys import create_key, revoke_key
 from serving.access.principal import AccessSettings, Grant, Role
 from serving.cluster.joined import JoinedEvents
+from serving.cluster.replica import Replica
 from serving.cluster.shards import Front
 from serving.gateway import Gateway
 from serving.rpc import cityloop_pb2 as pb
@@ -82,8 +83,9 @@ def columns_of(readings: dict[str, list[Any]]) -> dict[str, pb.Column]:
 
 
 def request(site: Site, tick: int = 0, **readings: Any) -> pb.ActRequest:
-    columns = columns_of(tick_of(site)["readings"] | readings)
-    return pb.ActRequest(**HERE, tick=tick, time_s=5.0 * tick, readings=columns)
+    tick_ = tick_of(site) if site.system == "intersections" else example_tick(site)
+    columns = columns_of(tick_["readings"] | readings)
+    return pb.ActRequest(system=site.system, site=site.name, tick=tick, time_s=5.0 * tick, readings=columns)
 
 
 async def code_of(call: Any) -> tuple[grpc.StatusCode, str]:
@@ -127,6 +129,23 @@ def test_a_tick_in_protobuf_is_the_tick_in_json(ref: str) -> None:
     assert (parsed.tick, parsed.time_s, parsed.deadline_ms, parsed.episode) == (7, 1.5, 20.0, "storm")
     for name, values in expected.readings.items():
         assert parsed.readings[name].tobytes() == values.tobytes()
+
+
+async def test_the_order_of_columns_makes_no_other_tick(site: Site) -> None:
+    first = request(site, 1)
+    first.ages_s.update({"green_s": 1.0, "stage": 2.0})
+    again = b"".join(
+        pb.ActRequest(readings={name: first.readings[name]}).SerializeToString()
+        for name in sorted(first.readings, reverse=True)
+    )
+    rest = pb.ActRequest(tick=first.tick, time_s=first.time_s, **HERE).SerializeToString()
+    ages = b"".join(
+        pb.ActRequest(ages_s={name: first.ages_s[name]}).SerializeToString() for name in ("stage", "green_s")
+    )
+    other = pb.ActRequest.FromString(again + ages + rest)
+    assert body_of(first) == body_of(other)
+    async with served(site) as stub:
+        assert await stub.Act(first) == await stub.Act(other)
 
 
 async def test_silent_sensors_and_infinities(site: Site) -> None:
@@ -204,7 +223,7 @@ async def test_in_front_of_processes_the_events_of_all_of_them_are_streamed(monk
     front = Front(Gateway([]), {"one": (), "two": ()})
     sources = [Source([Frame("a-1", "decision", b"{}")], [Frame("a-2", "alarm", b"{}")]), Source()]
 
-    async def listen(_: Any, since: str | None, allowed: Callable[[], bool], last: int) -> JoinedEvents:
+    async def listen(_: Any, since: str | None, allowed: Callable[[], bool], last: int, only: None) -> JoinedEvents:
         return JoinedEvents("ana", lambda k, _: sources[k], len(sources), since, allowed)
 
     monkeypatch.setattr(front, "listen", listen)
@@ -212,6 +231,78 @@ async def test_in_front_of_processes_the_events_of_all_of_them_are_streamed(monk
         events = stub.Events(pb.EventsRequest())
         assert [(await events.read()).kind for _ in range(2)] == ["decision", "alarm"]
         events.cancel()
+
+
+class Handle:
+    """Calls a process as Ray's handle does."""
+
+    def __init__(self, of: Any):
+        self._of = of
+
+    def options(self, stream: bool) -> Handle:
+        return self
+
+    def __getattr__(self, method: str) -> Any:
+        def remote(*args: Any) -> Any:
+            answer = getattr(self._of, method)(*args)
+            return answer if hasattr(answer, "__await__") else Stream(answer)
+
+        return SimpleNamespace(remote=remote)
+
+
+class Stream:
+    """A stream as Ray's handle has it."""
+
+    def __init__(self, frames: AsyncIterator[Any]):
+        self._frames = frames
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._frames
+
+    def cancel(self) -> None:
+        """The one who reads it has cancelled already."""
+
+
+class Process(Replica):
+    """A process without Ray."""
+
+    def __init__(self, gateway: Gateway):
+        self.gateway = gateway
+
+    def __del__(self) -> None:
+        """The test owns its gateway."""
+
+
+class Spread(Served, Process):
+    """A process that serves gRPC."""
+
+
+async def test_in_front_of_processes_every_method_reaches_every_site(site: Site) -> None:
+    other = get_system("drainage").load_site(load_scenario("drainage/theta"))
+    parts = [
+        Gateway([service(one, sinks=[streams])], streams=streams) for one in (site, other) for streams in [Streams()]
+    ]
+    front = Front(
+        Gateway([]), {name: (f"{one.system}/{one.name}",) for name, one in (("a", site), ("b", other))}, waits_s=60.0
+    )
+    front._handles = [Handle(Process(part)) for part in parts]
+    async with Spread(front) as stub:
+        assert (await stub.Health(pb.HealthRequest())).status == "ok"
+        for one in (site, other):
+            place = {"system": one.system, "site": one.name}
+            events = stub.Events(pb.EventsRequest(**place, since="00000000-0"))
+            assert (await events.read()).kind == "gap"
+            assert (await stub.Act(request(one, 1))).tick == 1
+            assert [answer.tick async for answer in stub.Loop(iter([request(one, 2)]))] == [2]
+            info = await stub.Info(pb.SiteRequest(**place))
+            assert (info.site, info.site_hash) == (one.name, one.hash)
+            assert orjson.loads((await stub.State(pb.SiteRequest(**place))).json)["last"]["tick"] == 2
+            assert [orjson.loads((await events.read()).json)["tick"] for _ in range(2)] == [1, 2]
+            events.cancel()
+            code, words = await code_of(stub.Act(pb.ActRequest(**place, tick=3)))
+            assert (code, "readings" in words) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+        for call in (stub.Info, stub.State):
+            assert (await code_of(call(pb.SiteRequest(system="tides", site="x"))))[0] == grpc.StatusCode.NOT_FOUND
 
 
 class TestWhoMay:

@@ -276,6 +276,21 @@ def test_nothing_is_kept_that_could_tell_who_or_where_from(tmp_path: Path) -> No
     assert b"77.25" not in kept
 
 
+def test_a_body_that_is_no_object_is_told_the_keys_as_they_are_sent(client: Client) -> None:
+    mend = client.http.post(f"{client.base}/quotes", json=[1]).json()["error"]["mend"]
+    assert mend == "give an object with the keys from, to, depart, party, wheelchairs, at, offers"
+
+
+@pytest.mark.parametrize("told", [1764230000, 1764230000.5, True, "1764230000", "2026-03-02T08:00:00", "2026-03-02"])
+def test_a_time_is_a_date_with_an_offset_and_no_number(client: Client, told: Any) -> None:
+    trip = {"from": "1", "to": "4"}
+    assert refusal(client.post("quotes", **trip, depart=told)) == (422, "depart", told)
+    assert refusal(client.post("quotes", **trip, at=told)) == (422, "at", told)
+    assert refusal(client.post("events", vehicle="red", kind="breakdown", at=told)) == (422, "at", told)
+    asked = client.http.delete(f"{client.base}/bookings/x", params={"at": str(told)})
+    assert refusal(asked) == (422, "at", str(told))
+
+
 def test_what_is_long_over_is_deleted(tmp_path: Path) -> None:
     with desk(tmp_path, keep_days=1.0) as one:
         client = Client(one)
@@ -286,6 +301,17 @@ def test_what_is_long_over_is_deleted(tmp_path: Path) -> None:
             assert client.event(days * 86400.0, "red", "position", corner="0").status_code == 200
         assert refusal(client.get(f"bookings/{booked}"))[0] == 404
         assert one._store.events() == []
+
+
+def test_a_request_is_known_while_its_trip_is_to_come(tmp_path: Path) -> None:
+    with desk(tmp_path, keep_days=1.0, ahead_h=240.0) as one:
+        client = Client(one)
+        trip = {"request_id": "a1", "depart": at(9 * 86400.0)}
+        booked = client.book(0.0, "1", "4", **trip).json()["id"]
+        for days in (0.9, 1.8, 2.7):
+            assert client.event(days * 86400.0, "red", "position", corner="0").status_code == 200
+        assert client.book(2.8 * 86400.0, "1", "4", **trip).json()["id"] == booked
+        assert refusal(client.book(2.8 * 86400.0, "1", "3", **trip))[:2] == (409, "request_id")
 
 
 def test_no_message_takes_time_so_far_that_bookings_are_forgotten(client: Client) -> None:

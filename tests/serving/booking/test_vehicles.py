@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,41 @@ def test_a_breakdown_hands_riders_over(client: Client) -> None:
     }
     again = client.get(f"bookings/{rides}").json()
     assert since(again["pickup"]["happened"]) == 0, "when the rider boarded first"
+
+
+def test_a_breakdown_says_where_riders_are_to_be_fetched(client: Client) -> None:
+    rides = client.book(0.0, "0", "5").json()["id"]
+    client.event(15.0, "red", "boarded", booking=rides)
+    assert refusal(client.event(120.0, "red", "breakdown", corner="nowhere")) == (422, "corner", "nowhere")
+    found = client.event(120.0, "red", "breakdown", corner="4").json()
+    assert (found["vehicle"]["corner"], found["vehicle"]["out_of_service"]) == ("4", True)
+    plan = client.get("vehicles/blue").json()["plan"]
+    assert [(stop["do"], stop["stop"]) for stop in plan if stop["booking"] == rides] == [
+        ("pick up", "4"),
+        ("drop off", "5"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["boarded", "alighted", "no-show", "plugged-in", "unplugged", "break-ended"])
+@pytest.mark.parametrize("place", [{"corner": "1"}, {"corner": "nowhere"}, {"x_m": 1.0, "y_m": 2.0}, {"y_m": 2.0}])
+def test_a_place_that_counts_for_nothing_is_refused(client: Client, kind: str, place: dict[str, Any]) -> None:
+    refused = client.event(60.0, "red", kind, **place)
+    assert refused.status_code == 422
+    assert f"{kind} says nothing of a place" in refused.json()["error"]["mend"]
+
+
+def test_who_is_stranded_can_be_cancelled(tmp_path: Path) -> None:
+    with desk(tmp_path, vehicles=VEHICLES[:1]) as one:
+        client = Client(one)
+        waits, rides = (client.book(0.0, *trip).json()["id"] for trip in (("1", "4"), ("0", "3")))
+        client.event(15.0, "red", "boarded", booking=rides)
+        found = client.event(30.0, "red", "breakdown").json()["bookings"]
+        assert {row["id"]: row["state"] for row in found} == dict.fromkeys((waits, rides), "stranded")
+        for booking in (waits, rides):
+            gone = client.cancel(booking, 60.0)
+            assert (gone.status_code, gone.json()["state"]) == (200, "cancelled")
+            assert client.cancel(booking, 90.0).json() == gone.json()
+            assert client.get(f"bookings/{booking}").json() == gone.json()
 
 
 def test_a_late_vehicle_is_seen_to_be_late(client: Client) -> None:
