@@ -129,6 +129,7 @@ def test_list_for_people(capsys):
         ),
         (("export", "nowhere"), "run folder nowhere does not exist"),
         (("bench", "press"), "bench 'press' is unknown"),
+        (("bench", "soak", "--seconds", "inf"), "--seconds is inf: give a time that ends"),
         (("check", "nothing"), "'nothing' is no scenario"),
         (("check", "a" * 5000), f"{'a' * 60}... cannot be used (File name too long): give a shorter name"),
         (("evaluate", GRID, "-c", "a" * 5000), "(File name too long): give a shorter name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import Annotated
 
@@ -48,6 +49,8 @@ def bench(
     module, function = BENCHES[name]
     if seconds is not None and name not in ("serving", "soak"):
         raise CityloopError(f"--seconds is for serving and soak, not for {name}: leave it out")
+    if seconds is not None and not math.isfinite(seconds):
+        raise CityloopError(f"--seconds is {seconds:g}: give a time that ends")
     more = {} if seconds is None else {"seconds": seconds}
     with output.quiet():
         found = getattr(import_module(module), function)(**more)

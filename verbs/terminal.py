@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -81,7 +82,8 @@ class Output:
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def emit(self, content: Any) -> None:
-        """Give the JSON, if it was asked for."""
+        """Give the JSON, if it was asked for; null for numbers that are not finite, as JSON has none."""
+        content = _finite(content)
         if self._target == STDOUT:
             print(json.dumps(content, indent=1, allow_nan=False))
         elif self._target is not None:
@@ -214,8 +216,19 @@ def flat(content: dict[str, Any]) -> Iterator[tuple[str, float | int | str]]:
             yield key, value
 
 
+def _finite(content: Any) -> Any:
+    """The same with None for numbers that are not finite."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def number(value: float | str) -> str:
-    """A value for a table: four digits that count."""
+    """A value for a table: four digits that count, a dash where there is no number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

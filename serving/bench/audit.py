@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,14 @@ def bench_audit(scenario: str = "intersections/cologne8", policy: str = POLICY, 
     with tempfile.TemporaryDirectory(prefix="cityloop-audit-") as name:
         folder = Path(name)
         site, config = load_site(scenario), SiteConfig(site=scenario, champion=policy)
-        log, events = AuditLog(folder / "service"), Collector()
-        bare = SiteService.open(site, config, sinks=[events])
-        logged = SiteService.open(site, config, sinks=[log])
-        keep_what_decides(log, [logged])
-        plain_ms, logged_ms = asyncio.run(_answer([bare, logged], bodies, ticks))
-        for service in (bare, logged):
-            service.close()
-        log.close()
+        events = Collector()
+        with (
+            closing(AuditLog(folder / "service")) as log,
+            closing(SiteService.open(site, config, sinks=[events])) as bare,
+            closing(SiteService.open(site, config, sinks=[log])) as logged,
+        ):
+            keep_what_decides(log, [logged])
+            plain_ms, logged_ms = asyncio.run(_answer([bare, logged], bodies, ticks))
         records = log.status["records"]
         record_us, rate = _record(folder / "alone", events.events)
         text = b"".join(line for segment in list_segments(folder / "service" / "chain-0") for line in segment.lines())
@@ -104,19 +105,19 @@ async def _answer(services: list[SiteService], bodies: list[bytes], ticks: int) 
 
 def _record(folder: Path, events: list[Event]) -> tuple[np.ndarray, float]:
     """Microseconds of each `AuditLog.record`, and how many records a second are written when they come at once."""
-    log, found = AuditLog(folder), np.empty(len(events))
-    for k, event in enumerate(events):
+    found = np.empty(len(events))
+    with closing(AuditLog(folder)) as log:
+        for k, event in enumerate(events):
+            started = time.perf_counter()
+            log.record(event)
+            found[k] = (time.perf_counter() - started) * 1e6
+            time.sleep(PAUSE_S)
+        log.flush()
         started = time.perf_counter()
-        log.record(event)
-        found[k] = (time.perf_counter() - started) * 1e6
-        time.sleep(PAUSE_S)
-    log.flush()
-    started = time.perf_counter()
-    for event in events:
-        log.record(event)
-    log.flush(60.0)
-    rate = len(events) / (time.perf_counter() - started)
-    log.close()
+        for event in events:
+            log.record(event)
+        log.flush(60.0)
+        rate = len(events) / (time.perf_counter() - started)
     return found, rate
 
 

@@ -77,7 +77,7 @@ def bench_fuzz(requests: int = 10_000) -> dict[str, Any]:
                     traces += any(mark in answer.text for mark in TRACES) and answer.status_code >= 400
                 except httpx.HTTPError:
                     statuses[0] += 1
-                if k % max(1, requests // 20) == 0:
+                if k % max(1, requests // 20) == 0 or k == requests - 1:
                     pids = [pid for pid in family(os.getpid()) if "ServeReplica:cityloop" in title(pid)]
                     sizes.append(sum(map(resident_bytes, pids)))
             well = http.get(f"{handle.url}/readyz").status_code == 200

@@ -12,6 +12,7 @@ import httpx
 import orjson
 
 from agents import POLICY
+from envs.core.errors import CityloopError
 from envs.core.registry import SYSTEMS, get_system
 from serving.bench.ticks import record_episode
 from serving.cluster.processes import family, open_files, resident_bytes, title
@@ -36,7 +37,7 @@ def bench_soak(seconds: float = 1800.0) -> dict[str, Any]:
         ``{"bench", "ratios", "figures"}``: growth of memory and of open files after the first sixth of the time.
 
     Raises:
-        CityloopError: if it cannot be served.
+        CityloopError: if it cannot be served, or answers so late that there is but one measurement.
     """
     refs = [f"{name}/{PLACES.get(name) or get_system(name).scenario_names[0]}" for name in SYSTEMS]
     episodes = [record_episode(ref) for ref in refs]
@@ -53,8 +54,7 @@ def bench_soak(seconds: float = 1800.0) -> dict[str, Any]:
         assert handle is not None
         with handle:
             held, statuses = _drive(handle.url, episodes, seconds)
-    settled = [row for row in held if row[0] >= SETTLED * seconds]
-    begin, end = settled[0], settled[-1]
+    begin, end = _settled(held, seconds)
     return {
         "bench": "soak",
         "ratios": {"memory at the end / when settled": end[1] / begin[1]},
@@ -88,11 +88,24 @@ def _drive(
                 status = 0
             statuses[status] = statuses.get(status, 0) + 1
             number += 1
-            if number % round(PER_S * 5) == 0:
+            settles = (held[-1][0] if held else 0.0) < SETTLED * seconds <= time.monotonic() - started < seconds
+            if settles or number % round(PER_S * 5) == 0:
                 held.append((time.monotonic() - started, *_held()))
             time.sleep(max(0.0, number / PER_S - (time.monotonic() - started)))
         held.append((time.monotonic() - started, *_held()))
     return held, statuses
+
+
+def _settled(held: list[tuple[float, int, int]], seconds: float) -> tuple[tuple[float, int, int], ...]:
+    """The rows of when everything was loaded and of the end.
+
+    Raises:
+        CityloopError: if they are one and the same: then nothing is known of growth.
+    """
+    settled = [row for row in held if row[0] >= SETTLED * seconds]
+    if len(settled) < 2:
+        raise CityloopError(f"in {seconds:g} s what is held was measured but once: give the soak test more seconds")
+    return settled[0], settled[-1]
 
 
 def _held() -> tuple[int, int]:

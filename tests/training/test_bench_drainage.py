@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from envs.core.env import make_loop
 from envs.core.rollout import timed_episode
@@ -27,12 +28,15 @@ def test_another_overflow_is_refused(loop):
 
 
 def test_ratios_and_figures_are_named():
+    threads = torch.get_num_threads()
     found = bench_drainage(["drainage/astlingen-oct2000"], repeats=1, storms=2)
     assert set(found["ratios"]) == {
         "astlingen-oct2000, ours / bare pyswmm",
         "astlingen-oct2000, ours / bare pyswmm with the input's reports",
-        "astlingen, surrogate / SWMM",
+        "astlingen, surrogate / SWMM, a replay of a storm whose inflow is known",
+        "astlingen, surrogate with the run of SWMM that tells a storm's inflow / SWMM",
     }
+    assert torch.get_num_threads() == threads
     errors = [value for name, value in found["figures"].items() if "error" in name]
     assert len(errors) == 5
     assert len(found["figures"]) == 4 + len(errors)

@@ -1,6 +1,7 @@
 """How the command line speaks."""
 
 import io
+import json
 
 import pytest
 
@@ -52,6 +53,23 @@ def test_a_short_job_in_a_log_says_nothing(clock, capsys):
         clock.now = 5.0
         show(0.5, "half")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("target", [terminal.STDOUT, "found.json"])
+def test_json_has_null_where_there_is_no_number(target, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    terminal.Output(target).emit({"a": float("nan"), "b": (float("inf"), 1.5), "c": {"d": -float("inf")}, "e": "nan"})
+    said = capsys.readouterr().out or (tmp_path / "found.json").read_text()
+    assert json.loads(said) == {"a": None, "b": [None, 1.5], "c": {"d": None}, "e": "nan"}
+
+
+def test_a_table_has_a_dash_where_there_is_no_number():
+    assert [terminal.number(value) for value in (float("nan"), float("inf"), 12345.6, "nan")] == [
+        "–",
+        "–",
+        "1.235e+04",
+        "nan",
+    ]
 
 
 def test_names_of_the_users_are_no_markup(capsys):

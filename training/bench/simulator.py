@@ -1,7 +1,8 @@
 """How much of a simulator's own speed training leaves: whole iterations beside bare libsumo loops on the same cores.
 
 Both sides simulate the same hour of traffic in as many processes. Training reads, encodes, decides, guards, rewards,
-learns and sends weights; the bare loops replay changes of signals and read nothing. Validation is left out.
+learns and sends weights; the bare loops replay changes of signals and read nothing, once before training and once after
+it, so that other work on the machine hits both. Validation is left out.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def efficiency(ref: str, processes: int = 2, iterations: int = 9, **changes: Any
         changes: to the scenario, e.g. ``regime="resco"``.
     """
     scenario = load_scenario(ref, **changes)
-    return training_rate(scenario.override(UNVARIED), processes, iterations), bare_rate(scenario, processes)
+    before = bare_rate(scenario, processes)
+    training = training_rate(scenario.override(UNVARIED), processes, iterations)
+    return training, (before + bare_rate(scenario, processes)) / 2
 
 
 def training_rate(scenario: Scenario, processes: int, iterations: int) -> float:

@@ -2,26 +2,30 @@
 
 Seconds are those of this process (`time.process_time`), one core, warm: other work on the machine does not count.
 Requests are drawn evenly over an hour and a town of 400 corners; ten times the vehicles get ten times the requests. A
-day of ``hcmc`` is run with everything read, encoded, guarded and rewarded, and as the bare service that answers the
-same requests in one go.
+day of ``hcmc`` is run with everything read, encoded, guarded and rewarded, and in turn with it as the bare service that
+answers the same requests, sends the same vehicles and assigns the same riders anew.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from envs.core.env import make_loop
+from envs.core.loop import ControlLoop
 from envs.core.registry import load_scenario
 from envs.core.rollout import random_requests
 from envs.transit.network import day_of, load_site
+from envs.transit.record import events
 from envs.transit.scenarios import TransitScenario
 from envs.transit.service import Service, warm_up
 from envs.transit.site import TransitSite
 from envs.transit.sources.day import Day, plain_day
+from envs.transit.world import TransitWorld
 
 SEED = 0
 VEHICLES = 200
@@ -56,9 +60,13 @@ def bench_transit(repeats: int = 5, vehicles: int = VEHICLES, growth: int = GROW
     ratios = {
         f"a request with {growth} times the vehicles / with {vehicles}": seconds[growth * vehicles] / seconds[vehicles]
     }
-    loop_s, bare_s = zip(*(a_day() for _ in range(repeats)), strict=True)
-    ratios["hcmc, a day of the bare service / of the loop"] = median(bare_s) / median(loop_s)
-    figures["hcmc, service days an hour of one core"] = HOUR_S / median(loop_s)
+    loop = make_loop("transit/hcmc")
+    calls = moves(loop)
+    days = [(a_day(loop), bare(loop, calls)) for _ in range(repeats)]
+    loop.close()
+    label = "hcmc, a day of the bare service that sends and reassigns alike / of the loop"
+    ratios[label] = median(bare_s / loop_s for loop_s, bare_s in days)
+    figures["hcmc, service days an hour of one core"] = HOUR_S / median(loop_s for loop_s, _ in days)
     return {"bench": "transit", "ratios": ratios, "figures": figures}
 
 
@@ -102,24 +110,68 @@ def one_by_one(scenario: TransitScenario, site: TransitSite, day: Day) -> dict[s
     return {name: 1000.0 * float(np.quantile(took, q)) for name, q in (("median", 0.5), ("p99", 0.99))}
 
 
-def a_day() -> tuple[float, float]:
-    """Seconds that a day of hcmc takes in the loop with random settings, and as the bare service."""
-    loop = make_loop("transit/hcmc")
+Calls = list[tuple[str, tuple[Any, ...]]]
+"""What was asked of a service: methods and what they were given."""
+
+MOVES = ("send", "reassign", "run")
+
+
+def moves(loop: ControlLoop) -> Calls:
+    """What the loop asks of its service in such a day as `a_day` plays."""
+    calls: Calls = []
+
+    def noted(name: str, method: Callable[..., None]) -> Callable[..., None]:
+        def ask(*given: Any) -> None:
+            calls.append((name, given))
+            method(*given)
+
+        return ask
+
+    def note() -> None:
+        service = _world(loop).service
+        for name in MOVES:
+            setattr(service, name, noted(name, getattr(service, name)))
+
+    a_day(loop, note)
+    return calls
+
+
+def a_day(loop: ControlLoop, begun: Callable[[], None] = lambda: None) -> float:
+    """Seconds that a day takes in the loop with random settings; ``begun`` is called once it has begun."""
     rng = np.random.default_rng(SEED)
     start = time.process_time()
     loop.reset(SEED)
+    begun()
     done = False
     while not done:
         done = loop.step(random_requests(loop, rng)).done
         loop.layout.flatten(loop.observation)
-    took = time.process_time() - start
-    scenario, site = loop.scenario, loop.site
-    assert isinstance(scenario, TransitScenario)
+    return time.process_time() - start
+
+
+def bare(loop: ControlLoop, calls: Calls) -> float:
+    """Seconds that the service takes by itself for the same requests and what was asked of it.
+
+    Args:
+        loop: ours, after its day.
+        calls: see `moves`.
+
+    Raises:
+        RuntimeError: if anything happens that did not in the loop: then there is nothing to compare.
+    """
+    world, site = _world(loop), loop.site
     assert isinstance(site, TransitSite)
     start = time.process_time()
-    service = Service(scenario, site, day_of(scenario, site, SEED), SEED, None)
-    service.run(scenario.duration_s, np.ones(len(site.nodes)))
+    service = Service(world.scenario, site, day_of(world.scenario, site, SEED), SEED, None)
+    for name, given in calls:
+        getattr(service, name)(*given)
     service.finish()
-    bare = time.process_time() - start
-    loop.close()
-    return took, bare
+    took = time.process_time() - start
+    if not all(map(np.array_equal, events.rows(service.log), world.log)):
+        raise RuntimeError("the bare service's day is another than the loop's: there is nothing to compare")
+    return took
+
+
+def _world(loop: ControlLoop) -> TransitWorld:
+    assert isinstance(loop.world, TransitWorld)
+    return loop.world

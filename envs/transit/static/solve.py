@@ -37,6 +37,7 @@ class Solution:
         begins: beginnings of service at the nodes, with the departure from the depot before and the return after.
         unserved: requests, from 1, that fit into no route.
         first: cost of regret insertion alone, before the search.
+        first_unserved: number of requests that regret insertion leaves out, each at `UNSERVED` of that cost.
         found_s: seconds of search after which it was found.
     """
 
@@ -45,6 +46,7 @@ class Solution:
     begins: tuple[tuple[float, ...], ...]
     unserved: tuple[int, ...]
     first: float
+    first_unserved: int
     found_s: float
 
 
@@ -195,6 +197,7 @@ def solve(problem: Problem, seconds: float = 10.0, rounds: int | None = None, se
     out = np.ones(half + 1, np.bool_)
     out[0] = False
     recreate(routes, counts, out, data, True, 0.0)
+    first_unserved = int(out.sum())
     best, best_counts = routes.copy(), counts.copy()
     first = least = total(routes, counts, data)
     improve(routes, counts, out, best, best_counts, data, 0, 1.0)  # compiles before the time starts
@@ -211,10 +214,10 @@ def solve(problem: Problem, seconds: float = 10.0, rounds: int | None = None, se
         cost = total(best, best_counts, data)
         if cost < least - 1e-9:
             least, found_s = cost, time.perf_counter() - start
-    return _solution(data, best, best_counts, first, found_s)
+    return _solution(data, best, best_counts, (first, first_unserved), found_s)
 
 
-def _solution(data: Data, routes: np.ndarray, counts: np.ndarray, first: float, found_s: float) -> Solution:
+def _solution(data: Data, routes: np.ndarray, counts: np.ndarray, first: tuple[float, int], found_s: float) -> Solution:
     half = (len(data.load) - 1) // 2
     place, kept, begins, cost = np.zeros(len(data.load), np.int64), [], [], 0.0
     for route, count in zip(routes, counts.tolist(), strict=True):
@@ -226,4 +229,4 @@ def _solution(data: Data, routes: np.ndarray, counts: np.ndarray, first: float, 
             cost += length(route, count, data)
     served = {node for route in kept for node in route}
     unserved = tuple(r for r in range(1, half + 1) if r not in served)
-    return Solution(cost, tuple(kept), tuple(begins), unserved, first, found_s)
+    return Solution(cost, tuple(kept), tuple(begins), unserved, *first, found_s)
