@@ -193,6 +193,19 @@ def test_a_site_may_do_without_what_defaults_give(tmp_path: Path) -> None:
         ServiceConfig.load(tmp_path / "city.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sites: [{site: dampers/jansen, monitor: null}]",
+        "defaults: {monitor: null}\nsites: [dampers/jansen]",
+        "defaults: {monitor: shipped}\nsites: [{site: dampers/jansen, monitor: null}]",
+    ],
+)
+def test_nobody_listens_where_a_file_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "city.yaml").write_text(text)
+    assert ServiceConfig.load(tmp_path / "city.yaml").sites[0].monitor is None
+
+
 def test_a_value_that_contains_itself_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "city.yaml").write_text(f"defaults: &all {{booking: *all}}\nsites: [{{site: {SITE}, booking: }}]\n")
     with pytest.raises(CityloopError, match="a value contains itself: write it out"):
