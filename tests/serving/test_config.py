@@ -16,7 +16,7 @@ from envs.core.site import Site
 from serving import run
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.run import announce
+from serving.run import _starting, announce
 from tests.serving.plants import service
 from tests.serving.test_logs import Disk
 
@@ -292,6 +292,14 @@ def test_what_a_start_says_to_try_brings_a_key_where_one_is_due(
     announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], open_)  # type: ignore[arg-type]
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "curl" in line]
     assert line.count('-H "X-API-Key: $KEY"') == (0 if open_ else 2)
+
+
+def test_a_start_of_many_sites_says_that_it_takes_longer() -> None:
+    def says(count: int) -> str:
+        return _starting(ServiceConfig.make({"sites": [SITE] * count}))
+
+    assert says(1) == "starting 1 site, which takes ten seconds to a minute"
+    assert says(52) == "starting 52 sites, which takes 20 to 112 seconds"
 
 
 def test_a_service_begins_though_its_log_is_on_a_full_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
