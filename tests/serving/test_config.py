@@ -263,6 +263,41 @@ for error in (late, taken):
     ], said.stderr
 
 
+def test_ray_that_is_late_is_started_once_more_and_told_as_a_busy_machine() -> None:
+    """In a process of its own, as this one must not import Ray."""
+    script = """
+import ray
+from ray import serve
+from envs.core.errors import CityloopError
+from serving.cluster import ray_cluster
+from serving.config import ServiceConfig
+
+ray_cluster.check_processes = lambda: None
+serve.start = lambda **options: print("serves")
+late = Exception("The current node timed out during startup. The GCS may be overloaded.")
+for errors in ([late], [late, late], [late, Exception("empty")], [Exception("empty")]):
+    def start(**options):
+        print("starts")
+        if errors:
+            raise errors.pop(0)
+
+    ray.init = start
+    try:
+        ray_cluster.Cluster(ServiceConfig(sites=[{"site": "transit/hcmc"}]))._start()
+    except CityloopError as told:
+        print(told)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    why = "Ray did not start (The current node timed out during startup. The GCS may be overloaded)"
+    other = "Ray did not start (empty): see to memory, and to how many processes may run, 'ulimit -u', and try again"
+    assert said.stdout.splitlines() == [
+        *("starts", "starts", "serves"),
+        *("starts", "starts", f"{why}: the machine is too busy: try again when less is at work on it"),
+        *("starts", "starts", other),
+        *("starts", other),
+    ], said.stderr
+
+
 def test_a_service_that_has_ended_leaves_its_ports_to_nobody() -> None:
     """Neither to the children of its process nor to the next service there, which may begin all the same. In a process
     of its own, as this one must not import Ray."""
