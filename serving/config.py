@@ -252,22 +252,26 @@ def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-SPARED = {"challenger", "fallback", "booking", "monitor"}
+SPARED = {"challenger", "fallback", "booking"}
 """Keys that a site may leave empty, to do without what `defaults` give."""
+
+NOBODY = "monitor"
+"""A key for which null is a value: nobody listens."""
 
 
 def _refuse_empty(content: Mapping[str, Any], path: Path) -> None:
     """Refuse a key without a value: ``trusted_keys:`` would trust every bundle, ``audit:`` keep no log.
 
-    A site may so do without what `defaults` give, if it is among `SPARED`.
+    A site may so do without what `defaults` give, if it is among `SPARED`; and without a monitor, which it has unless
+    told otherwise.
     """
-    spared = SPARED & (content.get("defaults") or {}).keys()
+    spared = {NOBODY} | (SPARED & (content.get("defaults") or {}).keys())
     try:
         empty = list(_empty(content))
     except RecursionError:
         raise CityloopError(f"{path}: a value contains itself: write it out") from None
     for place in empty:
-        if not (place[0] == "sites" and len(place) == 3 and place[2] in spared):
+        if place != ("defaults", NOBODY) and not (place[0] == "sites" and len(place) == 3 and place[2] in spared):
             raise CityloopError(f"{path}: key {'.'.join(place)!r} is empty: give it a value, or remove it")
 
 

@@ -113,7 +113,7 @@ class SiteRules:
     def waited(self, now_s: float) -> dict[str, Condition]:
         """Conditions after some time without ticks; by the same clock."""
         if self._last_s is not None and now_s - self._last_s > self.patience_s:
-            text = f"no tick for {now_s - self._last_s:.0f} s: nothing is known of the plant, and nothing is decided"
+            text = "no tick comes: nothing is known of the plant, and nothing is decided"
             self._held["silent"] = Condition("silent", "high", text)
         return self._held | self._structure
 

@@ -35,6 +35,11 @@ from serving.wire import MAX_BODY_BYTES
 if TYPE_CHECKING:
     from serving.build import Plan
 
+log = logging.getLogger("cityloop.serving")
+
+LATE = "timed out during startup"
+"""What Ray says where its processes took more than half a minute to begin."""
+
 OBJECT_STORE_BYTES = 80_000_000
 """The least that Ray accepts, roughly; requests do not pass through the object store."""
 
@@ -267,22 +272,19 @@ class Cluster:
         confine_cluster()
         stop = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(
-                address="local",
-                num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                namespace="cityloop",
-                object_store_memory=OBJECT_STORE_BYTES,
-                runtime_env={"worker_process_setup_hook": set_up_worker},
-                _temp_dir=str(self._folder),
-            )
+            try:
+                self._start_ray()
+            except Exception as error:
+                if LATE not in str(error):
+                    raise
+                log.warning("Ray did not start in time, as the machine is busy: it is started once more")
+                end_users(self._folder)
+                self._start_ray()
         except Exception as error:  # Ray raises nothing more particular
-            raise CityloopError(
-                f"Ray did not start ({_reason(str(error))}): see to memory, and to how many processes may run, "
-                "'ulimit -u', and try again"
-            ) from None
+            mend = "see to memory, and to how many processes may run, 'ulimit -u', and try again"
+            if LATE in str(error):
+                mend = "the machine is too busy: try again when less is at work on it"
+            raise CityloopError(f"Ray did not start ({_reason(str(error))}): {mend}") from None
         with suppress(TypeError, ValueError):  # none of Python's, or not the main thread, where Ray changes nothing
             signal.signal(signal.SIGTERM, stop)  # not the two that Ray has put there: they print traces, or abort
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -297,6 +299,21 @@ class Cluster:
             raise CityloopError(
                 f"Ray did not start ({_reason(str(error))}): try again, or free what it needs"
             ) from None
+
+    def _start_ray(self) -> None:
+        import ray
+
+        ray.init(
+            address="local",
+            num_cpus=2 + len(self.config.sites),  # a count of places for processes, not of cores
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            namespace="cityloop",
+            object_store_memory=OBJECT_STORE_BYTES,
+            runtime_env={"worker_process_setup_hook": set_up_worker},
+            _temp_dir=str(self._folder),
+        )
 
     def _grpc_options(self) -> dict[str, Any] | None:
         if self.config.grpc_port is None:

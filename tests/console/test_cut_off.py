@@ -124,3 +124,63 @@ def test_a_service_of_which_a_process_does_not_answer_is_asked_until_it_does(cit
     one.page.goto(f"{city.url}/#/")
     one.page.get_by_text("It is tried again every few seconds.").wait_for()
     one.page.locator(".tile", has_text="estuary").wait_for()
+
+
+def cut(page: Any, path: str) -> None:
+    """Let the first answer of a path end in the middle, as where a proxy is loaded anew."""
+
+    def half(route: Any) -> None:
+        whole = route.fetch().text()
+        route.fulfill(content_type="application/json", body=whole[: len(whole) // 2])
+
+    page.route(f"**{path}", half, times=1)
+
+
+@pytest.mark.parametrize("path", ["/v1/alarms", "/v1/drainage/estuary", "/v1/drainage/estuary/scene"])
+def test_an_answer_that_breaks_off_is_asked_for_again(city: City, visit: Any, path: str) -> None:
+    city.tick("drainage/estuary")
+    page = visit("viewer").page
+    cut(page, path)
+    page.goto(f"{city.url}/#/site/drainage/estuary")
+    page.get_by_text("service: its answer broke off", exact=False).wait_for()
+    page.get_by_text("service: its answer broke off", exact=False).wait_for(state="detached")
+    page.get_by_role("region", name="Plant", exact=True).wait_for()
+    page.goto(f"{city.url}/#/alarms")
+    page.get_by_role("heading", name="Alarms").wait_for()
+
+
+def test_what_a_health_monitor_heard_is_asked_for_again(city: City, visit: Any) -> None:
+    page = visit("viewer").page
+    cut(page, "/v1/dampers/jansen/structure?*")
+    page.goto(f"{city.url}/#/site/dampers/jansen")
+    page.get_by_role("region", name="Health monitor").wait_for()
+
+
+def test_a_change_whose_answer_breaks_off_may_have_been_done(city: City, visit: Any) -> None:
+    city.tick("drainage/estuary")
+    page = visit("operator").go("/site/drainage/estuary")
+    page.get_by_label("What").select_option(city.loops["drainage/estuary"].site.agents[0])
+    cut(page, "/overrides/check")
+    page.get_by_role("button", name="Check and take over").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("The guard was not asked: service: its answer broke off", exact=True).wait_for()
+    dialog.get_by_label("Why").fill("a bridge is under repair")
+    cut(page, "/overrides/*")
+    dialog.get_by_role("button", name="Take over").click()
+    try:
+        dialog.get_by_text("its answer broke off; what was asked for may have been done", exact=False).wait_for()
+        dialog.get_by_role("button", name="Cancel").click()
+        page.locator(".overrides li", has_text="a bridge is under repair").wait_for()
+    finally:
+        city.ask("DELETE", "/v1/drainage/estuary/overrides", "operator")
+
+
+def test_a_view_that_failed_is_tried_again(city: City, visit: Any) -> None:
+    ref, now_s = "drainage/estuary", time.time()
+    one = visit("viewer")
+    one.refused = True
+    whole = decided(city, ref, now_s)
+    telling(one.page, [("decision", whole | {"at_s": now_s - 1, "commands": None})], [("decision", whole)])
+    one.page.goto(f"{city.url}/#/site/{ref}")
+    one.page.get_by_text("This view failed", exact=False).wait_for()
+    one.page.get_by_role("region", name="Plant", exact=True).wait_for()

@@ -16,7 +16,7 @@ from envs.core.site import Site
 from serving import run
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.run import announce
+from serving.run import _starting, announce
 from tests.serving.plants import service
 from tests.serving.test_logs import Disk
 
@@ -193,6 +193,19 @@ def test_a_site_may_do_without_what_defaults_give(tmp_path: Path) -> None:
         ServiceConfig.load(tmp_path / "city.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sites: [{site: dampers/jansen, monitor: null}]",
+        "defaults: {monitor: null}\nsites: [dampers/jansen]",
+        "defaults: {monitor: shipped}\nsites: [{site: dampers/jansen, monitor: null}]",
+    ],
+)
+def test_nobody_listens_where_a_file_says_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "city.yaml").write_text(text)
+    assert ServiceConfig.load(tmp_path / "city.yaml").sites[0].monitor is None
+
+
 def test_a_value_that_contains_itself_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "city.yaml").write_text(f"defaults: &all {{booking: *all}}\nsites: [{{site: {SITE}, booking: }}]\n")
     with pytest.raises(CityloopError, match="a value contains itself: write it out"):
@@ -250,6 +263,41 @@ for error in (late, taken):
     ], said.stderr
 
 
+def test_ray_that_is_late_is_started_once_more_and_told_as_a_busy_machine() -> None:
+    """In a process of its own, as this one must not import Ray."""
+    script = """
+import ray
+from ray import serve
+from envs.core.errors import CityloopError
+from serving.cluster import ray_cluster
+from serving.config import ServiceConfig
+
+ray_cluster.check_processes = lambda: None
+serve.start = lambda **options: print("serves")
+late = Exception("The current node timed out during startup. The GCS may be overloaded.")
+for errors in ([late], [late, late], [late, Exception("empty")], [Exception("empty")]):
+    def start(**options):
+        print("starts")
+        if errors:
+            raise errors.pop(0)
+
+    ray.init = start
+    try:
+        ray_cluster.Cluster(ServiceConfig(sites=[{"site": "transit/hcmc"}]))._start()
+    except CityloopError as told:
+        print(told)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    why = "Ray did not start (The current node timed out during startup. The GCS may be overloaded)"
+    other = "Ray did not start (empty): see to memory, and to how many processes may run, 'ulimit -u', and try again"
+    assert said.stdout.splitlines() == [
+        *("starts", "starts", "serves"),
+        *("starts", "starts", f"{why}: the machine is too busy: try again when less is at work on it"),
+        *("starts", "starts", other),
+        *("starts", other),
+    ], said.stderr
+
+
 def test_a_service_that_has_ended_leaves_its_ports_to_nobody() -> None:
     """Neither to the children of its process nor to the next service there, which may begin all the same. In a process
     of its own, as this one must not import Ray."""
@@ -279,6 +327,14 @@ def test_what_a_start_says_to_try_brings_a_key_where_one_is_due(
     announce(SimpleNamespace(url="http://127.0.0.1:9"), [service(site)], open_)  # type: ignore[arg-type]
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "curl" in line]
     assert line.count('-H "X-API-Key: $KEY"') == (0 if open_ else 2)
+
+
+def test_a_start_of_many_sites_says_that_it_takes_longer() -> None:
+    def says(count: int) -> str:
+        return _starting(ServiceConfig.make({"sites": [SITE] * count}))
+
+    assert says(1) == "starting 1 site, which takes ten seconds to a minute"
+    assert says(52) == "starting 52 sites, which takes 20 to 112 seconds"
 
 
 def test_a_service_begins_though_its_log_is_on_a_full_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

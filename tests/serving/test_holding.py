@@ -5,15 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envs import CityloopError
+from serving.build import Plan
 from serving.cluster.ray_cluster import free_ports
 from serving.config import ServiceConfig
-from serving.holding import held
+from serving.holding import check_held, held
 from serving.run import serve
 from tests.serving.plants import GRID
 from tests.serving.test_serve import no_cluster
@@ -51,6 +53,7 @@ def test_a_second_service_is_refused_before_it_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], second: dict[str, Any], what: str
 ) -> None:
     monkeypatch.setattr("serving.run.Cluster", no_cluster)
+    monkeypatch.setattr("serving.run.Plan.make", lambda _: pytest.fail("sites are opened, which takes long"))
     one, other = config(tmp_path, **first), config(tmp_path, **second)
     with held(one):
         before = sorted(tmp_path.rglob("*"))
@@ -59,11 +62,30 @@ def test_a_second_service_is_refused_before_it_writes(
         ) as error:
             serve(other)
         assert "\n" not in str(error.value)
-        assert [
-            path for path in sorted(tmp_path.rglob("*")) if path not in before and path.name != "service.lock"
-        ] == []
+        assert sorted(tmp_path.rglob("*")) == before
     with held(other):
         pass
+
+
+def test_of_two_services_that_begin_at_once_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first takes what the second has just found free."""
+    monkeypatch.setattr("serving.run.Cluster", no_cluster)
+    one, make = config(tmp_path, state="a"), Plan.make
+    with ExitStack() as opened:
+
+        def late(asked: ServiceConfig) -> Plan:
+            opened.enter_context(held(one))
+            return make(asked)
+
+        monkeypatch.setattr("serving.run.Plan.make", late)
+        with pytest.raises(CityloopError, match=r"^state folder .*a is in use"):
+            serve(one)
+
+
+def test_a_look_for_who_holds_it_makes_nothing(tmp_path: Path) -> None:
+    """Nor does it stumble over what is refused in words later."""
+    check_held(config(tmp_path, state="a", sites=[BOOKED, {"site": "transit/cologne", "booking": {"database": 5}}]))
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
 
 
 def test_a_service_may_use_one_folder_for_all_and_one_database_for_two_sites(tmp_path: Path) -> None:

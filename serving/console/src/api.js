@@ -35,7 +35,11 @@ export function headers() {
   return key.value ? { authorization: `Bearer ${key.value}` } : {};
 }
 
-export async function ask(path, { method = "GET", body, timeout = 10_000 } = {}) {
+/** What is said where a change was asked for and no whole answer came. */
+const UNSURE = "; what was asked for may have been done";
+
+/** @param changes whether what is asked for changes anything */
+export async function ask(path, { method = "GET", body, timeout = 10_000, changes = method !== "GET" } = {}) {
   const asked_s = Date.now() / 1000;
   const asker = key.peek();
   let answer;
@@ -47,18 +51,21 @@ export async function ask(path, { method = "GET", body, timeout = 10_000 } = {})
       signal: AbortSignal.timeout(timeout),
     });
   } catch {
-    throw new Refused(0, { field: "service", mend: "it cannot be reached; is it running?" });
+    throw new Refused(0, { field: "service", mend: changes ? `it gave no answer${UNSURE}` : "it cannot be reached; is it running?" });
   }
   hear(answer, asked_s);
-  return contentOf(answer, asker);
+  return contentOf(answer, asker, changes);
 }
 
 /** What an answer holds; a key that is not known, or no longer, is asked for again, unless another was given since.
  *
- * @throws Refused where it is a refusal
+ * @throws Refused where it is a refusal, or breaks off
  */
-export async function contentOf(answer, asker) {
-  const content = await answer.json().catch(() => null);
+export async function contentOf(answer, asker, changes = false) {
+  const content = await answer.json().catch(() => {
+    if (answer.ok) throw new Refused(0, { field: "service", mend: `its answer broke off${changes ? UNSURE : ""}` });
+    return null;
+  });
   if (answer.ok) return content;
   const refusal = new Refused(answer.status, content?.error);
   if (answer.status === 401 && asker === key.peek()) refused.value = refusal;

@@ -114,6 +114,9 @@ function Old() {
   );
 }
 
+/** A view that failed is tried again after so long. */
+const AGAIN_MS = 3000;
+
 /** A view that fails says so, and leaves the bar alone. */
 class Boundary extends Component {
   state = { error: null };
@@ -124,13 +127,19 @@ class Boundary extends Component {
 
   componentDidCatch(error) {
     console.error(error);
+    clearTimeout(this.again);
+    this.again = setTimeout(() => this.setState({ error: null }), AGAIN_MS);
+  }
+
+  componentWillUnmount() {
+    clearTimeout(this.again);
   }
 
   render() {
     if (!this.state.error) return this.props.children;
     return (
       <p class="problem" role="alert">
-        This view failed ({this.state.error.message}). Reload the page; what is shown elsewhere is not affected.
+        This view failed ({this.state.error.message}). It is tried again every few seconds; what is shown elsewhere is not affected.
       </p>
     );
   }

@@ -17,7 +17,7 @@ const KEPT_NUMBERS = 1_000_000;
 const KEPT_REPORTS = 3600;
 
 /** What could not be asked is asked again after so long; who has asked too often rests longer. */
-const againMs = (error) => (error.status === 429 ? 10_000 : 2000);
+export const againMs = (error) => (error.status === 429 ? 10_000 : 2000);
 
 /** What was told last is shown so soon: plants may tell a hundred times a second, and nobody sees that. */
 const SHOWN_MS = 100;
@@ -329,6 +329,18 @@ async function learn() {
 const byRef = (list) => new Map(list.map((site) => [site.ref, site]));
 const loadAll = (list) => Promise.all(list.map((site) => site.load()));
 
+/** Load what is served, and again what was not told, unless the page has begun anew meanwhile. */
+async function loadUntilTold(list, turn) {
+  try {
+    await loadAll(list);
+    note("sites", "");
+  } catch (error) {
+    if (turn !== starts || refused.peek()) return;
+    note("sites", error.message);
+    learning = setTimeout(() => turn === starts && loadUntilTold(list, turn), againMs(error));
+  }
+}
+
 /** What stands, or has changed while nobody listened. */
 function catchUp() {
   refreshAlarms();
@@ -383,7 +395,7 @@ export async function start() {
       else catchUp();
       again = true;
     });
-    await loadAll(served);
+    await loadUntilTold(served, turn);
   } catch (error) {
     if (overtaken()) return;
     refused.value = error;

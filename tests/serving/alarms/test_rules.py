@@ -126,6 +126,13 @@ def test_silence_is_measured_by_the_sites_own_pace() -> None:
     assert decide(rules, 1, 40.0) == {}
 
 
+def test_what_is_said_of_silence_does_not_run_on() -> None:
+    """It is told once, as it begins: a number in it would stand still wherever it was told."""
+    rules = SiteRules(nothing)
+    decide(rules, 4)
+    assert rules.waited(100.0) == rules.waited(1000.0)
+
+
 def test_a_pause_between_the_first_two_ticks_is_no_pace() -> None:
     rules = SiteRules(nothing, interval_s=10.0)
     decide(rules, 1)

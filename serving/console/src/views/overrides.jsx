@@ -80,7 +80,8 @@ function TakeOver({ site, chosen }) {
   async function check() {
     const plain = command.length === 1 ? command[0] : command;
     const body = { command: plain, ...(agent ? { agent } : {}) };
-    const guard = await ask(`${site.base}/overrides/check`, { method: "POST", body }).catch((error) => ({ problem: error.message }));
+    const how = { method: "POST", body, changes: false };
+    const guard = await ask(`${site.base}/overrides/check`, how).catch((error) => ({ problem: error.message }));
     setAsked({ agent, command: plain, guard });
   }
 

@@ -8,6 +8,7 @@ import { Chart } from "../parts/chart.jsx";
 import { SceneMap } from "../parts/map.jsx";
 import { Loop } from "../parts/plane.jsx";
 import { Timeline } from "../parts/timeline.jsx";
+import { useTold } from "../parts/told.js";
 import { commandText, gaugesOf, reasonText } from "../systems/index.js";
 import { known, palette } from "../systems/palette.js";
 import { AlarmTable } from "./alarms.jsx";
@@ -27,12 +28,11 @@ const REFRESHED_MS = 5000;
 export function SiteView({ site }) {
   const history = useMemo(() => new History(site), [site]);
   const chosen = useSignal("");
-  const problem = useSignal("");
+  const problem = useTold(site, () => site.loadScene());
   const frame = history.shown;
   useEffect(() => {
     site.refresh();
     const again = setInterval(() => site.refresh(), REFRESHED_MS);
-    site.loadScene().catch((error) => (problem.value = error.message));
     return () => {
       clearInterval(again);
       history.stop();
@@ -42,7 +42,7 @@ export function SiteView({ site }) {
   const past = history.at.value !== null;
   const stale = !past && site.stale.value;
   const mine = alarms.value.alarms.filter((a) => a.system === site.system && a.site === site.name);
-  if (!site.scene.value || !site.info.value) return <p class="empty">{problem.value || "Asking for the site…"}</p>;
+  if (!site.scene.value || !site.info.value) return <p class="empty">{problem || "Asking for the site…"}</p>;
   return (
     <div class="site">
       <h1>

@@ -1,8 +1,8 @@
 // What a building's health monitor has heard: how probable a loss is, every storey's stiffness, what to do.
-import { useEffect } from "preact/hooks";
 import { now, span } from "../time.js";
 import { Age, Empty } from "../parts/common.jsx";
 import { Chart } from "../parts/chart.jsx";
+import { useTold } from "../parts/told.js";
 
 /** A report is old after so many times as long as reports usually take, and after so many seconds at least. */
 const STALE_PERIODS = 2;
@@ -20,9 +20,7 @@ const ALARMS = {
 };
 
 export function Structure({ site }) {
-  useEffect(() => {
-    site.loadStructure().catch(() => {});
-  }, [site]);
+  useTold(site, () => site.loadStructure());
   const { monitor, why, windows } = site.structure.value ?? {};
   if (monitor === undefined) return null;
   return (
