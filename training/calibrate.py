@@ -22,11 +22,10 @@ from agents.policy import Policy, add_envelope
 from agents.watch import Watch
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
-from envs.core.files import make_folder
+from envs.core.files import make_folder, write_text
 from envs.core.loop import ControlLoop
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Observation
-from training.tracking import write_text
 
 RATE = 1e-3
 """Share of healthy ticks that may raise an alarm."""

@@ -20,6 +20,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.networks import NETWORKS, PolicyNetwork
+from envs.core.files import write_whole
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
 from envs.core.world import Controller
@@ -29,7 +30,7 @@ from training.episodes import EpisodePool, cores
 from training.episodes import Task as Episode
 from training.settings import Settings
 from training.start import Start, adopt
-from training.tracking import write_bytes, write_state
+from training.tracking import write_state
 from training.validate import WEIGHTS, NetworkController, load_network, read_weights, write_weights
 
 STATE, SCALE = "learner.pt", "scale.npy"
@@ -67,7 +68,7 @@ class Evolution:
         self._open: EpisodePool | None = None
         buffer = io.BytesIO()
         np.save(buffer, self._scale.numpy())
-        write_bytes(self._present.with_name(SCALE), buffer.getvalue())
+        write_whole(self._present.with_name(SCALE), buffer.getvalue())
 
     @property
     def _pool(self) -> EpisodePool:

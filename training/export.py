@@ -22,11 +22,11 @@ from agents.policy import Policy, write_bundle
 from agents.shipped import CARD
 from envs.core.env import make_loop
 from envs.core.errors import CityloopError
+from envs.core.files import read_json
 from envs.core.registry import get_system
 from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site
 from training.actions import ActionCodec
-from training.tracking import read_json
 from training.train import read_config
 from training.validate import kept, load_network
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.core.files import write_text
 from training import plots
 from training.runner import ACTION_RATE, INTERVENTION_RATE, KPI, LOST
-from training.tracking import tensorboard, write_text
+from training.tracking import tensorboard
 from training.validate import Means, Verdict
 
 NOT_LOGGED = ("total_loss", "num_trainable_parameters")

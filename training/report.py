@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from envs.core.files import write_json
 from envs.core.loop import ControlLoop
 from training import plots
 from training.evaluation import Evaluation, short_names
-from training.tracking import staged, tensorboard, write_json, write_yaml
+from training.tracking import staged, tensorboard, write_yaml
 
 
 def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:

@@ -20,10 +20,11 @@ import yaml
 from ray import tune
 
 from envs.core.errors import CityloopError
+from envs.core.files import read_json, write_json
 from envs.core.scenario import Scenario
 from training.algorithm import ray_session
 from training.settings import Settings
-from training.tracking import RUNS, free_path, read_json, refuse_taken, stamp, write_json
+from training.tracking import RUNS, free_path, refuse_taken, stamp
 from training.train import parse_settings, train
 
 SAMPLES = 8

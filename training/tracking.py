@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import os
 import platform
 import secrets
@@ -25,6 +24,7 @@ import yaml
 
 from envs.core import files
 from envs.core.errors import CityloopError
+from envs.core.files import write_text, write_whole
 from envs.core.scenario import Scenario
 
 RUNS = Path("runs")
@@ -78,14 +78,6 @@ def stamp() -> str:
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
-    """Write a file whole or not at all, see `files.write_bytes`; for its owner alone if it is private. Its folder is
-    made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, content, mode=0o600 if private else 0o666)
-
-
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a learner's state as torch has it, whole or not at all.
 
@@ -95,36 +87,12 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write text whole or not at all."""
-    write_bytes(path, content.encode())
-
-
-def write_json(path: Path, content: Any, private: bool = False) -> None:
-    """Write JSON whole or not at all, as `write_bytes`. NaN and infinities are refused: they are not JSON."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), private)
+    write_whole(path, buffer.getvalue())
 
 
 def write_yaml(path: Path, content: Any) -> None:
     """Write YAML whole or not at all, keys in their order."""
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        CityloopError: if it is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise CityloopError(f"file {path} cannot be read ({error.strerror}): give an existing JSON file") from None
-    except ValueError as error:
-        raise CityloopError(f"file {path} is not valid JSON ({error}): it was altered or cut off") from None
 
 
 def refuse_taken(path: Path, whole: bool = False) -> None:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from agents import find_bundle
 from envs.core import files
 from envs.core.errors import CityloopError
+from envs.core.files import read_json, write_json, write_text
 from envs.core.frozen import first_problem
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
@@ -30,7 +31,7 @@ from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import ALGORITHMS, Settings, check_budget
 from training.start import Start, check_whole, read_start
-from training.tracking import SPEED, RunFolder, read_json, versions, write_json, write_text, write_yaml
+from training.tracking import SPEED, RunFolder, versions, write_yaml
 from training.validate import OnEpisodes, Validator
 
 LOGGER = logging.getLogger(__name__)

@@ -23,6 +23,7 @@ from agents import make_controller, references
 from agents.networks import NETWORKS, PolicyNetwork
 from envs.core import files
 from envs.core.errors import CityloopError
+from envs.core.files import read_json, write_json, write_whole
 from envs.core.readings import Readings
 from envs.core.registry import get_system
 from envs.core.scenario import Scenario
@@ -30,7 +31,6 @@ from envs.core.world import Controller, Coordination, Observation, Requests
 from training.actions import ActionCodec
 from training.episodes import Episode, EpisodePool, Task, cores
 from training.settings import Settings
-from training.tracking import read_json, write_bytes, write_json
 
 WEIGHTS = "weights.npz"
 SMOOTHING = 0.05
@@ -374,4 +374,4 @@ def write_weights(path: Path, policy: torch.nn.Module) -> None:
     """Write a policy's plain weights (no pickle)."""
     buffer = io.BytesIO()
     np.savez(buffer, **{name: value.detach().cpu().numpy() for name, value in policy.state_dict().items()})
-    write_bytes(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from envs.core.errors import CityloopError
-from training.tracking import SPEED, write_json
+from envs.core.files import write_json
+from training.tracking import SPEED
 
 STDOUT = "-"
 """The value of ``--json`` that means standard output."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from envs.core.errors import CityloopError
 
@@ -55,6 +56,45 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
             error.filename = str(path)  # nobody else knows of the draft
         raise
     sync_folder(path.parent)
+
+
+def write_whole(path: Path, content: bytes, private: bool = False) -> None:
+    """Write a file as `write_bytes` does, and make its folder first.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        private: whether it is for its owner alone.
+
+    Raises:
+        OSError: if it cannot be written; an older one stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content, mode=0o600 if private else 0o666)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write text whole or not at all."""
+    write_whole(path, content.encode())
+
+
+def write_json(path: Path, content: Any, private: bool = False) -> None:
+    """Write JSON whole or not at all, as `write_whole`. NaN and infinities are refused: they are not JSON."""
+    write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), private)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        CityloopError: if it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise CityloopError(f"file {path} cannot be read ({error.strerror}): give an existing JSON file") from None
+    except ValueError as error:
+        raise CityloopError(f"file {path} is not valid JSON ({error}): it was altered or cut off") from None
 
 
 def exchange(one: Path, other: Path) -> None:

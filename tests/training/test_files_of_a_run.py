@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from envs import CityloopError
+from envs.core.files import write_text
 from training.backprop import Backprop
 from training.evolution import Evolution
 from training.journal import Journal
 from training.start import read_start
-from training.tracking import write_text
 from training.train import _Run, _told_of_its_run, train
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from envs import CityloopError, load_scenario
+from envs.core.files import read_json, write_json, write_text
 from training import tracking
-from training.tracking import RunFolder, free_path, read_json, staged, tensorboard, versions, write_json, write_text
+from training.tracking import RunFolder, free_path, staged, tensorboard, versions
 
 
 @pytest.fixture(scope="module")
