@@ -27,7 +27,7 @@ from envs.core.registry import get_system
 from envs.core.scenario import NAME, Scenario, read_yaml
 from envs.core.site import Site
 from training.actions import ActionCodec
-from training.train import read_config
+from training.config import read_config
 from training.validate import kept, load_network
 
 LOGGER = logging.getLogger(__name__)

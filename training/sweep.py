@@ -23,9 +23,10 @@ from envs.core.errors import CityloopError
 from envs.core.files import read_json, write_json
 from envs.core.scenario import Scenario
 from training.algorithm import ray_session
+from training.config import parse_settings
 from training.settings import Settings
 from training.tracking import RUNS, free_path, refuse_taken, stamp
-from training.train import parse_settings, train
+from training.train import train
 
 SAMPLES = 8
 """Trials of a random search, unless said otherwise."""

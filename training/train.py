@@ -13,25 +13,24 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from agents import find_bundle
 from envs.core import files
 from envs.core.errors import CityloopError
 from envs.core.files import read_json, write_json, write_text
-from envs.core.frozen import first_problem
 from envs.core.registry import get_system, load_scenario
 from envs.core.scenario import Scenario, read_yaml
 from training.algorithm import Learner, Ppo, Task, check_together, ray_session, task_of
 from training.backprop import Backprop
+from training.config import describe, parse_settings, read_config
 from training.evolution import Evolution
 from training.journal import Journal
-from training.settings import ALGORITHMS, Settings, check_budget
-from training.start import Start, check_whole, read_start
-from training.tracking import SPEED, RunFolder, versions, write_yaml
+from training.settings import Settings, check_budget
+from training.start import Start, read_start
+from training.tracking import SPEED, RunFolder, write_yaml
 from training.validate import OnEpisodes, Validator
 
 LOGGER = logging.getLogger(__name__)
@@ -90,47 +89,99 @@ def train(
         raise CityloopError(
             f"start_update is {start_update}: it says which policy of a run to begin with, so give start"
         )
-    learned: Start | None = None
     if resume is not None:
-        folder = RunFolder.open(Path(resume))
-        try:
-            content, chosen, places = _begun(folder.path)
-        except CityloopError:
-            folder.close()
-            raise
-        budget = content["budget"] if given == NO_BOUND else given
+        plan = _resumed(Path(resume), given, command)
     else:
         listed = [scenarios] if isinstance(scenarios, (str, Scenario)) else list(scenarios)
         places = [place if isinstance(place, Scenario) else load_scenario(place) for place in listed]
-        if not places:
-            raise CityloopError("there is nothing to train on: give at least one scenario")
-        check_together(places)
-        learned = None if start is None else _learned(str(start), start_update, places[0])
-        suited = get_system(places[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
-        chosen = parse_settings({**suited, **settings})
-        if chosen.algorithm == "sb3":
-            raise CityloopError("algorithm is 'sb3': train it by `--algo sb3`, or training.reference.train_reference")
-        budget = given
-        _check_reach(learned, chosen, iterations)
-        folder = RunFolder.create(places, chosen.algorithm, chosen.seed, None if out is None else Path(out))
-    if budget == NO_BOUND:
-        budget["minutes"] = 30.0
+        plan = _new(places, settings, given, start, start_update, None if out is None else Path(out))
+    chosen, folder = plan.settings, plan.folder
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
     with (
         _told_of_its_run(folder.path),
         folder,
         ray,
-        closing(_Run(places, chosen, folder.path, budget, on_episodes)) as run,
+        closing(_Run(plan.scenarios, chosen, folder.path, plan.budget, on_episodes)) as run,
     ):
         if resume is None:
-            run.start(command, learned)
+            run.start(command, plan.learned)
         else:
             run.resume()
-            if budget != content["budget"]:  # what it takes to do the same again is no longer what it was
-                longer = {"budget": budget, "command": f"{content['command']}\n{command}".strip()}
-                write_yaml(folder.path / "config.yaml", content | longer)
+            if plan.config is not None:
+                write_yaml(folder.path / "config.yaml", plan.config)
         run.loop(on_progress)
     return folder.path
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A run that is about to begin or to go on.
+
+    Attributes:
+        folder: held by this process.
+        scenarios: to train on.
+        settings: hyperparameters.
+        budget: ``minutes`` and ``iterations``, each a bound or None.
+        learned: weights that a new run begins with.
+        config: ``config.yaml`` of a resumed run, where its budget changes.
+    """
+
+    folder: RunFolder
+    scenarios: list[Scenario]
+    settings: Settings
+    budget: Mapping[str, Any]
+    learned: Start | None = None
+    config: Mapping[str, Any] | None = None
+
+
+def _new(
+    scenarios: list[Scenario],
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    start: str | Path | None,
+    start_update: int | None,
+    out: Path | None,
+) -> _Plan:
+    """A new run: settings over those that suit the system, and a folder of its own."""
+    if not scenarios:
+        raise CityloopError("there is nothing to train on: give at least one scenario")
+    check_together(scenarios)
+    learned = None if start is None else _learned(str(start), start_update, scenarios[0])
+    suited = get_system(scenarios[0].system).training.get(str(settings.get("algorithm", "mappo")), {})
+    chosen = parse_settings({**suited, **settings})
+    if chosen.algorithm == "sb3":
+        raise CityloopError("algorithm is 'sb3': train it by `--algo sb3`, or training.reference.train_reference")
+    _check_reach(learned, chosen, given["iterations"])
+    folder = RunFolder.create(scenarios, chosen.algorithm, chosen.seed, out)
+    return _Plan(folder, scenarios, chosen, _bounded(given), learned)
+
+
+def _resumed(path: Path, given: Mapping[str, Any], command: str) -> _Plan:
+    """A run that goes on from its last checkpoint, with the budget that it began with unless another is given."""
+    folder = RunFolder.open(path)
+    try:
+        content, chosen, scenarios = _begun(path)
+    except CityloopError:
+        folder.close()
+        raise
+    before = content["budget"]
+    budget = _bounded(before if given == NO_BOUND else given)
+    longer = {"budget": budget, "command": f"{content['command']}\n{command}".strip()}
+    return _Plan(folder, scenarios, chosen, budget, config=content | longer if budget != before else None)
+
+
+def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
+    """``config.yaml`` of a run that is to go on, with its settings and scenarios."""
+    content = read_yaml(run / "config.yaml")
+    chosen, scenarios = read_config(content, str(run))
+    if chosen.algorithm == "sb3":
+        raise CityloopError(f"run {run} is a stable-baselines3 reference and cannot go on: start it anew")
+    return content, chosen, scenarios
+
+
+def _bounded(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """The budget; half an hour if it sets no bound."""
+    return {**budget, "minutes": 30.0} if budget == NO_BOUND else dict(budget)
 
 
 def _learned(start: str, update: int | None, place: Scenario) -> Start:
@@ -162,62 +213,6 @@ def _told_of_its_run(run: Path) -> Iterator[None]:
         if (run / "checkpoints" / "latest").is_file():
             error.add_note(f"go on: {shlex.join(['cityloop', 'train', '--resume', str(run)])}")
         raise
-
-
-def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
-    """What a run that is to go on began as: its ``config.yaml``, settings and scenarios."""
-    content = read_yaml(run / "config.yaml")
-    chosen, places = read_config(content, str(run))
-    if chosen.algorithm == "sb3":
-        raise CityloopError(f"run {run} is a stable-baselines3 reference and cannot go on: start it anew")
-    return content, chosen, places
-
-
-def parse_settings(values: Mapping[str, Any]) -> Settings:
-    """Settings from plain data.
-
-    Raises:
-        CityloopError: naming the first that does not fit.
-    """
-    try:
-        return Settings.model_validate(dict(values))
-    except ValidationError as error:
-        raise CityloopError(f"training settings: {first_problem(error)}") from None
-
-
-def read_config(content: Mapping[str, Any], where: str) -> tuple[Settings, list[Scenario]]:
-    """Settings and scenarios of a run from its ``config.yaml``.
-
-    Raises:
-        CityloopError: if it was cut off, or another version made it.
-    """
-    check_whole(content, where, "scenarios", "settings")
-    scenarios = [get_system(plain["system"]).scenario_class.parse(plain, where) for plain in content["scenarios"]]
-    return parse_settings(content["settings"]), scenarios
-
-
-def describe(
-    folder: Path,
-    network: str,
-    scenarios: Sequence[Scenario],
-    settings: Settings,
-    budget: Mapping[str, Any],
-    command: str,
-    start: Start | None = None,
-) -> None:
-    """Write a run's ``config.yaml`` and ``versions.json``: all that it takes to do the same again."""
-    content = {
-        "command": command if start is None else f"{start.command}\n{command}",
-        "algorithm": ALGORITHMS[settings.algorithm],
-        "network": network,
-        "scenarios": [scenario.model_dump(mode="json") for scenario in scenarios],
-        "settings": settings.model_dump(),
-        "budget": dict(budget),
-    }
-    if start is not None:
-        content["start"] = {"run": str(start.run), "decisions": start.decisions}
-    write_yaml(folder / "config.yaml", content)
-    write_json(folder / "versions.json", versions())
 
 
 OTHERS: dict[str, Any] = {"backprop": Backprop, "evolution": Evolution}

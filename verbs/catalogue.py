@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +83,9 @@ def check(
     """Run contract and safety checks; exit code 1 if one fails."""
     output = Output(as_json)
     with output.quiet():
-        checks = import_module("training.check").check(target)
+        from training.check import check as run_checks
+
+        checks = run_checks(target)
     ok = all(each.ok for each in checks)
     rows = [(each.name, verdict(each.ok, "ok", "FAILED"), each.detail) for each in checks]
     output.show(table(target, ("check", "", "what was seen"), rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from agents.own import own
 from agents.shipped import speaks_of
 from envs import CityloopError, Scenario, get_system
 from envs.core.files import make_folder
+from envs.transit.scenarios import TransitScenario
 from training.evaluation import Evaluation
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
 from verbs.tables import evaluation_table, figures_table, periods_table, standings_table
@@ -75,14 +75,20 @@ def evaluate(
         )
     found = _evaluations(output, places, out, names, {"seeds": seeds, "split": split, "processes": processes})
     if card:
-        import_module("training.proof").write_cards(found, places, bundles, proven, output.say)
+        from training.proof import write_cards
+
+        write_cards(found, places, bundles, proven, output.say)
     if len(found) == 1:
         output.emit(found[0].to_json())
         return
     output.show(standings_table(found))
     pair = get_system(system).trade
     if pair is not None and len(scenarios) == 1:
-        picture = import_module("training.report").write_trade(found, pair, out or found[0].out)
+        from training.report import write_trade
+
+        folder = out or found[0].out
+        assert folder is not None  # every evaluation is saved here
+        picture = write_trade(found, pair, folder)
         output.say(f"{pair[1]} against {pair[0]}: {picture}")
     output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
 
@@ -93,14 +99,15 @@ def _evaluations(
     """Evaluate scenario by scenario, with one bar over all of them, and show what was found."""
     found = []
     with output.quiet(), output.bar("evaluating") as show:
+        from training import evaluate as run_episodes
+
         for k, place in enumerate(places):
 
             def on_progress(done: int, total: int, k: int = k, place: Scenario = place) -> None:
                 show((k + done / total) / len(places), f"{place.label}: {done} of {total} episodes")
 
             folder = out if out is None or len(places) == 1 else out / place.label
-            more = {"out": folder, "on_progress": on_progress}
-            found.append(import_module("training.evaluate").evaluate(place, names, **options, **more))
+            found.append(run_episodes(place, names, out=folder, on_progress=on_progress, **options))
     for evaluation in found:
         output.show(evaluation_table(evaluation))
         if evaluation.periods():
@@ -131,7 +138,9 @@ def oracle(
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
     with output.quiet(), output.bar("searching") as show:
-        found = import_module("training.oracle").oracle(
+        from training.oracle import oracle as search
+
+        found = search(
             place,
             place.seeds.test.take(seeds),
             rounds,
@@ -159,11 +168,13 @@ def referee(
     """Let SUMO drive a fleet under the same dispatch, and under its own dispatchers. Takes minutes per seed."""
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
-    if place.system != "transit":
+    if not isinstance(place, TransitScenario):
         raise CityloopError(f"scenario {place.ref} is of {place.system}: the referee plays transit")
     with output.quiet():
-        room = import_module("training.referee")
-        found = room.referee(place, controller, seeds, flow, beside or room.STOCK, processes)
+        from training.referee import STOCK
+        from training.referee import referee as play
+
+        found = play(place, controller, seeds, flow, beside or STOCK, processes)
     title = f"{place.ref}, traffic {flow:g}"
     output.show(figures_table(title, found["rows"]))
     output.show(figures_table(f"{title}: what the mean wait is made of, in seconds", found["waits"]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,14 +89,22 @@ def train(
             raise CityloopError(
                 "--resume, --start, --hyper, --sweep and several scenarios are not for sb3: it is a plain reference"
             )
-        _train(output, "training.reference", "train_reference", places[0], options)
+        with _training(output) as progress:
+            from training.reference import train_reference
+
+            run = train_reference(places[0], **options, **progress)
+        _show_run(output, run)
         return
     options |= _hyperparameters(hyper, {"seed": seed, "workers": workers})
     options |= {} if algo is None else {"algorithm": algo}
     if start is not None:
         options |= {"start": _beginning(start, places), "start_update": update}
     if not sweep:
-        _train(output, "training.train", "train", places, _going_on(options, resume))
+        with _training(output) as progress:
+            from training.train import train as learn
+
+            run = learn(places, **_going_on(options, resume), **progress)
+        _show_run(output, run)
     elif resume is not None:
         raise CityloopError("--sweep starts trials of its own: it does not go with --resume")
     else:
@@ -155,10 +163,16 @@ def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> d
     return chosen
 
 
-def _train(output: Output, module: str, function: str, places: Any, options: dict[str, Any]) -> None:
+@contextmanager
+def _training(output: Output) -> Iterator[dict[str, Any]]:
+    """A run in progress: its progress view, as the arguments by which a trainer tells how far it is."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
-    with output.quiet(), output.training() as told:
-        run = getattr(import_module(module), function)(places, **options, **told)
+    with output.quiet(), output.training() as progress:
+        yield progress
+
+
+def _show_run(output: Output, run: Path) -> None:
+    """Name the run's folder and the commands that follow."""
     output.say(f"run: {run}\n{_next(run, run)}")
     output.emit({"run": str(run)})
 
@@ -174,7 +188,9 @@ def _sweep(output: Output, places: Sequence[Scenario], items: Sequence[str], opt
         show(done / total, f"{done} of {total} trials, best score {best:.4g}")
 
     with output.quiet(), output.bar("sweeping") as show:
-        folder, trials = import_module("training.sweep").sweep(places, items, on_progress=on_progress, **options)
+        from training.sweep import sweep
+
+        folder, trials = sweep(places, items, on_progress=on_progress, **options)
     output.show(trials_table(trials))
     output.say(f"best: {trials[0].run}\n{_next(trials[0].run, folder)}")
     output.emit({"sweep": str(folder), "trials": [vars(trial) for trial in trials], "best": vars(trials[0])})
