@@ -140,6 +140,14 @@ class ActionCodec:
         scaled = self._low + (np.clip(actions, -1.0, 1.0) + 1.0) * self._half
         return np.where(self._numbers, scaled, self._low + actions).astype(np.float64)
 
+    def changes(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """How far actions ``(…, width)`` differ, ``(…)`` from 0 to 1, a mean over parts.
+
+        Of a choice: 1 if it is another. Of a number: by what share of its range it moves.
+        """
+        moved = np.abs(np.clip(after, -1.0, 1.0) - np.clip(before, -1.0, 1.0)) / 2
+        return np.where(self._numbers, moved, after != before).mean(axis=-1)
+
     def _split(self, rows, size: str) -> list:  # type: ignore[no-untyped-def]
         pieces, start = [], 0
         for part in self._parts:

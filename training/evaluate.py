@@ -124,7 +124,10 @@ def _evaluation(
     void = {k for mine in rows.values() for k, row in enumerate(mine) if system.failure_voids and _failed(row, system)}
     kept = [k for k in range(len(seeds)) if k not in void]
     if not kept:
-        raise CityloopError(f"{loop.scenario.ref}: every seed failed ({system.failure}), so nothing can be compared")
+        raise CityloopError(
+            f"{loop.scenario.ref}: every seed failed, so nothing can be compared "
+            f"({system.failure}: {system.kpis[system.failure]})"
+        )
     kpi = system.headline(loop.scenario)
     values = {name: [mine[k][kpi] for k in kept] for name, mine in rows.items()}
     negligible = system.negligible if kpi == system.kpi else 0.0

@@ -59,15 +59,19 @@ class Evolution:
         outputs = ActionCodec(task.action_space).inputs
         self._network: PolicyNetwork = NETWORKS[task.network](dict(task.shapes), outputs=outputs, width=settings.width)
         self._averaged = AveragedModel(self._network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging))
-        self._scale = scale_of(self._network)
+        self._present = folder / "present" / WEIGHTS
+        self._take_scale(scale_of(self._network))
         self._point = (parameters_to_vector(self._network.parameters()).detach() / self._scale).requires_grad_()
         self._optimizer = torch.optim.Adam([self._point], lr=settings.learning_rate)
         self._updates = 0
-        self._present = folder / "present" / WEIGHTS
         self._make = partial(_disturbed, task.network, settings.width)
         self._open: EpisodePool | None = None
+
+    def _take_scale(self, scale: Tensor) -> None:
+        """Disturb weights by this much, here and in the processes that play."""
+        self._scale = scale
         buffer = io.BytesIO()
-        np.save(buffer, self._scale.numpy())
+        np.save(buffer, scale.numpy())
         write_whole(self._present.with_name(SCALE), buffer.getvalue())
 
     @property
@@ -125,6 +129,7 @@ class Evolution:
         """See `Learner.begin`."""
         for network in (self._network, self._averaged.module):
             adopt(network, start.policy, start.run)
+        self._take_scale(scale_of(self._network))
         with torch.no_grad():
             self._point.copy_(parameters_to_vector(self._network.parameters()) / self._scale)
 
@@ -140,12 +145,14 @@ class Evolution:
             "averaged": self._averaged.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "updates": self._updates,
+            "scale": self._scale,
         }
         write_state(path / STATE, state)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of one's own: like RLlib's it is a pickle."""
         state = torch.load(path / STATE, weights_only=False)
+        self._take_scale(state.get("scale", self._scale))  # older checkpoints have that of the seed's own weights
         with torch.no_grad():
             self._point.copy_(state["point"])
         vector_to_parameters((self._point * self._scale).detach(), self._network.parameters())

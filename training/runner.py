@@ -278,8 +278,9 @@ class BatchedRunner(EnvRunner, Checkpointable):
         self.num_env_steps_sampled_lifetime += steps
         changed = sum(track.interventions for track in self._tracks)
         self.metrics.log_value(INTERVENTION_RATE, changed / decisions, window=1)
-        moved = sum(float((f.actions[1:] != f.actions[:-1]).any(axis=-1).sum()) for f in fragments)
-        self.metrics.log_value(ACTION_RATE, moved / max(1, decisions), window=1)
+        moved = [self._codec.changes(f.actions[:-1], f.actions[1:])[~f.done[:-1]] for f in fragments]  # within episodes
+        if any(map(np.size, moved)):
+            self.metrics.log_value(ACTION_RATE, float(np.concatenate(moved, axis=None).mean()), window=1)
         lost = sum(getattr(track.plants, "lost", 0) for track in self._tracks)
         self.metrics.log_value(LOST, lost, reduce="sum")  # over runners
 

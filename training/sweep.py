@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from envs.core.scenario import Scenario
 from training.algorithm import ray_session
 from training.config import parse_settings
 from training.settings import Settings
-from training.tracking import RUNS, free_path, refuse_taken, stamp
+from training.tracking import RUNS, new_folder, refuse_taken, stamp
 from training.train import train
 
 SAMPLES = 8
@@ -146,9 +146,12 @@ def sweep(
     both = next((key for key in space if key in fixed), None)
     if both is not None:
         raise CityloopError(f"{both} is {fixed[both]!r}, and --sweep {both} gives it other values: give one of them")
-    folder = free_path(RUNS / scenarios[0].system / "sweep", stamp()) if out is None else Path(out)
-    refuse_taken(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if out is None:
+        folder = new_folder(RUNS / scenarios[0].system / "sweep", stamp())
+    else:
+        folder = Path(out)
+        refuse_taken(folder)
+        folder.mkdir(exist_ok=True)
     run = partial(_trial, scenarios=list(scenarios), folder=folder.resolve(), common=common)
     watch = _Watch(on_progress, grid or samples or SAMPLES)
     runners = int(fixed.get("runners", 0))
@@ -196,18 +199,9 @@ def _name(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _own_folder(folder: Path, name: str) -> Path:
-    """A new folder for one trial: others may draw the same settings at the same moment."""
-    while True:
-        run = free_path(folder, name)
-        with suppress(FileExistsError):
-            run.mkdir()
-            return run
-
-
 def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, common: dict[str, Any]) -> None:
     """One trial, in a process of Ray's."""
-    run = _own_folder(folder, _name(config))
+    run = new_folder(folder, _name(config))  # other trials may draw the same settings at the same moment
 
     def on_progress(news: Mapping[str, Any]) -> None:
         if "validation" in news:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -118,6 +118,20 @@ def free_path(parent: Path, name: str) -> Path:
     return next(path for path in tries if not path.exists())
 
 
+def new_folder(parent: Path, name: str) -> Path:
+    """Make a folder of the first free of these names (`free_path`): others may do so at the same moment.
+
+    Raises:
+        CityloopError: if one may not write there.
+    """
+    files.make_folder(parent, "folder")
+    while True:
+        folder = free_path(parent, name)
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A folder to fill that becomes ``path`` when all went well, and vanishes otherwise.
@@ -170,7 +184,7 @@ class RunFolder:
         """
         if out is None:
             name = scenarios[0].name if len(scenarios) == 1 else f"{len(scenarios)}-scenarios"
-            out = free_path(root / scenarios[0].system / name / algo, f"{stamp()}-s{seed}")
+            return cls(new_folder(root / scenarios[0].system / name / algo, f"{stamp()}-s{seed}"), made=True)
         refuse_taken(out)
         made = not out.exists()
         out.mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ from training.config import describe, parse_settings, read_config
 from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings, check_budget
-from training.start import Start, read_start
+from training.start import Start, check_whole, read_start
 from training.tracking import SPEED, RunFolder, write_yaml
 from training.validate import OnEpisodes, Validator
 
@@ -161,7 +161,7 @@ def _resumed(path: Path, given: Mapping[str, Any], command: str) -> _Plan:
     folder = RunFolder.open(path)
     try:
         content, chosen, scenarios = _begun(path)
-    except CityloopError:
+    except BaseException:
         folder.close()
         raise
     before = content["budget"]
@@ -174,6 +174,8 @@ def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
     """``config.yaml`` of a run that is to go on, with its settings and scenarios."""
     content = read_yaml(run / "config.yaml")
     chosen, scenarios = read_config(content, str(run))
+    check_whole(content, str(run), "budget", "command")
+    check_whole(content["budget"] or {}, str(run), *NO_BOUND)
     if chosen.algorithm == "sb3":
         raise CityloopError(f"run {run} is a stable-baselines3 reference and cannot go on: start it anew")
     return content, chosen, scenarios
@@ -192,12 +194,17 @@ def _learned(start: str, update: int | None, place: Scenario) -> Start:
 
 def _check_reach(learned: Start | None, settings: Settings, iterations: int | None) -> None:
     """Refuse a run that would be over before its policy learns: at first the critic does alone, if it begins anew."""
-    alone = learned is not None and not learned.critic and settings.algorithm not in OTHERS
-    if alone and iterations is not None and iterations <= settings.critic_first:
+    alone = 0 if learned is None else _critic_alone(learned, settings)
+    if alone and iterations is not None and iterations <= alone:
         raise CityloopError(
             f"iterations is {iterations}, and of a start without a critic that learns alone for "
             f"{settings.critic_first} updates: give more, or a smaller critic_first"
         )
+
+
+def _critic_alone(learned: Start, settings: Settings) -> int:
+    """Updates in which only the critic of a new run learns, as it begins anew beside a policy that has learned."""
+    return 0 if learned.critic or settings.algorithm in OTHERS else settings.critic_first
 
 
 @contextmanager
@@ -257,7 +264,7 @@ class _Run:
         """Take over what another run learned, write down what is to be done, and run the rules for comparison."""
         if learned is not None:
             self.learner.begin(learned)
-            self._alone = 0 if learned.critic else self.settings.critic_first
+            self._alone = _critic_alone(learned, self.settings)
         describe(self.folder, self.task.network, self.scenarios, self.settings, self.budget, command, learned)
         self._journal(None)
 
@@ -282,7 +289,8 @@ class _Run:
         name = f"{self.iteration:06d}"
         self.learner.save((folder / name).resolve())
         files.sync_tree(folder / name)  # the pointer must not outlive in a power cut what it points to
-        progress = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "validator": self.validator.state()}
+        progress = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "alone": self._alone}
+        progress |= {"validator": self.validator.state()}
         write_json(folder / name / "progress.json", progress)
         write_text(folder / "latest", name)
         for old in folder.iterdir():
@@ -311,7 +319,7 @@ class _Run:
             ) from error
         progress = read_json(checkpoint / "progress.json")
         self.iteration, self.elapsed_s = progress["iteration"], progress["elapsed_s"]
-        self._saved_s = self.elapsed_s
+        self._saved_s, self._alone = self.elapsed_s, progress.get("alone", 0)  # older runs have not kept it
         self.validator.restore(progress["validator"])
         self._journal((self.iteration, self._agent_steps))
 
@@ -328,15 +336,26 @@ class _Run:
             shares.append(self.iteration / self.budget["iterations"])
         if self.budget["minutes"]:
             shares.append(self.elapsed_s / 60 / self.budget["minutes"])
+        return 1.0 if self._tired else min(1.0, max(shares))
+
+    @property
+    def _tired(self) -> bool:
+        """Whether so many validations in a row as `Settings.patience` says were no better than the best."""
         patience = self.settings.patience
-        tired = patience and self.validator.stale >= patience and self.iteration > self._alone
-        return 1.0 if tired else min(1.0, max(shares))
+        return bool(patience and self.validator.stale >= patience and self.iteration > self._alone)
 
     def loop(self, on_progress: Progress | None) -> None:
         """Update until the budget is spent; validate now and then, and choose the policy at the end."""
         if self.fraction() >= 1.0:
             spent = f"{self.iteration} updates in {self.elapsed_s / 60:.3g} min"
-            LOGGER.warning("%s has had its time (%s): give more --minutes or --iterations to go on", self.folder, spent)
+            if self._tired:
+                stale = self.validator.stale
+                LOGGER.warning(
+                    "%s has ended (%s): patience, as %d validations were no better", self.folder, spent, stale
+                )
+            else:
+                more = "give more --minutes or --iterations to go on"
+                LOGGER.warning("%s has had its time (%s): %s", self.folder, spent, more)
         while self.fraction() < 1.0:
             started = time.perf_counter()
             figures = self.update()

@@ -267,6 +267,8 @@ def _indicators(loop: ControlLoop) -> str:
     need(system.kpi in kpis, f"the headline indicator {system.kpi} is missing")
     need(kpis.get(system.failure) in (0, 1), f"{system.failure} is {kpis.get(system.failure)}, not 0 or 1")
     need(np.isfinite(list(kpis.values())).all(), "an indicator is not finite")
+    if kpis[system.failure] and system.failure_voids:
+        return f"this episode is void: {system.failure} is 1 ({system.kpis[system.failure]})"
     return f"{system.kpi} = {kpis[system.kpi]:.4g}"
 
 
