@@ -93,7 +93,7 @@ def train(
         plan = _resumed(Path(resume), given, command)
     else:
         listed = [scenarios] if isinstance(scenarios, (str, Scenario)) else list(scenarios)
-        places = [place if isinstance(place, Scenario) else load_scenario(place) for place in listed]
+        places = [load_scenario(place) for place in listed]
         plan = _new(places, settings, given, start, start_update, None if out is None else Path(out))
     chosen, folder = plan.settings, plan.folder
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)

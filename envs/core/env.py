@@ -17,11 +17,8 @@ from envs.core.scenario import Scenario, SeedRange
 
 def make_loop(scenario: str | Scenario, **settings: Any) -> ControlLoop:
     """A control loop by scenario or reference; settings as in `load_scenario`."""
-    if not isinstance(scenario, Scenario):
-        scenario = load_scenario(scenario, **settings)
-    elif settings:
-        scenario = scenario.override({key.replace("__", "."): value for key, value in settings.items()})
-    return ControlLoop(get_system(scenario.system), scenario)
+    chosen = load_scenario(scenario, **settings)
+    return ControlLoop(get_system(chosen.system), chosen)
 
 
 class RenderError(CityloopError, TypeError):

@@ -140,10 +140,14 @@ def replace_folder(folder: Path, new: Path) -> None:
 
 
 def placed(path: Path | str, folder: Path) -> Path:
-    """A path that somebody wrote: a relative one starts at the folder, ``~`` at the home that it names.
+    """A path from a user's file, with ``~`` expanded.
+
+    Args:
+        path: the path as written.
+        folder: folder to which a relative path refers.
 
     Raises:
-        CityloopError: if that is nobody's home.
+        CityloopError: if ``~`` names a user who has no home here.
     """
     try:
         return folder / Path(path).expanduser()

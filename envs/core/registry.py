@@ -18,6 +18,7 @@ from gymnasium import Space
 from envs.core.conditions import Condition
 from envs.core.consistency import Consistency
 from envs.core.errors import CityloopError
+from envs.core.files import placed
 from envs.core.gauges import Gauges
 from envs.core.readings import Readings, Schema
 from envs.core.scenario import NAME, Scenario, read_yaml
@@ -157,17 +158,20 @@ def get_system(name: str) -> System:
     return import_module(SYSTEMS[name]).SYSTEM
 
 
-def load_scenario(ref: str | Path, **settings: Any) -> Scenario:
-    """A shipped scenario by reference, or a user's own from a YAML file.
+def load_scenario(ref: str | Path | Scenario, **settings: Any) -> Scenario:
+    """A shipped scenario by reference, or a user's own from a YAML file, with settings changed.
 
     Args:
-        ref: ``system/name``, or the path of a ``.yaml`` file with a ``system`` key.
+        ref: ``system/name``, the path of a ``.yaml`` file with a ``system`` key, or a scenario to change.
         settings: changes; nested keys with two underscores, e.g. ``sensors__dropout=0.2``.
 
     Raises:
         CityloopError: if the scenario is unknown, or a key or value does not fit.
     """
-    scenario = _from_yaml(Path(ref)) if str(ref).endswith((".yaml", ".yml")) else _shipped(str(ref))
+    if isinstance(ref, Scenario):
+        scenario = ref
+    else:
+        scenario = _from_yaml(Path(ref)) if str(ref).endswith((".yaml", ".yml")) else _shipped(str(ref))
     if not settings:
         return scenario
     return scenario.override({key.replace("__", "."): value for key, value in settings.items()})
@@ -195,8 +199,8 @@ def _from_yaml(path: Path) -> Scenario:
         )
     content.setdefault("name", path.stem)
     words = {key: value for key, value in content.items() if key in WORDS}
-    placed = _resolve(content, path.parent, system.scenario_class) | words
-    return system.scenario_class.parse(placed, where=str(path))
+    resolved = _resolve(content, path.parent, system.scenario_class) | words
+    return system.scenario_class.parse(resolved, where=str(path))
 
 
 def _resolve(value: Any, folder: Path, kind: type[Scenario] | None = None) -> Any:
@@ -214,17 +218,18 @@ def _resolve(value: Any, folder: Path, kind: type[Scenario] | None = None) -> An
         takes = (
             set() if kind is None else {name for name, field in kind.model_fields.items() if _path(field.annotation)}
         )
-        return {key: _placed(v, folder) if key in takes else _resolve(v, folder) for key, v in value.items()}
+        return {key: _resolve_paths(v, folder) if key in takes else _resolve(v, folder) for key, v in value.items()}
     if isinstance(value, list):
         return [_resolve(v, folder) for v in value]
-    return _placed(value, folder) if isinstance(value, str) and value.lower().endswith(FILES) else value
+    return _resolve_paths(value, folder) if isinstance(value, str) and value.lower().endswith(FILES) else value
 
 
 def _path(annotation: Any) -> bool:
     return Path in (annotation, *get_args(annotation))
 
 
-def _placed(value: Any, folder: Path) -> Any:
+def _resolve_paths(value: Any, folder: Path) -> Any:
+    """Absolute path of a text, or of every text in a list."""
     if isinstance(value, list):
-        return [_placed(v, folder) for v in value]
-    return str((folder / value).resolve()) if isinstance(value, str) else value
+        return [_resolve_paths(v, folder) for v in value]
+    return str(placed(value, folder).resolve()) if isinstance(value, str) else value
