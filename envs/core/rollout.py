@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -24,12 +25,28 @@ LIMIT_S = 300.0
 
 def random_requests(loop: ControlLoop, rng: np.random.Generator) -> np.ndarray:
     """Requests drawn uniformly from what is allowed now, one an agent."""
-    space = loop.action_space
+    return draw_requests(loop.action_space, loop.mask, (len(loop.site.agents),), rng)
+
+
+def draw_requests(
+    space: spaces.Space[Any], mask: np.ndarray | None, lead: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
+    """Draw requests uniformly from the allowed ones.
+
+    Args:
+        space: action space of one agent.
+        mask: allowed actions ``(*lead, actions)``; not used for continuous actions.
+        lead: leading axes of the requests, e.g. ``(N,)``.
+        rng: source of randomness.
+
+    Returns:
+        Requests, int64 ``lead`` if the space is discrete, otherwise float64 ``(*lead, *space.shape)``.
+    """
     if isinstance(space, spaces.Discrete):
-        scores = np.where(loop.mask, rng.random(loop.mask.shape), -1.0)
-        return np.asarray(scores.argmax(axis=1))
+        assert mask is not None
+        return np.asarray(np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=-1))
     assert isinstance(space, spaces.Box)
-    return rng.uniform(space.low, space.high, (len(loop.site.agents), *space.shape))
+    return rng.uniform(space.low, space.high, (*lead, *space.shape))
 
 
 def random_episode(loop: ControlLoop, seed: int = 0) -> Iterator[Step | None]:

@@ -9,10 +9,10 @@ from contextlib import closing
 from zlib import crc32
 
 import numpy as np
-from gymnasium import spaces
 
 from envs.core.errors import CityloopError
 from envs.core.promises import need
+from envs.core.rollout import draw_requests
 from envs.core.vector import Batch, Vector
 
 
@@ -72,12 +72,10 @@ def _play(plants: Vector, batch: Batch, steps: int) -> list[Batch]:
 
 def _requests(plants: Vector, batch: Batch) -> np.ndarray:
     """Random allowed requests, derived from the observations, so that any difference between two runs spreads."""
-    rng, space = np.random.default_rng(crc32(batch.observation.tobytes())), plants.action_space
-    if isinstance(space, spaces.Discrete):
-        mask = plants.layout.unflatten(batch.observation)["action_mask"]
-        return np.asarray(np.where(mask > 0, rng.random(mask.shape), -1.0).argmax(axis=-1))
-    assert isinstance(space, spaces.Box)
-    return rng.uniform(space.low, space.high, (plants.num_envs, plants.agents, *space.shape))
+    rng = np.random.default_rng(crc32(batch.observation.tobytes()))
+    mask = plants.layout.unflatten(batch.observation).get("action_mask")
+    lead = (plants.num_envs, plants.agents)
+    return draw_requests(plants.action_space, None if mask is None else mask > 0, lead, rng)
 
 
 def _check(plants: Vector, batch: Batch) -> None:
