@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from envs.core.readings import Readings, Schema
+from envs.core.readings import Readings, Schema, consecutive_slices
 from envs.core.site import Site
 
 
@@ -106,14 +106,12 @@ class Flat:
 
     def __init__(self, schema: Schema, site: Site):
         self.columns = schema.columns
-        counts = [len(site.axes[column.axis]) for column in self.columns]
-        ends = np.cumsum(counts)
-        self.size = int(ends[-1])
-        self.slices = {c.name: slice(int(e) - n, int(e)) for c, e, n in zip(self.columns, ends, counts, strict=True)}
-        self.names = tuple(c.name for c, n in zip(self.columns, counts, strict=True) if n)
-        self.starts = np.array([self.slices[name].start for name in self.names])
-        self.column = np.repeat(np.arange(len(counts)), counts)
         self.ids = [site.axes[column.axis] for column in self.columns]
+        counts = {column.name: len(ids) for column, ids in zip(self.columns, self.ids, strict=True)}
+        self.size, self.slices = sum(counts.values()), consecutive_slices(counts)
+        self.names = tuple(name for name, count in counts.items() if count)
+        self.starts = np.array([self.slices[name].start for name in self.names])
+        self.column = np.repeat(np.arange(len(counts)), list(counts.values()))
 
     def pack(self, readings: Readings) -> np.ndarray:
         """The readings as one vector, float64 ``(size,)``."""

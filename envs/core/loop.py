@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.core.errors import CityloopError
-from envs.core.readings import Readings
+from envs.core.readings import Readings, consecutive_slices
 from envs.core.world import Commands, Controller, Intervention, Observation, Requests, World
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from envs.core.registry import System
     from envs.core.scenario import Scenario
-    from envs.core.site import Site
 
 
 class Layout:
@@ -37,11 +36,9 @@ class Layout:
 
     def __init__(self, shapes: dict[str, tuple[int, ...]]):
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
-        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
-        self.size = int(ends[-1])
-        starts = [0, *ends[:-1].tolist()]
+        sizes = {name: int(np.prod(shape)) for name, shape in self.shapes.items()}
+        self.size, self.slices = sum(sizes.values()), consecutive_slices(sizes)
         self._rows = next(iter(self.shapes)) if [len(shape) for shape in self.shapes.values()] == [1] else None
-        self.slices = {name: slice(a, int(b)) for name, a, b in zip(self.shapes, starts, ends, strict=True)}
 
     def flatten(self, observation: Observation) -> np.ndarray:
         """Parts ``(N, …)`` → float32 ``(N, size)``. A single float32 part of rank 1 is returned without a copy."""
@@ -89,9 +86,9 @@ class ControlLoop:
         action_space: action space of one agent.
     """
 
-    def __init__(self, system: System, scenario: Scenario, site: Site | None = None):
+    def __init__(self, system: System, scenario: Scenario):
         self.system, self.scenario = system, scenario
-        self.site = system.load_site(scenario) if site is None else site
+        self.site = system.load_site(scenario)
         self.action_space = system.action_space(self.site)
         self.guard = system.make_guard(self.site)
         self.features = system.make_features(self.site)

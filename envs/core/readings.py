@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from types import NoneType
 from typing import Any, Self
 
@@ -166,6 +166,12 @@ class Schema:
         return [vars(column) for column in self.columns]
 
 
+def consecutive_slices(sizes: Mapping[str, int]) -> dict[str, slice]:
+    """Slices of a flat vector that holds parts of the given sizes one after the other, by the parts' names."""
+    ends = accumulate(sizes.values())
+    return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
 @dataclass(frozen=True)
 class _Span:
     """All columns of a site in one vector: the slice of each column, and the valid range of each value.
@@ -186,8 +192,7 @@ class _Span:
     @classmethod
     def of(cls, columns: Sequence[Column], counts: Sequence[int]) -> Self:
         """The span of columns with the given number of values each."""
-        ends = np.cumsum(counts).tolist()
-        slices = {c.name: slice(end - n, end) for c, end, n in zip(columns, ends, counts, strict=True)}
+        slices = consecutive_slices({column.name: count for column, count in zip(columns, counts, strict=True)})
 
         def spread(name: str) -> np.ndarray:
             return np.repeat([getattr(column, name) for column in columns], counts)
