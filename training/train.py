@@ -289,7 +289,7 @@ class _Run:
         name = f"{self.iteration:06d}"
         self.learner.save((folder / name).resolve())
         files.sync_tree(folder / name)  # the pointer must not outlive in a power cut what it points to
-        progress = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "alone": self._alone}
+        progress: dict[str, Any] = {"iteration": self.iteration, "elapsed_s": self.elapsed_s, "alone": self._alone}
         progress |= {"validator": self.validator.state()}
         write_json(folder / name / "progress.json", progress)
         write_text(folder / "latest", name)
