@@ -21,8 +21,8 @@ MENDS = dict.fromkeys((EACCES, EPERM, EROFS), "give one that you may write") | {
 """Why a file cannot be used → what to do, where that is not to make room."""
 
 
-def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say what may happen while what is below is imported, which takes a second or more, like any other time."""
+def _report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Exception hook: one line for an interruption or a lack of memory, also while the imports below run."""
     if issubclass(kind, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
     elif issubclass(kind, MemoryError):
@@ -31,7 +31,7 @@ def _told(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = _told
+sys.excepthook = _report_uncaught
 
 import typer
 from typer.core import TyperGroup

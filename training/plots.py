@@ -211,7 +211,7 @@ def over_time(evaluation: Evaluation) -> Figure | None:
         panels = figure.subplots(len(traces), 1, sharex=True, squeeze=False)[:, 0]
         for axes, trace in zip(panels, traces, strict=True):
             stacks = {name: _stack(evaluation, name, trace) for name in evaluation.controllers}
-            for name, colour in _told_apart({name: values for name, (*_, values) in stacks.items()}, evaluation):
+            for name, colour in _distinct_curves({name: values for name, (*_, values) in stacks.items()}, evaluation):
                 since, unit, values = stacks[name]
                 low, high = np.percentile(values, [10, 90], axis=0)
                 axes.fill_between(since, low, high, color=colour, alpha=0.15, lw=0)
@@ -226,8 +226,8 @@ def over_time(evaluation: Evaluation) -> Figure | None:
     return figure
 
 
-def _told_apart(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Controllers that are drawn with their colours: the first alone, in grey, where all have the same values."""
+def _distinct_curves(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Controllers to draw, with their colours; only the first, in grey, if the values of all are equal."""
     first, *others = found.values()
     if others and all(np.array_equal(first, other, equal_nan=True) for other in others):
         return [(next(iter(found)), ALIKE)]
@@ -235,7 +235,7 @@ def _told_apart(found: dict[str, np.ndarray], evaluation: Evaluation) -> list[tu
 
 
 def _legend(figure: Figure, evaluation: Evaluation, panels: Iterable[Any]) -> None:
-    """A line a controller, and one for what is alike under all, if something is, below the panels."""
+    """A legend below the panels: one entry per controller, and one for curves that are the same under all."""
     called = short_names(evaluation.controllers)
     handles = [Line2D([], [], color=colour, lw=1.6, label=called[name]) for name, colour in colours(evaluation).items()]
     if any(line.get_color() == ALIKE for axes in panels for line in axes.lines):
@@ -303,7 +303,7 @@ def courses(evaluation: Evaluation, names: tuple[str, ...], column: str) -> Figu
         figure = Figure(figsize=(9, max(1.3 * len(names) + 1.0, 2.6)), layout="constrained")
         panels = figure.subplots(max(len(names), 1), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
         by_name = {played.controller: played for played in episodes}
-        for name, colour in _told_apart({name: one.drawn[column] for name, one in by_name.items()}, evaluation):
+        for name, colour in _distinct_curves({name: one.drawn[column] for name, one in by_name.items()}, evaluation):
             since, unit = _since(by_name[name].time_s)
             for k, axes in enumerate(panels[: len(names)]):
                 axes.plot(since, by_name[name].drawn[column][:, k], color=colour, lw=1.2)

@@ -156,7 +156,7 @@ def sweep(
     watch = _Watch(on_progress, grid or samples or SAMPLES)
     runners = int(fixed.get("runners", 0))
     cpus = parallel * (1 + _most(space.get("runners", runners)))
-    with _told_of_its_trials(folder, watch), ray_session(cpus=cpus), _quiet():
+    with _resume_hints(folder, watch), ray_session(cpus=cpus), _quiet():
         tuner = tune.Tuner(
             tune.with_resources(run, partial(_room, runners=runners)),
             param_space=space,
@@ -227,34 +227,34 @@ def _outcome(result: Any, folder: Path) -> Trial:
 
 
 class _Watch(tune.Callback):
-    """Counts trials as they end."""
+    """Reports progress when a trial ends."""
 
     def __init__(self, on_progress: Progress | None, total: int):
-        self._told, self._total, self._done, self._best = on_progress, total, 0, math.inf
+        self._on_progress, self._total, self._done, self._best = on_progress, total, 0, math.inf
         self.ended: set[str] = set()
-        """Names of the folders of trials that are done."""
+        """Folder names of finished trials."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray Tune writes it to disk; a terminal cannot be."""
-        return {**self.__dict__, "_told": None}
+        """State without the progress callback: Ray Tune pickles it, and a terminal cannot be pickled."""
+        return {**self.__dict__, "_on_progress": None}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """One more is done."""
+        """Count a finished trial."""
         self._done += 1
         last = trial.last_result or {}
         self._best = min(self._best, float(last.get("score", math.inf)))
         self.ended.add(Path(last.get("run", "")).name)
-        if self._told is not None:
-            self._told(self._done, self._total, self._best)
+        if self._on_progress is not None:
+            self._on_progress(self._done, self._total, self._best)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """So it is, though it failed."""
+        """Count a failed trial."""
         self.on_trial_complete(iteration, trials, trial)
 
 
 @contextmanager
-def _told_of_its_trials(folder: Path, watch: _Watch) -> Iterator[None]:
-    """Say with an interruption how each trial goes on that was under way: they are runs, and a sweep is none."""
+def _resume_hints(folder: Path, watch: _Watch) -> Iterator[None]:
+    """Add to an interruption the commands that resume the trials in progress. A trial is a run, the sweep is not."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -267,7 +267,7 @@ def _told_of_its_trials(folder: Path, watch: _Watch) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Tune without its reports and loggers, as the trials write their own; nor does it swallow a Ctrl-C."""
+    """Disable Ray Tune's reports and loggers, because trials write their own, and its handler of Ctrl-C."""
     settings = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
     settings["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     before = {name: os.environ.get(name) for name in settings}

@@ -98,7 +98,7 @@ def train(
     chosen, folder = plan.settings, plan.folder
     ray = nullcontext() if chosen.algorithm in OTHERS else ray_session(cpus=chosen.runners + 1)
     with (
-        _told_of_its_run(folder.path),
+        _resume_hint(folder.path),
         folder,
         ray,
         closing(_Run(plan.scenarios, chosen, folder.path, plan.budget, on_episodes)) as run,
@@ -208,8 +208,8 @@ def _critic_alone(learned: Start, settings: Settings) -> int:
 
 
 @contextmanager
-def _told_of_its_run(run: Path) -> Iterator[None]:
-    """Say with an interruption or a full disk how the run goes on, and where it lies if the latter names no file."""
+def _resume_hint(run: Path) -> Iterator[None]:
+    """Add to an interruption, or to an error of a full disk, the resuming command and, if it has none, a file name."""
     try:
         yield
     except (OSError, KeyboardInterrupt) as error:

@@ -197,14 +197,14 @@ def _clock(at_s: Any) -> str:
 
 
 def _summary(record: dict[str, Any]) -> str:
-    """What a record says, in a line, if it was not altered into something else."""
+    """A record as one line; a remark if it was altered and cannot be read."""
     try:
-        return _told(record)
+        return _record_line(record)
     except (KeyError, TypeError, ValueError):
         return "it is not as such a record is written: see 'audit verify'"
 
 
-def _told(record: dict[str, Any]) -> str:
+def _record_line(record: dict[str, Any]) -> str:
     match record["kind"]:
         case "decision":
             by = f"tick {record['tick']} by {record['controller']} ({record['source']})"

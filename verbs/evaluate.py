@@ -138,7 +138,7 @@ def oracle(
     output = Output(as_json)
     place = chosen_scenario(scenario, settings)
     with output.quiet(), output.bar("searching") as show:
-        from training.oracle import oracle as search
+        from training.drainage.oracle import oracle as search
 
         found = search(
             place,
@@ -171,8 +171,8 @@ def referee(
     if not isinstance(place, TransitScenario):
         raise CityloopError(f"scenario {place.ref} is of {place.system}: the referee plays transit")
     with output.quiet():
-        from training.referee import STOCK
-        from training.referee import referee as play
+        from training.transit.referee import STOCK
+        from training.transit.referee import referee as play
 
         found = play(place, controller, seeds, flow, beside or STOCK, processes)
     title = f"{place.ref}, traffic {flow:g}"

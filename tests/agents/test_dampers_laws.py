@@ -23,7 +23,7 @@ from envs.dampers.regulator import Weights, actuated, regulator
 from envs.dampers.scenarios import Conditions
 from envs.dampers.site import load_site
 from envs.transit.referee import measure
-from training import lines
+from training.transit import lines
 from training.tuning import dampers, drainage, transit
 from training.tuning.dampers import Tuner, search
 

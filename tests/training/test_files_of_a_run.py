@@ -17,18 +17,18 @@ from training.evolution import Evolution
 from training.journal import Journal
 from training.settings import Settings
 from training.start import Start, read_start
-from training.train import _critic_alone, _Run, _told_of_its_run, train
+from training.train import _critic_alone, _resume_hint, _Run, train
 
 
 @pytest.mark.parametrize("given", [None, "elsewhere"])
 def test_a_full_disk_is_named_by_the_run_that_lies_there(tmp_path, given):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if given is None else [given]))
-    with pytest.raises(OSError, match="No space left") as raised, _told_of_its_run(tmp_path):
+    with pytest.raises(OSError, match="No space left") as raised, _resume_hint(tmp_path):
         raise full
     assert raised.value.filename == (given or str(tmp_path))
     assert not hasattr(raised.value, "__notes__")
     write_text(tmp_path / "checkpoints" / "latest", "000007")
-    with pytest.raises(OSError, match="No space left"), _told_of_its_run(tmp_path):
+    with pytest.raises(OSError, match="No space left"), _resume_hint(tmp_path):
         raise full
     assert full.__notes__ == [f"go on: cityloop train --resume {tmp_path}"]
 

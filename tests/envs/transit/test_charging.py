@@ -17,7 +17,7 @@ from envs.transit.matrices import Matrices
 from tests.envs.transit import brute
 from tests.envs.transit.own import write
 from tests.envs.transit.small import crowd, garage, street, town
-from training.referee import referee
+from training.transit.referee import referee
 
 WEIGHTS = np.array([1.0, 1.0, 0.5, 0.5])
 ANEW = np.array([400.0, 1.5, 200.0])

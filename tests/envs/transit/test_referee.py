@@ -14,7 +14,7 @@ from envs.transit import streets
 from envs.transit.referee import legs, measure, traffic
 from envs.transit.referee.play import play
 from tests.envs.transit.test_streets import files  # noqa: F401, a fixture
-from training.referee import dispatched, indicators, record, referee
+from training.transit.referee import dispatched, indicators, record, referee
 
 
 @pytest.fixture(scope="module")

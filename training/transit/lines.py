@@ -1,6 +1,6 @@
 """Fixed lines with the same vehicles: what the fleet replaces. Not a controller, as lines promise nothing to anybody.
 
-``python -m training.lines transit/hcmc --seeds 5`` designs lines on training days, all vehicles on them,
+``python -m training.transit.lines transit/hcmc --seeds 5`` designs lines on training days, all vehicles on them,
 and prints what test days' riders would need from door to door, beside insertion with reactive rebalancing. The
 reckoning favours the lines: vehicles are never full, connections are never missed, streets are at the day's mean speed,
 and whoever walks faster than the line walks. Riders of the fleet do not walk: their stops are where they ask from.

@@ -28,7 +28,7 @@ from envs.core.readings import Readings
 from envs.core.scenario import Scenario
 from envs.core.world import Controller, Observation, Requests
 from envs.drainage.world import SwmmWorld
-from training.descent import descend
+from training.drainage.descent import descend
 from training.episodes import Progress, cores
 from training.tracking import versions
 
