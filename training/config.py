@@ -1,4 +1,4 @@
-"""``config.yaml`` of a run folder: all that it takes to train the same again, written and read."""
+"""Reading and writing of a run folder's ``config.yaml``, which suffices to repeat the training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
     """Settings from plain data.
 
     Raises:
-        CityloopError: naming the first that does not fit.
+        CityloopError: for the first setting that does not fit.
     """
     try:
         return Settings.model_validate(dict(values))
@@ -34,7 +34,7 @@ def read_config(content: Mapping[str, Any], where: str) -> tuple[Settings, list[
     """Settings and scenarios of a run from its ``config.yaml``.
 
     Raises:
-        CityloopError: if it was cut off, or another version made it.
+        CityloopError: if the file is truncated, or was written by an incompatible version.
     """
     check_whole(content, where, "scenarios", "settings")
     scenarios = [get_system(plain["system"]).scenario_class.parse(plain, where) for plain in content["scenarios"]]
@@ -50,7 +50,7 @@ def describe(
     command: str,
     start: Start | None = None,
 ) -> None:
-    """Write a run's ``config.yaml`` and ``versions.json``: all that it takes to do the same again."""
+    """Write a run's ``config.yaml`` and ``versions.json``, which suffice to repeat it."""
     content = {
         "command": command if start is None else f"{start.command}\n{command}",
         "algorithm": ALGORITHMS[settings.algorithm],

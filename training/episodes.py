@@ -1,7 +1,7 @@
-"""Whole episodes of frozen controllers in parallel processes: one task is one controller on one seed of a scenario.
+"""Whole episodes of frozen controllers in parallel processes: a task is one controller on one seed of a scenario.
 
-What a task gives depends on the task alone, not on how many processes there are or which is quicker: every episode
-gets a controller of its own. Workers end when they are told to, and by themselves when the caller is gone.
+The result of a task depends on the task alone, not on the number or speed of processes: every episode has a controller
+of its own. Workers end on request, and by themselves if the caller has ended.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Task:
     """One controller on one seed.
 
     Attributes:
-        controller: its name, or whatever the pool's ``make`` takes.
-        seed: the episode's.
+        controller: its name, or another text that the pool's ``make`` accepts.
+        seed: seed of the episode.
         place: index into the pool's scenarios.
     """
 
@@ -63,20 +63,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Episode:
-    """What one task gave.
+    """Result of one task.
 
     Attributes:
         controller, seed: the task.
         kpis: the plant's indicators.
-        reward: sum over decisions of the agents' mean reward. Where nothing moves any more and a training episode ends
-            before its time (`World.locked`), every decision that is left counts like the last.
+        reward: sum over decisions of the agents' mean reward. If an episode ends early in a deadlock (`World.locked`),
+            every remaining decision counts like the last one.
         interventions: number of requests that the guard changed.
         time_s: simulated time of every decision, ``(T,)``.
         trace: the world's totals at every decision, each ``(T,)``.
-        drawn: the readings that the system wants drawn, at every decision, e.g. ``stage``, each ``(T, …)``; int64 for
-            choices, float32 for amounts.
-        places: what happened where: indicator → place → value.
-        periods: what happened when: period → indicator → value.
+        drawn: the readings in `System.drawn`, e.g. ``stage``, at every decision, each ``(T, …)``; int64 for choices,
+            float32 for quantities.
+        places: indicators by place: indicator → place → value.
+        periods: indicators by period: period → indicator → value.
     """
 
     controller: str
@@ -138,21 +138,21 @@ def run_episodes(
     """Run all tasks on one scenario and return their episodes in the tasks' order.
 
     Args:
-        scenario: where.
-        tasks: what.
-        processes: how many at a time; None: one a core.
-        on_progress: told after every episode.
-        make: as `EpisodePool` takes it.
+        scenario: the scenario.
+        tasks: the tasks.
+        processes: number of processes; None: one per core.
+        on_progress: called after every episode.
+        make: as for `EpisodePool`.
 
     Raises:
-        CityloopError: naming the controller and the seed that failed. No process is left behind.
+        CityloopError: if an episode fails, with its controller and seed. No process is left behind.
     """
     with closing(EpisodePool([scenario], min(processes or cores(), len(tasks)), make)) as pool:
         return pool.run(tasks, on_progress)
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -166,7 +166,7 @@ LARGEST_EXIT = 191
 
 
 def _how_it_ended(code: int | None, begun: bool) -> str:
-    """What became of a process without a word: signals are negative, or 256 less their number if an episode died."""
+    """Cause of a process's silent end. Signals have negative exit codes, or 256 less their number if an episode died."""
     if code == UNSTARTED and not begun:
         return f"ended as it started: {GUARD}"
     number = (256 - code if code > LARGEST_EXIT else -code) if code is not None else 0
@@ -194,12 +194,12 @@ class _Worker:
 
 
 class EpisodePool:
-    """Processes that take tasks from a queue. Unlike the standard pools, they end when this process is killed.
+    """A pool of processes that take tasks from a queue. Unlike in standard pools, they end if this process is killed.
 
     Args:
-        scenarios: where episodes may take place.
-        processes: how many.
-        make: makes a controller from a task's name and a site; a function that can be pickled.
+        scenarios: scenarios of the episodes.
+        processes: number of processes.
+        make: picklable function that makes a controller from a task's name and a site.
     """
 
     def __init__(self, scenarios: Sequence[Scenario], processes: int, make: Maker = make_controller):
@@ -215,7 +215,7 @@ class EpisodePool:
         """Run all tasks and return their episodes in the tasks' order.
 
         Raises:
-            CityloopError: naming the controller and the seed that failed. The pool is closed then.
+            CityloopError: if an episode fails, with its controller and seed. The pool is then closed.
         """
         episodes: dict[int, Episode] = {}
         try:
@@ -295,14 +295,14 @@ class EpisodePool:
 
 
 class _StopError(Exception):
-    """The caller wants no more."""
+    """The caller has cancelled the episode."""
 
 
 def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
-    """A worker: keeps the site and the controllers, and forks a child for every episode.
+    """Main function of a worker: it keeps the sites and the controllers, and forks a child for every episode.
 
-    Simulators do not leave a process as they found it: with SUMO 1.28 a later episode in the same process can part ways
-    with the same episode in a fresh one. So each episode gets a process that never simulated before.
+    Simulators leave state behind in a process: with SUMO 1.28 a later episode in the same process can differ from the
+    same episode in a fresh one. Therefore each episode runs in a process that has not simulated before.
     """
     os.dup2(2, 1)  # simulators print; standard output belongs to the caller's results
     kit = _Kit(scenarios, make)
@@ -329,7 +329,7 @@ def _work(pipe: Connection, scenarios: Sequence[Scenario], make: Maker) -> None:
 
 
 class _Kit:
-    """What episodes need, made once a worker: nothing in it has simulated yet."""
+    """Loops and controllers of a worker, made once; none of them has simulated."""
 
     def __init__(self, scenarios: Sequence[Scenario], make: Maker):
         self._scenarios, self._make = scenarios, make
@@ -350,7 +350,7 @@ class _Kit:
 
 
 def _stamp(name: str) -> tuple[int, int] | None:
-    """What tells a file from another that takes its place; None: no file is called so."""
+    """Stamp that changes if a file is replaced; None: there is no such file."""
     try:
         found = os.stat(name)
     except (OSError, ValueError):
@@ -359,7 +359,7 @@ def _stamp(name: str) -> tuple[int, int] | None:
 
 
 def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
-    """Play one episode, send it, and end without the parent's clean-up."""
+    """Run one episode, send its result, and exit without the parent's clean-up."""
     loop, controller = kit.prepare(task)
     try:
         answer = _answer(pipe, loop, controller, task)
@@ -373,7 +373,7 @@ def _child(pipe: Connection, kit: _Kit, task: Task) -> NoReturn:
 
 
 def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: Task) -> tuple[str, Any] | None:
-    """An episode, or what went wrong, as the caller is told; None: the caller wants no more."""
+    """Message to the caller: an episode, or an error; None: the caller has cancelled."""
     try:
         check = _Checker(pipe)
         check()
@@ -387,7 +387,7 @@ def _answer(pipe: Connection, loop: ControlLoop, controller: Controller, task: T
 
 
 class _Checker:
-    """Called first and at every decision: ends the episode where the caller has closed the pipe, else shows life."""
+    """Called first and at every decision: cancels the episode if the caller closed the pipe, else sends a heartbeat."""
 
     def __init__(self, pipe: Connection):
         self._pipe, self._next = pipe, time.monotonic()

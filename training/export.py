@@ -1,4 +1,4 @@
-"""A run's best validated policy → a bundle that serves: ONNX and a card, checked against the policy it came from."""
+"""Export of a run's best validated policy as a bundle: an ONNX model, checked against the policy, and a card."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
     """Write the bundle of a run's best policy, or of another that it kept.
 
     Args:
-        run: a folder that `training.train.train` made.
-        out: the bundle's folder; ``<run>/policy`` if not given.
-        name: the policy's name; that of the scenario if not given, or ``generalist`` if there are several.
-        update: after which it was validated; None: the best.
+        run: folder of a run.
+        out: folder of the bundle; default: ``<run>/policy``.
+        name: name of the policy; default: that of the scenario, or ``generalist`` if there are several.
+        update: number of the update after which the policy was validated; None: the best policy.
 
     Returns:
         The bundle's folder.
 
     Raises:
-        CityloopError: if the run has no such policy, or the export would decide otherwise than the policy.
+        CityloopError: if the run has no such policy, or the export decides differently from the policy.
     """
     if name is not None and not re.fullmatch(NAME, str(name)):
         raise CityloopError(f"--name is {name!r}: use letters, digits, dots, dashes and underscores")
@@ -87,7 +87,7 @@ def export(run: str | Path, out: str | Path | None = None, name: str | None = No
 
 
 class _Positional(torch.nn.Module):
-    """Takes parts one by one, as ONNX inputs come."""
+    """Wrapper that takes the observation's parts as positional arguments, as ONNX needs them."""
 
     def __init__(self, policy: PolicyNetwork, names: list[str]):
         super().__init__()
@@ -125,7 +125,7 @@ def to_onnx(policy: PolicyNetwork, shapes: Shapes) -> bytes:
 
 
 def _without_traces(content: bytes) -> bytes:
-    """The model without what torch notes beside every node: from which file of whose machine it came."""
+    """The model without torch's metadata of every node, which includes paths on this machine."""
     import onnx
 
     model = onnx.load_model_from_string(content)
@@ -201,10 +201,10 @@ def _card(
 
 
 def _bounds(space: spaces.Space[Any]) -> Bounds | None:
-    """Of the numbers that an agent sets; None where it chooses one of several.
+    """Bounds of the numbers that an agent sets; None if the actions are choices.
 
     Raises:
-        CityloopError: if it does both: a bundle cannot say so.
+        CityloopError: if the actions combine both, which a bundle cannot express.
     """
     if isinstance(space, spaces.Discrete):
         return None

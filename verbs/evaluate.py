@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from agents.own import own
 from agents.shipped import speaks_of
 from envs import CityloopError, Scenario, get_system
 from envs.core.files import make_folder
+from envs.core.site import Site
 from envs.transit.scenarios import TransitScenario
 from training.evaluation import Evaluation
 from verbs import AsJson, NewFolder, ScenarioRef, Settings, chosen_scenario, variants
@@ -48,31 +49,16 @@ def evaluate(
     """Run frozen controllers on the same seeds and compare them; on several scenarios, summarise how the first does."""
     output = Output(as_json)
     places = [place for ref in scenarios for place in variants(ref, settings, each)]
+    _check_scenarios(places)
     system = places[0].system
-    if any(place.system != system for place in places):
-        raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
-    labels = [place.label for place in places]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise CityloopError(f"two scenarios are called {twice!r}: give each once, or a name of its own")
     sites = {place.label: get_system(system).load_site(place) for place in places}
     ours = [POLICY] if any(find_bundle(POLICY, site) for site in sites.values()) else []
     names = controllers or [*ours, *references(system)]
     bundles = {label: None if own(names[0]) else find_bundle(names[0], site) for label, site in sites.items()}
-    if card and None in bundles.values():
-        raise CityloopError(f"--card is for bundles, and the first controller is {names[0]!r}: give a bundle's path")
-    for bundle in {each for each in bundles.values() if each is not None} if card else ():
-        make_folder(bundle.parent, "folder of the bundle")  # now: hours may go by until its card is written
-    taken = [site.name for site in sites.values() if not speaks_of(site.name, site)]
-    if card and taken:
-        raise CityloopError(f"--card: {taken[0]} is the name of another place, which ships: give this one another name")
-    if proven is not None and not card:
+    if card:
+        _check_card(names[0], bundles.values(), sites.values(), settings)
+    elif proven is not None:
         raise CityloopError(f"--proven is {proven!r} and nothing is written on a card: add --card")
-    unnamed = [key for key in parse_settings(settings) if key != "regime"]
-    if card and unnamed:
-        raise CityloopError(
-            f"--card would not tell that {unnamed[0]} is changed: use --each, which names what it changes"
-        )
     found = _evaluations(output, places, out, names, {"seeds": seeds, "split": split, "processes": processes})
     if card:
         from training.proof import write_cards
@@ -93,10 +79,55 @@ def evaluate(
     output.emit({"evaluations": [evaluation.to_json() for evaluation in found]})
 
 
+def _check_scenarios(places: Sequence[Scenario]) -> None:
+    """Check that scenarios can be evaluated together.
+
+    Raises:
+        CityloopError: if they are of several systems, or two have the same label.
+    """
+    if any(place.system != places[0].system for place in places):
+        raise CityloopError("scenarios of several systems have no controllers in common: evaluate them one by one")
+    labels = [place.label for place in places]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise CityloopError(f"two scenarios are called {twice!r}: give each once, or a name of its own")
+
+
+def _check_card(
+    controller: str, bundles: Iterable[Path | None], sites: Iterable[Site], settings: list[str] | None
+) -> None:
+    """Check before the evaluation, which may take hours, that its results can be written on a card.
+
+    Args:
+        controller: the first controller, as given.
+        bundles: folder of its bundle at every site; None: it is no bundle there.
+        sites: the evaluated sites.
+        settings: changes by ``--set``.
+
+    Raises:
+        CityloopError: if the controller is no bundle, its folder is not writable, a site bears the name of another one
+            that ships, or a changed setting would not appear on the card.
+    """
+    folders = set(bundles)
+    if None in folders:
+        raise CityloopError(f"--card is for bundles, and the first controller is {controller!r}: give a bundle's path")
+    for folder in folders - {None}:
+        assert folder is not None
+        make_folder(folder.parent, "folder of the bundle")
+    taken = [site.name for site in sites if not speaks_of(site.name, site)]
+    if taken:
+        raise CityloopError(f"--card: {taken[0]} is the name of another place, which ships: give this one another name")
+    unnamed = [key for key in parse_settings(settings) if key != "regime"]
+    if unnamed:
+        raise CityloopError(
+            f"--card would not tell that {unnamed[0]} is changed: use --each, which names what it changes"
+        )
+
+
 def _evaluations(
     output: Output, places: Sequence[Scenario], out: Path | None, names: Sequence[str], options: dict[str, Any]
 ) -> list[Evaluation]:
-    """Evaluate scenario by scenario, with one bar over all of them, and show what was found."""
+    """Evaluate one scenario after the other under a common progress bar, and show the results."""
     found = []
     with output.quiet(), output.bar("evaluating") as show:
         from training import evaluate as run_episodes
