@@ -166,7 +166,7 @@ LARGEST_EXIT = 191
 
 
 def _how_it_ended(code: int | None, begun: bool) -> str:
-    """Cause of a process's silent end. Signals have negative exit codes, or 256 less their number if an episode died."""
+    """Cause of a process's silent end. Signals have negative exit codes, or 256 less their number for an episode."""
     if code == UNSTARTED and not begun:
         return f"ended as it started: {GUARD}"
     number = (256 - code if code > LARGEST_EXIT else -code) if code is not None else 0

@@ -64,7 +64,7 @@ PLAN_AGENTS = 60
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture in which names are names, one with two `$` is no formula, and titles too long take more lines."""
+    """Write a picture. Names are not parsed as formulas, even with two `$`, and long titles are wrapped."""
     logarithmic = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"]
     powers = {text for axis in logarithmic for text in axis.findobj(Text)}
     for text in set(figure.findobj(Text)) - powers:

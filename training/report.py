@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: rows as CSV and Parquet, JSON, pictures, TensorBoard events; all or nothing."""
+"""Files of an evaluation: rows as CSV and Parquet, JSON, pictures, TensorBoard events; written all or nothing."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def write(evaluation: Evaluation, loop: ControlLoop, out: Path) -> None:
     """Write ``scenario.yaml``, rows, places, periods, ``evaluation.json``, pictures and TensorBoard events.
 
     Args:
-        evaluation: what was found.
-        loop: the scenario with its site and system.
+        evaluation: the evaluation.
+        loop: loop of the scenario, for its site and system.
         out: a new or empty folder.
 
     Raises:
-        CityloopError: if the folder is taken; then nothing is written.
+        CityloopError: if the folder is not empty; nothing is written then.
     """
     rows = [{"controller": name, **row} for name, result in evaluation.controllers.items() for row in result.rows]
     pictures = _pictures(evaluation, loop)
@@ -46,12 +46,12 @@ def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder
     """Draw one indicator against another over the settings of one scenario, as ``trade.png``; see `plots.trade`.
 
     Args:
-        evaluations: of the same controllers and seeds, one a setting, which ends its label unless it is the scenario's.
-        pair: indicators, across and up.
-        folder: an existing one.
+        evaluations: evaluations of the same controllers and seeds, one per setting. A changed setting ends the label.
+        pair: indicators on the x and the y axis.
+        folder: an existing folder.
 
     Returns:
-        The file.
+        Path of the picture.
     """
     labels = [evaluation.label for evaluation in evaluations]
     settings = [_setting(label, labels) for label in labels]
@@ -61,7 +61,7 @@ def write_trade(evaluations: Sequence[Evaluation], pair: tuple[str, str], folder
 
 
 def _setting(label: str, labels: Sequence[str]) -> str:
-    """What is changed, as a label says it; nothing where others are this scenario, changed."""
+    """The changed setting in a label; empty for the scenario of which the others are variants."""
     if any(other.startswith(f"{label}-") for other in labels):
         return "unchanged"
     end = label.rpartition("-")[2]
@@ -110,7 +110,7 @@ def _write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _write_places(evaluation: Evaluation, folder: Path) -> None:
-    """``places.csv``: what happened where, one row a controller, seed and place; nothing where no world tells."""
+    """``places.csv``: indicators by place, one row per controller, seed and place; no file if worlds give none."""
     if not evaluation.episodes[0].places:
         return
     indicators = list(evaluation.episodes[0].places)
@@ -124,7 +124,7 @@ def _write_places(evaluation: Evaluation, folder: Path) -> None:
 
 
 def _write_periods(evaluation: Evaluation, folder: Path) -> None:
-    """``periods.csv``: what happened when, one row a controller, seed and period; nothing where no world tells."""
+    """``periods.csv``: indicators by period, one row per controller, seed and period; no file if worlds give none."""
     rows = [
         {"controller": played.controller, "seed": played.seed, "period": period, **values}
         for played in evaluation.episodes

@@ -1,6 +1,6 @@
-"""Several trainings that differ in some settings, through Ray Tune: a small grid, or a random search.
+"""Hyperparameter sweeps with Ray Tune: a small grid, or a random search.
 
-Every trial is a run like any other, in a folder of its own under the sweep's, so one TensorBoard shows them all.
+Every trial is an ordinary run, in a folder of its own under the sweep's, so that one TensorBoard shows all trials.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from training.tracking import RUNS, new_folder, refuse_taken, stamp
 from training.train import train
 
 SAMPLES = 8
-"""Trials of a random search, unless said otherwise."""
+"""Default number of trials of a random search."""
 
 SCORED_ON = ("validation_seeds", "final_seeds")
-"""Settings that say on which seeds a run's score is found: of trials with others the scores say nothing."""
+"""Settings that determine the seeds of a run's score; scores of trials that differ in them cannot be compared."""
 
 Progress = Callable[[int, int, float], None]
 """Called with trials done, trials in all, and the best score so far."""
@@ -40,14 +40,14 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One training.
+    """One trial.
 
     Attributes:
-        settings: what was varied.
-        score: of its policy on the final seeds (on the validation seeds if there are none), lower is better; None if
-            it failed.
-        run: its folder.
-        problem: why it failed.
+        settings: the varied settings.
+        score: score of its policy on the final seeds (on the validation seeds if there are none), lower is better; None
+            if the trial failed.
+        run: folder of the run.
+        problem: reason of a failure.
     """
 
     settings: dict[str, Any]
@@ -57,13 +57,13 @@ class Trial:
 
 
 def read_space(items: Sequence[str]) -> tuple[dict[str, Any], int | None]:
-    """What is to be varied, for Ray Tune; and of how many trials a grid consists, None for a random search.
+    """The search space for Ray Tune, and the number of trials of a grid, None for a random search.
 
     Args:
         items: ``KEY=a,b,c`` (each value), ``KEY=low:high`` (uniform) or ``KEY=log:low:high`` (log-uniform).
 
     Raises:
-        CityloopError: naming the first that cannot be used.
+        CityloopError: for the first item that cannot be used.
     """
     space: dict[str, Any] = {}
     for item in items:
@@ -106,7 +106,7 @@ def _range(key: str, text: str) -> Any:
 
 
 def _step(key: str) -> int:
-    """What values of a setting are multiples of."""
+    """Step of which values of a setting are multiples."""
     steps = (getattr(limit, "multiple_of", None) for limit in Settings.model_fields[key].metadata)
     return next((step for step in steps if step is not None), 1)
 
@@ -124,19 +124,19 @@ def sweep(
     """Train once for every combination of settings, or for random ones.
 
     Args:
-        scenarios: what to train on.
-        items: what to vary, see `read_space`.
-        samples: trials of a random search, `SAMPLES` unless given; a grid is tried once.
-        parallel: trials at a time.
-        out: the sweep's folder instead of a new one under ``runs/``.
-        on_progress: told whenever a trial has ended.
-        common: what `training.train.train` takes, the same for all trials.
+        scenarios: training scenarios.
+        items: settings to vary, see `read_space`.
+        samples: trials of a random search, default `SAMPLES`; a grid is tried once.
+        parallel: number of parallel trials.
+        out: folder of the sweep; default: a new one under ``runs/``.
+        on_progress: called whenever a trial has ended.
+        common: arguments of `training.train.train` for all trials.
 
     Returns:
-        The sweep's folder, with all trials in ``sweep.json``, and the trials, the best first.
+        Folder of the sweep, with all trials in ``sweep.json``, and the trials, best first.
 
     Raises:
-        CityloopError: if what is to be varied cannot be, or every trial failed.
+        CityloopError: if a setting cannot be varied, or every trial failed.
     """
     space, grid = read_space(items)
     if samples is not None and grid is not None:
@@ -189,7 +189,7 @@ def _most(values: Any) -> int:
 
 
 def _room(config: Mapping[str, Any], runners: int) -> tune.PlacementGroupFactory:
-    """What a trial takes: a core, and one for each of its runners, in the order in which RLlib asks for them."""
+    """Resources of a trial: one core, and one for each of its runners, in the order of RLlib's requests."""
     return tune.PlacementGroupFactory([{"CPU": 1.0}] * (1 + int(config.get("runners", runners))))
 
 
@@ -200,7 +200,7 @@ def _name(settings: Mapping[str, Any]) -> str:
 
 
 def _trial(config: dict[str, Any], scenarios: list[Scenario], folder: Path, common: dict[str, Any]) -> None:
-    """One trial, in a process of Ray's."""
+    """Run one trial, in a process of Ray."""
     run = new_folder(folder, _name(config))  # other trials may draw the same settings at the same moment
 
     def on_progress(news: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How a policy comes to be: RLlib trains it, validation seeds choose the best, nothing is lost to a kill.
+"""Training runs: RLlib trains a policy, validation selects the best, and a killed run can be resumed without loss.
 
 A run folder holds ``config.yaml`` (the resolved whole), ``versions.json``, TensorBoard events, ``metrics.csv``,
 ``checkpoints/`` (RLlib's, for resuming on this machine), ``candidates/`` and ``best/`` (plain weights).
@@ -39,10 +39,10 @@ Progress = Callable[[Mapping[str, Any]], None]
 """Called after every update with ``fraction`` done, ``iteration``, ``elapsed_s`` and the latest figures."""
 
 SAVE_EVERY_S = 15.0
-"""Updates are checkpointed at least so far apart (saving takes time); the last one always is."""
+"""Least seconds between two checkpoints, because saving takes time; the last update is always saved."""
 
 NO_BOUND = {"minutes": None, "iterations": None}
-"""A budget that nobody has set."""
+"""A budget without limits."""
 
 
 def train(
@@ -62,22 +62,22 @@ def train(
     """Train a policy and return the run's folder.
 
     Args:
-        scenarios: what to train on, one or several of one system, or their references; ignored when resuming.
-        minutes: stop after so much time (of all sessions together). Without a bound: 30 minutes, or what a run that
-            goes on began with.
-        iterations: stop after so many updates.
-        out: the run's folder instead of a new one under ``runs/``.
-        resume: a run's folder to go on with, from its last checkpoint.
-        start: the folder of a run whose best policy a new run is to begin with, and with its critic if it has one; or
-            a bundle, or the name of a policy that ships: their critic begins anew, and learns alone at first.
-        start_update: begin with the policy that it kept after this update, not with its best.
-        on_progress: told after every update.
-        on_episodes: told after every episode of a rule or a policy that is validated.
-        command: the command line that asked for it, for the policy's card.
-        settings: fields of `training.settings.Settings`, over those that suit the system (`System.training`).
+        scenarios: one or several training scenarios of one system, or their references; ignored when resuming.
+        minutes: time limit over all sessions of the run. Default if there is no limit: 30 minutes, or the limits with
+            which a resumed run began.
+        iterations: limit of updates.
+        out: folder of the run; default: a new one under ``runs/``.
+        resume: folder of a run to resume from its last checkpoint.
+        start: folder of a run from whose best policy, and critic if it has one, a new run starts; or a bundle, or the
+            name of a shipped policy, with which a new critic is trained and at first learns alone.
+        start_update: start from the policy that was validated after this update; None: from the best.
+        on_progress: called after every update.
+        on_episodes: called after every validation episode of a rule or a policy.
+        command: command line of the run, for the policy's card.
+        settings: fields of `training.settings.Settings`; defaults are those for the system (`System.training`).
 
     Raises:
-        CityloopError: if a setting or a bound does not fit, or the folder is held by another run.
+        CityloopError: if a setting or a limit does not fit, or the folder is locked by another run.
     """
     given = check_budget(minutes, iterations)
     if resume is not None and start is not None:
@@ -115,15 +115,15 @@ def train(
 
 @dataclass(frozen=True)
 class _Plan:
-    """A run that is about to begin or to go on.
+    """A run that is about to start or resume.
 
     Attributes:
-        folder: held by this process.
-        scenarios: to train on.
+        folder: folder of the run, locked by this process.
+        scenarios: training scenarios.
         settings: hyperparameters.
-        budget: ``minutes`` and ``iterations``, each a bound or None.
-        learned: weights that a new run begins with.
-        config: ``config.yaml`` of a resumed run, where its budget changes.
+        budget: ``minutes`` and ``iterations``, each a limit or None.
+        learned: weights from which a new run starts.
+        config: ``config.yaml`` of a resumed run whose budget changes.
     """
 
     folder: RunFolder
@@ -142,7 +142,7 @@ def _new(
     start_update: int | None,
     out: Path | None,
 ) -> _Plan:
-    """A new run: settings over those that suit the system, and a folder of its own."""
+    """A new run: settings on top of those for the system, and a new folder."""
     if not scenarios:
         raise CityloopError("there is nothing to train on: give at least one scenario")
     check_together(scenarios)
@@ -157,7 +157,7 @@ def _new(
 
 
 def _resumed(path: Path, given: Mapping[str, Any], command: str) -> _Plan:
-    """A run that goes on from its last checkpoint, with the budget that it began with unless another is given."""
+    """A run that resumes from its last checkpoint, with its original budget unless another is given."""
     folder = RunFolder.open(path)
     try:
         content, chosen, scenarios = _begun(path)
@@ -171,7 +171,7 @@ def _resumed(path: Path, given: Mapping[str, Any], command: str) -> _Plan:
 
 
 def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
-    """``config.yaml`` of a run that is to go on, with its settings and scenarios."""
+    """``config.yaml`` of a run to resume, with its settings and scenarios."""
     content = read_yaml(run / "config.yaml")
     chosen, scenarios = read_config(content, str(run))
     check_whole(content, str(run), "budget", "command")
@@ -182,18 +182,18 @@ def _begun(run: Path) -> tuple[dict[str, Any], Settings, list[Scenario]]:
 
 
 def _bounded(budget: Mapping[str, Any]) -> dict[str, Any]:
-    """The budget; half an hour if it sets no bound."""
+    """The budget; half an hour if it has no limit."""
     return {**budget, "minutes": 30.0} if budget == NO_BOUND else dict(budget)
 
 
 def _learned(start: str, update: int | None, place: Scenario) -> Start:
-    """What a run or bundle holds, or the policy that ships under this name."""
+    """Weights of a run, a bundle, or the shipped policy of this name."""
     site = get_system(place.system).load_site(place)
     return read_start(find_bundle(start, site) or Path(start), update, place.system)
 
 
 def _check_reach(learned: Start | None, settings: Settings, iterations: int | None) -> None:
-    """Refuse a run that would be over before its policy learns: at first the critic does alone, if it begins anew."""
+    """Refuse a run that would end before its policy learns, because a new critic learns alone at first."""
     alone = 0 if learned is None else _critic_alone(learned, settings)
     if alone and iterations is not None and iterations <= alone:
         raise CityloopError(
@@ -203,7 +203,7 @@ def _check_reach(learned: Start | None, settings: Settings, iterations: int | No
 
 
 def _critic_alone(learned: Start, settings: Settings) -> int:
-    """Updates in which only the critic of a new run learns, as it begins anew beside a policy that has learned."""
+    """Number of updates in which only the new critic learns, because the policy starts from learned weights."""
     return 0 if learned.critic or settings.algorithm in OTHERS else settings.critic_first
 
 
@@ -223,11 +223,11 @@ def _resume_hint(run: Path) -> Iterator[None]:
 
 
 OTHERS: dict[str, Any] = {"backprop": Backprop, "evolution": Evolution}
-"""Algorithm → its learner, where it is not RLlib's PPO."""
+"""Algorithm → its learner, for algorithms other than RLlib's PPO."""
 
 
 def decisions_of_update(task: Task, scenarios: Sequence[Scenario], settings: Settings) -> list[int]:
-    """Decisions that plants of each scenario take for an update."""
+    """Number of decisions in each scenario's plants per update."""
     if settings.algorithm == "evolution":
         return [settings.population * settings.workers * scenario.decisions for scenario in scenarios]
     if settings.algorithm == "backprop":  # its plants are one lot, in this process
@@ -236,7 +236,7 @@ def decisions_of_update(task: Task, scenarios: Sequence[Scenario], settings: Set
 
 
 class _Run:
-    """One training run in progress: owns the learner, the validator and the journal."""
+    """A training run in progress, which owns the learner, the validator and the journal."""
 
     def __init__(
         self,
@@ -261,7 +261,7 @@ class _Run:
         self._sim_s = sum(n * scenario.decision_s for n, scenario in zip(each, scenarios, strict=True))
 
     def start(self, command: str, learned: Start | None = None) -> None:
-        """Take over what another run learned, write down what is to be done, and run the rules for comparison."""
+        """Start from the weights of another run if given, write the configuration, and run the rules for comparison."""
         if learned is not None:
             self.learner.begin(learned)
             self._alone = _critic_alone(learned, self.settings)
@@ -284,7 +284,7 @@ class _Run:
     # -- what a run survives ------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Checkpoint the last completed update; the pointer moves when all is written."""
+        """Checkpoint the last completed update; the pointer moves after everything is written."""
         folder = self.folder / "checkpoints"
         name = f"{self.iteration:06d}"
         self.learner.save((folder / name).resolve())
@@ -299,10 +299,10 @@ class _Run:
         self._saved_s = self.elapsed_s
 
     def resume(self) -> None:
-        """Go on from the last checkpoint.
+        """Resume from the last checkpoint.
 
         Raises:
-            CityloopError: if the run has none, or one that cannot be read.
+            CityloopError: if there is none, or it cannot be read.
         """
         pointer = self.folder / "checkpoints" / "latest"
         if not pointer.is_file():
@@ -330,7 +330,7 @@ class _Run:
         return self.iteration * self._decisions
 
     def fraction(self) -> float:
-        """Share of the budget that is spent."""
+        """Fraction of the budget that is spent."""
         shares = [0.0]
         if self.budget["iterations"]:
             shares.append(self.iteration / self.budget["iterations"])
@@ -340,12 +340,12 @@ class _Run:
 
     @property
     def _tired(self) -> bool:
-        """Whether so many validations in a row as `Settings.patience` says were no better than the best."""
+        """Whether the last `Settings.patience` validations did not improve on the best score."""
         patience = self.settings.patience
         return bool(patience and self.validator.stale >= patience and self.iteration > self._alone)
 
     def loop(self, on_progress: Progress | None) -> None:
-        """Update until the budget is spent; validate now and then, and choose the policy at the end."""
+        """Update until the budget is spent, validate at intervals, and choose the policy at the end."""
         if self.fraction() >= 1.0:
             spent = f"{self.iteration} updates in {self.elapsed_s / 60:.3g} min"
             if self._tired:
@@ -374,12 +374,12 @@ class _Run:
             self.journal.final(settings, score, self.iteration, self._agent_steps, self.elapsed_s)
 
     def _spent(self, elapsed_s: float) -> bool:
-        """Whether the budget ends with this update."""
+        """Whether the budget is spent after this update."""
         iterations, minutes = self.budget["iterations"], self.budget["minutes"]
         return bool((iterations and self.iteration >= iterations) or (minutes and elapsed_s / 60 >= minutes))
 
     def update(self) -> dict[str, float]:
-        """Sample and learn once; the figures, which are also written down."""
+        """Sample and learn once; writes the metrics and returns them."""
         assert self.journal is not None
         started = time.perf_counter()
         result = self.learner.update(self.fraction())
@@ -394,7 +394,7 @@ class _Run:
         return figures
 
     def validate(self) -> dict[str, float]:
-        """Validate the present policy; the rules' lines are drawn beside its own."""
+        """Validate the current policy, and log its indicators beside those of the rules."""
         assert self.journal is not None
         facts = {"iteration": self.iteration, "agent_steps": self._agent_steps}
         verdict = self.validator(self.learner.policy, facts)
