@@ -101,7 +101,7 @@ def _critic(run: Path, labels: list[str]) -> tuple[Weights, dict[str, dict[str, 
 
 
 def _label(plain: Mapping[str, Any], run: Path) -> str:
-    """Label of a scenario in ``config.yaml``; None if its files no longer exist."""
+    """Label of a scenario in ``config.yaml``; empty if it can no longer be read, e.g. because its files are gone."""
     try:
         return get_system(plain["system"]).scenario_class.parse(plain, str(run)).label
     except CityloopError:
