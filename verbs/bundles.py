@@ -1,4 +1,4 @@
-"""``cityloop export``, ``calibrate`` and ``sign``: from a run to a bundle that a service may trust."""
+"""``cityloop export``, ``calibrate`` and ``sign``: the steps from a run to a bundle that a service can trust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cityloop list``, ``site`` and ``check``: what there is, what is fixed about a place, whether it keeps its word."""
+"""``cityloop list``, ``site`` and ``check``: the available systems, the data of a site, and contract checks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def list_(as_json: AsJson = None) -> None:
 
 
 def _meanings(system: str, proven: dict[str, dict[str, bool]]) -> str:
-    """Which shipped policy decides where, and which rule elsewhere."""
+    """The sites at which a shipped policy decides, and the rule that decides elsewhere."""
     places = [(pattern, name) for name, sites in proven.items() for pattern, fine in sites.items() if fine]
     told = [f"{name} at {pattern}" for pattern, name in places if pattern != "*"]
     anywhere = [name for pattern, name in places if pattern == "*"]

@@ -1,4 +1,4 @@
-"""``cityloop evaluate``, ``oracle`` and ``referee``: controllers beside each other, the best found, and SUMO's own."""
+"""``cityloop evaluate``, ``oracle`` and ``referee``: comparisons with other controllers, a search, and SUMO's own."""
 
 from __future__ import annotations
 

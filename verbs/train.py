@@ -112,10 +112,10 @@ def train(
 
 
 def _beginning(start: Path, places: Sequence[Scenario]) -> Path:
-    """The folder of a run or bundle, of which one may ship under this name.
+    """Folder of the run or bundle to start from, which may be given by the name of a shipped policy.
 
     Raises:
-        CityloopError: if there is none.
+        CityloopError: if it does not exist.
     """
     found = find_bundle(str(start), get_system(places[0].system).load_site(places[0])) if places else start
     if found is None or not found.is_dir():
@@ -125,31 +125,31 @@ def _beginning(start: Path, places: Sequence[Scenario]) -> Path:
 
 
 def _refuse_changes(given: Mapping[str, Any]) -> None:
-    """A run that goes on does so as it began: what says otherwise would have no effect, and yet stand on its card."""
+    """Refuse options that a resumed run would ignore, but which its card would show in the command."""
     for name, value in given.items():
         if value is not None and value != []:
             raise CityloopError(f"--{name} does not go with --resume: a run goes on as it began, or start a new one")
 
 
 def _refuse_without_sweep(given: Mapping[str, Any]) -> None:
-    """Options of a sweep where there is none: they would have no effect."""
+    """Refuse options of a sweep without one, because they would have no effect."""
     for name, value in given.items():
         if value is not None:
             raise CityloopError(f"--{name} is {value}: it says how a sweep is tried, so give --sweep, too")
 
 
 def _going_on(options: Mapping[str, Any], resume: Path | None) -> dict[str, Any]:
-    """The options of a run; of one that goes on those that it does not begin with."""
+    """Options of a run; for a resumed run, only those that may change."""
     later = ("minutes", "iterations", "start", "command")
     kept = options if resume is None else {key: options[key] for key in later if key in options}
     return {**kept, "resume": resume}
 
 
 def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Training settings from ``KEY=VALUE``, beside those that have an option of their own.
+    """Training settings from ``KEY=VALUE``, in addition to those with an option of their own.
 
     Raises:
-        CityloopError: if a key is none of them, or is given twice.
+        CityloopError: if a key is unknown, or a setting is given twice.
     """
     chosen = parse_settings(pairs, like="--hyper width=32")
     if "algorithm" in chosen:
@@ -165,20 +165,20 @@ def _hyperparameters(pairs: Sequence[str] | None, given: Mapping[str, Any]) -> d
 
 @contextmanager
 def _training(output: Output) -> Iterator[dict[str, Any]]:
-    """A run in progress: its progress view, as the arguments by which a trainer tells how far it is."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads shall not spin while plants compute
+    """Progress display of a run, as the progress arguments of a trainer."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the learner's threads must not spin while plants compute
     with output.quiet(), output.training() as progress:
         yield progress
 
 
 def _show_run(output: Output, run: Path) -> None:
-    """Name the run's folder and the commands that follow."""
+    """Print the run's folder and the next commands."""
     output.say(f"run: {run}\n{_next(run, run)}")
     output.emit({"run": str(run)})
 
 
 def _next(run: Path | str, curves: Path) -> str:
-    """What to do with a run, to be pasted into a shell."""
+    """The next commands for a run, for pasting into a shell."""
     commands = (["cityloop", "export", str(run)], ["tensorboard", "--logdir", str(curves)])
     return "next: " + "    ".join(map(shlex.join, commands))
 

@@ -38,7 +38,7 @@ class GatePolicy(PolicyNetwork):
         nn.init.zeros_(self.law.weight)
         nn.init.constant_(self.law.bias, a + c * d - e * f)
         with torch.no_grad():
-            unheard = {"below_exists": -c * d, "below_known": c * d}  # nothing is said of a level that is not heard
+            unheard = {"below_exists": -c * d, "below_known": c * d}  # missing levels have no effect
             for name, weight in {"above_mean": b, "below_fill": -c, "fill": e, **unheard}.items():
                 self.law.weight[0, GATE_FEATURES.index(name)] = weight
         self.hidden = mlp(shapes["gate"][-1], width, width)

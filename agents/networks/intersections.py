@@ -35,7 +35,7 @@ class StageEncoder(nn.Module):
         """Embeddings ``(…, S, width)`` of the stages and ``(…, 2 width)`` of the junction."""
         stages, serves = parts["stages"], parts["serves"]
         rows = parts["approaches"]
-        approaches = self.approach(rows) * (rows[..., LENGTH : LENGTH + 1] > 0)  # padding has no length
+        approaches = self.approach(rows) * (rows[..., LENGTH : LENGTH + 1] > 0)  # padding has length zero
         served = torch.matmul(serves.flatten(-3, -2), approaches).unflatten(-2, (-1, 2)).flatten(-2)
         everything = approaches.sum(dim=-2)
         context = torch.cat([everything, parts["junction"]], dim=-1)
@@ -89,7 +89,7 @@ class StagePolicy(PolicyNetwork):
         served = torch.matmul(parts["serves"], waiting.unsqueeze(-3))  # (…, S, 2, 2): protected or not; waiting, inside
         current, weight = stages[..., CURRENT], self.prior
         outside = weight[0] * served[..., 0, 0] + weight[1] * served[..., 1, 0] + weight[2] * current
-        freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # who must give way inside is not freed by green
+        freed = weight[3] * (1.0 - current) * served[..., 0, 1]  # green does not free those who must give way inside
         held = weight[5] * stages[..., GREEN] * served[..., 1].sum(dim=-1)  # only the current one has an age of green
         return outside + freed - held - weight[4] * stages[..., CROSSED]
 

@@ -1,4 +1,4 @@
-"""Files are replaced as a whole, or stay as they were; what was read is kept; records say what is wrong with theirs."""
+"""Atomic replacement of files, caching of results by file, and error messages of records."""
 
 import ctypes
 import os

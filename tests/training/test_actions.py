@@ -1,4 +1,4 @@
-"""Actions: what is drawn in numpy is scored alike in torch, and plants get requests that their space allows."""
+"""Actions: sampling in numpy agrees with scores in torch, and requests lie in the plants' action space."""
 
 import numpy as np
 import pytest

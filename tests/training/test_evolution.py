@@ -1,4 +1,4 @@
-"""Evolution strategies: the gradient points uphill, disturbances are what their names say, runs repeat and go on."""
+"""Evolution strategies: the gradient points uphill, task names encode perturbations, runs repeat and resume."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a full disk, a power cut or a hand leaves of a run's files: it goes on, or one sentence says why not."""
+"""Files of a run after a full disk, a power cut or a manual change: the run resumes, or one sentence says why not."""
 
 import csv
 import errno

@@ -1,4 +1,4 @@
-"""A sweep: how its space is written, and a small one end to end."""
+"""Sweeps: syntax of the search space, and a small sweep end to end."""
 
 import json
 import os

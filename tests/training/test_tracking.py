@@ -1,4 +1,4 @@
-"""Run folders: nothing half-written, nothing overwritten, one holder at a time."""
+"""Run folders: no partial files, no overwriting, one holder at a time."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Training end to end on a small grid: what it writes, that it resumes, that a seed decides everything."""
+"""Training end to end on a small grid: files, resuming, and determinism by seed."""
 
 import csv
 import itertools

@@ -1,4 +1,4 @@
-"""The search for what gates could reach: it only improves, and depends on nothing but the episode."""
+"""The oracle's search: it only improves, and depends on the episode alone."""
 
 import numpy as np
 import pytest

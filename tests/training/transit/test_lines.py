@@ -1,4 +1,4 @@
-"""Fixed lines by hand on a street."""
+"""Fixed lines on a street, compared with hand calculations."""
 
 import numpy as np
 import pytest
